@@ -1,0 +1,187 @@
+"""The whole tree of errors. The docstring is the message, and the message names the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = [
+    "AvaError",
+    "BadRequest",
+    "BrokerUnavailable",
+    "DatabaseAhead",
+    "DatabaseNotMigrated",
+    "DatabaseUnavailable",
+    "Forbidden",
+    "HandlerError",
+    "Interruption",
+    "InvalidFields",
+    "InvalidParameters",
+    "JobCancelled",
+    "JobInterrupted",
+    "JobNotFound",
+    "JobStateConflict",
+    "JobTimeout",
+    "NotFound",
+    "OutputError",
+    "RequestError",
+    "ServerProgramMissing",
+    "SettingsError",
+    "StartError",
+    "Unauthorized",
+    "WorkerConflict",
+    "WorkerNotFound",
+    "WorkerPaused",
+]
+
+
+class AvaError(Exception):
+    """Something in AVA Jobs went wrong."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else (self.__doc__ or "").strip()
+
+
+# Starting a process ------------------------------------------------------------------------------------------------
+
+
+class StartError(AvaError):
+    """A process cannot start; the command line prints the message and exits 1."""
+
+
+class SettingsError(StartError):
+    """A setting cannot be used."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(f"{variable}: {reason}.")
+        self.variable = variable
+
+
+class ServerProgramMissing(StartError):
+    """A server program that this machine needs is not installed."""
+
+
+class DatabaseNotMigrated(StartError):
+    """The database is older than this code; run `ava db upgrade` first."""
+
+
+class DatabaseAhead(StartError):
+    """The database is newer than this code; install the newer release, or restore the older database."""
+
+
+class WorkerConflict(StartError):
+    """Two handlers claim one worker id; give one of them another slug."""
+
+
+class HandlerError(StartError):
+    """A handler's declaration is wrong."""
+
+
+# Answering a request -----------------------------------------------------------------------------------------------
+
+
+class RequestError(AvaError):
+    """A request cannot be met."""
+
+    #: The HTTP status that says so.
+    status = 400
+    #: The contract's code for it.
+    code = "bad_request"
+    #: What is wrong with which field, where a field is to blame.
+    fields: Mapping[str, object] = {}
+
+
+class BadRequest(RequestError):
+    """The request is malformed."""
+
+
+class InvalidParameters(RequestError):
+    """A header, a query parameter or a required field is missing or malformed."""
+
+    code = "validation_error"
+
+    def __init__(self, message: str, fields: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class InvalidFields(InvalidParameters):
+    """The request is well-formed, but a field is wrong."""
+
+    status = 422
+
+
+class Unauthorized(RequestError):
+    """The header x-internal-secret is missing or wrong; send one of the service's shared keys."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(RequestError):
+    """The role in x-platform-role may not do this; tenant-system-admin or above may."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(RequestError):
+    """No such resource."""
+
+    status = 404
+    code = "resource_not_found"
+
+
+class JobNotFound(NotFound):
+    """No such job; the id may be wrong, or its record is past retention."""
+
+
+class WorkerNotFound(NotFound):
+    """No such worker; GET /v1/ava/workers lists those that exist."""
+
+
+class JobStateConflict(RequestError):
+    """The job's state forbids this."""
+
+    status = 409
+    code = "resource_conflict"
+
+
+class WorkerPaused(JobStateConflict):
+    """The worker is paused; it takes no jobs until it is active again."""
+
+
+class DatabaseUnavailable(RequestError):
+    """The database is out of reach at the moment; try again shortly."""
+
+    status = 503
+    code = "unavailable"
+
+
+class BrokerUnavailable(AvaError):
+    """The broker is out of reach; the dispatcher publishes the job when it is back."""
+
+
+# Running a handler -------------------------------------------------------------------------------------------------
+
+
+class OutputError(AvaError):
+    """What the handler returned cannot be stored as JSON."""
+
+
+class Interruption(BaseException):
+    """Raised inside a handler that must let go; not an `Exception`, so that a broad `except` does not eat it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else (self.__doc__ or "").strip()
+
+
+class JobCancelled(Interruption):
+    """The job was cancelled; clean up and return."""
+
+
+class JobTimeout(Interruption):
+    """The job ran out of its time; clean up and return."""
+
+
+class JobInterrupted(Interruption):
+    """The worker is shutting down; the job runs again elsewhere. Clean up and return."""
