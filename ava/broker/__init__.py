@@ -1,0 +1,1 @@
+"""The only sending side of Celery."""

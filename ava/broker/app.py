@@ -1,0 +1,51 @@
+"""The Celery application: `celery_config.py`, and what depends on the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from ava.broker.names import DEFAULT_QUEUE
+from ava.domain import priority
+from ava.settings import Settings
+
+__all__ = ["make_app", "make_queue"]
+
+#: Longer than the longest job (an hour) and its clean-up; recovery relies on neither broker's redelivery.
+_LONGEST_RUN_SECONDS = 3 * 3600
+
+
+def make_app(settings: Settings) -> Celery:
+    """Build the Celery application for one process. Nothing connects yet."""
+    app = Celery("ava", broker=settings.broker_url)
+    app.config_from_object("celery_config")
+    app.conf.update(
+        broker_transport_options=_redis_options() if settings.broker_is_redis else _rabbitmq_options(),
+        task_default_queue=DEFAULT_QUEUE,
+        task_queues=[make_queue(DEFAULT_QUEUE)],
+    )
+    return app
+
+
+def make_queue(name: str) -> Queue:
+    """A queue as both sides declare it; both must say the same, or RabbitMQ refuses the second."""
+    # Through the default exchange a message finds its queue by name alone, on Redis without a look-up.
+    arguments = {"x-max-priority": priority.LAST, "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000}
+    return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments)
+
+
+def _redis_options() -> dict[str, Any]:
+    return {
+        "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
+        "queue_order_strategy": "priority",
+        "visibility_timeout": _LONGEST_RUN_SECONDS,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+
+
+def _rabbitmq_options() -> dict[str, Any]:
+    return {"confirm_publish": False}

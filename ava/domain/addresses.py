@@ -1,0 +1,68 @@
+"""Which network addresses may be called from here: only those that are public on the internet.
+
+The tables are our own, after IANA's special-purpose registries, because what `ipaddress.is_private` and `is_global`
+say differs between patch releases of Python, and both let some of these through (fec0::/10, ::127.0.0.1).
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+__all__ = ["Address", "why_not_public"]
+
+Address = IPv4Address | IPv6Address
+
+_NOT_PUBLIC_V4 = (
+    (IPv4Network("0.0.0.0/8"), "unspecified"),
+    (IPv4Network("10.0.0.0/8"), "private"),
+    (IPv4Network("100.64.0.0/10"), "carrier-internal"),  # Also Alibaba Cloud's metadata, 100.100.100.200.
+    (IPv4Network("127.0.0.0/8"), "loopback"),
+    (IPv4Network("168.63.129.16/32"), "cloud-metadata"),  # Azure's, inside a range that is public otherwise.
+    (IPv4Network("169.254.0.0/16"), "link-local"),  # Also the metadata of most clouds, 169.254.169.254.
+    (IPv4Network("172.16.0.0/12"), "private"),
+    (IPv4Network("192.0.0.0/24"), "reserved"),  # Also Oracle Cloud's metadata, 192.0.0.192.
+    (IPv4Network("192.0.2.0/24"), "documentation"),
+    (IPv4Network("192.88.99.0/24"), "reserved"),
+    (IPv4Network("192.168.0.0/16"), "private"),
+    (IPv4Network("198.18.0.0/15"), "benchmarking"),
+    (IPv4Network("198.51.100.0/24"), "documentation"),
+    (IPv4Network("203.0.113.0/24"), "documentation"),
+    (IPv4Network("224.0.0.0/4"), "multicast"),
+    (IPv4Network("240.0.0.0/4"), "reserved"),
+)
+
+# These names only make a refusal readable; what decides is that anything outside 2000::/3 is not public.
+_NOT_PUBLIC_V6 = (
+    (IPv6Network("::/128"), "unspecified"),
+    (IPv6Network("::1/128"), "loopback"),
+    (IPv6Network("fc00::/7"), "private"),
+    (IPv6Network("fe80::/10"), "link-local"),
+    (IPv6Network("ff00::/8"), "multicast"),
+    (IPv6Network("2001::/23"), "reserved"),  # Teredo, which embeds IPv4 addresses, ORCHID and benchmarking.
+    (IPv6Network("2001:db8::/32"), "documentation"),
+    (IPv6Network("2002::/16"), "6to4"),  # Embeds an IPv4 address, and is obsolete.
+    (IPv6Network("3fff::/20"), "documentation"),
+)
+_PUBLIC_V6 = IPv6Network("2000::/3")
+
+# An address in here is reached as the IPv4 address in its last 32 bits. NAT64 must stay possible: behind DNS64 it is
+# how a machine without IPv4 sees every public IPv4 server.
+_EMBEDDING_V6 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+
+
+def why_not_public(address: Address) -> str | None:
+    """Tell in a word why an address may not be called, such as `loopback`; None says that it is public."""
+    if isinstance(address, IPv4Address):
+        return next((why for network, why in _NOT_PUBLIC_V4 if address in network), None)
+    if address.scope_id is not None:
+        return "link-local"
+    if any(address in network for network in _EMBEDDING_V6):
+        return why_not_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    return _why_not_public_v6(address)
+
+
+def _why_not_public_v6(address: IPv6Address) -> str | None:
+    for network, why in _NOT_PUBLIC_V6:
+        if address in network:
+            return why
+    return None if address in _PUBLIC_V6 else "reserved"

@@ -1,0 +1,40 @@
+"""Who calls, and what their role lets them do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["Caller", "Role"]
+
+
+class Role(IntEnum):
+    """The platform's roles; each may do what the ones below it may."""
+
+    TENANT_USER = 1
+    TENANT_ADMIN = 2
+    TENANT_SYSTEM_ADMIN = 3
+    PLATFORM_ADMIN = 4
+    PLATFORM_SYSTEM_ADMIN = 5
+
+    @classmethod
+    def parse(cls, text: str) -> Role | None:
+        """Read a role as the header has it, `tenant-user`; None where there is none such."""
+        return _BY_NAME.get(text)
+
+
+_BY_NAME = {role.name.lower().replace("_", "-"): role for role in Role}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who makes a request. Everything read or written belongs to its tenant."""
+
+    tenant_id: str
+    user_id: str
+    role: Role
+
+    @property
+    def may_write(self) -> bool:
+        """Whether this caller may trigger, cancel, retry and change webhooks."""
+        return self.role >= Role.TENANT_SYSTEM_ADMIN

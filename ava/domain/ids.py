@@ -1,0 +1,60 @@
+"""TypeIDs: a prefix and a UUIDv7 in Crockford's base 32, as clients see ids.
+
+Format: the TypeID specification 0.3 (prefix, underscore, 26 digits of `0123456789abcdefghjkmnpqrstvwxyz`), over the
+time-ordered UUIDs of RFC 9562, section 5.7.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from datetime import datetime
+from uuid import UUID
+
+__all__ = ["decode", "encode", "floor_uuid", "is_client_id", "new_uuid"]
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+#: Two digits at a time, so that an id takes thirteen look-ups.
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_SUFFIX = re.compile(f"[0-7][{_DIGITS}]{{25}}")
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
+
+
+def encode(prefix: str, value: UUID | str) -> str:
+    """Write a UUID as `prefix_` and 26 digits."""
+    number = value.int if isinstance(value, UUID) else int(value.replace("-", ""), 16)
+    return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
+
+
+def decode(prefix: str, text: str) -> UUID | None:
+    """Read an id back; None where it has another prefix or is not an id at all."""
+    head, _, suffix = text.partition("_")
+    if head != prefix or not _SUFFIX.fullmatch(suffix):
+        return None
+    number = 0
+    for digit in suffix:
+        number = number << 5 | _VALUES[digit]
+    return UUID(int=number)
+
+
+def is_client_id(prefix: str, text: str) -> bool:
+    """Whether a client's own id can be taken as given: the prefix, then 1 to 60 of `[0-9a-z_]`."""
+    head, separator, suffix = text.partition("_")
+    return head == prefix and bool(separator) and bool(_CLIENT_SUFFIX.fullmatch(suffix))
+
+
+def new_uuid() -> UUID:
+    """Make a UUIDv7 from this machine's clock, for what is not ordered by it: requests and nodes.
+
+    Jobs get theirs from PostgreSQL, whose clock is the only one that orders them.
+    """
+    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def floor_uuid(moment: datetime) -> UUID:
+    """The smallest UUIDv7 of a moment (milliseconds; one before 1970 counts as 1970)."""
+    milliseconds = max(0, min(int(moment.timestamp() * 1000), 2**48 - 1))
+    return UUID(int=milliseconds << 80)

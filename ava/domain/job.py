@@ -1,0 +1,171 @@
+"""The job: its states, the moves between them, and the record that clients see."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["FINAL", "MOVES", "Ending", "Job", "JobSpec", "LogLevel", "LogLine", "Status", "Trigger", "may_move"]
+
+
+class Status(StrEnum):
+    """The state of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Trigger(StrEnum):
+    """What made a job."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    WEBHOOK = "webhook"
+    EVENT = "event"
+
+
+class LogLevel(StrEnum):
+    """The level of a job's log line."""
+
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+#: Every legal move. A queued job fails only when its process was lost too often or its worker is gone;
+#: a running one is queued again by a retry, a lost process or a node that shuts down.
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.RUNNING: FINAL | {Status.QUEUED},
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+def may_move(before: Status, after: Status) -> bool:
+    """Whether a job in one state may take the other."""
+    return after in MOVES[before]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """What a client asks for."""
+
+    #: Which worker, as its id (`wkr_…`).
+    worker_id: str
+    #: The payload, an object, as JSON text.
+    input_json: str = "{}"
+    trigger: Trigger = Trigger.MANUAL
+    #: 1 (first) to 10 (last).
+    priority: int = 5
+    #: When it may start, with a time zone; None or a past moment means now.
+    scheduled_at: datetime | None = None
+    #: The final job that this one repeats, as its id.
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One execution of a worker with one input, as it stands in the database."""
+
+    id: str
+    worker_id: str
+    tenant_id: str
+    status: Status
+    trigger: Trigger
+    priority: int
+    #: The payload as JSON text, just as it was stored.
+    input_json: str
+    triggered_by: str
+    created_at: datetime
+    #: When the current or last run began; None while queued.
+    started_at: datetime | None
+    #: When it became final.
+    completed_at: datetime | None
+    #: What the handler returned, as JSON text.
+    output_json: str | None
+    #: One line, `Kind: reason`, of a failed job.
+    error: str | None
+    scheduled_at: datetime | None
+    #: Which attempt runs or ran, from 1; 0 before the first.
+    attempt: int
+    max_attempts: int
+    cancel_requested_at: datetime | None
+    cancelled_by: str | None
+    #: Where its handler says it is: `{"fraction": 0.5, "message": "…"}` as JSON text.
+    progress_json: str | None
+    retry_of: str | None
+    #: The Celery queue that it goes through.
+    queue: str
+    #: How often it was started; the number that every write of a run must carry.
+    run_no: int
+    #: When it may start, where that lies ahead: its schedule or the end of its back-off.
+    run_at: datetime | None
+    #: When its message went to the broker; None while it waits in the database alone.
+    published_at: datetime | None
+    #: The node that runs or ran it.
+    node_id: str | None
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The payload."""
+        payload: dict[str, Any] = json.loads(self.input_json)
+        return payload
+
+    @property
+    def output(self) -> Any:
+        """What the handler returned; None before."""
+        return None if self.output_json is None else json.loads(self.output_json)
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """Where its handler says it is."""
+        return None if self.progress_json is None else json.loads(self.progress_json)
+
+    @property
+    def duration_ms(self) -> int | None:
+        """Milliseconds from the last start to the end; None until then, and where it never ran."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return max(0, round((self.completed_at - self.started_at).total_seconds() * 1000))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change any more."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogLine:
+    """One line of a job's log."""
+
+    #: Its place in the log: the run's number, then the line's, so that runs follow each other.
+    seq: int
+    ts: datetime
+    level: LogLevel
+    msg: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """How a run ended, to be written in one statement."""
+
+    #: `completed`, `failed` or `cancelled`; `queued` where another attempt follows.
+    status: Status
+    output_json: str | None = None
+    error: str | None = None
+    #: Seconds until the next attempt, where one follows.
+    retry_in_seconds: float | None = None
+    #: The log's closing line.
+    closing: LogLine
+    #: The closing line to take instead, should a cancel have come in meanwhile.
+    closing_if_cancelled: LogLine

@@ -1,0 +1,163 @@
+"""The shape of a URL that may be called: checked before anything is looked up, so it can be refused when it is given.
+
+Where the name leads is judged later, at the moment of connecting (`ava.delivery.guarded_socket`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import NoReturn
+from urllib.parse import quote
+
+from ava.domain.addresses import Address, why_not_public
+from ava.errors import AddressRefused, UrlRefused
+
+__all__ = ["MAX_URL_CHARS", "Target", "parse", "refuse_address"]
+
+#: The longest URL that is taken, in characters.
+MAX_URL_CHARS = 8_000
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?")
+# White space and control characters are where parsers disagree; some drop them, some split a header at them.
+_NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
+_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+# What `inet_aton` would read as a part of an address: 127, 0x7f, 0177.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
+# What may stand in a path or a query as it is; anything else is percent-encoded as UTF-8.
+_KEPT = "!#$%&'()*+,/:;=?@[]~"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Whom to call and what to ask for. Only `origin` may be shown: paths and queries carry secrets."""
+
+    #: `http` or `https`.
+    scheme: str
+    #: A name in lower case without a final dot, or an address without brackets.
+    host: str
+    #: 1 … 65535.
+    port: int
+    #: Path and query, ASCII, as they go into the request line.
+    path: str
+    #: The host as an address, when the URL names one.
+    address: Address | None
+
+    @property
+    def authority(self) -> str:
+        """The `Host` header: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """The part of the URL that is no secret, for messages."""
+        return f"{self.scheme}://{self.authority}"
+
+
+def parse(url: object, *, allow_private: bool = False) -> Target:
+    """Read a URL strictly.
+
+    Raises `UrlRefused` for anything but a plain http(s) URL, and `AddressRefused` for a host that can only be
+    private, unless `allow_private`. No message repeats the URL beyond its scheme and host.
+    """
+    match = _URL.fullmatch(_plain_text(url))
+    if match is None:
+        raise UrlRefused("The URL has no scheme and host; it must look like https://example.com/path.")
+    scheme = match["scheme"].lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise UrlRefused("The URL must begin with http:// or https://.")
+    host, port = _host_and_port(match["authority"])
+    address = _address(host)
+    target = Target(
+        scheme=scheme,
+        host=host if address is None else str(address),
+        port=_DEFAULT_PORTS[scheme] if port is None else port,
+        path=_request_path(match["path"], match["query"] or ""),
+        address=address,
+    )
+    if not allow_private:
+        _refuse_private(target)
+    return target
+
+
+def refuse_address(target: Target, why: str) -> NoReturn:
+    """Raise `AddressRefused`. It names the kind of address only: which one it is would tell of the inner network."""
+    raise AddressRefused(
+        f"{target.origin} was not called: its address is {why}, and only public addresses may be called. "
+        "Use a public address, or set AVA_WEBHOOK_ALLOW_PRIVATE=1 for development."
+    )
+
+
+def _plain_text(url: object) -> str:
+    if not isinstance(url, str) or not url:
+        raise UrlRefused("The URL must be a text such as https://example.com/path.")
+    if len(url) > MAX_URL_CHARS:
+        raise UrlRefused(f"The URL is longer than {MAX_URL_CHARS} characters; send long values in the body.")
+    if _NEVER_IN_A_URL.search(url):
+        raise UrlRefused("The URL contains white space, a control character or a backslash; percent-encode it.")
+    return url
+
+
+def _host_and_port(authority: str) -> tuple[str, int | None]:
+    if "@" in authority:
+        raise UrlRefused("The URL carries a user name or password; send credentials in a header instead.")
+    bracketed = _BRACKETED.fullmatch(authority)
+    if bracketed and "%" in bracketed[1]:
+        raise UrlRefused("The address in the URL has a zone (%eth0), which means something on one machine only.")
+    if bracketed:
+        return f"[{bracketed[1]}]", _port(bracketed[2])
+    host, colon, port = authority.partition(":")
+    return _name(host), _port(port if colon else None)
+
+
+def _port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+        raise UrlRefused("The port in the URL must be a number from 1 to 65535.")
+    return int(text)
+
+
+def _name(host: str) -> str:
+    if not host.isascii():
+        # Turning such a name into ASCII has several standards, which lead to different owners (straße, strasse).
+        raise UrlRefused("The host in the URL is not ASCII; write the name in its xn-- form.")
+    name = host.lower().removesuffix(".")
+    if not 0 < len(name) <= 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise UrlRefused("The host in the URL is not a valid name; it must look like example.com.")
+    return name
+
+
+def _address(host: str) -> Address | None:
+    try:
+        if host.startswith("["):
+            return IPv6Address(host[1:-1])
+        if _NUMBER.fullmatch(host.rsplit(".", 1)[-1]):
+            return IPv4Address(host)
+    except AddressValueError:
+        # 127.1, 0x7f000001 and 0177.0.0.1 are addresses to some readers and names to others.
+        raise UrlRefused(
+            "The address in the URL must be four decimal numbers such as 192.0.2.1, or an IPv6 address in brackets."
+        ) from None
+    return None
+
+
+def _request_path(path: str, query: str) -> str:
+    try:
+        return quote((path or "/") + query, safe=_KEPT)
+    except UnicodeEncodeError:
+        raise UrlRefused("The URL contains half a character (a lone surrogate); percent-encode it.") from None
+
+
+def _refuse_private(target: Target) -> None:
+    if target.address is not None:
+        why = why_not_public(target.address)
+        if why:
+            refuse_address(target, why)
+    elif "." not in target.host or target.host.endswith(_PRIVATE_SUFFIXES):
+        refuse_address(target, "a name of the local network")

@@ -1,0 +1,59 @@
+"""The worker: a definition that can be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+__all__ = ["OnWorkerLost", "Worker", "WorkerSpec", "WorkerStatus"]
+
+
+class WorkerStatus(StrEnum):
+    """Whether a worker takes jobs."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+class OnWorkerLost(StrEnum):
+    """What becomes of a job whose process was lost."""
+
+    REQUEUE = "requeue"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """What a handler's author declares of a worker."""
+
+    #: `wkr_` and the slug.
+    id: str
+    name: str
+    description: str
+    timeout_seconds: float
+    max_retries: int
+    cancel_grace_seconds: float
+    #: The Celery queue that its jobs go through.
+    queue: str
+    #: The tenants that may run it; None means all.
+    tenants: tuple[str, ...] | None
+    on_worker_lost: OnWorkerLost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A worker as a client sees it."""
+
+    id: str
+    name: str
+    description: str
+    runtime: str
+    status: WorkerStatus
+    timeout_seconds: float
+    max_retries: int
+    queue: str
+    created_at: datetime
+    updated_at: datetime
+    #: Whether a live node has its handler and listens to its queue.
+    is_live: bool

@@ -1,0 +1,1 @@
+"""What happens inside a worker node: the one task, its signals, logs, cancelling and heartbeat."""

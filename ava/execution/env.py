@@ -1,0 +1,55 @@
+"""What a handler is given beside its input."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["Env"]
+
+
+class Env(Mapping[str, str]):
+    """The worker's configuration as a mapping, and the handler's way to its job.
+
+    The configuration comes from the environment variables `AVA_WORKER_<SLUG>_<KEY>`, as `env["KEY"]`.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Mapping[str, str],
+        job: Mapping[str, Any],
+        log: logging.Logger,
+        report: Callable[[float, str], None],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._report = report
+        self._is_cancelled = is_cancelled
+        #: Writes lines into the job's log.
+        self.log = log
+        #: The job's record, as the API shows it.
+        self.job = job
+        #: Which attempt this is, from 1.
+        self.attempt: int = job["attempt"]
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler has been asked to stop, by a cancel, its time-out or a shutdown."""
+        return self._is_cancelled()
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the job is: from 0 to 1, with a word about it. Raises ValueError for any other number."""
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"progress must be from 0 to 1, not {fraction!r}")
+        self._report(float(fraction), str(message))
+
+    def __getitem__(self, key: str) -> str:
+        return self._config[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._config)
+
+    def __len__(self) -> int:
+        return len(self._config)

@@ -1,0 +1,162 @@
+"""The handlers that this process has: declared with `@worker`, found by loading the modules that the settings name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ava.broker.names import DEFAULT_QUEUE
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.errors import HandlerError, WorkerConflict
+
+__all__ = ["Handler", "find", "handlers", "load", "worker"]
+
+_SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_LONGEST_TIMEOUT_SECONDS = 3600
+_LONGEST_GRACE_SECONDS = 600
+_MOST_RETRIES = 5
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handler:
+    """A Python function that runs jobs, and its worker's definition."""
+
+    spec: WorkerSpec
+    function: Callable[..., Any]
+    #: Whether the function is `async def`.
+    is_async: bool
+    #: Whether it takes `env` beside `input`.
+    takes_env: bool
+
+    @property
+    def slug(self) -> str:
+        """The worker's id without its prefix."""
+        return self.spec.id.removeprefix("wkr_")
+
+
+_handlers: dict[str, Handler] = {}
+
+
+def worker(
+    slug: str,
+    *,
+    name: str | None = None,
+    description: str = "",
+    timeout_seconds: float = 300,
+    max_retries: int = 0,
+    cancel_grace_seconds: float = 10,
+    queue: str = DEFAULT_QUEUE,
+    tenants: Iterable[str] | None = None,
+    on_worker_lost: str = "requeue",
+) -> Callable[[Function], Function]:
+    """Declare a function as the handler of the worker `wkr_<slug>`.
+
+    The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
+    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts when it raises.
+    `cancel_grace_seconds`: how long it may clean up once asked to stop. `queue`: the Celery queue of its jobs.
+    `tenants`: who may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
+
+    Raises `HandlerError` for a wrong declaration, `WorkerConflict` where another function has the slug.
+    """
+
+    def declare(function: Function) -> Function:
+        spec = WorkerSpec(
+            id=f"wkr_{slug}",
+            name=name or slug,
+            description=description or inspect.getdoc(function) or "",
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+            cancel_grace_seconds=cancel_grace_seconds,
+            queue=queue,
+            tenants=None if tenants is None else tuple(tenants),
+            on_worker_lost=OnWorkerLost(on_worker_lost) if on_worker_lost in _LOST else _LOST[0],
+        )
+        _check(slug, spec, on_worker_lost)
+        _register(_handler(spec, function))
+        return function
+
+    return declare
+
+
+_LOST = tuple(OnWorkerLost)
+
+
+def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
+    wrong = [
+        reason
+        for is_right, reason in (
+            (_SLUG.fullmatch(slug), "the slug must match [a-z][a-z0-9_]{0,58}"),
+            (0 < spec.timeout_seconds <= _LONGEST_TIMEOUT_SECONDS, "timeout_seconds must be above 0, at most 3600"),
+            (spec.max_retries in range(_MOST_RETRIES + 1), "max_retries must be from 0 to 5"),
+            (0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS, "cancel_grace_seconds must be from 0 to 600"),
+            (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
+            (on_worker_lost in _LOST, "on_worker_lost must be requeue or fail"),
+        )
+        if not is_right
+    ]
+    if wrong:
+        raise HandlerError(f"Worker {slug!r}: {'; '.join(wrong)}.")
+
+
+def _handler(spec: WorkerSpec, function: Callable[..., Any]) -> Handler:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise HandlerError(f"Worker {spec.id}: the handler must be a function.") from None
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if not (positional or takes_any) or len(required) > 2 or any(p not in positional for p in required):
+        raise HandlerError(f"Worker {spec.id}: the handler must take one parameter, input, or two, input and env.")
+    return Handler(
+        spec=spec,
+        function=function,
+        is_async=inspect.iscoroutinefunction(function),
+        takes_env=takes_any or len(positional) > 1,
+    )
+
+
+def _register(handler: Handler) -> None:
+    known = _handlers.get(handler.spec.id)
+    if known is not None and _place(known.function) != _place(handler.function):
+        raise WorkerConflict(
+            f"Two handlers claim {handler.spec.id}: {_place(known.function)} and {_place(handler.function)}; "
+            "give one of them another slug."
+        )
+    _handlers[handler.spec.id] = handler
+
+
+def _place(function: Callable[..., Any]) -> str:
+    line = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", 0)
+    return f"{function.__module__}.{function.__qualname__} (line {line})"
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import the modules that hold handlers.
+
+    Raises `HandlerError` where one cannot be imported, `WorkerConflict` where two handlers claim one slug.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except (HandlerError, WorkerConflict):
+            raise
+        except Exception as error:
+            raise HandlerError(f"AVA_WORKERS: the module {module!r} cannot be imported: {error!r}") from error
+
+
+def handlers() -> Mapping[str, Handler]:
+    """The handlers that were declared, by worker id."""
+    return _handlers
+
+
+def find(worker_id: str) -> Handler | None:
+    """The handler of a worker; None where this process has none."""
+    return _handlers.get(worker_id)

@@ -1,0 +1,43 @@
+"""What clients see of workers."""
+
+from __future__ import annotations
+
+from ava.domain.caller import Caller
+from ava.domain.worker import Worker
+from ava.errors import WorkerNotFound
+from ava.store import workers
+from ava.store.database import Database
+
+__all__ = ["Workers"]
+
+
+class Workers:
+    """The use cases of worker definitions, over one database."""
+
+    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+
+    def show(self, caller: Caller, worker_id: str) -> Worker:
+        """One worker. Raises `WorkerNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            worker = workers.show(
+                connection,
+                tenant_id=caller.tenant_id,
+                worker_id=worker_id,
+                dead_after_seconds=self._node_dead_seconds,
+            )
+        if worker is None:
+            raise WorkerNotFound
+        return worker
+
+    def page(self, caller: Caller, *, limit: int, offset: int) -> tuple[list[Worker], int]:
+        """A page of workers, by id, and how many there are in all."""
+        with self._database.connect() as connection:
+            return workers.page(
+                connection,
+                tenant_id=caller.tenant_id,
+                dead_after_seconds=self._node_dead_seconds,
+                limit=limit,
+                offset=offset,
+            )

@@ -1,0 +1,1 @@
+"""The only room that knows SQLAlchemy and SQL: one function per move of a row."""

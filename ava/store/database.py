@@ -1,0 +1,114 @@
+"""One process's way to PostgreSQL: a small pool, autocommit for single statements, and errors in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ava.errors import DatabaseUnavailable
+
+__all__ = ["Connection", "Database", "is_outage"]
+
+#: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
+#: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
+_PASSING_CLASSES = ("08", "53", "57", "58")
+
+
+class Database:
+    """A pool of connections to one database. Nothing connects before the first use."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        pool_size: int = 5,
+        wait_seconds: float = 2.0,
+        statement_seconds: float = 30.0,
+    ) -> None:
+        """`name` tells PostgreSQL's administrators which of our processes this is."""
+        self._engine: Engine = create_engine(
+            driver_url(url),
+            isolation_level="AUTOCOMMIT",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=wait_seconds,
+            pool_use_lifo=True,
+            connect_args={
+                "application_name": f"ava {name}",
+                "connect_timeout": max(2, round(wait_seconds)),
+                "options": f"-c statement_timeout={round(statement_seconds * 1000)} -c timezone=UTC -c jit=off",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+        )
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Lend a connection on which each statement is its own transaction.
+
+        Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason.
+        """
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Lend a connection for several statements that hold together. Raises like `connect`."""
+        with (
+            self._translated(),
+            self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            if is_outage(error):
+                # After a restart of the server every pooled connection is dead: leave none behind to fail again.
+                self._engine.dispose(close=False) if _lost_connection(error) else None
+                raise DatabaseUnavailable from error
+            raise
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def forget_connections(self) -> None:
+        """Drop the pool without closing it: in a forked child, the connections are still the parent's."""
+        self._engine.dispose(close=False)
+
+
+def driver_url(url: str) -> URL:
+    """Name the driver: SQLAlchemy 2.1 takes a plain `postgresql://` for psycopg 3, and this project uses psycopg2."""
+    return make_url(url).set(drivername="postgresql+psycopg2")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error of the driver is the database being away or overloaded, rather than a mistake of ours."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "pgcode", None)
+    if state is not None:
+        return str(state).startswith(_PASSING_CLASSES)
+    return error.connection_invalidated or isinstance(error, OperationalError) or _is_closed(error)
+
+
+def _is_closed(error: DBAPIError) -> bool:
+    return isinstance(error.orig, psycopg2.InterfaceError)
+
+
+def _lost_connection(error: DBAPIError | PoolTimeout) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated

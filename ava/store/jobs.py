@@ -1,0 +1,95 @@
+"""The moves of a job that clients make: trigger and cancel. Each is one guarded statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ava.domain.job import Job, JobSpec
+from ava.store import rows
+from ava.store.database import Connection
+
+__all__ = ["cancel", "insert", "mark_published", "unpublish"]
+
+_INSERT = f"""
+INSERT INTO jobs AS j (id, tenant_id, worker_id, queue, trigger, priority, input, triggered_by, scheduled_at, run_at,
+                       published_at, max_attempts, retry_of)
+SELECT ava_uuid7(), %(tenant_id)s, w.id, w.queue, s.trigger, s.priority, s.input::json, %(user_id)s, s.scheduled_at,
+       CASE WHEN s.scheduled_at > now() THEN s.scheduled_at END,
+       CASE WHEN s.scheduled_at IS NULL OR s.scheduled_at <= now() THEN
+           CASE WHEN NOT w.queue || ':' || s.priority = ANY(%(closed)s::text[]) THEN now() END
+       END,
+       w.max_retries + 1, s.retry_of
+FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
+            %(scheduled)s::timestamptz[], %(retries)s::uuid[])
+     WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, n)
+JOIN workers AS w ON w.id = s.worker_id AND w.status = 'active'
+                 AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+ORDER BY s.n
+RETURNING {rows.JOB_COLUMNS}
+"""
+
+
+def insert(
+    connection: Connection, *, tenant_id: str, user_id: str, specs: Sequence[JobSpec], closed: Collection[str] = ()
+) -> list[Job]:
+    """Write jobs, in order; those whose worker the tenant cannot run now are left out, so count what comes back.
+
+    `closed` names the windows (`queue:priority`) that take no more messages; a job of theirs, or one whose time has
+    not come, is written unpublished, and the dispatcher publishes it.
+    """
+    parameters = {
+        "tenant_id": tenant_id,
+        "user_id": user_id,
+        "closed": list(closed),
+        "worker_ids": [spec.worker_id for spec in specs],
+        "triggers": [spec.trigger.value for spec in specs],
+        "priorities": [spec.priority for spec in specs],
+        "inputs": [spec.input_json for spec in specs],
+        "scheduled": [spec.scheduled_at for spec in specs],
+        "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
+    }
+    return [rows.job(row) for row in connection.exec_driver_sql(_INSERT, parameters)]
+
+
+_UNPUBLISH = """
+UPDATE jobs SET published_at = NULL
+WHERE id = ANY(%(ids)s::uuid[]) AND status = 'queued' AND run_no = 0 AND published_at IS NOT NULL
+"""
+
+
+def unpublish(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Take back the mark of jobs that could not be published after all."""
+    connection.exec_driver_sql(_UNPUBLISH, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
+
+
+_MARK_PUBLISHED = f"""
+UPDATE jobs AS j SET published_at = now()
+WHERE j.id = ANY(%(ids)s::uuid[]) AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
+RETURNING {rows.JOB_COLUMNS}
+"""
+
+
+def mark_published(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
+    """Mark startable jobs as published, and return those for which that was so."""
+    found = connection.exec_driver_sql(_MARK_PUBLISHED, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
+    return [rows.job(row) for row in found]
+
+
+_CANCEL = f"""
+UPDATE jobs AS j SET
+    status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
+    completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END,
+    cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
+    cancelled_by = coalesce(j.cancelled_by, %(user_id)s)
+WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.status IN ('queued', 'running')
+RETURNING {rows.JOB_COLUMNS}
+"""
+
+
+def cancel(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> Job | None:
+    """Cancel a queued job, or ask a running one to stop; None where it is final or not the tenant's."""
+    if (uuid := rows.job_uuid(job_id)) is None:
+        return None
+    parameters = {"tenant_id": tenant_id, "user_id": user_id, "id": uuid}
+    row = connection.exec_driver_sql(_CANCEL, parameters).first()
+    return None if row is None else rows.job(row)

@@ -1,0 +1,108 @@
+"""Nodes: a Celery worker process with its children, its heartbeat, and what it is told in return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.domain import ids
+from ava.store.database import Connection
+
+__all__ = ["NodeSpec", "Orders", "beat", "forget", "join", "leave", "name_of", "orders"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """A node as it introduces itself."""
+
+    #: A UUID, new at every start.
+    id: str
+    #: Celery's name of it, to which remote control is addressed.
+    name: str
+    host: str
+    pid: int
+    #: The release that it runs.
+    version: str
+    queues: Sequence[str]
+    #: The ids of the workers whose handlers it has.
+    workers: Sequence[str]
+    #: How many jobs it runs at once.
+    processes: int
+
+
+_JOIN = """
+INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)
+VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(workers)s::text[], %(processes)s)
+ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
+"""
+
+
+def join(connection: Connection, node: NodeSpec) -> None:
+    """Introduce a node, or bring it back where its row was forgotten."""
+    parameters = {
+        "id": node.id,
+        "name": node.name,
+        "host": node.host,
+        "pid": node.pid,
+        "version": node.version,
+        "queues": list(node.queues),
+        "workers": list(node.workers),
+        "processes": node.processes,
+    }
+    connection.exec_driver_sql(_JOIN, parameters)
+
+
+def beat(connection: Connection, node_id: str) -> bool:
+    """Say that a node lives; False where nobody knows it any more, so that it must join again."""
+    statement = "UPDATE nodes SET seen_at = now(), stopped_at = NULL WHERE id = %(id)s::uuid"
+    return connection.exec_driver_sql(statement, {"id": node_id}).rowcount == 1
+
+
+def leave(connection: Connection, node_id: str) -> None:
+    """Say that a node has ended in order; whatever it might still hold can be taken back at once."""
+    connection.exec_driver_sql("UPDATE nodes SET stopped_at = now() WHERE id = %(id)s::uuid", {"id": node_id})
+
+
+def name_of(connection: Connection, node_id: str | None) -> str | None:
+    """Celery's name of a node; None where nobody knows it any more."""
+    statement = "SELECT name FROM nodes WHERE id = %(id)s::uuid"
+    return connection.exec_driver_sql(statement, {"id": node_id}).scalar()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """What the database says of the runs that a node believes to hold: each is `(job id, run number)`."""
+
+    #: To be cancelled.
+    cancelled: frozenset[tuple[str, int]]
+    #: Still the node's; any other has been taken from it.
+    held: frozenset[tuple[str, int]]
+
+
+_ORDERS = """
+SELECT id::text, run_no, cancel_requested_at IS NOT NULL FROM jobs
+WHERE node_id = %(id)s::uuid AND status = 'running'
+"""
+
+
+def orders(connection: Connection, node_id: str) -> Orders:
+    """Ask what a node still holds and what of it is to be cancelled."""
+    found = [
+        ((ids.encode("job", id_), run_no), is_cancelled)
+        for id_, run_no, is_cancelled in connection.exec_driver_sql(_ORDERS, {"id": node_id})
+    ]
+    return Orders(
+        cancelled=frozenset(run for run, is_cancelled in found if is_cancelled),
+        held=frozenset(run for run, _ in found),
+    )
+
+
+_FORGET = """
+DELETE FROM nodes AS n WHERE coalesce(n.stopped_at, n.seen_at) < now() - %(after)s * interval '1 second'
+AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'running')
+"""
+
+
+def forget(connection: Connection, *, after_seconds: float) -> int:
+    """Delete the rows of nodes that ended long ago, and say how many."""
+    return connection.exec_driver_sql(_FORGET, {"after": after_seconds}).rowcount

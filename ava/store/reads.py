@@ -1,0 +1,155 @@
+"""What clients read of jobs: every statement here is scoped to a tenant, and this is the one place that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ava.domain import ids
+from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+from ava.store import rows
+from ava.store.database import Connection
+
+__all__ = ["MOST_COUNTED", "JobFilter", "QueueCount", "count", "log_lines", "page", "queue_counts", "show"]
+
+#: `total` is exact up to this many jobs; beyond, it stays at it. Counting millions would cost more than the list.
+MOST_COUNTED = 10_000
+#: Twice the time-out of a statement: no id is younger than its `created_at` by more.
+_LONGEST_INSERT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFilter:
+    """Which of a tenant's jobs; None means any."""
+
+    worker_id: str | None = None
+    status: Status | None = None
+    trigger: Trigger | None = None
+    #: Both bounds are inclusive below and exclusive above, and have a time zone.
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+_SHOW = f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s"
+
+
+def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
+    """One job of a tenant; None where there is none such."""
+    if (uuid := rows.job_uuid(job_id)) is None:
+        return None
+    row = connection.exec_driver_sql(_SHOW, {"id": uuid, "tenant_id": tenant_id}).first()
+    return None if row is None else rows.job(row)
+
+
+# A list is a handful of index ranges, one for each status and trigger that the filter lets through, each read only as
+# far as the page goes. So any combination of filters is a walk along an index, newest first, whatever the table holds.
+_RANGES = """
+    unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN unnest(%(triggers)s::text[]) AS t (trigger)
+    CROSS JOIN LATERAL (
+        SELECT {columns} FROM jobs AS j
+        WHERE j.tenant_id = %(tenant_id)s AND j.status = s.status AND j.trigger = t.trigger AND {filters}
+        ORDER BY j.id DESC LIMIT %(limit)s
+    ) AS found
+"""
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    job_filter: JobFilter,
+    limit: int,
+    before_id: str | None = None,
+    offset: int = 0,
+) -> list[Job]:
+    """Jobs of a tenant, newest first: at most `limit`, older than `before_id` (a job's id), after `offset` of them."""
+    parameters, filters = _bounds(tenant_id, job_filter, before_id)
+    parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
+    ranges = _RANGES.format(columns="j.id", filters=filters)
+    # The ranges give ids alone; only the page itself is read from the table in full.
+    statement = (
+        f"SELECT {rows.JOB_COLUMNS} FROM (SELECT found.id FROM {ranges} ORDER BY found.id DESC "
+        "LIMIT %(page)s OFFSET %(offset)s) AS p JOIN jobs AS j ON j.id = p.id ORDER BY j.id DESC"
+    )
+    return [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> int:
+    """How many jobs a filter finds, exact up to `MOST_COUNTED`."""
+    parameters, filters = _bounds(tenant_id, job_filter, None)
+    parameters |= {"limit": MOST_COUNTED}
+    ranges = _RANGES.format(columns="j.id", filters=filters)
+    statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
+    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
+
+
+def _bounds(tenant_id: str, job_filter: JobFilter, before_id: str | None) -> tuple[dict[str, object], str]:
+    """The parameters of a filter, and its conditions beside those on status and trigger."""
+    parameters: dict[str, object] = {
+        "tenant_id": tenant_id,
+        "statuses": [status.value for status in Status if job_filter.status in (None, status)],
+        "triggers": [trigger.value for trigger in Trigger if job_filter.trigger in (None, trigger)],
+    }
+    conditions = ["true"]
+    if job_filter.worker_id is not None:
+        conditions.append("j.worker_id = %(worker_id)s")
+        parameters["worker_id"] = job_filter.worker_id
+    if job_filter.created_after is not None:
+        # An id is never older than its `created_at`, so the bound on the id is exact from below …
+        conditions.append("j.created_at >= %(after)s AND j.id >= %(after_id)s::uuid")
+        parameters |= {"after": job_filter.created_after, "after_id": str(ids.floor_uuid(job_filter.created_after))}
+    if job_filter.created_before is not None:
+        # … and younger only by what the inserting statement took, which its time-out bounds.
+        conditions.append("j.created_at < %(before)s AND j.id < %(before_floor)s::uuid")
+        latest = job_filter.created_before + _LONGEST_INSERT
+        parameters |= {"before": job_filter.created_before, "before_floor": str(ids.floor_uuid(latest))}
+    if before_id is not None:
+        conditions.append("j.id < %(before_id)s::uuid")
+        parameters["before_id"] = rows.job_uuid(before_id)
+    return parameters, " AND ".join(conditions)
+
+
+_LOGS = """
+SELECT seq, ts, level, msg FROM job_logs
+WHERE job_id = %(id)s::uuid AND seq > %(after)s AND (%(level)s::text IS NULL OR level = %(level)s)
+ORDER BY seq LIMIT %(limit)s
+"""
+
+
+def log_lines(
+    connection: Connection, *, job_id: str, level: LogLevel | None, limit: int, after_seq: int = -1
+) -> Sequence[LogLine]:
+    """Log lines of a job, oldest first. The caller has made sure (`show`) that the job is the tenant's."""
+    parameters = {
+        "id": rows.job_uuid(job_id),
+        "level": None if level is None else level.value,
+        "limit": limit,
+        "after": after_seq,
+    }
+    return [rows.log_line(row) for row in connection.exec_driver_sql(_LOGS, parameters)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueCount:
+    """How many jobs of one worker wait and run."""
+
+    worker_id: str
+    queued: int
+    running: int
+    #: How many of the queued have priority 1 to 3.
+    high_priority: int
+
+
+_QUEUE_COUNTS = """
+SELECT worker_id, count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'running'),
+       count(*) FILTER (WHERE status = 'queued' AND priority <= 3)
+FROM jobs WHERE tenant_id = %(tenant_id)s AND status IN ('queued', 'running')
+GROUP BY worker_id ORDER BY worker_id
+"""
+
+
+def queue_counts(connection: Connection, *, tenant_id: str) -> list[QueueCount]:
+    """The tenant's waiting and running jobs by worker."""
+    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id})
+    return [QueueCount(worker_id=w, queued=q, running=r, high_priority=h) for w, q, r, h in found]

@@ -1,0 +1,64 @@
+"""Rows as they come from PostgreSQL, made into what the rest of the code speaks of: ids become TypeIDs here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+
+__all__ = ["JOB_COLUMNS", "job", "job_uuid", "log_line"]
+
+#: The columns of a job, in the order in which `job` reads them.
+JOB_COLUMNS = (
+    "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
+    "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
+    "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at, "
+    "j.published_at, j.node_id::text"
+)
+
+
+def job(row: Any) -> Job:
+    """Make a job of a row of `JOB_COLUMNS`."""
+    (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
+     completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
+     progress_json, retry_of, queue, run_no, run_at, published_at, node_id) = row[:25]  # fmt: skip
+    return Job(
+        id=ids.encode("job", id_),
+        worker_id=worker_id,
+        tenant_id=tenant_id,
+        status=Status(status),
+        trigger=Trigger(trigger),
+        priority=priority,
+        input_json=input_json,
+        triggered_by=triggered_by,
+        created_at=created_at,
+        started_at=started_at,
+        completed_at=completed_at,
+        output_json=output_json,
+        error=error,
+        scheduled_at=scheduled_at,
+        attempt=attempt,
+        max_attempts=max_attempts,
+        cancel_requested_at=cancel_requested_at,
+        cancelled_by=cancelled_by,
+        progress_json=progress_json,
+        retry_of=None if retry_of is None else ids.encode("job", retry_of),
+        queue=queue,
+        run_no=run_no,
+        run_at=run_at,
+        published_at=published_at,
+        node_id=node_id,
+    )
+
+
+def job_uuid(job_id: str) -> str | None:
+    """A job's id as PostgreSQL takes it; None where it cannot be one."""
+    value = ids.decode("job", job_id)
+    return None if value is None else str(value)
+
+
+def log_line(row: Any) -> LogLine:
+    """Make a log line of a row `seq, ts, level, msg`."""
+    seq, ts, level, msg = row
+    return LogLine(seq=seq, ts=ts, level=LogLevel(level), msg=msg)

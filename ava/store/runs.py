@@ -1,0 +1,248 @@
+"""The moves of a job that its run makes: claim, log, end, and being taken back.
+
+A run is one claim of a job by one process. Its number is the fence: every statement here carries it, so that a
+process that lost its right to a job cannot write to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.domain.job import Ending, Job, LogLine, Status
+from ava.domain.retry import MOST_LOSSES
+from ava.store import rows
+from ava.store.database import Connection
+
+__all__ = ["TakenBack", "append_lines", "claim", "end", "kill_end", "take_back", "take_back_from_dead_nodes"]
+
+#: A line's `seq` is the run's number times this, and its number in the run.
+SEQ_PER_RUN = 2**32
+#: Lines that somebody else writes about a run come after all that the run itself could write.
+SEQ_OF_OTHERS = 2**31
+
+_CLAIM = f"""
+WITH claimed AS (
+    UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
+        run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
+    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1 AND j.status = 'queued' AND j.run_at IS NULL
+    RETURNING j.*
+), begun AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
+)
+SELECT {rows.JOB_COLUMNS} FROM claimed AS j
+"""
+
+
+def claim(connection: Connection, *, job_id: str, run_no: int, node_id: str, opening: str) -> Job | None:
+    """Start a run, with its opening log line; None where it is not to be had: a duplicate, or cancelled, or not due."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "opening": opening}
+    row = connection.exec_driver_sql(_CLAIM, parameters).first()
+    return None if row is None else rows.job(row)
+
+
+_APPEND = """
+WITH alive AS (
+    UPDATE jobs SET progress = coalesce(%(progress)s::json, progress)
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running' AND %(progress)s::json IS NOT NULL
+    RETURNING id
+), held AS (
+    SELECT id FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+), stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT held.id, l.seq, l.ts, l.level, l.msg
+    FROM held, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[])
+         AS l (seq, ts, level, msg)
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM held
+"""
+
+
+def append_lines(
+    connection: Connection, *, job_id: str, run_no: int, lines: Sequence[LogLine], progress_json: str | None = None
+) -> bool:
+    """Store what a run logged and how far it is; False where the run has lost its right, and nothing was stored."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "progress": progress_json, **_columns(lines)}
+    return connection.exec_driver_sql(_APPEND, parameters).first() is not None
+
+
+_END = """
+WITH ended AS (
+    UPDATE jobs SET
+        status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
+        completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
+        output = %(output)s::json,
+        error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
+        progress = coalesce(%(progress)s::json, progress),
+        run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
+                      THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
+        published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
+        started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
+        node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+        AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
+    RETURNING id, status
+), stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT ended.id, l.seq, l.ts, l.level, CASE WHEN l.is_closing AND ended.status = 'cancelled'
+                                                THEN %(cancelled_msg)s ELSE l.msg END
+    FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
+                       %(closings)s::bool[])
+         AS l (seq, ts, level, msg, is_closing)
+    ON CONFLICT DO NOTHING
+)
+SELECT status FROM ended
+"""
+
+
+def end(
+    connection: Connection,
+    *,
+    job_id: str,
+    run_no: int,
+    ending: Ending,
+    lines: Sequence[LogLine],
+    progress_json: str | None = None,
+) -> Status | None:
+    """Write how a run ended, with its last log lines, and return the state that holds.
+
+    That is `cancelled` where a cancel was asked for while it ran, whatever the handler did. None: the run has lost its
+    right, and nothing was written.
+    """
+    parameters = {
+        "id": rows.job_uuid(job_id),
+        "run_no": run_no,
+        "status": ending.status.value,
+        "output": ending.output_json,
+        "error": ending.error,
+        "retry_in": ending.retry_in_seconds or 0,
+        "progress": progress_json,
+        "cancelled_msg": ending.closing_if_cancelled.msg,
+        "closings": [False] * len(lines) + [True],
+        **_columns([*lines, ending.closing]),
+    }
+    status = connection.exec_driver_sql(_END, parameters).scalar()
+    return None if status is None else Status(status)
+
+
+def _columns(lines: Sequence[LogLine]) -> dict[str, list[object]]:
+    return {
+        "seqs": [line.seq for line in lines],
+        "times": [line.ts for line in lines],
+        "levels": [line.level.value for line in lines],
+        "msgs": [line.msg for line in lines],
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakenBack:
+    """What became of a run that its process could not end itself."""
+
+    job: Job
+    #: Whether it waits for a process again, and is to be published.
+    is_queued: bool
+
+
+# A run that is taken back waits again, unless it was to be cancelled, is not to be repeated, or was lost too often.
+# `{held}` selects the runs; the lock is skipped where the run itself is writing its end at this moment.
+_TAKE_BACK = f"""
+WITH held AS (
+    SELECT j.id, j.run_no,
+           CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN %(is_loss)s AND (w.on_worker_lost = 'fail' OR j.losses >= {MOST_LOSSES}) THEN 'failed'
+                ELSE 'queued' END AS next
+    FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
+    WHERE j.status = 'running' AND {{held}}
+    ORDER BY j.id LIMIT %(limit)s
+    FOR UPDATE OF j SKIP LOCKED
+), taken AS (
+    UPDATE jobs AS j SET
+        status = held.next,
+        completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
+        error = CASE WHEN held.next = 'failed' THEN %(error)s END,
+        losses = j.losses + CASE WHEN %(is_loss)s THEN 1 ELSE 0 END,
+        attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END,
+        started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
+        node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
+        published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END
+    FROM held WHERE j.id = held.id AND j.run_no = held.run_no
+    RETURNING j.*, (SELECT o.started_at FROM jobs AS o WHERE o.id = j.id) AS was_started_at
+), noted AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT t.id, t.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
+    FROM taken AS t CROSS JOIN LATERAL (VALUES
+        (0, %(level)s, %(reason)s),
+        (1, 'info', CASE t.status WHEN 'queued' THEN NULL
+            WHEN 'failed' THEN 'Handler failed after ' ELSE 'Handler cancelled after ' END
+            || round(extract(epoch FROM clock_timestamp() - t.was_started_at) * 1000) || 'ms')
+    ) AS l (n, level, msg)
+    WHERE l.msg IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT {rows.JOB_COLUMNS} FROM taken AS j
+"""
+_BY_RUN = _TAKE_BACK.format(held="j.id = %(id)s::uuid AND j.run_no = %(run_no)s")
+# A node that has no row any more is as dead as one that is silent.
+_BY_DEAD_NODE = _TAKE_BACK.format(
+    held="""NOT EXISTS (
+        SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
+            AND n.seen_at > now() - %(dead_after)s * interval '1 second')"""
+)
+
+
+def take_back(
+    connection: Connection, *, job_id: str, run_no: int, reason: str, error: str, is_loss: bool
+) -> TakenBack | None:
+    """Take one run back, whose process is gone or must let go; None where it has ended meanwhile.
+
+    `reason` is its log line; `error` what the job fails with, should it not run again. A loss counts towards the most
+    that a job may have (`MOST_LOSSES`), and never as an attempt.
+    """
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "limit": 1}
+    taken = _taken_back(connection, _BY_RUN, parameters, reason=reason, error=error, is_loss=is_loss)
+    return taken[0] if taken else None
+
+
+def take_back_from_dead_nodes(
+    connection: Connection, *, dead_after_seconds: float, reason: str, error: str, limit: int
+) -> list[TakenBack]:
+    """Take back what dead nodes hold, oldest first."""
+    parameters: dict[str, object] = {"dead_after": dead_after_seconds, "limit": limit}
+    return _taken_back(connection, _BY_DEAD_NODE, parameters, reason=reason, error=error, is_loss=True)
+
+
+def _taken_back(
+    connection: Connection, statement: str, parameters: dict[str, object], *, reason: str, error: str, is_loss: bool
+) -> list[TakenBack]:
+    parameters |= {"reason": reason, "error": error, "is_loss": is_loss, "level": "error" if is_loss else "warn"}
+    jobs = [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
+    return [TakenBack(job=job, is_queued=job.status is Status.QUEUED) for job in jobs]
+
+
+_KILL_END = f"""
+WITH ended AS (
+    UPDATE jobs SET
+        status = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+        completed_at = clock_timestamp(),
+        error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+    RETURNING id, run_no, status, started_at
+), noted AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT id, run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS}, clock_timestamp(), 'warn',
+           'Handler ' || status || ' after '
+           || round(extract(epoch FROM clock_timestamp() - started_at) * 1000) || 'ms (killed)'
+    FROM ended
+    ON CONFLICT DO NOTHING
+)
+SELECT status FROM ended
+"""
+
+
+def kill_end(connection: Connection, *, job_id: str, run_no: int, error: str) -> Status | None:
+    """Write the end of a run whose process had to be killed: `cancelled` where that was asked, else `failed`."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "error": error}
+    status = connection.exec_driver_sql(_KILL_END, parameters).scalar()
+    return None if status is None else Status(status)

@@ -1,0 +1,92 @@
+"""Worker definitions: announced by the nodes that have their handlers, read by clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
+from ava.store.database import Connection
+
+__all__ = ["announce", "page", "show"]
+
+_ANNOUNCE = """
+INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
+                          on_worker_lost)
+VALUES (%(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
+        %(tenants)s::text[], %(on_worker_lost)s)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
+    max_retries = excluded.max_retries, cancel_grace_seconds = excluded.cancel_grace_seconds, queue = excluded.queue,
+    tenants = excluded.tenants, on_worker_lost = excluded.on_worker_lost, updated_at = now()
+WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
+       w.on_worker_lost)
+    IS DISTINCT FROM
+      (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
+       excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost)
+"""
+
+
+def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
+    """Write the definitions of the handlers that a node has; the last one to change a definition wins."""
+    # In the order of the ids, so that nodes which start together never wait for each other in a circle.
+    for spec in sorted(specs, key=lambda spec: spec.id):
+        connection.exec_driver_sql(
+            _ANNOUNCE,
+            {
+                "id": spec.id,
+                "name": spec.name,
+                "description": spec.description,
+                "timeout_seconds": spec.timeout_seconds,
+                "max_retries": spec.max_retries,
+                "cancel_grace_seconds": spec.cancel_grace_seconds,
+                "queue": spec.queue,
+                "tenants": None if spec.tenants is None else list(spec.tenants),
+                "on_worker_lost": spec.on_worker_lost.value,
+            },
+        )
+
+
+_SELECT = """
+SELECT w.id, w.name, w.description, w.runtime, w.status, w.timeout_seconds, w.max_retries, w.queue, w.created_at,
+       w.updated_at,
+       EXISTS (SELECT 1 FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
+               AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+FROM workers AS w
+WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+"""
+
+
+def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_seconds: float) -> Worker | None:
+    """One worker that the tenant may see; None where there is none such."""
+    parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
+    row = connection.exec_driver_sql(_SELECT + " AND w.id = %(id)s", parameters).first()
+    return None if row is None else _worker(row)
+
+
+def page(
+    connection: Connection, *, tenant_id: str, dead_after_seconds: float, limit: int, offset: int = 0
+) -> tuple[list[Worker], int]:
+    """The workers that the tenant may see, by id, and how many there are in all."""
+    parameters = {"tenant_id": tenant_id, "dead_after": dead_after_seconds, "limit": limit, "offset": offset}
+    statement = _SELECT + " ORDER BY w.id LIMIT %(limit)s OFFSET %(offset)s"
+    found = [_worker(row) for row in connection.exec_driver_sql(statement, parameters)]
+    total = "SELECT count(*) FROM workers AS w WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))"
+    return found, int(connection.exec_driver_sql(total, {"tenant_id": tenant_id}).scalar_one())
+
+
+def _worker(row: Any) -> Worker:
+    id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live = row
+    return Worker(
+        id=id_,
+        name=name,
+        description=description,
+        runtime=runtime,
+        status=WorkerStatus(status),
+        timeout_seconds=timeout,
+        max_retries=retries,
+        queue=queue,
+        created_at=created_at,
+        updated_at=updated_at,
+        is_live=is_live,
+    )
