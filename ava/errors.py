@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = [
+    "AddressRefused",
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
+    "DataDirectoryError",
     "DatabaseAhead",
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "Forbidden",
     "HandlerError",
+    "HeaderRefused",
     "Interruption",
     "InvalidFields",
     "InvalidParameters",
@@ -22,12 +25,18 @@ __all__ = [
     "JobStateConflict",
     "JobTimeout",
     "NotFound",
+    "OutboundError",
+    "OutboundFailed",
+    "OutboundTimeout",
     "OutputError",
+    "PortInUse",
     "RequestError",
+    "ServerFailed",
     "ServerProgramMissing",
     "SettingsError",
     "StartError",
     "Unauthorized",
+    "UrlRefused",
     "WorkerConflict",
     "WorkerNotFound",
     "WorkerPaused",
@@ -58,6 +67,18 @@ class SettingsError(StartError):
 
 class ServerProgramMissing(StartError):
     """A server program that this machine needs is not installed."""
+
+
+class ServerFailed(StartError):
+    """A server that this machine starts for itself did not start."""
+
+
+class DataDirectoryError(StartError):
+    """The data directory cannot be used; give another --data-dir."""
+
+
+class PortInUse(StartError):
+    """The port is in use; choose another with --port."""
 
 
 class DatabaseNotMigrated(StartError):
@@ -185,3 +206,30 @@ class JobTimeout(Interruption):
 
 class JobInterrupted(Interruption):
     """The worker is shutting down; the job runs again elsewhere. Clean up and return."""
+
+
+# Calling out -------------------------------------------------------------------------------------------------------
+
+
+class OutboundError(AvaError):
+    """A call to another server did not succeed. No message of these holds more of a URL than its scheme and host."""
+
+
+class UrlRefused(OutboundError):
+    """The URL cannot be called; give a plain one such as https://example.com/path."""
+
+
+class HeaderRefused(OutboundError):
+    """The method or a header cannot be sent; correct the one that the message names."""
+
+
+class AddressRefused(OutboundError):
+    """The address is not public, so it was not called; use a public one."""
+
+
+class OutboundTimeout(OutboundError):
+    """The other server took too long; try again later, or allow more seconds."""
+
+
+class OutboundFailed(OutboundError):
+    """The other server could not be reached, or broke off; check that it is up, then try again."""

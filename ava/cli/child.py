@@ -1,0 +1,111 @@
+"""Child processes: what to run, and one that runs, in a session of its own, never outliving who started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from ava.cli.embedded.account import Account
+
+__all__ = ["Child", "Program"]
+
+_LAUNCHER = str(Path(__file__).with_name("launch.py"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """How one program is run and ended."""
+
+    #: What people know it by, as in `postgres`.
+    name: str
+    #: The program and its arguments.
+    argv: tuple[str, ...]
+    #: The whole environment; None hands on our own.
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+    #: The account it runs as; None is our own.
+    account: Account | None = None
+    #: What it reads from standard input; it may hold a password, so it is never shown.
+    stdin: str = field(default="", repr=False)
+    #: The signal that asks it to stop in order.
+    stop_signal: signal.Signals = signal.SIGTERM
+    #: The signal that it gets from the kernel when we die.
+    death_signal: signal.Signals = signal.SIGKILL
+    #: Seconds that it may take to stop before it is killed.
+    stop_seconds: float = 10.0
+
+
+class Child:
+    """One running program. Start it from the main thread: the kernel's death signal is tied to the starting thread."""
+
+    def __init__(self, program: Program, process: subprocess.Popen[bytes]) -> None:
+        self.program = program
+        self.process = process
+
+    @classmethod
+    def start(cls, program: Program, output: int | IO[bytes] = subprocess.PIPE) -> Child:
+        """Start `program` with both of its outputs going to `output`; raises `OSError` when no process can be had."""
+        process = subprocess.Popen(
+            _launch_argv(program),
+            env=program.environ,
+            stdin=subprocess.PIPE if program.stdin else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if process.stdin:
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                pipe.write(program.stdin.encode())
+        return cls(program, process)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also the id of its session and of its process group."""
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self.process.poll()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; whether it has ended."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def ask_to_stop(self) -> None:
+        """Send its stop signal to the program alone, which passes it on as it sees fit."""
+        self._send(self.program.stop_signal)
+
+    def kill(self) -> None:
+        """End the program and its process group at once."""
+        if self.exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to stop, wait as long as it may take, then kill what is left of its group."""
+        self.ask_to_stop()
+        self.wait(self.program.stop_seconds)
+        self.kill()
+
+    def _send(self, signal_number: signal.Signals) -> None:
+        if self.exit_code is None:
+            self.process.send_signal(signal_number)
+
+
+def _launch_argv(program: Program) -> list[str]:
+    account = program.account
+    ids = (account.uid, account.gid) if account else (-1, -1)
+    numbers = (os.getpid(), int(program.death_signal), *ids)
+    return [sys.executable, "-I", "-S", _LAUNCHER, *map(str, numbers), *program.argv]

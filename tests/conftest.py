@@ -1,0 +1,167 @@
+"""Fixtures of all rings: real servers, started when first asked for, and the whole system as real processes.
+
+| fixture | what a test gets |
+|---|---|
+| `database_url` | a fresh, migrated PostgreSQL database of its own |
+| `redis_url`, `rabbitmq_url` | an empty numbered database of Redis; a virtual host of RabbitMQ |
+| `broker_url` | one of these two: the test runs once for each broker |
+| `settings` | `Settings` of both; so the test runs once for each broker |
+| `database_settings` | `Settings` with that database and a broker that nobody hears, for tests of the store alone |
+| `private_postgres`, `private_redis` | servers of the test's own, which it may stop, kill, pause and start again |
+| `system` | the whole system as real processes: see `tests.system.System` |
+
+A test that wants one broker alone says `@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)`.
+A missing server skips the test at home and fails it where `CI` is set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from ava import settings as settings_module
+from ava.errors import ServerProgramMissing
+from ava.settings import Settings
+from tests.servers.postgres import Databases, running_postgres
+from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.servers.redis import fresh_redis_url, running_redis
+from tests.servers.server import Server
+from tests.system import System
+
+#: A broker that nobody hears: port 1 of this machine.
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+Running = TypeVar("Running")
+
+
+@contextmanager
+def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
+    """A running server; where its programs are missing the test is skipped, or fails in CI."""
+    try:
+        running = server.__enter__()
+    except ServerProgramMissing as missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
+    try:
+        yield running
+    finally:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The PostgreSQL that all tests share; a test that stops or kills one uses `private_postgres`."""
+    with _available(running_postgres()) as server:
+        _migrate(server.url)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """The Redis that all tests share; a test that stops or kills one uses `private_redis`."""
+    with _available(running_redis()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    """The RabbitMQ that all tests share."""
+    with _available(running_rabbitmq()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _databases(postgres_server: Server) -> Iterator[Databases]:
+    databases = Databases(postgres_server)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def database_url(_databases: Databases) -> Iterator[str]:
+    """A fresh, migrated database, dropped afterwards."""
+    with _databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: Server) -> str:
+    """An empty numbered database of Redis."""
+    return fresh_redis_url(redis_server)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
+    """A virtual host of RabbitMQ, deleted afterwards."""
+    with rabbitmq_server.virtual_host() as url:
+        yield url
+
+
+@pytest.fixture(
+    params=[pytest.param("redis", marks=pytest.mark.redis), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
+)
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """An empty broker: the test runs once on Redis and once on RabbitMQ."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def settings(database_url: str, broker_url: str) -> Settings:
+    """Settings of a fresh database and an empty broker."""
+    return _settings(database_url, broker_url)
+
+
+@pytest.fixture
+def database_settings(database_url: str) -> Settings:
+    """Settings of a fresh database and a broker that nobody hears."""
+    return _settings(database_url, NOBODY)
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[Server]:
+    """A migrated PostgreSQL of the test's own, which it may stop, kill, pause and start again."""
+    with _available(running_postgres()) as server:
+        _migrate(server.url)
+        yield server
+
+
+@pytest.fixture
+def private_redis() -> Iterator[Server]:
+    """A Redis of the test's own, which it may stop, kill, pause and start again."""
+    with _available(running_redis()) as server:
+        yield server
+
+
+@pytest.fixture
+def system(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[System]:
+    """The whole system as real processes, not started yet: `system.start(workers=2, environ={…})`.
+
+    Like `settings` it runs the test once for each broker; a test that has its own servers names them:
+    `system.start(database_url=…, broker_url=…)`. Afterwards everything is stopped; the test fails when a process of it
+    is left, or when an output holds a traceback that the test did not expect (`system.expects_traceback = True`).
+    """
+    system = System(tmp_path, database_url=database_url, broker_url=broker_url)
+    try:
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
+
+
+def _settings(database_url: str, broker_url: str) -> Settings:
+    return settings_module.load(
+        {"DATABASE_URL": database_url, "BROKER_URL": broker_url, "AVA_INTERNAL_SECRET": "of-the-tests"}
+    )
+
+
+def _migrate(database_url: str) -> None:
+    # Imported here: unit tests need no database code.
+    from ava.store import schema
+
+    schema.upgrade(_settings(database_url, NOBODY))

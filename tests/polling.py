@@ -1,0 +1,21 @@
+"""Waiting for a condition instead of sleeping and hoping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def wait_until(condition: Callable[[], Value], *, seconds: float = 15, what: str | Callable[[], str] = "") -> Value:
+    """Ask `condition` until it answers something true, and return that; fails after `seconds`, naming `what`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what or condition}")
+        time.sleep(0.02)

@@ -1,0 +1,170 @@
+"""RabbitMQ for tests: the machine's own programs, run apart from any system service, with a port mapper of its own."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from ava.cli.child import Child, Program
+from ava.cli.embedded import account
+from ava.cli.embedded.account import Account
+from ava.cli.embedded.start import free_port
+from ava.errors import ServerProgramMissing
+from tests.servers.server import account_folder, private_folder
+
+#: Debian's `rabbitmq-server` on the PATH insists on the system's folders and account; the program proper does not.
+_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/homebrew/sbin/rabbitmq-server")
+_USER = ("guest", "guest")
+_numbers = itertools.count(1)
+
+
+class RabbitMQ:
+    """One running RabbitMQ, with its management API for making virtual hosts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "rabbitmq.log"
+        self._account = account.for_servers(folder / "rabbitmq")
+        self._home = account_folder(folder, "rabbitmq", self._account.uid if self._account else None)
+        self.port, self._management_port, self._distribution_port, self._mapper_port = (free_port() for _ in range(4))
+        self._write_settings()
+        self._mapper: Child | None = None
+        self._server: Child | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where its default virtual host is; the same after every restart."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        """Start it and wait until it answers, which takes some seconds."""
+        if self._mapper is None:
+            self._mapper = self._spawn("epmd", _mapper(), "-port", str(self._mapper_port), "-address", "127.0.0.1")
+        self._server = self._spawn("rabbitmq", _program())
+        self._await_ready(time.monotonic() + 90)
+
+    def stop(self) -> None:
+        """Stop it in order; what is durable is there when it starts again."""
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    def kill(self) -> None:
+        """End it and its port mapper without warning."""
+        for child in (self._server, self._mapper):
+            if child:
+                child.kill()
+        self._server = self._mapper = None
+
+    @contextmanager
+    def virtual_host(self) -> Iterator[str]:
+        """The URL of a new virtual host, deleted afterwards."""
+        name = f"test_{next(_numbers)}"
+        self._call("PUT", f"vhosts/{name}")
+        try:
+            yield f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
+        finally:
+            self._call("DELETE", f"vhosts/{name}")
+
+    def _spawn(self, name: str, *argv: str) -> Child:
+        program = Program(
+            name=name,
+            argv=argv,
+            environ=self._environ(),
+            account=self._account,
+            stop_signal=signal.SIGTERM,
+            stop_seconds=30,
+        )
+        with self._log.open("ab") as output:
+            return Child.start(program, output)
+
+    def _environ(self) -> Mapping[str, str]:
+        home = self._home
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin",
+            "LC_ALL": "C.UTF-8",
+            "HOME": str(home),
+            # Run the Erlang machine in this very process instead of behind a shell that a kill would not pass on.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "RABBITMQ_NODENAME": f"ava{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_LOGS": "-",
+        }
+
+    def _write_settings(self) -> None:
+        self._write("plugins", "[rabbitmq_management].\n")
+        self._write(
+            "rabbitmq.conf",
+            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
+            "log.console = true\nlog.console.level = warning\n"
+            # The machine's memory and disk are not ours to judge: a test must not block on an alarm.
+            "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.relative = 0.9\n",
+        )
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._home / name
+        path.write_text(text)
+        if self._account:
+            _give(path, self._account)
+
+    def _await_ready(self, deadline: float) -> None:
+        assert self._server
+        while not self._answers():
+            if self._server.exit_code is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"RabbitMQ did not start:\n{self._log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            return self._call("GET", "health/checks/virtual-hosts").ok
+        except requests.RequestException:
+            return False
+
+    def _call(self, method: str, path: str) -> requests.Response:
+        return requests.request(method, f"http://127.0.0.1:{self._management_port}/api/{path}", auth=_USER, timeout=30)
+
+
+@contextmanager
+def running_rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ server; raises `ServerProgramMissing` where this machine has none."""
+    _program(), _mapper()
+    with private_folder() as folder:
+        server = RabbitMQ(folder)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def _program() -> str:
+    for program in _PROGRAMS:
+        if Path(program).exists():
+            return program
+    raise ServerProgramMissing("RabbitMQ is not installed; install it with `apt-get install rabbitmq-server`.")
+
+
+def _mapper() -> str:
+    found = shutil.which("epmd", path="/usr/bin:/usr/lib/erlang/bin:/opt/homebrew/bin")
+    if not found:
+        raise ServerProgramMissing("Erlang's port mapper, epmd, is not installed; it comes with rabbitmq-server.")
+    return found
+
+
+def _give(path: Path, owner: Account) -> None:
+    shutil.chown(path, owner.uid, owner.gid)

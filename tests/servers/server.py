@@ -1,0 +1,78 @@
+"""A server of the tests: it can be ended, killed and started again at the same address."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ava.cli.child import Child
+from ava.cli.embedded import start
+from ava.cli.embedded.postgres import Postgres
+from ava.cli.embedded.redis import Redis
+
+
+class Server:
+    """One running PostgreSQL or Redis."""
+
+    def __init__(self, server: Postgres | Redis, folder: Path) -> None:
+        self.server = server
+        self.log = folder / f"{type(server).__name__.lower()}.log"
+        self.child: Child | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where it is; the same after every restart."""
+        return self.server.url
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.child = start.start(self.server, self.log)
+        start.await_ready(self.server, self.child, self.log)
+
+    def stop(self) -> None:
+        """Stop it in order; nothing happens when it does not run."""
+        if self.child:
+            self.child.stop()
+            self.child = None
+
+    def kill(self) -> None:
+        """End it without warning, as a power cut would."""
+        if self.child:
+            self.child.kill()
+            self.child = None
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing answers."""
+        assert self.child
+        os.killpg(self.child.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        assert self.child
+        os.killpg(self.child.pid, signal.SIGCONT)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A temporary folder that an unprivileged server can pass through; pytest's own is closed to it."""
+    folder = Path(tempfile.mkdtemp(prefix="ava-tests-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def account_folder(folder: Path, name: str, uid: int | None) -> Path:
+    """Make a folder inside `folder` that belongs to the account with the number `uid`."""
+    place = folder / name
+    place.mkdir(mode=0o700)
+    if uid is not None:
+        os.chown(place, uid, -1)
+    return place

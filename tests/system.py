@@ -1,0 +1,318 @@
+"""The whole system as real processes, for acceptance tests: started, asked over HTTP, killed, and looked at afterwards.
+
+def test_something(system):
+    system.start(workers=2, environ={"AVA_WORKERS": "tests.acceptance.handlers"})
+    job = system.trigger("wkr_sleep", input={"seconds": 60})
+    system.wait_for(job["id"], "running")
+    system.workers[0].kill()
+    assert system.wait_for(job["id"], "completed")["attempt"] == 2
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import requests
+
+from ava.cli.child import Child, Program
+from ava.cli.embedded.start import free_port
+from tests.polling import wait_until
+
+ROOT = Path(__file__).parent.parent
+SECRET = "of-the-tests"
+HEADERS = {
+    "x-internal-secret": SECRET,
+    "x-tenant-id": "ten_test",
+    "x-user-id": "usr_test",
+    "x-platform-role": "tenant-system-admin",
+}
+FINAL = ("completed", "failed", "cancelled")
+#: Every process of a system inherits a variable of this name, by which those that are left are found.
+_MARK = "AVA_TEST_SYSTEM"
+
+
+class RunningProcess:
+    """One process of the system. A signal goes to it alone, as from `kill`, never to its children."""
+
+    def __init__(self, child: Child, log: Path) -> None:
+        self.child = child
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self.child.exit_code
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far, on both of its outputs."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """Its living descendants."""
+        try:
+            found = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in found if _lives(process)]
+
+    def send(self, signal_number: signal.Signals) -> None:
+        """Send it a signal; nothing happens when it has ended."""
+        if self.exit_code is None:
+            os.kill(self.pid, signal_number)
+
+    def terminate(self, seconds: float = 30) -> int:
+        """Send SIGTERM and wait for its end; its exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def kill(self) -> None:
+        """Send SIGKILL and wait for its end."""
+        self.send(signal.SIGKILL)
+        self.wait(10)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait for its end; its exit code."""
+        assert self.child.wait(seconds), (
+            f"{self.child.program.name} still runs after {seconds:g} s:\n{self.output[-3000:]}"
+        )
+        return self.child.process.returncode
+
+
+class System:
+    """API, worker nodes and dispatcher as real processes on one database and one broker."""
+
+    def __init__(self, folder: Path, *, database_url: str, broker_url: str) -> None:
+        self.database_url = database_url
+        self.broker_url = broker_url
+        #: Set it where a process is expected to print a traceback, with the reason beside it.
+        self.expects_traceback = False
+        self.api: RunningProcess | None = None
+        self.workers: list[RunningProcess] = []
+        self.dispatchers: list[RunningProcess] = []
+        #: Every process that was ever started here.
+        self.processes: list[RunningProcess] = []
+        self.session = requests.Session()
+        self.session.headers.update(HEADERS)
+        self.port = free_port()
+        self._folder = folder
+        self._mark = uuid.uuid4().hex
+        self._environ: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the API listens, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(
+        self,
+        *,
+        workers: int = 1,
+        dispatchers: int = 1,
+        concurrency: int = 2,
+        environ: Mapping[str, str] | None = None,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+    ) -> None:
+        """Start the API, `workers` nodes of `concurrency` processes each, and dispatchers; wait until all is ready."""
+        self.database_url = database_url or self.database_url
+        self.broker_url = broker_url or self.broker_url
+        self._environ.update(environ or {})
+        self.start_api(wait=False)
+        for _ in range(dispatchers):
+            self.start_dispatcher()
+        for _ in range(workers):
+            self.start_worker(concurrency=concurrency, wait=False)
+        self.await_ready()
+
+    def start_api(self, *, wait: bool = True) -> RunningProcess:
+        """Start the API (again), on the same port."""
+        self.api = self.spawn("api", "--host", "127.0.0.1", "--port", str(self.port))
+        if wait:
+            self.await_api()
+        return self.api
+
+    def start_worker(self, *, concurrency: int = 2, queues: str = "", wait: bool = True) -> RunningProcess:
+        """Start one more worker node."""
+        queue_arguments = ("-q", queues) if queues else ()
+        worker = self.spawn("worker", "-c", str(concurrency), *queue_arguments)
+        self.workers.append(worker)
+        if wait:
+            self.await_workers()
+        return worker
+
+    def start_dispatcher(self) -> RunningProcess:
+        """Start one more dispatcher; they elect one among them."""
+        self.dispatchers.append(self.spawn("dispatcher"))
+        return self.dispatchers[-1]
+
+    def spawn(self, *arguments: str, environ: Mapping[str, str] | None = None) -> RunningProcess:
+        """Start `ava` with these arguments, and its environment with `environ` on top."""
+        log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
+        program = Program(
+            name=f"ava {arguments[0]}",
+            argv=(sys.executable, "-m", "ava.cli.main", *arguments),
+            environ={**self.environ, **(environ or {})},
+        )
+        with log.open("wb") as output:
+            process = RunningProcess(Child.start(program, output), log)
+        self.processes.append(process)
+        return process
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of every process of the system."""
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
+            "PYTHONUNBUFFERED": "1",
+            "DATABASE_URL": self.database_url,
+            "BROKER_URL": self.broker_url,
+            "AVA_INTERNAL_SECRET": SECRET,
+            _MARK: self._mark,
+            **self._environ,
+        }
+
+    def await_ready(self) -> None:
+        """Wait until the API answers and as many nodes as were started are known to the database."""
+        self.await_api()
+        self.await_workers()
+
+    def await_api(self, seconds: float = 30) -> None:
+        """Wait until the API says that it is ready."""
+        assert self.api
+        wait_until(self._api_is_ready, seconds=seconds, what=f"the API is ready; see {self.api.log}")
+
+    def await_workers(self, seconds: float = 30) -> None:
+        """Wait until every living worker process has joined as a node."""
+        wait_until(self._nodes_are_ready, seconds=seconds, what="every node has joined")
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One HTTP request with the four headers; give `headers={name: None}` to leave one out."""
+        options.setdefault("timeout", 30)
+        return self.session.request(method, self.url + path, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """GET; see `request`."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        """POST; see `request`."""
+        return self.request("POST", path, **options)
+
+    def trigger(self, worker_id: str, **fields: Any) -> dict[str, Any]:
+        """Trigger a job that must be accepted; its record."""
+        answer = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields})
+        assert answer.status_code == 201, answer.text
+        record: dict[str, Any] = answer.json()["data"]
+        return record
+
+    def show(self, job_id: str) -> dict[str, Any]:
+        """A job's record."""
+        answer = self.get(f"/v1/ava/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        record: dict[str, Any] = answer.json()["data"]
+        return record
+
+    def logs(self, job_id: str, **parameters: Any) -> list[dict[str, Any]]:
+        """A job's log lines, oldest first."""
+        answer = self.get(f"/v1/ava/jobs/{job_id}/logs", params={"limit": 500, **parameters})
+        assert answer.status_code == 200, answer.text
+        lines: list[dict[str, Any]] = answer.json()["data"]["logs"]
+        return lines
+
+    def messages(self, job_id: str) -> list[str]:
+        """The texts of a job's log lines, oldest first."""
+        return [line["msg"] for line in self.logs(job_id)]
+
+    def cancel(self, job_id: str) -> requests.Response:
+        """Ask for a job's cancel."""
+        return self.post(f"/v1/ava/jobs/{job_id}/cancel")
+
+    def wait_for(self, job_id: str, *statuses: str, seconds: float = 30) -> dict[str, Any]:
+        """Wait until a job has one of `statuses` (any final one when none is named); its record."""
+        wanted = statuses or FINAL
+        return wait_until(
+            lambda: (record := self.show(job_id))["status"] in wanted and record,
+            seconds=seconds,
+            what=lambda: f"{job_id} is {' or '.join(wanted)}; it is {self.show(job_id)}",
+        )
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of an SQL statement, for looking at what the API does not show."""
+        connection = psycopg2.connect(self.database_url)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Stop everything in order: first who takes jobs in, then who runs them; kill what does not stop in time."""
+        for process in sorted(self.processes, key=lambda process: "api" not in process.child.program.name):
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGTERM)
+        for process in self.processes:
+            process.child.wait(15)
+            process.child.kill()
+        self.session.close()
+
+    def leftovers(self) -> list[psutil.Process]:
+        """Living processes that inherited this system's environment."""
+        return [process for process in psutil.process_iter() if _carries(process, self._mark) and _lives(process)]
+
+    def assert_clean(self) -> None:
+        """Nothing is left running, and nobody printed a traceback that the test did not expect."""
+        left = self.leftovers()
+        described = [f"{process.pid}: {' '.join(process.cmdline())}" for process in left]
+        for process in left:
+            process.kill()
+        assert not left, f"still running after everything was stopped: {described}"
+        if not self.expects_traceback:
+            for process in self.processes:
+                assert "Traceback (most recent call last)" not in process.output, process.output
+
+    def _api_is_ready(self) -> bool:
+        assert self.api
+        assert self.api.exit_code is None, f"the API ended:\n{self.api.output}"
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def _nodes_are_ready(self) -> bool:
+        living = [worker for worker in self.workers if worker.exit_code is None]
+        for worker in self.workers:
+            assert worker.exit_code in (None, 0, -9), f"a worker ended:\n{worker.output}"
+        pids = {row[0] for row in self.query("SELECT pid FROM nodes WHERE stopped_at IS NULL")}
+        return {worker.pid for worker in living} <= pids
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(_MARK) == mark
+    except (psutil.Error, OSError):
+        return False
