@@ -1,0 +1,51 @@
+"""Undoing the gzip of an answer in pieces of bounded size, so that no small answer can become a huge one in memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+__all__ = ["Decoder"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
+
+
+class Decoder:
+    """Decodes one answer. Anything but gzip, the one encoding that we ask for, passes as it is."""
+
+    def __init__(self, content_encoding: str) -> None:
+        self._gzipped = content_encoding.strip().lower() in ("gzip", "x-gzip")
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+        self._between_members = b""
+        self._any_data = False
+
+    def decode(self, data: bytes, max_bytes: int) -> Iterator[bytes]:
+        """Give what `data` decodes to, in pieces of at most `max_bytes`. Raises `zlib.error` for broken gzip."""
+        if not self._gzipped:
+            yield data
+            return
+        self._any_data = True
+        while data := self._to_member(data):
+            piece = self._member.decompress(data, max_bytes)
+            if piece:
+                yield piece
+            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+
+    def finish(self) -> None:
+        """Raises `zlib.error` when the answer ended in the middle of its gzip."""
+        if self._any_data and not self._member.eof:
+            raise zlib.error("the gzip stream ends too early")
+
+    def _to_member(self, data: bytes) -> bytes:
+        """Begin the next gzip member where one ended; what follows a member and is none is padding, and dropped."""
+        if not self._member.eof:
+            return data
+        following, self._between_members = self._between_members + data, b""
+        if len(following) < len(_GZIP_MAGIC):
+            self._between_members = following
+            return b""
+        if not following.startswith(_GZIP_MAGIC):
+            return b""
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+        return following

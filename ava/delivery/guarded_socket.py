@@ -1,0 +1,171 @@
+"""A connection to a public address, and a time limit that every read and write on it obeys.
+
+A name is looked up once, every address it has is judged, and the connection is made to the very addresses that were
+judged: there is no second look-up that DNS could answer differently.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ava.domain.addresses import why_not_public
+from ava.domain.outbound_url import Target, refuse_address
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+__all__ = ["Deadline", "GuardedSocket", "connect"]
+
+#: A name may have hundreds of addresses; a server that does not answer on four is not up.
+MAX_ADDRESSES_TRIED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadline:
+    """When something must have ended, and how long the other side may be silent until then."""
+
+    #: On the clock of `time.monotonic`, in seconds.
+    at: float
+    #: Seconds without a byte after which the other side counts as gone.
+    silence_seconds: float
+
+    @classmethod
+    def after(cls, seconds: float, *, silence_seconds: float = float("inf")) -> Deadline:
+        return cls(at=monotonic() + seconds, silence_seconds=silence_seconds)
+
+    def seconds_left(self) -> float:
+        """What the next step may take. Raises `TimeoutError` when nothing is left."""
+        left = min(self.at - monotonic(), self.silence_seconds)
+        if left <= 0:
+            raise TimeoutError("the time limit has passed")
+        return left
+
+
+class _PlainSocket(socket.socket):
+    """A TCP socket whose every read and write gets what is left of the time, not a time-out of its own.
+
+    With an ordinary time-out a server that sends a byte now and then holds its caller for ever.
+    """
+
+    deadline: Deadline | None = None
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+        _arm(self, self.deadline)
+        return super().recv_into(buffer, nbytes, flags)
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
+        _arm(self, self.deadline)
+        super().sendall(data, flags)
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """The same over TLS, whose `sendall` is many `send`s."""
+
+    deadline: Deadline | None = None
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        _arm(self, self.deadline)
+        return super().recv_into(buffer, nbytes, flags)
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        _arm(self, self.deadline)
+        return super().send(data, flags)
+
+
+GuardedSocket = _PlainSocket | _TlsSocket
+
+
+def _arm(sock: socket.socket, deadline: Deadline | None) -> None:
+    if deadline is not None:
+        sock.settimeout(deadline.seconds_left())
+
+
+def connect(target: Target, deadline: Deadline, *, allow_private: bool, tls: ssl.SSLContext | None) -> GuardedSocket:
+    """Connect to a target, over TLS when `tls` says whom to trust; DNS, TCP and TLS share the one deadline.
+
+    Raises `AddressRefused` if any address of the name is not public (unless `allow_private`), `TimeoutError`, and
+    `OSError` for the rest, of which `socket.gaierror` is an unknown name and `ssl.SSLError` a failed handshake.
+    """
+    addresses = _look_up(target, deadline)
+    if not allow_private:
+        _judge(target, addresses)
+    sock = _dial(addresses, target.port, deadline)
+    return sock if tls is None else _wrap(sock, target.host, deadline, tls)
+
+
+def _look_up(target: Target, deadline: Deadline) -> list[str]:
+    if target.address is not None:
+        return [str(target.address)]
+    answer = _getaddrinfo(target.host, target.port, deadline)
+    addresses = [str(sockaddr[0]) for family, *_, sockaddr in answer if family in (socket.AF_INET, socket.AF_INET6)]
+    if not addresses:
+        raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+    return list(dict.fromkeys(addresses))
+
+
+def _getaddrinfo(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """Look a name up in a thread: the C library's own look-up knows no time limit, and no signal gets through to it."""
+    answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=look_up, name="ava-look-up", daemon=True).start()
+    try:
+        answer = answers.get(timeout=deadline.seconds_left())
+    except Empty:
+        raise TimeoutError("the name look-up took too long") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _judge(target: Target, addresses: Sequence[str]) -> None:
+    """Refuse the name if one of its addresses is not public: an honest name does not mix them."""
+    for address in addresses:
+        why = why_not_public(ip_address(address))
+        if why:
+            refuse_address(target, why)
+
+
+def _dial(addresses: Sequence[str], port: int, deadline: Deadline) -> _PlainSocket:
+    failure: OSError = OSError("no address")
+    for address in addresses[:MAX_ADDRESSES_TRIED]:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = _PlainSocket(family, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(deadline.seconds_left())
+            sock.connect((address, port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure
+
+
+def _wrap(sock: _PlainSocket, host: str, deadline: Deadline, tls: ssl.SSLContext) -> _TlsSocket:
+    tls.sslsocket_class = _TlsSocket
+    try:
+        sock.settimeout(deadline.seconds_left())
+        wrapped = tls.wrap_socket(sock, server_hostname=host)
+    except BaseException:
+        sock.close()
+        raise
+    assert isinstance(wrapped, _TlsSocket)
+    return wrapped

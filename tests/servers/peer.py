@@ -1,0 +1,107 @@
+"""Small servers of the tests, to be called by what is tested: each talks as the test says, on a free port."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+__all__ = ["Peer", "Serve", "answering", "name_server", "ok", "read_request", "serve"]
+
+
+class Peer:
+    """A server of the test: one thread, one connection after the other, each handed to `talk`."""
+
+    def __init__(self, talk: Callable[[socket.socket], None]) -> None:
+        self.talk = talk
+        self.connections = 0
+        self.heard = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with sock:
+                sock.settimeout(10)
+                try:
+                    self.talk(sock)
+                except OSError:
+                    continue
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+Serve = Callable[[Callable[[socket.socket], None]], Peer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    peers: list[Peer] = []
+
+    def start(talk: Callable[[socket.socket], None]) -> Peer:
+        peers.append(Peer(talk))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        peer.close()
+
+
+def read_request(sock: socket.socket) -> bytes:
+    """Everything up to the end of a request with an honest Content-Length."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += sock.recv(65_536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += sock.recv(65_536)
+    return head + b"\r\n\r\n" + body
+
+
+def answering(answer: bytes, *, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+    """A talk that reads a request and sends these bytes."""
+
+    def talk(sock: socket.socket) -> None:
+        request = read_request(sock)
+        if heard is not None:
+            heard.append(request)
+        sock.sendall(answer)
+
+    return talk
+
+
+def ok(body: bytes, *headers: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def name_server(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let every name lead to these addresses, one answer for each look-up; gives the names that were asked for."""
+    asked: list[str] = []
+    following = itertools.chain(answers, itertools.repeat(answers[-1]))
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
+        asked.append(host)
+        return [
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in next(following)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
