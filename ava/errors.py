@@ -24,17 +24,20 @@ __all__ = [
     "JobNotFound",
     "JobStateConflict",
     "JobTimeout",
+    "MediaTypeRefused",
     "NotFound",
     "OutboundError",
     "OutboundFailed",
     "OutboundTimeout",
     "OutputError",
+    "PayloadTooLarge",
     "PortInUse",
     "RequestError",
     "ServerFailed",
     "ServerProgramMissing",
     "SettingsError",
     "StartError",
+    "StopRequested",
     "Unauthorized",
     "UrlRefused",
     "WorkerConflict",
@@ -67,6 +70,10 @@ class SettingsError(StartError):
 
 class ServerProgramMissing(StartError):
     """A server program that this machine needs is not installed."""
+
+
+class StopRequested(AvaError):
+    """The system was asked to stop."""
 
 
 class ServerFailed(StartError):
@@ -169,6 +176,20 @@ class JobStateConflict(RequestError):
 
 class WorkerPaused(JobStateConflict):
     """The worker is paused; it takes no jobs until it is active again."""
+
+
+class PayloadTooLarge(RequestError):
+    """The body is too large."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class MediaTypeRefused(RequestError):
+    """The body must be JSON in UTF-8, sent with Content-Type: application/json."""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class DatabaseUnavailable(RequestError):

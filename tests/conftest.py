@@ -35,6 +35,8 @@ from tests.servers.redis import fresh_redis_url, running_redis
 from tests.servers.server import Server
 from tests.system import System
 
+pytest_plugins = ["tests.coverage_total"]
+
 #: A broker that nobody hears: port 1 of this machine.
 NOBODY = "redis://127.0.0.1:1/0"
 

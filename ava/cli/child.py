@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from ava.cli.embedded.account import Account
 
 __all__ = ["Child", "Program"]
@@ -47,6 +49,7 @@ class Child:
     def __init__(self, program: Program, process: subprocess.Popen[bytes]) -> None:
         self.program = program
         self.process = process
+        self._is_swept = False
 
     @classmethod
     def start(cls, program: Program, output: int | IO[bytes] = subprocess.PIPE) -> Child:
@@ -86,15 +89,24 @@ class Child:
         """Send its stop signal to the program alone, which passes it on as it sees fit."""
         self._send(self.program.stop_signal)
 
+    def end_at_once(self) -> None:
+        """Send the signal that it gets when we die."""
+        self._send(self.program.death_signal)
+
     def kill(self) -> None:
-        """End the program and its process group at once."""
+        """End at once what is left of the program: itself, its process group, and whoever is left of its session."""
+        if self._is_swept:
+            return
         if self.exit_code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self.process.wait()
+        # Once only: later its number may be another's.
+        self._is_swept = True
+        _kill_session(self.pid)
 
     def stop(self) -> None:
-        """Ask it to stop, wait as long as it may take, then kill what is left of its group."""
+        """Ask it to stop, wait as long as it may take, then kill what is left of it."""
         self.ask_to_stop()
         self.wait(self.program.stop_seconds)
         self.kill()
@@ -109,3 +121,10 @@ def _launch_argv(program: Program) -> list[str]:
     ids = (account.uid, account.gid) if account else (-1, -1)
     numbers = (os.getpid(), int(program.death_signal), *ids)
     return [sys.executable, "-I", "-S", _LAUNCHER, *map(str, numbers), *program.argv]
+
+
+def _kill_session(session: int) -> None:
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,7 +14,7 @@ from ava.cli.embedded.account import Account, can_enter, for_servers
 from ava.cli.embedded.programs import SHARED_FOLDER
 from ava.errors import DataDirectoryError
 
-__all__ = ["DataFolder", "open_folder"]
+__all__ = ["DataFolder", "open_folder", "server_folder", "write_private"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,17 @@ class DataFolder:
         if not path.exists():
             write_private(path, secrets.token_urlsafe(24) + "\n")
         return path.read_text().strip()
+
+    def server_account(self) -> Account | None:
+        """Who runs the servers that keep no data."""
+        return for_servers(self.path / "none")
+
+    def delete(self) -> None:
+        """Delete all that it holds, also what its servers keep elsewhere."""
+        for place in self.path.iterdir():
+            if place.is_symlink():
+                shutil.rmtree(place.resolve(), ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
         """Let others open it."""

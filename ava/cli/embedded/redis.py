@@ -36,6 +36,9 @@ class Redis:
         """Where it is, as a `BROKER_URL`."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
+    def prepare(self) -> None:
+        """Nothing is kept, so there is nothing to prepare."""
+
     def program(self) -> Program:
         """What to run. Its settings come by standard input, so that no list of processes shows the password."""
         return Program(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ava.cli.child import Child
 from ava.cli.embedded.postgres import Postgres
 from ava.cli.embedded.redis import Redis
+from ava.cli.relay import last_words
 from ava.errors import ServerFailed
 
-__all__ = ["await_ready", "free_port", "start"]
+__all__ = ["await_answer", "free_port", "start"]
 
 
 def free_port() -> int:
@@ -24,24 +26,24 @@ def free_port() -> int:
 
 def start(server: Postgres | Redis, log: Path) -> Child:
     """Start `server` with its output going to `log`; it may take a moment until it answers."""
-    if isinstance(server, Postgres):
-        server.prepare()
+    server.prepare()
     with log.open("wb") as output:
         return Child.start(server.program(), output)
 
 
-def await_ready(server: Postgres | Redis, child: Child, log: Path, *, seconds: float = 60) -> None:
+def await_answer(
+    server: Postgres | Redis,
+    child: Child,
+    log: Path,
+    *,
+    seconds: float = 60,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
     """Wait until `child` answers; raises `ServerFailed` with the end of its log when it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while not server.is_ready(child):
         if child.exit_code is not None:
-            raise ServerFailed(f"{child.program.name} did not start: {_last_words(log)} (all of it: {log}).")
+            raise ServerFailed(f"{child.program.name} did not start: {last_words(log)} (all of it: {log}).")
         if time.monotonic() > deadline:
-            child.kill()
             raise ServerFailed(f"{child.program.name} did not answer within {seconds:g} s; its log is {log}.")
-        time.sleep(0.02)
-
-
-def _last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it said nothing"
+        wait(0.02)

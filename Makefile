@@ -1,0 +1,48 @@
+# Everything that is done with this project by hand or by CI. `make` alone shows what there is.
+# On a bare machine each of these makes its own environment first; VENV and PYTHON choose where and with what.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+ARGS ?=
+
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test check format clean
+
+help: ## Show what there is
+	@echo 'usage: make TARGET [ARGS="..."]'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
+
+install: $(INSTALLED) ## Make the environment and install everything into it
+
+run: $(INSTALLED) ## Run everything on this machine (ARGS="--port 8081")
+	@tools/servers.sh redis
+	@exec $(BIN)/ava up $(ARGS)
+
+demo: $(INSTALLED) ## Run one job from its trigger to its final record
+	@tools/servers.sh redis
+	@exec $(BIN)/ava demo $(ARGS)
+
+test: $(INSTALLED) ## Run every test, against real servers, and measure coverage (ARGS="-k cancel")
+	@tools/servers.sh redis rabbitmq
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Check style, types and the law of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and what tools have left, but no data
+	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
+	@tools/environment.sh
+	@touch $(INSTALLED)

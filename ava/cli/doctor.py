@@ -1,0 +1,95 @@
+"""`ava doctor`: what is right, what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ava.settings import Settings
+
+__all__ = ["doctor"]
+
+#: A difference of clocks that people notice when they compare log files of two machines.
+_CLOCK_SECONDS = 2.0
+
+
+@click.command()
+def doctor() -> None:
+    """Check settings, database, migrations, clock and broker, and say what to do."""
+    from ava import settings as settings_module
+
+    # A wrong setting ends it here, with one line like everywhere else.
+    settings = settings_module.load()
+    click.echo("ok  settings: every value can be used")
+    problems = [_report(name, check, settings) for name, check in _checks()]
+    if any(problems):
+        sys.exit(1)
+
+
+def _checks() -> Iterator[tuple[str, Callable[[Settings], str]]]:
+    yield "secret", _check_secret
+    yield "database", _check_database
+    yield "clock", _check_clock
+    yield "broker", _check_broker
+    yield "handlers", _check_handlers
+
+
+def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
+    """Run one check and print a line about it; whether something is wrong."""
+    from ava.errors import AvaError
+
+    try:
+        click.echo(f"ok  {name}: {check(settings)}")
+    except AvaError as problem:
+        click.echo(f"!!  {name}: {' '.join(str(problem).split())}")
+        return True
+    return False
+
+
+def _check_secret(settings: Settings) -> str:
+    from ava.errors import SettingsError
+
+    if not settings.internal_secrets:
+        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set, so `ava api` does not start; make one up")
+    return f"{len(settings.internal_secrets)} valid at the moment"
+
+
+def _check_database(settings: Settings) -> str:
+    from ava.store import schema
+
+    schema.check(settings)
+    return "reachable, its schema is this code's"
+
+
+def _check_clock(settings: Settings) -> str:
+    from datetime import UTC, datetime
+
+    from ava.errors import StartError
+    from ava.store import clock
+    from ava.store.database import Database
+
+    before = datetime.now(UTC)
+    with Database(settings.database_url, name="doctor").connect() as connection:
+        there = clock.now(connection)
+    seconds = (there - before).total_seconds()
+    if abs(seconds) > _CLOCK_SECONDS:
+        raise StartError(f"the database's clock differs from ours by {seconds:+.1f} s; synchronise both, as with NTP.")
+    return f"{seconds:+.3f} s between the database's and ours"
+
+
+def _check_broker(settings: Settings) -> str:
+    from ava.broker import reach
+
+    reach.check(settings)
+    return f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable"
+
+
+def _check_handlers(settings: Settings) -> str:
+    from ava.execution import registry
+
+    registry.load(settings.worker_modules)
+    return f"{len(registry.handlers())} in {', '.join(settings.worker_modules)}"

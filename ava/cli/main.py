@@ -1,0 +1,50 @@
+"""The `ava` command. Every error of ours is one line on standard error and exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ava.cli import database, demo, doctor, processes, up
+from ava.errors import AvaError
+from ava.version import VERSION
+
+__all__ = ["cli", "main"]
+
+
+class _Commands(click.Group):
+    """A group whose commands may fail with an error of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; print an error of ours as one line."""
+        try:
+            return super().invoke(ctx)
+        except AvaError as error:
+            click.echo(f"ava: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
+
+
+# The modules of the commands import no more than click; each imports its work when it runs, so that help is quick.
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="ava")
+def cli() -> None:
+    """AVA Jobs: accept jobs over HTTP, run them in worker processes, keep their records."""
+
+
+cli.add_command(up.up)
+cli.add_command(demo.demo)
+cli.add_command(processes.api)
+cli.add_command(processes.worker)
+cli.add_command(processes.dispatcher)
+cli.add_command(database.db)
+cli.add_command(doctor.doctor)
+
+
+def main() -> None:
+    """The entry point of the `ava` command."""
+    cli(prog_name="ava")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`ava api`, `ava worker`, `ava dispatcher`: one process kind each, what the Procfile and the containers run."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+__all__ = ["api", "dispatcher", "worker"]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
+def api(host: str, port: int) -> None:
+    """Answer HTTP requests."""
+    from ava import settings as settings_module
+    from ava.api import server
+    from ava.cli import ports
+    from ava.errors import SettingsError
+
+    settings = settings_module.load()
+    if not settings.internal_secrets:
+        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
+    ports.require_free(host, port)
+    server.run(settings, host, port)
+
+
+@click.command()
+@click.option("-c", "--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
+@click.option("-q", "--queues", default="", help="The queues to serve, comma-separated.  [default: all]")
+def worker(concurrency: int | None, queues: str) -> None:
+    """Run jobs: one node with its processes."""
+    from ava import settings as settings_module
+    from ava.execution import celery_worker
+
+    settings = settings_module.load()
+    # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
+    sys.path.insert(0, os.getcwd())
+    names = tuple(name.strip() for name in queues.split(",") if name.strip())
+    sys.exit(celery_worker.run(settings, concurrency, names or None))
+
+
+@click.command()
+def dispatcher() -> None:
+    """Mend whatever stands still: due jobs, backlog, lost messages, dead nodes."""
+    from ava import settings as settings_module
+    from ava.dispatcher import loop
+
+    loop.run(settings_module.load())

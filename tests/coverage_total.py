@@ -1,0 +1,31 @@
+"""Coverage, subprocesses included, summed up before pytest's closing line so that the closing line stays the last."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import coverage
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Combine what all processes measured and print the total; nothing happens when coverage does not run."""
+    measured = coverage.Coverage.current()
+    if measured is None:
+        return
+    measured.stop()
+    measured.save()
+    folder = Path(str(measured.config.data_file)).parent
+    total = _write_report(folder / "report.txt")
+    terminalreporter.write_line(f"coverage: {total:.1f} % of lines and branches ({folder.name}/report.txt)")
+
+
+def _write_report(path: Path) -> float:
+    combined = coverage.Coverage()
+    combined.combine()
+    combined.save()
+    # What a coverage tool thinks of a file is no reason to hide how the tests ended.
+    with path.open("w") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return combined.report(file=file, ignore_errors=True)

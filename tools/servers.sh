@@ -1,0 +1,32 @@
+#!/bin/sh
+# Makes sure that server programs are there: `tools/servers.sh redis rabbitmq`. None is started as a service of the system.
+# Root on Debian gets what is missing from its packages; anyone else uses what there is, and whoever needs more says so.
+set -eu
+: "${VENV:=.venv}"
+
+is_there() {
+    case $1 in
+        redis) "$VENV/bin/python" -c 'from ava.cli.embedded import programs; programs.find_redis(None)' 2>/dev/null ;;
+        rabbitmq) [ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
+    esac
+}
+
+missing=""
+for server in "$@"; do
+    is_there "$server" || missing="$missing $server-server"
+done
+if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    exit 0
+fi
+
+echo "Installing$missing"
+policy=/usr/sbin/policy-rc.d
+if ! [ -e "$policy" ]; then
+    # Packages ask this file before they start what they installed; 101 forbids it.
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+apt-get update -qq
+# shellcheck disable=SC2086 # the names are words
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
