@@ -27,12 +27,15 @@ class Settings:
     internal_secrets: tuple[str, ...] = field(default=(), repr=False)
     #: The modules that hold handlers (`AVA_WORKERS`, comma-separated).
     worker_modules: tuple[str, ...] = ("workers",)
+    #: What workers are configured with: every variable that begins with `AVA_WORKER_`, by what follows
+    #: (`AVA_WORKER_<SLUG>_<KEY>`). May hold secrets: never logged.
+    worker_config: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Seconds that running jobs get to end when a worker node is told to stop (`AVA_DRAIN_SECONDS`).
     drain_seconds: float = 30.0
     #: Seconds between two heartbeats of a node (`AVA_HEARTBEAT_SECONDS`).
     heartbeat_seconds: float = 3.0
     #: Seconds of silence after which a node is dead and its jobs are taken back (`AVA_NODE_DEAD_SECONDS`).
-    node_dead_seconds: float = 15.0
+    node_dead_seconds: float = 14.0
     #: Unstarted messages that may wait in the broker for one queue and priority (`AVA_WINDOW`).
     window: int = 2000
     #: Days that final jobs and their log lines are kept (`AVA_RETENTION_DAYS`).
@@ -41,6 +44,12 @@ class Settings:
     log_level: str = "INFO"
     #: Whether handlers and webhooks may reach private addresses (`AVA_WEBHOOK_ALLOW_PRIVATE`).
     allow_private_addresses: bool = False
+    #: Processes that answer HTTP requests (`AVA_API_PROCESSES`).
+    api_processes: int = 2
+    #: Connections to PostgreSQL that each of them may hold (`AVA_API_CONNECTIONS`).
+    api_connections: int = 8
+    #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
+    docs_url: str = "/docs/errors"
     #: The process that this one must not outlive (`AVA_PARENT_PID`); set by `ava up`, 0 otherwise.
     parent_pid: int = 0
 
@@ -50,6 +59,7 @@ class Settings:
         return urlsplit(self.broker_url).scheme in _REDIS_SCHEMES
 
 
+_WORKER = "AVA_WORKER_"
 _REDIS_SCHEMES = ("redis", "rediss")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -66,13 +76,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         broker_url=_broker_url(env),
         internal_secrets=_names(env, "AVA_INTERNAL_SECRET", ()),
         worker_modules=_names(env, "AVA_WORKERS", ("workers",)),
+        worker_config={k.removeprefix(_WORKER): v for k, v in env.items() if k.startswith(_WORKER)},
         drain_seconds=_number(env, "AVA_DRAIN_SECONDS", 30, least=0, most=3600),
         heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", 3, least=0.1, most=60),
-        node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", 15, least=1, most=3600),
+        node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", 14, least=1, most=3600),
         window=int(_number(env, "AVA_WINDOW", 2000, least=1, most=1_000_000)),
         retention_days=_number(env, "AVA_RETENTION_DAYS", 30, least=0.001, most=36_500),
         log_level=_choice(env, "AVA_LOG_LEVEL", "INFO", _LOG_LEVELS),
         allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
+        api_processes=int(_number(env, "AVA_API_PROCESSES", 2, least=1, most=64)),
+        api_connections=int(_number(env, "AVA_API_CONNECTIONS", 8, least=1, most=100)),
+        docs_url=env.get("AVA_DOCS_URL", "").strip() or "/docs/errors",
         parent_pid=int(_number(env, "AVA_PARENT_PID", 0, least=0, most=2**31)),
     )
 

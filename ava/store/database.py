@@ -80,6 +80,11 @@ class Database:
                 raise DatabaseUnavailable from error
             raise
 
+    def ping(self) -> None:
+        """Make sure that the database answers. Raises `DatabaseUnavailable` where it does not."""
+        with self.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

@@ -53,7 +53,7 @@ def insert(
 
 _UNPUBLISH = """
 UPDATE jobs SET published_at = NULL
-WHERE id = ANY(%(ids)s::uuid[]) AND status = 'queued' AND run_no = 0 AND published_at IS NOT NULL
+WHERE id = ANY(%(ids)s::uuid[]) AND status = 'queued' AND published_at IS NOT NULL
 """
 
 

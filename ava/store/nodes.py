@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ava.domain import ids
+from ava.store import rows
 from ava.store.database import Connection
 
 __all__ = ["NodeSpec", "Orders", "beat", "forget", "join", "leave", "name_of", "orders"]
@@ -71,29 +71,34 @@ def name_of(connection: Connection, node_id: str | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Orders:
-    """What the database says of the runs that a node believes to hold: each is `(job id, run number)`."""
+    """What the database says of the runs that a node holds; each run is `(job id, run number)`."""
 
     #: To be cancelled.
     cancelled: frozenset[tuple[str, int]]
-    #: Still the node's; any other has been taken from it.
-    held: frozenset[tuple[str, int]]
+    #: Ended, or taken from the node: whatever still runs has no right to.
+    over: frozenset[tuple[str, int]]
 
 
+# A run that has not been claimed yet is neither: its number still lies ahead of the job's.
 _ORDERS = """
-SELECT id::text, run_no, cancel_requested_at IS NOT NULL FROM jobs
-WHERE node_id = %(id)s::uuid AND status = 'running'
+SELECT r.job_id, r.run_no, j.run_no = r.run_no AND j.status = 'running'
+FROM unnest(%(job_ids)s::text[], %(uuids)s::uuid[], %(run_nos)s::int[]) AS r (job_id, id, run_no)
+JOIN jobs AS j ON j.id = r.id AND j.run_no >= r.run_no
+WHERE j.cancel_requested_at IS NOT NULL OR j.run_no > r.run_no OR j.status <> 'running'
 """
 
 
-def orders(connection: Connection, node_id: str) -> Orders:
-    """Ask what a node still holds and what of it is to be cancelled."""
-    found = [
-        ((ids.encode("job", id_), run_no), is_cancelled)
-        for id_, run_no, is_cancelled in connection.exec_driver_sql(_ORDERS, {"id": node_id})
-    ]
+def orders(connection: Connection, runs: Collection[tuple[str, int]]) -> Orders:
+    """Ask which of a node's runs are to be cancelled, and which are over."""
+    parameters = {
+        "job_ids": [job_id for job_id, _ in runs],
+        "uuids": [rows.job_uuid(job_id) for job_id, _ in runs],
+        "run_nos": [run_no for _, run_no in runs],
+    }
+    found = list(connection.exec_driver_sql(_ORDERS, parameters))
     return Orders(
-        cancelled=frozenset(run for run, is_cancelled in found if is_cancelled),
-        held=frozenset(run for run, _ in found),
+        cancelled=frozenset((job_id, run_no) for job_id, run_no, is_held in found if is_held),
+        over=frozenset((job_id, run_no) for job_id, run_no, is_held in found if not is_held),
     )
 
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.store import rows
 from ava.store.database import Connection
 
-__all__ = ["MOST_COUNTED", "JobFilter", "QueueCount", "count", "log_lines", "page", "queue_counts", "show"]
+__all__ = [
+    "MOST_COUNTED",
+    "JobFilter",
+    "QueueCount",
+    "QueueCounts",
+    "count",
+    "log_lines",
+    "page",
+    "queue_counts",
+    "show",
+]
 
 #: `total` is exact up to this many jobs; beyond, it stays at it. Counting millions would cost more than the list.
 MOST_COUNTED = 10_000
 #: Twice the time-out of a statement: no id is younger than its `created_at` by more.
 _LONGEST_INSERT = timedelta(seconds=60)
+#: Beyond it there is no room for that.
+_LATEST = datetime.max.replace(tzinfo=UTC) - _LONGEST_INSERT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +114,7 @@ def _bounds(tenant_id: str, job_filter: JobFilter, before_id: str | None) -> tup
     if job_filter.created_before is not None:
         # … and younger only by what the inserting statement took, which its time-out bounds.
         conditions.append("j.created_at < %(before)s AND j.id < %(before_floor)s::uuid")
-        latest = job_filter.created_before + _LONGEST_INSERT
+        latest = min(job_filter.created_before, _LATEST) + _LONGEST_INSERT
         parameters |= {"before": job_filter.created_before, "before_floor": str(ids.floor_uuid(latest))}
     if before_id is not None:
         conditions.append("j.id < %(before_id)s::uuid")
@@ -141,15 +153,40 @@ class QueueCount:
     high_priority: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueueCounts:
+    """A tenant's waiting and running jobs by worker, at one moment of the database's clock."""
+
+    by_worker: list[QueueCount]
+    sampled_at: datetime
+
+    @property
+    def total_queued(self) -> int:
+        """All that wait."""
+        return sum(count.queued for count in self.by_worker)
+
+    @property
+    def total_running(self) -> int:
+        """All that run."""
+        return sum(count.running for count in self.by_worker)
+
+
 _QUEUE_COUNTS = """
+SELECT now(), counts.* FROM (SELECT 1) AS once LEFT JOIN (
 SELECT worker_id, count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'running'),
        count(*) FILTER (WHERE status = 'queued' AND priority <= 3)
 FROM jobs WHERE tenant_id = %(tenant_id)s AND status IN ('queued', 'running')
-GROUP BY worker_id ORDER BY worker_id
+GROUP BY worker_id
+) AS counts ON true ORDER BY counts.worker_id
 """
 
 
-def queue_counts(connection: Connection, *, tenant_id: str) -> list[QueueCount]:
+def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
     """The tenant's waiting and running jobs by worker."""
-    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id})
-    return [QueueCount(worker_id=w, queued=q, running=r, high_priority=h) for w, q, r, h in found]
+    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id}).all()
+    by_worker = [
+        QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)
+        for _, worker_id, queued, running, high in found
+        if worker_id is not None
+    ]
+    return QueueCounts(by_worker=by_worker, sampled_at=found[0][0])

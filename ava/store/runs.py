@@ -14,7 +14,7 @@ from ava.domain.retry import MOST_LOSSES
 from ava.store import rows
 from ava.store.database import Connection
 
-__all__ = ["TakenBack", "append_lines", "claim", "end", "kill_end", "take_back", "take_back_from_dead_nodes"]
+__all__ = ["TakenBack", "append_lines", "claim", "defer", "end", "kill_end", "take_back", "take_back_from_dead_nodes"]
 
 #: A line's `seq` is the run's number times this, and its number in the run.
 SEQ_PER_RUN = 2**32
@@ -86,8 +86,9 @@ WITH ended AS (
     RETURNING id, status
 ), stored AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT ended.id, l.seq, l.ts, l.level, CASE WHEN l.is_closing AND ended.status = 'cancelled'
-                                                THEN %(cancelled_msg)s ELSE l.msg END
+    SELECT ended.id, l.seq, l.ts,
+           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
+           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
                        %(closings)s::bool[])
          AS l (seq, ts, level, msg, is_closing)
@@ -120,6 +121,7 @@ def end(
         "retry_in": ending.retry_in_seconds or 0,
         "progress": progress_json,
         "cancelled_msg": ending.closing_if_cancelled.msg,
+        "cancelled_level": ending.closing_if_cancelled.level.value,
         "closings": [False] * len(lines) + [True],
         **_columns([*lines, ending.closing]),
     }
@@ -221,20 +223,42 @@ def _taken_back(
     return [TakenBack(job=job, is_queued=job.status is Status.QUEUED) for job in jobs]
 
 
+_DEFER = """
+UPDATE jobs SET run_at = now() + %(seconds)s * interval '1 second', published_at = NULL
+WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status = 'queued' AND run_at IS NULL
+"""
+
+
+def defer(connection: Connection, *, job_id: str, run_no: int, seconds: float) -> bool:
+    """Put a job off that this node cannot run, so that another may; False where it no longer waits."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "seconds": seconds}
+    return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1
+
+
 _KILL_END = f"""
-WITH ended AS (
-    UPDATE jobs SET
-        status = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
-        completed_at = clock_timestamp(),
-        error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END
-    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
-    RETURNING id, run_no, status, started_at
+WITH held AS (
+    SELECT id, run_no, attempt, started_at,
+           CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN attempt < max_attempts THEN 'queued' ELSE 'failed' END AS next
+    FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+    FOR UPDATE
+), ended AS (
+    UPDATE jobs AS j SET
+        status = held.next,
+        completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
+        error = CASE WHEN held.next = 'failed' THEN %(error)s END,
+        run_at = CASE WHEN held.next = 'queued' THEN now() + 2 ^ (held.attempt - 1) * interval '1 second' END,
+        published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
+        started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
+        node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END
+    FROM held WHERE j.id = held.id
+    RETURNING j.id, j.status
 ), noted AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT id, run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS}, clock_timestamp(), 'warn',
-           'Handler ' || status || ' after '
-           || round(extract(epoch FROM clock_timestamp() - started_at) * 1000) || 'ms (killed)'
-    FROM ended
+    SELECT id, run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS}, clock_timestamp(), 'error',
+           'Handler ' || CASE next WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END || ' after '
+           || round(extract(epoch FROM clock_timestamp() - started_at) * 1000) || 'ms (its process was killed)'
+    FROM held
     ON CONFLICT DO NOTHING
 )
 SELECT status FROM ended
@@ -242,7 +266,10 @@ SELECT status FROM ended
 
 
 def kill_end(connection: Connection, *, job_id: str, run_no: int, error: str) -> Status | None:
-    """Write the end of a run whose process had to be killed: `cancelled` where that was asked, else `failed`."""
+    """Write the end of a run whose process had to be killed, and return the state that follows.
+
+    It is `cancelled` where that was asked, else a failed attempt, after which another may follow. None: it had ended.
+    """
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "error": error}
     status = connection.exec_driver_sql(_KILL_END, parameters).scalar()
     return None if status is None else Status(status)

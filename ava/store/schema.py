@@ -6,7 +6,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import OperationalError
@@ -15,7 +14,7 @@ from ava.errors import DatabaseAhead, DatabaseNotMigrated, StartError
 from ava.settings import Settings
 from ava.store.database import driver_url
 
-__all__ = ["check", "upgrade"]
+__all__ = ["check", "check_on", "upgrade"]
 
 #: The key of the advisory lock under which the schema changes: "ava db" as a number.
 _LOCK_KEY = 0x61766120_6462
@@ -41,10 +40,15 @@ def check(settings: Settings) -> None:
     Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` where the database is out of reach.
     """
     with _connection(settings) as connection:
-        config = _config()
-        _refuse_ahead(connection, config)
-        if _revision(connection) != ScriptDirectory.from_config(config).get_current_head():
-            raise DatabaseNotMigrated
+        check_on(connection)
+
+
+def check_on(connection: Connection) -> None:
+    """Make sure of the same on a connection that is there already. Raises `DatabaseNotMigrated`, `DatabaseAhead`."""
+    config = _config()
+    _refuse_ahead(connection, config)
+    if _revision(connection) != ScriptDirectory.from_config(config).get_current_head():
+        raise DatabaseNotMigrated
 
 
 def _config() -> Config:
@@ -55,7 +59,10 @@ def _config() -> Config:
 
 
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar() is None:
+        return None
+    revision: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return revision
 
 
 def _refuse_ahead(connection: Connection, config: Config) -> None:

@@ -65,11 +65,26 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
 
 
 def page(
-    connection: Connection, *, tenant_id: str, dead_after_seconds: float, limit: int, offset: int = 0
+    connection: Connection,
+    *,
+    tenant_id: str,
+    dead_after_seconds: float,
+    limit: int,
+    offset: int = 0,
+    after_id: str | None = None,
 ) -> tuple[list[Worker], int]:
     """The workers that the tenant may see, by id, and how many there are in all."""
-    parameters = {"tenant_id": tenant_id, "dead_after": dead_after_seconds, "limit": limit, "offset": offset}
-    statement = _SELECT + " ORDER BY w.id LIMIT %(limit)s OFFSET %(offset)s"
+    parameters = {
+        "tenant_id": tenant_id,
+        "dead_after": dead_after_seconds,
+        "limit": limit,
+        "offset": offset,
+        "after_id": after_id or "",
+    }
+    # In the order of the bytes, so that every database lists them alike.
+    statement = (
+        _SELECT + ' AND w.id > %(after_id)s COLLATE "C" ORDER BY w.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s'
+    )
     found = [_worker(row) for row in connection.exec_driver_sql(statement, parameters)]
     total = "SELECT count(*) FROM workers AS w WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))"
     return found, int(connection.exec_driver_sql(total, {"tenant_id": tenant_id}).scalar_one())

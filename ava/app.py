@@ -1,0 +1,9 @@
+"""The Celery application for Celery's own programs: `celery -A ava.app worker`, `celery -A ava.app flower`."""
+
+from ava.broker.app import make_app
+from ava.execution.signals import install
+from ava.settings import load
+
+settings = load()
+app = make_app(settings)
+install(app, settings)

@@ -1,0 +1,1 @@
+"""The duties that mend whatever stands still."""

@@ -1,0 +1,25 @@
+"""Duty: jobs whose time has come may start."""
+
+from __future__ import annotations
+
+from ava.store import dispatch
+from ava.store.database import Database
+
+__all__ = ["Due"]
+
+_BATCH = 5000
+
+
+class Due:
+    """Lets scheduled jobs, and failed ones whose back-off is over, into the backlog."""
+
+    name = "due"
+    every_seconds = 0.1
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run_once(self, _now: float) -> int:
+        """Make what is due startable; how many."""
+        with self._database.connect() as connection:
+            return dispatch.make_due(connection, limit=_BATCH)

@@ -1,0 +1,61 @@
+"""Duty: a message that the broker lost is published again once its job's turn has come."""
+
+from __future__ import annotations
+
+from ava.broker.publisher import Publisher
+from ava.errors import BrokerUnavailable
+from ava.store import dispatch, jobs
+from ava.store.database import Database
+
+__all__ = ["LostMessages"]
+
+_BATCH = 1000
+#: Seconds that a message may take from being published to its job's start while a process is free.
+_SETTLE_SECONDS = 4.0
+#: The longest pause between two attempts to wake a queue that seems not to hear.
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+class LostMessages:
+    """Publishes again what the broker lost, never a living backlog: see `ava.store.dispatch.republish`."""
+
+    name = "lost_messages"
+    every_seconds = 1.0
+
+    def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._node_dead_seconds = node_dead_seconds
+        #: Since when each queue has had a process to spare.
+        self._free_since: dict[str, float] = {}
+        #: For a queue that was woken: when it may be again, and how long to wait then.
+        self._pauses: dict[str, tuple[float, float]] = {}
+
+    def run_once(self, now: float) -> int:
+        """Publish what was lost; how many."""
+        with self._database.connect() as connection:
+            free = dispatch.free_queues(connection, dead_after_seconds=self._node_dead_seconds)
+            waiting = dispatch.published_queues(connection)
+        self._free_since = {queue: self._free_since.get(queue, now) for queue in free}
+        self._pauses = {queue: pause for queue, pause in self._pauses.items() if queue in waiting}
+        return sum(self._republish(queue, now) for queue in waiting)
+
+    def _republish(self, queue: str, now: float) -> int:
+        next_at, pause = self._pauses.get(queue, (now, _SETTLE_SECONDS))
+        is_free = now - self._free_since.get(queue, now) >= _SETTLE_SECONDS and now >= next_at
+        with self._database.connect() as connection:
+            lost = dispatch.republish(
+                connection, queue=queue, settle_seconds=_SETTLE_SECONDS, is_free=is_free, limit=_BATCH
+            )
+        if not lost:
+            return 0
+        if is_free:
+            # Should nobody hear these either, it is not for want of messages.
+            self._pauses[queue] = (now + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS))
+        try:
+            self._publisher.publish(lost)
+        except BrokerUnavailable:
+            with self._database.connect() as connection:
+                jobs.unpublish(connection, [job.id for job in lost])
+            raise
+        return len(lost)

@@ -1,0 +1,63 @@
+"""Duty: the broker holds what can start soon, and PostgreSQL holds the rest."""
+
+from __future__ import annotations
+
+from ava.broker.publisher import Publisher
+from ava.errors import BrokerUnavailable
+from ava.store import dispatch, jobs
+from ava.store.database import Database
+from ava.store.dispatch import Window
+
+__all__ = ["Feed"]
+
+_BATCH = 500
+
+
+class Feed:
+    """Feeds the backlog into the windows, urgent and old first, and closes those that the API must not add to.
+
+    A window is what is out of one queue with one priority. As long as it has a backlog the API adds nothing to it, so
+    that no newer job overtakes the backlog's.
+    """
+
+    name = "feed"
+    every_seconds = 0.1
+
+    def __init__(self, database: Database, publisher: Publisher, *, window: int) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._window = window
+        self._closed: set[tuple[str, int]] | None = None
+
+    def run_once(self, _now: float) -> int:
+        """Publish what fits; how many."""
+        with self._database.connect() as connection:
+            windows = dispatch.windows(connection)
+        fed = sum(self._feed(window) for window in windows if window.has_backlog)
+        self._close({(w.queue, w.priority) for w in windows if w.has_backlog or w.published >= self._window})
+        return fed
+
+    def _feed(self, window: Window) -> int:
+        room, fed = self._window - window.published, 0
+        while room > 0:
+            with self._database.connect() as connection:
+                batch = dispatch.claim_backlog(
+                    connection, queue=window.queue, priority=window.priority, limit=min(room, _BATCH)
+                )
+            if not batch:
+                break
+            try:
+                self._publisher.publish(batch)
+            except BrokerUnavailable:
+                with self._database.connect() as connection:
+                    jobs.unpublish(connection, [job.id for job in batch])
+                raise
+            room -= len(batch)
+            fed += len(batch)
+        return fed
+
+    def _close(self, closed: set[tuple[str, int]]) -> None:
+        if closed != self._closed:
+            with self._database.connect() as connection:
+                dispatch.write_closed(connection, closed)
+            self._closed = closed

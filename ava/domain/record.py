@@ -1,0 +1,46 @@
+"""The job's record as clients, handlers and webhooks see it: plain values, in the contract's order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ava.domain.job import Job
+
+__all__ = ["format_time", "make_record"]
+
+
+def format_time(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a `Z`: whole seconds where they are whole, else milliseconds."""
+    if moment is None:
+        return None
+    moment = moment.astimezone(UTC)
+    milliseconds = moment.microsecond // 1000
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{milliseconds:03d}Z" if milliseconds else "Z")
+
+
+def make_record(job: Job) -> dict[str, Any]:
+    """The record of a job: the page's fields first, then ours."""
+    return {
+        "id": job.id,
+        "worker_id": job.worker_id,
+        "tenant_id": job.tenant_id,
+        "status": job.status.value,
+        "trigger": job.trigger.value,
+        "priority": job.priority,
+        "input": job.input,
+        "triggered_by": job.triggered_by,
+        "created_at": format_time(job.created_at),
+        "started_at": format_time(job.started_at),
+        "completed_at": format_time(job.completed_at),
+        "duration_ms": job.duration_ms,
+        "output": job.output,
+        "error": job.error,
+        "scheduled_at": format_time(job.scheduled_at),
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "cancel_requested_at": format_time(job.cancel_requested_at),
+        "cancelled_by": job.cancelled_by,
+        "progress": job.progress,
+        "retry_of": job.retry_of,
+    }

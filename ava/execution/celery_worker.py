@@ -1,0 +1,35 @@
+"""`ava worker`: Celery's own worker program, told what to run."""
+
+from __future__ import annotations
+
+import os
+
+from ava.broker.app import make_app
+from ava.execution.signals import install
+from ava.settings import Settings
+from ava.store import schema
+
+__all__ = ["run"]
+
+
+def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | None) -> int:
+    """Run a node until it is told to end; returns its exit code.
+
+    `concurrency`: how many jobs at once; None: as many as there are cores. `queues`: which it serves; None: the default
+    one and those of its handlers. Raises `StartError` where the database is not ready for this code.
+    """
+    schema.check(settings)
+    app = make_app(settings)
+    install(app, settings)
+    # A name of its own, so that a revoke that is addressed to it reaches no other node of this machine.
+    arguments = ["worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
+    arguments += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+    if concurrency is not None:
+        arguments += ["--concurrency", str(concurrency)]
+    if queues:
+        arguments += ["--queues", ",".join(queues)]
+    try:
+        app.worker_main(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0

@@ -1,0 +1,289 @@
+"""A child of a node: the process in which handlers run, one at a time, and the thread that accompanies them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from ava.domain.job import Ending, LogLevel, Status
+from ava.errors import DatabaseUnavailable
+from ava.execution import processes
+from ava.execution.joblog import JobLog
+from ava.execution.outcome import Outcome, Stop
+from ava.execution.registry import Handler
+from ava.execution.run import Run
+from ava.execution.surroundings import Surroundings
+from ava.settings import Settings
+from ava.store import runs
+from ava.store.database import Database
+
+__all__ = ["Child", "send_stop"]
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Seconds between two looks at what is to be stored or is overdue.
+_TICK_SECONDS = 0.1
+#: Seconds for which a result is held while the database is away.
+_HOLD_SECONDS = 300.0
+#: Seconds until a job that no handler of this node's can run is published again.
+_DEFER_SECONDS = 5.0
+#: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
+_CREDENTIALS = struct.Struct("iII")
+
+
+def _address(node_id: str, pid: int) -> str:
+    # In Linux's abstract namespace: no file that could be left behind.
+    return f"\0ava-{node_id}-{pid}"
+
+
+def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
+    """Ask a child to have one run let go; one that runs another ignores it. False where the child does not listen."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        try:
+            sender.sendto(json.dumps([task_id, reason.value]).encode(), _address(node_id, pid))
+        except OSError:
+            return False
+        return True
+
+
+class Child:
+    """This process, where it is a child of a node."""
+
+    def __init__(self, settings: Settings, node_id: str) -> None:
+        self._settings = settings
+        self._node_id = node_id
+        self._database = Database(settings.database_url, name="worker", pool_size=2)
+        self._run: Run | None = None
+        #: Held while lines are on their way into the database, so that none comes after its run's end.
+        self._storing = threading.Lock()
+        self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._surroundings: Surroundings | None = None
+
+    def start(self) -> None:
+        """Take this process over; called once, right after the fork, in the main thread."""
+        # A session of its own: a Ctrl-C in the node's terminal is the node's, and a kill reaches all of a job.
+        with suppress(PermissionError):
+            os.setsid()
+        processes.adopt_orphans()
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._mailbox.bind(_address(self._node_id, os.getpid()))
+        threading.Thread(target=self._accompany, name="ava-companion", daemon=True).start()
+        self._surroundings = Surroundings()
+
+    def _on_sigterm(self, _signum: int, _frame: Any) -> None:
+        run = self._run
+        if run is not None:
+            run.on_sigterm()
+
+    @property
+    def run(self) -> Run | None:
+        """The run that this process holds."""
+        return self._run
+
+    # Claiming ------------------------------------------------------------------------------------------------------
+
+    def claim(self, *, job_id: str, run_no: int, handler: Handler) -> None:
+        """Start a run, if it is to be had; a database that is away is waited for."""
+        started = persist(
+            lambda: self._with_connection(
+                lambda connection: runs.claim(
+                    connection,
+                    job_id=job_id,
+                    run_no=run_no,
+                    node_id=self._node_id,
+                    opening="Worker handler started",
+                )
+            )
+        )
+        if started is None or started.started_at is None:
+            return
+        prefix = f"{handler.slug.upper()}_"
+        config = self._settings.worker_config
+        log = JobLog(first_seq=started.run_no * runs.SEQ_PER_RUN, started_at=started.started_at)
+        self._run = Run(
+            job=started,
+            handler=handler,
+            log=log,
+            config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
+            main_thread=threading.main_thread(),
+        )
+
+    def defer(self, *, job_id: str, run_no: int) -> None:
+        """Put a job off whose handler this node does not have."""
+        persist(
+            lambda: self._with_connection(
+                lambda connection: runs.defer(connection, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS)
+            )
+        )
+
+    def _with_connection(self, act: Callable[[Any], Result]) -> Result:
+        with self._database.connect() as connection:
+            return act(connection)
+
+    # Running -------------------------------------------------------------------------------------------------------
+
+    def perform(self, run: Run) -> tuple[BaseException | None, Any]:
+        """Run the handler; what it raised and what it returned. Nothing it started or changed is left behind."""
+        assert self._surroundings is not None
+        raised: BaseException | None = None
+        output: Any = None
+        with self._surroundings.of_run(run.log) as logger:
+            try:
+                output = run.call(logger)
+            except BaseException as error:
+                raised = error
+        if processes.children(os.getpid()):
+            processes.reap()
+        return raised, output
+
+    # Ending --------------------------------------------------------------------------------------------------------
+
+    def record(self, run: Run, outcome: Outcome) -> Status | None:
+        """Write a run's end, waiting for a database that is away; None where it was not to be written.
+
+        The run is over for this process either way.
+        """
+        try:
+            with self._storing:
+                if outcome.status is not None:
+                    return self._write_end(run, outcome)
+                if outcome.stop is Stop.SHUTDOWN:
+                    self._hand_back(run)
+                return None
+        finally:
+            self._run = None
+
+    def _write_end(self, run: Run, outcome: Outcome) -> Status | None:
+        assert outcome.status is not None
+        elapsed_ms = run.log.elapsed_ms
+        lines = run.log.take()
+        ending = Ending(
+            status=outcome.status,
+            output_json=outcome.output_json,
+            error=outcome.error,
+            retry_in_seconds=outcome.retry_in_seconds,
+            closing=run.log.closing(outcome.level, f"Handler {outcome.verb} {elapsed_ms}ms"),
+            closing_if_cancelled=run.log.closing(LogLevel.WARN, f"Handler cancelled after {elapsed_ms}ms"),
+        )
+        return persist(
+            lambda: self._with_connection(
+                lambda connection: runs.end(
+                    connection,
+                    job_id=run.job.id,
+                    run_no=run.job.run_no,
+                    ending=ending,
+                    lines=lines,
+                    progress_json=run.progress_json,
+                )
+            )
+        )
+
+    def _hand_back(self, run: Run) -> None:
+        lines = run.log.take()
+        identity: dict[str, Any] = {"job_id": run.job.id, "run_no": run.job.run_no}
+
+        def act(connection: Any) -> None:
+            runs.append_lines(connection, lines=lines, **identity)
+            runs.take_back(
+                connection,
+                reason="Handler interrupted, the worker is shutting down",
+                error="WorkerLost: the worker was shut down",
+                is_loss=False,
+                **identity,
+            )
+
+        persist(lambda: self._with_connection(act))
+
+    # Accompanying --------------------------------------------------------------------------------------------------
+
+    def _accompany(self) -> None:
+        """Store lines while the handler runs, end its time, and hear what the node has to say; in a thread."""
+        while True:
+            try:
+                self._hear()
+                if (run := self._run) is not None:
+                    self._look_after(run)
+            except Exception:
+                _log.exception("The companion of this process's runs failed once.")
+                time.sleep(_TICK_SECONDS)
+
+    def _hear(self) -> None:
+        readable, _, _ = select.select([self._mailbox], [], [], _TICK_SECONDS)
+        if not readable:
+            return
+        message, ancillary, _, _ = self._mailbox.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+        if not any(_CREDENTIALS.unpack(data)[1] == os.getuid() for *_, data in ancillary):
+            return
+        task_id, reason = json.loads(message)
+        run = self._run
+        if run is not None and run.task_id == task_id:
+            self._stop(run, Stop(reason))
+
+    def _stop(self, run: Run, reason: Stop) -> None:
+        # That a right is lost is for the database to say, not for a message.
+        if reason is not Stop.LOST or not self._store(run, force=True):
+            run.stop(reason)
+
+    def _look_after(self, run: Run) -> None:
+        if run.is_overdue:
+            run.stop(Stop.TIMEOUT)
+        try:
+            if not self._store(run):
+                run.stop(Stop.LOST)
+        except DatabaseUnavailable:
+            # The lines are held; the database comes back, or the node's end is decided elsewhere.
+            time.sleep(_TICK_SECONDS)
+
+    def _store(self, run: Run, *, force: bool = False) -> bool:
+        """Store what waits; False where the run has lost its right."""
+        with self._storing:
+            if self._run is not run or (run.log.is_empty and run.progress_json is None and not force):
+                return True
+            lines, progress_json = run.log.take(), run.progress_json
+            run.progress_json = None
+            try:
+                with self._database.connect() as connection:
+                    return runs.append_lines(
+                        connection,
+                        job_id=run.job.id,
+                        run_no=run.job.run_no,
+                        lines=lines,
+                        progress_json=progress_json,
+                    )
+            except DatabaseUnavailable:
+                run.log.put_back(lines)
+                run.progress_json = run.progress_json or progress_json
+                raise
+
+    def close(self) -> None:
+        """Close what this process has open."""
+        self._mailbox.close()
+        self._database.close()
+
+
+def persist(act: Callable[[], Result], *, hold_seconds: float = _HOLD_SECONDS) -> Result:
+    """Do something in the database, trying again while it is away. Raises `DatabaseUnavailable` at the very end."""
+    deadline = time.monotonic() + hold_seconds
+    pause = 0.1
+    while True:
+        try:
+            return act()
+        except DatabaseUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)

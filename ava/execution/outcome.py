@@ -1,0 +1,172 @@
+"""How a run ended, as a decision: from what the handler did to what is written. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import traceback
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ava.domain import retry
+from ava.domain.job import LogLevel, Status
+from ava.domain.text import one_line
+from ava.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, OutputError
+
+__all__ = ["Outcome", "Stop", "decide", "encode_output", "explain", "format_traceback"]
+
+#: Bytes of a job's output (the contract's 1 MiB).
+LARGEST_OUTPUT = 1024 * 1024
+_OURS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+
+
+class Stop(StrEnum):
+    """Why a handler was asked to let go of its job."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    #: Somebody else holds the job by now.
+    LOST = "lost"
+
+    def exception(self, timeout_seconds: float) -> Interruption:
+        """What is raised in the handler."""
+        if self is Stop.TIMEOUT:
+            return JobTimeout(f"exceeded {timeout_seconds:g} s")
+        return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is to be written of a run."""
+
+    #: `completed`, `failed`, `cancelled`; `queued` where another attempt follows; None where nothing may be written
+    #: as an end, for the job goes back to the queue or is somebody else's.
+    status: Status | None
+    stop: Stop | None = None
+    output_json: str | None = None
+    error: str | None = None
+    retry_in_seconds: float | None = None
+    level: LogLevel = LogLevel.INFO
+    #: The closing line's verb: `Handler completed in …ms`.
+    verb: str = "completed in"
+
+
+def decide(
+    *,
+    stop: Stop | None,
+    raised: BaseException | None,
+    output: Any,
+    timeout_seconds: float,
+    attempt: int,
+    max_attempts: int,
+    chance: float,
+) -> Outcome:
+    """Decide what a run's end is. `chance` (0 to 1) spreads the back-off of a retry."""
+    if stop in (Stop.SHUTDOWN, Stop.LOST):
+        return Outcome(status=None, stop=stop)
+    if stop is Stop.CANCEL:
+        return Outcome(
+            status=Status.CANCELLED,
+            stop=stop,
+            output_json=_kept_output(raised, output),
+            level=LogLevel.WARN,
+            verb="cancelled after",
+        )
+    if stop is Stop.TIMEOUT:
+        error: str = f"Timeout: exceeded {timeout_seconds:g} s"
+    elif raised is not None:
+        error = explain(raised)
+    else:
+        try:
+            return Outcome(status=Status.COMPLETED, output_json=encode_output(output))
+        except OutputError as problem:
+            error = explain(problem)
+    return _failure(error, stop=stop, attempt=attempt, max_attempts=max_attempts, chance=chance)
+
+
+def _failure(error: str, *, stop: Stop | None, attempt: int, max_attempts: int, chance: float) -> Outcome:
+    may_retry = retry.may_retry(attempt=attempt, max_attempts=max_attempts)
+    return Outcome(
+        status=Status.QUEUED if may_retry else Status.FAILED,
+        stop=stop,
+        error=None if may_retry else error,
+        retry_in_seconds=retry.delay_seconds(attempt=attempt, chance=chance) if may_retry else None,
+        level=LogLevel.ERROR,
+        verb="failed after",
+    )
+
+
+def _kept_output(raised: BaseException | None, output: Any) -> str | None:
+    if raised is not None or output is None:
+        return None
+    try:
+        return encode_output(output)
+    except OutputError:
+        return None
+
+
+def explain(error: BaseException) -> str:
+    """An exception as one line, `Kind: reason`, whatever its `str()` does."""
+    try:
+        reason = str(error)
+    except Exception:
+        reason = "(its message cannot be shown)"
+    if isinstance(error, SystemExit):
+        reason = f"the handler called sys.exit({reason})"
+    return one_line(f"{type(error).__name__}: {reason or '(no message)'}")
+
+
+def format_traceback(error: BaseException) -> str:
+    """The traceback of what a handler raised, from the handler's own first line on; never raises."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, _below_ours(error.__traceback__))).rstrip()
+    except Exception:
+        return f"The traceback of {explain(error)} cannot be shown"
+
+
+def _below_ours(whole: TracebackType | None) -> TracebackType | None:
+    """Leave out this service's way into the handler, which tells its author nothing."""
+    part = whole
+    while part is not None and part.tb_frame.f_code.co_filename.startswith(_OURS):
+        part = part.tb_next
+    return part or whole
+
+
+def encode_output(output: Any) -> str:
+    """What a handler returned as JSON text.
+
+    Raises `OutputError`, which names the part that JSON cannot carry or says that all of it is too large.
+    """
+    try:
+        text = json.dumps(output, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        raise OutputError(_blame(output)) from None
+    if len(text) > LARGEST_OUTPUT:
+        raise OutputError(f"the output is {len(text)} bytes of JSON; at most {LARGEST_OUTPUT} are kept")
+    return text
+
+
+def _blame(output: Any) -> str:
+    """Find the first part of an output that JSON cannot carry."""
+    waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if depth > 500:
+            return "the output is nested too deep, or contains itself"
+        if isinstance(value, dict):
+            wrong_key = next((key for key in value if not isinstance(key, str | int | float | bool | None)), None)
+            if wrong_key is not None:
+                return f"{path} has a key that is a {type(wrong_key).__name__}; JSON takes only strings"
+            waiting += [(f"{path}.{key}", part, depth + 1) for key, part in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{path}[{n}]", part, depth + 1) for n, part in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            return f"{path} is {value}, which JSON cannot carry"
+        elif not isinstance(value, str | int | float | bool | None):
+            return f"{path} is a {type(value).__name__}, which JSON cannot carry"
+    return "the output has a number or a value that cannot be written as JSON"

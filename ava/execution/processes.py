@@ -1,0 +1,77 @@
+"""Processes of this machine as Linux shows them: groups, descendants, and making an end of them.
+
+A node's child adopts whatever its handlers leave orphaned (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that everything a
+job started is found below the child, however it tried to detach.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["adopt_orphans", "children", "descendants", "end_with_parent", "kill_tree", "reap"]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant that loses its own."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent(signum: int) -> None:
+    """Have this process sent a signal when the thread that started it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started or adopted; none where it is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Everything below a process, parents before children."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        below = children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def kill_tree(pid: int) -> None:
+    """End a process, its group and all below it with SIGKILL."""
+    with suppress(ProcessLookupError, PermissionError):
+        # Stopped first, so that it starts nothing while we look.
+        os.kill(pid, signal.SIGSTOP)
+    below = descendants(pid)
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+    for each in [pid, *below, *descendants(pid)]:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(each, signal.SIGKILL)
+
+
+def reap(keep: frozenset[int] = frozenset()) -> int:
+    """End and reap every child of this process but those to keep, with all below them; returns how many there were."""
+    count = 0
+    while found := [pid for pid in children(os.getpid()) if pid not in keep]:
+        for pid in found:
+            kill_tree(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        count += len(found)
+    return count

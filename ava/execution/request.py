@@ -1,0 +1,81 @@
+"""How this service's messages are treated in the parent of a node: Celery's request, with stopping made exact.
+
+Celery's own `terminate` sends a signal to whichever process it believes to run the task, and its manual warns that this
+may hit the next one. Here the child is told which run is meant, and checks that it is the one it runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery.exceptions import Ignore
+from celery.worker.request import Request
+
+from ava.broker.names import parse_task_id
+from ava.execution import processes, registry
+from ava.execution.keeper import Held, Keeper
+from ava.execution.outcome import Stop
+
+__all__ = ["JobRequest"]
+
+_EXIT = re.compile(r"(signal \d+|exitcode -?\d+)")
+#: For a run whose handler this node does not have; it is put off at once.
+_UNKNOWN_SECONDS = 3600.0
+
+
+class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
+    """One message of ours, from its arrival at a node to its acknowledgement."""
+
+    #: Both are set when the node starts; Celery makes the requests and knows nothing of them.
+    keeper: Keeper
+    pool_pids: Callable[[], list[int]]
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A child has taken the message and is about to claim the job."""
+        job_id, run_no = parse_task_id(self.id)
+        handler = registry.find(self.args[2])
+        self.keeper.begin(
+            Held(
+                task_id=self.id,
+                job_id=job_id,
+                run_no=run_no,
+                pid=pid,
+                timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
+                grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
+            )
+        )
+        super().on_accepted(pid, time_accepted)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """A revoke has come: have the run let go, or see to it when it begins."""
+        if self.time_start is None:
+            self._terminate_on_ack = pool, signal
+        else:
+            self.keeper.stop(self.id, Stop.CANCEL)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Celery gives its running tasks up, at a cold shutdown or without a broker; the database decides on ours."""
+
+    def acknowledge(self) -> None:
+        """The message is done with, however the run has ended."""
+        self.keeper.finish(self.id)
+        super().acknowledge()
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The child has reported something else than success, or has died."""
+        error = exc_info.exception
+        if isinstance(getattr(error, "exc", error), Ignore):
+            self.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False)
+        elif isinstance(getattr(error, "exc", error), WorkerLostError):
+            self._take_back(error)
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _take_back(self, error: BaseException) -> None:
+        if (held := self.keeper.finish(self.id)) is not None:
+            how = _EXIT.search(str(error))
+            self.keeper.take_back(held, f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})")
+        # What its handler had started and detached has come to us.
+        processes.reap(keep=frozenset(self.pool_pids()))

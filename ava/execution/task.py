@@ -1,0 +1,67 @@
+"""The one Celery task: the body of a run, between the receivers that claim it and write its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore
+
+from ava.broker.names import TASK
+from ava.domain.job import LogLevel, Status
+from ava.errors import JobCancelled, JobInterrupted
+from ava.execution.child import Child
+from ava.execution.node import Node
+from ava.execution.outcome import Outcome, decide, format_traceback
+from ava.execution.request import JobRequest
+from ava.execution.run import Run
+
+__all__ = ["JobFailed", "register"]
+
+
+class JobFailed(Exception):
+    """What Celery is told of a handler that failed: one line, which can always be pickled."""
+
+
+def register(app: Celery, node: Node) -> None:
+    """Give a Celery application the task; `node` is this process's part in the fleet."""
+
+    @app.task(name=TASK, Request=JobRequest, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
+    def run_job(_task: Task, *_message: Any) -> str:
+        """Run the handler of the job that `task_prerun` has claimed, if it was to be had."""
+        child = node.child
+        if child is None or child.run is None:
+            return "dropped"
+        return _report(_run(child, child.run))
+
+
+def _run(child: Child, run: Run) -> Outcome:
+    raised, output = child.perform(run)
+    if raised is not None and not isinstance(raised, JobCancelled | JobInterrupted | _cancelled_by(run)):
+        run.log.add(LogLevel.ERROR, format_traceback(raised))
+    run.outcome = decide(
+        stop=run.stopped_for,
+        raised=raised,
+        output=output,
+        timeout_seconds=run.handler.spec.timeout_seconds,
+        attempt=run.job.attempt,
+        max_attempts=run.job.max_attempts,
+        chance=random.random(),  # noqa: S311 - it spreads retries, and guards nothing
+    )
+    return run.outcome
+
+
+def _cancelled_by(run: Run) -> type[BaseException]:
+    """What an async handler raises when it was asked to stop; an answer to that is no error."""
+    return JobCancelled if run.stopped_for is None else asyncio.CancelledError
+
+
+def _report(outcome: Outcome) -> str:
+    """Tell Celery, whose signals have the end written and whose events show it to Flower."""
+    if outcome.status is Status.COMPLETED:
+        return "completed"
+    if outcome.status in (Status.FAILED, Status.QUEUED):
+        raise JobFailed(outcome.error or "failed; another attempt follows")
+    raise Ignore

@@ -1,0 +1,168 @@
+"""The moves of the dispatcher: what becomes due, what is published next, and what has been lost on its way.
+
+Every statement is bounded, and walks an index of its own (`jobs_dated`, `jobs_startable`, `jobs_running`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ava.domain.job import Job
+from ava.store import rows
+from ava.store.database import Connection
+
+__all__ = ["Window", "claim_backlog", "delete_old_jobs", "make_due", "republish", "windows", "write_closed"]
+
+_MAKE_DUE = """
+WITH due AS (
+    SELECT id FROM jobs WHERE status = 'queued' AND run_at <= now()
+    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs AS j SET run_at = NULL FROM due WHERE j.id = due.id
+"""
+
+
+def make_due(connection: Connection, *, limit: int) -> int:
+    """Let jobs start whose time has come, earliest first; how many there were."""
+    return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """What waits in one queue with one priority."""
+
+    queue: str
+    priority: int
+    #: Messages that are out and whose job has not started.
+    published: int
+    #: Whether more waits in the database alone.
+    has_backlog: bool
+
+    @property
+    def name(self) -> str:
+        """As `closed_windows` and `jobs.insert` call it."""
+        return f"{self.queue}:{self.priority}"
+
+
+# The messages that are out are counted, for they are few: that is what a window is. The backlog is only asked for.
+_WINDOWS = """
+SELECT q.queue, p.priority,
+       (SELECT count(*) FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
+            AND j.run_at IS NULL AND j.published_at IS NOT NULL),
+       EXISTS (SELECT 1 FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
+            AND j.run_at IS NULL AND j.published_at IS NULL)
+FROM (SELECT DISTINCT queue FROM workers) AS q CROSS JOIN generate_series(1, 10) AS p (priority)
+"""
+
+
+def windows(connection: Connection) -> list[Window]:
+    """Every window of the queues that workers name."""
+    return [
+        Window(queue=queue, priority=priority, published=published, has_backlog=has_backlog)
+        for queue, priority, published, has_backlog in connection.exec_driver_sql(_WINDOWS)
+    ]
+
+
+_CLAIM_BACKLOG = f"""
+WITH next AS (
+    SELECT id FROM jobs
+    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+        AND published_at IS NULL
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE jobs AS j SET published_at = clock_timestamp() FROM next WHERE j.id = next.id RETURNING j.*
+)
+SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.id
+"""
+
+
+def claim_backlog(connection: Connection, *, queue: str, priority: int, limit: int) -> list[Job]:
+    """Mark the oldest unpublished jobs of a window as published, and return them to be so."""
+    parameters = {"queue": queue, "priority": priority, "limit": limit}
+    return [rows.job(row) for row in connection.exec_driver_sql(_CLAIM_BACKLOG, parameters)]
+
+
+# A message was lost where its job's turn has come and the job has not started. Two things tell so. Others have started
+# that come after it in its queue: of its priority, published later, or of a lower one. Or processes that serve its
+# queue have been free for a while. `settle` is what a message may take, and what "neighbours aside" means for order.
+_REPUBLISH = f"""
+WITH running AS (
+    SELECT queue, priority, max(published_at) AS published_at, max(started_at) AS started_at
+    FROM jobs WHERE status = 'running' GROUP BY queue, priority
+), lost AS (
+    SELECT j.id FROM jobs AS j
+    WHERE j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NOT NULL AND j.queue = %(queue)s
+        AND j.published_at < clock_timestamp() - %(settle)s * interval '1 second'
+        AND (%(is_free)s OR EXISTS (
+            SELECT 1 FROM running AS r WHERE r.queue = j.queue AND (
+                (r.priority = j.priority AND r.published_at > j.published_at + %(settle)s * interval '1 second')
+                OR (r.priority > j.priority AND r.started_at > j.published_at + %(settle)s * interval '1 second'))))
+    ORDER BY j.priority, j.published_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE jobs AS j SET published_at = clock_timestamp() FROM lost WHERE j.id = lost.id RETURNING j.*
+)
+SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.priority, j.id
+"""
+
+
+def republish(connection: Connection, *, queue: str, settle_seconds: float, is_free: bool, limit: int) -> list[Job]:
+    """Mark the jobs of a queue whose messages were lost as published anew, and return them to be so.
+
+    `is_free`: processes that serve the queue have been free for as long as `settle_seconds`.
+    """
+    parameters = {"queue": queue, "settle": settle_seconds, "is_free": is_free, "limit": limit}
+    return [rows.job(row) for row in connection.exec_driver_sql(_REPUBLISH, parameters)]
+
+
+_FREE_QUEUES = """
+SELECT DISTINCT q.queue FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
+WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'
+    AND n.processes > (SELECT count(*) FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'running')
+"""
+
+
+def free_queues(connection: Connection, *, dead_after_seconds: float) -> frozenset[str]:
+    """The queues that a live node serves which has a process to spare."""
+    return frozenset(connection.exec_driver_sql(_FREE_QUEUES, {"dead_after": dead_after_seconds}).scalars())
+
+
+def published_queues(connection: Connection) -> list[str]:
+    """The queues for which messages are out whose jobs have not started."""
+    statement = """
+        SELECT q.queue FROM (SELECT DISTINCT queue FROM workers) AS q
+        WHERE EXISTS (SELECT 1 FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.run_at IS NULL
+                      AND j.published_at IS NOT NULL)
+    """
+    return list(connection.exec_driver_sql(statement).scalars())
+
+
+def write_closed(connection: Connection, names: Collection[tuple[str, int]]) -> None:
+    """Say which windows take no more messages from the API, as pairs of queue and priority."""
+    parameters = {"queues": [queue for queue, _ in names], "priorities": [priority for _, priority in names]}
+    connection.exec_driver_sql(
+        """
+        WITH named AS (SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS n (queue, priority)),
+        opened AS (DELETE FROM closed_windows AS c
+                   WHERE NOT EXISTS (SELECT 1 FROM named AS n WHERE (n.queue, n.priority) = (c.queue, c.priority)))
+        INSERT INTO closed_windows (queue, priority) SELECT queue, priority FROM named ON CONFLICT DO NOTHING
+        """,
+        parameters,
+    )
+
+
+_DELETE_OLD = """
+WITH old AS (
+    SELECT id FROM jobs WHERE completed_at < now() - %(days)s * interval '1 day'
+    ORDER BY completed_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), lines AS (
+    DELETE FROM job_logs WHERE job_id IN (SELECT id FROM old)
+)
+DELETE FROM jobs WHERE id IN (SELECT id FROM old)
+"""
+
+
+def delete_old_jobs(connection: Connection, *, retention_days: float, limit: int) -> int:
+    """Delete the oldest final jobs past retention, with their log lines; how many there were."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount
