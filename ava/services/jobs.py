@@ -17,7 +17,7 @@ from ava.domain.worker import WorkerStatus
 from ava.errors import BrokerUnavailable, JobNotFound, JobStateConflict, WorkerNotFound, WorkerPaused
 from ava.store import jobs, nodes, reads, windows, workers
 from ava.store.database import Connection, Database
-from ava.store.reads import JobFilter, QueueCount
+from ava.store.reads import JobFilter, QueueCounts
 
 __all__ = ["Jobs"]
 
@@ -140,7 +140,7 @@ class Jobs:
         except BrokerUnavailable:
             _log.warning("A revoke could not be sent; the node finds it in the database.", extra={"job_id": job.id})
 
-    def queue_counts(self, caller: Caller) -> list[QueueCount]:
+    def queue_counts(self, caller: Caller) -> QueueCounts:
         """The tenant's waiting and running jobs by worker."""
         with self._database.connect() as connection:
             return reads.queue_counts(connection, tenant_id=caller.tenant_id)

@@ -31,8 +31,10 @@ class Workers:
             raise WorkerNotFound
         return worker
 
-    def page(self, caller: Caller, *, limit: int, offset: int) -> tuple[list[Worker], int]:
-        """A page of workers, by id, and how many there are in all."""
+    def page(
+        self, caller: Caller, *, limit: int, offset: int = 0, after_id: str | None = None
+    ) -> tuple[list[Worker], int]:
+        """A page of workers, by id, and how many there are in all. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return workers.page(
                 connection,
@@ -40,4 +42,5 @@ class Workers:
                 dead_after_seconds=self._node_dead_seconds,
                 limit=limit,
                 offset=offset,
+                after_id=after_id,
             )

@@ -1,0 +1,82 @@
+"""Who may call: the four headers of every request."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from flask import current_app, g, request
+
+from ava.api.context import context
+from ava.domain import ids
+from ava.domain.caller import Caller, Role
+from ava.errors import Forbidden, InvalidParameters, Unauthorized
+
+__all__ = ["ROLES", "identify", "is_open", "name_request", "open_to_all"]
+
+#: The roles as their header has them, the smallest first.
+ROLES = tuple(role.name.lower().replace("_", "-") for role in Role)
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
+
+
+def open_to_all(view: View) -> View:
+    """Mark a view that answers without any of the headers; every other view needs all four."""
+    view.is_open_to_all = True  # type: ignore[attr-defined]
+    return view
+
+
+def is_open(endpoint: str) -> bool:
+    """Whether a view was marked by `open_to_all`."""
+    return getattr(current_app.view_functions[endpoint], "is_open_to_all", False)
+
+
+def name_request() -> None:
+    """Give the request an id: the caller's own where it sent a sane one."""
+    theirs = request.headers.get("x-request-id", "")
+    g.request_id = theirs if _SANE_REQUEST_ID.fullmatch(theirs) else ids.encode("req", ids.new_uuid())
+
+
+def identify() -> None:
+    """Make sure of who calls, for every route that is not open to all.
+
+    Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, in the order of the headers.
+    """
+    if request.endpoint is None or is_open(request.endpoint):
+        # Without an endpoint there is no such route, which is no secret: the routes stand in /openapi.json.
+        return
+    if not _is_secret(request.headers.get("x-internal-secret", ""), context().settings.internal_secrets):
+        raise Unauthorized
+    g.caller = Caller(tenant_id=_client_id("x-tenant-id", "ten"), user_id=_client_id("x-user-id", "usr"), role=_role())
+
+
+def _is_secret(given: str, secrets: Iterable[str]) -> bool:
+    # Each is compared, whichever fits, so that the time tells nothing. WSGI hands a header's bytes over as latin-1.
+    given_bytes = given.encode("latin-1", "replace")
+    return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]
+
+
+def _client_id(header: str, prefix: str) -> str:
+    value = request.headers.get(header, "")
+    if not value:
+        raise _refused(header, f"it is missing; send an id such as {prefix}_01hxyz")
+    if not ids.is_client_id(prefix, value):
+        raise _refused(header, f"it must be {prefix}_ and 1 to 60 of a-z, 0-9 and _")
+    return value
+
+
+def _role() -> Role:
+    value = request.headers.get("x-platform-role", "")
+    if not value:
+        raise _refused("x-platform-role", f"it is missing; send one of {', '.join(ROLES)}")
+    if (role := Role.parse(value)) is None:
+        raise Forbidden(f"The role in x-platform-role is unknown; send one of {', '.join(ROLES)}.")
+    return role
+
+
+def _refused(header: str, reason: str) -> InvalidParameters:
+    return InvalidParameters(f"Header {header}: {reason}.", {header: [reason[0].upper() + reason[1:] + "."]})

@@ -1,0 +1,45 @@
+"""What the views of one application are given: its services, and who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app, g
+
+from ava.domain.caller import Caller
+from ava.services.jobs import Jobs
+from ava.services.readiness import Readiness
+from ava.services.workers import Workers
+from ava.settings import Settings
+
+__all__ = ["Context", "caller", "context", "request_id"]
+
+EXTENSION = "ava"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The use cases that one process answers with."""
+
+    settings: Settings
+    jobs: Jobs
+    workers: Workers
+    readiness: Readiness
+
+
+def context() -> Context:
+    """The context of the application that answers now."""
+    found: Context = current_app.extensions[EXTENSION]
+    return found
+
+
+def caller() -> Caller:
+    """Who makes this request; `ava.api.auth` has made sure of it."""
+    who: Caller = g.caller
+    return who
+
+
+def request_id() -> str:
+    """The id of this request, the caller's own or ours."""
+    known: str = g.get("request_id", "")
+    return known

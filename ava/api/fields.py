@@ -1,0 +1,172 @@
+"""Fields of marshmallow that read JSON strictly, and say what would be right."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from ava.domain import ids, moments
+from ava.errors import PayloadTooLarge
+
+__all__ = [
+    "MOST_INPUT_BYTES",
+    "REQUIRED",
+    "Choice",
+    "ClientId",
+    "Cursor",
+    "Flag",
+    "Id",
+    "Instant",
+    "JsonObject",
+    "JsonText",
+    "Number",
+    "QueryInstant",
+    "Text",
+    "WholeNumber",
+]
+
+#: What a missing field is told; `ava.api.loading` knows by it that the answer is 400 instead of 422.
+REQUIRED = "It is missing, and it is required."
+
+#: The bytes that an input may have, as compact JSON in UTF-8.
+MOST_INPUT_BYTES = 2**20
+
+_MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
+_WHOLE = re.compile(r"\d{1,12}", re.ASCII)
+
+
+class _Plain(fields.Field[Any]):
+    """A field that reads a value by `read`, and is written by `ava.api.records`."""
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(error_messages=_MESSAGES, **rest)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return self.read(value)
+
+    def read(self, value: Any) -> Any:
+        """Make what the code speaks of; raises `ValidationError` with what would be right."""
+        raise NotImplementedError
+
+
+class Text(_Plain):
+    """A string."""
+
+
+class Flag(_Plain):
+    """True or false."""
+
+
+class Number(_Plain):
+    """A number; it is written whole where it is whole."""
+
+
+class JsonText(_Plain):
+    """A value of an answer that is JSON text already."""
+
+
+class WholeNumber(_Plain):
+    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are none. In a query it is written in digits."""
+
+    def __init__(self, *, least: int, most: int, is_text: bool = False, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.least = least
+        self.most = most
+        self.is_text = is_text
+
+    def read(self, value: Any) -> int:
+        if self.is_text and isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value)
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise ValidationError(f"It must be an integer from {self.least} to {self.most}.")
+        return value
+
+
+class Choice(_Plain):
+    """One of the values of an enumeration."""
+
+    def __init__(self, choices: type[StrEnum], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.choices = choices
+
+    def read(self, value: Any) -> StrEnum:
+        try:
+            return self.choices(value)
+        except ValueError:
+            raise ValidationError(f"It must be one of {', '.join(self.choices)}.") from None
+
+
+class Id(_Plain):
+    """An id with a prefix, in an answer."""
+
+    def __init__(self, prefix: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.prefix = prefix
+
+
+class ClientId(Id):
+    """An id as clients send it: its prefix, then 1 to 60 of `[0-9a-z_]`."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not ids.is_client_id(self.prefix, value):
+            raise ValidationError(f"It must be an id: {self.prefix}_ and 1 to 60 of a-z, 0-9 and _.")
+        return value
+
+
+class Instant(_Plain):
+    """A moment: a client's ISO 8601 comes in, UTC with a `Z` goes out."""
+
+    def read(self, value: Any) -> datetime:
+        moment = moments.parse(value) if isinstance(value, str) else None
+        if moment is None:
+            raise ValidationError("It must be a time in ISO 8601, such as 2025-06-01T10:00:00Z.")
+        return moment
+
+
+class QueryInstant(Instant):
+    """A moment in a query, where an unescaped `+` before the offset arrives as a space."""
+
+    _spaced_offset = re.compile(r"(T.*) (\d\d:?\d\d)$", re.ASCII)
+
+    def read(self, value: Any) -> datetime:
+        return super().read(self._spaced_offset.sub(r"\1+\2", value))
+
+
+class Cursor(_Plain):
+    """A place in a list, as an earlier answer gave it."""
+
+    def __init__(self, find: Callable[[str], str | None], **rest: Any) -> None:
+        super().__init__(**rest)
+        self._find = find
+
+    def read(self, value: Any) -> str:
+        found = self._find(value)
+        if found is None:
+            raise ValidationError("It must be the next_cursor of an earlier answer, unchanged.")
+        return found
+
+
+class JsonObject(_Plain):
+    """A JSON object, kept as JSON text in ASCII so that it survives whatever its strings hold."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, dict):
+            raise ValidationError("It must be an object.")
+        try:
+            text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        except ValueError:
+            raise ValidationError("It holds a number that is too large for a double.") from None
+        if len(text) > MOST_INPUT_BYTES and _size(value) > MOST_INPUT_BYTES:
+            raise PayloadTooLarge(f"The input is too large; at most {MOST_INPUT_BYTES:,} bytes are taken.")
+        return text
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,39 @@
+"""`/livez` and `/readyz`, for whoever restarts processes and sends them traffic."""
+
+from __future__ import annotations
+
+import json
+
+from flask import Blueprint, Response
+
+from ava.api import answers
+from ava.api.auth import open_to_all
+from ava.api.context import context
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/livez")
+@open_to_all
+def livez() -> Response:
+    """This process answers."""
+    return answers.as_json('{"status":"ok"}\n')
+
+
+@blueprint.get("/readyz")
+@open_to_all
+def readyz() -> Response:
+    """Whether this process can do its work: 503 without its database. Without the broker it accepts jobs all the same.
+
+    So a broker that is away makes it `degraded`, with the reason, and not unready: taking every API process out of
+    service would turn a delay into an outage.
+    """
+    report = context().readiness.report()
+    checks = {
+        check.name: {"ok": check.is_ok, "reason": check.reason} if check.reason else {"ok": check.is_ok}
+        for check in report.checks
+    }
+    text = json.dumps({"status": report.status, "checks": checks}, separators=(",", ":")) + "\n"
+    return answers.as_json(text, 503 if report.status == "unavailable" else 200)

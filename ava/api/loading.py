@@ -1,0 +1,68 @@
+"""Loading what a client sent through its schema, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import request
+from marshmallow import Schema, ValidationError
+
+from ava.api import body
+from ava.api.fields import REQUIRED
+from ava.errors import InvalidFields, InvalidParameters
+
+__all__ = ["load_body", "load_query"]
+
+#: How many wrong fields an answer names.
+_MOST_NAMED = 100
+
+
+def load_query(schema: Schema) -> Any:
+    """The parameters of the request. Raises `InvalidParameters` for any that is unknown, repeated or malformed."""
+    given = request.args.to_dict(flat=False)
+    repeated = {name: ["It is given more than once; give it once."] for name, texts in given.items() if len(texts) > 1}
+    if repeated:
+        raise _refused(InvalidParameters, repeated)
+    try:
+        return schema.load({name: texts[0] for name, texts in given.items()})
+    except ValidationError as error:
+        raise _refused(InvalidParameters, dict(_leaves("", error.messages))) from None
+
+
+def load_body(schema: Schema, *, most_bytes: int, may_be_empty: bool) -> Any:
+    """The body of the request.
+
+    Raises `InvalidParameters` where a field is missing, `InvalidFields` where one is wrong, and as `body.read` does.
+    """
+    given = {} if may_be_empty and body.is_empty() else body.read(most_bytes=most_bytes)
+    try:
+        return schema.load(given)
+    except ValidationError as error:
+        wrong = dict(_leaves("", error.messages))
+        is_missing = any(REQUIRED in messages for messages in wrong.values())
+        raise _refused(InvalidParameters if is_missing else InvalidFields, wrong) from None
+
+
+def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
+    """The messages by path, as in `jobs[3].priority`."""
+    if not isinstance(messages, Mapping):
+        yield path, list(messages)
+        return
+    for name, inner in messages.items():
+        yield from _leaves(_path(path, name), inner)
+
+
+def _path(path: str, name: object) -> str:
+    if name == "_schema":
+        return path
+    if isinstance(name, int):
+        return f"{path}[{name}]"
+    return f"{path}.{name}" if path else str(name)
+
+
+def _refused(error: type[InvalidParameters], wrong: Mapping[str, list[str]]) -> InvalidParameters:
+    named = dict(list(wrong.items())[:_MOST_NAMED])
+    name, texts = next(iter(named.items()))
+    others = f" ({len(wrong) - 1} more in fields)" if len(wrong) > 1 else ""
+    return error(f"{name}: {texts[0]}{others}", named)

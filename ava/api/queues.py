@@ -1,0 +1,25 @@
+"""`/v1/ava/queues`: how many jobs wait and run."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from ava.api import answers, records
+from ava.api.context import caller, context
+from ava.api.operations import operation
+from ava.api.schemas import QueuesRecord
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
+
+
+@blueprint.get("")
+@operation(
+    summary="Count waiting and running jobs",
+    description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority 1 to 3.",
+    answer=QueuesRecord(),
+)
+def show() -> Response:
+    """The tenant's counts."""
+    return answers.data(records.queues(context().jobs.queue_counts(caller())))

@@ -1,0 +1,347 @@
+"""What goes in and what comes out: the one definition, which also makes /openapi.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+
+from ava.api import cursors
+from ava.api.fields import (
+    Choice,
+    ClientId,
+    Cursor,
+    Flag,
+    Id,
+    Instant,
+    JsonObject,
+    JsonText,
+    Number,
+    QueryInstant,
+    Text,
+    WholeNumber,
+)
+from ava.domain import priority
+from ava.domain.job import JobSpec, LogLevel, Status, Trigger
+from ava.domain.worker import WorkerStatus
+from ava.store.reads import JobFilter
+
+__all__ = [
+    "DEEPEST_ROW",
+    "JobList",
+    "JobListQuery",
+    "JobLog",
+    "JobRecord",
+    "LogLineRecord",
+    "LogsQuery",
+    "LogsQueryValues",
+    "NoBody",
+    "NoParameters",
+    "QueueRecord",
+    "QueuesRecord",
+    "TriggerBody",
+    "WorkerList",
+    "WorkerListQuery",
+    "WorkerRecord",
+]
+
+#: How many rows of a list can be reached by `page`; what lies deeper is reached by `cursor`, at the same cost as the
+#: first page, where a page would cost more the deeper it lies.
+DEEPEST_ROW = 10_000
+
+
+# In --------------------------------------------------------------------------------------------------------------
+
+
+class _Strict(Schema):
+    """What comes in: a field that is not known is refused, and those that are known are named."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        names = ", ".join(field.data_key or name for name, field in self.load_fields.items())
+        known = f"known are {names}" if names else "nothing is"
+        self.error_messages = self.error_messages | {
+            "unknown": f"It is not known here; {known}.",
+            "type": "It must be an object.",
+        }
+
+
+class NoParameters(_Strict):
+    """A route that takes no parameters."""
+
+
+class NoBody(_Strict):
+    """A route that takes no fields: its body is empty, or an empty object."""
+
+
+class TriggerBody(_Strict):
+    """A job to trigger."""
+
+    worker_id = ClientId("wkr", required=True, metadata={"description": "ID of the worker to run."})
+    input = JsonObject(
+        load_default="{}",
+        metadata={"description": "Payload passed to the worker handler as the first argument. At most 1 MiB."},
+    )
+    trigger = Choice(Trigger, load_default=Trigger.MANUAL, metadata={"description": "What made the job."})
+    priority = WholeNumber(
+        least=priority.FIRST,
+        most=priority.LAST,
+        load_default=priority.DEFAULT,
+        metadata={"description": "1 (highest) to 10 (lowest). High-priority jobs are dequeued first."},
+    )
+    scheduled_at = Instant(
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "ISO 8601 datetime to delay execution until; without an offset it is UTC, and in the past "
+            "it means now. Omit for immediate queuing."
+        },
+    )
+
+    @post_load
+    def _spec(self, values: dict[str, Any], **_: Any) -> JobSpec:
+        return JobSpec(
+            worker_id=values["worker_id"],
+            input_json=values["input"],
+            trigger=values["trigger"],
+            priority=values["priority"],
+            scheduled_at=values["scheduled_at"],
+        )
+
+
+class _PageQuery(_Strict):
+    """The parameters of every list."""
+
+    page = WholeNumber(
+        least=1,
+        most=DEEPEST_ROW,
+        is_text=True,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The page, from 1."},
+    )
+    per_page = WholeNumber(
+        least=1, most=100, is_text=True, load_default=20, metadata={"description": "How many there are on a page."}
+    )
+
+    @validates_schema
+    def _one_way(self, values: dict[str, Any], **_: Any) -> None:
+        page, per_page = values.get("page"), values.get("per_page", 20)
+        if page is not None and values.get("cursor") is not None:
+            raise ValidationError("Send page or cursor, not both.", "cursor")
+        if page is not None and (page - 1) * per_page >= DEEPEST_ROW:
+            raise ValidationError(
+                f"It lies deeper than {DEEPEST_ROW:,} entries; follow next_cursor with cursor instead.", "page"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobList:
+    """Which jobs a list shows."""
+
+    job_filter: JobFilter
+    page: int | None
+    per_page: int
+    #: The job after which to go on, where a cursor was sent.
+    before_id: str | None
+
+
+class JobListQuery(_PageQuery):
+    """The parameters of the list of jobs."""
+
+    worker_id = ClientId(
+        "wkr",
+        data_key="filter[worker_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to a specific worker."},
+    )
+    status = Choice(
+        Status,
+        data_key="filter[status]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one status."},
+    )
+    trigger = Choice(
+        Trigger,
+        data_key="filter[trigger]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one trigger."},
+    )
+    created_after = QueryInstant(
+        data_key="filter[created_after]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "ISO 8601 lower bound, inclusive."},
+    )
+    created_before = QueryInstant(
+        data_key="filter[created_before]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "ISO 8601 upper bound, exclusive."},
+    )
+    cursor = Cursor(
+        cursors.to_job_id,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of the page before, for what follows it."},
+    )
+
+    @post_load
+    def _list(self, values: dict[str, Any], **_: Any) -> JobList:
+        page, per_page, before_id = values.pop("page"), values.pop("per_page"), values.pop("cursor")
+        return JobList(job_filter=JobFilter(**values), page=page, per_page=per_page, before_id=before_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerList:
+    """Which workers a list shows."""
+
+    page: int | None
+    per_page: int
+    #: The worker after which to go on, where a cursor was sent.
+    after_id: str | None
+
+
+class WorkerListQuery(_PageQuery):
+    """The parameters of the list of workers."""
+
+    cursor = Cursor(
+        cursors.to_worker_id,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of the page before, for what follows it."},
+    )
+
+    @post_load
+    def _list(self, values: dict[str, Any], **_: Any) -> WorkerList:
+        return WorkerList(page=values["page"], per_page=values["per_page"], after_id=values["cursor"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogsQueryValues:
+    """Which lines of a log are shown."""
+
+    level: LogLevel | None
+    limit: int
+    #: The cursor as it was sent; which job it belongs to is seen later.
+    after: str | None
+
+
+class LogsQuery(_Strict):
+    """The parameters of a job's log."""
+
+    level = Choice(
+        LogLevel,
+        data_key="filter[level]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one level."},
+    )
+    limit = WholeNumber(
+        least=1, most=500, is_text=True, load_default=100, metadata={"description": "Max log lines to return."}
+    )
+    after = Cursor(
+        lambda text: text,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of an earlier answer, for the lines that follow it."},
+    )
+
+    @post_load
+    def _values(self, values: dict[str, Any], **_: Any) -> LogsQueryValues:
+        return LogsQueryValues(**values)
+
+
+# Out -------------------------------------------------------------------------------------------------------------
+
+
+class JobRecord(Schema):
+    """A job: one execution of a worker with one input."""
+
+    id = Id("job")
+    worker_id = Id("wkr")
+    tenant_id = Id("ten")
+    status = Choice(Status)
+    trigger = Choice(Trigger)
+    priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
+    input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
+    triggered_by = Id("usr")
+    created_at = Instant()
+    started_at = Instant(allow_none=True, metadata={"description": "When its current or last run began."})
+    completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
+    duration_ms = WholeNumber(
+        least=0, most=2**53, allow_none=True, metadata={"description": "Milliseconds from its last start to its end."}
+    )
+    output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
+    error = Text(allow_none=True, metadata={"description": "`Kind: reason`, one line, where it failed."})
+    scheduled_at = Instant(allow_none=True)
+    attempt = WholeNumber(
+        least=0, most=6, metadata={"description": "Which attempt runs or ran; 0 before the first one."}
+    )
+    max_attempts = WholeNumber(least=1, most=6)
+    cancel_requested_at = Instant(allow_none=True)
+    cancelled_by = Id("usr", allow_none=True)
+    progress = JsonText(
+        attribute="progress_json",
+        allow_none=True,
+        metadata={"type": ["object", "null"], "description": "Where its handler says it is: fraction and message."},
+    )
+    retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
+
+
+class LogLineRecord(Schema):
+    """One line of a job's log."""
+
+    ts = Instant(metadata={"description": "With milliseconds, always."})
+    level = Choice(LogLevel)
+    msg = Text()
+
+
+class JobLog(Schema):
+    """A job's log."""
+
+    job_id = Id("job")
+    job_status = Choice(Status)
+    logs = fields.List(fields.Nested(LogLineRecord))
+
+
+class WorkerRecord(Schema):
+    """A worker: a definition that can be run."""
+
+    id = Id("wkr")
+    name = Text()
+    description = Text()
+    runtime = Text()
+    status = Choice(WorkerStatus)
+    timeout_seconds = Number()
+    max_retries = WholeNumber(least=0, most=5)
+    queue = Text()
+    created_at = Instant()
+    updated_at = Instant()
+    live = Flag(
+        attribute="is_live", metadata={"description": "Whether a live process has its handler and hears its queue."}
+    )
+
+
+class QueueRecord(Schema):
+    """How many jobs of one worker wait and run."""
+
+    worker_id = Id("wkr")
+    queued = WholeNumber(least=0, most=2**53)
+    running = WholeNumber(least=0, most=2**53)
+    high_priority = WholeNumber(
+        least=0, most=2**53, metadata={"description": "How many of the queued have priority 1 to 3."}
+    )
+
+
+class QueuesRecord(Schema):
+    """How many jobs wait and run."""
+
+    total_queued = WholeNumber(least=0, most=2**53)
+    total_running = WholeNumber(least=0, most=2**53)
+    by_worker = fields.List(fields.Nested(QueueRecord))
+    sampled_at = Instant()
