@@ -1,0 +1,5 @@
+"""The handlers that come with the system. Importing this package declares them, so `AVA_WORKERS=workers` finds them."""
+
+from workers import csv_summary, http_request, incident_notify, sleep
+
+__all__ = ["csv_summary", "http_request", "incident_notify", "sleep"]

@@ -1,0 +1,30 @@
+"""Which encoding a text from elsewhere is in."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+__all__ = ["declared_in", "known"]
+
+# An allowlist, because Python's codecs include some that are no character sets (idna, punycode, unicode_escape), which
+# take quadratic time or read escapes.
+_CHARSET_NAMES = re.compile(r"(ascii|big5|cp|euc|gb|hz$|iso|johab|koi8|latin|mac|ptcp|shift|tis|utf-(8|16|32))[\w-]*")
+_DECLARED = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
+
+
+def known(name: str) -> str | None:
+    """Python's name for a character set, or None where it knows none of that name."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,40}", name):
+        return None
+    try:
+        found = codecs.lookup(name).name
+    except LookupError:
+        return None
+    return found if _CHARSET_NAMES.fullmatch(found) else None
+
+
+def declared_in(content_type: str) -> str | None:
+    """The character set that a Content-Type names, if Python knows it."""
+    match = _DECLARED.search(content_type[:1_000])
+    return known(match[1]) if match else None

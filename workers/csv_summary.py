@@ -1,0 +1,244 @@
+"""Describes a CSV of any size: its columns, their types, gaps, extremes, means and most frequent values."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from ava import Env, worker
+from ava.delivery.guarded_http import AnswerStream, open_stream
+from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from workers import charsets, csv_rows, outbound
+from workers.columns import Column
+from workers.csv_rows import Rows
+from workers.inputs import Input, optional_text, refuse_unknown, text, whole_number
+
+__all__ = ["csv_summary"]
+
+_TIMEOUT_SECONDS = 3_600
+_MOST_COLUMNS = 1_000
+_MOST_BYTES = 1 << 40
+_MOST_JSON_BYTES = 1_000_000
+_RAGGED_EXAMPLES = 5
+# Different values that are counted exactly, over all columns together: some 10 MB of memory.
+_VALUES_COUNTED = 50_000
+_BATCH_ROWS = 1_000
+_BATCH_CHARACTERS = 4_194_304
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+#: How far the reading is, from 0 to 1; None where nobody knows the size.
+Fraction = Callable[[], float | None]
+
+
+@worker(
+    "csv_summary",
+    name="CSV summary",
+    description=(
+        "Describes the CSV in input.csv or at input.url: columns, types, missing, min, max, mean, top values. Options: "
+        "delimiter and encoding (else found out), decimal (. or ,), header (true), top (10)."
+    ),
+    timeout_seconds=_TIMEOUT_SECONDS,
+)
+def csv_summary(input: Input, env: Env) -> dict[str, Any]:
+    """Read a CSV once, row by row, and describe it."""
+    refuse_unknown(input, "csv", "url", "delimiter", "encoding", "decimal", "header", "top")
+    options = _options(input)
+    with _opened(input, options, env) as (rows, fraction):
+        table = _Table(options)
+        for row in _reporting(rows, fraction, env):
+            table.add(row, rows)
+        table.see_waiting()
+        if not table.columns:
+            raise ValueError("the CSV is empty; it must have at least one line")
+        summary = _fitting(table, rows, options.top)
+    env.log.info("Read %d rows of %d columns", summary["rows"], len(summary["columns"]))
+    if summary["ragged_rows"]:
+        env.log.warning("%d rows have more or fewer cells than the header", summary["ragged_rows"])
+    return summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    #: None where they are to be found out.
+    delimiter: str | None
+    encoding: str | None
+    #: The decimal sign of numbers, `.` or `,`.
+    decimal: str
+    #: Whether the first row holds the columns' names.
+    header: bool
+    #: How many of a column's most frequent values are told.
+    top: int
+
+
+def _options(given: Input) -> _Options:
+    delimiter = given.get("delimiter")
+    if delimiter is not None and not (
+        isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '\r\n"\0'
+    ):
+        raise ValueError('input.delimiter must be one character such as ";"')
+    decimal = optional_text(given, "decimal", default=".")
+    if decimal not in (".", ","):
+        raise ValueError('input.decimal must be "." or ","')
+    header = given.get("header", True)
+    if not isinstance(header, bool):
+        raise ValueError("input.header must be true (the first row holds the names) or false")
+    return _Options(
+        delimiter=delimiter,
+        encoding=_encoding(optional_text(given, "encoding")),
+        decimal=decimal,
+        header=header,
+        top=whole_number(given, "top", least=0, most=100, default=10),
+    )
+
+
+def _encoding(name: str) -> str | None:
+    encoding = charsets.known(name)
+    if name and encoding is None:
+        raise ValueError("input.encoding must be the name of a character set such as utf-8 or windows-1252")
+    return encoding
+
+
+@contextmanager
+def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, Fraction]]:
+    inline = given.get("csv")
+    if (inline is None) == (given.get("url") is None):
+        raise ValueError("input must have either csv, a text with the CSV itself, or url, the address of one")
+    if inline is None:
+        with _called(given, env) as stream:
+            yield _rows_of(stream, options)
+    elif isinstance(inline, str):
+        rows = csv_rows.from_text(inline, delimiter=options.delimiter)
+        yield rows, lambda: rows.characters / max(1, len(inline))
+    else:
+        raise ValueError("input.csv must be a text with the CSV itself")
+
+
+@contextmanager
+def _called(given: Input, env: Env) -> Iterator[AnswerStream]:
+    url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
+    limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=_MOST_BYTES, silence_seconds=60)
+    origin = parse(url, allow_private=limits.allow_private).origin
+    env.log.info("Reading a CSV from %s", origin)
+    with open_stream("GET", url, limits=limits) as stream:
+        if 300 <= stream.status < 400:
+            raise ValueError(f"{origin} answered {stream.status}, a redirect; give the address that it leads to")
+        if stream.status != 200:
+            raise ValueError(f"{origin} answered {stream.status}; it must answer 200 with the CSV")
+        yield stream
+
+
+def _rows_of(stream: AnswerStream, options: _Options) -> tuple[Rows, Fraction]:
+    taken = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal taken
+        for chunk in stream.chunks():
+            taken += len(chunk)
+            yield chunk
+
+    def fraction() -> float | None:
+        return taken / size if size else None
+
+    # The size of a packed answer is not the size of what comes out of it.
+    length = stream.headers.get("content-length", "") if "content-encoding" not in stream.headers else ""
+    size = int(length) if length.isdecimal() and len(length) < 16 else 0
+    encoding = options.encoding or charsets.declared_in(stream.headers.get("content-type", ""))
+    return csv_rows.from_bytes(chunks(), encoding=encoding, delimiter=options.delimiter), fraction
+
+
+def _reporting(rows: Rows, fraction: Fraction, env: Env) -> Iterator[list[str]]:
+    """The rows, while progress is reported now and then."""
+    reported = time.monotonic()
+    for number, row in enumerate(rows, start=1):
+        if number % _BATCH_ROWS == 0 and time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            env.progress(min(1.0, fraction() or 0.0), f"{number} rows read")
+        yield row
+
+
+@dataclass
+class _Table:
+    """The columns of a CSV, made by its first row.
+
+    They see the rows in batches, so that a value which comes again and again is looked at once in a batch.
+    """
+
+    options: _Options
+    columns: list[Column] = field(default_factory=list)
+    rows: int = 0
+    ragged: int = 0
+    examples: list[dict[str, int]] = field(default_factory=list)
+    waiting: list[list[str]] = field(default_factory=list)
+    seen_characters: int = 0
+
+    def add(self, row: list[str], rows: Rows) -> None:
+        """Take the latest of the rows."""
+        if not self.columns:
+            self.columns = _columns(row, self.options)
+            if self.options.header:
+                return
+        self.rows += 1
+        if len(row) != len(self.columns):
+            row = self._evened(row, rows.line)
+        self.waiting.append(row)
+        if len(self.waiting) >= _BATCH_ROWS or rows.characters - self.seen_characters >= _BATCH_CHARACTERS:
+            self.seen_characters = rows.characters
+            self.see_waiting()
+
+    def see_waiting(self) -> None:
+        """Let the columns see the rows that still wait."""
+        for column, cells in zip(self.columns, zip(*self.waiting, strict=True), strict=False):
+            for cell, times in Counter(cells).items():
+                column.add(cell, times)
+        self.waiting.clear()
+
+    def _evened(self, row: list[str], line: int) -> list[str]:
+        """A ragged row, noted and made as long as the others: cells that lack are missing, surplus ones dropped."""
+        self.ragged += 1
+        if len(self.examples) < _RAGGED_EXAMPLES:
+            self.examples.append({"line": line, "cells": len(row), "expected": len(self.columns)})
+        return (row + [""] * len(self.columns))[: len(self.columns)]
+
+
+def _columns(first: list[str], options: _Options) -> list[Column]:
+    if len(first) > _MOST_COLUMNS:
+        raise ValueError(f"the CSV has {len(first)} columns; at most {_MOST_COLUMNS} are described")
+    names = _names(first) if options.header else [f"column_{n}" for n in range(1, len(first) + 1)]
+    capacity = max(50, min(1_000, _VALUES_COUNTED // len(first)))
+    return [Column(name, decimal=options.decimal, capacity=capacity) for name in names]
+
+
+def _names(first: list[str]) -> list[str]:
+    """The names in the header, where a blank one is named by its place and a second one of a name is numbered."""
+    # The names of a thousand columns must leave room in the output for what is said of them.
+    longest = max(30, min(100, 30_000 // len(first)))
+    names: dict[str, None] = {}
+    for place, cell in enumerate(first, start=1):
+        name = cell.strip()[:longest] or f"column_{place}"
+        names[next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in names)] = None
+    return list(names)
+
+
+def _fitting(table: _Table, rows: Rows, top: int) -> dict[str, Any]:
+    """The summary, with fewer of the most frequent values where it would be larger than a job's output may be."""
+    while len(json.dumps(summary := _summary(table, rows, top))) > _MOST_JSON_BYTES and top:
+        top //= 2
+    return summary
+
+
+def _summary(table: _Table, rows: Rows, top: int) -> dict[str, Any]:
+    return {
+        "rows": table.rows,
+        "columns": [column.summary(top) for column in table.columns],
+        "delimiter": rows.delimiter,
+        "encoding": rows.encoding,
+        "undecodable_characters": rows.undecodable,
+        "ragged_rows": table.ragged,
+        "ragged_examples": table.examples,
+    }

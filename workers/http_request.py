@@ -1,0 +1,112 @@
+"""Calls a URL and returns what it answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ava import Env, worker
+from ava.delivery.guarded_http import Answer, send
+from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from workers import charsets, outbound
+from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
+
+__all__ = ["http_request"]
+
+# A job's output may be 1 MiB of JSON, in which a character can take twelve bytes.
+_MOST_JSON_BYTES = 1_000_000
+_MOST_HEADER_JSON_BYTES = 200_000
+_MOST_ANSWER_BYTES = 900_000
+
+
+@worker(
+    "http_request",
+    name="HTTP request",
+    description=(
+        "Calls input.url with input.method (GET), headers, body (a text, or anything else as JSON), timeout_seconds "
+        "(30) and max_bytes (262144); returns status, headers, text, elapsed_ms, truncated. Follows no redirects."
+    ),
+    timeout_seconds=330,
+)
+def http_request(input: Input, env: Env) -> dict[str, Any]:
+    """Call a URL. Any status is a result; the job fails only where there is no answer, or none may be asked for."""
+    refuse_unknown(input, "url", "method", "headers", "body", "timeout_seconds", "max_bytes")
+    url = text(input, "url", example="https://example.com/", longest=MAX_URL_CHARS)
+    method = optional_text(input, "method", default="GET", longest=40)
+    body, content_type = _body(input.get("body"))
+    headers = content_type | _headers(input.get("headers"))
+    limits = outbound.limits(
+        timeout_seconds=number(input, "timeout_seconds", least=0.1, most=300, default=30),
+        max_bytes=whole_number(input, "max_bytes", least=1, most=_MOST_ANSWER_BYTES, default=262_144),
+    )
+    # The path and the query may hold secrets, and logs are read by many.
+    env.log.info("Calling %s %s", method.upper(), parse(url, allow_private=limits.allow_private).origin)
+    answer = send(method, url, headers=headers, body=body, limits=limits)
+    env.log.info("Answered %d with %d bytes after %d ms", answer.status, len(answer.body), answer.elapsed_ms)
+    return _output(answer)
+
+
+def _body(given: Any) -> tuple[bytes | None, dict[str, str]]:
+    """The bytes to send, and the Content-Type that they have unless the caller says otherwise."""
+    if given is None:
+        return None, {}
+    if isinstance(given, str):
+        try:
+            return given.encode(), {"Content-Type": "text/plain; charset=utf-8"}
+        except UnicodeEncodeError:
+            raise ValueError("input.body contains half a character (a lone surrogate), which cannot be sent") from None
+    try:
+        return json.dumps(given, allow_nan=False).encode(), {"Content-Type": "application/json"}
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(
+            "input.body cannot be sent as JSON; it may hold NaN or infinity, or be nested too deep"
+        ) from None
+
+
+def _headers(given: Any) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError('input.headers must be an object such as {"Accept": "text/plain"}')
+    return {name.title(): _header_value(name, value) for name, value in given.items()}
+
+
+def _header_value(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"input.headers: the value of {name[:60]!a} must be a text or a number")
+
+
+def _output(answer: Answer) -> dict[str, Any]:
+    headers = _fitting_headers(answer.headers)
+    charset = charsets.declared_in(answer.headers.get("content-type", "")) or "utf-8"
+    whole = answer.body.decode(charset, errors="replace")
+    kept = _fitting_text(whole, _MOST_JSON_BYTES - len(json.dumps(headers)))
+    return {
+        "status": answer.status,
+        "headers": headers,
+        "text": kept,
+        "elapsed_ms": answer.elapsed_ms,
+        "truncated": answer.truncated or len(kept) < len(whole),
+    }
+
+
+def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers up to the size that they may take of the output."""
+    kept: dict[str, str] = {}
+    room = _MOST_HEADER_JSON_BYTES
+    for name, value in headers.items():
+        room -= len(json.dumps({name: value}))
+        if room >= 0:
+            kept[name] = value
+    return kept
+
+
+def _fitting_text(whole: str, room: int) -> str:
+    """The beginning of a text that takes no more than `room` bytes as JSON."""
+    while (size := len(json.dumps(whole))) > room:
+        whole = whole[: len(whole) * room // size - 1]
+    return whole

@@ -1,0 +1,145 @@
+"""Tells a Slack channel about an incident."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ava import Env, worker
+from ava.delivery.guarded_http import Answer, send
+from ava.domain.outbound_url import MAX_URL_CHARS
+from ava.errors import OutboundFailed
+from workers import outbound
+from workers.inputs import Input, optional_text, refuse_unknown, text
+
+__all__ = ["incident_notify"]
+
+_TIMEOUT_SECONDS = 20.0
+_LONGEST_DETAIL = 3_000
+_SETTING = "AVA_WORKER_INCIDENT_NOTIFY_SLACK_WEBHOOK_URL"
+# The details of an incident, by the name that we give them, with the names that incident systems give them.
+_DETAILS = {
+    "title": ("title", "summary", "name"),
+    "severity": ("severity", "priority", "urgency"),
+    "message": ("message", "description"),
+}
+
+
+@worker(
+    "incident_notify",
+    name="Incident notify",
+    description=(
+        "Posts incident input.incident_id to input.channel through the Slack webhook SLACK_WEBHOOK_URL of its "
+        "configuration. title, severity and message come from the input, or from the JSON at input.incident_url."
+    ),
+    timeout_seconds=120,
+    max_retries=1,
+)
+def incident_notify(input: Input, env: Env) -> dict[str, Any]:
+    """Post a message about an incident; without a webhook configured, log what would be posted."""
+    refuse_unknown(input, "incident_id", "channel", "title", "severity", "message", "incident_url")
+    incident_id = text(input, "incident_id", example="inc_01hxyz", pattern=r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+    channel = text(input, "channel", example="#security-ops", pattern=r"[#@]?[\w][\w.-]{0,79}")
+    given = {name: optional_text(input, name, longest=_LONGEST_DETAIL) for name in _DETAILS}
+    details = _incident(_incident_url(input, incident_id, env), incident_id, env) | _without_blanks(given)
+    message = _message(incident_id, details)
+    webhook_url = env.get("SLACK_WEBHOOK_URL", "").strip()
+    if not webhook_url:
+        env.log.warning("No Slack webhook is configured (%s is not set), so nothing is sent", _SETTING)
+        env.log.info("Message for %s: %s", channel, message)
+        return {"sent": False, "channel": channel, "incident_id": incident_id, "text": message}
+    receipt = _post(webhook_url, channel, message)
+    env.log.info("Slack message sent: %s", receipt)
+    return {"sent": True, "channel": channel, "incident_id": incident_id, "receipt": receipt}
+
+
+def _incident_url(given: Input, incident_id: str, env: Env) -> str:
+    """Where the incident is: what the input says, or the configured INCIDENT_URL with `{incident_id}` filled in."""
+    configured = env.get("INCIDENT_URL", "").replace("{incident_id}", quote(incident_id, safe=""))
+    return optional_text(given, "incident_url", default=configured, longest=MAX_URL_CHARS)
+
+
+def _incident(url: str, incident_id: str, env: Env) -> dict[str, str]:
+    env.log.info("Fetching incident %s", incident_id)
+    if not url:
+        env.log.info("No incident_url is given, so the message is made from the input alone")
+        return {}
+    limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=1_000_000)
+    answer = send("GET", url, headers={"Accept": "application/json"}, limits=limits)
+    if answer.status != 200:
+        raise OutboundFailed(
+            f"The incident's URL answered {answer.status}; it must answer 200 with the incident as JSON."
+        )
+    return _details(_parsed(answer))
+
+
+def _parsed(answer: Answer) -> Mapping[str, Any]:
+    try:
+        incident = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        incident = None
+    # Many APIs, ours among them, wrap what they answer in `data`.
+    if isinstance(incident, dict) and isinstance(incident.get("data"), dict):
+        incident = incident["data"]
+    if not isinstance(incident, dict):
+        raise OutboundFailed("The incident's URL did not answer with a JSON object; it must answer with the incident.")
+    return incident
+
+
+def _details(incident: Mapping[str, Any]) -> dict[str, str]:
+    found = {
+        name: next((incident[key] for key in keys if isinstance(incident.get(key), str | int | float)), "")
+        for name, keys in _DETAILS.items()
+    }
+    return _without_blanks({name: _printable(str(value)[:_LONGEST_DETAIL]) for name, value in found.items()})
+
+
+def _printable(value: str) -> str:
+    return "".join(character for character in value if character.isprintable() or character == "\n")
+
+
+def _without_blanks(details: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in details.items() if value.strip()}
+
+
+def _message(incident_id: str, details: Mapping[str, str]) -> str:
+    severity = f"[{details['severity']}] " if "severity" in details else ""
+    headline = f"{severity}Incident {incident_id}" + (f": {details['title']}" if "title" in details else "")
+    return "\n".join([headline, details["message"]] if "message" in details else [headline])
+
+
+def _post(webhook_url: str, channel: str, message: str) -> str:
+    payload = {"channel": channel, "text": _without_markup(message)}
+    answer = send(
+        "POST",
+        webhook_url,
+        headers={"Content-Type": "application/json"},
+        body=json.dumps(payload).encode(),
+        limits=outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=10_000),
+    )
+    if not 200 <= answer.status < 300:
+        raise OutboundFailed(
+            f"The Slack webhook answered {answer.status} ({_line(answer)}); check {_SETTING} and the channel {channel}."
+        )
+    return _receipt(answer)
+
+
+def _without_markup(message: str) -> str:
+    """Slack reads `<!channel>` and `<https://…|text>` as commands; an incident's text must not give any."""
+    return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _receipt(answer: Answer) -> str:
+    """The time stamp that is a Slack message's id, where the answer has one; else what was answered, mostly `ok`."""
+    try:
+        stamp = json.loads(answer.body)["ts"]
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError):
+        return _line(answer)
+    return str(stamp)[:80]
+
+
+def _line(answer: Answer) -> str:
+    line = " ".join(answer.body[:400].decode(errors="replace").split())
+    return _printable(line)[:120] or "no text"

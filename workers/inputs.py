@@ -1,0 +1,102 @@
+"""Checking what a job was given.
+
+Every refusal is a ValueError whose sentence names the field and says what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Input", "number", "optional_text", "refuse_unknown", "text", "whole_number"]
+
+#: A job's input as a handler gets it: parsed JSON.
+Input = Mapping[str, Any]
+
+_MISSING = object()
+# NUL and its like mean nothing in any text that we pass on, and lone surrogates cannot be encoded.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def refuse_unknown(given: Input, *names: str) -> None:
+    """Refuse a field that the handler would not look at, for it is most likely a slip of the pen."""
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"input.{_shown(unknown[0])} is not known; this worker takes {', '.join(names)}")
+
+
+def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern: str = r".*") -> str:
+    """A text that must be there, must not be blank, and matches the pattern as a whole."""
+    if given.get(name) is None:
+        raise ValueError(f"input.{name} is missing; it must be a text such as {example}")
+    value = optional_text(given, name, longest=longest)
+    if not value or not re.fullmatch(pattern, value, re.DOTALL):
+        raise ValueError(f"input.{name} must be a text such as {example}")
+    return value
+
+
+def optional_text(given: Input, name: str, *, default: str = "", longest: int = 1_000) -> str:
+    """A text without white space around it; the default where the field is missing or null."""
+    value = given.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise ValueError(f"input.{name} must be a text, not {_kind(value)}")
+    if len(value) > longest:
+        raise ValueError(f"input.{name} is {len(value)} characters long; at most {longest} are taken")
+    if _UNPRINTABLE.search(value):
+        raise ValueError(f"input.{name} contains a NUL, another control character or half a character")
+    return value.strip()
+
+
+def number(given: Input, name: str, *, least: float, most: float, default: float | None = None) -> float:
+    """A finite number within bounds; without a default it must be there."""
+    value = given.get(name, _MISSING)
+    if value is _MISSING and default is not None:
+        return default
+    if not _is_number(value) or not least <= value <= most:
+        raise ValueError(f"input.{name} must be a number from {least:g} to {most:g}{_instead(value)}")
+    return float(value)
+
+
+def whole_number(given: Input, name: str, *, least: int, most: int, default: int) -> int:
+    """A whole number within bounds; 3.0 is one."""
+    value = given.get(name, default)
+    if not _is_number(value) or not least <= value <= most or value != int(value):
+        raise ValueError(f"input.{name} must be a whole number from {least} to {most}{_instead(value)}")
+    return int(value)
+
+
+def _is_number(value: Any) -> bool:
+    # A boolean is an int to Python.
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
+
+
+def _instead(value: Any) -> str:
+    return "" if value is _MISSING or _is_number(value) else f", not {_kind(value)}"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN or infinity"
+    return _KINDS.get(type(value), "something else")
+
+
+_KINDS = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def _shown(name: object) -> str:
+    return ascii(str(name)[:60]).strip("'\"")

@@ -1,0 +1,34 @@
+"""Does nothing, visibly: for demonstrations, and to try out cancelling, progress and time limits."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ava import Env, worker
+from workers.inputs import Input, number, refuse_unknown, whole_number
+
+__all__ = ["sleep"]
+
+_LONGEST_SECONDS = 3_500
+_MOST_STEPS = 1_000
+
+
+@worker(
+    "sleep",
+    name="Sleep",
+    description="Sleeps for input.seconds, in input.steps steps (10) that show as progress.",
+    timeout_seconds=3_600,
+)
+def sleep(input: Input, env: Env) -> dict[str, Any]:
+    """Sleep, and return how long it was. A cancel is raised inside `time.sleep`, so it ends the sleep at once."""
+    refuse_unknown(input, "seconds", "steps")
+    seconds = number(input, "seconds", least=0, most=_LONGEST_SECONDS)
+    steps = whole_number(input, "steps", least=1, most=_MOST_STEPS, default=10)
+    start = time.monotonic()
+    env.log.info("Sleeping for %g s in %d steps", seconds, steps)
+    for step in range(1, steps + 1):
+        # Every step ends at its own time on the clock, so that what a step costs does not add up.
+        time.sleep(max(0.0, start + seconds * step / steps - time.monotonic()))
+        env.progress(step / steps, f"step {step} of {steps}")
+    return {"slept_seconds": round(time.monotonic() - start, 3), "steps": steps}

@@ -1,0 +1,43 @@
+"""Which values are most frequent among any number of them, in bounded memory."""
+
+from __future__ import annotations
+
+__all__ = ["TopValues"]
+
+
+class TopValues:
+    """Counts values, exactly up to `capacity` different ones, and from below beyond.
+
+    This is Misra and Gries' summary in the batched form of Anderson et al., "A high-performance algorithm for
+    identifying frequent items in data streams" (2017): when twice `capacity` values are known, the count of the
+    middle one is taken from all, and those that are left with nothing are forgotten. So a count may be too small by
+    `undercount`, is never too large, and every value that came more than `undercount` times is still known.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._counts: dict[str, int] = {}
+        #: By how much a count may be too small; 0 while all counts are exact.
+        self.undercount = 0
+
+    @property
+    def distinct(self) -> int | None:
+        """How many different values there were; None once that is no longer known."""
+        return None if self.undercount else len(self._counts)
+
+    def add(self, value: str, times: int = 1) -> None:
+        """Count a value as having come so many times more."""
+        self._counts[value] = self._counts.get(value, 0) + times
+        if len(self._counts) > 2 * self._capacity:
+            self._forget()
+
+    def most_frequent(self, number: int) -> list[tuple[str, int]]:
+        """The most frequent values with their counts; equal counts in alphabetical order."""
+        # Of an inexact summary, values seen once say nothing: any other may have come as often.
+        known = [(value, count) for value, count in self._counts.items() if count > 1 or not self.undercount]
+        return sorted(known, key=lambda item: (-item[1], item[0]))[:number]
+
+    def _forget(self) -> None:
+        middle = sorted(self._counts.values())[self._capacity]
+        self._counts = {value: count - middle for value, count in self._counts.items() if count > middle}
+        self.undercount += middle
