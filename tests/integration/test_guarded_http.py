@@ -264,6 +264,12 @@ def test_an_unknown_name_fails_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
         send("GET", "http://no-such-name.example.com/", limits=Limits())
 
 
+def test_a_name_without_an_address_fails_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [])
+    with pytest.raises(OutboundFailed, match="its name was not found"):
+        send("GET", "http://empty.example.com/", limits=Limits())
+
+
 def test_the_next_address_is_tried_when_the_first_does_not_answer(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,55 @@
+"""The examples of docs/handlers.md do what the page says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ava.errors import AddressRefused
+from ava.execution import registry
+from tests.unit.handlers import Run
+
+PAGE = Path(__file__).parents[2] / "docs" / "handlers.md"
+
+
+@pytest.fixture(scope="module")
+def examples() -> Iterator[dict[str, Any]]:
+    """What the examples define; the workers they declare are forgotten afterwards."""
+    before = dict(registry._handlers)
+    found: dict[str, Any] = {"__name__": "docs_handlers"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), found)
+    yield found
+    registry._handlers.clear()
+    registry._handlers.update(before)
+
+
+def test_the_smallest_handler_answers(examples: dict[str, Any]) -> None:
+    assert examples["greet"]({"name": "Ada"}) == {"greeting": "Hello, Ada"}
+    assert registry.handlers()["wkr_greet"].takes_env is False
+
+
+def test_the_whole_handler_copies_and_checks(examples: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(TARGET="there")
+    assert examples["copy_rows"]({"rows": 2}, run.env) == {"copied": 2}
+    assert run.lines == ["Copying 2 rows to there, attempt 1"]
+    assert run.progress == [(0.5, "row 1 of 2"), (1.0, "row 2 of 2")]
+    assert capsys.readouterr().out == "closing the connection\n"
+    with pytest.raises(ValueError, match=r"input\.rows must be a whole number of at least 1"):
+        examples["copy_rows"]({"rows": 0}, run.env)
+
+
+def test_the_async_handler_ends_and_cleans_up(examples: dict[str, Any]) -> None:
+    run = Run()
+    assert asyncio.run(examples["watch_feed"]({"seconds": 0.1}, run.env)) == {"seen": 0}
+    assert run.lines == ["Closing the feed"]
+
+
+def test_the_calling_handler_refuses_private_addresses(examples: dict[str, Any]) -> None:
+    with pytest.raises(AddressRefused):
+        examples["fetch_status"]({"url": "http://127.0.0.1/"}, Run().env)
