@@ -4,14 +4,8 @@ FROM python:3.13-slim AS build
 RUN python -m venv /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-# The dependencies first: they change more seldom than the code, and stay in a layer of their own.
-COPY setup.cfg setup.py pyproject.toml ./
-COPY ava/version.py ava/version.py
-RUN pip install . && pip uninstall --yes ava-jobs
-COPY README.md celery_config.py ./
-COPY ava ava
-COPY workers workers
-RUN pip install --no-deps .
+COPY . .
+RUN pip install .
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ava

@@ -37,7 +37,7 @@ HEADERS = {
 }
 FINAL = ("completed", "failed", "cancelled")
 #: Every process of a system inherits a variable of this name, by which those that are left are found.
-_MARK = "AVA_TEST_SYSTEM"
+MARK = "AVA_TEST_SYSTEM"
 
 
 class RunningProcess:
@@ -69,7 +69,7 @@ class RunningProcess:
             found = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        return [process for process in found if _lives(process)]
+        return [process for process in found if lives(process)]
 
     def send(self, signal_number: signal.Signals) -> None:
         """Send it a signal; nothing happens when it has ended."""
@@ -181,10 +181,12 @@ class System:
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
             "PYTHONUNBUFFERED": "1",
+            # A process that shows its name would write it over the environment by which it is found.
+            "SPT_NOENV": "1",
             "DATABASE_URL": self.database_url,
             "BROKER_URL": self.broker_url,
             "AVA_INTERNAL_SECRET": SECRET,
-            _MARK: self._mark,
+            MARK: self._mark,
             **self._environ,
         }
 
@@ -277,7 +279,7 @@ class System:
 
     def leftovers(self) -> list[psutil.Process]:
         """Living processes that inherited this system's environment."""
-        return [process for process in psutil.process_iter() if _carries(process, self._mark) and _lives(process)]
+        return [process for process in psutil.process_iter() if carries(process, self._mark) and lives(process)]
 
     def assert_clean(self) -> None:
         """Nothing is left running, and nobody printed a traceback that the test did not expect."""
@@ -308,15 +310,17 @@ class System:
         return {worker.pid for worker in living} <= pids
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Whether a process runs; one that waits to be reaped does not."""
     try:
         return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False
 
 
-def _carries(process: psutil.Process, mark: str) -> bool:
+def carries(process: psutil.Process, mark: str) -> bool:
+    """Whether a process inherited an environment with this mark."""
     try:
-        return process.environ().get(_MARK) == mark
+        return process.environ().get(MARK) == mark
     except (psutil.Error, OSError):
         return False

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import psutil
-
+from ava.cli import family
 from ava.cli.embedded.account import Account
 
 __all__ = ["Child", "Program"]
@@ -52,8 +51,11 @@ class Child:
         self._is_swept = False
 
     @classmethod
-    def start(cls, program: Program, output: int | IO[bytes] = subprocess.PIPE) -> Child:
-        """Start `program` with both of its outputs going to `output`; raises `OSError` when no process can be had."""
+    def start(cls, program: Program, output: int | IO[bytes], *, keeps: tuple[int, ...] = ()) -> Child:
+        """Start `program` with both of its outputs going to `output`; raises `OSError` when no process can be had.
+
+        It inherits the open files `keeps` under their numbers.
+        """
         process = subprocess.Popen(
             _launch_argv(program),
             env=program.environ,
@@ -61,6 +63,7 @@ class Child:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keeps,
         )
         if process.stdin:
             with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
@@ -94,16 +97,12 @@ class Child:
         self._send(self.program.death_signal)
 
     def kill(self) -> None:
-        """End at once what is left of the program: itself, its process group, and whoever is left of its session."""
-        if self._is_swept:
-            return
-        if self.exit_code is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+        """End at once what is left of the program: itself, its descendants, and whoever is left of its session."""
+        if not self._is_swept:
+            # Once only: later its number may be another's.
+            self._is_swept = True
+            family.kill(family.members(self.pid))
             self.process.wait()
-        # Once only: later its number may be another's.
-        self._is_swept = True
-        _kill_session(self.pid)
 
     def stop(self) -> None:
         """Ask it to stop, wait as long as it may take, then kill what is left of it."""
@@ -121,10 +120,3 @@ def _launch_argv(program: Program) -> list[str]:
     ids = (account.uid, account.gid) if account else (-1, -1)
     numbers = (os.getpid(), int(program.death_signal), *ids)
     return [sys.executable, "-I", "-S", _LAUNCHER, *map(str, numbers), *program.argv]
-
-
-def _kill_session(session: int) -> None:
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == session:
-                os.kill(pid, signal.SIGKILL)

@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ava.cli.child import Child, Program
+from ava.cli.guardian import Guardian
 from ava.cli.relay import Relay, last_words
 from ava.errors import ServerFailed, StartError, StopRequested
 
@@ -78,6 +79,7 @@ class Supervisor:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Supervisor:
+        self._guardian = Guardian.start()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
@@ -100,6 +102,7 @@ class Supervisor:
             self._selector.close()
             self._wake_read.close()
             self._wake_write.close()
+            self._guardian.dismiss()
 
     @property
     def was_hurried(self) -> bool:
@@ -177,13 +180,16 @@ class Supervisor:
                 child = Child.start(service.program, output)
         else:
             child = self._start_relayed(service.program)
+        self._guardian.watch(child.pid)
         kept.child, kept.started_at = child, time.monotonic()
         return child
 
     def _start_relayed(self, program: Program) -> Child:
         read, write = os.pipe()
         try:
-            child = Child.start(program, write)
+            # It holds the reading end too: should we be killed, what it then prints must not fail. Celery's worker
+            # says that it got a signal before it obeys, and a broken pipe would keep it from obeying.
+            child = Child.start(program, write, keeps=(read,))
         finally:
             os.close(write)
         self._relay.add(program.name, read)

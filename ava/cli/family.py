@@ -1,0 +1,46 @@
+"""A process with all that has come from it: its descendants, and the members of its session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+
+import psutil
+
+__all__ = ["kill", "living", "members"]
+
+
+def members(pid: int) -> set[psutil.Process]:
+    """The process `pid`, which leads a session, its descendants and that session's members, as far as they live."""
+    found = {process for process in psutil.process_iter() if _session(process) == pid}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
+        found |= {leader, *leader.children(recursive=True)}
+    return {process for process in found if _lives(process)}
+
+
+def living(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
+    """Those of `processes` that still live; a number that is another process by now is not among them."""
+    return {process for process in processes if process.is_running() and _lives(process)}
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """End `processes` at once, parents first, so that nobody replaces a child that has gone."""
+    for process in sorted(processes, key=lambda process: (process.create_time(), process.pid)):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _session(process: psutil.Process) -> int:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return -1
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False

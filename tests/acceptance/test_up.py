@@ -1,0 +1,298 @@
+"""`ava up` and `ava demo`: everything runs with one command, nothing is left, and every hindrance is one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+import requests
+
+from ava.cli import prompts
+from ava.cli.embedded.start import free_port
+from tests.polling import wait_until
+from tests.servers.server import private_folder
+from tests.system import FINAL, MARK, ROOT, carries, lives
+
+
+class Up:
+    """One `ava up`, as a person starts it."""
+
+    def __init__(self, data_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.mark = uuid.uuid4().hex
+        self.log = data_dir.parent / f"up-{self.mark}.log"
+        self._family: set[psutil.Process] = set()
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                _ava("up", "--port", str(self.port), "--data-dir", str(data_dir), "--concurrency", "2", *arguments),
+                env=_environ({MARK: self.mark, **(environ or {})}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The four headers, with the secret that it printed."""
+        return prompts.headers(self.output.split("x-internal-secret: ")[1].split('"')[0])
+
+    def await_ready(self, seconds: float = 30) -> None:
+        def is_ready() -> bool:
+            assert self.process.poll() is None, self.output
+            return f"AVA ready: {self.url}" in self.output and "Content-Type" in self.output
+
+        wait_until(is_ready, seconds=seconds, what=f"`ava up` is ready; see {self.log}")
+        self.remember()
+
+    def trigger(self, worker_id: str, **fields: object) -> str:
+        answer = requests.post(
+            f"{self.url}/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=self.headers, timeout=10
+        )
+        assert answer.status_code == 201, answer.text
+        job_id: str = answer.json()["data"]["id"]
+        return job_id
+
+    def status(self, job_id: str) -> str:
+        answer = requests.get(f"{self.url}/v1/ava/jobs/{job_id}", headers=self.headers, timeout=10)
+        assert answer.status_code == 200, answer.text
+        status: str = answer.json()["data"]["status"]
+        return status
+
+    def await_status(self, job_id: str, *statuses: str) -> str:
+        return wait_until(
+            lambda: (status := self.status(job_id)) in statuses and status, what=f"{job_id} is {statuses}"
+        )
+
+    def remember(self) -> None:
+        """Note who belongs to it: servers have an environment of their own, by which they are not found later."""
+        self._family.update(psutil.Process(self.process.pid).children(recursive=True))
+
+    def child(self, name: str) -> psutil.Process:
+        """Its process that runs `ava NAME`, or the server program NAME."""
+        for process in psutil.Process(self.process.pid).children():
+            words = process.cmdline()
+            if name in words[3:4] or name in words[0]:
+                return process
+        raise AssertionError(f"no {name} among the children")
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def left(self) -> list[str]:
+        """Those of its processes that still live."""
+        marked = [process for process in psutil.process_iter() if carries(process, self.mark)]
+        return [f"{process.pid} {process.cmdline()}" for process in {*marked, *self._family} if lives(process)]
+
+    def clean_up(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for process in self._family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder for all tests here: the first `ava up` makes the data, the others start warm."""
+    with private_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def up(place: Path) -> Iterator[Up]:
+    """An `ava up` that is ready."""
+    running = Up(place / ".ava")
+    try:
+        running.await_ready()
+        yield running
+    finally:
+        running.clean_up()
+
+
+def _ava(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "ava.cli.main", *arguments)
+
+
+def _environ(additions: Mapping[str, str] | None = None) -> dict[str, str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AVA_", "DATABASE_", "BROKER_"))
+    }
+    return {**inherited, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1", **(additions or {})}
+
+
+def _run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _ava(*arguments), env=_environ(environ), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("ava: ")
+    assert result.stdout == ""
+    for word in words:
+        assert word in result.stderr
+
+
+def test_it_takes_jobs_and_one_ctrl_c_leaves_nothing_behind(up: Up) -> None:
+    job = up.trigger("wkr_incident_notify", input=prompts.EXAMPLE["input"])
+    assert up.await_status(job, *FINAL) == "completed"
+
+    up.remember()
+    up.send(signal.SIGINT)
+    assert up.process.wait(20) == 0
+    assert up.left() == []
+    assert "Traceback" not in up.output
+
+
+def test_a_warm_start_is_quick_and_finds_its_data_and_secret_again(place: Path) -> None:
+    jobs = []
+    secrets = set()
+    for _ in range(2):
+        started_at = time.monotonic()
+        running = Up(place / ".ava")
+        try:
+            running.await_ready()
+            seconds = time.monotonic() - started_at
+            jobs.append(running.trigger("wkr_incident_notify", input=prompts.EXAMPLE["input"]))
+            secrets.add(running.headers["x-internal-secret"])
+            assert [running.await_status(job, *FINAL) for job in jobs] == ["completed"] * len(jobs)
+            running.send(signal.SIGTERM)
+            assert running.process.wait(20) == 0
+        finally:
+            running.clean_up()
+    assert seconds < 15
+    assert len(secrets) == 1
+
+
+def test_a_job_that_runs_may_end_after_ctrl_c_but_not_after_a_second_one(up: Up) -> None:
+    job = up.trigger("wkr_sleep", input={"seconds": 60})
+    up.await_status(job, "running")
+    up.remember()
+    up.send(signal.SIGINT)
+    wait_until(lambda: "ava: stopping" in up.output, what="it says that it stops")
+    time.sleep(0.5)
+    assert up.process.poll() is None
+
+    up.send(signal.SIGINT)
+    up.process.wait(5)
+    wait_until(lambda: not up.left(), seconds=2, what=lambda: f"nothing is left: {up.left()}")
+
+
+def test_killing_it_leaves_nothing_running(up: Up) -> None:
+    job = up.trigger("wkr_sleep", input={"seconds": 60})
+    up.await_status(job, "running")
+    up.remember()
+    up.process.kill()
+    up.process.wait()
+    wait_until(lambda: not up.left(), seconds=5, what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "redis-server", "postgres"])
+def test_what_dies_is_started_again(up: Up, name: str) -> None:
+    victim = up.child(name)
+    victim.kill()
+    wait_until(lambda: "starting it again" in up.output, what="it noticed")
+
+    def completes() -> bool:
+        try:
+            job = up.trigger("wkr_incident_notify", input=prompts.EXAMPLE["input"])
+            return up.await_status(job, *FINAL) == "completed"
+        except (requests.RequestException, AssertionError):
+            return False
+
+    wait_until(completes, seconds=60, what=f"jobs complete again after {name} was killed")
+    assert up.child(name).pid != victim.pid
+
+
+def test_a_second_one_on_the_same_data_is_refused_in_one_line(up: Up, place: Path) -> None:
+    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
+    _assert_one_line(result, "in use by another `ava up`", str(up.process.pid), "--data-dir")
+
+
+def test_a_port_in_use_is_one_line(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = _run("up", "--port", str(port), "--data-dir", str(place / "other"))
+    _assert_one_line(result, f"Port {port} of 127.0.0.1 is in use", "--port")
+    assert not (place / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"DATABASE_URL": "mysql://127.0.0.1/ava"}, ("DATABASE_URL", "postgresql://")),
+        ({"DATABASE_URL": "postgresql://ava@127.0.0.1:1/ava"}, ("DATABASE_URL", "cannot be reached")),
+        ({"BROKER_URL": "kafka://127.0.0.1"}, ("BROKER_URL", "redis://")),
+        ({"BROKER_URL": "redis://127.0.0.1:1/0"}, ("BROKER_URL", "cannot be reached")),
+        ({"BROKER_URL": "amqp://guest:guest@127.0.0.1:1//"}, ("BROKER_URL", "cannot be reached")),
+        ({"AVA_WORKERS": "no_such_module"}, ("no_such_module",)),
+        ({"AVA_DRAIN_SECONDS": "soon"}, ("AVA_DRAIN_SECONDS", "number")),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_leaves_nothing(
+    place: Path, environ: Mapping[str, str], words: tuple[str, ...]
+) -> None:
+    mark = uuid.uuid4().hex
+    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ={**environ, MARK: mark})
+    assert result.returncode == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("ava: ")] == result.stderr.splitlines()
+    assert len(result.stderr.splitlines()) == 1
+    assert all(word in result.stderr for word in words), result.stderr
+    assert not [process for process in psutil.process_iter() if carries(process, mark) and lives(process)]
+    assert "Traceback" not in result.stdout
+
+
+def test_a_database_that_is_ahead_of_the_code_is_one_line(place: Path, database_url: str) -> None:
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE alembic_version SET version_num = 'r9999'")
+    connection.close()
+    arguments = ("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
+    _assert_one_line(_run(*arguments, environ={"DATABASE_URL": database_url}), "newer")
+
+
+def test_the_demo_shows_a_job_from_trigger_to_record() -> None:
+    result = _run("demo")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "201 CREATED" in result.stdout.upper()
+    assert "info   Worker handler started" in result.stdout
+    assert "info   Handler completed in" in result.stdout
+    assert '"status": "completed"' in result.stdout.splitlines()[-30:].__str__()
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_help_is_quick_for_it_imports_no_implementation() -> None:
+    code = "import sys; from ava.cli.main import cli; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    imported = subprocess.run((sys.executable, "-c", code), env=_environ(), capture_output=True, text=True, check=True)
+    for heavy in ("celery", "flask", "sqlalchemy", "gevent", "requests", "kombu", "marshmallow"):
+        assert f"'{heavy}'" not in imported.stdout
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "dispatcher", "doctor"])
+def test_every_process_refuses_to_start_without_its_settings_in_one_line(command: str) -> None:
+    _assert_one_line(_run(command), "DATABASE_URL", "not set")
+
+
+def test_the_api_does_not_start_without_a_secret() -> None:
+    environ = {"DATABASE_URL": "postgresql://127.0.0.1:1/ava", "BROKER_URL": "redis://127.0.0.1:1/0"}
+    _assert_one_line(_run("api", environ=environ), "AVA_INTERNAL_SECRET")
