@@ -34,8 +34,8 @@ class Guardian:
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(write)
             try:
+                _let_go_but(read)
                 _guard(read)
             finally:
                 os._exit(0)
@@ -51,6 +51,16 @@ class Guardian:
         os.write(self._pipe, f"{_DISMISSED}\n".encode())
         os.close(self._pipe)
         os.waitpid(self._pid, 0)
+
+
+def _let_go_but(pipe: int) -> None:
+    """Close what a fork has of its parent's: a lock or a pipe would seem to be held after the parent is gone."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    highest = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, pipe)
+    os.closerange(pipe + 1, highest)
 
 
 def _guard(pipe: int) -> None:
