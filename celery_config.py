@@ -20,7 +20,8 @@ worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 # A run that is lost is taken back through the database, so its message is done with.
 task_reject_on_worker_lost = False
-task_acks_on_failure_or_timeout = True
+task_acks_on_failure = True
+task_acks_on_timeout = True
 
 task_queue_max_priority = 10
 task_default_priority = 5
@@ -37,6 +38,9 @@ broker_heartbeat = 20
 # What runs when the broker goes away goes on: the database decides who holds a job.
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_enable_soft_shutdown_on_idle = False
+
+# Celery's prefork pool, more attentive to children that die.
+worker_pool = "ava.execution.pool:Pool"
 
 # Flower and `celery events` see what runs; argument texts are the job's id and run, never its payload.
 worker_send_task_events = True

@@ -26,32 +26,31 @@ class LostMessages:
         self._database = database
         self._publisher = publisher
         self._node_dead_seconds = node_dead_seconds
-        #: Since when each queue has had a process to spare.
-        self._free_since: dict[str, float] = {}
         #: For a queue that was woken: when it may be again, and how long to wait then.
         self._pauses: dict[str, tuple[float, float]] = {}
 
     def run_once(self, now: float) -> int:
         """Publish what was lost; how many."""
         with self._database.connect() as connection:
-            free = dispatch.free_queues(connection, dead_after_seconds=self._node_dead_seconds)
             waiting = dispatch.published_queues(connection)
-        self._free_since = {queue: self._free_since.get(queue, now) for queue in free}
         self._pauses = {queue: pause for queue, pause in self._pauses.items() if queue in waiting}
         return sum(self._republish(queue, now) for queue in waiting)
 
     def _republish(self, queue: str, now: float) -> int:
         next_at, pause = self._pauses.get(queue, (now, _SETTLE_SECONDS))
-        is_free = now - self._free_since.get(queue, now) >= _SETTLE_SECONDS and now >= next_at
         with self._database.connect() as connection:
             lost = dispatch.republish(
-                connection, queue=queue, settle_seconds=_SETTLE_SECONDS, is_free=is_free, limit=_BATCH
+                connection,
+                queue=queue,
+                settle_seconds=_SETTLE_SECONDS,
+                dead_after_seconds=self._node_dead_seconds,
+                may_wake=now >= next_at,
+                limit=_BATCH,
             )
         if not lost:
             return 0
-        if is_free:
-            # Should nobody hear these either, it is not for want of messages.
-            self._pauses[queue] = (now + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS))
+        # Should nobody hear these either, it is not for want of messages.
+        self._pauses[queue] = (now + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS))
         try:
             self._publisher.publish(lost)
         except BrokerUnavailable:

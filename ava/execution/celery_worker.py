@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+
+from celery.platforms import SecurityWarning
 
 from ava.broker.app import make_app
 from ava.execution.signals import install
@@ -22,12 +25,14 @@ def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | N
     app = make_app(settings)
     install(app, settings)
     # A name of its own, so that a revoke that is addressed to it reaches no other node of this machine.
-    arguments = ["worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
+    arguments = ["--quiet", "worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
     arguments += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
     if queues:
         arguments += ["--queues", ",".join(queues)]
+    # Celery warns that root must not take pickled messages; this service takes none.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     try:
         app.worker_main(arguments)
     except SystemExit as ended:

@@ -270,8 +270,7 @@ class Child:
                 raise
 
     def close(self) -> None:
-        """Close what this process has open."""
-        self._mailbox.close()
+        """Take leave of the database; the process ends now, and its mailbox with it."""
         self._database.close()
 
 

@@ -129,6 +129,8 @@ class LineWriter(io.TextIOBase):
         self._job_log = job_log
         self._level = level
         self._rest = ""
+        #: Whether the line so far was too long, and what is left of it is dropped.
+        self._is_cut = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
@@ -143,10 +145,18 @@ class LineWriter(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            self._job_log.add(self._level, line.rstrip("\r"))
-        if len(self._rest) > self._longest_line:
+            self._end_line(line.rstrip("\r"))
+        if self._is_cut:
+            self._rest = ""
+        elif len(self._rest) > self._longest_line:
             self.finish()
+            self._is_cut = True
         return len(text)
+
+    def _end_line(self, line: str) -> None:
+        if not self._is_cut:
+            self._job_log.add(self._level, line)
+        self._is_cut = False
 
     def finish(self) -> None:
         """Take the last line, which has no end, as it is."""

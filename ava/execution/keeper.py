@@ -72,6 +72,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._keep, name="ava-keeper", daemon=True)
         self._next_beat = self._next_orders = 0.0
         self._is_known = self._is_reaching = True
+        self._last_begin = time.monotonic()
 
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
         """Introduce the node and its workers, and begin to keep it."""
@@ -84,6 +85,7 @@ class Keeper:
         """A child has been given a run."""
         with self._lock:
             self._held[held.task_id] = held
+            self._last_begin = held.started
 
     def finish(self, task_id: str) -> Held | None:
         """A child has reported a run's end, or has died; None where that was known already."""
@@ -214,7 +216,10 @@ class Keeper:
         assert self._node is not None
         if not self._is_known:
             workers.announce(connection, self._specs)
-        if not self._is_known or not nodes.beat(connection, self._node_id):
+        quiet_seconds = time.monotonic() - self._last_begin
+        if not self._is_known or not nodes.beat(
+            connection, self._node_id, busy=len(self._runs()), quiet_seconds=quiet_seconds
+        ):
             nodes.join(connection, self._node)
             self._is_known = True
 

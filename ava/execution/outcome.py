@@ -161,12 +161,12 @@ def _blame(output: Any) -> str:
         if isinstance(value, dict):
             wrong_key = next((key for key in value if not isinstance(key, str | int | float | bool | None)), None)
             if wrong_key is not None:
-                return f"{path} has a key that is a {type(wrong_key).__name__}; JSON takes only strings"
+                return f"{path} has a key of type {type(wrong_key).__name__}; JSON takes only strings"
             waiting += [(f"{path}.{key}", part, depth + 1) for key, part in value.items()]
         elif isinstance(value, list | tuple):
             waiting += [(f"{path}[{n}]", part, depth + 1) for n, part in enumerate(value)]
         elif isinstance(value, float) and not math.isfinite(value):
             return f"{path} is {value}, which JSON cannot carry"
         elif not isinstance(value, str | int | float | bool | None):
-            return f"{path} is a {type(value).__name__}, which JSON cannot carry"
+            return f"{path} is of type {type(value).__name__}, which JSON cannot carry"
     return "the output has a number or a value that cannot be written as JSON"

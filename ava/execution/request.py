@@ -13,6 +13,7 @@ from typing import Any
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
 from ava.broker.names import parse_task_id
 from ava.execution import processes, registry
@@ -66,16 +67,20 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The child has reported something else than success, or has died."""
-        error = exc_info.exception
-        if isinstance(getattr(error, "exc", error), Ignore):
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, WorkerLostError):
+            return self._on_lost(str(error))
+        if isinstance(error, Ignore):
             self.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False)
-        elif isinstance(getattr(error, "exc", error), WorkerLostError):
-            self._take_back(error)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
-    def _take_back(self, error: BaseException) -> None:
+    def _on_lost(self, description: str) -> None:
+        task_ready(self)
+        how = _EXIT.search(description)
+        error = f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})"
         if (held := self.keeper.finish(self.id)) is not None:
-            how = _EXIT.search(str(error))
-            self.keeper.take_back(held, f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})")
+            self.keeper.take_back(held, error)
+        self.acknowledge()
+        self.send_event("task-failed", exception=error, traceback="")
         # What its handler had started and detached has come to us.
         processes.reap(keep=frozenset(self.pool_pids()))

@@ -83,19 +83,24 @@ def claim_backlog(connection: Connection, *, queue: str, priority: int, limit: i
     return [rows.job(row) for row in connection.exec_driver_sql(_CLAIM_BACKLOG, parameters)]
 
 
-# A message was lost where its job's turn has come and the job has not started. Two things tell so. Others have started
-# that come after it in its queue: of its priority, published later, or of a lower one. Or processes that serve its
-# queue have been free for a while. `settle` is what a message may take, and what "neighbours aside" means for order.
+# A message was lost where its job's turn has come and the job has not started. Two things tell so. Others run that come
+# after it in its queue: of its priority and published later, or of a lower one. Or a node that serves its queue has had
+# a process to spare, and begun nothing, all the while since the message was published. `settle` is what a message may
+# take on its way, and what "neighbours aside" means for the order.
 _REPUBLISH = f"""
 WITH running AS (
     SELECT queue, priority, max(published_at) AS published_at, max(started_at) AS started_at
     FROM jobs WHERE status = 'running' GROUP BY queue, priority
+), idle AS (
+    SELECT max(seen_at) AS seen_at FROM nodes
+    WHERE %(may_wake)s AND stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
+        AND %(queue)s = ANY(queues) AND busy < processes
+        AND quiet_since < seen_at - %(settle)s * interval '1 second'
 ), lost AS (
     SELECT j.id FROM jobs AS j
     WHERE j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NOT NULL AND j.queue = %(queue)s
-        AND j.published_at < clock_timestamp() - %(settle)s * interval '1 second'
-        AND (%(is_free)s OR EXISTS (
-            SELECT 1 FROM running AS r WHERE r.queue = j.queue AND (
+        AND (j.published_at < (SELECT seen_at FROM idle) - %(settle)s * interval '1 second'
+            OR EXISTS (SELECT 1 FROM running AS r WHERE r.queue = j.queue AND (
                 (r.priority = j.priority AND r.published_at > j.published_at + %(settle)s * interval '1 second')
                 OR (r.priority > j.priority AND r.started_at > j.published_at + %(settle)s * interval '1 second'))))
     ORDER BY j.priority, j.published_at LIMIT %(limit)s
@@ -107,25 +112,21 @@ SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.priority, j.id
 """
 
 
-def republish(connection: Connection, *, queue: str, settle_seconds: float, is_free: bool, limit: int) -> list[Job]:
+def republish(
+    connection: Connection, *, queue: str, settle_seconds: float, dead_after_seconds: float, may_wake: bool, limit: int
+) -> list[Job]:
     """Mark the jobs of a queue whose messages were lost as published anew, and return them to be so.
 
-    `is_free`: processes that serve the queue have been free for as long as `settle_seconds`.
+    `may_wake`: whether idle nodes tell that messages were lost; they also do where they are deaf.
     """
-    parameters = {"queue": queue, "settle": settle_seconds, "is_free": is_free, "limit": limit}
+    parameters = {
+        "queue": queue,
+        "settle": settle_seconds,
+        "dead_after": dead_after_seconds,
+        "may_wake": may_wake,
+        "limit": limit,
+    }
     return [rows.job(row) for row in connection.exec_driver_sql(_REPUBLISH, parameters)]
-
-
-_FREE_QUEUES = """
-SELECT DISTINCT q.queue FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
-WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'
-    AND n.processes > (SELECT count(*) FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'running')
-"""
-
-
-def free_queues(connection: Connection, *, dead_after_seconds: float) -> frozenset[str]:
-    """The queues that a live node serves which has a process to spare."""
-    return frozenset(connection.exec_driver_sql(_FREE_QUEUES, {"dead_after": dead_after_seconds}).scalars())
 
 
 def published_queues(connection: Connection) -> list[str]:

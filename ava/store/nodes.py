@@ -52,10 +52,20 @@ def join(connection: Connection, node: NodeSpec) -> None:
     connection.exec_driver_sql(_JOIN, parameters)
 
 
-def beat(connection: Connection, node_id: str) -> bool:
-    """Say that a node lives; False where nobody knows it any more, so that it must join again."""
-    statement = "UPDATE nodes SET seen_at = now(), stopped_at = NULL WHERE id = %(id)s::uuid"
-    return connection.exec_driver_sql(statement, {"id": node_id}).rowcount == 1
+_BEAT = """
+UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
+    quiet_since = now() - %(quiet)s * interval '1 second'
+WHERE id = %(id)s::uuid
+"""
+
+
+def beat(connection: Connection, node_id: str, *, busy: int, quiet_seconds: float) -> bool:
+    """Say that a node lives, how many of its processes run jobs, and for how long it has begun none.
+
+    False where nobody knows the node any more, so that it must join again.
+    """
+    parameters = {"id": node_id, "busy": busy, "quiet": quiet_seconds}
+    return connection.exec_driver_sql(_BEAT, parameters).rowcount == 1
 
 
 def leave(connection: Connection, node_id: str) -> None:

@@ -176,7 +176,7 @@ WITH held AS (
     SELECT t.id, t.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
     FROM taken AS t CROSS JOIN LATERAL (VALUES
         (0, %(level)s, %(reason)s),
-        (1, 'info', CASE t.status WHEN 'queued' THEN NULL
+        (1, 'warn', CASE t.status WHEN 'queued' THEN NULL
             WHEN 'failed' THEN 'Handler failed after ' ELSE 'Handler cancelled after ' END
             || round(extract(epoch FROM clock_timestamp() - t.was_started_at) * 1000) || 'ms')
     ) AS l (n, level, msg)
@@ -255,7 +255,8 @@ WITH held AS (
     RETURNING j.id, j.status
 ), noted AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT id, run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS}, clock_timestamp(), 'error',
+    SELECT id, run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS}, clock_timestamp(),
+           CASE next WHEN 'cancelled' THEN 'warn' ELSE 'error' END,
            'Handler ' || CASE next WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END || ' after '
            || round(extract(epoch FROM clock_timestamp() - started_at) * 1000) || 'ms (its process was killed)'
     FROM held

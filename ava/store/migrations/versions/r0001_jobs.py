@@ -55,6 +55,8 @@ CREATE TABLE nodes (
     queues text[] NOT NULL,
     workers text[] NOT NULL,
     processes integer NOT NULL,
+    busy integer NOT NULL DEFAULT 0,
+    quiet_since timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now(),
     stopped_at timestamptz
