@@ -40,11 +40,14 @@ def make_app(settings: Settings) -> Flask:
 def _make_context(settings: Settings) -> Context:
     database = Database(settings.database_url, name="api", pool_size=settings.api_connections)
     celery = make_celery_app(settings)
+    publisher = Publisher(celery, settings)
     return Context(
         settings=settings,
-        jobs=Jobs(database, Publisher(celery, settings), celery),
+        jobs=Jobs(database, publisher, celery),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
+        database=database,
+        publisher=publisher,
     )
 
 

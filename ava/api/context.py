@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from flask import current_app, g
 
+from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.services.jobs import Jobs
 from ava.services.readiness import Readiness
 from ava.services.workers import Workers
 from ava.settings import Settings
+from ava.store.database import Database
 
 __all__ = ["Context", "caller", "context", "request_id"]
 
@@ -25,6 +27,13 @@ class Context:
     jobs: Jobs
     workers: Workers
     readiness: Readiness
+    database: Database
+    publisher: Publisher
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.publisher.close()
+        self.database.close()
 
 
 def context() -> Context:

@@ -10,6 +10,8 @@ import errno
 import os
 import signal
 import socket
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -24,6 +26,9 @@ __all__ = ["GreenletWorker"]
 #: Seconds that a client may take to send a body, and to take any one piece of an answer.
 _BODY_SECONDS = 30
 _SEND_SECONDS = 30
+#: How much of a body that nobody wants is read all the same, so that its sender comes to read the answer.
+_DRAIN_BYTES = 32 * 2**20
+_DRAIN_SECONDS = 5
 
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "The request line is too long."),
@@ -32,12 +37,25 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.ExpectationFailed, 417, "This expectation cannot be met; only 100-continue can."),
     (http_errors.ParseException, 400, "The request is not valid HTTP/1.1."),
 )
-_REASONS = {400: "Bad Request", 414: "URI Too Long", 417: "Expectation Failed", 431: "Request Header Fields Too Large",
-            500: "Internal Server Error", 501: "Not Implemented"}  # fmt: skip
+_REASONS = {
+    400: "Bad Request",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+}
 
 
 class GreenletWorker(GeventWorker):  # type: ignore[misc]
     """A process that answers each connection in a greenlet."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: The connection that each greenlet answers.
+        self._connections: dict[Any, Any] = {}
+        #: The greenlets that wait for a request, and not for its answer.
+        self._idle: set[Any] = set()
 
     def patch(self) -> None:
         """Make this process's blocking calls give way to its other greenlets; called after the fork."""
@@ -51,6 +69,40 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         super().notify()
         if _is_gone(self.app._settings.parent_pid):
             os.kill(self.ppid, signal.SIGTERM)
+        if not self.alive:
+            self._let_idle_go()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop: what is being answered gets its answer, and connections that only wait are closed."""
+        super().handle_exit(sig, frame)
+        gevent.spawn(self._let_idle_go)
+
+    def _let_idle_go(self) -> None:
+        for greenlet in list(self._idle):
+            with contextlib.suppress(OSError, KeyError):
+                # What has arrived is still read and answered; after it the greenlet reads an end. The kernel's own
+                # socket: gevent's would make the greenlet fail instead.
+                self._connections[greenlet]._sock.shutdown(socket.SHUT_RD)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Answer the requests of one connection."""
+        current = gevent.getcurrent()
+        self._connections[current] = client
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._connections.pop(current, None)
+
+    @contextlib.contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """The wait for a request: bounded, and over when the process stops."""
+        current = gevent.getcurrent()
+        self._idle.add(current)
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            self._idle.discard(current)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request, whose body and whose answer must get through in bounded time."""
@@ -62,6 +114,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             # Gunicorn logs a traceback of an OSError without a number that it knows; a slow client is not worth one.
             raise BrokenPipeError(errno.EPIPE, "the client took too long") from error
         finally:
+            # A connection that is closed while its client still sends is reset, and the answer is lost with it.
+            req.body.drain()
             sock.settimeout(None)
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: BaseException) -> None:
@@ -78,6 +132,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             client.settimeout(1)
             client.sendall(_response(status, text, request_id))
             client.shutdown(socket.SHUT_WR)
+            _drain(client)
 
 
 class _TimedBody:
@@ -96,11 +151,31 @@ class _TimedBody:
             self._body.failed = True
             raise BrokenPipeError(errno.EPIPE, "the body took too long") from timeout
 
+    def drain(self) -> None:
+        """Read what is left of it, within bounds; beyond them the connection cannot go on."""
+        if self._body.failed:
+            return
+        left = _DRAIN_BYTES
+        with gevent.Timeout(_DRAIN_SECONDS, False):
+            try:
+                while left > 0 and (read := len(self._body.read(65_536))):
+                    left -= read
+                self._body.failed = self._body.failed or left <= 0
+            except Exception:
+                self._body.failed = True
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
 
     def __iter__(self) -> Any:
         return iter(self._body)
+
+
+def _drain(client: Any) -> None:
+    """Read until the client closes, within bounds."""
+    deadline, left = time.monotonic() + 1, 2**20
+    while time.monotonic() < deadline and left > 0 and (read := len(client.recv(65_536))):
+        left -= read
 
 
 def _refusal(exc: BaseException) -> tuple[int, str]:

@@ -14,9 +14,9 @@ def format_time(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC with a `Z`: whole seconds where they are whole, else milliseconds."""
     if moment is None:
         return None
-    moment = moment.astimezone(UTC)
-    milliseconds = moment.microsecond // 1000
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{milliseconds:03d}Z" if milliseconds else "Z")
+    # Cut, not rounded: a time that is shown is never later than the one that is meant.
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
+    return text.removesuffix(".000") + "Z"
 
 
 def make_record(job: Job) -> dict[str, Any]:

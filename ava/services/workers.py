@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.worker import Worker
 from ava.errors import WorkerNotFound
@@ -20,6 +21,8 @@ class Workers:
 
     def show(self, caller: Caller, worker_id: str) -> Worker:
         """One worker. Raises `WorkerNotFound`, `DatabaseUnavailable`."""
+        if not ids.is_client_id("wkr", worker_id):
+            raise WorkerNotFound
         with self._database.connect() as connection:
             worker = workers.show(
                 connection,

@@ -1,0 +1,124 @@
+"""The application in this process, called as a client calls it, and its database as worker processes change it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from ava.api.app import make_app
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.settings import Settings
+from ava.store import workers
+from ava.store.database import Database
+
+HEADERS = {
+    "x-internal-secret": "of-the-tests",
+    "x-tenant-id": "ten_test",
+    "x-user-id": "usr_test",
+    "x-platform-role": "tenant-system-admin",
+}
+NODE = "00000000-0000-7000-8000-000000000001"
+#: The fields of a record, in the contract's order.
+FIELDS = [
+    *("id", "worker_id", "tenant_id", "status", "trigger", "priority", "input", "triggered_by", "created_at"),
+    *("started_at", "completed_at", "duration_ms", "output", "error", "scheduled_at", "attempt", "max_attempts"),
+    *("cancel_requested_at", "cancelled_by", "progress", "retry_of"),
+]
+
+
+class Api:
+    """One application."""
+
+    def __init__(self, app: Flask, database: Database) -> None:
+        self.app = app
+        self.database = database
+        self._client = app.test_client()
+
+    @classmethod
+    @contextmanager
+    def running(cls, settings: Settings, *, workers: bool = True) -> Iterator[Api]:
+        """An application, and everything that it opened closed again afterwards."""
+        database = Database(settings.database_url, name="tests", pool_size=2)
+        app = make_app(settings)
+        api = cls(app, database)
+        if workers:
+            api.announce("wkr_open")
+            api.announce("wkr_theirs", tenants=("ten_other",))
+            api.announce("wkr_paused")
+            api.execute("UPDATE workers SET status = 'paused' WHERE id = 'wkr_paused'")
+        try:
+            yield api
+        finally:
+            app.extensions["ava"].close()
+            database.close()
+
+    def request(
+        self, method: str, path: str, *, headers: Mapping[str, str | None] | None = None, **rest: Any
+    ) -> TestResponse:
+        """One request with the four headers; `headers={name: None}` leaves one out."""
+        sent = {name: value for name, value in {**HEADERS, **(headers or {})}.items() if value is not None}
+        return self._client.open(path, method=method, headers=sent, **rest)
+
+    def get(self, path: str, **rest: Any) -> TestResponse:
+        """GET; see `request`."""
+        return self.request("GET", path, **rest)
+
+    def post(self, path: str, **rest: Any) -> TestResponse:
+        """POST; see `request`."""
+        return self.request("POST", path, **rest)
+
+    def post_raw(
+        self, body: bytes, path: str = "/v1/ava/jobs", content_type: str | None = "application/json"
+    ) -> TestResponse:
+        """POST bytes as they are."""
+        return self.post(path, data=body, content_type=content_type)
+
+    def trigger(
+        self, worker_id: str = "wkr_open", *, headers: Mapping[str, str | None] | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Trigger a job that must be accepted; its record."""
+        answer = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=headers)
+        assert answer.status_code == 201, answer.text
+        record: dict[str, Any] = answer.get_json()["data"]
+        return record
+
+    def announce(self, worker_id: str, *, tenants: tuple[str, ...] | None = None) -> None:
+        """Make a worker known, as a node does at its start."""
+        spec = WorkerSpec(
+            id=worker_id,
+            name=worker_id,
+            description="",
+            timeout_seconds=300,
+            max_retries=0,
+            cancel_grace_seconds=10,
+            queue="default",
+            tenants=tenants,
+            on_worker_lost=OnWorkerLost.REQUEUE,
+        )
+        with self.database.connect() as connection:
+            workers.announce(connection, [spec])
+
+    def execute(self, statement: str, *parameters: Any) -> list[Any]:
+        """Run SQL; the rows that it gives."""
+        with self.database.connect() as connection:
+            result = connection.exec_driver_sql(statement, parameters or None)
+            return list(result) if result.returns_rows else []
+
+
+def error_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
+    """The error of an answer, which must be in the contract's shape."""
+    assert answer.status_code == status, answer.text
+    assert answer.mimetype == "application/json"
+    body = json.loads(answer.data)
+    assert list(body) == ["error"]
+    error: dict[str, Any] = body["error"]
+    assert set(error) - {"fields"} == {"code", "message", "request_id", "docs_url"}
+    assert error["code"] == code
+    assert error["message"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+    return error

@@ -1,0 +1,34 @@
+"""Fixtures of the tests of the API: the application in this process, on a fresh database and an empty Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from ava import settings as settings_module
+from ava.settings import Settings
+from tests.api import Api
+
+
+@pytest.fixture
+def api_settings(database_url: str, redis_url: str) -> Settings:
+    """Settings of an API with two secrets."""
+    return settings_module.load(
+        {"DATABASE_URL": database_url, "BROKER_URL": redis_url, "AVA_INTERNAL_SECRET": "of-the-tests,the-next-one"}
+    )
+
+
+@pytest.fixture
+def api(api_settings: Settings) -> Iterator[Api]:
+    """The application, with three workers: `wkr_open` for all, `wkr_theirs` for `ten_other` alone, `wkr_paused`."""
+    with Api.running(api_settings) as api:
+        yield api
+
+
+@pytest.fixture
+def api_without_database(api_settings: Settings) -> Iterator[Api]:
+    """The application, whose database is out of reach."""
+    with Api.running(replace(api_settings, database_url="postgresql://nobody@127.0.0.1:1/none"), workers=False) as api:
+        yield api

@@ -1,0 +1,175 @@
+"""Who may call, and that nobody sees what belongs to another tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api import Api, error_of
+
+JOBS = "/v1/ava/jobs"
+OTHER = {"x-tenant-id": "ten_other", "x-user-id": "usr_other"}
+
+
+@pytest.mark.parametrize(
+    "secret", [None, "", "wrong", "of-the-tests,", "of-the-tests,the-next-one", "OF-THE-TESTS", "sécret"]
+)
+def test_a_missing_or_wrong_secret_is_unauthorized(api: Api, secret: str | None) -> None:
+    error_of(api.get(JOBS, headers={"x-internal-secret": secret}), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("secret", ["of-the-tests", "the-next-one"])
+def test_each_of_several_secrets_is_valid(api: Api, secret: str) -> None:
+    assert api.get(JOBS, headers={"x-internal-secret": secret}).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["x-tenant-id", "x-user-id", "x-platform-role"])
+def test_a_missing_header_is_named(api: Api, header: str) -> None:
+    assert header in error_of(api.get(JOBS, headers={header: None}), 400, "validation_error")["fields"]
+    assert header in error_of(api.get(JOBS, headers={header: ""}), 400, "validation_error")["fields"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "test",
+        "ten_",
+        "ten_UPPER",
+        "ten_a b",
+        "ten_" + "a" * 61,
+        "ten_a,ten_b",
+        "ten_'; DROP TABLE jobs",
+        "usr_test",
+        "ten_é",
+    ],
+)
+def test_a_malformed_tenant_is_refused(api: Api, value: str) -> None:
+    assert "x-tenant-id" in error_of(api.get(JOBS, headers={"x-tenant-id": value}), 400, "validation_error")["fields"]
+
+
+@pytest.mark.parametrize("value", ["ten_0", "ten_" + "z" * 60, "ten_01h_xyz"])
+def test_a_client_s_own_ids_are_taken_as_given(api: Api, value: str) -> None:
+    assert api.trigger(headers={"x-tenant-id": value, "x-user-id": value.replace("ten_", "usr_")})["tenant_id"] == value
+
+
+@pytest.mark.parametrize("role", ["root", "TENANT-USER", "tenant_user", "tenant-user,platform-admin"])
+def test_an_unknown_role_is_forbidden(api: Api, role: str) -> None:
+    error_of(api.get(JOBS, headers={"x-platform-role": role}), 403, "forbidden")
+
+
+@pytest.mark.parametrize("role", ["tenant-user", "tenant-admin"])
+def test_small_roles_read_and_do_not_write(api: Api, role: str) -> None:
+    job = api.trigger()
+    for path in (JOBS, f"{JOBS}/{job['id']}", f"{JOBS}/{job['id']}/logs", "/v1/ava/workers", "/v1/ava/queues"):
+        assert api.get(path, headers={"x-platform-role": role}).status_code == 200
+    for method, path, is_write in _operations(api):
+        if is_write:
+            answer = api.request(method, _fill(path, job["id"]), headers={"x-platform-role": role}, json={})
+            error_of(answer, 403, "forbidden")
+
+
+@pytest.mark.parametrize("role", ["tenant-system-admin", "platform-admin", "platform-system-admin"])
+def test_larger_roles_write(api: Api, role: str) -> None:
+    assert api.trigger(headers={"x-platform-role": role})["status"] == "queued"
+
+
+def test_a_sane_request_id_comes_back_and_an_insane_one_does_not(api: Api) -> None:
+    assert api.get(JOBS, headers={"x-request-id": "trace-7.a_b"}).headers["x-request-id"] == "trace-7.a_b"
+    for insane in ("a b", "<script>", "x" * 129, "-x"):
+        ours = api.get(JOBS, headers={"x-request-id": insane}).headers["x-request-id"]
+        assert ours.startswith("req_")
+        assert len(ours) == 30
+
+
+# Tenants ------------------------------------------------------------------------------------------------------------
+
+
+def _is_404(answer: Any) -> None:
+    error_of(answer, 404, "resource_not_found")
+
+
+def _sees_nothing(answer: Any) -> None:
+    assert answer.status_code == 200
+    assert answer.get_json()["data"] == []
+    assert answer.get_json()["pagination"]["total"] == 0
+
+
+def _counts_nothing(answer: Any) -> None:
+    data = answer.get_json()["data"]
+    assert (data["total_queued"], data["total_running"], data["by_worker"]) == (0, 0, [])
+
+
+def _sees_no_job_in(answer: Any) -> None:
+    assert "job_" not in answer.text
+
+
+def _made_a_job_of_its_own(answer: Any) -> None:
+    assert answer.get_json()["data"]["tenant_id"] == "ten_other"
+
+
+#: What a caller of another tenant gets, for every route that there is.
+SCOPE = {
+    ("POST", JOBS): _made_a_job_of_its_own,
+    ("GET", JOBS): _sees_nothing,
+    ("GET", f"{JOBS}/<job_id>"): _is_404,
+    ("GET", f"{JOBS}/<job_id>/logs"): _is_404,
+    ("POST", f"{JOBS}/<job_id>/cancel"): _is_404,
+    ("GET", "/v1/ava/workers"): _sees_no_job_in,
+    ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
+    ("GET", "/v1/ava/queues"): _counts_nothing,
+}
+BODIES: dict[tuple[str, str], dict[str, Any]] = {("POST", JOBS): {"worker_id": "wkr_open"}}
+#: Routes that belong to no tenant, and are open to all.
+OPEN = {"/livez", "/readyz", "/openapi.json", "/docs", "/docs/static/<path:name>", "/docs/errors"}
+
+
+def test_every_route_is_known_here(api: Api) -> None:
+    known = {path for _, path in SCOPE} | OPEN
+    assert {rule.rule for rule in api.app.url_map.iter_rules()} == known
+    assert {(method, path) for method, path, _ in _operations(api)} == set(SCOPE)
+
+
+@pytest.mark.parametrize(("method", "path"), SCOPE)
+def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: str, path: str) -> None:
+    api.announce("wkr_mine", tenants=("ten_test",))
+    job = api.trigger("wkr_mine")
+    before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
+    answer = api.request(
+        method,
+        _fill(path, job["id"], "wkr_mine"),
+        headers=OTHER,
+        json=BODIES.get((method, path), {}) if method == "POST" else None,
+    )
+    SCOPE[method, path](answer)
+    assert job["id"] not in answer.text
+    assert api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'") == before
+
+
+@pytest.mark.parametrize(("method", "path"), SCOPE)
+def test_every_route_needs_the_secret(api: Api, method: str, path: str) -> None:
+    answer = api.request(method, _fill(path, "job_01h455vb4pex5vsknk084sn02q"), headers={"x-internal-secret": None})
+    error_of(answer, 401, "unauthorized")
+
+
+def test_a_worker_of_other_tenants_is_not_seen_and_cannot_be_run(api: Api) -> None:
+    error_of(api.post(JOBS, json={"worker_id": "wkr_theirs"}), 404, "resource_not_found")
+    error_of(api.get("/v1/ava/workers/wkr_theirs"), 404, "resource_not_found")
+    assert "wkr_theirs" not in api.get("/v1/ava/workers").text
+    assert api.trigger("wkr_theirs", headers=OTHER)["worker_id"] == "wkr_theirs"
+
+
+def _operations(api: Api) -> list[tuple[str, str, bool]]:
+    found = []
+    for rule in api.app.url_map.iter_rules():
+        operation = getattr(api.app.view_functions[rule.endpoint], "operation", None)
+        if operation is not None:
+            found += [
+                (method, rule.rule, operation.is_write)
+                for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+            ]
+    return found
+
+
+def _fill(path: str, job_id: str, worker_id: str = "wkr_open") -> str:
+    return path.replace("<job_id>", job_id).replace("<worker_id>", worker_id)

@@ -1,0 +1,402 @@
+"""Trigger, show, log and cancel, as the contract has them."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+
+from ava.settings import Settings
+from tests.api import FIELDS, HEADERS, NODE, Api, error_of
+
+JOBS = "/v1/ava/jobs"
+PAGE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+
+
+def test_the_page_s_request_gives_the_page_s_record(api: Api) -> None:
+    payload = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}
+    answer = api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2, "input": payload})
+    assert answer.status_code == 201
+    record = answer.get_json()["data"]
+    assert answer.headers["Location"] == f"/v1/ava/jobs/{record['id']}"
+    assert api.get(answer.headers["Location"]).get_json()["data"] == record
+    assert list(record) == FIELDS
+    assert re.fullmatch(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}", record.pop("id"))
+    assert PAGE_TIME.fullmatch(record.pop("created_at"))
+    assert record == {
+        "worker_id": "wkr_open", "tenant_id": "ten_test", "status": "queued", "trigger": "manual", "priority": 2,
+        "input": payload, "triggered_by": "usr_test", "started_at": None, "completed_at": None, "duration_ms": None,
+        "output": None, "error": None, "scheduled_at": None, "attempt": 0, "max_attempts": 1,
+        "cancel_requested_at": None, "cancelled_by": None, "progress": None, "retry_of": None,
+    }  # fmt: skip
+
+
+def test_defaults_are_the_page_s(api: Api) -> None:
+    record = api.trigger()
+    assert (record["trigger"], record["priority"], record["input"], record["scheduled_at"]) == ("manual", 5, {}, None)
+
+
+@pytest.mark.parametrize("trigger", ["manual", "scheduled", "webhook", "event"])
+def test_every_trigger_is_taken(api: Api, trigger: str) -> None:
+    assert api.trigger(trigger=trigger)["trigger"] == trigger
+
+
+def test_a_job_is_published_at_once_and_a_scheduled_one_is_not(api: Api, api_settings: Settings) -> None:
+    api.trigger()
+    api.trigger(scheduled_at="2999-01-01T00:00:00Z")
+    api.trigger(scheduled_at="1999-01-01T00:00:00Z")
+    with redis.Redis.from_url(api_settings.broker_url) as broker:
+        waiting = sum(broker.llen(key) for key in broker.keys("default*"))
+    assert waiting == 2
+    assert api.execute("SELECT count(*) FROM jobs WHERE published_at IS NULL") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"),
+        ("2999-01-01T02:00:00+02:00", "2999-01-01T00:00:00Z"),
+        ("2999-01-01T00:00:00.25", "2999-01-01T00:00:00.250Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_scheduled_at_is_taken_with_an_offset_or_as_utc(api: Api, given: str, shown: str) -> None:
+    record = api.trigger(scheduled_at=given)
+    assert record["scheduled_at"] == shown
+    assert api.get(f"{JOBS}/{record['id']}").get_json()["data"] == record
+
+
+# Bad input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"   ", b"{", b"[]", b"7", b"null", b'{"worker_id": NaN}', b'{"a":1,"a":2}', b"\xff\xfe", b"\x00"]
+)
+def test_a_body_that_is_not_one_json_object_is_a_bad_request(api: Api, body: bytes) -> None:
+    error_of(api.post_raw(body), 400, "bad_request")
+    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/xml", "application/json; charset=utf-16", "application/json; charset=latin-1"],
+)
+def test_another_media_type_or_charset_is_unsupported(api: Api, content_type: str) -> None:
+    error_of(api.post_raw(b'{"worker_id":"wkr_open"}', content_type=content_type), 415, "unsupported_media_type")
+
+
+def test_a_body_without_a_media_type_is_unsupported(api: Api) -> None:
+    error_of(api.post_raw(b'{"worker_id":"wkr_open"}', content_type=None), 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON; Charset=UTF-8", 'application/json; charset="utf-8"']
+)
+def test_json_in_utf_8_is_supported(api: Api, content_type: str) -> None:
+    assert (
+        api.post_raw('{"worker_id":"wkr_open","input":{"é":"ü"}}'.encode(), content_type=content_type).status_code
+        == 201
+    )
+
+
+def test_three_megabytes_are_too_large(api: Api) -> None:
+    error_of(api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * 3_000_000}}), 413, "payload_too_large")
+
+
+def test_an_input_of_one_mebibyte_is_taken_and_one_byte_more_is_not(api: Api) -> None:
+    most = 2**20 - len('{"x":""}')
+    assert api.trigger(input={"x": "y" * most})["input"]["x"] == "y" * most
+    error_of(api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * (most + 1)}}), 413, "payload_too_large")
+
+
+def test_the_limit_counts_utf_8_and_not_our_own_way_of_storing(api: Api) -> None:
+    body = json.dumps({"worker_id": "wkr_open", "input": {"x": "é" * 500_000}}, ensure_ascii=False).encode()
+    assert api.post_raw(body).status_code == 201
+
+
+def test_a_missing_worker_id_is_400_whatever_else_is_wrong(api: Api) -> None:
+    fields = error_of(api.post(JOBS, json={"priority": 11}), 400, "validation_error")["fields"]
+    assert set(fields) == {"worker_id", "priority"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("priority", value) for value in (0, 11, -1, 2.5, 2.0, "2", True, None, [], 10**400, 1e400)],
+        *[("trigger", value) for value in ("cron", "MANUAL", "", None, 1, [], {})],
+        *[("input", value) for value in (None, [], "x", 1, True)],
+        *[
+            ("scheduled_at", value)
+            for value in ("tomorrow", "", 1717236000, "2025-13-01T00:00:00Z", "0001-01-01T00:00:00+14:00", True)
+        ],
+        *[
+            ("worker_id", value)
+            for value in (None, 1, "", "open", "wkr_", "wkr_A", "job_x", "wkr_\0", "wkr_\ud800", "wkr_" + "x" * 61, {})
+        ],
+        *[(name, 1) for name in ("unknown", "id", "status", "tenant_id", "", "\0", "\ud800")],
+    ],
+)
+def test_a_wrong_field_is_named(api: Api, field: str, value: Any) -> None:
+    answer = api.post_raw(json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400"))
+    assert field in error_of(answer, 422, "validation_error")["fields"]
+    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+
+
+@pytest.mark.parametrize("worker_id", ["wkr_unknown", "wkr_01hxyz", "wkr_theirs"])
+def test_a_worker_that_the_tenant_cannot_see_is_404(api: Api, worker_id: str) -> None:
+    error_of(api.post(JOBS, json={"worker_id": worker_id}), 404, "resource_not_found")
+
+
+def test_a_paused_worker_is_409(api: Api) -> None:
+    error_of(api.post(JOBS, json={"worker_id": "wkr_paused"}), 409, "resource_conflict")
+
+
+def _nested(levels: int) -> Any:
+    value: Any = "deep"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"x": "\0"},
+        {"\0": 1},
+        {"x": "\ud800"},
+        {"x": "\udc00 \ud83d"},
+        {"x": _nested(400)},
+        {"x": 7 * 10**399},
+        {"x": -0.0},
+        {"x": 1e308},
+        {"x": [None, True, False, "", {}]},
+        {"x": "\u2028<script>&'\""},
+        {"": ""},
+        {"x": "😀"},
+        {"x": "'; DROP TABLE jobs;--"},
+        {"x": "%(id)s %s %%"},
+    ],
+)
+def test_strange_but_valid_inputs_survive_the_round_trip(api: Api, payload: Any) -> None:
+    record = api.trigger(input=payload)
+    assert record["input"] == payload
+    assert api.get(f"{JOBS}/{record['id']}").get_json()["data"]["input"] == payload
+
+
+def test_a_number_beyond_a_double_is_refused_by_name(api: Api) -> None:
+    assert (
+        "input"
+        in error_of(api.post_raw(b'{"worker_id":"wkr_open","input":{"x":1e400}}'), 422, "validation_error")["fields"]
+    )
+
+
+@pytest.mark.parametrize(
+    "job_id",
+    [
+        "job_01hxyz",
+        "x",
+        "job_",
+        "job_%00",
+        "job_%ff",
+        "..",
+        "job_01H455VB4PEX5VSKNK084SN02Q",
+        "wkr_open",
+        "'",
+        "job_zzzzzzzzzzzzzzzzzzzzzzzzzz",
+        "%F0%9F%98%80",
+        "a" * 5000,
+        "job_01h455vb4pex5vsknk084sn02q",
+    ],
+)
+def test_a_hostile_or_unknown_job_id_is_404(api: Api, job_id: str) -> None:
+    error_of(api.get(f"{JOBS}/{job_id}"), 404, "resource_not_found")
+    error_of(api.get(f"{JOBS}/{job_id}/logs"), 404, "resource_not_found")
+    error_of(api.post(f"{JOBS}/{job_id}/cancel"), 404, "resource_not_found")
+
+
+# Logs ---------------------------------------------------------------------------------------------------------------
+
+
+def _with_log(api: Api, lines: int) -> str:
+    job_id: str = api.trigger()["id"]
+    api.execute(
+        "INSERT INTO job_logs (job_id, seq, ts, level, msg)"
+        " SELECT j.id, 4294967296 + n, '2025-06-01T10:00:00Z'::timestamptz + n * interval '1 ms',"
+        " (ARRAY['info', 'warn', 'error'])[n %% 3 + 1], 'line ' || n FROM jobs AS j, generate_series(0, %s) AS n",
+        lines - 1,
+    )
+    return job_id
+
+
+def test_a_log_has_the_page_s_form(api: Api) -> None:
+    answer = api.get(f"{JOBS}/{(job_id := _with_log(api, 2))}/logs").get_json()
+    assert answer["data"] == {
+        "job_id": job_id,
+        "job_status": "queued",
+        "logs": [
+            {"ts": "2025-06-01T10:00:00.000Z", "level": "info", "msg": "line 0"},
+            {"ts": "2025-06-01T10:00:00.001Z", "level": "warn", "msg": "line 1"},
+        ],
+    }
+    assert list(answer["data"]["logs"][0]) == ["ts", "level", "msg"]
+
+
+def test_a_log_shows_100_lines_by_default_and_500_at_most(api: Api) -> None:
+    path = f"{JOBS}/{_with_log(api, 600)}/logs"
+    assert len(api.get(path).get_json()["data"]["logs"]) == 100
+    assert len(api.get(f"{path}?limit=500").get_json()["data"]["logs"]) == 500
+    for limit in ("0", "501", "-1", "x", "", "1.5", "1e2", "+1", "٣"):
+        assert "limit" in error_of(api.get(path, query_string={"limit": limit}), 400, "validation_error")["fields"]
+
+
+def test_a_log_is_followed_without_a_gap_or_a_double(api: Api) -> None:
+    path = f"{JOBS}/{_with_log(api, 250)}/logs"
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        answer = api.get(path, query_string={"limit": "60", **after}).get_json()
+        seen += [line["msg"] for line in answer["data"]["logs"]]
+        after = {"after": answer["pagination"]["next_cursor"]}
+        if not answer["pagination"]["has_more"]:
+            break
+    assert seen == [f"line {n}" for n in range(250)]
+    assert api.get(path, query_string=after).get_json()["pagination"]["next_cursor"] == after["after"]
+
+
+@pytest.mark.parametrize("bracketed", ["filter[level]", "filter%5Blevel%5D"])
+def test_a_log_is_filtered_by_level(api: Api, bracketed: str) -> None:
+    answer = api.get(f"{JOBS}/{_with_log(api, 9)}/logs?{bracketed}=error").get_json()
+    assert [line["msg"] for line in answer["data"]["logs"]] == ["line 2", "line 5", "line 8"]
+
+
+def test_a_cursor_of_another_job_or_a_broken_one_is_refused(api: Api) -> None:
+    mine, other = _with_log(api, 1), api.trigger()["id"]
+    cursor = api.get(f"{JOBS}/{mine}/logs").get_json()["pagination"]["next_cursor"]
+    for job_id, after in ((other, cursor), (mine, cursor[:-1]), (mine, ""), (mine, "log_\0")):
+        answer = api.get(f"{JOBS}/{job_id}/logs", query_string={"after": after})
+        assert "after" in error_of(answer, 400, "validation_error")["fields"]
+
+
+# Cancel -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_queued_job_is_cancelled_at_once(api: Api) -> None:
+    job = api.trigger()
+    record = api.post(f"{JOBS}/{job['id']}/cancel").get_json()["data"]
+    assert (record["status"], record["cancelled_by"], record["error"]) == ("cancelled", "usr_test", None)
+    assert record["completed_at"]
+    assert record["cancel_requested_at"]
+    error_of(api.post(f"{JOBS}/{job['id']}/cancel"), 409, "resource_conflict")
+
+
+def test_a_running_job_is_asked_to_stop_and_asking_again_is_fine(api: Api) -> None:
+    job = api.trigger()
+    api.execute("UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = %s", NODE)
+    first = api.post(f"{JOBS}/{job['id']}/cancel", json={})
+    assert first.status_code == 200
+    assert first.get_json()["data"]["status"] == "running"
+    assert first.get_json()["data"]["cancel_requested_at"]
+    assert api.post(f"{JOBS}/{job['id']}/cancel").get_json() == first.get_json()
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_final_job_cannot_be_cancelled(api: Api, status: str) -> None:
+    job = api.trigger()
+    error = "'E: x'" if status == "failed" else "NULL"
+    api.execute(f"UPDATE jobs SET status = '{status}', completed_at = now(), error = {error}")
+    assert status in error_of(api.post(f"{JOBS}/{job['id']}/cancel"), 409, "resource_conflict")["message"]
+
+
+def test_a_cancel_takes_no_fields(api: Api) -> None:
+    job = api.trigger()
+    assert (
+        "force"
+        in error_of(api.post(f"{JOBS}/{job['id']}/cancel", json={"force": True}), 422, "validation_error")["fields"]
+    )
+    error_of(api.post_raw(b"{", f"{JOBS}/{job['id']}/cancel"), 400, "bad_request")
+
+
+# Routes, methods and outages ----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_route_is_404_and_a_wrong_method_405_with_what_is_allowed(api: Api) -> None:
+    for path in (
+        "/",
+        "/nope",
+        "/v1/ava/jobs/",
+        "//v1/ava/jobs",
+        "/v1/ava/job",
+        "/v1/ava/jobs/x/y/z",
+        "/docs/static/../app.py",
+    ):
+        error_of(api.get(path), 404, "resource_not_found")
+    answer = api.request("DELETE", JOBS)
+    error_of(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == "GET, HEAD, POST"
+
+
+def test_options_says_what_is_allowed(api: Api) -> None:
+    answer = api.request("OPTIONS", JOBS)
+    assert (answer.status_code, answer.data, answer.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
+
+
+def test_head_is_get_without_a_body(api: Api) -> None:
+    job = api.trigger()
+    for path, status in ((f"{JOBS}/{job['id']}", 200), (JOBS, 200), (f"{JOBS}/x", 404)):
+        head, get = api.request("HEAD", path), api.get(path)
+        assert (head.status_code, head.data) == (status, b"")
+        assert head.headers["Content-Length"] == get.headers["Content-Length"]
+
+
+def test_without_its_database_the_api_answers_503_in_time(api_without_database: Api) -> None:
+    for answer in (api_without_database.get(JOBS), api_without_database.post(JOBS, json={"worker_id": "wkr_open"})):
+        error_of(answer, 503, "unavailable")
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_failure_of_ours_is_told_without_its_traceback(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    api.execute("ALTER TABLE jobs RENAME COLUMN priority TO gone")
+    answer = api.get(JOBS)
+    error = error_of(answer, 500, "internal_error")
+    assert "gone" not in answer.text
+    assert "Traceback" not in answer.text
+    assert error["request_id"] in [getattr(record, "request_id", None) for record in caplog.records]
+
+
+def test_without_the_broker_jobs_are_accepted_all_the_same(api_settings: Settings) -> None:
+    from dataclasses import replace
+
+    with Api.running(replace(api_settings, broker_url="redis://127.0.0.1:1/0")) as api:
+        record = api.trigger()
+        assert record["status"] == "queued"
+        assert api.execute("SELECT published_at FROM jobs") == [(None,)]
+        ready = api.get("/readyz", headers=dict.fromkeys(HEADERS))
+        assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+        assert ready.get_json()["checks"]["broker"]["reason"]
+
+
+def test_readiness_names_what_is_missing(api: Api, api_without_database: Api) -> None:
+    assert api.get("/readyz").get_json() == {
+        "status": "ok",
+        "checks": {name: {"ok": True} for name in ("database", "migrations", "broker")},
+    }
+    answer = api_without_database.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.get_json()["checks"]["database"]["ok"] is False
+    assert "127.0.0.1" not in answer.text
+    assert api_without_database.get("/livez").get_json() == {"status": "ok"}
+
+
+def test_readiness_sees_a_database_that_is_not_migrated(api: Api) -> None:
+    api.execute("UPDATE alembic_version SET version_num = '0000'")
+    assert api.get("/readyz").get_json()["checks"]["migrations"]["ok"] is False
+
+
+def test_created_at_is_now(api: Api) -> None:
+    created_at = datetime.fromisoformat(api.trigger()["created_at"])
+    assert abs(datetime.now(UTC) - created_at) < timedelta(seconds=10)

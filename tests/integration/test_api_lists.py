@@ -1,0 +1,229 @@
+"""Lists: filters, pages, cursors and counts."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.api import Api, error_of
+
+JOBS = "/v1/ava/jobs"
+
+
+_SEED = """
+INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
+                  max_attempts, completed_at, error, started_at, node_id, run_no, cancel_requested_at)
+SELECT encode(substring(int8send((extract(epoch FROM at) * 1000)::bigint) FROM 3) || decode('7000800000000000', 'hex')
+              || int2send(n::smallint), 'hex')::uuid,
+       tenant_id, worker_id, status, trigger, 5, 'default', '{}', 'usr_x', at, 1,
+       CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN at END,
+       CASE WHEN status = 'failed' THEN 'E: x' END, CASE WHEN status = 'running' THEN at END,
+       CASE WHEN status = 'running' THEN gen_random_uuid() END, 1, CASE WHEN status = 'cancelled' THEN at END
+FROM (
+    SELECT *, '2025-06-01T00:00:00Z'::timestamptz + (n - 1) * interval '1 hour' AS at FROM (
+        SELECT row_number() OVER () AS n, *
+        FROM unnest(ARRAY['ten_test', 'ten_other']) AS tenant_id, unnest(ARRAY['wkr_open', 'wkr_paused']) AS worker_id,
+             unnest(ARRAY['queued', 'running', 'completed', 'failed', 'cancelled']) AS status,
+             unnest(ARRAY['manual', 'scheduled', 'webhook', 'event']) AS trigger
+    ) AS numbered
+) AS dated
+"""
+
+
+def _seed(api: Api) -> None:
+    """One job of each worker, status and trigger, an hour apart, and others of another tenant."""
+    api.execute(_SEED)
+
+
+def _all(api: Api, query: str = "") -> list[dict[str, Any]]:
+    answer = api.get(f"{JOBS}?per_page=100{query}")
+    assert answer.status_code == 200, answer.text
+    jobs: list[dict[str, Any]] = answer.get_json()["data"]
+    assert answer.get_json()["pagination"]["total"] == len(jobs)
+    return jobs
+
+
+FILTERS = {
+    "worker_id": ["wkr_open", "wkr_none"],
+    "status": ["queued", "completed"],
+    "trigger": ["manual", "event"],
+    "created_after": ["2025-06-01T20:00:00Z"],
+    "created_before": ["2025-06-02T10:00:00%2B02:00"],
+}
+
+
+def _fits(job: dict[str, Any], name: str, value: str) -> bool:
+    if name == "created_after":
+        return bool(job["created_at"] >= value)
+    if name == "created_before":
+        return bool(job["created_at"] < "2025-06-02T08:00:00Z")
+    return bool(job[name] == value)
+
+
+def test_every_combination_of_filters_finds_exactly_what_fits(api: Api) -> None:
+    _seed(api)
+    everything = _all(api)
+    assert len(everything) == 40
+    assert everything == sorted(everything, key=lambda job: job["created_at"], reverse=True)
+    for values in product(*[[None, *choices] for choices in FILTERS.values()]):
+        chosen = {name: value for name, value in zip(FILTERS, values, strict=True) if value}
+        found = _all(api, "".join(f"&filter[{name}]={value}" for name, value in chosen.items()))
+        assert found == [job for job in everything if all(_fits(job, *filter_) for filter_ in chosen.items())], chosen
+
+
+def test_bounds_include_the_lower_and_exclude_the_upper(api: Api) -> None:
+    first, second, third = (api.trigger()["created_at"] for _ in range(3))
+    api.execute("UPDATE jobs SET created_at = date_trunc('milliseconds', created_at)")
+    times = [job["created_at"] for job in _all(api, f"&filter[created_after]={second}")]
+    assert third in times
+    assert second in times
+    assert first < second or len(times) == 3
+    assert all(job["created_at"] < second for job in _all(api, f"&filter[created_before]={second}"))
+
+
+@pytest.mark.parametrize("name", ["filter[status]", "filter%5Bstatus%5D", "filter%5bstatus%5d"])
+def test_brackets_may_be_encoded_or_plain(api: Api, name: str) -> None:
+    api.trigger()
+    assert len(api.get(f"{JOBS}?{name}=queued").get_json()["data"]) == 1
+    assert api.get(f"{JOBS}?{name}=failed").get_json()["data"] == []
+
+
+def test_a_plus_before_an_offset_need_not_be_encoded(api: Api) -> None:
+    api.trigger()
+    assert len(_all(api, "&filter[created_after]=2025-06-01T00:00:00+02:00")) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        *[
+            (f"filter[{name}]=x", f"filter[{name}]")
+            for name in ("priority", "unknown", "", "worker_id", "status", "created_after")
+        ],
+        ("foo=1", "foo"),
+        ("filter=1", "filter"),
+        ("status=queued", "status"),
+        ("limit=1", "limit"),
+        ("=1", ""),
+        ("filter[status]=", "filter[status]"),
+        ("filter[status]=Queued", "filter[status]"),
+        ("filter[trigger]=cron", "filter[trigger]"),
+        ("filter[status]=queued&filter[status]=failed", "filter[status]"),
+        ("page=1&page=1", "page"),
+        ("filter[worker_id]=wkr_%00", "filter[worker_id]"),
+        ("filter[worker_id]=%FF", "filter[worker_id]"),
+        ("page=0", "page"),
+        ("page=-1", "page"),
+        ("page=x", "page"),
+        ("page=1.0", "page"),
+        ("page=99999999999999999999", "page"),
+        ("per_page=0", "per_page"),
+        ("per_page=101", "per_page"),
+        ("per_page=", "per_page"),
+        ("cursor=x", "cursor"),
+        ("cursor=", "cursor"),
+        ("cursor=cur_zzzzzzzzzzzzzzzzzzzzzzzzzz", "cursor"),
+        ("page=2&cursor=cur_01h455vb4pex5vsknk084sn02q", "cursor"),
+        ("page=502&per_page=20", "page"),
+        ("filter[created_before]=0001-01-01T00:00:00%2B14:00", "filter[created_before]"),
+    ],
+)
+def test_a_wrong_parameter_is_400_and_named(api: Api, query: str, named: str) -> None:
+    assert named in error_of(api.get(f"{JOBS}?{query}"), 400, "validation_error")["fields"]
+
+
+@pytest.mark.parametrize("bound", ["0001-01-01", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59Z"])
+def test_bounds_at_the_ends_of_time_are_fine(api: Api, bound: str) -> None:
+    api.trigger()
+    for name in ("created_after", "created_before"):
+        assert api.get(f"{JOBS}?filter[{name}]={quote(bound)}").status_code == 200
+
+
+def test_a_parameter_of_a_route_that_takes_none_is_refused(api: Api) -> None:
+    job = api.trigger()
+    for path in (f"{JOBS}/{job['id']}", "/v1/ava/queues", "/v1/ava/workers/wkr_open"):
+        assert "verbose" in error_of(api.get(f"{path}?verbose=1"), 400, "validation_error")["fields"]
+
+
+def test_pages_and_cursors_walk_the_same_list(api: Api) -> None:
+    ids = [api.trigger()["id"] for _ in range(25)][::-1]
+    by_page, by_cursor, cursor = [], [], ""
+    for number in (1, 2, 3):
+        answer = api.get(f"{JOBS}?per_page=10&page={number}").get_json()
+        by_page += [job["id"] for job in answer["data"]]
+        assert answer["pagination"] | {"next_cursor": 0} == {
+            "page": number, "per_page": 10, "total": 25, "has_more": number < 3, "next_cursor": 0,
+        }  # fmt: skip
+    while True:
+        answer = api.get(f"{JOBS}?per_page=10{cursor}").get_json()
+        by_cursor += [job["id"] for job in answer["data"]]
+        if answer["pagination"]["next_cursor"] is None:
+            break
+        cursor = f"&cursor={answer['pagination']['next_cursor']}"
+    assert by_page == ids
+    assert by_cursor == ids
+    assert answer["pagination"] == {"page": None, "per_page": 10, "total": 25, "has_more": False, "next_cursor": None}
+
+
+def test_a_cursor_skips_and_repeats_nothing_while_jobs_come_in(api: Api) -> None:
+    ids = [api.trigger()["id"] for _ in range(6)][::-1]
+    first = api.get(f"{JOBS}?per_page=3").get_json()
+    api.trigger()
+    second = api.get(f"{JOBS}?per_page=3&cursor={first['pagination']['next_cursor']}").get_json()
+    assert [job["id"] for job in first["data"] + second["data"]] == ids
+
+
+def test_an_empty_list_is_a_list(api: Api) -> None:
+    assert api.get(JOBS).get_json() == {
+        "data": [],
+        "pagination": {"page": 1, "per_page": 20, "total": 0, "has_more": False, "next_cursor": None},
+    }
+
+
+def test_workers_are_listed_and_shown(api: Api) -> None:
+    answer = api.get("/v1/ava/workers").get_json()
+    assert [worker["id"] for worker in answer["data"]] == ["wkr_open", "wkr_paused"]
+    worker = api.get("/v1/ava/workers/wkr_open").get_json()["data"]
+    assert worker == answer["data"][0]
+    assert list(worker) == [
+        *("id", "name", "description", "runtime", "status", "timeout_seconds", "max_retries", "queue"),
+        *("created_at", "updated_at", "live"),
+    ]
+    assert (worker["timeout_seconds"], worker["status"], worker["live"]) == (300, "active", False)
+    for worker_id in ("wkr_none", "open", "%00", "wkr_theirs"):
+        error_of(api.get(f"/v1/ava/workers/{worker_id}"), 404, "resource_not_found")
+
+
+def test_workers_are_walked_by_cursor(api: Api) -> None:
+    first = api.get("/v1/ava/workers?per_page=1").get_json()
+    second = api.get(f"/v1/ava/workers?per_page=1&cursor={first['pagination']['next_cursor']}").get_json()
+    assert [worker["id"] for worker in first["data"] + second["data"]] == ["wkr_open", "wkr_paused"]
+    assert second["pagination"] == {"page": None, "per_page": 1, "total": 2, "has_more": False, "next_cursor": None}
+
+
+def test_a_worker_is_live_while_a_node_that_has_it_beats(api: Api) -> None:
+    api.execute(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
+        " VALUES (gen_random_uuid(), 'n', 'h', 1, '0', '{default}', '{wkr_open}', 1)"
+    )
+    assert api.get("/v1/ava/workers/wkr_open").get_json()["data"]["live"] is True
+    api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
+    assert api.get("/v1/ava/workers/wkr_open").get_json()["data"]["live"] is False
+
+
+def test_queues_count_what_waits_and_runs(api: Api) -> None:
+    _seed(api)
+    api.trigger(priority=3)
+    data = api.get("/v1/ava/queues").get_json()["data"]
+    assert data.pop("sampled_at").endswith("Z")
+    assert data == {
+        "total_queued": 9,
+        "total_running": 8,
+        "by_worker": [
+            {"worker_id": "wkr_open", "queued": 5, "running": 4, "high_priority": 1},
+            {"worker_id": "wkr_paused", "queued": 4, "running": 4, "high_priority": 0},
+        ],
+    }

@@ -1,0 +1,194 @@
+"""The API as it is run: gunicorn's processes, real sockets, and clients that do not keep to the rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from ava.cli.embedded.start import free_port
+from tests.api import HEADERS
+from tests.polling import wait_until
+from tests.system import System
+
+pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+
+JOBS = "/v1/ava/jobs"
+HEAD = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+
+
+@pytest.fixture
+def running(system: System) -> System:
+    """A system of which only the API runs."""
+    system.start_api()
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
+    )
+    return system
+
+
+def _exchange(system: System, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes, then read until the server closes; the last answer's status, headers and body."""
+    with socket.create_connection(("127.0.0.1", system.port), timeout=20) as connection:
+        connection.sendall(sent)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split()[1]), headers, body
+
+
+NO_REQUESTS = [
+    (b"nonsense\r\n\r\n", 400),
+    (b"GET / HTTP/9.9\r\n\r\n", 400),
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\nbroken header\r\n\r\n", 400),
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: \x00\r\n\r\n", 400),
+    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-A: a\r\n" * 120 + b"\r\n", 431),
+    (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    (b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+    (b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nope\r\n\r\n", 501),
+]
+
+
+def test_what_is_no_request_is_refused_in_the_contract_s_shape(running: System) -> None:
+    for sent, status in NO_REQUESTS:
+        answered, headers, body = _exchange(running, sent)
+        error = json.loads(body)["error"]
+        assert (answered, headers["content-type"]) == (status, "application/json"), sent
+        assert error["request_id"] == headers["x-request-id"]
+        assert error["message"]
+
+
+def _post(body: bytes, framing: str) -> bytes:
+    head = (
+        f"POST {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{HEAD}{framing}\r\n"
+    )
+    return head.encode() + body
+
+
+def test_bodies_are_read_however_they_are_framed(running: System) -> None:
+    body = b'{"worker_id":"wkr_open"}'
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    assert _exchange(running, _post(chunked, "Transfer-Encoding: chunked\r\n"))[0] == 201
+    endless = b"%x\r\n%s\r\n" % (2**18, b"x" * 2**18) * 8 + b"0\r\n\r\n"
+    assert _exchange(running, _post(endless, "Transfer-Encoding: chunked\r\n"))[0] == 413
+    answer = running.post(JOBS, data=b"x" * 3_000_000, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+    assert running.get(JOBS).json()["pagination"]["total"] == 1
+
+
+def test_a_body_that_breaks_off_or_is_framed_wrong_writes_nothing(running: System) -> None:
+    chunks = "Transfer-Encoding: chunked\r\n"
+    for body, framing in (
+        (b"zz\r\n{}\r\n0\r\n\r\n", chunks),
+        (b"5\r\n{}", chunks),
+        (b"2\r\n{}XX0\r\n\r\n", chunks),
+        (b'{"worker_id":"wkr_open"', "Content-Length: 500\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+            connection.sendall(_post(body, framing))
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(65536).startswith((b"HTTP/1.1 400", b""))
+    assert running.get(JOBS).json()["pagination"]["total"] == 0
+
+
+def test_a_header_that_comes_twice_or_with_underscores_is_no_valid_one(running: System) -> None:
+    for header, value in HEADERS.items():
+        twice = f"GET {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{HEAD}{header}: {value}\r\n\r\n"
+        assert _exchange(running, twice.encode())[0] in (400, 401, 403)
+    spoofed = HEAD.replace("x-internal-secret", "x_internal_secret")
+    sent = f"GET {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{spoofed}\r\n".encode()
+    assert _exchange(running, sent)[0] == 401
+
+
+def test_a_hundred_jobs_at_once_are_a_hundred_jobs(running: System) -> None:
+    with ThreadPoolExecutor(32) as threads:
+        ids = set(threads.map(lambda n: running.trigger("wkr_open", input={"n": n})["id"], range(100)))
+    assert len(ids) == 100
+    assert running.get(JOBS).json()["pagination"]["total"] == 100
+
+
+def test_sigterm_ends_it_in_order_while_an_idle_connection_is_open(running: System) -> None:
+    assert running.api
+    running.get("/livez")
+    assert running.api.terminate(seconds=3) == 0
+
+
+def test_its_processes_do_not_outlive_the_one_that_started_them(running: System) -> None:
+    assert running.api
+    children = running.api.children
+    assert len(children) == 2
+    running.api.kill()
+    wait_until(
+        lambda: not [child for child in children if child.is_running() and child.status() != "zombie"], seconds=5
+    )
+
+
+def test_it_does_not_outlive_its_parent(running: System) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as parent:
+        port = free_port()
+        api = running.spawn("api", "--port", str(port), environ={"AVA_PARENT_PID": str(parent.pid)})
+        wait_until(lambda: len(api.children) == 2)
+        parent.kill()
+        parent.wait()
+        assert api.wait(seconds=5) == 0
+
+
+def test_a_child_that_is_killed_is_replaced(running: System) -> None:
+    assert running.api
+    victim = running.api.children[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    wait_until(lambda: len({child.pid for child in running.api.children} - {victim.pid}) == 2)  # type: ignore[union-attr]
+    assert running.get(JOBS).status_code == 200
+
+
+def test_a_port_in_use_is_one_line(running: System) -> None:
+    assert running.api
+    second = running.spawn("api", "--host", "127.0.0.1", "--port", str(running.port))
+    assert second.wait(15) == 1
+    assert f"Port {running.port}" in second.output
+    assert len(second.output.strip().splitlines()) == 1
+
+
+def test_what_it_cannot_start_with_is_one_line(system: System) -> None:
+    wrong = {
+        "AVA_INTERNAL_SECRET": "",
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "BROKER_URL": "http://x",
+        "AVA_API_PROCESSES": "many",
+    }
+    for name, value in wrong.items():
+        process = system.spawn("api", "--port", str(system.port), environ={name: value})
+        assert process.wait(15) == 1
+        assert name in process.output
+        assert len(process.output.strip().splitlines()) == 1
+
+
+def test_a_database_that_is_not_migrated_or_ahead_is_one_line(system: System) -> None:
+    for version, said in (("9999", "newer"), ("", "ava db upgrade")):
+        system.query(
+            "UPDATE alembic_version SET version_num = %s" if version else "DELETE FROM alembic_version",
+            *filter(None, [version]),
+        )
+        process = system.spawn("api", "--port", str(system.port))
+        assert process.wait(15) == 1
+        assert said in process.output
+        assert len(process.output.strip().splitlines()) == 1
+
+
+def test_an_idle_process_is_small(running: System) -> None:
+    assert running.api
+    memory = [psutil.Process(child.pid).memory_full_info().pss for child in running.api.children]
+    assert max(memory) < 120 * 2**20

@@ -1,0 +1,43 @@
+"""Cursors lead back to where they came from, and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ava.api import cursors
+from ava.domain import ids
+
+
+@given(st.uuids(), st.integers(0, 2**63 - 3))
+def test_a_line_s_cursor_leads_back_to_it(uuid: object, seq: int) -> None:
+    job_id = ids.encode("job", str(uuid))
+    assert cursors.to_line(job_id, cursors.of_line(job_id, seq)) == seq
+    assert cursors.to_job_id(cursors.of_job(job_id)) == job_id
+
+
+def test_a_line_s_cursor_fits_no_other_job() -> None:
+    mine, other = (ids.encode("job", ids.new_uuid()) for _ in range(2))
+    assert cursors.to_line(other, cursors.of_line(mine, 7)) is None
+
+
+def test_a_worker_s_cursor_leads_back_to_it() -> None:
+    assert cursors.to_worker_id(cursors.of_worker("wkr_http_request")) == "wkr_http_request"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "cur_",
+        "cur_x",
+        "job_01h455vb4pex5vsknk084sn02q",
+        "cur_01H455VB4PEX5VSKNK084SN02Q",
+        "cur_zzzzzzzzzzzzzzzzzzzzzzzzzz",
+        "\0",
+    ],
+)
+def test_a_broken_cursor_leads_nowhere(text: str) -> None:
+    assert cursors.to_job_id(text) is None
+    assert cursors.to_line("job_01h455vb4pex5vsknk084sn02q", text) is None

@@ -1,0 +1,18 @@
+"""What an import of the API does not do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_LOOK = (
+    "import ava.api.app, ava.api.server, ava.api.greenlet_worker, sys;"
+    "from gevent import monkey;"
+    "assert not monkey.saved, monkey.saved;"
+    "assert 'workers' not in sys.modules;"
+    "assert not [name for name in sys.modules if name.startswith('ava.execution.run')]"
+)
+
+
+def test_importing_the_api_patches_nothing_and_loads_no_handlers() -> None:
+    subprocess.run([sys.executable, "-c", _LOOK], check=True)

@@ -1,0 +1,54 @@
+"""The records of answers are what the domain says a record is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from ava.api import records
+from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+from ava.domain.record import make_record
+
+_START = datetime(2025, 6, 1, 10, tzinfo=UTC)
+_FINAL = Job(
+    id="job_01hxyz",
+    worker_id="wkr_x",
+    tenant_id="ten_x",
+    status=Status.FAILED,
+    trigger=Trigger.EVENT,
+    priority=1,
+    input_json='{"a":"\\u0000\\ud800"}',
+    triggered_by="usr_x",
+    created_at=_START,
+    started_at=_START + timedelta(milliseconds=5),
+    completed_at=_START + timedelta(seconds=2),
+    output_json="[1]",
+    error='E: "quoted" é',
+    scheduled_at=_START,
+    attempt=2,
+    max_attempts=3,
+    cancel_requested_at=_START,
+    cancelled_by="usr_y",
+    progress_json='{"fraction":0.5}',
+    retry_of="job_y",
+    queue="default",
+    run_no=2,
+    run_at=None,
+    published_at=_START,
+    node_id=None,
+)
+
+
+def test_a_record_is_written_as_the_domain_defines_it() -> None:
+    written = records.job(_FINAL)
+    assert json.loads(written) == make_record(_FINAL)
+    assert list(json.loads(written)) == list(make_record(_FINAL))
+    assert written.isascii()
+
+
+def test_times_are_whole_seconds_where_they_are_whole_and_log_lines_always_have_milliseconds() -> None:
+    record = json.loads(records.job(_FINAL))
+    assert record["created_at"] == "2025-06-01T10:00:00Z"
+    assert record["started_at"] == "2025-06-01T10:00:00.005Z"
+    line = LogLine(seq=1, ts=_START, level=LogLevel.WARN, msg="x")
+    assert records.log_line(line) == '{"ts":"2025-06-01T10:00:00.000Z","level":"warn","msg":"x"}'
