@@ -18,6 +18,7 @@ from ava.cli.embedded.postgres import Postgres
 from ava.cli.embedded.redis import Redis
 from ava.cli.embedded.start import await_answer, free_port
 from ava.cli.supervisor import Service, Supervisor
+from ava.errors import StartError
 from ava.settings import Settings
 
 __all__ = ["System", "start_system"]
@@ -70,6 +71,10 @@ def start_system(
             )
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
             yield system
+    except StartError:
+        # The logs in the folder say more.
+        keeps_data = True
+        raise
     finally:
         if not keeps_data:
             folder.delete()

@@ -24,7 +24,6 @@ from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import FINAL, MARK, ROOT, carries, lives
 
-
 #: What processes call themselves where they can.
 _TITLES = {"worker": "celeryd", "api": "gunicorn"}
 

@@ -24,7 +24,7 @@ from ava.cli.embedded.folder import open_folder, server_folder
 from ava.cli.embedded.postgres import Postgres
 from ava.cli.embedded.redis import Redis
 from ava.cli.embedded.start import await_answer, free_port, start
-from ava.errors import DataDirectoryError, ServerFailed
+from ava.errors import DataDirectoryError, ServerFailed, ServerProgramMissing
 from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import ROOT
@@ -212,6 +212,23 @@ def test_a_lock_file_that_a_crash_left_behind_does_not_hinder(place: Path) -> No
         child.stop()
     finally:
         other_child.stop()
+
+
+def test_the_machines_own_redis_serves_where_pypi_has_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_package_folder", lambda name: None)
+    try:
+        program = programs.find_redis(None)
+    except ServerProgramMissing as missing:
+        pytest.skip(str(missing))
+    server = Redis(server=program, account=None, port=free_port())
+    _run(server, place / "log").stop()
+
+
+def test_a_missing_program_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_package_folder", lambda name: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ServerProgramMissing, match=r"apt-get install redis-server.*BROKER_URL"):
+        programs.find_redis(None)
 
 
 def test_a_server_that_cannot_start_says_why(place: Path) -> None:

@@ -79,7 +79,8 @@ def _redis_programs() -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
         on_path = shutil.which(name)
         if on_path:
-            yield Path(on_path).resolve()
+            # Not resolved: it may be a link, and the program does what the name that it is called by says.
+            yield Path(on_path)
 
 
 def _package_folder(name: str) -> Path | None:
