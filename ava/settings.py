@@ -80,14 +80,14 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         drain_seconds=_number(env, "AVA_DRAIN_SECONDS", 30, least=0, most=3600),
         heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", 3, least=0.1, most=60),
         node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", 14, least=1, most=3600),
-        window=int(_number(env, "AVA_WINDOW", 2000, least=1, most=1_000_000)),
+        window=_whole(env, "AVA_WINDOW", 2000, least=1, most=1_000_000),
         retention_days=_number(env, "AVA_RETENTION_DAYS", 30, least=0.001, most=36_500),
         log_level=_choice(env, "AVA_LOG_LEVEL", "INFO", _LOG_LEVELS),
         allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
-        api_processes=int(_number(env, "AVA_API_PROCESSES", 2, least=1, most=64)),
-        api_connections=int(_number(env, "AVA_API_CONNECTIONS", 8, least=1, most=100)),
+        api_processes=_whole(env, "AVA_API_PROCESSES", 2, least=1, most=64),
+        api_connections=_whole(env, "AVA_API_CONNECTIONS", 8, least=1, most=100),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or "/docs/errors",
-        parent_pid=int(_number(env, "AVA_PARENT_PID", 0, least=0, most=2**31)),
+        parent_pid=_whole(env, "AVA_PARENT_PID", 0, least=0, most=2**31),
     )
 
 
@@ -131,6 +131,13 @@ def _number(env: Mapping[str, str], name: str, default: float, *, least: float, 
     if not least <= value <= most:
         raise SettingsError(name, f"it must be a number from {least:g} to {most:g}")
     return value
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    value = _number(env, name, default, least=least, most=most)
+    if value != int(value):
+        raise SettingsError(name, f"it must be a whole number from {least} to {most}")
+    return int(value)
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:

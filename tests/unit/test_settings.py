@@ -1,0 +1,121 @@
+"""Settings: read from the environment alone, checked, and refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from ava import settings
+from ava.errors import SettingsError, StartError
+from ava.settings import Settings
+
+LEAST = {"DATABASE_URL": "postgresql://ava:pass@db:5432/ava", "BROKER_URL": "redis://broker:6379/0"}
+CONFIGURATION = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
+
+
+def _load(**environ: str) -> Settings:
+    return settings.load({**LEAST, **environ})
+
+
+def test_two_addresses_are_enough() -> None:
+    loaded = _load()
+    assert loaded.worker_modules == ("workers",)
+    assert loaded.internal_secrets == ()
+    assert loaded.broker_is_redis
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_both_spellings_of_postgresql_are_one(scheme: str) -> None:
+    assert _load(DATABASE_URL=f"{scheme}://ava@db/ava").database_url == "postgresql://ava@db/ava"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_redis"),
+    [("redis://b", True), ("rediss://b", True), ("amqp://b", False), ("amqps://b", False)],
+)
+def test_the_broker_is_told_by_its_url(url: str, is_redis: bool) -> None:
+    assert _load(BROKER_URL=url).broker_is_redis is is_redis
+
+
+def test_several_secrets_may_be_valid_at_once() -> None:
+    assert _load(AVA_INTERNAL_SECRET=" new, old ,").internal_secrets == ("new", "old")
+
+
+def test_an_empty_value_is_no_value() -> None:
+    loaded = _load(AVA_DRAIN_SECONDS="", AVA_WORKERS=" ", AVA_LOG_LEVEL="", AVA_WEBHOOK_ALLOW_PRIVATE="")
+    assert loaded == _load()
+
+
+@pytest.mark.parametrize(("text", "is_set"), [("1", True), ("true", True), ("ON", True), ("0", False), ("no", False)])
+def test_a_flag_is_said_in_several_ways(text: str, is_set: bool) -> None:
+    assert _load(AVA_WEBHOOK_ALLOW_PRIVATE=text).allow_private_addresses is is_set
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://db/ava"),
+        ("DATABASE_URL", "postgresql://db:port/ava"),
+        ("DATABASE_URL", "postgresql://[db/ava"),
+        ("BROKER_URL", ""),
+        ("BROKER_URL", "sqs://"),
+        ("BROKER_URL", "redis://broker:99999/0"),
+        ("AVA_DRAIN_SECONDS", "soon"),
+        ("AVA_DRAIN_SECONDS", "nan"),
+        ("AVA_DRAIN_SECONDS", "-1"),
+        ("AVA_HEARTBEAT_SECONDS", "0"),
+        ("AVA_NODE_DEAD_SECONDS", "inf"),
+        ("AVA_WINDOW", "0"),
+        ("AVA_WINDOW", "2.5"),
+        ("AVA_API_PROCESSES", "two"),
+        ("AVA_API_CONNECTIONS", "0"),
+        ("AVA_RETENTION_DAYS", "forever"),
+        ("AVA_LOG_LEVEL", "LOUD"),
+        ("AVA_WEBHOOK_ALLOW_PRIVATE", "perhaps"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name_in_one_line(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _load(**{name: value})
+    assert refused.value.variable == name
+    assert str(refused.value).startswith(f"{name}: ")
+    assert "\n" not in str(refused.value)
+    assert isinstance(refused.value, StartError)
+
+
+def test_no_secret_shows_when_settings_are_printed() -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://ava:hidden-1@db/ava",
+        "BROKER_URL": "amqp://ava:hidden-2@broker//",
+        "AVA_INTERNAL_SECRET": "hidden-3",
+        "AVA_WORKER_SLACK_TOKEN": "hidden-4",
+    }
+    assert "hidden" not in repr(settings.load(environ))
+
+
+def test_a_refusal_does_not_repeat_a_password() -> None:
+    with pytest.raises(SettingsError) as refused:
+        _load(DATABASE_URL="mysql://ava:hidden@db/ava")
+    assert "hidden" not in str(refused.value)
+
+
+def test_every_setting_is_documented_and_nothing_else_is() -> None:
+    source = Path(settings.__file__).read_text()
+    read = set(re.findall(r'"(DATABASE_URL|BROKER_URL|AVA_[A-Z_]*[A-Z])"', source))
+    documented = set(re.findall(r"^\| `([A-Z_]+)", CONFIGURATION.read_text(), re.MULTILINE))
+    assert read == documented - {"AVA_WORKER_"}
+
+
+def test_every_default_is_documented_as_it_is() -> None:
+    text = CONFIGURATION.read_text()
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    for name in ("drain_seconds", "heartbeat_seconds", "node_dead_seconds", "window", "retention_days", "log_level"):
+        row = next(line for line in text.splitlines() if line.startswith(f"| `AVA_{name.upper()}`"))
+        default = defaults[name]
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        assert row.split("|")[2].strip() == f"`{shown}`", row
+        assert getattr(_load(), name) == default
