@@ -9,7 +9,7 @@ ARGS ?=
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check format clean
+.PHONY: help install run demo test check bench format clean
 
 help: ## Show what there is
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -35,6 +35,10 @@ check: $(INSTALLED) ## Check style, types and the law of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## Measure us beside a baseline, on servers of our own (ARGS="drain --quick")
+	@tools/servers.sh redis rabbitmq
+	@$(BIN)/python -m bench $(ARGS)
 
 format: $(INSTALLED) ## Bring the code into shape
 	$(BIN)/ruff check --fix .

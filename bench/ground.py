@@ -1,0 +1,143 @@
+"""The ground that both systems stand on: servers of our own, on the same ports for both, and processes that end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+
+from ava.cli.child import Child, Program
+from ava.cli.embedded import account, programs
+from ava.cli.embedded.postgres import Postgres
+from ava.cli.embedded.start import free_port
+from tests.servers.rabbitmq import running_rabbitmq
+from tests.servers.redis import running_redis
+from tests.servers.server import Server, account_folder, private_folder
+
+__all__ = ["Database", "Ground", "processes", "until"]
+
+ROOT = Path(__file__).parent.parent
+
+
+class Database:
+    """One database, and looks into it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+
+    def value(self, statement: str, *parameters: Any) -> Any:
+        """The first value of a statement's first row."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            row = cursor.fetchone() if cursor.description else None
+            return row[0] if row else None
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a statement."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._connection.close()
+
+
+class Ground:
+    """PostgreSQL with its durability on, Redis, and RabbitMQ."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._postgres = stack.enter_context(_durable_postgres())
+        self._redis: Server | None = None
+        self._rabbitmq: Any = None
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
+
+    def database(self, name: str) -> Database:
+        """A new, empty database."""
+        admin = Database(urlsplit(self._postgres.url)._replace(path="/postgres").geturl())
+        admin.value(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        admin.value(f"CREATE DATABASE {name}")
+        admin.close()
+        return Database(urlsplit(self._postgres.url)._replace(path=f"/{name}").geturl())
+
+    def broker(self, kind: str, number: int) -> str:
+        """An address of `redis` or `rabbitmq`, apart from those of other numbers."""
+        if kind == "redis":
+            self._redis = self._redis or self._stack.enter_context(running_redis())
+            return urlsplit(self._redis.url)._replace(path=f"/{number}").geturl()
+        self._rabbitmq = self._rabbitmq or self._stack.enter_context(running_rabbitmq())
+        url: str = self._stack.enter_context(self._rabbitmq.virtual_host())
+        return url
+
+
+@contextmanager
+def _durable_postgres() -> Iterator[Server]:
+    with private_folder() as folder:
+        owner = account.for_servers(folder / "postgres")
+        postgres = Postgres(
+            folder=account_folder(folder, "postgres", owner.uid if owner else None),
+            programs=programs.find_postgres(owner),
+            account=owner,
+            port=free_port(),
+            password="of-the-benchmark",
+            options={"max_connections": "200", "max_wal_size": "8GB", "shared_buffers": "1GB"},
+        )
+        server = Server(postgres, folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def processes(folder: Path, environ: Mapping[str, str], *commands: list[str]) -> Iterator[list[int]]:
+    """Run Python programs (`[module, argument …]`) as long as the block lasts; their process ids."""
+    started: list[Child] = []
+    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
+    try:
+        for number, command in enumerate(commands):
+            log = (folder / f"{command[0]}-{number}.log").open("ab")
+            program = Program(
+                name=command[0],
+                argv=(sys.executable, "-m", *command),
+                environ={**os.environ, "PYTHONPATH": path, **environ},
+            )
+            started.append(Child.start(program, log))
+        yield [child.pid for child in started]
+    finally:
+        for child in started:
+            child.stop()
+
+
+def until(condition: Callable[[], object], *, seconds: float = 120, every: float = 0.02) -> None:
+    """Wait for a condition. Raises `TimeoutError`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {condition}")
+        time.sleep(every)
+
+
+def open_port() -> int:
+    """A port that nobody has."""
+    return free_port()
+
+
+def git_revision() -> str:
+    """Which revision is measured."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or "unknown"

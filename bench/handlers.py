@@ -1,0 +1,39 @@
+"""Our handlers that do what the baseline's do."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ava import Env, worker
+
+
+@worker("noop")
+def noop(_input: dict[str, Any], env: Env) -> Any:
+    """Do nothing, in two lines."""
+    env.log.info("one")
+    env.log.info("two")
+    return {"ok": 1}
+
+
+@worker("mark")
+def mark(_input: dict[str, Any], env: Env) -> Any:
+    """Say when it began."""
+    began = time.time()
+    env.log.info("one")
+    env.log.info("two")
+    return {"began": began}
+
+
+@worker("wordy")
+def wordy(input: dict[str, Any], env: Env) -> Any:
+    """Log many lines."""
+    for number in range(input["lines"]):
+        env.log.info("Line %d of what a job has to say", number)
+    return None
+
+
+@worker("nap")
+def nap(input: dict[str, Any]) -> Any:
+    """Wait for a while, as a job does that talks to somebody."""
+    time.sleep(input["seconds"])

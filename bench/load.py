@@ -1,0 +1,95 @@
+"""A closed-loop HTTP load generator: some keep-alive connections in one thread, each with one request under way."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Load", "generate", "percentile", "post"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a load came to."""
+
+    requests_per_second: float
+    #: Milliseconds.
+    p50: float
+    p99: float
+    #: How many answers were not 2xx.
+    refused: int
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """A whole POST request."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class _Connection:
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answer = b""
+        self.sent_at = 0.0
+
+    def send(self, request: bytes) -> None:
+        self._answer = b""
+        self.sent_at = time.perf_counter()
+        self.socket.sendall(request)
+
+    def receive(self) -> int | None:
+        """The status, once a whole answer is there."""
+        data = self.socket.recv(262_144)
+        assert data, "the server closed a keep-alive connection"
+        self._answer += data
+        head, separator, body = self._answer.partition(b"\r\n\r\n")
+        if not separator:
+            return None
+        length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
+        return int(head[9:12]) if len(body) >= int(length) else None
+
+
+def generate(port: int, make: Callable[[int], bytes], *, requests: int, connections: int = 8) -> Load:
+    """Send requests as fast as they are answered."""
+    selector = selectors.DefaultSelector()
+    open_connections = [_Connection(port) for _ in range(connections)]
+    sent = refused = 0
+    took: list[float] = []
+    began = time.perf_counter()
+    for connection in open_connections:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+        connection.send(make(sent))
+        sent += 1
+    while len(took) < requests:
+        for key, _ in selector.select(30):
+            connection = key.data
+            status = connection.receive()
+            if status is None:
+                continue
+            took.append((time.perf_counter() - connection.sent_at) * 1000)
+            refused += not 200 <= status < 300
+            if sent < requests:
+                connection.send(make(sent))
+                sent += 1
+    seconds = time.perf_counter() - began
+    for connection in open_connections:
+        connection.socket.close()
+    return Load(
+        requests_per_second=requests / seconds, p50=percentile(took, 50), p99=percentile(took, 99), refused=refused
+    )

@@ -1,0 +1,81 @@
+"""What is measured of each system. Each function does one round and returns figures by name."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from bench import load
+from bench.ground import until
+from bench.systems import Ours, System
+
+__all__ = ["accept", "accept_bulk", "drain", "log_lines", "start_latency"]
+
+Figures = dict[str, float]
+
+
+def accept(system: System, port: int, *, requests: int) -> Figures:
+    """One job a request, over 8 keep-alive connections."""
+    system.clear()
+    request = system.request("noop")
+    result = load.generate(port, lambda _: request, requests=requests)
+    assert not result.refused, f"{system.name} refused {result.refused} requests"
+    assert system.database.value("SELECT count(*) FROM jobs") == requests
+    return {"jobs/s": result.requests_per_second, "p50 ms": result.p50, "p99 ms": result.p99}
+
+
+def accept_bulk(system: Ours, port: int, *, requests: int, jobs: int = 100) -> Figures:
+    """Many jobs a request."""
+    system.clear()
+    request = system.bulk_request(jobs)
+    result = load.generate(port, lambda _: request, requests=requests)
+    assert not result.refused, f"{system.name} refused {result.refused} requests"
+    assert system.database.value("SELECT count(*) FROM jobs") == requests * jobs
+    return {"jobs/s": result.requests_per_second * jobs, "p50 ms": result.p50, "p99 ms": result.p99}
+
+
+def drain(system: System, *, jobs: int) -> Figures:
+    """No-op jobs that are queued already, with two processes: from the first finish seen to the last."""
+    system.clear()
+    system.fill(jobs)
+    with system.workers():
+        until(lambda: system.finished() > 0)
+        began, done = time.monotonic(), system.finished()
+        until(lambda: system.finished() >= jobs, seconds=300)
+        seconds = time.monotonic() - began
+    lines = system.database.value("SELECT count(*) FROM job_logs")
+    assert lines == 4 * jobs, f"{system.name} kept {lines} log lines of {jobs} jobs"
+    return {"jobs/s": (jobs - done) / seconds}
+
+
+def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:
+    """From before the request to the handler's first line, workers idle."""
+    system.clear()
+    request = system.request("mark")
+    sent: list[float] = []
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(jobs):
+            sent.append(time.time())
+            connection.sendall(request)
+            assert connection.recv(65_536)[9:10] == b"2"
+            time.sleep(every_seconds)
+    until(lambda: system.finished() >= jobs)
+    # The first few warm connections and caches up.
+    took = [(began - at) * 1000 for at, began in zip(sent, system.latencies(), strict=True)][5:]
+    return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
+
+
+def log_lines(system: Ours, *, lines: int) -> Figures:
+    """Log lines stored a second, by two jobs at once, from the first start to the last end."""
+    from ava.domain.job import JobSpec
+
+    system.clear()
+    with system.workers():
+        spec = JobSpec(worker_id="wkr_wordy", input_json=f'{{"lines": {lines // 2}}}')
+        system.jobs.trigger(system.caller, [spec] * 2)
+        until(lambda: system.finished() >= 2)
+    seconds = system.database.value("SELECT extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM jobs")
+    stored = system.database.value("SELECT count(*) FROM job_logs")
+    assert stored >= lines, f"{stored} of {lines} lines were stored"
+    return {"lines/s": stored / seconds}

@@ -1,0 +1,198 @@
+"""The two systems that are compared, told apart only here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from ava.broker.app import make_app
+from ava.broker.publisher import Publisher
+from ava.domain.caller import Caller, Role
+from ava.domain.job import JobSpec
+from ava.services.jobs import Jobs
+from ava.settings import Settings, load
+from ava.store import schema
+from ava.store.database import Database as StoreDatabase
+from bench import load as http
+from bench.ground import Database, Ground, open_port, processes, until
+
+__all__ = ["Afternoon", "Ours", "System"]
+
+_SECRET = "of-the-benchmark"
+_HEADERS = {
+    "x-internal-secret": _SECRET,
+    "x-tenant-id": "ten_bench",
+    "x-user-id": "usr_bench",
+    "x-platform-role": "tenant-system-admin",
+}
+
+
+class System(Protocol):
+    """What a measure needs of a system."""
+
+    name: str
+    database: Database
+
+    def clear(self) -> None:
+        """Forget every job, in the database and in the broker."""
+
+    def api(self) -> Any:
+        """Run its API; the block gets the port."""
+
+    def workers(self) -> Any:
+        """Run what it takes to execute jobs, with two processes; the block begins when they are ready."""
+
+    def request(self, handler: str) -> bytes:
+        """A request that triggers one job."""
+
+    def fill(self, jobs: int) -> None:
+        """Queue no-op jobs, while no worker runs."""
+
+    def finished(self) -> int:
+        """How many jobs have completed."""
+
+    def latencies(self) -> list[float]:
+        """Milliseconds from each request of a `mark` job to its handler's first line, in the order of the jobs."""
+
+
+def _port_answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+class Afternoon:
+    """The baseline; see `bench.afternoon`."""
+
+    name = "afternoon"
+
+    def __init__(self, ground: Ground, broker: str) -> None:
+        self._folder = ground.folder
+        self.database = ground.database("afternoon")
+        self._environ = {
+            "BENCH_DATABASE": "postgresql+psycopg2://" + self.database.url.split("://", 1)[1],
+            "BENCH_BROKER": ground.broker(broker, 1),
+        }
+        os.environ.update(self._environ)
+        from bench import afternoon
+
+        # The module reads its environment when it is loaded; a second broker in one run loads it anew.
+        self._module = importlib.reload(afternoon)
+        self._module.Base.metadata.create_all(afternoon.engine)
+
+    def clear(self) -> None:
+        self.database.value("TRUNCATE jobs, job_logs")
+        with self._module.queue.connection_for_write() as connection:
+            self._module.queue.amqp.queues["afternoon"](connection.default_channel).declare()
+            connection.default_channel.queue_purge("afternoon")
+
+    @contextmanager
+    def api(self) -> Iterator[int]:
+        port = open_port()
+        command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread", "--threads", "4"]
+        command += ["--keep-alive", "30", "--log-level", "warning", "bench.afternoon:app"]
+        with processes(self._folder, self._environ, command):
+            until(lambda: _port_answers(port))
+            yield port
+
+    @contextmanager
+    def workers(self) -> Iterator[None]:
+        command = ["celery", "-A", "bench.afternoon:queue", "worker", "-c", "2", "-l", "WARNING"]
+        with processes(self._folder, self._environ, [*command, "--without-gossip", "--without-mingle"]):
+            yield
+
+    def request(self, handler: str) -> bytes:
+        return http.post("/jobs", json.dumps({"handler": handler, "payload": {"a": 1}}).encode(), {})
+
+    def fill(self, jobs: int) -> None:
+        from sqlalchemy import insert
+        from sqlalchemy.orm import Session
+
+        ids = [f"job-{number}" for number in range(jobs)]
+        with Session(self._module.engine) as session:
+            rows = [{"id": each, "handler": "noop", "payload": {"a": 1}} for each in ids]
+            session.execute(insert(self._module.Job), rows)
+            session.commit()
+        for each in ids:
+            self._module.run_job.delay(each)
+
+    def finished(self) -> int:
+        return int(self.database.value("SELECT count(*) FROM jobs WHERE status = 'completed'"))
+
+    def latencies(self) -> list[float]:
+        statement = "SELECT (output->>'began')::float8 FROM jobs WHERE handler = 'mark' ORDER BY created_at"
+        return [row[0] for row in self.database.rows(statement)]
+
+
+class Ours:
+    """AVA Jobs: API, one node with two processes, a dispatcher."""
+
+    name = "AVA Jobs"
+
+    def __init__(self, ground: Ground, broker: str) -> None:
+        self._folder = ground.folder
+        self.database = ground.database("ours")
+        self._environ = {
+            "DATABASE_URL": self.database.url,
+            "BROKER_URL": ground.broker(broker, 0),
+            "AVA_INTERNAL_SECRET": _SECRET,
+            "AVA_WORKERS": "bench.handlers",
+            "AVA_LOG_LEVEL": "WARNING",
+        }
+        self._settings: Settings = load(self._environ)
+        schema.upgrade(self._settings)
+        app = make_app(self._settings)
+        self._app = app
+        self.jobs = Jobs(StoreDatabase(self._settings.database_url, name="bench"), Publisher(app, self._settings), app)
+        self.caller = Caller(tenant_id="ten_bench", user_id="usr_bench", role=Role.TENANT_SYSTEM_ADMIN)
+        # A node announces the workers; jobs can be triggered from then on.
+        with self.workers():
+            pass
+
+    def clear(self) -> None:
+        self.database.value("TRUNCATE jobs, job_logs")
+        with self._app.connection_for_write() as connection:
+            for queue in ("default",):
+                with contextlib.suppress(Exception):
+                    connection.default_channel.queue_purge(queue)
+
+    @contextmanager
+    def api(self) -> Iterator[int]:
+        port = open_port()
+        with processes(self._folder, self._environ, ["ava.cli.main", "api", "--port", str(port)]):
+            until(lambda: _port_answers(port))
+            yield port
+
+    @contextmanager
+    def workers(self) -> Iterator[None]:
+        self.database.value("DELETE FROM nodes")
+        worker = ["ava.cli.main", "worker", "-c", "2"]
+        with processes(self._folder, self._environ, worker, ["ava.cli.main", "dispatcher"]):
+            until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL"))
+            yield
+
+    def request(self, handler: str) -> bytes:
+        body = json.dumps({"worker_id": f"wkr_{handler}", "input": {"a": 1}}).encode()
+        return http.post("/v1/ava/jobs", body, _HEADERS)
+
+    def bulk_request(self, jobs: int) -> bytes:
+        """A request that triggers many jobs."""
+        body = json.dumps({"jobs": [{"worker_id": "wkr_noop", "input": {"a": 1}}] * jobs}).encode()
+        return http.post("/v1/ava/jobs/bulk", body, _HEADERS)
+
+    def fill(self, jobs: int) -> None:
+        for _ in range(0, jobs, 1000):
+            self.jobs.trigger(self.caller, [JobSpec(worker_id="wkr_noop", input_json='{"a":1}')] * min(1000, jobs))
+
+    def finished(self) -> int:
+        return int(self.database.value("SELECT count(*) FROM jobs WHERE status = 'completed'"))
+
+    def latencies(self) -> list[float]:
+        statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = 'wkr_mark' ORDER BY id"
+        return [row[0] for row in self.database.rows(statement)]
