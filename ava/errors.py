@@ -16,6 +16,7 @@ __all__ = [
     "Forbidden",
     "HandlerError",
     "HeaderRefused",
+    "IdempotencyKeyReused",
     "Interruption",
     "InvalidFields",
     "InvalidParameters",
@@ -32,6 +33,7 @@ __all__ = [
     "OutputError",
     "PayloadTooLarge",
     "PortInUse",
+    "RateLimited",
     "RequestError",
     "ServerFailed",
     "ServerProgramMissing",
@@ -116,6 +118,8 @@ class RequestError(AvaError):
     code = "bad_request"
     #: What is wrong with which field, where a field is to blame.
     fields: Mapping[str, object] = {}
+    #: Which of several entries is to blame, from 0.
+    entry: int = 0
 
 
 class BadRequest(RequestError):
@@ -190,6 +194,20 @@ class MediaTypeRefused(RequestError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class IdempotencyKeyReused(RequestError):
+    """This Idempotency-Key came with another request in the last 24 hours; send a new key, or the same request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class RateLimited(RequestError):
+    """This tenant sends too many requests; try again after the seconds in Retry-After."""
+
+    status = 429
+    code = "rate_limited"
 
 
 class DatabaseUnavailable(RequestError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, g, request
 
-from ava.api import auth, docs, errors, health, jobs, queues, workers
+from ava.api import auth, bulk, docs, errors, health, jobs, queues, workers
 from ava.api.context import EXTENSION, Context
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
@@ -16,7 +16,7 @@ from ava.store.database import Database
 
 __all__ = ["make_app"]
 
-_BLUEPRINTS = (jobs.blueprint, workers.blueprint, queues.blueprint, health.blueprint, docs.blueprint)
+_BLUEPRINTS = (jobs.blueprint, bulk.blueprint, workers.blueprint, queues.blueprint, health.blueprint, docs.blueprint)
 
 
 def make_app(settings: Settings) -> Flask:

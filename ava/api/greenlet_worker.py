@@ -57,6 +57,12 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         #: The greenlets that wait for a request, and not for its answer.
         self._idle: set[Any] = set()
 
+    def init_process(self) -> None:
+        """Begin, after the fork."""
+        # Until gunicorn sets its own handlers, a SIGTERM would go to those of the process that forked us, and be lost.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        super().init_process()
+
     def patch(self) -> None:
         """Make this process's blocking calls give way to its other greenlets; called after the fork."""
         super().patch()

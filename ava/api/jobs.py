@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs`: trigger, show, list, log and cancel."""
+"""`/v1/ava/jobs`: trigger, show, list, log, cancel and retry one job."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from ava.api import answers, cursors, records
 from ava.api.answers import Page
 from ava.api.context import caller, context
 from ava.api.operations import operation
-from ava.api.schemas import (
-    JobList,
-    JobListQuery,
-    JobLog,
-    JobRecord,
-    LogsQuery,
-    LogsQueryValues,
-    NoBody,
-    TriggerBody,
-)
+from ava.api.record_schemas import JobLog, JobRecord
+from ava.api.schemas import JobList, JobListQuery, LogsQuery, LogsQueryValues, NoBody, TriggerBody
 from ava.domain.job import Job, JobSpec
 from ava.errors import InvalidParameters
 
-__all__ = ["blueprint"]
+__all__ = ["REPLAYED", "blueprint"]
+
+#: The header that tells an answer to a known Idempotency-Key from the first one.
+REPLAYED = "Idempotent-Replayed"
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 
@@ -38,13 +33,40 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    takes_key=True,
 )
-def trigger(body: JobSpec) -> Response:
+def trigger(body: JobSpec, key: str | None) -> Response:
     """Store one job."""
-    (job,) = context().jobs.trigger(caller(), [body])
+    if key is None:
+        (job,), is_replay = context().jobs.trigger(caller(), [body]), False
+    else:
+        (job,), is_replay = context().jobs.trigger_once(caller(), [body], key)
+    return _created(job, is_replay)
+
+
+def _created(job: Job, is_replay: bool) -> Response:
     answer = answers.data(records.job(job), 201)
     answer.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
+    if is_replay:
+        answer.headers[REPLAYED] = "true"
     return answer
+
+
+@blueprint.post("/<job_id>/retry")
+@operation(
+    summary="Retry a job",
+    description="Triggers a new job like a final one: same worker, input, trigger and priority; `retry_of` names it.",
+    body=NoBody(),
+    may_be_empty=True,
+    answer=JobRecord(),
+    status=201,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def retry(job_id: str, body: object, key: str | None) -> Response:  # noqa: ARG001 - there is nothing in the body
+    """Trigger one job again."""
+    return _created(*context().jobs.retry(caller(), job_id, key))
 
 
 @blueprint.get("")

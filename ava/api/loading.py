@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,10 +13,11 @@ from ava.api import body
 from ava.api.fields import REQUIRED
 from ava.errors import InvalidFields, InvalidParameters
 
-__all__ = ["load_body", "load_query"]
+__all__ = ["load_body", "load_key", "load_query"]
 
 #: How many wrong fields an answer names.
 _MOST_NAMED = 100
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 def load_query(schema: Schema) -> Any:
@@ -42,6 +44,14 @@ def load_body(schema: Schema, *, most_bytes: int, may_be_empty: bool) -> Any:
         wrong = dict(_leaves("", error.messages))
         is_missing = any(REQUIRED in messages for messages in wrong.values())
         raise _refused(InvalidParameters if is_missing else InvalidFields, wrong) from None
+
+
+def load_key() -> str | None:
+    """The request's Idempotency-Key; None where it has none. Raises `InvalidParameters` where it is malformed."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise _refused(InvalidParameters, {"idempotency-key": ["It must be 1 to 255 printable ASCII characters."]})
+    return key
 
 
 def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ from marshmallow import Schema
 
 from ava.api import body as bodies
 from ava.api.context import caller
-from ava.api.loading import load_body, load_query
+from ava.api.loading import load_body, load_key, load_query
 from ava.api.schemas import NoParameters
 from ava.errors import Forbidden
 
@@ -45,6 +45,8 @@ class Operation:
     failures: tuple[int, ...] = ()
     #: Whether it needs the role of a writer.
     is_write: bool = False
+    #: Whether it takes an Idempotency-Key; the view gets it as `key`, None where none was sent.
+    takes_key: bool = False
 
 
 def operation(**declared: Any) -> Callable[[View], View]:
@@ -63,6 +65,8 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 arguments["body"] = load_body(
                     declaration.body, most_bytes=declaration.most_bytes, may_be_empty=declaration.may_be_empty
                 )
+            if declaration.takes_key:
+                arguments["key"] = load_key()
             return view(**arguments)
 
         run.operation = declaration  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from ava.api import answers, records
 from ava.api.context import caller, context
 from ava.api.operations import operation
-from ava.api.schemas import QueuesRecord
+from ava.api.record_schemas import QueuesRecord
 
 __all__ = ["blueprint"]
 

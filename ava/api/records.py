@@ -15,7 +15,7 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from ava.api.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
-from ava.api.schemas import JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
+from ava.api.record_schemas import JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
 from ava.domain.record import format_time
 
 __all__ = ["compile_schema", "job", "log_line", "queues", "worker"]

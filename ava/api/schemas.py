@@ -1,57 +1,39 @@
-"""What goes in and what comes out: the one definition, which also makes /openapi.json."""
+"""What goes in: with `ava.api.record_schemas` the one definition, which also makes /openapi.json."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api import cursors
-from ava.api.fields import (
-    Choice,
-    ClientId,
-    Cursor,
-    Flag,
-    Id,
-    Instant,
-    JsonObject,
-    JsonText,
-    Number,
-    QueryInstant,
-    Text,
-    WholeNumber,
-)
+from ava.api.fields import REQUIRED, Choice, ClientId, Cursor, Instant, JsonObject, QueryInstant, WholeNumber
 from ava.domain import priority
 from ava.domain.job import JobSpec, LogLevel, Status, Trigger
-from ava.domain.worker import WorkerStatus
 from ava.store.reads import JobFilter
 
 __all__ = [
-    "DEEPEST_ROW",
+    "BulkBody",
+    "CancelBody",
     "JobList",
     "JobListQuery",
-    "JobLog",
-    "JobRecord",
-    "LogLineRecord",
     "LogsQuery",
     "LogsQueryValues",
     "NoBody",
     "NoParameters",
-    "QueueRecord",
-    "QueuesRecord",
+    "ShowQuery",
     "TriggerBody",
     "WorkerList",
     "WorkerListQuery",
-    "WorkerRecord",
 ]
 
 #: How many rows of a list can be reached by `page`; what lies deeper is reached by `cursor`, at the same cost as the
 #: first page, where a page would cost more the deeper it lies.
 DEEPEST_ROW = 10_000
-
-
-# In --------------------------------------------------------------------------------------------------------------
+#: How many jobs one call may trigger.
+MOST_IN_BULK = 1_000
 
 
 class _Strict(Schema):
@@ -256,92 +238,74 @@ class LogsQuery(_Strict):
         return LogsQueryValues(**values)
 
 
-# Out -------------------------------------------------------------------------------------------------------------
+class ShowQuery(_Strict):
+    """The parameters of one job."""
 
-
-class JobRecord(Schema):
-    """A job: one execution of a worker with one input."""
-
-    id = Id("job")
-    worker_id = Id("wkr")
-    tenant_id = Id("ten")
-    status = Choice(Status)
-    trigger = Choice(Trigger)
-    priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
-    input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
-    triggered_by = Id("usr")
-    created_at = Instant()
-    started_at = Instant(allow_none=True, metadata={"description": "When its current or last run began."})
-    completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
-    duration_ms = WholeNumber(
-        least=0, most=2**53, allow_none=True, metadata={"description": "Milliseconds from its last start to its end."}
-    )
-    output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
-    error = Text(allow_none=True, metadata={"description": "`Kind: reason`, one line, where it failed."})
-    scheduled_at = Instant(allow_none=True)
-    attempt = WholeNumber(
-        least=0, most=6, metadata={"description": "Which attempt runs or ran; 0 before the first one."}
-    )
-    max_attempts = WholeNumber(least=1, most=6)
-    cancel_requested_at = Instant(allow_none=True)
-    cancelled_by = Id("usr", allow_none=True)
-    progress = JsonText(
-        attribute="progress_json",
-        allow_none=True,
-        metadata={"type": ["object", "null"], "description": "Where its handler says it is: fraction and message."},
-    )
-    retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
-
-
-class LogLineRecord(Schema):
-    """One line of a job's log."""
-
-    ts = Instant(metadata={"description": "With milliseconds, always."})
-    level = Choice(LogLevel)
-    msg = Text()
-
-
-class JobLog(Schema):
-    """A job's log."""
-
-    job_id = Id("job")
-    job_status = Choice(Status)
-    logs = fields.List(fields.Nested(LogLineRecord))
-
-
-class WorkerRecord(Schema):
-    """A worker: a definition that can be run."""
-
-    id = Id("wkr")
-    name = Text()
-    description = Text()
-    runtime = Text()
-    status = Choice(WorkerStatus)
-    timeout_seconds = Number()
-    max_retries = WholeNumber(least=0, most=5)
-    queue = Text()
-    created_at = Instant()
-    updated_at = Instant()
-    live = Flag(
-        attribute="is_live", metadata={"description": "Whether a live process has its handler and hears its queue."}
+    wait = WholeNumber(
+        least=1,
+        most=60,
+        is_text=True,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Seconds for which the answer is held until the job is final."},
     )
 
+    @post_load
+    def _seconds(self, values: dict[str, Any], **_: Any) -> int | None:
+        seconds: int | None = values["wait"]
+        return seconds
 
-class QueueRecord(Schema):
-    """How many jobs of one worker wait and run."""
 
-    worker_id = Id("wkr")
-    queued = WholeNumber(least=0, most=2**53)
-    running = WholeNumber(least=0, most=2**53)
-    high_priority = WholeNumber(
-        least=0, most=2**53, metadata={"description": "How many of the queued have priority 1 to 3."}
+class BulkBody(_Strict):
+    """Many jobs to trigger, all or none."""
+
+    jobs = fields.List(
+        fields.Nested(TriggerBody()),
+        required=True,
+        validate=validate.Length(1, MOST_IN_BULK, error="There must be {min} to {max} of them."),
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
     )
 
+    @post_load
+    def _specs(self, values: dict[str, Any], **_: Any) -> list[JobSpec]:
+        specs: list[JobSpec] = values["jobs"]
+        return specs
 
-class QueuesRecord(Schema):
-    """How many jobs wait and run."""
 
-    total_queued = WholeNumber(least=0, most=2**53)
-    total_running = WholeNumber(least=0, most=2**53)
-    by_worker = fields.List(fields.Nested(QueueRecord))
-    sampled_at = Instant()
+class _Cancellable(StrEnum):
+    """The states in which a job can be cancelled."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
+class CancelFilter(_Strict):
+    """Which queued and running jobs; at least one field."""
+
+    worker_id = ClientId("wkr", load_default=None, allow_none=False)
+    status = Choice(_Cancellable, load_default=None, allow_none=False)
+    trigger = Choice(Trigger, load_default=None, allow_none=False)
+    created_after = Instant(load_default=None, allow_none=False)
+    created_before = Instant(load_default=None, allow_none=False)
+
+    @post_load
+    def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
+        if not any(values.values()):
+            raise ValidationError("It must name at least one field; all jobs at once cannot be cancelled.")
+        status = values["status"] and Status(values["status"])
+        return JobFilter(**values | {"status": status})
+
+
+class CancelBody(_Strict):
+    """Which jobs to cancel."""
+
+    filter = fields.Nested(
+        CancelFilter(),
+        required=True,
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "type": "It must be an object."},
+    )
+
+    @post_load
+    def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
+        job_filter: JobFilter = values["filter"]
+        return job_filter

@@ -8,7 +8,8 @@ from ava.api import answers, cursors, records
 from ava.api.answers import Page
 from ava.api.context import caller, context
 from ava.api.operations import operation
-from ava.api.schemas import WorkerList, WorkerListQuery, WorkerRecord
+from ava.api.record_schemas import WorkerRecord
+from ava.api.schemas import WorkerList, WorkerListQuery
 
 __all__ = ["blueprint"]
 

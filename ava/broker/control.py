@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from ava.broker.names import task_id
 from ava.errors import BrokerUnavailable
 
-__all__ = ["revoke"]
+__all__ = ["revoke", "revoke_all"]
 
 
 def revoke(app: Celery, *, job_id: str, run_no: int, node_name: str) -> None:
@@ -17,7 +19,13 @@ def revoke(app: Celery, *, job_id: str, run_no: int, node_name: str) -> None:
     The message may be lost, for remote control is a broadcast; the node also finds the cancel in the database.
     Raises `BrokerUnavailable`.
     """
+    revoke_all(app, runs=[(job_id, run_no)], node_name=node_name)
+
+
+def revoke_all(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
+    """The same for several runs of one node, each as its job's id and its number."""
+    task_ids = [task_id(job_id, run_no) for job_id, run_no in runs]
     try:
-        app.control.revoke(task_id(job_id, run_no), destination=[node_name], terminate=True, signal="SIGTERM")
+        app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
     except (OSError, OperationalError, *app.pool.connection.recoverable_connection_errors) as error:
         raise BrokerUnavailable from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from celery import Celery
 
@@ -13,15 +16,26 @@ from ava.broker import control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine, Status
-from ava.domain.worker import WorkerStatus
-from ava.errors import BrokerUnavailable, JobNotFound, JobStateConflict, WorkerNotFound, WorkerPaused
-from ava.store import jobs, nodes, reads, windows, workers
+from ava.domain.worker import Worker, WorkerStatus
+from ava.errors import (
+    BrokerUnavailable,
+    IdempotencyKeyReused,
+    JobNotFound,
+    JobStateConflict,
+    WorkerNotFound,
+    WorkerPaused,
+)
+from ava.store import cancelling, idempotency, jobs, nodes, reads, windows, workers
 from ava.store.database import Connection, Database
+from ava.store.idempotency import Earlier
 from ava.store.reads import JobFilter, QueueCounts
 
 __all__ = ["Jobs"]
 
 _log = logging.getLogger(__name__)
+
+#: Jobs that one statement cancels.
+_BATCH = 500
 
 
 class Jobs:
@@ -44,17 +58,64 @@ class Jobs:
         `DatabaseUnavailable`. A broker that is away delays the jobs and nothing else.
         """
         with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
-            created = jobs.insert(
-                connection,
-                tenant_id=caller.tenant_id,
-                user_id=caller.user_id,
-                specs=specs,
-                closed=self._closed_windows(connection),
-            )
-            if len(created) < len(specs):
-                self._refuse(connection, caller, specs)
+            created = self._insert(connection, caller, specs)
         self._publish(created)
         return created
+
+    def trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
+        """Like `trigger`, once for each idempotency key; and whether the jobs are those of an earlier call.
+
+        Raises `IdempotencyKeyReused` where the key came with other jobs, and what `trigger` raises.
+        """
+        fingerprint = _fingerprint(specs)
+        with self._database.transaction() as connection:
+            earlier = idempotency.claim(connection, tenant_id=caller.tenant_id, key=key, fingerprint=fingerprint)
+            if earlier is not None:
+                return self._earlier_jobs(connection, caller, earlier, fingerprint), True
+            created = self._insert(connection, caller, specs)
+            idempotency.remember(connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created])
+        self._publish(created)
+        return created, False
+
+    def _earlier_jobs(self, connection: Connection, caller: Caller, earlier: Earlier, fingerprint: bytes) -> list[Job]:
+        if earlier.fingerprint != fingerprint:
+            raise IdempotencyKeyReused
+        found = reads.show_many(connection, tenant_id=caller.tenant_id, job_ids=earlier.job_ids)
+        if len(found) < len(earlier.job_ids):
+            raise JobNotFound
+        return found
+
+    def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+        created = jobs.insert(
+            connection,
+            tenant_id=caller.tenant_id,
+            user_id=caller.user_id,
+            specs=specs,
+            closed=self._closed_windows(connection),
+        )
+        if len(created) < len(specs):
+            self._refuse(connection, caller, specs)
+        return created
+
+    def retry(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
+        """Trigger a new job like a final one; and whether it is that of an earlier call with the same key.
+
+        Raises `JobNotFound`, `JobStateConflict` where it is not final, and what `trigger_once` raises.
+        """
+        job = self.show(caller, job_id)
+        if not job.is_final:
+            raise JobStateConflict(f"The job is still {job.status}; only a final job can be retried.")
+        spec = JobSpec(
+            worker_id=job.worker_id,
+            input_json=job.input_json,
+            trigger=job.trigger,
+            priority=job.priority,
+            retry_of=job.id,
+        )
+        if key is None:
+            return self.trigger(caller, [spec])[0], False
+        (retried,), is_replay = self.trigger_once(caller, [spec], key)
+        return retried, is_replay
 
     def _closed_windows(self, connection: Connection) -> frozenset[str]:
         if time.monotonic() - self._closed_read_at > self.windows_seconds:
@@ -63,14 +124,17 @@ class Jobs:
         return self._closed
 
     def _refuse(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
-        for spec in specs:
-            worker = workers.show(
-                connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0
-            )
-            if worker is None:
-                raise WorkerNotFound
-            if worker.status is not WorkerStatus.ACTIVE:
-                raise WorkerPaused
+        known: dict[str, Worker | None] = {}
+        for entry, spec in enumerate(specs):
+            if spec.worker_id not in known:
+                known[spec.worker_id] = workers.show(
+                    connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0
+                )
+            worker = known[spec.worker_id]
+            if worker is None or worker.status is not WorkerStatus.ACTIVE:
+                error = WorkerNotFound() if worker is None else WorkerPaused()
+                error.entry = entry
+                raise error
         # The worker came back between the two statements: the caller may simply try again.
         raise WorkerPaused
 
@@ -140,7 +204,61 @@ class Jobs:
         except BrokerUnavailable:
             _log.warning("A revoke could not be sent; the node finds it in the database.", extra={"job_id": job.id})
 
+    def cancel_all(self, caller: Caller, job_filter: JobFilter) -> tuple[int, int]:
+        """Cancel every queued and running job that a filter finds now; how many were cancelled, how many signalled.
+
+        In batches, so that no lock is held for long. Raises `DatabaseUnavailable`; what was cancelled by then stays so.
+        """
+        with self._database.connect() as connection:
+            until = reads.now(connection)
+        cancelled = signalled = 0
+        while batch := self._cancel_batch(caller, job_filter, until):
+            running = [job for job in batch if job.status is Status.RUNNING]
+            cancelled += len(batch) - len(running)
+            signalled += len(running)
+        return cancelled, signalled
+
+    def _cancel_batch(self, caller: Caller, job_filter: JobFilter, until: datetime) -> list[Job]:
+        tenant_id, user_id = caller.tenant_id, caller.user_id
+        with self._database.connect() as connection:
+            batch = cancelling.cancel_batch(
+                connection, tenant_id=tenant_id, user_id=user_id, job_filter=job_filter, until=until, limit=_BATCH
+            )
+            if not batch:
+                # What is left was being changed by somebody else at that moment: one by one, each is waited for.
+                left = cancelling.remaining(
+                    connection, tenant_id=tenant_id, job_filter=job_filter, until=until, limit=_BATCH
+                )
+                each = (jobs.cancel(connection, tenant_id=tenant_id, user_id=user_id, job_id=id_) for id_ in left)
+                batch = [job for job in each if job is not None]
+            node_names = nodes.names_of(connection, {job.node_id for job in batch if job.node_id})
+        self._revoke_all(batch, node_names)
+        return batch
+
+    def _revoke_all(self, batch: Sequence[Job], node_names: Mapping[str, str]) -> None:
+        for node_id, name in node_names.items():
+            runs = [(job.id, job.run_no) for job in batch if job.node_id == node_id and job.status is Status.RUNNING]
+            with suppress(BrokerUnavailable):
+                # The nodes find in the database what they do not hear.
+                control.revoke_all(self._app, runs=runs, node_name=name)
+
     def queue_counts(self, caller: Caller) -> QueueCounts:
         """The tenant's waiting and running jobs by worker."""
         with self._database.connect() as connection:
             return reads.queue_counts(connection, tenant_id=caller.tenant_id)
+
+
+def _fingerprint(specs: Sequence[JobSpec]) -> bytes:
+    """What is asked for, as a digest; the order of an input's names makes no difference."""
+    digest = hashlib.sha256()
+    for spec in specs:
+        asked = [
+            spec.worker_id,
+            json.loads(spec.input_json),
+            spec.trigger,
+            spec.priority,
+            None if spec.scheduled_at is None else spec.scheduled_at.isoformat(),
+            spec.retry_of,
+        ]
+        digest.update(json.dumps(asked, sort_keys=True).encode())
+    return digest.digest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ava.store import rows
 from ava.store.database import Connection
 
-__all__ = ["NodeSpec", "Orders", "beat", "forget", "join", "leave", "name_of", "orders"]
+__all__ = ["NodeSpec", "Orders", "beat", "forget", "join", "leave", "name_of", "names_of", "orders"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,13 @@ def name_of(connection: Connection, node_id: str | None) -> str | None:
     """Celery's name of a node; None where nobody knows it any more."""
     statement = "SELECT name FROM nodes WHERE id = %(id)s::uuid"
     return connection.exec_driver_sql(statement, {"id": node_id}).scalar()
+
+
+def names_of(connection: Connection, node_ids: Collection[str]) -> dict[str, str]:
+    """Celery's names of nodes, by their ids; those that nobody knows any more are left out."""
+    statement = "SELECT id::text, name FROM nodes WHERE id = ANY(%(ids)s::uuid[])"
+    found = connection.exec_driver_sql(statement, {"ids": list(node_ids)})
+    return {row[0]: row[1] for row in found}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

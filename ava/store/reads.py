@@ -17,10 +17,13 @@ __all__ = [
     "QueueCount",
     "QueueCounts",
     "count",
+    "filter_conditions",
     "log_lines",
+    "now",
     "page",
     "queue_counts",
     "show",
+    "show_many",
 ]
 
 #: `total` is exact up to this many jobs; beyond, it stays at it. Counting millions would cost more than the list.
@@ -41,6 +44,18 @@ class JobFilter:
     #: Both bounds are inclusive below and exclusive above, and have a time zone.
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+_SHOW_MANY = (
+    f"SELECT {rows.JOB_COLUMNS} FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS asked (id, n)"
+    " JOIN jobs AS j ON j.id = asked.id WHERE j.tenant_id = %(tenant_id)s ORDER BY asked.n"
+)
+
+
+def show_many(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> list[Job]:
+    """Jobs of a tenant, in the order of the ids; those that are gone are left out."""
+    parameters = {"ids": [rows.job_uuid(job_id) for job_id in job_ids], "tenant_id": tenant_id}
+    return [rows.job(row) for row in connection.exec_driver_sql(_SHOW_MANY, parameters)]
 
 
 _SHOW = f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s"
@@ -76,7 +91,7 @@ def page(
     offset: int = 0,
 ) -> list[Job]:
     """Jobs of a tenant, newest first: at most `limit`, older than `before_id` (a job's id), after `offset` of them."""
-    parameters, filters = _bounds(tenant_id, job_filter, before_id)
+    parameters, filters = filter_conditions(tenant_id, job_filter, before_id)
     parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
     ranges = _RANGES.format(columns="j.id", filters=filters)
     # The ranges give ids alone; only the page itself is read from the table in full.
@@ -89,14 +104,16 @@ def page(
 
 def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> int:
     """How many jobs a filter finds, exact up to `MOST_COUNTED`."""
-    parameters, filters = _bounds(tenant_id, job_filter, None)
+    parameters, filters = filter_conditions(tenant_id, job_filter)
     parameters |= {"limit": MOST_COUNTED}
     ranges = _RANGES.format(columns="j.id", filters=filters)
     statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 
 
-def _bounds(tenant_id: str, job_filter: JobFilter, before_id: str | None) -> tuple[dict[str, object], str]:
+def filter_conditions(
+    tenant_id: str, job_filter: JobFilter, before_id: str | None = None
+) -> tuple[dict[str, object], str]:
     """The parameters of a filter, and its conditions beside those on status and trigger."""
     parameters: dict[str, object] = {
         "tenant_id": tenant_id,
@@ -190,3 +207,9 @@ def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
         if worker_id is not None
     ]
     return QueueCounts(by_worker=by_worker, sampled_at=found[0][0])
+
+
+def now(connection: Connection) -> datetime:
+    """The moment, by the one clock that counts."""
+    moment: datetime = connection.exec_driver_sql("SELECT now()").scalar_one()
+    return moment

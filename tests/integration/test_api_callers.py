@@ -108,6 +108,14 @@ def _made_a_job_of_its_own(answer: Any) -> None:
     assert answer.get_json()["data"]["tenant_id"] == "ten_other"
 
 
+def _made_jobs_of_its_own(answer: Any) -> None:
+    assert [job["tenant_id"] for job in answer.get_json()["data"]] == ["ten_other"]
+
+
+def _cancelled_nothing(answer: Any) -> None:
+    assert answer.get_json()["data"] == {"cancelled": 0, "signalled": 0}
+
+
 #: What a caller of another tenant gets, for every route that there is.
 SCOPE = {
     ("POST", JOBS): _made_a_job_of_its_own,
@@ -115,11 +123,18 @@ SCOPE = {
     ("GET", f"{JOBS}/<job_id>"): _is_404,
     ("GET", f"{JOBS}/<job_id>/logs"): _is_404,
     ("POST", f"{JOBS}/<job_id>/cancel"): _is_404,
+    ("POST", f"{JOBS}/<job_id>/retry"): _is_404,
+    ("POST", f"{JOBS}/bulk"): _made_jobs_of_its_own,
+    ("POST", f"{JOBS}/cancel"): _cancelled_nothing,
     ("GET", "/v1/ava/workers"): _sees_no_job_in,
     ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
     ("GET", "/v1/ava/queues"): _counts_nothing,
 }
-BODIES: dict[tuple[str, str], dict[str, Any]] = {("POST", JOBS): {"worker_id": "wkr_open"}}
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", JOBS): {"worker_id": "wkr_open"},
+    ("POST", f"{JOBS}/bulk"): {"jobs": [{"worker_id": "wkr_open"}]},
+    ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
+}
 #: Routes that belong to no tenant, and are open to all.
 OPEN = {"/livez", "/readyz", "/openapi.json", "/docs", "/docs/static/<path:name>", "/docs/errors"}
 

@@ -1,0 +1,253 @@
+"""Many jobs at once, the same job once, and the same job again."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+from werkzeug.test import TestResponse
+
+from ava.settings import Settings
+from tests.api import NODE, Api, error_of
+
+JOBS = "/v1/ava/jobs"
+BULK = f"{JOBS}/bulk"
+
+
+def _entries(count: int, **fields: Any) -> dict[str, Any]:
+    return {"jobs": [{"worker_id": "wkr_open", "input": {"n": n}, **fields} for n in range(count)]}
+
+
+def _count(api: Api) -> int:
+    return int(api.execute("SELECT count(*) FROM jobs")[0][0])
+
+
+# Bulk ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_jobs_are_stored_and_published_in_their_order(api: Api, api_settings: Settings) -> None:
+    answer = api.post(BULK, json=_entries(1000))
+    assert answer.status_code == 201
+    data = answer.get_json()["data"]
+    assert [job["input"]["n"] for job in data] == list(range(1000))
+    assert [job["id"] for job in data] == sorted(job["id"] for job in data)
+    assert data[7] == api.get(f"{JOBS}/{data[7]['id']}").get_json()["data"]
+    with redis.Redis.from_url(api_settings.broker_url) as broker:
+        assert sum(broker.llen(key) for key in broker.keys("default*")) == 1000
+
+
+@pytest.mark.parametrize(
+    ("entry", "status", "code", "named"),
+    [
+        ({"worker_id": "wkr_open", "priority": 11}, 422, "validation_error", "jobs[3].priority"),
+        ({"worker_id": "wkr_open", "x": 1}, 422, "validation_error", "jobs[3].x"),
+        ({"priority": 1}, 400, "validation_error", "jobs[3].worker_id"),
+        ({"worker_id": "wkr_none"}, 404, "resource_not_found", "jobs[3].worker_id"),
+        ({"worker_id": "wkr_paused"}, 409, "resource_conflict", "jobs[3].worker_id"),
+        ("text", 422, "validation_error", "jobs[3]"),
+        (None, 422, "validation_error", "jobs[3]"),
+    ],
+)
+def test_one_wrong_entry_is_named_by_its_index_and_nothing_is_stored(
+    api: Api, entry: Any, status: int, code: str, named: str
+) -> None:
+    body = _entries(5)
+    body["jobs"][3] = entry
+    error = error_of(api.post(BULK, json=body), status, code)
+    assert list(error["fields"]) == [named]
+    assert named in error["message"]
+    assert _count(api) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"jobs": []}, 422),
+        (_entries(1001), 422),
+        ({"jobs": {}}, 422),
+        ({"jobs": None}, 422),
+        ({}, 400),
+        ({"jobs": [], "x": 1}, 422),
+    ],
+)
+def test_a_bulk_of_the_wrong_size_or_form_is_refused(api: Api, body: Any, status: int) -> None:
+    error_of(api.post(BULK, json=body), status, "validation_error")
+
+
+def test_a_bulk_may_be_larger_than_a_single_job_but_not_without_bounds(api: Api) -> None:
+    big = {"jobs": [{"worker_id": "wkr_open", "input": {"x": "y" * 1_000_000}}] * 3}
+    assert api.post(BULK, json=big).status_code == 201
+    big["jobs"] *= 6
+    error_of(api.post(BULK, json=big), 413, "payload_too_large")
+
+
+# Idempotency --------------------------------------------------------------------------------------------------------
+
+
+def _once(api: Api, key: str, path: str = JOBS, body: Any = None, **headers: str) -> TestResponse:
+    return api.post(
+        path,
+        json={"worker_id": "wkr_open", "input": {"a": 1, "b": 2}} if body is None else body,
+        headers={"Idempotency-Key": key, **headers},
+    )
+
+
+def test_the_same_call_again_gives_the_same_job(api: Api) -> None:
+    first, again = _once(api, "k"), _once(api, "k")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.get_json() == first.get_json()
+    assert again.headers["Location"] == first.headers["Location"]
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert _count(api) == 1
+
+
+def test_the_order_of_names_makes_no_other_call(api: Api) -> None:
+    first = _once(api, "k")
+    again = _once(api, "k", body={"input": {"b": 2, "a": 1}, "worker_id": "wkr_open"})
+    assert again.get_json() == first.get_json()
+
+
+def test_the_same_key_with_another_body_is_refused(api: Api) -> None:
+    _once(api, "k")
+    error_of(_once(api, "k", body={"worker_id": "wkr_open"}), 422, "idempotency_key_reused")
+    error_of(_once(api, "k", BULK, _entries(2)), 422, "idempotency_key_reused")
+    assert _count(api) == 1
+
+
+def test_a_key_belongs_to_its_tenant(api: Api) -> None:
+    first = _once(api, "k")
+    assert _once(api, "k", **{"x-tenant-id": "ten_other"}).get_json()["data"]["id"] != first.get_json()["data"]["id"]
+
+
+def test_a_refused_call_does_not_use_the_key_up(api: Api) -> None:
+    error_of(_once(api, "k", body={"worker_id": "wkr_none"}), 404, "resource_not_found")
+    assert _once(api, "k").status_code == 201
+
+
+def test_a_key_is_forgotten_after_a_day(api: Api) -> None:
+    first = _once(api, "k").get_json()["data"]["id"]
+    api.execute("UPDATE idempotency_keys SET created_at = now() - interval '24 hours 1 second'")
+    assert _once(api, "k").get_json()["data"]["id"] != first
+    assert _count(api) == 2
+
+
+def test_many_at_once_make_one_job(api: Api) -> None:
+    barrier = threading.Barrier(8)
+
+    def call(_: int) -> str:
+        client = Api(api.app, api.database)
+        barrier.wait()
+        answer = _once(client, "k")
+        assert answer.status_code == 201
+        job_id: str = answer.get_json()["data"]["id"]
+        return job_id
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(call, range(8)))) == 1
+    assert _count(api) == 1
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "é", "a\tb"])
+def test_a_malformed_key_is_refused(api: Api, key: str) -> None:
+    assert "idempotency-key" in error_of(_once(api, key), 400, "validation_error")["fields"]
+
+
+def test_a_key_of_255_characters_is_taken(api: Api) -> None:
+    assert _once(api, "k" * 255).status_code == 201
+
+
+def test_bulks_and_retries_are_idempotent_too(api: Api) -> None:
+    bulk = _once(api, "b", BULK, _entries(3))
+    assert _once(api, "b", BULK, _entries(3)).get_json() == bulk.get_json()
+    job_id = bulk.get_json()["data"][0]["id"]
+    api.post(f"{JOBS}/{job_id}/cancel")
+    first, again = (_once(api, "r", f"{JOBS}/{job_id}/retry", {}) for _ in range(2))
+    assert first.get_json() == again.get_json()
+    assert _count(api) == 4
+
+
+# Retry --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_final_job_is_retried_as_a_new_one(api: Api) -> None:
+    job = api.trigger(input={"x": "\0\ud800"}, priority=2, trigger="event")
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    answer = api.post(f"{JOBS}/{job['id']}/retry", headers={"x-user-id": "usr_again"})
+    retried = answer.get_json()["data"]
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"{JOBS}/{retried['id']}"
+    assert (retried["retry_of"], retried["status"], retried["triggered_by"]) == (job["id"], "queued", "usr_again")
+    for field in ("worker_id", "input", "priority", "trigger"):
+        assert retried[field] == job[field]
+    assert retried["id"] != job["id"]
+
+
+def test_a_job_that_is_not_final_cannot_be_retried(api: Api) -> None:
+    error_of(api.post(f"{JOBS}/{api.trigger()['id']}/retry"), 409, "resource_conflict")
+
+
+# Cancel by filter ---------------------------------------------------------------------------------------------------
+
+
+def _cancel(api: Api, **filter_: Any) -> Any:
+    answer = api.post(f"{JOBS}/cancel", json={"filter": filter_})
+    assert answer.status_code == 200, answer.text
+    return answer.get_json()["data"]
+
+
+def test_all_that_match_are_cancelled_however_many_batches_it_takes(api: Api) -> None:
+    for _ in range(2):
+        api.post(BULK, json=_entries(700))
+    api.post(BULK, json=_entries(3, trigger="event"))
+    other = api.trigger(headers={"x-tenant-id": "ten_other"})
+    api.execute(
+        "UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = %s"
+        " WHERE id IN (SELECT id FROM jobs WHERE trigger = 'manual' AND tenant_id = 'ten_test' LIMIT 5)",
+        NODE,
+    )
+    assert _cancel(api, trigger="manual") == {"cancelled": 1395, "signalled": 5}
+    assert _cancel(api, trigger="manual") == {"cancelled": 0, "signalled": 0}
+    assert _cancel(api, worker_id="wkr_open", status="queued") == {"cancelled": 3, "signalled": 0}
+    assert (
+        api.get(f"{JOBS}/{other['id']}", headers={"x-tenant-id": "ten_other"}).get_json()["data"]["status"] == "queued"
+    )
+
+
+def test_a_cancel_by_time_takes_the_same_bounds_as_the_list(api: Api) -> None:
+    api.trigger()
+    assert _cancel(api, created_before="2025-01-01T00:00:00Z") == {"cancelled": 0, "signalled": 0}
+    assert _cancel(api, created_after="2025-01-01T00:00:00Z") == {"cancelled": 1, "signalled": 0}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        ({"filter": {}}, 422, "filter"),
+        ({}, 400, "filter"),
+        ({"filter": None}, 422, "filter"),
+        ({"filter": []}, 422, "filter"),
+        ({"filter": {"status": "completed"}}, 422, "filter.status"),
+        ({"filter": {"x": 1}}, 422, "filter.x"),
+        ({"filter": {"worker_id": None}}, 422, "filter.worker_id"),
+    ],
+)
+def test_a_cancel_of_everything_or_of_nonsense_is_refused(api: Api, body: Any, status: int, named: str) -> None:
+    api.trigger()
+    assert named in error_of(api.post(f"{JOBS}/cancel", json=body), status, "validation_error")["fields"]
+    assert api.execute("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(1,)]
+
+
+def test_what_others_are_changing_is_cancelled_too(api: Api) -> None:
+    job = api.trigger()
+    with api.database.transaction() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM jobs FOR UPDATE")
+        thread = threading.Thread(target=lambda: _cancel(Api(api.app, api.database), status="queued"))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join(10)
+    assert api.get(f"{JOBS}/{job['id']}").get_json()["data"]["status"] == "cancelled"
