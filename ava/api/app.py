@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from flask import Flask, Response, g, request
 
-from ava.api import auth, bulk, docs, errors, health, jobs, queues, workers
+from ava.api import auth, bulk, docs, errors, health, jobs, queues, streams, workers
 from ava.api.context import EXTENSION, Context
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
 from ava.services.jobs import Jobs
 from ava.services.readiness import Readiness
+from ava.services.watches import Watches
 from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.database import Database
 
 __all__ = ["make_app"]
 
-_BLUEPRINTS = (jobs.blueprint, bulk.blueprint, workers.blueprint, queues.blueprint, health.blueprint, docs.blueprint)
+_BLUEPRINTS = (
+    jobs.blueprint,
+    bulk.blueprint,
+    streams.blueprint,
+    workers.blueprint,
+    queues.blueprint,
+    health.blueprint,
+    docs.blueprint,
+)
 
 
 def make_app(settings: Settings) -> Flask:
@@ -46,6 +55,7 @@ def _make_context(settings: Settings) -> Context:
         jobs=Jobs(database, publisher, celery),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
+        watches=Watches(database),
         database=database,
         publisher=publisher,
     )

@@ -10,6 +10,7 @@ from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.services.jobs import Jobs
 from ava.services.readiness import Readiness
+from ava.services.watches import Watches
 from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.database import Database
@@ -27,11 +28,13 @@ class Context:
     jobs: Jobs
     workers: Workers
     readiness: Readiness
+    watches: Watches
     database: Database
     publisher: Publisher
 
     def close(self) -> None:
-        """Close every connection."""
+        """Let every watcher go and close every connection."""
+        self.watches.close()
         self.publisher.close()
         self.database.close()
 

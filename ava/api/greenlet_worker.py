@@ -81,7 +81,13 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop: what is being answered gets its answer, and connections that only wait are closed."""
         super().handle_exit(sig, frame)
-        gevent.spawn(self._let_idle_go)
+        gevent.spawn(self._wind_up)
+
+    def _wind_up(self) -> None:
+        if (app := getattr(self, "wsgi", None)) is not None:
+            # Whoever watches a job is told what there is now, and asks again elsewhere.
+            app.extensions["ava"].watches.close()
+        self._let_idle_go()
 
     def _let_idle_go(self) -> None:
         for greenlet in list(self._idle):

@@ -11,7 +11,8 @@ from ava.api.answers import Page
 from ava.api.context import caller, context
 from ava.api.operations import operation
 from ava.api.record_schemas import JobLog, JobRecord
-from ava.api.schemas import JobList, JobListQuery, LogsQuery, LogsQueryValues, NoBody, TriggerBody
+from ava.api.schemas import JobList, JobListQuery, LogsQuery, LogsQueryValues, NoBody, ShowQuery, TriggerBody
+from ava.api.streams import client_watch
 from ava.domain.job import Job, JobSpec
 from ava.errors import InvalidParameters
 
@@ -105,12 +106,17 @@ def _job_page(found: Sequence[Job], query: JobList, total: int) -> Response:
     summary="Show a job",
     description="Poll until `status` is `completed`, `failed` or `cancelled`. `output` is the return value of the "
     "handler function, `error` the failure reason.",
+    query=ShowQuery(),
     answer=JobRecord(),
     failures=(404,),
 )
-def show(job_id: str) -> Response:
-    """One job."""
-    return answers.data(records.job(context().jobs.show(caller(), job_id)))
+def show(job_id: str, query: int | None) -> Response:
+    """One job, at once or when it is final."""
+    job = context().jobs.show(caller(), job_id)
+    if query is not None and not job.is_final:
+        ended = context().watches.wait(job.id, query, client_watch())
+        job = ended or context().jobs.show(caller(), job_id)
+    return answers.data(records.job(job))
 
 
 @blueprint.get("/<job_id>/logs")

@@ -191,12 +191,14 @@ def _responses(operation: Operation) -> dict[str, Any]:
     success = {
         "description": "Done.",
         "headers": headers,
-        "content": {"application/json": {"schema": _envelope(operation)}},
+        "content": {operation.media_type: {"schema": _envelope(operation)}},
     }
     return {str(operation.status): success} | {str(status): f"Failure{status}" for status in failures}
 
 
 def _envelope(operation: Operation) -> dict[str, Any]:
+    if operation.answer is None:
+        return {"type": "string"}
     if operation.is_list:
         return {
             "type": "object",

@@ -41,6 +41,8 @@ class Operation:
     #: Whether `data` is a list of `answer`.
     is_list: bool = False
     status: int = 200
+    #: What its answer is, where it is not JSON.
+    media_type: str = "application/json"
     #: The failures that it has beside those that every operation has.
     failures: tuple[int, ...] = ()
     #: Whether it needs the role of a writer.

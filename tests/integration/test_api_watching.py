@@ -1,0 +1,227 @@
+"""`?wait=` and `/stream`: jobs are watched without asking again and again."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.api import NODE, Api, error_of
+from tests.polling import wait_until
+
+JOBS = "/v1/ava/jobs"
+_RUN = 2**32
+
+
+def _start(api: Api, job_id: str) -> None:
+    api.execute("UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = %s", NODE)
+    _log(api, "Worker handler started")
+
+
+def _finish(api: Api, job_id: str) -> None:
+    with api.database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET status = 'completed', completed_at = now(), output = '{\"n\":1}'")
+    # In the product the last lines are written by the same statement; to readers, before is the same.
+
+
+def _log(api: Api, *messages: str) -> None:
+    for message in messages:
+        api.execute(
+            "INSERT INTO job_logs (job_id, seq, ts, level, msg)"
+            " SELECT id, coalesce((SELECT max(seq) + 1 FROM job_logs WHERE job_id = id), %s), now(), 'info', %s"
+            " FROM jobs",
+            _RUN,
+            message,
+        )
+
+
+def _later(seconds: float, act: Any, *arguments: Any) -> threading.Timer:
+    timer = threading.Timer(seconds, act, arguments)
+    timer.start()
+    return timer
+
+
+def _events(api: Api, job_id: str, last_event_id: str | None = None) -> Iterator[dict[str, Any]]:
+    answer = api.get(f"{JOBS}/{job_id}/stream", headers={"Last-Event-ID": last_event_id})
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/event-stream"
+    buffer = ""
+    for chunk in answer.response:
+        buffer += chunk.decode() if isinstance(chunk, bytes) else chunk
+        *blocks, buffer = buffer.split("\n\n")
+        for block in blocks:
+            fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+            if "event" in fields:
+                yield {"event": fields["event"], "id": fields.get("id"), "data": json.loads(fields["data"])}
+    assert not buffer
+
+
+# Wait ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_final_job_is_answered_at_once(api: Api) -> None:
+    job = api.trigger()
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    started = time.monotonic()
+    assert api.get(f"{JOBS}/{job['id']}?wait=30").get_json()["data"]["status"] == "cancelled"
+    assert time.monotonic() - started < 2
+
+
+def test_an_answer_is_held_until_the_job_is_final(api: Api) -> None:
+    job = api.trigger()
+    _start(api, job["id"])
+    timer = _later(0.5, _finish, api, job["id"])
+    started = time.monotonic()
+    record = api.get(f"{JOBS}/{job['id']}?wait=30").get_json()["data"]
+    timer.join()
+    assert (record["status"], record["output"]) == ("completed", {"n": 1})
+    assert 0.4 < time.monotonic() - started < 1.5
+    assert record == api.get(f"{JOBS}/{job['id']}").get_json()["data"]
+
+
+def test_an_answer_comes_when_the_seconds_are_over(api: Api) -> None:
+    job = api.trigger()
+    started = time.monotonic()
+    assert api.get(f"{JOBS}/{job['id']}?wait=1").get_json()["data"]["status"] == "queued"
+    assert 0.9 < time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("wait", ["0", "61", "-1", "1.5", "", "x"])
+def test_a_wait_out_of_bounds_is_refused(api: Api, wait: str) -> None:
+    job = api.trigger()
+    assert "wait" in error_of(api.get(f"{JOBS}/{job['id']}?wait={wait}"), 400, "validation_error")["fields"]
+
+
+def test_nobody_waits_for_a_process_that_stops(api: Api) -> None:
+    job = api.trigger()
+    timer = _later(0.3, api.app.extensions["ava"].watches.close)
+    started = time.monotonic()
+    assert api.get(f"{JOBS}/{job['id']}?wait=30").get_json()["data"]["status"] == "queued"
+    timer.join()
+    assert time.monotonic() - started < 2
+
+
+def test_many_watchers_share_one_look_and_leave_no_thread(api: Api) -> None:
+    jobs = [api.trigger()["id"] for _ in range(20)]
+    watches = api.app.extensions["ava"].watches
+    found: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda id_=id_: found.append(watches.wait(id_, 20, lambda: False))) for id_ in jobs * 3
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(watches._waiters) == 60)
+    assert len([thread for thread in threading.enumerate() if thread.name == "watches"]) == 1
+    api.post(f"{JOBS}/cancel", json={"filter": {"status": "queued"}})
+    for thread in threads:
+        thread.join(5)
+    assert sorted(job.id for job in found) == sorted(jobs * 3)
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "watches"])
+
+
+# Stream -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_tells_a_job_s_life_in_order(api: Api) -> None:
+    job = api.trigger()
+    events = _events(api, job["id"])
+    assert next(events) == {
+        "event": "status",
+        "id": None,
+        "data": {"status": "queued", "attempt": 0, "cancel_requested": False},
+    }
+    _start(api, job["id"])
+    assert next(events)["data"] == {"status": "running", "attempt": 1, "cancel_requested": False}
+    assert next(events)["data"]["msg"] == "Worker handler started"
+    api.execute("""UPDATE jobs SET progress = '{"fraction":0.5,"message":"half"}'""")
+    assert next(events) == {"event": "progress", "id": None, "data": {"fraction": 0.5, "message": "half"}}
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    assert next(events)["data"] == {"status": "running", "attempt": 1, "cancel_requested": True}
+    _log(api, "line\nof two", "\u2028 and ü")
+    assert [next(events)["data"]["msg"] for _ in range(2)] == ["line\nof two", "\u2028 and ü"]
+    _finish(api, job["id"])
+    assert next(events)["data"]["status"] == "completed"
+    end = next(events)
+    assert (end["event"], end["data"]) == ("end", api.get(f"{JOBS}/{job['id']}").get_json()["data"])
+    assert list(events) == []
+
+
+def test_events_come_within_300_ms_of_being_stored(api: Api) -> None:
+    job = api.trigger()
+    events = _events(api, job["id"])
+    next(events)
+    _start(api, job["id"])
+    next(events), next(events)
+    delays = []
+    for n in range(10):
+        _log(api, f"line {n}")
+        stored = time.monotonic()
+        assert next(events)["data"]["msg"] == f"line {n}"
+        delays.append(time.monotonic() - stored)
+    assert sorted(delays)[7] < 0.3
+    events.close()
+
+
+def test_a_final_job_s_stream_tells_all_of_it_and_ends(api: Api) -> None:
+    job = api.trigger()
+    _start(api, job["id"])
+    api.execute(
+        "INSERT INTO job_logs SELECT id, %s + n, now(), 'info', 'line ' || n FROM jobs, generate_series(1, 1200) AS n",
+        _RUN,
+    )
+    _finish(api, job["id"])
+    events = list(_events(api, job["id"]))
+    assert [event["event"] for event in events] == ["status", *["log"] * 1201, "end"]
+    assert [event["data"]["msg"] for event in events[2:-1]] == [f"line {n}" for n in range(1, 1201)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 40), max_size=6))
+def test_any_cut_of_a_stream_resumed_gives_each_line_exactly_once(api: Api, cuts: list[int]) -> None:
+    api.execute("DELETE FROM job_logs")
+    api.execute("DELETE FROM jobs")
+    job = api.trigger()
+    _start(api, job["id"])
+    api.execute(
+        "INSERT INTO job_logs SELECT id, %s + n, now(), 'info', 'line ' || n FROM jobs, generate_series(1, 60) AS n",
+        _RUN,
+    )
+    _finish(api, job["id"])
+    seen: list[str] = []
+    last_id: str | None = None
+    for cut in [*cuts, 1000]:
+        events = _events(api, job["id"], last_id)
+        for _ in range(cut):
+            event = next(events, None)
+            if event is None or event["event"] == "end":
+                break
+            if event["event"] == "log":
+                seen.append(event["data"]["msg"])
+                last_id = event["id"]
+        events.close()
+    assert seen == ["Worker handler started", *[f"line {n}" for n in range(1, 61)]]
+
+
+def test_an_event_id_of_another_job_or_a_broken_one_is_refused(api: Api) -> None:
+    job, other = api.trigger(), api.trigger()
+    _log(api, "x")
+    cursor = api.get(f"{JOBS}/{other['id']}/logs").get_json()["pagination"]["next_cursor"]
+    for last_event_id in (cursor, "x", "log_", cursor.upper()):
+        answer = api.get(f"{JOBS}/{job['id']}/stream", headers={"Last-Event-ID": last_event_id})
+        assert "last-event-id" in error_of(answer, 400, "validation_error")["fields"]
+
+
+def test_a_stream_that_nobody_reads_any_more_is_forgotten(api: Api) -> None:
+    job = api.trigger()
+    events = _events(api, job["id"])
+    next(events)
+    watches = api.app.extensions["ava"].watches
+    assert len(watches._followers) == 1
+    events.close()
+    assert not watches._followers
