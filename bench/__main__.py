@@ -112,8 +112,9 @@ def _in_turns(table: Table, measure: str, systems: list[System], rounds: int, ac
 def _keep(report: Path, table: Table) -> None:
     report.write_text(
         "# Performance\n\n"
-        "`make bench` starts its own servers, runs AVA Jobs and a baseline of the afternoon kind (`bench/afternoon.py`)\n"
-        "on them, turn and turn about, and prints this table: medians of all rounds, and ours divided by the baseline's.\n"
+        "`make bench` starts its own servers, runs AVA Jobs and a baseline of the afternoon kind\n"
+        "(`bench/afternoon.py`) on them, turn and turn about, and prints this table: medians of all rounds, and ours\n"
+        "divided by the baseline's.\n"
         "PostgreSQL's durability is on for both. Absolute numbers move with the machine; compare the ratios.\n\n"
         f"Taken on {datetime.now(UTC):%Y-%m-%d} at revision `{git_revision()}`, Python {platform.python_version()}, "
         f"{platform.machine()}, everything on one machine.\n\n" + "\n".join(table.lines()) + "\n"

@@ -58,7 +58,8 @@ def start_latency(system: System, port: int, *, jobs: int, every_seconds: float 
         for _ in range(jobs):
             sent.append(time.time())
             connection.sendall(request)
-            assert connection.recv(65_536)[9:10] == b"2"
+            answer = connection.recv(65_536)
+            assert answer[9:10] == b"2", answer
             time.sleep(every_seconds)
     until(lambda: system.finished() >= jobs)
     # The first few warm connections and caches up.

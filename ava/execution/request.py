@@ -33,6 +33,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     #: Both are set when the node starts; Celery makes the requests and knows nothing of them.
     keeper: Keeper
     pool_pids: Callable[[], list[int]]
+    #: Whether the broker forgets a message when it hands it out (see `ava.broker.app.make_queue`).
+    is_acknowledged_on_arrival = False
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
@@ -63,7 +65,10 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def acknowledge(self) -> None:
         """The message is done with, however the run has ended."""
         self.keeper.finish(self.id)
-        super().acknowledge()
+        if self.is_acknowledged_on_arrival:
+            self.acknowledged = True
+        else:
+            super().acknowledge()
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The child has reported something else than success, or has died."""

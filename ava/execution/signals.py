@@ -18,6 +18,7 @@ from ava.broker.app import make_queue
 from ava.broker.names import DEFAULT_QUEUE
 from ava.errors import StartError
 from ava.execution import registry, task
+from ava.execution.events import EventPace
 from ava.execution.node import Node
 from ava.execution.request import JobRequest
 from ava.settings import Settings
@@ -32,6 +33,8 @@ def install(app: Celery, settings: Settings) -> None:
     node = Node(settings)
     JobRequest.keeper = node.keeper
     JobRequest.pool_pids = staticmethod(node.pool_pids)
+    JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
+    app.steps["consumer"].add(EventPace)
     task.register(app, node)
     receivers = {
         signals.setup_logging: lambda **_: logs.configure(settings, "worker"),
@@ -61,7 +64,7 @@ def _prepare(app: Celery, settings: Settings, options: dict[str, Any]) -> None:
     chosen = options.get("queues") or []
     chosen = chosen.split(",") if isinstance(chosen, str) else chosen
     names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}
-    app.conf.task_queues = [make_queue(name) for name in sorted(names)]
+    app.conf.task_queues = [make_queue(name, is_forgotten=settings.broker_is_redis) for name in sorted(names)]
     app.amqp.queues = app.conf.task_queues
 
 
