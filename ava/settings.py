@@ -50,6 +50,8 @@ class Settings:
     api_connections: int = 8
     #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
     docs_url: str = "/docs/errors"
+    #: Where a supervisor hears that this process is ready, as systemd gives it (`NOTIFY_SOCKET`).
+    notify_socket: str = ""
     #: The process that this one must not outlive (`AVA_PARENT_PID`); set by `ava up`, 0 otherwise.
     parent_pid: int = 0
 
@@ -87,6 +89,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         api_processes=_whole(env, "AVA_API_PROCESSES", 2, least=1, most=64),
         api_connections=_whole(env, "AVA_API_CONNECTIONS", 8, least=1, most=100),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or "/docs/errors",
+        notify_socket=env.get("NOTIFY_SOCKET", ""),
         parent_pid=_whole(env, "AVA_PARENT_PID", 0, least=0, most=2**31),
     )
 

@@ -18,7 +18,8 @@ def given(name: str) -> str:
 
 def completed(additions: Mapping[str, str]) -> dict[str, str]:
     """Our own environment with `additions`, for children of ours, who must not outlive us."""
-    return {**os.environ, **additions, "AVA_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    return {**inherited, **additions, "AVA_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
 
 
 def note(folder: DataFolder, additions: Mapping[str, str]) -> Path:

@@ -32,10 +32,15 @@ def api(host: str, port: int) -> None:
 @click.option("-q", "--queues", default="", help="The queues to serve, comma-separated.  [default: all]")
 def worker(concurrency: int | None, queues: str) -> None:
     """Run jobs: one node with its processes."""
+    from celery.signals import worker_ready
+
     from ava import settings as settings_module
+    from ava.cli import readiness
     from ava.execution import celery_worker
 
     settings = settings_module.load()
+    if settings.notify_socket:
+        worker_ready.connect(lambda **_: readiness.say(settings.notify_socket), weak=False)
     # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())

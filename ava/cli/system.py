@@ -17,6 +17,7 @@ from ava.cli.embedded.folder import DataFolder, open_folder, server_folder
 from ava.cli.embedded.postgres import Postgres
 from ava.cli.embedded.redis import Redis
 from ava.cli.embedded.start import await_answer, free_port
+from ava.cli.readiness import Ear
 from ava.cli.supervisor import Service, Supervisor
 from ava.errors import StartError
 from ava.settings import Settings
@@ -142,18 +143,28 @@ def _start_processes(
         reach.check(settings)
     processes = ("-c", str(concurrency)) if concurrency else ()
     drain_seconds = settings.drain_seconds + 10
+    ear = Ear()
+    node_environ = {**environ, "NOTIFY_SOCKET": ear.name}
     for program in (
-        _ava("worker", *processes, environ=environ, death_signal=SIGQUIT, stop_seconds=drain_seconds),
+        _ava("worker", *processes, environ=node_environ, death_signal=SIGQUIT, stop_seconds=drain_seconds),
         _ava("dispatcher", environ=environ),
         _ava("api", "--host", host, "--port", str(port), environ=environ),
     ):
         supervisor.start(Service(program=program))
-    supervisor.wait_for(
-        lambda: probe.is_ready(system.url, prompts.headers(system.secret)),
-        seconds=_READY_SECONDS,
-        what="the system did not become ready",
-    )
+    _await_ready(system, ear)
     supervisor.restarts = True
+
+
+def _await_ready(system: System, ear: Ear) -> None:
+    # The API alone does not tell: for some seconds it takes a node of a killed run for a living one.
+    try:
+        system.supervisor.wait_for(
+            lambda: ear.has_heard() and probe.is_ready(system.url, prompts.headers(system.secret)),
+            seconds=_READY_SECONDS,
+            what="the system did not become ready",
+        )
+    finally:
+        ear.close()
 
 
 def _ava(name: str, *arguments: str, **options: object) -> Program:

@@ -209,6 +209,16 @@ def test_killing_it_leaves_nothing_running(up: Up) -> None:
     wait_until(lambda: not up.left(), seconds=5, what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
 
 
+def test_a_node_of_a_killed_run_is_not_taken_for_a_living_one(up: Up, place: Path) -> None:
+    up.process.kill()
+    up.process.wait()
+    wait_until(lambda: not up.left(), seconds=5, what="nothing is left")
+    environ = {"AVA_WORKERS": "no_such_module"}
+    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ=environ)
+    assert result.returncode == 1
+    assert "AVA ready" not in result.stdout
+
+
 @pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "redis-server", "postgres"])
 def test_what_dies_is_started_again(up: Up, name: str) -> None:
     victim = up.child(name)

@@ -105,7 +105,7 @@ def test_a_refusal_does_not_repeat_a_password() -> None:
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = Path(settings.__file__).read_text()
-    read = set(re.findall(r'"(DATABASE_URL|BROKER_URL|AVA_[A-Z_]*[A-Z])"', source))
+    read = set(re.findall(r'"(DATABASE_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z_]*[A-Z])"', source))
     documented = set(re.findall(r"^\| `([A-Z_]+)", CONFIGURATION.read_text(), re.MULTILINE))
     assert read == documented - {"AVA_WORKER_"}
 
