@@ -13,6 +13,7 @@ __all__ = [
     "DatabaseAhead",
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
+    "EncryptionKeyMissing",
     "Forbidden",
     "HandlerError",
     "HeaderRefused",
@@ -35,6 +36,7 @@ __all__ = [
     "PortInUse",
     "RateLimited",
     "RequestError",
+    "SecretUnreadable",
     "ServerFailed",
     "ServerProgramMissing",
     "SettingsError",
@@ -42,6 +44,9 @@ __all__ = [
     "StopRequested",
     "Unauthorized",
     "UrlRefused",
+    "WebhookNotFound",
+    "WebhookStateConflict",
+    "WebhookUnverified",
     "WorkerConflict",
     "WorkerNotFound",
     "WorkerPaused",
@@ -182,6 +187,24 @@ class WorkerPaused(JobStateConflict):
     """The worker is paused; it takes no jobs until it is active again."""
 
 
+class WebhookNotFound(NotFound):
+    """No such webhook or delivery; GET /v1/webhooks lists the webhooks, and deliveries are kept for a time only."""
+
+
+class WebhookStateConflict(RequestError):
+    """The webhook is disabled; enable it first with PATCH {"enabled": true}."""
+
+    status = 409
+    code = "resource_conflict"
+
+
+class EncryptionKeyMissing(RequestError):
+    """No secret can be kept without AVA_ENCRYPTION_KEY; set it, as with `openssl rand -base64 32`."""
+
+    status = 503
+    code = "unavailable"
+
+
 class PayloadTooLarge(RequestError):
     """The body is too large."""
 
@@ -272,3 +295,11 @@ class OutboundTimeout(OutboundError):
 
 class OutboundFailed(OutboundError):
     """The other server could not be reached, or broke off; check that it is up, then try again."""
+
+
+class SecretUnreadable(AvaError):
+    """None of the keys in AVA_ENCRYPTION_KEY opens the secret of a webhook; add the key that it was sealed with."""
+
+
+class WebhookUnverified(AvaError):
+    """The webhook is not to be trusted."""

@@ -5,7 +5,9 @@ This module is the only reader of the environment. A bad value is refused by the
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -44,10 +46,27 @@ class Settings:
     log_level: str = "INFO"
     #: Whether handlers and webhooks may reach private addresses (`AVA_WEBHOOK_ALLOW_PRIVATE`).
     allow_private_addresses: bool = False
+    #: The keys that seal the secrets of webhooks, 32 bytes in base64 each, the newest first (`AVA_ENCRYPTION_KEY`,
+    #: comma-separated).
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    #: Seconds that the receiver of a webhook may take, apart from connecting (`AVA_WEBHOOK_TIMEOUT_SECONDS`).
+    webhook_timeout_seconds: float = 10.0
+    #: Connections that one sender of webhooks may have open at once (`AVA_WEBHOOK_CONNECTIONS`).
+    webhook_connections: int = 2000
+    #: Days that events and their deliveries are kept (`AVA_WEBHOOK_RETENTION_DAYS`).
+    webhook_retention_days: float = 7.0
+    #: What the waits between two attempts of a delivery are multiplied by, for tests (`AVA_WEBHOOK_TIME_SCALE`).
+    webhook_time_scale: float = 1.0
     #: Processes that answer HTTP requests (`AVA_API_PROCESSES`).
     api_processes: int = 2
     #: Connections to PostgreSQL that each of them may hold (`AVA_API_CONNECTIONS`).
     api_connections: int = 8
+    #: Requests of one tenant that read, and that write, as in `600/minute`; empty means any number
+    #: (`AVA_RATE_LIMIT_READ`, `AVA_RATE_LIMIT_WRITE`).
+    rate_limit_read: str = ""
+    rate_limit_write: str = ""
+    #: The origins whose pages may call the API, or `*` (`AVA_CORS_ORIGINS`, comma-separated).
+    cors_origins: tuple[str, ...] = ()
     #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
     docs_url: str = "/docs/errors"
     #: Where a supervisor hears that this process is ready, as systemd gives it (`NOTIFY_SOCKET`).
@@ -86,8 +105,16 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         retention_days=_number(env, "AVA_RETENTION_DAYS", 30, least=0.001, most=36_500),
         log_level=_choice(env, "AVA_LOG_LEVEL", "INFO", _LOG_LEVELS),
         allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
+        encryption_keys=_keys(env, "AVA_ENCRYPTION_KEY"),
+        webhook_timeout_seconds=_number(env, "AVA_WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1, most=60),
+        webhook_connections=_whole(env, "AVA_WEBHOOK_CONNECTIONS", 2000, least=4, most=100_000),
+        webhook_retention_days=_number(env, "AVA_WEBHOOK_RETENTION_DAYS", 7, least=0.001, most=36_500),
+        webhook_time_scale=_number(env, "AVA_WEBHOOK_TIME_SCALE", 1, least=0.0001, most=1),
         api_processes=_whole(env, "AVA_API_PROCESSES", 2, least=1, most=64),
         api_connections=_whole(env, "AVA_API_CONNECTIONS", 8, least=1, most=100),
+        rate_limit_read=_rate(env, "AVA_RATE_LIMIT_READ"),
+        rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
+        cors_origins=_origins(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or "/docs/errors",
         notify_socket=env.get("NOTIFY_SOCKET", ""),
         parent_pid=_whole(env, "AVA_PARENT_PID", 0, least=0, most=2**31),
@@ -121,6 +148,35 @@ def _required(env: Mapping[str, str], name: str, example: str) -> str:
 
 def _names(env: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip()) or default
+
+
+def _keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    keys = tuple(key + "=" * (-len(key) % 4) for key in _names(env, name, ()))
+    for key in keys:
+        try:
+            is_key = (
+                len(base64.b64decode(key, altchars=b"-_" if "-" in key or "_" in key else None, validate=True)) == 32
+            )
+        except ValueError:
+            is_key = False
+        if not is_key:
+            raise SettingsError(name, "each key must be 32 bytes in base64; make one with `openssl rand -base64 32`")
+    return keys
+
+
+def _rate(env: Mapping[str, str], name: str) -> str:
+    text = env.get(name, "").strip()
+    if text and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
+        raise SettingsError(name, "it must look like 600/minute (or /second, /hour, /day)")
+    return text
+
+
+def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
+    origins = _names(env, "AVA_CORS_ORIGINS", ())
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise SettingsError("AVA_CORS_ORIGINS", "each must look like https://console.example.com, or be *")
+    return origins
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, least: float, most: float) -> float:

@@ -75,9 +75,10 @@ class _TlsSocket(ssl.SSLSocket):
         _arm(self, self.deadline)
         return super().recv_into(buffer, nbytes, flags)
 
-    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+    def send(self, data: ReadableBuffer, flags: int = 0, **of_gevent: Any) -> int:
+        # In a process that gevent has patched, its `sendall` hands a time-out on to `send`; ours is the stricter one.
         _arm(self, self.deadline)
-        return super().send(data, flags)
+        return super().send(data, flags, **of_gevent)
 
 
 GuardedSocket = _PlainSocket | _TlsSocket

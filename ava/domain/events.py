@@ -1,0 +1,110 @@
+"""Events as webhooks carry them: their names, the body whose bytes are fixed once, and the signatures over it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from ava.domain.record import format_time
+
+__all__ = ["TEST", "Event", "EventType", "make_body", "make_headers", "sign_body", "sign_message", "signing_key"]
+
+#: The type of the event that `POST /v1/webhooks/:id/test` makes; nobody subscribes to it.
+TEST = "ava.webhook.test"
+
+#: The prefix of a secret as Standard Webhooks has it; what follows is the key in base64.
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the beginning of secrets, not one
+
+
+class EventType(StrEnum):
+    """What a webhook can be told of."""
+
+    COMPLETED = "ava.job.completed"
+    FAILED = "ava.job.failed"
+    CANCELLED = "ava.job.cancelled"
+    STARTED = "ava.job.started"
+    QUEUED = "ava.job.queued"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened."""
+
+    #: As receivers see it, `evt_…`; the same at every attempt of every delivery.
+    id: str
+    #: One of `EventType`, or `TEST`.
+    type: str
+    created_at: datetime
+    tenant_id: str
+    #: Ascends, with gaps, over the events of one job.
+    sequence: int
+
+
+def make_body(event: Event, data: Mapping[str, Any]) -> str:
+    """The body as JSON text in ASCII; its fields in the contract's order, then ours."""
+    return json.dumps(
+        {
+            "id": event.id,
+            "type": event.type,
+            "created_at": format_time(event.created_at),
+            "tenant_id": event.tenant_id,
+            "data": data,
+            "sequence": event.sequence,
+        },
+        separators=(",", ":"),
+    )
+
+
+def make_headers(*, event_id: str, body: bytes, timestamp: int, secrets: Sequence[str]) -> dict[str, str]:
+    """The headers of one attempt. `timestamp`: when it is made, in Unix seconds.
+
+    `secrets`: the endpoint's own first, then the one that it replaces, as long as that is still valid.
+    """
+    headers = {
+        "Content-Type": "application/json",
+        "X-HLD-Signature-256": sign_body(secrets[0], body),
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(
+            sign_message(secret, message_id=event_id, timestamp=timestamp, body=body) for secret in secrets
+        ),
+    }
+    if len(secrets) > 1:
+        headers["X-HLD-Signature-256-Previous"] = sign_body(secrets[1], body)
+    return headers
+
+
+def sign_body(secret: str, body: bytes) -> str:
+    """`sha256=…`: the HMAC-SHA256 of the body alone, in hex, keyed with the secret as it was given."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def sign_message(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
+    """`v1,…`: the signature of Standard Webhooks, over id, time (Unix seconds) and body, in base64."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(signing_key(secret), signed, hashlib.sha256).digest()).decode()
+
+
+def signing_key(secret: str) -> bytes:
+    """The key of Standard Webhooks: what follows `whsec_`, decoded; any other secret's own bytes.
+
+    Raises ValueError where what follows `whsec_` is not base64 or is empty.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError("what follows whsec_ is not base64") from error
+    if not key:
+        raise ValueError("nothing follows whsec_")
+    return key
