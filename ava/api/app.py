@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, request
+from flask import Flask
 
-from ava.api import auth, bulk, docs, errors, health, jobs, queues, streams, workers
+from ava.api import auth, bulk, docs, errors, finishing, health, jobs, limits, queues, streams, why, workers
 from ava.api.context import EXTENSION, Context
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
@@ -21,6 +21,7 @@ _BLUEPRINTS = (
     jobs.blueprint,
     bulk.blueprint,
     streams.blueprint,
+    why.blueprint,
     workers.blueprint,
     queues.blueprint,
     health.blueprint,
@@ -31,15 +32,15 @@ _BLUEPRINTS = (
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process. Nothing connects yet."""
     app = Flask("ava.api", static_folder=None)
-    # Our own view answers OPTIONS, in JSON's world; and two addresses for one thing would need redirects, in HTML's.
+    # `finishing` answers OPTIONS; and two addresses for one thing would need redirects, in HTML's.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
-    app.before_request(_options)
+    finishing.install(app, settings)
     app.before_request(auth.identify)
-    app.after_request(_finish)
+    limits.install(app, settings)
     errors.install(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
@@ -59,21 +60,3 @@ def _make_context(settings: Settings) -> Context:
         database=database,
         publisher=publisher,
     )
-
-
-def _options() -> Response | None:
-    """Answer OPTIONS for every route there is."""
-    allowed = getattr(request.routing_exception, "valid_methods", None)
-    if request.method != "OPTIONS" or not allowed:
-        return None
-    answer = Response(status=204)
-    answer.headers["Allow"] = ", ".join(sorted({*allowed, "OPTIONS"}))
-    return answer
-
-
-def _finish(answer: Response) -> Response:
-    answer.headers["x-request-id"] = g.get("request_id", "")
-    # Answers belong to their tenant, and no browser is to guess at them.
-    answer.headers.setdefault("Cache-Control", "no-store")
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    return answer

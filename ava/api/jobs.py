@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response
 
-from ava.api import answers, cursors, records
+from ava.api import answers, cursors, finishing, records
 from ava.api.answers import Page
 from ava.api.context import caller, context
 from ava.api.operations import operation
@@ -116,7 +116,8 @@ def show(job_id: str, query: int | None) -> Response:
     if query is not None and not job.is_final:
         ended = context().watches.wait(job.id, query, client_watch())
         job = ended or context().jobs.show(caller(), job_id)
-    return answers.data(records.job(job))
+    answer = answers.data(records.job(job))
+    return finishing.keep_until_changed(answer) if job.is_final else answer
 
 
 @blueprint.get("/<job_id>/logs")

@@ -15,10 +15,10 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from ava.api.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
-from ava.api.record_schemas import JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
+from ava.api.record_schemas import ExplanationRecord, JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
 from ava.domain.record import format_time
 
-__all__ = ["compile_schema", "job", "log_line", "queues", "worker"]
+__all__ = ["compile_schema", "explanation", "job", "log_line", "queues", "worker"]
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
@@ -88,3 +88,5 @@ job = compile_schema(JobRecord())
 log_line = compile_schema(LogLineRecord(), ts=_line_instant)
 worker = compile_schema(WorkerRecord())
 queues = compile_schema(QueuesRecord())
+
+explanation = compile_schema(ExplanationRecord())

@@ -15,6 +15,7 @@ from celery import Celery
 from ava.broker import control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
+from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine, Status
 from ava.domain.worker import Worker, WorkerStatus
 from ava.errors import (
@@ -25,7 +26,7 @@ from ava.errors import (
     WorkerNotFound,
     WorkerPaused,
 )
-from ava.store import cancelling, idempotency, jobs, nodes, reads, windows, workers
+from ava.store import cancelling, explaining, idempotency, jobs, nodes, reads, windows, workers
 from ava.store.database import Connection, Database
 from ava.store.idempotency import Earlier
 from ava.store.reads import JobFilter, QueueCounts
@@ -241,6 +242,12 @@ class Jobs:
             with suppress(BrokerUnavailable):
                 # The nodes find in the database what they do not hear.
                 control.revoke_all(self._app, runs=runs, node_name=name)
+
+    def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
+        """Why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            job = self._show(connection, caller, job_id)
+            return explain(explaining.facts(connection, job, dead_after_seconds=node_dead_seconds))
 
     def queue_counts(self, caller: Caller) -> QueueCounts:
         """The tenant's waiting and running jobs by worker."""

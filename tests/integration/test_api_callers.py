@@ -125,6 +125,7 @@ SCOPE = {
     ("POST", f"{JOBS}/<job_id>/cancel"): _is_404,
     ("POST", f"{JOBS}/<job_id>/retry"): _is_404,
     ("GET", f"{JOBS}/<job_id>/stream"): _is_404,
+    ("GET", f"{JOBS}/<job_id>/why"): _is_404,
     ("POST", f"{JOBS}/bulk"): _made_jobs_of_its_own,
     ("POST", f"{JOBS}/cancel"): _cancelled_nothing,
     ("GET", "/v1/ava/workers"): _sees_no_job_in,

@@ -1,0 +1,58 @@
+"""Rate limits by tenant: off unless a setting names one, and then told on every answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, current_app, request
+
+from ava.api.auth import is_open
+from ava.api.context import caller
+from ava.api.operations import find_operation
+from ava.settings import Settings
+
+__all__ = ["install"]
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Limit the requests of each tenant; to be called after the hook that identifies callers was installed."""
+    if not settings.rate_limit_read and not settings.rate_limit_write:
+        return
+    # Imported here: it brings a good deal along, and is off by default.
+    from flask_limiter import Limiter
+
+    limiter = Limiter(
+        _key,
+        application_limits=[lambda: _limit(settings)],
+        storage_uri=_storage(settings),
+        strategy="moving-window",
+        headers_enabled=True,
+        retry_after="delta-seconds",
+        # A Redis that is away must not take the API with it: each process counts for itself then.
+        in_memory_fallback_enabled=True,
+        key_prefix="ava-rate",
+    )
+    limiter.request_filter(lambda: _is_unlimited(settings))
+    limiter.init_app(app)
+
+
+def _storage(settings: Settings) -> str:
+    return settings.broker_url if settings.broker_is_redis else "memory://"
+
+
+def _key() -> str:
+    return f"{caller().tenant_id}:{'write' if _is_write() else 'read'}"
+
+
+def _limit(settings: Settings) -> str:
+    return settings.rate_limit_write if _is_write() else settings.rate_limit_read
+
+
+def _is_unlimited(settings: Settings) -> bool:
+    return request.endpoint is None or is_open(request.endpoint) or not _limit(settings)
+
+
+def _is_write() -> bool:
+    view: Any = current_app.view_functions[request.endpoint or ""]
+    operation = find_operation(view)
+    return operation is not None and operation.is_write

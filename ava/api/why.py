@@ -1,0 +1,28 @@
+"""`/v1/ava/jobs/:id/why`: why a job is in its state."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from ava.api import answers, records
+from ava.api.context import caller, context
+from ava.api.operations import operation
+from ava.api.record_schemas import ExplanationRecord
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
+
+
+@blueprint.get("/<job_id>/why")
+@operation(
+    summary="Explain a job's state",
+    description="One sentence, and the facts that it is made of. `ahead` counts the tenant's own jobs that start "
+    "before this one, up to 10,000; the estimate takes everybody's into account.",
+    answer=ExplanationRecord(),
+    failures=(404,),
+)
+def show(job_id: str) -> Response:
+    """Explain one job."""
+    explanation = context().jobs.explain(caller(), job_id, node_dead_seconds=context().settings.node_dead_seconds)
+    return answers.data(records.explanation(explanation))

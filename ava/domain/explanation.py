@@ -1,0 +1,102 @@
+"""Why a job is in its state: the facts, and the one sentence that says them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.domain.job import Job, Status
+from ava.domain.record import format_time
+
+__all__ = ["MOST_AHEAD", "Explanation", "Facts", "explain"]
+
+#: Up to so many jobs ahead are counted.
+MOST_AHEAD = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known about a job and its surroundings at one moment."""
+
+    job: Job
+    #: Whether its worker takes jobs; None where the worker is not known any more.
+    is_worker_active: bool | None
+    #: Living processes that have its handler and hear its queue.
+    processes: int
+    #: The tenant's own jobs that start before it; at most `MOST_AHEAD`.
+    ahead: int
+    #: Everybody's, which is never told: it would tell of other tenants.
+    ahead_of_all: int
+    #: Milliseconds that recent jobs of its queue took, on average; None where there were none.
+    average_ms: float | None
+    #: Celery's name of the node that runs it, and how long that one has been silent.
+    node_name: str | None
+    node_silent_seconds: float | None
+    node_dead_after_seconds: float
+
+    @property
+    def estimate_seconds(self) -> float | None:
+        """Seconds until it starts, as far as that can be told."""
+        if self.average_ms is None or not self.processes:
+            return None
+        return round(self.ahead_of_all * self.average_ms / 1000 / self.processes, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a job is in its state."""
+
+    job: Job
+    sentence: str
+    facts: Facts
+
+
+def explain(facts: Facts) -> Explanation:
+    """Say why the job is in its state."""
+    return Explanation(job=facts.job, sentence=_sentence(facts), facts=facts)
+
+
+def _sentence(facts: Facts) -> str:
+    job = facts.job
+    if job.status is Status.QUEUED:
+        return _why_queued(facts)
+    if job.status is Status.RUNNING:
+        return _why_running(facts)
+    if job.status is Status.FAILED:
+        return f"failed at {format_time(job.completed_at)} in attempt {job.attempt} of {job.max_attempts}: {job.error}"
+    if job.status is Status.CANCELLED:
+        return f"cancelled by {job.cancelled_by} at {format_time(job.completed_at)}"
+    return f"completed at {format_time(job.completed_at)} after {job.duration_ms} ms"
+
+
+def _why_queued(facts: Facts) -> str:
+    job = facts.job
+    if job.run_at is not None:
+        if job.attempt:
+            return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
+        return f"scheduled for {format_time(job.run_at)}"
+    if not facts.processes:
+        return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
+    more = "more than " if facts.ahead >= MOST_AHEAD else ""
+    processes = "1 process" if facts.processes == 1 else f"{facts.processes} processes"
+    estimate = "" if facts.estimate_seconds is None else f", about {_span(facts.estimate_seconds)}"
+    return f"queued: {more}{facts.ahead} ahead of it in queue {job.queue}, {processes}{estimate}"
+
+
+def _why_running(facts: Facts) -> str:
+    job = facts.job
+    where = f"running on node {facts.node_name or 'unknown'} since {format_time(job.started_at)}"
+    said = f"{where}, attempt {job.attempt} of {job.max_attempts}"
+    if job.cancel_requested_at is not None:
+        said += f"; {job.cancelled_by} asked to cancel it at {format_time(job.cancel_requested_at)}"
+    silent = facts.node_silent_seconds
+    if silent is not None and silent > facts.node_dead_after_seconds:
+        said += f"; the node has been silent for {_span(silent)}, so the job is about to be taken back"
+    return said
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.0f} h"

@@ -1,0 +1,57 @@
+"""The facts about a job's surroundings that explain its state."""
+
+from __future__ import annotations
+
+from ava.domain.explanation import MOST_AHEAD, Facts
+from ava.domain.job import Job
+from ava.store import rows
+from ava.store.database import Connection
+
+__all__ = ["facts"]
+
+# What starts first is what has the smaller priority number, then the smaller id; one range of an index for each.
+_AHEAD = """
+(SELECT count(*) FROM (
+    SELECT 1 FROM jobs AS a
+    WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority <= j.priority
+      AND (a.priority < j.priority OR a.id < j.id) {scope} LIMIT {most}) AS counted)
+"""
+
+_AHEAD_OF_TENANT = _AHEAD.format(scope="AND a.tenant_id = j.tenant_id", most=MOST_AHEAD)
+_AHEAD_OF_ALL = _AHEAD.format(scope="", most=10 * MOST_AHEAD)
+
+_FACTS = f"""
+SELECT
+    (SELECT w.status = 'active' FROM workers AS w WHERE w.id = j.worker_id),
+    (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
+     WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
+       AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
+    CASE WHEN j.status = 'queued' THEN {_AHEAD_OF_TENANT} ELSE 0 END,
+    CASE WHEN j.status = 'queued' THEN {_AHEAD_OF_ALL} ELSE 0 END,
+    (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000) FROM (
+        SELECT started_at, completed_at, queue FROM jobs WHERE completed_at IS NOT NULL
+        ORDER BY completed_at DESC LIMIT 200) AS r
+     WHERE r.queue = j.queue AND r.started_at IS NOT NULL),
+    n.name,
+    extract(epoch FROM now() - n.seen_at)
+FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
+WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
+"""
+
+
+def facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
+    """What is known about a job's surroundings now."""
+    parameters = {"id": rows.job_uuid(job.id), "tenant_id": job.tenant_id, "dead_after": dead_after_seconds}
+    found = connection.exec_driver_sql(_FACTS, parameters).one()
+    is_active, processes, ahead, ahead_of_all, average_ms, node_name, silent = found
+    return Facts(
+        job=job,
+        is_worker_active=is_active,
+        processes=processes,
+        ahead=ahead,
+        ahead_of_all=ahead_of_all,
+        average_ms=None if average_ms is None else float(average_ms),
+        node_name=node_name,
+        node_silent_seconds=None if silent is None else float(silent),
+        node_dead_after_seconds=dead_after_seconds,
+    )

@@ -1,0 +1,126 @@
+"""What every answer carries: validators, compression, limits, and leave for browsers of other origins."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+
+import pytest
+
+from ava.settings import Settings
+from tests.api import NODE, Api, error_of
+
+JOBS = "/v1/ava/jobs"
+ORIGIN = "https://console.example.com"
+
+
+def test_a_final_record_has_a_validator_and_one_that_may_change_has_none(api: Api) -> None:
+    job = api.trigger()
+    path = f"{JOBS}/{job['id']}"
+    assert "ETag" not in api.get(path).headers
+    api.post(f"{path}/cancel")
+    final = api.get(path)
+    again = api.get(path, headers={"If-None-Match": final.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["ETag"] == final.headers["ETag"]
+    assert api.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    assert api.request("HEAD", path).headers["ETag"] == final.headers["ETag"]
+
+
+def test_large_answers_are_compressed_for_those_who_take_it(api: Api) -> None:
+    job = api.trigger(input={"x": "y" * 50_000})
+    path = f"{JOBS}/{job['id']}"
+    plain, packed = api.get(path), api.get(path, headers={"Accept-Encoding": "br, gzip;q=0.5"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(packed.data) < 1000
+    assert int(packed.headers["Content-Length"]) == len(packed.data)
+    assert gzip.decompress(packed.data) == plain.data
+    assert "Content-Encoding" not in plain.headers
+    assert "Accept-Encoding" in plain.headers["Vary"]
+    assert "Content-Encoding" not in api.get(path, headers={"Accept-Encoding": "gzip;q=0"}).headers
+    assert "Content-Encoding" not in api.get("/livez", headers={"Accept-Encoding": "gzip"}).headers
+
+
+def test_other_origins_get_no_leave_by_default(api: Api) -> None:
+    for method in ("GET", "OPTIONS"):
+        assert "Access-Control-Allow-Origin" not in api.request(method, JOBS, headers={"Origin": ORIGIN}).headers
+
+
+def test_an_allowed_origin_gets_leave_and_another_does_not(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, cors_origins=(ORIGIN,))) as api:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "x-internal-secret": None}
+        preflight = api.request("OPTIONS", JOBS, headers=asked)
+        assert preflight.status_code == 204
+        assert preflight.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        assert "x-internal-secret" in preflight.headers["Access-Control-Allow-Headers"]
+        assert api.get(JOBS, headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] == ORIGIN
+        # Failures too, or a browser could not read them.
+        assert api.get("/nope", headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] == ORIGIN
+        for origin in ("https://evil.example.com", "null", f"{ORIGIN}.evil.com"):
+            answer = api.get(JOBS, headers={"Origin": origin})
+            assert "Access-Control-Allow-Origin" not in answer.headers
+            assert "Origin" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("storage", ["redis", "memory"])
+def test_each_tenant_has_its_own_limits_and_is_told_of_them(api_settings: Settings, storage: str) -> None:
+    settings = replace(api_settings, rate_limit_read="3/minute", rate_limit_write="1/hour")
+    if storage == "memory":
+        settings = replace(settings, broker_url="amqp://guest@127.0.0.1:1//")
+    with Api.running(settings) as api:
+        left = [api.get(JOBS).headers["X-RateLimit-Remaining"] for _ in range(3)]
+        assert left == ["2", "1", "0"]
+        refused = api.get(JOBS)
+        error_of(refused, 429, "rate_limited")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        assert (refused.headers["X-RateLimit-Limit"], refused.headers["X-RateLimit-Remaining"]) == ("3", "0")
+        assert int(refused.headers["X-RateLimit-Reset"]) > 0
+        assert api.get(JOBS, headers={"x-tenant-id": "ten_other"}).status_code == 200
+        assert api.trigger()["status"] == "queued"
+        error_of(api.post(JOBS, json={"worker_id": "wkr_open"}), 429, "rate_limited")
+        assert [api.get("/livez").status_code for _ in range(5)] == [200] * 5
+        error_of(api.get(JOBS, headers={"x-internal-secret": "x"}), 401, "unauthorized")
+
+
+def test_without_limits_nothing_is_told_of_them(api: Api) -> None:
+    assert not [name for name, _ in api.get(JOBS).headers if name.lower().startswith("x-ratelimit")]
+
+
+def test_limits_hold_on_when_their_redis_is_away(api_settings: Settings) -> None:
+    settings = replace(api_settings, rate_limit_read="2/minute", broker_url="redis://127.0.0.1:1/0")
+    with Api.running(settings) as api:
+        assert [api.get(JOBS).status_code for _ in range(3)] == [200, 200, 429]
+
+
+# Why ----------------------------------------------------------------------------------------------------------------
+
+
+def _why(api: Api, job_id: str, **headers: str) -> dict[str, object]:
+    answer = api.get(f"{JOBS}/{job_id}/why", headers=headers)
+    assert answer.status_code == 200, answer.text
+    data: dict[str, object] = json.loads(answer.data)["data"]
+    return data
+
+
+def test_a_job_s_state_is_explained(api: Api) -> None:
+    first, second = api.trigger(priority=1), api.trigger()
+    api.trigger(headers={"x-tenant-id": "ten_other"}, priority=1)
+    assert _why(api, second["id"])["sentence"] == "queued: no live worker serves wkr_open on queue default"
+    api.execute(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
+        " VALUES (%s, 'ava@host', 'h', 1, '0', '{default}', '{wkr_open}', 2)",
+        NODE,
+    )
+    why = _why(api, second["id"])
+    # Only the tenant's own are counted.
+    assert why["sentence"] == "queued: 1 ahead of it in queue default, 2 processes"
+    assert list(why) == ["job_id", "status", "sentence", "facts"]
+    api.execute(
+        f"UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = '{NODE}'"
+        " WHERE priority = 1"
+    )
+    assert str(_why(api, first["id"])["sentence"]).startswith("running on node ava@host since 2")
+    scheduled = api.trigger(scheduled_at="2999-01-01T00:00:00Z")
+    assert _why(api, scheduled["id"])["sentence"] == "scheduled for 2999-01-01T00:00:00Z"

@@ -1,0 +1,88 @@
+"""Why a job is in its state, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ava.domain.explanation import Facts, explain
+from ava.domain.job import Job, Status, Trigger
+
+_NOW = datetime(2025, 6, 1, 10, tzinfo=UTC)
+_JOB = Job(
+    id="job_x",
+    worker_id="wkr_x",
+    tenant_id="ten_x",
+    status=Status.QUEUED,
+    trigger=Trigger.MANUAL,
+    priority=5,
+    input_json="{}",
+    triggered_by="usr_x",
+    created_at=_NOW,
+    started_at=None,
+    completed_at=None,
+    output_json=None,
+    error=None,
+    scheduled_at=None,
+    attempt=0,
+    max_attempts=4,
+    cancel_requested_at=None,
+    cancelled_by=None,
+    progress_json=None,
+    retry_of=None,
+    queue="gpu",
+    run_no=0,
+    run_at=None,
+    published_at=None,
+    node_id=None,
+)
+_FACTS = Facts(
+    job=_JOB,
+    is_worker_active=True,
+    processes=4,
+    ahead=214,
+    ahead_of_all=240,
+    average_ms=200,
+    node_name=None,
+    node_silent_seconds=None,
+    node_dead_after_seconds=15,
+)
+
+
+def _why(*, facts: dict[str, Any] | None = None, **job: Any) -> str:
+    return explain(replace(_FACTS, job=replace(_JOB, **job), **(facts or {}))).sentence
+
+
+def test_a_queued_job_says_what_is_ahead_of_it_and_how_long_that_takes() -> None:
+    assert _why() == "queued: 214 ahead of it in queue gpu, 4 processes, about 12 s"
+    assert _why(facts={"average_ms": None, "processes": 1}) == "queued: 214 ahead of it in queue gpu, 1 process"
+    assert _why(facts={"ahead": 10_000}).startswith("queued: more than 10000 ahead")
+    assert _why(facts={"ahead_of_all": 24_000}).endswith("about 20 min")
+
+
+def test_a_queued_job_that_nobody_serves_says_so() -> None:
+    assert _why(facts={"processes": 0}) == "queued: no live worker serves wkr_x on queue gpu"
+
+
+def test_a_dated_job_says_for_when() -> None:
+    assert _why(run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
+
+
+def test_a_running_job_says_where_and_whether_it_is_to_stop() -> None:
+    running = {"status": Status.RUNNING, "started_at": _NOW, "attempt": 1}
+    said = "running on node ava@host since 2025-06-01T10:00:00Z, attempt 1 of 4"
+    assert _why(facts={"node_name": "ava@host", "node_silent_seconds": 1}, **running) == said
+    assert _why(facts={"node_name": "ava@host", "node_silent_seconds": 20}, **running).endswith(
+        "silent for 20 s, so the job is about to be taken back"
+    )
+    asked = _why(cancel_requested_at=_NOW, cancelled_by="usr_y", **running)
+    assert asked.endswith("; usr_y asked to cancel it at 2025-06-01T10:00:00Z")
+
+
+def test_a_final_job_says_how_it_ended() -> None:
+    ended = {"started_at": _NOW - timedelta(seconds=2), "completed_at": _NOW, "attempt": 1}
+    assert _why(status=Status.COMPLETED, **ended) == "completed at 2025-06-01T10:00:00Z after 2000 ms"
+    assert _why(status=Status.FAILED, error="E: x", **ended).endswith("in attempt 1 of 4: E: x")
+    assert _why(status=Status.CANCELLED, cancelled_by="usr_y", **ended).startswith("cancelled by usr_y")
