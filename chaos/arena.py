@@ -1,0 +1,161 @@
+"""Where a fault happens: real servers of its own, the whole system as real processes, and a load."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import kombu
+import redis
+
+from ava import settings as settings_module
+from ava.domain import ids
+from ava.store import schema
+from chaos import effects
+from chaos.load import Load
+from chaos.proxy import Proxy
+from tests.servers.postgres import running_postgres
+from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.servers.redis import running_redis
+from tests.servers.server import Server
+from tests.system import RunningProcess, System
+
+__all__ = ["Arena", "open_arena"]
+
+Broker = Server | RabbitMQ
+
+_FAKETIME = (
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+)
+
+
+@dataclass(kw_only=True)
+class Arena:
+    """One running system with its servers, for one fault."""
+
+    broker_name: str
+    postgres: Server
+    broker: Broker
+    system: System
+    load: Load
+    effects_path: Path
+    #: Between the first node and the database.
+    proxy: Proxy
+    #: Processes that are frozen, to be continued whatever happens.
+    frozen: set[int] = field(default_factory=set)
+
+    # Looking -------------------------------------------------------------------------------------------------------
+
+    def attempts(self) -> dict[str, list[effects.Attempt]]:
+        """What has run so far."""
+        return effects.attempts(effects.read(self.effects_path))
+
+    def held_by(self, pids: list[int]) -> list[str]:
+        """The jobs that run in these processes at this moment."""
+        last: dict[str, effects.Effect] = {}
+        for effect in effects.read(self.effects_path):
+            last[effect.attempt.partition(".")[0]] = effect
+        return [e.job_id for pid, e in last.items() if int(pid) in pids and e.kind != "done"]
+
+    def next_in_broker(self, count: int) -> list[str]:
+        """The jobs whose messages are the next to be heard."""
+        found = self.system.query(
+            "SELECT id::text FROM jobs WHERE status = 'queued' AND published_at IS NOT NULL"
+            " ORDER BY priority, id OFFSET 20 LIMIT %s",
+            count,
+        )
+        return [ids.encode("job", row[0]) for row in found]
+
+    # Breaking ------------------------------------------------------------------------------------------------------
+
+    def pids_of(self, node: RunningProcess) -> list[int]:
+        """A node's processes, its children first."""
+        return [*(child.pid for child in node.children), node.pid]
+
+    def freeze(self, pids: list[int]) -> None:
+        """Stop processes where they are."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        self.frozen |= set(pids)
+
+    def thaw(self) -> None:
+        """Let frozen processes go on."""
+        for pid in self.frozen:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                continue
+        self.frozen.clear()
+
+    def wipe_broker(self) -> None:
+        """Empty the broker while everybody is attached."""
+        if isinstance(self.broker, RabbitMQ):
+            with kombu.Connection(self.broker.url) as connection:
+                connection.default_channel.queue_purge("default")
+        else:
+            with redis.Redis.from_url(self.broker.url) as connection:
+                connection.flushall()
+
+    def restart_broker_empty(self) -> None:
+        """Kill the broker and start it again with nothing in it."""
+        self.broker.kill()
+        if isinstance(self.broker, RabbitMQ):
+            self.broker.forget()
+        self.broker.start()
+
+    def start_worker(self, *, environ: Mapping[str, str] | None = None) -> RunningProcess:
+        """Start one more node, in an environment of its own."""
+        worker = self.system.spawn("worker", "-c", "4", environ=environ)
+        self.system.workers.append(worker)
+        return worker
+
+
+@contextmanager
+def open_arena(broker_name: str, folder: Path, *, jobs: int, per_second: float) -> Iterator[Arena]:
+    """Start everything; at the end stop it, and fail where anything is left running."""
+    run_broker = running_redis if broker_name == "redis" else running_rabbitmq
+    with running_postgres() as postgres, run_broker() as broker:
+        schema.upgrade(settings_module.load({"DATABASE_URL": postgres.url, "BROKER_URL": broker.url}))
+        parts = urlsplit(postgres.url)
+        proxy = Proxy(parts.hostname or "127.0.0.1", parts.port or 5432)
+        system = System(folder, database_url=postgres.url, broker_url=broker.url)
+        system.expects_traceback = True  # Faults are told with their causes.
+        path = folder / "effects"
+        arena = Arena(
+            broker_name=broker_name,
+            postgres=postgres,
+            broker=broker,
+            system=system,
+            load=Load(system.url, total=jobs, per_second=per_second),
+            effects_path=path,
+            proxy=proxy,
+        )
+        try:
+            _start(arena, parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl())
+            yield arena
+        finally:
+            arena.thaw()
+            proxy.heal()
+            system.stop()
+            proxy.close()
+        system.assert_clean()
+
+
+def _start(arena: Arena, proxied_url: str) -> None:
+    """Two nodes of four processes, of which the first reaches the database through the proxy; two dispatchers."""
+    environ = {"AVA_WORKERS": "chaos.handlers", "AVA_WORKER_CHAOS_EFFECT_FILE": str(arena.effects_path)}
+    arena.system.start(workers=0, dispatchers=2, environ=environ)
+    arena.start_worker(environ={"DATABASE_URL": proxied_url})
+    arena.start_worker()
+    arena.system.await_workers()
+
+
+def faketime_library() -> str | None:
+    """Where libfaketime is; None where it is not."""
+    return next((path for path in _FAKETIME if Path(path).exists()), None)

@@ -1,0 +1,220 @@
+"""What is done to a running system: each fault, and what it must recover from, and how soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from chaos.arena import Arena, faketime_library
+
+__all__ = ["FAULTS", "Fault", "Wound"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wound:
+    """What a fault has done."""
+
+    #: When recovery could begin: the moment of the fault or, of an outage, of its end.
+    since: float
+    #: The jobs whose next start tells that it is over; where there are none, it is that of any ten.
+    jobs: Collection[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One way in which something breaks."""
+
+    name: str
+    #: Does it, and undoes it where it is one that ends.
+    strike: Callable[[Arena], Wound]
+    #: Seconds within which recovery is promised.
+    promised_seconds: float
+    #: Why it cannot be done on this machine; None where it can.
+    impossible: Callable[[], str | None] = lambda: None
+
+
+def _kill_child(arena: Arena) -> Wound:
+    node = arena.system.workers[0]
+    victim, jobs = _busy_child(arena, [child.pid for child in node.children])
+    return _kill(victim, jobs)
+
+
+def _busy_child(arena: Arena, pids: list[int]) -> tuple[int, list[str]]:
+    """A child in the midst of a long job, and that job."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        now, by_job = time.monotonic(), arena.attempts()
+        for pid in pids:
+            if (jobs := arena.held_by([pid])) and 0.5 < now - by_job[jobs[0]][-1].began_at < 3:
+                return pid, jobs
+        time.sleep(0.05)
+    raise RuntimeError("No child runs a long job.")
+
+
+def _kill(pid: int, jobs: list[str]) -> Wound:
+    since = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return Wound(since=since, jobs=jobs)
+
+
+def _kill_node(arena: Arena) -> Wound:
+    """The node's parent dies, and its children with it, as the kernel would end a container."""
+    node = arena.system.workers[0]
+    _busy_child(arena, [child.pid for child in node.children])
+    pids = arena.pids_of(node)
+    # Stopped first, so that what they hold is known for certain.
+    arena.freeze(pids)
+    jobs = arena.held_by(pids)
+    wound = Wound(since=time.monotonic(), jobs=jobs)
+    for pid in reversed(pids):
+        _kill(pid, [])
+    arena.frozen.clear()
+    return wound
+
+
+def _kill_api(arena: Arena) -> Wound:
+    """All of the API's processes die while they answer; they are started again at once."""
+    system = arena.system
+    assert system.api
+    for child in system.api.children:
+        child.kill()
+    system.api.kill()
+    system.start_api()
+    return Wound(since=time.monotonic())
+
+
+def _kill_dispatcher(arena: Arena) -> Wound:
+    """The active dispatcher dies; what is due afterwards tells when the other one has taken over."""
+    active = next(each for each in arena.system.dispatchers if "is active now" in each.output)
+    since = time.monotonic()
+    active.kill()
+    return _due_job(arena, since)
+
+
+def _freeze_dispatcher(arena: Arena) -> Wound:
+    """The active dispatcher stops where it is, with its connections open."""
+    active = next(each for each in arena.system.dispatchers if "is active now" in each.output)
+    since = time.monotonic()
+    arena.freeze([active.pid])
+    wound = _due_job(arena, since)
+    time.sleep(10)
+    arena.thaw()
+    return wound
+
+
+def _due_job(arena: Arena, since: float) -> Wound:
+    """A job that is dated into the future, so that only a dispatcher can start it."""
+    [[moment]] = arena.system.query("SELECT to_char(now() + interval '0.3 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')")
+    job = arena.load.trigger_one(scheduled_at=f"{moment}:00", priority=1)
+    return Wound(since=since, jobs=[job])
+
+
+def _wipe_broker(arena: Arena) -> Wound:
+    jobs = arena.next_in_broker(10)
+    since = time.monotonic()
+    arena.wipe_broker()
+    return Wound(since=since, jobs=jobs)
+
+
+def _restart_broker_empty(arena: Arena) -> Wound:
+    arena.restart_broker_empty()
+    return Wound(since=time.monotonic())
+
+
+def _stop_broker(arena: Arena) -> Wound:
+    arena.broker.stop()
+    time.sleep(30)
+    arena.broker.start()
+    return Wound(since=time.monotonic())
+
+
+def _kill_database(arena: Arena) -> Wound:
+    arena.postgres.kill()
+    time.sleep(20)
+    arena.postgres.start()
+    return Wound(since=time.monotonic())
+
+
+def _stop_both(arena: Arena) -> Wound:
+    arena.postgres.kill()
+    arena.broker.kill()
+    time.sleep(15)
+    arena.broker.start()
+    arena.postgres.start()
+    return Wound(since=time.monotonic())
+
+
+def _freeze_node(arena: Arena) -> Wound:
+    """All of a node stands still for 40 s, loses its jobs, and then goes on as if nothing had been."""
+    node = arena.system.workers[0]
+    _busy_child(arena, [child.pid for child in node.children])
+    pids = arena.pids_of(node)
+    since = time.monotonic()
+    arena.freeze(pids)
+    jobs = arena.held_by(pids)
+    time.sleep(40)
+    arena.thaw()
+    return Wound(since=since, jobs=jobs)
+
+
+def _freeze_parent(arena: Arena) -> Wound:
+    """Only the parent of a node stands still: its children live, and nobody says so for them."""
+    node = arena.system.workers[0]
+    _busy_child(arena, [child.pid for child in node.children])
+    arena.freeze([node.pid])
+    time.sleep(40)
+    arena.thaw()
+    return Wound(since=time.monotonic())
+
+
+def _cut_database(arena: Arena) -> Wound:
+    """Nothing passes between the first node and the database, for 40 s; all else goes on."""
+    node = arena.system.workers[0]
+    _busy_child(arena, [child.pid for child in node.children])
+    since = time.monotonic()
+    arena.proxy.cut()
+    time.sleep(0.1)
+    jobs = arena.held_by(arena.pids_of(node))
+    time.sleep(40)
+    arena.proxy.heal()
+    return Wound(since=since, jobs=jobs)
+
+
+def _skew_clock(arena: Arena) -> Wound:
+    """A node and a dispatcher whose host is an hour ahead join, and all others of their kind leave."""
+    library = faketime_library()
+    assert library
+    environ = {"LD_PRELOAD": library, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    old_worker, *old_dispatchers = [arena.system.workers[0], *arena.system.dispatchers]
+    arena.start_worker(environ=environ)
+    arena.system.dispatchers.append(arena.system.spawn("dispatcher", environ=environ))
+    arena.system.await_workers()
+    since = time.monotonic()
+    for process in (old_worker, *old_dispatchers):
+        process.kill()
+    return _due_job(arena, since)
+
+
+def _no_faketime() -> str | None:
+    return None if faketime_library() else "libfaketime is missing; apt-get install faketime"
+
+
+FAULTS = (
+    Fault(name="kill -9 of a child", strike=_kill_child, promised_seconds=2),
+    Fault(name="kill -9 of a node", strike=_kill_node, promised_seconds=15),
+    Fault(name="kill -9 of the API in the middle of requests", strike=_kill_api, promised_seconds=10),
+    Fault(name="kill -9 of the active dispatcher", strike=_kill_dispatcher, promised_seconds=5),
+    Fault(name="the active dispatcher frozen for 10 s", strike=_freeze_dispatcher, promised_seconds=5),
+    Fault(name="broker wiped", strike=_wipe_broker, promised_seconds=10),
+    Fault(name="broker killed and restarted empty", strike=_restart_broker_empty, promised_seconds=10),
+    Fault(name="broker stopped for 30 s", strike=_stop_broker, promised_seconds=10),
+    Fault(name="PostgreSQL killed, back after 20 s", strike=_kill_database, promised_seconds=10),
+    Fault(name="both killed, back after 15 s", strike=_stop_both, promised_seconds=10),
+    Fault(name="a node frozen for 40 s (zombie)", strike=_freeze_node, promised_seconds=15),
+    Fault(name="a node's parent alone frozen for 40 s", strike=_freeze_parent, promised_seconds=15),
+    Fault(name="a node cut from the database for 40 s", strike=_cut_database, promised_seconds=15),
+    Fault(name="a host's clock an hour ahead", strike=_skew_clock, promised_seconds=15, impossible=_no_faketime),
+)

@@ -1,0 +1,108 @@
+"""A load of jobs over HTTP that never gives up: each is asked for until it is accepted, under a key of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from tests.system import HEADERS
+
+__all__ = ["Accepted", "Load"]
+
+WORKER = "wkr_chaos_effect"
+_CLIENTS = 4
+_BULK = 250
+#: Seconds of a job: most are short, some are not.
+_SECONDS = (0.02, 0.03, 0.05, 0.08)
+_LONG_SECONDS = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """A job that was answered with 201."""
+
+    id: str
+    #: When the answer came, on the machine's stopwatch.
+    at: float
+
+
+class Load:
+    """Clients that trigger jobs: a good part at once, the rest one by one, as long as the fault lasts."""
+
+    def __init__(self, url: str, *, total: int, per_second: float) -> None:
+        self._url = url
+        self._pause = _CLIENTS / per_second
+        self._total = total
+        self._asked = 0
+        self._may_end = threading.Event()
+        self._lock = threading.Lock()
+        self._random = random.Random(4)  # noqa: S311 - it varies a load
+        self.accepted: list[Accepted] = []
+        #: Answers other than 201, by what they were, and the longest that any took, in seconds.
+        self.refusals: dict[str, int] = {}
+        self.slowest = 0.0
+        self._threads = [threading.Thread(target=self._trickle, daemon=True) for _ in range(_CLIENTS)]
+
+    def start(self) -> None:
+        """Trigger half of the jobs in bulk, and begin with the others."""
+        for _ in range(self._total // 2 // _BULK):
+            self._insist("/v1/ava/jobs/bulk", {"jobs": [self._job() for _ in range(_BULK)]})
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> None:
+        """Trigger what is still missing, and wait until all of it is accepted."""
+        self._may_end.set()
+        for thread in self._threads:
+            thread.join(120)
+            if thread.is_alive():
+                raise RuntimeError("The load could not be put on within two minutes.")
+        while (missing := self._total - len(self.accepted)) > 0:
+            jobs = [self._job() for _ in range(min(missing, _BULK))]
+            self._insist("/v1/ava/jobs/bulk", {"jobs": jobs})
+
+    def trigger_one(self, **fields: Any) -> str:
+        """Trigger a job with these fields on top; its id."""
+        return self._insist("/v1/ava/jobs", {**self._job(), **fields})
+
+    def _trickle(self) -> None:
+        while not self._may_end.is_set():
+            self._insist("/v1/ava/jobs", self._job())
+            time.sleep(self._pause)
+
+    def _job(self) -> dict[str, Any]:
+        with self._lock:
+            self._asked += 1
+            seconds = _LONG_SECONDS if self._asked % 40 == 0 else self._random.choice(_SECONDS)
+            return {"worker_id": WORKER, "priority": self._random.randint(1, 10), "input": {"seconds": seconds}}
+
+    def _insist(self, path: str, body: dict[str, Any]) -> str:
+        headers = {**HEADERS, "Idempotency-Key": uuid.uuid4().hex}
+        while True:
+            began = time.monotonic()
+            try:
+                answer = requests.post(self._url + path, json=body, headers=headers, timeout=30)
+            except requests.RequestException as error:
+                self._refused(type(error).__name__)
+            else:
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                if answer.status_code == 201:
+                    return self._note(answer.json()["data"])
+                self._refused(str(answer.status_code))
+            time.sleep(0.1)
+
+    def _note(self, data: Any) -> str:
+        records = data if isinstance(data, list) else [data]
+        at = time.monotonic()
+        self.accepted += [Accepted(id=record["id"], at=at) for record in records]
+        return str(records[-1]["id"])
+
+    def _refused(self, what: str) -> None:
+        with self._lock:
+            self.refusals[what] = self.refusals.get(what, 0) + 1
