@@ -63,6 +63,10 @@ class RabbitMQ:
                 child.kill()
         self._server = self._mapper = None
 
+    def forget(self) -> None:
+        """Throw away all that it has stored; only while it does not run."""
+        shutil.rmtree(self._home / "mnesia")
+
     @contextmanager
     def virtual_host(self) -> Iterator[str]:
         """The URL of a new virtual host, deleted afterwards."""
