@@ -129,6 +129,18 @@ def up(place: Path) -> Iterator[Up]:
         running.clean_up()
 
 
+@pytest.fixture(scope="module")
+def shared_up(place: Path) -> Iterator[Up]:
+    """An `ava up` for tests that leave it running; what they kill comes back."""
+    running = Up(place / "shared")
+    try:
+        running.await_ready()
+        yield running
+    finally:
+        running.remember()
+        running.clean_up()
+
+
 def _ava(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "ava.cli.main", *arguments)
 
@@ -220,11 +232,13 @@ def test_a_node_of_a_killed_run_is_not_taken_for_a_living_one(up: Up, place: Pat
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "redis-server", "postgres"])
-def test_what_dies_is_started_again(up: Up, name: str) -> None:
+def test_what_dies_is_started_again(shared_up: Up, name: str) -> None:
+    up = shared_up
     victim = up.child(name)
     assert victim
+    shown = len(up.output)
     victim.kill()
-    wait_until(lambda: "starting it again" in up.output, what="it noticed")
+    wait_until(lambda: "starting it again" in up.output[shown:], what="it noticed")
 
     def completes() -> bool:
         try:
@@ -237,9 +251,9 @@ def test_what_dies_is_started_again(up: Up, name: str) -> None:
     wait_until(lambda: up.child(name) not in (None, victim), what=f"{name} runs again")
 
 
-def test_a_second_one_on_the_same_data_is_refused_in_one_line(up: Up, place: Path) -> None:
-    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
-    _assert_one_line(result, "in use by another `ava up`", str(up.process.pid), "--data-dir")
+def test_a_second_one_on_the_same_data_is_refused_in_one_line(shared_up: Up, place: Path) -> None:
+    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / "shared"))
+    _assert_one_line(result, "in use by another `ava up`", str(shared_up.process.pid), "--data-dir")
 
 
 def test_a_port_in_use_is_one_line(place: Path) -> None:
