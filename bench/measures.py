@@ -41,7 +41,7 @@ def drain(system: System, *, jobs: int) -> Figures:
     with system.workers():
         until(lambda: system.finished() > 0)
         began, done = time.monotonic(), system.finished()
-        until(lambda: system.finished() >= jobs, seconds=300)
+        until(lambda: system.finished() >= jobs, seconds=300, every=0.1)
         seconds = time.monotonic() - began
     lines = system.database.value("SELECT count(*) FROM job_logs")
     assert lines == 4 * jobs, f"{system.name} kept {lines} log lines of {jobs} jobs"

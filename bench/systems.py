@@ -191,7 +191,9 @@ class Ours:
             self.jobs.trigger(self.caller, [JobSpec(worker_id="wkr_noop", input_json='{"a":1}')] * min(1000, jobs))
 
     def finished(self) -> int:
-        return int(self.database.value("SELECT count(*) FROM jobs WHERE status = 'completed'"))
+        # The tenant is named for the index's sake: looking on must not cost what is looked at.
+        statement = "SELECT count(*) FROM jobs WHERE tenant_id = 'ten_bench' AND status = 'completed'"
+        return int(self.database.value(statement))
 
     def latencies(self) -> list[float]:
         statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = 'wkr_mark' ORDER BY id"

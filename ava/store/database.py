@@ -17,6 +17,8 @@ __all__ = ["Connection", "Database", "is_outage"]
 #: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
 #: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
 _PASSING_CLASSES = ("08", "53", "57", "58")
+#: Every session's settings. What is prepared here has one best plan, so it is planned once, and not tried five times.
+_SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 
 
 class Database:
@@ -42,7 +44,7 @@ class Database:
             connect_args={
                 "application_name": f"ava {name}",
                 "connect_timeout": max(2, round(wait_seconds)),
-                "options": f"-c statement_timeout={round(statement_seconds * 1000)} -c timezone=UTC -c jit=off",
+                "options": f"-c statement_timeout={round(statement_seconds * 1000)} {_SESSION}",
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,

@@ -7,10 +7,13 @@ from collections.abc import Collection, Sequence
 from ava.domain.job import Job, JobSpec
 from ava.store import rows
 from ava.store.database import Connection
+from ava.store.prepared import Prepared
 
 __all__ = ["cancel", "insert", "mark_published", "unpublish"]
 
-_INSERT = f"""
+_INSERT = Prepared(
+    "insert",
+    f"""
 INSERT INTO jobs AS j (id, tenant_id, worker_id, queue, trigger, priority, input, triggered_by, scheduled_at, run_at,
                        published_at, max_attempts, retry_of)
 SELECT ava_uuid7(), %(tenant_id)s, w.id, w.queue, s.trigger, s.priority, s.input::json, %(user_id)s, s.scheduled_at,
@@ -26,7 +29,8 @@ JOIN workers AS w ON w.id = s.worker_id AND w.status = 'active'
                  AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
 ORDER BY s.n
 RETURNING {rows.JOB_COLUMNS}
-"""
+""",
+)
 
 
 def insert(
@@ -48,12 +52,12 @@ def insert(
         "scheduled": [spec.scheduled_at for spec in specs],
         "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
     }
-    return [rows.job(row) for row in connection.exec_driver_sql(_INSERT, parameters)]
+    return [rows.job(row) for row in _INSERT.run(connection, parameters)]
 
 
 _UNPUBLISH = """
 UPDATE jobs SET published_at = NULL
-WHERE id = ANY(%(ids)s::uuid[]) AND status = 'queued' AND published_at IS NOT NULL
+WHERE id = ANY(%(ids)s::uuid[]) AND status IS NOT DISTINCT FROM 'queued' AND published_at IS NOT NULL
 """
 
 
@@ -64,7 +68,8 @@ def unpublish(connection: Connection, job_ids: Sequence[str]) -> None:
 
 _MARK_PUBLISHED = f"""
 UPDATE jobs AS j SET published_at = now()
-WHERE j.id = ANY(%(ids)s::uuid[]) AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
+WHERE j.id = ANY(%(ids)s::uuid[])
+    AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
 RETURNING {rows.JOB_COLUMNS}
 """
 

@@ -13,42 +13,64 @@ from ava.domain.job import Ending, Job, LogLine, Status
 from ava.domain.retry import MOST_LOSSES
 from ava.store import rows
 from ava.store.database import Connection
+from ava.store.prepared import Prepared
 
-__all__ = ["TakenBack", "append_lines", "claim", "defer", "end", "kill_end", "take_back", "take_back_from_dead_nodes"]
+__all__ = [
+    "SEQ_PER_RUN",
+    "TakenBack",
+    "append_lines",
+    "claim",
+    "defer",
+    "end",
+    "forfeit",
+    "kill_end",
+    "take_back",
+    "take_back_from_dead_nodes",
+]
 
 #: A line's `seq` is the run's number times this, and its number in the run.
 SEQ_PER_RUN = 2**32
 #: Lines that somebody else writes about a run come after all that the run itself could write.
 SEQ_OF_OTHERS = 2**31
 
-_CLAIM = f"""
+# Where a job is named by its id, its state is compared with IS NOT DISTINCT FROM. It means the same as `=`, for the
+# column is never null, and keeps the planner to the primary key: it would take a partial index on the state instead.
+
+_CLAIM = Prepared(
+    "claim",
+    f"""
 WITH claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
         run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
-    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1 AND j.status = 'queued' AND j.run_at IS NULL
+    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
+        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
     RETURNING j.*
 ), begun AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
 )
 SELECT {rows.JOB_COLUMNS} FROM claimed AS j
-"""
+""",
+)
 
 
 def claim(connection: Connection, *, job_id: str, run_no: int, node_id: str, opening: str) -> Job | None:
     """Start a run, with its opening log line; None where it is not to be had: a duplicate, or cancelled, or not due."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "opening": opening}
-    row = connection.exec_driver_sql(_CLAIM, parameters).first()
+    row = _CLAIM.run(connection, parameters).first()
     return None if row is None else rows.job(row)
 
 
-_APPEND = """
+_APPEND = Prepared(
+    "append_lines",
+    """
 WITH alive AS (
     UPDATE jobs SET progress = coalesce(%(progress)s::json, progress)
-    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running' AND %(progress)s::json IS NOT NULL
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND %(progress)s::json IS NOT NULL
     RETURNING id
 ), held AS (
-    SELECT id FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+    SELECT id FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
 ), stored AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT held.id, l.seq, l.ts, l.level, l.msg
@@ -57,7 +79,8 @@ WITH alive AS (
     ON CONFLICT DO NOTHING
 )
 SELECT id FROM held
-"""
+""",
+)
 
 
 def append_lines(
@@ -65,10 +88,12 @@ def append_lines(
 ) -> bool:
     """Store what a run logged and how far it is; False where the run has lost its right, and nothing was stored."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "progress": progress_json, **_columns(lines)}
-    return connection.exec_driver_sql(_APPEND, parameters).first() is not None
+    return _APPEND.run(connection, parameters).first() is not None
 
 
-_END = """
+_END = Prepared(
+    "end",
+    """
 WITH ended AS (
     UPDATE jobs SET
         status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
@@ -81,7 +106,7 @@ WITH ended AS (
         published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
         started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
         node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
-    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
     RETURNING id, status
 ), stored AS (
@@ -95,7 +120,8 @@ WITH ended AS (
     ON CONFLICT DO NOTHING
 )
 SELECT status FROM ended
-"""
+""",
+)
 
 
 def end(
@@ -125,7 +151,7 @@ def end(
         "closings": [False] * len(lines) + [True],
         **_columns([*lines, ending.closing]),
     }
-    status = connection.exec_driver_sql(_END, parameters).scalar()
+    status = _END.run(connection, parameters).scalar()
     return None if status is None else Status(status)
 
 
@@ -148,7 +174,7 @@ class TakenBack:
 
 
 # A run that is taken back waits again, unless it was to be cancelled, is not to be repeated, or was lost too often.
-# `{held}` selects the runs; the lock is skipped where the run itself is writing its end at this moment.
+# `{held}` selects the runs; `{wait}` says whether one whose row somebody else is writing at this moment is left out.
 _TAKE_BACK = f"""
 WITH held AS (
     SELECT j.id, j.run_no,
@@ -158,7 +184,7 @@ WITH held AS (
     FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
     WHERE j.status = 'running' AND {{held}}
     ORDER BY j.id LIMIT %(limit)s
-    FOR UPDATE OF j SKIP LOCKED
+    FOR UPDATE OF j {{wait}}
 ), taken AS (
     UPDATE jobs AS j SET
         status = held.next,
@@ -185,12 +211,14 @@ WITH held AS (
 )
 SELECT {rows.JOB_COLUMNS} FROM taken AS j
 """
-_BY_RUN = _TAKE_BACK.format(held="j.id = %(id)s::uuid AND j.run_no = %(run_no)s")
+# One run is asked for once, so it is waited for; dead nodes are asked for again and again.
+_BY_RUN = _TAKE_BACK.format(wait="", held="j.id = %(id)s::uuid AND j.run_no = %(run_no)s")
 # A node that has no row any more is as dead as one that is silent.
 _BY_DEAD_NODE = _TAKE_BACK.format(
+    wait="SKIP LOCKED",
     held="""NOT EXISTS (
         SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
-            AND n.seen_at > now() - %(dead_after)s * interval '1 second')"""
+            AND n.seen_at > now() - %(dead_after)s * interval '1 second')""",
 )
 
 
@@ -225,7 +253,7 @@ def _taken_back(
 
 _DEFER = """
 UPDATE jobs SET run_at = now() + %(seconds)s * interval '1 second', published_at = NULL
-WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status = 'queued' AND run_at IS NULL
+WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL
 """
 
 
@@ -235,12 +263,27 @@ def defer(connection: Connection, *, job_id: str, run_no: int, seconds: float) -
     return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1
 
 
+_FORFEIT = """
+UPDATE jobs SET run_no = run_no + 1, published_at = NULL
+WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT FROM 'queued'
+"""
+
+
+def forfeit(connection: Connection, *, job_id: str, run_no: int) -> bool:
+    """Use a run's number up that nobody has claimed, so that no late claim gets it; False where it was claimed.
+
+    For a run whose process died before it began: the job is published anew, with the next number.
+    """
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no}
+    return connection.exec_driver_sql(_FORFEIT, parameters).rowcount == 1
+
+
 _KILL_END = f"""
 WITH held AS (
     SELECT id, run_no, attempt, started_at,
            CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN attempt < max_attempts THEN 'queued' ELSE 'failed' END AS next
-    FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status = 'running'
+    FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
     FOR UPDATE
 ), ended AS (
     UPDATE jobs AS j SET

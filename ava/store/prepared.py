@@ -1,0 +1,48 @@
+"""Statements that PostgreSQL plans once for each connection: those that every job goes through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["Prepared"]
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+#: "prepared statement does not exist" (PostgreSQL manual, appendix A).
+_UNKNOWN_STATEMENT = "26000"
+
+
+class Prepared:
+    """A statement with named parameters, `%(name)s`, prepared on each connection when that first runs it.
+
+    Behind a pooler that gives each transaction another connection (PgBouncer, in its transaction mode) the prepared
+    statement may not be there; then it is run as it is written.
+    """
+
+    def __init__(self, name: str, statement: str) -> None:
+        self._name = f"ava_{name}"
+        self._statement = statement
+        names = list(dict.fromkeys(_PARAMETER.findall(statement)))
+        numbers = {each: number for number, each in enumerate(names, 1)}
+        numbered = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", statement).replace("%%", "%")
+        self._prepare = f"PREPARE {self._name} AS {numbered}"
+        arguments = ", ".join(f"%({each})s" for each in names)
+        self._execute = f"EXECUTE {self._name} ({arguments})"
+
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+        """Run the statement."""
+        # What is kept here lives as long as the driver's connection does, through any number of loans.
+        known: set[str] = connection.info.setdefault("ava_prepared", set())
+        if self._name not in known:
+            connection.exec_driver_sql(self._prepare)
+            known.add(self._name)
+        try:
+            return connection.exec_driver_sql(self._execute, dict(parameters))
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != _UNKNOWN_STATEMENT:
+                raise
+            return connection.exec_driver_sql(self._statement, dict(parameters))
