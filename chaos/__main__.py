@@ -1,4 +1,7 @@
-"""`python -m chaos [--broker redis] [--fault WORD] [--jobs 2000]`: do every fault, print the table, exit 1 if a promise broke."""
+"""Break everything under load, and count: `python -m chaos --broker redis --fault WORD --jobs 2000`.
+
+It prints a table, and ends with 1 where a promise was not kept.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +37,30 @@ _FAKETIME = (
 )
 
 
+class Watch:
+    """Notes when jobs are no longer in the runs in which they were: taken back, or at their end."""
+
+    def __init__(self, system: System, job_ids: list[str]) -> None:
+        self._system = system
+        self._ids = [str(ids.decode("job", job_id)) for job_id in job_ids]
+        self._runs = self._look()
+        #: When it was, on the machine's stopwatch.
+        self.over_at: float | None = None
+        threading.Thread(target=self._keep_looking, daemon=True).start()
+
+    def _look(self) -> set[tuple[str, int]]:
+        statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND status = 'running'"
+        return {(id_, run_no) for id_, run_no in self._system.query(statement, self._ids)}
+
+    def _keep_looking(self) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if not self._runs & self._look():
+                self.over_at = time.monotonic()
+                return
+            time.sleep(0.05)
+
+
 @dataclass(kw_only=True)
 class Arena:
     """One running system with its servers, for one fault."""
@@ -56,12 +82,24 @@ class Arena:
         """What has run so far."""
         return effects.attempts(effects.read(self.effects_path))
 
+    def busy(self, pids: list[int]) -> list[tuple[int, str, float]]:
+        """Which of these processes run a handler now, of which job, and since when."""
+        now: dict[int, tuple[str, float]] = {}
+        for effect in effects.read(self.effects_path):
+            pid = int(effect.attempt.partition(".")[0])
+            if effect.kind == "begin":
+                now[pid] = (effect.job_id, effect.at)
+            elif effect.kind == "done":
+                now.pop(pid, None)
+        return [(pid, job_id, at) for pid, (job_id, at) in now.items() if pid in pids]
+
+    def watch(self, job_ids: list[str]) -> Watch:
+        """Find out when these jobs have all left the runs in which they are."""
+        return Watch(self.system, job_ids)
+
     def held_by(self, pids: list[int]) -> list[str]:
         """The jobs that run in these processes at this moment."""
-        last: dict[str, effects.Effect] = {}
-        for effect in effects.read(self.effects_path):
-            last[effect.attempt.partition(".")[0]] = effect
-        return [e.job_id for pid, e in last.items() if int(pid) in pids and e.kind != "done"]
+        return [job_id for _, job_id, _ in self.busy(pids)]
 
     def next_in_broker(self, count: int) -> list[str]:
         """The jobs whose messages are the next to be heard."""

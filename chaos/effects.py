@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,5 +72,5 @@ def run_twice(by_job: dict[str, list[Attempt]]) -> list[str]:
     return [
         job_id
         for job_id, found in by_job.items()
-        if any(later.began_at < earlier.last_at for earlier, later in zip(found, found[1:], strict=False))
+        if any(later.began_at < earlier.last_at for earlier, later in itertools.pairwise(found))
     ]

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from chaos.arena import Arena, faketime_library
+from chaos.arena import Arena, Watch, faketime_library
+from chaos.load import LONG_SECONDS
 
 __all__ = ["FAULTS", "Fault", "Wound"]
 
@@ -19,8 +20,10 @@ class Wound:
 
     #: When recovery could begin: the moment of the fault or, of an outage, of its end.
     since: float
-    #: The jobs whose next start tells that it is over; where there are none, it is that of any ten.
+    #: The jobs whose next start tells that it is over …
     jobs: Collection[str] = ()
+    #: … or the runs that were struck, which must be taken back; without either, any ten starts tell it.
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +42,22 @@ class Fault:
 def _kill_child(arena: Arena) -> Wound:
     node = arena.system.workers[0]
     victim, jobs = _busy_child(arena, [child.pid for child in node.children])
-    return _kill(victim, jobs)
+    watch = arena.watch(jobs)
+    since = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    return Wound(since=since, watch=watch)
 
 
 def _busy_child(arena: Arena, pids: list[int]) -> tuple[int, list[str]]:
     """A child in the midst of a long job, and that job."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        now, by_job = time.monotonic(), arena.attempts()
-        for pid in pids:
-            if (jobs := arena.held_by([pid])) and 0.5 < now - by_job[jobs[0]][-1].began_at < 3:
-                return pid, jobs
+        now = time.monotonic()
+        for pid, job_id, began_at in arena.busy(pids):
+            if 0.5 < now - began_at < LONG_SECONDS - 1:
+                return pid, [job_id]
         time.sleep(0.05)
     raise RuntimeError("No child runs a long job.")
-
-
-def _kill(pid: int, jobs: list[str]) -> Wound:
-    since = time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    return Wound(since=since, jobs=jobs)
 
 
 def _kill_node(arena: Arena) -> Wound:
@@ -67,12 +67,12 @@ def _kill_node(arena: Arena) -> Wound:
     pids = arena.pids_of(node)
     # Stopped first, so that what they hold is known for certain.
     arena.freeze(pids)
-    jobs = arena.held_by(pids)
-    wound = Wound(since=time.monotonic(), jobs=jobs)
+    watch = arena.watch(arena.held_by(pids))
+    since = time.monotonic()
     for pid in reversed(pids):
-        _kill(pid, [])
+        os.kill(pid, signal.SIGKILL)
     arena.frozen.clear()
-    return wound
+    return Wound(since=since, watch=watch)
 
 
 def _kill_api(arena: Arena) -> Wound:
@@ -154,20 +154,22 @@ def _freeze_node(arena: Arena) -> Wound:
     pids = arena.pids_of(node)
     since = time.monotonic()
     arena.freeze(pids)
-    jobs = arena.held_by(pids)
+    watch = arena.watch(arena.held_by(pids))
     time.sleep(40)
     arena.thaw()
-    return Wound(since=since, jobs=jobs)
+    return Wound(since=since, watch=watch)
 
 
 def _freeze_parent(arena: Arena) -> Wound:
-    """Only the parent of a node stands still: its children live, and nobody says so for them."""
+    """Only the parent of a node stands still: its children go on without it."""
     node = arena.system.workers[0]
     _busy_child(arena, [child.pid for child in node.children])
+    since = time.monotonic()
     arena.freeze([node.pid])
+    watch = arena.watch(arena.held_by([child.pid for child in node.children]))
     time.sleep(40)
     arena.thaw()
-    return Wound(since=time.monotonic())
+    return Wound(since=since, watch=watch)
 
 
 def _cut_database(arena: Arena) -> Wound:
@@ -176,11 +178,10 @@ def _cut_database(arena: Arena) -> Wound:
     _busy_child(arena, [child.pid for child in node.children])
     since = time.monotonic()
     arena.proxy.cut()
-    time.sleep(0.1)
-    jobs = arena.held_by(arena.pids_of(node))
+    watch = arena.watch(arena.held_by(arena.pids_of(node)))
     time.sleep(40)
     arena.proxy.heal()
-    return Wound(since=since, jobs=jobs)
+    return Wound(since=since, watch=watch)
 
 
 def _skew_clock(arena: Arena) -> Wound:

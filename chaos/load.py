@@ -13,14 +13,14 @@ import requests
 
 from tests.system import HEADERS
 
-__all__ = ["Accepted", "Load"]
+__all__ = ["LONG_SECONDS", "Accepted", "Load"]
 
 WORKER = "wkr_chaos_effect"
 _CLIENTS = 4
 _BULK = 250
-#: Seconds of a job: most are short, some are not.
+#: Seconds of a job: most are short, some are long, and urgent.
 _SECONDS = (0.02, 0.03, 0.05, 0.08)
-_LONG_SECONDS = 4.0
+LONG_SECONDS = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,10 @@ class Load:
     def _job(self) -> dict[str, Any]:
         with self._lock:
             self._asked += 1
-            seconds = _LONG_SECONDS if self._asked % 40 == 0 else self._random.choice(_SECONDS)
-            return {"worker_id": WORKER, "priority": self._random.randint(1, 10), "input": {"seconds": seconds}}
+            if self._asked % 40 == 0:
+                return {"worker_id": WORKER, "priority": 1, "input": {"seconds": LONG_SECONDS}}
+            seconds, priority = self._random.choice(_SECONDS), self._random.randint(1, 10)
+            return {"worker_id": WORKER, "priority": priority, "input": {"seconds": seconds}}
 
     def _insist(self, path: str, body: dict[str, Any]) -> str:
         headers = {**HEADERS, "Idempotency-Key": uuid.uuid4().hex}

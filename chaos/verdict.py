@@ -84,6 +84,8 @@ def _await_end(arena: Arena) -> None:
 
 
 def _recovery(by_job: dict[str, list[effects.Attempt]], wound: Wound) -> float | None:
+    if wound.watch:
+        return None if wound.watch.over_at is None else max(0.0, wound.watch.over_at - wound.since)
     if not wound.jobs:
         starts = sorted(a.began_at for found in by_job.values() for a in found if a.began_at > wound.since)
         return starts[_STARTS - 1] - wound.since if len(starts) >= _STARTS else None
