@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ava.errors import SettingsError
 
-__all__ = ["Settings", "load"]
+__all__ = ["ClientSettings", "Settings", "load", "load_client"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,14 @@ class Settings:
     docs_url: str = "/docs/errors"
     #: Where a supervisor hears that this process is ready, as systemd gives it (`NOTIFY_SOCKET`).
     notify_socket: str = ""
+    #: The port on which a worker, dispatcher or sender tells its health, 0 for none (`AVA_HEALTH_PORT`).
+    health_port: int = 0
+    #: The address that it listens on there (`AVA_HEALTH_HOST`).
+    health_host: str = "127.0.0.1"
+    #: Whether our own logs are lines of JSON (`AVA_LOG_FORMAT`: `text` or `json`).
+    logs_json: bool = False
+    #: Days that the audit trail is kept (`AVA_AUDIT_DAYS`).
+    audit_days: float = 90.0
     #: The process that this one must not outlive (`AVA_PARENT_PID`); set by `ava up`, 0 otherwise.
     parent_pid: int = 0
 
@@ -78,6 +86,20 @@ class Settings:
     def broker_is_redis(self) -> bool:
         """Whether the broker is Redis; otherwise it is RabbitMQ."""
         return urlsplit(self.broker_url).scheme in _REDIS_SCHEMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings:
+    """What the operator's commands were told by their environment."""
+
+    #: Where the API is (`AVA_URL`).
+    url: str = "http://127.0.0.1:8080"
+    #: The shared key (the first of `AVA_INTERNAL_SECRET`); empty where none is set.
+    secret: str = field(default="", repr=False)
+    #: For whom, by whom and in which role calls are made (`AVA_TENANT_ID`, `AVA_USER_ID`, `AVA_ROLE`).
+    tenant: str = "ten_01hxyz"
+    user: str = "usr_01hxyz"
+    role: str = "tenant-system-admin"
 
 
 _WORKER = "AVA_WORKER_"
@@ -117,7 +139,27 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         cors_origins=_origins(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or "/docs/errors",
         notify_socket=env.get("NOTIFY_SOCKET", ""),
+        health_port=_whole(env, "AVA_HEALTH_PORT", 0, least=0, most=65_535),
+        health_host=env.get("AVA_HEALTH_HOST", "").strip() or "127.0.0.1",
+        logs_json=_choice(env, "AVA_LOG_FORMAT", "TEXT", ("TEXT", "JSON")) == "JSON",
+        audit_days=_number(env, "AVA_AUDIT_DAYS", 90, least=0.001, most=36_500),
         parent_pid=_whole(env, "AVA_PARENT_PID", 0, least=0, most=2**31),
+    )
+
+
+def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
+    """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is none."""
+    env = os.environ if environ is None else environ
+    default = ClientSettings()
+    url = env.get("AVA_URL", "").strip() or default.url
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError("AVA_URL", "it must begin with http:// or https://")
+    return ClientSettings(
+        url=url,
+        secret=next(iter(_names(env, "AVA_INTERNAL_SECRET", ())), ""),
+        tenant=env.get("AVA_TENANT_ID", "").strip() or default.tenant,
+        user=env.get("AVA_USER_ID", "").strip() or default.user,
+        role=env.get("AVA_ROLE", "").strip() or default.role,
     )
 
 

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from flask import Flask
 
-from ava.api import auth, bulk, docs, errors, finishing, health, jobs, limits, queues, streams, why, workers
+from ava.api import (
+    auth,
+    bulk,
+    docs,
+    errors,
+    finishing,
+    health,
+    jobs,
+    limits,
+    operator_routes,
+    queues,
+    streams,
+    why,
+    workers,
+)
 from ava.api.context import EXTENSION, Context
+from ava.api.operators import make_operators
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
 from ava.services.jobs import Jobs
@@ -44,6 +59,7 @@ def make_app(settings: Settings) -> Flask:
     errors.install(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
+    operator_routes.install(app)
     return app
 
 
@@ -57,6 +73,7 @@ def _make_context(settings: Settings) -> Context:
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
         watches=Watches(database),
+        operators=make_operators(settings, database),
         database=database,
         publisher=publisher,
     )

@@ -14,7 +14,7 @@ from ava.domain import ids
 from ava.domain.caller import Caller, Role
 from ava.errors import Forbidden, InvalidParameters, Unauthorized
 
-__all__ = ["ROLES", "identify", "is_open", "name_request", "open_to_all"]
+__all__ = ["ROLES", "identify", "is_open", "is_secret", "name_request", "open_to_all"]
 
 #: The roles as their header has them, the smallest first.
 ROLES = tuple(role.name.lower().replace("_", "-") for role in Role)
@@ -49,12 +49,13 @@ def identify() -> None:
     if request.endpoint is None or is_open(request.endpoint):
         # Without an endpoint there is no such route, which is no secret: the routes stand in /openapi.json.
         return
-    if not _is_secret(request.headers.get("x-internal-secret", ""), context().settings.internal_secrets):
+    if not is_secret(request.headers.get("x-internal-secret", ""), context().settings.internal_secrets):
         raise Unauthorized
     g.caller = Caller(tenant_id=_client_id("x-tenant-id", "ten"), user_id=_client_id("x-user-id", "usr"), role=_role())
 
 
-def _is_secret(given: str, secrets: Iterable[str]) -> bool:
+def is_secret(given: str, secrets: Iterable[str]) -> bool:
+    """Whether a header's value is one of the shared keys."""
     # Each is compared, whichever fits, so that the time tells nothing. WSGI hands a header's bytes over as latin-1.
     given_bytes = given.encode("latin-1", "replace")
     return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app, g
 
+from ava.api.operators import Operators
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.services.jobs import Jobs
@@ -29,12 +30,14 @@ class Context:
     workers: Workers
     readiness: Readiness
     watches: Watches
+    operators: Operators
     database: Database
     publisher: Publisher
 
     def close(self) -> None:
         """Let every watcher go and close every connection."""
         self.watches.close()
+        self.operators.close()
         self.publisher.close()
         self.database.close()
 

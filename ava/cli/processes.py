@@ -19,12 +19,14 @@ def api(host: str, port: int) -> None:
     from ava.api import server
     from ava.cli import ports
     from ava.errors import SettingsError
+    from ava.ops.sharing import shared_counters
 
     settings = settings_module.load()
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
     ports.require_free(host, port)
-    server.run(settings, host, port)
+    with shared_counters():
+        server.run(settings, host, port)
 
 
 @click.command()
@@ -36,7 +38,7 @@ def worker(concurrency: int | None, queues: str) -> None:
 
     from ava import settings as settings_module
     from ava.cli import readiness
-    from ava.execution import celery_worker
+    from ava.ops import health, sharing
 
     settings = settings_module.load()
     if settings.notify_socket:
@@ -44,7 +46,11 @@ def worker(concurrency: int | None, queues: str) -> None:
     # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
-    sys.exit(celery_worker.run(settings, concurrency, names or None))
+    with sharing.shared_counters(), health.serving(settings):
+        # Imported here, for what counts must come after the folder that it counts into.
+        from ava.execution import celery_worker
+
+        sys.exit(celery_worker.run(settings, concurrency, names or None))
 
 
 @click.command()
@@ -52,5 +58,8 @@ def dispatcher() -> None:
     """Mend whatever stands still: due jobs, backlog, lost messages, dead nodes."""
     from ava import settings as settings_module
     from ava.dispatcher import loop
+    from ava.ops import health
 
-    loop.run(settings_module.load())
+    settings = settings_module.load()
+    with health.serving(settings):
+        loop.run(settings)

@@ -16,8 +16,10 @@ from ava.dispatcher.due import Due
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.retention import Retention
+from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
+from ava.services import counters
 from ava.settings import Settings
 from ava.store import schema
 from ava.store.database import Database
@@ -68,7 +70,9 @@ class Loop:
 
     def _do(self, duty: Duty) -> None:
         try:
-            count = duty.run_once(time.monotonic())
+            with counters.DUTY_SECONDS.labels(duty.name).time():
+                count = duty.run_once(time.monotonic())
+            counters.DUTY_CHANGES.labels(duty.name).inc(count)
             self._next_at[duty.name] = time.monotonic() + duty.every_seconds
             if duty.name in self._failing:
                 _log.warning("Duty %s works again.", duty.name)
@@ -83,6 +87,7 @@ class Loop:
 
     def _fail(self, duty: Duty, reason: str) -> None:
         self._next_at[duty.name] = time.monotonic() + _PAUSE_SECONDS
+        counters.DUTY_FAILURES.labels(duty.name).inc()
         if duty.name not in self._failing:
             _log.warning("Duty %s cannot be done: %s", duty.name, reason)
             self._failing.add(duty.name)
@@ -96,6 +101,7 @@ def make_duties(settings: Settings, database: Database, publisher: Publisher) ->
         DeadNodes(database, node_dead_seconds=settings.node_dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=settings.node_dead_seconds),
         Retention(database, retention_days=settings.retention_days),
+        Statistics(database, audit_days=settings.audit_days),
     ]
 
 

@@ -1,1 +1,1 @@
-"""What operators look at: health, metrics, the dashboard."""
+"""Health and counters of processes that answer no requests."""

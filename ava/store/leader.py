@@ -11,10 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from ava.store.database import driver_url
 
-__all__ = ["Leadership"]
+__all__ = ["LOCK_KEY", "Leadership"]
 
 #: The key of the lock: "ava disp" as a number.
-_LOCK_KEY = 0x61766120_64697370
+LOCK_KEY = 0x61766120_64697370
 #: How PostgreSQL finds out that we are gone where no packet says so: in 2 + 2 × 1 seconds.
 _KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
 
@@ -40,7 +40,7 @@ class Leadership:
                 self._connection.exec_driver_sql("SELECT 1")
                 return True
             connection = self._engine.connect()
-            taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)).scalar()
+            taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).scalar()
             if taken:
                 self._connection = connection
             else:

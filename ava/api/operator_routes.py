@@ -1,0 +1,58 @@
+"""What the application offers to those who run it: dashboard, overview, audit trail, metrics, a line per request."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+
+from ava.api import audit, dashboard, metrics, overview
+from ava.api.context import request_id
+from ava.services import counters
+
+__all__ = ["install"]
+
+_log = logging.getLogger("ava.api.requests")
+#: Routes that are asked every few seconds by machines, and whose success says nothing new.
+_QUIET = frozenset({"health.livez", "health.readyz", "metrics.scrape", "dashboard.asset"})
+
+
+def install(app: Flask) -> None:
+    """Give an application their routes, and have every request counted and logged."""
+    for blueprint in (overview.blueprint, audit.blueprint, metrics.blueprint, dashboard.blueprint):
+        app.register_blueprint(blueprint)
+    app.before_request_funcs.setdefault(None, []).insert(0, _start)
+    app.after_request(_finish)
+
+
+def _start() -> None:
+    g.started = time.perf_counter()
+
+
+def _finish(answer: Response) -> Response:
+    seconds = time.perf_counter() - g.get("started", time.perf_counter())
+    endpoint = request.endpoint or "none"
+    counters.REQUESTS.labels(request.method if endpoint != "none" else "other", endpoint, answer.status_code).inc()
+    counters.REQUEST_SECONDS.labels(endpoint).observe(seconds)
+    audit.note(answer)
+    is_quiet = endpoint in _QUIET and answer.status_code < 400
+    _log.log(
+        logging.DEBUG if is_quiet else logging.INFO,
+        "%s %s %d in %.0f ms",
+        request.method,
+        request.path[:200].encode("unicode_escape").decode(),
+        answer.status_code,
+        seconds * 1000,
+        extra=_fields(),
+    )
+    return answer
+
+
+def _fields() -> dict[str, object]:
+    fields: dict[str, object] = {"request_id": request_id()}
+    if (caller := g.get("caller")) is not None:
+        fields["tenant_id"] = caller.tenant_id
+    if job_id := (request.view_args or {}).get("job_id"):
+        fields["job_id"] = str(job_id)[:100]
+    return fields

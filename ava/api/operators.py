@@ -1,0 +1,35 @@
+"""The use cases of those who run the system: overview, audit trail, measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.services.audit import Audit
+from ava.services.measures import Measures
+from ava.services.overview import Overviews
+from ava.settings import Settings
+from ava.store.database import Database
+
+__all__ = ["Operators", "make_operators"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operators:
+    """The use cases of operators."""
+
+    overviews: Overviews
+    audit: Audit
+    measures: Measures
+
+    def close(self) -> None:
+        """Write down what is still to be written."""
+        self.audit.close()
+
+
+def make_operators(settings: Settings, database: Database) -> Operators:
+    """Build them over one database. Nothing connects yet."""
+    return Operators(
+        overviews=Overviews(database, node_dead_seconds=settings.node_dead_seconds),
+        audit=Audit(database),
+        measures=Measures(database, node_dead_seconds=settings.node_dead_seconds),
+    )

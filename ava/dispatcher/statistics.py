@@ -1,0 +1,37 @@
+"""Duty: what has ended is counted, once, for charts and metrics."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ava.store import audit, clock, statistics
+from ava.store.database import Database
+
+__all__ = ["Statistics"]
+
+_BATCH = 20_000
+#: Seconds after which no statement that ends a job is still under way.
+_LAG_SECONDS = 2.0
+#: Seconds for which counted minutes are kept.
+_KEEP_SECONDS = 24 * 3600.0
+_FORGET_BATCH = 1000
+
+
+class Statistics:
+    """Counts ended jobs by minute, and deletes counts and audit entries that are old."""
+
+    name = "statistics"
+    every_seconds = 1.0
+
+    def __init__(self, database: Database, *, audit_days: float) -> None:
+        self._database = database
+        self._audit_days = audit_days
+
+    def run_once(self, _now: float) -> int:
+        """Count one stretch; how many rows were deleted, for counting changes nothing that anybody must know of."""
+        with self._database.connect() as connection:
+            statistics.count(connection, lag_seconds=_LAG_SECONDS, limit=_BATCH)
+            old = clock.now(connection) - timedelta(days=self._audit_days)
+            return statistics.forget(connection, keep_seconds=_KEEP_SECONDS, limit=_FORGET_BATCH) + audit.forget(
+                connection, before=old, limit=_FORGET_BATCH
+            )

@@ -1,0 +1,215 @@
+"""What Prometheus is told of the whole system, read from the database at the scrape: any API process tells the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from ava.store import measures, statistics
+from ava.store.database import Connection, Database
+from ava.store.statistics import BOUNDS, NEVER, Total
+
+__all__ = ["Measures"]
+
+#: How many workers are told apart; those with the fewest jobs are summed under one name beyond.
+_MOST_WORKERS = 100
+_OTHERS = "other"
+
+
+class Measures:
+    """The measures of all tenants; however often they are asked for, they are read at most once in a while."""
+
+    believed_seconds = 2.0
+
+    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+        self._lock = threading.Lock()
+        self._text = b""
+        self._read_at = float("-inf")
+
+    def expose(self) -> bytes:
+        """All measures in Prometheus's text format. Raises `DatabaseUnavailable`."""
+        with self._lock:
+            if time.monotonic() - self._read_at > self.believed_seconds:
+                with self._database.connect() as connection:
+                    self._text = _written(self._read(connection))
+                self._read_at = time.monotonic()
+            return self._text
+
+    def _read(self, connection: Connection) -> list[Metric]:
+        return [
+            *_of_queues(measures.depths(connection), measures.scheduled(connection)),
+            *_of_running(measures.running(connection)),
+            *_of_recent(measures.recent(connection)),
+            *_of_fleet(measures.fleet(connection, dead_after_seconds=self._node_dead_seconds)),
+            *_of_totals(_bounded(statistics.totals(connection))),
+            _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", measures.has_leader(connection)),
+            _gauge(
+                "ava_statistics_lag_seconds",
+                "How far the counting of ended jobs is behind.",
+                measures.lag_seconds(connection),
+            ),
+        ]
+
+
+class _Read(Collector):
+    """Metrics that have been read already."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _written(metrics: Sequence[Metric]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Read(metrics))
+    return generate_latest(registry)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _gauges(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for names, value in values:
+        family.add_metric(names, value)
+    return family
+
+
+def _of_queues(depths: Sequence[measures.Depth], scheduled: int) -> Iterator[Metric]:
+    queues = sorted({depth.queue for depth in depths})
+    by_queue = {queue: [depth for depth in depths if depth.queue == queue] for queue in queues}
+    labels = ("queue", "priority", "place")
+    yield _gauges(
+        "ava_queue_depth",
+        f"Jobs that could start and wait, up to {measures.MOST_COUNTED}; place tells whether a message is out.",
+        labels,
+        [
+            ((depth.queue, str(depth.priority), place), value)
+            for depth in depths
+            for place, value in (("broker", depth.published), ("database", depth.backlog))
+        ],
+    )
+    yield _gauges(
+        "ava_queue_jobs",
+        "Jobs that could start and wait: what to scale workers by.",
+        ("queue",),
+        [((queue,), sum(depth.published + depth.backlog for depth in of)) for queue, of in by_queue.items()],
+    )
+    yield _gauges(
+        "ava_queue_oldest_seconds",
+        "For how long the oldest job that could start has waited.",
+        ("queue",),
+        [((queue,), max(depth.oldest_seconds for depth in of)) for queue, of in by_queue.items()],
+    )
+    yield _gauge("ava_jobs_scheduled", "Queued jobs that wait for their time.", scheduled)
+
+
+def _of_running(running: Sequence[measures.Running]) -> Iterator[Metric]:
+    by_labels: tuple[tuple[str, Callable[[measures.Running], str]], ...] = (
+        ("worker", lambda found: found.worker_id),
+        ("tenant", lambda found: found.tenant_id),
+        ("priority", lambda found: str(found.priority)),
+    )
+    yield _gauge("ava_jobs_running", "Jobs that run.", sum(found.jobs for found in running))
+    for label, name_of in by_labels:
+        counts: Counter[str] = Counter()
+        for found in running:
+            counts[name_of(found)] += found.jobs
+        yield _gauges(
+            f"ava_jobs_running_by_{label}",
+            f"Jobs that run, for the {_MOST_WORKERS} busiest.",
+            (label,),
+            [((name,), count) for name, count in counts.most_common(_MOST_WORKERS)],
+        )
+    yield _gauge(
+        "ava_jobs_cancelling", "Running jobs that were asked to stop.", sum(found.cancelling for found in running)
+    )
+    longest = max((found.longest_seconds for found in running), default=0)
+    yield _gauge("ava_jobs_longest_running_seconds", "For how long the oldest running job has run.", longest)
+
+
+def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
+    yield _gauges(
+        "ava_jobs_ended_recently",
+        "Jobs that ended in the last five minutes, for the tenants with the most.",
+        ("tenant", "status"),
+        [((tenant, status), jobs) for tenant, status, jobs in recent],
+    )
+
+
+def _of_fleet(fleet: Sequence[measures.Fleet]) -> Iterator[Metric]:
+    for name, text in (
+        ("nodes", "Worker nodes that have not ended in order."),
+        ("processes", "Jobs that the nodes can run at once."),
+        ("busy", "Jobs that the nodes run."),
+        ("memory_bytes", "Memory that the nodes hold."),
+    ):
+        metric = "ava_nodes" if name == "nodes" else f"ava_nodes_{name}"
+        yield _gauges(metric, text, ("state", "version"), [((of.state, of.version), getattr(of, name)) for of in fleet])
+
+
+def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:
+    """The totals with the name of their worker, or `other` for those beyond the busiest."""
+    jobs: Counter[str] = Counter()
+    for total in totals:
+        jobs[total.worker_id] += total.jobs
+    named = {name for name, _ in jobs.most_common(_MOST_WORKERS)}
+    return [(total.worker_id if total.worker_id in named else _OTHERS, total) for total in totals]
+
+
+def _of_totals(totals: Sequence[tuple[str, Total]]) -> Iterator[Metric]:
+    ended, retries, losses = Counter[tuple[str, str]](), Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    for worker, total in totals:
+        ended[worker, total.status] += total.jobs
+        retries[worker,] += total.retries
+        losses[worker,] += total.losses
+    yield _counter("ava_jobs_ended", "Jobs that ended.", ("worker", "status"), ended)
+    yield _counter("ava_jobs_retries", "Attempts that followed a failed one, of ended jobs.", ("worker",), retries)
+    yield _counter(
+        "ava_jobs_losses", "Runs that were lost with their process or node, of ended jobs.", ("worker",), losses
+    )
+    yield _histogram(
+        "ava_job_start_latency_seconds",
+        "From a job's being due to its handler's start, where it started once.",
+        [(worker, total.wait_bucket, total.jobs, total.wait_seconds) for worker, total in totals],
+    )
+    yield _histogram(
+        "ava_job_duration_seconds",
+        "From the last start of a job's handler to its end.",
+        [(worker, total.run_bucket, total.jobs, total.run_seconds) for worker, total in totals],
+    )
+
+
+def _counter(
+    name: str, text: str, labels: Sequence[str], counts: Counter[tuple[str, ...]] | Counter[tuple[str, str]]
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for names, count in counts.items():
+        family.add_metric(names, count)
+    return family
+
+
+def _histogram(name: str, text: str, found: Iterable[tuple[str, int, int, float]]) -> Metric:
+    counts: dict[str, list[int]] = {}
+    sums: Counter[str] = Counter()
+    for worker, bucket, jobs, seconds in found:
+        if bucket != NEVER:
+            counts.setdefault(worker, [0] * (len(BOUNDS) + 1))[bucket] += jobs
+            sums[worker] += seconds  # type: ignore[assignment]  # a Counter adds any numbers
+    family = HistogramMetricFamily(name, text, labels=("worker",))
+    bounds = [*(f"{float(bound):g}" for bound in BOUNDS), "+Inf"]
+    for worker, of in counts.items():
+        family.add_metric((worker,), buckets=list(zip(bounds, accumulate(of), strict=True)), sum_value=sums[worker])
+    return family

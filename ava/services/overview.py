@@ -1,0 +1,29 @@
+"""What operators see of their tenant at a glance: its jobs in sum, and the nodes that run them."""
+
+from __future__ import annotations
+
+from ava.domain.caller import Caller
+from ava.store import fleet, overview
+from ava.store.database import Database
+from ava.store.fleet import NodeView
+from ava.store.overview import Overview
+
+__all__ = ["Overviews"]
+
+
+class Overviews:
+    """The use cases of the dashboard's first look, over one database."""
+
+    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+
+    def overview(self, caller: Caller) -> Overview:
+        """The tenant's jobs in sum. Raises `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return overview.read(connection, tenant_id=caller.tenant_id)
+
+    def nodes(self, caller: Caller) -> list[NodeView]:
+        """The nodes, each with what it runs of the tenant's jobs. Raises `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return fleet.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)

@@ -1,0 +1,109 @@
+"""The nodes as operators see them, each with what it runs of one tenant's jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain import ids
+from ava.store.database import Connection
+
+__all__ = ["NodeView", "RunningJob", "nodes"]
+
+#: The most nodes that are shown, and the most jobs of each.
+_MOST_NODES = 500
+_MOST_JOBS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningJob:
+    """A job that a node runs."""
+
+    id: str
+    worker_id: str
+    attempt: int
+    started_at: datetime
+    progress_json: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """A node, and what it runs of one tenant's jobs."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: list[str]
+    workers: list[str]
+    #: How many jobs it can run at once, and how many it runs, whoever's they are.
+    processes: int
+    busy: int
+    #: What it and its processes hold of the machine's memory; None before its first heartbeat.
+    memory_bytes: int | None
+    #: `live`; `silent` where its heartbeats stay away; `stopped` where it has ended in order.
+    state: str
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None
+    jobs: list[RunningJob]
+
+
+_NODES = """
+SELECT id::text, name, host, pid, version, queues, workers, processes, busy, memory_bytes,
+    CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
+         WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
+    started_at, seen_at, stopped_at
+FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
+"""
+
+_JOBS = """
+SELECT n.id::text, j.id::text, j.worker_id, j.attempt, j.started_at, j.progress::text
+FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
+    SELECT * FROM jobs WHERE node_id = n.id AND status = 'running' AND tenant_id = %(tenant_id)s
+    ORDER BY started_at LIMIT %(most)s
+) AS j
+"""
+
+
+def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
+    """Every node that is known, the living first; one that ended is known for an hour."""
+    found = list(connection.exec_driver_sql(_NODES, {"dead_after": dead_after_seconds, "most": _MOST_NODES}))
+    running = _running(connection, tenant_id, [row[0] for row in found])
+    return [
+        NodeView(
+            id=ids.encode("node", row[0]),
+            name=row[1],
+            host=row[2],
+            pid=row[3],
+            version=row[4],
+            queues=row[5],
+            workers=row[6],
+            processes=row[7],
+            busy=row[8],
+            memory_bytes=row[9],
+            state=row[10],
+            started_at=row[11],
+            seen_at=row[12],
+            stopped_at=row[13],
+            jobs=running.get(row[0], []),
+        )
+        for row in found
+    ]
+
+
+def _running(connection: Connection, tenant_id: str, node_ids: list[str]) -> dict[str, list[RunningJob]]:
+    parameters = {"nodes": node_ids, "tenant_id": tenant_id, "most": _MOST_JOBS}
+    running: dict[str, list[RunningJob]] = {}
+    for node_id, job_id, worker_id, attempt, started_at, progress_json in connection.exec_driver_sql(_JOBS, parameters):
+        running.setdefault(node_id, []).append(
+            RunningJob(
+                id=ids.encode("job", job_id),
+                worker_id=worker_id,
+                attempt=attempt,
+                started_at=started_at,
+                progress_json=progress_json,
+            )
+        )
+    return running

@@ -1,0 +1,96 @@
+"""Finished jobs, counted once: by tenant and minute for charts, and in all for metrics.
+
+The jobs themselves are the truth; these are sums of them, which no reader could afford to make again and again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.store.database import Connection
+
+__all__ = ["BOUNDS", "NEVER", "Total", "count", "forget", "totals"]
+
+#: The upper bounds of the buckets of waiting and running times, in seconds; what is longer is in a last one.
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+#: The bucket of what never happened: a job cancelled while it was queued has not run.
+NEVER = -1
+
+_BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
+_COUNTED = "worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds, run_seconds"
+_SUMS = "sum(jobs), sum(retries), sum(losses), sum(wait_seconds), sum(run_seconds)"
+_ADD = """jobs = t.jobs + excluded.jobs, retries = t.retries + excluded.retries, losses = t.losses + excluded.losses,
+    wait_seconds = t.wait_seconds + excluded.wait_seconds, run_seconds = t.run_seconds + excluded.run_seconds"""
+
+# A stretch of time is counted when it is over by `lag`: a statement that ends a job takes less. The row that says how
+# far we are is locked, so two dispatchers count nothing twice.
+_COUNT = f"""
+WITH stretch AS (
+    SELECT p.counted_until AS since, least(clock_timestamp() - %(lag)s * interval '1 second', (
+        SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
+        ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
+    FROM statistics_progress AS p FOR UPDATE
+), ended AS (
+    SELECT j.tenant_id, date_trunc('minute', j.completed_at) AS minute, j.worker_id, j.status, j.attempt, j.losses,
+        CASE WHEN j.attempt = 1 AND j.losses = 0
+             THEN extract(epoch FROM j.started_at - greatest(j.created_at, j.scheduled_at))::float8 END AS waited,
+        extract(epoch FROM j.completed_at - j.started_at)::float8 AS ran
+    FROM stretch AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
+), counted AS (
+    SELECT tenant_id, minute, worker_id, status,
+        coalesce(width_bucket(waited, {_BOUNDS}), {NEVER}) AS wait_bucket,
+        coalesce(width_bucket(ran, {_BOUNDS}), {NEVER}) AS run_bucket,
+        count(*) AS jobs, sum(greatest(attempt - 1, 0)) AS retries, sum(losses) AS losses,
+        coalesce(sum(waited), 0) AS wait_seconds, coalesce(sum(ran), 0) AS run_seconds
+    FROM ended GROUP BY 1, 2, 3, 4, 5, 6
+), minutes AS (
+    INSERT INTO job_minutes AS t (tenant_id, minute, {_COUNTED}) SELECT tenant_id, minute, {_COUNTED} FROM counted
+    ON CONFLICT (tenant_id, minute, worker_id, status, wait_bucket, run_bucket) DO UPDATE SET {_ADD}
+), totals AS (
+    INSERT INTO job_totals AS t ({_COUNTED})
+    SELECT worker_id, status, wait_bucket, run_bucket, {_SUMS} FROM counted GROUP BY 1, 2, 3, 4
+    ON CONFLICT (worker_id, status, wait_bucket, run_bucket) DO UPDATE SET {_ADD}
+), moved AS (
+    UPDATE statistics_progress AS p SET counted_until = s.until FROM stretch AS s WHERE s.until > s.since
+)
+SELECT coalesce(sum(jobs), 0) FROM counted
+"""
+
+
+def count(connection: Connection, *, lag_seconds: float, limit: int) -> int:
+    """Count what has ended since the last time, up to `lag_seconds` ago and some `limit` jobs; how many there were."""
+    return int(connection.exec_driver_sql(_COUNT, {"lag": lag_seconds, "limit": limit}).scalar_one())
+
+
+_FORGET = """
+DELETE FROM job_minutes WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM job_minutes WHERE minute < now() - %(keep)s * interval '1 second' LIMIT %(limit)s))
+"""
+
+
+def forget(connection: Connection, *, keep_seconds: float, limit: int) -> int:
+    """Delete counted minutes that no chart shows any more; how many rows."""
+    return connection.exec_driver_sql(_FORGET, {"keep": keep_seconds, "limit": limit}).rowcount
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Total:
+    """Jobs that ended alike, since this database was made."""
+
+    worker_id: str
+    status: str
+    #: Its place among `BOUNDS`, or `NEVER`.
+    wait_bucket: int
+    run_bucket: int
+    jobs: int
+    retries: int
+    losses: int
+    wait_seconds: float
+    run_seconds: float
+
+
+def totals(connection: Connection) -> list[Total]:
+    """Every total; there are as many as workers, states and buckets have met, whatever the number of jobs."""
+    names = _COUNTED.split(", ")
+    found = connection.exec_driver_sql(f"SELECT {_COUNTED} FROM job_totals ORDER BY worker_id, status")
+    return [Total(**dict(zip(names, row, strict=True))) for row in found]

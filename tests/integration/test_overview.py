@@ -1,0 +1,190 @@
+"""What a tenant sees at a glance, and the audit trail: right, its own alone, and bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ava.dispatcher.statistics import Statistics
+from ava.settings import Settings
+from ava.store import overview, statistics
+from tests.api import NODE, Api
+from tests.polling import wait_until
+
+OTHER = {"x-tenant-id": "ten_other"}
+
+
+def _overview(api: Api, **rest: Any) -> dict[str, Any]:
+    answer = api.get("/v1/ava/overview", **rest)
+    assert answer.status_code == 200, answer.text
+    data: dict[str, Any] = answer.get_json()["data"]
+    return data
+
+
+def _run(api: Api, job: dict[str, Any], status: str = "completed", *, wait_ms: int = 20, run_ms: int = 500) -> None:
+    """Let a job have been started and ended, three seconds ago."""
+    error = "'ValueError: no'" if status == "failed" else "NULL"
+    api.execute(
+        f"""UPDATE jobs SET status = '{status}', error = {error}, attempt = 1, run_no = 1, node_id = '{NODE}',
+            created_at = now() - interval '9 s', started_at = now() - interval '9 s' + interval '{wait_ms} ms',
+            completed_at = now() - interval '9 s' + interval '{wait_ms + run_ms} ms'
+            WHERE triggered_by = 'usr_test' AND tenant_id = '{job["tenant_id"]}' AND status = 'queued'
+                AND priority = {job["priority"]}"""
+    )
+
+
+def _count(api: Api, times: int = 1) -> None:
+    for _ in range(times):
+        Statistics(api.database, audit_days=90).run_once(0.0)
+
+
+def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
+    return {name: sum(minute[name] for minute in data["minutes"]) for name in ("completed", "failed", "cancelled")}
+
+
+def test_what_waits_is_counted_by_priority_and_scheduled_apart(api: Api) -> None:
+    for priority in (1, 1, 5):
+        api.trigger(priority=priority)
+    api.trigger(scheduled_at="2999-01-01T00:00:00Z")
+    data = _overview(api)
+    assert data["queued"] == 4
+    assert data["scheduled"] == 1
+    assert data["queued_is_exact"] is True
+    assert [depth["queued"] for depth in data["by_priority"]] == [2, 0, 0, 0, 2, 0, 0, 0, 0, 0]
+    assert 0 <= data["backlog_age_seconds"] < 30
+
+
+def test_a_tenant_without_jobs_has_an_overview_of_sixty_quiet_minutes(api: Api) -> None:
+    data = _overview(api)
+    assert len(data["minutes"]) == 60
+    assert data["backlog_age_seconds"] is None
+    assert data["latency"] == {
+        "sampled": 0,
+        "start_p50_ms": None,
+        "start_p95_ms": None,
+        "run_p50_ms": None,
+        "run_p95_ms": None,
+    }
+
+
+def test_nobody_sees_another_tenants_jobs(api: Api) -> None:
+    _run(api, api.trigger())
+    api.trigger()
+    _count(api)
+    data = _overview(api, headers=OTHER)
+    assert (data["queued"], data["running"], data["latency"]["sampled"]) == (0, 0, 0)
+    assert _totals(api, data) == {"completed": 0, "failed": 0, "cancelled": 0}
+
+
+def test_what_ended_is_counted_once_however_often_it_is_counted(api: Api) -> None:
+    _run(api, api.trigger(priority=1))
+    _run(api, api.trigger(priority=2), "failed")
+    cancelled = api.trigger(priority=3)
+    assert api.post(f"/v1/ava/jobs/{cancelled['id']}/cancel").status_code == 200
+    api.execute("UPDATE jobs SET completed_at = now() - interval '3 s' WHERE status = 'cancelled'")
+    _count(api, times=3)
+    assert _totals(api, _overview(api)) == {"completed": 1, "failed": 1, "cancelled": 1}
+    with api.database.connect() as connection:
+        totals = statistics.totals(connection)
+    assert sum(total.jobs for total in totals) == 3
+    assert {total.run_bucket for total in totals if total.status == "cancelled"} == {statistics.NEVER}
+
+
+def test_a_backlog_of_uncounted_jobs_is_counted_stretch_by_stretch(api: Api) -> None:
+    for _ in range(10):
+        api.trigger()
+    api.execute(
+        f"""UPDATE jobs SET status = 'completed', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = created_at,
+            completed_at = now() - interval '100 s' + priority * random() * interval '10 s'"""
+    )
+    counted = []
+    with api.database.connect() as connection:
+        while sum(counted) < 10:
+            counted.append(statistics.count(connection, lag_seconds=2, limit=3))
+    assert counted[:3] == [3, 3, 3]
+    assert _totals(api, _overview(api))["completed"] == 10
+
+
+def test_percentiles_are_those_of_the_newest_jobs(api: Api) -> None:
+    for priority, milliseconds in enumerate((100, 200, 300), start=1):
+        _run(api, api.trigger(priority=priority), wait_ms=milliseconds, run_ms=10 * milliseconds)
+    latency = _overview(api)["latency"]
+    assert latency["sampled"] == 3
+    assert latency["start_p50_ms"] == pytest.approx(200, abs=1)
+    assert latency["run_p50_ms"] == pytest.approx(2000, abs=1)
+    assert latency["run_p95_ms"] == pytest.approx(2900, abs=1)
+
+
+def test_counting_what_waits_stops_somewhere_and_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "MOST_COUNTED", 2)
+    for _ in range(4):
+        api.trigger()
+    data = _overview(api)
+    assert data["queued"] == 3
+    assert data["queued_is_exact"] is False
+
+
+def test_nodes_show_the_callers_jobs_alone_and_how_busy_they_are(api: Api) -> None:
+    for tenant in ("ten_test", "ten_other"):
+        api.trigger(headers={"x-tenant-id": tenant})
+    api.execute(
+        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes, busy)
+            VALUES ('{NODE}', 'ava-1@here', 'here', 1, '1.0', '{{default}}', '{{wkr_open}}', 4, 2)"""
+    )
+    api.execute(f"UPDATE jobs SET status = 'running', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = now()")
+    (node,) = api.get("/v1/ava/nodes").get_json()["data"]
+    assert (node["state"], node["processes"], node["busy"], node["host"]) == ("live", 4, 2, "here")
+    assert [job["worker_id"] for job in node["jobs"]] == ["wkr_open"]
+    api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
+    assert api.get("/v1/ava/nodes").get_json()["data"][0]["state"] == "silent"
+
+
+def test_every_change_and_every_refusal_stands_in_the_audit_trail(api: Api) -> None:
+    job = api.trigger()
+    api.post(f"/v1/ava/jobs/{job['id']}/cancel", headers={"x-user-id": "usr_other", "x-forwarded-for": "203.0.113.7"})
+    api.post("/v1/ava/jobs", json={"worker_id": "wkr_open"}, headers={"x-platform-role": "tenant-user"})
+    api.get(f"/v1/ava/jobs/{job['id']}")
+    answer = api.get("/v1/ava/audit")
+    entries = answer.get_json()["data"]
+    assert [(e["action"], e["status"], e["user_id"], e["role"]) for e in entries] == [
+        ("jobs.trigger", 403, "usr_test", "tenant-user"),
+        ("jobs.cancel", 200, "usr_other", "tenant-system-admin"),
+        ("jobs.trigger", 201, "usr_test", "tenant-system-admin"),
+    ]
+    assert [e["target"] for e in entries] == [None, job["id"], job["id"]]
+    assert entries[1]["address"] == "127.0.0.1 for 203.0.113.7"
+    assert answer.get_json()["pagination"]["total"] == 3
+    assert api.get("/v1/ava/audit", headers=OTHER).get_json()["data"] == []
+
+
+def test_the_audit_trail_is_paged_and_filtered(api: Api) -> None:
+    jobs = [api.trigger() for _ in range(3)]
+    first = api.get("/v1/ava/audit?per_page=2").get_json()
+    assert first["pagination"]["has_more"] is True
+    cursor = first["pagination"]["next_cursor"]
+    rest = api.get(f"/v1/ava/audit?per_page=2&cursor={cursor}").get_json()
+    assert [e["target"] for e in first["data"] + rest["data"]] == [job["id"] for job in reversed(jobs)]
+    found = api.get(f"/v1/ava/audit?filter[target]={jobs[1]['id']}").get_json()["data"]
+    assert [e["target"] for e in found] == [jobs[1]["id"]]
+    assert api.get("/v1/ava/audit?filter[action]=jobs.cancel").get_json()["data"] == []
+    assert api.get("/v1/ava/audit?cursor=aud_nonsense").status_code == 400
+
+
+def test_entries_are_written_soon_without_anybody_reading_them(api: Api) -> None:
+    api.trigger()
+    wait_until(lambda: api.execute("SELECT count(*) FROM audit")[0][0] == 1, what="the entry is written")
+
+
+def test_old_entries_and_minutes_are_forgotten(api: Api) -> None:
+    api.trigger()
+    assert len(api.get("/v1/ava/audit").get_json()["data"]) == 1
+    api.execute("INSERT INTO job_minutes VALUES ('ten_test', now() - interval '2 days', 'w', 's', 0, 0, 1, 0, 0, 0, 0)")
+    assert Statistics(api.database, audit_days=90).run_once(0.0) == 1
+    assert Statistics(api.database, audit_days=-1).run_once(0.0) == 1
+    assert api.get("/v1/ava/audit").get_json()["data"] == []
+
+
+def test_the_routes_stand_in_the_description(api: Api, api_settings: Settings) -> None:
+    paths = api.get("/openapi.json").get_json()["paths"]
+    assert {"/v1/ava/overview", "/v1/ava/nodes", "/v1/ava/audit"} <= set(paths)
