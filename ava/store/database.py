@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import DatabaseUnavailable
@@ -19,6 +22,8 @@ __all__ = ["Connection", "Database", "is_outage"]
 _PASSING_CLASSES = ("08", "53", "57", "58")
 #: Every session's settings. What is prepared here has one best plan, so it is planned once, and not tried five times.
 _SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
+#: A failure that took so many seconds was no refusal but silence; whoever asks within as many more is spared the wait.
+_SILENCE_SECONDS = 0.5
 
 
 class Database:
@@ -48,9 +53,11 @@ class Database:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
+                "tcp_user_timeout": 10_000,
             },
         )
+        event.listen(self._engine, "checkout", _refuse_dead)
+        self._silent_until = 0.0
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -73,14 +80,22 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        began = time.monotonic()
+        if began < self._silent_until:
+            raise DatabaseUnavailable
         try:
             yield
         except (DBAPIError, PoolTimeout) as error:
-            if is_outage(error):
-                # After a restart of the server every pooled connection is dead: leave none behind to fail again.
-                self._engine.dispose(close=False) if _lost_connection(error) else None
-                raise DatabaseUnavailable from error
-            raise
+            if not is_outage(error):
+                raise
+            if getattr(getattr(error, "orig", None), "pgcode", None) is None:
+                self._note_silence(began)
+            raise DatabaseUnavailable from error
+
+    def _note_silence(self, began: float) -> None:
+        # Where nothing answers, one wait for all is enough; a refusal costs nobody anything.
+        if (now := time.monotonic()) - began >= _SILENCE_SECONDS:
+            self._silent_until = now + _SILENCE_SECONDS
 
     def ping(self) -> None:
         """Make sure that the database answers. Raises `DatabaseUnavailable` where it does not."""
@@ -117,5 +132,16 @@ def _is_closed(error: DBAPIError) -> bool:
     return isinstance(error.orig, psycopg2.InterfaceError)
 
 
-def _lost_connection(error: DBAPIError | PoolTimeout) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+def _refuse_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+    """Have a pooled connection replaced that the server has closed meanwhile, so that nobody meets it.
+
+    On an idle connection there is nothing to read but its end.
+    """
+    idle = select.poll()
+    try:
+        idle.register(dbapi_connection.fileno(), select.POLLIN)
+        is_dead = bool(idle.poll(0))
+    except psycopg2.InterfaceError:
+        is_dead = True
+    if is_dead:
+        raise DisconnectionError("the server has closed this connection")
