@@ -29,6 +29,7 @@ from tests.polling import wait_until
 
 ROOT = Path(__file__).parent.parent
 SECRET = "of-the-tests"
+ENCRYPTION_KEY = "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU="
 HEADERS = {
     "x-internal-secret": SECRET,
     "x-tenant-id": "ten_test",
@@ -105,6 +106,7 @@ class System:
         self.api: RunningProcess | None = None
         self.workers: list[RunningProcess] = []
         self.dispatchers: list[RunningProcess] = []
+        self.senders: list[RunningProcess] = []
         #: Every process that was ever started here.
         self.processes: list[RunningProcess] = []
         self.session = requests.Session()
@@ -124,18 +126,24 @@ class System:
         *,
         workers: int = 1,
         dispatchers: int = 1,
+        webhooks: int = 0,
         concurrency: int = 2,
         environ: Mapping[str, str] | None = None,
         database_url: str | None = None,
         broker_url: str | None = None,
     ) -> None:
-        """Start the API, `workers` nodes of `concurrency` processes each, and dispatchers; wait until all is ready."""
+        """Start the API, `workers` nodes of `concurrency` processes each, dispatchers, and senders of webhooks.
+
+        Waits until all is ready.
+        """
         self.database_url = database_url or self.database_url
         self.broker_url = broker_url or self.broker_url
         self._environ.update(environ or {})
         self.start_api(wait=False)
         for _ in range(dispatchers):
             self.start_dispatcher()
+        for _ in range(webhooks):
+            self.start_sender()
         for _ in range(workers):
             self.start_worker(concurrency=concurrency, wait=False)
         self.await_ready()
@@ -160,6 +168,11 @@ class System:
         """Start one more dispatcher; they elect one among them."""
         self.dispatchers.append(self.spawn("dispatcher"))
         return self.dispatchers[-1]
+
+    def start_sender(self) -> RunningProcess:
+        """Start one more sender of webhooks."""
+        self.senders.append(self.spawn("webhooks"))
+        return self.senders[-1]
 
     def spawn(self, *arguments: str, environ: Mapping[str, str] | None = None) -> RunningProcess:
         """Start `ava` with these arguments, and its environment with `environ` on top."""
@@ -186,6 +199,7 @@ class System:
             "DATABASE_URL": self.database_url,
             "BROKER_URL": self.broker_url,
             "AVA_INTERNAL_SECRET": SECRET,
+            "AVA_ENCRYPTION_KEY": ENCRYPTION_KEY,
             MARK: self._mark,
             **self._environ,
         }

@@ -16,6 +16,7 @@ from ava.api import (
     operator_routes,
     queues,
     streams,
+    webhooks,
     why,
     workers,
 )
@@ -23,9 +24,11 @@ from ava.api.context import EXTENSION, Context
 from ava.api.operators import make_operators
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
+from ava.domain.sealing import Sealer
 from ava.services.jobs import Jobs
 from ava.services.readiness import Readiness
 from ava.services.watches import Watches
+from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.database import Database
@@ -39,6 +42,7 @@ _BLUEPRINTS = (
     why.blueprint,
     workers.blueprint,
     queues.blueprint,
+    webhooks.blueprint,
     health.blueprint,
     docs.blueprint,
 )
@@ -70,6 +74,7 @@ def _make_context(settings: Settings) -> Context:
     return Context(
         settings=settings,
         jobs=Jobs(database, publisher, celery),
+        webhooks=Webhooks(database, Sealer(settings.encryption_keys), allow_private=settings.allow_private_addresses),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
         watches=Watches(database),

@@ -12,6 +12,7 @@ from ava.domain.caller import Caller
 from ava.services.jobs import Jobs
 from ava.services.readiness import Readiness
 from ava.services.watches import Watches
+from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.database import Database
@@ -27,6 +28,7 @@ class Context:
 
     settings: Settings
     jobs: Jobs
+    webhooks: Webhooks
     workers: Workers
     readiness: Readiness
     watches: Watches

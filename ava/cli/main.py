@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, doctor, processes, up
+from ava.cli import database, demo, doctor, processes, up, webhooks
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -37,6 +37,7 @@ cli.add_command(demo.demo)
 cli.add_command(processes.api)
 cli.add_command(processes.worker)
 cli.add_command(processes.dispatcher)
+cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
 cli.add_command(doctor.doctor)
 

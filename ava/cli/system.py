@@ -95,6 +95,8 @@ def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]
     servers: list[Postgres | Redis] = []
     if not environment.given("AVA_INTERNAL_SECRET"):
         additions["AVA_INTERNAL_SECRET"] = folder.secret("internal-secret")
+    if not environment.given("AVA_ENCRYPTION_KEY"):
+        additions["AVA_ENCRYPTION_KEY"] = folder.secret("encryption-key", size_bytes=32)
     if not environment.given("DATABASE_URL"):
         servers.append(_postgres(folder))
         additions["DATABASE_URL"] = servers[-1].url
@@ -148,6 +150,7 @@ def _start_processes(
     for program in (
         _ava("worker", *processes, environ=node_environ, death_signal=SIGQUIT, stop_seconds=drain_seconds),
         _ava("dispatcher", environ=environ),
+        _ava("webhooks", environ=environ),
         _ava("api", "--host", host, "--port", str(port), environ=environ),
     ):
         supervisor.start(Service(program=program))

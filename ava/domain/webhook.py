@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
+from ava.domain.record import format_time
+
 __all__ = [
     "LADDER_SECONDS",
     "Attempt",
@@ -16,6 +18,7 @@ __all__ = [
     "Endpoint",
     "EndpointStatus",
     "Verdict",
+    "describe_attempt",
     "judge",
     "next_width",
     "pause_seconds",
@@ -169,8 +172,6 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
 
 def describe_attempt(attempt: Attempt, at: datetime, number: int) -> dict[str, Any]:
     """An attempt as it is kept and shown."""
-    from ava.domain.record import format_time
-
     return {
         "number": number,
         "at": format_time(at),

@@ -26,11 +26,11 @@ class DataFolder:
     #: The file whose lock says that it is in use.
     lock: IO[str]
 
-    def secret(self, name: str) -> str:
+    def secret(self, name: str, *, size_bytes: int = 24) -> str:
         """A made-up secret that stays the same between runs, kept in a file that only we can read."""
         path = self.path / name
         if not path.exists():
-            write_private(path, secrets.token_urlsafe(24) + "\n")
+            write_private(path, secrets.token_urlsafe(size_bytes) + "\n")
         return path.read_text().strip()
 
     def server_account(self) -> Account | None:

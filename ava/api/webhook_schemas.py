@@ -1,0 +1,292 @@
+"""What goes in and out of `/v1/webhooks`; see `ava.api.schemas` and `ava.api.record_schemas` for the rest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from ava.api.fields import REQUIRED, Choice, Cursor, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.schemas import _PageQuery, _Strict
+from ava.domain import ids
+from ava.domain.events import EventType, signing_key
+from ava.domain.webhook import DeliveryStatus, EndpointStatus
+from ava.store.deliveries import DeliveryFilter
+
+__all__ = [
+    "DeletedRecord",
+    "DeliveryList",
+    "DeliveryListQuery",
+    "DeliveryRecord",
+    "RedeliverBody",
+    "RedeliveredRecord",
+    "WebhookBody",
+    "WebhookChangeBody",
+    "WebhookList",
+    "WebhookListQuery",
+    "WebhookRecord",
+]
+
+#: The longest secret, in characters.
+_MOST_SECRET_CHARS = 256
+_CURSOR = "cur"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class _Url(Text):
+    """A URL; whether it can be called is judged by `ava.services.webhooks`."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("It must be a URL such as https://example.com/hooks.")
+        return value
+
+
+class _Secret(Text):
+    """A secret to sign with. No message repeats it."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= _MOST_SECRET_CHARS or _UNPRINTABLE.search(value):
+            raise ValidationError(f"It must be a text of 1 to {_MOST_SECRET_CHARS} printable characters.")
+        try:
+            signing_key(value)
+        except ValueError as error:
+            raise ValidationError(
+                f"It begins with whsec_, as the secrets of Standard Webhooks do, but {error}."
+            ) from None
+        return value
+
+
+class _Switch(fields.Field[Any]):
+    """True or false, and nothing that could be taken for it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("It must be true or false.")
+        return value
+
+
+def _event_list(**rest: Any) -> fields.List[Any]:
+    return fields.List(
+        Choice(EventType),
+        validate=validate.Length(1, 20, error="There must be at least one."),
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
+        metadata={"description": "The events that it is told of."},
+        **rest,
+    )
+
+
+class WebhookBody(_Strict):
+    """A webhook to make."""
+
+    url = _Url(required=True, metadata={"description": "Where events are sent to: a public http(s) address."})
+    events = _event_list(required=True)
+    secret = _Secret(
+        required=True,
+        metadata={
+            "description": "What events are signed with; it is never shown again. For the libraries of Standard "
+            "Webhooks: whsec_ and the key in base64."
+        },
+    )
+
+    @post_load
+    def _once(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return _each_once(values)
+
+
+class WebhookChangeBody(_Strict):
+    """What to change of a webhook; at least one field."""
+
+    url = _Url()
+    events = _event_list()
+    secret = _Secret(
+        metadata={"description": "A new secret. The one before it stays valid for 24 hours: both are signed with."}
+    )
+    enabled = _Switch(metadata={"type": "boolean", "description": "Whether anything is sent to it."})
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not values:
+            raise ValidationError("It must have at least one of url, events, secret and enabled.")
+
+    @post_load
+    def _arguments(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "enabled" in values:
+            values["is_enabled"] = values.pop("enabled")
+        return _each_once(values)
+
+
+def _each_once(values: dict[str, Any]) -> dict[str, Any]:
+    if "events" in values:
+        values["events"] = list(dict.fromkeys(event.value for event in values["events"]))
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookList:
+    """Which webhooks a list shows."""
+
+    page: int | None
+    per_page: int
+    #: The webhook after which to go on, where a cursor was sent.
+    before_id: str | None
+
+
+def _finder(prefix: str) -> Any:
+    def find(cursor: str) -> str | None:
+        value = ids.decode(_CURSOR, cursor)
+        return None if value is None else ids.encode(prefix, value)
+
+    return find
+
+
+def make_cursor(some_id: str) -> str:
+    """The place after a webhook or a delivery."""
+    return f"{_CURSOR}_{some_id.partition('_')[2]}"
+
+
+class WebhookListQuery(_PageQuery):
+    """The parameters of the list of webhooks."""
+
+    cursor = Cursor(
+        _finder("wh"),
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of the page before, for what follows it."},
+    )
+
+    @post_load
+    def _list(self, values: dict[str, Any], **_: Any) -> WebhookList:
+        return WebhookList(page=values["page"], per_page=values["per_page"], before_id=values["cursor"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryList:
+    """Which deliveries a list shows."""
+
+    delivery_filter: DeliveryFilter
+    page: int | None
+    per_page: int
+    #: The delivery after which to go on, where a cursor was sent.
+    before_id: str | None
+
+
+class DeliveryListQuery(_PageQuery):
+    """The parameters of the list of deliveries."""
+
+    status = Choice(
+        DeliveryStatus,
+        data_key="filter[status]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one status."},
+    )
+    event = Choice(
+        EventType,
+        data_key="filter[event]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one type of event."},
+    )
+    cursor = Cursor(
+        _finder("dlv"),
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of the page before, for what follows it."},
+    )
+
+    @post_load
+    def _list(self, values: dict[str, Any], **_: Any) -> DeliveryList:
+        return DeliveryList(
+            delivery_filter=DeliveryFilter(status=values["status"], event_type=values["event"]),
+            page=values["page"],
+            per_page=values["per_page"],
+            before_id=values["cursor"],
+        )
+
+
+class RedeliverBody(_Strict):
+    """Which abandoned deliveries to send again."""
+
+    since = Instant(
+        required=True, metadata={"description": "Those that were made since this moment, ISO 8601, inclusive."}
+    )
+
+    @post_load
+    def _moment(self, values: dict[str, Any], **_: Any) -> datetime:
+        since: datetime = values["since"]
+        return since
+
+
+# Out -------------------------------------------------------------------------------------------------------------
+
+
+class WebhookRecord(Schema):
+    """A webhook: where events are sent to."""
+
+    id = Id("wh")
+    url = Text()
+    events = fields.List(Choice(EventType))
+    status = Choice(
+        EndpointStatus,
+        metadata={
+            "description": "`degraded`: a delivery was abandoned and none has succeeded since; it is still sent to. "
+            "`disabled`: nothing is sent."
+        },
+    )
+    created_at = Instant()
+    updated_at = Instant()
+    disabled_reason = Text(
+        allow_none=True, metadata={"description": "`client`, or `gone` where the endpoint answered 410."}
+    )
+    previous_secret_until = Instant(
+        allow_none=True, metadata={"description": "Until when the secret before the present one is signed with too."}
+    )
+
+
+class DeliveryRecord(Schema):
+    """A delivery: one event on its way to one webhook, with each attempt."""
+
+    id = Id("dlv")
+    webhook_id = Id("wh")
+    event_id = Id("evt")
+    event_type = Text()
+    job_id = Id("job", allow_none=True)
+    status = Choice(DeliveryStatus)
+    created_at = Instant()
+    completed_at = Instant(allow_none=True)
+    next_attempt_at = Instant(allow_none=True)
+    attempts = JsonText(
+        attribute="attempts_json",
+        metadata={
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "number": {"type": "integer"},
+                    "at": {"type": "string", "format": "date-time"},
+                    "status": {"type": ["integer", "null"], "description": "The status of the answer."},
+                    "duration_ms": {"type": "integer"},
+                    "answer": {"type": "string", "description": "The first 1 KiB of the answer's body."},
+                    "error": {"type": ["string", "null"]},
+                },
+            },
+            "description": "Oldest first; the last 50.",
+        },
+    )
+
+
+class DeletedRecord(Schema):
+    """What was deleted."""
+
+    id = Id("wh")
+    deleted = fields.Boolean(metadata={"type": "boolean"})
+
+
+class RedeliveredRecord(Schema):
+    """How many deliveries are sent again."""
+
+    redelivered = WholeNumber(least=0, most=2**53)

@@ -1,0 +1,49 @@
+"""One attempt to deliver: signed, sent, and what came back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ava.delivery.guarded_http import Answer, Limits, send
+from ava.domain.events import make_headers
+from ava.domain.webhook import Attempt, retry_after_seconds
+from ava.errors import OutboundError, OutboundTimeout
+
+__all__ = ["make_attempt"]
+
+#: Bytes of an answer that are kept.
+_KEPT_BYTES = 1024
+
+
+def make_attempt(*, url: str, event_id: str, body: str, secrets: Sequence[str], limits: Limits) -> Attempt:
+    """Send an event to an endpoint, once. Whatever goes wrong on its side is the attempt's outcome; nothing is raised.
+
+    `secrets`: in the clear, the present one first.
+    """
+    raw, start = body.encode(), time.monotonic()
+    headers = make_headers(event_id=event_id, body=raw, timestamp=int(time.time()), secrets=secrets)
+    try:
+        answer = send("POST", url, headers=headers, body=raw, limits=limits)
+    except OutboundError as error:
+        return Attempt(
+            status=None,
+            elapsed_ms=round((time.monotonic() - start) * 1000),
+            answer="",
+            error=str(error),
+            is_timeout=isinstance(error, OutboundTimeout),
+        )
+    return _answered(answer)
+
+
+def _answered(answer: Answer) -> Attempt:
+    is_redirect = 300 <= answer.status < 400
+    return Attempt(
+        status=answer.status,
+        elapsed_ms=answer.elapsed_ms,
+        # PostgreSQL's texts hold no NUL.
+        answer=answer.body[:_KEPT_BYTES].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        error="It answered with a redirect, and none is followed; change the URL." if is_redirect else None,
+        retry_after_seconds=retry_after_seconds(answer.headers.get("retry-after"), datetime.now(UTC)),
+    )

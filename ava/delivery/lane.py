@@ -1,0 +1,97 @@
+"""The lane to one endpoint, as the sender that holds it sees it: what waits, what is being sent, and how it goes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from ava.domain import webhook
+from ava.domain.webhook import Attempt
+from ava.store.lanes import DueDelivery, HeldLane, LaneEnd
+
+__all__ = ["Lane"]
+
+#: The longest that an endpoint's `Retry-After` stops all that goes there, in seconds.
+_LONGEST_STOP_SECONDS = 300.0
+
+
+class Lane:
+    """Decides what is sent next to one endpoint."""
+
+    def __init__(self, held: HeldLane, *, time_scale: float = 1.0) -> None:
+        self.endpoint = held.endpoint
+        #: Whether the database may hold more that is due than we have.
+        self.may_have_more = True
+        self._width = held.width
+        self._timeouts = held.timeouts
+        self._stop_seconds = 0.0
+        self._was_put_off = False
+        self._time_scale = time_scale
+        self._waiting: deque[DueDelivery] = deque()
+        self._sending: dict[str, DueDelivery] = {}
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the endpoint did not answer in time the last time."""
+        return self._timeouts > 0
+
+    @property
+    def pause_seconds(self) -> float:
+        """Seconds for which the endpoint is to be left alone; 0 while it is sent to."""
+        return max(self._stop_seconds, webhook.pause_seconds(timeouts=self._timeouts, scale=self._time_scale))
+
+    @property
+    def busy(self) -> list[str]:
+        """The deliveries that are here already, as UUIDs."""
+        return [*self._sending, *(delivery.id for delivery in self._waiting)]
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries may be brought: one round is sent, another waits."""
+        return 0 if self._is_closing else max(0, 2 * self._width - len(self._sending) - len(self._waiting))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing more to do here."""
+        return not self._sending and (self._is_closing or not (self._waiting or self.may_have_more))
+
+    def bring(self, deliveries: Iterable[DueDelivery]) -> None:
+        """Add what is due, in order."""
+        self._waiting.extend(deliveries)
+
+    def next(self) -> DueDelivery | None:
+        """What is to be sent now, if anything; two events of one job never are at the same time."""
+        if self._is_closing or len(self._sending) >= self._width:
+            return None
+        under_way = {delivery.job for delivery in self._sending.values() if delivery.job is not None}
+        for delivery in self._waiting:
+            if delivery.job not in under_way:
+                self._waiting.remove(delivery)
+                self._sending[delivery.id] = delivery
+                return delivery
+            under_way.add(delivery.job)
+        return None
+
+    def hear(self, attempt: Attempt) -> None:
+        """Learn from an attempt how the endpoint is to be treated."""
+        self._width = webhook.next_width(self._width, attempt)
+        self._timeouts = self._timeouts + 1 if attempt.is_timeout else 0
+        self._was_put_off = self._was_put_off or attempt.is_timeout or attempt.retry_after_seconds is not None
+        if attempt.retry_after_seconds is not None and not attempt.is_success:
+            self._stop_seconds = max(self._stop_seconds, min(attempt.retry_after_seconds, _LONGEST_STOP_SECONDS))
+
+    def finish(self, delivery_id: str) -> None:
+        """Forget a delivery whose outcome is written."""
+        self._sending.pop(delivery_id, None)
+        self.may_have_more = True
+
+    def end(self) -> LaneEnd:
+        """How the lane is left."""
+        return LaneEnd(
+            endpoint=self.endpoint, width=self._width, timeouts=self._timeouts, pause_seconds=self.pause_seconds
+        )
+
+    @property
+    def _is_closing(self) -> bool:
+        # What it did before we took the lane is over: it is asked again.
+        return self._was_put_off and self.pause_seconds > 0

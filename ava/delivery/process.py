@@ -1,0 +1,76 @@
+"""The process of `ava webhooks`: gevent makes a thousand endpoints that hang cost a thousand small stacks, no threads.
+
+Whoever imports this module patches its process; no other of our processes may.
+"""
+
+from __future__ import annotations
+
+# Before anything else is imported, or it would keep the blocking calls.
+from gevent import monkey
+
+monkey.patch_all()
+
+import logging  # noqa: E402
+import resource  # noqa: E402
+import signal  # noqa: E402
+from contextlib import suppress  # noqa: E402
+
+import gevent  # noqa: E402
+from psycogreen.gevent import patch_psycopg  # noqa: E402
+
+from ava import logs  # noqa: E402
+from ava.delivery.sender import Sender  # noqa: E402
+from ava.domain.sealing import Sealer  # noqa: E402
+from ava.errors import SettingsError  # noqa: E402
+from ava.settings import Settings  # noqa: E402
+from ava.store import schema  # noqa: E402
+from ava.store.database import Database  # noqa: E402
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+#: Look-ups of names that may go on at once; the C library's block, and have threads of their own.
+_LOOK_UPS = 200
+#: Open files that a process needs beside its connections to endpoints.
+_OTHER_FILES = 300
+
+
+def run(settings: Settings) -> None:
+    """Send webhooks until SIGTERM or SIGINT.
+
+    Raises `SettingsError` without a key, and `StartError` where the database is not ready for this code.
+    """
+    if not settings.encryption_keys:
+        raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; make one up, as with `openssl rand -base64 32`")
+    logs.configure(settings, "webhooks")
+    schema.check(settings)
+    patch_psycopg()
+    _allow_files(settings.webhook_connections + _OTHER_FILES)
+    gevent.get_hub().threadpool.maxsize = _LOOK_UPS
+    database = Database(settings.database_url, name="webhooks", pool_size=2)
+    sender = Sender(database, Sealer(settings.encryption_keys), settings)
+    endings: list[int] = []
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(signum, _end, endings, sender)
+    _log.info("This sender sends webhooks.")
+    try:
+        sender.run(lambda: bool(endings))
+    finally:
+        database.close()
+
+
+def _end(endings: list[int], sender: Sender) -> None:
+    endings.append(1)
+    sender.wake()
+
+
+def _allow_files(wanted: int) -> None:
+    """Allow as many open files as are needed, or as the machine lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        _log.warning("Only %d files may be open, so fewer connections than AVA_WEBHOOK_CONNECTIONS can be.", most)

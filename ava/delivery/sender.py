@@ -1,0 +1,248 @@
+"""The sender: takes lanes, sends what is due on them, each attempt in a greenlet of its own, and writes the outcomes.
+
+All that is asked of the database is asked here, one statement after the other, each for many endpoints and deliveries
+at once; the greenlets only talk to endpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import gevent
+from gevent.event import Event as Bell
+
+from ava.delivery.attempt import make_attempt
+from ava.delivery.fan_out import BATCH, FanOut
+from ava.delivery.guarded_http import Limits
+from ava.delivery.lane import Lane
+from ava.domain import ids
+from ava.domain.sealing import Sealer
+from ava.domain.webhook import Attempt, describe_attempt, judge
+from ava.errors import DatabaseUnavailable
+from ava.settings import Settings
+from ava.store import lanes
+from ava.store.database import Database
+from ava.store.lanes import DueDelivery, Outcome
+
+__all__ = ["Sender"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two looks for what is new, while nothing happens.
+_POLL_SECONDS = 0.1
+#: Seconds that are left to results to come together, so that they are written in one statement.
+_GATHER_SECONDS = 0.005
+#: Seconds until a lane that is being sent to is looked at again for what is new.
+_REFRESH_SECONDS = 0.25
+#: Lanes that are taken in one turn, so that several senders share them.
+_MOST_TAKEN = 200
+#: Outcomes that are written in one statement.
+_MOST_RECORDED = 500
+#: Seconds that attempts get to end once the sender was told to stop; what is cut off is sent again by another.
+_DRAIN_SECONDS = 5.0
+
+
+class Sender:
+    """One process's share of all deliveries."""
+
+    def __init__(self, database: Database, sealer: Sealer, settings: Settings) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._settings = settings
+        self._limits = Limits(
+            exchange_timeout_seconds=settings.webhook_timeout_seconds, allow_private=settings.allow_private_addresses
+        )
+        self._fan_out = FanOut(database)
+        self._id = str(ids.new_uuid())
+        self._bell = Bell()
+        self._lanes: dict[str, Lane] = {}
+        self._open_connections = 0
+        #: What came of attempts and is not written yet: each attempt with its delivery and when it began.
+        self._results: list[tuple[DueDelivery, Attempt, datetime]] = []
+        self._secrets: dict[str, str] = {}
+        self._beat_at = 0.0
+        self._refresh_at = 0.0
+        self._is_away = False
+
+    def run(self, is_ending: Callable[[], bool]) -> None:
+        """Go on until told to end, then let what is under way end, for a time."""
+        while not is_ending():
+            self._try(self._turn)
+            if not self._bell.wait(_POLL_SECONDS):
+                continue
+            self._bell.clear()
+            gevent.sleep(_GATHER_SECONDS)
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while self._open_connections and time.monotonic() < deadline:
+            gevent.sleep(_POLL_SECONDS)
+        self._try(self._leave)
+
+    def wake(self) -> None:
+        """Begin the next turn at once."""
+        self._bell.set()
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except DatabaseUnavailable as error:
+            if not self._is_away:
+                _log.warning("Webhooks wait: %s", error)
+            self._is_away = True
+            gevent.sleep(0.5)
+        except Exception:
+            _log.exception("A turn of the sender failed.")
+            gevent.sleep(0.5)
+        else:
+            if self._is_away:
+                _log.warning("Webhooks go on.")
+            self._is_away = False
+
+    def _turn(self) -> None:
+        self._beat()
+        if self._fan_out.run_once() == BATCH:
+            self.wake()
+        self._record()
+        self._take()
+        self._fill()
+        self._start()
+        self._release()
+
+    def _leave(self) -> None:
+        self._record()
+        with self._database.connect() as connection:
+            lanes.leave(connection, sender_id=self._id)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now < self._beat_at:
+            return
+        with self._database.connect() as connection:
+            freed = lanes.beat(
+                connection,
+                sender_id=self._id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                dead_after_seconds=self._settings.node_dead_seconds,
+            )
+        self._beat_at = now + self._settings.heartbeat_seconds
+        if freed:
+            _log.warning("%d endpoints were freed, whose sender is dead.", freed)
+
+    def _record(self) -> None:
+        while self._results:
+            batch = self._results[:_MOST_RECORDED]
+            with self._database.connect() as connection:
+                changes = lanes.record(connection, [self._outcome(*result) for result in batch])
+            # Only now: a delivery whose outcome is not written must not be brought again.
+            del self._results[: len(batch)]
+            for delivery, _, _ in batch:
+                self._lanes[delivery.endpoint].finish(delivery.id)
+            for change in changes:
+                _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)
+
+    def _outcome(self, delivery: DueDelivery, attempt: Attempt, at: datetime) -> Outcome:
+        verdict = judge(
+            attempt,
+            failures=delivery.failures,
+            chance=random.random(),  # noqa: S311 - it spreads attempts, and protects nothing
+            scale=self._settings.webhook_time_scale,
+        )
+        return Outcome(
+            delivery=delivery.id,
+            failures=delivery.failures,
+            status=verdict.status,
+            retry_in_seconds=verdict.retry_in_seconds,
+            is_gone=attempt.is_gone,
+            entry=describe_attempt(attempt, at, delivery.attempts + 1),
+        )
+
+    def _take(self) -> None:
+        """Take lanes. Those whose endpoints are silent get no more than half of all connections."""
+        free = self._settings.webhook_connections - len(self._lanes)
+        silent = self._settings.webhook_connections // 2 - sum(lane.is_silent for lane in self._lanes.values())
+        with self._database.connect() as connection:
+            for is_silent, room in ((False, free), (True, min(free, silent))):
+                if room > 0:
+                    limit = min(room, _MOST_TAKEN)
+                    taken = lanes.take(connection, sender_id=self._id, is_silent=is_silent, limit=limit)
+                    for held in taken:
+                        self._lanes[held.endpoint] = Lane(held, time_scale=self._settings.webhook_time_scale)
+                    if len(taken) == limit:
+                        self.wake()
+
+    def _fill(self) -> None:
+        """Bring what is due on the lanes that have room for it."""
+        if time.monotonic() > self._refresh_at:
+            self._refresh_at = time.monotonic() + _REFRESH_SECONDS
+            for lane in self._lanes.values():
+                lane.may_have_more = True
+        rooms = {lane.endpoint: lane.room for lane in self._lanes.values() if lane.may_have_more and lane.room}
+        if not rooms:
+            return
+        busy = [delivery for endpoint in rooms for delivery in self._lanes[endpoint].busy]
+        with self._database.connect() as connection:
+            found = lanes.due(connection, sender_id=self._id, rooms=rooms, busy=busy)
+        brought: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
+        for delivery in found:
+            brought[delivery.endpoint].append(delivery)
+        for endpoint, deliveries in brought.items():
+            self._lanes[endpoint].bring(deliveries)
+            self._lanes[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
+
+    def _start(self) -> None:
+        """Begin attempts, one of each endpoint in turn, as long as connections are left."""
+        willing = list(self._lanes.values())
+        while willing and self._open_connections < self._settings.webhook_connections:
+            still_willing = []
+            for lane in willing:
+                if self._open_connections >= self._settings.webhook_connections:
+                    break
+                if (delivery := lane.next()) is not None:
+                    self._open_connections += 1
+                    gevent.spawn(self._attempt, lane, delivery)
+                    still_willing.append(lane)
+            willing = still_willing
+
+    def _attempt(self, lane: Lane, delivery: DueDelivery) -> None:
+        at = datetime.now(UTC)
+        try:
+            attempt = make_attempt(
+                url=delivery.url,
+                event_id=delivery.event_id,
+                body=delivery.body,
+                secrets=[self._open(sealed) for sealed in delivery.sealed_secrets],
+                limits=self._limits,
+            )
+        except Exception as error:
+            # It is ours, as where a key is missing; the delivery goes up its ladder, and its history says so.
+            _log.exception("An attempt for %s failed here.", delivery.event_id)
+            attempt = Attempt(
+                status=None, elapsed_ms=0, answer="", error=f"It could not be sent: {type(error).__name__}."
+            )
+        finally:
+            self._open_connections -= 1
+        lane.hear(attempt)
+        self._results.append((delivery, attempt, at))
+        self.wake()
+
+    def _open(self, sealed: str) -> str:
+        if len(self._secrets) > 10_000:
+            self._secrets.clear()
+        if sealed not in self._secrets:
+            self._secrets[sealed] = self._sealer.open(sealed)
+        return self._secrets[sealed]
+
+    def _release(self) -> None:
+        idle = [lane for lane in self._lanes.values() if lane.is_idle]
+        if not idle:
+            return
+        with self._database.connect() as connection:
+            lanes.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
+        for lane in idle:
+            del self._lanes[lane.endpoint]

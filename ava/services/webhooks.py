@@ -1,0 +1,180 @@
+"""What clients do with webhooks: endpoints, their deliveries, tests and redelivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ava.domain import ids, outbound_url
+from ava.domain.caller import Caller
+from ava.domain.events import TEST, Event, make_body
+from ava.domain.record import format_time
+from ava.domain.sealing import Sealer
+from ava.domain.webhook import Delivery, Endpoint, EndpointStatus
+from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhookStateConflict
+from ava.store import clock, deliveries, webhooks
+from ava.store.database import Connection, Database
+from ava.store.deliveries import DeliveryFilter
+
+__all__ = ["Webhooks", "reseal_all"]
+
+
+class Webhooks:
+    """The use cases of webhooks, over one database."""
+
+    def __init__(self, database: Database, sealer: Sealer, *, allow_private: bool) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._allow_private = allow_private
+
+    def create(self, caller: Caller, *, url: str, events: Sequence[str], secret: str) -> Endpoint:
+        """Make an endpoint. Raises `InvalidFields` for a URL that cannot be called, and `EncryptionKeyMissing`."""
+        self._check_url(url)
+        sealed = self._sealer.seal(secret)
+        with self._database.connect() as connection:
+            return webhooks.create(connection, tenant_id=caller.tenant_id, url=url, events=events, sealed_secret=sealed)
+
+    def show(self, caller: Caller, webhook_id: str) -> Endpoint:
+        """One endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return self._show(connection, caller, webhook_id)
+
+    def _show(self, connection: Connection, caller: Caller, webhook_id: str) -> Endpoint:
+        found = webhooks.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
+        if found is None:
+            raise WebhookNotFound
+        return found
+
+    def page(
+        self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> tuple[list[Endpoint], int]:
+        """A page of endpoints, newest first, and how many there are in all."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = webhooks.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
+            return found, webhooks.count(connection, tenant_id=tenant_id)
+
+    def change(
+        self,
+        caller: Caller,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        secret: str | None = None,
+        is_enabled: bool | None = None,
+    ) -> Endpoint:
+        """Change what is given. Raises `WebhookNotFound`, and as `create` does."""
+        if url is not None:
+            self._check_url(url)
+        sealed = None if secret is None else self._sealer.seal(secret)
+        with self._database.connect() as connection:
+            changed = webhooks.change(
+                connection,
+                tenant_id=caller.tenant_id,
+                webhook_id=webhook_id,
+                url=url,
+                events=events,
+                sealed_secret=sealed,
+                is_enabled=is_enabled,
+            )
+        if changed is None:
+            raise WebhookNotFound
+        return changed
+
+    def _check_url(self, url: str) -> None:
+        try:
+            outbound_url.parse(url, allow_private=self._allow_private)
+        except OutboundError as error:
+            raise InvalidFields(f"url: {error}", {"url": [str(error)]}) from None
+
+    def delete(self, caller: Caller, webhook_id: str) -> None:
+        """Delete an endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            if not webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id):
+                raise WebhookNotFound
+
+    def send_test(self, caller: Caller, webhook_id: str) -> Delivery:
+        """Send an endpoint a test event. Raises `WebhookNotFound`, `WebhookStateConflict` where it is disabled."""
+        with self._database.transaction() as connection:
+            endpoint = self._show(connection, caller, webhook_id)
+            if endpoint.status is EndpointStatus.DISABLED:
+                raise WebhookStateConflict
+            event = Event(
+                id=ids.encode("evt", ids.new_uuid()),
+                type=TEST,
+                created_at=clock.now(connection),
+                tenant_id=caller.tenant_id,
+                sequence=0,
+            )
+            data = {"webhook_id": endpoint.id, "url": endpoint.url, "created_at": format_time(endpoint.created_at)}
+            return deliveries.insert_test(connection, webhook_id=endpoint.id, event=event, body=make_body(event, data))
+
+    def deliveries(
+        self,
+        caller: Caller,
+        webhook_id: str,
+        delivery_filter: DeliveryFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before_id: str | None = None,
+    ) -> tuple[list[Delivery], int]:
+        """A page of deliveries, newest first, and how many the filter finds. Raises `WebhookNotFound`."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            self._show(connection, caller, webhook_id)
+            found = deliveries.page(
+                connection,
+                tenant_id=tenant_id,
+                webhook_id=webhook_id,
+                delivery_filter=delivery_filter,
+                limit=limit,
+                offset=offset,
+                before_id=before_id,
+            )
+            total = deliveries.count(
+                connection, tenant_id=tenant_id, webhook_id=webhook_id, delivery_filter=delivery_filter
+            )
+        return found, total
+
+    def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send one delivery again. Raises `WebhookNotFound`, `WebhookStateConflict` where the endpoint is disabled."""
+        with self._database.connect() as connection:
+            self._show_enabled(connection, caller, webhook_id)
+            delivery = deliveries.redeliver(
+                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, delivery_id=delivery_id
+            )
+        if delivery is None:
+            raise WebhookNotFound
+        return delivery
+
+    def redeliver_failed(self, caller: Caller, webhook_id: str, since: datetime) -> int:
+        """Send again all that were abandoned and made since a moment; how many. Raises as `redeliver` does."""
+        with self._database.connect() as connection:
+            self._show_enabled(connection, caller, webhook_id)
+            return deliveries.redeliver_failed(
+                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, since=since
+            )
+
+    def _show_enabled(self, connection: Connection, caller: Caller, webhook_id: str) -> None:
+        if self._show(connection, caller, webhook_id).status is EndpointStatus.DISABLED:
+            raise WebhookStateConflict
+
+
+def reseal_all(database: Database, sealer: Sealer) -> int:
+    """Seal every secret anew with the first key, so that older keys can be dropped; how many endpoints.
+
+    Raises `SecretUnreadable` where a secret was sealed with a key that is not there any more.
+    """
+    resealed = 0
+    with database.connect() as connection:
+        for uuid, secret, previous in webhooks.sealed_secrets(connection):
+            resealed += webhooks.reseal(
+                connection,
+                uuid=uuid,
+                old=secret,
+                secret=sealer.reseal(secret),
+                previous=None if previous is None else sealer.reseal(previous),
+            )
+    return resealed

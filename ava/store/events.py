@@ -1,0 +1,144 @@
+"""Events of webhooks on their way from the job's move, whose trigger wrote them, to the deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.events import Event
+from ava.domain.job import Job, Status
+from ava.store import clock, rows
+from ava.store.database import Connection
+
+__all__ = ["NewEvent", "claim_new", "delete_old", "fan_out", "has_new"]
+
+#: The key of the lock under which events are fanned out: "ava fan" as a number.
+_LOCK_KEY = 0x61766120_66616E
+#: Bytes of payloads (as they are stored) that one batch may hold, so that memory stays bounded.
+_MOST_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEvent:
+    """An event that no delivery was made of yet."""
+
+    event: Event
+    #: The job as it was at that moment; None where it is gone by now.
+    job: Job | None
+
+
+_CLAIM_NEW = f"""
+WITH sized AS (
+    SELECT e.n, sum(pg_column_size(j.input) + coalesce(pg_column_size(j.output), 0)) OVER (ORDER BY e.n) AS bytes,
+           row_number() OVER (ORDER BY e.n) AS place
+    FROM (SELECT n, job_id FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT %(limit)s) AS e
+    LEFT JOIN jobs AS j ON j.id = e.job_id
+)
+SELECT {rows.JOB_COLUMNS}, e.id::text, e.type, e.created_at, e.tenant_id, e.sequence, e.status, e.attempt, e.started_at,
+       e.completed_at, e.cancel_requested_at, e.cancelled_by, e.progress::text
+FROM sized JOIN webhook_events AS e ON e.n = sized.n AND e.fanned_out_at IS NULL LEFT JOIN jobs AS j ON j.id = e.job_id
+WHERE sized.place = 1 OR sized.bytes <= {_MOST_BYTES}
+ORDER BY e.n
+"""
+
+
+def has_new(connection: Connection) -> bool:
+    """Whether there are events that were not fanned out."""
+    statement = "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE fanned_out_at IS NULL)"
+    return bool(connection.exec_driver_sql(statement).scalar())
+
+
+def claim_new(connection: Connection, *, limit: int) -> list[NewEvent]:
+    """The oldest events that were not fanned out, within a transaction; none where another process does it now.
+
+    One at a time does it, so that the deliveries of one job come to be in the order of its events.
+    """
+    # Whoever stops in the middle must not hold up the others for ever.
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+    if not connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).scalar():
+        return []
+    return [_new_event(row) for row in connection.exec_driver_sql(_CLAIM_NEW, {"limit": limit})]
+
+
+def _new_event(row: Any) -> NewEvent:
+    (id_, type_, created_at, tenant_id, sequence, status, attempt, started_at, completed_at, cancel_requested_at,
+     cancelled_by, progress) = row[25:]  # fmt: skip
+    event = Event(id=ids.encode("evt", id_), type=type_, created_at=created_at, tenant_id=tenant_id, sequence=sequence)
+    if row[0] is None:
+        return NewEvent(event=event, job=None)
+    job = rows.job(row)
+    is_final = completed_at is not None
+    # What cannot change any more is the job's own; the rest is taken back to the moment of the event.
+    then = replace(
+        job,
+        status=Status(status),
+        attempt=attempt,
+        started_at=started_at,
+        completed_at=completed_at,
+        cancel_requested_at=cancel_requested_at,
+        cancelled_by=cancelled_by,
+        progress_json=progress,
+        output_json=job.output_json if is_final else None,
+        error=job.error if is_final else None,
+    )
+    return NewEvent(event=event, job=then)
+
+
+_FAN_OUT = """
+WITH given AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(bodies)s::text[]) AS g (id, body)
+), done AS (
+    UPDATE webhook_events AS e SET body = given.body, fanned_out_at = now() FROM given WHERE e.id = given.id
+    RETURNING e.*
+), made AS (
+    INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)
+    SELECT p.id, done.id, done.type, done.job_id, done.n
+    FROM done JOIN webhook_endpoints AS p ON p.tenant_id = done.tenant_id AND p.status IN ('active', 'degraded')
+        AND done.type = ANY(p.events) AND p.created_at <= done.created_at
+    WHERE done.body IS NOT NULL
+    ORDER BY done.n
+    RETURNING endpoint_id
+), lanes AS (
+    SELECT endpoint_id FROM webhook_lanes WHERE endpoint_id IN (SELECT endpoint_id FROM made)
+    ORDER BY endpoint_id FOR UPDATE
+), rung AS (
+    UPDATE webhook_lanes AS l SET due_at = least(l.due_at, greatest(now(), l.not_before))
+    FROM lanes WHERE l.endpoint_id = lanes.endpoint_id
+)
+SELECT count(*) FROM made
+"""
+
+
+def fan_out(connection: Connection, bodies: Sequence[tuple[str, str | None]]) -> int:
+    """Fix the body of each event (as its id and JSON text) and make its deliveries; how many deliveries.
+
+    An event without a body is done with. An endpoint that was made later than an event is not told of it.
+    """
+    parameters = {
+        "ids": [str(ids.decode("evt", event_id)) for event_id, _ in bodies],
+        "bodies": [body for _, body in bodies],
+    }
+    return int(connection.exec_driver_sql(_FAN_OUT, parameters).scalar_one())
+
+
+_DELETE_OLD = """
+WITH old AS (
+    SELECT id FROM webhook_events WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), deliveries AS (
+    DELETE FROM webhook_deliveries WHERE event_id IN (SELECT id FROM old)
+), endpoints AS (
+    DELETE FROM webhook_endpoints AS p WHERE p.status = 'deleted' AND EXISTS (SELECT 1 FROM old)
+        AND NOT EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id)
+)
+DELETE FROM webhook_events WHERE id IN (SELECT id FROM old)
+"""
+
+
+def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
+    """Delete the oldest events past retention with their deliveries, and deleted endpoints that have none left."""
+    oldest = clock.now(connection) - timedelta(days=retention_days)
+    parameters = {"before": str(ids.floor_uuid(oldest)), "limit": limit}
+    return connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount

@@ -1,0 +1,165 @@
+"""Webhook endpoints, as their tenants make and change them. Secrets come in sealed, and go out to senders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.webhook import Endpoint, EndpointStatus
+from ava.store.database import Connection
+
+__all__ = ["change", "count", "create", "delete", "page", "reseal", "sealed_secrets", "show", "webhook_uuid"]
+
+#: Hours for which the secret before the present one stays valid.
+ROTATION_HOURS = 24
+
+_COLUMNS = (
+    "e.id::text, e.url, e.events, e.status, e.created_at, e.updated_at, e.disabled_reason, "
+    "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END"
+)
+_MINE = "e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'"
+
+_CREATE = f"""
+WITH made AS (
+    INSERT INTO webhook_endpoints (tenant_id, url, events, secret)
+    VALUES (%(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s)
+    RETURNING *
+), lane AS (
+    INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM made
+)
+SELECT {_COLUMNS} FROM made AS e
+"""
+
+
+def create(connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str) -> Endpoint:
+    """Make an endpoint; it is told of what happens from now on."""
+    parameters = {"tenant_id": tenant_id, "url": url, "events": list(events), "secret": sealed_secret}
+    return _endpoint(connection.exec_driver_sql(_CREATE, parameters).one())
+
+
+def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint | None:
+    """One endpoint of a tenant; None where there is none such."""
+    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
+    statement = f"SELECT {_COLUMNS} FROM webhook_endpoints AS e WHERE {_MINE} AND e.id = %(id)s::uuid"
+    row = connection.exec_driver_sql(statement, parameters).first()
+    return None if row is None else _endpoint(row)
+
+
+def page(
+    connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
+) -> list[Endpoint]:
+    """Endpoints of a tenant, newest first."""
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "limit": limit, "offset": offset}
+    parameters["before_id"] = None if before_id is None else webhook_uuid(before_id)
+    statement = (
+        f"SELECT {_COLUMNS} FROM webhook_endpoints AS e WHERE {_MINE} "
+        "AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid) "
+        "ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s"
+    )
+    return [_endpoint(row) for row in connection.exec_driver_sql(statement, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str) -> int:
+    """How many endpoints a tenant has."""
+    statement = f"SELECT count(*) FROM webhook_endpoints AS e WHERE {_MINE}"
+    return int(connection.exec_driver_sql(statement, {"tenant_id": tenant_id}).scalar_one())
+
+
+# Whatever is changed, the endpoint gets another chance at once: the client may have mended what was wrong.
+_CHANGE = f"""
+WITH changed AS (
+    UPDATE webhook_endpoints AS e SET
+        url = coalesce(%(url)s, e.url),
+        events = coalesce(%(events)s::text[], e.events),
+        previous_secret = CASE WHEN %(secret)s::text IS NULL THEN e.previous_secret ELSE e.secret END,
+        previous_secret_until = CASE WHEN %(secret)s::text IS NULL THEN e.previous_secret_until
+                                     ELSE now() + {ROTATION_HOURS} * interval '1 hour' END,
+        secret = coalesce(%(secret)s, e.secret),
+        status = CASE WHEN %(is_enabled)s::bool IS NULL THEN e.status WHEN NOT %(is_enabled)s::bool THEN 'disabled'
+                      WHEN e.status = 'disabled' THEN 'active' ELSE e.status END,
+        disabled_reason = CASE WHEN %(is_enabled)s::bool IS NULL THEN e.disabled_reason
+                               WHEN NOT %(is_enabled)s::bool THEN coalesce(e.disabled_reason, 'client') END,
+        updated_at = clock_timestamp()
+    WHERE {_MINE} AND e.id = %(id)s::uuid
+    RETURNING *
+), lane AS (
+    UPDATE webhook_lanes AS l SET due_at = now(), timeouts = 0, not_before = NULL
+    FROM changed WHERE l.endpoint_id = changed.id
+)
+SELECT {_COLUMNS} FROM changed AS e
+"""
+
+
+def change(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    webhook_id: str,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    sealed_secret: str | None = None,
+    is_enabled: bool | None = None,
+) -> Endpoint | None:
+    """Change what is given of an endpoint; None where there is none such. A replaced secret stays valid for a day."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "id": webhook_uuid(webhook_id),
+        "url": url,
+        "events": None if events is None else list(events),
+        "secret": sealed_secret,
+        "is_enabled": is_enabled,
+    }
+    row = connection.exec_driver_sql(_CHANGE, parameters).first()
+    return None if row is None else _endpoint(row)
+
+
+_DELETE = f"""
+UPDATE webhook_endpoints AS e SET status = 'deleted', disabled_reason = NULL, secret = NULL, previous_secret = NULL,
+    previous_secret_until = NULL, updated_at = clock_timestamp()
+WHERE {_MINE} AND e.id = %(id)s::uuid
+"""
+
+
+def delete(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
+    """Delete an endpoint with its secrets, at once; its deliveries go with retention. False: there is none such."""
+    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
+    return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
+
+
+def sealed_secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
+    """Every endpoint's id (a UUID), sealed secret and sealed secret before that."""
+    found = connection.exec_driver_sql(
+        "SELECT id::text, secret, previous_secret FROM webhook_endpoints WHERE status <> 'deleted' ORDER BY id"
+    )
+    return [(row[0], row[1], row[2]) for row in found]
+
+
+def reseal(connection: Connection, *, uuid: str, old: str, secret: str, previous: str | None) -> bool:
+    """Replace an endpoint's sealed secrets by the same ones, sealed anew; False where they were changed meanwhile."""
+    statement = """
+        UPDATE webhook_endpoints SET secret = %(secret)s, previous_secret = %(previous)s
+        WHERE id = %(id)s::uuid AND secret = %(old)s AND (previous_secret IS NULL) = (%(previous)s::text IS NULL)
+    """
+    parameters = {"id": uuid, "old": old, "secret": secret, "previous": previous}
+    return connection.exec_driver_sql(statement, parameters).rowcount == 1
+
+
+def webhook_uuid(webhook_id: str) -> str | None:
+    """An endpoint's id as PostgreSQL takes it; None where it cannot be one."""
+    value = ids.decode("wh", webhook_id)
+    return None if value is None else str(value)
+
+
+def _endpoint(row: Any) -> Endpoint:
+    id_, url, events, status, created_at, updated_at, disabled_reason, previous_secret_until = row
+    return Endpoint(
+        id=ids.encode("wh", id_),
+        url=url,
+        events=events,
+        status=EndpointStatus(status),
+        created_at=created_at,
+        updated_at=updated_at,
+        disabled_reason=disabled_reason,
+        previous_secret_until=previous_secret_until,
+    )
