@@ -98,7 +98,7 @@ def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]
     if not environment.given("AVA_ENCRYPTION_KEY"):
         additions["AVA_ENCRYPTION_KEY"] = folder.secret("encryption-key", size_bytes=32)
     if not environment.given("DATABASE_URL"):
-        servers.append(_postgres(folder))
+        servers.append(_postgres(supervisor, folder))
         additions["DATABASE_URL"] = servers[-1].url
     if not environment.given("BROKER_URL"):
         servers.append(_redis(folder))
@@ -109,8 +109,10 @@ def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]
     return additions
 
 
-def _postgres(folder: DataFolder) -> Postgres:
+def _postgres(supervisor: Supervisor, folder: DataFolder) -> Postgres:
     place, owner = server_folder(folder, "postgres")
+    if owner and not place.is_relative_to(folder.path.resolve()):
+        supervisor.say(f"PostgreSQL runs as {owner.name}, who cannot reach {folder.path}: its data is in {place}")
     return Postgres(
         folder=place,
         programs=programs.find_postgres(owner),
