@@ -16,13 +16,20 @@ __all__ = ["make_app", "make_queue"]
 #: Longer than the longest job (an hour) and its clean-up; recovery relies on neither broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
+#: What a sender does about a broker that is away is the publisher's to decide.
+_TRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
-def make_app(settings: Settings) -> Celery:
-    """Build the Celery application for one process. Nothing connects yet."""
+
+def make_app(settings: Settings, *, hears: bool = False) -> Celery:
+    """Build the Celery application for one process. Nothing connects yet.
+
+    `hears`: for a worker, which waits for messages; all others only send, and soon know that they cannot.
+    """
     app = Celery("ava", broker=settings.broker_url)
     app.config_from_object("celery_config")
     app.conf.update(
-        broker_transport_options=_redis_options() if settings.broker_is_redis else _rabbitmq_options(),
+        broker_transport_options=_redis_options(hears) if settings.broker_is_redis else _rabbitmq_options(hears),
+        broker_connection_timeout=3 if hears else 1,
         task_default_queue=DEFAULT_QUEUE,
         task_queues=[make_queue(DEFAULT_QUEUE)],
     )
@@ -43,16 +50,19 @@ def make_queue(name: str, *, is_forgotten: bool = False) -> Queue:
     )
 
 
-def _redis_options() -> dict[str, Any]:
-    return {
+def _redis_options(hears: bool) -> dict[str, Any]:
+    options = {
         "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
         "queue_order_strategy": "priority",
         "visibility_timeout": _LONGEST_RUN_SECONDS,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
-        "health_check_interval": 10,
+        # A worker whose waiting is not answered for a second more than this has lost its connection.
+        "health_check_interval": 3,
     }
+    return options if hears else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5, **_TRY_ONCE}
 
 
-def _rabbitmq_options() -> dict[str, Any]:
-    return {"confirm_publish": False}
+def _rabbitmq_options(hears: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"confirm_publish": False}
+    return options if hears else options | {"read_timeout": 2, "write_timeout": 2, **_TRY_ONCE}

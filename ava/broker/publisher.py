@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery
 from kombu import Queue
-from kombu.exceptions import OperationalError
 
+from ava.broker import canary, liveness
 from ava.broker.app import make_queue
 from ava.broker.names import TASK, task_id
 from ava.domain import priority
@@ -19,37 +21,92 @@ from ava.settings import Settings
 
 __all__ = ["Publisher"]
 
-#: One new connection at once, for one that the broker has dropped meanwhile; whatever lasts longer is an outage.
-_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+_log = logging.getLogger(__name__)
+
+#: Messages that go out together.
+_BATCH = 500
+#: A connection that fails so soon was one that had ended meanwhile: a new one is tried at once. Later is an outage.
+_SOON_SECONDS = 0.25
 
 
 class Publisher:
-    """One process's way to the broker, with a breaker: while the broker is away, callers hear so at once."""
+    """One process's way to the broker, with a breaker: while the broker is away, callers hear so at once.
 
-    #: Seconds for which nobody tries again after a failure.
-    breaker_seconds = 1.0
+    After a failure nobody's request tries again; a thread does, and closes the breaker when the broker answers.
+    """
+
+    #: Seconds between two attempts of that thread.
+    probe_seconds = 0.5
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
-        self._to_broker = priority.to_redis if settings.broker_is_redis else priority.to_rabbitmq
+        self._is_redis = settings.broker_is_redis
+        self._to_broker = priority.to_redis if self._is_redis else priority.to_rabbitmq
         self._queues: dict[str, Queue] = {}
-        self._broken_until = 0.0
+        self._lock = threading.Lock()
+        self._is_broken = False
+        self._is_closed = False
 
     def publish(self, jobs: Iterable[Job]) -> None:
-        """Publish a message for each job, in order.
+        """Publish a message for each job, in order, without waiting for the broker after each.
 
         Raises `BrokerUnavailable` where the broker cannot be reached; some of the messages may be out by then, which
         is harmless, since hearing one twice is.
         """
-        if time.monotonic() < self._broken_until:
-            raise BrokerUnavailable
+        waiting = list(jobs)
+        if not waiting:
+            return
+        began = time.monotonic()
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+            self._attempt(waiting)
+        except BrokerUnavailable as error:
+            if self._is_broken or time.monotonic() - began > _SOON_SECONDS:
+                self._break(error)
+                raise
+            self._attempt_again(waiting)
+
+    def _attempt_again(self, jobs: Sequence[Job]) -> None:
+        try:
+            self._attempt(jobs)
+        except BrokerUnavailable as error:
+            self._break(error)
+            raise
+
+    def _attempt(self, jobs: Sequence[Job]) -> None:
+        if self._is_broken:
+            raise BrokerUnavailable
+        # Each transport raises errors of its own, with no common class; and a publish must never fail otherwise.
+        try:
+            with self._app.pool.acquire(block=True, timeout=2) as connection:
+                try:
+                    self._send_all(connection, jobs)
+                except Exception:
+                    connection.collect()
+                    raise
+        except Exception as error:
+            raise BrokerUnavailable from error
+
+    def _send_all(self, connection: Any, jobs: Sequence[Job]) -> None:
+        liveness.hear_end(connection)
+        producer = connection.Producer(auto_declare=False)
+        for start in range(0, len(jobs), _BATCH):
+            batch = jobs[start : start + _BATCH]
+            if len(batch) == 1:
+                self._send(producer, batch[0])
+            else:
+                self._send_batch(connection, producer, batch)
+
+    def _send_batch(self, connection: Any, producer: Any, jobs: Sequence[Job]) -> None:
+        if self._is_redis:
+            with producer.batch(max_size=_BATCH):
                 for job in jobs:
                     self._send(producer, job)
-        except (OSError, OperationalError, *self._app.pool.connection.recoverable_connection_errors) as error:
-            self._broken_until = time.monotonic() + self.breaker_seconds
-            raise BrokerUnavailable from error
+            return
+        for job in jobs:
+            self._send(producer, job)
+        # RabbitMQ does what a channel says in its order: who hears an answer to this knows that it has the messages.
+        for queue in {job.queue for job in jobs}:
+            self._queue(queue).bind(connection.default_channel).queue_declare(passive=True)
 
     def _send(self, producer: Any, job: Job) -> None:
         run_no = job.run_no + 1
@@ -71,8 +128,6 @@ class Publisher:
             priority=self._to_broker(job.priority),
             delivery_mode="transient",
             declare=[self._queue(job.queue)],
-            retry=True,
-            retry_policy=_RETRY_POLICY,
             correlation_id=message.properties["correlation_id"],
         )
 
@@ -81,6 +136,44 @@ class Publisher:
             self._queues[name] = make_queue(name)
         return self._queues[name]
 
+    # The breaker ---------------------------------------------------------------------------------------------------
+
+    def _break(self, error: BaseException) -> None:
+        with self._lock:
+            if self._is_broken or self._is_closed:
+                return
+            self._is_broken = True
+        _log.warning("The broker is out of reach: %s", error.__cause__ or error)
+        threading.Thread(target=self._probe, name="ava-broker-probe", daemon=True).start()
+
+    def _probe(self) -> None:
+        while not self._is_closed:
+            time.sleep(self.probe_seconds)
+            if liveness.answers(self._app):
+                _log.warning("The broker is back.")
+                self._is_broken = False
+                return
+
+    def has_forgotten(self) -> bool:
+        """Whether the broker has lost its messages since this was last asked: it was emptied, or is another.
+
+        Raises `BrokerUnavailable`.
+        """
+        if self._is_broken:
+            raise BrokerUnavailable
+        try:
+            with self._app.pool.acquire(block=True, timeout=2) as connection:
+                try:
+                    liveness.hear_end(connection)
+                    return canary.is_gone(connection, is_redis=self._is_redis)
+                except Exception:
+                    connection.collect()
+                    raise
+        except Exception as error:
+            self._break(error)
+            raise BrokerUnavailable from error
+
     def close(self) -> None:
         """Close every connection to the broker."""
+        self._is_closed = True
         self._app.pool.force_close_all()
