@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 __all__ = ["Prepared"]
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
+_CAST = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 #: "prepared statement does not exist" (PostgreSQL manual, appendix A).
 _UNKNOWN_STATEMENT = "26000"
 
@@ -30,7 +31,9 @@ class Prepared:
         numbers = {each: number for number, each in enumerate(names, 1)}
         numbered = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", statement).replace("%%", "%")
         self._prepare = f"PREPARE {self._name} AS {numbered}"
-        arguments = ", ".join(f"%({each})s" for each in names)
+        # The driver writes a list of texts as `ARRAY['…']`, a text[], which is not taken for a uuid[] by itself.
+        casts = {name: cast for name, cast in _CAST.findall(statement) if cast}
+        arguments = ", ".join(f"%({each})s{casts.get(each, '')}" for each in names)
         self._execute = f"EXECUTE {self._name} ({arguments})"
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
