@@ -1,0 +1,46 @@
+// Numbers, times and JSON, as people read them.
+
+const whole = new Intl.NumberFormat("en");
+const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
+export const full = (text) => (text ? moment.format(new Date(text)) : "–");
+export const hour = (text) => clock.format(new Date(text));
+
+/** A stretch of time: `340 ms`, `12.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function span(milliseconds) {
+  if (milliseconds === null || milliseconds === undefined) return "–";
+  if (milliseconds < 1000) return `${milliseconds < 10 ? Math.round(milliseconds * 10) / 10 : Math.round(milliseconds)} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  return pair(Math.round(seconds), [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]);
+}
+
+function pair(seconds, units) {
+  const first = units.findIndex(([size]) => seconds >= size);
+  const [size, name] = units[first];
+  const [nextSize, nextName] = units[first + 1] ?? [1, ""];
+  const rest = Math.floor((seconds % size) / nextSize);
+  return `${Math.floor(seconds / size)} ${name}${rest && nextName ? ` ${rest} ${nextName}` : ""}`;
+}
+
+/** How long ago, or in how long. */
+export function ago(text) {
+  if (!text) return "–";
+  const milliseconds = Date.now() - new Date(text).getTime();
+  if (Math.abs(milliseconds) < 1500) return "now";
+  return milliseconds < 0 ? `in ${span(Math.ceil(-milliseconds / 1000) * 1000)}` : `${span(Math.floor(milliseconds / 1000) * 1000).replace(".0", "")} ago`;
+}
+
+export function bytes(value) {
+  if (value === null || value === undefined) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let step = 0;
+  let size = value;
+  for (; size >= 1024 && step < units.length - 1; step += 1) size /= 1024;
+  return `${size >= 100 || step === 0 ? Math.round(size) : size.toFixed(1)} ${units[step]}`;
+}
+
+/** The last letters of an id, which tell it from its neighbours. */
+export const short = (id) => (id.length > 14 ? `${id.slice(0, id.indexOf("_") + 1)}…${id.slice(-8)}` : id);

@@ -1,0 +1,156 @@
+// One job: its record, its log as it is written, why it is where it is, and what can be done about it.
+
+import { follow, get, post, session } from "../api.js";
+import { h, put, say } from "../dom.js";
+import { full, span } from "../format.js";
+import { LogView } from "../log.js";
+import { button, card, json, notify, pill, repeat, when } from "../parts.js";
+
+const FINAL = ["completed", "failed", "cancelled"];
+
+export async function open(main, { signal, rest: [id] }) {
+  let job;
+  try {
+    job = (await get(`/v1/ava/jobs/${encodeURIComponent(id)}`, { signal })).data;
+  } catch (error) {
+    if (!signal.aborted) put(main, h("h1", {}, "No such job"), h("p", {}, error.message));
+    return;
+  }
+  const view = jobView(job);
+  const log = new LogView((line) => view.mark(line));
+  put(main, view.element, h("div", { class: "columns job" }, view.facts, view.timeline), log.element, view.payloads);
+  view.update(job);
+  log.update(job);
+
+  const reload = async () => {
+    job = (await get(`/v1/ava/jobs/${job.id}`, { signal })).data;
+    view.update(job);
+    log.update(job);
+  };
+  repeat(signal, 3, async () => {
+    if (!FINAL.includes(job.status)) await reload();
+    if (!FINAL.includes(job.status) || !view.explained) view.explain((await get(`/v1/ava/jobs/${job.id}/why`, { signal })).data);
+  });
+  listen(job, { signal, log, view, reload });
+}
+
+/** Follow the stream; where it breaks, ask again from the last line on. */
+async function listen(job, { signal, log, view, reload }) {
+  let lastId;
+  let isOver = false;
+  const onEvent = (event) => {
+    if (event.id) lastId = event.id;
+    if (event.name === "log") log.add(event.data);
+    else if (event.name === "progress") view.progress(event.data);
+    else if (event.name === "end") isOver = true;
+  };
+  while (!signal.aborted && !isOver) {
+    try {
+      await follow(`/v1/ava/jobs/${job.id}/stream`, { signal, lastId, onEvent: (event) => {
+        onEvent(event);
+        if (event.name === "status" || event.name === "end") reload().catch(() => {});
+      } });
+    } catch (error) {
+      if (signal.aborted || error.status === 404) return;
+    }
+    if (!isOver) await new Promise((resolve) => setTimeout(resolve, 1500));
+  }
+}
+
+function jobView(first) {
+  const status = pill();
+  const why = h("p", { class: "why" });
+  const bar = h("progress", { max: "1", "aria-label": "Progress" });
+  const barText = h("span", {});
+  const progress = h("div", { class: "progress" }, bar, barText);
+  const cancel = button("Cancel", async () => {
+    await post(`/v1/ava/jobs/${first.id}/cancel`);
+    notify("Asked to stop.");
+  }, { kind: "danger" });
+  const retry = button("Retry", async () => {
+    const { data } = await post(`/v1/ava/jobs/${first.id}/retry`);
+    location.hash = `#/jobs/${data.id}`;
+  }, { kind: "primary" });
+  const copy = button("Copy id", () => navigator.clipboard.writeText(first.id).then(() => notify("Copied.")), { kind: "quiet" });
+  const facts = h("dl", {});
+  const timeline = h("ol", { class: "timeline" });
+  const marks = [];
+  const input = h("div", {});
+  const output = h("div", {});
+  let shownOutput;
+  let current = first;
+  put(input, json(first.input));
+
+  const drawTimeline = () => put(timeline, [
+    moment("created", "Triggered", first.created_at, `by ${first.triggered_by}, ${first.trigger}`),
+    first.scheduled_at ? moment("queued", "Scheduled for", first.scheduled_at) : null,
+    ...marks.map(({ kind, text, ts }) => moment(kind, text, ts)),
+    current.cancel_requested_at ? moment("cancelling", "Asked to stop", current.cancel_requested_at, current.cancelled_by ? `by ${current.cancelled_by}` : "") : null,
+    current.completed_at ? moment(current.status, current.status[0].toUpperCase() + current.status.slice(1), current.completed_at, current.error ?? "") : null,
+  ].filter(Boolean).sort((one, other) => one.at - other.at).map((part) => part.element));
+
+  return {
+    element: h("div", {},
+      h("div", { class: "heading" },
+        h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono" }, first.id)),
+          h("h1", {}, first.worker_id, " ", status.element)),
+        h("div", { class: "row" }, copy, cancel, retry)),
+      why, progress),
+    facts: card("Record", {}, facts),
+    timeline: card("Time line", {}, timeline),
+    payloads: h("div", { class: "columns payloads" }, card("Input", {}, input), card("Output", {}, output)),
+    explained: false,
+    explain(explanation) {
+      say(why, explanation.sentence);
+      this.explained = true;
+    },
+    /** A log line that tells of an attempt stands in the time line too. */
+    mark(line) {
+      const found = /^Handler (failed|cancelled|lost|interrupted|completed)|^Worker handler started$/.exec(line.msg);
+      if (!found) return;
+      const kind = found[1] === "lost" || found[1] === "interrupted" ? "failed" : found[1] ?? "running";
+      marks.push({ kind, text: line.msg, ts: line.ts });
+      drawTimeline();
+    },
+    progress(value) {
+      progress.hidden = !value;
+      if (!value) return;
+      bar.value = value.fraction;
+      say(barText, `${Math.round(value.fraction * 100)} % ${value.message ?? ""}`);
+    },
+    update(job) {
+      const wasFinal = FINAL.includes(current.status);
+      current = job;
+      const isFinal = FINAL.includes(job.status);
+      if (isFinal && !wasFinal) this.explained = false;
+      status.update(job.status === "running" && job.cancel_requested_at ? "cancelling" : job.status);
+      cancel.hidden = isFinal || !session.mayWrite;
+      retry.hidden = !isFinal || !session.mayWrite;
+      this.progress(job.progress);
+      showFacts(facts, job);
+      drawTimeline();
+      const text = JSON.stringify([job.output, job.error]);
+      if (text !== shownOutput) {
+        shownOutput = text;
+        put(output, job.error ? h("p", { class: "error" }, job.error) : null, json(job.output));
+      }
+    },
+  };
+}
+
+function moment(kind, title, ts, more = "") {
+  const element = h("li", { "data-state": kind }, h("strong", {}, title), h("time", { title: ts }, full(ts)), more ? h("span", {}, more) : null);
+  return { element, at: new Date(ts).getTime() };
+}
+
+function showFacts(list, job) {
+  const facts = [
+    ["Priority", `${job.priority} of 10`],
+    ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `none of ${job.max_attempts} yet`],
+    ["Created", when(job.created_at).element],
+    ["Waited", job.started_at ? span(Math.max(0, new Date(job.started_at) - Math.max(new Date(job.created_at), job.scheduled_at ? new Date(job.scheduled_at) : 0))) : "–"],
+    ["Ran", span(job.duration_ms)],
+    ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],
+  ];
+  put(list, facts.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}

@@ -1,0 +1,91 @@
+// Overview: what waits, what runs, what ended, and how long it took.
+
+import { get } from "../api.js";
+import { endedChart } from "../chart.js";
+import { h, Keyed, put, say } from "../dom.js";
+import { number, span } from "../format.js";
+import { card, empty, heading, repeat, when } from "../parts.js";
+import { runButton } from "../trigger.js";
+
+export function open(main, { signal }) {
+  const tiles = ["Queued", "Running", "Oldest waiting", "Time to start", "Run time"].map(tile);
+  const chart = endedChart();
+  const depth = depthBars();
+  const fleet = h("div", { class: "facts" });
+  const failures = h("ul", { class: "plain" });
+  const failed = new Keyed(failures, (job) => job.id, failureLine);
+  put(main,
+    heading("Overview", runButton()),
+    h("div", { class: "tiles" }, tiles.map((part) => part.element)),
+    card("Ended per minute", { wide: true }, chart.element),
+    h("div", { class: "columns" },
+      card("Waiting by priority", {}, depth.element),
+      card("Nodes", { actions: h("a", { href: "#/workers" }, "All nodes") }, fleet),
+      card("Newest failures", { actions: h("a", { href: `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}` }, "All failures") }, failures)));
+
+  repeat(signal, 2, async () => {
+    const { data } = await get("/v1/ava/overview", { signal });
+    const [queued, running, oldest, start, run] = tiles;
+    queued.update(`${number(data.queued)}${data.queued_is_exact ? "" : "+"}`, data.scheduled ? `${number(data.scheduled)} scheduled` : "all due now");
+    running.update(number(data.running), "handlers at work");
+    oldest.update(data.backlog_age_seconds === null ? "–" : span(data.backlog_age_seconds * 1000), data.backlog_age_seconds === null ? "nothing waits" : "since it was due");
+    const { latency } = data;
+    start.update(span(latency.start_p50_ms), `p95 ${span(latency.start_p95_ms)}`);
+    run.update(span(latency.run_p50_ms), `p95 ${span(latency.run_p95_ms)}`);
+    chart.update(data.minutes);
+    depth.update(data.by_priority);
+  });
+  repeat(signal, 5, async () => {
+    const [nodes, jobs] = await Promise.all([
+      get("/v1/ava/nodes", { signal }),
+      get("/v1/ava/jobs", { query: { "filter[status]": "failed", per_page: "5" }, signal }),
+    ]);
+    showFleet(fleet, nodes.data);
+    failed.show(jobs.data);
+    if (!jobs.data.length) put(failures, h("li", {}, empty("No job has failed.")));
+    else failures.querySelector(".empty")?.closest("li").remove();
+  });
+}
+
+function tile(label) {
+  const value = h("strong", {}, "–");
+  const hint = h("small", {});
+  const element = h("div", { class: "tile", "data-tile": label }, h("span", {}, label), value, hint);
+  return { element, update: (text, more) => (say(value, text), say(hint, more)) };
+}
+
+function depthBars() {
+  const rows = Array.from({ length: 10 }, (_, place) => {
+    const bar = h("span", { class: "bar" });
+    const count = h("span", { class: "count" }, "0");
+    return { bar, count, element: h("li", {}, h("span", { class: "name" }, String(place + 1)), h("span", { class: "track" }, bar), count) };
+  });
+  return {
+    element: h("ol", { class: "depth", "aria-label": "Waiting jobs by priority, 1 starts first" }, rows.map((row) => row.element)),
+    update(depths) {
+      const most = Math.max(1, ...depths.map((depth) => depth.queued));
+      depths.forEach((depth, place) => {
+        say(rows[place].count, number(depth.queued));
+        rows[place].bar.style.setProperty("inline-size", `${(100 * depth.queued) / most}%`);
+      });
+    },
+  };
+}
+
+function showFleet(element, nodes) {
+  const live = nodes.filter((node) => node.state === "live");
+  const silent = nodes.filter((node) => node.state === "silent").length;
+  const sum = (name) => live.reduce((total, node) => total + node[name], 0);
+  put(element,
+    fact("Live", number(live.length)), fact("Silent", number(silent), silent ? "bad" : ""),
+    fact("Busy processes", `${number(sum("busy"))} of ${number(sum("processes"))}`),
+    fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"));
+}
+
+const fact = (name, value, kind = "") => h("div", {}, h("span", {}, name), h("strong", { class: kind }, value));
+
+function failureLine(job) {
+  const at = when(job.completed_at);
+  const element = h("li", {}, h("a", { href: `#/jobs/${job.id}` }, job.worker_id), " ", at.element, h("p", { class: "error" }, job.error));
+  return { element, update: () => {} };
+}

@@ -1,0 +1,92 @@
+// Workers: the definitions that can be run, and the nodes that run them.
+
+import { get } from "../api.js";
+import { h, Keyed, put, say } from "../dom.js";
+import { bytes, number, short, span } from "../format.js";
+import { card, empty, heading, pill, repeat, when } from "../parts.js";
+import { runButton } from "../trigger.js";
+
+export function open(main, { signal }) {
+  const nodes = h("div", { class: "nodes" });
+  const none = empty("No node is known: start one with `ava worker`.");
+  const shownNodes = new Keyed(nodes, (node) => node.id, nodeCard);
+  const body = h("div", { role: "rowgroup", class: "rows" });
+  const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
+  none.hidden = true;
+  put(main, heading("Workers"),
+    h("h2", { class: "section" }, "Nodes"), nodes, none,
+    h("h2", { class: "section" }, "Definitions"),
+    h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
+      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
+        ["Worker", "Served", "Queue", "Waiting", "Running", "Time-out", "Retries", ""].map((name) => h("span", { role: "columnheader" }, name)))), body));
+
+  repeat(signal, 2, async () => {
+    const [workers, found, queues] = await Promise.all([
+      get("/v1/ava/workers", { query: { per_page: "100" }, signal }), get("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
+    ]);
+    const counts = new Map(queues.data.by_worker.map((count) => [count.worker_id, count]));
+    shownWorkers.show(workers.data.map((worker) => ({ ...worker, ...counts.get(worker.id), id: worker.id })));
+    shownNodes.show(found.data);
+    none.hidden = found.data.length > 0;
+  });
+}
+
+function workerRow(worker) {
+  const served = pill();
+  const queued = h("span", { role: "cell", "data-label": "Waiting" });
+  const running = h("span", { role: "cell", "data-label": "Running" });
+  const link = `#/jobs?${new URLSearchParams({ "filter[worker_id]": worker.id })}`;
+  const element = h("div", { role: "row", "data-worker": worker.id },
+    h("span", { role: "cell", class: "first" }, h("a", { href: link }, worker.name), h("small", { class: "mono" }, worker.id), worker.description ? h("small", {}, worker.description) : null),
+    h("span", { role: "cell", "data-label": "Served" }, served.element),
+    h("span", { role: "cell", "data-label": "Queue" }, worker.queue), queued, running,
+    h("span", { role: "cell", "data-label": "Time-out" }, span(worker.timeout_seconds * 1000)),
+    h("span", { role: "cell", "data-label": "Retries" }, String(worker.max_retries)),
+    h("span", { role: "cell" }, worker.status === "active" ? runButton(worker.id) : null));
+  return {
+    element,
+    update(next) {
+      served.update(next.status === "paused" ? "paused" : next.live ? "live" : "unserved");
+      say(queued, number(next.queued ?? 0));
+      say(running, number(next.running ?? 0));
+    },
+  };
+}
+
+function nodeCard(node) {
+  const state = pill();
+  const beat = when(node.seen_at);
+  const slots = h("div", { class: "slots", role: "img" });
+  const memory = h("dd", {});
+  const busy = h("dd", {});
+  const list = h("ul", { class: "plain running" });
+  const jobs = new Keyed(list, (job) => job.id, runningLine);
+  const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
+    h("header", {}, h("h3", {}, node.host), state.element),
+    h("p", { class: "mono muted" }, node.name),
+    slots,
+    h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last beat", h("dd", {}, beat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
+      ["Version", h("dd", {}, node.version)], ["Queues", h("dd", {}, node.queues.join(", "))]].map(([name, value]) => h("div", {}, h("dt", {}, name), value))),
+    list);
+  return {
+    element,
+    update(next) {
+      state.update(next.state);
+      beat.update(next.seen_at);
+      say(busy, `${next.busy} of ${next.processes} processes`);
+      say(memory, bytes(next.memory_bytes));
+      if (slots.dataset.busy !== `${next.busy}/${next.processes}`) {
+        slots.dataset.busy = `${next.busy}/${next.processes}`;
+        slots.setAttribute("aria-label", `${next.busy} of ${next.processes} processes are busy`);
+        put(slots, Array.from({ length: Math.min(next.processes, 64) }, (_, place) => h("i", { class: place < next.busy ? "busy" : "" })));
+      }
+      jobs.show(next.state === "stopped" ? [] : next.jobs);
+    },
+  };
+}
+
+function runningLine(job) {
+  const progress = h("span", { class: "muted" });
+  const element = h("li", {}, h("a", { href: `#/jobs/${job.id}`, class: "mono", title: job.id }, short(job.id)), " ", job.worker_id, " ", when(job.started_at).element, " ", progress);
+  return { element, update: (next) => say(progress, next.progress ? `${Math.round(next.progress.fraction * 100)} %` : "") };
+}

@@ -1,0 +1,148 @@
+// Parts that several pages are made of.
+
+import { h, put, say } from "./dom.js";
+import { ago, full } from "./format.js";
+
+/** A state as a word with a coloured dot; never colour alone. */
+export function pill(state) {
+  const element = h("span", { class: "pill" });
+  const part = { element, update: (name) => (say(element, name), (element.dataset.state = name)) };
+  if (state) part.update(state);
+  return part;
+}
+
+/** A moment, as how long ago; the exact one is its title. It keeps itself up to date. */
+export function when(text) {
+  const element = h("time");
+  const part = {
+    element,
+    update(value) {
+      element.dateTime = value ?? "";
+      element.title = value ? full(value) : "";
+      say(element, ago(value));
+    },
+  };
+  part.update(text);
+  return part;
+}
+
+setInterval(() => {
+  for (const element of document.querySelectorAll("time[datetime]")) {
+    if (element.dateTime) say(element, ago(element.dateTime));
+  }
+}, 1000);
+
+/** A headed box. */
+export const card = (title, { id, actions, wide } = {}, ...children) =>
+  h("section", { class: wide ? "card wide" : "card", ...(id ? { id } : {}), "aria-label": title },
+    h("header", {}, h("h2", {}, title), actions ?? null), ...children);
+
+export const empty = (text) => h("p", { class: "empty" }, text);
+
+/** A line that tells what went right or wrong, and goes by itself. */
+export function notify(text, kind = "good") {
+  const line = h("p", { class: `notice ${kind}` }, text);
+  document.getElementById("notices").append(line);
+  setTimeout(() => line.remove(), kind === "bad" ? 9000 : 4500);
+}
+
+/** Do what a button is for, once at a time, and say what the API refused. */
+export function button(label, act, { kind = "", ...attributes } = {}) {
+  const element = h("button", { type: "button", class: kind, ...attributes }, label);
+  element.addEventListener("click", async () => {
+    element.disabled = true;
+    try {
+      await act();
+    } catch (error) {
+      notify(error.message, "bad");
+    } finally {
+      element.disabled = false;
+    }
+  });
+  return element;
+}
+
+/** A form in a dialog. `submit(values)` throws to keep it open and show why. */
+export function ask({ title, fields = [], text, verb, kind = "primary", submit }) {
+  const refusal = h("p", { class: "refusal", role: "alert" });
+  const form = h("form", { method: "dialog" },
+    h("h2", {}, title), text ? h("p", {}, text) : null, ...fields, refusal,
+    h("div", { class: "row end" },
+      h("button", { type: "button", onclick: () => dialog.close() }, "Not now"),
+      h("button", { type: "submit", class: kind }, verb)));
+  const dialog = h("dialog", { "aria-label": title, onclose: () => dialog.remove() }, form);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const submitter = form.querySelector("[type=submit]");
+    submitter.disabled = true;
+    try {
+      await submit(Object.fromEntries(new FormData(form)));
+      dialog.close();
+    } catch (error) {
+      say(refusal, error.message);
+    } finally {
+      submitter.disabled = false;
+    }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+let fieldNumber = 0;
+
+/** A labelled control. */
+export function field(label, control, hint) {
+  control.id ||= `field-${(fieldNumber += 1)}`;
+  const about = hint ? h("small", { id: `${control.id}-hint` }, hint) : null;
+  if (about) control.setAttribute("aria-describedby", about.id);
+  return h("div", { class: "field" }, h("label", { for: control.id }, label), control, about);
+}
+
+export const options = (choices, chosen) =>
+  choices.map(([value, text]) => h("option", { value, selected: value === chosen }, text ?? value));
+
+/** JSON as coloured text; the text is JSON.stringify's, cut into tokens and never read as anything else. */
+export function json(value) {
+  const text = JSON.stringify(value, null, 2) ?? "null";
+  const block = h("pre", { class: "json", tabindex: "0" });
+  const tokens = text.length > 200000 ? [text] : text.match(/"(?:\\.|[^"\\])*"(?:\s*:)?|-?\d[\d.eE+-]*|true|false|null|[^"\d-]+|-/g) ?? [];
+  for (const token of tokens) {
+    const kind = token.startsWith('"') ? (token.endsWith(":") ? "key" : "string") : /^-?\d/.test(token) ? "number" : /^(true|false|null)$/.test(token) ? "word" : "";
+    block.append(kind ? h("span", { class: kind }, token) : token);
+  }
+  return block;
+}
+
+/**
+ * Do something now and every few seconds, while the page is looked at, until `signal` aborts. Says once that the API
+ * cannot be reached, and once that it can again.
+ */
+export function repeat(signal, seconds, act) {
+  let timer;
+  let failing = false;
+  const turn = async () => {
+    clearTimeout(timer);
+    if (!document.hidden) {
+      try {
+        await act();
+        if (failing) notify("The API answers again.");
+        failing = false;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!failing && error.status !== 401) notify(error.status ? error.message : "The API cannot be reached; trying again.", "bad");
+        failing = true;
+      }
+    }
+    if (!signal.aborted) timer = setTimeout(turn, seconds * 1000 * (failing ? 2 : 1));
+  };
+  const wake = () => document.hidden || turn();
+  document.addEventListener("visibilitychange", wake, { signal });
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  turn();
+  return turn;
+}
+
+export const heading = (title, ...actions) => h("div", { class: "heading" }, h("h1", {}, title), h("div", { class: "row" }, ...actions));
+
+export { put };

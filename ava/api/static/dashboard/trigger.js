@@ -1,0 +1,41 @@
+// Triggering a job from the dashboard.
+
+import { get, post, session } from "./api.js";
+import { h } from "./dom.js";
+import { ask, button, field, options } from "./parts.js";
+
+/** A button that asks for what is needed and opens the new job. */
+export function runButton(workerId) {
+  if (!session.mayWrite) return null;
+  return button(workerId ? "Run" : "New job", () => openForm(workerId), { kind: workerId ? "" : "primary" });
+}
+
+async function openForm(workerId) {
+  const { data: workers } = await get("/v1/ava/workers", { query: { per_page: "100" } });
+  const active = workers.filter((worker) => worker.status === "active").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
+  ask({
+    title: "New job",
+    verb: "Trigger",
+    fields: [
+      field("Worker", h("select", { name: "worker", required: true }, options(active, workerId))),
+      field("Input", h("textarea", { name: "input", rows: "6", spellcheck: "false" }, "{}"), "A JSON object"),
+      h("div", { class: "row" },
+        field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
+        field("Not before", h("input", { name: "scheduled", type: "datetime-local" }), "Empty means now")),
+    ],
+    submit: async (values) => {
+      const body = { worker_id: values.worker, input: parse(values.input), priority: Number(values.priority) };
+      if (values.scheduled) body.scheduled_at = new Date(values.scheduled).toISOString();
+      const { data } = await post("/v1/ava/jobs", body);
+      location.hash = `#/jobs/${data.id}`;
+    },
+  });
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text || "{}");
+  } catch (error) {
+    throw new Error(`Input: it is not JSON (${error.message}).`);
+  }
+}

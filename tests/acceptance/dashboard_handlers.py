@@ -1,0 +1,30 @@
+"""Handlers for looking at: one that tells of its progress, one that fails, one that says what it is given."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ava import Env, worker
+
+
+@worker("tell", name="Tell", description="Says where it is while it runs.", timeout_seconds=120)
+def tell(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    steps = int(input.get("steps", 10))
+    for step in range(1, steps + 1):
+        env.log.info("Step %d of %d", step, steps)
+        env.progress(step / steps, f"step {step} of {steps}")
+        time.sleep(float(input.get("seconds", 0.2)))
+    env.log.warning("That was all")
+    return {"steps": steps}
+
+
+@worker("echo", name="<b>Echo</b>", description="Gives back what it is given.")
+def echo(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    env.log.info("%s", input.get("text", ""))
+    return input
+
+
+@worker("fail", name="Fail", description="Fails, after one more attempt.", max_retries=1)
+def fail(input: dict[str, Any]) -> None:
+    raise ValueError(str(input.get("why", "no such channel")))
