@@ -15,6 +15,7 @@ from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.due import Due
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.lost_messages import LostMessages
+from ava.dispatcher.old_events import OldEvents
 from ava.dispatcher.retention import Retention
 from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.window import Feed
@@ -101,6 +102,7 @@ def make_duties(settings: Settings, database: Database, publisher: Publisher) ->
         DeadNodes(database, node_dead_seconds=settings.node_dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=settings.node_dead_seconds),
         Retention(database, retention_days=settings.retention_days),
+        OldEvents(database, retention_days=settings.webhook_retention_days),
         Statistics(database, audit_days=settings.audit_days),
     ]
 

@@ -1,0 +1,317 @@
+"""The rules of webhooks: bodies, signatures, the ladder, lanes, sealing. No server."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from standardwebhooks.webhooks import Webhook
+
+from ava.client.webhooks import verify
+from ava.delivery.lane import Lane
+from ava.domain.events import Event, make_body, make_headers, sign_body
+from ava.domain.sealing import Sealer
+from ava.domain.webhook import (
+    LADDER_SECONDS,
+    WIDEST,
+    Attempt,
+    DeliveryStatus,
+    judge,
+    next_width,
+    pause_seconds,
+    retry_after_seconds,
+)
+from ava.errors import EncryptionKeyMissing, SecretUnreadable, WebhookUnverified
+from ava.store.lanes import DueDelivery, HeldLane
+
+SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
+OTHER = "whsec_YW5vdGhlciBzZWNyZXQgb2YgdGhlIHRlc3Rz"
+EVENT = Event(
+    id="evt_01k",
+    type="ava.job.completed",
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    tenant_id="ten_a",
+    sequence=5,
+)
+
+
+def _signed(*secrets: str, body: bytes = b"", at: float | None = None) -> tuple[bytes, dict[str, str]]:
+    body = body or make_body(EVENT, {"id": "job_1"}).encode()
+    timestamp = int(time.time() if at is None else at)
+    return body, make_headers(event_id=EVENT.id, body=body, timestamp=timestamp, secrets=secrets)
+
+
+def _attempt(status: int | None = None, **rest: Any) -> Attempt:
+    return Attempt(status=status, elapsed_ms=1, answer="", error=None, **rest)
+
+
+# Bodies and signatures -------------------------------------------------------------------------------------------
+
+
+def test_a_body_has_the_fields_of_the_contract_in_their_order() -> None:
+    body = json.loads(make_body(EVENT, {"id": "job_1"}))
+    assert list(body) == ["id", "type", "created_at", "tenant_id", "data", "sequence"]
+    assert body["created_at"] == "2026-01-01T00:00:00Z"
+
+
+def test_the_page_s_signature_is_the_hmac_of_the_raw_body_keyed_with_the_secret_as_it_is() -> None:
+    body, headers = _signed("any secret at all")
+    expected = hmac.new(b"any secret at all", body, hashlib.sha256).hexdigest()
+    assert headers["X-HLD-Signature-256"] == f"sha256={expected}"
+
+
+def test_the_library_of_standard_webhooks_verifies_what_we_sign() -> None:
+    body, headers = _signed(SECRET)
+    assert Webhook(SECRET).verify(body, headers)["id"] == EVENT.id
+
+
+def test_our_verify_takes_what_the_library_signs() -> None:
+    body = b'{"id":"evt_1"}'
+    signature = Webhook(SECRET).sign("evt_1", datetime.now(UTC), body.decode())
+    headers = {"Webhook-Id": "evt_1", "Webhook-Timestamp": str(int(time.time())), "Webhook-Signature": signature}
+    assert verify(body, headers, SECRET) == {"id": "evt_1"}
+
+
+@pytest.mark.parametrize("known", [SECRET, OTHER])
+def test_during_a_rotation_either_secret_verifies(known: str) -> None:
+    body, headers = _signed(SECRET, OTHER)
+    assert Webhook(known).verify(body, headers)
+    assert verify(body, headers, known)
+    signatures = {headers["X-HLD-Signature-256"], headers["X-HLD-Signature-256-Previous"]}
+    assert sign_body(known, body) in signatures
+
+
+def test_a_receiver_may_know_several_secrets() -> None:
+    body, headers = _signed(SECRET)
+    assert verify(body, headers, [OTHER, SECRET])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-id": "evt_other"},
+        {"webhook-id": ""},
+        {"webhook-timestamp": "1"},
+        {"webhook-timestamp": "soon"},
+        {"webhook-timestamp": "-5"},
+        {"webhook-timestamp": "1" * 30},
+        {"webhook-signature": "v1,bm9uc2Vuc2U="},
+        {"webhook-signature": "v2,bm9uc2Vuc2U="},
+        {"webhook-signature": "v1,ä"},
+        {"webhook-signature": ""},
+    ],
+)
+def test_a_changed_header_is_found_out(change: dict[str, str]) -> None:
+    body, headers = _signed(SECRET)
+    with pytest.raises(WebhookUnverified):
+        verify(body, headers | change, SECRET)
+
+
+def test_a_changed_body_is_found_out() -> None:
+    body, headers = _signed(SECRET)
+    with pytest.raises(WebhookUnverified):
+        verify(body.replace(b"job_1", b"job_2"), headers, SECRET)
+
+
+def test_another_secret_does_not_verify() -> None:
+    body, headers = _signed(SECRET)
+    with pytest.raises(WebhookUnverified):
+        verify(body, headers, OTHER)
+
+
+@pytest.mark.parametrize("seconds", [-301, 301])
+def test_what_is_too_old_or_too_new_is_a_replay(seconds: int) -> None:
+    body, headers = _signed(SECRET, at=1_000_000)
+    with pytest.raises(WebhookUnverified, match="replay"):
+        verify(body, headers, SECRET, now=1_000_000 + seconds)
+    assert verify(body, headers, SECRET, now=1_000_000 + seconds * 0.99)
+
+
+def test_an_event_under_another_s_id_is_refused() -> None:
+    body, headers = _signed(SECRET, body=b'{"id":"evt_other"}')
+    with pytest.raises(WebhookUnverified):
+        verify(body, headers, SECRET)
+
+
+# The ladder ------------------------------------------------------------------------------------------------------
+
+
+def test_the_ladder_is_the_contract_s_and_ends() -> None:
+    waits = [judge(_attempt(500), failures=n, chance=0.5).retry_in_seconds for n in range(5)]
+    assert waits == pytest.approx([5, 30, 300, 1800, 7200])
+    assert judge(_attempt(500), failures=5, chance=0.5).status is DeliveryStatus.ABANDONED
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
+def test_the_ladder_is_spread_by_a_tenth(chance: float) -> None:
+    for failures, seconds in enumerate(LADDER_SECONDS):
+        wait = judge(_attempt(), failures=failures, chance=chance).retry_in_seconds
+        assert wait is not None
+        assert 0.9 * seconds <= wait <= 1.1 * seconds
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_any_2xx_is_success(status: int) -> None:
+    assert judge(_attempt(status), failures=5, chance=0).status is DeliveryStatus.DELIVERED
+
+
+@pytest.mark.parametrize("status", [None, 100, 199, 300, 301, 307, 400, 404, 500, 503])
+def test_anything_else_is_tried_again(status: int | None) -> None:
+    assert judge(_attempt(status), failures=0, chance=0).status is DeliveryStatus.PENDING
+
+
+def test_gone_is_final_at_once() -> None:
+    assert judge(_attempt(410), failures=0, chance=0).status is DeliveryStatus.ABANDONED
+
+
+def test_retry_after_makes_a_wait_longer_and_never_shorter() -> None:
+    slow, quick = _attempt(503, retry_after_seconds=60.0), _attempt(503, retry_after_seconds=1.0)
+    assert judge(slow, failures=0, chance=0.5).retry_in_seconds == 60
+    assert judge(quick, failures=0, chance=0.5).retry_in_seconds == 5
+    assert judge(slow, failures=0, chance=0.5, scale=0.001).retry_in_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        (" 7 ", 7),
+        ("0", None),
+        ("", None),
+        (None, None),
+        ("-5", None),
+        ("soon", None),
+        ("1.5", None),
+        ("٣", None),
+        ("9" * 40, 24 * 3600),
+        (format_datetime(datetime(2026, 1, 1, 0, 1, tzinfo=UTC), usegmt=True), 60),
+        (format_datetime(datetime(2025, 1, 1, tzinfo=UTC), usegmt=True), None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(header, datetime(2026, 1, 1, tzinfo=UTC)) == seconds
+
+
+def test_an_endpoint_gets_more_connections_as_it_answers_and_one_once_it_is_silent() -> None:
+    width = 1
+    for _ in range(10):
+        width = next_width(width, _attempt(200))
+    assert width == WIDEST
+    assert next_width(width, _attempt(500)) == WIDEST
+    assert next_width(width, _attempt(is_timeout=True)) == 1
+    assert next_width(width, _attempt(429, retry_after_seconds=3.0)) == 1
+
+
+def test_the_pause_of_a_silent_endpoint_grows_up_to_a_minute() -> None:
+    assert [pause_seconds(timeouts=n) for n in (0, 1, 2, 3, 50, 900)] == [0, 2, 4, 8, 60, 60]
+
+
+# Lanes -----------------------------------------------------------------------------------------------------------
+
+
+def _lane(width: int = 4, timeouts: int = 0) -> Lane:
+    return Lane(HeldLane(endpoint="e", width=width, timeouts=timeouts))
+
+
+def _due(name: str, job: str | None = None) -> DueDelivery:
+    return DueDelivery(
+        id=name, endpoint="e", job=job, failures=0, attempts=0, event_id="evt", body="{}", url="", sealed_secrets=("s",)
+    )
+
+
+def _names(lane: Lane) -> list[str]:
+    names = []
+    while (delivery := lane.next()) is not None:
+        names.append(delivery.id)
+    return names
+
+
+def test_a_lane_sends_as_many_as_it_is_wide_in_order() -> None:
+    lane = _lane(width=2)
+    lane.bring([_due("a"), _due("b"), _due("c")])
+    assert _names(lane) == ["a", "b"]
+    lane.finish("a")
+    assert _names(lane) == ["c"]
+
+
+def test_two_events_of_one_job_are_never_on_their_way_together_and_keep_their_order() -> None:
+    lane = _lane()
+    lane.bring([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
+    assert _names(lane) == ["a1", "b1"]
+    lane.finish("a1")
+    assert _names(lane) == ["a2"]
+    lane.finish("a2")
+    assert _names(lane) == ["a3"]
+
+
+def test_a_silent_lane_is_left_with_what_waits_there() -> None:
+    lane = _lane(width=1)
+    lane.bring([_due("a"), _due("b")])
+    assert _names(lane) == ["a"]
+    lane.hear(_attempt(is_timeout=True))
+    lane.finish("a")
+    assert _names(lane) == []
+    assert lane.is_idle
+    assert lane.end().timeouts == 1
+    assert lane.end().pause_seconds == 2
+
+
+def test_a_lane_that_was_silent_is_asked_again_and_forgiven() -> None:
+    lane = _lane(width=1, timeouts=6)
+    lane.bring([_due("a"), _due("b")])
+    assert _names(lane) == ["a"]
+    lane.hear(_attempt(200))
+    lane.finish("a")
+    assert _names(lane) == ["b"]
+    assert lane.end().timeouts == 0
+    assert lane.end().pause_seconds == 0
+
+
+def test_retry_after_stops_all_that_goes_to_an_endpoint() -> None:
+    lane = _lane()
+    lane.bring([_due(name) for name in "abcdef"])
+    assert len(_names(lane)) == 4
+    lane.hear(_attempt(429, retry_after_seconds=30.0))
+    for name in "abcd":
+        lane.finish(name)
+    assert _names(lane) == []
+    assert lane.end().pause_seconds == 30
+
+
+# Sealing ---------------------------------------------------------------------------------------------------------
+
+
+def _key() -> str:
+    return Fernet.generate_key().decode()
+
+
+def test_keys_can_be_rotated() -> None:
+    old, new = _key(), _key()
+    sealed = Sealer([old]).seal("s3cret")
+    assert "s3cret" not in sealed
+    both = Sealer([new, old])
+    assert both.open(sealed) == "s3cret"
+    assert Sealer([new]).open(both.reseal(sealed)) == "s3cret"
+
+
+def test_a_secret_that_no_key_opens_is_told_so() -> None:
+    with pytest.raises(SecretUnreadable, match="AVA_ENCRYPTION_KEY"):
+        Sealer([_key()]).open(Sealer([_key()]).seal("s3cret"))
+
+
+def test_without_a_key_nothing_is_sealed() -> None:
+    with pytest.raises(EncryptionKeyMissing):
+        Sealer([]).seal("s3cret")
+
+
+def test_an_instant_of_a_retry_after_in_the_future_is_bounded() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    header = format_datetime(now + timedelta(days=365), usegmt=True)
+    assert retry_after_seconds(header, now) == 24 * 3600
