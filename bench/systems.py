@@ -22,10 +22,10 @@ from ava.store.database import Database as StoreDatabase
 from bench import load as http
 from bench.ground import Database, Ground, open_port, processes, until
 
-__all__ = ["Afternoon", "Ours", "System"]
+__all__ = ["HEADERS", "Afternoon", "Ours", "System"]
 
 _SECRET = "of-the-benchmark"
-_HEADERS = {
+HEADERS = {
     "x-internal-secret": _SECRET,
     "x-tenant-id": "ten_bench",
     "x-user-id": "usr_bench",
@@ -179,12 +179,12 @@ class Ours:
 
     def request(self, handler: str) -> bytes:
         body = json.dumps({"worker_id": f"wkr_{handler}", "input": {"a": 1}}).encode()
-        return http.post("/v1/ava/jobs", body, _HEADERS)
+        return http.post("/v1/ava/jobs", body, HEADERS)
 
     def bulk_request(self, jobs: int) -> bytes:
         """A request that triggers many jobs."""
         body = json.dumps({"jobs": [{"worker_id": "wkr_noop", "input": {"a": 1}}] * jobs}).encode()
-        return http.post("/v1/ava/jobs/bulk", body, _HEADERS)
+        return http.post("/v1/ava/jobs/bulk", body, HEADERS)
 
     def fill(self, jobs: int) -> None:
         for _ in range(0, jobs, 1000):
