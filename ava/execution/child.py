@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,18 +17,18 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from ava.domain.job import Ending, LogLevel, Status
-from ava.errors import DatabaseUnavailable
+from ava.errors import DatabaseUnavailable, Interruption
 from ava.execution import processes
 from ava.execution.joblog import JobLog
 from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
-from ava.execution.run import Run
-from ava.execution.surroundings import Surroundings
+from ava.execution.run import WAITING_SIGNALS, Run
+from ava.execution.surroundings import Surroundings, foreign_threads
 from ava.settings import Settings
 from ava.store import runs
 from ava.store.database import Database
 
-__all__ = ["Child", "send_stop"]
+__all__ = ["RETIRED", "Child", "persist", "send_stop"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ _TICK_SECONDS = 0.1
 _HOLD_SECONDS = 300.0
 #: Seconds until a job that no handler of this node's can run is published again.
 _DEFER_SECONDS = 5.0
+#: Seconds that the threads of a handler that was stopped get to end.
+_THREADS_SECONDS = 0.5
+#: The exit code of a process that has written its run's end and must not run another.
+RETIRED = 75
 #: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
 _CREDENTIALS = struct.Struct("iII")
 
@@ -71,14 +76,19 @@ class Child:
         self._storing = threading.Lock()
         self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._surroundings: Surroundings | None = None
+        self._pid = self._parent_pid = 0
+        #: Whether this process ends after its run, for threads of a stopped handler still run in it.
+        self._is_to_retire = False
 
     def start(self) -> None:
         """Take this process over; called once, right after the fork, in the main thread."""
         # A session of its own: a Ctrl-C in the node's terminal is the node's, and a kill reaches all of a job.
         with suppress(PermissionError):
             os.setsid()
+        self._pid, self._parent_pid = os.getpid(), os.getppid()
         processes.adopt_orphans()
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(_address(self._node_id, os.getpid()))
         threading.Thread(target=self._accompany, name="ava-companion", daemon=True).start()
@@ -88,6 +98,12 @@ class Child:
         run = self._run
         if run is not None:
             run.on_sigterm()
+
+    def _on_unraisable(self, unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
+            run.on_swallowed()
+        else:
+            sys.__unraisablehook__(unraisable)
 
     @property
     def run(self) -> Run | None:
@@ -136,36 +152,56 @@ class Child:
 
     # Running -------------------------------------------------------------------------------------------------------
 
-    def perform(self, run: Run) -> tuple[BaseException | None, Any]:
-        """Run the handler; what it raised and what it returned. Nothing it started or changed is left behind."""
+    def perform(self, run: Run) -> None:
+        """Run the handler; what it returned or raised is kept in its run. Nothing it started or changed is left."""
         assert self._surroundings is not None
-        raised: BaseException | None = None
-        output: Any = None
+        before = foreign_threads()
         with self._surroundings.of_run(run.log) as logger:
-            try:
-                output = run.call(logger)
-            except BaseException as error:
-                raised = error
-        if processes.children(os.getpid()):
+            run.call(logger)
+            if os.getpid() != self._pid:
+                # A handler that forked, and whose child came back up to here.
+                os._exit(1)
+        if processes.children(self._pid):
             processes.reap()
-        return raised, output
+        if run.stopped_for is not None:
+            self._see_off_threads(before)
+
+    def _see_off_threads(self, before: frozenset[int]) -> None:
+        """Have a stopped handler's threads end with it; those that do not end soon do so with this process."""
+        deadline = time.monotonic() + _THREADS_SECONDS
+        while left := foreign_threads() - before:
+            if time.monotonic() >= deadline:
+                _log.warning("A stopped handler left %d threads running; its process ends.", len(left))
+                self._is_to_retire = True
+                return
+            time.sleep(0.01)
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def record(self, run: Run, outcome: Outcome) -> Status | None:
-        """Write a run's end, waiting for a database that is away; None where it was not to be written.
-
-        The run is over for this process either way.
-        """
+    def record(self, run: Run, outcome: Outcome) -> None:
+        """Write a run's end, waiting for a database that is away. The run is over for this process either way."""
+        run.log.close()
         try:
             with self._storing:
                 if outcome.status is not None:
-                    return self._write_end(run, outcome)
-                if outcome.stop is Stop.SHUTDOWN:
+                    self._write_end(run, outcome)
+                elif outcome.stop is Stop.SHUTDOWN:
                     self._hand_back(run)
-                return None
+        except Exception:
+            # The node takes back what a process leaves behind that ends without a word; nothing stays half-done.
+            _log.exception("A run's end cannot be written; its process ends.", extra={"job_id": run.job.id})
+            os._exit(os.EX_SOFTWARE)
         finally:
             self._run = None
+
+    def leave(self) -> None:
+        """The task is over: make sure that this process is fit for the next, or end it; the node replaces it."""
+        if self._run is not None:
+            _log.error("A run came to no end; its process ends.", extra={"job_id": self._run.job.id})
+            os._exit(os.EX_SOFTWARE)
+        if self._is_to_retire:
+            self.close()
+            os._exit(RETIRED)
 
     def _write_end(self, run: Run, outcome: Outcome) -> Status | None:
         assert outcome.status is not None
@@ -212,8 +248,13 @@ class Child:
 
     def _accompany(self) -> None:
         """Store lines while the handler runs, end its time, and hear what the node has to say; in a thread."""
+        # Signals are for the main thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
         while True:
             try:
+                if os.getppid() != self._parent_pid:
+                    # Nobody keeps this node's runs any more; soon another has them.
+                    processes.end_all()
                 self._hear()
                 if (run := self._run) is not None:
                     self._look_after(run)
@@ -241,6 +282,7 @@ class Child:
     def _look_after(self, run: Run) -> None:
         if run.is_overdue:
             run.stop(Stop.TIMEOUT)
+        run.repeat()
         try:
             if not self._store(run):
                 run.stop(Stop.LOST)

@@ -6,8 +6,9 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TextIO
 
 from ava.domain.job import LogLevel, LogLine
 from ava.domain.text import storable
@@ -17,6 +18,7 @@ __all__ = ["JobLog", "LineWriter", "LogCapture", "level_of"]
 #: Lines that may wait to be stored; beyond, whoever logs waits for the store, up to `_LONGEST_WAIT_SECONDS` in all.
 _MOST_WAITING = 10_000
 _LONGEST_WAIT_SECONDS = 10.0
+_WAIT_SECONDS = 0.01
 #: Characters that one run may log; the rest is dropped, and that is said.
 _MOST_CHARACTERS = 64 * 1024 * 1024
 
@@ -30,9 +32,11 @@ class JobLog:
         self._started_at = started_at
         self._stopwatch = time.monotonic()
         self._lines: list[LogLine] = []
-        self._room = threading.Condition()
+        #: A lock of C: an interruption that comes up in the main thread cannot leave it held.
+        self._lock = threading.Lock()
         self._characters = 0
         self._waited_seconds = 0.0
+        self._is_closed = False
 
     @property
     def elapsed_ms(self) -> int:
@@ -42,26 +46,22 @@ class JobLog:
     def add(self, level: LogLevel, text: str) -> None:
         """Add a line, and wait while too many wait to be stored."""
         text = storable(text)
-        with self._room:
-            self._characters += len(text)
-            if self._characters > _MOST_CHARACTERS:
-                self._drop(len(text))
+        with self._lock:
+            if self._is_closed:
                 return
-            self._lines.append(self._line(level, text))
-            if len(self._lines) >= _MOST_WAITING:
-                self._wait()
-
-    def _drop(self, characters: int) -> None:
-        if self._characters - characters <= _MOST_CHARACTERS:
-            self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
+            self._characters += len(text)
+            if self._characters <= _MOST_CHARACTERS:
+                self._lines.append(self._line(level, text))
+            elif self._characters - len(text) <= _MOST_CHARACTERS:
+                self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
+        if len(self._lines) >= _MOST_WAITING:
+            self._wait()
 
     def _wait(self) -> None:
         # A database that is away must not stop the handler for ever: the patience is for the whole run.
-        began = time.monotonic()
-        patience = _LONGEST_WAIT_SECONDS - self._waited_seconds
-        if patience > 0:
-            self._room.wait_for(lambda: len(self._lines) < _MOST_WAITING, timeout=patience)
-            self._waited_seconds += time.monotonic() - began
+        while len(self._lines) >= _MOST_WAITING and self._waited_seconds < _LONGEST_WAIT_SECONDS:
+            time.sleep(_WAIT_SECONDS)
+            self._waited_seconds += _WAIT_SECONDS
 
     def _line(self, level: LogLevel, text: str) -> LogLine:
         self._seq += 1
@@ -70,8 +70,12 @@ class JobLog:
 
     def closing(self, level: LogLevel, text: str) -> LogLine:
         """Make a line that is not added, for the end to be written with."""
-        with self._room:
+        with self._lock:
             return self._line(level, text)
+
+    def close(self) -> None:
+        """Take no more lines: a thread that a handler left behind may still print."""
+        self._is_closed = True
 
     @property
     def is_empty(self) -> bool:
@@ -80,14 +84,13 @@ class JobLog:
 
     def take(self) -> list[LogLine]:
         """Take the waiting lines out."""
-        with self._room:
+        with self._lock:
             taken, self._lines = self._lines, []
-            self._room.notify_all()
             return taken
 
     def put_back(self, lines: Iterable[LogLine]) -> None:
         """Put lines back that could not be stored."""
-        with self._room:
+        with self._lock:
             self._lines[:0] = lines
 
 
@@ -101,20 +104,30 @@ def level_of(levelno: int) -> LogLevel:
 class LogCapture(logging.Handler):
     """Takes what is logged in this process while a handler runs into the handler's job log."""
 
-    def __init__(self, job_log: JobLog, foreign_threads: frozenset[int]) -> None:
-        """`foreign_threads` are those that were there before the run: what they log is not the job's."""
+    def __init__(
+        self, job_log: JobLog, foreign_threads: frozenset[int], others: Sequence[logging.Handler] = ()
+    ) -> None:
+        """`foreign_threads` were there before the run: what they log is not the job's, and goes to `others`."""
         super().__init__()
         self._job_log = job_log
         self._foreign_threads = foreign_threads
+        self._others = others
         self.setFormatter(logging.Formatter("%(message)s"))
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take a record without this handler's lock, which an interruption might leave held; the log has its own."""
         if record.thread in self._foreign_threads:
-            return
+            for other in self._others:
+                other.handle(record)
+        else:
+            self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
         except Exception as error:
-            text = f"(a log call whose message cannot be made: {type(error).__name__}) {record.msg!r:.1000}"
+            text = f"(a log call whose message cannot be made: {type(error).__name__})"
         self._job_log.add(level_of(record.levelno), text)
 
 
@@ -124,10 +137,19 @@ class LineWriter(io.TextIOBase):
     #: Characters that may wait for the end of their line.
     _longest_line = 1_000_000
 
-    def __init__(self, job_log: JobLog, level: LogLevel) -> None:
+    def __init__(
+        self,
+        job_log: JobLog,
+        level: LogLevel,
+        foreign_threads: frozenset[int] = frozenset(),
+        other: TextIO | None = None,
+    ) -> None:
+        """`foreign_threads` were there before the run: what they print goes to `other`."""
         super().__init__()
         self._job_log = job_log
         self._level = level
+        self._foreign_threads = foreign_threads
+        self._other = other
         self._rest = ""
         #: Whether the line so far was too long, and what is left of it is dropped.
         self._is_cut = False
@@ -143,6 +165,8 @@ class LineWriter(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if threading.get_ident() in self._foreign_threads:
+            return self._other.write(text) if self._other is not None else len(text)
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             self._end_line(line.rstrip("\r"))

@@ -7,19 +7,21 @@ those that do not, and takes back what a dead child held.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
 from ava.execution import processes
 from ava.execution.child import send_stop
+from ava.execution.loss import take_back
 from ava.execution.outcome import Stop
 from ava.settings import Settings
-from ava.store import nodes, runs, workers
+from ava.store import nodes, workers
 from ava.store.database import Connection, Database
 from ava.store.nodes import NodeSpec
 
@@ -35,6 +37,8 @@ _ORDERS_SECONDS = 1.0
 _MARGIN_SECONDS = 0.5
 #: Seconds of grace for a handler once a second SIGTERM hurries the node.
 _HURRIED_GRACE_SECONDS = 2.0
+#: Seconds that a child gets at least to report the end of a run that the database says is over.
+_LEAST_REPORT_SECONDS = 2.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -47,10 +51,12 @@ class Held:
     pid: int
     timeout_seconds: float
     grace_seconds: float
-    started: float = field(default_factory=time.monotonic)
+    #: When it was claimed, once the database has said so; a claim may have to wait for the database.
+    claimed_at: float | None = None
     #: Why it was asked to let go, and when it is killed if it has not.
     stop: Stop | None = None
     kill_at: float | None = None
+    is_hurried: bool = False
     is_killed: bool = False
 
 
@@ -67,8 +73,10 @@ class Keeper:
         #: Held while deciding on a process and signalling it, so that it cannot be given another run meanwhile.
         self._lock = threading.Lock()
         self._errands: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
+        #: Wakes the thread. A SimpleQueue, for a signal handler may put into it whatever it has interrupted.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._drain_at: float | None = None
-        self._is_ending = threading.Event()
+        self._is_hurried = self._is_abandoning = self._is_ending = False
         self._thread = threading.Thread(target=self._keep, name="ava-keeper", daemon=True)
         self._next_beat = self._next_orders = 0.0
         self._is_known = self._is_reaching = True
@@ -85,7 +93,7 @@ class Keeper:
         """A child has been given a run."""
         with self._lock:
             self._held[held.task_id] = held
-            self._last_begin = held.started
+            self._last_begin = time.monotonic()
 
     def finish(self, task_id: str) -> Held | None:
         """A child has reported a run's end, or has died; None where that was known already."""
@@ -95,94 +103,115 @@ class Keeper:
     def take_back(self, held: Held, error: str) -> None:
         """Take a run back whose child has died; soon, in this keeper's thread."""
         self._errands.put(lambda connection: _take_back(connection, held, error))
+        self._bell.put(None)
 
-    # Stopping ------------------------------------------------------------------------------------------------------
+    def look_now(self) -> None:
+        """A revoke has come: ask the database at once what is to be cancelled.
 
-    def stop(self, task_id: str, reason: Stop) -> bool:
-        """Have one run let go; False where this node does not hold it."""
-        with self._lock:
-            held = self._held.get(task_id)
-        if held is None:
-            return False
-        self._stop(held, reason)
-        return True
+        The message is a doorbell. Only what the database says is followed, so that one which comes late, twice or from
+        somebody else's hand interrupts nobody.
+        """
+        self._next_orders = 0.0
+        self._bell.put(None)
 
-    def _stop(self, held: Held, reason: Stop, grace_seconds: float | None = None) -> None:
-        if held.stop is None:
-            held.stop = reason
-        kill_at = time.monotonic() + (held.grace_seconds if grace_seconds is None else grace_seconds) + _MARGIN_SECONDS
-        held.kill_at = kill_at if held.kill_at is None else min(kill_at, held.kill_at)
-        send_stop(node_id=self._node_id, pid=held.pid, task_id=held.task_id, reason=held.stop)
+    # What signal handlers tell: no lock is taken, for the main thread may be holding it ------------------------------
 
     def drain(self) -> None:
         """Let running jobs end for a while, then have them stop; called again, at once."""
-        is_first = self._drain_at is None
-        self._drain_at = time.monotonic() + (self._settings.drain_seconds if is_first else 0)
-        if not is_first:
-            for held in self._runs():
-                self._stop(held, Stop.SHUTDOWN, min(held.grace_seconds, _HURRIED_GRACE_SECONDS))
+        if self._drain_at is None:
+            self._drain_at = time.monotonic() + self._settings.drain_seconds
+        else:
+            self._is_hurried = True
+        self._bell.put(None)
 
     def abandon(self) -> None:
         """Kill everything that runs, now, and give it back."""
-        with self._lock:
-            abandoned = list(self._held.values())
-            self._held.clear()
-            for held in abandoned:
-                processes.kill_tree(held.pid)
-        for held in abandoned:
-            held.stop = held.stop or Stop.SHUTDOWN
-            self.take_back(held, "WorkerLost: the worker was shut down")
+        self._is_abandoning = True
+        self._bell.put(None)
 
     def close(self) -> None:
         """Do what is still to be done, say that the node has ended, and end the thread."""
-        self._is_ending.set()
+        self._is_ending = True
+        self._bell.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         self._database.close()
 
-    def _runs(self) -> list[Held]:
-        with self._lock:
-            return list(self._held.values())
-
     # The thread ----------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        while not self._is_ending.is_set():
+        while not self._is_ending:
             self._look()
-            self._is_ending.wait(_TICK_SECONDS)
+            self._rest(_TICK_SECONDS)
         self._attempt(self._end)
+
+    def _rest(self, seconds: float) -> None:
+        try:
+            self._bell.get(timeout=seconds)
+            while True:
+                self._bell.get_nowait()
+        except queue.Empty:
+            return
 
     def _look(self) -> None:
         try:
-            self._drain_when_due()
+            self._stop_when_due()
             self._kill_when_due()
             if self._is_due():
                 self._attempt(self._ask)
         except Exception:
             _log.exception("The keeper of this node failed once.")
 
-    def _drain_when_due(self) -> None:
-        if self._drain_at is not None and time.monotonic() >= self._drain_at:
-            for held in self._runs():
-                if held.stop is None:
-                    self._stop(held, Stop.SHUTDOWN)
+    def _runs(self) -> list[Held]:
+        with self._lock:
+            return list(self._held.values())
+
+    # Stopping ------------------------------------------------------------------------------------------------------
+
+    def _stop_when_due(self) -> None:
+        now = time.monotonic()
+        is_drained = self._drain_at is not None and now >= self._drain_at
+        for held in self._runs():
+            if self._is_hurried and not held.is_hurried:
+                held.is_hurried = True
+                self._stop(held, Stop.SHUTDOWN, min(held.grace_seconds, _HURRIED_GRACE_SECONDS))
+            elif is_drained and held.stop is None:
+                self._stop(held, Stop.SHUTDOWN, held.grace_seconds)
+            elif held.stop is None and now >= _end_of_time(held):
+                # The child ends a run's time itself; one that does not is stuck where no signal is heard.
+                self._stop(held, Stop.TIMEOUT, held.grace_seconds)
+            elif held.stop is not None:
+                # Said again, for the first time may have been before the child knew of its run.
+                self._tell(held, held.stop)
+
+    def _stop(self, held: Held, reason: Stop, grace_seconds: float) -> None:
+        if held.stop is None:
+            held.stop = reason
+        kill_at = time.monotonic() + grace_seconds + _MARGIN_SECONDS
+        held.kill_at = kill_at if held.kill_at is None else min(kill_at, held.kill_at)
+        self._tell(held, held.stop)
+
+    def _tell(self, held: Held, reason: Stop) -> None:
+        send_stop(node_id=self._node_id, pid=held.pid, task_id=held.task_id, reason=reason)
 
     def _kill_when_due(self) -> None:
         now = time.monotonic()
         for held in self._runs():
-            if held.kill_at is None and now >= held.started + held.timeout_seconds + _MARGIN_SECONDS:
-                # The child ends a run's time itself; one that does not is stuck where no signal is heard.
-                self._stop(held, Stop.TIMEOUT)
-            if held.kill_at is not None and now >= held.kill_at and not held.is_killed:
+            if self._is_abandoning:
+                held.stop = held.stop or Stop.SHUTDOWN
+                self._kill(held)
+            elif held.kill_at is not None and now >= held.kill_at:
                 self._kill(held)
 
     def _kill(self, held: Held) -> None:
         with self._lock:
             # As long as the run is held, its process cannot have been given another.
-            if self._held.get(held.task_id) is held:
+            if self._held.get(held.task_id) is held and not held.is_killed:
                 held.is_killed = True
                 _log.warning("A run did not let go in time; killing its process.", extra={"job_id": held.job_id})
-                processes.kill_tree(held.pid)
+                _kill_child(held.pid)
+
+    # Asking the database -------------------------------------------------------------------------------------------
 
     def _attempt(self, act: Callable[[Connection], None]) -> None:
         """Do something in the database, and say once that it is away and once that it is back."""
@@ -196,7 +225,8 @@ class Keeper:
             if self._is_reaching:
                 _log.warning("The database is out of reach; what runs goes on.")
             self._is_reaching = False
-            self._is_ending.wait(0.5)
+            if not self._is_ending:
+                time.sleep(0.5)
 
     def _is_due(self) -> bool:
         now = time.monotonic()
@@ -209,8 +239,9 @@ class Keeper:
             self._beat(connection)
             self._next_beat = now + self._settings.heartbeat_seconds
         if (held := self._runs()) and now >= self._next_orders:
-            self._follow_orders(connection, held)
+            # First, so that a bell which rings while we ask has us ask again.
             self._next_orders = now + _ORDERS_SECONDS
+            self._follow_orders(connection, held)
 
     def _beat(self, connection: Connection) -> None:
         assert self._node is not None
@@ -223,13 +254,18 @@ class Keeper:
             nodes.join(connection, self._node)
             self._is_known = True
 
-    def _follow_orders(self, connection: Connection, held: list[Held]) -> None:
-        told = nodes.orders(connection, [(run.job_id, run.run_no) for run in held])
-        for run in held:
-            if (run.job_id, run.run_no) in told.over:
-                self._stop(run, Stop.LOST)
-            elif (run.job_id, run.run_no) in told.cancelled:
-                self._stop(run, Stop.CANCEL)
+    def _follow_orders(self, connection: Connection, runs: list[Held]) -> None:
+        told = nodes.orders(connection, [(held.job_id, held.run_no) for held in runs])
+        for held in runs:
+            run = (held.job_id, held.run_no)
+            if held.claimed_at is None and run in told.running_seconds:
+                held.claimed_at = time.monotonic() - told.running_seconds[run]
+            if held.stop is not None:
+                continue
+            if run in told.over:
+                self._stop(held, Stop.LOST, max(held.grace_seconds, _LEAST_REPORT_SECONDS))
+            elif run in told.cancelled:
+                self._stop(held, Stop.CANCEL, held.grace_seconds)
 
     def _run_errands(self, connection: Connection) -> None:
         while not self._errands.empty():
@@ -243,27 +279,24 @@ class Keeper:
     def _end(self, connection: Connection) -> None:
         self._run_errands(connection)
         for held in self._runs():
+            _kill_child(held.pid)
             held.stop = held.stop or Stop.SHUTDOWN
             _take_back(connection, held, "WorkerLost: the worker was shut down")
         nodes.leave(connection, self._node_id)
 
 
+def _end_of_time(held: Held) -> float:
+    """When a run's time is over for certain, as the stopwatch shows it."""
+    return float("inf") if held.claimed_at is None else held.claimed_at + held.timeout_seconds + _MARGIN_SECONDS
+
+
+def _kill_child(pid: int) -> None:
+    # A number may have gone to a stranger since; a child of ours keeps it until we have heard of its death.
+    if pid in processes.children(os.getpid()):
+        processes.kill_tree(pid)
+
+
 def _take_back(connection: Connection, held: Held, error: str) -> None:
-    """Write what becomes of a run whose process is gone, by why it was asked to let go."""
-    if held.stop is Stop.TIMEOUT:
-        timeout = f"Timeout: exceeded {held.timeout_seconds:g} s"
-        runs.kill_end(connection, job_id=held.job_id, run_no=held.run_no, error=timeout)
-    elif held.stop is Stop.CANCEL:
-        runs.kill_end(connection, job_id=held.job_id, run_no=held.run_no, error=error)
-    elif held.stop is not Stop.LOST:
-        is_loss = held.stop is None
-        reason = error.partition(": ")[2] if is_loss else "interrupted, the worker is shutting down"
-        runs.take_back(
-            connection,
-            job_id=held.job_id,
-            run_no=held.run_no,
-            reason=f"Handler lost: {reason}" if is_loss else f"Handler {reason}",
-            error=error,
-            is_loss=is_loss,
-        )
-    _log.warning("A run was taken back from a dead process.", extra={"job_id": held.job_id, "run_no": held.run_no})
+    if take_back(connection, job_id=held.job_id, run_no=held.run_no, stop=held.stop, error=error,
+                 timeout_seconds=held.timeout_seconds):  # fmt: skip
+        _log.warning("A run was taken back from a dead process.", extra={"job_id": held.job_id, "run_no": held.run_no})

@@ -12,9 +12,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "children", "descendants", "end_with_parent", "kill_tree", "reap"]
+__all__ = ["adopt_orphans", "children", "descendants", "end_all", "kill_tree", "reap"]
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,11 +22,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def adopt_orphans() -> None:
     """Become the parent of every descendant that loses its own."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def end_with_parent(signum: int) -> None:
-    """Have this process sent a signal when the thread that started it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
 
 
 def children(pid: int) -> list[int]:
@@ -75,3 +69,12 @@ def reap(keep: frozenset[int] = frozenset()) -> int:
                 os.waitpid(pid, 0)
         count += len(found)
     return count
+
+
+def end_all() -> None:
+    """End this process and everything below it, now."""
+    reap()
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,6 @@ from celery.worker.state import task_ready
 from ava.broker.names import parse_task_id
 from ava.execution import processes, registry
 from ava.execution.keeper import Held, Keeper
-from ava.execution.outcome import Stop
 
 __all__ = ["JobRequest"]
 
@@ -38,29 +37,35 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
-        job_id, run_no = parse_task_id(self.id)
-        handler = registry.find(self.args[2])
-        self.keeper.begin(
-            Held(
-                task_id=self.id,
-                job_id=job_id,
-                run_no=run_no,
-                pid=pid,
-                timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
-                grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
-            )
-        )
+        self.keeper.begin(self._held(pid))
         super().on_accepted(pid, time_accepted)
 
+    def _held(self, pid: int) -> Held:
+        job_id, run_no = parse_task_id(self.id)
+        handler = registry.find(self.args[2])
+        return Held(
+            task_id=self.id,
+            job_id=job_id,
+            run_no=run_no,
+            pid=pid,
+            timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
+            grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
+        )
+
+    def revoked(self) -> bool:
+        """Whether to drop the message unheard: never, for the claim tells whether the job is still to be run."""
+        return False
+
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """A revoke has come: have the run let go, or see to it when it begins."""
+        """A revoke has come: see now, or when the run begins, whether the database says so too."""
         if self.time_start is None:
             self._terminate_on_ack = pool, signal
         else:
-            self.keeper.stop(self.id, Stop.CANCEL)
+            self.keeper.look_now()
 
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """Celery gives its running tasks up, at a cold shutdown or without a broker; the database decides on ours."""
+    def cancel(self, *_: Any, **__: Any) -> None:
+        """Celery gives its running tasks up at a cold shutdown: they are killed, and their jobs given back."""
+        self.keeper.abandon()
 
     def acknowledge(self) -> None:
         """The message is done with, however the run has ended."""
@@ -83,8 +88,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         task_ready(self)
         how = _EXIT.search(description)
         error = f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})"
-        if (held := self.keeper.finish(self.id)) is not None:
-            self.keeper.take_back(held, error)
+        # Where nothing is held, the process died before it could say that it had begun.
+        held = self.keeper.finish(self.id) or self._held(pid=0)
+        self.keeper.take_back(held, error)
         self.acknowledge()
         self.send_event("task-failed", exception=error, traceback="")
         # What its handler had started and detached has come to us.

@@ -20,7 +20,10 @@ from ava.execution.joblog import JobLog
 from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
 
-__all__ = ["Run"]
+__all__ = ["WAITING_SIGNALS", "Run", "calm"]
+
+#: The signals that can wait; those that tell of a fault cannot.
+WAITING_SIGNALS = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 
 class Run:
@@ -38,6 +41,9 @@ class Run:
         self.log = log
         self.task_id = task_id(job.id, job.run_no)
         self.stopped_for: Stop | None = None
+        #: What the handler returned, and what it raised.
+        self.output: Any = None
+        self.raised: BaseException | None = None
         #: What is to be written of it, once the handler is done.
         self.outcome: Outcome | None = None
         #: What the handler last said of its progress, as JSON text, until it is stored.
@@ -46,7 +52,7 @@ class Run:
         self._main_thread = main_thread
         self._lock = threading.Lock()
         self._is_open = False
-        self._is_interrupted = False
+        self._is_interrupted = self._is_swallowed = False
         self._async_task: asyncio.Task[Any] | None = None
         self._deadline = time.monotonic() + handler.spec.timeout_seconds
 
@@ -55,21 +61,34 @@ class Run:
         """Whether the handler's time is over."""
         return time.monotonic() >= self._deadline
 
-    def call(self, logger: Any) -> Any:
-        """Run the handler and return what it returns; whatever it raises comes out, and so do interruptions."""
-        try:
-            self._open()
-            return self._invoke(Env(
-                config=self._config,
-                job=make_record(self.job),
-                log=logger,
-                report=self._report,
-                is_cancelled=lambda: self.stopped_for is not None,
-            ))  # fmt: skip
-        finally:
-            self._close()
+    def call(self, logger: Any) -> None:
+        """Run the handler and keep what it returns or raises; interruptions are among the latter.
 
-    def _invoke(self, env: Env) -> Any:
+        On return no signal is delivered to this thread any more: whatever handlers of its own the job's handler has
+        left for them are first to be replaced (`Surroundings`), which `calm` gives the time for.
+        """
+        try:
+            try:
+                self._open()
+                self.output = self._invoke(logger)
+            finally:
+                # Twice, for a signal's handler may raise between the handler's last line and the first.
+                try:
+                    calm()
+                finally:
+                    calm()
+        except BaseException as error:
+            self.raised = error
+        self._close()
+
+    def _invoke(self, logger: Any) -> Any:
+        env = Env(
+            config=self._config,
+            job=make_record(self.job),
+            log=logger,
+            report=self._report,
+            is_cancelled=lambda: self.stopped_for is not None,
+        )
         arguments = (self.job.input, env) if self.handler.takes_env else (self.job.input,)
         if not self.handler.is_async:
             return self.handler.function(*arguments)
@@ -92,23 +111,22 @@ class Run:
             raise self._interruption()
 
     def _close(self) -> None:
-        # A handler's own SIGTERM handler may still be due, and raise; it has no say any more.
-        while self._is_open:
-            with suppress(BaseException), self._lock:
-                self._is_open = False
+        with self._lock:
+            self._is_open = False
 
     def stop(self, reason: Stop) -> None:
-        """Have the handler let go: called by another thread of this process, any number of times.
+        """Have the handler let go: called by another thread of this process, any number of times; the first counts.
 
         The signal goes to the main thread, so that a handler's own SIGTERM handler hears it as well.
         """
         with self._lock:
             if self.stopped_for is None:
                 self.stopped_for = reason
-            elif self.stopped_for is reason:
-                return
-            if self._is_open and self._main_thread.ident is not None:
-                signal.pthread_kill(self._main_thread.ident, signal.SIGTERM)
+                self._signal()
+
+    def _signal(self) -> None:
+        if self._is_open and self._main_thread.ident is not None:
+            signal.pthread_kill(self._main_thread.ident, signal.SIGTERM)
 
     def on_sigterm(self) -> None:
         """What this process's SIGTERM handler does while this run is its run; in the main thread.
@@ -122,9 +140,35 @@ class Run:
             raise self._interruption()
         if self._async_task is not None:
             self._is_interrupted = True
-            self._async_task.get_loop().call_soon_threadsafe(self._async_task.cancel)
+            # A loop that is closed already has nothing to interrupt.
+            with suppress(RuntimeError):
+                self._async_task.get_loop().call_soon_threadsafe(self._async_task.cancel)
 
     def _interruption(self) -> Interruption:
         assert self.stopped_for is not None
         self._is_interrupted = True
         return self.stopped_for.exception(self.handler.spec.timeout_seconds)
+
+    def on_swallowed(self) -> None:
+        """The interruption came up where Python lets nothing be raised, such as in a `__del__`."""
+        self._is_swallowed = True
+
+    def repeat(self) -> None:
+        """Interrupt the handler once more if the first time was swallowed; called by another thread."""
+        if self._is_swallowed:
+            with self._lock:
+                self._is_swallowed = self._is_interrupted = False
+                self._signal()
+
+
+def calm() -> None:
+    """Have no signal delivered to this thread any more, and see off those that came; never raises for long.
+
+    A handler's own signal handlers may raise, each once for a signal that came before.
+    """
+    for _ in range(len(WAITING_SIGNALS)):
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+        except BaseException:  # noqa: S112 - what a signal's handler raises now has nowhere to go
+            continue
+        return

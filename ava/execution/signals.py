@@ -20,6 +20,7 @@ from ava.errors import StartError
 from ava.execution import registry, task
 from ava.execution.events import EventPace
 from ava.execution.node import Node
+from ava.execution.pool import PoolWorker
 from ava.execution.request import JobRequest
 from ava.settings import Settings
 
@@ -33,6 +34,7 @@ def install(app: Celery, settings: Settings) -> None:
     node = Node(settings)
     JobRequest.keeper = node.keeper
     JobRequest.pool_pids = staticmethod(node.pool_pids)
+    PoolWorker.take_over = staticmethod(node.start_child)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
     app.steps["consumer"].add(EventPace)
     task.register(app, node)
@@ -42,12 +44,11 @@ def install(app: Celery, settings: Settings) -> None:
         signals.worker_ready: lambda sender, **_: node.start(sender),
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),
-        signals.worker_process_init: lambda **_: node.start_child(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
         signals.task_prerun: lambda args=(), **_: _claim(node, args),
         signals.task_success: lambda **_: _record(node),
         signals.task_failure: lambda **_: _record(node),
-        signals.task_postrun: lambda **_: _record(node),
+        signals.task_postrun: lambda **_: _leave(node),
     }
     for signal, receiver in receivers.items():
         signal.connect(receiver, weak=False)
@@ -83,3 +84,9 @@ def _record(node: Node) -> None:
     # The parent hears of lost processes under the same names; its keeper sees to those.
     if node.child is not None and (run := node.child.run) is not None and run.outcome is not None:
         node.child.record(run, run.outcome)
+
+
+def _leave(node: Node) -> None:
+    _record(node)
+    if node.child is not None:
+        node.child.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 from ava.domain.job import LogLevel
 from ava.execution.joblog import JobLog, LineWriter, LogCapture
 
-__all__ = ["Surroundings"]
+__all__ = ["Surroundings", "foreign_threads"]
 
 #: The signals whose handling a handler may change; SIGKILL and SIGSTOP cannot be, and faults are not ours.
 _SIGNALS = sorted(
@@ -35,26 +36,51 @@ class Surroundings:
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._descriptors = [os.dup(number) for number in range(3)]
         self._signals = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
         self._root_level = logging.root.level
         self._disabled_level = logging.root.manager.disable
-        self._threads = threading.active_count()
+        self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
+        self._job_logger = logging.getLogger("ava.job")
+        if self._job_logger not in self._loggers:
+            self._loggers.append(self._job_logger)
+        self._logging = _traits(self._loggers)
+        self._keep_sigterm_from_asyncio()
+
+    def _keep_sigterm_from_asyncio(self) -> None:
+        # A loop that had a handler for SIGTERM leaves the system's default behind, by which the next one is the end.
+        own, remove = self._signals[signal.SIGTERM], asyncio.SelectorEventLoop.remove_signal_handler
+
+        def remove_signal_handler(loop: asyncio.SelectorEventLoop, sig: int) -> bool:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {sig})
+            try:
+                is_removed = remove(loop, sig)
+                if is_removed and sig == signal.SIGTERM:
+                    signal.signal(sig, own)
+                return is_removed
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+        setattr(asyncio.SelectorEventLoop, remove.__name__, remove_signal_handler)
 
     @contextmanager
     def of_run(self, log: JobLog) -> Iterator[logging.Logger]:
-        """Surround one handler: what it prints, logs or warns of goes to its job's log. Yields its logger."""
+        """Surround one handler: what it prints, logs or warns of goes to its job's log. Yields its logger.
+
+        It must leave with its signals blocked (`ava.execution.run.calm`), so that none comes in between.
+        """
         # Threads that an earlier handler left behind may go on, but not in this job's log.
-        foreign = frozenset(t.ident for t in threading.enumerate() if t.ident and t is not threading.main_thread())
-        capture = LogCapture(log, foreign)
-        out, err = LineWriter(log, LogLevel.INFO), LineWriter(log, LogLevel.WARN)
-        logging.root.handlers = [capture]
+        foreign = foreign_threads()
+        out = LineWriter(log, LogLevel.INFO, foreign, self._streams[1])
+        err = LineWriter(log, LogLevel.WARN, foreign, self._streams[2])
+        logging.root.handlers = [LogCapture(log, foreign, self._root_handlers)]
         _set_level(logging.INFO)
         sys.stdout, sys.stderr = out, err
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
                 warnings.showwarning = _show_warning(log)
-                yield logging.getLogger("ava.job")
+                yield self._job_logger
         finally:
             with suppress(Exception):
                 out.finish()
@@ -62,27 +88,29 @@ class Surroundings:
             self._restore()
 
     def _restore(self) -> None:
-        sys.stdin, sys.stdout, sys.stderr = self._streams
-        logging.root.handlers = list(self._root_handlers)
-        _set_level(self._root_level)
-        logging.disable(self._disabled_level)
-        job_logger = logging.getLogger("ava.job")
-        job_logger.handlers, job_logger.propagate, job_logger.disabled = [], True, False
-        job_logger.setLevel(logging.NOTSET)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._restore_python()
+        self._restore_process()
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
         for number, action in self._signals.items():
             if signal.getsignal(number) is not action:
-                self._restore_signal(number, action)
-        self._restore_process()
-
-    @staticmethod
-    def _restore_signal(number: int, action: Any) -> None:
-        # A signal that is still due runs the handler's own handler once more, which may raise.
-        for _ in range(3):
-            with suppress(BaseException):
+                # Ignored for a moment: that drops one which is still due, such as the alarm of that timer.
+                signal.signal(number, signal.SIG_IGN)
                 signal.signal(number, action)
-                return
+        # Last: now there is nobody left to hear a signal but ourselves.
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _restore_python(self) -> None:
+        sys.stdin, sys.stdout, sys.stderr = self._streams
+        sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
+        logging.root.handlers = list(self._root_handlers)
+        _set_level(self._root_level)
+        if logging.root.manager.disable != self._disabled_level:
+            logging.disable(self._disabled_level)
+        if _traits(self._loggers) != self._logging:
+            for logger, traits in zip(self._loggers, self._logging, strict=True):
+                _restore_logger(logger, traits)
 
     def _restore_process(self) -> None:
         if os.environ != self._environment:
@@ -94,6 +122,22 @@ class Surroundings:
         for number, kept in enumerate(self._descriptors):
             if not _is_same_file(number, kept):
                 os.dup2(kept, number)
+
+
+def foreign_threads() -> frozenset[int]:
+    """The threads of this process beside the main one."""
+    return frozenset(t.ident for t in threading.enumerate() if t.ident and t is not threading.main_thread())
+
+
+def _traits(loggers: list[logging.Logger]) -> list[tuple[Any, ...]]:
+    return [(it.level, it.disabled, it.propagate, tuple(it.handlers), tuple(it.filters)) for it in loggers]
+
+
+def _restore_logger(logger: logging.Logger, traits: tuple[Any, ...]) -> None:
+    level, logger.disabled, logger.propagate, handlers, filters = traits
+    if logger.level != level:
+        logger.setLevel(level)
+    logger.handlers, logger.filters = list(handlers), list(filters)
 
 
 def _set_level(level: int) -> None:

@@ -38,13 +38,14 @@ def register(app: Celery, node: Node) -> None:
 
 
 def _run(child: Child, run: Run) -> Outcome:
-    raised, output = child.perform(run)
+    child.perform(run)
+    raised = run.raised
     if raised is not None and not isinstance(raised, JobCancelled | JobInterrupted | _cancelled_by(run)):
         run.log.add(LogLevel.ERROR, format_traceback(raised))
     run.outcome = decide(
         stop=run.stopped_for,
         raised=raised,
-        output=output,
+        output=run.output,
         timeout_seconds=run.handler.spec.timeout_seconds,
         attempt=run.job.attempt,
         max_attempts=run.job.max_attempts,

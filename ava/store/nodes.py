@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.store import rows
@@ -90,23 +90,26 @@ def names_of(connection: Connection, node_ids: Collection[str]) -> dict[str, str
 class Orders:
     """What the database says of the runs that a node holds; each run is `(job id, run number)`."""
 
-    #: To be cancelled.
+    #: For how long each one runs that does.
+    running_seconds: Mapping[tuple[str, int], float]
+    #: Those of them that are to be cancelled.
     cancelled: frozenset[tuple[str, int]]
     #: Ended, or taken from the node: whatever still runs has no right to.
     over: frozenset[tuple[str, int]]
 
 
-# A run that has not been claimed yet is neither: its number still lies ahead of the job's.
+# A run that has not been claimed yet is none of these: its number still lies ahead of the job's.
 _ORDERS = """
-SELECT r.job_id, r.run_no, j.run_no = r.run_no AND j.status = 'running'
+SELECT r.job_id, r.run_no, j.cancel_requested_at IS NOT NULL,
+       CASE WHEN j.run_no = r.run_no AND j.status = 'running'
+            THEN extract(epoch FROM clock_timestamp() - j.started_at)::float END
 FROM unnest(%(job_ids)s::text[], %(uuids)s::uuid[], %(run_nos)s::int[]) AS r (job_id, id, run_no)
 JOIN jobs AS j ON j.id = r.id AND j.run_no >= r.run_no
-WHERE j.cancel_requested_at IS NOT NULL OR j.run_no > r.run_no OR j.status <> 'running'
 """
 
 
 def orders(connection: Connection, runs: Collection[tuple[str, int]]) -> Orders:
-    """Ask which of a node's runs are to be cancelled, and which are over."""
+    """Ask which of a node's runs go on, which are to be cancelled, and which are over."""
     parameters = {
         "job_ids": [job_id for job_id, _ in runs],
         "uuids": [rows.job_uuid(job_id) for job_id, _ in runs],
@@ -114,8 +117,9 @@ def orders(connection: Connection, runs: Collection[tuple[str, int]]) -> Orders:
     }
     found = list(connection.exec_driver_sql(_ORDERS, parameters))
     return Orders(
-        cancelled=frozenset((job_id, run_no) for job_id, run_no, is_held in found if is_held),
-        over=frozenset((job_id, run_no) for job_id, run_no, is_held in found if not is_held),
+        running_seconds={(job_id, run_no): seconds for job_id, run_no, _, seconds in found if seconds is not None},
+        cancelled=frozenset((job_id, run_no) for job_id, run_no, is_asked, s in found if is_asked and s is not None),
+        over=frozenset((job_id, run_no) for job_id, run_no, _, seconds in found if seconds is None),
     )
 
 

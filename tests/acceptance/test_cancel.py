@@ -1,0 +1,239 @@
+"""Cancelling, on a real node: the right process hears it, its handler cleans up, and what does not let go is killed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.acceptance.told import Told
+from tests.polling import wait_until
+from tests.system import System, lives
+
+
+def begin(fleet: System, told: Told, worker_id: str, **payload: Any) -> dict[str, Any]:
+    """Trigger a job and wait until its handler runs."""
+    job = fleet.trigger(worker_id, input={**told.input, **payload})
+    told.wait_for("begin")
+    return job
+
+
+def pool(fleet: System) -> set[int]:
+    """The processes of the node's pool."""
+    return {process.pid for process in psutil.Process(fleet.workers[0].pid).children() if lives(process)}
+
+
+def test_a_queued_job_is_cancelled_at_once_and_never_runs(fleet: System, told: Told) -> None:
+    later = fleet.trigger("wkr_t_echo", input=told.input, scheduled_at="2100-01-01T00:00:00Z")
+    answer = fleet.cancel(later["id"])
+    record = answer.json()["data"]
+    assert (answer.status_code, record["status"], record["cancelled_by"]) == (200, "cancelled", "usr_test")
+    assert record["started_at"] is None
+    assert record["completed_at"] == record["cancel_requested_at"]
+    assert fleet.messages(later["id"]) == []
+
+
+def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(fleet: System) -> None:
+    job = fleet.trigger("wkr_t_fails")
+    wait_until(lambda: "Handler failed after" in str(fleet.messages(job["id"])))
+    wait_until(lambda: (record := fleet.show(job["id"]))["status"] == "queued" and record["attempt"] >= 1)
+    record = fleet.cancel(job["id"]).json()["data"]
+    assert record["status"] == "cancelled"
+    assert record["attempt"] < 3
+    time.sleep(2.5)
+    assert fleet.show(job["id"]) == record
+
+
+def test_cancelling_a_final_job_is_a_conflict(fleet: System) -> None:
+    job = fleet.trigger("wkr_t_echo", input={"a": 1})
+    record = fleet.wait_for(job["id"], "completed")
+    answer = fleet.cancel(job["id"])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "resource_conflict")
+    assert fleet.show(job["id"]) == record
+
+
+@pytest.mark.parametrize("worker_id", ["wkr_t_wait", "wkr_t_wait_async"])
+@pytest.mark.parametrize("then", ["let_go", "return", "raise"])
+def test_a_running_handler_is_interrupted_and_cleans_up(fleet: System, told: Told, worker_id: str, then: str) -> None:
+    job = begin(fleet, told, worker_id, then=then)
+    answer = fleet.cancel(job["id"])
+    assert answer.status_code == 200
+    assert answer.json()["data"]["cancel_requested_at"]
+    record = fleet.wait_for(job["id"])
+    assert (record["status"], record["cancelled_by"], record["error"]) == ("cancelled", "usr_test", None)
+    assert record["attempt"] == 1
+    assert told.words[1:] == ["CancelledError" if "async" in worker_id else "JobCancelled", "finally"]
+    assert record["output"] == ({"kept": True, "cancelled": True} if then == "return" else None)
+    messages = fleet.messages(job["id"])
+    assert messages[-1].startswith("Handler cancelled after ")
+    assert "cleaning up" in messages
+    assert fleet.cancel(job["id"]).status_code == 409
+
+
+@pytest.mark.parametrize("worker_id", ["wkr_t_broad", "wkr_t_starts", "wkr_t_swallow"])
+def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, told: Told, worker_id: str) -> None:
+    before = pool(fleet)
+    job = begin(fleet, told, worker_id)
+    fleet.cancel(job["id"])
+    record = fleet.wait_for(job["id"])
+    assert record["status"] == "cancelled"
+    assert record["duration_ms"] < 5000
+    assert "eaten" not in told.words
+    assert pool(fleet) == before, "nobody had to be killed"
+    for word in told.words:
+        assert "child=" not in word or not psutil.pid_exists(int(word.removeprefix("child=")))
+
+
+@pytest.mark.parametrize(
+    ("worker_id", "output"),
+    [
+        ("wkr_t_look", {"saw": "env.cancelled"}),
+        ("wkr_t_own_signal", {"heard": [signal.SIGTERM], "cancelled": True}),
+        ("wkr_t_own_signal_async", {"heard": True}),
+    ],
+)
+def test_a_handler_may_listen_in_its_own_way(fleet: System, told: Told, worker_id: str, output: dict[str, Any]) -> None:
+    before = pool(fleet)
+    job = begin(fleet, told, worker_id)
+    fleet.cancel(job["id"])
+    fleet.cancel(job["id"])
+    record = fleet.wait_for(job["id"])
+    assert (record["status"], record["output"]) == ("cancelled", output)
+    assert pool(fleet) == before
+
+
+def test_a_stubborn_handler_and_its_stubborn_children_are_killed(fleet: System, told: Told) -> None:
+    job = begin(fleet, told, "wkr_t_stubborn")
+    child = psutil.Process(told.read()[0].pid)
+    family = [child, *child.children(recursive=True)]
+    assert len(family) >= 4
+    asked = time.monotonic()
+    fleet.cancel(job["id"])
+    record = fleet.wait_for(job["id"])
+    assert record["status"] == "cancelled"
+    assert fleet.messages(job["id"])[-1].startswith("Handler cancelled after ")
+    wait_until(lambda: not any(lives(process) for process in family), seconds=3)
+    wait_until(lambda: len(pool(fleet)) == 4 and child.pid not in pool(fleet), seconds=3)
+    took = time.monotonic() - asked
+    print(f"status, processes and pool right {took:.2f} s after the cancel; the grace is 1 s")
+    assert took <= 1 + 2 + 0.5
+    assert pids_of_new_jobs(fleet, 12) <= pool(fleet)
+
+
+def pids_of_new_jobs(fleet: System, count: int) -> set[int]:
+    """Run some jobs, all of which must complete; the processes that ran them."""
+    jobs = [fleet.trigger("wkr_t_nothing") for _ in range(count)]
+    records = [fleet.wait_for(job["id"]) for job in jobs]
+    assert all(record["status"] == "completed" for record in records)
+    return {record["output"]["pid"] for record in records}
+
+
+def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet: System, told: Told) -> None:
+    before = pool(fleet)
+    job = begin(fleet, told, "wkr_t_wait")
+    for _ in range(20):
+        for pid in before:
+            psutil.Process(pid).send_signal(signal.SIGTERM)
+        pids_of_new_jobs(fleet, 1)
+    assert fleet.show(job["id"])["status"] == "running"
+    assert told.words == ["begin"]
+    fleet.cancel(job["id"])
+    assert fleet.wait_for(job["id"])["status"] == "cancelled"
+    assert pool(fleet) == before
+
+
+def test_a_revoke_that_the_database_does_not_know_of_interrupts_nobody(fleet: System, told: Told) -> None:
+    from ava.broker.app import make_app
+    from ava.settings import load
+
+    job = begin(fleet, told, "wkr_t_wait")
+    app = make_app(load(fleet.environ))
+    app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGTERM")
+    app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGKILL")
+    app.close()
+    time.sleep(1.5)
+    assert (fleet.show(job["id"])["status"], told.words) == ("running", ["begin"])
+    fleet.cancel(job["id"])
+    assert fleet.wait_for(job["id"])["status"] == "cancelled"
+
+
+def test_a_vandal_leaves_nothing_behind(fleet: System, told: Told) -> None:
+    found = fleet.wait_for(fleet.trigger("wkr_t_look_around")["id"])["output"]
+    jobs = [fleet.trigger("wkr_t_vandal") for _ in range(4)]
+    vandals = [fleet.wait_for(job["id"]) for job in jobs]
+    assert {record["error"] for record in vandals} == {"RuntimeError: an alarm of the handler's own"}
+    pids = set()
+    for job in [fleet.trigger("wkr_t_look_around") for _ in range(20)]:
+        record = fleet.wait_for(job["id"])
+        pids.add(record["output"].pop("pid"))
+        assert record["output"] == {key: value for key, value in found.items() if key != "pid"}
+        *printed, warned = fleet.messages(job["id"])[1:-1]
+        assert printed == ["printed", "logged"]
+        assert warned.startswith("UserWarning: warned (handlers.py:")
+    assert pids <= pool(fleet)
+    assert not [it for it in psutil.Process(fleet.workers[0].pid).children(recursive=True) if it.name() == "sleep"]
+
+
+def test_a_thread_that_a_handler_left_does_not_write_into_the_next_job(fleet: System) -> None:
+    for job in [fleet.trigger("wkr_t_thread") for _ in range(8)]:
+        assert fleet.wait_for(job["id"])["status"] == "completed"
+    for job in [fleet.trigger("wkr_t_work", input={"seconds": 0.1}) for _ in range(8)]:
+        assert fleet.wait_for(job["id"])["status"] == "completed"
+        assert len(fleet.messages(job["id"])) == 2
+
+
+def test_a_thread_of_a_cancelled_handler_ends_with_its_process(fleet: System) -> None:
+    job = fleet.trigger("wkr_t_thread", input={"seconds": 60})
+    wait_until(lambda: len(fleet.messages(job["id"])) > 5)
+    before = pool(fleet)
+    fleet.cancel(job["id"])
+    assert fleet.wait_for(job["id"])["status"] == "cancelled"
+    wait_until(lambda: len(pool(fleet)) == 4 and pool(fleet) != before)
+    assert len(pids_of_new_jobs(fleet, 8)) >= 1
+
+
+@pytest.mark.parametrize("how", ["sleep", "return", "python", "system_call", "regex", "gil", "stubborn"])
+def test_a_handler_that_outlives_its_time_fails(fleet: System, told: Told, how: str) -> None:
+    job = begin(fleet, told, "wkr_t_times_out", how=how)
+    record = fleet.wait_for(job["id"])
+    assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 0.5 s")
+    assert 450 <= record["duration_ms"] <= 3500
+    if how in ("regex", "gil", "stubborn"):
+        assert told.words == ["begin"], "it was killed"
+    else:
+        assert told.words == ["begin", "JobTimeout", "finally"]
+    assert fleet.messages(job["id"])[-1].startswith("Handler failed after ")
+    wait_until(lambda: len(pool(fleet)) == 4, seconds=3)
+
+
+def test_an_async_handler_that_outlives_its_time_fails(fleet: System, told: Told) -> None:
+    job = begin(fleet, told, "wkr_t_times_out_async")
+    record = fleet.wait_for(job["id"])
+    assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 0.5 s")
+    assert told.words == ["begin", "finally"]
+
+
+def test_a_timeout_is_a_failed_attempt_after_which_another_follows(fleet: System) -> None:
+    job = fleet.trigger("wkr_t_retries_time")
+    record = fleet.wait_for(job["id"])
+    assert (record["status"], record["attempt"], record["output"]) == ("completed", 2, {"attempt": 2})
+
+
+def test_a_cancel_while_the_time_is_over_is_a_cancel(fleet: System, told: Told) -> None:
+    job = begin(fleet, told, "wkr_t_times_out", how="stubborn")
+    time.sleep(0.6)
+    assert fleet.cancel(job["id"]).status_code == 200
+    assert fleet.wait_for(job["id"])["status"] == "cancelled"
+
+
+def test_thirty_jobs_are_cancelled_at_once(fleet: System) -> None:
+    jobs = [fleet.trigger("wkr_t_work", input={"seconds": 60}) for _ in range(30)]
+    wait_until(lambda: fleet.query("SELECT count(*) FROM jobs WHERE status = 'running'") == [(4,)])
+    for job in jobs:
+        assert fleet.cancel(job["id"]).status_code == 200
+    assert {fleet.wait_for(job["id"])["status"] for job in jobs} == {"cancelled"}
+    assert len(pool(fleet)) == 4
+    pids_of_new_jobs(fleet, 20)
