@@ -1,0 +1,208 @@
+"""`/v1/webhooks`: what clients may do, what is refused, and what is never shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ava import settings as settings_module
+from ava.settings import Settings
+from tests.api import Api, error_of
+from tests.integration.hostile_urls import HOSTILE_URLS
+from tests.system import ENCRYPTION_KEY
+
+URL = "https://hooks.example.com/ava?token=of-the-tests"
+SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
+FIELDS = ["id", "url", "events", "status", "created_at", "updated_at", "disabled_reason", "previous_secret_until"]
+
+
+@pytest.fixture
+def api_settings(api_settings: Settings) -> Settings:
+    """Settings of an API that can keep secrets."""
+    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
+
+
+def _make(api: Api, **changes: Any) -> Any:
+    body = {"url": URL, "events": ["ava.job.completed", "ava.job.failed"], "secret": SECRET, **changes}
+    return api.post("/v1/webhooks", json={name: value for name, value in body.items() if value is not ...})
+
+
+def _made(api: Api, **changes: Any) -> dict[str, Any]:
+    answer = _make(api, **changes)
+    assert answer.status_code == 201, answer.text
+    record: dict[str, Any] = answer.get_json()["data"]
+    return record
+
+
+def _patch(api: Api, webhook_id: str, **fields: Any) -> Any:
+    return api.request("PATCH", f"/v1/webhooks/{webhook_id}", json=fields)
+
+
+def test_a_webhook_is_made_shown_and_listed(api: Api) -> None:
+    answer = _make(api)
+    record = answer.get_json()["data"]
+    assert list(record) == FIELDS
+    assert record["id"].startswith("wh_")
+    assert record["status"] == "active"
+    assert answer.headers["Location"] == f"/v1/webhooks/{record['id']}"
+    assert api.get(f"/v1/webhooks/{record['id']}").get_json()["data"] == record
+    listed = api.get("/v1/webhooks").get_json()
+    assert listed["data"] == [record]
+    assert listed["pagination"] == {"page": 1, "per_page": 20, "total": 1, "has_more": False, "next_cursor": None}
+
+
+def test_a_list_is_paged_both_ways(api: Api) -> None:
+    made = [_made(api)["id"] for _ in range(3)][::-1]
+    first = api.get("/v1/webhooks?per_page=2").get_json()
+    assert [one["id"] for one in first["data"]] == made[:2]
+    cursor = first["pagination"]["next_cursor"]
+    assert [one["id"] for one in api.get(f"/v1/webhooks?cursor={cursor}").get_json()["data"]] == made[2:]
+    assert [one["id"] for one in api.get("/v1/webhooks?per_page=2&page=2").get_json()["data"]] == made[2:]
+
+
+def test_the_secret_is_sealed_and_never_shown(api: Api) -> None:
+    answers = [_make(api)]
+    webhook_id = answers[0].get_json()["data"]["id"]
+    answers.append(api.get(f"/v1/webhooks/{webhook_id}"))
+    answers.append(_patch(api, webhook_id, secret=SECRET + "bW9yZQ=="))
+    answers.append(_patch(api, webhook_id, secret="whsec_not base64, but " + SECRET))
+    answers.append(api.get("/v1/webhooks"))
+    assert all(SECRET not in answer.text for answer in answers)
+    stored = api.execute("SELECT secret, previous_secret FROM webhook_endpoints")[0]
+    assert all(text.startswith("gAAAA") for text in stored)
+
+
+_WRONG: list[tuple[dict[str, Any], int, str]] = [
+    ({"url": ...}, 400, "url"),
+    ({"events": ...}, 400, "events"),
+    ({"secret": ...}, 400, "secret"),
+    ({"url": 5}, 422, "url"),
+    ({"url": "no url"}, 422, "url"),
+    ({"url": "ftp://example.com/"}, 422, "url"),
+    ({"url": "https://user:pass@example.com/"}, 422, "url"),
+    ({"url": "http://127.0.0.1/"}, 422, "url"),
+    ({"url": "http://169.254.169.254/latest/meta-data/"}, 422, "url"),
+    ({"events": []}, 422, "events"),
+    ({"events": "ava.job.completed"}, 422, "events"),
+    ({"events": ["ava.job.exploded"]}, 422, "events[0]"),
+    ({"events": ["ava.job.failed", None]}, 422, "events[1]"),
+    ({"secret": ""}, 422, "secret"),
+    ({"secret": "x" * 257}, 422, "secret"),
+    ({"secret": "nul\x00"}, 422, "secret"),
+    ({"secret": "half \ud800"}, 422, "secret"),
+    ({"secret": "whsec_???"}, 422, "secret"),
+    ({"secret": "whsec_"}, 422, "secret"),
+    ({"color": "red"}, 422, "color"),
+]
+
+
+def test_a_wrong_field_is_named(api: Api) -> None:
+    for changes, status, field in _WRONG:
+        error = error_of(_make(api, **changes), status, "validation_error")
+        assert list(error["fields"]) == [field], changes
+
+
+def test_no_hostile_url_becomes_a_webhook(api: Api) -> None:
+    for url in HOSTILE_URLS:
+        answer = _make(api, url=url.replace("{port}", "8080"))
+        assert answer.status_code in (413, 422), (url[:100], answer.text)
+    assert api.execute("SELECT count(*) FROM webhook_endpoints")[0][0] == 0
+
+
+def test_events_named_twice_are_told_once(api: Api) -> None:
+    assert _made(api, events=["ava.job.failed", "ava.job.failed"])["events"] == ["ava.job.failed"]
+
+
+def test_a_change_changes_what_it_names(api: Api) -> None:
+    made = _made(api)
+    changed = _patch(api, made["id"], url="https://example.com/new", events=["ava.job.started"]).get_json()["data"]
+    assert (changed["url"], changed["events"]) == ("https://example.com/new", ["ava.job.started"])
+    disabled = _patch(api, made["id"], enabled=False).get_json()["data"]
+    assert (disabled["status"], disabled["disabled_reason"]) == ("disabled", "client")
+    enabled = _patch(api, made["id"], enabled=True).get_json()["data"]
+    assert (enabled["status"], enabled["disabled_reason"]) == ("active", None)
+    rotated = _patch(api, made["id"], secret="another secret").get_json()["data"]
+    assert rotated["previous_secret_until"] is not None
+
+
+def test_a_wrong_change_is_refused(api: Api) -> None:
+    made = _made(api)
+    for fields in ({}, {"enabled": 1}, {"enabled": "true"}, {"status": "active"}, {"url": None}):
+        error_of(_patch(api, made["id"], **fields), 422, "validation_error")
+
+
+def test_a_deleted_webhook_is_gone_with_its_secret(api: Api) -> None:
+    made = _made(api)
+    answer = api.request("DELETE", f"/v1/webhooks/{made['id']}")
+    assert answer.get_json() == {"data": {"id": made["id"], "deleted": True}}
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/deliveries")):
+        error_of(api.request(method, f"/v1/webhooks/{made['id']}{path}"), 404, "resource_not_found")
+    assert api.execute("SELECT secret, previous_secret FROM webhook_endpoints") == [(None, None)]
+
+
+def test_nothing_of_another_tenant_is_there(api: Api) -> None:
+    made = _made(api)
+    delivery = api.post(f"/v1/webhooks/{made['id']}/test").get_json()["data"]
+    theirs = {"x-tenant-id": "ten_other"}
+    calls = [
+        ("GET", "", None),
+        ("PATCH", "", {"enabled": False}),
+        ("DELETE", "", None),
+        ("POST", "/test", None),
+        ("GET", "/deliveries", None),
+        ("POST", f"/deliveries/{delivery['id']}/redeliver", None),
+        ("POST", "/deliveries/redeliver", {"since": "2020-01-01"}),
+    ]
+    for method, path, body in calls:
+        answer = api.request(method, f"/v1/webhooks/{made['id']}{path}", json=body, headers=theirs)
+        error_of(answer, 404, "resource_not_found")
+    assert api.get("/v1/webhooks", headers=theirs).get_json()["pagination"]["total"] == 0
+    assert api.get(f"/v1/webhooks/{made['id']}").get_json()["data"] == made
+
+
+def test_who_may_only_read_may_only_read(api: Api) -> None:
+    made, user = _made(api), {"x-platform-role": "tenant-user"}
+    assert api.get(f"/v1/webhooks/{made['id']}", headers=user).status_code == 200
+    assert api.get(f"/v1/webhooks/{made['id']}/deliveries", headers=user).status_code == 200
+    for method, path in (("POST", "/test"), ("PATCH", ""), ("DELETE", ""), ("POST", "/deliveries/redeliver")):
+        error_of(api.request(method, f"/v1/webhooks/{made['id']}{path}", json={}, headers=user), 403, "forbidden")
+
+
+def test_an_id_that_is_none_is_not_found(api: Api) -> None:
+    for webhook_id in ("wh_1", "job_01h00000000000000000000000", "x", "wh_zzzzzzzzzzzzzzzzzzzzzzzzzz"):
+        error_of(api.get(f"/v1/webhooks/{webhook_id}"), 404, "resource_not_found")
+        error_of(_patch(api, webhook_id, enabled=True), 404, "resource_not_found")
+
+
+def test_a_test_event_waits_among_the_deliveries(api: Api) -> None:
+    made = _made(api)
+    sent = api.post(f"/v1/webhooks/{made['id']}/test")
+    assert sent.status_code == 201
+    record = sent.get_json()["data"]
+    assert record["event_type"] == "ava.webhook.test"
+    assert record["status"] == "pending"
+    assert record["attempts"] == []
+    listed = api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=pending").get_json()
+    assert listed["data"] == [record]
+    assert api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=delivered").get_json()["data"] == []
+    again = api.post(f"/v1/webhooks/{made['id']}/deliveries/{record['id']}/redeliver")
+    assert again.get_json()["data"] == record
+
+
+def test_a_disabled_webhook_is_sent_nothing(api: Api) -> None:
+    made = _made(api)
+    _patch(api, made["id"], enabled=False)
+    error_of(api.post(f"/v1/webhooks/{made['id']}/test"), 409, "resource_conflict")
+    api.trigger()
+    assert api.execute("SELECT count(*) FROM webhook_events")[0][0] == 0
+
+
+def test_without_a_key_no_webhook_is_made(database_url: str, redis_url: str) -> None:
+    settings = settings_module.load(
+        {"DATABASE_URL": database_url, "BROKER_URL": redis_url, "AVA_INTERNAL_SECRET": "of-the-tests"}
+    )
+    with Api.running(settings) as api:
+        error = error_of(_make(api), 503, "unavailable")
+    assert "AVA_ENCRYPTION_KEY" in error["message"]

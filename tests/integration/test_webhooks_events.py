@@ -1,0 +1,208 @@
+"""Events: there exactly if the move of the job is, for whoever is subscribed, as the job was at that moment."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ava.delivery.fan_out import FanOut
+from ava.domain.job import Ending, LogLevel, LogLine, Status
+from ava.settings import Settings
+from ava.store import clock, events, jobs, nodes, runs, schema
+from ava.store.database import Connection
+from ava.store.nodes import NodeSpec
+from tests.api import NODE, Api
+from tests.system import ENCRYPTION_KEY
+
+ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
+
+
+@pytest.fixture
+def api_settings(api_settings: Settings) -> Settings:
+    """Settings of an API that can keep secrets."""
+    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
+
+
+@pytest.fixture
+def connection(api: Api) -> Iterator[Connection]:
+    with api.database.connect() as connection:
+        spec = NodeSpec(id=NODE, name="n", host="h", pid=1, version="1", queues=[], workers=[], processes=1)
+        nodes.join(connection, spec)
+        yield connection
+
+
+def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]:
+    answer = api.post("/v1/webhooks", json={"url": "https://example.com/", "events": events, "secret": "s"}, **rest)
+    record: dict[str, Any] = answer.get_json()["data"]
+    return record
+
+
+def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
+    assert runs.claim(connection, job_id=job_id, run_no=run_no, node_id=NODE, opening="Worker handler started")
+
+
+def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:
+    line = LogLine(seq=run_no * 2**32 + 5, ts=clock.now(connection), level=LogLevel.INFO, msg="end")
+    ending = Ending(status=status, closing=line, closing_if_cancelled=line, **rest)
+    assert runs.end(connection, job_id=job_id, run_no=run_no, ending=ending, lines=[])
+
+
+def _types(api: Api) -> list[str]:
+    return [row[0].removeprefix("ava.job.") for row in api.execute("SELECT type FROM webhook_events ORDER BY n")]
+
+
+def _bodies(api: Api) -> list[dict[str, Any]]:
+    while FanOut(api.database).run_once():
+        pass
+    return [json.loads(row[0]) for row in api.execute("SELECT body FROM webhook_events ORDER BY n")]
+
+
+def test_nobody_subscribed_means_no_event(api: Api, connection: Connection) -> None:
+    _subscribe(api, ["ava.job.failed"])
+    _subscribe(api, headers={"x-tenant-id": "ten_other"})
+    job = api.trigger()
+    _claim(connection, job["id"])
+    _end(connection, job["id"], Status.COMPLETED, output_json="1")
+    assert _types(api) == []
+
+
+def test_a_completed_job_tells_each_move(api: Api, connection: Connection) -> None:
+    _subscribe(api)
+    job = api.trigger(input={"a": [1.5, "ü", "\x00"]})
+    _claim(connection, job["id"])
+    started = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
+    _end(connection, job["id"], Status.COMPLETED, output_json='{"b":2}')
+    completed = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
+    # Only now are the bodies made, and still each tells of its own moment.
+    assert [body["data"] for body in _bodies(api)] == [job, started, completed]
+    assert [body["sequence"] for body in _bodies(api)] == [1, 3, 5]
+    assert {body["tenant_id"] for body in _bodies(api)} == {"ten_test"}
+
+
+def test_a_failed_attempt_that_is_tried_again_is_no_failed_job(api: Api, connection: Connection) -> None:
+    _subscribe(api)
+    api.execute("UPDATE workers SET max_retries = 1")
+    job = api.trigger()
+    _claim(connection, job["id"])
+    _end(connection, job["id"], Status.QUEUED, retry_in_seconds=0)
+    api.execute("UPDATE jobs SET run_at = NULL")
+    _claim(connection, job["id"], run_no=2)
+    _end(connection, job["id"], Status.FAILED, run_no=2, error="ValueError: no")
+    assert _types(api) == ["queued", "started", "queued", "started", "failed"]
+    bodies = _bodies(api)
+    assert [body["data"]["attempt"] for body in bodies] == [0, 1, 1, 2, 2]
+    assert [body["data"]["error"] for body in bodies] == [None] * 4 + ["ValueError: no"]
+    sequences = [body["sequence"] for body in bodies]
+    assert sequences == sorted(set(sequences))
+
+
+def test_cancelled_while_queued(api: Api) -> None:
+    _subscribe(api)
+    job = api.trigger()
+    record = api.post(f"/v1/ava/jobs/{job['id']}/cancel").get_json()["data"]
+    assert _types(api) == ["queued", "cancelled"]
+    assert _bodies(api)[-1]["data"] == record
+
+
+def test_many_cancelled_at_once(api: Api) -> None:
+    _subscribe(api, ["ava.job.cancelled"])
+    for _ in range(3):
+        api.trigger()
+    api.post("/v1/ava/jobs/cancel", json={"filter": {"worker_id": "wkr_open"}})
+    assert _types(api) == ["cancelled"] * 3
+
+
+def test_a_killed_run_and_a_run_of_a_dead_node_are_told(api: Api, connection: Connection) -> None:
+    _subscribe(api, ["ava.job.failed", "ava.job.queued"])
+    killed, orphan = api.trigger(), api.trigger()
+    _claim(connection, killed["id"])
+    _claim(connection, orphan["id"])
+    runs.kill_end(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
+    api.execute("DELETE FROM nodes")
+    runs.take_back_from_dead_nodes(
+        connection, dead_after_seconds=1, reason="lost", error="WorkerLost: the worker node died", limit=10
+    )
+    assert _types(api) == ["queued", "queued", "failed", "queued"]
+
+
+def test_what_is_rolled_back_was_never_said(api: Api) -> None:
+    _subscribe(api)
+    job = api.trigger()
+    with api.database.transaction() as connection:
+        assert jobs.cancel(connection, tenant_id="ten_test", user_id="usr_a", job_id=job["id"])
+        assert connection.exec_driver_sql("SELECT count(*) FROM webhook_events").scalar() == 2
+        connection.rollback()
+    assert _types(api) == ["queued"]
+
+
+def test_each_subscribed_endpoint_gets_a_delivery_and_a_later_one_gets_none(api: Api) -> None:
+    first, second = _subscribe(api), _subscribe(api, ["ava.job.queued"])
+    _subscribe(api, ["ava.job.failed"])
+    api.trigger()
+    later = _subscribe(api)
+    _bodies(api)
+    for endpoint, count in ((first, 1), (second, 1), (later, 0)):
+        found = api.get(f"/v1/webhooks/{endpoint['id']}/deliveries").get_json()
+        assert found["pagination"]["total"] == count
+
+
+def test_an_event_whose_job_is_gone_is_dropped(api: Api) -> None:
+    _subscribe(api)
+    api.trigger()
+    api.execute("DELETE FROM jobs")
+    assert FanOut(api.database).run_once() == 1
+    assert FanOut(api.database).run_once() == 0
+    assert api.execute("SELECT count(*) FROM webhook_deliveries")[0][0] == 0
+
+
+def test_large_payloads_are_fanned_out_in_bounded_batches(api: Api) -> None:
+    _subscribe(api)
+    # Random enough not to be compressed.
+    text = base64.b64encode(os.urandom(750_000)).decode()
+    for _ in range(12):
+        api.execute(
+            "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)"
+            " VALUES ('ten_test', 'wkr_open', 'manual', 5, 'default', json_build_object('text', %s::text), 'usr_a', 1)",
+            text,
+        )
+    fan_out, batches = FanOut(api.database), []
+    while done := fan_out.run_once():
+        batches.append(done)
+    assert sum(batches) == 12
+    assert len(batches) > 1
+
+
+def test_what_is_past_retention_goes_with_its_deliveries(api: Api, connection: Connection) -> None:
+    endpoint = _subscribe(api)
+    api.trigger()
+    _bodies(api)
+    assert events.delete_old(connection, retention_days=1, limit=10) == 0
+    api.request("DELETE", f"/v1/webhooks/{endpoint['id']}")
+    assert events.delete_old(connection, retention_days=-1, limit=10) == 1
+    assert api.execute("SELECT count(*) FROM webhook_deliveries")[0][0] == 0
+    # What is left of a deleted endpoint goes the next time that something goes.
+    _subscribe(api)
+    api.trigger()
+    assert events.delete_old(connection, retention_days=-1, limit=10) == 1
+    assert api.execute("SELECT count(*) FROM webhook_endpoints WHERE status = 'deleted'")[0][0] == 0
+
+
+def test_the_migration_can_be_undone(database_settings: Settings) -> None:
+    from alembic import command
+    from sqlalchemy import create_engine
+
+    from ava.store.database import driver_url
+
+    engine = create_engine(driver_url(database_settings.database_url))
+    with engine.begin() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        command.upgrade(config, "head")
+    engine.dispose()
