@@ -1,7 +1,7 @@
 """A message of ours in the broker that nobody ever takes out: where it is gone, so are all that were there.
 
-On Redis a key, gone after FLUSHALL and with a server that kept nothing; on RabbitMQ a transient message in a queue of its
-own, gone after a restart as every transient message is.
+On Redis a key, gone after FLUSHALL and with a server that kept nothing; on RabbitMQ a transient message in a queue of
+its own, gone after a restart as every transient message is.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ from kombu.exceptions import OperationalError
 from ava.broker.names import task_id
 from ava.errors import BrokerUnavailable
 
-__all__ = ["revoke", "revoke_all"]
+__all__ = ["LET_GO", "let_go", "revoke", "revoke_all"]
+
+#: The remote control command of ours.
+LET_GO = "ava_let_go"
 
 
 def revoke(app: Celery, *, job_id: str, run_no: int, node_name: str) -> None:
@@ -28,4 +31,17 @@ def revoke_all(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) 
     try:
         app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
     except (OSError, OperationalError, *app.pool.connection.recoverable_connection_errors) as error:
+        raise BrokerUnavailable from error
+
+
+def let_go(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
+    """Tell a node that others are about to be given these runs, should it be cut off from the database alone.
+
+    The message may be lost, or nobody may be there to hear it. Raises `BrokerUnavailable`.
+    """
+    arguments = {"task_ids": [task_id(job_id, run_no) for job_id, run_no in runs]}
+    # Each transport raises errors of its own, with no common class.
+    try:
+        app.control.broadcast(LET_GO, arguments=arguments, destination=[node_name])
+    except Exception as error:
         raise BrokerUnavailable from error

@@ -12,7 +12,7 @@ __all__ = ["answers", "hear_end"]
 
 
 def hear_end(connection: Any) -> None:
-    """Hear what RabbitMQ has said on an idle connection, its end above all. Raises the transport's error where it ended.
+    """Hear what RabbitMQ has said on an idle connection, its end above all, which raises the transport's error.
 
     A message that is written to a connection which the other side has closed is lost without a word. Redis needs none
     of this, for it answers each command.

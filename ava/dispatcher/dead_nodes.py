@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ava.errors import DatabaseUnavailable
+from collections.abc import Callable
+
 from ava.store import runs
 from ava.store.database import Database
 
@@ -21,28 +22,15 @@ class DeadNodes:
     name = "dead_nodes"
     every_seconds = 0.5
 
-    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+    def __init__(self, database: Database, *, node_dead_seconds: float, reached_seconds: Callable[[], float]) -> None:
+        """`reached_seconds` tells for how long the database has been reached without a break."""
         self._database = database
         self._node_dead_seconds = node_dead_seconds
-        self._reached_since: float | None = None
-        self._last_run = float("-inf")
+        self._reached_seconds = reached_seconds
 
-    def run_once(self, now: float) -> int:
+    def run_once(self, _now: float) -> int:
         """Take back what dead nodes hold; how many runs."""
-        if now - self._last_run > self._node_dead_seconds:
-            # This process itself was asleep, or another was the active one: what it knew is old.
-            self._reached_since = None
-        self._last_run = now
-        try:
-            return self._take_back(now)
-        except DatabaseUnavailable:
-            self._reached_since = None
-            raise
-
-    def _take_back(self, now: float) -> int:
-        if self._reached_since is None or now - self._reached_since < self._node_dead_seconds:
-            self._database.ping()
-            self._reached_since = self._reached_since if self._reached_since is not None else now
+        if self._reached_seconds() < self._node_dead_seconds:
             return 0
         with self._database.connect() as connection:
             taken = runs.take_back_from_dead_nodes(

@@ -1,4 +1,4 @@
-"""The dispatcher's process: one of any number that run is active, and does its duties in turn."""
+"""The dispatcher's process: one of any number that run is active, and does its duties, each in its own time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from celery import Celery
 
 from ava import logs
 from ava.broker.app import make_app
@@ -17,12 +19,13 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.old_events import OldEvents
 from ava.dispatcher.retention import Retention
+from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.services import counters
 from ava.settings import Settings
-from ava.store import schema
+from ava.store import schema, waiting
 from ava.store.database import Database
 from ava.store.leader import Leadership
 
@@ -30,77 +33,110 @@ __all__ = ["Loop", "make_duties", "run"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks at whose turn it is.
-_TICK_SECONDS = 0.05
 #: Seconds between two attempts to become the active one, or two checks that we still are.
-_LEADERSHIP_SECONDS = 1.0
+_LEADERSHIP_SECONDS = 0.5
 #: Seconds after which a duty that failed is tried again.
 _PAUSE_SECONDS = 0.5
+#: Connections to PostgreSQL that the duties share.
+_CONNECTIONS = 5
+#: Seconds that duties get to come to their end when the process is told to.
+_ENDING_SECONDS = 5.0
 
 
 class Loop:
-    """Does each duty when it is due, as long as this process is the active one."""
+    """Does each duty when it is due, as long as this process is the active one.
+
+    Every duty has a thread of its own, so that none waits for another that is slow or has much to do.
+    """
 
     def __init__(self, duties: Sequence[Duty], leadership: Leadership) -> None:
-        self._duties = duties
         self._leadership = leadership
-        self._next_at = {duty.name: 0.0 for duty in duties}
-        self._failing: set[str] = set()
-        self._is_active = False
-        self._check_at = 0.0
+        self._is_active = threading.Event()
+        self._is_ending = threading.Event()
+        self._turns = [Turn(duty, self._is_active, self._is_ending) for duty in duties]
 
     def run(self, is_ending: threading.Event) -> None:
         """Go on until told to end."""
+        for turn in self._turns:
+            turn.start()
         while not is_ending.is_set():
-            now = time.monotonic()
-            self._check_leadership(now)
-            if self._is_active:
-                for duty in self._duties:
-                    if time.monotonic() >= self._next_at[duty.name]:
-                        self._do(duty)
-            is_ending.wait(_TICK_SECONDS if self._is_active else _LEADERSHIP_SECONDS)
+            self._check_leadership()
+            is_ending.wait(_LEADERSHIP_SECONDS)
+        self._is_ending.set()
+        deadline = time.monotonic() + _ENDING_SECONDS
+        for turn in self._turns:
+            turn.join(max(0.0, deadline - time.monotonic()))
         self._leadership.give_up()
 
-    def _check_leadership(self, now: float) -> None:
-        if now < self._check_at:
-            return
-        self._check_at = now + _LEADERSHIP_SECONDS
-        was_active, self._is_active = self._is_active, self._leadership.hold()
-        if self._is_active != was_active:
-            _log.info("This dispatcher is active now." if self._is_active else "This dispatcher is active no more.")
+    def _check_leadership(self) -> None:
+        was_active, is_active = self._is_active.is_set(), self._leadership.hold()
+        if is_active and not was_active:
+            self._is_active.set()
+            _log.info("This dispatcher is active now.")
+        elif was_active and not is_active:
+            # A duty that is being done now is finished beside whoever is active next: each is safe to be done twice.
+            self._is_active.clear()
+            _log.info("This dispatcher is active no more.")
 
-    def _do(self, duty: Duty) -> None:
+
+class Turn(threading.Thread):
+    """One duty, again and again."""
+
+    def __init__(self, duty: Duty, is_active: threading.Event, is_ending: threading.Event) -> None:
+        super().__init__(name=f"ava-{duty.name}", daemon=True)
+        self._duty = duty
+        self._is_active = is_active
+        self._is_ending = is_ending
+        self._is_failing = False
+
+    def run(self) -> None:
+        """Do it whenever it is due and this process is the active one."""
+        while not self._is_ending.is_set():
+            if self._is_active.wait(_PAUSE_SECONDS):
+                self._is_ending.wait(self.do())
+
+    def do(self) -> float:
+        """Do it once; in how many seconds it is to be done again."""
+        duty = self._duty
         try:
             with counters.DUTY_SECONDS.labels(duty.name).time():
                 count = duty.run_once(time.monotonic())
-            counters.DUTY_CHANGES.labels(duty.name).inc(count)
-            self._next_at[duty.name] = time.monotonic() + duty.every_seconds
-            if duty.name in self._failing:
-                _log.warning("Duty %s works again.", duty.name)
-                self._failing.discard(duty.name)
-            if count:
-                _log.info("Duty %s changed %d.", duty.name, count)
         except (BrokerUnavailable, DatabaseUnavailable) as error:
-            self._fail(duty, str(error))
+            return self._fail(str(error))
         except Exception:
             _log.exception("Duty %s failed.", duty.name)
-            self._fail(duty, "an error of its own")
+            return self._fail("an error of its own")
+        counters.DUTY_CHANGES.labels(duty.name).inc(count)
+        if self._is_failing:
+            _log.warning("Duty %s works again.", duty.name)
+            self._is_failing = False
+        if count:
+            _log.info("Duty %s changed %d.", duty.name, count)
+        return duty.every_seconds
 
-    def _fail(self, duty: Duty, reason: str) -> None:
-        self._next_at[duty.name] = time.monotonic() + _PAUSE_SECONDS
-        counters.DUTY_FAILURES.labels(duty.name).inc()
-        if duty.name not in self._failing:
-            _log.warning("Duty %s cannot be done: %s", duty.name, reason)
-            self._failing.add(duty.name)
+    def _fail(self, reason: str) -> float:
+        counters.DUTY_FAILURES.labels(self._duty.name).inc()
+        if not self._is_failing:
+            _log.warning("Duty %s cannot be done: %s", self._duty.name, reason)
+            self._is_failing = True
+        return _PAUSE_SECONDS
 
 
-def make_duties(settings: Settings, database: Database, publisher: Publisher) -> list[Duty]:
-    """Every duty, in the order in which they are done."""
+def make_duties(
+    settings: Settings,
+    database: Database,
+    publisher: Publisher,
+    app: Celery,
+    reached_seconds: Callable[[], float],
+) -> list[Duty]:
+    """Every duty."""
+    dead_seconds = settings.node_dead_seconds
     return [
         Due(database),
         Feed(database, publisher, window=settings.window),
-        DeadNodes(database, node_dead_seconds=settings.node_dead_seconds),
-        LostMessages(database, publisher, node_dead_seconds=settings.node_dead_seconds),
+        SilentNodes(database, app, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
+        DeadNodes(database, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
+        LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         Retention(database, retention_days=settings.retention_days),
         OldEvents(database, retention_days=settings.webhook_retention_days),
         Statistics(database, audit_days=settings.audit_days),
@@ -114,10 +150,14 @@ def run(settings: Settings) -> None:
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
-    database = Database(settings.database_url, name="dispatcher", pool_size=1)
-    publisher = Publisher(make_app(settings), settings)
+    waiting.in_threads()
+    database = Database(settings.database_url, name="dispatcher", pool_size=_CONNECTIONS, wait_seconds=10)
+    leadership = Leadership(settings.database_url)
+    app = make_app(settings)
+    publisher = Publisher(app, settings)
+    duties = make_duties(settings, database, publisher, app, lambda: leadership.reached_seconds)
     try:
-        Loop(make_duties(settings, database, publisher), Leadership(settings.database_url)).run(is_ending)
+        Loop(duties, leadership).run(is_ending)
     finally:
         publisher.close()
         database.close()

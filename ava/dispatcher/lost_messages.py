@@ -17,7 +17,11 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 
 class LostMessages:
-    """Publishes again what the broker lost, never a living backlog: see `ava.store.dispatch.republish`."""
+    """Publishes again what the broker lost, never a living backlog: see `ava.store.dispatch.republish`.
+
+    A broker that has lost everything is known by its canary; then all that was out goes back to the backlog at once,
+    and the windows are fed from there.
+    """
 
     name = "lost_messages"
     every_seconds = 1.0
@@ -28,13 +32,27 @@ class LostMessages:
         self._node_dead_seconds = node_dead_seconds
         #: For a queue that was woken: when it may be again, and how long to wait then.
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._has_forgotten = False
 
     def run_once(self, now: float) -> int:
-        """Publish what was lost; how many."""
+        """Publish what was lost, or put it back into the backlog; how many."""
+        if self._forgot():
+            return self._take_back_all()
         with self._database.connect() as connection:
             waiting = dispatch.published_queues(connection)
         self._pauses = {queue: pause for queue, pause in self._pauses.items() if queue in waiting}
         return sum(self._republish(queue, now) for queue in waiting)
+
+    def _forgot(self) -> bool:
+        # Kept until it has been followed, for the broker says so only once.
+        self._has_forgotten = self._has_forgotten or self._publisher.has_forgotten()
+        return self._has_forgotten
+
+    def _take_back_all(self) -> int:
+        with self._database.connect() as connection:
+            count = dispatch.unpublish_all(connection)
+        self._has_forgotten = False
+        return count
 
     def _republish(self, queue: str, now: float) -> int:
         next_at, pause = self._pauses.get(queue, (now, _SETTLE_SECONDS))

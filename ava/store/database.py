@@ -57,6 +57,7 @@ class Database:
             },
         )
         event.listen(self._engine, "checkout", _refuse_dead)
+        event.listen(self._engine, "do_connect", self._refuse_silent)
         self._silent_until = 0.0
 
     @contextmanager
@@ -88,7 +89,7 @@ class Database:
         except (DBAPIError, PoolTimeout) as error:
             if not is_outage(error):
                 raise
-            if getattr(getattr(error, "orig", None), "pgcode", None) is None:
+            if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) is None:
                 self._note_silence(began)
             raise DatabaseUnavailable from error
 
@@ -96,6 +97,11 @@ class Database:
         # Where nothing answers, one wait for all is enough; a refusal costs nobody anything.
         if (now := time.monotonic()) - began >= _SILENCE_SECONDS:
             self._silent_until = now + _SILENCE_SECONDS
+
+    def _refuse_silent(self, *_: Any) -> None:
+        # For those who began to wait for a connection before it was known that there is none to be had.
+        if time.monotonic() < self._silent_until:
+            raise psycopg2.OperationalError("PostgreSQL did not answer a moment ago")
 
     def ping(self) -> None:
         """Make sure that the database answers. Raises `DatabaseUnavailable` where it does not."""

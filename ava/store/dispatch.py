@@ -8,11 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ava.domain import ids
 from ava.domain.job import Job
 from ava.store import rows
 from ava.store.database import Connection
 
-__all__ = ["Window", "claim_backlog", "delete_old_jobs", "make_due", "republish", "windows", "write_closed"]
+__all__ = [
+    "Window",
+    "claim_backlog",
+    "delete_old_jobs",
+    "make_due",
+    "published_queues",
+    "republish",
+    "silent_runs",
+    "unpublish_all",
+    "windows",
+    "write_closed",
+]
 
 _MAKE_DUE = """
 WITH due AS (
@@ -137,6 +149,32 @@ def published_queues(connection: Connection) -> list[str]:
                       AND j.published_at IS NOT NULL)
     """
     return list(connection.exec_driver_sql(statement).scalars())
+
+
+_UNPUBLISH_ALL = """
+UPDATE jobs SET published_at = NULL
+WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL AND published_at < now()
+"""
+
+
+def unpublish_all(connection: Connection) -> int:
+    """Put everything that was published, and has not started, back into the backlog; how many jobs that were."""
+    return connection.exec_driver_sql(_UNPUBLISH_ALL).rowcount
+
+
+_SILENT_RUNS = """
+SELECT n.name, j.id::text, j.run_no FROM nodes AS n JOIN jobs AS j ON j.node_id = n.id AND j.status = 'running'
+WHERE n.stopped_at IS NULL AND n.seen_at < now() - %(silent)s * interval '1 second'
+LIMIT 1000
+"""
+
+
+def silent_runs(connection: Connection, *, silent_seconds: float) -> dict[str, list[tuple[str, int]]]:
+    """What nodes hold that have been silent for so long: their names, and of each run its job's id and its number."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for name, id_, run_no in connection.exec_driver_sql(_SILENT_RUNS, {"silent": silent_seconds}):
+        found.setdefault(name, []).append((ids.encode("job", id_), run_no))
+    return found
 
 
 def write_closed(connection: Connection, names: Collection[tuple[str, int]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +16,14 @@ __all__ = ["LOCK_KEY", "Leadership"]
 
 #: The key of the lock: "ava disp" as a number.
 LOCK_KEY = 0x61766120_64697370
-#: How PostgreSQL finds out that we are gone where no packet says so: in 2 + 2 × 1 seconds.
-_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
+#: PostgreSQL takes the lock from whoever has not asked for it so long: frozen, cut off, or gone without a word.
+_SESSION = "-c idle_session_timeout=3000 -c statement_timeout=2000"
+#: Between two calls of `hold`, at most so many seconds, or it is not known what happened meanwhile.
+_GAP_SECONDS = 3.0
 
 
 class Leadership:
-    """One process's claim to be the active dispatcher, on a connection of its own."""
+    """One process's claim to be the active dispatcher, on a connection of its own; `hold` is called once a second."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_engine(
@@ -28,27 +31,40 @@ class Leadership:
             isolation_level="AUTOCOMMIT",
             pool_size=1,
             max_overflow=0,
-            connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _KEEPALIVES},
+            connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _SESSION},
         )
         self._connection: Any = None
+        self._reached_since: float | None = None
+        self._reached_at = float("-inf")
 
     def hold(self) -> bool:
         """Take the lock, or make sure that we still have it; False where another has it or the database is away."""
+        began = time.monotonic()
         try:
-            if self._connection is not None:
-                # The lock lasts as long as its connection does, and this tells whether that does.
-                self._connection.exec_driver_sql("SELECT 1")
-                return True
-            connection = self._engine.connect()
-            taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).scalar()
-            if taken:
-                self._connection = connection
-            else:
-                connection.close()
-            return bool(taken)
+            is_ours = self._ask()
         except (DBAPIError, psycopg2.Error):
             self.give_up()
+            self._reached_since = None
             return False
+        if self._reached_since is None or began - self._reached_at > _GAP_SECONDS:
+            self._reached_since = time.monotonic()
+        self._reached_at = time.monotonic()
+        return is_ours
+
+    def _ask(self) -> bool:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        # A session may take the lock more than once; all of it goes with the session.
+        statement = "SELECT pg_try_advisory_lock(%(key)s)"
+        return bool(self._connection.exec_driver_sql(statement, {"key": LOCK_KEY}).scalar())
+
+    @property
+    def reached_seconds(self) -> float:
+        """For how long the database has been reached without a break, as far as this process knows."""
+        now = time.monotonic()
+        if self._reached_since is None or now - self._reached_at > _GAP_SECONDS:
+            return 0.0
+        return now - self._reached_since
 
     def give_up(self) -> None:
         """Let another be the active one."""

@@ -41,14 +41,14 @@ def in_threads() -> None:
 
 def in_greenlets() -> None:
     """Limit this process's waiting; its greenlets go on meanwhile, which they otherwise do not."""
-    from gevent import Timeout
     from gevent.socket import wait_read, wait_write
 
     def wait(descriptor: int, reads: bool, seconds: float) -> bool:
-        with Timeout(seconds, False):
-            (wait_read if reads else wait_write)(descriptor)
-            return True
-        return False
+        try:
+            (wait_read if reads else wait_write)(descriptor, timeout=seconds)
+        except TimeoutError:
+            return False
+        return True
 
     _install(wait)
 
