@@ -4,19 +4,20 @@ import { h, put, s, say } from "./dom.js";
 import { hour, number } from "./format.js";
 
 const KINDS = ["completed", "failed", "cancelled"];
-const WIDTH = 720;
-const HEIGHT = 200;
-const BOTTOM = 20;
-const LEFT = 44;
+const HEIGHT = 190;
+const TOP = 10;
+const BOTTOM = 22;
+const LEFT = 40;
 
 /** What ended per minute, as stacked bars; the minute that is pointed at is told in words. */
 export function endedChart() {
-  const svg = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img" });
+  const svg = s("svg", { height: HEIGHT, class: "chart", role: "img" });
   const told = h("p", { class: "told" });
   const legend = h("ul", { class: "legend" }, KINDS.map((kind) => h("li", { "data-kind": kind }, kind)));
   const element = h("div", {}, h("div", { class: "row between" }, told, legend), svg);
   let pointed = null;
   let minutes = [];
+  let width = 0;
 
   const tell = () => {
     const minute = minutes[pointed] ?? minutes.at(-1);
@@ -26,8 +27,8 @@ export function endedChart() {
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * WIDTH - LEFT;
-    pointed = Math.max(0, Math.min(minutes.length - 1, Math.floor((x / (WIDTH - LEFT)) * minutes.length)));
+    const part = (event.clientX - box.left - LEFT) / (width - LEFT);
+    pointed = Math.max(0, Math.min(minutes.length - 1, Math.floor(part * minutes.length)));
     tell();
   });
   svg.addEventListener("pointerleave", () => {
@@ -35,12 +36,22 @@ export function endedChart() {
     tell();
   });
 
+  const draw = () => {
+    if (!width || !minutes.length) return;
+    const scale = { width: (width - LEFT) / minutes.length, top: ceiling(Math.max(4, ...minutes.map(total))) };
+    put(svg, grid(scale, width), minutes.map((minute, place) => bars(minute, place, scale)), times(minutes, scale, width));
+  };
+  // Drawn for the width there is, so that its letters keep their size.
+  new ResizeObserver(([entry]) => {
+    width = Math.round(entry.contentRect.width);
+    draw();
+  }).observe(svg);
+
   return {
     element,
     update(next) {
       minutes = next;
-      const top = ceiling(Math.max(4, ...minutes.map(total)));
-      put(svg, ...grid(top), ...minutes.flatMap((minute, place) => bars(minute, place, minutes.length, top)), ...times(minutes));
+      draw();
       const sums = KINDS.map((kind) => `${number(minutes.reduce((sum, minute) => sum + minute[kind], 0))} ${kind}`);
       svg.setAttribute("aria-label", `Jobs that ended in the last hour: ${sums.join(", ")}`);
       tell();
@@ -49,19 +60,19 @@ export function endedChart() {
 }
 
 const total = (minute) => KINDS.reduce((sum, kind) => sum + minute[kind], 0);
-const yOf = (value, top) => (HEIGHT - BOTTOM) * (1 - value / top) + 4 * (value / top);
+const yOf = (value, top) => HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value / top);
 
-/** The next round number: 1, 2, 4, 5 or 10 times a power of ten. */
+/** The next round number, which has a round half. */
 function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 4, 5, 10].map((step) => step * power).find((step) => step >= value);
+  return [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-function grid(top) {
-  return [0, 0.5, 1].flatMap((part) => {
+function grid({ top }, width) {
+  return [0, 0.5, 1].map((part) => {
     const y = yOf(part * top, top);
     return [
-      s("line", { x1: LEFT, x2: WIDTH, y1: y, y2: y, class: "grid" }),
+      s("line", { x1: LEFT, x2: width, y1: y, y2: y, class: "grid" }),
       s("text", { x: LEFT - 6, y: y + 4, class: "axis end" }, compact(part * top)),
     ];
   });
@@ -69,22 +80,21 @@ function grid(top) {
 
 const compact = (value) => (value >= 10000 ? `${Math.round(value / 1000)}k` : number(value));
 
-function bars(minute, place, count, top) {
-  const width = (WIDTH - LEFT) / count;
+function bars(minute, place, { width, top }) {
   let below = 0;
   return KINDS.filter((kind) => minute[kind] > 0).map((kind) => {
     const from = below;
     below += minute[kind];
     const y = yOf(below, top);
     const height = Math.max(1.5, yOf(from, top) - y);
-    return s("rect", { x: LEFT + place * width + 1, width: width - 2, y, height, rx: 1.5, class: `bar ${kind}` });
+    return s("rect", { x: LEFT + place * width + 1, width: Math.max(1, width - 2), y, height, rx: 1.5, class: `bar ${kind}` });
   });
 }
 
-function times(minutes) {
-  const width = (WIDTH - LEFT) / minutes.length;
-  return minutes.flatMap((minute, place) =>
-    new Date(minute.minute).getMinutes() % 15 === 0
-      ? [s("text", { x: LEFT + (place + 0.5) * width, y: HEIGHT - 4, class: "axis middle" }, hour(minute.minute))]
-      : []);
+function times(minutes, { width }, whole) {
+  return minutes.map((minute, place) => {
+    const x = LEFT + (place + 0.5) * width;
+    const fits = new Date(minute.minute).getMinutes() % 15 === 0 && x < whole - 20;
+    return fits ? s("text", { x, y: HEIGHT - 5, class: "axis middle" }, hour(minute.minute)) : null;
+  });
 }

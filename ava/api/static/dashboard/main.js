@@ -50,6 +50,7 @@ function drawShell(current) {
       who ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,
       h("button", { type: "button", class: "quiet", onclick: turnTheme, "aria-label": "Light or dark", title: "Light or dark" }, "◐"),
       who ? h("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out") : null)));
+  shell.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function signOut() {

@@ -4,7 +4,7 @@ import { follow, get, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
 import { full, span } from "../format.js";
 import { LogView } from "../log.js";
-import { button, card, json, notify, pill, repeat, when } from "../parts.js";
+import { button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
 
@@ -101,7 +101,7 @@ function jobView(first) {
     payloads: h("div", { class: "columns payloads" }, card("Input", {}, input), card("Output", {}, output)),
     explained: false,
     explain(explanation) {
-      say(why, explanation.sentence);
+      say(why, explanation.sentence[0].toUpperCase() + explanation.sentence.slice(1));
       this.explained = true;
     },
     /** A log line that tells of an attempt stands in the time line too. */
@@ -129,10 +129,10 @@ function jobView(first) {
       this.progress(job.progress);
       showFacts(facts, job);
       drawTimeline();
-      const text = JSON.stringify([job.output, job.error]);
+      const text = JSON.stringify([isFinal, job.output, job.error]);
       if (text !== shownOutput) {
         shownOutput = text;
-        put(output, job.error ? h("p", { class: "error" }, job.error) : null, json(job.output));
+        put(output, job.error ? h("p", { class: "error" }, job.error) : null, isFinal ? json(job.output) : empty("Not yet."));
       }
     },
   };

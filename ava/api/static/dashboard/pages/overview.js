@@ -79,7 +79,9 @@ function showFleet(element, nodes) {
   put(element,
     fact("Live", number(live.length)), fact("Silent", number(silent), silent ? "bad" : ""),
     fact("Busy processes", `${number(sum("busy"))} of ${number(sum("processes"))}`),
-    fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"));
+    fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"),
+    h("div", { class: "slots whole", role: "img", "aria-label": "One square for each process, filled where it is busy" },
+      live.flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy)).slice(0, 120).map((busy) => h("i", { class: busy ? "busy" : "" }))));
 }
 
 const fact = (name, value, kind = "") => h("div", {}, h("span", {}, name), h("strong", { class: kind }, value));
