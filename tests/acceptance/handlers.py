@@ -3,6 +3,9 @@
 They tell what they saw by lines in files, which are there however they end: `tell(input, "word")`.
 """
 
+# Printing is what is tested, and these functions are lists of misdeeds.
+# ruff: noqa: T201, C901, SIM115
+
 from __future__ import annotations
 
 import asyncio

@@ -118,7 +118,7 @@ def test_a_stubborn_handler_and_its_stubborn_children_are_killed(fleet: System, 
     wait_until(lambda: not any(lives(process) for process in family), seconds=3)
     wait_until(lambda: len(pool(fleet)) == 4 and child.pid not in pool(fleet), seconds=3)
     took = time.monotonic() - asked
-    print(f"status, processes and pool right {took:.2f} s after the cancel; the grace is 1 s")
+    print(f"status, processes and pool right {took:.2f} s after the cancel; the grace is 1 s")  # noqa: T201 - a figure
     assert took <= 1 + 2 + 0.5
     assert pids_of_new_jobs(fleet, 12) <= pool(fleet)
 
