@@ -2,41 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from ava.client.webhooks import verify
+from ava.domain.webhook import LADDER_SECONDS
 from tests.polling import wait_until
-from tests.servers.receiver import Receiver
+from tests.servers.receiver import Deaf, Heard, Receiver, Reply
 from tests.system import System
 
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
+NEW_SECRET = "whsec_dGhlIG5leHQgb25lIG9mIHRoZSB0ZXN0cw=="
 ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
-ENVIRON = {"AVA_WEBHOOK_ALLOW_PRIVATE": "1", "AVA_WEBHOOK_TIME_SCALE": "0.01", "AVA_NODE_DEAD_SECONDS": "2",
-           "AVA_HEARTBEAT_SECONDS": "0.4"}  # fmt: skip
+COMPLETED = ["ava.job.completed"]
+ENVIRON = {"AVA_WEBHOOK_ALLOW_PRIVATE": "1", "AVA_NODE_DEAD_SECONDS": "2", "AVA_HEARTBEAT_SECONDS": "0.4"}
+
+Receive = Callable[..., Receiver]
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+def receive() -> Iterator[Receive]:
+    """Receivers, closed afterwards: `receive(reply)`."""
+    receivers: list[Receiver] = []
+
+    def start(reply: Callable[[Heard], Reply] = lambda _: Reply()) -> Receiver:
+        receivers.append(Receiver(reply))
+        return receivers[-1]
+
+    yield start
+    for receiver in receivers:
+        receiver.close()
 
 
-def subscribe(system: System, url: str, events: list[str] | None = None, **fields: Any) -> dict[str, Any]:
-    answer = system.post("/v1/webhooks", json={"url": url, "events": events or ALL, "secret": SECRET, **fields})
+@pytest.fixture
+def deaf() -> Iterator[Deaf]:
+    deaf = Deaf()
+    yield deaf
+    deaf.close()
+
+
+def _subscribe(system: System, url: str, events: list[str] = ALL) -> str:
+    answer = system.post("/v1/webhooks", json={"url": url, "events": events, "secret": SECRET})
     assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()["data"]
-    return made
+    webhook_id: str = answer.json()["data"]["id"]
+    return webhook_id
 
 
-def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receiver: Receiver) -> None:
+def _status(system: System, webhook_id: str) -> str:
+    status: str = system.get(f"/v1/webhooks/{webhook_id}").json()["data"]["status"]
+    return status
+
+
+def _deliveries(system: System, webhook_id: str, status: str = "") -> list[dict[str, Any]]:
+    parameters = {"per_page": 100} | ({"filter[status]": status} if status else {})
+    found: list[dict[str, Any]] = system.get(f"/v1/webhooks/{webhook_id}/deliveries", params=parameters).json()["data"]
+    return found
+
+
+def _test_event(system: System, webhook_id: str) -> dict[str, Any]:
+    answer = system.post(f"/v1/webhooks/{webhook_id}/test")
+    assert answer.status_code == 201, answer.text
+    delivery: dict[str, Any] = answer.json()["data"]
+    return delivery
+
+
+def _trigger_many(system: System, count: int) -> list[str]:
+    jobs = [{"worker_id": "wkr_sleep", "input": {"seconds": 0}}] * count
+    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": jobs})
+    assert answer.status_code == 201, answer.text
+    return [job["id"] for job in answer.json()["data"]]
+
+
+def _completed(receiver: Receiver) -> set[str]:
+    return {event["data"]["id"] for event in receiver.events}
+
+
+def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive: Receive) -> None:
+    receiver = receive()
     system.start(webhooks=1, environ=ENVIRON)
-    subscribe(system, receiver.url)
+    webhook_id = _subscribe(system, receiver.url)
     job = system.trigger("wkr_sleep", input={"seconds": 0})
     record = system.wait_for(job["id"], "completed")
     wait_until(lambda: len(receiver.heard) == 3, what=lambda: str(receiver.events))
@@ -49,3 +101,122 @@ def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive
     assert queued["sequence"] < started["sequence"] < completed["sequence"]
     for heard in receiver.heard:
         assert Webhook(SECRET).verify(heard.body, heard.headers)
+    # A new secret: for a time either of them verifies.
+    system.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": NEW_SECRET})
+    _test_event(system, webhook_id)
+    wait_until(lambda: len(receiver.heard) == 4)
+    for secret in (SECRET, NEW_SECRET):
+        assert Webhook(secret).verify(receiver.heard[3].body, receiver.heard[3].headers)
+        assert verify(receiver.heard[3].body, receiver.heard[3].headers, secret)["type"] == "ava.webhook.test"
+    assert SECRET not in system.senders[0].output + system.api.output  # type: ignore[union-attr]
+
+
+def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, receive: Receive) -> None:
+    scale = 0.0005
+    receiver = receive(lambda _: Reply(status=500, body=b"x" * 2000))
+    system.start(workers=0, webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": str(scale)})
+    webhook_id = _subscribe(system, receiver.url)
+    delivery = _test_event(system, webhook_id)
+    wait_until(lambda: _status(system, webhook_id) == "degraded", seconds=20)
+    assert len(receiver.heard) == 1 + len(LADDER_SECONDS)
+    assert len({(heard.headers["webhook-id"], heard.body) for heard in receiver.heard}) == 1
+    waits = [after.at - before.at for before, after in itertools.pairwise(receiver.heard)]
+    assert all(wait >= 0.9 * seconds * scale for wait, seconds in zip(waits, LADDER_SECONDS, strict=True))
+    (abandoned,) = _deliveries(system, webhook_id, "abandoned")
+    assert abandoned["id"] == delivery["id"]
+    assert [attempt["status"] for attempt in abandoned["attempts"]] == [500] * 6
+    assert abandoned["attempts"][0]["answer"] == "x" * 1024
+    assert abandoned["next_attempt_at"] is None
+    # All that were abandoned are sent again, and this time it works.
+    receiver.reply = lambda _: Reply()
+    again = system.post(f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json={"since": delivery["created_at"]})
+    assert again.json()["data"] == {"redelivered": 1}
+    wait_until(lambda: _status(system, webhook_id) == "active")
+    assert receiver.heard[6].body == receiver.heard[0].body
+    (delivered,) = _deliveries(system, webhook_id, "delivered")
+    assert [attempt["number"] for attempt in delivered["attempts"]] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_an_endpoint_answers_is_honoured(system: System, receive: Receive) -> None:
+    busy, gone, moved, private = receive(), receive(), receive(), receive()
+    busy.reply = lambda heard: Reply(status=429, headers={"Retry-After": "2"}) if len(busy.heard) == 1 else Reply()
+    gone.reply = lambda _: Reply(status=410)
+    moved.reply = lambda _: Reply(status=302, headers={"Location": private.url})
+    system.start(workers=0, webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.001"})
+    ids = [_subscribe(system, receiver.url) for receiver in (busy, gone, moved)]
+    for webhook_id in ids:
+        _test_event(system, webhook_id)
+    wait_until(lambda: _status(system, ids[1]) == "disabled")
+    assert system.post(f"/v1/webhooks/{ids[1]}/test").status_code == 409
+    assert system.get(f"/v1/webhooks/{ids[1]}").json()["data"]["disabled_reason"] == "gone"
+    wait_until(lambda: len(busy.heard) == 2)
+    assert busy.heard[1].at - busy.heard[0].at >= 2
+    wait_until(lambda: len(moved.heard) > 1)
+    assert private.heard == []
+    assert len(gone.heard) == 1
+    assert "redirect" in _deliveries(system, ids[2])[0]["attempts"][0]["error"]
+
+
+def test_an_address_is_judged_when_it_is_called(system: System, receive: Receive) -> None:
+    receiver = receive()
+    system.start(workers=0, environ=ENVIRON)
+    # The API let it pass, as it lets a name pass whose address changes later; the sender does not.
+    webhook_id = _subscribe(system, receiver.url)
+    system.spawn("webhooks", environ={"AVA_WEBHOOK_ALLOW_PRIVATE": "0"})
+    _test_event(system, webhook_id)
+    wait_until(lambda: _deliveries(system, webhook_id)[0]["attempts"])
+    (attempt,) = _deliveries(system, webhook_id)[0]["attempts"]
+    assert "only public addresses" in attempt["error"]
+    assert receiver.heard == []
+
+
+def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive, deaf: Deaf) -> None:
+    # A short form of `python -m bench webhooks`, where there are a thousand.
+    receiver = receive()
+    system.start(workers=0, webhooks=1, environ=ENVIRON)
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_sleep', 'Sleep', 60, 0, 10, 'default', 'fail')"
+    )
+    webhook_id = _subscribe(system, receiver.url, ["ava.job.queued"])
+    # Born as copies, with a sealed secret each: making them by the API would take longer than all the rest.
+    system.query(
+        "WITH made AS (INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
+        " SELECT tenant_id, %s, events, secret FROM webhook_endpoints, generate_series(1, 150) RETURNING id)"
+        " INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM made",
+        deaf.url,
+    )
+    delays = []
+    for number in range(1, 11):
+        start = time.time()
+        system.trigger("wkr_sleep", scheduled_at="2100-01-01T00:00:00Z")
+        wait_until(lambda number=number: len(receiver.heard) == number)
+        delays.append(receiver.heard[-1].at - start)
+    assert max(delays) < 1, delays
+    assert system.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
+    assert len(_deliveries(system, webhook_id, "delivered")) == 10
+
+
+def test_a_killed_sender_loses_nothing_and_nothing_comes_twice_without_cause(
+    system: System, receive: Receive, deaf: Deaf
+) -> None:
+    # A short form of `python -m bench webhooks`.
+    healthy = [receive(lambda _: Reply(after=0.01)) for _ in range(2)]
+    ill = receive()
+    ill.reply = lambda heard: Reply(status=500 if ill.times_heard()[heard.headers["webhook-id"]] < 3 else 200)
+    system.start(webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.05"})
+    webhook_ids = [_subscribe(system, receiver.url, COMPLETED) for receiver in (*healthy, ill)]
+    _subscribe(system, deaf.url, COMPLETED)
+    first = _trigger_many(system, 150)
+    for receiver in healthy:
+        wait_until(lambda receiver=receiver: _completed(receiver) == set(first), seconds=60)
+        assert set(receiver.times_heard().values()) == {1}
+    # Now the sender dies while it sends, and another goes on.
+    second = _trigger_many(system, 150)
+    wait_until(lambda: len(healthy[0].heard) > 170, seconds=60)
+    system.senders[0].send(signal.SIGKILL)
+    system.start_sender()
+    for receiver in healthy:
+        wait_until(lambda receiver=receiver: _completed(receiver) == {*first, *second}, seconds=60)
+    wait_until(lambda: not _deliveries(system, webhook_ids[2], "pending"), seconds=60)
+    assert _completed(ill) == {*first, *second}
