@@ -68,7 +68,7 @@ def start_system(
                 supervisor=supervisor,
                 url=ports.address(host, port),
                 secret=settings.internal_secrets[0],
-                environment=environment.note(folder, additions),
+                environment=environment.note(folder, {**additions, "AVA_URL": ports.address(host, port)}),
             )
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
             yield system
