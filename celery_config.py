@@ -41,6 +41,8 @@ worker_enable_soft_shutdown_on_idle = False
 
 # Celery's prefork pool, more attentive to children that die.
 worker_pool = "ava.execution.pool:Pool"
+# Celery's consumer, more impatient to reach the broker again.
+worker_consumer = "ava.execution.consumer:Consumer"
 
 # Flower and `celery events` see what runs; argument texts are the job's id and run, never its payload.
 worker_send_task_events = True

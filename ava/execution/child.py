@@ -12,11 +12,12 @@ import struct
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from ava.domain.job import Ending, LogLevel, Status
+from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
 from ava.execution import processes
 from ava.execution.joblog import JobLog
@@ -25,7 +26,7 @@ from ava.execution.registry import Handler
 from ava.execution.run import WAITING_SIGNALS, Run
 from ava.execution.surroundings import Surroundings, foreign_threads
 from ava.settings import Settings
-from ava.store import runs
+from ava.store import nodes, runs, waiting
 from ava.store.database import Database
 
 __all__ = ["RETIRED", "Child", "persist", "send_stop"]
@@ -40,6 +41,8 @@ _TICK_SECONDS = 0.1
 _HOLD_SECONDS = 300.0
 #: Seconds until a job that no handler of this node's can run is published again.
 _DEFER_SECONDS = 5.0
+#: Seconds between two looks at whether the node's parent says that it lives.
+_VOUCH_SECONDS = 2.0
 #: Seconds that the threads of a handler that was stopped get to end.
 _THREADS_SECONDS = 0.5
 #: The exit code of a process that has written its run's end and must not run another.
@@ -77,6 +80,7 @@ class Child:
         self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._surroundings: Surroundings | None = None
         self._pid = self._parent_pid = 0
+        self._vouch_at = 0.0
         #: Whether this process ends after its run, for threads of a stopped handler still run in it.
         self._is_to_retire = False
 
@@ -88,6 +92,8 @@ class Child:
         self._pid, self._parent_pid = os.getpid(), os.getppid()
         processes.adopt_orphans()
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGCONT, self._on_sigcont)
+        waiting.without_limit()
         sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(_address(self._node_id, os.getpid()))
@@ -98,6 +104,15 @@ class Child:
         run = self._run
         if run is not None:
             run.on_sigterm()
+
+    def _on_sigcont(self, _signum: int, _frame: Any) -> None:
+        """This process was stopped for nobody knows how long: before its handler goes on, see whether it still may."""
+        run = self._run
+        if run is None or not run.is_open:
+            return
+        with suppress(DatabaseUnavailable):
+            if not self._with_connection(lambda c: runs.is_held(c, job_id=run.job.id, run_no=run.job.run_no)):
+                run.lose()
 
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
@@ -114,17 +129,20 @@ class Child:
 
     def claim(self, *, job_id: str, run_no: int, handler: Handler) -> None:
         """Start a run, if it is to be had; a database that is away is waited for."""
-        started = persist(
-            lambda: self._with_connection(
-                lambda connection: runs.claim(
-                    connection,
-                    job_id=job_id,
-                    run_no=run_no,
-                    node_id=self._node_id,
-                    opening="Worker handler started",
-                )
-            )
-        )
+        claim_id = str(uuid.uuid4())
+
+        def act(connection: Any) -> Job | None:
+            return runs.claim(
+                connection,
+                job_id=job_id,
+                run_no=run_no,
+                node_id=self._node_id,
+                opening="Worker handler started",
+                claim_id=claim_id,
+            ) or runs.claimed(connection, job_id=job_id, run_no=run_no, claim_id=claim_id)
+
+        # A claim may have come through whose answer was lost with the database; then it is known again.
+        started = persist(lambda: self._with_connection(act))
         if started is None or started.started_at is None:
             return
         prefix = f"{handler.slug.upper()}_"
@@ -236,6 +254,7 @@ class Child:
             runs.append_lines(connection, lines=lines, **identity)
             runs.take_back(
                 connection,
+                node_id=self._node_id,
                 reason="Handler interrupted, the worker is shutting down",
                 error="WorkerLost: the worker was shut down",
                 is_loss=False,
@@ -286,9 +305,17 @@ class Child:
         try:
             if not self._store(run):
                 run.stop(Stop.LOST)
+            self._vouch()
         except DatabaseUnavailable:
             # The lines are held; the database comes back, or the node's end is decided elsewhere.
             time.sleep(_TICK_SECONDS)
+
+    def _vouch(self) -> None:
+        """Say for a node whose parent does not, for it is frozen, that one of its processes lives."""
+        if time.monotonic() >= self._vouch_at:
+            self._vouch_at = time.monotonic() + _VOUCH_SECONDS
+            with self._database.connect() as connection:
+                nodes.vouch(connection, self._node_id, silent_seconds=2 * self._settings.heartbeat_seconds)
 
     def _store(self, run: Run, *, force: bool = False) -> bool:
         """Store what waits; False where the run has lost its right."""

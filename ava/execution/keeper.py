@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ava.domain.worker import WorkerSpec
@@ -19,6 +19,7 @@ from ava.errors import DatabaseUnavailable
 from ava.execution import processes
 from ava.execution.child import send_stop
 from ava.execution.loss import take_back
+from ava.execution.orphans import Orphans
 from ava.execution.outcome import Stop
 from ava.settings import Settings
 from ava.store import nodes, workers
@@ -37,6 +38,8 @@ _ORDERS_SECONDS = 1.0
 _MARGIN_SECONDS = 0.5
 #: Seconds of grace for a handler once a second SIGTERM hurries the node.
 _HURRIED_GRACE_SECONDS = 2.0
+#: Seconds without the database after which this node believes that it alone is cut off, if it is told so.
+_CUT_OFF_SECONDS = 5.0
 #: Seconds that a child gets at least to report the end of a run that the database says is over.
 _LEAST_REPORT_SECONDS = 2.0
 
@@ -69,7 +72,8 @@ class Keeper:
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
         self._database = Database(settings.database_url, name="node", pool_size=1, statement_seconds=10)
-        self._held: dict[str, Held] = {}
+        #: Two of them may be of the same run, where its message was heard twice; one of these will drop it.
+        self._held: set[Held] = set()
         #: Held while deciding on a process and signalling it, so that it cannot be given another run meanwhile.
         self._lock = threading.Lock()
         self._errands: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
@@ -80,6 +84,10 @@ class Keeper:
         self._thread = threading.Thread(target=self._keep, name="ava-keeper", daemon=True)
         self._next_beat = self._next_orders = 0.0
         self._is_known = self._is_reaching = True
+        #: When the database was last reached, and which runs others are about to be given since.
+        self._reached_at = time.monotonic()
+        self._doomed: set[str] = set()
+        self._orphans = Orphans(node_id)
         self._last_begin = time.monotonic()
 
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
@@ -92,17 +100,22 @@ class Keeper:
     def begin(self, held: Held) -> None:
         """A child has been given a run."""
         with self._lock:
-            self._held[held.task_id] = held
+            self._held.add(held)
             self._last_begin = time.monotonic()
 
-    def finish(self, task_id: str) -> Held | None:
-        """A child has reported a run's end, or has died; None where that was known already."""
+    def finish(self, held: Held) -> bool:
+        """A child has reported a run's end, or has died; False where that was known already."""
         with self._lock:
-            return self._held.pop(task_id, None)
+            was_held = held in self._held
+            self._held.discard(held)
+            return was_held
 
     def take_back(self, held: Held, error: str) -> None:
         """Take a run back whose child has died; soon, in this keeper's thread."""
-        self._errands.put(lambda connection: _take_back(connection, held, error))
+        if any(other.task_id == held.task_id for other in self._runs()):
+            # The message was heard twice here, and another child may be the one that runs it; if not, it is an orphan.
+            return
+        self._errands.put(lambda connection: _take_back(connection, held, self._node_id, error))
         self._bell.put(None)
 
     def look_now(self) -> None:
@@ -113,6 +126,15 @@ class Keeper:
         """
         self._next_orders = 0.0
         self._bell.put(None)
+
+    def let_go(self, task_ids: Sequence[str]) -> None:
+        """Others are about to be given these runs, for the database does not hear this node any more.
+
+        It is followed only where that is so: whoever reaches the database hears everything from there.
+        """
+        if time.monotonic() - self._reached_at > _CUT_OFF_SECONDS:
+            self._doomed |= set(task_ids)
+            self._bell.put(None)
 
     # What signal handlers tell: no lock is taken, for the main thread may be holding it ------------------------------
 
@@ -164,7 +186,7 @@ class Keeper:
 
     def _runs(self) -> list[Held]:
         with self._lock:
-            return list(self._held.values())
+            return list(self._held)
 
     # Stopping ------------------------------------------------------------------------------------------------------
 
@@ -174,6 +196,9 @@ class Keeper:
         for held in self._runs():
             if self._is_hurried and not held.is_hurried:
                 held.is_hurried = True
+                self._stop(held, Stop.SHUTDOWN, min(held.grace_seconds, _HURRIED_GRACE_SECONDS))
+            elif held.task_id in self._doomed and held.stop is None:
+                _log.warning("This node is cut off from the database; a run lets go.", extra={"job_id": held.job_id})
                 self._stop(held, Stop.SHUTDOWN, min(held.grace_seconds, _HURRIED_GRACE_SECONDS))
             elif is_drained and held.stop is None:
                 self._stop(held, Stop.SHUTDOWN, held.grace_seconds)
@@ -206,7 +231,7 @@ class Keeper:
     def _kill(self, held: Held) -> None:
         with self._lock:
             # As long as the run is held, its process cannot have been given another.
-            if self._held.get(held.task_id) is held and not held.is_killed:
+            if held in self._held and not held.is_killed:
                 held.is_killed = True
                 _log.warning("A run did not let go in time; killing its process.", extra={"job_id": held.job_id})
                 _kill_child(held.pid)
@@ -218,6 +243,8 @@ class Keeper:
         try:
             with self._database.connect() as connection:
                 act(connection)
+            self._reached_at = time.monotonic()
+            self._doomed.clear()
             if not self._is_reaching:
                 _log.warning("The database is back.")
             self._is_reaching = True
@@ -253,6 +280,8 @@ class Keeper:
         ):
             nodes.join(connection, self._node)
             self._is_known = True
+        for orphan in self._orphans.find(connection, {(held.job_id, held.run_no) for held in self._runs()}):
+            self._orphans.take_back(connection, orphan)
 
     def _follow_orders(self, connection: Connection, runs: list[Held]) -> None:
         told = nodes.orders(connection, [(held.job_id, held.run_no) for held in runs])
@@ -281,7 +310,7 @@ class Keeper:
         for held in self._runs():
             _kill_child(held.pid)
             held.stop = held.stop or Stop.SHUTDOWN
-            _take_back(connection, held, "WorkerLost: the worker was shut down")
+            _take_back(connection, held, self._node_id, "WorkerLost: the worker was shut down")
         nodes.leave(connection, self._node_id)
 
 
@@ -296,7 +325,7 @@ def _kill_child(pid: int) -> None:
         processes.kill_tree(pid)
 
 
-def _take_back(connection: Connection, held: Held, error: str) -> None:
-    if take_back(connection, job_id=held.job_id, run_no=held.run_no, stop=held.stop, error=error,
+def _take_back(connection: Connection, held: Held, node_id: str, error: str) -> None:
+    if take_back(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id, stop=held.stop, error=error,
                  timeout_seconds=held.timeout_seconds):  # fmt: skip
         _log.warning("A run was taken back from a dead process.", extra={"job_id": held.job_id, "run_no": held.run_no})

@@ -10,9 +10,19 @@ __all__ = ["take_back"]
 
 
 def take_back(
-    connection: Connection, *, job_id: str, run_no: int, stop: Stop | None, error: str, timeout_seconds: float
+    connection: Connection,
+    *,
+    job_id: str,
+    run_no: int,
+    node_id: str,
+    stop: Stop | None,
+    error: str,
+    timeout_seconds: float,
 ) -> bool:
-    """Write what becomes of it; False where it had ended. `error` says what its process died of."""
+    """Write what becomes of it; False where it had ended. `error` says what its process died of.
+
+    `node_id`: the node that had it; another one's run is never touched.
+    """
     # A claim that the process sent with its last breath may still be on its way: it must not come through after this.
     if runs.forfeit(connection, job_id=job_id, run_no=run_no):
         return True
@@ -21,10 +31,16 @@ def take_back(
     if stop is Stop.TIMEOUT:
         error = f"Timeout: exceeded {timeout_seconds:g} s"
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
-        return runs.kill_end(connection, job_id=job_id, run_no=run_no, error=error) is not None
+        return runs.kill_end(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error) is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
     taken = runs.take_back(
-        connection, job_id=job_id, run_no=run_no, reason=f"Handler {reason}", error=error, is_loss=is_loss
+        connection,
+        job_id=job_id,
+        run_no=run_no,
+        node_id=node_id,
+        reason=f"Handler {reason}",
+        error=error,
+        is_loss=is_loss,
     )
     return taken is not None

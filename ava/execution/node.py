@@ -12,6 +12,7 @@ from ava.execution import processes, registry
 from ava.execution.child import Child
 from ava.execution.keeper import Keeper
 from ava.settings import Settings
+from ava.store import waiting
 from ava.store.nodes import NodeSpec
 from ava.version import VERSION
 
@@ -36,6 +37,7 @@ class Node:
         """Celery's worker hears its queues: introduce the node and begin to keep it."""
         # What a child leaves behind when it is killed comes to us, to be ended.
         processes.adopt_orphans()
+        waiting.in_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
         self.keeper.start(

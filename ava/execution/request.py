@@ -34,13 +34,16 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     pool_pids: Callable[[], list[int]]
     #: Whether the broker forgets a message when it hands it out (see `ava.broker.app.make_queue`).
     is_acknowledged_on_arrival = False
+    #: What a child has been given of it.
+    held: Held | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
-        self.keeper.begin(self._held(pid))
+        self.held = self._make_held(pid)
+        self.keeper.begin(self.held)
         super().on_accepted(pid, time_accepted)
 
-    def _held(self, pid: int) -> Held:
+    def _make_held(self, pid: int) -> Held:
         job_id, run_no = parse_task_id(self.id)
         handler = registry.find(self.args[2])
         return Held(
@@ -69,7 +72,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     def acknowledge(self) -> None:
         """The message is done with, however the run has ended."""
-        self.keeper.finish(self.id)
+        if self.held is not None:
+            self.keeper.finish(self.held)
         if self.is_acknowledged_on_arrival:
             self.acknowledged = True
         else:
@@ -89,8 +93,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         how = _EXIT.search(description)
         error = f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})"
         # Where nothing is held, the process died before it could say that it had begun.
-        held = self.keeper.finish(self.id) or self._held(pid=0)
-        self.keeper.take_back(held, error)
+        held = self.held or self._make_held(pid=0)
+        if self.keeper.finish(held) or not held.pid:
+            self.keeper.take_back(held, error)
         self.acknowledge()
         self.send_event("task-failed", exception=error, traceback="")
         # What its handler had started and detached has come to us.

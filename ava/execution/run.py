@@ -124,6 +124,20 @@ class Run:
                 self.stopped_for = reason
                 self._signal()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the handler runs and may be interrupted."""
+        return self._is_open
+
+    def lose(self) -> None:
+        """Have the handler let go at once, for the run has lost its right.
+
+        For a signal's handler in the main thread, which may hold the lock: none is taken.
+        """
+        if self.stopped_for is None:
+            self.stopped_for = Stop.LOST
+        self.on_sigterm()
+
     def _signal(self) -> None:
         if self._is_open and self._main_thread.ident is not None:
             signal.pthread_kill(self._main_thread.ident, signal.SIGTERM)

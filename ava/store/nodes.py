@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ava.domain import ids
 from ava.store import rows
 from ava.store.database import Connection
 
@@ -66,6 +67,24 @@ def beat(connection: Connection, node_id: str, *, busy: int, quiet_seconds: floa
     """
     parameters = {"id": node_id, "busy": busy, "quiet": quiet_seconds}
     return connection.exec_driver_sql(_BEAT, parameters).rowcount == 1
+
+
+_VOUCH = """
+UPDATE nodes SET seen_at = now(), busy = processes
+WHERE id = %(id)s::uuid AND stopped_at IS NULL AND seen_at < now() - %(silent)s * interval '1 second'
+"""
+
+
+def vouch(connection: Connection, node_id: str, *, silent_seconds: float) -> bool:
+    """Say that a node lives whose parent has been silent for so long, and that it has no process to spare."""
+    return connection.exec_driver_sql(_VOUCH, {"id": node_id, "silent": silent_seconds}).rowcount == 1
+
+
+def runs_of(connection: Connection, node_id: str) -> set[tuple[str, int]]:
+    """The runs that the database believes a node to hold, as job id and run number."""
+    statement = "SELECT id::text, run_no FROM jobs WHERE status = 'running' AND node_id = %(id)s::uuid"
+    found = connection.exec_driver_sql(statement, {"id": node_id})
+    return {(ids.encode("job", id_), run_no) for id_, run_no in found}
 
 
 def leave(connection: Connection, node_id: str) -> None:

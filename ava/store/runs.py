@@ -20,9 +20,11 @@ __all__ = [
     "TakenBack",
     "append_lines",
     "claim",
+    "claimed",
     "defer",
     "end",
     "forfeit",
+    "is_held",
     "kill_end",
     "take_back",
     "take_back_from_dead_nodes",
@@ -41,7 +43,7 @@ _CLAIM = Prepared(
     f"""
 WITH claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
-        run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
+        claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
     WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
         AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
     RETURNING j.*
@@ -54,11 +56,43 @@ SELECT {rows.JOB_COLUMNS} FROM claimed AS j
 )
 
 
-def claim(connection: Connection, *, job_id: str, run_no: int, node_id: str, opening: str) -> Job | None:
-    """Start a run, with its opening log line; None where it is not to be had: a duplicate, or cancelled, or not due."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "opening": opening}
+def claim(
+    connection: Connection, *, job_id: str, run_no: int, node_id: str, opening: str, claim_id: str | None = None
+) -> Job | None:
+    """Start a run, with its opening log line; None where it is not to be had: a duplicate, or cancelled, or not due.
+
+    `claim_id`: a UUID by which `claimed` knows this claim again, should its answer be lost.
+    """
+    parameters = {
+        "id": rows.job_uuid(job_id),
+        "run_no": run_no,
+        "node_id": node_id,
+        "opening": opening,
+        "claim_id": claim_id,
+    }
     row = _CLAIM.run(connection, parameters).first()
     return None if row is None else rows.job(row)
+
+
+_CLAIMED = f"""
+SELECT {rows.JOB_COLUMNS} FROM jobs AS j
+WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.claim_id = %(claim_id)s::uuid
+    AND j.status IS NOT DISTINCT FROM 'running'
+"""
+
+
+def claimed(connection: Connection, *, job_id: str, run_no: int, claim_id: str) -> Job | None:
+    """The run that a claim has started whose answer was lost; None where it had not come through."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id}
+    row = connection.exec_driver_sql(_CLAIMED, parameters).first()
+    return None if row is None else rows.job(row)
+
+
+def is_held(connection: Connection, *, job_id: str, run_no: int) -> bool:
+    """Whether a run still has its right to the job."""
+    statement = """SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s
+                   AND status IS NOT DISTINCT FROM 'running'"""
+    return connection.exec_driver_sql(statement, {"id": rows.job_uuid(job_id), "run_no": run_no}).first() is not None
 
 
 _APPEND = Prepared(
@@ -212,7 +246,10 @@ WITH held AS (
 SELECT {rows.JOB_COLUMNS} FROM taken AS j
 """
 # One run is asked for once, so it is waited for; dead nodes are asked for again and again.
-_BY_RUN = _TAKE_BACK.format(wait="", held="j.id = %(id)s::uuid AND j.run_no = %(run_no)s")
+# Only from the node that asks: another may have been given the same message, and run it well.
+_BY_RUN = _TAKE_BACK.format(
+    wait="", held="j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.node_id = %(node_id)s::uuid"
+)
 # A node that has no row any more is as dead as one that is silent.
 _BY_DEAD_NODE = _TAKE_BACK.format(
     wait="SKIP LOCKED",
@@ -223,14 +260,14 @@ _BY_DEAD_NODE = _TAKE_BACK.format(
 
 
 def take_back(
-    connection: Connection, *, job_id: str, run_no: int, reason: str, error: str, is_loss: bool
+    connection: Connection, *, job_id: str, run_no: int, node_id: str, reason: str, error: str, is_loss: bool
 ) -> TakenBack | None:
-    """Take one run back, whose process is gone or must let go; None where it has ended meanwhile.
+    """Take one run of a node back, whose process is gone or must let go; None where it has ended or is not there.
 
     `reason` is its log line; `error` what the job fails with, should it not run again. A loss counts towards the most
     that a job may have (`MOST_LOSSES`), and never as an attempt.
     """
-    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "limit": 1}
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "limit": 1}
     taken = _taken_back(connection, _BY_RUN, parameters, reason=reason, error=error, is_loss=is_loss)
     return taken[0] if taken else None
 
@@ -284,6 +321,7 @@ WITH held AS (
            CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN attempt < max_attempts THEN 'queued' ELSE 'failed' END AS next
     FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND node_id = coalesce(%(node_id)s::uuid, node_id)
     FOR UPDATE
 ), ended AS (
     UPDATE jobs AS j SET
@@ -309,11 +347,13 @@ SELECT status FROM ended
 """
 
 
-def kill_end(connection: Connection, *, job_id: str, run_no: int, error: str) -> Status | None:
-    """Write the end of a run whose process had to be killed, and return the state that follows.
+def kill_end(
+    connection: Connection, *, job_id: str, run_no: int, error: str, node_id: str | None = None
+) -> Status | None:
+    """Write the end of a run (of this node) whose process had to be killed, and return the state that follows.
 
     It is `cancelled` where that was asked, else a failed attempt, after which another may follow. None: it had ended.
     """
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "error": error}
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "error": error}
     status = connection.exec_driver_sql(_KILL_END, parameters).scalar()
     return None if status is None else Status(status)

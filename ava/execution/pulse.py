@@ -1,0 +1,33 @@
+"""The pulse of a node's parent: when Celery's event loop last turned, or last tried to reach the broker."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["beat", "is_beating", "silent_seconds", "try_again"]
+
+_FRESH_SECONDS = 2.0
+_turned_at = time.monotonic()
+_tried_at = time.monotonic()
+
+
+def beat() -> None:
+    """The loop has turned."""
+    global _turned_at, _tried_at  # noqa: PLW0603 - a process has one loop
+    _turned_at = _tried_at = time.monotonic()
+
+
+def try_again() -> None:
+    """There is no loop, for the broker is away; but it is tried."""
+    global _tried_at  # noqa: PLW0603
+    _tried_at = time.monotonic()
+
+
+def is_beating() -> bool:
+    """Whether the loop turns, so that what children report is heard."""
+    return time.monotonic() - _turned_at < _FRESH_SECONDS
+
+
+def silent_seconds() -> float:
+    """For how long there has been no sign of life at all."""
+    return time.monotonic() - _tried_at

@@ -1,0 +1,16 @@
+"""Which claim a run came from, so that whoever lost the answer to a claim can tell whether it is his."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE jobs ADD COLUMN claim_id uuid")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE jobs DROP COLUMN claim_id")
