@@ -38,10 +38,11 @@ _FAKETIME = (
 
 
 class Watch:
-    """Notes when jobs are no longer in the runs in which they were: taken back, or at their end."""
+    """Notes when jobs have left the state in which a query found them first."""
 
-    def __init__(self, system: System, job_ids: list[str]) -> None:
+    def __init__(self, system: System, statement: str, job_ids: list[str]) -> None:
         self._system = system
+        self._statement = statement
         self._ids = [str(ids.decode("job", job_id)) for job_id in job_ids]
         self._runs = self._look()
         #: When it was, on the machine's stopwatch.
@@ -49,8 +50,7 @@ class Watch:
         threading.Thread(target=self._keep_looking, daemon=True).start()
 
     def _look(self) -> set[tuple[str, int]]:
-        statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND status = 'running'"
-        return {(id_, run_no) for id_, run_no in self._system.query(statement, self._ids)}
+        return {(id_, run_no) for id_, run_no in self._system.query(self._statement, self._ids)}
 
     def _keep_looking(self) -> None:
         deadline = time.monotonic() + 120
@@ -95,7 +95,13 @@ class Arena:
 
     def watch(self, job_ids: list[str]) -> Watch:
         """Find out when these jobs have all left the runs in which they are."""
-        return Watch(self.system, job_ids)
+        statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND status = 'running'"
+        return Watch(self.system, statement, job_ids)
+
+    def watch_due(self, job_id: str) -> Watch:
+        """Find out when a job that waits for its time may start: only a dispatcher lets it."""
+        statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND run_at IS NOT NULL"
+        return Watch(self.system, statement, [job_id])
 
     def held_by(self, pids: list[int]) -> list[str]:
         """The jobs that run in these processes at this moment."""

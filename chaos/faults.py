@@ -10,6 +10,11 @@ from dataclasses import dataclass
 
 from chaos.arena import Arena, Watch, faketime_library
 from chaos.load import LONG_SECONDS
+from tests.polling import wait_until
+from tests.system import RunningProcess
+
+#: Seconds of jobs that outlast the time after which a node is dead.
+PATIENT_SECONDS = 25.0
 
 __all__ = ["FAULTS", "Fault", "Wound"]
 
@@ -58,6 +63,15 @@ def _busy_child(arena: Arena, pids: list[int]) -> tuple[int, list[str]]:
                 return pid, [job_id]
         time.sleep(0.05)
     raise RuntimeError("No child runs a long job.")
+
+
+def _node_with_patience(arena: Arena) -> RunningProcess:
+    """The first node, in the midst of jobs that last longer than it takes to declare it dead."""
+    node = arena.system.workers[0]
+    pids = [child.pid for child in node.children]
+    jobs = [arena.load.trigger_one(priority=1, input={"seconds": PATIENT_SECONDS}) for _ in range(6)]
+    wait_until(lambda: set(arena.held_by(pids)) & set(jobs), seconds=60, what="the node runs a job that lasts")
+    return node
 
 
 def _kill_node(arena: Arena) -> Wound:
@@ -109,7 +123,7 @@ def _due_job(arena: Arena, since: float) -> Wound:
     """A job that is dated into the future, so that only a dispatcher can start it."""
     [[moment]] = arena.system.query("SELECT to_char(now() + interval '0.3 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')")
     job = arena.load.trigger_one(scheduled_at=f"{moment}:00", priority=1)
-    return Wound(since=since, jobs=[job])
+    return Wound(since=since, watch=arena.watch_due(job))
 
 
 def _wipe_broker(arena: Arena) -> Wound:
@@ -149,8 +163,7 @@ def _stop_both(arena: Arena) -> Wound:
 
 def _freeze_node(arena: Arena) -> Wound:
     """All of a node stands still for 40 s, loses its jobs, and then goes on as if nothing had been."""
-    node = arena.system.workers[0]
-    _busy_child(arena, [child.pid for child in node.children])
+    node = _node_with_patience(arena)
     pids = arena.pids_of(node)
     since = time.monotonic()
     arena.freeze(pids)
@@ -162,8 +175,7 @@ def _freeze_node(arena: Arena) -> Wound:
 
 def _freeze_parent(arena: Arena) -> Wound:
     """Only the parent of a node stands still: its children go on without it."""
-    node = arena.system.workers[0]
-    _busy_child(arena, [child.pid for child in node.children])
+    node = _node_with_patience(arena)
     since = time.monotonic()
     arena.freeze([node.pid])
     watch = arena.watch(arena.held_by([child.pid for child in node.children]))
@@ -174,8 +186,7 @@ def _freeze_parent(arena: Arena) -> Wound:
 
 def _cut_database(arena: Arena) -> Wound:
     """Nothing passes between the first node and the database, for 40 s; all else goes on."""
-    node = arena.system.workers[0]
-    _busy_child(arena, [child.pid for child in node.children])
+    node = _node_with_patience(arena)
     since = time.monotonic()
     arena.proxy.cut()
     watch = arena.watch(arena.held_by(arena.pids_of(node)))

@@ -42,7 +42,7 @@ class Load:
         self._asked = 0
         self._may_end = threading.Event()
         self._lock = threading.Lock()
-        self._random = random.Random(4)  # noqa: S311 - it varies a load
+        self._random = random.Random(4)
         self.accepted: list[Accepted] = []
         #: Answers other than 201, by what they were, and the longest that any took, in seconds.
         self.refusals: dict[str, int] = {}
