@@ -6,6 +6,14 @@ from collections.abc import Mapping
 
 __all__ = [
     "AddressRefused",
+    "ApiConflict",
+    "ApiError",
+    "ApiForbidden",
+    "ApiNotFound",
+    "ApiRateLimited",
+    "ApiRefused",
+    "ApiUnauthorized",
+    "ApiUnavailable",
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
@@ -44,6 +52,7 @@ __all__ = [
     "StopRequested",
     "Unauthorized",
     "UrlRefused",
+    "WaitTimeout",
     "WebhookNotFound",
     "WebhookStateConflict",
     "WebhookUnverified",
@@ -242,6 +251,62 @@ class DatabaseUnavailable(RequestError):
 
 class BrokerUnavailable(AvaError):
     """The broker is out of reach; the dispatcher publishes the job when it is back."""
+
+
+# Calling the API ---------------------------------------------------------------------------------------------------
+
+
+class ApiError(AvaError):
+    """The API answered with a failure."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str = "unavailable",
+        request_id: str | None = None,
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        #: The HTTP status; None where there was no answer.
+        self.status = status
+        self.code = code
+        #: Finds the request in the server's log.
+        self.request_id = request_id
+        self.fields = fields or {}
+
+
+class ApiRefused(ApiError):
+    """The request was malformed, or a field was wrong (400, 413, 415, 422)."""
+
+
+class ApiUnauthorized(ApiError):
+    """The secret is missing or wrong (401)."""
+
+
+class ApiForbidden(ApiError):
+    """The role may not do this (403)."""
+
+
+class ApiNotFound(ApiError):
+    """There is no such thing for this tenant (404)."""
+
+
+class ApiConflict(ApiError):
+    """The state forbids it (409)."""
+
+
+class ApiRateLimited(ApiError):
+    """There were too many requests (429)."""
+
+
+class ApiUnavailable(ApiError):
+    """The API is out of reach, or its database is (502, 503, 504)."""
+
+
+class WaitTimeout(AvaError):
+    """The job was not final in time."""
 
 
 # Running a handler -------------------------------------------------------------------------------------------------

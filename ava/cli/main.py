@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, doctor, processes, up, webhooks
+from ava.cli import database, demo, doctor, jobs, processes, up, webhooks
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -40,6 +40,8 @@ cli.add_command(processes.dispatcher)
 cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
 cli.add_command(doctor.doctor)
+cli.add_command(jobs.jobs)
+cli.add_command(jobs.workers)
 
 
 def main() -> None:

@@ -1,0 +1,135 @@
+"""One call to the API: sent again where that is safe and promising, and refused with a typed error."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from ava.errors import (
+    ApiConflict,
+    ApiError,
+    ApiForbidden,
+    ApiNotFound,
+    ApiRateLimited,
+    ApiRefused,
+    ApiUnauthorized,
+    ApiUnavailable,
+)
+
+__all__ = ["Calls"]
+
+_ERRORS: dict[int, type[ApiError]] = {
+    400: ApiRefused,
+    401: ApiUnauthorized,
+    403: ApiForbidden,
+    404: ApiNotFound,
+    409: ApiConflict,
+    413: ApiRefused,
+    415: ApiRefused,
+    422: ApiRefused,
+    429: ApiRateLimited,
+    502: ApiUnavailable,
+    503: ApiUnavailable,
+    504: ApiUnavailable,
+}
+#: What may be gone a moment later.
+_PASSING = (429, 502, 503, 504)
+#: The longest pause that an answer's Retry-After may ask for, in seconds.
+_LONGEST_PAUSE = 60.0
+
+
+class Calls:
+    """A session of calls with the four headers of one caller."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = (5.0, timeout_seconds)
+        self._retries = retries
+        self._session = requests.Session()
+        self._session.headers.update(headers)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        read_seconds: float | None = None,
+        is_stream: bool = False,
+    ) -> requests.Response:
+        """Send a request, again where it met with a passing failure; every call here is safe to repeat.
+
+        Raises `ApiError`, of the kind that its status says.
+        """
+        timeout = self._timeout if read_seconds is None else (self._timeout[0], read_seconds)
+        for attempt in range(self._retries + 1):
+            is_last = attempt == self._retries
+            try:
+                answer = self._session.request(
+                    method,
+                    self._url + path,
+                    params=params,
+                    json=body,
+                    headers=headers,
+                    timeout=timeout,
+                    stream=is_stream,
+                    allow_redirects=False,
+                )
+            except requests.RequestException as error:
+                if is_last:
+                    raise ApiUnavailable(f"{self._url} cannot be reached: {_reason(error)}") from error
+                time.sleep(_pause(attempt, None))
+                continue
+            if answer.status_code in _PASSING and not is_last:
+                answer.close()
+                time.sleep(_pause(attempt, answer.headers.get("retry-after")))
+                continue
+            _refuse(answer)
+            return answer
+        raise AssertionError("the last attempt returns or raises")
+
+    def data(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request; what its answer has as `data`. Raises `ApiError`."""
+        return self.send(method, path, **options).json()["data"]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+
+def _refuse(answer: requests.Response) -> None:
+    if answer.ok and answer.status_code < 300:
+        return
+    try:
+        error = answer.json()["error"]
+        message, code = str(error["message"]), str(error["code"])
+    except (ValueError, KeyError, TypeError):
+        error, message, code = {}, f"the server answered {answer.status_code} {answer.reason}", "unknown"
+    kind = _ERRORS.get(answer.status_code, ApiError)
+    raise kind(
+        message,
+        status=answer.status_code,
+        code=code,
+        request_id=answer.headers.get("x-request-id"),
+        fields=error.get("fields", {}),
+    )
+
+
+def _pause(attempt: int, retry_after: str | None) -> float:
+    """Seconds before another attempt: what the server asks for, or about 0.2, 0.4, 0.8 … 3."""
+    if retry_after is not None and retry_after.isdigit():
+        return min(float(retry_after), _LONGEST_PAUSE)
+    return float(min(0.2 * 2**attempt, 3.0) * (0.5 + random.random()))  # noqa: S311 - only spreads the load
+
+
+def _reason(error: requests.RequestException) -> str:
+    cause: BaseException = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    return getattr(cause, "strerror", None) or str(cause) or type(error).__name__

@@ -1,0 +1,213 @@
+"""The client."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from ava.client.calls import Calls
+from ava.client.events import follow
+from ava.client.records import Event, Explanation, Job, LogLine, Queues, Worker, read
+from ava.errors import ApiConflict, WaitTimeout
+
+__all__ = ["Client"]
+
+_JOBS = "/v1/ava/jobs"
+#: Seconds for which the server holds one answer.
+_WAIT_SECONDS = 30
+
+
+class Client:
+    """One caller's way to the API. Every method raises `ApiError`, of the kind that the answer's status says.
+
+    Failures that pass (the network, 429, 502 to 504) are tried again; a trigger is safe to repeat, because it carries
+    an idempotency key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret: str,
+        tenant: str,
+        user: str,
+        role: str = "tenant-system-admin",
+        timeout_seconds: float = 30.0,
+        retries: int = 4,
+    ) -> None:
+        headers = {
+            "x-internal-secret": secret,
+            "x-tenant-id": tenant,
+            "x-user-id": user,
+            "x-platform-role": role,
+            "accept": "application/json",
+        }
+        self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._calls.close()
+
+    def trigger(
+        self,
+        worker_id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        trigger: str | None = None,
+        priority: int | None = None,
+        scheduled_at: datetime | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Trigger a job; with an idempotency key of your own, once in 24 hours however often it is called."""
+        entry = self.entry(worker_id, input, trigger=trigger, priority=priority, scheduled_at=scheduled_at)
+        return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=_key(idempotency_key)))
+
+    def trigger_many(self, entries: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> list[Job]:
+        """Trigger 1 to 1,000 jobs, all or none; `entry` makes each."""
+        body = {"jobs": list(entries)}
+        found = self._calls.data("POST", f"{_JOBS}/bulk", body=body, headers=_key(idempotency_key))
+        return [read(Job, data) for data in found]
+
+    @staticmethod
+    def entry(
+        worker_id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        trigger: str | None = None,
+        priority: int | None = None,
+        scheduled_at: datetime | str | None = None,
+    ) -> dict[str, Any]:
+        """A job to trigger, as the API takes it."""
+        fields = {
+            "worker_id": worker_id,
+            "input": None if input is None else dict(input),
+            "trigger": trigger,
+            "priority": priority,
+            "scheduled_at": _time(scheduled_at),
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def get(self, job_id: str) -> Job:
+        """One job."""
+        return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}"))
+
+    def wait(self, job_id: str, timeout_seconds: float | None = None) -> Job:
+        """The job when it is final. Raises `WaitTimeout` where it is not in time."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
+            job = self._wait(job_id, max(1, round(left))) if left > 0 else self.get(job_id)
+            if job.is_final:
+                return job
+            if left <= 0:
+                raise WaitTimeout(f"{job_id} is still {job.status} after {timeout_seconds:g} s.")
+
+    def _wait(self, job_id: str, seconds: int) -> Job:
+        params = {"wait": seconds}
+        return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}", params=params, read_seconds=seconds + 15))
+
+    def list(
+        self,
+        *,
+        worker_id: str | None = None,
+        status: str | None = None,
+        trigger: str | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        per_page: int = 100,
+    ) -> Iterator[Job]:
+        """All jobs that the filters let through, newest first, fetched page by page as they are asked for."""
+        filters = {
+            "worker_id": worker_id,
+            "status": status,
+            "trigger": trigger,
+            "created_after": _time(created_after),
+            "created_before": _time(created_before),
+        }
+        params: dict[str, Any] = {f"filter[{name}]": value for name, value in filters.items() if value is not None}
+        for data in self._pages(_JOBS, params | {"per_page": per_page}):
+            yield read(Job, data)
+
+    def logs(self, job_id: str, *, level: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+        """A job's log, oldest line first; with `follow`, as it is written, until the job is final."""
+        if follow:
+            lines = (event.line for event in self.events(job_id) if event.line is not None)
+            yield from (line for line in lines if level in (None, line.level))
+            return
+        params: dict[str, Any] = {"limit": 500} | ({} if level is None else {"filter[level]": level})
+        while True:
+            answer = self._calls.send("GET", f"{_JOBS}/{job_id}/logs", params=params).json()
+            yield from (read(LogLine, data) for data in answer["data"]["logs"])
+            if not answer["pagination"]["has_more"]:
+                return
+            params = params | {"after": answer["pagination"]["next_cursor"]}
+
+    def events(self, job_id: str) -> Iterator[Event]:
+        """All that happens to a job, each line exactly once, until its end; lost connections are resumed."""
+        return follow(self._calls, f"{_JOBS}/{job_id}/stream")
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job. Raises `ApiConflict` where it is final, unless it is cancelled already."""
+        try:
+            return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/cancel"))
+        except ApiConflict:
+            # An answer may have been lost on its way, and the call repeated.
+            if (job := self.get(job_id)).status == "cancelled":
+                return job
+            raise
+
+    def cancel_all(self, **filters: Any) -> tuple[int, int]:
+        """Cancel all that the filters of `list` let through; how many were cancelled, how many asked to stop."""
+        body = {"filter": {name: _time(value) for name, value in filters.items() if value is not None}}
+        data = self._calls.data("POST", f"{_JOBS}/cancel", body=body)
+        return data["cancelled"], data["signalled"]
+
+    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Trigger a new job like a final one."""
+        return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/retry", headers=_key(idempotency_key)))
+
+    def why(self, job_id: str) -> Explanation:
+        """Why a job is in its state."""
+        return read(Explanation, self._calls.data("GET", f"{_JOBS}/{job_id}/why"))
+
+    def workers(self) -> Iterator[Worker]:
+        """All workers, by id."""
+        for data in self._pages("/v1/ava/workers", {"per_page": 100}):
+            yield read(Worker, data)
+
+    def worker(self, worker_id: str) -> Worker:
+        """One worker."""
+        return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{worker_id}"))
+
+    def queues(self) -> Queues:
+        """How many jobs wait and run."""
+        return read(Queues, self._calls.data("GET", "/v1/ava/queues"))
+
+    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        cursor: dict[str, Any] = {}
+        while True:
+            answer = self._calls.send("GET", path, params={**params, **cursor}).json()
+            yield from answer["data"]
+            if (following := answer["pagination"]["next_cursor"]) is None:
+                return
+            cursor = {"cursor": following}
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+
+
+def _time(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,87 @@
+"""Reading Server-Sent Events (HTML standard, section 9.2), and going on where a connection was lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from ava.client.calls import Calls
+from ava.client.records import Event, Job, LogLine, Progress, read
+from ava.errors import ApiUnavailable
+
+__all__ = ["follow"]
+
+#: The server says that it lives every 10 s.
+_SILENT_SECONDS = 35.0
+#: Connections in a row that told nothing, after which it is given up.
+_MOST_EMPTY = 5
+
+
+@dataclass(frozen=True)
+class _Message:
+    event: str
+    data: Any
+    id: str | None
+
+
+def follow(calls: Calls, path: str) -> Iterator[Event]:
+    """Each event of a job once, until its end, over as many connections as that takes.
+
+    Raises `ApiError`; `ApiUnavailable` where the server stays away.
+    """
+    last_id: str | None = None
+    known_status: str | None = None
+    empty = 0
+    while empty < _MOST_EMPTY:
+        empty += 1
+        for message in _messages(calls, path, last_id):
+            empty = 0
+            last_id = message.id or last_id
+            event = _event(message)
+            if event is None or (event.status is not None and event.status == known_status):
+                # Every connection begins with the present status.
+                continue
+            known_status = event.status or known_status
+            yield event
+            if event.ended is not None:
+                return
+        time.sleep(0.2 * empty)
+    raise ApiUnavailable("The stream broke off again and again.")
+
+
+def _messages(calls: Calls, path: str, last_id: str | None) -> Iterator[_Message]:
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+    answer = calls.send("GET", path, headers=headers, is_stream=True, read_seconds=_SILENT_SECONDS)
+    with answer:
+        buffer = b""
+        try:
+            for chunk in answer.iter_content(None):
+                *blocks, buffer = (buffer + chunk).split(b"\n\n")
+                for block in blocks:
+                    if (message := _message(block.decode())) is not None:
+                        yield message
+        except (requests.RequestException, OSError):
+            # It is resumed after the last line that was seen.
+            return
+
+
+def _message(block: str) -> _Message | None:
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+    if "event" not in fields:
+        return None
+    return _Message(fields["event"], json.loads(fields.get("data", "null")), fields.get("id"))
+
+
+def _event(message: _Message) -> Event | None:
+    if message.event == "log":
+        return Event(line=read(LogLine, message.data))
+    if message.event == "progress":
+        return Event(progress=read(Progress, message.data))
+    if message.event == "status":
+        return Event(status=message.data["status"])
+    return Event(ended=read(Job, message.data)) if message.event == "end" else None

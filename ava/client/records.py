@@ -1,0 +1,145 @@
+"""The records of the API, typed. Fields that a newer server adds are passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, TypeVar
+
+__all__ = ["Event", "Explanation", "Job", "LogLine", "Progress", "QueueCount", "Queues", "Worker", "read"]
+
+Record = TypeVar("Record")
+
+FINAL = ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One execution of a worker with one input."""
+
+    id: str
+    worker_id: str
+    tenant_id: str
+    #: `queued`, `running`, `completed`, `failed` or `cancelled`.
+    status: str
+    #: `manual`, `scheduled`, `webhook` or `event`.
+    trigger: str
+    #: 1 (first) to 10 (last).
+    priority: int
+    input: dict[str, Any]
+    triggered_by: str
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    duration_ms: int | None = None
+    #: What the handler returned.
+    output: Any = None
+    #: `Kind: reason`, where it failed.
+    error: str | None = None
+    scheduled_at: datetime | None = None
+    attempt: int = 0
+    max_attempts: int = 1
+    cancel_requested_at: datetime | None = None
+    cancelled_by: str | None = None
+    progress: dict[str, Any] | None = None
+    retry_of: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change any more."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a job's log."""
+
+    ts: datetime
+    #: `info`, `warn` or `error`.
+    level: str
+    msg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a handler says it is."""
+
+    #: 0 to 1.
+    fraction: float
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened to a job that is followed; exactly one of these is set."""
+
+    line: LogLine | None = None
+    progress: Progress | None = None
+    #: Its status, where that has changed.
+    status: str | None = None
+    #: Its final record, after which nothing follows.
+    ended: Job | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A definition that can be run."""
+
+    id: str
+    name: str
+    description: str
+    runtime: str
+    #: `active` or `paused`.
+    status: str
+    timeout_seconds: float
+    max_retries: int
+    queue: str
+    created_at: datetime
+    updated_at: datetime
+    #: Whether a live process serves it.
+    live: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueCount:
+    """How many jobs of one worker wait and run."""
+
+    worker_id: str
+    queued: int
+    running: int
+    high_priority: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queues:
+    """How many jobs wait and run."""
+
+    total_queued: int
+    total_running: int
+    by_worker: list[QueueCount]
+    sampled_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a job is in its state."""
+
+    job_id: str
+    status: str
+    sentence: str
+    facts: dict[str, Any]
+
+
+def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
+    """Make a record of an answer's JSON."""
+    known = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: _value(known[name], value) for name, value in data.items() if name in known})
+
+
+def _value(kind: str, value: Any) -> Any:
+    if kind.startswith("datetime") and value is not None:
+        return datetime.fromisoformat(value)
+    if kind == "list[QueueCount]":
+        return [read(QueueCount, count) for count in value]
+    return value

@@ -1,0 +1,218 @@
+"""The client and the operator's commands, against the system as it is run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from ava.client import (
+    ApiConflict,
+    ApiForbidden,
+    ApiNotFound,
+    ApiRefused,
+    ApiUnauthorized,
+    Client,
+    WaitTimeout,
+)
+from tests.system import SECRET, System
+
+pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+
+
+def _client(system: System, **options: str) -> Client:
+    told = {"secret": SECRET, "tenant": "ten_test", "user": "usr_test"} | options
+    return Client(system.url, **told)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def running(system: System) -> System:
+    """A system with one node."""
+    system.start()
+    return system
+
+
+@pytest.fixture
+def client(running: System) -> Iterator[Client]:
+    """A client of it."""
+    with _client(running) as client:
+        yield client
+
+
+def test_a_job_is_triggered_followed_and_read_as_typed_records(client: Client) -> None:
+    job = client.trigger("wkr_sleep", {"seconds": 0.4, "steps": 4}, priority=2)
+    assert (job.status, job.priority, job.input) == ("queued", 2, {"seconds": 0.4, "steps": 4})
+    events = list(client.events(job.id))
+    messages = [event.line.msg for event in events if event.line]
+    assert (messages[0], messages[1]) == ("Worker handler started", "Sleeping for 0.4 s in 4 steps")
+    assert messages[-1].startswith("Handler completed in")
+    assert [event.status for event in events if event.status][-1] == "completed"
+    assert any(event.progress and event.progress.fraction > 0 for event in events)
+    assert events[-1].ended == client.get(job.id) == client.wait(job.id)
+    assert [line.msg for line in client.logs(job.id)] == messages
+    assert [line.msg for line in client.logs(job.id, follow=True)] == messages
+    assert list(client.logs(job.id, level="error")) == []
+    assert client.why(job.id).sentence.startswith("completed at")
+    assert client.retry(job.id).retry_of == job.id
+
+
+def test_a_wait_ends_with_the_job_or_with_its_time(client: Client) -> None:
+    started = time.monotonic()
+    assert client.wait(client.trigger("wkr_sleep", {"seconds": 0.5}).id, 20).status == "completed"
+    assert time.monotonic() - started < 5
+    job = client.trigger("wkr_sleep", {"seconds": 60})
+    with pytest.raises(WaitTimeout, match=job.id):
+        client.wait(job.id, 1.2)
+    assert client.cancel(job.id).cancel_requested_at
+    assert client.wait(job.id, 20).status == "cancelled"
+    # Asking again for what is already so is no conflict; asking for what cannot be is one.
+    assert client.cancel(job.id).status == "cancelled"
+    with pytest.raises(ApiConflict):
+        client.cancel(client.wait(client.trigger("wkr_sleep", {"seconds": 0}).id).id)
+
+
+def test_lists_go_over_all_pages_and_bulks_are_one_call(client: Client) -> None:
+    made = client.trigger_many(
+        [client.entry("wkr_sleep", {"seconds": 0}, scheduled_at="2999-01-01") for _ in range(25)]
+    )
+    assert [job.id for job in client.list(per_page=10)] == [job.id for job in made][::-1]
+    assert len(list(islice(client.list(status="queued", per_page=10), 15))) == 15
+    assert list(client.list(status="failed")) == []
+    assert client.queues().total_queued == 25
+    assert client.cancel_all(worker_id="wkr_sleep") == (25, 0)
+    assert client.worker("wkr_sleep").live
+    assert "wkr_sleep" in [worker.id for worker in client.workers()]
+
+
+def test_refusals_are_typed_and_say_what_is_wrong(running: System, client: Client) -> None:
+    with pytest.raises(ApiRefused, match="priority") as refused:
+        client.trigger("wkr_sleep", priority=11)
+    assert (refused.value.status, refused.value.code) == (422, "validation_error")
+    assert set(refused.value.fields) == {"priority"}
+    assert refused.value.request_id
+    with pytest.raises(ApiNotFound):
+        client.trigger("wkr_none")
+    for options, error in (({"secret": "x"}, ApiUnauthorized), ({"role": "tenant-user"}, ApiForbidden)):
+        with _client(running, **options) as other, pytest.raises(error):
+            other.trigger("wkr_sleep")
+
+
+def test_a_call_survives_an_api_that_comes_back_and_makes_one_job(running: System) -> None:
+    assert running.api
+    running.api.kill()
+    with (
+        Client(running.url, secret=SECRET, tenant="ten_test", user="usr_test", retries=8) as client,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        called = thread.submit(client.trigger, "wkr_sleep", {"seconds": 0})
+        running.start_api()
+        job = called.result(30)
+        assert [found.id for found in client.list()] == [job.id]
+
+
+def test_following_goes_on_when_the_api_is_started_anew(running: System) -> None:
+    with Client(running.url, secret=SECRET, tenant="ten_test", user="usr_test", retries=8) as client:
+        job = client.trigger("wkr_sleep", {"seconds": 3, "steps": 30})
+        lines = []
+        for event in client.events(job.id):
+            if event.line:
+                lines.append(event.line.msg)
+            if event.line and len(lines) == 2 and running.api:
+                running.api.terminate(seconds=5)
+                running.start_api()
+        assert lines == [line.msg for line in client.logs(job.id)]
+
+
+# The commands -------------------------------------------------------------------------------------------------------
+
+
+def _ava(system: System, *arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
+    environ = {**system.environ, "AVA_URL": system.url, "AVA_TENANT_ID": "ten_test", **options}
+    argv = [sys.executable, "-m", "ava.cli.main", *arguments]
+    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def _on_a_terminal(system: System, *arguments: str) -> tuple[int, str]:
+    leader, follower = pty.openpty()
+    environ = {**system.environ, "AVA_URL": system.url, "AVA_TENANT_ID": "ten_test", "TERM": "xterm", "COLUMNS": "200"}
+    argv = [sys.executable, "-m", "ava.cli.main", *arguments]
+    with subprocess.Popen(argv, env=environ, stdout=follower, stderr=follower, stdin=subprocess.DEVNULL) as process:
+        os.close(follower)
+        shown = b""
+        try:
+            while chunk := os.read(leader, 65536):
+                shown += chunk
+        except OSError:
+            # The terminal ends with the last process that has it open.
+            pass
+        os.close(leader)
+    return process.returncode, shown.decode()
+
+
+def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None:
+    payload = tmp_path / "input.json"
+    payload.write_text('{"seconds": 0}')
+    triggered = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", f"@{payload}", "--key", "k")
+    job = json.loads(triggered.stdout)
+    assert job["status"] == "queued"
+    again = json.loads(_ava(running, "jobs", "trigger", "wkr_sleep", "--input", f"@{payload}", "--key", "k").stdout)
+    assert again["id"] == job["id"]
+    final = json.loads(_ava(running, "jobs", "show", job["id"], "--wait").stdout)
+    assert final == running.show(job["id"]) | {
+        "created_at": final["created_at"],
+        "started_at": final["started_at"],
+        "completed_at": final["completed_at"],
+    }
+    assert [json.loads(line)["id"] for line in _ava(running, "jobs", "list").stdout.splitlines()] == [job["id"]]
+    logs = _ava(running, "jobs", "logs", job["id"], "-f").stdout.splitlines()
+    assert json.loads(logs[0])["msg"] == "Worker handler started"
+    assert "wkr_sleep" in _ava(running, "workers", "list").stdout
+    assert json.loads(_ava(running, "jobs", "why", job["id"]).stdout)["sentence"].startswith("completed")
+    assert json.loads(_ava(running, "jobs", "retry", job["id"]).stdout)["retry_of"] == job["id"]
+
+
+def test_following_ends_with_the_job_s_own_success_or_failure(running: System) -> None:
+    good = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": 0.2}', "--follow")
+    assert good.returncode == 0
+    assert json.loads(good.stdout.splitlines()[-1])["status"] == "completed"
+    bad = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": -1}', "--follow")
+    assert bad.returncode == 1
+    assert json.loads(bad.stdout.splitlines()[-1])["status"] == "failed"
+
+
+def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: System) -> None:
+    code, shown = _on_a_terminal(
+        running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": 1, "steps": 5}', "--follow"
+    )
+    assert code == 0
+    assert "Worker handler started" in shown
+    assert "####" in shown
+    assert "\x1b[32mcompleted" in shown
+    _, listed = _on_a_terminal(running, "jobs", "list")
+    assert "WORKER" in listed
+    assert "wkr_sleep" in listed
+    assert not listed.lstrip().startswith("{")
+    _, workers = _on_a_terminal(running, "workers", "list")
+    assert "yes" in workers
+
+
+def test_a_command_that_cannot_do_its_work_says_so_in_one_line(running: System) -> None:
+    for arguments, options, said in (
+        (("jobs", "show", "job_x"), {}, "No such job"),
+        (("jobs", "list"), {"AVA_INTERNAL_SECRET": "wrong"}, "x-internal-secret"),
+        (("jobs", "list"), {"AVA_URL": "nonsense"}, "AVA_URL"),
+        (("jobs", "trigger", "wkr_none"), {}, "No such worker"),
+    ):
+        ended = _ava(running, *arguments, **options)
+        assert ended.returncode == 1
+        assert said in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
