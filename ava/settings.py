@@ -38,6 +38,9 @@ class Settings:
     heartbeat_seconds: float = 3.0
     #: Seconds of silence after which a node is dead and its jobs are taken back (`AVA_NODE_DEAD_SECONDS`).
     node_dead_seconds: float = 14.0
+    #: Seconds for which a node may hear nothing that it should, before it ends itself to be started again
+    #: (`AVA_DEAF_SECONDS`).
+    deaf_seconds: float = 60.0
     #: Unstarted messages that may wait in the broker for one queue and priority (`AVA_WINDOW`).
     window: int = 2000
     #: Days that final jobs and their log lines are kept (`AVA_RETENTION_DAYS`).
@@ -123,6 +126,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         drain_seconds=_number(env, "AVA_DRAIN_SECONDS", 30, least=0, most=3600),
         heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", 3, least=0.1, most=60),
         node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", 14, least=1, most=3600),
+        deaf_seconds=_number(env, "AVA_DEAF_SECONDS", 60, least=5, most=3600),
         window=_whole(env, "AVA_WINDOW", 2000, least=1, most=1_000_000),
         retention_days=_number(env, "AVA_RETENTION_DAYS", 30, least=0.001, most=36_500),
         log_level=_choice(env, "AVA_LOG_LEVEL", "INFO", _LOG_LEVELS),

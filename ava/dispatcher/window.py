@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable
-from ava.store import dispatch, jobs
+from ava.store import dispatch, jobs, windows
 from ava.store.database import Database
 from ava.store.dispatch import Window
 
@@ -27,14 +27,13 @@ class Feed:
         self._database = database
         self._publisher = publisher
         self._window = window
-        self._closed: set[tuple[str, int]] | None = None
 
     def run_once(self, _now: float) -> int:
         """Publish what fits; how many."""
         with self._database.connect() as connection:
-            windows = dispatch.windows(connection)
-        fed = sum(self._feed(window) for window in windows if window.has_backlog)
-        self._close({(w.queue, w.priority) for w in windows if w.has_backlog or w.published >= self._window})
+            found = dispatch.windows(connection)
+        fed = sum(self._feed(window) for window in found if window.has_backlog)
+        self._close({(w.queue, w.priority) for w in found if w.has_backlog or w.published >= self._window})
         return fed
 
     def _feed(self, window: Window) -> int:
@@ -57,7 +56,7 @@ class Feed:
         return fed
 
     def _close(self, closed: set[tuple[str, int]]) -> None:
-        if closed != self._closed:
-            with self._database.connect() as connection:
+        # Compared with what is written, for another dispatcher may have been the active one meanwhile.
+        with self._database.connect() as connection:
+            if windows.closed(connection) != {f"{queue}:{priority}" for queue, priority in closed}:
                 dispatch.write_closed(connection, closed)
-            self._closed = closed

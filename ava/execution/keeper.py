@@ -127,12 +127,22 @@ class Keeper:
         self._next_orders = 0.0
         self._bell.put(None)
 
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long this node has had nothing to run; 0 while it has."""
+        return 0.0 if self._held else time.monotonic() - self._last_begin
+
+    @property
+    def unreached_seconds(self) -> float:
+        """For how long the database has not been reached."""
+        return time.monotonic() - self._reached_at
+
     def let_go(self, task_ids: Sequence[str]) -> None:
         """Others are about to be given these runs, for the database does not hear this node any more.
 
         It is followed only where that is so: whoever reaches the database hears everything from there.
         """
-        if time.monotonic() - self._reached_at > _CUT_OFF_SECONDS:
+        if self.unreached_seconds > _CUT_OFF_SECONDS:
             self._doomed |= set(task_ids)
             self._bell.put(None)
 

@@ -11,6 +11,7 @@ from ava.domain import ids
 from ava.execution import processes, registry
 from ava.execution.child import Child
 from ava.execution.keeper import Keeper
+from ava.execution.watchdog import Watchdog
 from ava.settings import Settings
 from ava.store import waiting
 from ava.store.nodes import NodeSpec
@@ -53,6 +54,7 @@ class Node:
             ),
             [handler.spec for handler in handlers.values()],
         )
+        Watchdog(self._settings, self.keeper, sorted(consumer.app.amqp.queues.consume_from)).start()
 
     def pool_pids(self) -> list[int]:
         """The processes of this node's pool; to be asked in Celery's own thread, which alone starts them."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.job import Job
@@ -18,6 +19,7 @@ __all__ = [
     "claim_backlog",
     "delete_old_jobs",
     "make_due",
+    "oldest_messages",
     "published_queues",
     "republish",
     "silent_runs",
@@ -139,6 +141,23 @@ def republish(
         "limit": limit,
     }
     return [rows.job(row) for row in connection.exec_driver_sql(_REPUBLISH, parameters)]
+
+
+_OLDEST_MESSAGES = """
+SELECT j.id::text, j.published_at
+FROM unnest(%(queues)s::text[]) AS q (queue) CROSS JOIN LATERAL (
+    SELECT id, published_at FROM jobs
+    WHERE queue = q.queue AND status = 'queued' AND run_at IS NULL
+        AND published_at < now() - %(after)s * interval '1 second'
+    ORDER BY priority, published_at LIMIT 10
+) AS j
+"""
+
+
+def oldest_messages(connection: Connection, *, queues: Collection[str], after_seconds: float) -> dict[str, datetime]:
+    """The jobs of queues that were published so long ago and have not started, the next ones; and when that was."""
+    found = connection.exec_driver_sql(_OLDEST_MESSAGES, {"queues": list(queues), "after": after_seconds})
+    return dict(found.tuples())
 
 
 def published_queues(connection: Connection) -> list[str]:

@@ -1,0 +1,113 @@
+"""Jobs in a database and messages in a broker, for tests of what moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import kombu
+import redis
+
+from ava.broker.app import make_app
+from ava.broker.publisher import Publisher
+from ava.domain.job import Job, JobSpec
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.settings import Settings
+from ava.store import jobs, nodes, runs, workers
+from ava.store.database import Database
+from ava.store.nodes import NodeSpec
+
+WORKER = "wkr_test"
+NODE = "01890000-0000-7000-8000-000000000001"
+
+
+class Backlog:
+    """A database with one worker, and the broker of the same settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url, name="test")
+        self.app = make_app(settings)
+        self.publisher = Publisher(self.app, settings)
+        with self.database.connect() as connection:
+            workers.announce(connection, [_spec(WORKER, OnWorkerLost.REQUEUE)])
+
+    def insert(self, count: int = 1, *, is_published: bool = False, **fields: Any) -> list[Job]:
+        """Insert jobs, unpublished unless said otherwise."""
+        specs = [JobSpec(worker_id=WORKER, **fields)] * count
+        closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
+        with self.database.connect() as connection:
+            return jobs.insert(connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed=closed)
+
+    def join(self, node_id: str = NODE, *, busy: int = 0, quiet_seconds: float = 0) -> None:
+        """Have a node that lives, has four processes, and has begun nothing for some time."""
+        spec = NodeSpec(
+            id=node_id, name=f"n-{node_id}", host="h", pid=1, version="1", queues=["default"], workers=[], processes=4
+        )
+        with self.database.connect() as connection:
+            nodes.join(connection, spec)
+            nodes.beat(connection, node_id, busy=busy, quiet_seconds=quiet_seconds)
+
+    def claim(self, job: Job, *, run_no: int = 1, node_id: str = NODE, claim_id: str | None = None) -> Job | None:
+        """Claim a job for a node."""
+        with self.database.connect() as connection:
+            return runs.claim(
+                connection, job_id=job.id, run_no=run_no, node_id=node_id, opening="started", claim_id=claim_id
+            )
+
+    def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a statement, for what no move does."""
+        with self.database.connect() as connection:
+            found = connection.exec_driver_sql(statement, parameters)
+            return [tuple(row) for row in found] if found.returns_rows else []
+
+    def count(self, condition: str) -> int:
+        """How many jobs meet a condition."""
+        return int(self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
+
+    def messages(self, queue: str = "default") -> int:
+        """How many messages wait in the broker."""
+        if self.settings.broker_is_redis:
+            with redis.Redis.from_url(self.settings.broker_url) as client:
+                return sum(client.llen(key) for key in client.keys(f"{queue}*"))
+        with kombu.Connection(self.settings.broker_url) as connection:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+
+    def empty_broker(self) -> None:
+        """Take every message out of the queue; the canary stays."""
+        if self.settings.broker_is_redis:
+            with redis.Redis.from_url(self.settings.broker_url) as client:
+                client.delete(*client.keys("default*"))
+        else:
+            with kombu.Connection(self.settings.broker_url) as connection:
+                connection.default_channel.queue_purge("default")
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.publisher.close()
+        self.database.close()
+
+
+@contextmanager
+def open_backlog(settings: Settings) -> Iterator[Backlog]:
+    """A backlog, closed afterwards."""
+    backlog = Backlog(settings)
+    try:
+        yield backlog
+    finally:
+        backlog.close()
+
+
+def _spec(worker_id: str, on_worker_lost: OnWorkerLost) -> WorkerSpec:
+    return WorkerSpec(
+        id=worker_id,
+        name="Test",
+        description="",
+        timeout_seconds=60,
+        max_retries=0,
+        cancel_grace_seconds=1,
+        queue="default",
+        tenants=None,
+        on_worker_lost=on_worker_lost,
+    )

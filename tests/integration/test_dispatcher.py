@@ -1,0 +1,318 @@
+"""The dispatcher's duties against real servers: each does its part once, says how much, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ava.dispatcher.dead_nodes import DeadNodes
+from ava.dispatcher.due import Due
+from ava.dispatcher.lost_messages import LostMessages
+from ava.dispatcher.retention import Retention
+from ava.dispatcher.window import Feed
+from ava.errors import BrokerUnavailable
+from ava.settings import Settings
+from ava.store import runs, windows
+from tests.backlog import NODE, Backlog, open_backlog
+
+OTHER_NODE = "01890000-0000-7000-8000-000000000002"
+
+
+@pytest.fixture
+def backlog(settings: Settings) -> Iterator[Backlog]:
+    """Jobs and messages, on each broker in turn."""
+    with open_backlog(settings) as backlog:
+        yield backlog
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    """Jobs alone, and a broker that nobody hears."""
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _feed(backlog: Backlog, window: int) -> Feed:
+    return Feed(backlog.database, backlog.publisher, window=window)
+
+
+def _lost_messages(backlog: Backlog) -> LostMessages:
+    return LostMessages(backlog.database, backlog.publisher, node_dead_seconds=14)
+
+
+# Due ------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_may_start_and_what_is_not_waits(stored: Backlog) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    stored.insert(3, scheduled_at=soon)
+    stored.insert(2, scheduled_at=soon + timedelta(hours=1))
+    assert Due(stored.database).run_once(0) == 0
+    stored.run("UPDATE jobs SET run_at = run_at - interval '61 seconds'")
+    assert Due(stored.database).run_once(0) == 3
+    assert stored.count("run_at IS NULL AND published_at IS NULL") == 3
+    assert Due(stored.database).run_once(0) == 0
+
+
+def test_a_hundred_thousand_jobs_due_in_one_second_are_let_go_in_batches_within_seconds(stored: Backlog) -> None:
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    for _ in range(10):
+        stored.insert(2_000, scheduled_at=moment)
+    stored.run(
+        "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, run_at, max_attempts)"
+        " SELECT tenant_id, worker_id, trigger, priority, queue, input, triggered_by, run_at, max_attempts"
+        " FROM jobs, generate_series(1, 4)"
+    )
+    assert stored.count("run_at IS NOT NULL") == 100_000
+    stored.run("UPDATE jobs SET run_at = now()")
+    due, counts, began = Due(stored.database), [], time.monotonic()
+    while count := due.run_once(0):
+        counts.append(count)
+    assert sum(counts) == 100_000
+    assert max(counts) <= 5_000
+    # More in a second than any workers start; a busy machine may take a little longer.
+    assert time.monotonic() - began < 60
+
+
+# The window -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_broker_holds_a_window_whatever_the_backlog(backlog: Backlog) -> None:
+    backlog.insert(300)
+    feed = _feed(backlog, window=100)
+    assert feed.run_once(0) == 100
+    assert feed.run_once(0) == 0
+    assert backlog.messages() == 100
+    assert backlog.count("published_at IS NOT NULL") == 100
+    # The oldest went first.
+    assert backlog.run("SELECT max(id::text) < (SELECT min(id::text) FROM jobs WHERE published_at IS NULL) FROM jobs"
+                       " WHERE published_at IS NOT NULL") == [(True,)]  # fmt: skip
+
+
+def test_an_urgent_job_is_published_beside_a_full_window(backlog: Backlog) -> None:
+    backlog.insert(200, priority=9)
+    feed = _feed(backlog, window=50)
+    feed.run_once(0)
+    [urgent] = backlog.insert(1, priority=1)
+    assert feed.run_once(0) == 1
+    assert backlog.count(f"published_at IS NOT NULL AND priority = {urgent.priority}") == 1
+
+
+def test_the_api_adds_nothing_to_a_window_that_is_full_or_has_a_backlog(backlog: Backlog) -> None:
+    backlog.insert(30, priority=4)
+    backlog.insert(5, priority=7)
+    _feed(backlog, window=10).run_once(0)
+    with backlog.database.connect() as connection:
+        # Seven still had a backlog when this was decided.
+        assert windows.closed(connection) == {"default:4", "default:7"}
+    _feed(backlog, window=10).run_once(0)
+    with backlog.database.connect() as connection:
+        assert windows.closed(connection) == {"default:4"}
+
+
+def test_a_window_opens_again_when_another_dispatcher_had_closed_it(backlog: Backlog) -> None:
+    feed = _feed(backlog, window=10)
+    feed.run_once(0)
+    backlog.run("INSERT INTO closed_windows (queue, priority) VALUES ('default', 3)")
+    feed.run_once(0)
+    assert backlog.run("SELECT * FROM closed_windows") == []
+
+
+def test_what_cannot_be_published_stays_in_the_backlog(stored: Backlog) -> None:
+    stored.insert(5)
+    with pytest.raises(BrokerUnavailable):
+        _feed(stored, window=10).run_once(0)
+    assert stored.count("published_at IS NULL") == 5
+
+
+# Lost messages --------------------------------------------------------------------------------------------------------
+
+
+def _publish(backlog: Backlog, count: int, seconds_ago: float) -> None:
+    backlog.publisher.publish(backlog.insert(count, is_published=True))
+    backlog.run("UPDATE jobs SET published_at = now() - %(ago)s * interval '1 second'", ago=seconds_ago)
+
+
+def test_a_living_backlog_is_not_published_again(backlog: Backlog) -> None:
+    duty = _lost_messages(backlog)
+    duty.run_once(0)
+    backlog.join(busy=4, quiet_seconds=100)
+    _publish(backlog, 50, seconds_ago=3600)
+    assert [duty.run_once(now) for now in range(5)] == [0] * 5
+    assert backlog.messages() == 50
+
+
+def test_messages_are_published_again_when_an_idle_node_does_not_hear_them(backlog: Backlog) -> None:
+    duty = _lost_messages(backlog)
+    duty.run_once(0)
+    backlog.join(busy=1, quiet_seconds=10)
+    _publish(backlog, 50, seconds_ago=9)
+    backlog.empty_broker()
+    assert duty.run_once(0) == 50
+    assert backlog.messages() == 50
+    # Now they are new, and it takes a while until anybody may complain.
+    assert duty.run_once(1) == 0
+
+
+def test_a_node_that_stays_deaf_is_woken_less_and_less_often(backlog: Backlog) -> None:
+    duty = _lost_messages(backlog)
+    duty.run_once(0)
+    published: list[int] = []
+    _publish(backlog, 1, seconds_ago=9)
+    for now in range(60):
+        backlog.join(quiet_seconds=60)
+        if duty.run_once(now):
+            published.append(now)
+        backlog.run("UPDATE jobs SET published_at = now() - interval '9 seconds'")
+    assert published == [0, 4, 12, 28]
+
+
+def test_one_lost_message_is_found_when_later_ones_have_had_their_turn(backlog: Backlog) -> None:
+    duty = _lost_messages(backlog)
+    duty.run_once(0)
+    backlog.join(busy=4)
+    _publish(backlog, 3, seconds_ago=3600)
+    [later] = backlog.insert(1, is_published=True)
+    assert duty.run_once(0) == 0
+    assert backlog.claim(later)
+    assert duty.run_once(0) == 3
+    assert duty.run_once(1) == 0
+
+
+def test_an_urgent_lost_message_is_found_when_less_urgent_ones_have_their_turn(backlog: Backlog) -> None:
+    duty = _lost_messages(backlog)
+    duty.run_once(0)
+    backlog.join(busy=4)
+    _publish(backlog, 1, seconds_ago=20)
+    [later] = backlog.insert(1, is_published=True, priority=9)
+    assert backlog.claim(later)
+    assert duty.run_once(0) == 1
+
+
+def test_a_broker_that_has_forgotten_everything_is_noticed_at_once(backlog: Backlog) -> None:
+    duty = _lost_messages(backlog)
+    duty.run_once(0)
+    backlog.join(busy=4)
+    _publish(backlog, 50, seconds_ago=1)
+    if backlog.settings.broker_is_redis:
+        backlog.run("SELECT 1")
+    _wipe(backlog)
+    assert duty.run_once(0) == 50
+    assert backlog.count("published_at IS NULL") == 50
+    assert _feed(backlog, window=100).run_once(0) == 50
+    assert backlog.messages() == 50
+    assert duty.run_once(1) == 0
+
+
+def _wipe(backlog: Backlog) -> None:
+    backlog.empty_broker()
+    with backlog.app.connection_for_write() as connection:
+        if backlog.settings.broker_is_redis:
+            connection.default_channel.client.flushdb()
+        else:
+            connection.default_channel.queue_delete("ava.canary")
+
+
+# Dead nodes -----------------------------------------------------------------------------------------------------------
+
+
+def _dead_nodes(backlog: Backlog, reached_seconds: float = 100) -> DeadNodes:
+    return DeadNodes(backlog.database, node_dead_seconds=14, reached_seconds=lambda: reached_seconds)
+
+
+def _silence(backlog: Backlog, seconds: float) -> None:
+    backlog.run("UPDATE nodes SET seen_at = now() - %(s)s * interval '1 second'", s=seconds)
+
+
+def test_a_silent_nodes_runs_wait_again_without_counting_as_attempts(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    _silence(stored, 13)
+    assert _dead_nodes(stored).run_once(0) == 0
+    _silence(stored, 15)
+    assert _dead_nodes(stored).run_once(0) == 1
+    assert stored.run("SELECT status, attempt, losses, run_no, published_at FROM jobs") == [("queued", 0, 1, 1, None)]
+    assert _dead_nodes(stored).run_once(0) == 0
+
+
+def test_a_job_that_was_lost_too_often_fails_and_says_why(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    for run_no in (1, 2, 3):
+        assert stored.claim(job, run_no=run_no)
+        _silence(stored, 15)
+        assert _dead_nodes(stored).run_once(0) == 1
+    assert stored.run("SELECT status, error FROM jobs") == [("failed", "WorkerLost: the worker node died")]
+
+
+def test_no_node_is_judged_by_a_dispatcher_that_was_blind_itself(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    _silence(stored, 60)
+    assert _dead_nodes(stored, reached_seconds=13).run_once(0) == 0
+    stored.join()
+    assert _dead_nodes(stored, reached_seconds=15).run_once(0) == 0
+    assert stored.count("status = 'running'") == 1
+
+
+def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    _silence(stored, 15)
+    assert _dead_nodes(stored).run_once(0) == 1
+    with stored.database.connect() as connection:
+        assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
+        assert not runs.is_held(connection, job_id=job.id, run_no=1)
+        assert not runs.take_back(connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True)
+    assert stored.claim(job, run_no=1) is None
+
+
+def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) -> None:
+    stored.join()
+    stored.join(OTHER_NODE)
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    with stored.database.connect() as connection:
+        taken = runs.take_back(
+            connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, reason="r", error="e", is_loss=True
+        )
+        killed = runs.kill_end(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
+    assert (taken, killed) == (None, None)
+    assert stored.count("status = 'running'") == 1
+
+
+def test_a_claim_whose_answer_was_lost_is_known_again_by_whoever_made_it(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    mine, other = "01890000-0000-7000-8000-0000000000aa", "01890000-0000-7000-8000-0000000000bb"
+    assert stored.claim(job, claim_id=mine)
+    assert stored.claim(job, claim_id=mine) is None
+    with stored.database.connect() as connection:
+        assert runs.claimed(connection, job_id=job.id, run_no=1, claim_id=other) is None
+        known = runs.claimed(connection, job_id=job.id, run_no=1, claim_id=mine)
+    assert known is not None
+    assert (known.attempt, known.run_no) == (1, 1)
+
+
+# Retention ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_past_retention_goes_in_batches_and_nothing_else(stored: Backlog) -> None:
+    stored.insert(700)
+    stored.run(
+        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now() - interval '31 days'"
+    )
+    stored.run("INSERT INTO job_logs (job_id, seq, ts, level, msg) SELECT id, 1, now(), 'info', 'x' FROM jobs")
+    [recent] = stored.insert(1)
+    duty = Retention(stored.database, retention_days=30)
+    counts = [duty.run_once(now) for now in range(3)]
+    assert counts == [500, 200, 0]
+    assert stored.count("true") == 1
+    assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+    assert recent
