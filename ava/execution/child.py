@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from billiard.process import current_process
+
 from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
 from ava.execution import processes
@@ -89,15 +91,18 @@ class Child:
         # A session of its own: a Ctrl-C in the node's terminal is the node's, and a kill reaches all of a job.
         with suppress(PermissionError):
             os.setsid()
-        self._pid, self._parent_pid = os.getpid(), os.getppid()
+        self._pid, self._parent_pid = os.getpid(), current_process()._parent_pid
         processes.adopt_orphans()
+        # Celery has the kernel kill us with our parent, which would leave alone what a handler has started.
+        processes.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
         waiting.without_limit()
         sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(_address(self._node_id, os.getpid()))
-        threading.Thread(target=self._accompany, name="ava-companion", daemon=True).start()
+        for act in (self._accompany, self._outlive_nobody):
+            threading.Thread(target=act, name=f"ava-{act.__name__.strip('_')}", daemon=True).start()
         self._surroundings = Surroundings()
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
@@ -271,9 +276,6 @@ class Child:
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
         while True:
             try:
-                if os.getppid() != self._parent_pid:
-                    # Nobody keeps this node's runs any more; soon another has them.
-                    processes.end_all()
                 self._hear()
                 if (run := self._run) is not None:
                     self._look_after(run)
@@ -337,6 +339,12 @@ class Child:
                 run.log.put_back(lines)
                 run.progress_json = run.progress_json or progress_json
                 raise
+
+    def _outlive_nobody(self) -> None:
+        """End with the node, and with us what a handler has started: soon another node has its runs; in a thread."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+        processes.await_end(self._parent_pid)
+        processes.end_all()
 
     def close(self) -> None:
         """Take leave of the database; the process ends now, and its mailbox with it."""

@@ -93,6 +93,8 @@ class Keeper:
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
         """Introduce the node and its workers, and begin to keep it."""
         self._node, self._specs, self._is_known = node, specs, False
+        # Before the first message: what a node runs that nobody knows would be taken from it as from a dead one.
+        self._attempt(self._ask)
         self._thread.start()
 
     # What Celery's event loop tells --------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "children", "descendants", "end_all", "kill_tree", "reap"]
+__all__ = ["adopt_orphans", "await_end", "children", "descendants", "end_all", "kill_tree", "reap", "survive_parent"]
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,6 +24,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def adopt_orphans() -> None:
     """Become the parent of every descendant that loses its own."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def survive_parent() -> None:
+    """Get no signal any more when this process's parent dies (prctl(2), `PR_SET_PDEATHSIG`)."""
+    _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
+def await_end(parent_pid: int) -> None:
+    """Wait until this process's parent has ended."""
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(parent_pid)
+        try:
+            while os.getppid() == parent_pid:
+                select.select([descriptor], [], [])
+        finally:
+            os.close(descriptor)
 
 
 def children(pid: int) -> list[int]:
