@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ava.domain import ids
@@ -98,28 +99,39 @@ def read(connection: Connection, *, tenant_id: str) -> Overview:
 
 
 _TRIGGERS = "unnest(%(triggers)s::text[]) AS t (trigger)"
+# A stretch of `jobs_by_status` in its own order. Written as rows, for with equalities the planner may think the primary
+# key as good, and walk it over all jobs there are in search of a state that has none.
+_PLACE = "(j.tenant_id, j.status, j.trigger, j.id)"
+_STRETCH = f"""{_PLACE} >= (%(tenant_id)s, {{status}}, t.trigger, %(floor)s::uuid)
+    AND {_PLACE} <= (%(tenant_id)s, {{status}}, t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+    ORDER BY j.tenant_id {{order}}, j.status {{order}}, j.trigger {{order}}, j.id {{order}}"""
+_EVER = "00000000-0000-0000-0000-000000000000"
 
 _WAITING = f"""
-SELECT q.priority, count(*), count(*) FILTER (WHERE q.run_at IS NOT NULL), bool_or(q.n > %(most)s)
+SELECT t.trigger, q.priority, count(*), count(q.run_at)
 FROM {_TRIGGERS} CROSS JOIN LATERAL (
-    SELECT priority, run_at, row_number() OVER () AS n FROM jobs
-    WHERE tenant_id = %(tenant_id)s AND status = 'queued' AND trigger = t.trigger LIMIT %(most)s + 1
-) AS q GROUP BY q.priority
+    SELECT j.priority, j.run_at FROM jobs AS j
+    WHERE {_STRETCH.format(status="'queued'", order="")} LIMIT %(most)s + 1
+) AS q GROUP BY 1, 2
 """
 
 
 def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[Depth, int]], bool]:
     """What waits by priority, with how much of it is scheduled; and whether all of it was counted."""
-    found = list(connection.exec_driver_sql(_WAITING, _of(tenant_id) | {"most": MOST_COUNTED}))
-    waiting = {priority: (Depth(priority=priority, queued=0), 0) for priority in range(1, 11)}
-    for priority, queued, scheduled, _ in found:
-        waiting[priority] = (replace(waiting[priority][0], queued=queued), scheduled)
-    return waiting, not any(is_over for *_, is_over in found)
+    queued, dated, by_trigger = Counter[int](), Counter[int](), Counter[str]()
+    for trigger, priority, count, scheduled in connection.exec_driver_sql(
+        _WAITING, _of(tenant_id) | {"most": MOST_COUNTED}
+    ):
+        queued[priority] += count
+        dated[priority] += scheduled
+        by_trigger[trigger] += count
+    waiting = {number: (Depth(priority=number, queued=queued[number]), dated[number]) for number in range(1, 11)}
+    return waiting, all(count <= MOST_COUNTED for count in by_trigger.values())
 
 
 _RUNNING = f"""
 SELECT count(*) FROM {_TRIGGERS} CROSS JOIN LATERAL (
-    SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND status = 'running' AND trigger = t.trigger LIMIT %(most)s
+    SELECT 1 FROM jobs AS j WHERE {_STRETCH.format(status="'running'", order="")} LIMIT %(most)s
 ) AS r
 """
 
@@ -131,8 +143,8 @@ def _running(connection: Connection, tenant_id: str) -> int:
 # Ids are in the order of creation, so the oldest due job is among the first, unless they all wait for their time.
 _OLDEST_DUE = f"""
 SELECT min(greatest(q.created_at, q.scheduled_at)) FROM {_TRIGGERS} CROSS JOIN LATERAL (
-    SELECT created_at, scheduled_at, run_at FROM jobs
-    WHERE tenant_id = %(tenant_id)s AND status = 'queued' AND trigger = t.trigger ORDER BY id LIMIT %(most)s
+    SELECT j.created_at, j.scheduled_at, j.run_at FROM jobs AS j
+    WHERE {_STRETCH.format(status="'queued'", order="")} LIMIT %(most)s
 ) AS q WHERE q.run_at IS NULL
 """
 
@@ -151,9 +163,8 @@ SELECT count(*),
         FILTER (WHERE d.attempt = 1 AND d.losses = 0),
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM d.completed_at - d.started_at) * 1000)
 FROM {_TRIGGERS} CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) CROSS JOIN LATERAL (
-    SELECT created_at, scheduled_at, started_at, completed_at, attempt, losses FROM jobs
-    WHERE tenant_id = %(tenant_id)s AND status = s.status AND trigger = t.trigger AND id >= %(floor)s::uuid
-    ORDER BY id DESC LIMIT %(sample)s
+    SELECT j.created_at, j.scheduled_at, j.started_at, j.completed_at, j.attempt, j.losses FROM jobs AS j
+    WHERE {_STRETCH.format(status="s.status", order="DESC")} LIMIT %(sample)s
 ) AS d WHERE d.started_at IS NOT NULL
 """
 
@@ -200,4 +211,4 @@ def _minutes(connection: Connection, tenant_id: str, now: datetime) -> tuple[lis
 
 
 def _of(tenant_id: str) -> dict[str, object]:
-    return {"tenant_id": tenant_id, "triggers": [trigger.value for trigger in Trigger]}
+    return {"tenant_id": tenant_id, "triggers": [trigger.value for trigger in Trigger], "floor": _EVER}

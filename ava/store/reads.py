@@ -71,14 +71,32 @@ def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
 
 # A list is a handful of index ranges, one for each status and trigger that the filter lets through, each read only as
 # far as the page goes. So any combination of filters is a walk along an index, newest first, whatever the table holds.
+# The ranges are written as rows, in the index's own order: given equalities, the planner may think the primary key as
+# good, and walk it over all jobs there are in search of a state that has none.
 _RANGES = """
     unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN unnest(%(triggers)s::text[]) AS t (trigger)
     CROSS JOIN LATERAL (
-        SELECT {columns} FROM jobs AS j
-        WHERE j.tenant_id = %(tenant_id)s AND j.status = s.status AND j.trigger = t.trigger AND {filters}
-        ORDER BY j.id DESC LIMIT %(limit)s
+        SELECT j.id FROM jobs AS j
+        WHERE ({place}, j.id) >= ({key}, %(floor)s::uuid) AND ({place}, j.id) < ({key}, %(ceiling)s::uuid) AND {filters}
+        ORDER BY {order}, j.id DESC LIMIT %(limit)s
     ) AS found
 """
+_PLACE = {"j.tenant_id": "%(tenant_id)s", "j.status": "s.status", "j.trigger": "t.trigger"}
+_PLACE_OF_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | _PLACE
+
+
+def _ranges(parameters: dict[str, object], filters: str) -> str:
+    """The ranges of a filter; their bounds are added to its parameters."""
+    place = _PLACE_OF_WORKER if "worker_id" in parameters else _PLACE
+    ceilings = [str(parameters[name]) for name in ("before_floor", "before_id") if name in parameters]
+    parameters["floor"] = parameters.get("after_id", "00000000-0000-0000-0000-000000000000")
+    parameters["ceiling"] = min([*ceilings, "ffffffff-ffff-ffff-ffff-ffffffffffff"])
+    return _RANGES.format(
+        place=", ".join(place),
+        key=", ".join(place.values()),
+        order=", ".join(f"{column} DESC" for column in place),
+        filters=filters,
+    )
 
 
 def page(
@@ -93,7 +111,7 @@ def page(
     """Jobs of a tenant, newest first: at most `limit`, older than `before_id` (a job's id), after `offset` of them."""
     parameters, filters = filter_conditions(tenant_id, job_filter, before_id)
     parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
-    ranges = _RANGES.format(columns="j.id", filters=filters)
+    ranges = _ranges(parameters, filters)
     # The ranges give ids alone; only the page itself is read from the table in full.
     statement = (
         f"SELECT {rows.JOB_COLUMNS} FROM (SELECT found.id FROM {ranges} ORDER BY found.id DESC "
@@ -106,7 +124,7 @@ def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> i
     """How many jobs a filter finds, exact up to `MOST_COUNTED`."""
     parameters, filters = filter_conditions(tenant_id, job_filter)
     parameters |= {"limit": MOST_COUNTED}
-    ranges = _RANGES.format(columns="j.id", filters=filters)
+    ranges = _ranges(parameters, filters)
     statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 

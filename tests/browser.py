@@ -1,0 +1,161 @@
+"""A real browser: Debian's Chromium, without a window, driven by Selenium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import JavascriptException, WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from tests.polling import wait_until
+
+_ARGUMENTS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en"),
+)
+#: Finds an element by its role's own tag and its text, as a person does.
+_FIND = """
+const [selector, text] = arguments;
+const seen = (element) => element.checkVisibility() && element.closest("[hidden]") === null;
+const top = document.querySelector("dialog[open]") ?? document;
+return [...top.querySelectorAll(selector)].filter((element) => seen(element) &&
+    (text === null || element.innerText.trim() === text || element.getAttribute("aria-label") === text))[0] ?? null;
+"""
+
+
+class Browser:
+    """One window, at one address after the other."""
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, where: str = "/") -> None:
+        """Open an address in full, as from a link in a message."""
+        self.driver.get("about:blank")
+        self.driver.get(self.url + where)
+
+    def script(self, text: str, *arguments: Any) -> Any:
+        """Run a function's body in the page; what it returns."""
+        return self.driver.execute_script(text, *arguments)
+
+    @property
+    def text(self) -> str:
+        """What can be read."""
+        found: str = self.script("return document.body.innerText")
+        return found
+
+    def await_text(self, *texts: str, seconds: float = 15) -> None:
+        """Wait until all of these can be read."""
+        wait_until(
+            lambda: all(text in self.text for text in texts), seconds=seconds, what=lambda: f"{texts} in\n{self.text}"
+        )
+
+    def find(self, selector: str, text: str | None = None) -> Any:
+        """The first visible element, once it is there."""
+        return wait_until(
+            lambda: self._look_for(selector, text), what=lambda: f"{selector} {text or ''} is there in\n{self.text}"
+        )
+
+    def _look_for(self, selector: str, text: str | None) -> Any:
+        try:
+            return self.script(_FIND, selector, text)
+        except JavascriptException:
+            return None
+
+    def click(self, selector: str, text: str | None = None) -> None:
+        """Click on something once it is there and can be clicked on."""
+
+        def has_clicked() -> bool:
+            try:
+                element = self._look_for(selector, text)
+                if element is None or not element.is_enabled():
+                    return False
+                element.click()
+            except WebDriverException:
+                # It has been drawn anew, or something is still in front of it.
+                return False
+            return True
+
+        wait_until(has_clicked, what=lambda: f"{selector} {text or ''} can be clicked on in\n{self.text}")
+
+    def fill(self, name: str, value: str) -> None:
+        """Write into the field of a name."""
+        element = self.find(f"[name='{name}']")
+        if element.tag_name != "select":
+            element.clear()
+        element.send_keys(value)
+
+    def sign_in(self, secret: str, *, tenant: str = "ten_test", role: str = "tenant-system-admin") -> None:
+        """Sign in by the form."""
+        self.fill("secret", secret)
+        self.fill("tenant", tenant)
+        self.fill("user", "usr_test")
+        self.fill("role", role)
+        self.click("button", "Sign in")
+        self.await_text("Sign out")
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def tab_to(self, text: str, most: int = 80) -> None:
+        """Press Tab until what has the focus says this."""
+        said = ""
+        for _ in range(most):
+            self.press(Keys.TAB)
+            said = self.script(
+                "const e = document.activeElement;"
+                "return e.getAttribute('aria-label') ?? (e.name || e.innerText || '').trim()"
+            )
+            if said == text:
+                return
+        raise AssertionError(f"Tab never came to {text!r}; it ended at {said!r}")
+
+    def resize(self, width: int, height: int = 800) -> None:
+        """Be a window of this many CSS pixels; a narrow one is a phone."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """Be a browser whose owner prefers `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def complaints(self) -> list[str]:
+        """What the browser has complained of since the last time: errors, and breaches of the page's policy."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@contextmanager
+def running_browser(url: str) -> Iterator[Browser]:
+    """A browser with a profile of its own; where there is none the test is skipped, or fails in CI."""
+    chromium, driver_program = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver_program:
+        missing = "Chromium and its driver are needed; on Debian: apt-get install chromium chromium-driver"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    profile = Path(tempfile.mkdtemp(prefix="ava-browser-"))
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in (*_ARGUMENTS, f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=Service(driver_program))
+    try:
+        driver.set_script_timeout(20)
+        yield Browser(driver, url)
+    finally:
+        driver.quit()
+        shutil.rmtree(profile, ignore_errors=True)
