@@ -21,7 +21,7 @@ from billiard.process import current_process
 
 from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
-from ava.execution import processes
+from ava.execution import attempts, processes
 from ava.execution.joblog import JobLog
 from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
@@ -207,7 +207,7 @@ class Child:
         try:
             with self._storing:
                 if outcome.status is not None:
-                    self._write_end(run, outcome)
+                    attempts.tell(run, self._write_end(run, outcome))
                 elif outcome.stop is Stop.SHUTDOWN:
                     self._hand_back(run)
         except Exception:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
-from ava.execution import processes
+from ava.execution import memory, processes
 from ava.execution.child import send_stop
 from ava.execution.loss import take_back
 from ava.execution.orphans import Orphans
@@ -288,7 +288,11 @@ class Keeper:
             workers.announce(connection, self._specs)
         quiet_seconds = time.monotonic() - self._last_begin
         if not self._is_known or not nodes.beat(
-            connection, self._node_id, busy=len(self._runs()), quiet_seconds=quiet_seconds
+            connection,
+            self._node_id,
+            busy=len(self._runs()),
+            quiet_seconds=quiet_seconds,
+            memory_bytes=memory.held_bytes(),
         ):
             nodes.join(connection, self._node)
             self._is_known = True

@@ -41,6 +41,7 @@ class Depth:
 
 
 # An entry of `jobs_startable` is found by queue, priority, and whether it is published; the oldest is the first by id.
+# (`published_at` is null throughout where it is ordered by; it keeps the planner from the primary key.)
 _DEPTHS = """
 SELECT q.queue, p.priority,
     (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = q.queue AND priority = p.priority AND status = 'queued'
@@ -53,7 +54,7 @@ SELECT q.queue, p.priority,
                 AND published_at IS NOT NULL ORDER BY published_at, id LIMIT 100) AS o),
         (SELECT greatest(created_at, scheduled_at) FROM jobs
             WHERE queue = q.queue AND priority = p.priority AND status = 'queued' AND run_at IS NULL
-                AND published_at IS NULL ORDER BY id LIMIT 1))), 0)
+                AND published_at IS NULL ORDER BY published_at, id LIMIT 1))), 0)
 FROM (SELECT DISTINCT queue FROM workers) AS q CROSS JOIN generate_series(1, 10) AS p (priority)
 ORDER BY 1, 2
 """

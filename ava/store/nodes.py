@@ -55,17 +55,19 @@ def join(connection: Connection, node: NodeSpec) -> None:
 
 _BEAT = """
 UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
-    quiet_since = now() - %(quiet)s * interval '1 second'
+    quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes)
 WHERE id = %(id)s::uuid
 """
 
 
-def beat(connection: Connection, node_id: str, *, busy: int, quiet_seconds: float) -> bool:
-    """Say that a node lives, how many of its processes run jobs, and for how long it has begun none.
+def beat(
+    connection: Connection, node_id: str, *, busy: int, quiet_seconds: float, memory_bytes: int | None = None
+) -> bool:
+    """Say that a node lives, how many of its processes run jobs, for how long it has begun none, and its memory.
 
     False where nobody knows the node any more, so that it must join again.
     """
-    parameters = {"id": node_id, "busy": busy, "quiet": quiet_seconds}
+    parameters = {"id": node_id, "busy": busy, "quiet": quiet_seconds, "memory": memory_bytes}
     return connection.exec_driver_sql(_BEAT, parameters).rowcount == 1
 
 
