@@ -1,0 +1,251 @@
+"""The life of a handler in a real process: what it gets, what becomes of what it says, and how it may end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from tests.polling import wait_until
+from tests.system import ROOT, System
+
+
+def run(fleet: System, worker_id: str, **payload: Any) -> tuple[dict[str, Any], list[str]]:
+    """Run a job to its end; its record and its log."""
+    job = fleet.trigger(worker_id, input=payload)
+    return fleet.wait_for(job["id"], seconds=60), fleet.messages(job["id"])
+
+
+def test_a_handler_gets_its_input_and_its_output_is_kept(fleet: System) -> None:
+    payload = {"text": "Grüße, \u0000 \U0001f600", "number": 1.5, "list": [None, True, {}]}
+    record, messages = run(fleet, "wkr_t_echo", **payload)
+    assert (record["status"], record["output"]) == ("completed", payload)
+    assert record["duration_ms"] >= 0
+    assert record["attempt"] == record["max_attempts"] == 1
+    assert messages[0] == "Worker handler started"
+    assert messages[-1].startswith("Handler completed in ")
+
+
+def test_whatever_a_handler_says_is_in_its_log_while_it_runs(fleet: System) -> None:
+    job = fleet.trigger("wkr_t_talk", input={"seconds": 5})
+    fleet.wait_for(job["id"], "running")
+    wait_until(lambda: len(fleet.logs(job["id"])) >= 7)
+    # The lines are dated when they are said, by the clock that the database has as well.
+    ((age,),) = fleet.query("SELECT extract(epoch FROM clock_timestamp() - max(ts))::float FROM job_logs")
+    record = fleet.show(job["id"])
+    assert (record["status"], record["progress"]) == ("running", {"fraction": 0.5, "message": "half"})
+    assert age <= 2, "the promise is 0.5 s; the rest is for a busy machine"
+    lines = [(line["level"], line["msg"]) for line in fleet.logs(job["id"])]
+    assert lines[1:6] == [
+        ("info", "by env.log, 1"),
+        ("warn", "by logging"),
+        *[it for it in lines if it[1].startswith("UserWarning: by warnings (handlers.py:")],
+        ("info", "by print"),
+        ("warn", "to stderr"),
+    ]
+    assert lines[6][0] == "error"
+    assert lines[6][1].startswith("with a traceback\nTraceback ")
+    fleet.cancel(job["id"])
+    assert fleet.wait_for(job["id"])["status"] == "cancelled"
+    assert "no end of line" in fleet.messages(job["id"])
+
+
+def test_a_failing_handler_is_tried_again_with_back_off(fleet: System) -> None:
+    record, messages = run(fleet, "wkr_t_fails", succeeds_at=3)
+    assert (record["status"], record["attempt"], record["output"]) == ("completed", 3, {"attempt": 3})
+    assert [it.split(" ")[1] for it in messages if it.startswith("Handler ")] == ["failed", "failed", "completed"]
+    assert messages.count("Worker handler started") == 3
+    starts = [row[0] for row in fleet.query(
+        "SELECT extract(epoch FROM ts)::float FROM job_logs WHERE msg = 'Worker handler started'"
+        " AND job_id = (SELECT job_id FROM job_logs WHERE msg LIKE '%%attempt 2 went wrong%%') ORDER BY ts"
+    )]  # fmt: skip
+    assert starts[1] - starts[0] >= 0.8
+    assert starts[2] - starts[1] >= 1.6
+
+
+def test_a_handler_that_fails_every_time_fails_with_its_last_reason(fleet: System) -> None:
+    record, messages = run(fleet, "wkr_t_fails")
+    assert (record["status"], record["attempt"]) == ("failed", 3)
+    assert record["error"] == "ValueError: attempt 3 went wrong"
+    assert any("raise ValueError" in message and "ava/execution" not in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("unpicklable", "Unpicklable: a lock and nothing"),
+        ("unspeakable", "Unspeakable: (its message cannot be shown)"),
+        ("exit", "SystemExit: the handler called sys.exit(3)"),
+        ("interrupt", "KeyboardInterrupt: (no message)"),
+        ("recursion", "RecursionError: maximum recursion depth exceeded"),
+        ("raise_cancelled", "JobCancelled: "),
+        ("bytes", "OutputError: output.rows[1].body is of type bytes, which JSON cannot carry"),
+        ("nan", "OutputError: output.mean is nan, which JSON cannot carry"),
+        ("endless", "OutputError: the output is nested too deep, or contains itself"),
+        ("deep", "OutputError: the output is nested too deep, or contains itself"),
+        ("large", "OutputError: the output is 1100002 bytes of JSON; at most 1048576 are kept"),
+        ("key", "OutputError: output has a key of type tuple; JSON takes only strings"),
+        ("set", "OutputError: output is of type set, which JSON cannot carry"),
+    ],
+)
+def test_a_bad_end_is_a_failure_with_a_reason(fleet: System, how: str, error: str) -> None:
+    record, messages = run(fleet, "wkr_t_bad_end", how=how)
+    assert record["status"] == "failed"
+    assert record["error"].startswith(error)
+    assert messages[-1].startswith("Handler failed after ")
+
+
+@pytest.mark.parametrize("how", ["hard_exit", "kill", "crash"])
+def test_a_process_that_dies_is_a_loss_and_after_two_more_a_failure(fleet: System, how: str) -> None:
+    record, messages = run(fleet, "wkr_t_bad_end", how=how)
+    cause = {"hard_exit": "exitcode 3", "kill": "signal 9 (SIGKILL)", "crash": "signal 11 (SIGSEGV)"}[how]
+    assert (record["status"], record["attempt"]) == ("failed", 1)
+    assert record["error"].startswith(f"WorkerLost: the worker process died ({cause.split(' (')[0]}")
+    assert messages.count("Worker handler started") == 3
+    assert sum(message.startswith("Handler lost: ") for message in messages) == 3
+
+
+def test_a_handler_that_forks_is_still_one_handler(fleet: System) -> None:
+    record, messages = run(fleet, "wkr_t_bad_end", how="fork")
+    assert record["status"] == "completed"
+    assert sum(message.startswith("Handler completed") for message in messages) == 1
+
+
+def test_ten_megabytes_of_output_do_no_harm(fleet: System) -> None:
+    record, messages = run(fleet, "wkr_t_bad_end", how="shout")
+    assert (record["status"], len(messages)) == ("completed", 102)
+    assert all(len(message) < 17_000 for message in messages)
+    record, messages = run(fleet, "wkr_t_bad_end", how="one_line")
+    assert (record["status"], len(messages)) == ("completed", 3)
+
+
+def test_closed_streams_are_there_again_for_the_next_job(fleet: System) -> None:
+    for _ in range(4):
+        record, messages = run(fleet, "wkr_t_bad_end", how="close")
+        assert (record["status"], messages[1]) == ("completed", "still heard")
+    record, messages = run(fleet, "wkr_t_look_around")
+    assert "printed" in messages
+
+
+def test_strange_texts_survive(fleet: System) -> None:
+    record, _ = run(fleet, "wkr_t_bad_end", how="surrogate")
+    assert record["status"] == "completed"
+    assert record["output"] == {"text": "\ud800 and \0"}
+
+
+def test_a_node_announces_its_workers(fleet: System) -> None:
+    worker = fleet.get("/v1/ava/workers/wkr_t_fails").json()["data"]
+    assert (worker["max_retries"], worker["status"], worker["runtime"]) == (2, "active", "python")
+
+
+def test_two_handlers_with_one_slug_refuse_to_start(fleet: System) -> None:
+    code = "from ava import worker\nfor n in (1, 2):\n    exec(f'@worker(\"twice\")\\ndef f{n}(input): pass')\n"
+    result = subprocess.run(
+        [sys.executable, "-m", "ava.cli.main", "worker"],
+        env={**fleet.environ, "AVA_WORKERS": "twice", "PYTHONPATH": f"{ROOT}:{_module(fleet, code)}"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "Two handlers claim wkr_twice" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def _module(fleet: System, code: str) -> str:
+    assert fleet.api
+    folder = fleet.api.log.parent / "modules"
+    folder.mkdir(exist_ok=True)
+    (folder / "twice.py").write_text(code)
+    return str(folder)
+
+
+def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
+    blockers = [fleet.trigger("wkr_t_work", input={"seconds": 4}, priority=1) for _ in range(4)]
+    for blocker in blockers:
+        fleet.wait_for(blocker["id"], "running")
+    priorities = [n * 7 % 10 + 1 for n in range(400)]
+    answer = fleet.post(
+        "/v1/ava/jobs/bulk",
+        json={"jobs": [{"worker_id": "wkr_t_echo", "priority": priority} for priority in priorities]},
+    )
+    assert answer.status_code == 201, answer.text
+    ids = [record["id"] for record in answer.json()["data"]]
+    wait_until(lambda: fleet.query("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(0,)], seconds=60)
+    started = [row[0] for row in fleet.query(
+        "SELECT priority FROM jobs WHERE worker_id = 'wkr_t_echo' AND started_at IS NOT NULL AND priority <> 5"
+        " OR id IN (SELECT id FROM jobs WHERE worker_id = 'wkr_t_echo' ORDER BY id DESC LIMIT 400)"
+        " ORDER BY started_at"
+    )][-400:]  # fmt: skip
+    assert len(ids) == 400
+    expected = sorted(priorities)
+    # Neighbours aside: four processes start jobs at once, and each may hold one message more.
+    displaced = [n for n, (one, other) in enumerate(zip(started, expected, strict=True)) if abs(one - other) > 1]
+    wrong = sum(one != other for one, other in zip(started, expected, strict=True))
+    print(f"{wrong} of 400 jobs started out of order, {len(displaced)} by more than one step")  # noqa: T201 - a figure
+    assert not displaced
+    assert wrong <= 40
+
+
+def test_a_message_heard_twice_runs_once(fleet: System) -> None:
+    from ava.broker.app import make_app
+    from ava.broker.publisher import Publisher
+    from ava.settings import load
+    from ava.store import reads
+    from ava.store.database import Database
+
+    job = fleet.trigger("wkr_t_work", input={"seconds": 0.5})
+    settings = load(fleet.environ)
+    database, app = Database(settings.database_url, name="tests"), make_app(settings)
+    publisher = Publisher(app, settings)
+    try:
+        with database.connect() as connection:
+            stored = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
+        assert stored
+        from dataclasses import replace
+
+        publisher.publish([replace(stored, run_no=0)] * 5)
+    finally:
+        publisher.close()
+        database.close()
+        app.close()
+    assert fleet.wait_for(job["id"])["status"] == "completed"
+    time.sleep(0.5)
+    assert fleet.messages(job["id"]).count("Worker handler started") == 1
+
+
+def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: System) -> None:
+    system.start(concurrency=1, environ={"AVA_WORKERS": "workers,tests.acceptance.handlers"})
+    poor = system.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_WORKERS": "workers"})
+    wait_until(lambda: system.query("SELECT count(*) FROM nodes") == [(2,)], seconds=30)
+    rich = system.workers[0]
+    rich.terminate()
+    job = system.trigger("wkr_t_only_there")
+    wait_until(lambda: "put off" in poor.output, seconds=20)
+    assert system.show(job["id"])["status"] == "queued"
+    poor.terminate()
+    system.start_worker(concurrency=1)
+    assert system.wait_for(job["id"], seconds=30)["attempt"] == 1
+
+
+def test_celerys_own_command_is_a_worker_as_well(system: System) -> None:
+    system.start(workers=0)
+    from ava.cli.child import Child, Program
+
+    environ = {**system.environ, "AVA_WORKERS": "tests.acceptance.handlers"}
+    argv = (sys.executable, "-m", "celery", "-A", "ava.app", "worker", "-c", "2", "-l", "info")
+    log = system.api.log.with_name("celery.log")  # type: ignore[union-attr]
+    with log.open("wb") as output:
+        celery = Child.start(Program(name="celery", argv=argv, environ=environ), output)
+    try:
+        wait_until(lambda: "ready." in log.read_text(), seconds=30, what=log.read_text)
+        job = system.trigger("wkr_t_nothing")
+        assert system.wait_for(job["id"])["status"] == "completed"
+        waiting = system.trigger("wkr_t_work", input={"seconds": 60})
+        system.wait_for(waiting["id"], "running")
+        system.cancel(waiting["id"])
+        assert system.wait_for(waiting["id"])["status"] == "cancelled"
+    finally:
+        celery.stop()
+    assert celery.process.returncode == 0

@@ -1,0 +1,369 @@
+"""Random histories of jobs against PostgreSQL: whatever comes in whatever order, no illegal one is found.
+
+The model below says what each move must answer. After every step all rows are compared with it: a move that is not in
+`ava.domain.job.MOVES`, a final job that changes, a run that writes without its right, or a log that does not tell the
+same story as the record would show.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from ava.domain.job import FINAL, Ending, JobSpec, LogLevel, LogLine, Status, may_move
+from ava.domain.retry import MOST_LOSSES
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.settings import Settings
+from ava.store import dispatch, jobs, nodes, runs, workers
+from ava.store.database import Connection, Database
+from ava.store.nodes import NodeSpec
+
+TENANT = "ten_test"
+DEAD_AFTER_SECONDS = 14.0
+NODES = [str(uuid.UUID(int=n)) for n in (1, 2, 3)]
+WORKERS = {
+    "wkr_plain": (0, OnWorkerLost.REQUEUE),
+    "wkr_retries": (2, OnWorkerLost.REQUEUE),
+    "wkr_fails_when_lost": (1, OnWorkerLost.FAIL),
+}
+ENDS = st.sampled_from([Status.COMPLETED, Status.FAILED, Status.QUEUED, Status.CANCELLED])
+CLOSED = ("Handler completed", "Handler failed", "Handler cancelled")
+
+
+@dataclass(kw_only=True)
+class Model:
+    """What a job must be."""
+
+    worker_id: str
+    status: Status = Status.QUEUED
+    run_no: int = 0
+    attempt: int = 0
+    losses: int = 0
+    is_dated: bool = False
+    is_cancel_asked: bool = False
+    node: str | None = None
+    #: How often a run of it was begun.
+    begun: int = 0
+    #: The row as it was when it became final.
+    final_row: dict[str, Any] | None = None
+    #: The states that it has gone through.
+    history: list[Status] = field(default_factory=lambda: [Status.QUEUED])
+
+    @property
+    def max_attempts(self) -> int:
+        return WORKERS[self.worker_id][0] + 1
+
+    def move(self, status: Status) -> None:
+        assert may_move(self.status, status), f"{self.history} then {status}"
+        self.status = status
+        self.history.append(status)
+        if status is Status.QUEUED:
+            self.node = None
+
+    def holds(self, run_no: int) -> bool:
+        return self.status is Status.RUNNING and self.run_no == run_no
+
+    def lose(self, *, is_loss: bool) -> None:
+        """Its process is gone, or lets it go."""
+        is_last = is_loss and (WORKERS[self.worker_id][1] is OnWorkerLost.FAIL or self.losses >= MOST_LOSSES)
+        self.losses += is_loss
+        if self.is_cancel_asked:
+            self.move(Status.CANCELLED)
+        elif is_last:
+            self.move(Status.FAILED)
+        else:
+            self.attempt -= 1
+            self.move(Status.QUEUED)
+
+
+class Jobs(RuleBasedStateMachine):
+    """Triggers, claims, ends, cancels, losses and restarts, in any order, by anybody, also by those without a right."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database = database
+        self.models: dict[str, Model] = {}
+        #: Every run that was ever told of, with its node: a message may come late, and twice.
+        self.told: list[tuple[str, int, str]] = []
+        self.living = set(NODES)
+        with self._connect() as connection:
+            connection.exec_driver_sql("DELETE FROM job_logs")
+            connection.exec_driver_sql("DELETE FROM jobs")
+            for node in NODES:
+                join(connection, node)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self._database.connect() as connection:
+            yield connection
+
+    def pick(self, data: st.DataObject) -> tuple[str, Model]:
+        return data.draw(st.sampled_from(sorted(self.models.items(), key=lambda item: item[0])), label="job")
+
+    def pick_run(self, data: st.DataObject) -> tuple[str, int, str, Model]:
+        job_id, run_no, node = data.draw(st.sampled_from(self.told), label="run")
+        return job_id, run_no, node, self.models[job_id]
+
+    # What clients do -----------------------------------------------------------------------------------------------
+
+    @rule(worker_id=st.sampled_from(sorted(WORKERS)), is_dated=st.booleans())
+    def trigger(self, worker_id: str, is_dated: bool) -> None:
+        moment = datetime(2100, 1, 1, tzinfo=UTC) if is_dated else None
+        spec = JobSpec(worker_id=worker_id, scheduled_at=moment)
+        with self._connect() as connection:
+            (job,) = jobs.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])
+        self.models[job.id] = Model(worker_id=worker_id, is_dated=is_dated)
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), is_ours=st.sampled_from([True, True, True, False]))
+    def cancel(self, data: st.DataObject, is_ours: bool) -> None:
+        job_id, model = self.pick(data)
+        tenant = TENANT if is_ours else "ten_other"
+        with self._connect() as connection:
+            job = jobs.cancel(connection, tenant_id=tenant, user_id="usr_test", job_id=job_id)
+        assert (job is not None) == (is_ours and model.status not in FINAL)
+        if job is not None:
+            model.is_cancel_asked = True
+            if model.status is Status.QUEUED:
+                model.move(Status.CANCELLED)
+            assert job.status is model.status
+
+    # What a node does ----------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), node=st.sampled_from(NODES), offset=st.sampled_from([0, 0, 0, 0, -1, 1]))
+    def claim(self, data: st.DataObject, node: str, offset: int) -> None:
+        job_id, model = self.pick(data)
+        run_no = model.run_no + 1 + offset
+        with self._connect() as connection:
+            job = runs.claim(connection, job_id=job_id, run_no=run_no, node_id=node, opening="Worker handler started")
+        assert (job is not None) == (model.status is Status.QUEUED and not model.is_dated and offset == 0)
+        self.told.append((job_id, run_no, node))
+        if job is not None:
+            model.move(Status.RUNNING)
+            model.run_no, model.node = run_no, node
+            model.attempt += 1
+            model.begun += 1
+            assert (job.run_no, job.attempt, job.node_id) == (model.run_no, model.attempt, node)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data())
+    def log(self, data: st.DataObject) -> None:
+        job_id, run_no, _, model = self.pick_run(data)
+        with self._connect() as connection:
+            is_stored = runs.append_lines(
+                connection, job_id=job_id, run_no=run_no, lines=[line(run_no, 1, "said")], progress_json='{"n":1}'
+            )
+        assert is_stored == model.holds(run_no)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data(), status=ENDS)
+    def end(self, data: st.DataObject, status: Status) -> None:
+        job_id, run_no, _, model = self.pick_run(data)
+        ending = Ending(
+            status=status,
+            output_json='{"done":true}' if status is Status.COMPLETED else None,
+            error="ValueError: no" if status is Status.FAILED else None,
+            retry_in_seconds=1.0 if status is Status.QUEUED else None,
+            closing=line(run_no, 2, "Handler failed after 1ms" if status is not Status.COMPLETED else CLOSED[0]),
+            closing_if_cancelled=line(run_no, 2, "Handler cancelled after 1ms"),
+        )
+        if status is Status.QUEUED and model.attempt >= model.max_attempts:
+            return  # Never asked for: `ava.domain.retry.may_retry`.
+        with self._connect() as connection:
+            said = [line(run_no, 1, "said")]
+            told = runs.end(connection, job_id=job_id, run_no=run_no, ending=ending, lines=said)
+        # That it was cancelled is for the database to say, not for the process.
+        is_heard = model.holds(run_no) and (model.is_cancel_asked or status is not Status.CANCELLED)
+        assert told == ((Status.CANCELLED if model.is_cancel_asked else status) if is_heard else None)
+        if told is not None:
+            model.move(told)
+            model.is_dated = told is Status.QUEUED
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data(), is_loss=st.booleans())
+    def take_back(self, data: st.DataObject, is_loss: bool) -> None:
+        job_id, run_no, node, model = self.pick_run(data)
+        with self._connect() as connection:
+            taken = runs.take_back(
+                connection, job_id=job_id, run_no=run_no, node_id=node, reason="lost", error="WorkerLost: it died",
+                is_loss=is_loss,
+            )  # fmt: skip
+        is_held = model.holds(run_no) and model.node == node
+        assert (taken is not None) == is_held
+        if taken is not None:
+            model.lose(is_loss=is_loss)
+            assert (taken.job.status, taken.is_queued) == (model.status, model.status is Status.QUEUED)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data())
+    def kill(self, data: st.DataObject) -> None:
+        job_id, run_no, node, model = self.pick_run(data)
+        with self._connect() as connection:
+            status = runs.kill_end(
+                connection, job_id=job_id, run_no=run_no, node_id=node, error="Timeout: exceeded 1 s"
+            )
+        assert (status is not None) == (model.holds(run_no) and model.node == node)
+        if status is not None:
+            may_retry = model.attempt < model.max_attempts
+            model.move(Status.CANCELLED if model.is_cancel_asked else Status.QUEUED if may_retry else Status.FAILED)
+            model.is_dated = model.status is Status.QUEUED
+            assert status is model.status
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data())
+    def forfeit(self, data: st.DataObject) -> None:
+        job_id, run_no, _, model = self.pick_run(data)
+        with self._connect() as connection:
+            is_forfeited = runs.forfeit(connection, job_id=job_id, run_no=run_no)
+        assert is_forfeited == (model.status is Status.QUEUED and run_no == model.run_no + 1)
+        model.run_no += is_forfeited
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def defer(self, data: st.DataObject) -> None:
+        job_id, model = self.pick(data)
+        with self._connect() as connection:
+            is_deferred = runs.defer(connection, job_id=job_id, run_no=model.run_no + 1, seconds=5)
+        assert is_deferred == (model.status is Status.QUEUED and not model.is_dated)
+        model.is_dated |= is_deferred
+
+    # What time and the dispatcher do -------------------------------------------------------------------------------
+
+    @rule(node=st.sampled_from(NODES))
+    def die(self, node: str) -> None:
+        with self._connect() as connection:
+            connection.exec_driver_sql(
+                "UPDATE nodes SET seen_at = now() - interval '1 hour' WHERE id = %(id)s::uuid", {"id": node}
+            )
+        self.living.discard(node)
+
+    @rule(node=st.sampled_from(NODES))
+    def come_back(self, node: str) -> None:
+        with self._connect() as connection:
+            assert nodes.beat(connection, node, busy=0, quiet_seconds=0)
+        self.living.add(node)
+
+    @rule(node=st.sampled_from(NODES))
+    def leave(self, node: str) -> None:
+        with self._connect() as connection:
+            nodes.leave(connection, node)
+        self.living.discard(node)
+
+    @rule()
+    def take_from_the_dead(self) -> None:
+        with self._connect() as connection:
+            taken = runs.take_back_from_dead_nodes(
+                connection, dead_after_seconds=DEAD_AFTER_SECONDS, reason="lost", error="WorkerLost: gone", limit=100
+            )
+        held = {
+            job_id
+            for job_id, model in self.models.items()
+            if model.status is Status.RUNNING and model.node not in self.living
+        }
+        assert {it.job.id for it in taken} == held
+        for job_id in held:
+            self.models[job_id].lose(is_loss=True)
+
+    @rule()
+    def feed(self) -> None:
+        with self._connect() as connection:
+            connection.exec_driver_sql("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL AND status = 'queued'")
+            dispatch.make_due(connection, limit=1000)
+            for published in dispatch.claim_backlog(connection, queue="default", priority=5, limit=1000):
+                assert published.status is Status.QUEUED
+                self.told.append((published.id, published.run_no + 1, NODES[0]))
+        for model in self.models.values():
+            model.is_dated &= model.status is not Status.QUEUED
+
+    # What must hold ------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def rows_are_as_the_model_says(self) -> None:
+        with self._connect() as connection:
+            found = [dict(row) for row in connection.exec_driver_sql(_ROWS).mappings()]
+            logs: dict[str, list[str]] = {}
+            for job_id, msg in connection.exec_driver_sql("SELECT job_id::text, msg FROM job_logs ORDER BY seq"):
+                logs.setdefault(job_id, []).append(msg)
+        assert len(found) == len(self.models)
+        for row, (_, model) in zip(found, sorted(self.models.items()), strict=True):
+            expected = (model.status, model.run_no, model.attempt, model.losses, model.node)
+            node = row["node_id"] if model.status is Status.RUNNING else None
+            model_node = model.node if model.status is Status.RUNNING else None
+            actual = (row["status"], row["run_no"], row["attempt"], row["losses"], node)
+            assert actual == (*expected[:4], model_node), f"{model.history}"
+            self._look_at_log(model, logs.get(row["id"], []))
+            if model.status in FINAL:
+                model.final_row = model.final_row or row
+                assert row == model.final_row, "a final job never changes"
+
+    def _look_at_log(self, model: Model, messages: list[str]) -> None:
+        assert messages.count("Worker handler started") == model.begun
+        if model.status in FINAL and model.begun and not self._was_cancelled_in_queue(model):
+            assert messages[-1].startswith(f"Handler {model.status}"), messages
+        assert sum(message.startswith(CLOSED) for message in messages) <= model.begun
+
+    @staticmethod
+    def _was_cancelled_in_queue(model: Model) -> bool:
+        return model.history[-2:] == [Status.QUEUED, Status.CANCELLED]
+
+
+_ROWS = """
+SELECT id::text, status, run_no, attempt, losses, node_id::text, started_at, completed_at, output::text, error,
+       cancel_requested_at, cancelled_by, progress::text
+FROM jobs ORDER BY id
+"""
+
+
+def line(run_no: int, number: int, text: str) -> LogLine:
+    return LogLine(seq=run_no * runs.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
+
+
+def join(connection: Connection, node_id: str) -> None:
+    nodes.join(
+        connection,
+        NodeSpec(
+            id=node_id, name=f"node@{node_id}", host="here", pid=1, version="1", queues=["default"],
+            workers=sorted(WORKERS), processes=2,
+        ),
+    )  # fmt: skip
+    nodes.beat(connection, node_id, busy=0, quiet_seconds=0)
+
+
+def announce(connection: Connection) -> None:
+    specs = [
+        WorkerSpec(
+            id=worker_id, name=worker_id, description="", timeout_seconds=10, max_retries=max_retries,
+            cancel_grace_seconds=1, queue="default", tenants=None, on_worker_lost=on_worker_lost,
+        )
+        for worker_id, (max_retries, on_worker_lost) in WORKERS.items()
+    ]  # fmt: skip
+    workers.announce(connection, specs)
+
+
+def test_no_history_of_jobs_is_illegal(database_settings: Settings) -> None:
+    database = Database(database_settings.database_url, name="tests")
+    with database.connect() as connection:
+        announce(connection)
+    try:
+        run_state_machine_as_test(
+            lambda: Jobs(database),
+            settings=settings(
+                max_examples=int(os.environ.get("AVA_TEST_HISTORIES", "25")),
+                stateful_step_count=40,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        database.close()
