@@ -173,7 +173,7 @@ def main() -> None:
         if "hang" in what:
             hang(system, int(1000 * scale), max(10, int(30 * scale)))
         if "overhead" in what:
-            overhead(system, int(20_000 * scale), given.rounds)
+            overhead(system, int(10_000 * scale), given.rounds)
 
 
 if __name__ == "__main__":

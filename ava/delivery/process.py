@@ -11,9 +11,11 @@ from gevent import monkey
 monkey.patch_all()
 
 import logging  # noqa: E402
+import os  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
 from contextlib import suppress  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 from psycogreen.gevent import patch_psycopg  # noqa: E402
@@ -34,6 +36,8 @@ _log = logging.getLogger(__name__)
 _LOOK_UPS = 200
 #: Open files that a process needs beside its connections to endpoints.
 _OTHER_FILES = 300
+#: How much the sender gives way to the processes of jobs, as `nice` counts.
+_NICENESS = 10
 
 
 def run(settings: Settings) -> None:
@@ -46,6 +50,7 @@ def run(settings: Settings) -> None:
     logs.configure(settings, "webhooks")
     schema.check(settings)
     patch_psycopg()
+    _give_way()
     _allow_files(settings.webhook_connections + _OTHER_FILES)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
     database = Database(settings.database_url, name="webhooks", pool_size=2)
@@ -63,6 +68,14 @@ def run(settings: Settings) -> None:
 def _end(endings: list[int], sender: Sender) -> None:
     endings.append(1)
     sender.wake()
+
+
+def _give_way() -> None:
+    """Let those who run jobs on this machine go first where the processors are short."""
+    with suppress(OSError):
+        os.nice(_NICENESS)
+        # Linux shares the processors out among sessions first, where it makes a group of each.
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def _allow_files(wanted: int) -> None:
