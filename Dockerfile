@@ -5,9 +5,10 @@ RUN python -m venv /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY . .
-RUN pip install .
+RUN pip install '.[flower]'
 
 FROM python:3.13-slim
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ava
 COPY --from=build /opt/ava /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -15,5 +16,6 @@ USER 10001
 # Handlers of your own: mount them here and name their modules in AVA_WORKERS.
 WORKDIR /handlers
 EXPOSE 8080
-ENTRYPOINT ["ava"]
+# It passes signals on and reaps what handlers leave behind.
+ENTRYPOINT ["tini", "--", "ava"]
 CMD ["--help"]

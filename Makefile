@@ -26,7 +26,7 @@ demo: $(INSTALLED) ## Run one job from its trigger to its final record
 	@exec $(BIN)/ava demo $(ARGS)
 
 test: $(INSTALLED) ## Run every test, against real servers, and measure coverage (ARGS="-k cancel")
-	@tools/servers.sh redis rabbitmq
+	@tools/servers.sh redis rabbitmq chromium promtool
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 

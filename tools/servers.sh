@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that server programs are there: `tools/servers.sh redis rabbitmq`. None is started as a service of the system.
+# Makes sure that servers and other programs are there: `tools/servers.sh redis rabbitmq chromium promtool`. None is
+# started as a service of the system.
 # Root on Debian gets what is missing from its packages; anyone else uses what there is, and whoever needs more says so.
 set -eu
 : "${VENV:=.venv}"
@@ -8,12 +9,22 @@ is_there() {
     case $1 in
         redis) "$VENV/bin/python" -c 'from ava.cli.embedded import programs; programs.find_redis(None)' 2>/dev/null ;;
         rabbitmq) [ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
+        chromium) command -v chromium >/dev/null && command -v chromedriver >/dev/null ;;
+        promtool) command -v promtool >/dev/null ;;
+    esac
+}
+
+packages() {
+    case $1 in
+        chromium) echo chromium chromium-driver ;;
+        promtool) echo prometheus ;;
+        *) echo "$1-server" ;;
     esac
 }
 
 missing=""
 for server in "$@"; do
-    is_there "$server" || missing="$missing $server-server"
+    is_there "$server" || missing="$missing $(packages "$server")"
 done
 if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 0

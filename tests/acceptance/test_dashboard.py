@@ -291,7 +291,8 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
         """INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by,
                created_at, started_at, completed_at, node_id, run_no, attempt, max_attempts)
            SELECT ava_uuid7(), 'ten_test', 'wkr_echo', 'completed', 'manual', 5, 'default', '{}', 'usr_test',
-               now(), now(), now() - n * interval '10 ms', gen_random_uuid(), 1, 1, 1 FROM generate_series(1, 100000) AS n"""
+               now(), now(), now() - n * interval '10 ms', gen_random_uuid(), 1, 1, 1
+           FROM generate_series(1, 100000) AS n"""
     )
     running.query("ANALYZE jobs")
     paints, requests = [], []

@@ -1,0 +1,84 @@
+"""Flower against the fleet as it is, as the Procfile starts it: it shows which jobs run, and never what they hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ava.cli.child import Child, Program
+from ava.cli.embedded.start import free_port
+from tests.polling import wait_until
+from tests.system import ROOT, System
+
+
+class Flower:
+    """`celery -A ava.app flower`."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.log = folder / "flower.log"
+        port = self.url.rpartition(":")[2]
+        arguments = ("-m", "celery", "-A", "ava.app", "flower", "--address=127.0.0.1", f"--port={port}")
+        environ = {**system.environ, "FLOWER_UNAUTHENTICATED_API": "true"}
+        with self.log.open("wb") as output:
+            self.child = Child.start(Program(name="flower", argv=(sys.executable, *arguments), environ=environ), output)
+
+    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        """What its API answers; nothing before it does."""
+        try:
+            answer = requests.get(f"{self.url}/api/{path}", params=parameters, timeout=10)
+        except requests.RequestException:
+            return {}
+        found: dict[str, Any] = answer.json() if answer.ok else {}
+        return found
+
+
+@pytest.fixture
+def flower(system: System, tmp_path: Path) -> Iterator[Flower]:
+    system.start(concurrency=2)
+    flower = Flower(system, tmp_path)
+    yield flower
+    flower.child.stop()
+
+
+def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: System) -> None:
+    wait_until(
+        lambda: any(flower.get("workers", status="true").values()),
+        seconds=40,
+        what=lambda: f"a node is online; {flower.log.read_text()[-2000:]}",
+    )
+    secret = "nobody-but-the-handler"
+    job = system.trigger("wkr_sleep", input={"seconds": 60, "note": secret})
+    quick = system.trigger("wkr_sleep", input={"seconds": 0})
+    system.wait_for(job["id"], "running")
+    system.wait_for(quick["id"], "completed")
+
+    def task_of(record: dict[str, Any], state: str) -> dict[str, Any] | None:
+        found = [task for task in flower.get("tasks").values() if record["id"] in str(task.get("args"))]
+        return next((task for task in found if task["state"] == state), None)
+
+    running = wait_until(lambda: task_of(job, "STARTED"), seconds=20, what="Flower shows the running job")
+    ended = wait_until(lambda: task_of(quick, "SUCCESS"), seconds=20, what="Flower shows the completed job")
+    assert running["name"] == "ava.run_job"
+    assert job["id"] in running["uuid"]
+    assert "wkr_sleep" in running["args"]
+    assert ended["runtime"] >= 0
+    assert secret not in json.dumps(flower.get("tasks"))
+    workers = json.dumps(flower.get("workers"))
+    assert "ava-" in workers
+    system.cancel(job["id"])
+    system.wait_for(job["id"], "cancelled")
+    wait_until(
+        lambda: task_of(job, "REVOKED"), seconds=20, what=lambda: f"it was revoked; {json.dumps(flower.get('tasks'))}"
+    )
+
+
+def test_the_procfile_and_the_containers_start_flower_too() -> None:
+    for name in ("Procfile", "docker-compose.yml"):
+        assert "flower" in (ROOT / name).read_text()

@@ -1,0 +1,214 @@
+"""Metrics: right, whichever process is asked, and such as Prometheus's own tool takes without a word."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from ava.cli.embedded.start import free_port
+from ava.dispatcher.statistics import Statistics
+from ava.ops import health
+from ava.settings import Settings
+from tests.api import NODE, Api
+from tests.system import ROOT, System
+
+DEPLOY = ROOT / "deploy"
+SECRET = {"authorization": "Bearer of-the-tests"}
+
+
+def _promtool(*arguments: str, text: str = "") -> None:
+    """Run Prometheus's own tool, which must have nothing to say against it."""
+    if not shutil.which("promtool"):
+        missing = "promtool is needed; on Debian: apt-get install prometheus"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    done = subprocess.run(("promtool", *arguments), input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _value(text: str, name: str, **labels: str) -> float:
+    return sum(
+        value for (found, of), value in _samples(text).items() if found == name and set(labels.items()) <= set(of)
+    )
+
+
+def _scrape(api: Api) -> str:
+    answer = api.get("/metrics", headers={**SECRET, "x-internal-secret": None})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def _populate(api: Api) -> None:
+    for priority in (1, 1, 7):
+        api.trigger(priority=priority)
+    api.trigger(scheduled_at="2999-01-01T00:00:00Z")
+    running, failed = api.trigger(priority=3), api.trigger(priority=4)
+    api.execute(
+        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes, busy)
+            VALUES ('{NODE}', 'ava-1@here', 'here', 1, '1.0', '{{default}}', '{{wkr_open}}', 4, 1)"""
+    )
+    start = f"attempt = 1, run_no = 1, node_id = '{NODE}', started_at = created_at + interval '40 ms'"
+    api.execute(f"UPDATE jobs SET status = 'running', {start} WHERE priority = 3")
+    api.execute(
+        f"""UPDATE jobs SET status = 'failed', error = 'ValueError: no', {start}, created_at = now() - interval '9 s',
+            completed_at = now() - interval '5 s' WHERE priority = 4"""
+    )
+    assert running["id"] != failed["id"]
+    Statistics(api.database, audit_days=90).run_once(0.0)
+
+
+def test_a_scrape_tells_what_waits_runs_and_ended(api: Api) -> None:
+    _populate(api)
+    text = _scrape(api)
+    assert _value(text, "ava_queue_jobs", queue="default") == 3
+    assert _value(text, "ava_queue_depth", queue="default", priority="1") == 2
+    assert _value(text, "ava_jobs_scheduled") == 1
+    assert _value(text, "ava_jobs_running") == 1
+    assert _value(text, "ava_jobs_running_by_tenant", tenant="ten_test") == 1
+    assert _value(text, "ava_jobs_ended_total", worker="wkr_open", status="failed") == 1
+    assert _value(text, "ava_job_start_latency_seconds_count", worker="wkr_open") == 1
+    assert _value(text, "ava_job_duration_seconds_bucket", worker="wkr_open", le="+Inf") == 1
+    assert _value(text, "ava_nodes_processes", state="live") == 4
+    assert _value(text, "ava_dispatcher_active") == 0
+    assert _value(text, "ava_database_up") == 1
+    assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
+
+
+def test_buckets_count_what_is_below_their_bound(api: Api) -> None:
+    _populate(api)
+    text = _scrape(api)
+    bounds = {"0.025": 0, "0.05": 0, "+Inf": 1}
+    # It began 40 ms after it was made, but was made nine seconds before it is said to have been.
+    for bound, count in bounds.items():
+        assert _value(text, "ava_job_start_latency_seconds_bucket", worker="wkr_open", le=bound) == count
+
+
+def test_prometheus_own_tool_finds_nothing_to_say_against_it(api: Api) -> None:
+    _populate(api)
+    api.get("/v1/ava/jobs")
+    _promtool("check", "metrics", text=_scrape(api))
+
+
+def test_only_who_has_the_key_may_scrape_for_it_names_tenants(api: Api) -> None:
+    for headers in ({"x-internal-secret": None}, {"x-internal-secret": None, "authorization": "Bearer wrong"}):
+        assert api.get("/metrics", headers=headers).status_code == 401
+    assert api.get("/metrics").status_code == 200
+
+
+def test_without_the_database_the_process_tells_what_it_knows_itself(api_without_database: Api) -> None:
+    text = _scrape(api_without_database)
+    assert _value(text, "ava_database_up") == 0
+    assert "ava_http_requests_total" in text
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_requests_are_counted_in_all_processes_of_the_api_together(system: System) -> None:
+    system.start(environ={"AVA_API_PROCESSES": "3", "AVA_HEALTH_PORT": "0"})
+    for _ in range(30):
+        # A connection of its own each time, so that all three processes have a share.
+        request = urllib.request.Request(f"{system.url}/v1/ava/queues", headers={**system.session.headers})  # type: ignore[dict-item]
+        urllib.request.urlopen(request, timeout=10).close()
+    job = system.trigger("wkr_sleep", input={"seconds": 0})
+    system.wait_for(job["id"], "completed")
+    counts = {_value(system.get("/metrics").text, "ava_http_requests_total", route="queues.show") for _ in range(6)}
+    assert counts == {30.0}
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_workers_and_dispatchers_tell_their_health_and_counters_on_a_port(system: System) -> None:
+    system.start(workers=0, dispatchers=0)
+    ports = {kind: free_port() for kind in ("worker", "dispatcher")}
+    for kind, port in ports.items():
+        process = system.spawn(kind, environ={"AVA_HEALTH_PORT": str(port)})
+        (system.workers if kind == "worker" else system.dispatchers).append(process)
+    system.await_workers()
+    job = system.trigger("wkr_sleep", input={"seconds": 0})
+    system.wait_for(job["id"], "completed")
+    for port in ports.values():
+        assert _read(port, "/livez") == (200, '{"status":"ok"}\n')
+        status, body = _read(port, "/readyz")
+        assert (status, json.loads(body)["status"]) == (200, "ok")
+        assert _read(port, "/elsewhere")[0] == 404
+    assert _value(_read(ports["worker"], "/metrics")[1], "ava_attempts_total", worker="wkr_sleep") == 1
+    assert _value(_read(ports["dispatcher"], "/metrics")[1], "ava_dispatcher_duty_seconds_count", duty="due") > 0
+    system.workers[0].terminate()
+    with pytest.raises(OSError, match="refused"):
+        _read(ports["worker"], "/livez")
+
+
+def _read(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@contextmanager
+def _serving(settings: Settings) -> Iterator[int]:
+    port = free_port()
+    with health.serving(replace(settings, health_port=port)):
+        yield port
+
+
+def test_a_process_without_its_database_is_alive_and_not_ready(database_settings: Settings) -> None:
+    gone = replace(database_settings, database_url="postgresql://nobody@127.0.0.1:1/none")
+    with _serving(gone) as port:
+        assert _read(port, "/livez")[0] == 200
+        status, body = _read(port, "/readyz")
+        assert status == 503
+        assert json.loads(body)["checks"]["database"]["reason"]
+
+
+def test_the_alert_rules_are_rules_and_name_metrics_that_exist(api: Api) -> None:
+    _populate(api)
+    _promtool("check", "rules", str(DEPLOY / "prometheus" / "alerts.yml"))
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    _assert_known(api, " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"]))
+
+
+def test_the_grafana_dashboard_is_one_and_names_metrics_that_exist(api: Api) -> None:
+    _populate(api)
+    board = json.loads((DEPLOY / "grafana" / "ava-jobs.json").read_text())
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    assert len(expressions) > 10
+    _assert_known(api, " ".join(expressions))
+
+
+def _assert_known(api: Api, expressions: str) -> None:
+    import re
+
+    from ava.services import counters
+
+    counters.ATTEMPTS.labels("wkr_open", "completed").inc()
+    counters.DUTY_SECONDS.labels("due").observe(0)
+    counters.DUTY_FAILURES.labels("due").inc()
+    known = {name for name, _ in _samples(_scrape(api))}
+    named = set(re.findall(r"\bava_[a-z_]+", expressions))
+    assert named <= known, named - known
+
+
+def test_every_alert_is_explained_with_what_to_do() -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            assert f"### {rule['alert']}" in guide

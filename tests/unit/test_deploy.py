@@ -1,0 +1,56 @@
+"""What is shipped for running it elsewhere: files that can be read, and that say what the code says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from ava.cli.main import cli
+from tests.system import ROOT
+
+COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
+
+
+def _manifests() -> list[dict[str, object]]:
+    text = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def test_every_container_runs_a_command_that_there_is() -> None:
+    found = set(re.findall(r'args: \["([a-z]+)"', (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()))
+    assert found == COMMANDS
+    assert found <= set(cli.commands)
+
+
+def test_every_setting_that_is_named_is_one() -> None:
+    documented = (ROOT / "docs/configuration.md").read_text()
+    for file in (*ROOT.glob("deploy/**/*.y*ml"), ROOT / "docker-compose.yml"):
+        for name in set(re.findall(r"\bAVA_[A-Z_]+\b", file.read_text())):
+            assert f"`{name}`" in documented, f"{name} in {file.name}"
+
+
+def test_no_container_is_root_or_writes_into_its_own_image() -> None:
+    deployments = [manifest for manifest in _manifests() if manifest["kind"] == "Deployment"]
+    assert len(deployments) == 4
+    for deployment in deployments:
+        pod = deployment["spec"]["template"]["spec"]  # type: ignore[index]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_compose_file_is_one() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert {"postgres", "redis", "migrate", "api", "worker", "dispatcher", "webhooks", "flower"} <= set(
+        compose["services"]
+    )
+    if not shutil.which("docker-compose"):
+        pytest.skip("docker-compose is not here")
+    environ = {"POSTGRES_PASSWORD": "x", "AVA_INTERNAL_SECRET": "x", "AVA_ENCRYPTION_KEY": "x", "PATH": "/usr/bin:/bin"}
+    command = ("docker-compose", "--profile", "redis", "--profile", "flower", "config", "--quiet")
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
