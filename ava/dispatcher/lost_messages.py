@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable
 from ava.store import dispatch, jobs
@@ -12,8 +14,19 @@ __all__ = ["LostMessages"]
 _BATCH = 1000
 #: Seconds that a message may take from being published to its job's start while a process is free.
 _SETTLE_SECONDS = 4.0
-#: The longest pause between two attempts to wake a queue that seems not to hear.
-_LONGEST_PAUSE_SECONDS = 60.0
+#: The longest pause between two attempts to wake a queue that seems not to hear; a lost message is found within 30 s.
+_LONGEST_PAUSE_SECONDS = 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waking:
+    """What was sent again into a queue because nodes were idle."""
+
+    #: From when on that may be done again, and how long the pause was.
+    next_at: float
+    pause_seconds: float
+    #: Whose messages these were: the same again means that it was not for want of messages.
+    job_ids: frozenset[str]
 
 
 class LostMessages:
@@ -30,8 +43,7 @@ class LostMessages:
         self._database = database
         self._publisher = publisher
         self._node_dead_seconds = node_dead_seconds
-        #: For a queue that was woken: when it may be again, and how long to wait then.
-        self._pauses: dict[str, tuple[float, float]] = {}
+        self._wakings: dict[str, _Waking] = {}
         self._has_forgotten = False
 
     def run_once(self, now: float) -> int:
@@ -40,7 +52,7 @@ class LostMessages:
             return self._take_back_all()
         with self._database.connect() as connection:
             waiting = dispatch.published_queues(connection)
-        self._pauses = {queue: pause for queue, pause in self._pauses.items() if queue in waiting}
+        self._wakings = {queue: waking for queue, waking in self._wakings.items() if queue in waiting}
         return sum(self._republish(queue, now) for queue in waiting)
 
     def _forgot(self) -> bool:
@@ -55,20 +67,21 @@ class LostMessages:
         return count
 
     def _republish(self, queue: str, now: float) -> int:
-        next_at, pause = self._pauses.get(queue, (now, _SETTLE_SECONDS))
+        last = self._wakings.get(queue)
+        may_wake = last is None or now >= last.next_at
         with self._database.connect() as connection:
             lost = dispatch.republish(
                 connection,
                 queue=queue,
                 settle_seconds=_SETTLE_SECONDS,
                 dead_after_seconds=self._node_dead_seconds,
-                may_wake=now >= next_at,
+                may_wake=may_wake,
                 limit=_BATCH,
             )
         if not lost:
             return 0
-        # Should nobody hear these either, it is not for want of messages.
-        self._pauses[queue] = (now + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS))
+        if may_wake:
+            self._wakings[queue] = _next_waking(last, now, frozenset(job.id for job in lost))
         try:
             self._publisher.publish(lost)
         except BrokerUnavailable:
@@ -76,3 +89,9 @@ class LostMessages:
                 jobs.unpublish(connection, [job.id for job in lost])
             raise
         return len(lost)
+
+
+def _next_waking(last: _Waking | None, now: float, job_ids: frozenset[str]) -> _Waking:
+    is_in_vain = last is not None and not last.job_ids.isdisjoint(job_ids)
+    pause = min(2 * last.pause_seconds, _LONGEST_PAUSE_SECONDS) if last and is_in_vain else _SETTLE_SECONDS
+    return _Waking(next_at=now + pause, pause_seconds=pause, job_ids=job_ids)

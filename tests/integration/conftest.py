@@ -16,7 +16,12 @@ from tests.api import Api
 def api_settings(database_url: str, redis_url: str) -> Settings:
     """Settings of an API with two secrets."""
     return settings_module.load(
-        {"DATABASE_URL": database_url, "BROKER_URL": redis_url, "AVA_INTERNAL_SECRET": "of-the-tests,the-next-one"}
+        {
+            "DATABASE_URL": database_url,
+            "BROKER_URL": redis_url,
+            "AVA_INTERNAL_SECRET": "of-the-tests,the-next-one",
+            "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
+        }
     )
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
+HOOKS = "/v1/webhooks"
+HOOK = f"{HOOKS}/<webhook_id>"
 OTHER = {"x-tenant-id": "ten_other", "x-user-id": "usr_other"}
 
 
@@ -108,6 +110,10 @@ def _made_a_job_of_its_own(answer: Any) -> None:
     assert answer.get_json()["data"]["tenant_id"] == "ten_other"
 
 
+def _made_a_hook_of_its_own(answer: Any) -> None:
+    assert answer.status_code == 201, answer.text
+
+
 def _made_jobs_of_its_own(answer: Any) -> None:
     assert [job["tenant_id"] for job in answer.get_json()["data"]] == ["ten_other"]
 
@@ -120,25 +126,46 @@ def _cancelled_nothing(answer: Any) -> None:
 SCOPE = {
     ("POST", JOBS): _made_a_job_of_its_own,
     ("GET", JOBS): _sees_nothing,
-    ("GET", f"{JOBS}/<job_id>"): _is_404,
-    ("GET", f"{JOBS}/<job_id>/logs"): _is_404,
-    ("POST", f"{JOBS}/<job_id>/cancel"): _is_404,
-    ("POST", f"{JOBS}/<job_id>/retry"): _is_404,
-    ("GET", f"{JOBS}/<job_id>/stream"): _is_404,
-    ("GET", f"{JOBS}/<job_id>/why"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>/logs"): _is_404,
+    ("POST", f"{JOBS}/<job:job_id>/cancel"): _is_404,
+    ("POST", f"{JOBS}/<job:job_id>/retry"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>/stream"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>/why"): _is_404,
     ("POST", f"{JOBS}/bulk"): _made_jobs_of_its_own,
     ("POST", f"{JOBS}/cancel"): _cancelled_nothing,
     ("GET", "/v1/ava/workers"): _sees_no_job_in,
     ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
     ("GET", "/v1/ava/queues"): _counts_nothing,
+    ("GET", "/v1/ava/overview"): _sees_no_job_in,
+    ("GET", "/v1/ava/nodes"): _sees_no_job_in,
+    ("GET", "/v1/ava/audit"): _sees_nothing,
+    ("POST", HOOKS): _made_a_hook_of_its_own,
+    ("GET", HOOKS): _sees_nothing,
+    ("GET", HOOK): _is_404,
+    ("PATCH", HOOK): _is_404,
+    ("DELETE", HOOK): _is_404,
+    ("POST", f"{HOOK}/test"): _is_404,
+    ("GET", f"{HOOK}/deliveries"): _is_404,
+    ("POST", f"{HOOK}/deliveries/redeliver"): _is_404,
+    ("POST", f"{HOOK}/deliveries/<delivery_id>/redeliver"): _is_404,
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", JOBS): {"worker_id": "wkr_open"},
     ("POST", f"{JOBS}/bulk"): {"jobs": [{"worker_id": "wkr_open"}]},
     ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
+    ("POST", HOOKS): {"url": "https://example.com/theirs", "events": ["ava.job.completed"], "secret": "theirs"},
+    ("PATCH", HOOK): {"enabled": False},
+    ("POST", f"{HOOK}/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
 }
 #: Routes that belong to no tenant, and are open to all.
-OPEN = {"/livez", "/readyz", "/openapi.json", "/docs", "/docs/static/<path:name>", "/docs/errors"}
+OPEN = {
+    *("/livez", "/readyz", "/openapi.json", "/docs", "/docs/static/<path:name>", "/docs/errors"),
+    # The dashboard's page holds nothing; what it shows it asks for with the caller's headers.
+    *("/", "/dashboard/<path:name>"),
+    # It is for whoever runs the service, and wants the secret alone.
+    "/metrics",
+}
 
 
 def test_every_route_is_known_here(api: Api) -> None:
@@ -151,15 +178,21 @@ def test_every_route_is_known_here(api: Api) -> None:
 def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: str, path: str) -> None:
     api.announce("wkr_mine", tenants=("ten_test",))
     job = api.trigger("wkr_mine")
+    mine = {"url": "https://example.com/mine", "events": ["ava.job.completed"], "secret": "mine"}
+    hook = api.post(HOOKS, json=mine)
+    assert hook.status_code == 201, hook.text
+    hook_id = hook.get_json()["data"]["id"]
     before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
     answer = api.request(
         method,
-        _fill(path, job["id"], "wkr_mine"),
+        _fill(path, job["id"], "wkr_mine", hook_id),
         headers=OTHER,
-        json=BODIES.get((method, path), {}) if method == "POST" else None,
+        json=BODIES.get((method, path), {}) if method in ("POST", "PATCH") else None,
     )
     SCOPE[method, path](answer)
     assert job["id"] not in answer.text
+    assert hook_id not in answer.text
+    assert api.get(f"{HOOKS}/{hook_id}").get_json()["data"] == hook.get_json()["data"]
     assert api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'") == before
 
 
@@ -188,5 +221,6 @@ def _operations(api: Api) -> list[tuple[str, str, bool]]:
     return found
 
 
-def _fill(path: str, job_id: str, worker_id: str = "wkr_open") -> str:
-    return path.replace("<job_id>", job_id).replace("<worker_id>", worker_id)
+def _fill(path: str, job_id: str, worker_id: str = "wkr_open", webhook_id: str = "wh_x") -> str:
+    filled = path.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
+    return filled.replace("<webhook_id>", webhook_id).replace("<delivery_id>", "evt_01h455vb4pex5vsknk084sn02q")

@@ -167,7 +167,7 @@ def test_a_node_that_stays_deaf_is_woken_less_and_less_often(backlog: Backlog) -
         if duty.run_once(now):
             published.append(now)
         backlog.run("UPDATE jobs SET published_at = now() - interval '9 seconds'")
-    assert published == [0, 4, 12, 28]
+    assert published == [0, 4, 12, 28, 44]
 
 
 def test_one_lost_message_is_found_when_later_ones_have_had_their_turn(backlog: Backlog) -> None:
@@ -197,8 +197,6 @@ def test_a_broker_that_has_forgotten_everything_is_noticed_at_once(backlog: Back
     duty.run_once(0)
     backlog.join(busy=4)
     _publish(backlog, 50, seconds_ago=1)
-    if backlog.settings.broker_is_redis:
-        backlog.run("SELECT 1")
     _wipe(backlog)
     assert duty.run_once(0) == 50
     assert backlog.count("published_at IS NULL") == 50

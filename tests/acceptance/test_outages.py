@@ -1,0 +1,173 @@
+"""Outages done to real processes: what they promise while something is away, and what they do when it is back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import kombu
+import psutil
+import pytest
+
+from ava.broker.app import make_app
+from ava.settings import load
+from chaos import effects
+from tests.polling import wait_until
+from tests.servers.server import Server
+from tests.system import System
+
+ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+ON_RABBITMQ = pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+WORKER = "wkr_chaos_effect"
+
+
+def _environ(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {
+        "AVA_WORKERS": "chaos.handlers",
+        "AVA_WORKER_CHAOS_EFFECT_FILE": str(tmp_path / "effects"),
+        "AVA_NODE_DEAD_SECONDS": "4",
+        "AVA_HEARTBEAT_SECONDS": "1",
+        **more,
+    }
+
+
+def _run(system: System, seconds: float, **fields: object) -> str:
+    return str(system.trigger(WORKER, input={"seconds": seconds}, **fields)["id"])
+
+
+@ON_REDIS
+def test_the_database_goes_and_comes_and_nobody_loses_or_repeats_anything(
+    system: System, private_postgres: Server, tmp_path: Path
+) -> None:
+    system.expects_traceback = True  # The API logs why it answers 503.
+    system.start(workers=1, environ=_environ(tmp_path), database_url=private_postgres.url)
+    short, long = _run(system, 2), _run(system, 9)
+    system.wait_for(short, "running")
+    system.wait_for(long, "running")
+    private_postgres.kill()
+    down_at = time.monotonic()
+    while time.monotonic() - down_at < 6:
+        began = time.monotonic()
+        answer = system.post("/v1/ava/jobs", json={"worker_id": WORKER, "input": {"seconds": 0}})
+        assert time.monotonic() - began < 2.5
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        time.sleep(0.3)
+    private_postgres.start()
+    # Not one more request fails, and a new job is taken soon.
+    assert system.wait_for(_run(system, 0), "completed", seconds=15)["attempt"] == 1
+    for job_id in (short, long):
+        record = system.wait_for(job_id, "completed", seconds=20)
+        assert record["attempt"] == 1
+        assert "Handler lost: its node is dead" not in system.messages(job_id)
+    assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
+
+
+@ON_REDIS
+def test_the_broker_goes_and_comes_and_everything_runs(system: System, private_redis: Server, tmp_path: Path) -> None:
+    system.expects_traceback = True
+    system.start(workers=1, environ=_environ(tmp_path), broker_url=private_redis.url)
+    system.wait_for(_run(system, 0), "completed")
+    private_redis.kill()
+    began = time.monotonic()
+    waiting = [_run(system, 0) for _ in range(20)]
+    assert time.monotonic() - began < 5
+    time.sleep(3)
+    private_redis.start()
+    for job_id in waiting:
+        assert system.wait_for(job_id, "completed", seconds=10)["attempt"] == 1
+
+
+@ON_REDIS
+def test_a_thawed_zombie_does_nothing_more(system: System, tmp_path: Path) -> None:
+    system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
+    job_id = _run(system, 12)
+    system.wait_for(job_id, "running")
+    node = system.workers[0]
+    frozen = [*(child.pid for child in node.children), node.pid]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    system.start_worker(concurrency=1, wait=False)
+    wait_until(lambda: _attempts(tmp_path, job_id) == 2, seconds=30, what="another node runs the job")
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+    assert system.wait_for(job_id, "completed", seconds=40)["attempt"] == 1
+    by_job = effects.attempts(effects.read(tmp_path / "effects"))
+    assert effects.run_twice(by_job) == []
+    assert [attempt.is_done for attempt in by_job[job_id]] == [False, True]
+
+
+def _attempts(folder: Path, job_id: str) -> int:
+    return len(effects.attempts(effects.read(folder / "effects")).get(job_id, []))
+
+
+@ON_REDIS
+def test_the_children_of_a_frozen_parent_finish_their_runs(system: System, tmp_path: Path) -> None:
+    system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
+    job_id = _run(system, 8)
+    system.wait_for(job_id, "running")
+    system.workers[0].send(signal.SIGSTOP)
+    try:
+        assert system.wait_for(job_id, "completed", seconds=30)["attempt"] == 1
+    finally:
+        system.workers[0].send(signal.SIGCONT)
+    assert system.query("SELECT losses, run_no FROM jobs") == [(0, 1)]
+
+
+def test_a_node_that_is_deaf_to_its_queue_ends_itself(system: System, tmp_path: Path) -> None:
+    system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="5"))
+    system.wait_for(_run(system, 0), "completed")
+    app = make_app(load(system.environ))
+    app.control.cancel_consumer("default")
+    app.close()
+    job_id = _run(system, 0)
+    assert system.workers[0].wait(40) == os.EX_SOFTWARE
+    assert "it hears no messages" in system.workers[0].output
+    system.workers.clear()
+    system.start_worker()
+    system.wait_for(job_id, "completed", seconds=20)
+
+
+@ON_RABBITMQ
+def test_a_node_hears_its_queue_again_that_was_deleted_under_it(system: System, tmp_path: Path) -> None:
+    system.expects_traceback = True
+    system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="60"))
+    system.wait_for(_run(system, 0), "completed")
+    with kombu.Connection(system.broker_url) as connection:
+        connection.default_channel.queue_delete("default")
+    system.wait_for(_run(system, 0), "completed", seconds=30)
+
+
+@ON_REDIS
+def test_of_two_dispatchers_the_second_follows_the_first_that_is_killed(system: System, tmp_path: Path) -> None:
+    system.start(workers=1, dispatchers=2, environ=_environ(tmp_path))
+    is_active = "This dispatcher is active now."
+    wait_until(lambda: any(is_active in each.output for each in system.dispatchers), what="one is active")
+    active = next(each for each in system.dispatchers if is_active in each.output)
+    other = next(each for each in system.dispatchers if each is not active)
+    assert is_active not in other.output
+    active.kill()
+    wait_until(lambda: is_active in other.output, seconds=5, what="the other has taken over")
+
+
+@ON_REDIS
+def test_a_frozen_database_is_503_within_two_seconds(system: System, private_postgres: Server, tmp_path: Path) -> None:
+    system.expects_traceback = True
+    system.start(workers=0, dispatchers=0, environ=_environ(tmp_path), database_url=private_postgres.url)
+    assert private_postgres.child
+    server = psutil.Process(private_postgres.child.pid)
+    family = [server, *server.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        for _ in range(4):
+            began = time.monotonic()
+            answer = system.get("/v1/ava/jobs")
+            assert answer.status_code == 503
+            assert time.monotonic() - began < 2.5
+    finally:
+        for process in family:
+            process.resume()
+    wait_until(lambda: system.get("/v1/ava/jobs").ok, seconds=10, what="the API answers again")

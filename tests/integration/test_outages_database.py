@@ -1,0 +1,167 @@
+"""A database that is away, frozen, full or overloaded: said in our own words, soon, and without a trace afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import psycopg2
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from ava.errors import DatabaseUnavailable
+from ava.store import waiting
+from ava.store.database import Database
+from ava.store.leader import Leadership
+from tests.polling import wait_until
+from tests.servers.server import Server
+
+
+@contextmanager
+def _frozen(server: Server) -> Iterator[None]:
+    assert server.child
+    family = [server.child.pid, *(child.pid for child in psutil.Process(server.child.pid).children(recursive=True))]
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in family:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def limited_waiting() -> Iterator[None]:
+    waiting.in_threads()
+    yield
+    waiting.without_limit()
+
+
+def _raise(database: Database, state: str) -> None:
+    with database.connect() as connection:
+        connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{state}'; END $$")
+
+
+@pytest.mark.parametrize("state", ["53100", "53200", "53300", "57014", "57P01", "57P03", "58030", "08006"])
+def test_what_passes_by_itself_is_an_outage(database_url: str, state: str) -> None:
+    database = Database(database_url, name="test")
+    with pytest.raises(DatabaseUnavailable):
+        _raise(database, state)
+    database.ping()
+    database.close()
+
+
+def test_a_mistake_of_ours_is_no_outage(database_url: str) -> None:
+    database = Database(database_url, name="test")
+    with pytest.raises(DBAPIError):
+        _raise(database, "23505")
+    database.close()
+
+
+def test_a_statement_that_takes_too_long_is_given_up(database_url: str) -> None:
+    database = Database(database_url, name="test", statement_seconds=0.1)
+    with pytest.raises(DatabaseUnavailable), database.connect() as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(5)")
+    database.ping()
+    database.close()
+
+
+def test_nothing_is_half_done_where_a_transaction_meets_an_outage(database_url: str) -> None:
+    database = Database(database_url, name="test")
+    with pytest.raises(DatabaseUnavailable):
+        _break_off(database)
+    with database.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM closed_windows").scalar() == 0
+    database.close()
+
+
+def _break_off(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO closed_windows (queue, priority) VALUES ('q', 1)")
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_after_a_restart_no_pooled_connection_fails_anybody_and_reaching_it_begins_anew(
+    private_postgres: Server,
+) -> None:
+    database = Database(private_postgres.url, name="test", pool_size=3)
+    leadership = Leadership(private_postgres.url)
+    assert leadership.reached_seconds == 0
+    assert leadership.hold()
+    time.sleep(0.1)
+    assert leadership.hold()
+    assert leadership.reached_seconds >= 0.1
+    with database.connect() as one, database.connect() as two, database.connect() as three:
+        for connection in (one, two, three):
+            connection.exec_driver_sql("SELECT 1")
+    private_postgres.kill()
+    assert not leadership.hold()
+    assert leadership.reached_seconds == 0
+    private_postgres.start()
+    for _ in range(5):
+        database.ping()
+    assert leadership.hold()
+    assert leadership.reached_seconds < 0.1
+    leadership.give_up()
+    database.close()
+
+
+def test_a_frozen_database_is_taken_for_gone_within_two_seconds_and_then_at_once(
+    private_postgres: Server, limited_waiting: None
+) -> None:
+    database = Database(private_postgres.url, name="test")
+    database.ping()
+    with _frozen(private_postgres):
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            database.ping()
+        assert time.monotonic() - began < 3
+        began = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(DatabaseUnavailable):
+                database.ping()
+        assert time.monotonic() - began < 0.4
+    wait_until(lambda: _answers(database), seconds=5, what="the database answers again")
+    database.close()
+
+
+def test_a_slow_statement_is_not_taken_for_a_frozen_database(database_url: str, limited_waiting: None) -> None:
+    database = Database(database_url, name="test")
+    with database.connect() as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(2)")
+    database.close()
+
+
+def _answers(database: Database) -> bool:
+    try:
+        database.ping()
+    except DatabaseUnavailable:
+        return False
+    return True
+
+
+def test_one_of_several_dispatchers_is_active_and_the_next_follows_one_that_is_asleep(database_url: str) -> None:
+    first, second = Leadership(database_url), Leadership(database_url)
+    assert first.hold()
+    assert not second.hold()
+    assert first.hold()
+    began = time.monotonic()
+    # The first asks no more, as when it is frozen; its connection stays open.
+    wait_until(second.hold, seconds=5, what="the second takes over")
+    assert time.monotonic() - began > 1
+    assert not first.hold()
+    second.give_up()
+    wait_until(first.hold, seconds=2, what="the first takes over at once from one that gives up")
+    first.give_up()
+
+
+def test_a_server_is_probed_where_it_listens(database_url: str) -> None:
+    connection = psycopg2.connect(database_url)
+    assert waiting._is_there(connection.info.host, connection.info.port)
+    assert not waiting._is_there("/nowhere", 5432)
+    assert not waiting._is_there("127.0.0.1", 1)
+    connection.close()
