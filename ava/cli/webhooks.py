@@ -25,5 +25,7 @@ def webhooks(reseal: bool) -> None:
         click.echo(f"Sealed the secrets of {count} webhooks anew.")
         return
     from ava.delivery import process
+    from ava.ops import health
 
-    process.run(settings)
+    with health.serving(settings):
+        process.run(settings)

@@ -26,7 +26,8 @@ def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | N
     install(app, settings)
     # A name of its own, so that a revoke that is addressed to it reaches no other node of this machine.
     arguments = ["--quiet", "worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
-    arguments += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+    # Heartbeats are for Flower, which takes a node without them for one that has gone.
+    arguments += ["--without-mingle", "--without-gossip", "--heartbeat-interval", "5"]
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
     if queues:

@@ -157,7 +157,7 @@ FROM unnest(%(queues)s::text[]) AS q (queue) CROSS JOIN LATERAL (
 def oldest_messages(connection: Connection, *, queues: Collection[str], after_seconds: float) -> dict[str, datetime]:
     """The jobs of queues that were published so long ago and have not started, the next ones; and when that was."""
     found = connection.exec_driver_sql(_OLDEST_MESSAGES, {"queues": list(queues), "after": after_seconds})
-    return {id_: published_at for id_, published_at in found}
+    return {row.id: row.published_at for row in found}
 
 
 def published_queues(connection: Connection) -> list[str]:

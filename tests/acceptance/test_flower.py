@@ -41,12 +41,13 @@ class Flower:
 
 @pytest.fixture
 def flower(system: System, tmp_path: Path) -> Iterator[Flower]:
-    system.start(concurrency=2)
+    system.start(concurrency=2, environ={"AVA_WORKERS": "tests.acceptance.dashboard_handlers"})
     flower = Flower(system, tmp_path)
     yield flower
     flower.child.stop()
 
 
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: System) -> None:
     wait_until(
         lambda: any(flower.get("workers", status="true").values()),
@@ -54,8 +55,8 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
         what=lambda: f"a node is online; {flower.log.read_text()[-2000:]}",
     )
     secret = "nobody-but-the-handler"
-    job = system.trigger("wkr_sleep", input={"seconds": 60, "note": secret})
-    quick = system.trigger("wkr_sleep", input={"seconds": 0})
+    job = system.trigger("wkr_tell", input={"steps": 600, "seconds": 0.1, "note": secret})
+    quick = system.trigger("wkr_echo")
     system.wait_for(job["id"], "running")
     system.wait_for(quick["id"], "completed")
 
@@ -67,7 +68,7 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
     ended = wait_until(lambda: task_of(quick, "SUCCESS"), seconds=20, what="Flower shows the completed job")
     assert running["name"] == "ava.run_job"
     assert job["id"] in running["uuid"]
-    assert "wkr_sleep" in running["args"]
+    assert "wkr_tell" in running["args"]
     assert ended["runtime"] >= 0
     assert secret not in json.dumps(flower.get("tasks"))
     workers = json.dumps(flower.get("workers"))
