@@ -315,7 +315,7 @@ def test_help_is_quick_for_it_imports_no_implementation() -> None:
         assert f"'{heavy}'" not in imported.stdout
 
 
-@pytest.mark.parametrize("command", ["api", "worker", "dispatcher", "doctor"])
+@pytest.mark.parametrize("command", ["api", "worker", "dispatcher", "webhooks", "doctor"])
 def test_every_process_refuses_to_start_without_its_settings_in_one_line(command: str) -> None:
     _assert_one_line(_run(command), "DATABASE_URL", "not set")
 

@@ -1,0 +1,169 @@
+"""Lanes: one sender at a time for each endpoint, nothing lost with a sender, nothing counted twice."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from ava.domain.sealing import Sealer
+from ava.domain.webhook import Attempt, DeliveryStatus, describe_attempt, judge
+from ava.services.webhooks import reseal_all
+from ava.settings import Settings
+from ava.store import lanes
+from ava.store.database import Connection
+from ava.store.lanes import DueDelivery, LaneEnd, Outcome
+from tests.api import Api
+from tests.system import ENCRYPTION_KEY
+
+ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
+
+
+@pytest.fixture
+def api_settings(api_settings: Settings) -> Settings:
+    """Settings of an API that can keep secrets."""
+    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
+
+
+@pytest.fixture
+def connection(api: Api) -> Iterator[Connection]:
+    with api.database.connect() as connection:
+        for sender in (ONE, OTHER):
+            lanes.beat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
+        yield connection
+
+
+def _endpoint(api: Api) -> str:
+    body = {"url": "https://example.com/", "events": ["ava.job.failed"], "secret": "s3cret"}
+    webhook_id: str = api.post("/v1/webhooks", json=body).get_json()["data"]["id"]
+    return webhook_id
+
+
+def _take(connection: Connection, sender: str) -> list[str]:
+    return [held.endpoint for held in lanes.take(connection, sender_id=sender, is_silent=False, limit=10)]
+
+
+def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ...] = ()) -> list[DueDelivery]:
+    return lanes.due(connection, sender_id=sender, rooms={endpoint: 10}, busy=busy)
+
+
+def _outcome(delivery: DueDelivery, status: int) -> Outcome:
+    attempt = Attempt(status=status, elapsed_ms=1, answer="", error=None)
+    verdict = judge(attempt, failures=delivery.failures, chance=0.5)
+    return Outcome(
+        delivery=delivery.id,
+        failures=delivery.failures,
+        status=verdict.status,
+        retry_in_seconds=verdict.retry_in_seconds,
+        is_gone=attempt.is_gone,
+        entry=describe_attempt(attempt, datetime.now(UTC), delivery.attempts + 1),
+    )
+
+
+def _release(connection: Connection, sender: str, endpoint: str, pause: float = 0.0) -> None:
+    end = LaneEnd(endpoint=endpoint, width=2, timeouts=0, pause_seconds=pause)
+    lanes.release(connection, sender_id=sender, ends=[end])
+
+
+def _row(api: Api, columns: str, table: str = "webhook_deliveries") -> Any:
+    return api.execute(f"SELECT {columns} FROM {table}")[0]
+
+
+def test_an_endpoint_is_one_sender_s_until_it_lets_go(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    assert _take(connection, ONE) == []
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    (endpoint,) = _take(connection, ONE)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    assert _take(connection, OTHER) == []
+    assert _due(connection, OTHER, endpoint) == []
+    first, second = _due(connection, ONE, endpoint)
+    assert _due(connection, ONE, endpoint, busy=(first.id,)) == [second]
+    _release(connection, ONE, endpoint)
+    assert _take(connection, OTHER) == [endpoint]
+
+
+def test_a_lane_is_due_again_when_its_next_delivery_is(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    (endpoint,) = _take(connection, ONE)
+    (delivery,) = _due(connection, ONE, endpoint)
+    lanes.record(connection, [_outcome(delivery, 500)])
+    _release(connection, ONE, endpoint)
+    assert _take(connection, ONE) == []
+    assert _row(api, "due_at", "webhook_lanes") == _row(api, "due_at")
+    api.execute("UPDATE webhook_lanes SET due_at = now()")
+    assert _take(connection, ONE) == [endpoint]
+    _release(connection, ONE, endpoint, pause=60)
+    assert _row(api, "due_at = not_before AND not_before > now() + interval '50 s'", "webhook_lanes")[0]
+
+
+def test_what_a_dead_sender_held_is_free_and_its_failure_counts_once(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    (endpoint,) = _take(connection, ONE)
+    (before,) = _due(connection, ONE, endpoint)
+    api.execute("UPDATE webhook_senders SET seen_at = now() - interval '1 hour' WHERE id = %s::uuid", ONE)
+    assert lanes.beat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60) == 1
+    assert _take(connection, OTHER) == [endpoint]
+    assert _due(connection, ONE, endpoint) == []
+    (again,) = _due(connection, OTHER, endpoint)
+    lanes.record(connection, [_outcome(again, 500)])
+    # It was only slow, and writes its own failure too; and then a success, which is one, whoever had it.
+    lanes.record(connection, [_outcome(before, 500)])
+    assert _row(api, "failures, jsonb_array_length(history)") == (1, 1)
+    lanes.record(connection, [_outcome(before, 200)])
+    assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
+
+
+def test_a_disabled_endpoint_is_left_alone_with_what_waits_until_it_is_enabled(
+    api: Api, connection: Connection
+) -> None:
+    webhook_id = _endpoint(api)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"enabled": False})
+    (endpoint,) = _take(connection, ONE)
+    assert _due(connection, ONE, endpoint) == []
+    _release(connection, ONE, endpoint)
+    assert _take(connection, ONE) == []
+    api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"enabled": True})
+    assert _take(connection, ONE) == [endpoint]
+    assert len(_due(connection, ONE, endpoint)) == 1
+
+
+def test_what_failed_before_comes_first(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    made = [api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]["event_id"] for _ in range(3)]
+    (endpoint,) = _take(connection, ONE)
+    assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == made
+    last = _due(connection, ONE, endpoint)[2]
+    lanes.record(connection, [_outcome(last, 500)])
+    api.execute("UPDATE webhook_deliveries SET due_at = now() WHERE failures = 1")
+    assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == [made[2], made[0], made[1]]
+
+
+def test_only_the_last_fifty_attempts_are_remembered(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    delivery = api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]
+    (endpoint,) = _take(connection, ONE)
+    for _ in range(52):
+        (due,) = _due(connection, ONE, endpoint)
+        lanes.record(connection, [_outcome(due, 200)])
+        api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver")
+    (listed,) = api.get(f"/v1/webhooks/{webhook_id}/deliveries").get_json()["data"]
+    assert len(listed["attempts"]) == 50
+    assert listed["status"] == DeliveryStatus.PENDING
+
+
+def test_secrets_are_sealed_anew_so_that_an_old_key_can_go(api: Api) -> None:
+    webhook_id = _endpoint(api)
+    api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": "another"})
+    key = Fernet.generate_key().decode()
+    assert reseal_all(api.database, Sealer([key, ENCRYPTION_KEY])) == 1
+    present, previous = _row(api, "secret, previous_secret", "webhook_endpoints")
+    assert (Sealer([key]).open(present), Sealer([key]).open(previous)) == ("another", "s3cret")
