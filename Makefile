@@ -9,7 +9,7 @@ ARGS ?=
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench format clean
+.PHONY: help install run demo test check bench chaos format clean
 
 help: ## Show what there is
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -35,6 +35,10 @@ check: $(INSTALLED) ## Check style, types and the law of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(INSTALLED) ## Break everything under load on both brokers, and count, half an hour (ARGS="--fault child --broker redis")
+	@tools/servers.sh redis rabbitmq faketime
+	@$(BIN)/python -m chaos $(ARGS)
 
 bench: $(INSTALLED) ## Measure us beside a baseline, on servers of our own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq

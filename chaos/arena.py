@@ -161,8 +161,10 @@ class Arena:
 
 
 @contextmanager
-def open_arena(broker_name: str, folder: Path, *, jobs: int, per_second: float) -> Iterator[Arena]:
-    """Start everything; at the end stop it, and fail where anything is left running."""
+def open_arena(
+    broker_name: str, folder: Path, *, jobs: int, per_second: float, environ: Mapping[str, str] | None = None
+) -> Iterator[Arena]:
+    """Start everything, with this environment on top; at the end stop it, and fail where anything is left running."""
     run_broker = running_redis if broker_name == "redis" else running_rabbitmq
     with running_postgres() as postgres, run_broker() as broker:
         schema.upgrade(settings_module.load({"DATABASE_URL": postgres.url, "BROKER_URL": broker.url}))
@@ -181,7 +183,11 @@ def open_arena(broker_name: str, folder: Path, *, jobs: int, per_second: float) 
             proxy=proxy,
         )
         try:
-            _start(arena, parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl())
+            _start(
+                arena,
+                environ or {},
+                parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl(),
+            )
             yield arena
         finally:
             arena.thaw()
@@ -191,9 +197,13 @@ def open_arena(broker_name: str, folder: Path, *, jobs: int, per_second: float) 
         system.assert_clean()
 
 
-def _start(arena: Arena, proxied_url: str) -> None:
+def _start(arena: Arena, more: Mapping[str, str], proxied_url: str) -> None:
     """Two nodes of four processes, of which the first reaches the database through the proxy; two dispatchers."""
-    environ = {"AVA_WORKERS": "chaos.handlers", "AVA_WORKER_CHAOS_EFFECT_FILE": str(arena.effects_path)}
+    environ = {
+        "AVA_WORKERS": "chaos.handlers",
+        "AVA_WORKER_CHAOS_EFFECT_FILE": str(arena.effects_path),
+        **more,
+    }
     arena.system.start(workers=0, dispatchers=2, environ=environ)
     arena.start_worker(environ={"DATABASE_URL": proxied_url})
     arena.start_worker()

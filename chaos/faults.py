@@ -13,10 +13,10 @@ from chaos.load import LONG_SECONDS
 from tests.polling import wait_until
 from tests.system import RunningProcess
 
+__all__ = ["FAULTS", "Fault", "Wound", "fault_named"]
+
 #: Seconds of jobs that outlast the time after which a node is dead.
 PATIENT_SECONDS = 25.0
-
-__all__ = ["FAULTS", "Fault", "Wound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,3 +230,8 @@ FAULTS = (
     Fault(name="a node cut from the database for 40 s", strike=_cut_database, promised_seconds=15),
     Fault(name="a host's clock an hour ahead", strike=_skew_clock, promised_seconds=15, impossible=_no_faketime),
 )
+
+
+def fault_named(name: str) -> Fault:
+    """The fault of that name."""
+    return next(fault for fault in FAULTS if fault.name == name)

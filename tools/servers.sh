@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that servers and other programs are there: `tools/servers.sh redis rabbitmq chromium promtool`. None is
-# started as a service of the system.
+# Makes sure that servers and other programs are there: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
+# None is started as a service of the system.
 # Root on Debian gets what is missing from its packages; anyone else uses what there is, and whoever needs more says so.
 set -eu
 : "${VENV:=.venv}"
@@ -10,6 +10,7 @@ is_there() {
         redis) "$VENV/bin/python" -c 'from ava.cli.embedded import programs; programs.find_redis(None)' 2>/dev/null ;;
         rabbitmq) [ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
         chromium) command -v chromium >/dev/null && command -v chromedriver >/dev/null ;;
+        faketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ;;
         promtool) command -v promtool >/dev/null ;;
     esac
 }
@@ -18,6 +19,7 @@ packages() {
     case $1 in
         chromium) echo chromium chromium-driver ;;
         promtool) echo prometheus ;;
+        faketime) echo faketime ;;
         *) echo "$1-server" ;;
     esac
 }
