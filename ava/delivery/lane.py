@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from ava.domain import webhook
-from ava.domain.webhook import Attempt
+from ava.domain.webhook import Attempt, Manner
 from ava.store.lanes import DueDelivery, HeldLane, LaneEnd
 
 __all__ = ["Lane"]
@@ -31,9 +31,9 @@ class Lane:
         self._sending: dict[str, DueDelivery] = {}
 
     @property
-    def is_silent(self) -> bool:
-        """Whether the endpoint did not answer in time the last time."""
-        return self._timeouts > 0
+    def manner(self) -> Manner:
+        """How the endpoint has behaved lately."""
+        return webhook.manner_of(width=self._width, timeouts=self._timeouts)
 
     @property
     def pause_seconds(self) -> float:
@@ -47,8 +47,11 @@ class Lane:
 
     @property
     def room(self) -> int:
-        """How many more deliveries may be brought: one round is sent, another waits."""
-        return 0 if self._is_closing else max(0, 2 * self._width - len(self._sending) - len(self._waiting))
+        """How many more deliveries may be brought: one round is sent, another waits where they are answered."""
+        if self._is_closing:
+            return 0
+        most = 2 * self._width if self.manner is Manner.ANSWERING else self._width
+        return max(0, most - len(self._sending) - len(self._waiting))
 
     @property
     def is_idle(self) -> bool:

@@ -11,6 +11,7 @@ import os
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -23,7 +24,7 @@ from ava.delivery.guarded_http import Limits
 from ava.delivery.lane import Lane
 from ava.domain import ids
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Attempt, describe_attempt, judge
+from ava.domain.webhook import Attempt, Manner, describe_attempt, judge
 from ava.errors import DatabaseUnavailable
 from ava.settings import Settings
 from ava.store import lanes
@@ -40,10 +41,13 @@ _POLL_SECONDS = 0.1
 _GATHER_SECONDS = 0.005
 #: Seconds until a lane that is being sent to is looked at again for what is new.
 _REFRESH_SECONDS = 0.25
-#: Lanes that are taken in one turn, so that several senders share them.
-_MOST_TAKEN = 200
-#: Outcomes that are written in one statement.
-_MOST_RECORDED = 500
+#: Lanes that are taken in one turn, so that several senders share them, and that none of those which answer waits for
+#: many that may not: before each turn they come first.
+_MOST_TAKEN = {Manner.ANSWERING: 200, Manner.UNKNOWN: 50, Manner.SILENT: 20}
+#: The share of all connections that lanes of a kind may hold.
+_LARGEST_SHARE = {Manner.ANSWERING: 1.0, Manner.UNKNOWN: 0.75, Manner.SILENT: 0.5}
+#: Outcomes that are written, and lanes that are left, in one turn.
+_MOST_WRITTEN = 200
 #: Seconds that attempts get to end once the sender was told to stop; what is cut off is sent again by another.
 _DRAIN_SECONDS = 5.0
 
@@ -114,7 +118,8 @@ class Sender:
         self._release()
 
     def _leave(self) -> None:
-        self._record()
+        while self._results:
+            self._record()
         with self._database.connect() as connection:
             lanes.leave(connection, sender_id=self._id)
 
@@ -135,16 +140,19 @@ class Sender:
             _log.warning("%d endpoints were freed, whose sender is dead.", freed)
 
     def _record(self) -> None:
-        while self._results:
-            batch = self._results[:_MOST_RECORDED]
-            with self._database.connect() as connection:
-                changes = lanes.record(connection, [self._outcome(*result) for result in batch])
-            # Only now: a delivery whose outcome is not written must not be brought again.
-            del self._results[: len(batch)]
-            for delivery, _, _ in batch:
-                self._lanes[delivery.endpoint].finish(delivery.id)
-            for change in changes:
-                _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)
+        batch = self._results[:_MOST_WRITTEN]
+        if not batch:
+            return
+        with self._database.connect() as connection:
+            changes = lanes.record(connection, [self._outcome(*result) for result in batch])
+        # Only now: a delivery whose outcome is not written must not be brought again.
+        del self._results[: len(batch)]
+        for delivery, _, _ in batch:
+            self._lanes[delivery.endpoint].finish(delivery.id)
+        for change in changes:
+            _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)
+        if self._results:
+            self.wake()
 
     def _outcome(self, delivery: DueDelivery, attempt: Attempt, at: datetime) -> Outcome:
         verdict = judge(
@@ -163,18 +171,20 @@ class Sender:
         )
 
     def _take(self) -> None:
-        """Take lanes. Those whose endpoints are silent get no more than half of all connections."""
-        free = self._settings.webhook_connections - len(self._lanes)
-        silent = self._settings.webhook_connections // 2 - sum(lane.is_silent for lane in self._lanes.values())
+        """Take lanes, those whose endpoints answer first."""
+        most = self._settings.webhook_connections
+        held = Counter(lane.manner for lane in self._lanes.values())
         with self._database.connect() as connection:
-            for is_silent, room in ((False, free), (True, min(free, silent))):
-                if room > 0:
-                    limit = min(room, _MOST_TAKEN)
-                    taken = lanes.take(connection, sender_id=self._id, is_silent=is_silent, limit=limit)
-                    for held in taken:
-                        self._lanes[held.endpoint] = Lane(held, time_scale=self._settings.webhook_time_scale)
-                    if len(taken) == limit:
-                        self.wake()
+            for manner in Manner:
+                room = min(int(most * _LARGEST_SHARE[manner]) - held[manner], most - len(self._lanes))
+                limit = min(room, _MOST_TAKEN[manner])
+                if limit <= 0:
+                    continue
+                taken = lanes.take(connection, sender_id=self._id, manner=manner, limit=limit)
+                for lane in taken:
+                    self._lanes[lane.endpoint] = Lane(lane, time_scale=self._settings.webhook_time_scale)
+                if len(taken) == limit:
+                    self.wake()
 
     def _fill(self) -> None:
         """Bring what is due on the lanes that have room for it."""
@@ -197,7 +207,8 @@ class Sender:
 
     def _start(self) -> None:
         """Begin attempts, one of each endpoint in turn, as long as connections are left."""
-        willing = list(self._lanes.values())
+        ranks = {manner: rank for rank, manner in enumerate(Manner)}
+        willing = sorted(self._lanes.values(), key=lambda lane: ranks[lane.manner])
         while willing and self._open_connections < self._settings.webhook_connections:
             still_willing = []
             for lane in willing:
@@ -242,6 +253,9 @@ class Sender:
         idle = [lane for lane in self._lanes.values() if lane.is_idle]
         if not idle:
             return
+        if len(idle) > _MOST_WRITTEN:
+            idle = idle[:_MOST_WRITTEN]
+            self.wake()
         with self._database.connect() as connection:
             lanes.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
         for lane in idle:

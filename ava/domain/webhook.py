@@ -17,9 +17,11 @@ __all__ = [
     "DeliveryStatus",
     "Endpoint",
     "EndpointStatus",
+    "Manner",
     "Verdict",
     "describe_attempt",
     "judge",
+    "manner_of",
     "next_width",
     "pause_seconds",
     "retry_after_seconds",
@@ -44,6 +46,24 @@ class EndpointStatus(StrEnum):
     DEGRADED = "degraded"
     #: Nothing is sent: the client wants it so, or the endpoint answered 410 Gone.
     DISABLED = "disabled"
+
+
+class Manner(StrEnum):
+    """How an endpoint has behaved lately; the order is that in which they are served."""
+
+    #: It has answered, and not been silent since.
+    ANSWERING = "answering"
+    #: Nothing is known of it, or nothing good.
+    UNKNOWN = "unknown"
+    #: It was silent the last time.
+    SILENT = "silent"
+
+
+def manner_of(*, width: int, timeouts: int) -> Manner:
+    """How an endpoint with this width has behaved that was silent so many times in a row."""
+    if timeouts > 0:
+        return Manner.SILENT
+    return Manner.ANSWERING if width > 1 else Manner.UNKNOWN
 
 
 class DeliveryStatus(StrEnum):

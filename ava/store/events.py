@@ -102,11 +102,13 @@ WITH given AS (
     ORDER BY done.n
     RETURNING endpoint_id
 ), lanes AS (
-    SELECT endpoint_id FROM webhook_lanes WHERE endpoint_id IN (SELECT endpoint_id FROM made)
+    -- Locked, all of them: a lane that is taken between our looking at it and our commit would miss what we bring.
+    SELECT endpoint_id, due_at, greatest(now(), not_before) AS rung_at FROM webhook_lanes
+    WHERE endpoint_id IN (SELECT endpoint_id FROM made)
     ORDER BY endpoint_id FOR UPDATE
 ), rung AS (
-    UPDATE webhook_lanes AS l SET due_at = least(l.due_at, greatest(now(), l.not_before))
-    FROM lanes WHERE l.endpoint_id = lanes.endpoint_id
+    UPDATE webhook_lanes AS l SET due_at = lanes.rung_at
+    FROM lanes WHERE l.endpoint_id = lanes.endpoint_id AND (lanes.due_at IS NULL OR lanes.due_at > lanes.rung_at)
 )
 SELECT count(*) FROM made
 """

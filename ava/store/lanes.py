@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhook import DeliveryStatus
+from ava.domain.webhook import DeliveryStatus, Manner
 from ava.store.database import Connection
 
 __all__ = [
@@ -76,7 +76,7 @@ class HeldLane:
 _TAKE = """
 WITH next AS (
     SELECT endpoint_id FROM webhook_lanes
-    WHERE sender_id IS NULL AND due_at <= now() AND (timeouts > 0) = %(is_silent)s
+    WHERE sender_id IS NULL AND due_at <= now() AND (timeouts > 0) = %(is_silent)s AND (width > 1 OR %(is_any_width)s)
     ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE webhook_lanes AS l SET sender_id = %(sender_id)s::uuid, due_at = NULL
@@ -85,12 +85,17 @@ RETURNING l.endpoint_id::text, l.width, l.timeouts
 """
 
 
-def take(connection: Connection, *, sender_id: str, is_silent: bool, limit: int) -> list[HeldLane]:
-    """Take lanes on which something is due, the one that waits longest first.
+def take(connection: Connection, *, sender_id: str, manner: Manner, limit: int) -> list[HeldLane]:
+    """Take lanes on which something is due and whose endpoints behave so, the one that waits longest first.
 
-    `is_silent`: those whose endpoint was silent the last time, instead of those whose endpoint answered.
+    Those that answer are taken before those of which nothing is known, so the latter may be the former.
     """
-    parameters = {"sender_id": sender_id, "is_silent": is_silent, "limit": limit}
+    parameters = {
+        "sender_id": sender_id,
+        "is_silent": manner is Manner.SILENT,
+        "is_any_width": manner is not Manner.ANSWERING,
+        "limit": limit,
+    }
     return [
         HeldLane(endpoint=endpoint, width=width, timeouts=timeouts)
         for endpoint, width, timeouts in connection.exec_driver_sql(_TAKE, parameters)

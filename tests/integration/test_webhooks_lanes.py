@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Attempt, DeliveryStatus, describe_attempt, judge
+from ava.domain.webhook import Attempt, DeliveryStatus, Manner, describe_attempt, judge
 from ava.services.webhooks import reseal_all
 from ava.settings import Settings
 from ava.store import lanes
@@ -45,7 +45,7 @@ def _endpoint(api: Api) -> str:
 
 
 def _take(connection: Connection, sender: str) -> list[str]:
-    return [held.endpoint for held in lanes.take(connection, sender_id=sender, is_silent=False, limit=10)]
+    return [held.endpoint for held in lanes.take(connection, sender_id=sender, manner=Manner.UNKNOWN, limit=10)]
 
 
 def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ...] = ()) -> list[DueDelivery]:
@@ -134,6 +134,17 @@ def test_a_disabled_endpoint_is_left_alone_with_what_waits_until_it_is_enabled(
     api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"enabled": True})
     assert _take(connection, ONE) == [endpoint]
     assert len(_due(connection, ONE, endpoint)) == 1
+
+
+def test_lanes_are_taken_by_the_manner_of_their_endpoints(api: Api, connection: Connection) -> None:
+    for width, timeouts in ((4, 0), (1, 3), (1, 0)):
+        api.post(f"/v1/webhooks/{_endpoint(api)}/test")
+        api.execute(
+            "UPDATE webhook_lanes SET width = %s, timeouts = %s WHERE width = 1 AND timeouts = 0", width, timeouts
+        )
+    for manner, width, timeouts in ((Manner.SILENT, 1, 3), (Manner.ANSWERING, 4, 0), (Manner.UNKNOWN, 1, 0)):
+        (held,) = lanes.take(connection, sender_id=ONE, manner=manner, limit=10)
+        assert (held.width, held.timeouts) == (width, timeouts)
 
 
 def test_what_failed_before_comes_first(api: Api, connection: Connection) -> None:

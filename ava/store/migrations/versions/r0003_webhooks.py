@@ -78,10 +78,11 @@ CREATE TABLE webhook_events (
 )
 """
 
+# No foreign keys: to check one, PostgreSQL would lock, and so write, the endpoint's row with every delivery.
 DELIVERIES = """
 CREATE TABLE webhook_deliveries (
     id uuid PRIMARY KEY DEFAULT ava_uuid7(),
-    endpoint_id uuid NOT NULL REFERENCES webhook_endpoints,
+    endpoint_id uuid NOT NULL,
     event_id uuid NOT NULL,
     event_type text NOT NULL,
     job_id uuid,
