@@ -61,6 +61,14 @@ def work(input):
     return {"pid": os.getpid()}
 
 
+@worker("t_brief")
+def brief(input, env: Env):
+    """Work for some thousandths of a second."""
+    time.sleep(input["seconds"])
+    env.log.info("done")
+    return {"done": True}
+
+
 @worker("t_fails", max_retries=2)
 def fails(input, env: Env):
     if env.attempt < input.get("succeeds_at", 99):

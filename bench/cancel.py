@@ -1,0 +1,316 @@
+"""`python -m bench.cancel [storm] [latency] [leaks] [--broker redis|rabbitmq]`: the promises of cancelling in figures.
+
+`storm`: jobs cancelled around their end, among as many innocent ones on the same two processes. `latency`: from the
+cancel call to the handler's `finally`, by the message and, with the message cut off, by the database. `leaks`: what is
+left of many cancels. The tests run the same in short forms (tests/acceptance/test_cancel_figures.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import requests
+
+from ava import settings as settings_module
+from ava.store import jobs, schema
+from ava.store.database import Database
+from tests.servers.postgres import running_postgres
+from tests.servers.rabbitmq import running_rabbitmq
+from tests.servers.redis import running_redis
+from tests.system import HEADERS, System
+
+__all__ = ["Storm", "latencies", "leaks", "percentile", "storm"]
+
+HANDLERS = {"AVA_WORKERS": "tests.acceptance.handlers"}
+
+
+# The storm -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storm:
+    """What came of it."""
+
+    #: How the jobs ended that were to be cancelled, and what their cancel calls answered.
+    targets: Counter[str]
+    answers: Counter[int]
+    #: Innocent jobs that did not simply complete, and records that their log or their cancel's answer contradicts.
+    harmed: list[str]
+    contradictions: list[str]
+    seconds: float
+
+
+def storm(system: System, *, count: int) -> Storm:
+    """Cancel `count` jobs at random moments around their end, among as many others."""
+    began = time.monotonic()
+    ids = list(_trigger(system, 2 * count))
+    targets = set(ids[::2])
+    answers = _cancel_around_the_end(system, targets)
+    rows = _await_all(system, len(ids))
+    innocent = [row for row in rows if row["id"] not in targets]
+    return Storm(
+        targets=Counter(row["status"] for row in rows if row["id"] in targets),
+        answers=Counter(answers.values()),
+        harmed=[str(row) for row in innocent if not _is_unharmed(row)],
+        contradictions=[str(row) for row in rows if not _is_consistent(row, answers.get(row["id"]))],
+        seconds=time.monotonic() - began,
+    )
+
+
+def _trigger(system: System, count: int) -> Iterator[str]:
+    seconds = (random.uniform(0.002, 0.03) for _ in range(count))
+    for batch in _batched(seconds, 500):
+        entries = [{"worker_id": "wkr_t_brief", "input": {"seconds": each}} for each in batch]
+        answer = system.post("/v1/ava/jobs/bulk", json={"jobs": entries})
+        answer.raise_for_status()
+        yield from (record["id"] for record in answer.json()["data"])
+
+
+def _batched(values: Iterator[float], size: int) -> Iterator[tuple[float, ...]]:
+    while batch := tuple(itertools.islice(values, size)):
+        yield batch
+
+
+def _cancel_around_the_end(system: System, targets: set[str]) -> dict[str, int]:
+    """Cancel each target some moments after it was seen to run; what the calls answered."""
+    answers: dict[str, int] = {}
+    local = threading.local()
+
+    def cancel(job_id: str) -> None:
+        time.sleep(random.uniform(0, 0.02))
+        session = getattr(local, "session", None) or requests.Session()
+        local.session = session
+        answer = session.post(f"{system.url}/v1/ava/jobs/{job_id}/cancel", headers=HEADERS, timeout=30)
+        answers[job_id] = answer.status_code
+
+    from ava.domain import ids
+
+    connection = psycopg2.connect(system.database_url)
+    connection.autocommit = True
+    seen: set[str] = set()
+    with ThreadPoolExecutor(8) as executor, connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT id::text FROM jobs WHERE status = 'running'")
+            running = {ids.encode("job", row[0]) for row in cursor.fetchall()}
+            for job_id in (running & targets) - seen:
+                seen.add(job_id)
+                executor.submit(cancel, job_id)
+            if not running:
+                cursor.execute("SELECT 1 FROM jobs WHERE status = 'queued' LIMIT 1")
+                if cursor.fetchone() is None:
+                    break
+            time.sleep(0.001)
+    connection.close()
+    return answers
+
+
+def _await_all(system: System, count: int) -> list[dict[str, Any]]:
+    from ava.domain import ids
+
+    deadline = time.monotonic() + 60
+    final = "SELECT count(*) FROM jobs WHERE status IN ('completed', 'failed', 'cancelled')"
+    while system.query(final)[0][0] < count:
+        assert time.monotonic() < deadline, "some jobs are not final"
+        time.sleep(0.1)
+    statement = """
+        SELECT j.id::text, j.status, j.attempt, j.run_no, j.cancel_requested_at IS NOT NULL,
+               (SELECT array_agg(l.msg ORDER BY l.seq) FROM job_logs AS l WHERE l.job_id = j.id)
+        FROM jobs AS j ORDER BY j.id"""
+    names = ("id", "status", "attempt", "run_no", "is_asked", "messages")
+    rows = [dict(zip(names, row, strict=True)) for row in system.query(statement)]
+    return [row | {"id": ids.encode("job", row["id"])} for row in rows]
+
+
+def _is_unharmed(row: dict[str, Any]) -> bool:
+    return (row["status"], row["attempt"], row["run_no"], len(row["messages"])) == ("completed", 1, 1, 3)
+
+
+def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
+    """Whether the record, the log and what the cancel call answered tell one story."""
+    first, *_, last = row["messages"]
+    is_cancelled = row["status"] == "cancelled"
+    return (
+        first == "Worker handler started"
+        and last.startswith(f"Handler {row['status']}")
+        and row["messages"].count(first) == row["attempt"] == 1
+        and row["is_asked"] == is_cancelled == (answer == 200)
+    )
+
+
+# Latency -------------------------------------------------------------------------------------------------------------
+
+
+def latencies(system: System, *, count: int, folder: Path, is_cut_off: bool = False) -> list[float]:
+    """Milliseconds from the cancel call to the handler's `finally`, one job after the other.
+
+    `is_cut_off`: no message is sent; the node finds the cancel in the database.
+    """
+    cancel = _cancel_in_database if is_cut_off else _cancel_by_call
+    found = []
+    with cancel(system) as act:
+        for number in range(count):
+            file = folder / f"told-{is_cut_off}-{number}"
+            worker_id = ("wkr_t_wait", "wkr_t_wait_async")[number % 2]
+            job = system.trigger(worker_id, input={"file": str(file)})
+            _until(lambda file=file: "begin" in _words(file))
+            # Not always at the same moment of the node's second.
+            time.sleep(random.uniform(0, 1 if is_cut_off else 0.02))
+            asked = time.time()
+            act(job["id"])
+            _until(lambda file=file: "finally" in _words(file))
+            found.append((_words(file)["finally"] - asked) * 1000)
+            assert system.wait_for(job["id"])["status"] == "cancelled"
+    return found
+
+
+@contextmanager
+def _cancel_by_call(system: System) -> Iterator[Callable[[str], Any]]:
+    yield system.cancel
+
+
+@contextmanager
+def _cancel_in_database(system: System) -> Iterator[Callable[[str], Any]]:
+    database = Database(system.database_url, name="bench")
+
+    def act(job_id: str) -> None:
+        with database.connect() as connection:
+            assert jobs.cancel(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
+
+    yield act
+    database.close()
+
+
+def _words(file: Path) -> dict[str, float]:
+    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return {word: float(at) for word, _, at in lines}
+
+
+def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.002)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` (0 to 1) of them do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+# Leaks ---------------------------------------------------------------------------------------------------------------
+
+
+def leaks(system: System, *, count: int, killed: int, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """What the node and the API hold before and after `count` cancels, `killed` of which had to be enforced."""
+    # Both processes are replaced first: a later one inherits what its node has opened since it started the first.
+    _cancel_some(system, ["wkr_t_stubborn"] * _processes(system), folder)
+    _warm_up(system)
+    before = _holdings(system)
+    for start in range(0, count, 20):
+        kinds = ["wkr_t_stubborn" if start + n < killed else _KINDS[n % len(_KINDS)] for n in range(20)]
+        _cancel_some(system, kinds, folder)
+    _warm_up(system)
+    return before, _holdings(system)
+
+
+def _cancel_some(system: System, kinds: list[str], folder: Path) -> None:
+    file = folder / "told"
+    file.unlink(missing_ok=True)
+    ids = [system.trigger(kind, input={"file": str(file)})["id"] for kind in kinds]
+    if set(kinds) == {"wkr_t_stubborn"}:
+        _until(lambda: file.exists() and file.read_text().count("begin") == len(kinds))
+    for job_id in ids:
+        time.sleep(random.uniform(0, 0.02))
+        assert system.cancel(job_id).status_code == 200
+    for job_id in ids:
+        assert system.wait_for(job_id)["status"] == "cancelled"
+
+
+_KINDS = ("wkr_t_wait", "wkr_t_wait_async", "wkr_t_starts", "wkr_t_look", "wkr_t_own_signal_async")
+
+
+def _warm_up(system: System) -> None:
+    for job in [system.trigger("wkr_t_nothing") for _ in range(30)]:
+        assert system.wait_for(job["id"])["status"] == "completed"
+    # What has just ended may take a moment to be gone.
+    _until(lambda: len(psutil.Process(system.workers[0].pid).children(recursive=True)) == _processes(system))
+
+
+def _processes(system: System) -> int:
+    return int(system.query("SELECT processes FROM nodes WHERE stopped_at IS NULL")[0][0])
+
+
+def _holdings(system: System) -> dict[str, int]:
+    node = psutil.Process(system.workers[0].pid)
+    children = node.children(recursive=True)
+    return {
+        "processes": len(children),
+        "descriptors of the node": node.num_fds(),
+        "descriptors of its processes, at most": max(child.num_fds() for child in children),
+        "threads of its processes, at most": max(child.num_threads() for child in children),
+        "temporary files": sum(
+            1 for each in Path(system.environ["TMPDIR"]).rglob("*") if "ava-counters" not in str(each)
+        ),
+    }
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Measure what was asked for, and print it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cancel", description=__doc__)
+    parser.add_argument("what", nargs="*", metavar="MEASURE")
+    parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
+    given = parser.parse_args()
+    what = set(given.what) or {"storm", "latency", "leaks"}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
+        broker = stack.enter_context(running_redis() if given.broker == "redis" else running_rabbitmq())
+        system = System(folder, database_url=stack.enter_context(running_postgres()).url, broker_url=broker.url)
+        schema.upgrade(settings_module.load({"DATABASE_URL": system.database_url, "BROKER_URL": broker.url}))
+        stack.callback(system.stop)
+        (folder / "tmp").mkdir()
+        system.start(concurrency=2, environ={**HANDLERS, "TMPDIR": str(folder / "tmp")})
+        print(f"on {given.broker}, one node of two processes")
+        if "storm" in what:
+            _print_storm(storm(system, count=1000))
+        if "latency" in what:
+            for is_cut_off, count in ((False, 200), (True, 40)):
+                _print_latencies(latencies(system, count=count, folder=folder, is_cut_off=is_cut_off), is_cut_off)
+        if "leaks" in what:
+            before, after = leaks(system, count=500, killed=20, folder=folder)
+            print("500 cancels, 20 of them enforced by SIGKILL:")
+            print("\n".join(f"  {name}: {before[name]} before, {after[name]} after" for name in before))
+
+
+def _print_storm(found: Storm) -> None:
+    print(f"1,000 cancelled around their end among 1,000 innocent jobs, in {found.seconds:.0f} s:")
+    print(f"  ended as {dict(found.targets)}, cancel calls answered {dict(found.answers)}")
+    print(f"  innocent jobs harmed: {len(found.harmed)}; contradictory records: {len(found.contradictions)}")
+    for line in (found.harmed + found.contradictions)[:5]:
+        print(f"    {line}")
+
+
+def _print_latencies(found: list[float], is_cut_off: bool) -> None:
+    road = "by the database alone" if is_cut_off else "by the message"
+    p50, p99 = percentile(found, 0.5), percentile(found, 0.99)
+    print(f"cancel call to `finally`, {road}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, most {max(found):.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
