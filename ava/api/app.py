@@ -7,6 +7,7 @@ from flask import Flask
 from ava.api import (
     auth,
     bulk,
+    converters,
     docs,
     errors,
     finishing,
@@ -55,6 +56,7 @@ def make_app(settings: Settings) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
+    converters.install(app)
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
     finishing.install(app, settings)

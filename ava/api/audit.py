@@ -12,6 +12,7 @@ from ava.api.context import caller, context, request_id
 from ava.api.operations import operation
 from ava.api.operator_schemas import AuditList, AuditListQuery, AuditRecord
 from ava.api.records import compile_schema
+from ava.domain.text import storable
 from ava.store.audit import Deed
 
 __all__ = ["blueprint", "note"]
@@ -71,7 +72,8 @@ def note(answer: Response) -> None:
 def _target(answer: Response) -> str | None:
     """What it was done to: the route's innermost id, or what the answer says is where now."""
     if request.view_args:
-        return str(list(request.view_args.values())[-1])[:100]
+        # An id in a path may hold anything that a path can, and one entry must not spoil the others' statement.
+        return storable(str(list(request.view_args.values())[-1]), 100)
     location = answer.headers.get("Location", "")
     return location.rpartition("/")[2] or None
 

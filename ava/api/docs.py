@@ -56,7 +56,7 @@ def description() -> Response:
 @open_to_all
 def page() -> Response:
     """A page to try the API."""
-    return _guarded(send_from_directory(_STATIC, "docs.html"))
+    return _guarded(Response((_STATIC / "docs.html").read_bytes(), mimetype="text/html"))
 
 
 @blueprint.get("/docs/static/<path:name>")

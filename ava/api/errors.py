@@ -86,7 +86,7 @@ def _of_http(error: HTTPException) -> Response:
 
 def _sentence(status: int, error: HTTPException) -> str:
     if status == 404:
-        return "No such route; /openapi.json lists those that exist."
+        return "There is nothing here: no such route, or no such id in it; /openapi.json lists the routes."
     if isinstance(error, MethodNotAllowed):
         return f"{request.method} is not allowed here; use {' or '.join(sorted(error.valid_methods or ()))}."
     return error.description or error.name

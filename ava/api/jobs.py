@@ -53,7 +53,7 @@ def _created(job: Job, is_replay: bool) -> Response:
     return answer
 
 
-@blueprint.post("/<job_id>/retry")
+@blueprint.post("/<job:job_id>/retry")
 @operation(
     summary="Retry a job",
     description="Triggers a new job like a final one: same worker, input, trigger and priority; `retry_of` names it.",
@@ -101,7 +101,7 @@ def _job_page(found: Sequence[Job], query: JobList, total: int) -> Response:
     return answers.data_list([records.job(job) for job in shown], page)
 
 
-@blueprint.get("/<job_id>")
+@blueprint.get("/<job:job_id>")
 @operation(
     summary="Show a job",
     description="Poll until `status` is `completed`, `failed` or `cancelled`. `output` is the return value of the "
@@ -109,6 +109,7 @@ def _job_page(found: Sequence[Job], query: JobList, total: int) -> Response:
     query=ShowQuery(),
     answer=JobRecord(),
     failures=(404,),
+    may_be_unchanged=True,
 )
 def show(job_id: str, query: int | None) -> Response:
     """One job, at once or when it is final."""
@@ -120,7 +121,7 @@ def show(job_id: str, query: int | None) -> Response:
     return finishing.keep_until_changed(answer) if job.is_final else answer
 
 
-@blueprint.get("/<job_id>/logs")
+@blueprint.get("/<job:job_id>/logs")
 @operation(
     summary="View a job's log",
     description="Oldest line first. To follow a log, ask again with `after` set to the `next_cursor` of the answer "
@@ -148,7 +149,7 @@ def _after_seq(job_id: str, cursor: str | None) -> int:
     return seq
 
 
-@blueprint.post("/<job_id>/cancel")
+@blueprint.post("/<job:job_id>/cancel")
 @operation(
     summary="Cancel a job",
     description="Only queued or running jobs can be cancelled. A queued one is `cancelled` at once. A running one gets "

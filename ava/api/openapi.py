@@ -16,87 +16,15 @@ from flask import Flask
 from marshmallow import fields
 from werkzeug.routing import Rule
 
-from ava.api.auth import ROLES
+from ava.api import openapi_parts as parts
 from ava.api.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonObject, Number, Text, WholeNumber
 from ava.api.operations import Operation, find_operation
 from ava.version import VERSION
 
 __all__ = ["describe"]
 
-_INTRODUCTION = (
-    "A job is a single execution of a worker with a specific input payload. Jobs are asynchronous: triggering one "
-    "returns immediately with a job record; execution happens in the background."
-)
-
-_FAILURES = {
-    400: "The body is not one JSON object, a required field is missing, or a header or parameter is missing or wrong.",
-    401: "The header x-internal-secret is missing or wrong.",
-    403: "The role is unknown, or may not do this.",
-    404: "There is no such thing for this tenant.",
-    409: "The state forbids it.",
-    413: "The body is too large.",
-    415: "The body is not sent as application/json in UTF-8.",
-    422: "A field is wrong: its type, range or choice, or it is not known.",
-    429: "Too many requests.",
-    500: "Something went wrong on our side.",
-    503: "The database is out of reach.",
-}
-#: What every operation may answer.
-_ALWAYS = (400, 401, 403, 500, 503)
-
-_SECURITY = {
-    "InternalSecret": ("x-internal-secret", "A shared key."),
-    "TenantId": ("x-tenant-id", "The tenant, such as ten_01hxyz: everything read or written belongs to it."),
-    "UserId": ("x-user-id", "Who acts, such as usr_01hxyz."),
-    "PlatformRole": (
-        "x-platform-role",
-        f"One of {', '.join(ROLES)}; those that write need tenant-system-admin or above.",
-    ),
-}
-
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "additionalProperties": False,
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "request_id", "docs_url"],
-            "additionalProperties": False,
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string", "description": "What is wrong, and what would be right."},
-                "request_id": {"type": "string"},
-                "docs_url": {"type": "string"},
-                "fields": {
-                    "type": "object",
-                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
-                },
-            },
-        }
-    },
-}
-
-_PAGINATION = {
-    "type": "object",
-    "required": ["page", "per_page", "total", "has_more", "next_cursor"],
-    "properties": {
-        "page": {"type": ["integer", "null"], "description": "Null where a cursor was followed."},
-        "per_page": {"type": "integer"},
-        "total": {"type": "integer", "description": "Exact up to 10,000; it stays there beyond."},
-        "has_more": {"type": "boolean"},
-        "next_cursor": {"type": ["string", "null"]},
-    },
-}
-_LOG_PLACE = {
-    "type": "object",
-    "required": ["has_more", "next_cursor"],
-    "properties": {"has_more": {"type": "boolean"}, "next_cursor": {"type": ["string", "null"]}},
-}
-
-_HEADERS = {
-    "x-request-id": {"description": "The caller's own where it sent a sane one.", "schema": {"type": "string"}},
-}
+#: How the names of the schemas of what comes in end.
+_INPUTS = ("Body", "Filter")
 
 
 def describe(app: Flask) -> dict[str, Any]:
@@ -106,7 +34,7 @@ def describe(app: Flask) -> dict[str, Any]:
         title="AVA Jobs",
         version=VERSION,
         openapi_version="3.1.0",
-        info={"description": _INTRODUCTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        info={"description": parts.INTRODUCTION, "license": {"name": "MIT", "identifier": "MIT"}},
         plugins=[plugin],
     )
     assert plugin.converter is not None
@@ -116,7 +44,23 @@ def describe(app: Flask) -> dict[str, Any]:
         spec.path(path=_path(rule), operations={method: _operation(rule, operation, view)})
     description: dict[str, Any] = spec.to_dict()
     _drop_null_defaults(description)
+    for name, schema in description["components"]["schemas"].items():
+        _complete(name, schema)
     return description
+
+
+def _complete(name: str, schema: dict[str, Any]) -> None:
+    """Say what marshmallow has no word for: inputs take nothing else, and answers leave nothing out."""
+    if name in parts.EXAMPLES:
+        schema["example"] = parts.EXAMPLES[name]
+    if "properties" not in schema or ("required" in schema and name in ("Error", "Pagination")):
+        return
+    if name.endswith(_INPUTS):
+        schema["additionalProperties"] = False
+        if name.endswith("Filter"):
+            schema["minProperties"] = 1
+    else:
+        schema["required"] = list(schema["properties"])
 
 
 def _drop_null_defaults(node: Any) -> None:
@@ -132,18 +76,18 @@ def _drop_null_defaults(node: Any) -> None:
 
 
 def _add_components(spec: APISpec) -> None:
-    spec.components.schema("Error", _ERROR)
-    spec.components.schema("Pagination", _PAGINATION)
-    for name, (header, text) in _SECURITY.items():
+    spec.components.schema("Error", parts.ERROR)
+    spec.components.schema("Pagination", parts.PAGINATION)
+    for name, (header, text) in parts.SECURITY.items():
         spec.components.security_scheme(name, {"type": "apiKey", "in": "header", "name": header, "description": text})
-    for status, text in _FAILURES.items():
+    for status, text in parts.FAILURES.items():
         failure: dict[str, Any] = {
             "description": text,
             "content": {"application/json": {"schema": "Error"}},
-            "headers": dict(_HEADERS),
+            "headers": {name: parts.GIVEN[name] for name in parts.HEADERS},
         }
         if status in (429, 503):
-            failure["headers"]["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer"}}
+            failure["headers"]["Retry-After"] = parts.GIVEN["Retry-After"]
         spec.components.response(f"Failure{status}", failure)
 
 
@@ -165,12 +109,13 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
         "tags": [rule.endpoint.split(".")[0]],
         "summary": operation.summary,
         "description": operation.description or (view.__doc__ or "").strip(),
-        "security": [{name: [] for name in _SECURITY}],
+        "security": [{name: [] for name in parts.SECURITY}],
         "parameters": [_path_parameter(name) for name in sorted(rule.arguments)],
         "responses": _responses(operation),
     }
     if operation.query.fields:
         described["parameters"].append({"in": "query", "schema": operation.query})
+    described["parameters"] += [_header(name) for name in _headers_taken(operation)]
     if operation.body is not None:
         described["requestBody"] = {
             "required": not operation.may_be_empty,
@@ -180,20 +125,41 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    return {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}
+    schema = {"type": "string", "pattern": "^job_"} if name == "job_id" else {"type": "string"}
+    return {"in": "path", "name": name, "required": True, "schema": schema}
+
+
+def _headers_taken(operation: Operation) -> list[str]:
+    taken = ["Idempotency-Key"] if operation.takes_key else []
+    if operation.media_type == "text/event-stream":
+        taken.append("Last-Event-ID")
+    return [*taken, "If-None-Match"] if operation.may_be_unchanged else taken
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"in": "header", "name": name, "required": False, **parts.TAKEN[name]}
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    failures = sorted({*_ALWAYS, *operation.failures})
-    headers: dict[str, Any] = dict(_HEADERS)
-    if operation.status == 201:
-        headers["Location"] = {"description": "Where the record is.", "schema": {"type": "string"}}
+    failures = sorted({*parts.ALWAYS, *operation.failures})
     success = {
         "description": "Done.",
-        "headers": headers,
+        "headers": {name: parts.GIVEN[name] for name in _headers_given(operation)},
         "content": {operation.media_type: {"schema": _envelope(operation)}},
     }
-    return {str(operation.status): success} | {str(status): f"Failure{status}" for status in failures}
+    described = {str(operation.status): success} | {str(status): f"Failure{status}" for status in failures}
+    if operation.may_be_unchanged:
+        described["304"] = {"description": "It is what If-None-Match names.", "headers": success["headers"]}
+    return described
+
+
+def _headers_given(operation: Operation) -> list[str]:
+    given = [*parts.HEADERS]
+    if operation.status == 201:
+        given.append("Location")
+    if operation.takes_key:
+        given.append("Idempotent-Replayed")
+    return [*given, "ETag"] if operation.may_be_unchanged else given
 
 
 def _envelope(operation: Operation) -> dict[str, Any]:
@@ -207,7 +173,7 @@ def _envelope(operation: Operation) -> dict[str, Any]:
         }
     properties: dict[str, Any] = {"data": operation.answer}
     if type(operation.answer).__name__ == "JobLog":
-        properties["pagination"] = _LOG_PLACE
+        properties["pagination"] = parts.LOG_PLACE
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
@@ -224,7 +190,7 @@ def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
 _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]], ...] = (
     (WholeNumber, lambda field: {"type": "integer", "minimum": field.least, "maximum": field.most}),
     (Text, lambda _: {"type": "string"}),
-    (Cursor, lambda _: {"type": "string"}),
+    (Cursor, lambda _: {"type": "string", "minLength": 1}),
     (Number, lambda _: {"type": "number"}),
     (Flag, lambda _: {"type": "boolean"}),
     (Choice, lambda field: {"type": "string", "enum": list(field.choices)}),

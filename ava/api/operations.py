@@ -49,6 +49,8 @@ class Operation:
     is_write: bool = False
     #: Whether it takes an Idempotency-Key; the view gets it as `key`, None where none was sent.
     takes_key: bool = False
+    #: Whether its answer may have a validator, so that 304 is an answer too.
+    may_be_unchanged: bool = False
 
 
 def operation(**declared: Any) -> Callable[[View], View]:

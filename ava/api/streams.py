@@ -27,7 +27,7 @@ _HEARTBEAT_SECONDS = 10
 _RETRY_MS = 2_000
 
 
-@blueprint.get("/<job_id>/stream")
+@blueprint.get("/<job:job_id>/stream")
 @operation(
     summary="Follow a job",
     description="Server-Sent Events: `log` (a line, as in the log), `progress`, `status`, then `end` with the record "

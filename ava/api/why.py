@@ -14,7 +14,7 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 
 
-@blueprint.get("/<job_id>/why")
+@blueprint.get("/<job:job_id>/why")
 @operation(
     summary="Explain a job's state",
     description="One sentence, and the facts that it is made of. `ahead` counts the tenant's own jobs that start "

@@ -1,0 +1,164 @@
+"""The parts of the OpenAPI description that are not made from routes and schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ava.api.auth import ROLES
+
+__all__ = [
+    "ALWAYS",
+    "ERROR",
+    "EXAMPLES",
+    "FAILURES",
+    "GIVEN",
+    "HEADERS",
+    "INTRODUCTION",
+    "LOG_PLACE",
+    "PAGINATION",
+    "SECURITY",
+    "TAKEN",
+]
+
+INTRODUCTION = (
+    "A job is a single execution of a worker with a specific input payload. Jobs are asynchronous: triggering one "
+    "returns immediately with a job record; execution happens in the background."
+)
+
+FAILURES = {
+    400: "The body is not one JSON object, a required field is missing, or a header or parameter is missing or wrong.",
+    401: "The header x-internal-secret is missing or wrong.",
+    403: "The role is unknown, or may not do this.",
+    404: "There is no such thing for this tenant.",
+    409: "The state forbids it.",
+    413: "The body is too large.",
+    415: "The body is not sent as application/json in UTF-8.",
+    422: "A field is wrong: its type, range or choice, or it is not known.",
+    429: "Too many requests.",
+    500: "Something went wrong on our side.",
+    503: "The database is out of reach.",
+}
+#: What every operation may answer.
+ALWAYS = (400, 401, 403, 429, 500, 503)
+
+SECURITY = {
+    "InternalSecret": ("x-internal-secret", "A shared key."),
+    "TenantId": ("x-tenant-id", "The tenant, such as ten_01hxyz: everything read or written belongs to it."),
+    "UserId": ("x-user-id", "Who acts, such as usr_01hxyz."),
+    "PlatformRole": (
+        "x-platform-role",
+        f"One of {', '.join(ROLES)}; those that write need tenant-system-admin or above.",
+    ),
+}
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "request_id", "docs_url"],
+            "additionalProperties": False,
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string", "description": "What is wrong, and what would be right."},
+                "request_id": {"type": "string"},
+                "docs_url": {"type": "string"},
+                "fields": {
+                    "type": "object",
+                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                },
+            },
+        }
+    },
+}
+
+PAGINATION = {
+    "type": "object",
+    "required": ["page", "per_page", "total", "has_more", "next_cursor"],
+    "properties": {
+        "page": {"type": ["integer", "null"], "description": "Null where a cursor was followed."},
+        "per_page": {"type": "integer"},
+        "total": {"type": "integer", "description": "Exact up to 10,000; it stays there beyond."},
+        "has_more": {"type": "boolean"},
+        "next_cursor": {"type": ["string", "null"]},
+    },
+}
+LOG_PLACE = {
+    "type": "object",
+    "required": ["has_more", "next_cursor"],
+    "properties": {"has_more": {"type": "boolean"}, "next_cursor": {"type": ["string", "null"]}},
+}
+
+#: The headers of every answer.
+HEADERS = ("x-request-id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+
+#: All headers that an answer may have.
+GIVEN: dict[str, Any] = {
+    "x-request-id": {"description": "The caller's own where it sent a sane one.", "schema": {"type": "string"}},
+    "X-RateLimit-Limit": {"description": "Where limits are set: requests.", "schema": {"type": "integer"}},
+    "X-RateLimit-Remaining": {"description": "How many are left.", "schema": {"type": "integer"}},
+    "X-RateLimit-Reset": {"description": "When they are back, in seconds since 1970.", "schema": {"type": "number"}},
+    "Location": {"description": "Where the record is.", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "`true` where an earlier call with this key made it.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "ETag": {"description": "Of a final record, which never changes.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+}
+
+#: All headers that an operation may take, beside those of who calls.
+TAKEN: dict[str, Any] = {
+    "Idempotency-Key": {
+        "description": "The same key and request again within 24 hours give the same jobs.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    },
+    "Last-Event-ID": {"description": "The id of the last event that was seen.", "schema": {"type": "string"}},
+    "If-None-Match": {"description": "The ETag of a record that the caller has.", "schema": {"type": "string"}},
+}
+
+_PAYLOAD = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}
+_JOB = {
+    "id": "job_01jwnqrgt0e3rt0q9vz5k8x2mc",
+    "worker_id": "wkr_incident_notify",
+    "tenant_id": "ten_01hxyz",
+    "status": "queued",
+    "trigger": "manual",
+    "priority": 2,
+    "input": _PAYLOAD,
+    "triggered_by": "usr_01hxyz",
+    "created_at": "2025-06-01T10:00:00Z",
+    "started_at": None,
+    "completed_at": None,
+    "duration_ms": None,
+    "output": None,
+    "error": None,
+    "scheduled_at": None,
+    "attempt": 0,
+    "max_attempts": 2,
+    "cancel_requested_at": None,
+    "cancelled_by": None,
+    "progress": None,
+    "retry_of": None,
+}
+_ASKED = {"worker_id": "wkr_incident_notify", "priority": 2, "input": _PAYLOAD}
+
+#: An example for each schema that has one, by its name.
+EXAMPLES: dict[str, Any] = {
+    "TriggerBody": _ASKED,
+    "BulkBody": {"jobs": [_ASKED]},
+    "CancelBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},
+    "JobRecord": _JOB,
+    "LogLineRecord": {"ts": "2025-06-01T10:00:01.120Z", "level": "info", "msg": "Worker handler started"},
+    "Error": {
+        "error": {
+            "code": "validation_error",
+            "message": "priority: It must be an integer from 1 to 10.",
+            "request_id": "req_01jwnqrgt0e3rt0q9vz5k8x2mc",
+            "docs_url": "/docs/errors#validation_error",
+            "fields": {"priority": ["It must be an integer from 1 to 10."]},
+        }
+    },
+}

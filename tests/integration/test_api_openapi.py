@@ -1,0 +1,79 @@
+"""The description is true: schemathesis finds nothing, and everything that the code says is in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.api import HEADERS, Api
+from tests.system import System
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+EXAMPLES = "8"
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_schemathesis_finds_nothing(system: System, tmp_path: Path) -> None:
+    pytest.importorskip("schemathesis", reason="schemathesis comes with the extra `dev`")
+    system._environ |= {
+        "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
+        "AVA_LOG_LEVEL": "WARNING",
+    }
+    system.start_api()
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_incident_notify', 'Notify', 300, 0, 10, 'default', 'requeue')"
+    )
+    headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
+    options = ["--checks", "all", "--max-examples", EXAMPLES, "--exclude-path-regex", "/stream$", "--no-color"]
+    argv = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{system.url}/openapi.json"]
+    found = subprocess.run([*argv, *headers, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-12_000:]
+    tested = re.search(r"Tested: (\d+)", found.stdout)
+    assert tested
+    assert int(tested[1]) >= 12
+    assert system.query("SELECT count(*) FROM jobs")[0][0] > 0
+    assert system.api
+    assert "Traceback" not in system.api.output
+
+
+def test_every_operation_is_described_with_its_failures(api: Api) -> None:
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    assert description["openapi"] == "3.1.0"
+    described = {(method, path) for path, methods in description["paths"].items() for method in methods}
+    for rule in api.app.url_map.iter_rules():
+        operation = getattr(api.app.view_functions[rule.endpoint], "operation", None)
+        if operation is None:
+            continue
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            assert (method.lower(), path) in described
+            answers = description["paths"][path][method.lower()]["responses"]
+            assert {str(operation.status), "400", "401", "403", "429", "500", "503"} <= set(answers)
+    assert description["components"]["schemas"]["JobRecord"]["required"][:4] == [
+        "id",
+        "worker_id",
+        "tenant_id",
+        "status",
+    ]
+
+
+def test_the_page_to_try_it_takes_nothing_from_elsewhere(api: Api) -> None:
+    nobody = dict.fromkeys(HEADERS)
+    page = api.get("/docs", headers=nobody)
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    for place in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert place.startswith("/docs/static/")
+        assert api.get(place, headers=nobody, buffered=True).status_code == 200
+    assert not re.search(r"<script>|<style>|\son\w+=", page.text)
+    errors = api.get("/docs/errors", headers=nobody).text
+    assert 'id="validation_error"' in errors
