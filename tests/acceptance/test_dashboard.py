@@ -314,9 +314,9 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
 def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
     folder = ROOT / os.environ["AVA_SCREENSHOTS"]
     folder.mkdir(parents=True, exist_ok=True)
-    _populate(running)
-    job = running.trigger("wkr_tell", input={"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 200})
+    job = running.trigger("wkr_tell", input={"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 200}, priority=1)
     running.wait_for(job["id"], "running")
+    _populate(running)
     pages = {"overview": "#/", "jobs": "#/jobs", "job": f"#/jobs/{job['id']}", "workers": "#/workers"}
     for scheme, width, height in (("light", 1280, 860), ("dark", 1280, 860), ("light", 360, 740)):
         signed_in.prefer(scheme)

@@ -1,0 +1,214 @@
+"""A fleet on one machine as if on many: each process in a network namespace of its own, one of which is cut off.
+
+Two API processes, three worker nodes and two dispatchers share PostgreSQL and RabbitMQ over a bridge. While jobs come
+in, one node's cable is pulled for longer than a node may be silent, and put in again. Then the table says where the
+jobs ran, and whether any was lost. Needs root on Linux, and iproute2: `python -m chaos.namespaces [jobs]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+import requests
+
+from ava import settings as settings_module
+from ava.cli.child import Child, Program
+from ava.store import schema
+from tests.polling import wait_until
+from tests.servers.postgres import running_postgres
+from tests.servers.rabbitmq import running_rabbitmq
+from tests.system import HEADERS, ROOT, SECRET
+
+_BRIDGE = "ava-br0"
+_NETWORK = "10.213.7"
+_KINDS = ("api", "api", "worker", "worker", "worker", "dispatcher", "dispatcher")
+_CUT_SECONDS = 25
+_LIVE = "SELECT count(*) FROM nodes WHERE stopped_at IS NULL AND seen_at > now() - interval '6 s'"
+_NODE_PROCESSES = 2
+
+
+def main(jobs: int) -> int:
+    """Run it; 0 where every job completed."""
+    with ExitStack() as stack:
+        postgres = stack.enter_context(running_postgres()).url
+        rabbitmq = stack.enter_context(running_rabbitmq()).url
+        schema.upgrade(settings_module.load({"DATABASE_URL": postgres, "BROKER_URL": rabbitmq}))
+        stack.enter_context(_bridge())
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": _forwarded(postgres),
+            "BROKER_URL": _forwarded(rabbitmq),
+            "AVA_INTERNAL_SECRET": SECRET,
+        }
+        for number, kind in enumerate(_KINDS, start=11):
+            stack.enter_context(_member(number, kind, environ))
+        return _scene(postgres, jobs)
+
+
+def _scene(postgres: str, jobs: int) -> int:
+    apis = [f"http://{_NETWORK}.{number}:8080" for number in (11, 12)]
+    database = psycopg2.connect(postgres)
+    database.autocommit = True
+    for api in apis:
+        wait_until(lambda api=api: _answers(api), seconds=60, what=f"{api} is ready")
+    wait_until(lambda: _value(database, "SELECT count(*) FROM nodes") == 3, seconds=60, what="three nodes have joined")
+    accepted, started_at = 0, time.monotonic()
+    is_cut = is_healed = False
+    while accepted < jobs:
+        accepted += _trigger(apis[accepted % 2])
+        if not is_cut and accepted > jobs // 4:
+            is_cut, cut_at = True, time.monotonic()
+            _ip("link", "set", "ava-v13", "down")
+            print(f"{time.monotonic() - started_at:5.1f} s  node 13 is cut off")
+        time.sleep(0.05)
+    wait_until(lambda: time.monotonic() - cut_at > _CUT_SECONDS, seconds=2 * _CUT_SECONDS)
+    _ip("link", "set", "ava-v13", "up")
+    is_healed = True
+    print(f"{time.monotonic() - started_at:5.1f} s  node 13 is connected again")
+    # It finds the network again by itself: first the database, to which it says that it lives.
+    with suppress(AssertionError):
+        wait_until(lambda: _value(database, _LIVE) == 3, seconds=40)
+    print(f"{time.monotonic() - started_at:5.1f} s  {_value(database, _LIVE)} nodes are live")
+    late = [_trigger(apis[number % 2]) for number in range(20)]
+    accepted += sum(late)
+    unfinished = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
+    wait_until(lambda: _value(database, unfinished) == 0, seconds=120, what="every job has ended")
+    print(f"{time.monotonic() - started_at:5.1f} s  every job has ended\n")
+    return _report(database, accepted, is_healed)
+
+
+def _report(database: object, accepted: int, is_healed: bool) -> int:
+    print(f"{'node':<22}{'state':<9}{'jobs that ended there':>22}")
+    statement = """SELECT n.name, CASE WHEN n.stopped_at IS NULL AND n.seen_at > now() - interval '14 s'
+            THEN 'live' ELSE 'gone' END, count(j.id)
+        FROM nodes AS n LEFT JOIN jobs AS j ON j.node_id = n.id AND j.status = 'completed' GROUP BY 1, 2 ORDER BY 1"""
+    for name, state, count in _rows(database, statement):
+        print(f"{name:<22}{state:<9}{count:>22}")
+    (completed, failed, losses) = _rows(
+        database,
+        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'), sum(losses)"
+        " FROM jobs",
+    )[0]
+    print(f"\naccepted {accepted}, completed {completed}, failed {failed}, runs taken back {losses}")
+    print(f"lost {accepted - completed - failed}")
+    return 0 if completed == accepted and is_healed else 1
+
+
+def _trigger(api: str) -> int:
+    body = {"worker_id": "wkr_sleep", "input": {"seconds": 0.4}}
+    answer = requests.post(f"{api}/v1/ava/jobs", json=body, headers=HEADERS, timeout=20)
+    return int(answer.status_code == 201)
+
+
+def _answers(api: str) -> bool:
+    try:
+        return requests.get(f"{api}/readyz", timeout=3).ok
+    except requests.RequestException:
+        return False
+
+
+def _rows(database: object, statement: str) -> list[tuple[object, ...]]:
+    with database.cursor() as cursor:  # type: ignore[attr-defined]
+        cursor.execute(statement)
+        found: list[tuple[object, ...]] = cursor.fetchall()
+        return found
+
+
+def _value(database: object, statement: str) -> object:
+    return _rows(database, statement)[0][0]
+
+
+# The network ---------------------------------------------------------------------------------------------------------
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(("ip", *arguments), check=True)
+
+
+@contextmanager
+def _bridge() -> Iterator[None]:
+    _ip("link", "add", _BRIDGE, "type", "bridge")
+    try:
+        _ip("addr", "add", f"{_NETWORK}.1/24", "dev", _BRIDGE)
+        _ip("link", "set", _BRIDGE, "up")
+        yield
+    finally:
+        _ip("link", "del", _BRIDGE)
+
+
+@contextmanager
+def _member(number: int, kind: str, environ: dict[str, str]) -> Iterator[None]:
+    """A process of one kind in a namespace of its own, at the address of its number."""
+    name, cable = f"ava-n{number}", f"ava-v{number}"
+    _ip("netns", "add", name)
+    try:
+        _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _ip("link", "set", cable, "master", _BRIDGE, "up")
+        for command in (
+            ("link", "set", "lo", "up"),
+            ("addr", "add", f"{_NETWORK}.{number}/24", "dev", "eth0"),
+            ("link", "set", "eth0", "up"),
+        ):
+            _ip("-n", name, *command)
+        options = {"api": ("--host", f"{_NETWORK}.{number}", "--port", "8080"), "worker": ("-c", str(_NODE_PROCESSES))}
+        program = (sys.executable, "-m", "ava.cli.main", kind, *options.get(kind, ()))
+        with (Path(tempfile.gettempdir()) / f"{name}.log").open("wb") as log:
+            child = Child.start(
+                Program(name=name, argv=("ip", "netns", "exec", name, *program), environ=environ, stop_seconds=45), log
+            )
+        try:
+            yield
+        finally:
+            child.stop()
+    finally:
+        _ip("netns", "del", name)
+
+
+def _forwarded(url: str) -> str:
+    """Have a server that listens on this machine's own address heard at the bridge's too; its address there."""
+    parts = urlsplit(url)
+    ready: list[int] = []
+    done = threading.Event()
+
+    async def serve() -> None:
+        async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = await asyncio.open_connection("127.0.0.1", parts.port)
+            await asyncio.gather(_pass(reader, there[1]), _pass(there[0], writer))
+
+        server = await asyncio.start_server(join, f"{_NETWORK}.1", 0)
+        ready.append(server.sockets[0].getsockname()[1])
+        done.set()
+        await server.serve_forever()
+
+    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+    done.wait(10)
+    account = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{account}@{_NETWORK}.1:{ready[0]}"))
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        # A cable was pulled for too long; the other end hears of it by the end of its own stream.
+        pass
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 300))
