@@ -314,7 +314,8 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
 def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
     folder = ROOT / os.environ["AVA_SCREENSHOTS"]
     folder.mkdir(parents=True, exist_ok=True)
-    job = running.trigger("wkr_tell", input={"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 200}, priority=1)
+    incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 200}
+    job = running.trigger("wkr_tell", input=incident, priority=1)
     running.wait_for(job["id"], "running")
     _populate(running)
     pages = {"overview": "#/", "jobs": "#/jobs", "job": f"#/jobs/{job['id']}", "workers": "#/workers"}
