@@ -6,7 +6,7 @@ import time
 
 __all__ = ["beat", "is_beating", "silent_seconds", "try_again"]
 
-_FRESH_SECONDS = 2.0
+_FRESH_SECONDS = 3.0
 _turned_at = time.monotonic()
 _tried_at = time.monotonic()
 

@@ -63,11 +63,12 @@ class Watchdog(threading.Thread):
 
     def _is_deaf(self) -> bool:
         """Whether a job's message was sent twice, long enough ago, while this node was idle and heard neither."""
-        if self._keeper.quiet_seconds < self._deaf_seconds / 2 or not pulse.is_beating():
+        if self._keeper.quiet_seconds < self._deaf_seconds / 2:
             self._unheard.clear()
             return False
         with self._database.connect() as connection:
             found = dispatch.oldest_messages(connection, queues=self._queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()
-        self._unheard = {job: self._unheard.get(job, set()) | {published_at} for job, published_at in found.items()}
-        return any(len(times) > 1 for times in self._unheard.values())
+        for job, published_at in found.items():
+            self._unheard.setdefault(job, set()).add(published_at)
+        return any(len(self._unheard[job]) > 1 for job in found)

@@ -116,6 +116,7 @@ def test_the_children_of_a_frozen_parent_finish_their_runs(system: System, tmp_p
     assert system.query("SELECT losses, run_no FROM jobs") == [(0, 1)]
 
 
+@ON_REDIS
 def test_a_node_that_is_deaf_to_its_queue_ends_itself(system: System, tmp_path: Path) -> None:
     system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="5"))
     system.wait_for(_run(system, 0), "completed")
