@@ -58,6 +58,8 @@ class Settings:
     webhook_connections: int = 2000
     #: Days that events and their deliveries are kept (`AVA_WEBHOOK_RETENTION_DAYS`).
     webhook_retention_days: float = 7.0
+    #: How much a sender of webhooks gives way to other processes of its machine (`AVA_WEBHOOK_NICENESS`).
+    webhook_niceness: int = 10
     #: What the waits between two attempts of a delivery are multiplied by, for tests (`AVA_WEBHOOK_TIME_SCALE`).
     webhook_time_scale: float = 1.0
     #: Processes that answer HTTP requests (`AVA_API_PROCESSES`).
@@ -135,6 +137,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         webhook_timeout_seconds=_number(env, "AVA_WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1, most=60),
         webhook_connections=_whole(env, "AVA_WEBHOOK_CONNECTIONS", 2000, least=4, most=100_000),
         webhook_retention_days=_number(env, "AVA_WEBHOOK_RETENTION_DAYS", 7, least=0.001, most=36_500),
+        webhook_niceness=_whole(env, "AVA_WEBHOOK_NICENESS", 10, least=0, most=19),
         webhook_time_scale=_number(env, "AVA_WEBHOOK_TIME_SCALE", 1, least=0.0001, most=1),
         api_processes=_whole(env, "AVA_API_PROCESSES", 2, least=1, most=64),
         api_connections=_whole(env, "AVA_API_CONNECTIONS", 8, least=1, most=100),

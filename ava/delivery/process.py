@@ -36,8 +36,6 @@ _log = logging.getLogger(__name__)
 _LOOK_UPS = 200
 #: Open files that a process needs beside its connections to endpoints.
 _OTHER_FILES = 300
-#: How much the sender gives way to the processes of jobs, as `nice` counts.
-_NICENESS = 10
 
 
 def run(settings: Settings) -> None:
@@ -50,7 +48,7 @@ def run(settings: Settings) -> None:
     logs.configure(settings, "webhooks")
     schema.check(settings)
     patch_psycopg()
-    _give_way()
+    _give_way(settings.webhook_niceness)
     _allow_files(settings.webhook_connections + _OTHER_FILES)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
     database = Database(settings.database_url, name="webhooks", pool_size=2)
@@ -70,12 +68,12 @@ def _end(endings: list[int], sender: Sender) -> None:
     sender.wake()
 
 
-def _give_way() -> None:
+def _give_way(niceness: int) -> None:
     """Let those who run jobs on this machine go first where the processors are short."""
     with suppress(OSError):
-        os.nice(_NICENESS)
+        os.nice(niceness)
         # Linux shares the processors out among sessions first, where it makes a group of each.
-        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _allow_files(wanted: int) -> None:

@@ -23,7 +23,12 @@ SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 NEW_SECRET = "whsec_dGhlIG5leHQgb25lIG9mIHRoZSB0ZXN0cw=="
 ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
 COMPLETED = ["ava.job.completed"]
-ENVIRON = {"AVA_WEBHOOK_ALLOW_PRIVATE": "1", "AVA_NODE_DEAD_SECONDS": "2", "AVA_HEARTBEAT_SECONDS": "0.4"}
+ENVIRON = {
+    "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
+    "AVA_NODE_DEAD_SECONDS": "2",
+    "AVA_HEARTBEAT_SECONDS": "0.4",
+    "AVA_WEBHOOK_NICENESS": "0",
+}
 
 Receive = Callable[..., Receiver]
 
