@@ -26,6 +26,7 @@ from ava.domain import ids
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import Attempt, Manner, describe_attempt, judge
 from ava.errors import DatabaseUnavailable
+from ava.services import counters
 from ava.settings import Settings
 from ava.store import lanes
 from ava.store.database import Database
@@ -147,7 +148,9 @@ class Sender:
             changes = lanes.record(connection, [self._outcome(*result) for result in batch])
         # Only now: a delivery whose outcome is not written must not be brought again.
         del self._results[: len(batch)]
-        for delivery, _, _ in batch:
+        for delivery, attempt, _ in batch:
+            counters.DELIVERIES.labels("taken" if attempt.is_success else "failed").inc()
+            counters.DELIVERY_SECONDS.observe(attempt.elapsed_ms / 1000)
             self._lanes[delivery.endpoint].finish(delivery.id)
         for change in changes:
             _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)

@@ -12,7 +12,17 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-__all__ = ["ATTEMPTS", "DUTY_CHANGES", "DUTY_FAILURES", "DUTY_SECONDS", "REQUESTS", "REQUEST_SECONDS", "expose"]
+__all__ = [
+    "ATTEMPTS",
+    "DELIVERIES",
+    "DELIVERY_SECONDS",
+    "DUTY_CHANGES",
+    "DUTY_FAILURES",
+    "DUTY_SECONDS",
+    "REQUESTS",
+    "REQUEST_SECONDS",
+    "expose",
+]
 
 _registry = CollectorRegistry()
 
@@ -37,6 +47,16 @@ DUTY_SECONDS = Histogram(
 DUTY_CHANGES = Counter("ava_dispatcher_duty_changes", "What a duty changed.", ("duty",), registry=_registry)
 DUTY_FAILURES = Counter(
     "ava_dispatcher_duty_failures", "Times a duty could not be done.", ("duty",), registry=_registry
+)
+
+DELIVERIES = Counter(
+    "ava_webhook_attempts", "Attempts to deliver an event, by whether it was taken.", ("result",), registry=_registry
+)
+DELIVERY_SECONDS = Histogram(
+    "ava_webhook_attempt_seconds",
+    "Seconds that an attempt to deliver an event took.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10),
+    registry=_registry,
 )
 
 

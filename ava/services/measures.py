@@ -50,6 +50,7 @@ class Measures:
             *_of_running(measures.running(connection)),
             *_of_recent(measures.recent(connection)),
             *_of_fleet(measures.fleet(connection, dead_after_seconds=self._node_dead_seconds)),
+            *_of_webhooks(measures.webhooks(connection)),
             *_of_totals(_bounded(statistics.totals(connection))),
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", measures.has_leader(connection)),
             _gauge(
@@ -158,6 +159,14 @@ def _of_fleet(fleet: Sequence[measures.Fleet]) -> Iterator[Metric]:
     ):
         metric = "ava_nodes" if name == "nodes" else f"ava_nodes_{name}"
         yield _gauges(metric, text, ("state", "version"), [((of.state, of.version), getattr(of, name)) for of in fleet])
+
+
+def _of_webhooks(found: Sequence[tuple[str, int, float]]) -> Iterator[Metric]:
+    yield _gauges(
+        "ava_webhook_endpoints", "Endpoints by state.", ("status",), [((status,), count) for status, count, _ in found]
+    )
+    late = [((status,), max(0.0, seconds)) for status, _, seconds in found]
+    yield _gauges("ava_webhook_late_seconds", "For how long what is due to an endpoint has waited.", ("status",), late)
 
 
 def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:

@@ -19,6 +19,7 @@ __all__ = [
     "recent",
     "running",
     "scheduled",
+    "webhooks",
 ]
 
 #: Where counting stops; the number is then a lower bound.
@@ -163,6 +164,18 @@ def fleet(connection: Connection, *, dead_after_seconds: float) -> list[Fleet]:
             _FLEET, {"dead_after": dead_after_seconds}
         )
     ]
+
+
+_WEBHOOKS = """
+SELECT p.status, count(*), coalesce(max(extract(epoch FROM now() - l.due_at)), 0)
+FROM webhook_endpoints AS p LEFT JOIN webhook_lanes AS l ON l.endpoint_id = p.id AND l.due_at < now()
+WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
+"""
+
+
+def webhooks(connection: Connection) -> list[tuple[str, int, float]]:
+    """The endpoints by state: how many, and for how many seconds the first of what is due to them has waited."""
+    return [(status, count, float(seconds)) for status, count, seconds in connection.exec_driver_sql(_WEBHOOKS)]
 
 
 _LEADER = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -348,7 +349,7 @@ def _populate(running: System) -> None:
 def _keep(browser: Browser, where: str, file: Path) -> None:
     _go(browser, where)
     browser.find("main h1")
-    # What the page asks for is on its way; it is drawn when the network is quiet.
-    wait_until(lambda: "–" not in browser.text[:300] or "jobs" in where, seconds=3, what="the numbers are there")
+    # A picture is no claim: it is taken when the page has had time to ask for everything.
+    time.sleep(2)
     browser.script("document.getElementById('notices').replaceChildren()")
     file.write_bytes(browser.driver.get_screenshot_as_png())
