@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ava.store import dispatch, nodes
+from ava.store import dispatch, idempotency, nodes
 from ava.store.database import Database
 
 __all__ = ["Retention"]
@@ -13,7 +13,7 @@ _NODE_SECONDS = 3600.0
 
 
 class Retention:
-    """Deletes final jobs with their log lines, and the rows of nodes that ended long ago."""
+    """Deletes final jobs with their log lines, idempotency keys past their day, and nodes that ended long ago."""
 
     name = "retention"
     every_seconds = 1.0
@@ -26,4 +26,5 @@ class Retention:
         """Delete one batch; how many jobs."""
         with self._database.connect() as connection:
             nodes.forget(connection, after_seconds=_NODE_SECONDS)
+            idempotency.delete_expired(connection, limit=_BATCH)
             return dispatch.delete_old_jobs(connection, retention_days=self._retention_days, limit=_BATCH)

@@ -314,3 +314,12 @@ def test_what_is_past_retention_goes_in_batches_and_nothing_else(stored: Backlog
     assert stored.count("true") == 1
     assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
     assert recent
+
+
+def test_an_idempotency_key_goes_after_its_day_and_not_before(stored: Backlog) -> None:
+    stored.run(
+        "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, created_at)"
+        " VALUES ('ten_a', 'old', '', now() - interval '25 hours'), ('ten_a', 'new', '', now() - interval '23 hours')"
+    )
+    Retention(stored.database, retention_days=30).run_once(0)
+    assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
