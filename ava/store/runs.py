@@ -208,10 +208,12 @@ class TakenBack:
 
 
 # A run that is taken back waits again, unless it was to be cancelled, is not to be repeated, or was lost too often.
+# A cancel may have been written while the row was waited for. PostgreSQL checks the constraints once against the row as
+# it was before, so the cancel is written here as it was found.
 # `{held}` selects the runs; `{wait}` says whether one whose row somebody else is writing at this moment is left out.
 _TAKE_BACK = f"""
 WITH held AS (
-    SELECT j.id, j.run_no,
+    SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN %(is_loss)s AND (w.on_worker_lost = 'fail' OR j.losses >= {MOST_LOSSES}) THEN 'failed'
                 ELSE 'queued' END AS next
@@ -222,6 +224,8 @@ WITH held AS (
 ), taken AS (
     UPDATE jobs AS j SET
         status = held.next,
+        cancel_requested_at = held.cancel_requested_at,
+        cancelled_by = held.cancelled_by,
         completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
         error = CASE WHEN held.next = 'failed' THEN %(error)s END,
         losses = j.losses + CASE WHEN %(is_loss)s THEN 1 ELSE 0 END,
@@ -317,7 +321,7 @@ def forfeit(connection: Connection, *, job_id: str, run_no: int) -> bool:
 
 _KILL_END = f"""
 WITH held AS (
-    SELECT id, run_no, attempt, started_at,
+    SELECT id, run_no, attempt, started_at, cancel_requested_at, cancelled_by,
            CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN attempt < max_attempts THEN 'queued' ELSE 'failed' END AS next
     FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
@@ -326,6 +330,8 @@ WITH held AS (
 ), ended AS (
     UPDATE jobs AS j SET
         status = held.next,
+        cancel_requested_at = held.cancel_requested_at,
+        cancelled_by = held.cancelled_by,
         completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
         error = CASE WHEN held.next = 'failed' THEN %(error)s END,
         run_at = CASE WHEN held.next = 'queued' THEN now() + 2 ^ (held.attempt - 1) * interval '1 second' END,

@@ -1,0 +1,178 @@
+"""Moves of a job that meet each other: whoever comes second finds what the first has written."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ava.domain.job import Ending, Job, JobSpec, LogLevel, LogLine, Status
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.settings import Settings
+from ava.store import jobs, nodes, reads, runs, workers
+from ava.store.database import Connection, Database
+from tests.polling import wait_until
+
+NODE = str(uuid.uuid4())
+TENANT = "ten_test"
+
+
+@pytest.fixture
+def database(database_settings: Settings) -> Iterator[Database]:
+    database = Database(database_settings.database_url, name="tests", pool_size=12)
+    with database.connect() as connection:
+        workers.announce(connection, [WorkerSpec(
+            id="wkr_plain", name="Plain", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,
+            queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
+        )])  # fmt: skip
+    yield database
+    database.close()
+
+
+def trigger(connection: Connection) -> Job:
+    spec = JobSpec(worker_id="wkr_plain")
+    return jobs.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])[0]
+
+
+def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
+    return runs.claim(connection, job_id=job.id, run_no=run_no, node_id=NODE, opening="Worker handler started")
+
+
+def end(connection: Connection, job: Job) -> Status | None:
+    line = LogLine(seq=runs.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms")
+    ending = Ending(status=Status.COMPLETED, output_json="{}", closing=line, closing_if_cancelled=line)
+    return runs.end(connection, job_id=job.id, run_no=1, ending=ending, lines=[])
+
+
+def cancel(connection: Connection, job: Job) -> Job | None:
+    return jobs.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
+
+
+def show(connection: Connection, job: Job) -> Job:
+    found = reads.show(connection, tenant_id=TENANT, job_id=job.id)
+    assert found
+    return found
+
+
+def take_back(connection: Connection, job: Job) -> runs.TakenBack | None:
+    return runs.take_back(
+        connection, job_id=job.id, run_no=1, node_id=NODE, reason="lost", error="WorkerLost: it died", is_loss=True
+    )
+
+
+def kill_end(connection: Connection, job: Job) -> Status | None:
+    return runs.kill_end(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
+
+
+@pytest.mark.parametrize("move", [take_back, kill_end])
+def test_a_run_is_taken_from_its_process_even_if_a_cancel_is_being_written(
+    database: Database, move: Callable[[Connection, Job], object]
+) -> None:
+    with database.connect() as connection:
+        job = trigger(connection)
+        assert claim(connection, job)
+    taken: list[object] = []
+
+    def act() -> None:
+        with database.connect() as connection:
+            taken.append(move(connection, job))
+
+    with database.transaction() as writing:
+        assert cancel(writing, job)
+        thread = threading.Thread(target=act)
+        thread.start()
+        with database.connect() as connection:
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            wait_until(lambda: connection.exec_driver_sql(waiting).scalar())
+        assert not taken, "it waits for the cancel"
+    thread.join()
+    assert taken[0] is not None
+    with database.connect() as connection:
+        found = show(connection, job)
+    assert (found.status, found.cancelled_by) == (Status.CANCELLED, "usr_test")
+
+
+def test_a_cancel_and_an_end_that_meet_agree(database: Database) -> None:
+    ends: Counter[Status] = Counter()
+    for _ in range(60):
+        with database.connect() as connection:
+            job = trigger(connection)
+            assert claim(connection, job)
+        asked, ended = meet(database, lambda c, job=job: cancel(c, job), lambda c, job=job: end(c, job))
+        with database.connect() as connection:
+            final = show(connection, job)
+        assert final.status is ended
+        assert final.status is (Status.CANCELLED if asked else Status.COMPLETED)
+        ends[final.status] += 1
+    print(dict(ends))  # noqa: T201 - a figure
+
+
+def meet(database: Database, one: Callable[[Connection], Any], other: Callable[[Connection], Any]) -> tuple[Any, Any]:
+    """Do two things at the same time, on two connections; what they returned."""
+    barrier = threading.Barrier(2)
+
+    def act(what: Callable[[Connection], Any]) -> Any:
+        with database.connect() as connection:
+            barrier.wait()
+            return what(connection)
+
+    with ThreadPoolExecutor(2) as executor:
+        first, second = executor.submit(act, one), executor.submit(act, other)
+        return first.result(), second.result()
+
+
+def test_of_many_claims_one_succeeds(database: Database) -> None:
+    with database.connect() as connection:
+        job = trigger(connection)
+    barrier = threading.Barrier(8)
+
+    def act(_: int) -> bool:
+        with database.connect() as connection:
+            barrier.wait()
+            return claim(connection, job) is not None
+
+    with ThreadPoolExecutor(8) as executor:
+        assert sum(executor.map(act, range(8))) == 1
+
+
+def test_a_claim_that_comes_after_its_process_was_mourned_gets_nothing(database: Database) -> None:
+    with database.connect() as connection:
+        job = trigger(connection)
+        assert runs.forfeit(connection, job_id=job.id, run_no=1)
+        assert claim(connection, job) is None
+        assert not runs.forfeit(connection, job_id=job.id, run_no=1)
+        started = claim(connection, job, run_no=2)
+        assert started is not None
+        assert started.attempt == 1
+
+
+def test_a_run_that_ended_is_not_taken_back(database: Database) -> None:
+    with database.connect() as connection:
+        job = trigger(connection)
+        claim(connection, job)
+        assert end(connection, job) is Status.COMPLETED
+        before = show(connection, job)
+        assert take_back(connection, job) is None
+        assert runs.kill_end(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
+        assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
+        assert cancel(connection, job) is None
+        assert show(connection, job) == before
+
+
+def test_a_node_hears_what_it_must_know_of_its_runs(database: Database) -> None:
+    with database.connect() as connection:
+        unclaimed, running, asked, over = (trigger(connection) for _ in range(4))
+        for job in (running, asked, over):
+            claim(connection, job)
+        cancel(connection, asked)
+        end(connection, over)
+        told = nodes.orders(connection, [(job.id, 1) for job in (unclaimed, running, asked, over)])
+    assert told.over == {(over.id, 1)}
+    assert told.cancelled == {(asked.id, 1)}
+    assert set(told.running_seconds) == {(running.id, 1), (asked.id, 1)}
