@@ -7,12 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import kombu
+import psycopg2
 import redis
 
 from ava import settings as settings_module
@@ -55,9 +56,11 @@ class Watch:
     def _keep_looking(self) -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            if not self._runs & self._look():
-                self.over_at = time.monotonic()
-                return
+            # The database itself may be what is broken.
+            with suppress(psycopg2.Error):
+                if not self._runs & self._look():
+                    self.over_at = time.monotonic()
+                    return
             time.sleep(0.05)
 
 
