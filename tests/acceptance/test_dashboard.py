@@ -315,7 +315,11 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
 def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
     folder = ROOT / os.environ["AVA_SCREENSHOTS"]
     folder.mkdir(parents=True, exist_ok=True)
-    incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 200}
+    ended = [running.trigger("wkr_echo", input={"text": f"hello {number}"})["id"] for number in range(9)]
+    ended += [running.trigger("wkr_fail", input={"why": "no such channel: #security-ops"})["id"] for _ in range(3)]
+    for job_id in ended:
+        running.wait_for(job_id, "completed", "failed", seconds=60)
+    incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 400}
     job = running.trigger("wkr_tell", input=incident, priority=1)
     running.wait_for(job["id"], "running")
     _populate(running)
@@ -325,7 +329,7 @@ def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
         signed_in.resize(width, height)
         for name, where in (pages | {"webhooks": "#/webhooks"}).items():
             _keep(signed_in, where, folder / f"{name}-{scheme if width > 500 else 'phone'}.png")
-    running.post("/v1/ava/jobs/cancel", json={"filter": {"status": "running"}})
+    running.post("/v1/ava/jobs/cancel", json={"filter": {}})
 
 
 def _populate(running: System) -> None:
@@ -342,8 +346,6 @@ def _populate(running: System) -> None:
     for priority, count in ((1, 3), (2, 9), (3, 14), (5, 42), (7, 21), (9, 6)):
         entry = {"worker_id": "wkr_sleep", "input": {"seconds": 40}, "priority": priority}
         running.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
-    for _ in range(2):
-        running.trigger("wkr_fail", input={"why": "no such channel: #security-ops"}, priority=1)
 
 
 def _keep(browser: Browser, where: str, file: Path) -> None:
