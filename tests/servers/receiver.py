@@ -71,7 +71,11 @@ class Receiver:
         self._thread.start()
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers["content-length"]))
+        length = int(handler.headers["content-length"])
+        body = handler.rfile.read(length)
+        if len(body) < length:
+            # The sender was killed in the middle.
+            return
         headers = {name.lower(): value for name, value in handler.headers.items()}
         heard = Heard(headers=headers, body=body, path=handler.path, at=time.time())
         self.heard.append(heard)
