@@ -1,0 +1,61 @@
+"""What a backlog takes of the broker, and how an urgent job overtakes it: `python -m chaos.backlog --jobs 1000000`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import psycopg2
+import redis
+
+from chaos.arena import Arena, open_arena
+from chaos.load import WORKER
+from tests.servers.server import private_folder
+
+_FILL = """
+INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
+SELECT 'ten_test', %s, 'manual', 2 + n %% 9, 'default',
+       '{"seconds": 0.05}', 'usr_test', 1 FROM generate_series(1, %s) AS n
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos.backlog", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs of the backlog (%(default)s)")
+    options = parser.parse_args()
+    with private_folder() as folder, open_arena("redis", folder, jobs=1, per_second=1) as arena:
+        return _measure(arena, options.jobs)
+
+
+def _measure(arena: Arena, jobs: int) -> int:
+    _fill(arena, jobs)
+    urgent_seconds: list[float] = []
+    most_messages, most_bytes = 0, 0
+    with redis.Redis.from_url(arena.broker.url) as broker:
+        for _ in range(10):
+            began = time.monotonic()
+            job = arena.system.trigger(WORKER, priority=1, input={"seconds": 0})
+            arena.system.wait_for(job["id"], "completed", seconds=60)
+            urgent_seconds.append(time.monotonic() - began)
+            most_messages = max(most_messages, sum(broker.llen(key) for key in broker.keys("default*")))
+            most_bytes = max(most_bytes, broker.info("memory")["used_memory"])
+    left = arena.system.query("SELECT count(*) FROM jobs WHERE status = 'queued'")[0][0]
+    print(f"backlog: {jobs} jobs, {left} of them still wait")
+    print(f"broker: at most {most_messages} messages, {most_bytes / 2**20:.0f} MiB")
+    print(f"an urgent job: median {sorted(urgent_seconds)[5]:.2f} s, at most {max(urgent_seconds):.2f} s to its end")
+    return 0
+
+
+def _fill(arena: Arena, jobs: int) -> None:
+    connection = psycopg2.connect(arena.system.database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_FILL, (WORKER, jobs))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE jobs")
+    connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
