@@ -29,6 +29,12 @@ task_create_missing_queues = True
 # A message is a doorbell; writing it to the broker's disk would buy nothing.
 task_default_delivery_mode = "transient"
 
+# A node that comes back from a cut network finds its control queue again while RabbitMQ still waits for its connection
+# of before; an exclusive queue would be locked, and the node would end. It goes by itself (control_queue_expires), and
+# is durable in name alone, for RabbitMQ gives up queues that are neither.
+control_queue_exclusive = False
+control_queue_durable = True
+
 broker_connection_retry_on_startup = True
 broker_connection_retry = True
 # None: try for ever. A broker may be away for hours.
