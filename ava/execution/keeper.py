@@ -245,7 +245,7 @@ class Keeper:
             # As long as the run is held, its process cannot have been given another.
             if held in self._held and not held.is_killed:
                 held.is_killed = True
-                _log.warning("A run did not let go in time; killing its process.", extra={"job_id": held.job_id})
+                _log.warning("The process of a run that must end now is killed.", extra={"job_id": held.job_id})
                 _kill_child(held.pid)
 
     # Asking the database -------------------------------------------------------------------------------------------
