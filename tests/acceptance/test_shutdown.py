@@ -92,7 +92,7 @@ def test_sigquit_kills_at_once_and_hands_back(system: System, told: Told) -> Non
     assert system.show(job["id"])["status"] == "queued"
     assert told.words == ["begin"], "it was killed"
     system.start_worker(concurrency=1)
-    assert system.wait_for(job["id"])["attempt"] == 1
+    assert system.wait_for(job["id"], seconds=60)["attempt"] == 1
     assert told.words == ["begin", "begin", "end"]
 
 
