@@ -69,9 +69,12 @@ def _node_with_patience(arena: Arena) -> RunningProcess:
     """The first node, in the midst of jobs that last longer than it takes to declare it dead."""
     node = arena.system.workers[0]
     pids = [child.pid for child in node.children]
-    jobs = [arena.load.trigger_one(priority=1, input={"seconds": PATIENT_SECONDS}) for _ in range(6)]
-    wait_until(lambda: set(arena.held_by(pids)) & set(jobs), seconds=60, what="the node runs a job that lasts")
-    return node
+    for _ in range(10):
+        job = arena.load.trigger_one(priority=1, input={"seconds": PATIENT_SECONDS})
+        wait_until(lambda job=job: job in arena.attempts(), seconds=60, what="a job that lasts has begun")  # type: ignore[misc]
+        if job in arena.held_by(pids):
+            return node
+    raise RuntimeError("The node was given no job that lasts.")
 
 
 def _kill_node(arena: Arena) -> Wound:
