@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Load", "generate", "percentile", "post"]
+__all__ = ["Connection", "Load", "generate", "percentile", "post"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,9 @@ def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-class _Connection:
+class Connection:
+    """One keep-alive connection with one request under way."""
+
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -49,6 +51,7 @@ class _Connection:
         self.sent_at = 0.0
 
     def send(self, request: bytes) -> None:
+        """Send a whole request."""
         self._answer = b""
         self.sent_at = time.perf_counter()
         self.socket.sendall(request)
@@ -68,7 +71,7 @@ class _Connection:
 def generate(port: int, make: Callable[[int], bytes], *, requests: int, connections: int = 8) -> Load:
     """Send requests as fast as they are answered."""
     selector = selectors.DefaultSelector()
-    open_connections = [_Connection(port) for _ in range(connections)]
+    open_connections = [Connection(port) for _ in range(connections)]
     sent = refused = 0
     took: list[float] = []
     began = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 from bench import load
@@ -53,14 +52,15 @@ def start_latency(system: System, port: int, *, jobs: int, every_seconds: float 
     system.clear()
     request = system.request("mark")
     sent: list[float] = []
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(jobs):
-            sent.append(time.time())
-            connection.sendall(request)
-            answer = connection.recv(65_536)
-            assert answer[9:10] == b"2", answer
-            time.sleep(every_seconds)
+    connection = load.Connection(port)
+    for _ in range(jobs):
+        sent.append(time.time())
+        connection.send(request)
+        while (status := connection.receive()) is None:
+            pass
+        assert 200 <= status < 300, f"{system.name} answered {status}"
+        time.sleep(every_seconds)
+    connection.socket.close()
     until(lambda: system.finished() >= jobs)
     # The first few warm connections and caches up.
     took = [(began - at) * 1000 for at, began in zip(sent, system.latencies(), strict=True)][5:]
