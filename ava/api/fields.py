@@ -52,6 +52,7 @@ class _Plain(fields.Field[Any]):
 
     def read(self, value: Any) -> Any:
         """Make what the code speaks of; raises `ValidationError` with what would be right."""
+        # Most of these fields stand in records alone, which are written and never read; the others say how they read.
         raise NotImplementedError
 
 

@@ -152,11 +152,11 @@ _BAD_OUTPUTS = {
 def talk(input, env: Env):
     """Log by every road, then work for a while."""
     env.log.info("by env.log, %d", 1)
-    logging.getLogger("some.library").warning("by logging")
+    logging.getLogger("some.package").warning("by logging")
     warnings.warn("by warnings", UserWarning, stacklevel=1)
     print("by print")
     print("to stderr", file=sys.stderr)
-    logging.getLogger("some.library").debug("not this")
+    logging.getLogger("some.package").debug("not this")
     try:
         raise KeyError("k")
     except KeyError:

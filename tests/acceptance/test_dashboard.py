@@ -312,6 +312,7 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
     assert min(requests) < 300
 
 
+# It makes the pictures of the README when somebody asks for them; it is no test of a promise, so CI has no use for it.
 @pytest.mark.skipif("AVA_SCREENSHOTS" not in os.environ, reason="AVA_SCREENSHOTS names no folder to keep them in")
 def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
     folder = ROOT / os.environ["AVA_SCREENSHOTS"]

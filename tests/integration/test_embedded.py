@@ -29,6 +29,7 @@ from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import ROOT
 
+# An ordinary user cannot start a server as somebody else, and so has nothing to be tested here; CI runs as root.
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
 
 
