@@ -1,0 +1,210 @@
+"""Handlers that are stopped, by a cancel, their time or a shutdown, and what each does about it."""
+
+# Printing is what is tested, and these functions are lists of misdeeds.
+# ruff: noqa: C901
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from ava import Env, worker
+from tests.acceptance.telling import tell
+
+_STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(120)"
+)
+
+
+@worker("t_wait", cancel_grace_seconds=5, max_retries=1)
+def wait(input, env: Env):
+    """Wait, and tell of what comes."""
+    tell(input, "begin")
+    try:
+        while True:
+            time.sleep(10)
+    except BaseException as interruption:
+        tell(input, type(interruption).__name__)
+        if input.get("then") == "return":
+            return {"kept": True, "cancelled": env.cancelled}
+        if input.get("then") == "raise":
+            raise ValueError("not what was asked") from None
+        raise
+    finally:
+        env.log.info("cleaning up")
+        tell(input, "finally")
+
+
+@worker("t_wait_async", cancel_grace_seconds=5)
+async def wait_async(input, env: Env):
+    tell(input, "begin")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        tell(input, "CancelledError")
+        if input.get("then") == "return":
+            return {"kept": True, "cancelled": env.cancelled}
+        raise
+    finally:
+        await asyncio.sleep(0.01)
+        env.log.info("cleaning up")
+        tell(input, "finally")
+
+
+@worker("t_broad", cancel_grace_seconds=5)
+def broad(input):
+    """Eat every `Exception`, as many do."""
+    tell(input, "begin")
+    while True:
+        try:
+            time.sleep(0.01)
+        except Exception:
+            tell(input, "eaten")
+
+
+@worker("t_look", cancel_grace_seconds=5)
+def look(input, env: Env):
+    """Listen to nothing but `env.cancelled`."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tell(input, "begin")
+    while not env.cancelled:
+        time.sleep(0.01)
+    tell(input, "finally")
+    return {"saw": "env.cancelled"}
+
+
+@worker("t_own_signal", cancel_grace_seconds=5)
+def own_signal(input, env: Env):
+    """Install a SIGTERM handler of its own."""
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, _: heard.append(signum))
+    tell(input, "begin")
+    while not heard:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    tell(input, "finally")
+    return {"heard": heard, "cancelled": env.cancelled}
+
+
+@worker("t_own_signal_async", cancel_grace_seconds=5)
+async def own_signal_async(input):
+    """Install one in the event loop."""
+    heard = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, heard.set)
+    tell(input, "begin")
+    await heard.wait()
+    tell(input, "finally")
+    return {"heard": True}
+
+
+@worker("t_swallow", cancel_grace_seconds=5)
+def swallow(input):
+    """Be where Python lets nothing be raised when the first SIGTERM comes."""
+
+    class Held:
+        def __del__(self):
+            tell(input, "begin")
+            time.sleep(1)
+
+    held = Held()
+    del held
+    while True:
+        time.sleep(0.01)
+
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+@worker("t_stubborn", cancel_grace_seconds=1)
+def stubborn(input):
+    """Ignore SIGTERM, and have children that do: one in our group, one in its own session, one orphaned besides."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for command in (
+        [sys.executable, "-c", _STUBBORN],
+        ["setsid", sys.executable, "-c", _STUBBORN],
+        ["sh", "-c", 'setsid "$0" -c "$1" &', sys.executable, _STUBBORN],
+    ):
+        _children.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        _children[-1].stdout.readline()
+    tell(input, "begin")
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            continue
+
+
+@worker("t_starts", cancel_grace_seconds=5)
+def starts(input):
+    """Start a subprocess and wait for it."""
+    child = subprocess.Popen(["sleep", "120"])
+    tell(input, f"child={child.pid}")
+    tell(input, "begin")
+    try:
+        child.wait()
+    finally:
+        tell(input, "finally")
+
+
+@worker("t_times_out", timeout_seconds=0.5, cancel_grace_seconds=0.5)
+def times_out(input):
+    """Outlive its time, in one of several ways."""
+    how = input["how"]
+    tell(input, "begin")
+    try:
+        if how == "python":
+            while True:
+                pass
+        if how == "system_call":
+            os.read(os.pipe()[0], 1)
+        if how == "regex":
+            re.match(r"(a+)+$", "a" * 60 + "b")
+        if how == "gil":
+            ctypes.PyDLL(None).sleep(60)
+        if how == "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                time.sleep(0.1)
+        time.sleep(60)
+    except BaseException as interruption:
+        tell(input, type(interruption).__name__)
+        if how == "return":
+            return {"in": "time"}
+        raise
+    finally:
+        tell(input, "finally")
+
+
+@worker("t_times_out_async", timeout_seconds=0.5, cancel_grace_seconds=0.5)
+async def times_out_async(input):
+    tell(input, "begin")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        tell(input, "finally")
+
+
+@worker("t_retries_time", timeout_seconds=0.3, max_retries=1)
+def retries_time(input, env: Env):
+    if env.attempt == 1:
+        time.sleep(60)
+    return {"attempt": env.attempt}
+
+
+@worker("t_step", cancel_grace_seconds=5, on_worker_lost="requeue")
+def step(input):
+    """Run for some seconds, and tell of the begin and the end; told once only if it ran once."""
+    tell(input, "begin")
+    try:
+        time.sleep(input["seconds"])
+    except BaseException as interruption:
+        tell(input, type(interruption).__name__)
+        raise
+    tell(input, "end")
+    return {"pid": os.getpid()}
