@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from tests.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
-PAGE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
 def _with_log(api: Api, lines: int) -> str:
