@@ -7,7 +7,6 @@ process that lost its right to a job cannot write to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ava.domain.job import Ending, Job, LogLine, Status
 from ava.domain.retry import MOST_LOSSES
@@ -17,7 +16,6 @@ from ava.store.prepared import Prepared
 
 __all__ = [
     "SEQ_PER_RUN",
-    "TakenBack",
     "append_lines",
     "claim",
     "claimed",
@@ -198,18 +196,19 @@ def _columns(lines: Sequence[LogLine]) -> dict[str, list[object]]:
     }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TakenBack:
-    """What became of a run that its process could not end itself."""
-
-    job: Job
-    #: Whether it waits for a process again, and is to be published.
-    is_queued: bool
-
-
-# A run that is taken back waits again, unless it was to be cancelled, is not to be repeated, or was lost too often.
+# What a run that could not end itself leaves, by what comes `next` of it, as the statement has found in `held`.
 # A cancel may have been written while the row was waited for. PostgreSQL checks the constraints once against the row as
 # it was before, so the cancel is written here as it was found.
+_TO_NEXT = """status = held.next,
+        cancel_requested_at = held.cancel_requested_at,
+        cancelled_by = held.cancelled_by,
+        completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
+        error = CASE WHEN held.next = 'failed' THEN %(error)s END,
+        started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
+        node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
+        published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END"""
+
+# A run that is taken back waits again, unless it was to be cancelled, is not to be repeated, or was lost too often.
 # `{held}` selects the runs; `{wait}` says whether one whose row somebody else is writing at this moment is left out.
 _TAKE_BACK = f"""
 WITH held AS (
@@ -223,16 +222,9 @@ WITH held AS (
     FOR UPDATE OF j {{wait}}
 ), taken AS (
     UPDATE jobs AS j SET
-        status = held.next,
-        cancel_requested_at = held.cancel_requested_at,
-        cancelled_by = held.cancelled_by,
-        completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
-        error = CASE WHEN held.next = 'failed' THEN %(error)s END,
+        {_TO_NEXT},
         losses = j.losses + CASE WHEN %(is_loss)s THEN 1 ELSE 0 END,
-        attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END,
-        started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
-        node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
-        published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END
+        attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END
     FROM held WHERE j.id = held.id AND j.run_no = held.run_no
     RETURNING j.*, (SELECT o.started_at FROM jobs AS o WHERE o.id = j.id) AS was_started_at
 ), noted AS (
@@ -265,8 +257,10 @@ _BY_DEAD_NODE = _TAKE_BACK.format(
 
 def take_back(
     connection: Connection, *, job_id: str, run_no: int, node_id: str, reason: str, error: str, is_loss: bool
-) -> TakenBack | None:
-    """Take one run of a node back, whose process is gone or must let go; None where it has ended or is not there.
+) -> Job | None:
+    """Take one run of a node back, whose process is gone or must let go, and return the job as it is then.
+
+    None: it had ended, or is not there.
 
     `reason` is its log line; `error` what the job fails with, should it not run again. A loss counts towards the most
     that a job may have (`MOST_LOSSES`), and never as an attempt.
@@ -278,7 +272,7 @@ def take_back(
 
 def take_back_from_dead_nodes(
     connection: Connection, *, dead_after_seconds: float, reason: str, error: str, limit: int
-) -> list[TakenBack]:
+) -> list[Job]:
     """Take back what dead nodes hold, oldest first."""
     parameters: dict[str, object] = {"dead_after": dead_after_seconds, "limit": limit}
     return _taken_back(connection, _BY_DEAD_NODE, parameters, reason=reason, error=error, is_loss=True)
@@ -286,10 +280,9 @@ def take_back_from_dead_nodes(
 
 def _taken_back(
     connection: Connection, statement: str, parameters: dict[str, object], *, reason: str, error: str, is_loss: bool
-) -> list[TakenBack]:
+) -> list[Job]:
     parameters |= {"reason": reason, "error": error, "is_loss": is_loss, "level": "error" if is_loss else "warn"}
-    jobs = [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
-    return [TakenBack(job=job, is_queued=job.status is Status.QUEUED) for job in jobs]
+    return [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
 _DEFER = """
@@ -329,15 +322,8 @@ WITH held AS (
     FOR UPDATE
 ), ended AS (
     UPDATE jobs AS j SET
-        status = held.next,
-        cancel_requested_at = held.cancel_requested_at,
-        cancelled_by = held.cancelled_by,
-        completed_at = CASE WHEN held.next <> 'queued' THEN clock_timestamp() END,
-        error = CASE WHEN held.next = 'failed' THEN %(error)s END,
-        run_at = CASE WHEN held.next = 'queued' THEN now() + 2 ^ (held.attempt - 1) * interval '1 second' END,
-        published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
-        started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
-        node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END
+        {_TO_NEXT},
+        run_at = CASE WHEN held.next = 'queued' THEN now() + 2 ^ (held.attempt - 1) * interval '1 second' END
     FROM held WHERE j.id = held.id
     RETURNING j.id, j.status
 ), noted AS (

@@ -60,7 +60,7 @@ def show(connection: Connection, job: Job) -> Job:
     return found
 
 
-def take_back(connection: Connection, job: Job) -> runs.TakenBack | None:
+def take_back(connection: Connection, job: Job) -> Job | None:
     return runs.take_back(
         connection, job_id=job.id, run_no=1, node_id=NODE, reason="lost", error="WorkerLost: it died", is_loss=True
     )

@@ -202,7 +202,7 @@ class Jobs(RuleBasedStateMachine):
         assert (taken is not None) == is_held
         if taken is not None:
             model.lose(is_loss=is_loss)
-            assert (taken.job.status, taken.is_queued) == (model.status, model.status is Status.QUEUED)
+            assert taken.status == model.status
 
     @precondition(lambda self: self.told)
     @rule(data=st.data())
@@ -270,7 +270,7 @@ class Jobs(RuleBasedStateMachine):
             for job_id, model in self.models.items()
             if model.status is Status.RUNNING and model.node not in self.living
         }
-        assert {it.job.id for it in taken} == held
+        assert {job.id for job in taken} == held
         for job_id in held:
             self.models[job_id].lose(is_loss=True)
 
