@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import OperationalError
 
@@ -14,7 +13,13 @@ from ava.errors import DatabaseAhead, DatabaseNotMigrated, StartError
 from ava.settings import Settings
 from ava.store.database import driver_url
 
-__all__ = ["check", "check_on", "upgrade"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = ["check", "check_on", "config_of", "revisions", "upgrade"]
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_FILE = re.compile(r"r(\d+)_\w+\.py")
 
 #: The key of the advisory lock under which the schema changes: "ava db" as a number.
 _LOCK_KEY = 0x61766120_6462
@@ -25,13 +30,25 @@ def upgrade(settings: Settings) -> None:
 
     Raises `DatabaseAhead` where the database is newer than this code, `StartError` where it is out of reach.
     """
+    # Alembic is loaded here alone: every process of ours checks the schema, and hardly any changes it.
+    from alembic import command
+
     with _connection(settings) as connection, connection.begin():
         # Transaction-scoped, so that no crash leaves it held.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
-        config = _config()
-        _refuse_ahead(connection, config)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        _refuse_ahead(_revision(connection))
+        command.upgrade(config_of(connection), "head")
+
+
+def config_of(connection: Connection) -> Config:
+    """Alembic's configuration for our migrations on a connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
 
 
 def check(settings: Settings) -> None:
@@ -45,17 +62,15 @@ def check(settings: Settings) -> None:
 
 def check_on(connection: Connection) -> None:
     """Make sure of the same on a connection that is there already. Raises `DatabaseNotMigrated`, `DatabaseAhead`."""
-    config = _config()
-    _refuse_ahead(connection, config)
-    if _revision(connection) != ScriptDirectory.from_config(config).get_current_head():
+    revision = _revision(connection)
+    _refuse_ahead(revision)
+    if revision != revisions()[-1]:
         raise DatabaseNotMigrated
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    return config
+def revisions() -> list[str]:
+    """The revisions that this code knows, oldest first, as the names of the migrations' files tell."""
+    return sorted(found[1] for path in (_MIGRATIONS / "versions").iterdir() if (found := _FILE.fullmatch(path.name)))
 
 
 def _revision(connection: Connection) -> str | None:
@@ -65,9 +80,8 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _refuse_ahead(connection: Connection, config: Config) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if (revision := _revision(connection)) is not None and revision not in known:
+def _refuse_ahead(revision: str | None) -> None:
+    if revision is not None and revision not in revisions():
         raise DatabaseAhead
 
 

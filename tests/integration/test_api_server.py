@@ -123,7 +123,7 @@ def test_a_hundred_jobs_at_once_are_a_hundred_jobs(running: System) -> None:
 def test_sigterm_ends_it_in_order_while_an_idle_connection_is_open(running: System) -> None:
     assert running.api
     running.get("/livez")
-    assert running.api.terminate(seconds=3) == 0
+    assert running.api.terminate(seconds=10) == 0
 
 
 def test_its_processes_do_not_outlive_the_one_that_started_them(running: System) -> None:

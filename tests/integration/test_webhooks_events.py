@@ -14,7 +14,7 @@ import pytest
 from ava.delivery.fan_out import FanOut
 from ava.domain.job import Ending, LogLevel, LogLine, Status
 from ava.settings import Settings
-from ava.store import clock, events, jobs, nodes, runs, schema
+from ava.store import clock, events, jobs, nodes, runs
 from ava.store.database import Connection
 from ava.store.nodes import NodeSpec
 from tests.api import NODE, Api
@@ -191,18 +191,3 @@ def test_what_is_past_retention_goes_with_its_deliveries(api: Api, connection: C
     api.trigger()
     assert events.delete_old(connection, retention_days=-1, limit=10) == 1
     assert api.execute("SELECT count(*) FROM webhook_endpoints WHERE status = 'deleted'")[0][0] == 0
-
-
-def test_the_migration_can_be_undone(database_settings: Settings) -> None:
-    from alembic import command
-    from sqlalchemy import create_engine
-
-    from ava.store.database import driver_url
-
-    engine = create_engine(driver_url(database_settings.database_url))
-    with engine.begin() as connection:
-        config = schema._config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
-        command.upgrade(config, "head")
-    engine.dispose()
