@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 ARGS ?=
+# Files of tests that run side by side, each with servers of its own; most of them wait more than they work.
+TESTERS ?= 3
 
 export VENV
 
@@ -28,7 +30,7 @@ demo: $(INSTALLED) ## Run one job from its trigger to its final record
 test: $(INSTALLED) ## Run every test, against real servers, and measure coverage (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## Check style, types and the law of imports
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import uuid
@@ -306,7 +307,7 @@ class System:
         assert not left, f"still running after everything was stopped: {described}"
         if not self.expects_traceback:
             for process in self.processes:
-                assert "Traceback (most recent call last)" not in process.output, process.output
+                assert not tracebacks_of_ours(process.output), process.output
 
     def _api_is_ready(self) -> bool:
         assert self.api
@@ -322,6 +323,12 @@ class System:
             assert worker.exit_code in (None, 0, -9), f"a worker ended:\n{worker.output}"
         pids = {row[0] for row in self.query("SELECT pid FROM nodes WHERE stopped_at IS NULL")}
         return {worker.pid for worker in living} <= pids
+
+
+def tracebacks_of_ours(output: str) -> list[str]:
+    """The tracebacks in an output that do not end in the code of the tests' own handlers."""
+    blocks = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*", output)
+    return [block for block in blocks if f'"{ROOT}/tests/' not in block.rpartition("  File ")[2]]
 
 
 def lives(process: psutil.Process) -> bool:

@@ -25,8 +25,8 @@ from ava.execution import attempts, processes
 from ava.execution.joblog import JobLog
 from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
-from ava.execution.run import WAITING_SIGNALS, Run
-from ava.execution.surroundings import Surroundings, foreign_threads
+from ava.execution.run import Run
+from ava.execution.surroundings import WAITING_SIGNALS, Surroundings, foreign_threads
 from ava.settings import Settings
 from ava.store import nodes, runs, waiting
 from ava.store.database import Database
@@ -180,7 +180,7 @@ class Child:
         assert self._surroundings is not None
         before = foreign_threads()
         with self._surroundings.of_run(run.log) as logger:
-            run.call(logger)
+            run.call(logger, self._surroundings.calm)
             if os.getpid() != self._pid:
                 # A handler that forked, and whose child came back up to here.
                 os._exit(1)
@@ -189,7 +189,7 @@ class Child:
         if run.stopped_for is not None:
             self._see_off_threads(before)
 
-    def _see_off_threads(self, before: frozenset[int]) -> None:
+    def _see_off_threads(self, before: frozenset[threading.Thread]) -> None:
         """Have a stopped handler's threads end with it; those that do not end soon do so with this process."""
         deadline = time.monotonic() + _THREADS_SECONDS
         while left := foreign_threads() - before:

@@ -6,7 +6,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime, timedelta
 from typing import TextIO
 
@@ -105,7 +105,7 @@ class LogCapture(logging.Handler):
     """Takes what is logged in this process while a handler runs into the handler's job log."""
 
     def __init__(
-        self, job_log: JobLog, foreign_threads: frozenset[int], others: Sequence[logging.Handler] = ()
+        self, job_log: JobLog, foreign_threads: Set[threading.Thread], others: Sequence[logging.Handler] = ()
     ) -> None:
         """`foreign_threads` were there before the run: what they log is not the job's, and goes to `others`."""
         super().__init__()
@@ -116,7 +116,7 @@ class LogCapture(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record without this handler's lock, which an interruption might leave held; the log has its own."""
-        if record.thread in self._foreign_threads:
+        if threading.current_thread() in self._foreign_threads:
             for other in self._others:
                 other.handle(record)
         else:
@@ -132,27 +132,36 @@ class LogCapture(logging.Handler):
 
 
 class LineWriter(io.TextIOBase):
-    """A text stream whose lines become log lines; stands in for `sys.stdout` and `sys.stderr`."""
+    """A text stream whose lines become those of a job's log; stands in for `sys.stdout` or `sys.stderr`.
+
+    There is one for the life of the process, and the runs take turns in it: CPython's `print` does not hold on to the
+    stream that it writes to, so one that were replaced while another thread prints would crash the process.
+    """
 
     #: Characters that may wait for the end of their line.
     _longest_line = 1_000_000
 
-    def __init__(
-        self,
-        job_log: JobLog,
-        level: LogLevel,
-        foreign_threads: frozenset[int] = frozenset(),
-        other: TextIO | None = None,
-    ) -> None:
-        """`foreign_threads` were there before the run: what they print goes to `other`."""
+    def __init__(self, level: LogLevel, other: TextIO | None = None) -> None:
+        """`other` is where text goes that is no run's."""
         super().__init__()
-        self._job_log = job_log
         self._level = level
-        self._foreign_threads = foreign_threads
         self._other = other
+        self._job_log: JobLog | None = None
+        self._foreign_threads: Set[threading.Thread] = frozenset()
         self._rest = ""
         #: Whether the line so far was too long, and what is left of it is dropped.
         self._is_cut = False
+
+    def begin(self, job_log: JobLog, foreign_threads: Set[threading.Thread] = frozenset()) -> None:
+        """Give a run the stream. `foreign_threads` were there before: what they print is not the job's."""
+        self._rest, self._is_cut = "", False
+        self._foreign_threads = foreign_threads
+        self._job_log = job_log
+
+    def end(self) -> None:
+        """Take the stream from the run that has it, and the last line, which has no end, as it is."""
+        self._take_rest()
+        self._job_log = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
@@ -165,29 +174,29 @@ class LineWriter(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if threading.get_ident() in self._foreign_threads:
+        job_log = self._job_log
+        if job_log is None or threading.current_thread() in self._foreign_threads:
             return self._other.write(text) if self._other is not None else len(text)
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            self._end_line(line.rstrip("\r"))
+            self._end_line(job_log, line.rstrip("\r"))
         if self._is_cut:
             self._rest = ""
         elif len(self._rest) > self._longest_line:
-            self.finish()
+            self._take_rest()
             self._is_cut = True
         return len(text)
 
-    def _end_line(self, line: str) -> None:
+    def _end_line(self, job_log: JobLog, line: str) -> None:
         if not self._is_cut:
-            self._job_log.add(self._level, line)
+            job_log.add(self._level, line)
         self._is_cut = False
 
-    def finish(self) -> None:
-        """Take the last line, which has no end, as it is."""
-        if self._rest:
-            rest, self._rest = self._rest, ""
+    def _take_rest(self) -> None:
+        rest, self._rest = self._rest, ""
+        if rest and self._job_log is not None:
             self._job_log.add(self._level, rest)
 
     def close(self) -> None:
         """Stay open: a handler that closes its stdout may still be followed by code that prints."""
-        self.finish()
+        self._take_rest()

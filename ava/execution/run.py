@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,10 +20,7 @@ from ava.execution.joblog import JobLog
 from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
 
-__all__ = ["WAITING_SIGNALS", "Run", "calm"]
-
-#: The signals that can wait; those that tell of a fault cannot.
-WAITING_SIGNALS = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+__all__ = ["Run"]
 
 
 class Run:
@@ -61,11 +58,10 @@ class Run:
         """Whether the handler's time is over."""
         return time.monotonic() >= self._deadline
 
-    def call(self, logger: Any) -> None:
+    def call(self, logger: Any, calm: Callable[[], None]) -> None:
         """Run the handler and keep what it returns or raises; interruptions are among the latter.
 
-        On return no signal is delivered to this thread any more: whatever handlers of its own the job's handler has
-        left for them are first to be replaced (`Surroundings`), which `calm` gives the time for.
+        `calm` has no signal interrupt this thread any more; see `Surroundings.calm`.
         """
         try:
             try:
@@ -74,12 +70,11 @@ class Run:
             finally:
                 # Twice, for a signal's handler may raise between the handler's last line and the first.
                 try:
-                    calm()
+                    self._close(calm)
                 finally:
-                    calm()
+                    self._close(calm)
         except BaseException as error:
             self.raised = error
-        self._close()
 
     def _invoke(self, logger: Any) -> Any:
         env = Env(
@@ -110,9 +105,12 @@ class Run:
         if self.stopped_for is not None and not self.handler.is_async:
             raise self._interruption()
 
-    def _close(self) -> None:
+    def _close(self, calm: Callable[[], None]) -> None:
+        self._is_open = False
+        calm()
+        # Whoever was about to send a signal has sent it now, and it waits.
         with self._lock:
-            self._is_open = False
+            pass
 
     def stop(self, reason: Stop) -> None:
         """Have the handler let go: called by another thread of this process, any number of times; the first counts.
@@ -173,16 +171,3 @@ class Run:
             with self._lock:
                 self._is_swallowed = self._is_interrupted = False
                 self._signal()
-
-
-def calm() -> None:
-    """Have no signal delivered to this thread any more, and see off those that came; never raises for long.
-
-    A handler's own signal handlers may raise, each once for a signal that came before.
-    """
-    for _ in range(len(WAITING_SIGNALS)):
-        try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
-        except BaseException:  # noqa: S112 - what a signal's handler raises now has nowhere to go
-            continue
-        return

@@ -16,13 +16,19 @@ from typing import Any, TextIO
 from ava.domain.job import LogLevel
 from ava.execution.joblog import JobLog, LineWriter, LogCapture
 
-__all__ = ["Surroundings", "foreign_threads"]
+__all__ = ["WAITING_SIGNALS", "Surroundings", "foreign_threads"]
+
+#: The signals that can wait; those that tell of a fault cannot.
+WAITING_SIGNALS = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 #: The signals whose handling a handler may change; SIGKILL and SIGSTOP cannot be, and faults are not ours.
 _SIGNALS = sorted(
     signal.valid_signals()
     - {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 )
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+#: More than there are signals, each of which may raise once.
+_MOST_TRIES = 200
 
 
 class Surroundings:
@@ -34,8 +40,12 @@ class Surroundings:
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        self._writers = (LineWriter(LogLevel.INFO, sys.stdout), LineWriter(LogLevel.WARN, sys.stderr))
+        #: What handlers have left in place of these; a thread that a handler left may be printing to it.
+        self._left_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
-        self._signals = {number: signal.getsignal(number) for number in _SIGNALS}
+        # One whose action is not Python's cannot be put back, but by then nobody of ours has changed it either.
+        self._signals = {number: action for number in _SIGNALS if (action := signal.getsignal(number)) is not None}
         self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
         self._root_level = logging.root.level
@@ -67,41 +77,57 @@ class Surroundings:
     def of_run(self, log: JobLog) -> Iterator[logging.Logger]:
         """Surround one handler: what it prints, logs or warns of goes to its job's log. Yields its logger.
 
-        It must leave with its signals blocked (`ava.execution.run.calm`), so that none comes in between.
+        It must leave with its signals calmed (`calm`), so that none comes in between.
         """
         # Threads that an earlier handler left behind may go on, but not in this job's log.
         foreign = foreign_threads()
-        out = LineWriter(log, LogLevel.INFO, foreign, self._streams[1])
-        err = LineWriter(log, LogLevel.WARN, foreign, self._streams[2])
+        for writer in self._writers:
+            writer.begin(log, foreign)
         logging.root.handlers = [LogCapture(log, foreign, self._root_handlers)]
         _set_level(logging.INFO)
-        sys.stdout, sys.stderr = out, err
+        sys.stdout, sys.stderr = self._writers
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
                 warnings.showwarning = _show_warning(log)
                 yield self._job_logger
         finally:
-            with suppress(Exception):
-                out.finish()
-                err.finish()
+            for writer in self._writers:
+                writer.end()
             self._restore()
+
+    def calm(self) -> None:
+        """Have no signal interrupt this thread any more, and replace the handlers that a job's handler set up for them.
+
+        Blocking them is not enough: one that is for the whole process comes by a thread that the job's handler has
+        left. What those signal handlers raise meanwhile is dropped; each try leaves fewer that could.
+        """
+        for _ in range(_MOST_TRIES):
+            try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+                self._restore_signals()
+            except BaseException:  # noqa: S112 - it has nowhere to go
+                continue
+            return
+
+    def _restore_signals(self) -> None:
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
+        for number, action in self._signals.items():
+            if signal.getsignal(number) is not action:
+                # Ignored for a moment: that drops one which is still due, such as the alarm of a timer.
+                signal.signal(number, signal.SIG_IGN)
+                signal.signal(number, action)
 
     def _restore(self) -> None:
         self._restore_python()
         self._restore_process()
-        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-            signal.setitimer(timer, 0)
-        for number, action in self._signals.items():
-            if signal.getsignal(number) is not action:
-                # Ignored for a moment: that drops one which is still due, such as the alarm of that timer.
-                signal.signal(number, signal.SIG_IGN)
-                signal.signal(number, action)
         # Last: now there is nobody left to hear a signal but ourselves.
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_python(self) -> None:
+        self._left_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
         sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
         logging.root.handlers = list(self._root_handlers)
@@ -124,9 +150,9 @@ class Surroundings:
                 os.dup2(kept, number)
 
 
-def foreign_threads() -> frozenset[int]:
+def foreign_threads() -> frozenset[threading.Thread]:
     """The threads of this process beside the main one."""
-    return frozenset(t.ident for t in threading.enumerate() if t.ident and t is not threading.main_thread())
+    return frozenset(threading.enumerate()) - {threading.main_thread()}
 
 
 def _traits(loggers: list[logging.Logger]) -> list[tuple[Any, ...]]:

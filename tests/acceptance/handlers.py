@@ -208,7 +208,7 @@ def leave_thread(input, env: Env):
         while not getattr(_here, "over", False):
             print("from the thread that was left")
             env.log.info("from the thread that was left")
-            time.sleep(0.01)
+            time.sleep(input.get("pause", 0.01))
 
     threading.Thread(target=chatter, daemon=True).start()
     time.sleep(input.get("seconds", 0.05))

@@ -185,6 +185,20 @@ def test_a_thread_that_a_handler_left_does_not_write_into_the_next_job(fleet: Sy
         assert len(fleet.messages(job["id"])) == 2
 
 
+def test_a_thread_that_a_handler_left_crashes_no_process(fleet: System) -> None:
+    for job in [fleet.trigger("wkr_t_thread", input={"pause": 0}) for _ in range(8)]:
+        assert fleet.wait_for(job["id"])["status"] == "completed"
+    before = pool(fleet)
+    # Signals that are for a whole process now come by these threads as well.
+    for job in [fleet.trigger(worker) for worker in ("wkr_t_nothing", "wkr_t_vandal") * 60]:
+        record = fleet.wait_for(job["id"])
+        assert record["error"] in (None, "RuntimeError: an alarm of the handler's own")
+    assert pool(fleet) == before
+    for worker in before:
+        psutil.Process(worker).kill()
+    wait_until(lambda: len(pool(fleet)) == 4 and not pool(fleet) & before)
+
+
 def test_a_thread_of_a_cancelled_handler_ends_with_its_process(fleet: System) -> None:
     job = fleet.trigger("wkr_t_thread", input={"seconds": 60})
     wait_until(lambda: len(fleet.messages(job["id"])) > 5)

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import kombu
-import psutil
 import pytest
 
 from ava.broker.app import make_app
@@ -157,18 +156,10 @@ def test_of_two_dispatchers_the_second_follows_the_first_that_is_killed(system: 
 def test_a_frozen_database_is_503_within_two_seconds(system: System, private_postgres: Server, tmp_path: Path) -> None:
     system.expects_traceback = True
     system.start(workers=0, dispatchers=0, environ=_environ(tmp_path), database_url=private_postgres.url)
-    assert private_postgres.child
-    server = psutil.Process(private_postgres.child.pid)
-    family = [server, *server.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    try:
+    with private_postgres.frozen():
         for _ in range(4):
             began = time.monotonic()
             answer = system.get("/v1/ava/jobs")
             assert answer.status_code == 503
             assert time.monotonic() - began < 2.5
-    finally:
-        for process in family:
-            process.resume()
     wait_until(lambda: system.get("/v1/ava/jobs").ok, seconds=10, what="the API answers again")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-import psutil
 import psycopg2
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -19,19 +15,6 @@ from ava.store.database import Database
 from ava.store.leader import Leadership
 from tests.polling import wait_until
 from tests.servers.server import Server
-
-
-@contextmanager
-def _frozen(server: Server) -> Iterator[None]:
-    assert server.child
-    family = [server.child.pid, *(child.pid for child in psutil.Process(server.child.pid).children(recursive=True))]
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in family:
-            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -115,7 +98,7 @@ def test_a_frozen_database_is_taken_for_gone_within_two_seconds_and_then_at_once
 ) -> None:
     database = Database(private_postgres.url, name="test")
     database.ping()
-    with _frozen(private_postgres):
+    with private_postgres.frozen():
         began = time.monotonic()
         with pytest.raises(DatabaseUnavailable):
             database.ping()

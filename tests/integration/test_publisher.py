@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from ava.errors import BrokerUnavailable
@@ -73,16 +70,9 @@ def test_while_the_broker_is_away_nobody_waits_for_it(on_private_redis: Backlog,
 def test_a_broker_that_is_frozen_costs_one_wait_and_no_more(on_private_redis: Backlog, private_redis: Server) -> None:
     found = on_private_redis.insert(1, is_published=True)
     on_private_redis.publisher.publish(found)
-    assert private_redis.child
-    family = [private_redis.child.pid, *(c.pid for c in psutil.Process(private_redis.child.pid).children(True))]
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with private_redis.frozen():
         assert _seconds(on_private_redis.publisher.publish, found) < 4
         assert sum(_seconds(on_private_redis.publisher.publish, found) for _ in range(1_000)) < 0.5
-    finally:
-        for pid in family:
-            os.kill(pid, signal.SIGCONT)
     wait_until(lambda: _can_publish(on_private_redis), seconds=8, what="the breaker closes by itself")
 
 

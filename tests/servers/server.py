@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from ava.cli.child import Child
 from ava.cli.embedded import start
@@ -47,15 +48,25 @@ class Server:
             self.child.kill()
             self.child = None
 
-    def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it, with its processes, for the length of a `with`: connections stay open and nothing answers."""
         assert self.child
-        os.killpg(self.child.pid, signal.SIGSTOP)
+        server = psutil.Process(self.child.pid)
+        # It first: from then on it starts no process more.
+        server.suspend()
+        family = server.children(recursive=True)
+        _each(family, psutil.Process.suspend)
+        try:
+            yield
+        finally:
+            _each([*family, server], psutil.Process.resume)
 
-    def resume(self) -> None:
-        """Undo `pause`."""
-        assert self.child
-        os.killpg(self.child.pid, signal.SIGCONT)
+
+def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            act(process)
 
 
 @contextmanager

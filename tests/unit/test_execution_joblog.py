@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from datetime import UTC, datetime
 
@@ -67,14 +68,17 @@ def test_a_closed_log_takes_nothing_more(log: JobLog) -> None:
 
 
 def test_a_foreign_thread_s_words_do_not_get_in(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
-    us = frozenset({threading.get_ident()})
+    us = frozenset({threading.current_thread()})
     heard: list[str] = []
     other = logging.Handler()
     other.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
     record = logging.LogRecord("x", logging.INFO, "", 1, "said %d", (1,), None)
     LogCapture(log, us, [other]).handle(record)
-    LineWriter(log, LogLevel.INFO, us).write("printed\n")
+    out = LineWriter(LogLevel.INFO, sys.stdout)
+    out.begin(log, us)
+    out.write("printed\n")
     assert log.is_empty
+    assert capsys.readouterr().out == "printed\n"
     assert heard == ["said 1"]
 
 
@@ -86,7 +90,8 @@ def test_a_log_call_that_cannot_be_told_is_told_of(log: JobLog) -> None:
 
 
 def test_printed_text_is_cut_into_lines(log: JobLog) -> None:
-    out = LineWriter(log, LogLevel.INFO)
+    out = LineWriter(LogLevel.INFO)
+    out.begin(log)
     for text in ("a", "b\nc\r\n", "\n", "end"):
         out.write(text)
     out.close()
@@ -95,8 +100,19 @@ def test_printed_text_is_cut_into_lines(log: JobLog) -> None:
         out.write(b"bytes")  # type: ignore[arg-type]
 
 
+def test_what_is_printed_between_two_runs_is_in_no_log(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
+    out = LineWriter(LogLevel.INFO, sys.stdout)
+    out.begin(log)
+    out.write("begun")
+    out.end()
+    out.write("late\n")
+    assert messages(log) == ["begun"]
+    assert capsys.readouterr().out == "late\n"
+
+
 def test_a_line_without_an_end_is_held_in_bounds(log: JobLog) -> None:
-    out = LineWriter(log, LogLevel.INFO)
+    out = LineWriter(LogLevel.INFO)
+    out.begin(log)
     for _ in range(30):
         out.write("x" * 100_000)
     out.write("rest of it\nnext\n")
