@@ -58,6 +58,11 @@ def _address(node_id: str, pid: int) -> str:
     return f"\0ava-{node_id}-{pid}"
 
 
+def _is_signal_too_late(unraisable: Any) -> bool:
+    """Whether CPython tells of a signal whose handler was taken away meanwhile, as we do when a job's is over."""
+    return isinstance(unraisable.exc_value, OSError) and "ignored due to race condition" in str(unraisable.exc_value)
+
+
 def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
     """Ask a child to have one run let go; one that runs another ignores it. False where the child does not listen."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -122,7 +127,7 @@ class Child:
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
             run.on_swallowed()
-        else:
+        elif not _is_signal_too_late(unraisable):
             sys.__unraisablehook__(unraisable)
 
     @property

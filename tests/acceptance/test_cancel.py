@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -24,6 +25,18 @@ def begin(fleet: System, told: Told, worker_id: str, **payload: Any) -> dict[str
 def pool(fleet: System) -> set[int]:
     """The processes of the node's pool."""
     return {process.pid for process in psutil.Process(fleet.workers[0].pid).children() if lives(process)}
+
+
+def settled_pool(fleet: System) -> set[int]:
+    """The processes of the pool, once all have run a job and none is still on its way in or out."""
+    seen: set[int] = set()
+
+    def is_settled() -> bool:
+        seen.update(pids_of_new_jobs(fleet, 8))
+        return len(pool(fleet)) == 4 and pool(fleet) <= seen
+
+    wait_until(is_settled, what="each process of the pool has run a job")
+    return pool(fleet)
 
 
 def test_a_queued_job_is_cancelled_at_once_and_never_runs(fleet: System, told: Told) -> None:
@@ -75,7 +88,7 @@ def test_a_running_handler_is_interrupted_and_cleans_up(fleet: System, told: Tol
 
 @pytest.mark.parametrize("worker_id", ["wkr_t_broad", "wkr_t_starts", "wkr_t_swallow"])
 def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, told: Told, worker_id: str) -> None:
-    before = pool(fleet)
+    before = settled_pool(fleet)
     job = begin(fleet, told, worker_id)
     fleet.cancel(job["id"])
     record = fleet.wait_for(job["id"])
@@ -96,7 +109,7 @@ def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, told: T
     ],
 )
 def test_a_handler_may_listen_in_its_own_way(fleet: System, told: Told, worker_id: str, output: dict[str, Any]) -> None:
-    before = pool(fleet)
+    before = settled_pool(fleet)
     job = begin(fleet, told, worker_id)
     fleet.cancel(job["id"])
     fleet.cancel(job["id"])
@@ -132,7 +145,7 @@ def pids_of_new_jobs(fleet: System, count: int) -> set[int]:
 
 
 def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet: System, told: Told) -> None:
-    before = pool(fleet)
+    before = settled_pool(fleet)
     job = begin(fleet, told, "wkr_t_wait")
     for _ in range(20):
         for pid in before:
@@ -186,23 +199,24 @@ def test_a_thread_that_a_handler_left_does_not_write_into_the_next_job(fleet: Sy
 
 
 def test_a_thread_that_a_handler_left_crashes_no_process(fleet: System) -> None:
-    for job in [fleet.trigger("wkr_t_thread", input={"pause": 0}) for _ in range(8)]:
+    for job in [fleet.trigger("wkr_t_thread", input={"pause": 0.0005}) for _ in range(6)]:
         assert fleet.wait_for(job["id"])["status"] == "completed"
-    before = pool(fleet)
+    before = settled_pool(fleet)
     # Signals that are for a whole process now come by these threads as well.
-    for job in [fleet.trigger(worker) for worker in ("wkr_t_nothing", "wkr_t_vandal") * 60]:
-        record = fleet.wait_for(job["id"])
-        assert record["error"] in (None, "RuntimeError: an alarm of the handler's own")
-    assert pool(fleet) == before
-    for worker in before:
-        psutil.Process(worker).kill()
-    wait_until(lambda: len(pool(fleet)) == 4 and not pool(fleet) & before)
+    jobs = [fleet.trigger(worker) for worker in ("wkr_t_nothing", "wkr_t_vandal") * 40]
+    errors = {fleet.wait_for(job["id"])["error"] for job in jobs}
+    after = settled_pool(fleet)
+    for pid in before:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+    assert errors == {None, "RuntimeError: an alarm of the handler's own"}
+    assert after == before, fleet.workers[0].output[-2000:]
 
 
 def test_a_thread_of_a_cancelled_handler_ends_with_its_process(fleet: System) -> None:
     job = fleet.trigger("wkr_t_thread", input={"seconds": 60})
     wait_until(lambda: len(fleet.messages(job["id"])) > 5)
-    before = pool(fleet)
+    before = settled_pool(fleet)
     fleet.cancel(job["id"])
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
     wait_until(lambda: len(pool(fleet)) == 4 and pool(fleet) != before)
