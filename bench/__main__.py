@@ -1,125 +1,166 @@
-"""`python -m bench [accept] [drain] [latency] [lines] …`: measure ours and the baseline, turn and turn about.
+"""`python -m bench [MEASURE …]`: measure ours and the baseline on the same servers, turn and turn about.
 
-Prints one table of medians and ratios, and keeps it in docs/performance.md when everything was measured.
+Prints one table of medians and ratios, and keeps it in docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from pathlib import Path
 
 from bench import measures
-from bench.ground import ROOT, Ground, git_revision
-from bench.measures import Figures
+from bench.footprint import footprint
+from bench.ground import Ground
+from bench.long_run import long_run
+from bench.nodes import cost, nodes
+from bench.scheduled import due_in_one_second
 from bench.systems import Afternoon, Ours, System
-
-_WHAT = ("accept", "bulk", "drain", "drain-rabbitmq", "latency", "lines")
-_REPORT = ROOT / "docs" / "performance.md"
+from bench.table import Figures, Table
 
 
-class Table:
-    """The figures of every round, and what they come to."""
+class Bench:
+    """The two systems on one ground, made when first asked for, and the measures of them."""
 
-    def __init__(self) -> None:
-        self._rounds: dict[tuple[str, str], list[Figures]] = {}
+    def __init__(self, stack: ExitStack, table: Table, *, rounds: int, scale: float) -> None:
+        """`scale`: how much of the whole work is done, 1 for all of it."""
+        self._ground = Ground(stack)
+        self._table = table
+        self._rounds = rounds
+        self._scale = scale
+        self._systems: dict[str, tuple[Afternoon, Ours]] = {}
 
-    def add(self, measure: str, system: str, figures: Figures) -> None:
-        """Keep one round's figures, and say them."""
-        self._rounds.setdefault((measure, system), []).append(figures)
-        told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
-        print(f"  {measure}: {system}: {told}", flush=True)
+    def _both(self, broker: str = "redis") -> tuple[Afternoon, Ours]:
+        if broker not in self._systems:
+            self._systems[broker] = Afternoon(self._ground, broker), Ours(self._ground, broker)
+        return self._systems[broker]
 
-    def median(self, measure: str, system: str) -> Figures:
-        """The median of each figure."""
-        rounds = self._rounds.get((measure, system), [])
-        return {name: statistics.median(each[name] for each in rounds) for name in (rounds[0] if rounds else {})}
+    def _count(self, whole: int, *, least: int = 1) -> int:
+        return max(least, round(whole * self._scale))
 
-    def lines(self) -> list[str]:
-        """The table, in Markdown."""
-        found = ["| measure | figure | afternoon | AVA Jobs | ratio |", "|---|---|---|---|---|"]
-        for measure in dict.fromkeys(measure for measure, _ in self._rounds):
-            base, ours = self.median(measure, "afternoon"), self.median(measure, "AVA Jobs")
-            for name, value in ours.items():
-                other = base.get(name)
-                ratio = f"{value / other:.2f}" if other else ""
-                found.append(f"| {measure} | {name} | {f'{other:,.1f}' if other else ''} | {value:,.1f} | {ratio} |")
-        return found
+    def _in_turns(
+        self, measure: str, systems: tuple[System, ...], act: Callable[[System], Figures], *, rounds: int | None = None
+    ) -> None:
+        for _ in range(rounds or self._rounds):
+            for system in systems:
+                self._table.add(measure, system.name, act(system))
+
+    def _alone(self, measure: str, act: Callable[[Ours], Figures], *, rounds: int | None = None) -> None:
+        ours = self._both()[1]
+        for _ in range(rounds or self._rounds):
+            self._table.add(measure, ours.name, act(ours))
+
+    def accept(self) -> None:
+        """Accepting over HTTP, one job a request and a hundred."""
+        afternoon, ours = self._both()
+        with afternoon.api() as one, ours.api() as other:
+            ports = {afternoon.name: one, ours.name: other}
+            for system in (afternoon, ours):
+                measures.accept(system, ports[system.name], requests=300)
+            requests = self._count(3000, least=500)
+            self._in_turns(
+                "accept, 1 a request",
+                (afternoon, ours),
+                lambda s: measures.accept(s, ports[s.name], requests=requests),
+            )
+            for _ in range(self._rounds):
+                base = measures.accept(afternoon, one, requests=requests)
+                self._table.add("accept, 100 a request", afternoon.name, {"jobs/s": base["jobs/s"]})
+                bulk = measures.accept_bulk(ours, other, requests=self._count(300, least=30))
+                self._table.add("accept, 100 a request", ours.name, bulk)
+
+    def drain(self) -> None:
+        """Draining no-op jobs with two processes, on Redis."""
+        jobs = self._count(20_000)
+        self._in_turns("drain, Redis", self._both(), lambda s: measures.drain(s, jobs=jobs))
+
+    def drain_rabbitmq(self) -> None:
+        """The same on RabbitMQ."""
+        jobs = self._count(20_000)
+        self._in_turns("drain, RabbitMQ", self._both("rabbitmq"), lambda s: measures.drain(s, jobs=jobs))
+
+    def latency(self) -> None:
+        """From before the request to the handler's first line, on an idle system and at half of the drain rate."""
+        jobs = self._count(200, least=40)
+        # Fresh processes each time: it moves more between two starts than between two rounds.
+        self._in_turns(
+            "start latency, idle", self._both(), lambda s: _warm(s, lambda p: measures.start_latency(s, p, jobs=jobs))
+        )
+        self._in_turns(
+            "start latency, 200 jobs/s",
+            self._both(),
+            lambda s: _warm(s, lambda p: measures.loaded_latency(s, p, jobs=jobs, per_second=200)),
+        )
+
+    def lines(self) -> None:
+        """Log lines stored a second, by two processes."""
+        self._alone("log lines", lambda ours: measures.log_lines(ours, lines=self._count(200_000)))
+
+    def scheduled(self) -> None:
+        """Jobs that become due: alone, and 100,000 in one second."""
+        self._alone("due in one second", lambda ours: due_in_one_second(ours, jobs=self._count(100_000)), rounds=1)
+
+    def footprint(self) -> None:
+        """Time to start, and memory of idle processes."""
+        self._alone("footprint", footprint)
+
+    def cost(self) -> None:
+        """CPU, WAL and disk of one job."""
+        self._alone("cost of a job", lambda ours: cost(ours, jobs=self._count(10_000)))
+
+    def nodes(self) -> None:
+        """Two, four and eight nodes of jobs that wait 50 ms."""
+        for count in (2, 4, 8):
+            seconds = max(5.0, 20 * self._scale)
+            self._alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
+
+    def long(self) -> None:
+        """500,000 jobs straight through."""
+        self._alone("long run", lambda ours: long_run(ours, jobs=self._count(500_000)), rounds=1)
+
+
+def _warm(system: System, act: Callable[[int], Figures]) -> Figures:
+    with system.api() as port, system.workers():
+        return act(port)
+
+
+#: In the order in which they are taken; those of a while come last.
+MEASURES: dict[str, Callable[[Bench], None]] = {
+    "accept": Bench.accept,
+    "drain": Bench.drain,
+    "drain-rabbitmq": Bench.drain_rabbitmq,
+    "latency": Bench.latency,
+    "lines": Bench.lines,
+    "footprint": Bench.footprint,
+    "cost": Bench.cost,
+    "nodes": Bench.nodes,
+    "scheduled": Bench.scheduled,
+    "long": Bench.long,
+}
 
 
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="MEASURE", help="what to measure; all where none is named")
+    parser.add_argument(
+        "measures",
+        nargs="*",
+        metavar="MEASURE",
+        help=f"what to measure; all but `long` where none is named: {', '.join(MEASURES)}",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
-    what, scale, table = given.what or list(_WHAT), 0.1 if given.quick else 1.0, Table()
+    if unknown := set(given.measures) - set(MEASURES):
+        parser.error(f"nothing here measures {', '.join(sorted(unknown))}")
+    table = Table(is_kept=not given.quick)
     with ExitStack() as stack:
-        ground = Ground(stack)
-        if {"accept", "bulk", "drain", "latency", "lines"} & set(what):
-            _on_redis(ground, table, what, given.rounds, scale)
-        if "drain-rabbitmq" in what:
-            both = [Afternoon(ground, "rabbitmq"), Ours(ground, "rabbitmq")]
-            _in_turns(
-                table, "drain, RabbitMQ", both, given.rounds, lambda s: measures.drain(s, jobs=int(20_000 * scale))
-            )
-    print("\n" + "\n".join(table.lines()))
-    if set(what) == set(_WHAT) and not given.quick:
-        _keep(_REPORT, table)
-
-
-def _on_redis(ground: Ground, table: Table, what: list[str], rounds: int, scale: float) -> None:
-    afternoon, ours = Afternoon(ground, "redis"), Ours(ground, "redis")
-    both: list[System] = [afternoon, ours]
-    if "accept" in what:
-        with afternoon.api() as one, ours.api() as other:
-            ports = {afternoon.name: one, ours.name: other}
-            requests = int(3000 * scale)
-            for system in both:
-                measures.accept(system, ports[system.name], requests=max(100, requests // 10))
-            _in_turns(table, "accept", both, rounds, lambda s: measures.accept(s, ports[s.name], requests=requests))
-    if "bulk" in what:
-        with ours.api() as port:
-            _in_turns(
-                table, "accept, 100 a request", [ours], rounds,
-                lambda _: measures.accept_bulk(ours, port, requests=int(300 * scale)),
-            )  # fmt: skip
-    if "drain" in what:
-        _in_turns(table, "drain, Redis", both, rounds, lambda s: measures.drain(s, jobs=int(20_000 * scale)))
-    if "latency" in what:
-        _in_turns(table, "start latency, idle", both, rounds, lambda s: _latency(s, int(200 * scale)))
-    if "lines" in what:
-        _in_turns(table, "log lines", [ours], rounds, lambda _: measures.log_lines(ours, lines=int(200_000 * scale)))
-
-
-def _latency(system: System, jobs: int) -> Figures:
-    # Fresh processes each time: it moves more between two starts than between two rounds.
-    with system.api() as port, system.workers():
-        return measures.start_latency(system, port, jobs=max(30, jobs))
-
-
-def _in_turns(table: Table, measure: str, systems: list[System], rounds: int, act: Callable[[System], Figures]) -> None:
-    for _ in range(rounds):
-        for system in systems:
-            table.add(measure, system.name, act(system))
-
-
-def _keep(report: Path, table: Table) -> None:
-    report.write_text(
-        "# Performance\n\n"
-        "`make bench` starts its own servers, runs AVA Jobs and a baseline of the afternoon kind\n"
-        "(`bench/afternoon.py`) on them, turn and turn about, and prints this table: medians of all rounds, and ours\n"
-        "divided by the baseline's.\n"
-        "PostgreSQL's durability is on for both. Absolute numbers move with the machine; compare the ratios.\n\n"
-        f"Taken on {datetime.now(UTC):%Y-%m-%d} at revision `{git_revision()}`, Python {platform.python_version()}, "
-        f"{platform.machine()}, everything on one machine.\n\n" + "\n".join(table.lines()) + "\n"
-    )
-    print(f"Kept in {report}.")
+        bench = Bench(stack, table, rounds=given.rounds, scale=0.1 if given.quick else 1.0)
+        for name in given.measures or [each for each in MEASURES if each != "long"]:
+            MEASURES[name](bench)
+            # Of what was measured nothing is lost by what comes after.
+            table.keep()
+    table.show()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ import time
 from bench import load
 from bench.ground import until
 from bench.systems import Ours, System
+from bench.table import Figures
 
-__all__ = ["accept", "accept_bulk", "drain", "log_lines", "start_latency"]
-
-Figures = dict[str, float]
+__all__ = ["accept", "accept_bulk", "drain", "loaded_latency", "log_lines", "start_latency"]
 
 
 def accept(system: System, port: int, *, requests: int) -> Figures:
@@ -56,15 +55,42 @@ def start_latency(system: System, port: int, *, jobs: int, every_seconds: float 
     for _ in range(jobs):
         sent.append(time.time())
         connection.send(request)
-        while (status := connection.receive()) is None:
-            pass
-        assert 200 <= status < 300, f"{system.name} answered {status}"
+        _await_answer(connection, system)
         time.sleep(every_seconds)
     connection.socket.close()
     until(lambda: system.finished() >= jobs)
     # The first few warm connections and caches up.
     took = [(began - at) * 1000 for at, began in zip(sent, system.latencies(), strict=True)][5:]
     return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
+
+
+def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -> Figures:
+    """As `start_latency`, while as many no-op jobs a second are triggered as the workers can well run."""
+    system.clear()
+    mark, noop = system.request("mark"), system.request("noop")
+    sent: list[float] = []
+    connections = [load.Connection(port) for _ in range(8)]
+    began = time.monotonic()
+    every = max(1, round(per_second / 20))
+    for number in range(jobs * every):
+        time.sleep(max(0.0, began + number / per_second - time.monotonic()))
+        connection, is_marked = connections[number % 8], number % every == 0
+        if number >= 8:
+            _await_answer(connection, system)
+        sent += [time.time()] * is_marked
+        connection.send(mark if is_marked else noop)
+    for connection in connections:
+        _await_answer(connection, system)
+        connection.socket.close()
+    until(lambda: system.finished() >= jobs * every)
+    took = [(started - at) * 1000 for at, started in zip(sent, system.latencies(), strict=True)][5:]
+    return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
+
+
+def _await_answer(connection: load.Connection, system: System) -> None:
+    while (status := connection.receive()) is None:
+        pass
+    assert 200 <= status < 300, f"{system.name} answered {status}"
 
 
 def log_lines(system: Ours, *, lines: int) -> Figures:

@@ -21,12 +21,13 @@ from ava.store import schema
 from ava.store.database import Database as StoreDatabase
 from bench import load as http
 from bench.ground import Database, Ground, open_port, processes, until
+from bench.table import BASELINE, OURS
 
-__all__ = ["HEADERS", "Afternoon", "Ours", "System"]
+__all__ = ["HEADERS", "SECRET", "Afternoon", "Ours", "System"]
 
-_SECRET = "of-the-benchmark"
+SECRET = "of-the-benchmark"
 HEADERS = {
-    "x-internal-secret": _SECRET,
+    "x-internal-secret": SECRET,
     "x-tenant-id": "ten_bench",
     "x-user-id": "usr_bench",
     "x-platform-role": "tenant-system-admin",
@@ -70,7 +71,7 @@ def _port_answers(port: int) -> bool:
 class Afternoon:
     """The baseline; see `bench.afternoon`."""
 
-    name = "afternoon"
+    name = BASELINE
 
     def __init__(self, ground: Ground, broker: str) -> None:
         self._folder = ground.folder
@@ -133,19 +134,21 @@ class Afternoon:
 class Ours:
     """AVA Jobs: API, one node with two processes, a dispatcher."""
 
-    name = "AVA Jobs"
+    name = OURS
 
     def __init__(self, ground: Ground, broker: str) -> None:
-        self._folder = ground.folder
+        self.folder = ground.folder
+        #: Of the API, once that has been started.
+        self.api_pid = 0
         self.database = ground.database("ours")
-        self._environ = {
+        self.environ = {
             "DATABASE_URL": self.database.url,
             "BROKER_URL": ground.broker(broker, 0),
-            "AVA_INTERNAL_SECRET": _SECRET,
+            "AVA_INTERNAL_SECRET": SECRET,
             "AVA_WORKERS": "bench.handlers",
             "AVA_LOG_LEVEL": "WARNING",
         }
-        self._settings: Settings = load(self._environ)
+        self._settings: Settings = load(self.environ)
         schema.upgrade(self._settings)
         app = make_app(self._settings)
         self._app = app
@@ -165,17 +168,18 @@ class Ours:
     @contextmanager
     def api(self) -> Iterator[int]:
         port = open_port()
-        with processes(self._folder, self._environ, ["ava.cli.main", "api", "--port", str(port)]):
+        with processes(self.folder, self.environ, ["ava.cli.main", "api", "--port", str(port)]) as (self.api_pid,):
             until(lambda: _port_answers(port))
             yield port
 
     @contextmanager
-    def workers(self) -> Iterator[None]:
+    def workers(self) -> Iterator[list[int]]:
+        """The block gets the process ids of the node and of the dispatcher."""
         self.database.value("DELETE FROM nodes")
         worker = ["ava.cli.main", "worker", "-c", "2"]
-        with processes(self._folder, self._environ, worker, ["ava.cli.main", "dispatcher"]):
+        with processes(self.folder, self.environ, worker, ["ava.cli.main", "dispatcher"]) as pids:
             until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL"))
-            yield
+            yield pids
 
     def request(self, handler: str) -> bytes:
         body = json.dumps({"worker_id": f"wkr_{handler}", "input": {"a": 1}}).encode()

@@ -8,6 +8,8 @@ from ava.store.database import Database
 __all__ = ["Due"]
 
 _BATCH = 5000
+#: Batches that one turn makes due without a pause; more than a second's worth.
+_MOST_BATCHES = 10
 
 
 class Due:
@@ -21,5 +23,11 @@ class Due:
 
     def run_once(self, _now: float) -> int:
         """Make what is due startable; how many."""
-        with self._database.connect() as connection:
-            return dispatch.make_due(connection, limit=_BATCH)
+        changed = 0
+        for _ in range(_MOST_BATCHES):
+            with self._database.connect() as connection:
+                count = dispatch.make_due(connection, limit=_BATCH)
+            changed += count
+            if count < _BATCH:
+                break
+        return changed

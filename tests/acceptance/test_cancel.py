@@ -28,14 +28,14 @@ def pool(fleet: System) -> set[int]:
 
 
 def settled_pool(fleet: System) -> set[int]:
-    """The processes of the pool, once all have run a job and none is still on its way in or out."""
-    seen: set[int] = set()
+    """The processes of the pool, once all of them run jobs and none is still on its way in or out."""
 
     def is_settled() -> bool:
-        seen.update(pids_of_new_jobs(fleet, 8))
-        return len(pool(fleet)) == 4 and pool(fleet) <= seen
+        # More at once than there are processes, so that each gets one.
+        jobs = [fleet.trigger("wkr_t_work", input={"seconds": 0.1}) for _ in range(8)]
+        return {fleet.wait_for(job["id"])["output"]["pid"] for job in jobs} == pool(fleet)
 
-    wait_until(is_settled, what="each process of the pool has run a job")
+    wait_until(is_settled, what="all processes of the pool, and no others, run jobs")
     return pool(fleet)
 
 

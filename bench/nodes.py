@@ -1,0 +1,103 @@
+"""Many nodes of jobs that wait, and what one job costs: CPU in each process, log and disk in PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from ava.domain.job import JobSpec
+from bench.ground import processes, until
+from bench.systems import Ours
+from bench.table import Figures
+
+__all__ = ["cost", "nodes"]
+
+_NAP = '{"seconds": 0.05}'
+
+
+def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -> Figures:
+    """Jobs of 50 ms a second that `count` nodes of 4 processes run, and their connections to PostgreSQL."""
+    system.clear()
+    # As many as they could run at best, and some that are left over.
+    spec = JobSpec(worker_id="wkr_nap", input_json=_NAP)
+    for _ in range(round(count * children / 0.05 * (seconds + 5) / 1000) + 1):
+        system.jobs.trigger(system.caller, [spec] * 1000)
+    worker = ["ava.cli.main", "worker", "-c", str(children)]
+    system.database.value("DELETE FROM nodes")
+    with processes(system.folder, system.environ, ["ava.cli.main", "dispatcher"], *[worker] * count):
+        joined = "SELECT count(*) FROM nodes WHERE stopped_at IS NULL"
+        until(lambda: system.database.value(joined) == count)
+        time.sleep(2)
+        done, began = system.finished(), time.monotonic()
+        time.sleep(seconds)
+        rate = (system.finished() - done) / (time.monotonic() - began)
+        connections = system.database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name IN ('ava node', 'ava worker')"
+        )
+    return {
+        "processes": count * children,
+        "jobs/s": rate,
+        "of what they could at best": rate * 0.05 / (count * children),
+        "connections of each node": connections / count,
+    }
+
+
+def cost(system: Ours, *, jobs: int) -> Figures:
+    """What a no-op job with four log lines costs while a backlog is drained."""
+    system.clear()
+    system.fill(jobs)
+    with system.workers() as pids:
+        until(lambda: system.finished() > 0)
+        before, done = _cpu(system, pids), system.finished()
+        wal, blocks = _wal(system), _transactions(system)
+        until(lambda: system.finished() >= jobs, seconds=300, every=0.2)
+        after, count = _cpu(system, pids), jobs - done
+        written, commits = _wal(system) - wal, _transactions(system) - blocks
+    system.database.value("VACUUM (ANALYZE) jobs")
+    return {
+        **{f"CPU ms in {name}": (after[name] - before[name]) * 1000 / count for name in after},
+        "transactions": commits / count,
+        "bytes of WAL": written / count,
+        "bytes on disk, indexes included": _disk(system) / jobs,
+    }
+
+
+def _cpu(system: Ours, pids: list[int]) -> dict[str, float]:
+    worker, dispatcher = (psutil.Process(pid) for pid in pids)
+    children = [_seconds(child) for child in worker.children()]
+    return {
+        "the node's parent": _seconds(worker),
+        "its processes": sum(children),
+        "the dispatcher": _seconds(dispatcher),
+        "PostgreSQL": sum(_seconds(each) for each in _postgres(system)),
+    }
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _postgres(system: Ours) -> list[psutil.Process]:
+    """The server and its processes, those of connections that last included."""
+    backend = psutil.Process(system.database.value("SELECT pg_backend_pid()"))
+    server = backend.parent()
+    assert server is not None
+    return [server, *(each for each in server.children() if each.pid != backend.pid)]
+
+
+def _wal(system: Ours) -> float:
+    return float(system.database.value("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+
+
+def _transactions(system: Ours) -> float:
+    # Counted late by those that are busy; over thousands of jobs it does not matter.
+    statement = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    return float(system.database.value(statement))
+
+
+def _disk(system: Ours) -> float:
+    tables = "pg_total_relation_size('jobs') + pg_total_relation_size('job_logs')"
+    return float(system.database.value(f"SELECT {tables}"))

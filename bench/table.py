@@ -1,0 +1,149 @@
+"""The table of what was measured: medians of rounds, ours beside the baseline's, and what was promised of both.
+
+Each measure keeps its last results in docs/performance.json, with the revision and the day; docs/performance.md is
+made from that, so that one measure can be taken again without the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.ground import ROOT, git_revision
+
+__all__ = ["BASELINE", "OURS", "Figures", "Promise", "Table"]
+
+Figures = dict[str, float]
+OURS, BASELINE = "AVA Jobs", "afternoon"
+_DATA = ROOT / "docs" / "performance.json"
+_PAGE = ROOT / "docs" / "performance.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """What a figure must reach: at least, or at most, so much; of the baseline's in the same run where `is_ratio`."""
+
+    least: float | None = None
+    most: float | None = None
+    is_ratio: bool = True
+
+    def __str__(self) -> str:
+        bound = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+        return bound + (" ×" if self.is_ratio else "")
+
+    def holds(self, value: float, ratio: float | None) -> bool | None:
+        """Whether it does; None where there is no baseline to tell by."""
+        found = ratio if self.is_ratio else value
+        if found is None:
+            return None
+        return found >= self.least if self.least is not None else found <= (self.most or 0)
+
+
+#: By measure and figure; docs/performance.md says where each comes from.
+PROMISES: dict[tuple[str, str], Promise] = {
+    ("accept, 1 a request", "jobs/s"): Promise(least=1.25),
+    ("accept, 1 a request", "p99 ms"): Promise(most=1.0),
+    ("accept, 100 a request", "jobs/s"): Promise(least=10),
+    ("drain, Redis", "jobs/s"): Promise(least=1.7),
+    ("drain, RabbitMQ", "jobs/s"): Promise(least=1.7),
+    ("start latency, idle", "p50 ms"): Promise(most=1.5),
+    ("start latency, idle", "p99 ms"): Promise(most=2.0),
+    ("log lines", "lines/s"): Promise(least=30_000, is_ratio=False),
+    ("due in one second", "alone: p99 ms late"): Promise(most=1000, is_ratio=False),
+    ("due in one second", "drain of a plain backlog's"): Promise(least=0.9, is_ratio=False),
+    ("footprint", "ava worker ready s"): Promise(most=2, is_ratio=False),
+    ("footprint", "ava jobs list s"): Promise(most=0.6, is_ratio=False),
+    ("footprint", "idle node of two processes MiB"): Promise(most=200, is_ratio=False),
+}
+
+
+class Table:
+    """The figures of this run, and the last ones of what was not measured now."""
+
+    def __init__(self, *, is_kept: bool) -> None:
+        """`is_kept`: whether docs/ takes them over; a quick run's are not worth it."""
+        self._is_kept = is_kept
+        self._rounds: dict[tuple[str, str], list[Figures]] = {}
+
+    def add(self, measure: str, system: str, figures: Figures) -> None:
+        """Keep one round's figures, and say them."""
+        self._rounds.setdefault((measure, system), []).append(figures)
+        told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+        print(f"  {measure}: {system}: {told}", flush=True)
+
+    def show(self) -> None:
+        """Print this run's table."""
+        print("\n" + "\n".join(_lines(self._entries())))
+
+    def keep(self) -> None:
+        """Have docs/ take over what there is so far."""
+        if self._is_kept:
+            kept = json.loads(_DATA.read_text()) if _DATA.exists() else {}
+            kept.update(self._entries())
+            _DATA.write_text(json.dumps(kept, indent=1) + "\n")
+            _write_page(_PAGE, kept)
+
+    def _entries(self) -> dict[str, dict[str, object]]:
+        return {measure: self._entry(measure) for measure in dict.fromkeys(measure for measure, _ in self._rounds)}
+
+    def _entry(self, measure: str) -> dict[str, object]:
+        ours, base = self._median(measure, OURS), self._median(measure, BASELINE)
+        return {
+            "figures": {name: [base.get(name), value] for name, value in ours.items()},
+            "rounds": len(self._rounds[measure, OURS]),
+            "revision": git_revision(),
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        }
+
+    def _median(self, measure: str, system: str) -> Figures:
+        rounds = self._rounds.get((measure, system), [])
+        return {name: statistics.median(each[name] for each in rounds) for name in (rounds[0] if rounds else {})}
+
+
+def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
+    found = [
+        "| measure | figure | baseline | AVA Jobs | ratio | promised | holds | rounds, revision |",
+        "|---|---|---:|---:|---:|---|---|---|",
+    ]
+    for measure, entry in entries.items():
+        taken = f"{entry['rounds']}, `{entry['revision']}`"
+        for name, (base, ours) in entry["figures"].items():  # type: ignore[attr-defined]
+            ratio = ours / base if base else None
+            promise = PROMISES.get((measure, name))
+            holds = None if promise is None else promise.holds(ours, ratio)
+            cells = (
+                measure,
+                name,
+                _number(base),
+                _number(ours),
+                "" if ratio is None else f"{ratio:.2f}",
+                promise or "",
+                {None: "", True: "yes", False: "**no**"}[holds],
+                taken,
+            )
+            found.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+            measure, taken = "", ""  # noqa: PLW2901 - said once for all its figures
+    return found
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+_BEGIN, _END = "<!-- The table that `make bench` writes begins here. -->", "<!-- It ends here. -->"
+
+
+def _write_page(page: Path, kept: dict[str, dict[str, object]]) -> None:
+    before, _, rest = page.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    day = max(str(entry["day"]) for entry in kept.values())
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    taken = f"Last taken on {day}; {machine}; everything on one machine."
+    page.write_text("\n".join((before + _BEGIN, "", taken, "", *_lines(kept), "", _END + after)))
