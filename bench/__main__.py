@@ -28,12 +28,15 @@ class Bench:
         self._table = table
         self._rounds = rounds
         self._scale = scale
-        self._systems: dict[str, tuple[Afternoon, Ours]] = {}
+        self._broker = ""
+        self._systems: tuple[Afternoon, Ours] | None = None
 
     def _both(self, broker: str = "redis") -> tuple[Afternoon, Ours]:
-        if broker not in self._systems:
-            self._systems[broker] = Afternoon(self._ground, broker), Ours(self._ground, broker)
-        return self._systems[broker]
+        # On another broker both begin anew, with empty databases.
+        if self._systems is None or broker != self._broker:
+            self._broker = broker
+            self._systems = Afternoon(self._ground, broker), Ours(self._ground, broker)
+        return self._systems
 
     def _count(self, whole: int, *, least: int = 1) -> int:
         return max(least, round(whole * self._scale))

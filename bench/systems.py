@@ -146,6 +146,7 @@ class Ours:
             "BROKER_URL": ground.broker(broker, 0),
             "AVA_INTERNAL_SECRET": SECRET,
             "AVA_WORKERS": "bench.handlers",
+            "AVA_ENCRYPTION_KEY": "b2YtdGhlLWJlbmNobWFyay1vZi10aGUtYmVuY2htYXI=",
             "AVA_LOG_LEVEL": "WARNING",
         }
         self._settings: Settings = load(self.environ)

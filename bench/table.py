@@ -111,13 +111,13 @@ def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
         "|---|---|---:|---:|---:|---|---|---|",
     ]
     for measure, entry in entries.items():
-        taken = f"{entry['rounds']}, `{entry['revision']}`"
+        said, taken = measure, f"{entry['rounds']}, `{entry['revision']}`"
         for name, (base, ours) in entry["figures"].items():  # type: ignore[attr-defined]
             ratio = ours / base if base else None
             promise = PROMISES.get((measure, name))
             holds = None if promise is None else promise.holds(ours, ratio)
             cells = (
-                measure,
+                said,
                 name,
                 _number(base),
                 _number(ours),
@@ -127,7 +127,8 @@ def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
                 taken,
             )
             found.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-            measure, taken = "", ""  # noqa: PLW2901 - said once for all its figures
+            # Said once for all its figures.
+            said = taken = ""
     return found
 
 
