@@ -14,6 +14,7 @@ from kombu import Queue
 from ava.broker import canary, liveness
 from ava.broker.app import make_queue
 from ava.broker.names import TASK, task_id
+from ava.broker.road import Road, road_of
 from ava.domain import priority
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable
@@ -88,27 +89,27 @@ class Publisher:
 
     def _send_all(self, connection: Any, jobs: Sequence[Job]) -> None:
         liveness.hear_end(connection)
-        producer = connection.Producer(auto_declare=False)
+        road = road_of(connection)
         for start in range(0, len(jobs), _BATCH):
             batch = jobs[start : start + _BATCH]
             if len(batch) == 1:
-                self._send(producer, batch[0])
+                self._send(road, batch[0])
             else:
-                self._send_batch(connection, producer, batch)
+                self._send_batch(road, batch)
 
-    def _send_batch(self, connection: Any, producer: Any, jobs: Sequence[Job]) -> None:
+    def _send_batch(self, road: Road, jobs: Sequence[Job]) -> None:
         if self._is_redis:
-            with producer.batch(max_size=_BATCH):
+            with road.producer.batch(max_size=_BATCH):
                 for job in jobs:
-                    self._send(producer, job)
+                    self._send(road, job)
             return
         for job in jobs:
-            self._send(producer, job)
+            self._send(road, job)
         # RabbitMQ does what a channel says in its order: who hears an answer to this knows that it has the messages.
         for queue in {job.queue for job in jobs}:
-            self._queue(queue).bind(connection.default_channel).queue_declare(passive=True)
+            self._queue(queue).bind(road.channel).queue_declare(passive=True)
 
-    def _send(self, producer: Any, job: Job) -> None:
+    def _send(self, road: Road, job: Job) -> None:
         run_no = job.run_no + 1
         message = self._app.amqp.as_task_v2(
             task_id(job.id, run_no),
@@ -119,7 +120,7 @@ class Publisher:
             kwargsrepr="{}",
             ignore_result=True,
         )
-        producer.publish(
+        road.producer.publish(
             message.body,
             serializer="json",
             headers=message.headers,
@@ -127,7 +128,7 @@ class Publisher:
             routing_key=job.queue,
             priority=self._to_broker(job.priority),
             delivery_mode="transient",
-            declare=[self._queue(job.queue)],
+            declare=road.to_declare(self._queue(job.queue)),
             correlation_id=message.properties["correlation_id"],
         )
 

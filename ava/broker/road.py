@@ -1,0 +1,52 @@
+"""What is kept of one connection to the broker, so that a message costs no more than its sending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Road", "road_of"]
+
+
+@dataclass
+class Road:
+    """A producer on one channel, and the queues that have been declared there."""
+
+    channel: Any
+    producer: Any
+    declared: set[str] = field(default_factory=set)
+
+    def to_declare(self, queue: Any) -> list[Any]:
+        """The queue, where it is still to be declared with the message that goes to it."""
+        if queue.name in self.declared:
+            return []
+        self.declared.add(queue.name)
+        return [queue]
+
+
+def road_of(connection: Any) -> Road:
+    """The road of a pooled connection; a new one where its channel is new, for it was connected again."""
+    channel = connection.default_channel
+    road = getattr(connection, "ava_road", None)
+    if road is None or road.channel is not channel:
+        road = connection.ava_road = Road(channel, connection.Producer(channel, auto_declare=False))
+        _keep_client(channel)
+    return road
+
+
+def _keep_client(channel: Any) -> None:
+    """Have a channel of kombu's Redis transport keep one client.
+
+    It makes a new one for each message, on the same pool of connections, which takes longer than the message does.
+    """
+    if not hasattr(channel, "conn_or_acquire"):
+        return
+    kept = channel._create_client()
+
+    @contextmanager
+    def conn_or_acquire(client: Any = None) -> Iterator[Any]:
+        yield client or kept
+
+    channel.conn_or_acquire = conn_or_acquire
