@@ -22,6 +22,8 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 def load_query(schema: Schema) -> Any:
     """The parameters of the request. Raises `InvalidParameters` for any that is unknown, repeated or malformed."""
+    if not request.query_string and not schema.fields:
+        return {}
     given = request.args.to_dict(flat=False)
     repeated = {name: ["It is given more than once; give it once."] for name, texts in given.items() if len(texts) > 1}
     if repeated:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import DatabaseUnavailable
@@ -86,10 +86,10 @@ class Database:
             raise DatabaseUnavailable
         try:
             yield
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, psycopg2.Error) as error:
             if not is_outage(error):
                 raise
-            if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) is None:
+            if not isinstance(error, PoolTimeout) and _state(error) is None:
                 self._note_silence(began)
             raise DatabaseUnavailable from error
 
@@ -123,19 +123,23 @@ def driver_url(url: str) -> URL:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error of the driver is the database being away or overloaded, rather than a mistake of ours."""
+    """Whether an error, SQLAlchemy's or the driver's, is the database being away or overloaded, and no mistake."""
     if isinstance(error, PoolTimeout):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "pgcode", None)
-    if state is not None:
-        return str(state).startswith(_PASSING_CLASSES)
-    return error.connection_invalidated or isinstance(error, OperationalError) or _is_closed(error)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if (state := _state(error)) is not None:
+        return state.startswith(_PASSING_CLASSES)
+    return isinstance(_cause(error), psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
-def _is_closed(error: DBAPIError) -> bool:
-    return isinstance(error.orig, psycopg2.InterfaceError)
+def _cause(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _state(error: BaseException) -> str | None:
+    """PostgreSQL's SQLSTATE; None where the error is the driver's own."""
+    return getattr(_cause(error), "pgcode", None)
 
 
 def _refuse_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:

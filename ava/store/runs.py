@@ -68,8 +68,8 @@ def claim(
         "opening": opening,
         "claim_id": claim_id,
     }
-    row = _CLAIM.run(connection, parameters).first()
-    return None if row is None else rows.job(row)
+    claimed = _CLAIM.run(connection, parameters)
+    return rows.job(claimed[0]) if claimed else None
 
 
 _CLAIMED = f"""
@@ -120,7 +120,7 @@ def append_lines(
 ) -> bool:
     """Store what a run logged and how far it is; False where the run has lost its right, and nothing was stored."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "progress": progress_json, **_columns(lines)}
-    return _APPEND.run(connection, parameters).first() is not None
+    return bool(_APPEND.run(connection, parameters))
 
 
 _END = Prepared(
@@ -183,8 +183,8 @@ def end(
         "closings": [False] * len(lines) + [True],
         **_columns([*lines, ending.closing]),
     }
-    status = _END.run(connection, parameters).scalar()
-    return None if status is None else Status(status)
+    ended = _END.run(connection, parameters)
+    return Status(ended[0][0]) if ended else None
 
 
 def _columns(lines: Sequence[LogLine]) -> dict[str, list[object]]:
