@@ -11,7 +11,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench chaos format clean
+.PHONY: help install run demo test coverage check bench chaos format clean
 
 help: ## Show what there is
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -27,10 +27,14 @@ demo: $(INSTALLED) ## Run one job from its trigger to its final record
 	@tools/servers.sh redis
 	@exec $(BIN)/ava demo $(ARGS)
 
-test: $(INSTALLED) ## Run every test, against real servers, and measure coverage (ARGS="-k cancel")
+test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
+	@tools/servers.sh redis rabbitmq chromium promtool
+	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
+
+coverage: $(INSTALLED) ## The same, one by one and slower, measuring what all the processes of the tests have run
 	@tools/servers.sh redis rabbitmq chromium promtool
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
+	@$(BIN)/coverage run -m pytest $(ARGS)
 
 check: $(INSTALLED) ## Check style, types and the law of imports
 	$(BIN)/ruff check .

@@ -31,8 +31,9 @@ def settled_pool(fleet: System) -> set[int]:
     """The processes of the pool, once all of them run jobs and none is still on its way in or out."""
 
     def is_settled() -> bool:
-        # More at once than there are processes, so that each gets one.
-        jobs = [fleet.trigger("wkr_t_work", input={"seconds": 0.1}) for _ in range(8)]
+        # As many at once as there are processes, for longer than it takes to hand them out.
+        body = {"jobs": [{"worker_id": "wkr_t_work", "input": {"seconds": 0.4}}] * 4}
+        jobs = fleet.post("/v1/ava/jobs/bulk", json=body).json()["data"]
         return {fleet.wait_for(job["id"])["output"]["pid"] for job in jobs} == pool(fleet)
 
     wait_until(is_settled, what="all processes of the pool, and no others, run jobs")
