@@ -37,13 +37,13 @@ def road_of(connection: Any) -> Road:
 
 
 def _keep_client(channel: Any) -> None:
-    """Have a channel of kombu's Redis transport keep one client.
+    """Have a channel of kombu's Redis transport keep one client and its connection, as nobody else uses them meanwhile.
 
-    It makes a new one for each message, on the same pool of connections, which takes longer than the message does.
+    It makes a new client for each message, which takes longer than the message does.
     """
     if not hasattr(channel, "conn_or_acquire"):
         return
-    kept = channel._create_client()
+    kept = channel.Client(connection_pool=channel.pool, single_connection_client=True)
 
     @contextmanager
     def conn_or_acquire(client: Any = None) -> Iterator[Any]:
