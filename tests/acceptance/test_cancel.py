@@ -215,9 +215,9 @@ def test_a_thread_that_a_handler_left_crashes_no_process(fleet: System) -> None:
 
 
 def test_a_thread_of_a_cancelled_handler_ends_with_its_process(fleet: System) -> None:
+    before = settled_pool(fleet)
     job = fleet.trigger("wkr_t_thread", input={"seconds": 60})
     wait_until(lambda: len(fleet.messages(job["id"])) > 5)
-    before = settled_pool(fleet)
     fleet.cancel(job["id"])
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
     wait_until(lambda: len(pool(fleet)) == 4 and pool(fleet) != before)
