@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import Mapping
@@ -151,6 +152,8 @@ class System:
 
     def start_api(self, *, wait: bool = True) -> RunningProcess:
         """Start the API (again), on the same port."""
+        # The processes of one that was killed may answer for a moment yet.
+        wait_until(self._port_is_free, seconds=10, what=f"port {self.port} is free")
         self.api = self.spawn("api", "--host", "127.0.0.1", "--port", str(self.port))
         if wait:
             self.await_api()
@@ -316,6 +319,10 @@ class System:
             return requests.get(f"{self.url}/readyz", timeout=5).ok
         except requests.RequestException:
             return False
+
+    def _port_is_free(self) -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) != 0
 
     def _nodes_are_ready(self) -> bool:
         living = [worker for worker in self.workers if worker.exit_code is None]

@@ -26,7 +26,7 @@ from ava.client import (
 )
 from tests.system import SECRET, System
 
-pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
 
 def _client(system: System, **options: str) -> Client:
@@ -35,10 +35,10 @@ def _client(system: System, **options: str) -> Client:
 
 
 @pytest.fixture
-def running(system: System) -> System:
-    """A system with one node."""
-    system.start()
-    return system
+def running(fleet: System) -> System:
+    """The system of this file, in which no job is left of the test before."""
+    fleet.query("TRUNCATE jobs, job_logs")
+    return fleet
 
 
 @pytest.fixture
