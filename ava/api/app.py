@@ -17,6 +17,7 @@ from ava.api import (
     operator_routes,
     queues,
     streams,
+    traces,
     webhooks,
     why,
     workers,
@@ -59,6 +60,7 @@ def make_app(settings: Settings) -> Flask:
     converters.install(app)
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
+    traces.install(app)
     finishing.install(app, settings)
     app.before_request(auth.identify)
     limits.install(app, settings)

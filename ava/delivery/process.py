@@ -20,7 +20,7 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from psycogreen.gevent import patch_psycopg  # noqa: E402
 
-from ava import logs  # noqa: E402
+from ava import logs, tracing  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
@@ -46,6 +46,7 @@ def run(settings: Settings) -> None:
     if not settings.encryption_keys:
         raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; make one up, as with `openssl rand -base64 32`")
     logs.configure(settings, "webhooks")
+    tracing.complain(settings)
     schema.check(settings)
     patch_psycopg()
     _give_way(settings.webhook_niceness)
@@ -56,10 +57,12 @@ def run(settings: Settings) -> None:
     endings: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)
+    tracing.start(settings, "webhooks")
     _log.info("This sender sends webhooks.")
     try:
         sender.run(lambda: bool(endings))
     finally:
+        tracing.stop()
         database.close()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from celery import Celery
 
-from ava import logs
+from ava import logs, tracing
 from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
 from ava.dispatcher.dead_nodes import DeadNodes
@@ -146,6 +146,7 @@ def make_duties(
 def run(settings: Settings) -> None:
     """Run a dispatcher until SIGTERM or SIGINT. Raises `StartError` where the database is not ready for this code."""
     logs.configure(settings, "dispatcher")
+    tracing.complain(settings)
     schema.check(settings)
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -156,8 +157,10 @@ def run(settings: Settings) -> None:
     app = make_app(settings)
     publisher = Publisher(app, settings)
     duties = make_duties(settings, database, publisher, app, lambda: leadership.reached_seconds)
+    tracing.start(settings, "dispatcher")
     try:
         Loop(duties, leadership).run(is_ending)
     finally:
+        tracing.stop()
         publisher.close()
         database.close()
