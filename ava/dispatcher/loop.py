@@ -152,7 +152,13 @@ def run(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
     waiting.in_threads()
-    database = Database(settings.database_url, name="dispatcher", pool_size=_CONNECTIONS, wait_seconds=10)
+    database = Database(
+        settings.database_url,
+        name="dispatcher",
+        pool_size=_CONNECTIONS,
+        wait_seconds=10,
+        meter=counters.Pool("dispatcher", _CONNECTIONS),
+    )
     leadership = Leadership(settings.database_url)
     app = make_app(settings)
     publisher = Publisher(app, settings)

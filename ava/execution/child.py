@@ -28,6 +28,7 @@ from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
 from ava.execution.run import Run
 from ava.execution.surroundings import WAITING_SIGNALS, Surroundings, foreign_threads
+from ava.services.counters import Pool
 from ava.settings import Settings
 from ava.store import nodes, runs, waiting
 from ava.store.database import Database
@@ -81,7 +82,7 @@ class Child:
     def __init__(self, settings: Settings, node_id: str) -> None:
         self._settings = settings
         self._node_id = node_id
-        self._database = Database(settings.database_url, name="worker", pool_size=2)
+        self._database = Database(settings.database_url, name="worker", pool_size=2, meter=Pool("worker", 2))
         self._run: Run | None = None
         #: Held while lines are on their way into the database, so that none comes after its run's end.
         self._storing = threading.Lock()

@@ -21,6 +21,7 @@ from ava.execution.child import send_stop
 from ava.execution.loss import take_back
 from ava.execution.orphans import Orphans
 from ava.execution.outcome import Stop
+from ava.services.counters import Pool
 from ava.settings import Settings
 from ava.store import nodes, workers
 from ava.store.database import Connection, Database
@@ -71,7 +72,9 @@ class Keeper:
         self._node_id = node_id
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
-        self._database = Database(settings.database_url, name="node", pool_size=1, statement_seconds=10)
+        self._database = Database(
+            settings.database_url, name="node", pool_size=1, statement_seconds=10, meter=Pool("node", 1)
+        )
         #: Two of them may be of the same run, where its message was heard twice; one of these will drop it.
         self._held: set[Held] = set()
         #: Held while deciding on a process and signalling it, so that it cannot be given another run meanwhile.

@@ -5,17 +5,17 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 import psycopg2
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ava.errors import DatabaseUnavailable
+from ava.errors import ConnectionsBusy, DatabaseUnavailable
 
-__all__ = ["Connection", "Database", "is_outage"]
+__all__ = ["Connection", "Database", "Meter", "is_outage"]
 
 #: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
 #: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
@@ -24,6 +24,26 @@ _PASSING_CLASSES = ("08", "53", "57", "58")
 _SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 #: A failure that took so many seconds was no refusal but silence; whoever asks within as many more is spared the wait.
 _SILENCE_SECONDS = 0.5
+
+
+class Meter(Protocol):
+    """Who counts what a pool lends."""
+
+    def lending(self) -> AbstractContextManager[object]:
+        """Surrounds each loan of a connection."""
+        ...
+
+    def time_out(self) -> None:
+        """Nobody gave a connection back in time for one who waited for it."""
+        ...
+
+
+class _NoMeter:
+    def lending(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def time_out(self) -> None:
+        pass
 
 
 class Database:
@@ -37,8 +57,10 @@ class Database:
         pool_size: int = 5,
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
+        meter: Meter | None = None,
     ) -> None:
         """`name` tells PostgreSQL's administrators which of our processes this is."""
+        self._meter: Meter = meter or _NoMeter()
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -64,9 +86,10 @@ class Database:
     def connect(self) -> Iterator[Connection]:
         """Lend a connection on which each statement is its own transaction.
 
-        Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason.
+        Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason, and
+        `ConnectionsBusy`, which is one, where others have all the pool's connections for too long.
         """
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection, self._meter.lending():
             yield connection
 
     @contextmanager
@@ -75,6 +98,7 @@ class Database:
         with (
             self._translated(),
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            self._meter.lending(),
             connection.begin(),
         ):
             yield connection
@@ -86,10 +110,13 @@ class Database:
             raise DatabaseUnavailable
         try:
             yield
-        except (DBAPIError, PoolTimeout) as error:
+        except PoolTimeout:
+            self._meter.time_out()
+            raise ConnectionsBusy from None
+        except DBAPIError as error:
             if not is_outage(error):
                 raise
-            if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) is None:
+            if getattr(error.orig, "pgcode", None) is None:
                 self._note_silence(began)
             raise DatabaseUnavailable from error
 
@@ -124,8 +151,6 @@ def driver_url(url: str) -> URL:
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error of the driver is the database being away or overloaded, rather than a mistake of ours."""
-    if isinstance(error, PoolTimeout):
-        return True
     if not isinstance(error, DBAPIError):
         return False
     state = getattr(error.orig, "pgcode", None)
