@@ -1,33 +1,29 @@
 """Traces of jobs, from the request that made one to its webhooks, where OpenTelemetry's settings name a collector.
 
-This module alone knows OpenTelemetry, and imports it only where traces are wanted; everywhere else each function here
-is one `if`. No payload, no error's text and no secret is ever an attribute.
+`ava.otel` alone knows OpenTelemetry, and is imported only where traces are wanted; elsewhere each function here is one
+`if`. No payload, no error's text and no secret is ever an attribute.
 
 A job's request is the parent of all that follows from it: its row keeps that context, since hours may pass in between.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
-import os
 import signal
-import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ava.domain.job import Job
 from ava.settings import Settings
-from ava.version import VERSION
 
 if TYPE_CHECKING:
-    from opentelemetry import trace
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from ava.otel import Tracer
 
 __all__ = [
     "NOTHING",
@@ -38,10 +34,12 @@ __all__ = [
     "current",
     "describe",
     "is_on",
+    "may_tell",
     "of_jobs",
     "preload",
     "start",
     "stop",
+    "tell",
 ]
 
 _log = logging.getLogger(__name__)
@@ -50,6 +48,8 @@ _log = logging.getLogger(__name__)
 _PROTOCOL = "http/protobuf"
 #: Seconds that the last spans of a process get to be sent.
 _FLUSH_SECONDS = 1.5
+#: Spans that may be under way at once from a process that traces nothing itself.
+_MOST_TOLD = 20
 _PARTS = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _NO_MORE: Mapping[str, str | int] = {}
 
@@ -91,7 +91,10 @@ class Span:
 #: The span where nothing is traced.
 NOTHING = Span()
 #: Set from `start` to `stop`.
-_tracer: _Tracer | None = None
+_tracer: Tracer | None = None
+#: Whether `tell` may; inherited by what is forked.
+_may_tell = False
+_telling: list[threading.Thread] = []
 
 
 def is_on() -> bool:
@@ -172,9 +175,46 @@ def complain(settings: Settings) -> None:
 
 
 def preload(settings: Settings) -> None:
-    """Import what tracing needs, so that the processes that are forked from here share it."""
+    """Import what tracing needs, so that the processes that are forked from here share it; and let this one `tell`."""
+    global _may_tell  # noqa: PLW0603
     if settings.traces and _hindrance(settings) is None:
-        _import()
+        try:
+            importlib.import_module("ava.otel")
+            _may_tell = True
+        except Exception:
+            _log.exception("Tracing cannot be set up, and is left out.")
+
+
+def may_tell() -> bool:
+    """Whether `tell` would do anything."""
+    return _may_tell
+
+
+def tell(
+    name: str, kind: Kind, *, parent: str | None, began_ns: int, about: Mapping[str, str | int], reason: str
+) -> None:
+    """Tell of one span that went wrong, in the place of a process that cannot any more; nobody waits for it.
+
+    For a process that forks others, and so keeps no tracer: its thread and its connection would not survive that.
+    """
+    _telling[:] = [thread for thread in _telling if thread.is_alive()]
+    if not _may_tell or len(_telling) >= _MOST_TOLD:
+        return
+
+    def act() -> None:
+        try:
+            from ava.otel import Tracer
+
+            tracer = Tracer("worker", is_brief=True)
+            span = tracer.begin(name, kind, parent, "", began_ns, about)
+            span.fail(reason)
+            span.end()
+            tracer.close(_FLUSH_SECONDS)
+        except Exception:
+            _log.exception("A span could not be told.")
+
+    _telling.append(threading.Thread(target=act, name="ava-traces-tell", daemon=True))
+    _telling[-1].start()
 
 
 def start(settings: Settings, kind: str) -> None:
@@ -188,7 +228,9 @@ def start(settings: Settings, kind: str) -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         # Signals are for the threads that there are; the one that is started here inherits that it hears none.
-        _tracer = _Tracer(kind)
+        from ava.otel import Tracer
+
+        _tracer = Tracer(kind)
     except Exception:
         _log.exception("Tracing cannot be set up, and is left out.")
     finally:
@@ -200,130 +242,7 @@ def stop() -> None:
     global _tracer
     tracer, _tracer = _tracer, None
     if tracer is not None:
-        tracer.close()
-
-
-def _import() -> None:
-    import opentelemetry.exporter.otlp.proto.http.trace_exporter
-    import opentelemetry.sdk.trace.export  # noqa: F401
-
-
-class _Tracer:
-    """OpenTelemetry, set up for one process."""
-
-    def __init__(self, kind: str) -> None:
-        from opentelemetry import context, trace
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        self._context, self._trace = context, trace
-        self._propagator = TraceContextTextMapPropagator()
-        self._provider = _make_provider(kind)
-        # What handlers use of OpenTelemetry joins, unless somebody has set it up before us.
-        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            trace.set_tracer_provider(self._provider)
-        self._tracer = self._provider.get_tracer("ava", VERSION)
-
-    def begin(
-        self,
-        name: str,
-        kind: Kind,
-        parent: Span | str | None,
-        state: str,
-        began_ns: int | None,
-        about: Mapping[str, str | int],
-    ) -> Span:
-        if isinstance(parent, _TracedSpan):
-            within = parent.within
-        else:
-            # An empty context, and not the current one: this is nobody's child but who is named.
-            within = self._context.Context()
-            if isinstance(parent, str):
-                within = self._propagator.extract({"traceparent": parent, "tracestate": state}, context=within)
-        span = self._tracer.start_span(
-            name, context=within, kind=self._trace.SpanKind[kind.value], attributes=about,
-            start_time=began_ns,
-        )  # fmt: skip
-        return _TracedSpan(span, self._trace.set_span_in_context(span, within))
-
-    def current(self) -> str | None:
-        return _text_of(self._trace.get_current_span())
-
-    def close(self) -> None:
-        # The library's own patience is half a minute.
-        ending = threading.Thread(target=self._provider.shutdown, name="ava-traces-end", daemon=True)
-        ending.start()
-        ending.join(_FLUSH_SECONDS)
-
-
-class _TracedSpan(Span):
-    def __init__(self, span: trace.Span, within: Context) -> None:
-        self._span = span
-        self.within = within
-        self.traceparent = _text_of(span)
-        self._token: Any = None
-
-    def note(self, name: str, value: str | int) -> None:
-        self._span.set_attribute(name, value)
-
-    def fail(self, reason: str) -> None:
-        from opentelemetry.trace import StatusCode
-
-        self._span.set_status(StatusCode.ERROR, reason)
-
-    def end(self) -> None:
-        if self._span.is_recording():
-            self._span.end()
-
-    def __enter__(self) -> Span:
-        from opentelemetry import context
-
-        self._token = context.attach(self.within)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        from opentelemetry import context
-
-        context.detach(self._token)
-        super().__exit__(kind, *rest)
-
-
-def _text_of(span: trace.Span) -> str | None:
-    of = span.get_span_context()
-    return f"00-{of.trace_id:032x}-{of.span_id:016x}-{of.trace_flags:02x}" if of.is_valid else None
-
-
-def _make_provider(kind: str) -> TracerProvider:
-    """A provider that listens to OpenTelemetry's own settings: the service's name, sampler, limits, headers."""
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    ours = {
-        "service.name": f"ava-{kind}",
-        "service.version": VERSION,
-        "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
-    }
-    resource = Resource.create(ours).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_make_exporter()))
-    return provider
-
-
-def _make_exporter() -> SpanExporter:
-    from opentelemetry.exporter.otlp.proto.http import trace_exporter
-    from opentelemetry.sdk.trace.export import SpanExportResult
-
-    # It says every few seconds that the collector is away; we say so once.
-    logging.getLogger(trace_exporter.__name__).setLevel(logging.CRITICAL)
-
-    class Exporter(trace_exporter.OTLPSpanExporter):
-        is_away = False
-
-        def export(self, spans: Any) -> SpanExportResult:
-            result = super().export(spans)
-            if (is_away := result is not SpanExportResult.SUCCESS) is not self.is_away:
-                self.is_away = is_away
-                _log.warning("The traces' collector %s.", "takes none; spans are dropped" if is_away else "is back")
-            return result
-
-    return Exporter()
+        tracer.close(_FLUSH_SECONDS)
+    deadline = time.monotonic() + _FLUSH_SECONDS
+    for thread in _telling:
+        thread.join(max(0.0, deadline - time.monotonic()))

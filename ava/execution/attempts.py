@@ -6,11 +6,14 @@ import logging
 
 from ava import tracing
 from ava.domain.job import Job, Status
+from ava.execution.outcome import Stop
 from ava.execution.run import Run
 from ava.services import counters
+from ava.store import runs
+from ava.store.database import Connection
 from ava.tracing import Kind
 
-__all__ = ["begin_span", "tell"]
+__all__ = ["begin_span", "tell", "tell_lost"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,21 @@ def tell(run: Run, status: Status | None) -> None:
         run.log.elapsed_ms,
         extra={"job_id": run.job.id, "tenant_id": run.job.tenant_id, "attempt": run.job.attempt},
     )
+
+
+def tell_lost(connection: Connection, job_id: str, *, stop: Stop | None, began_ns: int) -> None:
+    """Tell, in the place of a process that was killed, of the span of its run; once that is written off."""
+    if tracing.may_tell() and (job := runs.show(connection, job_id)) is not None:
+        # Whether the attempt was given back is in its status; its number is not known here.
+        about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}
+        tracing.tell(
+            "run",
+            Kind.CONSUMER,
+            parent=job.traceparent,
+            began_ns=began_ns,
+            about=about | {"ava.job.status": job.status.value},
+            reason="lost" if stop is None else f"{stop.value}, killed",
+        )
 
 
 def _tell_trace(run: Run, status: Status | None, result: str) -> None:

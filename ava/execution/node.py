@@ -73,6 +73,7 @@ class Node:
     def close(self) -> None:
         """Celery's worker has ended."""
         self.keeper.close()
+        tracing.stop()
 
     # In a child ----------------------------------------------------------------------------------------------------
 

@@ -152,10 +152,20 @@ def _assert_a_wrong_context_is_ignored(system: System, collector: Collector) -> 
 def test_what_is_cut_off_is_told_and_sent_before_a_node_ends(system: System, collector: Collector) -> None:
     # It is sent seldom, so what comes soon is what is sent at the end.
     seldom = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_SERVICE_NAME": "ours", "AVA_DRAIN_SECONDS": "0"}
-    system.start(environ={**ENVIRON, **seldom, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"})
+    endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"}
+    system.start(
+        concurrency=3,
+        environ={**ENVIRON, **seldom, **endpoint},
+    )
     jobs = [system.trigger("wkr_sleep", input={"seconds": 60}) for _ in range(2)]
+    # A process that dies tells nothing; its node does.
+    killed = system.trigger("wkr_t_bad_end", input={"how": "kill"})
     for job in jobs:
         system.wait_for(job["id"], "running")
+    system.wait_for(killed["id"], "failed")
+    told = wait_until(lambda: (spans := [span for span in collector.spans if span.name == "run"])[-1:] and spans)
+    assert {span.about["ava.job.id"] for span in told} == {killed["id"]}
+    assert all(span.is_failed for span in told)
     system.cancel(jobs[0]["id"])
     system.wait_for(jobs[0]["id"], "cancelled")
     system.workers[0].terminate()
