@@ -116,7 +116,7 @@ class DueDelivery:
     event_id: str
     body: str
     #: The trace that it belongs to; None where nothing was traced.
-    traceparent: str | None
+    traceparent: str | None = None
     url: str
     #: The endpoint's sealed secrets, the present one first.
     sealed_secrets: tuple[str, ...]
