@@ -213,8 +213,9 @@ def tell(
         except Exception:
             _log.exception("A span could not be told.")
 
-    _telling.append(threading.Thread(target=act, name="ava-traces-tell", daemon=True))
-    _telling[-1].start()
+    thread = threading.Thread(target=act, name="ava-traces-tell", daemon=True)
+    thread.start()
+    _telling.append(thread)
 
 
 def start(settings: Settings, kind: str) -> None:
@@ -225,6 +226,8 @@ def start(settings: Settings, kind: str) -> None:
     global _tracer  # noqa: PLW0603 - like a logger, it is the process's own
     if not settings.traces or _hindrance(settings) is not None or _tracer is not None:
         return
+    # Those of the process that forked this one.
+    _telling.clear()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         # Signals are for the threads that there are; the one that is started here inherits that it hears none.
