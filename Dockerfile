@@ -5,7 +5,7 @@ RUN python -m venv /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY . .
-RUN pip install '.[flower]'
+RUN pip install '.[flower,otel]'
 
 FROM python:3.13-slim
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*

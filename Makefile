@@ -11,7 +11,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check bench chaos format clean
+.PHONY: help install run demo test coverage check bench chaos image format clean
 
 help: ## Show what there is
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -36,11 +36,12 @@ coverage: $(INSTALLED) ## The same, one by one and slower, measuring what all th
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: $(INSTALLED) ## Check style, types and the law of imports
+check: $(INSTALLED) ## Check style, types, scripts and the law of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck tools/*.sh .ci/run
 
 chaos: $(INSTALLED) ## Break everything under load on both brokers, and count, half an hour (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime
@@ -49,6 +50,9 @@ chaos: $(INSTALLED) ## Break everything under load on both brokers, and count, h
 bench: $(INSTALLED) ## Measure us beside a baseline, on servers of our own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq
 	@$(BIN)/python -m bench $(ARGS)
+
+image: ## Build the image, and prove of its containers what docker-compose.yml promises; wants docker or podman
+	@tools/image.sh
 
 format: $(INSTALLED) ## Bring the code into shape
 	$(BIN)/ruff check --fix .

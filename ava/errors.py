@@ -17,6 +17,7 @@ __all__ = [
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
+    "ConnectionsBusy",
     "DataDirectoryError",
     "DatabaseAhead",
     "DatabaseNotMigrated",
@@ -247,6 +248,10 @@ class DatabaseUnavailable(RequestError):
 
     status = 503
     code = "unavailable"
+
+
+class ConnectionsBusy(DatabaseUnavailable):
+    """Too much is asked at the moment, so that no connection to the database was free in time; try again shortly."""
 
 
 class BrokerUnavailable(AvaError):

@@ -84,6 +84,9 @@ class Settings:
     logs_json: bool = False
     #: Days that the audit trail is kept (`AVA_AUDIT_DAYS`).
     audit_days: float = 90.0
+    #: How traces are sent, as in `http/protobuf`; empty for not at all. OpenTelemetry itself reads where to
+    #: (`OTEL_EXPORTER_OTLP_ENDPOINT`), and all else that it has settings for.
+    traces: str = ""
     #: The process that this one must not outlive (`AVA_PARENT_PID`); set by `ava up`, 0 otherwise.
     parent_pid: int = 0
 
@@ -150,6 +153,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         health_host=env.get("AVA_HEALTH_HOST", "").strip() or "127.0.0.1",
         logs_json=_choice(env, "AVA_LOG_FORMAT", "TEXT", ("TEXT", "JSON")) == "JSON",
         audit_days=_number(env, "AVA_AUDIT_DAYS", 90, least=0.001, most=36_500),
+        traces=_traces(env),
         parent_pid=_whole(env, "AVA_PARENT_PID", 0, least=0, most=2**31),
     )
 
@@ -226,6 +230,17 @@ def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
         if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
             raise SettingsError("AVA_CORS_ORIGINS", "each must look like https://console.example.com, or be *")
     return origins
+
+
+def _traces(env: Mapping[str, str]) -> str:
+    """As OpenTelemetry's own names for its settings have it."""
+
+    def of_traces(name: str, default: str = "") -> str:
+        return env.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or default
+
+    is_disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    is_chosen = "otlp" in (env.get("OTEL_TRACES_EXPORTER") or "otlp").split(",")
+    return of_traces("PROTOCOL", "http/protobuf") if of_traces("ENDPOINT") and is_chosen and not is_disabled else ""
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, least: float, most: float) -> float:

@@ -17,6 +17,7 @@ from ava.api import (
     operator_routes,
     queues,
     streams,
+    traces,
     webhooks,
     why,
     workers,
@@ -26,6 +27,7 @@ from ava.api.operators import make_operators
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
 from ava.domain.sealing import Sealer
+from ava.services.counters import Pool
 from ava.services.jobs import Jobs
 from ava.services.readiness import Readiness
 from ava.services.watches import Watches
@@ -59,6 +61,7 @@ def make_app(settings: Settings) -> Flask:
     converters.install(app)
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
+    traces.install(app)
     finishing.install(app, settings)
     app.before_request(auth.identify)
     limits.install(app, settings)
@@ -70,7 +73,8 @@ def make_app(settings: Settings) -> Flask:
 
 
 def _make_context(settings: Settings) -> Context:
-    database = Database(settings.database_url, name="api", pool_size=settings.api_connections)
+    size = settings.api_connections
+    database = Database(settings.database_url, name="api", pool_size=size, meter=Pool("api", size))
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
     return Context(

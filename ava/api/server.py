@@ -15,7 +15,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from ava import logs
+from ava import logs, tracing
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
 from ava.store import schema
@@ -41,6 +41,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
     logs.configure(settings, "api")
+    tracing.complain(settings)
     schema.check(settings)
     listener = _listen(host, port)
     _Server(settings, listener).run()
@@ -99,6 +100,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # The sign of life is a file's time; a busy disk could hold it up.
             "worker_tmp_dir": _MEMORY_FOLDER if os.path.isdir(_MEMORY_FOLDER) else None,
             "logger_class": _Logger,
+            "worker_exit": lambda _server, _worker: tracing.stop(),
             "proc_name": "ava api",
         }
 
@@ -106,4 +108,5 @@ class _Server(BaseApplication):  # type: ignore[misc]
         """Build the application; gunicorn calls this in each process, after the patching."""
         from ava.api.app import make_app
 
+        tracing.start(self._settings, "api")
         return make_app(self._settings)

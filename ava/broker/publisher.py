@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from ava import tracing
 from ava.broker import canary, liveness
 from ava.broker.app import make_queue
 from ava.broker.names import TASK, task_id
@@ -19,6 +20,7 @@ from ava.domain import priority
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
+from ava.tracing import Kind
 
 __all__ = ["Publisher"]
 
@@ -55,16 +57,19 @@ class Publisher:
         is harmless, since hearing one twice is.
         """
         waiting = list(jobs)
-        if not waiting:
-            return
+        if waiting:
+            with tracing.of_jobs("publish", Kind.PRODUCER, waiting):
+                self._publish(waiting)
+
+    def _publish(self, jobs: Sequence[Job]) -> None:
         began = time.monotonic()
         try:
-            self._attempt(waiting)
+            self._attempt(jobs)
         except BrokerUnavailable as error:
             if self._is_broken or time.monotonic() - began > _SOON_SECONDS:
                 self._break(error)
                 raise
-            self._attempt_again(waiting)
+            self._attempt_again(jobs)
 
     def _attempt_again(self, jobs: Sequence[Job]) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ _CLOCK_SECONDS = 2.0
 
 @click.command()
 def doctor() -> None:
-    """Check settings, database, migrations, clock and broker, and say what to do."""
+    """Check settings, database, migrations, clock, broker, queues and keys, and say what to do."""
     from ava import settings as settings_module
 
     # A wrong setting ends it here, with one line like everywhere else.
@@ -36,6 +37,8 @@ def _checks() -> Iterator[tuple[str, Callable[[Settings], str]]]:
     yield "clock", _check_clock
     yield "broker", _check_broker
     yield "handlers", _check_handlers
+    yield "queues", _check_queues
+    yield "encryption", _check_encryption
 
 
 def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
@@ -93,3 +96,46 @@ def _check_handlers(settings: Settings) -> str:
 
     registry.load(settings.worker_modules)
     return f"{len(registry.handlers())} in {', '.join(settings.worker_modules)}"
+
+
+def _check_queues(settings: Settings) -> str:
+    from ava.broker import queues
+    from ava.broker.names import DEFAULT_QUEUE
+    from ava.errors import AvaError
+    from ava.execution import registry
+    from ava.store import schema, workers
+    from ava.store.database import Database
+
+    names = {DEFAULT_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
+    # Other nodes may have other handlers; what is wrong with the database is said elsewhere.
+    with suppress(AvaError):
+        schema.check(settings)
+        with Database(settings.database_url, name="doctor").connect() as connection:
+            names |= workers.queues(connection)
+    return queues.check(settings, names)
+
+
+def _check_encryption(settings: Settings) -> str:
+    from ava.domain.sealing import Sealer
+    from ava.errors import SettingsError
+    from ava.services.webhooks import unreadable
+    from ava.store import schema
+    from ava.store.database import Database
+
+    schema.check(settings)
+    database, sealer = Database(settings.database_url, name="doctor"), Sealer(settings.encryption_keys)
+    count, closed = unreadable(database, sealer)
+    database.close()
+    if not settings.encryption_keys:
+        if count:
+            reason = f"it is not set, and {count} webhooks have secrets, which only the key opens that sealed them"
+            raise SettingsError("AVA_ENCRYPTION_KEY", reason)
+        return "AVA_ENCRYPTION_KEY is not set, which only webhooks need; there are none"
+    if closed:
+        reason = (
+            f"it opens the secrets of {count - len(closed)} of {count} webhooks; the others, {closed[0]} among them, "
+            "were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. Where that key is lost, "
+            "give them new secrets"
+        )
+        raise SettingsError("AVA_ENCRYPTION_KEY", reason)
+    return f"AVA_ENCRYPTION_KEY opens the secrets of all webhooks ({count})"

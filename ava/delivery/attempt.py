@@ -17,13 +17,17 @@ __all__ = ["make_attempt"]
 _KEPT_BYTES = 1024
 
 
-def make_attempt(*, url: str, event_id: str, body: str, secrets: Sequence[str], limits: Limits) -> Attempt:
+def make_attempt(
+    *, url: str, event_id: str, body: str, secrets: Sequence[str], limits: Limits, traceparent: str | None = None
+) -> Attempt:
     """Send an event to an endpoint, once. Whatever goes wrong on its side is the attempt's outcome; nothing is raised.
 
-    `secrets`: in the clear, the present one first.
+    `secrets`: in the clear, the present one first. `traceparent`: the trace that the endpoint may join.
     """
     raw, start = body.encode(), time.monotonic()
     headers = make_headers(event_id=event_id, body=raw, timestamp=int(time.time()), secrets=secrets)
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
     try:
         answer = send("POST", url, headers=headers, body=raw, limits=limits)
     except OutboundError as error:

@@ -32,7 +32,7 @@ class FanOut:
         with self._database.transaction() as connection:
             new = events.claim_new(connection, limit=BATCH)
             if new:
-                events.fan_out(connection, [(each.event.id, _body(each)) for each in new])
+                events.fan_out(connection, [(each, _body(each)) for each in new])
         return len(new)
 
 

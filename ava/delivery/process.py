@@ -20,10 +20,11 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from psycogreen.gevent import patch_psycopg  # noqa: E402
 
-from ava import logs  # noqa: E402
+from ava import logs, tracing  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
+from ava.services.counters import Pool  # noqa: E402
 from ava.settings import Settings  # noqa: E402
 from ava.store import schema  # noqa: E402
 from ava.store.database import Database  # noqa: E402
@@ -32,6 +33,8 @@ __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
+#: Connections to PostgreSQL.
+_CONNECTIONS = 2
 #: Look-ups of names that may go on at once; the C library's block, and have threads of their own.
 _LOOK_UPS = 200
 #: Open files that a process needs beside its connections to endpoints.
@@ -46,20 +49,25 @@ def run(settings: Settings) -> None:
     if not settings.encryption_keys:
         raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; make one up, as with `openssl rand -base64 32`")
     logs.configure(settings, "webhooks")
+    tracing.complain(settings)
     schema.check(settings)
     patch_psycopg()
     _give_way(settings.webhook_niceness)
     _allow_files(settings.webhook_connections + _OTHER_FILES)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
-    database = Database(settings.database_url, name="webhooks", pool_size=2)
+    database = Database(
+        settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)
+    )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
     endings: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)
+    tracing.start(settings, "webhooks")
     _log.info("This sender sends webhooks.")
     try:
         sender.run(lambda: bool(endings))
     finally:
+        tracing.stop()
         database.close()
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 import gevent
 from gevent.event import Event as Bell
 
+from ava import tracing
 from ava.delivery.attempt import make_attempt
 from ava.delivery.fan_out import BATCH, FanOut
 from ava.delivery.guarded_http import Limits
@@ -31,6 +32,7 @@ from ava.settings import Settings
 from ava.store import lanes
 from ava.store.database import Database
 from ava.store.lanes import DueDelivery, Outcome
+from ava.tracing import Kind
 
 __all__ = ["Sender"]
 
@@ -226,13 +228,7 @@ class Sender:
     def _attempt(self, lane: Lane, delivery: DueDelivery) -> None:
         at = datetime.now(UTC)
         try:
-            attempt = make_attempt(
-                url=delivery.url,
-                event_id=delivery.event_id,
-                body=delivery.body,
-                secrets=[self._open(sealed) for sealed in delivery.sealed_secrets],
-                limits=self._limits,
-            )
+            attempt = self._send(delivery)
         except Exception as error:
             # It is ours, as where a key is missing; the delivery goes up its ladder, and its history says so.
             _log.exception("An attempt for %s failed here.", delivery.event_id)
@@ -244,6 +240,22 @@ class Sender:
         lane.hear(attempt)
         self._results.append((delivery, attempt, at))
         self.wake()
+
+    def _send(self, delivery: DueDelivery) -> Attempt:
+        with _begin_span(delivery) as span:
+            attempt = make_attempt(
+                url=delivery.url,
+                event_id=delivery.event_id,
+                body=delivery.body,
+                secrets=[self._open(sealed) for sealed in delivery.sealed_secrets],
+                limits=self._limits,
+                traceparent=span.traceparent,
+            )
+            if attempt.status is not None:
+                span.note("http.response.status_code", attempt.status)
+            if not attempt.is_success:
+                span.fail("not taken")
+        return attempt
 
     def _open(self, sealed: str) -> str:
         if len(self._secrets) > 10_000:
@@ -263,3 +275,14 @@ class Sender:
             lanes.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
         for lane in idle:
             del self._lanes[lane.endpoint]
+
+
+def _begin_span(delivery: DueDelivery) -> tracing.Span:
+    if not tracing.is_on():
+        return tracing.NOTHING
+    return tracing.begin(
+        "deliver",
+        Kind.CLIENT,
+        parent=delivery.traceparent,
+        about={"ava.event.id": delivery.event_id, "ava.attempt": delivery.attempts + 1},
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from celery import Celery
 
-from ava import logs
+from ava import logs, tracing
 from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
 from ava.dispatcher.dead_nodes import DeadNodes
@@ -146,18 +146,27 @@ def make_duties(
 def run(settings: Settings) -> None:
     """Run a dispatcher until SIGTERM or SIGINT. Raises `StartError` where the database is not ready for this code."""
     logs.configure(settings, "dispatcher")
+    tracing.complain(settings)
     schema.check(settings)
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
     waiting.in_threads()
-    database = Database(settings.database_url, name="dispatcher", pool_size=_CONNECTIONS, wait_seconds=10)
+    database = Database(
+        settings.database_url,
+        name="dispatcher",
+        pool_size=_CONNECTIONS,
+        wait_seconds=10,
+        meter=counters.Pool("dispatcher", _CONNECTIONS),
+    )
     leadership = Leadership(settings.database_url)
     app = make_app(settings)
     publisher = Publisher(app, settings)
     duties = make_duties(settings, database, publisher, app, lambda: leadership.reached_seconds)
+    tracing.start(settings, "dispatcher")
     try:
         Loop(duties, leadership).run(is_ending)
     finally:
+        tracing.stop()
         publisher.close()
         database.close()

@@ -114,6 +114,8 @@ class Job:
     published_at: datetime | None
     #: The node that runs or ran it.
     node_id: str | None
+    #: The trace that it belongs to, as W3C's header has it: the request that made it; None where nothing was traced.
+    traceparent: str | None = None
 
     @property
     def input(self) -> dict[str, Any]:

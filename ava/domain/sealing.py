@@ -29,6 +29,13 @@ class Sealer:
         except InvalidToken:
             raise SecretUnreadable from None
 
+    def opens(self, sealed: str | None) -> bool:
+        """Whether any of the keys fits; where there is no secret, any does."""
+        try:
+            return sealed is None or bool(self.open(sealed))
+        except (SecretUnreadable, EncryptionKeyMissing):
+            return False
+
     def reseal(self, sealed: str) -> str:
         """Seal anew with the first key. Raises like `open`."""
         return self.seal(self.open(sealed))

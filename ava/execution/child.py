@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from billiard.process import current_process
 
+from ava import tracing
 from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
 from ava.execution import attempts, processes
@@ -27,6 +28,7 @@ from ava.execution.outcome import Outcome, Stop
 from ava.execution.registry import Handler
 from ava.execution.run import Run
 from ava.execution.surroundings import WAITING_SIGNALS, Surroundings, foreign_threads
+from ava.services.counters import Pool
 from ava.settings import Settings
 from ava.store import nodes, runs, waiting
 from ava.store.database import Database
@@ -80,7 +82,7 @@ class Child:
     def __init__(self, settings: Settings, node_id: str) -> None:
         self._settings = settings
         self._node_id = node_id
-        self._database = Database(settings.database_url, name="worker", pool_size=2)
+        self._database = Database(settings.database_url, name="worker", pool_size=2, meter=Pool("worker", 2))
         self._run: Run | None = None
         #: Held while lines are on their way into the database, so that none comes after its run's end.
         self._storing = threading.Lock()
@@ -108,6 +110,7 @@ class Child:
         self._mailbox.bind(_address(self._node_id, os.getpid()))
         for act in (self._accompany, self._outlive_nobody):
             threading.Thread(target=act, name=f"ava-{act.__name__.strip('_')}", daemon=True).start()
+        tracing.start(self._settings, "worker")
         self._surroundings = Surroundings()
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
@@ -139,7 +142,7 @@ class Child:
 
     def claim(self, *, job_id: str, run_no: int, handler: Handler) -> None:
         """Start a run, if it is to be had; a database that is away is waited for."""
-        claim_id = str(uuid.uuid4())
+        claim_id, began_ns = str(uuid.uuid4()), time.time_ns()
 
         def act(connection: Any) -> Job | None:
             return runs.claim(
@@ -164,6 +167,7 @@ class Child:
             log=log,
             config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
             main_thread=threading.main_thread(),
+            span=attempts.begin_span(started, began_ns),
         )
 
     def defer(self, *, job_id: str, run_no: int) -> None:
@@ -184,8 +188,10 @@ class Child:
         """Run the handler; what it returned or raised is kept in its run. Nothing it started or changed is left."""
         assert self._surroundings is not None
         before = foreign_threads()
-        with self._surroundings.of_run(run.log) as logger:
+        with self._surroundings.of_run(run.log) as logger, tracing.begin("handler", parent=run.span) as span:
             run.call(logger, self._surroundings.calm)
+            if run.raised is not None:
+                span.fail(type(run.raised).__name__)
             if os.getpid() != self._pid:
                 # A handler that forked, and whose child came back up to here.
                 os._exit(1)
@@ -209,6 +215,8 @@ class Child:
     def record(self, run: Run, outcome: Outcome) -> None:
         """Write a run's end, waiting for a database that is away. The run is over for this process either way."""
         run.log.close()
+        if outcome.status is None and outcome.stop is not None:
+            run.span.fail(outcome.stop.value)
         try:
             with self._storing:
                 if outcome.status is not None:
@@ -221,6 +229,7 @@ class Child:
             os._exit(os.EX_SOFTWARE)
         finally:
             self._run = None
+            run.span.end()
 
     def leave(self) -> None:
         """The task is over: make sure that this process is fit for the next, or end it; the node replaces it."""
@@ -353,6 +362,7 @@ class Child:
 
     def close(self) -> None:
         """Take leave of the database; the process ends now, and its mailbox with it."""
+        tracing.stop()
         self._database.close()
 
 

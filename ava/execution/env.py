@@ -23,6 +23,7 @@ class Env(Mapping[str, str]):
         log: logging.Logger,
         report: Callable[[float, str], None],
         is_cancelled: Callable[[], bool],
+        traceparent: str | None = None,
     ) -> None:
         self._config = config
         self._report = report
@@ -31,6 +32,9 @@ class Env(Mapping[str, str]):
         self.log = log
         #: The job's record, as the API shows it.
         self.job = job
+        #: What to send along as W3C's header of this name, so that what is called joins the job's trace; None where
+        #: nothing is traced. OpenTelemetry's own instrumentation needs no help.
+        self.traceparent = traceparent
         #: Which attempt this is, from 1.
         self.attempt: int = job["attempt"]
 

@@ -12,15 +12,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
-from ava.execution import memory, processes
+from ava.execution import attempts, memory, processes
 from ava.execution.child import send_stop
 from ava.execution.loss import take_back
 from ava.execution.orphans import Orphans
 from ava.execution.outcome import Stop
+from ava.services.counters import Pool
 from ava.settings import Settings
 from ava.store import nodes, workers
 from ava.store.database import Connection, Database
@@ -61,6 +62,8 @@ class Held:
     kill_at: float | None = None
     is_hurried: bool = False
     is_killed: bool = False
+    #: When the child took its message, in Unix nanoseconds.
+    began_ns: int = field(default_factory=time.time_ns)
 
 
 class Keeper:
@@ -71,7 +74,9 @@ class Keeper:
         self._node_id = node_id
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
-        self._database = Database(settings.database_url, name="node", pool_size=1, statement_seconds=10)
+        self._database = Database(
+            settings.database_url, name="node", pool_size=1, statement_seconds=10, meter=Pool("node", 1)
+        )
         #: Two of them may be of the same run, where its message was heard twice; one of these will drop it.
         self._held: set[Held] = set()
         #: Held while deciding on a process and signalling it, so that it cannot be given another run meanwhile.
@@ -345,3 +350,4 @@ def _take_back(connection: Connection, held: Held, node_id: str, error: str) -> 
     if take_back(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id, stop=held.stop, error=error,
                  timeout_seconds=held.timeout_seconds):  # fmt: skip
         _log.warning("A run was taken back from a dead process.", extra={"job_id": held.job_id, "run_no": held.run_no})
+        attempts.tell_lost(connection, held.job_id, stop=held.stop, began_ns=held.began_ns)

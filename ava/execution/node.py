@@ -7,6 +7,7 @@ import os
 import socket
 from typing import Any
 
+from ava import tracing
 from ava.domain import ids
 from ava.execution import processes, registry
 from ava.execution.child import Child
@@ -36,6 +37,7 @@ class Node:
 
     def start(self, consumer: Any) -> None:
         """Celery's worker hears its queues: introduce the node and begin to keep it."""
+        tracing.complain(self._settings)
         # What a child leaves behind when it is killed comes to us, to be ended.
         processes.adopt_orphans()
         waiting.in_threads()
@@ -71,6 +73,7 @@ class Node:
     def close(self) -> None:
         """Celery's worker has ended."""
         self.keeper.close()
+        tracing.stop()
 
     # In a child ----------------------------------------------------------------------------------------------------
 

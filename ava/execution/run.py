@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ava import tracing
 from ava.broker.names import task_id
 from ava.domain.job import Job
 from ava.domain.record import make_record
@@ -31,9 +32,18 @@ class Run:
     """
 
     def __init__(
-        self, *, job: Job, handler: Handler, log: JobLog, config: Mapping[str, str], main_thread: threading.Thread
+        self,
+        *,
+        job: Job,
+        handler: Handler,
+        log: JobLog,
+        config: Mapping[str, str],
+        main_thread: threading.Thread,
+        span: tracing.Span = tracing.NOTHING,
     ) -> None:
         self.job = job
+        #: Its part of a trace, from before the claim until its end is written.
+        self.span = span
         self.handler = handler
         self.log = log
         self.task_id = task_id(job.id, job.run_no)
@@ -83,6 +93,7 @@ class Run:
             log=logger,
             report=self._report,
             is_cancelled=lambda: self.stopped_for is not None,
+            traceparent=tracing.current(),
         )
         arguments = (self.job.input, env) if self.handler.takes_env else (self.job.input,)
         if not self.handler.is_async:

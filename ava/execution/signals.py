@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from ava import logs
+from ava import logs, tracing
 from ava.broker.app import make_queue
 from ava.broker.names import DEFAULT_QUEUE
 from ava.errors import StartError
@@ -62,6 +62,7 @@ def _prepare(app: Celery, settings: Settings, options: dict[str, Any]) -> None:
         # What a receiver raises is logged and forgotten; only this ends the worker.
         print(f"ava: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(1) from None
+    tracing.preload(settings)
     chosen = options.get("queues") or []
     chosen = chosen.split(",") if isinstance(chosen, str) else chosen
     names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}

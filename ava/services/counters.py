@@ -7,10 +7,15 @@ this module is imported) and any of them tells the sums.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 __all__ = [
     "ATTEMPTS",
@@ -21,6 +26,7 @@ __all__ = [
     "DUTY_SECONDS",
     "REQUESTS",
     "REQUEST_SECONDS",
+    "Pool",
     "expose",
 ]
 
@@ -60,11 +66,51 @@ DELIVERY_SECONDS = Histogram(
 )
 
 
+_LENT = Gauge(
+    "ava_database_connections_lent",
+    "Connections to PostgreSQL that are in use.",
+    ("pool",),
+    registry=_registry,
+    multiprocess_mode="livesum",
+)
+_MOST = Gauge(
+    "ava_database_connections_most",
+    "Connections to PostgreSQL that may be in use at once.",
+    ("pool",),
+    registry=_registry,
+    multiprocess_mode="livesum",
+)
+_TIMEOUTS = Counter(
+    "ava_database_connection_timeouts",
+    "Times that somebody waited in vain for a connection that others had.",
+    ("pool",),
+    registry=_registry,
+)
+
+
+class Pool:
+    """Counts what this process's pool of connections lends: see `ava.store.database.Meter`."""
+
+    def __init__(self, name: str, size: int) -> None:
+        _MOST.labels(name).set(size)
+        self.lending: Callable[[], AbstractContextManager[Any]] = _LENT.labels(name).track_inprogress
+        self.time_out: Callable[[], None] = _TIMEOUTS.labels(name).inc
+
+
 def expose() -> bytes:
     """All counters in Prometheus's text format, of every process that shares ours."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(_registry)
+    _forget_dead(folder)
     shared = CollectorRegistry()
     MultiProcessCollector(shared, path=folder)  # type: ignore[no-untyped-call]  # it has no annotations
     return generate_latest(shared)
+
+
+def _forget_dead(folder: str) -> None:
+    """Leave out what processes were using that have died with it."""
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if not psutil.pid_exists(int(pid)):
+            mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]  # it has no annotations

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from celery import Celery
 
+from ava import tracing
 from ava.broker import control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
@@ -93,6 +94,7 @@ class Jobs:
             user_id=caller.user_id,
             specs=specs,
             closed=self._closed_windows(connection),
+            traceparent=tracing.current(),
         )
         if len(created) < len(specs):
             self._refuse(connection, caller, specs)

@@ -178,3 +178,10 @@ def reseal_all(database: Database, sealer: Sealer) -> int:
                 previous=None if previous is None else sealer.reseal(previous),
             )
     return resealed
+
+
+def unreadable(database: Database, sealer: Sealer) -> tuple[int, list[str]]:
+    """How many endpoints there are, and the ids of those with a secret that none of the keys opens."""
+    with database.connect() as connection:
+        found = webhooks.sealed_secrets(connection)
+    return len(found), [ids.encode("wh", uuid) for uuid, *sealed in found if not all(map(sealer.opens, sealed))]

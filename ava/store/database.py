@@ -6,17 +6,17 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 import psycopg2
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ava.errors import DatabaseUnavailable
+from ava.errors import ConnectionsBusy, DatabaseUnavailable
 
-__all__ = ["Connection", "Database", "is_outage"]
+__all__ = ["Connection", "Database", "Meter", "is_outage"]
 
 #: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
 #: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
@@ -25,6 +25,26 @@ _PASSING_CLASSES = ("08", "53", "57", "58")
 _SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 #: A failure that took so many seconds was no refusal but silence; whoever asks within as many more is spared the wait.
 _SILENCE_SECONDS = 0.5
+
+
+class Meter(Protocol):
+    """Who counts what a pool lends."""
+
+    def lending(self) -> AbstractContextManager[object]:
+        """Surrounds each loan of a connection."""
+        ...
+
+    def time_out(self) -> None:
+        """Nobody gave a connection back in time for one who waited for it."""
+        ...
+
+
+class _NoMeter:
+    def lending(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def time_out(self) -> None:
+        pass
 
 
 class Database:
@@ -38,8 +58,10 @@ class Database:
         pool_size: int = 5,
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
+        meter: Meter | None = None,
     ) -> None:
         """`name` tells PostgreSQL's administrators which of our processes this is."""
+        self._meter: Meter = meter or _NoMeter()
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -65,9 +87,10 @@ class Database:
     def connect(self) -> Iterator[Connection]:
         """Lend a connection on which each statement is its own transaction.
 
-        Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason.
+        Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason, and
+        `ConnectionsBusy`, which is one, where others have all the pool's connections for too long.
         """
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection, self._meter.lending():
             yield connection
 
     @contextmanager
@@ -76,6 +99,7 @@ class Database:
         with (
             self._translated(),
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            self._meter.lending(),
             connection.begin(),
         ):
             yield connection
@@ -87,10 +111,13 @@ class Database:
             raise DatabaseUnavailable
         try:
             yield
-        except (DBAPIError, PoolTimeout, psycopg2.Error) as error:
+        except PoolTimeout:
+            self._meter.time_out()
+            raise ConnectionsBusy from None
+        except (DBAPIError, psycopg2.Error) as error:
             if not is_outage(error):
                 raise
-            if not isinstance(error, PoolTimeout) and _state(error) is None:
+            if _state(error) is None:
                 self._note_silence(began)
             raise DatabaseUnavailable from error
 
@@ -125,8 +152,6 @@ def driver_url(url: str) -> URL:
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error, SQLAlchemy's or the driver's, is the database being away or overloaded, and no mistake."""
-    if isinstance(error, PoolTimeout):
-        return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if (state := _state(error)) is not None:

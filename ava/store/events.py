@@ -65,7 +65,7 @@ def claim_new(connection: Connection, *, limit: int) -> list[NewEvent]:
 
 def _new_event(row: Any) -> NewEvent:
     (id_, type_, created_at, tenant_id, sequence, status, attempt, started_at, completed_at, cancel_requested_at,
-     cancelled_by, progress) = row[25:]  # fmt: skip
+     cancelled_by, progress) = row[26:]  # fmt: skip
     event = Event(id=ids.encode("evt", id_), type=type_, created_at=created_at, tenant_id=tenant_id, sequence=sequence)
     if row[0] is None:
         return NewEvent(event=event, job=None)
@@ -89,9 +89,10 @@ def _new_event(row: Any) -> NewEvent:
 
 _FAN_OUT = """
 WITH given AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(bodies)s::text[]) AS g (id, body)
+    SELECT * FROM unnest(%(ids)s::uuid[], %(bodies)s::text[], %(traces)s::text[]) AS g (id, body, traceparent)
 ), done AS (
-    UPDATE webhook_events AS e SET body = given.body, fanned_out_at = now() FROM given WHERE e.id = given.id
+    UPDATE webhook_events AS e SET body = given.body, traceparent = given.traceparent, fanned_out_at = now()
+    FROM given WHERE e.id = given.id
     RETURNING e.*
 ), made AS (
     INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)
@@ -114,14 +115,15 @@ SELECT count(*) FROM made
 """
 
 
-def fan_out(connection: Connection, bodies: Sequence[tuple[str, str | None]]) -> int:
-    """Fix the body of each event (as its id and JSON text) and make its deliveries; how many deliveries.
+def fan_out(connection: Connection, bodies: Sequence[tuple[NewEvent, str | None]]) -> int:
+    """Fix the body of each event (as JSON text) and make its deliveries; how many deliveries.
 
     An event without a body is done with. An endpoint that was made later than an event is not told of it.
     """
     parameters = {
-        "ids": [str(ids.decode("evt", event_id)) for event_id, _ in bodies],
+        "ids": [str(ids.decode("evt", new.event.id)) for new, _ in bodies],
         "bodies": [body for _, body in bodies],
+        "traces": [None if new.job is None else new.job.traceparent for new, _ in bodies],
     }
     return int(connection.exec_driver_sql(_FAN_OUT, parameters).scalar_one())
 

@@ -15,13 +15,13 @@ _INSERT = Prepared(
     "insert",
     f"""
 INSERT INTO jobs AS j (id, tenant_id, worker_id, queue, trigger, priority, input, triggered_by, scheduled_at, run_at,
-                       published_at, max_attempts, retry_of)
+                       published_at, max_attempts, retry_of, traceparent)
 SELECT ava_uuid7(), %(tenant_id)s, w.id, w.queue, s.trigger, s.priority, s.input::json, %(user_id)s, s.scheduled_at,
        CASE WHEN s.scheduled_at > now() THEN s.scheduled_at END,
        CASE WHEN s.scheduled_at IS NULL OR s.scheduled_at <= now() THEN
            CASE WHEN NOT w.queue || ':' || s.priority = ANY(%(closed)s::text[]) THEN now() END
        END,
-       w.max_retries + 1, s.retry_of
+       w.max_retries + 1, s.retry_of, %(traceparent)s::text
 FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
             %(scheduled)s::timestamptz[], %(retries)s::uuid[])
      WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, n)
@@ -34,12 +34,18 @@ RETURNING {rows.JOB_COLUMNS}
 
 
 def insert(
-    connection: Connection, *, tenant_id: str, user_id: str, specs: Sequence[JobSpec], closed: Collection[str] = ()
+    connection: Connection,
+    *,
+    tenant_id: str,
+    user_id: str,
+    specs: Sequence[JobSpec],
+    closed: Collection[str] = (),
+    traceparent: str | None = None,
 ) -> list[Job]:
     """Write jobs, in order; those whose worker the tenant cannot run now are left out, so count what comes back.
 
     `closed` names the windows (`queue:priority`) that take no more messages; a job of theirs, or one whose time has
-    not come, is written unpublished, and the dispatcher publishes it.
+    not come, is written unpublished, and the dispatcher publishes it. `traceparent`: the trace that they belong to.
     """
     parameters = {
         "tenant_id": tenant_id,
@@ -50,6 +56,7 @@ def insert(
         "priorities": [spec.priority for spec in specs],
         "inputs": [spec.input_json for spec in specs],
         "scheduled": [spec.scheduled_at for spec in specs],
+        "traceparent": traceparent,
         "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
     }
     return [rows.job(row) for row in _INSERT.run(connection, parameters)]

@@ -115,6 +115,8 @@ class DueDelivery:
     attempts: int
     event_id: str
     body: str
+    #: The trace that it belongs to; None where nothing was traced.
+    traceparent: str | None = None
     url: str
     #: The endpoint's sealed secrets, the present one first.
     sealed_secrets: tuple[str, ...]
@@ -122,8 +124,8 @@ class DueDelivery:
 
 # What failed before comes first, so that its ladder is kept however much is new.
 _DUE = """
-SELECT d.id::text, p.id::text, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text, e.body, p.url,
-       p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
+SELECT d.id::text, p.id::text, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text, e.body,
+       e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
 FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[]) AS w (endpoint_id, room)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
 JOIN webhook_endpoints AS p ON p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
@@ -158,7 +160,7 @@ def due(
 
 
 def _due_delivery(row: Any) -> DueDelivery:
-    id_, endpoint, job, failures, attempts, event, body, url, secret, previous_secret = row
+    id_, endpoint, job, failures, attempts, event, body, traceparent, url, secret, previous_secret = row
     return DueDelivery(
         id=id_,
         endpoint=endpoint,
@@ -167,6 +169,7 @@ def _due_delivery(row: Any) -> DueDelivery:
         attempts=attempts,
         event_id=ids.encode("evt", event),
         body=body,
+        traceparent=traceparent,
         url=url,
         sealed_secrets=(secret,) if previous_secret is None else (secret, previous_secret),
     )

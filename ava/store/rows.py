@@ -14,7 +14,7 @@ JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at, "
-    "j.published_at, j.node_id::text"
+    "j.published_at, j.node_id::text, j.traceparent"
 )
 
 
@@ -22,7 +22,7 @@ def job(row: Any) -> Job:
     """Make a job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
-     progress_json, retry_of, queue, run_no, run_at, published_at, node_id) = row[:25]  # fmt: skip
+     progress_json, retry_of, queue, run_no, run_at, published_at, node_id, traceparent) = row[:26]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -49,6 +49,7 @@ def job(row: Any) -> Job:
         run_at=run_at,
         published_at=published_at,
         node_id=node_id,
+        traceparent=traceparent,
     )
 
 

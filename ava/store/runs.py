@@ -24,6 +24,7 @@ __all__ = [
     "forfeit",
     "is_held",
     "kill_end",
+    "show",
     "take_back",
     "take_back_from_dead_nodes",
 ]
@@ -91,6 +92,13 @@ def is_held(connection: Connection, *, job_id: str, run_no: int) -> bool:
     statement = """SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s
                    AND status IS NOT DISTINCT FROM 'running'"""
     return connection.exec_driver_sql(statement, {"id": rows.job_uuid(job_id), "run_no": run_no}).first() is not None
+
+
+def show(connection: Connection, job_id: str) -> Job | None:
+    """The job of a run, whoever's it is; for ourselves, never for clients."""
+    statement = f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid"
+    row = connection.exec_driver_sql(statement, {"id": rows.job_uuid(job_id)}).first()
+    return None if row is None else rows.job(row)
 
 
 _APPEND = Prepared(

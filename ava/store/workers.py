@@ -8,7 +8,7 @@ from typing import Any
 from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
 from ava.store.database import Connection
 
-__all__ = ["announce", "page", "show"]
+__all__ = ["announce", "page", "queues", "show"]
 
 _ANNOUNCE = """
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
@@ -88,6 +88,11 @@ def page(
     found = [_worker(row) for row in connection.exec_driver_sql(statement, parameters)]
     total = "SELECT count(*) FROM workers AS w WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))"
     return found, int(connection.exec_driver_sql(total, {"tenant_id": tenant_id}).scalar_one())
+
+
+def queues(connection: Connection) -> set[str]:
+    """The queues that workers name, whoever may see them."""
+    return set(connection.exec_driver_sql("SELECT DISTINCT queue FROM workers").scalars())
 
 
 def _worker(row: Any) -> Worker:

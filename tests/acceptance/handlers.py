@@ -218,3 +218,17 @@ def leave_thread(input, env: Env):
 @worker("t_only_there", queue="there")
 def only_there(input):
     return {"here": os.environ.get("T_NODE")}
+
+
+# Traces --------------------------------------------------------------------------------------------------------------
+
+
+@worker("t_traced", max_retries=1)
+async def traced(input, env: Env):
+    """Make a span of its own, fail at first, and then return what it would send along."""
+    from opentelemetry import trace
+
+    with trace.get_tracer("of-the-handler").start_as_current_span("own"):
+        if env.attempt == 1:
+            raise ValueError("not yet")
+    return {"traceparent": env.traceparent}

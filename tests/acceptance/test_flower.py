@@ -47,7 +47,6 @@ def flower(system: System, tmp_path: Path) -> Iterator[Flower]:
     flower.child.stop()
 
 
-@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: System) -> None:
     wait_until(
         lambda: any(flower.get("workers", status="true").values()),

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from tests.system import System
+import pytest
+from kombu import Connection, Queue
+from redis import Redis
+
+from ava.broker import queues
+from ava.broker.app import make_queue
+from ava.cli import doctor
+from ava.domain.sealing import Sealer
+from ava.errors import SettingsError, StartError
+from ava.settings import Settings
+from ava.store.database import Database
+from tests.system import ENCRYPTION_KEY, System
+
+OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
 
 
 def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
@@ -19,7 +32,7 @@ def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
 def test_a_healthy_system_passes(system: System) -> None:
     exit_code, lines = _doctor(system)
     assert exit_code == 0
-    assert list(lines) == ["settings", "secret", "database", "clock", "broker", "handlers"]
+    assert list(lines) == ["settings", "secret", "database", "clock", "broker", "handlers", "queues", "encryption"]
     assert all(line.startswith("ok") for line in lines.values())
 
 
@@ -47,6 +60,50 @@ def test_everything_that_is_wrong_is_said_in_one_go(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    assert wrong == ["secret", "database", "clock", "broker", "handlers"]
+    assert wrong == ["secret", "database", "clock", "broker", "handlers", "queues", "encryption"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_queue_of_rabbitmq_that_has_no_priorities_is_named_with_what_to_do(settings: Settings) -> None:
+    names = ["theirs", "ours", "absent"]
+    with Connection(settings.broker_url) as connection:
+        make_queue("ours").bind(connection.default_channel).queue_declare()
+        theirs = Queue("theirs", exchange="", durable=True).bind(connection.default_channel)
+        theirs.queue_declare()
+        with pytest.raises(StartError, match=r"'theirs'.*x-max-priority.*rabbitmqctl delete_queue theirs"):
+            queues.check(settings, names)
+        theirs.delete()
+        # Those that are not there yet stay so.
+        for _ in range(2):
+            assert queues.check(settings, names).startswith("1 of 3 are there")
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_redis_tells_its_steps_and_what_stands_in_the_way(settings: Settings) -> None:
+    assert queues.check(settings, ["one", "other"]) == "2, each with 10 steps of priority, 0 (first) to 9"
+    with Redis.from_url(settings.broker_url) as client:
+        client.set("other\x06\x167", "somebody's")
+    with pytest.raises(StartError, match="holds a string where the messages of the queue 'other' belong"):
+        queues.check(settings, ["one", "other"])
+
+
+def test_the_keys_must_open_the_secrets_that_there_are(database_settings: Settings) -> None:
+    def check(*keys: str) -> str:
+        return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
+
+    assert check() == "AVA_ENCRYPTION_KEY is not set, which only webhooks need; there are none"
+    database = Database(database_settings.database_url, name="tests")
+    with database.connect() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
+            " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', %s)",
+            (Sealer([ENCRYPTION_KEY]).seal("of the tests"),),
+        )
+    database.close()
+    assert check(OTHER_KEY, ENCRYPTION_KEY) == "AVA_ENCRYPTION_KEY opens the secrets of all webhooks (1)"
+    with pytest.raises(SettingsError, match="it is not set, and 1 webhooks have secrets"):
+        check()
+    with pytest.raises(SettingsError, match=r"0 of 1 webhooks; the others, wh_.* among them"):
+        check(OTHER_KEY)

@@ -18,10 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ava.cli.embedded.start import free_port
 from ava.dispatcher.statistics import Statistics
+from ava.errors import ConnectionsBusy
 from ava.ops import health
+from ava.services import counters
 from ava.services.measures import Measures
 from ava.settings import Settings
+from ava.store.database import Database
 from tests.api import NODE, Api
+from tests.polling import wait_until
 from tests.system import ROOT, System
 
 DEPLOY = ROOT / "deploy"
@@ -150,9 +154,47 @@ def test_workers_and_dispatchers_tell_their_health_and_counters_on_a_port(system
         assert _read(port, "/elsewhere")[0] == 404
     assert _value(_read(ports["worker"], "/metrics")[1], "ava_attempts_total", worker="wkr_sleep") == 1
     assert _value(_read(ports["dispatcher"], "/metrics")[1], "ava_dispatcher_duty_seconds_count", duty="due") > 0
+    pools = {"node": (ports["worker"], 1), "worker": (ports["worker"], 4), "dispatcher": (ports["dispatcher"], 5)}
+    for pool, (port, most) in pools.items():
+        text = _read(port, "/metrics")[1]
+        assert _value(text, "ava_database_connections_most", pool=pool) == most
+        assert 0 <= _value(text, "ava_database_connections_lent", pool=pool) <= most
+    _assert_a_dead_process_is_not_counted(system, ports["worker"])
     system.workers[0].terminate()
     with pytest.raises(OSError, match="refused"):
         _read(ports["worker"], "/livez")
+
+
+def _assert_a_dead_process_is_not_counted(system: System, port: int) -> None:
+    dead = set(system.workers[0].children)
+    for process in dead:
+        process.kill()
+
+    def most() -> float:
+        return _value(_read(port, "/metrics")[1], "ava_database_connections_most", pool="worker")
+
+    wait_until(lambda: len(set(system.workers[0].children) - dead) == 2, what="both are replaced")
+    wait_until(lambda: most() == 4, what=lambda: f"two processes are counted, not {most() / 2}")
+
+
+def test_a_pool_tells_what_it_lends_and_who_waited_in_vain(database_url: str) -> None:
+    database = Database(database_url, name="tests", pool_size=1, wait_seconds=0.1, meter=counters.Pool("tests", 1))
+
+    def values() -> list[float]:
+        text = counters.expose().decode()
+        names = ("connections_lent", "connections_most", "connection_timeouts_total")
+        return [_value(text, f"ava_database_{name}", pool="tests") for name in names]
+
+    assert values() == [0, 1, 0]
+    with database.connect():
+        assert values() == [1, 1, 0]
+        with pytest.raises(ConnectionsBusy), database.transaction():
+            pass
+        assert values() == [1, 1, 1]
+    with pytest.raises(ZeroDivisionError), database.transaction():
+        raise ZeroDivisionError
+    assert values() == [0, 1, 1]
+    database.close()
 
 
 def _read(port: int, path: str) -> tuple[int, str]:
@@ -196,8 +238,6 @@ def test_the_grafana_dashboard_is_one_and_names_metrics_that_exist(api: Api, mon
 
 def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import re
-
-    from ava.services import counters
 
     counters.ATTEMPTS.labels("wkr_open", "completed").inc()
     counters.DUTY_SECONDS.labels("due").observe(0)

@@ -43,6 +43,15 @@ def test_no_container_is_root_or_writes_into_its_own_image() -> None:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_without_a_container_engine_the_image_is_not_said_to_work() -> None:
+    environ = {"PATH": "/usr/bin:/bin", "ENGINE": "no-such-engine"}
+    done = subprocess.run(
+        [ROOT / "tools/image.sh"], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "install and start docker or podman" in done.stderr
+
+
 def test_the_compose_file_is_one() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert {"postgres", "redis", "migrate", "api", "worker", "dispatcher", "webhooks", "flower"} <= set(

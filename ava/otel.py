@@ -1,0 +1,136 @@
+"""Spans by OpenTelemetry: the only module that knows it, imported only where traces are wanted (see `ava.tracing`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ava.tracing import Kind, Span
+from ava.version import VERSION
+
+__all__ = ["Tracer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Tracer:
+    """OpenTelemetry, set up for one process."""
+
+    def __init__(self, kind: str, *, is_brief: bool = False) -> None:
+        """`is_brief`: for a span or two, each of which is sent as it ends."""
+        self._propagator = TraceContextTextMapPropagator()
+        self._provider = _make_provider(kind, is_brief=is_brief)
+        # What handlers use of OpenTelemetry joins, unless somebody has set it up before us.
+        if not is_brief and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            trace.set_tracer_provider(self._provider)
+        self._tracer = self._provider.get_tracer("ava", VERSION)
+
+    def begin(
+        self,
+        name: str,
+        kind: Kind,
+        parent: Span | str | None,
+        state: str,
+        began_ns: int | None,
+        about: Mapping[str, str | int],
+    ) -> Span:
+        """See `ava.tracing.begin`."""
+        if isinstance(parent, _TracedSpan):
+            within = parent.within
+        else:
+            # An empty context, and not the current one: this is nobody's child but who is named.
+            within = context.Context()
+            if isinstance(parent, str):
+                within = self._propagator.extract({"traceparent": parent, "tracestate": state}, context=within)
+        span = self._tracer.start_span(
+            name, context=within, kind=trace.SpanKind[kind.value], attributes=about,
+            start_time=began_ns,
+        )  # fmt: skip
+        return _TracedSpan(span, trace.set_span_in_context(span, within))
+
+    def current(self) -> str | None:
+        """See `ava.tracing.current`."""
+        return _text_of(trace.get_current_span())
+
+    def close(self, seconds: float) -> None:
+        """Send what is left, for so long at most."""
+        # The library's own patience is half a minute.
+        ending = threading.Thread(target=self._provider.shutdown, name="ava-traces-end", daemon=True)
+        ending.start()
+        ending.join(seconds)
+
+
+class _TracedSpan(Span):
+    def __init__(self, span: trace.Span, within: context.Context) -> None:
+        self._span = span
+        self.within = within
+        self.traceparent = _text_of(span)
+        self._token: Any = None
+
+    def note(self, name: str, value: str | int) -> None:
+        self._span.set_attribute(name, value)
+
+    def fail(self, reason: str) -> None:
+        self._span.set_status(trace.StatusCode.ERROR, reason)
+
+    def end(self) -> None:
+        if self._span.is_recording():
+            self._span.end()
+
+    def __enter__(self) -> Span:
+        self._token = context.attach(self.within)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        context.detach(self._token)
+        super().__exit__(kind, *rest)
+
+
+def _text_of(span: trace.Span) -> str | None:
+    of = span.get_span_context()
+    return f"00-{of.trace_id:032x}-{of.span_id:016x}-{of.trace_flags:02x}" if of.is_valid else None
+
+
+def _make_provider(kind: str, *, is_brief: bool) -> TracerProvider:
+    """A provider that listens to OpenTelemetry's own settings: the service's name, sampler, limits, headers.
+
+    `is_brief`: each span is sent as it ends, by whoever ends it.
+    """
+    ours = {
+        "service.name": f"ava-{kind}",
+        "service.version": VERSION,
+        "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
+    }
+    resource = Resource.create(ours).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    exporter = _Exporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter) if is_brief else BatchSpanProcessor(exporter))
+    return provider
+
+
+class _Exporter(trace_exporter.OTLPSpanExporter):
+    """OpenTelemetry's own says every few seconds that the collector is away; this one says so once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_away = False
+        logging.getLogger(trace_exporter.__name__).setLevel(logging.CRITICAL)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans."""
+        result = super().export(spans)
+        if (is_away := result is not SpanExportResult.SUCCESS) is not self._is_away:
+            self._is_away = is_away
+            _log.warning("The traces' collector %s.", "takes none; spans are dropped" if is_away else "is back")
+        return result

@@ -1,0 +1,195 @@
+"""One trace from the request to the webhook, as a collector hears it; and a collector that is away harms nobody."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.polling import wait_until
+from tests.servers.receiver import Receiver
+from tests.system import System
+
+pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = "b7ad6b7169203331"
+SECRET = "nobody-but-the-handler"
+ENVIRON = {
+    "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
+    "AVA_WORKERS": "workers,tests.acceptance.handlers",
+    "AVA_API_PROCESSES": "1",
+    "OTEL_BSP_SCHEDULE_DELAY": "100",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A span as the collector was told of it."""
+
+    service: str
+    name: str
+    trace: str
+    id: str
+    parent: str
+    is_failed: bool
+    about: dict[str, Any]
+
+
+class Collector(Receiver):
+    """What OpenTelemetry's collector is to whoever sends to it."""
+
+    @property
+    def endpoint(self) -> str:
+        return self.url.removesuffix("/hook")
+
+    @property
+    def spans(self) -> list[Seen]:
+        return list(itertools.chain.from_iterable(_parsed(heard.body) for heard in list(self.heard)))
+
+    def of(self, trace: str) -> dict[str, list[Seen]]:
+        """The spans of a trace, by name."""
+        found: dict[str, list[Seen]] = {}
+        for span in self.spans:
+            if span.trace == trace:
+                found.setdefault(span.name, []).append(span)
+        return found
+
+
+def _parsed(body: bytes) -> Iterator[Seen]:
+    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        (service,) = [it.value.string_value for it in resource.resource.attributes if it.key == "service.name"]
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                about = {it.key: it.value.string_value or it.value.int_value for it in span.attributes}
+                yield Seen(
+                    service=service,
+                    name=span.name,
+                    trace=span.trace_id.hex(),
+                    id=span.span_id.hex(),
+                    parent=span.parent_span_id.hex(),
+                    is_failed=span.status.code == 2,
+                    about=about,
+                )
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+def _has(collector: Collector, trace: str, **counts: int) -> Callable[[], bool]:
+    def has() -> bool:
+        found = collector.of(trace)
+        return all(len(found.get(name, [])) == count for name, count in counts.items())
+
+    return has
+
+
+def test_one_trace_goes_from_the_request_to_the_webhook(
+    system: System, collector: Collector, receiver: Receiver
+) -> None:
+    system.start(webhooks=1, environ={**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint})
+    system.post("/v1/webhooks", json={"url": receiver.url, "events": ["ava.job.completed"], "secret": SECRET * 2})
+    sent = {"traceparent": f"00-{TRACE}-{CALLER}-01", "tracestate": "theirs=1"}
+    body = {"worker_id": "wkr_t_traced", "input": {"note": SECRET}}
+    job = system.post("/v1/ava/jobs", json=body, headers=sent).json()["data"]
+    output = system.wait_for(job["id"], "completed")["output"]
+    # The second attempt is fed by the dispatcher, from the database.
+    wait_until(_has(collector, TRACE, publish=2, run=2, handler=2, deliver=1), what=lambda: str(collector.of(TRACE)))
+    found = collector.of(TRACE)
+    (request,) = found.pop("POST /v1/ava/jobs")
+    assert (request.service, request.parent) == ("ava-api", CALLER)
+    assert request.about["http.response.status_code"] == 201
+    assert {name: {span.parent for span in found[name]} for name in ("publish", "run", "deliver")} == {
+        name: {request.id} for name in ("publish", "run", "deliver")
+    }
+    assert [span.service for span in found["publish"]] == ["ava-api", "ava-dispatcher"]
+    first, second = sorted(found["run"], key=lambda span: span.about["ava.attempt"])
+    assert [first.is_failed, second.is_failed] == [True, False]
+    assert [first.about["ava.job.status"], second.about["ava.job.status"]] == ["queued", "completed"]
+    assert second.about | {"ava.job.id": job["id"], "ava.tenant.id": "ten_test"} == second.about
+    runs = {first.id: first, second.id: second}
+    assert {span.parent for span in found["handler"]} == {span.parent for span in found["claim"]} == set(runs)
+    # What the handler makes of its own is part of it, and so is whom it calls.
+    assert {span.parent for span in found["own"]} == {span.id for span in found["handler"]}
+    (last,) = [span for span in found["handler"] if span.parent == second.id]
+    assert output == {"traceparent": f"00-{TRACE}-{last.id}-01"}
+    (delivery,) = found["deliver"]
+    assert receiver.heard[0].headers["traceparent"] == f"00-{TRACE}-{delivery.id}-01"
+    assert SECRET.encode() not in b"".join(heard.body for heard in collector.heard)
+    _assert_a_wrong_context_is_ignored(system, collector)
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        system.query("UPDATE jobs SET traceparent = 'anything'")
+
+
+def _assert_a_wrong_context_is_ignored(system: System, collector: Collector) -> None:
+    for wrong in (f"00-{'0' * 32}-{CALLER}-01", f"ff-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}", "anything"):
+        answer = system.post("/v1/ava/jobs", json={"worker_id": "wkr_sleep"}, headers={"traceparent": wrong})
+        assert answer.status_code == 201
+        system.cancel(answer.json()["data"]["id"])
+    wait_until(lambda: len({span.trace for span in collector.spans if span.name == "POST /v1/ava/jobs"}) == 5)
+    roots = [span for span in collector.spans if span.name == "POST /v1/ava/jobs" and span.trace != TRACE]
+    assert [span.parent for span in roots] == [""] * 4
+
+
+def test_what_is_cut_off_is_told_and_sent_before_a_node_ends(system: System, collector: Collector) -> None:
+    # It is sent seldom, so what comes soon is what is sent at the end.
+    seldom = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_SERVICE_NAME": "ours", "AVA_DRAIN_SECONDS": "0"}
+    endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"}
+    system.start(
+        concurrency=3,
+        environ={**ENVIRON, **seldom, **endpoint},
+    )
+    jobs = [system.trigger("wkr_sleep", input={"seconds": 60}) for _ in range(2)]
+    # A process that dies tells nothing; its node does.
+    killed = system.trigger("wkr_t_bad_end", input={"how": "kill"})
+    for job in jobs:
+        system.wait_for(job["id"], "running")
+    system.wait_for(killed["id"], "failed")
+    told = wait_until(lambda: (spans := [span for span in collector.spans if span.name == "run"])[-1:] and spans)
+    assert {span.about["ava.job.id"] for span in told} == {killed["id"]}
+    assert all(span.is_failed for span in told)
+    system.cancel(jobs[0]["id"])
+    system.wait_for(jobs[0]["id"], "cancelled")
+    system.workers[0].terminate()
+    runs = {span.about["ava.job.id"]: span for span in collector.spans if span.name == "run"}
+    assert [runs[job["id"]].is_failed for job in jobs] == [True, True]
+    assert runs[jobs[0]["id"]].about["ava.job.status"] == "cancelled"
+    assert system.api
+    system.api.terminate()
+    assert {span.service for span in collector.spans} == {"ours"}
+    assert {heard.path for heard in collector.heard} == {"/v1/traces"}
+    assert "POST /v1/ava/jobs" in collector.of(runs[jobs[0]["id"]].trace)
+
+
+def test_a_collector_that_is_away_harms_nobody(system: System) -> None:
+    system.start(environ={**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    for _ in range(5):
+        job = system.trigger("wkr_sleep", input={"seconds": 0})
+        assert system.wait_for(job["id"], "completed")["duration_ms"] < 1000
+    assert system.api
+    processes = (system.api, system.workers[0], system.dispatchers[0])
+    began = time.monotonic()
+    for process in processes:
+        process.send(signal.SIGTERM)
+    for process in processes:
+        assert process.wait() == 0
+        assert "Traceback" not in process.output
+    assert time.monotonic() - began < 6

@@ -1,0 +1,128 @@
+#!/bin/sh
+# Builds the image and runs the whole system of docker-compose.yml from it, in a project of its own that is deleted again:
+# migrates, runs a job to its end, and looks at what was promised of every container. Wants docker or podman, with compose.
+# ENGINE and COMPOSE choose others (ENGINE=podman COMPOSE="podman compose"); API_PORT is the port that the API gets.
+set -eu
+cd "$(dirname "$0")/.."
+: "${API_PORT:=18080}"
+export API_PORT
+
+SERVICES="api worker dispatcher webhooks"
+# Seconds that the containers get to be healthy.
+PATIENCE=120
+
+fail() {
+    echo "ava: $*" >&2
+    exit 1
+}
+
+choose_engine() {
+    for candidate in ${ENGINE:-docker podman}; do
+        if command -v "$candidate" >/dev/null && "$candidate" info >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+choose_compose() {
+    if [ -n "${COMPOSE:-}" ]; then
+        echo "$COMPOSE"
+    elif "$engine" compose version >/dev/null 2>&1; then
+        echo "$engine compose"
+    elif command -v "$engine-compose" >/dev/null; then
+        echo "$engine-compose"
+    fi
+}
+
+engine=$(choose_engine)
+[ -n "$engine" ] || fail "no container engine answers here: install and start docker or podman, or name one with ENGINE="
+compose=$(choose_compose)
+[ -n "$compose" ] || fail "$engine has no compose here: install its compose plugin, or name one with COMPOSE="
+
+random() {
+    head -c 32 /dev/urandom | base64
+}
+
+COMPOSE_PROJECT_NAME=ava-image-$$
+POSTGRES_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
+AVA_INTERNAL_SECRET=$(random | tr -dc 'a-zA-Z0-9')
+AVA_ENCRYPTION_KEY=$(random)
+export COMPOSE_PROJECT_NAME POSTGRES_PASSWORD AVA_INTERNAL_SECRET AVA_ENCRYPTION_KEY
+
+run() {
+    # shellcheck disable=SC2086 # a compose command is one word or two
+    $compose "$@"
+}
+
+finish() {
+    code=$?
+    if [ "$code" != 0 ]; then
+        run logs --tail 50 >&2 || true
+    fi
+    run down --volumes --timeout 60 >/dev/null 2>&1 || true
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+within() {
+    service=$1
+    shift
+    run exec -T "$service" "$@"
+}
+
+state_of() {
+    "$engine" inspect --format "$2" "$(run ps --all --quiet "$1")"
+}
+
+await_health() {
+    waited=0
+    while [ "$(state_of "$1" '{{.State.Health.Status}}')" != healthy ]; do
+        [ "$(state_of "$1" '{{.State.Status}}')" = running ] || fail "$1 has ended"
+        [ "$waited" -lt "$PATIENCE" ] || fail "$1 is not healthy after $PATIENCE s"
+        sleep 1
+        waited=$((waited + 1))
+    done
+    echo "ok  $1 is healthy"
+}
+
+echo "Building the image with $engine"
+run build
+
+echo "Starting the servers, and bringing the schema up to date"
+run up --detach postgres redis
+for service in postgres redis; do
+    await_health "$service"
+done
+run run --rm migrate
+
+echo "Starting the system"
+# shellcheck disable=SC2086 # the names are words
+run up --detach $SERVICES
+for service in $SERVICES; do
+    await_health "$service"
+done
+
+within api ava jobs trigger wkr_sleep --input '{"seconds": 1}' --follow || fail "the job did not complete"
+echo "ok  a job ran to its end"
+
+for service in $SERVICES; do
+    [ "$(within "$service" id -u)" = 10001 ] || fail "$service does not run as user 10001"
+    # The entry point is tini, which starts the command; neither has a capability.
+    within "$service" grep -q '^CapEff:[[:space:]]*0*$' /proc/1/status || fail "$service has capabilities"
+    for place in / /opt/ava /handlers /etc; do
+        if within "$service" sh -c ": >$place/ava-was-here" 2>/dev/null; then
+            fail "$service can write into $place"
+        fi
+    done
+    within "$service" sh -c ': >/tmp/ava-was-here' || fail "$service cannot write into /tmp"
+done
+echo "ok  nobody is root, has a capability, or can write into the image"
+
+# shellcheck disable=SC2086
+run stop --timeout 60 $SERVICES
+for service in $SERVICES; do
+    [ "$(state_of "$service" '{{.State.ExitCode}}')" = 0 ] || fail "$service did not end in order when it was told to"
+done
+echo "ok  all of them end in order"
