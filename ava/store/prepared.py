@@ -34,9 +34,9 @@ class Prepared:
         # The driver writes a list of texts as `ARRAY['…']`, a text[], which is not taken for a uuid[] by itself.
         casts = {name: cast for name, cast in _CAST.findall(statement) if cast}
         arguments = ", ".join(f"%({each})s{casts.get(each, '')}" for each in names)
-        self._execute = f"EXECUTE {self._name} ({arguments})"
+        self._execute = f"EXECUTE {self._name}" + (f" ({arguments})" if arguments else "")
 
-    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
         """Run the statement."""
         # What is kept here lives as long as the driver's connection does, through any number of loans.
         known: set[str] = connection.info.setdefault("ava_prepared", set())
