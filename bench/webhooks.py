@@ -198,6 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
     parser.add_argument("what", nargs="*", choices=["storm", "hang", "overhead", []], help="all where none is named")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=10_000, help="that are drained in each round of `overhead`")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
     what, scale = given.what or ["storm", "hang", "overhead"], 0.1 if given.quick else 1.0
@@ -208,7 +209,7 @@ def main() -> None:
         if "hang" in what:
             hang(system, int(1000 * scale), max(10, int(30 * scale)))
         if "overhead" in what:
-            overhead(system, int(10_000 * scale), given.rounds)
+            overhead(system, int(given.jobs * scale), given.rounds)
 
 
 if __name__ == "__main__":

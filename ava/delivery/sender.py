@@ -78,6 +78,7 @@ class Sender:
         self._beat_at = 0.0
         self._refresh_at = 0.0
         self._is_away = False
+        self._is_ending = False
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Go on until told to end, then let what is under way end, for a time."""
@@ -87,6 +88,7 @@ class Sender:
                 continue
             self._bell.clear()
             gevent.sleep(_GATHER_SECONDS)
+        self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
             gevent.sleep(_POLL_SECONDS)
@@ -249,7 +251,7 @@ class Sender:
             self.wake()
 
     def _has_room(self) -> bool:
-        return self._open_connections < self._settings.webhook_connections
+        return self._open_connections < self._settings.webhook_connections and not self._is_ending
 
     def _spawn(self, lane: Lane, delivery: DueDelivery) -> None:
         self._open_connections += 1
