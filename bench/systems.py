@@ -192,8 +192,9 @@ class Ours:
         return http.post("/v1/ava/jobs/bulk", body, HEADERS)
 
     def fill(self, jobs: int) -> None:
-        for _ in range(0, jobs, 1000):
-            self.jobs.trigger(self.caller, [JobSpec(worker_id="wkr_noop", input_json='{"a":1}')] * min(1000, jobs))
+        for first in range(0, jobs, 1000):
+            specs = [JobSpec(worker_id="wkr_noop", input_json='{"a":1}')] * min(1000, jobs - first)
+            self.jobs.trigger(self.caller, specs)
 
     def finished(self) -> int:
         # The tenant is named for the index's sake: looking on must not cost what is looked at.

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import psutil
 import requests
 
 from ava.domain.sealing import Sealer
@@ -154,15 +155,42 @@ def hang(system: Told, endpoints: int, seconds: int) -> None:
 def overhead(system: Told, jobs: int, rounds: int) -> None:
     """Draining without and with one subscribed endpoint, everything on this machine."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
+    costs: list[tuple[float, float]] = []
     system.set("AVA_WEBHOOK_NICENESS", "10")
-    with system.receiver() as url, system.sender():
+    with system.receiver() as url, system.sender() as pid:
         for _ in range(rounds):
             for kind, found in rates.items():
                 system.subscribers = [f"{url}/ok"] if kind == "with" else []
+                before = _processor_seconds(system, pid)
                 found.append(measures.drain(system, jobs=jobs)["jobs/s"])
                 print(f"  {kind} an endpoint: {found[-1]:,.0f} jobs/s", flush=True)
+                if kind == "with":
+                    _await_deliveries(system, jobs)
+                    after = _processor_seconds(system, pid)
+                    costs.append((after[0] - before[0], after[1] - before[1]))
     without, told = (sorted(found)[rounds // 2] for found in rates.values())
     print(f"overhead: {told:,.0f} jobs/s with a subscribed endpoint, {without:,.0f} without: {told / without:.2f}")
+    ours, theirs = (sum(each) / rounds / jobs * 1e6 for each in zip(*costs, strict=True))
+    print(f"  processor time a delivery: {ours:.0f} µs in the sender, {theirs:.0f} µs for it in PostgreSQL")
+
+
+def _await_deliveries(system: Told, jobs: int) -> None:
+    """Wait until all are told, and say how far behind the jobs that was."""
+    began = time.monotonic()
+    left = "SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered'"
+    told = system.database.value(left)
+    until(lambda: system.database.value(left) >= jobs, seconds=300, every=0.1)
+    print(
+        f"  told when the last job ended: {told:,} of {jobs:,}; all {time.monotonic() - began:.1f} s later", flush=True
+    )
+
+
+def _processor_seconds(system: Told, pid: int) -> tuple[float, float]:
+    """Of the sender, and of its connections to PostgreSQL."""
+    found = system.database.rows("SELECT pid FROM pg_stat_activity WHERE application_name = 'ava webhooks'")
+    times = [psutil.Process(each).cpu_times() for each in (pid, *(row[0] for row in found))]
+    ours, *theirs = (each.user + each.system for each in times)
+    return ours, sum(theirs)
 
 
 def main() -> None:
@@ -170,6 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
     parser.add_argument("what", nargs="*", choices=["storm", "hang", "overhead", []], help="all where none is named")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=10_000, help="that are drained in each round of `overhead`")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
     what, scale = given.what or ["storm", "hang", "overhead"], 0.1 if given.quick else 1.0
@@ -180,7 +209,7 @@ def main() -> None:
         if "hang" in what:
             hang(system, int(1000 * scale), max(10, int(30 * scale)))
         if "overhead" in what:
-            overhead(system, int(10_000 * scale), given.rounds)
+            overhead(system, int(given.jobs * scale), given.rounds)
 
 
 if __name__ == "__main__":

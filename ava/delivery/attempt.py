@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava.delivery.guarded_http import Answer, Limits, send
+from ava.delivery.guarded_http import Answer
+from ava.delivery.kept_connections import Connections
 from ava.domain.events import make_headers
 from ava.domain.webhook import Attempt, retry_after_seconds
 from ava.errors import OutboundError, OutboundTimeout
@@ -18,18 +19,26 @@ _KEPT_BYTES = 1024
 
 
 def make_attempt(
-    *, url: str, event_id: str, body: str, secrets: Sequence[str], limits: Limits, traceparent: str | None = None
+    connections: Connections,
+    *,
+    endpoint: str,
+    url: str,
+    event_id: str,
+    body: str,
+    secrets: Sequence[str],
+    traceparent: str | None = None,
 ) -> Attempt:
     """Send an event to an endpoint, once. Whatever goes wrong on its side is the attempt's outcome; nothing is raised.
 
-    `secrets`: in the clear, the present one first. `traceparent`: the trace that the endpoint may join.
+    `endpoint`: whose connections these are. `secrets`: in the clear, the present one first. `traceparent`: the trace
+    that the endpoint may join.
     """
     raw, start = body.encode(), time.monotonic()
     headers = make_headers(event_id=event_id, body=raw, timestamp=int(time.time()), secrets=secrets)
     if traceparent is not None:
         headers["traceparent"] = traceparent
     try:
-        answer = send("POST", url, headers=headers, body=raw, limits=limits)
+        answer = connections.send("POST", url, owner=endpoint, headers=headers, body=raw)
     except OutboundError as error:
         return Attempt(
             status=None,

@@ -26,9 +26,6 @@ class FanOut:
 
     def run_once(self) -> int:
         """Fan one batch out; how many events. Raises `DatabaseUnavailable`, and then nothing was done."""
-        with self._database.connect() as connection:
-            if not events.has_new(connection):
-                return 0
         with self._database.transaction() as connection:
             new = events.claim_new(connection, limit=BATCH)
             if new:

@@ -27,14 +27,15 @@ from time import monotonic
 import certifi
 
 from ava.delivery.content_decoding import Decoder
-from ava.delivery.guarded_socket import Deadline, connect
+from ava.delivery.guarded_socket import Deadline, GuardedSocket, connect
 from ava.domain.outbound_url import Target, parse
 from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
 from ava.version import VERSION
 
-__all__ = ["Answer", "AnswerStream", "Limits", "open_stream", "send"]
+__all__ = ["Answer", "AnswerStream", "Call", "Limits", "dial", "exchange", "open_stream", "send"]
 
 _READ_BYTES = 65_536
+_METHODS_WITH_BODY = ("PATCH", "POST", "PUT")
 _MAX_HEADERS = 100
 _MAX_HEADER_CHARS = 65_536
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
@@ -76,6 +77,35 @@ class Answer:
     elapsed_ms: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call, checked, as it goes over the wire."""
+
+    method: str
+    target: Target
+    message: bytes = field(repr=False)
+
+    @classmethod
+    def make(
+        cls,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        limits: Limits,
+        keep_alive: bool = False,
+    ) -> Call:
+        """Check a call before anything is looked up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
+        target = parse(url, allow_private=limits.allow_private)
+        method = _checked_method(method)
+        sent = _default_headers(target, keep_alive) | _checked_headers(headers or {})
+        if body is not None or method in _METHODS_WITH_BODY:
+            sent["Content-Length"] = str(len(body or b""))
+        head = [f"{method} {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
+        return cls(method=method, target=target, message="\r\n".join(head).encode("latin-1") + (body or b""))
+
+
 class AnswerStream:
     """An answer whose body is read piece by piece, within `open_stream`."""
 
@@ -87,6 +117,11 @@ class AnswerStream:
         self._target = target
         self._limits = limits
         self._decoder = Decoder(self.headers.get("content-encoding", ""))
+
+    @property
+    def leaves_connection(self) -> bool:
+        """Whether the answer was read to its end, and its connection can carry another call."""
+        return self._response.isclosed() and not self._response.will_close and not self.truncated
 
     def chunks(self) -> Iterator[bytes]:
         """Give the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` when it breaks off."""
@@ -149,29 +184,35 @@ def open_stream(
     Raises what `send` raises.
     """
     limits = limits or Limits()
-    target = parse(url, allow_private=limits.allow_private)
-    method = _checked_method(method)
-    sent = _default_headers(target) | _checked_headers(headers or {})
-    connection = http.client.HTTPConnection(target.host, target.port)
-    # Without this, http.client would make a connection of its own once ours is closed, and nobody would judge that one.
-    connection.auto_open = 0
-    with closing(connection), _dialled(target, limits, tls) as connection.sock:
-        with _told_plainly(target, "answer", limits.exchange_timeout_seconds):
+    call = Call.make(method, url, headers=headers, body=body, limits=limits)
+    with dial(call.target, limits, tls) as sock, exchange(sock, call, limits) as stream:
+        yield stream
+
+
+@contextmanager
+def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[AnswerStream]:
+    """Send a call over a connection to its target, and give the answer while it still comes in.
+
+    Raises `OutboundTimeout` or `OutboundFailed`.
+    """
+    seconds = limits.exchange_timeout_seconds
+    sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
+    response = http.client.HTTPResponse(sock, method=call.method)
+    with closing(response):
+        with _told_plainly(call.target, "answer", seconds):
             # A server may answer and close before it has read everything; then its answer is what counts.
             with suppress(BrokenPipeError):
-                connection.request(method, target.path, body=body, headers=sent)
-            response = connection.getresponse()
-        with closing(response):
-            yield AnswerStream(response, target, limits)
+                sock.sendall(call.message)
+            response.begin()
+        yield AnswerStream(response, call.target, limits)
 
 
-def _dialled(target: Target, limits: Limits, tls: ssl.SSLContext | None) -> socket.socket:
+def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None) -> GuardedSocket:
+    """Connect to a target, whose addresses are judged now. Raises `AddressRefused` and what `exchange` raises."""
     seconds = limits.connect_timeout_seconds
     trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
     with _told_plainly(target, "accept a connection", seconds):
-        sock = connect(target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted)
-    sock.deadline = Deadline.after(limits.exchange_timeout_seconds, silence_seconds=limits.silence_timeout_seconds)
-    return sock
+        return connect(target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted)
 
 
 @functools.cache
@@ -184,12 +225,12 @@ def _trusted_certificates() -> ssl.SSLContext:
     return context
 
 
-def _default_headers(target: Target) -> dict[str, str]:
+def _default_headers(target: Target, keep_alive: bool) -> dict[str, str]:
     return {
         "Host": target.authority,
         "User-Agent": f"ava-jobs/{VERSION}",
         "Accept-Encoding": "gzip",
-        "Connection": "close",
+        "Connection": "keep-alive" if keep_alive else "close",
     }
 
 

@@ -22,7 +22,7 @@ from ava.domain.outbound_url import Target, refuse_address
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Deadline", "GuardedSocket", "connect"]
+__all__ = ["Deadline", "GuardedSocket", "connect", "is_quiet"]
 
 #: A name may have hundreds of addresses; a server that does not answer on four is not up.
 MAX_ADDRESSES_TRIED = 4
@@ -56,10 +56,14 @@ class _PlainSocket(socket.socket):
     """
 
     deadline: Deadline | None = None
+    #: Whether the other side has said anything since this was last set to False.
+    has_heard = False
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         _arm(self, self.deadline)
-        return super().recv_into(buffer, nbytes, flags)
+        received = super().recv_into(buffer, nbytes, flags)
+        self.has_heard = self.has_heard or received > 0
+        return received
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         _arm(self, self.deadline)
@@ -70,10 +74,13 @@ class _TlsSocket(ssl.SSLSocket):
     """The same over TLS, whose `sendall` is many `send`s."""
 
     deadline: Deadline | None = None
+    has_heard = False
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         _arm(self, self.deadline)
-        return super().recv_into(buffer, nbytes, flags)
+        received = super().recv_into(buffer, nbytes, flags)
+        self.has_heard = self.has_heard or received > 0
+        return received
 
     def send(self, data: ReadableBuffer, flags: int = 0, **of_gevent: Any) -> int:
         # In a process that gevent has patched, its `sendall` hands a time-out on to `send`; ours is the stricter one.
@@ -87,6 +94,18 @@ GuardedSocket = _PlainSocket | _TlsSocket
 def _arm(sock: socket.socket, deadline: Deadline | None) -> None:
     if deadline is not None:
         sock.settimeout(deadline.seconds_left())
+
+
+def is_quiet(sock: GuardedSocket) -> bool:
+    """Whether a connection is open and nothing has come over it. What came unasked would be taken for an answer."""
+    try:
+        sock.settimeout(0)
+        sock.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def connect(target: Target, deadline: Deadline, *, allow_private: bool, tls: ssl.SSLContext | None) -> GuardedSocket:

@@ -13,6 +13,8 @@ __all__ = ["Lane"]
 
 #: The longest that an endpoint's `Retry-After` stops all that goes there, in seconds.
 _LONGEST_STOP_SECONDS = 300.0
+#: How many times what is sent at once is here at a time, so that the endpoint need not wait for the database.
+_ROUNDS = 3
 
 
 class Lane:
@@ -29,6 +31,8 @@ class Lane:
         self._time_scale = time_scale
         self._waiting: deque[DueDelivery] = deque()
         self._sending: dict[str, DueDelivery] = {}
+        #: What was attempted, and is not written yet.
+        self._unwritten: dict[str, DueDelivery] = {}
 
     @property
     def manner(self) -> Manner:
@@ -43,30 +47,41 @@ class Lane:
     @property
     def busy(self) -> list[str]:
         """The deliveries that are here already, as UUIDs."""
-        return [*self._sending, *(delivery.id for delivery in self._waiting)]
+        return [*self._sending, *self._unwritten, *(delivery.id for delivery in self._waiting)]
 
     @property
     def room(self) -> int:
-        """How many more deliveries may be brought: one round is sent, another waits where they are answered."""
+        """How many more deliveries may be brought: one round is sent, others wait where they are answered."""
         if self._is_closing:
             return 0
-        most = 2 * self._width if self.manner is Manner.ANSWERING else self._width
-        return max(0, most - len(self._sending) - len(self._waiting))
+        most = _ROUNDS * self._width if self.manner is Manner.ANSWERING else self._width
+        return max(0, most - len(self._sending) - len(self._unwritten) - len(self._waiting))
+
+    @property
+    def wants_turn(self) -> bool:
+        """Whether more can be sent only once more is brought, or once what came of the last is written."""
+        if self._is_closing:
+            return False
+        return len(self._sending) < self._width if self._waiting else self.may_have_more
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing more to do here."""
-        return not self._sending and (self._is_closing or not (self._waiting or self.may_have_more))
+        is_done = not (self._sending or self._unwritten)
+        return is_done and (self._is_closing or not (self._waiting or self.may_have_more))
 
     def bring(self, deliveries: Iterable[DueDelivery]) -> None:
         """Add what is due, in order."""
         self._waiting.extend(deliveries)
 
     def next(self) -> DueDelivery | None:
-        """What is to be sent now, if anything; two events of one job never are at the same time."""
+        """What is to be sent now, if anything; an event waits until what came of its job's last one is written."""
         if self._is_closing or len(self._sending) >= self._width:
             return None
-        under_way = {delivery.job for delivery in self._sending.values() if delivery.job is not None}
+        if not self._waiting:
+            return None
+        others = (*self._sending.values(), *self._unwritten.values())
+        under_way = {delivery.job for delivery in others if delivery.job is not None}
         for delivery in self._waiting:
             if delivery.job not in under_way:
                 self._waiting.remove(delivery)
@@ -75,8 +90,9 @@ class Lane:
             under_way.add(delivery.job)
         return None
 
-    def hear(self, attempt: Attempt) -> None:
+    def hear(self, delivery_id: str, attempt: Attempt) -> None:
         """Learn from an attempt how the endpoint is to be treated."""
+        self._unwritten[delivery_id] = self._sending.pop(delivery_id)
         self._width = webhook.next_width(self._width, attempt)
         self._timeouts = self._timeouts + 1 if attempt.is_timeout else 0
         self._was_put_off = self._was_put_off or attempt.is_timeout or attempt.retry_after_seconds is not None
@@ -85,7 +101,7 @@ class Lane:
 
     def finish(self, delivery_id: str) -> None:
         """Forget a delivery whose outcome is written."""
-        self._sending.pop(delivery_id, None)
+        self._unwritten.pop(delivery_id, None)
         self.may_have_more = True
 
     def end(self) -> LaneEnd:

@@ -21,6 +21,7 @@ import gevent  # noqa: E402
 from psycogreen.gevent import patch_psycopg  # noqa: E402
 
 from ava import logs, tracing  # noqa: E402
+from ava.delivery.kept_connections import MOST_KEPT  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
@@ -53,7 +54,7 @@ def run(settings: Settings) -> None:
     schema.check(settings)
     patch_psycopg()
     _give_way(settings.webhook_niceness)
-    _allow_files(settings.webhook_connections + _OTHER_FILES)
+    _allow_files(settings.webhook_connections + MOST_KEPT + _OTHER_FILES)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
     database = Database(
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)

@@ -22,6 +22,7 @@ from ava import tracing
 from ava.delivery.attempt import make_attempt
 from ava.delivery.fan_out import BATCH, FanOut
 from ava.delivery.guarded_http import Limits
+from ava.delivery.kept_connections import Connections
 from ava.delivery.lane import Lane
 from ava.domain import ids
 from ava.domain.sealing import Sealer
@@ -40,8 +41,10 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two looks for what is new, while nothing happens.
 _POLL_SECONDS = 0.1
-#: Seconds that are left to results to come together, so that they are written in one statement.
+#: Seconds that are left to others to ring the bell as well.
 _GATHER_SECONDS = 0.005
+#: Outcomes that are written at once; fewer wait for the next look, so that many share a statement.
+_ENOUGH_RESULTS = 64
 #: Seconds until a lane that is being sent to is looked at again for what is new.
 _REFRESH_SECONDS = 0.25
 #: Lanes that are taken in one turn, so that several senders share them, and that none of those which answer waits for
@@ -62,9 +65,10 @@ class Sender:
         self._database = database
         self._sealer = sealer
         self._settings = settings
-        self._limits = Limits(
+        limits = Limits(
             exchange_timeout_seconds=settings.webhook_timeout_seconds, allow_private=settings.allow_private_addresses
         )
+        self._connections = Connections(limits)
         self._fan_out = FanOut(database)
         self._id = str(ids.new_uuid())
         self._bell = Bell()
@@ -76,6 +80,7 @@ class Sender:
         self._beat_at = 0.0
         self._refresh_at = 0.0
         self._is_away = False
+        self._is_ending = False
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Go on until told to end, then let what is under way end, for a time."""
@@ -85,10 +90,12 @@ class Sender:
                 continue
             self._bell.clear()
             gevent.sleep(_GATHER_SECONDS)
+        self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
             gevent.sleep(_POLL_SECONDS)
         self._try(self._leave)
+        self._connections.close()
 
     def wake(self) -> None:
         """Begin the next turn at once."""
@@ -112,10 +119,14 @@ class Sender:
 
     def _turn(self) -> None:
         self._beat()
-        if self._fan_out.run_once() == BATCH:
-            self.wake()
+        self._connections.close_idle()
         self._record()
-        self._take()
+        with self._database.connect() as connection:
+            news = lanes.look(connection)
+        if news.has_events and self._fan_out.run_once() == BATCH:
+            self.wake()
+        if news.has_events or news.has_due_lanes:
+            self._take()
         self._fill()
         self._start()
         self._release()
@@ -214,41 +225,57 @@ class Sender:
         """Begin attempts, one of each endpoint in turn, as long as connections are left."""
         ranks = {manner: rank for rank, manner in enumerate(Manner)}
         willing = sorted(self._lanes.values(), key=lambda lane: ranks[lane.manner])
-        while willing and self._open_connections < self._settings.webhook_connections:
+        while willing and self._has_room():
             still_willing = []
             for lane in willing:
-                if self._open_connections >= self._settings.webhook_connections:
+                if not self._has_room():
                     break
                 if (delivery := lane.next()) is not None:
-                    self._open_connections += 1
-                    gevent.spawn(self._attempt, lane, delivery)
+                    self._spawn(lane, delivery)
                     still_willing.append(lane)
             willing = still_willing
 
-    def _attempt(self, lane: Lane, delivery: DueDelivery) -> None:
-        at = datetime.now(UTC)
+    def _send(self, lane: Lane, delivery: DueDelivery) -> None:
+        """Attempt a delivery, and then whatever the lane has next, as long as there are connections for all."""
+        following: DueDelivery | None = delivery
+        while following is not None:
+            delivery, at = following, datetime.now(UTC)
+            attempt = self._attempt(delivery)
+            lane.hear(delivery.id, attempt)
+            self._results.append((delivery, attempt, at))
+            following = lane.next() if self._has_room() else None
+            # An endpoint that answers gets more at once.
+            while following and self._has_room() and (another := lane.next()) is not None:
+                self._spawn(lane, another)
+        is_wanted = not self._has_room()
+        self._open_connections -= 1
+        if is_wanted or lane.wants_turn or len(self._results) >= _ENOUGH_RESULTS:
+            self.wake()
+
+    def _has_room(self) -> bool:
+        return self._open_connections < self._settings.webhook_connections and not self._is_ending
+
+    def _spawn(self, lane: Lane, delivery: DueDelivery) -> None:
+        self._open_connections += 1
+        gevent.spawn(self._send, lane, delivery)
+
+    def _attempt(self, delivery: DueDelivery) -> Attempt:
         try:
-            attempt = self._send(delivery)
+            return self._request(delivery)
         except Exception as error:
             # It is ours, as where a key is missing; the delivery goes up its ladder, and its history says so.
             _log.exception("An attempt for %s failed here.", delivery.event_id)
-            attempt = Attempt(
-                status=None, elapsed_ms=0, answer="", error=f"It could not be sent: {type(error).__name__}."
-            )
-        finally:
-            self._open_connections -= 1
-        lane.hear(attempt)
-        self._results.append((delivery, attempt, at))
-        self.wake()
+            return Attempt(status=None, elapsed_ms=0, answer="", error=f"It could not be sent: {type(error).__name__}.")
 
-    def _send(self, delivery: DueDelivery) -> Attempt:
+    def _request(self, delivery: DueDelivery) -> Attempt:
         with _begin_span(delivery) as span:
             attempt = make_attempt(
+                self._connections,
+                endpoint=delivery.endpoint,
                 url=delivery.url,
                 event_id=delivery.event_id,
                 body=delivery.body,
                 secrets=[self._open(sealed) for sealed in delivery.sealed_secrets],
-                limits=self._limits,
                 traceparent=span.traceparent,
             )
             if attempt.status is not None:

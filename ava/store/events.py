@@ -12,8 +12,9 @@ from ava.domain.events import Event
 from ava.domain.job import Job, Status
 from ava.store import clock, rows
 from ava.store.database import Connection
+from ava.store.prepared import Prepared
 
-__all__ = ["NewEvent", "claim_new", "delete_old", "fan_out", "has_new"]
+__all__ = ["NewEvent", "claim_new", "delete_old", "fan_out"]
 
 #: The key of the lock under which events are fanned out: "ava fan" as a number.
 _LOCK_KEY = 0x61766120_66616E
@@ -30,7 +31,13 @@ class NewEvent:
     job: Job | None
 
 
-_CLAIM_NEW = f"""
+# Whoever stops in the middle must not hold up the others for ever.
+_LOCK = """
+SELECT pg_try_advisory_xact_lock(%s) FROM set_config('idle_in_transaction_session_timeout', '10s', true)
+"""
+_CLAIM_NEW = Prepared(
+    "claim_new_events",
+    f"""
 WITH sized AS (
     SELECT e.n, sum(pg_column_size(j.input) + coalesce(pg_column_size(j.output), 0)) OVER (ORDER BY e.n) AS bytes,
            row_number() OVER (ORDER BY e.n) AS place
@@ -42,13 +49,8 @@ SELECT {rows.JOB_COLUMNS}, e.id::text, e.type, e.created_at, e.tenant_id, e.sequ
 FROM sized JOIN webhook_events AS e ON e.n = sized.n AND e.fanned_out_at IS NULL LEFT JOIN jobs AS j ON j.id = e.job_id
 WHERE sized.place = 1 OR sized.bytes <= {_MOST_BYTES}
 ORDER BY e.n
-"""
-
-
-def has_new(connection: Connection) -> bool:
-    """Whether there are events that were not fanned out."""
-    statement = "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE fanned_out_at IS NULL)"
-    return bool(connection.exec_driver_sql(statement).scalar())
+""",
+)
 
 
 def claim_new(connection: Connection, *, limit: int) -> list[NewEvent]:
@@ -56,11 +58,9 @@ def claim_new(connection: Connection, *, limit: int) -> list[NewEvent]:
 
     One at a time does it, so that the deliveries of one job come to be in the order of its events.
     """
-    # Whoever stops in the middle must not hold up the others for ever.
-    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
-    if not connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).scalar():
+    if not connection.exec_driver_sql(_LOCK, (_LOCK_KEY,)).scalar():
         return []
-    return [_new_event(row) for row in connection.exec_driver_sql(_CLAIM_NEW, {"limit": limit})]
+    return [_new_event(row) for row in _CLAIM_NEW.run(connection, {"limit": limit})]
 
 
 def _new_event(row: Any) -> NewEvent:
@@ -87,7 +87,9 @@ def _new_event(row: Any) -> NewEvent:
     return NewEvent(event=event, job=then)
 
 
-_FAN_OUT = """
+_FAN_OUT = Prepared(
+    "fan_out",
+    """
 WITH given AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(bodies)s::text[], %(traces)s::text[]) AS g (id, body, traceparent)
 ), done AS (
@@ -112,7 +114,8 @@ WITH given AS (
     FROM lanes WHERE l.endpoint_id = lanes.endpoint_id AND (lanes.due_at IS NULL OR lanes.due_at > lanes.rung_at)
 )
 SELECT count(*) FROM made
-"""
+""",
+)
 
 
 def fan_out(connection: Connection, bodies: Sequence[tuple[NewEvent, str | None]]) -> int:
@@ -125,7 +128,7 @@ def fan_out(connection: Connection, bodies: Sequence[tuple[NewEvent, str | None]
         "bodies": [body for _, body in bodies],
         "traces": [None if new.job is None else new.job.traceparent for new, _ in bodies],
     }
-    return int(connection.exec_driver_sql(_FAN_OUT, parameters).scalar_one())
+    return int(_FAN_OUT.run(connection, parameters)[0][0])
 
 
 _DELETE_OLD = """

@@ -14,16 +14,19 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.webhook import DeliveryStatus, Manner
 from ava.store.database import Connection
+from ava.store.prepared import Prepared
 
 __all__ = [
     "DueDelivery",
     "HeldLane",
     "LaneEnd",
+    "News",
     "Outcome",
     "StatusChange",
     "beat",
     "due",
     "leave",
+    "look",
     "record",
     "release",
     "take",
@@ -62,6 +65,30 @@ def leave(connection: Connection, *, sender_id: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class News:
+    """Whether there is anything to do for a sender."""
+
+    #: Whether there are events that were not fanned out.
+    has_events: bool
+    has_due_lanes: bool
+
+
+_LOOK = Prepared(
+    "look_for_webhooks",
+    """
+SELECT EXISTS (SELECT 1 FROM webhook_events WHERE fanned_out_at IS NULL),
+       EXISTS (SELECT 1 FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now())
+""",
+)
+
+
+def look(connection: Connection) -> News:
+    """See whether there is anything to do. It is asked ten times a second, and costs next to nothing."""
+    row = _LOOK.run(connection, {})[0]
+    return News(has_events=row[0], has_due_lanes=row[1])
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldLane:
     """A lane that a sender has taken."""
 
@@ -73,7 +100,9 @@ class HeldLane:
     timeouts: int
 
 
-_TAKE = """
+_TAKE = Prepared(
+    "take_lanes",
+    """
 WITH next AS (
     SELECT endpoint_id FROM webhook_lanes
     WHERE sender_id IS NULL AND due_at <= now() AND (timeouts > 0) = %(is_silent)s AND (width > 1 OR %(is_any_width)s)
@@ -82,7 +111,8 @@ WITH next AS (
 UPDATE webhook_lanes AS l SET sender_id = %(sender_id)s::uuid, due_at = NULL
 FROM next WHERE l.endpoint_id = next.endpoint_id
 RETURNING l.endpoint_id::text, l.width, l.timeouts
-"""
+""",
+)
 
 
 def take(connection: Connection, *, sender_id: str, manner: Manner, limit: int) -> list[HeldLane]:
@@ -96,10 +126,7 @@ def take(connection: Connection, *, sender_id: str, manner: Manner, limit: int) 
         "is_any_width": manner is not Manner.ANSWERING,
         "limit": limit,
     }
-    return [
-        HeldLane(endpoint=endpoint, width=width, timeouts=timeouts)
-        for endpoint, width, timeouts in connection.exec_driver_sql(_TAKE, parameters)
-    ]
+    return [HeldLane(endpoint=row[0], width=row[1], timeouts=row[2]) for row in _TAKE.run(connection, parameters)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +150,9 @@ class DueDelivery:
 
 
 # What failed before comes first, so that its ladder is kept however much is new.
-_DUE = """
+_DUE = Prepared(
+    "due_deliveries",
+    """
 SELECT d.id::text, p.id::text, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text, e.body,
        e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
 FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[]) AS w (endpoint_id, room)
@@ -140,7 +169,8 @@ CROSS JOIN LATERAL (
 ) AS d
 JOIN webhook_events AS e ON e.id = d.event_id
 ORDER BY p.id, d.failures DESC, d.due_at, d.n
-"""
+""",
+)
 
 
 def due(
@@ -156,7 +186,7 @@ def due(
         "rooms": list(rooms.values()),
         "busy": list(busy),
     }
-    return [_due_delivery(row) for row in connection.exec_driver_sql(_DUE, parameters)]
+    return [_due_delivery(row) for row in _DUE.run(connection, parameters)]
 
 
 def _due_delivery(row: Any) -> DueDelivery:
@@ -204,7 +234,9 @@ class StatusChange:
 _MOST_REMEMBERED = 50
 
 # A failure that was written already, by a sender that held the lane before, is not counted twice.
-_RECORD = f"""
+_RECORD = Prepared(
+    "record_outcomes",
+    f"""
 WITH given AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(failures)s::int[], %(statuses)s::text[], %(delays)s::float8[],
                          %(gone)s::bool[], %(entries)s::text[])
@@ -236,7 +268,8 @@ WHERE p.id = told.endpoint_id AND p.status IN ('active', 'degraded')
     AND (told.is_gone OR (told.is_healthy AND p.status = 'degraded')
          OR (told.is_degraded AND NOT told.is_healthy AND p.status = 'active'))
 RETURNING p.id::text, p.status
-"""
+""",
+)
 
 
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[StatusChange]:
@@ -249,8 +282,8 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[StatusCh
         "gone": [outcome.is_gone for outcome in outcomes],
         "entries": [json.dumps(outcome.entry) for outcome in outcomes],
     }
-    found = connection.exec_driver_sql(_RECORD, parameters)
-    return [StatusChange(webhook_id=ids.encode("wh", id_), status=status) for id_, status in found]
+    found = _RECORD.run(connection, parameters)
+    return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1]) for row in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +298,9 @@ class LaneEnd:
 
 
 # A lane that nobody rang while it was held is due when its next delivery is. Whoever rang it has the last word.
-_RELEASE = """
+_RELEASE = Prepared(
+    "release_lanes",
+    """
 WITH given AS (
     SELECT * FROM unnest(%(endpoints)s::uuid[], %(widths)s::int[], %(timeouts)s::int[], %(pauses)s::float8[])
         AS g (endpoint_id, width, timeouts, pause)
@@ -287,7 +322,8 @@ UPDATE webhook_lanes AS l SET sender_id = NULL, width = next.width, timeouts = l
     due_at = CASE WHEN coalesce(l.due_at, next.due_at) IS NOT NULL
                   THEN greatest(least(l.due_at, next.due_at), next.not_before) END
 FROM next WHERE l.endpoint_id = next.endpoint_id
-"""
+""",
+)
 
 
 def release(connection: Connection, *, sender_id: str, ends: Sequence[LaneEnd]) -> None:
@@ -299,4 +335,4 @@ def release(connection: Connection, *, sender_id: str, ends: Sequence[LaneEnd]) 
         "timeouts": [end.timeouts for end in ends],
         "pauses": [end.pause_seconds for end in ends],
     }
-    connection.exec_driver_sql(_RELEASE, parameters)
+    _RELEASE.run(connection, parameters)

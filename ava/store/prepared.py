@@ -34,7 +34,7 @@ class Prepared:
         # The driver writes a list of texts as `ARRAY['…']`, a text[], which is not taken for a uuid[] by itself.
         casts = {name: cast for name, cast in _CAST.findall(statement) if cast}
         arguments = ", ".join(f"%({each})s{casts.get(each, '')}" for each in names)
-        self._execute = f"EXECUTE {self._name} ({arguments})"
+        self._execute = f"EXECUTE {self._name}" + (f" ({arguments})" if arguments else "")
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run the statement; its rows. Raises the driver's errors, which `Database` knows as well.
@@ -48,7 +48,7 @@ class Prepared:
         try:
             with raw.cursor() as cursor:
                 self._run(cursor, known, dict(parameters))
-                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
                 return rows
         except psycopg2.Error:
             if raw.closed:

@@ -66,12 +66,19 @@ def read_request(sock: socket.socket) -> bytes:
     """Everything up to the end of a request with an honest Content-Length."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += sock.recv(65_536)
+        data += _received(sock)
     head, _, body = data.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
     while len(body) < length:
-        body += sock.recv(65_536)
+        body += _received(sock)
     return head + b"\r\n\r\n" + body
+
+
+def _received(sock: socket.socket) -> bytes:
+    data = sock.recv(65_536)
+    if not data:
+        raise ConnectionError("the client has gone")
+    return data
 
 
 def answering(answer: bytes, *, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:

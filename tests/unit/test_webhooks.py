@@ -237,7 +237,7 @@ def test_a_lane_sends_as_many_as_it_is_wide_in_order() -> None:
     lane = _lane(width=2)
     lane.bring([_due("a"), _due("b"), _due("c")])
     assert _names(lane) == ["a", "b"]
-    lane.finish("a")
+    lane.hear("a", _attempt(404))
     assert _names(lane) == ["c"]
 
 
@@ -245,8 +245,11 @@ def test_two_events_of_one_job_are_never_on_their_way_together_and_keep_their_or
     lane = _lane()
     lane.bring([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
     assert _names(lane) == ["a1", "b1"]
+    lane.hear("a1", _attempt(200))
+    assert _names(lane) == [], "what came of the first may still be lost"
     lane.finish("a1")
     assert _names(lane) == ["a2"]
+    lane.hear("a2", _attempt(200))
     lane.finish("a2")
     assert _names(lane) == ["a3"]
 
@@ -255,7 +258,7 @@ def test_a_silent_lane_is_left_with_what_waits_there() -> None:
     lane = _lane(width=1)
     lane.bring([_due("a"), _due("b")])
     assert _names(lane) == ["a"]
-    lane.hear(_attempt(is_timeout=True))
+    lane.hear("a", _attempt(is_timeout=True))
     lane.finish("a")
     assert _names(lane) == []
     assert lane.is_idle
@@ -267,7 +270,7 @@ def test_a_lane_that_was_silent_is_asked_again_and_forgiven() -> None:
     lane = _lane(width=1, timeouts=6)
     lane.bring([_due("a"), _due("b")])
     assert _names(lane) == ["a"]
-    lane.hear(_attempt(200))
+    lane.hear("a", _attempt(200))
     lane.finish("a")
     assert _names(lane) == ["b"]
     assert lane.end().timeouts == 0
@@ -278,8 +281,8 @@ def test_retry_after_stops_all_that_goes_to_an_endpoint() -> None:
     lane = _lane()
     lane.bring([_due(name) for name in "abcdef"])
     assert len(_names(lane)) == 4
-    lane.hear(_attempt(429, retry_after_seconds=30.0))
     for name in "abcd":
+        lane.hear(name, _attempt(429, retry_after_seconds=30.0))
         lane.finish(name)
     assert _names(lane) == []
     assert lane.end().pause_seconds == 30
