@@ -22,7 +22,7 @@ from ava.store.database import Database as StoreDatabase
 from bench import load as http
 from bench.ground import Database, Ground, open_port, processes, until
 
-__all__ = ["HEADERS", "Afternoon", "Ours", "System"]
+__all__ = ["HEADERS", "Afternoon", "Ours", "System", "port_answers"]
 
 _SECRET = "of-the-benchmark"
 HEADERS = {
@@ -61,7 +61,8 @@ class System(Protocol):
         """Milliseconds from each request of a `mark` job to its handler's first line, in the order of the jobs."""
 
 
-def _port_answers(port: int) -> bool:
+def port_answers(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -75,11 +76,11 @@ class Afternoon:
     def __init__(self, ground: Ground, broker: str) -> None:
         self._folder = ground.folder
         self.database = ground.database("afternoon")
-        self._environ = {
+        self.environ = {
             "BENCH_DATABASE": "postgresql+psycopg2://" + self.database.url.split("://", 1)[1],
             "BENCH_BROKER": ground.broker(broker, 1),
         }
-        os.environ.update(self._environ)
+        os.environ.update(self.environ)
         from bench import afternoon
 
         # The module reads its environment when it is loaded; a second broker in one run loads it anew.
@@ -97,14 +98,14 @@ class Afternoon:
         port = open_port()
         command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread", "--threads", "4"]
         command += ["--keep-alive", "30", "--log-level", "warning", "bench.afternoon:app"]
-        with processes(self._folder, self._environ, command):
-            until(lambda: _port_answers(port))
+        with processes(self._folder, self.environ, command):
+            until(lambda: port_answers(port))
             yield port
 
     @contextmanager
     def workers(self) -> Iterator[None]:
         command = ["celery", "-A", "bench.afternoon:queue", "worker", "-c", "2", "-l", "WARNING"]
-        with processes(self._folder, self._environ, [*command, "--without-gossip", "--without-mingle"]):
+        with processes(self._folder, self.environ, [*command, "--without-gossip", "--without-mingle"]):
             yield
 
     def request(self, handler: str) -> bytes:
@@ -138,14 +139,14 @@ class Ours:
     def __init__(self, ground: Ground, broker: str) -> None:
         self._folder = ground.folder
         self.database = ground.database("ours")
-        self._environ = {
+        self.environ = {
             "DATABASE_URL": self.database.url,
             "BROKER_URL": ground.broker(broker, 0),
             "AVA_INTERNAL_SECRET": _SECRET,
             "AVA_WORKERS": "bench.handlers",
             "AVA_LOG_LEVEL": "WARNING",
         }
-        self._settings: Settings = load(self._environ)
+        self._settings: Settings = load(self.environ)
         schema.upgrade(self._settings)
         app = make_app(self._settings)
         self._app = app
@@ -165,15 +166,15 @@ class Ours:
     @contextmanager
     def api(self) -> Iterator[int]:
         port = open_port()
-        with processes(self._folder, self._environ, ["ava.cli.main", "api", "--port", str(port)]):
-            until(lambda: _port_answers(port))
+        with processes(self._folder, self.environ, ["ava.cli.main", "api", "--port", str(port)]):
+            until(lambda: port_answers(port))
             yield port
 
     @contextmanager
     def workers(self) -> Iterator[None]:
         self.database.value("DELETE FROM nodes")
         worker = ["ava.cli.main", "worker", "-c", "2"]
-        with processes(self._folder, self._environ, worker, ["ava.cli.main", "dispatcher"]):
+        with processes(self._folder, self.environ, worker, ["ava.cli.main", "dispatcher"]):
             until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL"))
             yield
 

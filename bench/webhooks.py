@@ -34,7 +34,7 @@ class Told(Ours):
 
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground, "redis")
-        self._environ |= {
+        self.environ |= {
             "AVA_ENCRYPTION_KEY": _KEY,
             "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
             "AVA_NODE_DEAD_SECONDS": "5",
@@ -59,12 +59,12 @@ class Told(Ours):
 
     def set(self, name: str, value: str) -> None:
         """Set a variable of the processes that follow."""
-        self._environ[name] = value
+        self.environ[name] = value
 
     @contextmanager
     def sender(self) -> Iterator[int]:
         """A sender; the block gets its process id."""
-        with processes(self._folder, self._environ, ["ava.cli.main", "webhooks"]) as (pid,):
+        with processes(self._folder, self.environ, ["ava.cli.main", "webhooks"]) as (pid,):
             until(lambda: self.database.value("SELECT count(*) FROM webhook_senders WHERE pid = %s", pid))
             yield pid
 

@@ -48,6 +48,9 @@ _BLUEPRINTS = (
     docs.blueprint,
 )
 
+#: Seconds for which a request waits for its turn at the database.
+_QUEUE_SECONDS = 8.0
+
 
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process. Nothing connects yet."""
@@ -70,7 +73,11 @@ def make_app(settings: Settings) -> Flask:
 
 
 def _make_context(settings: Settings) -> Context:
-    database = Database(settings.database_url, name="api", pool_size=settings.api_connections)
+    # Time for a thousand clients that all ask at once, as after a restart. Where nothing answers, those who hold the
+    # connections find out sooner, and spare the others the wait.
+    database = Database(
+        settings.database_url, name="api", pool_size=settings.api_connections, wait_seconds=_QUEUE_SECONDS
+    )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
     return Context(
