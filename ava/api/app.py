@@ -73,10 +73,9 @@ def make_app(settings: Settings) -> Flask:
 
 
 def _make_context(settings: Settings) -> Context:
-    # Time for a thousand clients that all ask at once, as after a restart. Where nothing answers, those who hold the
-    # connections find out sooner, and spare the others the wait.
+    # Time for a thousand clients that all ask at once, as after a restart.
     database = Database(
-        settings.database_url, name="api", pool_size=settings.api_connections, wait_seconds=_QUEUE_SECONDS
+        settings.database_url, name="api", pool_size=settings.api_connections, queue_seconds=_QUEUE_SECONDS
     )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)

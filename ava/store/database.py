@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +38,15 @@ class Database:
         pool_size: int = 5,
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
+        queue_seconds: float | None = None,
     ) -> None:
-        """`name` tells PostgreSQL's administrators which of our processes this is."""
+        """`name` tells PostgreSQL's administrators which of our processes this is.
+
+        `queue_seconds`: how long one may wait for his turn where more ask at once than there are connections. The
+        pool's own waiters do not hear that a connection could not be made, and would wait to the end of `wait_seconds`.
+        """
+        self._turns = None if queue_seconds is None else threading.Semaphore(pool_size)
+        self._queue_seconds = queue_seconds
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -66,18 +74,32 @@ class Database:
 
         Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason.
         """
-        with self._translated(), self._engine.connect() as connection:
+        with self._turn(), self._translated(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Lend a connection for several statements that hold together. Raises like `connect`."""
         with (
+            self._turn(),
             self._translated(),
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turns is None:
+            yield
+            return
+        # Where nothing answers, who is served next finds that out at once, and so does the one after him.
+        if not self._turns.acquire(timeout=self._queue_seconds):
+            raise DatabaseUnavailable
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
