@@ -49,6 +49,11 @@ class Database:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
+    def run(self, statement: str, parameters: Mapping[str, Any]) -> None:
+        """Run a statement whose parameters have names."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+
     def close(self) -> None:
         """Let go of it."""
         self._connection.close()

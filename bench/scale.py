@@ -1,135 +1,163 @@
-"""`python -m bench.scale [--jobs 5000000]`: what millions of rows cost: reading, draining, and an urgent job's start.
+"""`python -m bench.scale [--jobs 5000000]`: what millions of rows of one tenant cost: reads, drains, an urgent start.
 
-Fills the tables with finished jobs of one tenant, then compares with an all but empty system, in one run.
+Fills the tables with 10,000 jobs, then with many, and asks for everything that clients may ask for: prints p99 over
+HTTP for both, and their ratio. The plan of every combination of filters is looked at, and of every other read: one that
+reads all of a table, or thousands of rows to no purpose, is a fault. Then it drains beside millions of finished jobs,
+and with a million waiting. Ends with 1 where there was a fault.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import random
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
+from urllib.parse import quote
 
 import requests
 
-from ava.domain.job import JobSpec
+from ava.domain import ids
+from ava.domain.job import JobSpec, Status
+from ava.store.database import Database as StoreDatabase
 from ava.store.reads import JobFilter
+from bench import plans, rows
 from bench.ground import Ground, until
 from bench.load import percentile
 from bench.systems import HEADERS, Ours
 
-# The ids carry their moments, as those that the service makes do: one job each ten milliseconds up to now.
-_FINISHED = """
-INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
-                  published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts, output, error)
-SELECT encode(substring(int8send((extract(epoch FROM t.at) * 1000)::bigint) FROM 3)
-              || set_byte(substring(uuid_send(gen_random_uuid()) FROM 7), 0,
-                          112 + get_byte(uuid_send(gen_random_uuid()), 6) %% 16), 'hex')::uuid,
-       'ten_bench', 'wkr_' || (ARRAY['noop', 'mark', 'nap'])[1 + n %% 3],
-       CASE WHEN n %% 50 = 0 THEN 'failed' ELSE 'completed' END,
-       (ARRAY['manual', 'scheduled', 'webhook', 'event'])[1 + n %% 4], 5, 'default', '{"a":1}', 'usr_bench', t.at, t.at,
-       t.at, t.at, '00000000-0000-7000-8000-000000000000', 1, 1, 1, '{"ok":1}',
-       CASE WHEN n %% 50 = 0 THEN 'ValueError: one in fifty fails' END
-FROM generate_series(%s::bigint, %s::bigint) AS n
-CROSS JOIN LATERAL (SELECT now() - (%s - n) * interval '10 milliseconds' AS at) AS t
-"""
-_LINES = """
-INSERT INTO job_logs (job_id, seq, ts, level, msg)
-SELECT id, 4294967296 + l, created_at, 'info', 'Line ' || l FROM jobs CROSS JOIN generate_series(0, 3) AS l
-WHERE created_at > now() - interval '3 hours'
-"""
-_BATCH = 250_000
+__all__ = ["main"]
+
+_FEW = 10_000
+_URL = "/v1/ava/jobs?per_page=20"
+Figures = dict[str, tuple[float, float]]
 
 
-def fill(system: Ours, jobs: int) -> None:
-    """Write finished jobs, and log lines of the youngest million."""
-    for first in range(1, jobs + 1, _BATCH):
-        last = min(first + _BATCH - 1, jobs)
-        system.database.value(_FINISHED, first, last, jobs)
-        print(f"  {last:,} finished jobs are there", flush=True)
-    system.database.value(_LINES)
-    system.database.value("VACUUM (ANALYZE) jobs")
-    system.database.value("VACUUM (ANALYZE) job_logs")
+# Reading -------------------------------------------------------------------------------------------------------------
 
 
-def _reads(system: Ours) -> dict[str, Callable[[int], str]]:
-    """The requests that are measured, each as a path made of a number."""
-    page = system.jobs.page(system.caller, JobFilter(), limit=100)[0]
-    some = [job.id for job in page]
-    after = page[-1].created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    lists = "/v1/ava/jobs?per_page=20"
-    return {
+def _some(system: Ours) -> list[str]:
+    """Ids from all over the table."""
+    count = system.database.value("SELECT reltuples FROM pg_class WHERE relname = 'jobs'")
+    share = min(100.0, 100 * 2_000 / max(1, count))
+    found = system.database.rows("SELECT id::text FROM jobs TABLESAMPLE BERNOULLI (%s)", share)
+    return [ids.encode("job", id_) for (id_,) in random.sample(found, min(len(found), 500))]
+
+
+def _ids(system: Ours, status: Status) -> list[str]:
+    return [job.id for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20)[0]]
+
+
+def _reads(system: Ours, some: list[str]) -> dict[str, Callable[[int], str]]:
+    """The requests that are timed, each as a path made of a number."""
+    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
+    lately = quote((newest.created_at - timedelta(seconds=30)).isoformat())
+    long_ago = quote((newest.created_at - timedelta(hours=8)).isoformat())
+    filters = {
+        "list": "",
+        "list, page 50": "&page=50",
+        "list, page 500": "&page=500",
+        "list, by status": "&filter[status]=failed",
+        "list, by rare status": "&filter[status]=running",
+        "list, by worker": "&filter[worker_id]=wkr_noop",
+        "list, by rare worker": "&filter[worker_id]=wkr_rare",
+        "list, by trigger": "&filter[trigger]=event",
+        "list, by rare trigger": "&filter[trigger]=scheduled",
+        "list, after": f"&filter[created_after]={lately}",
+        "list, before": f"&filter[created_before]={long_ago}",
+        "list, between": f"&filter[created_after]={long_ago}&filter[created_before]={lately}",
+        "list, by status, worker": "&filter[worker_id]=wkr_noop&filter[status]=failed",
+        "list, by status, trigger": "&filter[status]=cancelled&filter[trigger]=webhook",
+        "list, by all": "&filter[worker_id]=wkr_noop&filter[status]=failed&filter[trigger]=event"
+        f"&filter[created_after]={long_ago}&filter[created_before]={lately}",
+        "list, nothing found": "&filter[status]=running&filter[worker_id]=wkr_none",
+    }
+    queued = _ids(system, Status.QUEUED)
+    paths: dict[str, Callable[[int], str]] = {
+        name: lambda _, path=f"{_URL}{query}": path for name, query in filters.items()
+    }
+    return paths | {
         "show": lambda n: f"/v1/ava/jobs/{some[n % len(some)]}",
         "logs": lambda n: f"/v1/ava/jobs/{some[n % len(some)]}/logs",
-        "list": lambda _: lists,
-        "list, page 50": lambda _: f"{lists}&page=50",
-        "list, by status": lambda _: f"{lists}&filter[status]=failed",
-        "list, by worker": lambda _: f"{lists}&filter[worker_id]=wkr_nap",
-        "list, by trigger": lambda _: f"{lists}&filter[trigger]=event",
-        "list, by all": lambda _: (
-            f"{lists}&filter[worker_id]=wkr_nap&filter[status]=failed&filter[trigger]=event"
-            f"&filter[created_before]={after}"
-        ),
-        "list, nothing found": lambda _: f"{lists}&filter[status]=running&filter[worker_id]=wkr_none",
+        "logs, long": lambda _: f"/v1/ava/jobs/{newest.id}/logs",
+        "logs, long, errors": lambda _: f"/v1/ava/jobs/{newest.id}/logs?filter[level]=error",
+        "why, final": lambda n: f"/v1/ava/jobs/{some[n % len(some)]}/why",
+        "why, queued": lambda n: f"/v1/ava/jobs/{queued[n % len(queued)]}/why",
+        "queues": lambda _: "/v1/ava/queues",
+        "overview": lambda _: "/v1/ava/overview",
+        "nodes": lambda _: "/v1/ava/nodes",
     }
 
 
-def read(system: Ours, port: int, *, requests_each: int) -> dict[str, float]:
-    """Milliseconds of each read, p99."""
-    found: dict[str, float] = {}
+def _time(system: Ours, port: int, some: list[str], *, requests_each: int) -> Figures:
+    """Milliseconds of each read, p50 and p99."""
+    found: Figures = {}
     with requests.Session() as session:
         session.headers.update(HEADERS)
-        for name, make in _reads(system).items():
+        for name, make in _reads(system, some).items():
             took: list[float] = []
             for number in range(requests_each + 20):
                 began = time.perf_counter()
                 answer = session.get(f"http://127.0.0.1:{port}{make(number)}")
                 took.append((time.perf_counter() - began) * 1000)
                 assert answer.ok, answer.text
-            found[name] = percentile(took[20:], 99)
-            found[f"{name}, p50"] = percentile(took[20:], 50)
+            found[name] = (percentile(took[20:], 50), percentile(took[20:], 99))
     return found
+
+
+def read(system: Ours, *, requests_each: int) -> Figures:
+    """Time every read."""
+    with system.api() as port:
+        return _time(system, port, _some(system), requests_each=requests_each)
+
+
+def explain(system: Ours) -> list[str]:
+    """Look at the plan of every read; the faults."""
+    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
+    database = StoreDatabase(system.database.url, name="bench", statement_seconds=120)
+    findings, count = plans.judge(database, newest.created_at, _some(system), newest.id)
+    database.close()
+    print(f"  {len(findings):,} statements of {count:,} reads explained; the slowest:", flush=True)
+    for found in sorted(findings, key=lambda finding: -finding.milliseconds)[:5]:
+        counts = f"{found.removed:,} left out, {found.sorted_rows:,} sorted"
+        print(f"    {found.milliseconds:.1f} ms, {counts}: {found.name}")
+    return [fault for finding in findings for fault in finding.faults]
+
+
+# Draining ------------------------------------------------------------------------------------------------------------
+
+
+def _finished_since(system: Ours, moment: object) -> int:
+    return int(system.database.value("SELECT count(*) FROM jobs WHERE completed_at > %s", moment))
 
 
 def drain(system: Ours, *, jobs: int) -> float:
     """Jobs a second of a drain that leaves what is in the tables alone."""
-    with system.workers():
-        pass
-    before = system.finished()
+    moment = system.database.value("SELECT clock_timestamp()")
     system.fill(jobs)
+    return _drained(system, moment, jobs)
+
+
+def _drained(system: Ours, moment: object, jobs: int) -> float:
     with system.workers():
-        until(lambda: system.finished() > before)
-        began, done = time.monotonic(), system.finished() - before
-        until(lambda: system.finished() - before >= jobs, seconds=300, every=0.2)
-        return (jobs - done) / (time.monotonic() - began)
+        until(lambda: _finished_since(system, moment) > 0)
+        began, done = time.monotonic(), _finished_since(system, moment)
+        until(lambda: _finished_since(system, moment) >= jobs, seconds=300, every=0.2)
+        return (_finished_since(system, moment) - done) / (time.monotonic() - began)
 
 
-def drain_with_backlog(system: Ours, *, waiting: int, jobs: int) -> float:
-    """Jobs a second while a backlog waits in the database."""
-    before = system.finished()
-    system.database.value(_WAITING, waiting)
-    system.database.value("VACUUM (ANALYZE) jobs")
+def drain_with_backlog(system: Ours, *, waiting: int, jobs: int) -> tuple[float, list[float]]:
+    """Jobs a second while a backlog waits in the database, and milliseconds until an urgent job has started."""
+    rows.wait_in_database(system.database, waiting)
+    moment = system.database.value("SELECT clock_timestamp()")
     with system.workers():
-        until(lambda: system.finished() - before > jobs // 10)
-        began, done = time.monotonic(), system.finished()
-        until(lambda: system.finished() - done >= jobs, seconds=300, every=0.2)
-        rate = (system.finished() - done) / (time.monotonic() - began)
-        print(f"  messages in the broker: {_messages(system):,}", flush=True)
-        urgent = _urgent(system)
-        print(f"  start of a priority-1 job: p50 {percentile(urgent, 50):.1f} ms, p99 {percentile(urgent, 99):.1f} ms")
-    return rate
-
-
-_WAITING = """
-INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
-SELECT 'ten_bench', 'wkr_noop', 'manual', 5, 'default', '{"a":1}', 'usr_bench', 1 FROM generate_series(1, %s)
-"""
-
-
-def _messages(system: Ours) -> int:
-    statement = "SELECT count(*) FROM jobs WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL"
-    return int(system.database.value(statement))
+        until(lambda: _finished_since(system, moment) > jobs // 10)
+        began, done = time.monotonic(), _finished_since(system, moment)
+        until(lambda: _finished_since(system, moment) - done >= jobs, seconds=300, every=0.2)
+        rate = (_finished_since(system, moment) - done) / (time.monotonic() - began)
+        return rate, _urgent(system)
 
 
 def _urgent(system: Ours) -> list[float]:
@@ -144,32 +172,62 @@ def _urgent(system: Ours) -> list[float]:
     return took
 
 
-def main() -> None:
-    """Measure an all but empty system and a full one."""
+# All of it -----------------------------------------------------------------------------------------------------------
+
+
+def _table(few: Figures, many: Figures, jobs: int) -> list[str]:
+    lines = [
+        f"| read | {_FEW:,}: p50 ms | p99 ms | {jobs:,}: p50 ms | p99 ms | ratio of p99 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, (p50, p99) in many.items():
+        before = few[name]
+        lines.append(f"| {name} | {before[0]:.1f} | {before[1]:.1f} | {p50:.1f} | {p99:.1f} | {p99 / before[1]:.2f} |")
+    return lines
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--jobs", type=int, default=5_000_000)
     parser.add_argument("--waiting", type=int, default=1_000_000)
-    parser.add_argument("--drain", type=int, default=10_000)
-    given = parser.parse_args()
+    parser.add_argument("--drain", type=int, default=10_000, help="jobs of each drain; 0 for none")
+    parser.add_argument("--requests", type=int, default=200, help="timed requests of each read")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure a small system and a large one."""
+    given, began = _options(), time.monotonic()
+    figures: list[Figures] = []
+    faults: list[str] = []
+    rates: dict[str, float] = {}
     with ExitStack() as stack:
-        ground = Ground(stack)
-        system = Ours(ground, "redis")
-        figures: dict[str, dict[str, float]] = {}
-        for jobs in (10_000, given.jobs):
+        system = Ours(Ground(stack), "redis")
+        for jobs in (_FEW, given.jobs):
             system.clear()
-            empty_rate = drain(system, jobs=given.drain)
+            rows.fill(system.database, jobs)
+            figures.append(read(system, requests_each=given.requests))
+            if jobs > _FEW:
+                # Of a small table, reading all of it may be the best plan.
+                faults += explain(system)
+            rows.forget_open(system.database)
+            if given.drain:
+                rates[f"drain beside {jobs:,} jobs"] = drain(system, jobs=given.drain)
+        if given.drain:
             system.clear()
-            fill(system, jobs)
-            with system.api() as port:
-                figures[f"{jobs:,}"] = read(system, port, requests_each=200)
-            figures[f"{jobs:,}"]["drain, jobs/s"] = drain(system, jobs=given.drain)
-            figures[f"{jobs:,}"]["drain, tables empty, jobs/s"] = empty_rate
-        system.clear()
-        figures[f"{given.waiting:,} waiting"] = {
-            "drain, jobs/s": drain_with_backlog(system, waiting=given.waiting, jobs=given.drain)
-        }
-    print(json.dumps(figures, indent=1))
+            rate, urgent = drain_with_backlog(system, waiting=given.waiting, jobs=given.drain)
+            rates[f"drain with {given.waiting:,} waiting"] = rate
+    print("\n" + "\n".join(_table(*figures, given.jobs)) + "\n")
+    for name, rate in rates.items():
+        print(f"{name}: {rate:,.0f} jobs/s")
+    if given.drain:
+        p50, p99 = percentile(urgent, 50), percentile(urgent, 99)
+        print(f"an urgent job then starts after {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
+    for fault in faults:
+        print(f"FAULT: {fault}")
+    print(f"{len(faults)} faults; took {time.monotonic() - began:.0f} s")
+    return int(bool(faults))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

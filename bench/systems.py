@@ -23,7 +23,7 @@ from bench import load as http
 from bench.ground import Database, Ground, open_port, processes, until
 from bench.table import BASELINE, OURS
 
-__all__ = ["HEADERS", "SECRET", "Afternoon", "Ours", "System"]
+__all__ = ["HEADERS", "SECRET", "Afternoon", "Ours", "System", "port_answers"]
 
 SECRET = "of-the-benchmark"
 HEADERS = {
@@ -62,7 +62,8 @@ class System(Protocol):
         """Milliseconds from each request of a `mark` job to its handler's first line, in the order of the jobs."""
 
 
-def _port_answers(port: int) -> bool:
+def port_answers(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -76,11 +77,11 @@ class Afternoon:
     def __init__(self, ground: Ground, broker: str) -> None:
         self._folder = ground.folder
         self.database = ground.database("afternoon")
-        self._environ = {
+        self.environ = {
             "BENCH_DATABASE": "postgresql+psycopg2://" + self.database.url.split("://", 1)[1],
             "BENCH_BROKER": ground.broker(broker, 1),
         }
-        os.environ.update(self._environ)
+        os.environ.update(self.environ)
         from bench import afternoon
 
         # The module reads its environment when it is loaded; a second broker in one run loads it anew.
@@ -98,14 +99,14 @@ class Afternoon:
         port = open_port()
         command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread", "--threads", "4"]
         command += ["--keep-alive", "30", "--log-level", "warning", "bench.afternoon:app"]
-        with processes(self._folder, self._environ, command):
-            until(lambda: _port_answers(port))
+        with processes(self._folder, self.environ, command):
+            until(lambda: port_answers(port))
             yield port
 
     @contextmanager
     def workers(self) -> Iterator[None]:
         command = ["celery", "-A", "bench.afternoon:queue", "worker", "-c", "2", "-l", "WARNING"]
-        with processes(self._folder, self._environ, [*command, "--without-gossip", "--without-mingle"]):
+        with processes(self._folder, self.environ, [*command, "--without-gossip", "--without-mingle"]):
             yield
 
     def request(self, handler: str) -> bytes:
@@ -170,7 +171,7 @@ class Ours:
     def api(self) -> Iterator[int]:
         port = open_port()
         with processes(self.folder, self.environ, ["ava.cli.main", "api", "--port", str(port)]) as (self.api_pid,):
-            until(lambda: _port_answers(port))
+            until(lambda: port_answers(port))
             yield port
 
     @contextmanager

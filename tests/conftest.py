@@ -61,7 +61,7 @@ def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
 def postgres_server() -> Iterator[Server]:
     """The PostgreSQL that all tests share; a test that stops or kills one uses `private_postgres`."""
     with _available(running_postgres()) as server:
-        _migrate(server.url)
+        migrate(server.url)
         yield server
 
 
@@ -131,7 +131,7 @@ def database_settings(database_url: str) -> Settings:
 def private_postgres() -> Iterator[Server]:
     """A migrated PostgreSQL of the test's own, which it may stop, kill, pause and start again."""
     with _available(running_postgres()) as server:
-        _migrate(server.url)
+        migrate(server.url)
         yield server
 
 
@@ -164,7 +164,8 @@ def _settings(database_url: str, broker_url: str) -> Settings:
     )
 
 
-def _migrate(database_url: str) -> None:
+def migrate(database_url: str) -> None:
+    """Make the tables of a server's database."""
     # Imported here: unit tests need no database code.
     from ava.store import schema
 

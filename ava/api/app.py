@@ -50,6 +50,9 @@ _BLUEPRINTS = (
     docs.blueprint,
 )
 
+#: Seconds for which a request waits for its turn at the database.
+_QUEUE_SECONDS = 8.0
+
 
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process. Nothing connects yet."""
@@ -74,7 +77,14 @@ def make_app(settings: Settings) -> Flask:
 
 def _make_context(settings: Settings) -> Context:
     size = settings.api_connections
-    database = Database(settings.database_url, name="api", pool_size=size, meter=Pool("api", size))
+    database = Database(
+        settings.database_url,
+        name="api",
+        pool_size=size,
+        meter=Pool("api", size),
+        # Time for a thousand clients that all ask at once, as after a restart.
+        queue_seconds=_QUEUE_SECONDS,
+    )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
     return Context(

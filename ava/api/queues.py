@@ -17,7 +17,8 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
 @blueprint.get("")
 @operation(
     summary="Count waiting and running jobs",
-    description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority 1 to 3.",
+    description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority 1 to 3. The "
+    "queued jobs of one worker are counted up to 10,000; beyond, its numbers are lower bounds.",
     answer=QueuesRecord(),
 )
 def show() -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from ava import logs, tracing
+from ava import logs, open_files, tracing
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
 from ava.store import schema
@@ -24,6 +24,8 @@ __all__ = ["run"]
 
 #: Connections that one process holds open at once: a thousand watchers and then some.
 _CONNECTIONS = 4_000
+#: Files that it has open beside them: connections to servers, logs, modules being read.
+_OTHER_FILES = 256
 #: Seconds that a connection may be idle, or take to send a request's line and headers.
 _IDLE_SECONDS = 60
 #: Seconds that requests get to end once the process was told to stop.
@@ -44,6 +46,8 @@ def run(settings: Settings, host: str, port: int) -> None:
     tracing.complain(settings)
     schema.check(settings)
     listener = _listen(host, port)
+    # What is usual, 1,024, is fewer than the watchers that one process holds.
+    open_files.allow(_CONNECTIONS + _OTHER_FILES)
     _Server(settings, listener).run()
 
 

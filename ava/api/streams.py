@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,11 +53,15 @@ def client_watch() -> Callable[[], bool]:
 
 
 def _is_closed(connection: Any) -> bool:
+    # The kernel's own socket, which never blocks: gevent's would wait. And no `select`: with a thousand watchers there
+    # are descriptors beyond the 1,024 that it knows.
+    kernel = getattr(connection, "_sock", connection)
     try:
-        readable, _, _ = select.select([connection], [], [], 0)
-        # Readable without a byte to read is the end; a byte would be the next request, sent ahead.
-        return bool(readable) and not connection.recv(1, socket.MSG_PEEK)
-    except (OSError, ValueError):
+        # No byte to read is the end; a byte would be the next request, sent ahead.
+        return not kernel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
         return True
 
 

@@ -18,7 +18,8 @@ blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 @operation(
     summary="Explain a job's state",
     description="One sentence, and the facts that it is made of. `ahead` counts the tenant's own jobs that start "
-    "before this one, up to 10,000; the estimate takes everybody's into account.",
+    "before this one, up to 10,000, among the first 20,000 of everybody's; the estimate takes all of these into "
+    "account.",
     answer=ExplanationRecord(),
     failures=(404,),
 )

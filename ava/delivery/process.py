@@ -12,7 +12,6 @@ monkey.patch_all()
 
 import logging  # noqa: E402
 import os  # noqa: E402
-import resource  # noqa: E402
 import signal  # noqa: E402
 from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -20,7 +19,7 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from psycogreen.gevent import patch_psycopg  # noqa: E402
 
-from ava import logs, tracing  # noqa: E402
+from ava import logs, open_files, tracing  # noqa: E402
 from ava.delivery.kept_connections import MOST_KEPT  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
@@ -54,7 +53,9 @@ def run(settings: Settings) -> None:
     schema.check(settings)
     patch_psycopg()
     _give_way(settings.webhook_niceness)
-    _allow_files(settings.webhook_connections + MOST_KEPT + _OTHER_FILES)
+    wanted = settings.webhook_connections + MOST_KEPT + _OTHER_FILES
+    if (most := open_files.allow(wanted)) < wanted:
+        _log.warning("Only %d files may be open, so fewer connections than AVA_WEBHOOK_CONNECTIONS can be.", most)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
     database = Database(
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)
@@ -83,14 +84,3 @@ def _give_way(niceness: int) -> None:
         os.nice(niceness)
         # Linux shares the processors out among sessions first, where it makes a group of each.
         Path("/proc/self/autogroup").write_text(str(niceness))
-
-
-def _allow_files(wanted: int) -> None:
-    """Allow as many open files as are needed, or as the machine lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
-        _log.warning("Only %d files may be open, so fewer connections than AVA_WEBHOOK_CONNECTIONS can be.", most)

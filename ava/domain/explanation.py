@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from ava.domain.job import Job, Status
 from ava.domain.record import format_time
 
-__all__ = ["MOST_AHEAD", "Explanation", "Facts", "explain"]
+__all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "explain"]
 
-#: Up to so many jobs ahead are counted.
+#: Up to so many jobs ahead are counted of the tenant's own …
 MOST_AHEAD = 10_000
+#: … and of everybody's, among which they are.
+MOST_EXAMINED = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Facts:
     processes: int
     #: The tenant's own jobs that start before it; at most `MOST_AHEAD`.
     ahead: int
-    #: Everybody's, which is never told: it would tell of other tenants.
+    #: Everybody's, at most `MOST_EXAMINED`; never told, for it would tell of other tenants.
     ahead_of_all: int
     #: Milliseconds that recent jobs of its queue took, on average; None where there were none.
     average_ms: float | None
@@ -76,9 +78,14 @@ def _why_queued(facts: Facts) -> str:
         return f"scheduled for {format_time(job.run_at)}"
     if not facts.processes:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
-    more = "more than " if facts.ahead >= MOST_AHEAD else ""
+    are_more = facts.ahead_of_all >= MOST_EXAMINED
+    more = "more than " if are_more or facts.ahead >= MOST_AHEAD else ""
     processes = "1 process" if facts.processes == 1 else f"{facts.processes} processes"
-    estimate = "" if facts.estimate_seconds is None else f", about {_span(facts.estimate_seconds)}"
+    estimate = (
+        ""
+        if facts.estimate_seconds is None
+        else f", {'at least' if are_more else 'about'} {_span(facts.estimate_seconds)}"
+    )
     return f"queued: {more}{facts.ahead} ahead of it in queue {job.queue}, {processes}{estimate}"
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-__all__ = ["decode", "encode", "floor_uuid", "is_client_id", "new_uuid"]
+__all__ = ["decode", "encode", "first_uuid", "is_client_id", "new_uuid"]
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Two digits at a time, so that an id takes thirteen look-ups.
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _SUFFIX = re.compile(f"[0-7][{_DIGITS}]{{25}}")
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
 
 
@@ -54,7 +56,8 @@ def new_uuid() -> UUID:
     return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
-def floor_uuid(moment: datetime) -> UUID:
-    """The smallest UUIDv7 of a moment (milliseconds; one before 1970 counts as 1970)."""
-    milliseconds = max(0, min(int(moment.timestamp() * 1000), 2**48 - 1))
-    return UUID(int=milliseconds << 80)
+def first_uuid(moment: datetime) -> UUID:
+    """The smallest UUIDv7 that is of a moment or later, to the millisecond (one before 1970 counts as 1970)."""
+    # In whole numbers, rounded up: a millisecond that begins before the moment is earlier than it.
+    milliseconds = -(-(moment - _EPOCH) // _MILLISECOND)
+    return UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -366,9 +366,9 @@ class Child:
         self._database.close()
 
 
-def persist(act: Callable[[], Result], *, hold_seconds: float = _HOLD_SECONDS) -> Result:
+def persist(act: Callable[[], Result]) -> Result:
     """Do something in the database, trying again while it is away. Raises `DatabaseUnavailable` at the very end."""
-    deadline = time.monotonic() + hold_seconds
+    deadline = time.monotonic() + _HOLD_SECONDS
     pause = 0.1
     while True:
         try:

@@ -27,10 +27,11 @@ from ava.errors import (
     WorkerNotFound,
     WorkerPaused,
 )
-from ava.store import cancelling, explaining, idempotency, jobs, nodes, reads, windows, workers
+from ava.store import cancelling, explaining, idempotency, jobs, nodes, queue_counts, reads, windows, workers
 from ava.store.database import Connection, Database
 from ava.store.idempotency import Earlier
-from ava.store.reads import JobFilter, QueueCounts
+from ava.store.queue_counts import QueueCounts
+from ava.store.reads import JobFilter
 
 __all__ = ["Jobs"]
 
@@ -252,9 +253,9 @@ class Jobs:
             return explain(explaining.facts(connection, job, dead_after_seconds=node_dead_seconds))
 
     def queue_counts(self, caller: Caller) -> QueueCounts:
-        """The tenant's waiting and running jobs by worker."""
+        """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED`."""
         with self._database.connect() as connection:
-            return reads.queue_counts(connection, tenant_id=caller.tenant_id)
+            return queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
 
 
 def _fingerprint(specs: Sequence[JobSpec]) -> bytes:

@@ -107,4 +107,4 @@ DELETE FROM audit WHERE id = ANY(ARRAY(
 
 def forget(connection: Connection, *, before: datetime, limit: int) -> int:
     """Delete entries that are past their retention; how many."""
-    return connection.exec_driver_sql(_FORGET, {"floor": str(ids.floor_uuid(before)), "limit": limit}).rowcount
+    return connection.exec_driver_sql(_FORGET, {"floor": str(ids.first_uuid(before)), "limit": limit}).rowcount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -59,9 +60,16 @@ class Database:
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
         meter: Meter | None = None,
+        queue_seconds: float | None = None,
     ) -> None:
-        """`name` tells PostgreSQL's administrators which of our processes this is."""
+        """`name` tells PostgreSQL's administrators which of our processes this is.
+
+        `queue_seconds`: how long one may wait for his turn where more ask at once than there are connections. The
+        pool's own waiters do not hear that a connection could not be made, and would wait to the end of `wait_seconds`.
+        """
         self._meter: Meter = meter or _NoMeter()
+        self._turns = None if queue_seconds is None else threading.Semaphore(pool_size)
+        self._queue_seconds = queue_seconds
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -90,19 +98,34 @@ class Database:
         Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason, and
         `ConnectionsBusy`, which is one, where others have all the pool's connections for too long.
         """
-        with self._translated(), self._engine.connect() as connection, self._meter.lending():
+        with self._turn(), self._translated(), self._engine.connect() as connection, self._meter.lending():
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Lend a connection for several statements that hold together. Raises like `connect`."""
         with (
+            self._turn(),
             self._translated(),
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
             self._meter.lending(),
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turns is None:
+            yield
+            return
+        # Where nothing answers, who is served next finds that out at once, and so does the one after him.
+        if not self._turns.acquire(timeout=self._queue_seconds):
+            self._meter.time_out()
+            raise ConnectionsBusy
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

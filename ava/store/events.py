@@ -147,5 +147,5 @@ DELETE FROM webhook_events WHERE id IN (SELECT id FROM old)
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
     """Delete the oldest events past retention with their deliveries, and deleted endpoints that have none left."""
     oldest = clock.now(connection) - timedelta(days=retention_days)
-    parameters = {"before": str(ids.floor_uuid(oldest)), "limit": limit}
+    parameters = {"before": str(ids.first_uuid(oldest)), "limit": limit}
     return connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount

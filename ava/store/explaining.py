@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from ava.domain.explanation import MOST_AHEAD, Facts
+from ava.domain.explanation import MOST_AHEAD, MOST_EXAMINED, Facts
 from ava.domain.job import Job
 from ava.store import rows
 from ava.store.database import Connection
 
 __all__ = ["facts"]
 
-# What starts first is what has the smaller priority number, then the smaller id; one range of an index for each.
-_AHEAD = """
-(SELECT count(*) FROM (
-    SELECT 1 FROM jobs AS a
-    WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority <= j.priority
-      AND (a.priority < j.priority OR a.id < j.id) {scope} LIMIT {most}) AS counted)
+# What starts first is what has the smaller priority number, then the smaller id. Each priority is a range of the index
+# `jobs_startable`; of the job's own, what is published is a window's worth, and what is not is ordered by id.
+_STARTABLE = "a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL"
+_AHEAD = f"""
+SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
+    SELECT u.tenant_id FROM generate_series(1, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
+        SELECT a.tenant_id FROM jobs AS a WHERE {_STARTABLE} AND a.priority = p.priority LIMIT {MOST_EXAMINED}) AS u
+    UNION ALL
+    SELECT a.tenant_id FROM jobs AS a
+    WHERE {_STARTABLE} AND a.priority = j.priority AND a.published_at IS NOT NULL AND a.id < j.id
+    UNION ALL
+    (SELECT a.tenant_id FROM jobs AS a
+    WHERE {_STARTABLE} AND a.priority = j.priority AND a.published_at IS NULL AND a.id < j.id
+    ORDER BY a.queue, a.priority, a.published_at, a.id LIMIT {MOST_EXAMINED})
+    LIMIT {MOST_EXAMINED}
+) AS c WHERE j.status = 'queued'
 """
-
-_AHEAD_OF_TENANT = _AHEAD.format(scope="AND a.tenant_id = j.tenant_id", most=MOST_AHEAD)
-_AHEAD_OF_ALL = _AHEAD.format(scope="", most=10 * MOST_AHEAD)
 
 _FACTS = f"""
 SELECT
@@ -26,8 +33,8 @@ SELECT
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
      WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
        AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
-    CASE WHEN j.status = 'queued' THEN {_AHEAD_OF_TENANT} ELSE 0 END,
-    CASE WHEN j.status = 'queued' THEN {_AHEAD_OF_ALL} ELSE 0 END,
+    least(coalesce(ahead.of_tenant, 0), {MOST_AHEAD}),
+    coalesce(ahead.of_all, 0),
     (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000) FROM (
         SELECT started_at, completed_at, queue FROM jobs WHERE completed_at IS NOT NULL
         ORDER BY completed_at DESC LIMIT 200) AS r
@@ -35,6 +42,7 @@ SELECT
     n.name,
     extract(epoch FROM now() - n.seen_at)
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
+LEFT JOIN LATERAL ({_AHEAD}) AS ahead (of_tenant, of_all) ON true
 WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
 """
 

@@ -11,23 +11,29 @@ from ava.store.prepared import Prepared
 
 __all__ = ["cancel", "insert", "mark_published", "unpublish"]
 
+# A job was created at the moment that stands in its id, to the millisecond. So a list from one moment to another is a
+# range of ids, and no row is read only to be left out.
 _INSERT = Prepared(
     "insert",
     f"""
-INSERT INTO jobs AS j (id, tenant_id, worker_id, queue, trigger, priority, input, triggered_by, scheduled_at, run_at,
-                       published_at, max_attempts, retry_of, traceparent)
-SELECT ava_uuid7(), %(tenant_id)s, w.id, w.queue, s.trigger, s.priority, s.input::json, %(user_id)s, s.scheduled_at,
-       CASE WHEN s.scheduled_at > now() THEN s.scheduled_at END,
-       CASE WHEN s.scheduled_at IS NULL OR s.scheduled_at <= now() THEN
-           CASE WHEN NOT w.queue || ':' || s.priority = ANY(%(closed)s::text[]) THEN now() END
+INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
+                       scheduled_at, run_at, published_at, max_attempts, retry_of, traceparent)
+SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
+       %(tenant_id)s, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, %(user_id)s, m.scheduled_at,
+       CASE WHEN m.scheduled_at > now() THEN m.scheduled_at END,
+       CASE WHEN m.scheduled_at IS NULL OR m.scheduled_at <= now() THEN
+           CASE WHEN NOT m.queue || ':' || m.priority = ANY(%(closed)s::text[]) THEN now() END
        END,
-       w.max_retries + 1, s.retry_of, %(traceparent)s::text
-FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
-            %(scheduled)s::timestamptz[], %(retries)s::uuid[])
-     WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, n)
-JOIN workers AS w ON w.id = s.worker_id AND w.status = 'active'
-                 AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
-ORDER BY s.n
+       m.max_retries + 1, m.retry_of, %(traceparent)s::text
+FROM (SELECT ava_uuid7() AS id, e.* FROM (
+    SELECT s.*, w.queue, w.max_retries
+    FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
+                %(scheduled)s::timestamptz[], %(retries)s::uuid[])
+         WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, n)
+    JOIN workers AS w ON w.id = s.worker_id AND w.status = 'active'
+                     AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+    ORDER BY s.n
+) AS e OFFSET 0) AS m
 RETURNING {rows.JOB_COLUMNS}
 """,
 )

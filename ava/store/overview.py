@@ -170,7 +170,7 @@ FROM {_TRIGGERS} CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) C
 
 
 def _latency(connection: Connection, tenant_id: str, now: datetime) -> Latency:
-    parameters = _of(tenant_id) | {"sample": _SAMPLE, "floor": str(ids.floor_uuid(now - _WINDOW))}
+    parameters = _of(tenant_id) | {"sample": _SAMPLE, "floor": str(ids.first_uuid(now - _WINDOW))}
     sampled, start, run = connection.exec_driver_sql(_LATENCY, parameters).one()
     start_p50, start_p95 = start or (None, None)
     run_p50, run_p95 = run or (None, None)

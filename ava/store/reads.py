@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
@@ -14,24 +14,17 @@ from ava.store.database import Connection
 __all__ = [
     "MOST_COUNTED",
     "JobFilter",
-    "QueueCount",
-    "QueueCounts",
     "count",
     "filter_conditions",
     "log_lines",
     "now",
     "page",
-    "queue_counts",
     "show",
     "show_many",
 ]
 
 #: `total` is exact up to this many jobs; beyond, it stays at it. Counting millions would cost more than the list.
 MOST_COUNTED = 10_000
-#: Twice the time-out of a statement: no id is younger than its `created_at` by more.
-_LONGEST_INSERT = timedelta(seconds=60)
-#: Beyond it there is no room for that.
-_LATEST = datetime.max.replace(tzinfo=UTC) - _LONGEST_INSERT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,25 +135,24 @@ def filter_conditions(
     if job_filter.worker_id is not None:
         conditions.append("j.worker_id = %(worker_id)s")
         parameters["worker_id"] = job_filter.worker_id
+    # A job's `created_at` is what stands in its id (`ava.store.jobs.insert`), so bounds on the id are exact.
     if job_filter.created_after is not None:
-        # An id is never older than its `created_at`, so the bound on the id is exact from below …
-        conditions.append("j.created_at >= %(after)s AND j.id >= %(after_id)s::uuid")
-        parameters |= {"after": job_filter.created_after, "after_id": str(ids.floor_uuid(job_filter.created_after))}
+        conditions.append("j.id >= %(after_id)s::uuid")
+        parameters["after_id"] = str(ids.first_uuid(job_filter.created_after))
     if job_filter.created_before is not None:
-        # … and younger only by what the inserting statement took, which its time-out bounds.
-        conditions.append("j.created_at < %(before)s AND j.id < %(before_floor)s::uuid")
-        latest = min(job_filter.created_before, _LATEST) + _LONGEST_INSERT
-        parameters |= {"before": job_filter.created_before, "before_floor": str(ids.floor_uuid(latest))}
+        conditions.append("j.id < %(before_floor)s::uuid")
+        parameters["before_floor"] = str(ids.first_uuid(job_filter.created_before))
     if before_id is not None:
         conditions.append("j.id < %(before_id)s::uuid")
         parameters["before_id"] = rows.job_uuid(before_id)
     return parameters, " AND ".join(conditions)
 
 
+# The level is a constant of the statement: the planner must see that what is looked for is in `job_logs_not_info`.
 _LOGS = """
 SELECT seq, ts, level, msg FROM job_logs
-WHERE job_id = %(id)s::uuid AND seq > %(after)s AND (%(level)s::text IS NULL OR level = %(level)s)
-ORDER BY seq LIMIT %(limit)s
+WHERE job_id = %(id)s::uuid AND seq > %(after)s {level}
+ORDER BY {order} LIMIT %(limit)s
 """
 
 
@@ -168,63 +160,13 @@ def log_lines(
     connection: Connection, *, job_id: str, level: LogLevel | None, limit: int, after_seq: int = -1
 ) -> Sequence[LogLine]:
     """Log lines of a job, oldest first. The caller has made sure (`show`) that the job is the tenant's."""
-    parameters = {
-        "id": rows.job_uuid(job_id),
-        "level": None if level is None else level.value,
-        "limit": limit,
-        "after": after_seq,
-    }
-    return [rows.log_line(row) for row in connection.exec_driver_sql(_LOGS, parameters)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueueCount:
-    """How many jobs of one worker wait and run."""
-
-    worker_id: str
-    queued: int
-    running: int
-    #: How many of the queued have priority 1 to 3.
-    high_priority: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueueCounts:
-    """A tenant's waiting and running jobs by worker, at one moment of the database's clock."""
-
-    by_worker: list[QueueCount]
-    sampled_at: datetime
-
-    @property
-    def total_queued(self) -> int:
-        """All that wait."""
-        return sum(count.queued for count in self.by_worker)
-
-    @property
-    def total_running(self) -> int:
-        """All that run."""
-        return sum(count.running for count in self.by_worker)
-
-
-_QUEUE_COUNTS = """
-SELECT now(), counts.* FROM (SELECT 1) AS once LEFT JOIN (
-SELECT worker_id, count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'running'),
-       count(*) FILTER (WHERE status = 'queued' AND priority <= 3)
-FROM jobs WHERE tenant_id = %(tenant_id)s AND status IN ('queued', 'running')
-GROUP BY worker_id
-) AS counts ON true ORDER BY counts.worker_id
-"""
-
-
-def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
-    """The tenant's waiting and running jobs by worker."""
-    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id}).all()
-    by_worker = [
-        QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)
-        for _, worker_id, queued, running, high in found
-        if worker_id is not None
-    ]
-    return QueueCounts(by_worker=by_worker, sampled_at=found[0][0])
+    parameters = {"id": rows.job_uuid(job_id), "limit": limit, "after": after_seq}
+    if level is None:
+        statement = _LOGS.format(level="", order="seq")
+    else:
+        # Ordered by all that the index is, though two of it are constants; else the planner may prefer the primary key.
+        statement = _LOGS.format(level=f"AND level = '{level.value}'", order="job_id, level, seq")
+    return [rows.log_line(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
 def now(connection: Connection) -> datetime:

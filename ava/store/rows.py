@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
@@ -53,6 +54,8 @@ def job(row: Any) -> Job:
     )
 
 
+# Whoever watches jobs asks for the same ones several times a second; as many are kept as may be watched at once.
+@lru_cache(maxsize=4_096)
 def job_uuid(job_id: str) -> str | None:
     """A job's id as PostgreSQL takes it; None where it cannot be one."""
     value = ids.decode("job", job_id)

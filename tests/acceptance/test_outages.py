@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kombu
 import pytest
+import requests
 
 from ava.broker.app import make_app
 from ava.settings import load
 from chaos import effects
 from tests.polling import wait_until
 from tests.servers.server import Server
-from tests.system import System
+from tests.system import HEADERS, System
 
 ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 ON_RABBITMQ = pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
@@ -162,4 +164,14 @@ def test_a_frozen_database_is_503_within_two_seconds(system: System, private_pos
             answer = system.get("/v1/ava/jobs")
             assert answer.status_code == 503
             assert time.monotonic() - began < 2.5
+        # Nor do more than there are connections wait for each other.
+        time.sleep(1)
+        with ThreadPoolExecutor(60) as threads:
+            began = time.monotonic()
+            answers = threads.map(
+                lambda _: requests.get(f"{system.url}/v1/ava/jobs", headers=HEADERS, timeout=20), range(60)
+            )
+            statuses = [answer.status_code for answer in answers]
+            assert set(statuses) == {503}
+            assert time.monotonic() - began < 4
     wait_until(lambda: system.get("/v1/ava/jobs").ok, seconds=10, what="the API answers again")

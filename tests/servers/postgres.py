@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,17 +21,34 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def running_postgres() -> Iterator[Server]:
-    """A PostgreSQL server with one empty database, `ava`."""
-    with private_folder() as folder:
-        server = Server(_postgres(folder), folder)
+def running_postgres(options: Mapping[str, str] | None = None, *, size_mib: int | None = None) -> Iterator[Server]:
+    """A PostgreSQL server with one empty database, `ava`; on a disk of its own where it has a size (needs root)."""
+    with private_folder() as place, _disk(place, size_mib) as folder:
+        # What it says goes elsewhere, for its disk may be full.
+        server = Server(_postgres(folder, options or {}), place)
         try:
             yield server
         finally:
             server.kill()
 
 
-def _postgres(folder: Path) -> Postgres:
+@contextmanager
+def _disk(place: Path, size_mib: int | None) -> Iterator[Path]:
+    """A small disk in a folder; the folder itself where no size is asked for."""
+    if size_mib is None:
+        yield place
+        return
+    folder = place / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0711", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _postgres(folder: Path, options: Mapping[str, str]) -> Postgres:
     owner = account.for_servers(folder / "postgres")
     return Postgres(
         folder=account_folder(folder, "postgres", owner.uid if owner else None),
@@ -38,7 +56,7 @@ def _postgres(folder: Path) -> Postgres:
         account=owner,
         port=free_port(),
         password="of-the-tests",
-        options=_OPTIONS,
+        options=_OPTIONS | dict(options),
     )
 
 

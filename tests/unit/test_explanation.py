@@ -58,7 +58,10 @@ def test_a_queued_job_says_what_is_ahead_of_it_and_how_long_that_takes() -> None
     assert _why() == "queued: 214 ahead of it in queue gpu, 4 processes, about 12 s"
     assert _why(facts={"average_ms": None, "processes": 1}) == "queued: 214 ahead of it in queue gpu, 1 process"
     assert _why(facts={"ahead": 10_000}).startswith("queued: more than 10000 ahead")
-    assert _why(facts={"ahead_of_all": 24_000}).endswith("about 20 min")
+    assert _why(facts={"ahead_of_all": 12_000}).endswith("about 10 min")
+    assert _why(facts={"ahead_of_all": 20_000}) == (
+        "queued: more than 214 ahead of it in queue gpu, 4 processes, at least 17 min"
+    )
 
 
 def test_a_queued_job_that_nobody_serves_says_so() -> None:

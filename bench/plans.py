@@ -1,0 +1,163 @@
+"""The plans of what is read, judged: for `bench.scale`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from ava.domain.job import LogLevel, Status, Trigger
+from ava.store import explaining, fleet, measures, overview, queue_counts, reads, statistics
+from ava.store.database import Connection, Database
+from ava.store.reads import JobFilter
+
+__all__ = ["Finding", "judge"]
+
+TENANT = "ten_bench"
+_LARGE = ("jobs", "job_logs")
+#: Rows that a plan may read to no purpose, and rows that it may sort.
+_MOST_REMOVED = 2_500
+_MOST_SORTED = 25_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one statement did."""
+
+    name: str
+    milliseconds: float
+    #: Rows that were read and left out, and that were sorted, at the node where they were most.
+    removed: int
+    sorted_rows: int
+    seq_scans: list[str]
+
+    @property
+    def faults(self) -> list[str]:
+        """What must not be."""
+        found = [f"{self.name}: reads all of {table}" for table in self.seq_scans]
+        if self.removed > _MOST_REMOVED:
+            found.append(f"{self.name}: {self.removed:,} rows are read and left out")
+        if self.sorted_rows > _MOST_SORTED:
+            found.append(f"{self.name}: {self.sorted_rows:,} rows are sorted")
+        return found
+
+
+class _Explaining:
+    """A connection that explains every statement before it runs it."""
+
+    def __init__(self, connection: Connection, name: str, findings: list[Finding]) -> None:
+        self._connection = connection
+        self._name = name
+        self._findings = findings
+
+    def exec_driver_sql(self, statement: str, parameters: Any = None) -> Any:
+        explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
+        (plan,) = self._connection.exec_driver_sql(explain, parameters).scalar_one()
+        nodes = list(_nodes(plan["Plan"]))
+        self._findings.append(
+            Finding(
+                name=self._name,
+                milliseconds=plan["Execution Time"] + plan["Planning Time"],
+                removed=max((round(_removed(node) * node["Actual Loops"]) for node in nodes), default=0),
+                sorted_rows=max((_sorted(node) for node in nodes), default=0),
+                seq_scans=[
+                    node["Relation Name"]
+                    for node in nodes
+                    if node["Node Type"].endswith("Seq Scan")
+                    and node["Relation Name"] in _LARGE
+                    and node["Actual Loops"]
+                ],
+            )
+        )
+        return self._connection.exec_driver_sql(statement, parameters)
+
+
+def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+def _reads_all(node: Mapping[str, Any]) -> bool:
+    """Whether a node has read all of a large table."""
+    is_scan = node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in _LARGE
+    return bool(is_scan and node["Actual Loops"])
+
+
+def _removed(node: Mapping[str, Any]) -> float:
+    return float(node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0))
+
+
+def _sorted(node: Mapping[str, Any]) -> int:
+    if node["Node Type"] not in ("Sort", "Incremental Sort"):
+        return 0
+    return round(sum(part["Actual Rows"] * part["Actual Loops"] for part in node["Plans"]))
+
+
+def judge(database: Database, now: datetime, some: list[str], newest: str) -> tuple[list[Finding], int]:
+    """Explain every combination of filters, and every other read; what was found, and how many reads there were."""
+    findings: list[Finding] = []
+    reads_: dict[str, Callable[[Connection], object]] = {**_lists(now, newest), **_others(some, newest)}
+    for name, read in reads_.items():
+        with _explained(database, name, findings) as connection:
+            read(connection)
+    return findings, len(reads_)
+
+
+@contextmanager
+def _explained(database: Database, name: str, findings: list[Finding]) -> Iterator[Connection]:
+    with database.connect() as connection:
+        yield cast(Connection, _Explaining(connection, name, findings))
+
+
+def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], object]]:
+    long_ago, lately = now - timedelta(minutes=1_000), now - timedelta(seconds=30)
+    choices: tuple[tuple[Any, ...], ...] = (
+        (None, "wkr_noop", "wkr_rare", "wkr_none"),
+        (None, *Status),
+        (None, *Trigger),
+        (None, long_ago, lately),
+        (None, lately, long_ago),
+    )
+    found: dict[str, Callable[[Connection], object]] = {}
+    for values in itertools.product(*choices):
+        worker_id, status, trigger, after, before = values
+        chosen = JobFilter(
+            worker_id=worker_id, status=status, trigger=trigger, created_after=after, created_before=before
+        )
+        name = f"list {', '.join(str(value) for value in values)}"
+        found[name] = lambda connection, of=chosen: (
+            reads.page(connection, tenant_id=TENANT, job_filter=of, limit=21),
+            reads.page(connection, tenant_id=TENANT, job_filter=of, limit=21, before_id=newest),
+            reads.count(connection, tenant_id=TENANT, job_filter=of),
+        )
+    return found
+
+
+def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], object]]:
+    def why(connection: Connection, status: Status) -> None:
+        for job in reads.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1):
+            explaining.facts(connection, job, dead_after_seconds=14)
+
+    everything: dict[str, Callable[[Connection], object]] = {
+        "show": lambda connection: [reads.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
+        "queues": lambda connection: queue_counts.queue_counts(connection, tenant_id=TENANT),
+        "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
+        "nodes": lambda connection: fleet.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
+        "metrics, depths": measures.depths,
+        "metrics, scheduled": measures.scheduled,
+        "metrics, running": measures.running,
+        "metrics, recent": measures.recent,
+        "metrics, totals": statistics.totals,
+    }
+    for status in Status:
+        everything[f"why {status}"] = lambda connection, of=status: why(connection, of)
+    for level in (None, *LogLevel):
+        everything[f"logs {level}"] = lambda connection, of=level: (
+            reads.log_lines(connection, job_id=newest, level=of, limit=501),
+            reads.log_lines(connection, job_id=newest, level=of, limit=501, after_seq=2**32 + 150_000),
+        )
+    return everything

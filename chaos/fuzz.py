@@ -1,0 +1,195 @@
+"""`python -m chaos.fuzz [--requests 20000] [--seed 1]`: requests as nobody should send them, against a running system.
+
+Four senders make them at random from the seed (`chaos.hostile`), over bare sockets, while a node runs the jobs that
+come of it. Prints the answers by status, and ends with 1 unless there is no 5xx and no answer out of shape, no
+traceback in any log, no row that is half-written or that nobody was told of, and no growth of the API's memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from ava import settings as settings_module
+from ava.domain import ids
+from ava.store import schema
+from chaos.sender import Sender
+from tests.polling import wait_until
+from tests.servers.postgres import running_postgres
+from tests.servers.redis import running_redis
+from tests.servers.server import private_folder
+from tests.system import System
+
+__all__ = ["ENVIRON", "Findings", "fuzz"]
+
+ENVIRON = {"AVA_WORKERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING"}
+_SENDERS = 4
+#: How much larger the second half's memory may be than the first's.
+_MOST_GROWTH = 1.1
+#: Of fewer requests, the memory says nothing: the processes are still growing warm.
+_LEAST_JUDGED = 10_000
+_ENDINGS = ("Handler completed in ", "Handler failed after ", "Handler cancelled after ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What came of it."""
+
+    statuses: Counter[int]
+    by_kind: Counter[str]
+    jobs: int
+    faults: list[str]
+    #: The API's memory in MiB, averaged over the first half and the second of what follows the first quarter, in which
+    #: it grows warm.
+    first_mib: float
+    second_mib: float
+    seconds: float
+
+
+def fuzz(system: System, *, requests: int, seed: str) -> Findings:
+    """Send requests to a system that was started with `ENVIRON`, and look at what it has made of them."""
+    began = time.monotonic()
+    senders = [Sender(port=system.port, seed=f"{seed}-{number}") for number in range(_SENDERS)]
+    with ThreadPoolExecutor(_SENDERS) as threads:
+        running = [threads.submit(_send, sender, requests // _SENDERS) for sender in senders]
+        samples = list(_memory(system, lambda: all(each.done() for each in running)))
+        for each in running:
+            each.result()
+    first, second = _halves(samples)
+    faults = [fault for sender in senders for fault in sender.faults]
+    if requests >= _LEAST_JUDGED and second > _MOST_GROWTH * first:
+        faults.append(f"the API's memory grew from {first:.0f} to {second:.0f} MiB")
+    created = {job_id: asked for sender in senders for job_id, asked in sender.created.items()}
+    faults += _look(system, created, {each for sender in senders for each in sender.webhooks})
+    return Findings(
+        statuses=sum((sender.statuses for sender in senders), Counter()),
+        by_kind=sum((sender.by_kind for sender in senders), Counter()),
+        jobs=len(created),
+        faults=faults,
+        first_mib=first,
+        second_mib=second,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _send(sender: Sender, requests: int) -> None:
+    for number in range(requests):
+        sender.send(number)
+    sender.close()
+
+
+def _memory(system: System, is_over: Any) -> Iterator[float]:
+    """What the API holds in MiB, once in a while."""
+    assert system.api
+    while not is_over():
+        with suppress(psutil.NoSuchProcess):
+            yield sum(child.memory_full_info().pss for child in system.api.children) / 2**20
+        time.sleep(0.5)
+
+
+def _halves(samples: list[float]) -> tuple[float, float]:
+    kept = samples[len(samples) // 4 :]
+    middle = len(kept) // 2
+    if not middle:
+        return 0.0, 0.0
+    return sum(kept[:middle]) / middle, sum(kept[middle:]) / (len(kept) - middle)
+
+
+# The rows ------------------------------------------------------------------------------------------------------------
+
+
+def _look(system: System, created: dict[str, Any], webhooks: set[str]) -> list[str]:
+    """What is wrong with the rows, once all that can start has ended."""
+    due = "status = 'running' OR (status = 'queued' AND run_at IS NULL)"
+    wait_until(
+        lambda: system.query(f"SELECT count(*) FROM jobs WHERE {due}")[0][0] == 0, seconds=120, what="all has run"
+    )
+    faults: list[str] = []
+    found = system.query("SELECT id::text, input, output, status = 'completed' AND worker_id = 'wkr_t_echo' FROM jobs")
+    stored = {ids.encode("job", id_): row for id_, *row in found}
+    if unknown := set(stored) - set(created):
+        faults.append(f"{len(unknown)} jobs that nobody was told of, such as {min(unknown)}")
+    if lost := set(created) - set(stored):
+        faults.append(f"{len(lost)} jobs that were answered with 201 are not there, such as {min(lost)}")
+    for job_id, (input_, output, is_echo) in stored.items():
+        if created.get(job_id) is not None and _plain(created[job_id]) != _plain(input_):
+            faults.append(f"{job_id} has another input than was sent")
+        if is_echo and _plain(output) != _plain(input_):
+            faults.append(f"{job_id} echoed {str(output)[:100]!r}")
+    kept = {ids.encode("wh", id_) for (id_,) in system.query("SELECT id::text FROM webhook_endpoints")}
+    if kept != webhooks:
+        faults.append(f"{len(kept)} webhooks are there, {len(webhooks)} were answered with 201")
+    faults += [f"{count} {what}" for what, statement in _NEVER.items() if (count := system.query(statement)[0][0])]
+    faults += [f"{process.log.name}: a traceback" for process in system.processes if "Traceback" in process.output]
+    return faults
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+_CLOSED = " OR ".join(f"l.msg LIKE '{ending}%%'" for ending in _ENDINGS)
+#: What must never be found, by what it is called.
+_NEVER = {
+    "keys that made no job": "SELECT count(*) FROM idempotency_keys WHERE cardinality(job_ids) = 0",
+    "keys of jobs that are not there": """
+        SELECT count(*) FROM idempotency_keys AS k, unnest(k.job_ids) AS id
+        WHERE NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.id = id)""",
+    "log lines of no job": """
+        SELECT count(*) FROM job_logs AS l WHERE NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.id = l.job_id)""",
+    "runs whose log has no beginning": """
+        SELECT count(*) FROM jobs AS j WHERE j.run_no > 0 AND NOT EXISTS (
+            SELECT 1 FROM job_logs AS l WHERE l.job_id = j.id AND l.msg = 'Worker handler started')""",
+    "final runs whose log has no end": f"""
+        SELECT count(*) FROM jobs AS j WHERE j.run_no > 0 AND j.completed_at IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM job_logs AS l WHERE l.job_id = j.id AND ({_CLOSED}))""",
+    "jobs whose times run backwards": """
+        SELECT count(*) FROM jobs WHERE started_at < created_at OR completed_at < coalesce(started_at, created_at)""",
+    "jobs of a stranger": "SELECT count(*) FROM jobs WHERE tenant_id <> 'ten_test'",
+    "sessions in the middle of a transaction": """
+        SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND state LIKE 'idle in transaction%%' AND state_change < now() - interval '1 s'""",
+}
+
+
+def main() -> int:
+    """Fuzz a system on servers of our own."""
+    parser = argparse.ArgumentParser(prog="python -m chaos.fuzz", description=__doc__)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seed", default="1")
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        postgres, redis = stack.enter_context(running_postgres()), stack.enter_context(running_redis())
+        urls = {"DATABASE_URL": postgres.url, "BROKER_URL": redis.url, "AVA_INTERNAL_SECRET": "of-the-tests"}
+        schema.upgrade(settings_module.load(urls))
+        system = System(stack.enter_context(private_folder()), database_url=postgres.url, broker_url=redis.url)
+        stack.callback(system.stop)
+        system.start(environ=ENVIRON)
+        found = fuzz(system, requests=given.requests, seed=given.seed)
+    _tell(found)
+    return int(bool(found.faults))
+
+
+def _tell(found: Findings) -> None:
+    print(f"{sum(found.statuses.values()):,} requests in {found.seconds:.0f} s, {found.jobs:,} jobs; by kind:")
+    print("  " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.by_kind.items())))
+    print("by status (0: the connection was closed without an answer):")
+    print("  " + ", ".join(f"{status}: {count:,}" for status, count in sorted(found.statuses.items())))
+    print(f"memory of the API: {found.first_mib:.0f} MiB in the first half, {found.second_mib:.0f} MiB in the second")
+    for fault in found.faults[:30]:
+        print(f"FAULT: {fault}")
+    print(f"{len(found.faults)} faults")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

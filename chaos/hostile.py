@@ -1,0 +1,381 @@
+"""Requests as nobody should send them, made at random from a seed: for `chaos.fuzz`.
+
+What is made depends on the seed and on what was answered before (the ids to ask for), and on nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from ava.domain import ids
+from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PLACES, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
+from tests.system import HEADERS
+
+__all__ = ["Known", "Request", "make"]
+
+
+@dataclass(kw_only=True)
+class Known:
+    """What one sender has been told of so far."""
+
+    jobs: list[str] = field(default_factory=list)
+    webhooks: list[str] = field(default_factory=list)
+    cursors: list[str] = field(default_factory=list)
+    #: Ids of lines, as a stream sends them.
+    events: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request, and what is known of its answer."""
+
+    kind: str
+    method: str
+    path: str
+    raw: bytes
+    #: Statuses from 500 that are right all the same.
+    allowed: tuple[int, ...] = ()
+    #: The inputs that the jobs must have that it makes, where it is well-formed.
+    inputs: list[Any] | None = None
+    #: Whether nothing follows on its connection, and it is closed for writing.
+    is_last: bool = False
+    #: Whether its answer is a stream, of which only the beginning is read.
+    is_stream: bool = False
+
+
+def make(rng: random.Random, known: Known) -> Request:
+    """Make the next request."""
+    kind = rng.choices(list(_KINDS), weights=[weight for _, weight in _KINDS.values()])[0]
+    return _KINDS[kind][0](kind, rng, known)
+
+
+# Parts ---------------------------------------------------------------------------------------------------------------
+
+
+def _request(kind: str, method: str, path: str, *, body: bytes | None = None, **rest: Any) -> Request:
+    headers: list[tuple[str, str | bytes]] = rest.pop("headers", None) or list(HEADERS.items())
+    framing: list[str] = rest.pop("framing", None) or ([] if body is None else [f"Content-Length: {len(body)}"])
+    lines = [f"{method} {path} HTTP/1.1".encode("utf-8", "surrogatepass"), b"Host: 127.0.0.1"]
+    lines += [line.encode() for line in framing]
+    for name, value in headers:
+        lines.append(name.encode() + b": " + (value if isinstance(value, bytes) else _bytes(value)))
+    raw = b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
+    return Request(kind=kind, method=method, path=path, raw=raw, **rest)
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")
+
+
+def _with(*more: tuple[str, str | bytes], without: str = "") -> list[tuple[str, str | bytes]]:
+    kept: list[tuple[str, str | bytes]] = [(name, value) for name, value in HEADERS.items() if name != without]
+    return [*kept, *more]
+
+
+def _in_json(*more: tuple[str, str | bytes]) -> list[tuple[str, str | bytes]]:
+    return _with(("Content-Type", JSON), *more)
+
+
+def _job_id(rng: random.Random, known: Known) -> str:
+    if known.jobs and rng.random() < 0.7:
+        return known.jobs[-1 - rng.randrange(min(len(known.jobs), 200))]
+    foreign = ids.encode("job", f"{rng.getrandbits(128):032x}")
+    return rng.choice(
+        [foreign, foreign.upper(), foreign[:-1], foreign + "0", "job_", "job_8" + "z" * 25, "%00", "é", "."]
+    )
+
+
+def _value(rng: random.Random) -> Any:
+    if rng.random() < 0.1:
+        return {str(_value(rng))[:50]: _value(rng) for _ in range(3)}
+    return rng.choice(VALUES)
+
+
+def _fields(rng: random.Random) -> dict[str, Any]:
+    """A body, most of it right."""
+    fields: dict[str, Any] = {"worker_id": "wkr_t_echo" if rng.random() < 0.7 else rng.choice(WORKERS)}
+    if rng.random() < 0.7:
+        fields["input"] = {"n": rng.random(), "v": _value(rng)} if rng.random() < 0.8 else _value(rng)
+    if rng.random() < 0.3:
+        fields["priority"] = rng.choice([1, 5, 10, *VALUES[:18]])
+    if rng.random() < 0.2:
+        fields["trigger"] = rng.choice(["manual", "event", "webhook", "scheduled", "cron", 1, None])
+    if rng.random() < 0.2:
+        fields["scheduled_at"] = rng.choice([*INSTANTS, None, 5])
+    if rng.random() < 0.05:
+        fields[rng.choice(["id", "status", "tenant_id", "", "\x00"])] = _value(rng)
+    return fields
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+# Kinds ---------------------------------------------------------------------------------------------------------------
+
+
+def _trigger(kind: str, rng: random.Random, _known: Known) -> Request:
+    fields = _fields(rng)
+    more: list[tuple[str, str | bytes]] = []
+    if rng.random() < 0.3:
+        more = [("Idempotency-Key", _key(rng))]
+    inputs = None if more else [fields.get("input", {})]
+    return _request(kind, "POST", "/v1/ava/jobs", body=_dump(fields), headers=_in_json(*more), inputs=inputs)
+
+
+def _key(rng: random.Random) -> str | bytes:
+    few = f"key-{rng.randrange(40)}"
+    return rng.choice(
+        [few, few, few, "k" * 255, "k" * 256, "", " ", "é", b"\xff\xfe", "a\tb", "'", "\x7f", "k" * 4_000]
+    )
+
+
+def _bulk(kind: str, rng: random.Random, _known: Known) -> Request:
+    count = rng.choice([0, 1, 2, 3, 5, 8])
+    if rng.random() < 0.1:
+        count = 1_001
+    right = rng.random() < 0.5
+    jobs: list[Any] = [
+        {"worker_id": "wkr_t_nothing", "input": {"n": n}} if right or count > 8 else _fields(rng) for n in range(count)
+    ]
+    if rng.random() < 0.1 and jobs:
+        jobs[rng.randrange(len(jobs))] = _value(rng)
+    body = rng.choice([{"jobs": jobs}] * 8 + [{"jobs": _value(rng)}, {"jobs": jobs, "x": 1}, {}])
+    inputs = [each.get("input", {}) if isinstance(each, dict) else each for each in jobs]
+    return _request(kind, "POST", "/v1/ava/jobs/bulk", body=_dump(body), headers=_in_json(), inputs=inputs)
+
+
+def _broken_body(kind: str, rng: random.Random, known: Known) -> Request:
+    whole = _dump({"worker_id": "wkr_t_echo", "input": {"text": "some text that is long enough to be cut"}})
+    cut, place = rng.randrange(len(whole)), rng.randrange(len(whole))
+    body = rng.choice([
+        whole[:cut],
+        whole[:place] + bytes([rng.randrange(256)]) + whole[place + 1 :],
+        whole[:place] + b"\xff\xfe\x00" + whole[place:],
+        b"\xef\xbb\xbf" + whole,
+        whole.decode().encode("utf-16"),
+        whole + whole,
+        b"[" * rng.choice([10, 501, 100_000]),
+        b'{"worker_id":"wkr_t_echo","worker_id":"wkr_t_echo"}',
+        b'{"worker_id":"wkr_t_echo","input":{"a":NaN}}',
+        b'{"worker_id":"wkr_t_echo","input":{"a":1e999}}',
+        b'{"worker_id":"wkr_t_echo","input":{"a":' + b"9" * rng.choice([20, 5_000]) + b"}}",
+        b'{"worker_id":"wkr_t_echo","input":{"a":"\\ud800\\u0000"}}',
+        b'"' + b"\\" * 1_001,
+        b"null",
+        rng.randbytes(rng.randrange(200)),
+    ])  # fmt: skip
+    path = rng.choice(["", "", "/bulk", "/cancel", f"/{quote(_job_id(rng, known))}/cancel"])
+    return _request(kind, "POST", f"/v1/ava/jobs{path}", body=body, headers=_in_json())
+
+
+def _huge_body(kind: str, rng: random.Random, _known: Known) -> Request:
+    size = rng.choice([2**20 - 100, 2**20, 2**20 + 2**16, 2**20 + 2**17])
+    body = _dump({"worker_id": "wkr_t_nothing", "input": {"a": "x" * size}})
+    return _request(kind, "POST", "/v1/ava/jobs", body=body, headers=_in_json())
+
+
+def _media(kind: str, rng: random.Random, _known: Known) -> Request:
+    headers = _with(("Content-Type", rng.choice(MEDIA)))
+    if rng.random() < 0.3:
+        headers.append(("Content-Encoding", rng.choice(["gzip", "identity", "\xff", "br, gzip"])))
+    return _request(kind, "POST", "/v1/ava/jobs", body=_dump({"worker_id": "wkr_t_nothing"}), headers=headers)
+
+
+def _who(kind: str, rng: random.Random, known: Known) -> Request:
+    name = rng.choice(list(HEADERS))
+    value = rng.choice([*TEXTS[:-1], HEADERS[name].upper(), HEADERS[name] + "x" * 61, "ten_ü", b"\xff\xc3("])
+    value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
+    twice = rng.random() < 0.2
+    headers = _with((name, value), without="" if twice else name)
+    if rng.random() < 0.2:
+        headers = _with(without=name)
+    path, body = rng.choice(
+        [("/v1/ava/jobs", None), ("/v1/ava/jobs", b"{}"), (f"/v1/ava/jobs/{_quoted(rng, known)}", None)]
+    )
+    return _request(kind, "POST" if body else "GET", path, body=body, headers=headers)
+
+
+def _headers(kind: str, rng: random.Random, known: Known) -> Request:
+    name = rng.choice(
+        ["x-request-id", "If-None-Match", "Accept-Encoding", "Accept", "Origin", "Range", "Cookie", "Expect", "Via",
+         "X-Forwarded-For", "Content-Length", "Upgrade", "Connection", "Authorization", "If-Modified-Since"]
+    )  # fmt: skip
+    values: list[str | bytes] = [
+        *TEXTS,
+        b"\xff\xfe",
+        "*",
+        "gzip;q=nan",
+        "a, b, c;q=1e400",
+        'W/"x"',
+        "-1",
+        "1_0",
+        "x" * 9_000,
+    ]
+    value = rng.choice(values)
+    value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
+    more: list[tuple[str, str | bytes]] = [(name, value)] * rng.choice([1, 1, 1, 2, 110])
+    path = rng.choice(["/v1/ava/jobs", f"/v1/ava/jobs/{_quoted(rng, known)}", "/openapi.json", "/livez"])
+    return _request(kind, "GET", path, headers=_with(*more), is_last=True)
+
+
+def _quoted(rng: random.Random, known: Known) -> str:
+    job_id = _job_id(rng, known)
+    return job_id if job_id.startswith("%") else quote(job_id)
+
+
+def _list(kind: str, rng: random.Random, known: Known) -> Request:
+    names = ("worker_id", "status", "trigger", "created_after", "created_before", "tenant_id", "", "status]", "id")
+    values = ("queued", "completed", "manual", "event", "wkr_t_echo", "wkr_none", *INSTANTS, *TEXTS)
+    parts = [part for part in RIGHT_PARTS if rng.random() < 0.3]
+    if rng.random() < 0.3:
+        return _request(kind, "GET", f"/v1/ava/jobs?{'&'.join(parts)}")
+    for _ in range(rng.choice([0, 1, 1, 2, 3, 6])):
+        bracket = rng.choice(["filter[{}]", "filter%5B{}%5D", "filter%5b{}]", "filter{}", "{}"])
+        parts.append(f"{bracket.format(rng.choice(names))}={_escaped(rng, rng.choice(values))}")
+    if rng.random() < 0.6:
+        number = _escaped(rng, rng.choice(["1", "2", "100", "101", *TEXTS]))
+        parts.append(f"{rng.choice(['page', 'per_page', 'limit', 'wait'])}={number}")
+    if rng.random() < 0.4:
+        parts.append(f"cursor={_cursor(rng, known)}")
+    if parts and rng.random() < 0.2:
+        parts.append(rng.choice([parts[0], "", "&", "=", "=x", "a;b", "%", "%zz"]))
+    rng.shuffle(parts)
+    path = rng.choice(
+        ["/v1/ava/jobs"] * 4
+        + ["/v1/ava/workers", "/v1/ava/audit", "/v1/webhooks", "/v1/ava/queues", "/v1/ava/overview"]
+    )
+    return _request(kind, "GET", f"{path}?{'&'.join(parts)}")
+
+
+def _escaped(rng: random.Random, text: str) -> str:
+    raw = _bytes(text)[:3_000]
+    if rng.random() < 0.05:
+        raw += bytes([rng.randrange(128, 256)])
+    return quote(raw, safe="")
+
+
+def _cursor(rng: random.Random, known: Known) -> str:
+    cursor = rng.choice([*known.cursors[-50:], "AAAA", "e30=", "-1"])
+    if rng.random() < 0.5:
+        place = rng.randrange(len(cursor))
+        cursor = rng.choice(
+            [cursor[:place], cursor + "A", cursor[:place] + rng.choice("Aa0_-=%") + cursor[place + 1 :], ""]
+        )
+    return quote(cursor, safe="%")
+
+
+def _read(kind: str, rng: random.Random, known: Known) -> Request:
+    job_id = _quoted(rng, known)
+    query = rng.choice(
+        ["", "?wait=0", "?wait=61", "?wait=1e1", "?wait=", "?x=1", "?limit=0", "?limit=501", "?limit=500"]
+    )
+    if rng.random() < 0.3:
+        query = f"?after={_cursor(rng, known)}"
+    if rng.random() < 0.3:
+        query = f"?filter%5Blevel%5D={_escaped(rng, rng.choice(['info', 'INFO', *TEXTS]))}"
+    return _request(kind, "GET", f"/v1/ava/jobs/{job_id}{rng.choice(['', '/logs', '/logs', '/why'])}{query}")
+
+
+def _stranger(kind: str, rng: random.Random, known: Known) -> Request:
+    headers = _with(("x-tenant-id", STRANGER), without="x-tenant-id")
+    job_id = _quoted(rng, known)
+    method, path = rng.choice([
+        ("GET", f"/v1/ava/jobs/{job_id}"), ("GET", f"/v1/ava/jobs/{job_id}/logs"),
+        ("GET", f"/v1/ava/jobs/{job_id}/stream"), ("GET", f"/v1/ava/jobs/{job_id}/why"),
+        ("POST", f"/v1/ava/jobs/{job_id}/cancel"), ("POST", f"/v1/ava/jobs/{job_id}/retry"),
+        ("GET", f"/v1/webhooks/{rng.choice([*known.webhooks, 'wh_'])}"),
+        ("DELETE", f"/v1/webhooks/{rng.choice([*known.webhooks, 'wh_'])}"),
+    ])  # fmt: skip
+    return _request(kind, method, path, headers=headers)
+
+
+def _move(kind: str, rng: random.Random, known: Known) -> Request:
+    job_id = _quoted(rng, known)
+    move = rng.choice(["cancel", "cancel", "retry", "stream", "why", "nothing", ""])
+    body = rng.choice([None, None, b"", b"{}", b'{"a":1}', b"[]", b"\xff"])
+    headers = _with() if body is None else _in_json()
+    return _request(kind, "POST", f"/v1/ava/jobs/{job_id}/{move}", body=body, headers=headers)
+
+
+def _stream(kind: str, rng: random.Random, known: Known) -> Request:
+    event = rng.choice([*known.events[-50:], *TEXTS[:-1], "x" * 300, b"\xff"])
+    value = event if isinstance(event, bytes) else _bytes(event).replace(b"\r\n", b" ")
+    headers = _with(("Last-Event-ID", value)) if rng.random() < 0.8 else _with()
+    return _request(kind, "GET", f"/v1/ava/jobs/{_quoted(rng, known)}/stream", headers=headers, is_stream=True)
+
+
+def _place(kind: str, rng: random.Random, known: Known) -> Request:
+    job_id = _quoted(rng, known)
+    base = f"/v1/ava/jobs/{job_id}"
+    path = rng.choice([*PLACES, base, f"{base}/", f"{base}/logs/1", f"/v1/webhooks/{job_id}"])
+    return _request(kind, rng.choice(METHODS), path, is_last=True)
+
+
+def _webhook(kind: str, rng: random.Random, known: Known) -> Request:
+    url = rng.choice(
+        ["https://93.184.216.34/hook"] * 4 + ["http://127.0.0.1/", "ftp://x", "https://user:p@93.184.216.34/", *TEXTS]
+    )
+    events = rng.choice(
+        [["ava.job.completed"], ["ava.job.failed", "ava.job.queued"], [], ["x"], "ava.job.completed", None]
+    )
+    fields = {
+        "url": url,
+        "events": events,
+        "secret": rng.choice(["s" * 32, "", "s", "\x00" * 20, "é" * 30, "s" * 5_000, 5]),
+    }
+    if known.webhooks and rng.random() < 0.5:
+        webhook_id = rng.choice(known.webhooks[-20:])
+        method = rng.choice(["GET", "PATCH", "DELETE", "PATCH"])
+        changed = {name: fields[name] for name in fields if rng.random() < 0.4}
+        body = _dump(changed) if method == "PATCH" else None
+        return _request(kind, method, f"/v1/webhooks/{webhook_id}", body=body, headers=_in_json())
+    return _request(kind, "POST", "/v1/webhooks", body=_dump(fields), headers=_in_json())
+
+
+def _framing(kind: str, rng: random.Random, _known: Known) -> Request:
+    body = _dump({"worker_id": "wkr_t_nothing"})[:-1]
+    chunks = ["Transfer-Encoding: chunked"]
+    framing, sent = rng.choice([
+        (chunks, b"zz\r\n{}\r\n0\r\n\r\n"),
+        (chunks, b"5\r\n{}"),
+        (chunks, b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"),
+        (chunks, b"ffffffffffffffffff\r\n" + body),
+        (["Content-Length: 5000"], body),
+        (["Content-Length: -1"], body),
+        (["Content-Length: 1", "Content-Length: 2"], body),
+        (["Content-Length: 5", *chunks], body),
+        (["Transfer-Encoding: nope"], body),
+        (["Transfer-Encoding: gzip, chunked"], body),
+        (["Content-Length : 5"], body),
+        (["Broken header"], body),
+        (["X-A: \x00"], body),
+    ])  # fmt: skip
+    # RFC 9112, section 6.1: 501 is the answer to a transfer coding that is not known.
+    return _request(
+        kind, "POST", "/v1/ava/jobs", framing=framing, body=sent, headers=_in_json(), is_last=True, allowed=(501,)
+    )
+
+
+_KINDS: dict[str, tuple[Callable[[str, random.Random, Known], Request], float]] = {
+    "trigger": (_trigger, 20),
+    "bulk": (_bulk, 5),
+    "broken body": (_broken_body, 12),
+    "huge body": (_huge_body, 0.3),
+    "media type": (_media, 4),
+    "caller": (_who, 10),
+    "headers": (_headers, 8),
+    "list": (_list, 15),
+    "read": (_read, 10),
+    "another's": (_stranger, 5),
+    "move": (_move, 8),
+    "stream": (_stream, 4),
+    "place": (_place, 8),
+    "webhook": (_webhook, 5),
+    "framing": (_framing, 4),
+}

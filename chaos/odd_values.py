@@ -1,0 +1,68 @@
+"""Values as nobody should send them: for `chaos.hostile`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["INSTANTS", "JSON", "MEDIA", "METHODS", "PLACES", "RIGHT_PARTS", "STRANGER", "TEXTS", "VALUES", "WORKERS"]
+
+WORKERS = ("wkr_t_echo", "wkr_t_nothing", "wkr_none", "wkr_", "WKR_T_ECHO", "wkr_t_echo\x00", "wkr_" + "a" * 80)
+#: A tenant to whom nothing belongs of what is made here.
+STRANGER = "ten_stranger"
+
+TEXTS = (
+    *(
+        "",
+        " ",
+        "\x00",
+        "a\x00b",
+        "\ud800",
+        "\udfff\ud800",
+        "\u202e",
+        "😀",
+        "é" * 300,
+        "'; DROP TABLE jobs; --",
+        "%s%(id)s",
+    ),
+    *("../../etc/passwd", "null", "0", "-1", "1e9", "٣", "\r\nX-Evil: 1", "{}", "[", "job_", "\ufeff", "x" * 5_000),
+)
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 5, 10, 11, 2**31, 2**63, 2**64, 10**400, 0.5, 2.5, -0.0, 1e308, 5e-324),
+    *([], {}, [[]], {"a": {}}, ["x"] * 50, {"": ""}, {"\x00": "\x00"}, {"$ref": "#"}, *TEXTS),
+)
+INSTANTS = (
+    *("2020-01-01T00:00:00Z", "2020-01-01", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00", "now", "1e3"),
+    *("2999-01-01T00:00:00-12:00", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z", "0000-00-00T00:00:00Z", "", "\x00"),
+)
+RIGHT_PARTS = (
+    *("filter[status]=completed", "filter%5Btrigger%5D=manual", "filter[worker_id]=wkr_t_echo", "per_page=3"),
+    *("filter[created_after]=2020-01-01", "filter%5Bcreated_before%5D=2999-01-01T00:00:00Z"),
+)
+METHODS = ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "OPTIONS", "HEAD", "get", "PROPFIND", "POST", "GET")
+JSON = "application/json"
+MEDIA = (
+    JSON,
+    "text/json",
+    "",
+    "application/json; charset=utf-16",
+    "application/json;;;=",
+    "multipart/form-data",
+    "\xff",
+)
+
+
+PLACES = (
+    *(
+        "/",
+        "//",
+        "/v1",
+        "/v1/ava/jobs/",
+        "/v1//ava/jobs",
+        "/v1/ava/jobs/../workers",
+        "/v1/ava/jobs%2f",
+        "/%00",
+        "/\xff",
+    ),
+    *("/dashboard/../../etc/passwd", "/docs/static/%2e%2e/x", "*", "http://127.0.0.1/v1/ava/jobs", "/v1/ava/jobs"),
+    *("/v1/ava/workers/wkr_%00", "/v1/webhooks/%ff", "/metrics", "/readyz", "/v1/ava/nodes", "/" + "a" * 9_000),
+)

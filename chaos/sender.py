@@ -1,0 +1,190 @@
+"""One sender of hostile requests over a bare socket, who reads whatever is answered: for `chaos.fuzz`."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.hostile import Known, Request, make
+
+__all__ = ["Answer", "Sender"]
+
+_ERROR_NAMES = {"code", "message", "request_id", "docs_url"}
+_BODILESS = (204, 304)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    #: By name in lower case.
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def data(self) -> Any:
+        """What stands in `data`; None where there is none."""
+        with suppress(ValueError):
+            parsed = json.loads(self.body)
+            return parsed.get("data") if isinstance(parsed, dict) else None
+        return None
+
+
+@dataclass(kw_only=True)
+class Sender:
+    """Sends requests one after the other; what it makes depends on its seed and on the answers alone."""
+
+    port: int
+    seed: str
+    known: Known = field(default_factory=Known)
+    statuses: Counter[int] = field(default_factory=Counter)
+    by_kind: Counter[str] = field(default_factory=Counter)
+    #: The jobs that were answered with 201, each with its input where that was plain.
+    created: dict[str, Any] = field(default_factory=dict)
+    webhooks: set[str] = field(default_factory=set)
+    #: What must not be.
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._unread = b""
+
+    def send(self, number: int) -> None:
+        """Make a request, send it, and judge its answer."""
+        request = make(random.Random(f"{self.seed}-{number}"), self.known)
+        try:
+            answer = self._exchange(request)
+        except (OSError, ValueError) as error:
+            self._close()
+            self._blame(number, request, f"no answer: {error!r}")
+            return
+        self.by_kind[request.kind] += 1
+        if answer is None:
+            self.statuses[0] += 1
+            return
+        self.statuses[answer.status] += 1
+        if reason := _wrong(request, answer):
+            self._blame(number, request, reason)
+        self._learn(number, request, answer)
+
+    def _blame(self, number: int, request: Request, reason: str) -> None:
+        self.faults.append(f"{self.seed}-{number} ({request.kind}): {reason}\n    {request.raw[:400]!r}")
+
+    def _learn(self, number: int, request: Request, answer: Answer) -> None:
+        if request.is_stream:
+            self.known.events += [line[4:] for line in answer.body.decode().splitlines() if line.startswith("id: ")][:3]
+        data = answer.data
+        if answer.status == 201 and "/jobs" in request.path:
+            self._learn_jobs(number, request, data if isinstance(data, list) else [data])
+        elif answer.status == 201 and request.path == "/v1/webhooks":
+            self.webhooks.add(data["id"])
+            self.known.webhooks.append(data["id"])
+        elif answer.status == 200 and request.method == "GET" and answer.body.startswith(b"{"):
+            parsed = json.loads(answer.body)
+            cursor = (parsed.get("pagination") or parsed).get("next_cursor")
+            self.known.cursors += [cursor] if isinstance(cursor, str) else []
+
+    def _learn_jobs(self, number: int, request: Request, records: list[dict[str, Any]]) -> None:
+        inputs = request.inputs or [None] * len(records)
+        if len(inputs) != len(records):
+            self._blame(number, request, f"{len(records)} jobs were made of {len(inputs)}")
+        for record, asked in zip(records, inputs, strict=False):
+            self.created.setdefault(record["id"], asked)
+            self.known.jobs.append(record["id"])
+            if asked is not None and record["input"] != asked:
+                self._blame(number, request, f"the input became {str(record['input'])[:200]!r}")
+
+    # The wire --------------------------------------------------------------------------------------------------------
+
+    def _exchange(self, request: Request) -> Answer | None:
+        """Send a request and read its answer; None where the connection was closed without one."""
+        if request.is_last:
+            self._close()
+        if self._socket is None:
+            self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        # A server may refuse a request before it has read all of it.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(request.raw)
+            if request.is_last:
+                self._socket.shutdown(socket.SHUT_WR)
+        answer = self._read(request)
+        if answer is None or request.is_last or request.is_stream or answer.headers.get("connection") == "close":
+            self._close()
+        return answer
+
+    def _read(self, request: Request) -> Answer | None:
+        while b"\r\n\r\n" not in self._unread:
+            if not self._more():
+                return None
+        head, _, self._unread = self._unread.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        status = int(first.split()[1])
+        if status == 100:
+            return self._read(request)
+        return Answer(status=status, headers=headers, body=self._body(request, status, headers))
+
+    def _body(self, request: Request, status: int, headers: dict[str, str]) -> bytes:
+        if request.method == "HEAD" or status in _BODILESS:
+            return b""
+        if headers.get("transfer-encoding") == "chunked":
+            # Only streams and files come so; their beginning will do, and the connection is closed.
+            while b"\n\n" not in self._unread and b"\r\n0\r\n" not in self._unread and self._more():
+                pass
+            body, self._unread = self._unread, b""
+            self._close()
+            return body
+        length = int(headers.get("content-length", "0"))
+        while len(self._unread) < length:
+            if not self._more():
+                raise ValueError(f"{len(self._unread)} of {length} bytes came")
+        body, self._unread = self._unread[:length], self._unread[length:]
+        return body
+
+    def _more(self) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            data = self._socket.recv(262_144)
+        except ConnectionResetError:
+            data = b""
+        self._unread += data
+        return bool(data)
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._unread = None, b""
+
+    def close(self) -> None:
+        """Let go."""
+        self._close()
+
+
+def _wrong(request: Request, answer: Answer) -> str | None:
+    """What an answer has against the contract; None where it has nothing."""
+    if answer.status >= 500 and answer.status not in request.allowed:
+        return f"{answer.status} {answer.body[:300]!r}"
+    if "x-request-id" not in answer.headers:
+        return f"{answer.status} without x-request-id"
+    return None if answer.status < 400 or request.method == "HEAD" else _out_of_shape(answer)
+
+
+def _out_of_shape(answer: Answer) -> str | None:
+    """What a failure has against the contract's shape."""
+    try:
+        body = json.loads(answer.body)
+        error = body["error"]
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status} not in the contract's shape: {answer.body[:300]!r}"
+    if set(error) - {"fields"} != _ERROR_NAMES or list(body) != ["error"] or not error["message"]:
+        return f"{answer.status} not in the contract's shape: {answer.body[:300]!r}"
+    if error["request_id"] != answer.headers["x-request-id"]:
+        return f"{answer.status} names another request than its header"
+    return None

@@ -1,0 +1,25 @@
+"""A handler that goes on whatever is away, in processes of little patience.
+
+They hold a result for 3 s and not 5 minutes, and take a run for an orphan after 1 s.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ava import Env, worker
+from ava.execution import child, orphans
+
+child._HOLD_SECONDS = 3.0
+orphans._PATIENCE_SECONDS = 1.0
+
+
+@worker("t_steady")
+def steady(input: dict[str, Any], env: Env) -> dict[str, int]:
+    """Log a line every tenth of a second."""
+    lines = round(input["seconds"] * 10)
+    for number in range(lines):
+        env.log.info("line %d", number)
+        time.sleep(0.1)
+    return {"lines": lines}

@@ -1,0 +1,87 @@
+"""A disk that is full for real: triggers are refused whole, and taken again when there is room."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import NOBODY, migrate
+from tests.polling import wait_until
+from tests.servers.postgres import running_postgres
+from tests.servers.server import Server
+from tests.system import System
+
+JOBS = "/v1/ava/jobs"
+#: What initdb writes, the log, and some room.
+_SIZE_MIB = 150
+_LITTLE_WAL = {"min_wal_size": "32MB", "max_wal_size": "48MB"}
+
+
+@pytest.fixture
+def small_postgres() -> Iterator[Server]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        with running_postgres(_LITTLE_WAL, size_mib=_SIZE_MIB) as server:
+            migrate(server.url)
+            yield server
+    except subprocess.CalledProcessError as refused:
+        pytest.skip(f"no small disk can be mounted here: {refused.stderr.decode().strip()}")
+
+
+def _job(*, kib: int = 300) -> dict[str, Any]:
+    """A job whose input cannot be compressed."""
+    return {"worker_id": "wkr_open", "input": {"text": base64.b64encode(random.randbytes(kib * 768)).decode()}}
+
+
+def _assert_refused(answer: requests.Response) -> None:
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "unavailable"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_full_disk_refuses_triggers_whole_until_there_is_room(small_postgres: Server, tmp_path: Path) -> None:
+    system = System(tmp_path, database_url=small_postgres.url, broker_url=NOBODY)
+    try:
+        _fill_and_free(system, Path(small_postgres.server.folder))
+    finally:
+        system.stop()
+    system.expects_traceback = True  # It says why it answers 503.
+    system.assert_clean()
+
+
+def _fill_and_free(system: System, disk: Path) -> None:
+    system.start_api()
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
+    )
+    taken = [system.trigger(**_job())["id"]]
+    ballast = disk / "ballast"
+    free = os.statvfs(disk)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize)
+    while (answer := system.post(JOBS, json=_job())).status_code == 201:
+        # There is room yet inside the files.
+        taken.append(answer.json()["data"]["id"])
+        assert len(taken) < 100
+    _assert_refused(answer)
+    keyed = {"json": _job(), "headers": {"Idempotency-Key": "once"}}
+    _assert_refused(system.post(JOBS, **keyed))
+    _assert_refused(system.post(f"{JOBS}/bulk", json={"jobs": [{"worker_id": "wkr_open"}, _job(kib=600), _job()]}))
+    ballast.unlink()
+    wait_until(lambda: system.post(JOBS, **keyed).status_code == 201, seconds=20, what="a job is taken again")
+    replayed = system.post(JOBS, **keyed)
+    assert replayed.headers["Idempotent-Replayed"] == "true"
+    taken.append(replayed.json()["data"]["id"])
+    assert system.get(JOBS).json()["pagination"]["total"] == len(taken)
+    assert {system.show(job_id)["status"] for job_id in taken} == {"queued"}
+    assert system.query("SELECT count(*), min(cardinality(job_ids)) FROM idempotency_keys") == [(1, 1)]

@@ -1,0 +1,18 @@
+"""The short form of `python -m chaos.fuzz`."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.fuzz import ENVIRON, fuzz
+from tests.system import System
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_requests_as_nobody_should_send_them_break_nothing(system: System) -> None:
+    system.start(environ=ENVIRON)
+    found = fuzz(system, requests=400, seed="of-the-tests")
+    assert found.faults == []
+    assert sum(found.statuses.values()) == 400
+    assert found.jobs > 5
+    assert {200, 201, 400, 401, 403, 404, 405, 415, 422} <= set(found.statuses)

@@ -1,0 +1,68 @@
+"""What a process holds while the database is away, and what becomes of runs that no process holds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.polling import wait_until
+from tests.servers.server import Server
+from tests.system import System
+
+ENVIRON = {
+    "AVA_WORKERS": "tests.acceptance.impatient_handlers",
+    "AVA_HEARTBEAT_SECONDS": "0.3",
+    "AVA_NODE_DEAD_SECONDS": "10",
+}
+ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+
+
+@ON_REDIS
+def test_a_result_is_held_for_a_while_and_after_it_the_job_is_taken_back(
+    system: System, private_postgres: Server
+) -> None:
+    system.expects_traceback = True  # The process that gives up says why.
+    system.start(environ=ENVIRON, database_url=private_postgres.url)
+    # It ends while the database is away, which is back in time: everything is written, and nothing is repeated.
+    job_id = _begin(system, seconds=1.0)
+    private_postgres.kill()
+    time.sleep(1.2)
+    private_postgres.start()
+    record = system.wait_for(job_id, "completed")
+    assert (record["output"], record["attempt"]) == ({"lines": 10}, 1)
+    assert [line for line in system.messages(job_id) if line.startswith("line ")] == [f"line {n}" for n in range(10)]
+    assert system.query("SELECT losses, run_no FROM jobs") == [(0, 1)]
+    # This time it is away for too long.
+    job_id = _begin(system, seconds=1.0)
+    private_postgres.kill()
+    wait_until(lambda: "its process ends" in system.workers[0].output, seconds=20, what="the process gives up")
+    private_postgres.start()
+    record = system.wait_for(job_id, "completed")
+    assert (record["output"], record["attempt"]) == ({"lines": 10}, 1)
+    assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(1, 2)]
+    assert any(line.startswith("Handler lost") for line in system.messages(job_id))
+
+
+def _begin(system: System, *, seconds: float) -> str:
+    job_id = str(system.trigger("wkr_t_steady", input={"seconds": seconds})["id"])
+    wait_until(lambda: "line 1" in system.messages(job_id), what="it runs")
+    return job_id
+
+
+@ON_REDIS
+def test_a_run_that_no_process_runs_is_given_back_and_runs(system: System) -> None:
+    system.start(concurrency=1, environ=ENVIRON)
+    held = system.trigger("wkr_t_steady", input={"seconds": 3})["id"]
+    system.wait_for(held, "running")
+    orphan = system.trigger("wkr_t_steady", input={"seconds": 0.1}, scheduled_at="2999-01-01T00:00:00Z")["id"]
+    # As a fault that we do not know would leave it.
+    system.query(
+        "UPDATE jobs SET status = 'running', run_at = NULL, started_at = now(), run_no = 1, attempt = 1,"
+        " node_id = (SELECT id FROM nodes) WHERE status = 'queued'"
+    )
+    assert system.wait_for(orphan, "completed", seconds=20)["attempt"] == 1
+    assert "Handler lost: no process of its node runs it" in system.messages(orphan)
+    assert system.wait_for(held, "completed")["attempt"] == 1
+    assert sorted(system.query("SELECT losses, run_no FROM jobs")) == [(0, 1), (1, 2)]
+    assert "A run was taken back that no process ran" in system.workers[0].output
