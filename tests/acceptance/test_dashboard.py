@@ -272,6 +272,7 @@ def test_webhooks_are_made_tested_and_deleted(signed_in: Browser, running: Syste
 
 
 def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: Browser, running: System) -> None:
+    running.wait_for(running.trigger("wkr_echo")["id"], "completed")
     job = running.trigger("wkr_sleep", input={"seconds": 60})
     running.wait_for(job["id"], "running")
     _go(signed_in, "#/")

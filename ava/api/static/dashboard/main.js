@@ -36,7 +36,13 @@ async function show() {
   if (signal.aborted) return undefined;
   document.title = `${title} · AVA Jobs`;
   put(main);
-  return page.open(main, { signal, ...here });
+  try {
+    return await page.open(main, { signal, ...here });
+  } catch (error) {
+    // What a page was still waiting for when it was left is nobody's any more.
+    if (!signal.aborted) throw error;
+    return undefined;
+  }
 }
 
 function drawShell(current) {
