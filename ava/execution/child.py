@@ -195,7 +195,7 @@ class Child:
             if os.getpid() != self._pid:
                 # A handler that forked, and whose child came back up to here.
                 os._exit(1)
-        if processes.children(self._pid):
+        if processes.has_children():
             processes.reap()
         if run.stopped_for is not None:
             self._see_off_threads(before)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# The module below `signal`, which makes an object of each number, and of all numbers of a mask, at every call; here
+# that would take longer than a small job.
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import logging
 import os
@@ -45,7 +48,7 @@ class Surroundings:
         self._left_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
         # One whose action is not Python's cannot be put back, but by then nobody of ours has changed it either.
-        self._signals = {number: action for number in _SIGNALS if (action := signal.getsignal(number)) is not None}
+        self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
         self._root_level = logging.root.level
@@ -104,7 +107,7 @@ class Surroundings:
         """
         for _ in range(_MOST_TRIES):
             try:
-                signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+                _signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
                 self._restore_signals()
             except BaseException:  # noqa: S112 - it has nowhere to go
                 continue
@@ -114,7 +117,7 @@ class Surroundings:
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
         for number, action in self._signals.items():
-            if signal.getsignal(number) is not action:
+            if _signal.getsignal(number) is not action:
                 # Ignored for a moment: that drops one which is still due, such as the alarm of a timer.
                 signal.signal(number, signal.SIG_IGN)
                 signal.signal(number, action)
@@ -124,7 +127,7 @@ class Surroundings:
         self._restore_process()
         # Last: now there is nobody left to hear a signal but ourselves.
         signal.set_wakeup_fd(-1)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_python(self) -> None:
         self._left_streams = (sys.stdin, sys.stdout, sys.stderr)
