@@ -28,11 +28,11 @@ demo: $(INSTALLED) ## Run one job from its trigger to its final record
 	@exec $(BIN)/ava demo $(ARGS)
 
 test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
-	@tools/servers.sh redis rabbitmq chromium promtool
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
 
 coverage: $(INSTALLED) ## The same, one by one and slower, measuring what all the processes of the tests have run
-	@tools/servers.sh redis rabbitmq chromium promtool
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 

@@ -12,6 +12,7 @@ is_there() {
         chromium) command -v chromium >/dev/null && command -v chromedriver >/dev/null ;;
         faketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ;;
         promtool) command -v promtool >/dev/null ;;
+        docker-compose) command -v docker-compose >/dev/null ;;
     esac
 }
 
@@ -19,7 +20,7 @@ packages() {
     case $1 in
         chromium) echo chromium chromium-driver ;;
         promtool) echo prometheus ;;
-        faketime) echo faketime ;;
+        faketime | docker-compose) echo "$1" ;;
         *) echo "$1-server" ;;
     esac
 }
