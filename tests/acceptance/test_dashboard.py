@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -17,7 +14,7 @@ from tests.polling import wait_until
 from tests.servers.postgres import Databases
 from tests.servers.redis import fresh_redis_url
 from tests.servers.server import Server
-from tests.system import ROOT, SECRET, System
+from tests.system import SECRET, System
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 PAGES = ("#/", "#/jobs", "#/workers", "#/webhooks", "#/audit")
@@ -68,7 +65,7 @@ def signed_in(browser: Browser) -> Browser:
     return browser
 
 
-def _go(browser: Browser, where: str) -> None:
+def go(browser: Browser, where: str) -> None:
     browser.script("location.hash = arguments[0]", where)
 
 
@@ -97,10 +94,10 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
 
 def test_a_jobs_end_its_attempts_and_its_output_appear_by_themselves(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_tell", input={"steps": 5, "seconds": 0.3})
-    _go(signed_in, f"#/jobs/{job['id']}")
+    go(signed_in, f"#/jobs/{job['id']}")
     signed_in.await_text("completed", "Handler completed in", '"steps": 5', "That was all")
     failed = running.trigger("wkr_fail", input={"why": "no such channel"})
-    _go(signed_in, f"#/jobs/{failed['id']}")
+    go(signed_in, f"#/jobs/{failed['id']}")
     signed_in.await_text("ValueError: no such channel", "2 of 2")
     timeline = signed_in.script("return document.querySelector('.timeline').innerText")
     assert timeline.count("Worker handler started") == 2
@@ -111,7 +108,7 @@ def test_a_jobs_end_its_attempts_and_its_output_appear_by_themselves(signed_in: 
 def test_log_lines_are_filtered_by_level(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_tell", input={"steps": 2, "seconds": 0})
     running.wait_for(job["id"], "completed")
-    _go(signed_in, f"#/jobs/{job['id']}")
+    go(signed_in, f"#/jobs/{job['id']}")
     signed_in.await_text("Step 1 of 2", "That was all")
     signed_in.find(".card select").send_keys("Warnings")
     wait_until(lambda: "Step 1 of 2" not in signed_in.text, what="information is hidden")
@@ -135,7 +132,7 @@ def test_a_shared_link_shows_its_filters_once_signed_in(browser: Browser, runnin
 
 
 def test_rows_keep_up_to_date_and_many_are_cancelled_and_retried_at_once(signed_in: Browser, running: System) -> None:
-    _go(signed_in, f"#/jobs?{quote('filter[worker_id]')}=wkr_sleep")
+    go(signed_in, f"#/jobs?{quote('filter[worker_id]')}=wkr_sleep")
     jobs = [running.trigger("wkr_sleep", input={"seconds": 60}, scheduled_at="2999-01-01T00:00:00Z") for _ in range(3)]
     for job in jobs[:2]:
         signed_in.click(f"input[aria-label='Choose {job['id']}']")
@@ -158,10 +155,10 @@ def test_what_is_html_stays_text_wherever_it_is_shown(signed_in: Browser, runnin
     running.wait_for(job["id"], "completed")
     running.wait_for(failed["id"], "failed")
     for where in (f"#/jobs/{job['id']}", f"#/jobs/{failed['id']}", "#/jobs", "#/"):
-        _go(signed_in, where)
+        go(signed_in, where)
         signed_in.await_text("onerror=" if "/jobs/" in where else "wkr_" if where == "#/" else failed["id"][-8:])
         assert signed_in.script("return document.querySelectorAll('main img, main script').length") == 0
-    _go(signed_in, "#/workers")
+    go(signed_in, "#/workers")
     signed_in.await_text("<b>Echo</b>")
     assert signed_in.script("return window.pwned ?? null") is None
 
@@ -211,7 +208,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(signed_in: Browser,
     running.wait_for(failed["id"], "failed")
     signed_in.resize(360, 740)
     for where in (*PAGES, f"#/jobs/{job['id']}", f"#/jobs/{failed['id']}"):
-        _go(signed_in, where)
+        go(signed_in, where)
         signed_in.find("main h1")
         wait_until(
             lambda: signed_in.script("return document.documentElement.scrollWidth") <= 360, seconds=3, what=where
@@ -258,7 +255,7 @@ def test_signing_out_forgets_the_secret(signed_in: Browser) -> None:
 
 
 def test_webhooks_are_made_tested_and_deleted(signed_in: Browser, running: System) -> None:
-    _go(signed_in, "#/webhooks")
+    go(signed_in, "#/webhooks")
     signed_in.click("button", "New webhook")
     signed_in.fill("url", f"{running.url}/livez")
     signed_in.fill("secret", "a-secret")
@@ -275,7 +272,7 @@ def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: B
     running.wait_for(running.trigger("wkr_echo")["id"], "completed")
     job = running.trigger("wkr_sleep", input={"seconds": 60})
     running.wait_for(job["id"], "running")
-    _go(signed_in, "#/")
+    go(signed_in, "#/")
     wait_until(
         lambda: signed_in.script("return Number(document.querySelector('[data-tile=Running] strong')?.innerText) >= 1"),
         what="the running job is counted",
@@ -284,7 +281,7 @@ def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: B
         lambda: signed_in.script("return document.querySelectorAll('.chart .bar.completed').length") >= 1,
         what="ended jobs are in the chart",
     )
-    _go(signed_in, "#/workers")
+    go(signed_in, "#/workers")
     signed_in.find(f".node a[href='#/jobs/{job['id']}']")
     running.cancel(job["id"])
 
@@ -302,7 +299,7 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
     for _ in range(3):
         signed_in.open("/")
         signed_in.await_text("Newest failures", "Busy processes")
-        _go(signed_in, "#/jobs")
+        go(signed_in, "#/jobs")
         signed_in.await_text("10,000 or more")
         paints.append(signed_in.script("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         requests.append(
@@ -311,50 +308,3 @@ def test_with_many_jobs_the_first_paint_is_quick_and_no_request_is_slow(signed_i
     # The machine may be doing something else at one time; it is not at all three.
     assert min(paints) < 1000
     assert min(requests) < 300
-
-
-# It makes the pictures of the README when somebody asks for them; it is no test of a promise, so CI has no use for it.
-@pytest.mark.skipif("AVA_SCREENSHOTS" not in os.environ, reason="AVA_SCREENSHOTS names no folder to keep them in")
-def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
-    folder = ROOT / os.environ["AVA_SCREENSHOTS"]
-    folder.mkdir(parents=True, exist_ok=True)
-    ended = [running.trigger("wkr_echo", input={"text": f"hello {number}"})["id"] for number in range(9)]
-    ended += [running.trigger("wkr_fail", input={"why": "no such channel: #security-ops"})["id"] for _ in range(3)]
-    for job_id in ended:
-        running.wait_for(job_id, "completed", "failed", seconds=60)
-    incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 400}
-    job = running.trigger("wkr_tell", input=incident, priority=1)
-    running.wait_for(job["id"], "running")
-    _populate(running)
-    pages = {"overview": "#/", "jobs": "#/jobs", "job": f"#/jobs/{job['id']}", "workers": "#/workers"}
-    for scheme, width, height in (("light", 1280, 860), ("dark", 1280, 860), ("light", 360, 740)):
-        signed_in.prefer(scheme)
-        signed_in.resize(width, height)
-        for name, where in (pages | {"webhooks": "#/webhooks"}).items():
-            _keep(signed_in, where, folder / f"{name}-{scheme if width > 500 else 'phone'}.png")
-    running.post("/v1/ava/jobs/cancel", json={"filter": {}})
-
-
-def _populate(running: System) -> None:
-    running.query(
-        """INSERT INTO job_minutes SELECT 'ten_test', date_trunc('minute', now()) - n * interval '1 minute', 'wkr_echo',
-               s.status, 0, 0, (s.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
-           FROM generate_series(1, 59) AS n
-           CROSS JOIN (VALUES ('completed', 1), ('failed', 0.05), ('cancelled', 0.02)) AS s (status, share)
-           ON CONFLICT DO NOTHING"""
-    )
-    running.post(
-        "/v1/webhooks", json={"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up"}
-    )
-    for priority, count in ((1, 3), (2, 9), (3, 14), (5, 42), (7, 21), (9, 6)):
-        entry = {"worker_id": "wkr_sleep", "input": {"seconds": 40}, "priority": priority}
-        running.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
-
-
-def _keep(browser: Browser, where: str, file: Path) -> None:
-    _go(browser, where)
-    browser.find("main h1")
-    # A picture is no claim: it is taken when the page has had time to ask for everything.
-    time.sleep(2)
-    browser.script("document.getElementById('notices').replaceChildren()")
-    file.write_bytes(browser.driver.get_screenshot_as_png())

@@ -29,8 +29,9 @@ from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import ROOT
 
-# An ordinary user cannot start a server as somebody else, and so has nothing to be tested here; CI runs as root.
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can start a server as another account; CI runs these, for it is root"
+)
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""The pictures of the README, made anew: `pytest tests/acceptance/screenshots.py`.
+
+It is no test of a promise, so it bears no name by which tests are collected.
+"""
+
+# A test's parameters are named as the fixtures that are imported.
+# ruff: noqa: F811
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+# Those of them that are fixtures are asked for by name.
+from tests.acceptance.test_dashboard import browser, go, running, signed_in, window  # noqa: F401
+from tests.browser import Browser
+from tests.system import ROOT, System
+
+FOLDER = ROOT / "docs" / "images"
+
+
+def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
+    ended = [running.trigger("wkr_echo", input={"text": f"hello {number}"})["id"] for number in range(9)]
+    ended += [running.trigger("wkr_fail", input={"why": "no such channel: #security-ops"})["id"] for _ in range(3)]
+    for job_id in ended:
+        running.wait_for(job_id, "completed", "failed", seconds=60)
+    incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 400}
+    job = running.trigger("wkr_tell", input=incident, priority=1)
+    running.wait_for(job["id"], "running")
+    _populate(running)
+    pages = {"overview": "#/", "jobs": "#/jobs", "job": f"#/jobs/{job['id']}", "workers": "#/workers"}
+    for scheme, width, height in (("light", 1280, 860), ("dark", 1280, 860), ("light", 360, 740)):
+        signed_in.prefer(scheme)
+        signed_in.resize(width, height)
+        for name, where in (pages | {"webhooks": "#/webhooks"}).items():
+            _keep(signed_in, where, FOLDER / f"{name}-{scheme if width > 500 else 'phone'}.png")
+    running.post("/v1/ava/jobs/cancel", json={"filter": {}})
+
+
+def _populate(running: System) -> None:
+    running.query(
+        """INSERT INTO job_minutes SELECT 'ten_test', date_trunc('minute', now()) - n * interval '1 minute', 'wkr_echo',
+               s.status, 0, 0, (s.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
+           FROM generate_series(1, 59) AS n
+           CROSS JOIN (VALUES ('completed', 1), ('failed', 0.05), ('cancelled', 0.02)) AS s (status, share)
+           ON CONFLICT DO NOTHING"""
+    )
+    running.post(
+        "/v1/webhooks", json={"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up"}
+    )
+    for priority, count in ((1, 3), (2, 9), (3, 14), (5, 42), (7, 21), (9, 6)):
+        entry = {"worker_id": "wkr_sleep", "input": {"seconds": 40}, "priority": priority}
+        running.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
+
+
+def _keep(browser: Browser, where: str, file: Path) -> None:
+    go(browser, where)
+    browser.find("main h1")
+    # A picture is no claim: it is taken when the page has had time to ask for everything.
+    time.sleep(2)
+    browser.script("document.getElementById('notices').replaceChildren()")
+    file.write_bytes(browser.driver.get_screenshot_as_png())
