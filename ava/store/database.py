@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import ConnectionsBusy, DatabaseUnavailable
 
-__all__ = ["Connection", "Database", "Meter", "is_outage"]
+__all__ = ["Connection", "Database", "Meter"]
 
 #: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
 #: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
@@ -138,7 +138,7 @@ class Database:
             self._meter.time_out()
             raise ConnectionsBusy from None
         except (DBAPIError, psycopg2.Error) as error:
-            if not is_outage(error):
+            if not _is_outage(error):
                 raise
             if _state(error) is None:
                 self._note_silence(began)
@@ -173,7 +173,7 @@ def driver_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg2")
 
 
-def is_outage(error: BaseException) -> bool:
+def _is_outage(error: BaseException) -> bool:
     """Whether an error, SQLAlchemy's or the driver's, is the database being away or overloaded, and no mistake."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
