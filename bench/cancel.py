@@ -220,8 +220,10 @@ def leaks(system: System, *, count: int, killed: int, folder: Path) -> tuple[dic
     _cancel_some(system, ["wkr_t_stubborn"] * _processes(system), folder)
     _warm_up(system)
     before = _holdings(system)
-    for start in range(0, count, 20):
-        kinds = ["wkr_t_stubborn" if start + n < killed else _KINDS[n % len(_KINDS)] for n in range(20)]
+    for batch in range(count // 20):
+        # The first of a batch has begun when it is cancelled; all at once, most would still wait for a process.
+        kinds = [_KINDS[n % len(_KINDS)] for n in range(20)]
+        kinds[0] = "wkr_t_stubborn" if batch < killed else kinds[0]
         _cancel_some(system, kinds, folder)
     _warm_up(system)
     return before, _holdings(system)
