@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -76,7 +76,7 @@ def _check_clock(settings: Settings) -> str:
     from ava.store.database import Database
 
     before = datetime.now(UTC)
-    with Database(settings.database_url, name="doctor").connect() as connection:
+    with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
         there = clock.now(connection)
     seconds = (there - before).total_seconds()
     if abs(seconds) > _CLOCK_SECONDS:
@@ -110,7 +110,7 @@ def _check_queues(settings: Settings) -> str:
     # Other nodes may have other handlers; what is wrong with the database is said elsewhere.
     with suppress(AvaError):
         schema.check(settings)
-        with Database(settings.database_url, name="doctor").connect() as connection:
+        with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
             names |= workers.queues(connection)
     return queues.check(settings, names)
 
@@ -123,9 +123,8 @@ def _check_encryption(settings: Settings) -> str:
     from ava.store.database import Database
 
     schema.check(settings)
-    database, sealer = Database(settings.database_url, name="doctor"), Sealer(settings.encryption_keys)
-    count, closed = unreadable(database, sealer)
-    database.close()
+    with closing(Database(settings.database_url, name="doctor")) as database:
+        count, closed = unreadable(database, Sealer(settings.encryption_keys))
     if not settings.encryption_keys:
         if count:
             reason = f"it is not set, and {count} webhooks have secrets, which only the key opens that sealed them"
