@@ -58,6 +58,9 @@ class System(Protocol):
     def finished(self) -> int:
         """How many jobs have completed."""
 
+    def finishing_seconds(self) -> float:
+        """Seconds from the moment when the first job finished to that when the last one did."""
+
     def latencies(self) -> list[float]:
         """Milliseconds from each request of a `mark` job to its handler's first line, in the order of the jobs."""
 
@@ -126,6 +129,11 @@ class Afternoon:
 
     def finished(self) -> int:
         return int(self.database.value("SELECT count(*) FROM jobs WHERE status = 'completed'"))
+
+    def finishing_seconds(self) -> float:
+        return float(
+            self.database.value("SELECT extract(epoch FROM max(finished_at) - min(finished_at))::float8 FROM jobs")
+        )
 
     def latencies(self) -> list[float]:
         statement = "SELECT (output->>'began')::float8 FROM jobs WHERE handler = 'mark' ORDER BY created_at"
@@ -201,6 +209,11 @@ class Ours:
         # The tenant is named for the index's sake: looking on must not cost what is looked at.
         statement = "SELECT count(*) FROM jobs WHERE tenant_id = 'ten_bench' AND status = 'completed'"
         return int(self.database.value(statement))
+
+    def finishing_seconds(self) -> float:
+        return float(
+            self.database.value("SELECT extract(epoch FROM max(completed_at) - min(completed_at))::float8 FROM jobs")
+        )
 
     def latencies(self) -> list[float]:
         statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = 'wkr_mark' ORDER BY id"

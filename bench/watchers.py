@@ -101,7 +101,7 @@ class _Field:
     def _begin(self, streamed: list[Job]) -> None:
         for job in streamed:
             with self._database.connect() as connection:
-                assert runs.claim(connection, job_id=job.id, run_no=1, node_id=_NODE, opening="Worker handler started")
+                assert runs.claim(connection, runs.Claim(job_id=job.id, run_no=1, node_id=_NODE))
 
     def trigger(self, *, requests: int, connections: int) -> Figures:
         """Milliseconds of triggers."""

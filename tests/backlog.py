@@ -52,9 +52,7 @@ class Backlog:
     def claim(self, job: Job, *, run_no: int = 1, node_id: str = NODE, claim_id: str | None = None) -> Job | None:
         """Claim a job for a node."""
         with self.database.connect() as connection:
-            return runs.claim(
-                connection, job_id=job.id, run_no=run_no, node_id=node_id, opening="started", claim_id=claim_id
-            )
+            return runs.claim(connection, runs.Claim(job_id=job.id, run_no=run_no, node_id=node_id, claim_id=claim_id))
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement, for what no move does."""

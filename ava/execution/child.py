@@ -12,19 +12,19 @@ import struct
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from billiard.process import current_process
 
 from ava import tracing
 from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
-from ava.execution import attempts, processes
+from ava.execution import attempts, processes, registry
 from ava.execution.joblog import JobLog
+from ava.execution.moves import Moves
 from ava.execution.outcome import Outcome, Stop
+from ava.execution.pool_worker import PoolWorker
 from ava.execution.registry import Handler
 from ava.execution.run import Run
 from ava.execution.surroundings import WAITING_SIGNALS, Surroundings, foreign_threads
@@ -33,18 +33,12 @@ from ava.settings import Settings
 from ava.store import nodes, runs, waiting
 from ava.store.database import Database
 
-__all__ = ["RETIRED", "Child", "persist", "send_stop"]
+__all__ = ["RETIRED", "Child", "send_stop"]
 
 _log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 #: Seconds between two looks at what is to be stored or is overdue.
 _TICK_SECONDS = 0.1
-#: Seconds for which a result is held while the database is away.
-_HOLD_SECONDS = 300.0
-#: Seconds until a job that no handler of this node's can run is published again.
-_DEFER_SECONDS = 5.0
 #: Seconds between two looks at whether the node's parent says that it lives.
 _VOUCH_SECONDS = 2.0
 #: Seconds that the threads of a handler that was stopped get to end.
@@ -79,11 +73,15 @@ def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
 class Child:
     """This process, where it is a child of a node."""
 
-    def __init__(self, settings: Settings, node_id: str) -> None:
+    def __init__(self, settings: Settings, node_id: str, worker: PoolWorker) -> None:
         self._settings = settings
         self._node_id = node_id
+        self._worker = worker
         self._database = Database(settings.database_url, name="worker", pool_size=2, meter=Pool("worker", 2))
+        self._moves = Moves(self._database, node_id)
         self._run: Run | None = None
+        #: The next run, where it was claimed when this one's end was written.
+        self._following: Run | None = None
         #: Held while lines are on their way into the database, so that none comes after its run's end.
         self._storing = threading.Lock()
         self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -124,7 +122,7 @@ class Child:
         if run is None or not run.is_open:
             return
         with suppress(DatabaseUnavailable):
-            if not self._with_connection(lambda c: runs.is_held(c, job_id=run.job.id, run_no=run.job.run_no)):
+            if not self._moves.is_held(run):
                 run.lose()
 
     def _on_unraisable(self, unraisable: Any) -> None:
@@ -142,45 +140,31 @@ class Child:
 
     def claim(self, *, job_id: str, run_no: int, handler: Handler) -> None:
         """Start a run, if it is to be had; a database that is away is waited for."""
-        claim_id, began_ns = str(uuid.uuid4()), time.time_ns()
-
-        def act(connection: Any) -> Job | None:
-            return runs.claim(
-                connection,
-                job_id=job_id,
-                run_no=run_no,
-                node_id=self._node_id,
-                opening="Worker handler started",
-                claim_id=claim_id,
-            ) or runs.claimed(connection, job_id=job_id, run_no=run_no, claim_id=claim_id)
-
-        # A claim may have come through whose answer was lost with the database; then it is known again.
-        started = persist(lambda: self._with_connection(act))
-        if started is None or started.started_at is None:
+        following, self._following = self._following, None
+        if following is not None and (following.job.id, following.job.run_no) == (job_id, run_no):
+            self._run = following
             return
+        began_ns = time.time_ns()
+        if (job := self._moves.claim(job_id, run_no)) is not None:
+            self._run = self._begin(job, handler, began_ns)
+
+    def _begin(self, job: Job, handler: Handler, began_ns: int) -> Run:
+        """Make the run of a job that has been claimed just now; `began_ns`: when that was asked for."""
+        assert job.started_at is not None
         prefix = f"{handler.slug.upper()}_"
         config = self._settings.worker_config
-        log = JobLog(first_seq=started.run_no * runs.SEQ_PER_RUN, started_at=started.started_at)
-        self._run = Run(
-            job=started,
+        return Run(
+            job=job,
             handler=handler,
-            log=log,
+            log=JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at),
             config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
             main_thread=threading.main_thread(),
-            span=attempts.begin_span(started, began_ns),
+            span=attempts.begin_span(job, began_ns),
         )
 
     def defer(self, *, job_id: str, run_no: int) -> None:
         """Put a job off whose handler this node does not have."""
-        persist(
-            lambda: self._with_connection(
-                lambda connection: runs.defer(connection, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS)
-            )
-        )
-
-    def _with_connection(self, act: Callable[[Any], Result]) -> Result:
-        with self._database.connect() as connection:
-            return act(connection)
+        self._moves.defer(job_id, run_no)
 
     # Running -------------------------------------------------------------------------------------------------------
 
@@ -217,12 +201,14 @@ class Child:
         run.log.close()
         if outcome.status is None and outcome.stop is not None:
             run.span.fail(outcome.stop.value)
+        if outcome.stop is None and not self._is_to_retire:
+            self._worker.tell_soon_free()
         try:
             with self._storing:
                 if outcome.status is not None:
                     attempts.tell(run, self._write_end(run, outcome))
                 elif outcome.stop is Stop.SHUTDOWN:
-                    self._hand_back(run)
+                    self._moves.hand_back(run, run.log.take())
         except Exception:
             # The node takes back what a process leaves behind that ends without a word; nothing stays half-done.
             _log.exception("A run's end cannot be written; its process ends.", extra={"job_id": run.job.id})
@@ -252,35 +238,15 @@ class Child:
             closing=run.log.closing(outcome.level, f"Handler {outcome.verb} {elapsed_ms}ms"),
             closing_if_cancelled=run.log.closing(LogLevel.WARN, f"Handler cancelled after {elapsed_ms}ms"),
         )
-        return persist(
-            lambda: self._with_connection(
-                lambda connection: runs.end(
-                    connection,
-                    job_id=run.job.id,
-                    run_no=run.job.run_no,
-                    ending=ending,
-                    lines=lines,
-                    progress_json=run.progress_json,
-                )
-            )
-        )
-
-    def _hand_back(self, run: Run) -> None:
-        lines = run.log.take()
-        identity: dict[str, Any] = {"job_id": run.job.id, "run_no": run.job.run_no}
-
-        def act(connection: Any) -> None:
-            runs.append_lines(connection, lines=lines, **identity)
-            runs.take_back(
-                connection,
-                node_id=self._node_id,
-                reason="Handler interrupted, the worker is shutting down",
-                error="WorkerLost: the worker was shut down",
-                is_loss=False,
-                **identity,
-            )
-
-        persist(lambda: self._with_connection(act))
+        message = self._worker.take_ahead() if outcome.stop is None and not self._is_to_retire else None
+        handler = registry.find(message[2]) if message is not None else None
+        began_ns = time.time_ns()
+        if message is None or handler is None:
+            return self._moves.end(run, ending, lines)[0]
+        status, job = self._moves.end(run, ending, lines, message[:2])
+        # One that was not to be had at this moment is asked for once more when its turn comes.
+        self._following = None if job is None else self._begin(job, handler, began_ns)
+        return status
 
     # Accompanying --------------------------------------------------------------------------------------------------
 
@@ -364,17 +330,3 @@ class Child:
         """Take leave of the database; the process ends now, and its mailbox with it."""
         tracing.stop()
         self._database.close()
-
-
-def persist(act: Callable[[], Result]) -> Result:
-    """Do something in the database, trying again while it is away. Raises `DatabaseUnavailable` at the very end."""
-    deadline = time.monotonic() + _HOLD_SECONDS
-    pause = 0.1
-    while True:
-        try:
-            return act()
-        except DatabaseUnavailable:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(pause)
-            pause = min(2.0, pause * 1.5)

@@ -295,7 +295,8 @@ class Keeper:
         if not self._is_known or not nodes.beat(
             connection,
             self._node_id,
-            busy=len(self._runs()),
+            # One may have its next run already while it writes the end of the one before.
+            busy=len({held.pid for held in self._runs()}),
             quiet_seconds=quiet_seconds,
             memory_bytes=memory.held_bytes(),
         ):

@@ -12,6 +12,7 @@ from ava.domain import ids
 from ava.execution import processes, registry
 from ava.execution.child import Child
 from ava.execution.keeper import Keeper
+from ava.execution.pool_worker import PoolWorker
 from ava.execution.watchdog import Watchdog
 from ava.settings import Settings
 from ava.store import waiting
@@ -77,9 +78,9 @@ class Node:
 
     # In a child ----------------------------------------------------------------------------------------------------
 
-    def start_child(self) -> None:
-        """This process has just been forked from the node's."""
-        self.child = Child(self._settings, self.id)
+    def start_child(self, worker: PoolWorker) -> None:
+        """This process has just been forked from the node's, to run what `worker` is given."""
+        self.child = Child(self._settings, self.id, worker)
         self.child.start()
 
     def close_child(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore
 from celery.worker.request import Request
-from celery.worker.state import task_ready
+from celery.worker.state import reserved_requests, task_ready
 
 from ava.broker.names import parse_task_id
 from ava.execution import processes, registry
@@ -41,7 +41,15 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         """A child has taken the message and is about to claim the job."""
         self.held = self._make_held(pid)
         self.keeper.begin(self.held)
+        self._apply_result().on_soon_free = self.let_next_come
         super().on_accepted(pid, time_accepted)
+
+    def let_next_come(self) -> None:
+        """The handler has ended, and its end is being written: ask the broker for the process's next message."""
+        # Redis is asked while fewer are reserved than there are processes, RabbitMQ sends one for each that is
+        # acknowledged.
+        reserved_requests.discard(self)
+        self._acknowledge()
 
     def _make_held(self, pid: int) -> Held:
         job_id, run_no = parse_task_id(self.id)
@@ -74,6 +82,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         """The message is done with, however the run has ended."""
         if self.held is not None:
             self.keeper.finish(self.held)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
         if self.is_acknowledged_on_arrival:
             self.acknowledged = True
         else:

@@ -20,7 +20,7 @@ from ava.errors import StartError
 from ava.execution import registry, task
 from ava.execution.events import EventPace
 from ava.execution.node import Node
-from ava.execution.pool import PoolWorker
+from ava.execution.pool_worker import PoolWorker
 from ava.execution.request import JobRequest
 from ava.settings import Settings
 

@@ -39,6 +39,8 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._environment = dict(os.environ)
+        #: What it is kept in, which is compared in no time, where the mapping itself decodes every name and value.
+        self._raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self._folder = os.getcwd()
         self._umask = os.umask(0o022)
         os.umask(self._umask)
@@ -142,7 +144,7 @@ class Surroundings:
                 _restore_logger(logger, traits)
 
     def _restore_process(self) -> None:
-        if os.environ != self._environment:
+        if os.environ._data != self._raw_environment:  # type: ignore[attr-defined]
             os.environ.clear()
             os.environ.update(self._environment)
         with suppress(OSError):

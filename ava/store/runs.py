@@ -7,6 +7,7 @@ process that lost its right to a job cannot write to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ava.domain.job import Ending, Job, LogLine, Status
 from ava.domain.retry import MOST_LOSSES
@@ -16,11 +17,14 @@ from ava.store.prepared import Prepared
 
 __all__ = [
     "SEQ_PER_RUN",
+    "Claim",
+    "End",
     "append_lines",
     "claim",
     "claimed",
     "defer",
     "end",
+    "end_and_claim",
     "forfeit",
     "is_held",
     "kill_end",
@@ -37,53 +41,63 @@ SEQ_OF_OTHERS = 2**31
 # Where a job is named by its id, its state is compared with IS NOT DISTINCT FROM. It means the same as `=`, for the
 # column is never null, and keeps the planner to the primary key: it would take a partial index on the state instead.
 
-_CLAIM = Prepared(
-    "claim",
-    f"""
-WITH claimed AS (
+_CLAIMED_AND_BEGUN = f"""claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
         claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
-    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
-        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+    WHERE {{claimable}}
     RETURNING j.*
 ), begun AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
+)"""
+_CLAIMABLE = """j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
+        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL"""
+_CLAIM = Prepared(
+    "claim", f"WITH {_CLAIMED_AND_BEGUN.format(claimable=_CLAIMABLE)} SELECT {rows.JOB_COLUMNS} FROM claimed AS j"
 )
-SELECT {rows.JOB_COLUMNS} FROM claimed AS j
-""",
-)
 
 
-def claim(
-    connection: Connection, *, job_id: str, run_no: int, node_id: str, opening: str, claim_id: str | None = None
-) -> Job | None:
-    """Start a run, with its opening log line; None where it is not to be had: a duplicate, or cancelled, or not due.
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Which run of which job a process would start."""
 
-    `claim_id`: a UUID by which `claimed` knows this claim again, should its answer be lost.
-    """
-    parameters = {
-        "id": rows.job_uuid(job_id),
-        "run_no": run_no,
-        "node_id": node_id,
-        "opening": opening,
-        "claim_id": claim_id,
-    }
-    claimed = _CLAIM.run(connection, parameters)
-    return rows.job(claimed[0]) if claimed else None
+    job_id: str
+    run_no: int
+    #: The node that it belongs to.
+    node_id: str
+    #: A UUID by which `claimed` knows this claim again, should its answer be lost.
+    claim_id: str | None = None
+    #: The run's first log line.
+    opening: str = "Worker handler started"
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The claim as the statements have it."""
+        return {
+            "next_id": rows.job_uuid(self.job_id),
+            "next_run_no": self.run_no,
+            "node_id": self.node_id,
+            "opening": self.opening,
+            "claim_id": self.claim_id,
+        }
+
+
+def claim(connection: Connection, wanted: Claim) -> Job | None:
+    """Start a run; None where it is not to be had: a duplicate, or cancelled, or not due."""
+    found = _CLAIM.run(connection, wanted.parameters)
+    return rows.job(found[0]) if found else None
 
 
 _CLAIMED = f"""
 SELECT {rows.JOB_COLUMNS} FROM jobs AS j
-WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.claim_id = %(claim_id)s::uuid
+WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %(claim_id)s::uuid
     AND j.status IS NOT DISTINCT FROM 'running'
 """
 
 
-def claimed(connection: Connection, *, job_id: str, run_no: int, claim_id: str) -> Job | None:
+def claimed(connection: Connection, wanted: Claim) -> Job | None:
     """The run that a claim has started whose answer was lost; None where it had not come through."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id}
-    row = connection.exec_driver_sql(_CLAIMED, parameters).first()
+    row = connection.exec_driver_sql(_CLAIMED, wanted.parameters).first()
     return None if row is None else rows.job(row)
 
 
@@ -131,10 +145,7 @@ def append_lines(
     return bool(_APPEND.run(connection, parameters))
 
 
-_END = Prepared(
-    "end",
-    """
-WITH ended AS (
+_ENDED_AND_STORED = """ended AS (
     UPDATE jobs SET
         status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
@@ -158,41 +169,68 @@ WITH ended AS (
                        %(closings)s::bool[])
          AS l (seq, ts, level, msg, is_closing)
     ON CONFLICT DO NOTHING
-)
-SELECT status FROM ended
+)"""
+_END = Prepared("end", f"WITH {_ENDED_AND_STORED} SELECT status FROM ended")
+# Whoever cancels many jobs may hold the next one and wait for this one. So this one is taken first, and then nobody is
+# waited for.
+_NEXT_CLAIMABLE = f"""j.id = (SELECT j.id FROM jobs AS j WHERE {_CLAIMABLE}
+        AND (SELECT count(*) FROM ended) >= 0 FOR UPDATE SKIP LOCKED)"""
+_END_AND_CLAIM = Prepared(
+    "end_and_claim",
+    f"""
+WITH {_ENDED_AND_STORED}, {_CLAIMED_AND_BEGUN.format(claimable=_NEXT_CLAIMABLE)}
+SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS} FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
 
 
-def end(
-    connection: Connection,
-    *,
-    job_id: str,
-    run_no: int,
-    ending: Ending,
-    lines: Sequence[LogLine],
-    progress_json: str | None = None,
-) -> Status | None:
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a run ended."""
+
+    job_id: str
+    run_no: int
+    ending: Ending
+    #: What it logged last.
+    lines: Sequence[LogLine]
+    progress_json: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The end as the statements have it."""
+        ending = self.ending
+        return {
+            "id": rows.job_uuid(self.job_id),
+            "run_no": self.run_no,
+            "status": ending.status.value,
+            "output": ending.output_json,
+            "error": ending.error,
+            "retry_in": ending.retry_in_seconds or 0,
+            "progress": self.progress_json,
+            "cancelled_msg": ending.closing_if_cancelled.msg,
+            "cancelled_level": ending.closing_if_cancelled.level.value,
+            "closings": [False] * len(self.lines) + [True],
+            **_columns([*self.lines, ending.closing]),
+        }
+
+
+def end(connection: Connection, ended: End) -> Status | None:
     """Write how a run ended, with its last log lines, and return the state that holds.
 
     That is `cancelled` where a cancel was asked for while it ran, whatever the handler did. None: the run has lost its
     right, and nothing was written.
     """
-    parameters = {
-        "id": rows.job_uuid(job_id),
-        "run_no": run_no,
-        "status": ending.status.value,
-        "output": ending.output_json,
-        "error": ending.error,
-        "retry_in": ending.retry_in_seconds or 0,
-        "progress": progress_json,
-        "cancelled_msg": ending.closing_if_cancelled.msg,
-        "cancelled_level": ending.closing_if_cancelled.level.value,
-        "closings": [False] * len(lines) + [True],
-        **_columns([*lines, ending.closing]),
-    }
-    ended = _END.run(connection, parameters)
-    return Status(ended[0][0]) if ended else None
+    found = _END.run(connection, ended.parameters)
+    return Status(found[0][0]) if found else None
+
+
+def end_and_claim(connection: Connection, ended: End, wanted: Claim) -> tuple[Status | None, Job | None]:
+    """End a run and start the process's next one, in one transaction; what `end` and `claim` return.
+
+    A job that somebody else is writing at this moment is not waited for, and not claimed.
+    """
+    ((status, *job),) = _END_AND_CLAIM.run(connection, ended.parameters | wanted.parameters)
+    return Status(status) if status else None, rows.job(job) if job[0] else None
 
 
 def _columns(lines: Sequence[LogLine]) -> dict[str, list[object]]:

@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 from ava import Env, worker
-from ava.execution import child, orphans
+from ava.execution import moves, orphans
 
-child._HOLD_SECONDS = 3.0
+moves._HOLD_SECONDS = 3.0
 orphans._PATIENCE_SECONDS = 1.0
 
 

@@ -292,8 +292,8 @@ def test_a_claim_whose_answer_was_lost_is_known_again_by_whoever_made_it(stored:
     assert stored.claim(job, claim_id=mine)
     assert stored.claim(job, claim_id=mine) is None
     with stored.database.connect() as connection:
-        assert runs.claimed(connection, job_id=job.id, run_no=1, claim_id=other) is None
-        known = runs.claimed(connection, job_id=job.id, run_no=1, claim_id=mine)
+        assert runs.claimed(connection, runs.Claim(job_id=job.id, run_no=1, node_id=NODE, claim_id=other)) is None
+        known = runs.claimed(connection, runs.Claim(job_id=job.id, run_no=1, node_id=NODE, claim_id=mine))
     assert known is not None
     assert (known.attempt, known.run_no) == (1, 1)
 

@@ -41,13 +41,17 @@ def trigger(connection: Connection) -> Job:
 
 
 def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
-    return runs.claim(connection, job_id=job.id, run_no=run_no, node_id=NODE, opening="Worker handler started")
+    return runs.claim(connection, runs.Claim(job_id=job.id, run_no=run_no, node_id=NODE))
+
+
+def ended(job: Job) -> runs.End:
+    line = LogLine(seq=runs.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms")
+    ending = Ending(status=Status.COMPLETED, output_json="{}", closing=line, closing_if_cancelled=line)
+    return runs.End(job_id=job.id, run_no=1, ending=ending, lines=[])
 
 
 def end(connection: Connection, job: Job) -> Status | None:
-    line = LogLine(seq=runs.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms")
-    ending = Ending(status=Status.COMPLETED, output_json="{}", closing=line, closing_if_cancelled=line)
-    return runs.end(connection, job_id=job.id, run_no=1, ending=ending, lines=[])
+    return runs.end(connection, ended(job))
 
 
 def cancel(connection: Connection, job: Job) -> Job | None:
@@ -150,6 +154,35 @@ def test_a_claim_that_comes_after_its_process_was_mourned_gets_nothing(database:
         started = claim(connection, job, run_no=2)
         assert started is not None
         assert started.attempt == 1
+
+
+def test_an_end_waits_for_nobody_who_holds_the_next_job(database: Database) -> None:
+    with database.connect() as connection:
+        job, following = trigger(connection), trigger(connection)
+        assert claim(connection, job)
+        wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE)
+        # Whoever cancels many may hold the next job, and then want the one that ends.
+        with database.transaction() as cancelling:
+            assert cancel(cancelling, following)
+            assert runs.end_and_claim(connection, ended(job), wanted) == (Status.COMPLETED, None)
+            assert cancel(cancelling, job) is None
+        assert show(connection, following).status is Status.CANCELLED
+        assert claim(connection, following) is None
+
+
+def test_the_next_run_begins_also_where_the_one_before_has_lost_its_right(database: Database) -> None:
+    with database.connect() as connection:
+        job, following = trigger(connection), trigger(connection)
+        assert claim(connection, job)
+        assert take_back(connection, job)
+        wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE, claim_id=str(uuid.uuid4()))
+        status, begun = runs.end_and_claim(connection, ended(job), wanted)
+        assert status is None
+        assert begun is not None
+        assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
+        # A second try, as after an answer that was lost with the database, begins nothing twice.
+        assert runs.end_and_claim(connection, ended(job), wanted) == (None, None)
+        assert runs.claimed(connection, wanted) == show(connection, following)
 
 
 def test_a_run_that_ended_is_not_taken_back(database: Database) -> None:

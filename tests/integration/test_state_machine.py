@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ava.domain.job import FINAL, Ending, JobSpec, LogLevel, LogLine, Status, may_move
+from ava.domain.job import FINAL, Ending, Job, JobSpec, LogLevel, LogLine, Status, may_move
 from ava.domain.retry import MOST_LOSSES
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
@@ -68,6 +68,16 @@ class Model:
         self.history.append(status)
         if status is Status.QUEUED:
             self.node = None
+
+    def may_begin(self, run_no: int) -> bool:
+        return self.status is Status.QUEUED and not self.is_dated and run_no == self.run_no + 1
+
+    def begin(self, job: Job, node: str) -> None:
+        self.move(Status.RUNNING)
+        self.run_no, self.node = self.run_no + 1, node
+        self.attempt += 1
+        self.begun += 1
+        assert (job.run_no, job.attempt, job.node_id) == (self.run_no, self.attempt, node)
 
     def holds(self, run_no: int) -> bool:
         return self.status is Status.RUNNING and self.run_no == run_no
@@ -145,15 +155,11 @@ class Jobs(RuleBasedStateMachine):
         job_id, model = self.pick(data)
         run_no = model.run_no + 1 + offset
         with self._connect() as connection:
-            job = runs.claim(connection, job_id=job_id, run_no=run_no, node_id=node, opening="Worker handler started")
-        assert (job is not None) == (model.status is Status.QUEUED and not model.is_dated and offset == 0)
+            job = runs.claim(connection, runs.Claim(job_id=job_id, run_no=run_no, node_id=node))
+        assert (job is not None) == model.may_begin(run_no)
         self.told.append((job_id, run_no, node))
         if job is not None:
-            model.move(Status.RUNNING)
-            model.run_no, model.node = run_no, node
-            model.attempt += 1
-            model.begun += 1
-            assert (job.run_no, job.attempt, job.node_id) == (model.run_no, model.attempt, node)
+            model.begin(job, node)
 
     @precondition(lambda self: self.told)
     @rule(data=st.data())
@@ -166,9 +172,9 @@ class Jobs(RuleBasedStateMachine):
         assert is_stored == model.holds(run_no)
 
     @precondition(lambda self: self.told)
-    @rule(data=st.data(), status=ENDS)
-    def end(self, data: st.DataObject, status: Status) -> None:
-        job_id, run_no, _, model = self.pick_run(data)
+    @rule(data=st.data(), status=ENDS, is_followed=st.booleans())
+    def end(self, data: st.DataObject, status: Status, is_followed: bool) -> None:
+        job_id, run_no, node, model = self.pick_run(data)
         ending = Ending(
             status=status,
             output_json='{"done":true}' if status is Status.COMPLETED else None,
@@ -179,15 +185,27 @@ class Jobs(RuleBasedStateMachine):
         )
         if status is Status.QUEUED and model.attempt >= model.max_attempts:
             return  # Never asked for: `ava.domain.retry.may_retry`.
+        ended = runs.End(job_id=job_id, run_no=run_no, ending=ending, lines=[line(run_no, 1, "said")])
+        next_id, next_model = self.pick(data)
+        wanted = runs.Claim(job_id=next_id, run_no=next_model.run_no + 1, node_id=node)
+        # Of the job that ends itself, there is no next run yet.
+        may_begin = is_followed and next_model.may_begin(wanted.run_no)
+        begun = None
         with self._connect() as connection:
-            said = [line(run_no, 1, "said")]
-            told = runs.end(connection, job_id=job_id, run_no=run_no, ending=ending, lines=said)
+            if is_followed:
+                told, begun = runs.end_and_claim(connection, ended, wanted)
+                self.told.append((next_id, wanted.run_no, node))
+            else:
+                told = runs.end(connection, ended)
         # That it was cancelled is for the database to say, not for the process.
         is_heard = model.holds(run_no) and (model.is_cancel_asked or status is not Status.CANCELLED)
         assert told == ((Status.CANCELLED if model.is_cancel_asked else status) if is_heard else None)
         if told is not None:
             model.move(told)
             model.is_dated = told is Status.QUEUED
+        assert (begun is not None) == may_begin
+        if begun is not None:
+            next_model.begin(begun, node)
 
     @precondition(lambda self: self.told)
     @rule(data=st.data(), is_loss=st.booleans())

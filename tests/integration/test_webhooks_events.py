@@ -44,13 +44,13 @@ def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]
 
 
 def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
-    assert runs.claim(connection, job_id=job_id, run_no=run_no, node_id=NODE, opening="Worker handler started")
+    assert runs.claim(connection, runs.Claim(job_id=job_id, run_no=run_no, node_id=NODE))
 
 
 def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:
     line = LogLine(seq=run_no * 2**32 + 5, ts=clock.now(connection), level=LogLevel.INFO, msg="end")
     ending = Ending(status=status, closing=line, closing_if_cancelled=line, **rest)
-    assert runs.end(connection, job_id=job_id, run_no=run_no, ending=ending, lines=[])
+    assert runs.end(connection, runs.End(job_id=job_id, run_no=run_no, ending=ending, lines=[]))
 
 
 def _types(api: Api) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ava.errors import DatabaseUnavailable
-from ava.execution import child
+from ava.execution import moves
 
 
 class _Clock:
@@ -24,7 +24,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr(child, "time", clock)
+    monkeypatch.setattr(moves, "time", clock)
     return clock
 
 
@@ -34,7 +34,7 @@ def _write(clock: _Clock, *, away_seconds: float) -> str:
             raise DatabaseUnavailable
         return "written"
 
-    return child.persist(act)
+    return moves.persist(act)
 
 
 def test_an_end_is_written_when_the_database_is_back_within_five_minutes(clock: _Clock) -> None:

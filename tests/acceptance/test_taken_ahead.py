@@ -1,0 +1,97 @@
+"""A process that has its next message while it still writes the end of its job, and what may happen then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+import redis
+
+from tests.polling import wait_until
+from tests.servers.server import Server
+from tests.system import System
+
+ENVIRON = {"AVA_WORKERS": "tests.acceptance.handlers"}
+ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+
+
+def _trigger(system: System, *jobs: tuple[str, dict[str, Any]]) -> list[str]:
+    bulk = [{"worker_id": worker_id, "input": input} for worker_id, input in jobs]
+    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": bulk})
+    assert answer.status_code == 201, answer.text
+    return [record["id"] for record in answer.json()["data"]]
+
+
+@contextmanager
+def _end_that_waits(system: System, job_id: str) -> Iterator[None]:
+    """Have the end of a running job wait to be written for as long as the block lasts."""
+    with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM jobs WHERE id::text = %s FOR UPDATE", (_uuid(system, job_id),))
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%ava_end%%'"
+        wait_until(lambda: system.query(waiting) == [(1,)], what="the end waits")
+        yield
+        connection.rollback()
+
+
+def _uuid(system: System, job_id: str) -> str:
+    # The only one that runs.
+    assert system.show(job_id)["status"] == "running"
+    ((uuid,),) = system.query("SELECT id::text FROM jobs WHERE status = 'running'")
+    return str(uuid)
+
+
+def test_under_load_one_transaction_ends_a_run_and_claims_the_next(system: System) -> None:
+    system.start(concurrency=1, environ=ENVIRON)
+    job_ids = _trigger(system, *[("wkr_t_echo", {"n": n}) for n in range(200)])
+    for job_id in job_ids:
+        assert system.wait_for(job_id)["status"] == "completed"
+    together = system.query(
+        """SELECT count(*) FROM job_logs AS closing JOIN job_logs AS opening ON opening.xmin = closing.xmin
+        WHERE closing.msg LIKE 'Handler completed in %%' AND opening.msg = 'Worker handler started'"""
+    )
+    assert together[0][0] >= 100, together
+    # The moments still are in order, and every job has all of its lines.
+    assert system.query("SELECT count(*) FROM jobs WHERE completed_at < started_at") == [(0,)]
+    assert system.query("SELECT count(*) FROM job_logs") == [(400,)]
+
+
+def test_a_process_that_dies_between_two_jobs_loses_neither(system: System) -> None:
+    system.start(concurrency=1, environ=ENVIRON)
+    first, ending, following = _trigger(
+        system, ("wkr_t_echo", {}), ("wkr_t_brief", {"seconds": 0.5}), ("wkr_t_echo", {"after": "all"})
+    )
+    system.wait_for(ending, "running")
+    with _end_that_waits(system, ending):
+        system.workers[0].children[0].kill()
+    assert system.wait_for(following, seconds=10)["output"] == {"after": "all"}
+    assert system.wait_for(ending, seconds=10)["status"] == "completed"
+    assert system.show(first)["status"] == "completed"
+    assert system.query("SELECT sum(losses), max(losses) FROM jobs") == [(1, 1)]
+
+
+@ON_REDIS
+def test_a_message_that_was_given_to_a_process_is_known_when_the_broker_comes_back(
+    system: System, private_redis: Server
+) -> None:
+    system.expects_traceback = True
+    system.start(concurrency=1, environ=ENVIRON, broker_url=private_redis.url)
+    # After a rest, a process takes nothing ahead: the next message waits in its pipe, and nobody has said a word of it.
+    (ending,) = _trigger(system, ("wkr_t_brief", {"seconds": 0.5}))
+    system.wait_for(ending, "running")
+    (following,) = _trigger(system, ("wkr_t_work", {"seconds": 60}))
+    with redis.Redis.from_url(private_redis.url) as broker, _end_that_waits(system, ending):
+        wait_until(lambda: not broker.keys("default*"), what="the node has the message")
+        private_redis.kill()
+        wait_until(lambda: "out of reach" in system.workers[0].output, what="the node misses its broker")
+        private_redis.start()
+    system.wait_for(following, "running")
+    assert system.show(ending)["status"] == "completed"
+    # Only a node that knows what its process runs can have it stopped.
+    began = time.monotonic()
+    assert system.cancel(following).status_code == 200
+    assert system.wait_for(following, seconds=5)["status"] == "cancelled"
+    assert time.monotonic() - began < 5
