@@ -73,8 +73,8 @@ def retry(job_id: str, body: object, key: str | None) -> Response:  # noqa: ARG0
 @blueprint.get("")
 @operation(
     summary="List jobs",
-    description="Newest first. `total` is exact up to 10,000 and stays there beyond, since counting millions would "
-    "cost more than the list. `page` reaches the first 10,000; `cursor` reaches all of them.",
+    description="Newest first. `total` is exact up to 1,000 and stays there beyond, since counting millions would "
+    "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them.",
     query=JobListQuery(),
     answer=JobRecord(),
     is_list=True,

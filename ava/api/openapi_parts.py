@@ -80,7 +80,7 @@ PAGINATION = {
     "properties": {
         "page": {"type": ["integer", "null"], "description": "Null where a cursor was followed."},
         "per_page": {"type": "integer"},
-        "total": {"type": "integer", "description": "Exact up to 10,000; it stays there beyond."},
+        "total": {"type": "integer", "description": "Exact up to 1,000; it stays there beyond."},
         "has_more": {"type": "boolean"},
         "next_cursor": {"type": ["string", "null"]},
     },

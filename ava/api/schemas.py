@@ -12,6 +12,7 @@ from ava.api import cursors
 from ava.api.fields import REQUIRED, Choice, ClientId, Cursor, Instant, JsonObject, QueryInstant, WholeNumber
 from ava.domain import priority
 from ava.domain.job import JobSpec, LogLevel, Status, Trigger
+from ava.domain.paging import DEEPEST_ROW
 from ava.store.reads import JobFilter
 
 __all__ = [
@@ -29,9 +30,6 @@ __all__ = [
     "WorkerListQuery",
 ]
 
-#: How many rows of a list can be reached by `page`; what lies deeper is reached by `cursor`, at the same cost as the
-#: first page, where a page would cost more the deeper it lies.
-DEEPEST_ROW = 10_000
 #: How many jobs one call may trigger.
 MOST_IN_BULK = 1_000
 

@@ -164,7 +164,7 @@ class Jobs:
     def page(
         self, caller: Caller, job_filter: JobFilter, *, limit: int, before_id: str | None = None, offset: int = 0
     ) -> tuple[list[Job], int]:
-        """A page of jobs, newest first, and how many the filter finds (exact up to `reads.MOST_COUNTED`)."""
+        """A page of jobs, newest first, and how many the filter finds (exact up to `paging.MOST_COUNTED`)."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = reads.page(

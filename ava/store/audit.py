@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.paging import MOST_COUNTED
 from ava.store.database import Connection
 
-__all__ = ["MOST_COUNTED", "AuditEntry", "AuditFilter", "Deed", "count", "forget", "insert", "page"]
-
-#: `total` is exact up to this many entries; beyond, it stays at it.
-MOST_COUNTED = 10_000
+__all__ = ["AuditEntry", "AuditFilter", "Deed", "count", "forget", "insert", "page"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

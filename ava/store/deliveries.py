@@ -8,14 +8,12 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.events import Event
+from ava.domain.paging import MOST_COUNTED
 from ava.domain.webhook import Delivery, DeliveryStatus
 from ava.store.database import Connection
 from ava.store.webhooks import webhook_uuid
 
 __all__ = ["DeliveryFilter", "count", "insert_test", "page", "redeliver", "redeliver_failed"]
-
-#: A count is exact up to this many.
-MOST_COUNTED = 10_000
 
 _COLUMNS = (
     "d.id::text, d.endpoint_id::text, d.event_id::text, d.event_type, d.job_id::text, d.status, d.created_at, "

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+from ava.domain.paging import MOST_COUNTED
 from ava.store import rows
 from ava.store.database import Connection
 
 __all__ = [
-    "MOST_COUNTED",
     "JobFilter",
     "count",
     "filter_conditions",
@@ -22,9 +22,6 @@ __all__ = [
     "show",
     "show_many",
 ]
-
-#: `total` is exact up to this many jobs; beyond, it stays at it. Counting millions would cost more than the list.
-MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)

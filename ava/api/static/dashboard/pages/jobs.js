@@ -155,7 +155,7 @@ function cancelAll(query, refresh) {
 }
 
 function showPager(pager, query, pagination) {
-  const total = pagination.total >= 10000 ? "10,000 or more" : number(pagination.total);
+  const total = pagination.total >= 1000 ? "1,000 or more" : number(pagination.total);
   const key = JSON.stringify([total, pagination.next_cursor, query.get("cursor")]);
   if (pager.dataset.key === key) return;
   pager.dataset.key = key;
