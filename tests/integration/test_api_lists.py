@@ -127,7 +127,7 @@ def test_a_plus_before_an_offset_need_not_be_encoded(api: Api) -> None:
         ("cursor=", "cursor"),
         ("cursor=cur_zzzzzzzzzzzzzzzzzzzzzzzzzz", "cursor"),
         ("page=2&cursor=cur_01h455vb4pex5vsknk084sn02q", "cursor"),
-        ("page=502&per_page=20", "page"),
+        ("page=51&per_page=20", "page"),
         ("filter[created_before]=0001-01-01T00:00:00%2B14:00", "filter[created_before]"),
     ],
 )
@@ -174,6 +174,20 @@ def test_a_cursor_skips_and_repeats_nothing_while_jobs_come_in(api: Api) -> None
     api.trigger()
     second = api.get(f"{JOBS}?per_page=3&cursor={first['pagination']['next_cursor']}").get_json()
     assert [job["id"] for job in first["data"] + second["data"]] == ids
+
+
+def test_a_total_stops_where_pages_do_and_a_cursor_goes_on(api: Api) -> None:
+    api.execute(
+        """INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
+        SELECT 'ten_test', 'wkr_open', 'manual', 5, 'default', '{}', 'usr_test', 1 FROM generate_series(1, 1010)"""
+    )
+    last = api.get(f"{JOBS}?page=10&per_page=100").get_json()
+    assert (len(last["data"]), last["pagination"]["total"], last["pagination"]["has_more"]) == (100, 1000, True)
+    deeper = api.get(f"{JOBS}?page=11&per_page=100")
+    assert deeper.status_code == 400
+    assert "follow next_cursor" in deeper.get_json()["error"]["fields"]["page"][0]
+    beyond = api.get(f"{JOBS}?per_page=100&cursor={last['pagination']['next_cursor']}").get_json()
+    assert (len(beyond["data"]), beyond["pagination"]["has_more"]) == (10, False)
 
 
 def test_an_empty_list_is_a_list(api: Api) -> None:
