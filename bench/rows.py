@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from bench.ground import Database
 
-__all__ = ["fill", "forget_open", "wait_in_database"]
+__all__ = ["APART", "fill", "forget_open", "wait_in_database"]
 
+#: From one job to the next.
+APART = timedelta(milliseconds=10)
 _NODE = "00000000-0000-7000-8000-000000000001"
 
 # The ids carry their moments, as those that the service makes do: one job each ten milliseconds up to now. What a job
@@ -34,7 +37,7 @@ FROM (
     SELECT s.*, s.status IN ('completed', 'failed', 'cancelled') AS is_final, s.status <> 'queued' AS has_run,
            s.status = 'queued' AND n %% 11 = 0 AS is_dated
     FROM (
-        SELECT n, date_trunc('milliseconds', now()) - (%(jobs)s - n) * interval '10 milliseconds' AS at,
+        SELECT n, date_trunc('milliseconds', now()) - (%(jobs)s - n) * %(apart)s AS at,
             CASE WHEN n * 7919 %% 1000 < 1 THEN 'running' WHEN n * 7919 %% 1000 < 30 THEN 'queued'
                  WHEN n * 7919 %% 1000 < 80 THEN 'failed' WHEN n * 7919 %% 1000 < 120 THEN 'cancelled'
                  ELSE 'completed' END AS status,
@@ -74,7 +77,7 @@ def fill(database: Database, jobs: int) -> None:
     with _indexed_afterwards(database):
         for first in range(1, jobs + 1, _BATCH):
             last = min(first + _BATCH - 1, jobs)
-            database.run(_JOBS, {"first": first, "last": last, "jobs": jobs, "node": _NODE})
+            database.run(_JOBS, {"first": first, "last": last, "jobs": jobs, "apart": APART, "node": _NODE})
             print(f"  {last:,} jobs are there after {time.monotonic() - began:.0f} s", flush=True)
     _without_events(database, False)
     for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):

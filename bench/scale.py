@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import median
 from urllib.parse import quote
@@ -55,11 +56,11 @@ def _ids(system: Ours, status: Status) -> list[str]:
     return [job.id for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20)[0]]
 
 
-def _reads(system: Ours, some: list[str]) -> dict[str, Callable[[int], str]]:
-    """The requests that are timed, each as a path made of a number."""
+def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int], str]]:
+    """The requests that are timed, each as a path made of a number. All but the last two lists fill a page."""
     newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
     lately = quote((newest.created_at - timedelta(seconds=30)).isoformat())
-    long_ago = quote((newest.created_at - timedelta(hours=8)).isoformat())
+    long_ago = quote((newest.created_at - rows.APART * jobs / 2).isoformat())
     filters = {
         "list": "",
         "list, page 50": "&page=50",
@@ -95,38 +96,52 @@ def _reads(system: Ours, some: list[str]) -> dict[str, Callable[[int], str]]:
     }
 
 
-def _time(system: Ours, port: int, some: list[str], *, requests_each: int) -> Figures:
-    """Milliseconds of each read: the medians of p50 and p99 of some rounds, for a machine's hiccup is nobody's p99."""
-    rounds: dict[str, list[tuple[float, float]]] = {}
-    with requests.Session() as session:
-        session.headers.update(HEADERS)
-        paths = _reads(system, some)
+@dataclass
+class _Reader:
+    """Who asks one system for everything."""
+
+    session: requests.Session
+    address: str
+    paths: dict[str, Callable[[int], str]]
+    #: Milliseconds of each read, p50 and p99 of each round.
+    rounds: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def time(self, name: str, most: int) -> None:
+        """Time one round of one read."""
+        took: list[float] = []
+        until_at = time.monotonic() + _ROUND_SECONDS
+        for number in range(most + _WARM_UP):
+            began = time.perf_counter()
+            answer = self.session.get(self.address + self.paths[name](number))
+            took.append((time.perf_counter() - began) * 1000)
+            assert answer.ok, answer.text
+            if time.monotonic() > until_at:
+                break
+        kept = took[_WARM_UP:]
+        self.rounds.setdefault(name, []).append((percentile(kept, 50), percentile(kept, 99)))
+
+    @property
+    def figures(self) -> Figures:
+        """The medians of the rounds, for a machine's hiccup is nobody's p99."""
+        return {
+            name: (median(p50 for p50, _ in all_), median(p99 for _, p99 in all_)) for name, all_ in self.rounds.items()
+        }
+
+
+def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
+    """Time every read of every system, in turns; `systems` by the number of their jobs."""
+    with ExitStack() as stack:
+        readers = []
+        for jobs, system in systems.items():
+            session = stack.enter_context(requests.Session())
+            session.headers.update(HEADERS)
+            address = f"http://127.0.0.1:{stack.enter_context(system.api())}"
+            readers.append(_Reader(session, address, _reads(system, _some(system), jobs)))
         for _ in range(_ROUNDS):
-            for name, make in paths.items():
-                took = _time_one(
-                    session, lambda number, make=make: f"http://127.0.0.1:{port}{make(number)}", requests_each
-                )
-                rounds.setdefault(name, []).append((percentile(took, 50), percentile(took, 99)))
-    return {name: (median(p50 for p50, _ in all_), median(p99 for _, p99 in all_)) for name, all_ in rounds.items()}
-
-
-def _time_one(session: requests.Session, url: Callable[[int], str], most: int) -> list[float]:
-    took: list[float] = []
-    until_at = time.monotonic() + _ROUND_SECONDS
-    for number in range(most + _WARM_UP):
-        began = time.perf_counter()
-        answer = session.get(url(number))
-        took.append((time.perf_counter() - began) * 1000)
-        assert answer.ok, answer.text
-        if time.monotonic() > until_at:
-            break
-    return took[_WARM_UP:]
-
-
-def read(system: Ours, *, requests_each: int) -> Figures:
-    """Time every read."""
-    with system.api() as port:
-        return _time(system, port, _some(system), requests_each=requests_each)
+            for name in readers[0].paths:
+                for reader in readers:
+                    reader.time(name, requests_each)
+    return [reader.figures for reader in readers]
 
 
 def explain(system: Ours) -> list[str]:
@@ -214,22 +229,19 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     """Measure a small system and a large one."""
     given, began = _options(), time.monotonic()
-    figures: list[Figures] = []
-    faults: list[str] = []
     rates: dict[str, float] = {}
     with ExitStack() as stack:
-        system = Ours(Ground(stack), "redis")
-        for jobs in (_FEW, given.jobs):
-            system.clear()
+        ground = Ground(stack)
+        systems = {jobs: Ours(ground, "redis", f"jobs_{jobs}") for jobs in (_FEW, given.jobs)}
+        for jobs, system in systems.items():
             rows.fill(system.database, jobs)
-            figures.append(read(system, requests_each=given.requests))
-            if jobs > _FEW:
-                # Of a small table, reading all of it may be the best plan.
-                faults += explain(system)
-            rows.forget_open(system.database)
-            if given.drain:
-                rates[f"drain beside {jobs:,} jobs"] = drain(system, jobs=given.drain)
+        # Of a small table, reading all of it may be the best plan.
+        faults = explain(system)
+        figures = read(systems, requests_each=given.requests)
         if given.drain:
+            for jobs, system in systems.items():
+                rows.forget_open(system.database)
+                rates[f"drain beside {jobs:,} jobs"] = drain(system, jobs=given.drain)
             system.clear()
             rate, urgent = drain_with_backlog(system, waiting=given.waiting, jobs=given.drain)
             rates[f"drain with {given.waiting:,} waiting"] = rate

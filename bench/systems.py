@@ -145,11 +145,11 @@ class Ours:
 
     name = OURS
 
-    def __init__(self, ground: Ground, broker: str) -> None:
+    def __init__(self, ground: Ground, broker: str, database: str = "ours") -> None:
         self.folder = ground.folder
         #: Of the API, once that has been started.
         self.api_pid = 0
-        self.database = ground.database("ours")
+        self.database = ground.database(database)
         self.environ = {
             "DATABASE_URL": self.database.url,
             "BROKER_URL": ground.broker(broker, 0),
