@@ -41,8 +41,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two looks for what is new, while nothing happens.
 _POLL_SECONDS = 0.1
-#: Seconds that are left to others to ring the bell as well.
-_GATHER_SECONDS = 0.005
+#: Seconds that are left to others to ring the bell as well: a turn asks the database half a dozen things, however much
+#: there is to be written and brought.
+_GATHER_SECONDS = 0.05
 #: Outcomes that are written at once; fewer wait for the next look, so that many share a statement.
 _ENOUGH_RESULTS = 64
 #: Seconds until a lane that is being sent to is looked at again for what is new.

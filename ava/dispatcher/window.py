@@ -31,7 +31,7 @@ class Feed:
     def run_once(self, _now: float) -> int:
         """Publish what fits; how many."""
         with self._database.connect() as connection:
-            found = dispatch.windows(connection)
+            found = dispatch.windows(connection, most=self._window)
         fed = sum(self._feed(window) for window in found if window.has_backlog)
         self._close({(w.queue, w.priority) for w in found if w.has_backlog or w.published >= self._window})
         return fed

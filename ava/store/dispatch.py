@@ -48,7 +48,7 @@ class Window:
 
     queue: str
     priority: int
-    #: Messages that are out and whose job has not started.
+    #: Messages that are out and whose job has not started, counted as far as was asked.
     published: int
     #: Whether more waits in the database alone.
     has_backlog: bool
@@ -59,22 +59,24 @@ class Window:
         return f"{self.queue}:{self.priority}"
 
 
-# The messages that are out are counted, for they are few: that is what a window is. The backlog is only asked for.
+# The messages that are out are counted as far as a window goes; beyond, there is no room anyway. The backlog is only
+# asked for.
 _WINDOWS = """
 SELECT q.queue, p.priority,
-       (SELECT count(*) FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
-            AND j.run_at IS NULL AND j.published_at IS NOT NULL),
+       (SELECT count(*) FROM (
+            SELECT FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
+                AND j.run_at IS NULL AND j.published_at IS NOT NULL LIMIT %(most)s) AS counted),
        EXISTS (SELECT 1 FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
             AND j.run_at IS NULL AND j.published_at IS NULL)
 FROM (SELECT DISTINCT queue FROM workers) AS q CROSS JOIN generate_series(1, 10) AS p (priority)
 """
 
 
-def windows(connection: Connection) -> list[Window]:
-    """Every window of the queues that workers name."""
+def windows(connection: Connection, *, most: int) -> list[Window]:
+    """Every window of the queues that workers name, what is out of each counted up to `most`."""
     return [
         Window(queue=queue, priority=priority, published=published, has_backlog=has_backlog)
-        for queue, priority, published, has_backlog in connection.exec_driver_sql(_WINDOWS)
+        for queue, priority, published, has_backlog in connection.exec_driver_sql(_WINDOWS, {"most": most})
     ]
 
 
@@ -103,22 +105,29 @@ def claim_backlog(connection: Connection, *, queue: str, priority: int, limit: i
 # take on its way, and what "neighbours aside" means for the order.
 _REPUBLISH = f"""
 WITH running AS (
-    SELECT queue, priority, max(published_at) AS published_at, max(started_at) AS started_at
-    FROM jobs WHERE status = 'running' GROUP BY queue, priority
+    SELECT priority, max(published_at) AS published_at, max(started_at) AS started_at
+    FROM jobs WHERE status = 'running' AND queue = %(queue)s GROUP BY priority
 ), idle AS (
     SELECT max(seen_at) AS seen_at FROM nodes
     WHERE %(may_wake)s AND stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
         AND %(queue)s = ANY(queues) AND busy < processes
         AND quiet_since < seen_at - %(settle)s * interval '1 second'
+), turns AS (
+    -- By priority, when a message must have been published whose turn has come.
+    SELECT p.priority::smallint AS priority, greatest(
+        (SELECT seen_at FROM idle),
+        (SELECT r.published_at FROM running AS r WHERE r.priority = p.priority),
+        (SELECT max(r.started_at) FROM running AS r WHERE r.priority > p.priority)
+    ) - %(settle)s * interval '1 second' AS before
+    FROM generate_series(1, 10) AS p (priority)
 ), lost AS (
-    SELECT j.id FROM jobs AS j
-    WHERE j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NOT NULL AND j.queue = %(queue)s
-        AND (j.published_at < (SELECT seen_at FROM idle) - %(settle)s * interval '1 second'
-            OR EXISTS (SELECT 1 FROM running AS r WHERE r.queue = j.queue AND (
-                (r.priority = j.priority AND r.published_at > j.published_at + %(settle)s * interval '1 second')
-                OR (r.priority > j.priority AND r.started_at > j.published_at + %(settle)s * interval '1 second'))))
-    ORDER BY j.priority, j.published_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+    SELECT found.id FROM turns CROSS JOIN LATERAL (
+        SELECT j.id, j.priority, j.published_at FROM jobs AS j
+        WHERE j.queue = %(queue)s AND j.priority = turns.priority AND j.status = 'queued' AND j.run_at IS NULL
+            AND j.published_at < turns.before
+        ORDER BY j.published_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ) AS found
+    ORDER BY found.priority, found.published_at LIMIT %(limit)s
 ), marked AS (
     UPDATE jobs AS j SET published_at = clock_timestamp() FROM lost WHERE j.id = lost.id RETURNING j.*
 )
