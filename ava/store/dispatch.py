@@ -59,15 +59,16 @@ class Window:
         return f"{self.queue}:{self.priority}"
 
 
-# The messages that are out are counted as far as a window goes; beyond, there is no room anyway. The backlog is only
-# asked for.
+# The messages that are out are counted as far as a window goes; beyond, there is no room anyway. Of the backlog its
+# first is asked for, in the order of `jobs_startable`: whether any EXISTS, the planner would look for in the table, from
+# its beginning, once for each priority that has none.
 _WINDOWS = """
 SELECT q.queue, p.priority,
        (SELECT count(*) FROM (
             SELECT FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
                 AND j.run_at IS NULL AND j.published_at IS NOT NULL LIMIT %(most)s) AS counted),
-       EXISTS (SELECT 1 FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
-            AND j.run_at IS NULL AND j.published_at IS NULL)
+       (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
+            AND j.run_at IS NULL AND j.published_at IS NULL ORDER BY j.published_at, j.id LIMIT 1) IS NOT NULL
 FROM (SELECT DISTINCT queue FROM workers) AS q CROSS JOIN generate_series(1, 10) AS p (priority)
 """
 
@@ -173,8 +174,8 @@ def published_queues(connection: Connection) -> list[str]:
     """The queues for which messages are out whose jobs have not started."""
     statement = """
         SELECT q.queue FROM (SELECT DISTINCT queue FROM workers) AS q
-        WHERE EXISTS (SELECT 1 FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.run_at IS NULL
-                      AND j.published_at IS NOT NULL)
+        WHERE (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.run_at IS NULL
+               AND j.published_at IS NOT NULL ORDER BY j.priority, j.published_at, j.id LIMIT 1) IS NOT NULL
     """
     return list(connection.exec_driver_sql(statement).scalars())
 

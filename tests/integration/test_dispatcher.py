@@ -15,7 +15,7 @@ from ava.dispatcher.retention import Retention
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
-from ava.store import runs, windows
+from ava.store import dispatch, runs, windows
 from tests.backlog import NODE, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -323,3 +323,34 @@ def test_an_idempotency_key_goes_after_its_day_and_not_before(stored: Backlog) -
     )
     Retention(stored.database, retention_days=30).run_once(0)
     assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
+
+
+# What it costs --------------------------------------------------------------------------------------------------------
+
+
+def _rows_read_from_end_to_end(backlog: Backlog) -> int:
+    backlog.run("SELECT pg_stat_force_next_flush()")
+    ((count,),) = backlog.run("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs'")
+    return int(count)
+
+
+def test_no_duty_reads_the_backlog_from_end_to_end(stored: Backlog) -> None:
+    stored.join(quiet_seconds=60)
+    [running] = stored.insert(is_published=True)
+    assert stored.claim(running)
+    for _ in range(20):
+        stored.insert(1_000)
+    stored.insert(100, is_published=True)
+    stored.run("ANALYZE jobs")
+    before = _rows_read_from_end_to_end(stored)
+    with stored.database.connect() as connection:
+        found = dispatch.windows(connection, most=50)
+        assert dispatch.published_queues(connection) == ["default"]
+        assert dispatch.oldest_messages(connection, queues=["default"], after_seconds=0)
+        settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "may_wake": True, "limit": 10}
+        assert not dispatch.republish(connection, queue="default", **settled)
+        assert dispatch.make_due(connection, limit=10) == 0
+        assert len(dispatch.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10
+        assert dispatch.delete_old_jobs(connection, retention_days=1, limit=10) == 0
+    assert [(w.published, w.has_backlog) for w in found if w.priority in (1, 5)] == [(0, False), (50, True)]
+    assert _rows_read_from_end_to_end(stored) == before
