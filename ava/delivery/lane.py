@@ -14,7 +14,7 @@ __all__ = ["Lane"]
 #: The longest that an endpoint's `Retry-After` stops all that goes there, in seconds.
 _LONGEST_STOP_SECONDS = 300.0
 #: How many times what is sent at once is here at a time, so that the endpoint need not wait for the database.
-_ROUNDS = 3
+_ROUNDS = 8
 
 
 class Lane:

@@ -44,6 +44,9 @@ _POLL_SECONDS = 0.1
 #: Seconds that are left to others to ring the bell as well: a turn asks the database half a dozen things, however much
 #: there is to be written and brought.
 _GATHER_SECONDS = 0.05
+#: The same while there is so much that a turn of its own for each part of it would cost more than the sending.
+_BUSY_GATHER_SECONDS = 0.15
+_BUSY_EVENTS = 32
 #: Outcomes that are written at once; fewer wait for the next look, so that many share a statement.
 _ENOUGH_RESULTS = 64
 #: Seconds until a lane that is being sent to is looked at again for what is new.
@@ -80,7 +83,7 @@ class Sender:
         self._secrets: dict[str, str] = {}
         self._beat_at = 0.0
         self._refresh_at = 0.0
-        self._is_away = False
+        self._is_away = self._is_busy = False
         self._is_ending = False
 
     def run(self, is_ending: Callable[[], bool]) -> None:
@@ -90,7 +93,7 @@ class Sender:
             if not self._bell.wait(_POLL_SECONDS):
                 continue
             self._bell.clear()
-            gevent.sleep(_GATHER_SECONDS)
+            gevent.sleep(_BUSY_GATHER_SECONDS if self._is_busy else _GATHER_SECONDS)
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
@@ -124,7 +127,10 @@ class Sender:
         self._record()
         with self._database.connect() as connection:
             news = lanes.look(connection)
-        if news.has_events and self._fan_out.run_once() == BATCH:
+        fanned_out = self._fan_out.run_once() if news.has_events else 0
+        # A full batch is followed by the next at once, in the same turn's stead.
+        self._is_busy = _BUSY_EVENTS <= fanned_out < BATCH
+        if fanned_out == BATCH:
             self.wake()
         if news.has_events or news.has_due_lanes:
             self._take()

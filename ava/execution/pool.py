@@ -46,9 +46,9 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
             self._on_ready_and_free(job, part, outcome, inqueue)
             return
         # Its process was given free then, and may be taken again.
-        counter = self.on_ready_counters[result._worker_pid]
-        with counter.get_lock():
-            counter.value += 1
+        if (counter := self.on_ready_counters.get(result._worker_pid)) is not None:
+            with counter.get_lock():
+                counter.value += 1
         result._set(part, outcome)
 
 
