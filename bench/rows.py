@@ -17,6 +17,7 @@ _NODE = "00000000-0000-7000-8000-000000000001"
 
 # The ids carry their moments, as those that the service makes do: one job each ten milliseconds up to now. What a job
 # is like follows from its number by multiplying with primes, so that its properties have nothing to do with each other.
+# What is rare is so often there that ten thousand jobs fill a page of it, as millions do.
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts,
@@ -38,12 +39,12 @@ FROM (
            s.status = 'queued' AND n %% 11 = 0 AS is_dated
     FROM (
         SELECT n, date_trunc('milliseconds', now()) - (%(jobs)s - n) * %(apart)s AS at,
-            CASE WHEN n * 7919 %% 1000 < 1 THEN 'running' WHEN n * 7919 %% 1000 < 30 THEN 'queued'
+            CASE WHEN n * 7919 %% 1000 < 3 THEN 'running' WHEN n * 7919 %% 1000 < 30 THEN 'queued'
                  WHEN n * 7919 %% 1000 < 80 THEN 'failed' WHEN n * 7919 %% 1000 < 120 THEN 'cancelled'
                  ELSE 'completed' END AS status,
-            CASE WHEN n * 104729 %% 1000 < 1 THEN 'scheduled' WHEN n * 104729 %% 1000 < 100 THEN 'webhook'
+            CASE WHEN n * 104729 %% 1000 < 3 THEN 'scheduled' WHEN n * 104729 %% 1000 < 100 THEN 'webhook'
                  WHEN n * 104729 %% 1000 < 300 THEN 'event' ELSE 'manual' END AS trigger,
-            CASE WHEN n * 1299709 %% 5000 = 7 THEN 'wkr_rare' WHEN n %% 3 = 0 THEN 'wkr_noop'
+            CASE WHEN n * 1299709 %% 400 = 7 THEN 'wkr_rare' WHEN n %% 3 = 0 THEN 'wkr_noop'
                  ELSE 'wkr_w' || n * 15485863 %% 20 END AS worker,
             CASE WHEN n * 611953 %% 10 < 7 THEN 5 ELSE 1 + n * 611953 %% 10 END AS priority
         FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n

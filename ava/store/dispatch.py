@@ -60,8 +60,8 @@ class Window:
 
 
 # The messages that are out are counted as far as a window goes; beyond, there is no room anyway. Of the backlog its
-# first is asked for, in the order of `jobs_startable`: whether any EXISTS, the planner would look for in the table, from
-# its beginning, once for each priority that has none.
+# first is asked for, in the order of `jobs_startable`: for an EXISTS the planner may look in the table, from its
+# beginning, once for each priority that has none.
 _WINDOWS = """
 SELECT q.queue, p.priority,
        (SELECT count(*) FROM (

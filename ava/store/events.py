@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.events import Event
-from ava.domain.job import Job, Status
+from ava.domain.job import Job
 from ava.store import clock, rows
 from ava.store.database import Connection
 from ava.store.prepared import Prepared
@@ -35,6 +35,15 @@ class NewEvent:
 _LOCK = """
 SELECT pg_try_advisory_xact_lock(%s) FROM set_config('idle_in_transaction_session_timeout', '10s', true)
 """
+# What cannot change any more is the job's own; the rest is as it was at the moment of the event.
+_COLUMNS_THEN = (
+    rows.JOB_COLUMNS.replace("j.output::text, j.error", "{final} THEN j.output END::text, {final} THEN j.error END")
+    .format(final="CASE WHEN e.completed_at IS NOT NULL")
+    .replace("j.status", "e.status")
+    .replace("j.started_at, j.completed_at", "e.started_at, e.completed_at")
+    .replace("j.attempt", "e.attempt")
+    .replace("j.cancel_requested_at, j.cancelled_by, j.progress", "e.cancel_requested_at, e.cancelled_by, e.progress")
+)
 _CLAIM_NEW = Prepared(
     "claim_new_events",
     f"""
@@ -44,8 +53,7 @@ WITH sized AS (
     FROM (SELECT n, job_id FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT %(limit)s) AS e
     LEFT JOIN jobs AS j ON j.id = e.job_id
 )
-SELECT {rows.JOB_COLUMNS}, e.id::text, e.type, e.created_at, e.tenant_id, e.sequence, e.status, e.attempt, e.started_at,
-       e.completed_at, e.cancel_requested_at, e.cancelled_by, e.progress::text
+SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence, {_COLUMNS_THEN}
 FROM sized JOIN webhook_events AS e ON e.n = sized.n AND e.fanned_out_at IS NULL LEFT JOIN jobs AS j ON j.id = e.job_id
 WHERE sized.place = 1 OR sized.bytes <= {_MOST_BYTES}
 ORDER BY e.n
@@ -64,27 +72,9 @@ def claim_new(connection: Connection, *, limit: int) -> list[NewEvent]:
 
 
 def _new_event(row: Any) -> NewEvent:
-    (id_, type_, created_at, tenant_id, sequence, status, attempt, started_at, completed_at, cancel_requested_at,
-     cancelled_by, progress) = row[26:]  # fmt: skip
+    id_, type_, created_at, tenant_id, sequence, *job = row
     event = Event(id=ids.encode("evt", id_), type=type_, created_at=created_at, tenant_id=tenant_id, sequence=sequence)
-    if row[0] is None:
-        return NewEvent(event=event, job=None)
-    job = rows.job(row)
-    is_final = completed_at is not None
-    # What cannot change any more is the job's own; the rest is taken back to the moment of the event.
-    then = replace(
-        job,
-        status=Status(status),
-        attempt=attempt,
-        started_at=started_at,
-        completed_at=completed_at,
-        cancel_requested_at=cancel_requested_at,
-        cancelled_by=cancelled_by,
-        progress_json=progress,
-        output_json=job.output_json if is_final else None,
-        error=job.error if is_final else None,
-    )
-    return NewEvent(event=event, job=then)
+    return NewEvent(event=event, job=None if job[0] is None else rows.job(job))
 
 
 _FAN_OUT = Prepared(
