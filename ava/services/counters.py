@@ -7,6 +7,8 @@ this module is imported) and any of them tells the sums.
 from __future__ import annotations
 
 import os
+import struct
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,6 +31,10 @@ __all__ = [
     "Pool",
     "expose",
 ]
+
+#: How often, and how many seconds apart, the counters of a process are asked for that begins at this moment.
+_MOST_TRIES = 20
+_PAUSE_SECONDS = 0.01
 
 _registry = CollectorRegistry()
 
@@ -105,6 +111,12 @@ def expose() -> bytes:
     _forget_dead(folder)
     shared = CollectorRegistry()
     MultiProcessCollector(shared, path=folder)  # type: ignore[no-untyped-call]  # it has no annotations
+    for _ in range(_MOST_TRIES):
+        try:
+            return generate_latest(shared)
+        except struct.error:
+            # A process that begins at this moment has made its file, and written nothing into it.
+            time.sleep(_PAUSE_SECONDS)
     return generate_latest(shared)
 
 

@@ -70,7 +70,10 @@ def test_a_process_that_dies_between_two_jobs_loses_neither(system: System) -> N
     assert system.wait_for(following, seconds=10)["output"] == {"after": "all"}
     assert system.wait_for(ending, seconds=10)["status"] == "completed"
     assert system.show(first)["status"] == "completed"
-    assert system.query("SELECT sum(losses), max(losses) FROM jobs") == [(1, 1)]
+    # What its statement came to after its death is a matter of moments: the end may be written, the claim made, or not.
+    assert system.query("SELECT max(losses) <= 1 FROM jobs") == [(True,)]
+    ends = "SELECT count(DISTINCT job_id), count(*) FROM job_logs WHERE msg LIKE 'Handler completed in %%'"
+    assert system.query(ends) == [(3, 3)]
 
 
 @ON_REDIS

@@ -100,7 +100,13 @@ class Up:
     def left(self) -> list[str]:
         """Those of its processes that still live."""
         marked = [process for process in psutil.process_iter() if carries(process, self.mark)]
-        return [f"{process.pid} {process.cmdline()}" for process in {*marked, *self._family} if lives(process)]
+        living = []
+        for process in {*marked, *self._family}:
+            # One may end while it is looked at.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if lives(process):
+                    living.append(f"{process.pid} {process.cmdline()}")
+        return living
 
     def clean_up(self) -> None:
         if self.process.poll() is None:

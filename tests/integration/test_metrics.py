@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -175,6 +178,19 @@ def _assert_a_dead_process_is_not_counted(system: System, port: int) -> None:
 
     wait_until(lambda: len(set(system.workers[0].children) - dead) == 2, what="both are replaced")
     wait_until(lambda: most() == 4, what=lambda: f"two processes are counted, not {most() / 2}")
+
+
+def test_a_process_that_begins_at_this_moment_spoils_nobodys_counters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    file = tmp_path / "counter_1.db"
+    file.touch()
+    # What a file without a value says: that eight bytes are in use.
+    writing = threading.Timer(0.05, file.write_bytes, args=(struct.pack("ii", 8, 0),))
+    writing.start()
+    assert counters.expose() == b""
+    writing.join()
 
 
 def test_a_pool_tells_what_it_lends_and_who_waited_in_vain(database_url: str) -> None:
