@@ -29,9 +29,9 @@ from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import ROOT
 
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can start a server as another account; CI runs these, for it is root"
-)
+# An ordinary user runs everything else here; these start a server as another account, which the kernel lets root alone
+# do. CI is root, and runs them.
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server as another account")
 
 
 @pytest.fixture
