@@ -43,10 +43,9 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 #: Seconds that are left to others to ring the bell as well: a turn asks the database half a dozen things, however much
 #: there is to be written and brought.
-_GATHER_SECONDS = 0.05
-#: The same while there is so much that a turn of its own for each part of it would cost more than the sending.
-_BUSY_GATHER_SECONDS = 0.15
-_BUSY_EVENTS = 32
+_GATHER_SECONDS = 0.1
+#: The same where a turn has left something over, for the greenlets to get on.
+_BREATH_SECONDS = 0.005
 #: Outcomes that are written at once; fewer wait for the next look, so that many share a statement.
 _ENOUGH_RESULTS = 64
 #: Seconds until a lane that is being sent to is looked at again for what is new.
@@ -83,17 +82,21 @@ class Sender:
         self._secrets: dict[str, str] = {}
         self._beat_at = 0.0
         self._refresh_at = 0.0
-        self._is_away = self._is_busy = False
+        self._is_away = False
+        #: Whether the last turn has left something over, and the next begins at once.
+        self._is_behind = False
         self._is_ending = False
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Go on until told to end, then let what is under way end, for a time."""
         while not is_ending():
+            self._is_behind = False
             self._try(self._turn)
-            if not self._bell.wait(_POLL_SECONDS):
-                continue
-            self._bell.clear()
-            gevent.sleep(_BUSY_GATHER_SECONDS if self._is_busy else _GATHER_SECONDS)
+            if self._is_behind:
+                gevent.sleep(_BREATH_SECONDS)
+            elif self._bell.wait(_POLL_SECONDS):
+                self._bell.clear()
+                gevent.sleep(_GATHER_SECONDS)
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
@@ -127,11 +130,8 @@ class Sender:
         self._record()
         with self._database.connect() as connection:
             news = lanes.look(connection)
-        fanned_out = self._fan_out.run_once() if news.has_events else 0
-        # A full batch is followed by the next at once, in the same turn's stead.
-        self._is_busy = _BUSY_EVENTS <= fanned_out < BATCH
-        if fanned_out == BATCH:
-            self.wake()
+        if news.has_events and self._fan_out.run_once() == BATCH:
+            self._is_behind = True
         if news.has_events or news.has_due_lanes:
             self._take()
         self._fill()
@@ -175,7 +175,7 @@ class Sender:
         for change in changes:
             _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)
         if self._results:
-            self.wake()
+            self._is_behind = True
 
     def _outcome(self, delivery: DueDelivery, attempt: Attempt, at: datetime) -> Outcome:
         verdict = judge(
@@ -207,7 +207,7 @@ class Sender:
                 for lane in taken:
                     self._lanes[lane.endpoint] = Lane(lane, time_scale=self._settings.webhook_time_scale)
                 if len(taken) == limit:
-                    self.wake()
+                    self._is_behind = True
 
     def _fill(self) -> None:
         """Bring what is due on the lanes that have room for it."""
@@ -304,7 +304,7 @@ class Sender:
             return
         if len(idle) > _MOST_WRITTEN:
             idle = idle[:_MOST_WRITTEN]
-            self.wake()
+            self._is_behind = True
         with self._database.connect() as connection:
             lanes.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
         for lane in idle:
