@@ -97,17 +97,13 @@ class Call:
         keep_alive: bool = False,
     ) -> Call:
         """Check a call before anything is looked up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
-        target = _parse(url, allow_private=limits.allow_private)
+        target = parse(url, allow_private=limits.allow_private)
         method = _checked_method(method)
         sent = _default_headers(target, keep_alive) | _checked_headers(headers or {})
         if body is not None or method in _METHODS_WITH_BODY:
             sent["Content-Length"] = str(len(body or b""))
         head = [f"{method} {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
         return cls(method=method, target=target, message="\r\n".join(head).encode("latin-1") + (body or b""))
-
-
-#: The same endpoints are called again and again; what a URL means is a matter of its text alone.
-_parse = functools.lru_cache(maxsize=1_000)(parse)
 
 
 class AnswerStream:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NoReturn
 from urllib.parse import quote
@@ -65,7 +66,13 @@ def parse(url: object, *, allow_private: bool = False) -> Target:
     Raises `UrlRefused` for anything but a plain http(s) URL, and `AddressRefused` for a host that can only be
     private, unless `allow_private`. No message repeats the URL beyond its scheme and host.
     """
-    match = _URL.fullmatch(_plain_text(url))
+    return _parse(_plain_text(url), allow_private)
+
+
+# The same endpoints are called again and again, and what a URL means is a matter of its text alone.
+@lru_cache(maxsize=1_000)
+def _parse(url: str, allow_private: bool) -> Target:
+    match = _URL.fullmatch(url)
     if match is None:
         raise UrlRefused("The URL has no scheme and host; it must look like https://example.com/path.")
     scheme = match["scheme"].lower()

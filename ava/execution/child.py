@@ -201,8 +201,6 @@ class Child:
         run.log.close()
         if outcome.status is None and outcome.stop is not None:
             run.span.fail(outcome.stop.value)
-        if outcome.stop is None and not self._is_to_retire:
-            self._worker.tell_soon_free()
         try:
             with self._storing:
                 if outcome.status is not None:
@@ -228,6 +226,10 @@ class Child:
 
     def _write_end(self, run: Run, outcome: Outcome) -> Status | None:
         assert outcome.status is not None
+        # A process that may have to end after this run, or was told to let go, asks for nothing more yet.
+        goes_on = outcome.stop is None and not self._is_to_retire
+        if goes_on:
+            self._worker.tell_soon_free()
         elapsed_ms = run.log.elapsed_ms
         lines = run.log.take()
         ending = Ending(
@@ -238,7 +240,7 @@ class Child:
             closing=run.log.closing(outcome.level, f"Handler {outcome.verb} {elapsed_ms}ms"),
             closing_if_cancelled=run.log.closing(LogLevel.WARN, f"Handler cancelled after {elapsed_ms}ms"),
         )
-        message = self._worker.take_ahead() if outcome.stop is None and not self._is_to_retire else None
+        message = self._worker.take_ahead() if goes_on else None
         handler = registry.find(message[2]) if message is not None else None
         began_ns = time.time_ns()
         if message is None or handler is None:

@@ -26,13 +26,16 @@ SOON_FREE = 64
 #: Seconds within which the next message counts as close.
 _CLOSE_SECONDS = 0.002
 
+#: PostgreSQL counts no further.
+_MOST_RUNS = 2**31
+
 Message = tuple[str, int, str]
 
 
 class PoolWorker(Worker):  # type: ignore[misc]  # Celery has no annotations
-    """Billiard's worker, a little ahead of its loop; and after its own signals for a new process, ours.
+    """Billiard's worker, a little ahead of its loop.
 
-    After all of Celery's signals for a new process, billiard has SIGTERM end it. Here it does not.
+    And billiard, after all of Celery's signals for a new process, has SIGTERM end it. Here it does not.
     """
 
     #: Called in a new child when billiard is done with its signals, with this object; set when the node starts.
@@ -111,9 +114,10 @@ class PoolWorker(Worker):  # type: ignore[misc]  # Celery has no annotations
 
 
 def _read(body: str | bytes) -> Message | None:
+    """What a message of ours says; None for any other, which must not spoil the end that is being written."""
     try:
         ((job_id, run_no, worker_id), *_) = json.loads(body)
-    except (ValueError, TypeError):
-        # Not one of ours; Celery tells whoever sent it.
+    except (ValueError, TypeError, RecursionError):
         return None
-    return job_id, run_no, worker_id
+    is_ours = isinstance(job_id, str) and isinstance(worker_id, str) and type(run_no) is int and 0 < run_no < _MOST_RUNS
+    return (job_id, run_no, worker_id) if is_ours else None
