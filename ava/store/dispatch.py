@@ -81,12 +81,14 @@ def windows(connection: Connection, *, most: int) -> list[Window]:
     ]
 
 
+# In the whole order of `jobs_startable`: by `id` alone the planner may sort the backlog, or walk the primary key past all
+# that has ended.
 _CLAIM_BACKLOG = f"""
 WITH next AS (
     SELECT id FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
         AND published_at IS NULL
-    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE jobs AS j SET published_at = clock_timestamp() FROM next WHERE j.id = next.id RETURNING j.*
 )
