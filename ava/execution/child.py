@@ -331,4 +331,5 @@ class Child:
     def close(self) -> None:
         """Take leave of the database; the process ends now, and its mailbox with it."""
         tracing.stop()
+        self._moves.close()
         self._database.close()

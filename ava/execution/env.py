@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
+
+from ava.domain.job import Job
+from ava.domain.record import make_record
 
 __all__ = ["Env"]
 
@@ -19,7 +23,7 @@ class Env(Mapping[str, str]):
         self,
         *,
         config: Mapping[str, str],
-        job: Mapping[str, Any],
+        job: Job,
         log: logging.Logger,
         report: Callable[[float, str], None],
         is_cancelled: Callable[[], bool],
@@ -30,13 +34,17 @@ class Env(Mapping[str, str]):
         self._is_cancelled = is_cancelled
         #: Writes lines into the job's log.
         self.log = log
-        #: The job's record, as the API shows it.
-        self.job = job
+        self._job = job
         #: What to send along as W3C's header of this name, so that what is called joins the job's trace; None where
         #: nothing is traced. OpenTelemetry's own instrumentation needs no help.
         self.traceparent = traceparent
         #: Which attempt this is, from 1.
-        self.attempt: int = job["attempt"]
+        self.attempt = job.attempt
+
+    @cached_property
+    def job(self) -> dict[str, Any]:
+        """The job's record, as the API shows it."""
+        return make_record(self._job)
 
     @property
     def cancelled(self) -> bool:

@@ -118,7 +118,8 @@ class LogCapture(logging.Handler):
         """Take a record without this handler's lock, which an interruption might leave held; the log has its own."""
         if threading.current_thread() in self._foreign_threads:
             for other in self._others:
-                other.handle(record)
+                if record.levelno >= other.level:
+                    other.handle(record)
         else:
             self.emit(record)
         return True

@@ -28,6 +28,7 @@ class Moves:
 
     def __init__(self, database: Database, node_id: str) -> None:
         self._database = database
+        self._kept = database.keep()
         self._node_id = node_id
 
     def claim(self, job_id: str, run_no: int) -> Job | None:
@@ -44,7 +45,10 @@ class Moves:
         self._persist(lambda c: runs.defer(c, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS))
 
     def is_held(self, run: Run) -> bool:
-        """Whether a run still has its right to the job. Asked once, and raises `DatabaseUnavailable` at once."""
+        """Whether a run still has its right to the job. Asked once, and raises `DatabaseUnavailable` at once.
+
+        Not on the kept connection, for a signal's handler asks this, whatever it has interrupted.
+        """
         with self._database.connect() as connection:
             return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no)
 
@@ -91,10 +95,14 @@ class Moves:
 
     def _persist(self, act: Callable[[Connection], Result]) -> Result:
         def attempt() -> Result:
-            with self._database.connect() as connection:
+            with self._kept as connection:
                 return act(connection)
 
         return persist(attempt)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._kept.close()
 
 
 def persist(act: Callable[[], Result]) -> Result:

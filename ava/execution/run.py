@@ -14,7 +14,6 @@ from typing import Any
 from ava import tracing
 from ava.broker.names import task_id
 from ava.domain.job import Job
-from ava.domain.record import make_record
 from ava.errors import Interruption
 from ava.execution.env import Env
 from ava.execution.joblog import JobLog
@@ -89,7 +88,7 @@ class Run:
     def _invoke(self, logger: Any) -> Any:
         env = Env(
             config=self._config,
-            job=make_record(self.job),
+            job=self.job,
             log=logger,
             report=self._report,
             is_cancelled=lambda: self.stopped_for is not None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import logging
+import operator
 import os
 import signal
 import sys
@@ -53,13 +54,14 @@ class Surroundings:
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
-        self._root_level = logging.root.level
+        self._root_level = _let_runs_log(self._root_handlers)
         self._disabled_level = logging.root.manager.disable
         self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
         self._job_logger = logging.getLogger("ava.job")
         if self._job_logger not in self._loggers:
             self._loggers.append(self._job_logger)
-        self._logging = _traits(self._loggers)
+        # The lists are copied, for loggers change theirs in place.
+        self._logging = [(*own, list(handlers), list(filters)) for *own, handlers, filters in _traits(self._loggers)]
         self._keep_sigterm_from_asyncio()
 
     def _keep_sigterm_from_asyncio(self) -> None:
@@ -160,8 +162,27 @@ def foreign_threads() -> frozenset[threading.Thread]:
     return frozenset(threading.enumerate()) - {threading.main_thread()}
 
 
+def _let_runs_log(ours: list[logging.Handler]) -> int:
+    """Have every run log from INFO on with no change of level around it; returns the root's level.
+
+    A change has every logger forget what it knew, which takes as long as a small handler. What is our own is sieved as
+    before: at our loggers, and at `ours`, the root's handlers.
+    """
+    level = logging.root.level
+    if level > logging.INFO:
+        for handler in ours:
+            handler.setLevel(max(handler.level, level))
+        logging.getLogger("ava").setLevel(level)
+        logging.getLogger("ava.job").setLevel(logging.INFO)
+        logging.root.setLevel(logging.INFO)
+    return logging.root.level
+
+
+_get_traits = operator.attrgetter("level", "disabled", "propagate", "handlers", "filters")
+
+
 def _traits(loggers: list[logging.Logger]) -> list[tuple[Any, ...]]:
-    return [(it.level, it.disabled, it.propagate, tuple(it.handlers), tuple(it.filters)) for it in loggers]
+    return list(map(_get_traits, loggers))
 
 
 def _restore_logger(logger: logging.Logger, traits: tuple[Any, ...]) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import psycopg2
@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import ConnectionsBusy, DatabaseUnavailable
 
-__all__ = ["Connection", "Database", "Meter"]
+__all__ = ["Connection", "Database", "KeptConnection", "Meter"]
 
 #: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
 #: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
@@ -129,20 +129,34 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        began = time.monotonic()
-        if began < self._silent_until:
-            raise DatabaseUnavailable
+        began = self._begin()
         try:
             yield
         except PoolTimeout:
             self._meter.time_out()
             raise ConnectionsBusy from None
         except (DBAPIError, psycopg2.Error) as error:
-            if not _is_outage(error):
-                raise
-            if _state(error) is None:
-                self._note_silence(began)
-            raise DatabaseUnavailable from error
+            self._raise_outage(error, began)
+            raise
+
+    def _begin(self) -> float:
+        """When something is asked, on the stopwatch. Raises `DatabaseUnavailable` where nothing answered just now."""
+        began = time.monotonic()
+        if began < self._silent_until:
+            raise DatabaseUnavailable
+        return began
+
+    def _raise_outage(self, error: BaseException, began: float) -> None:
+        """Raise `DatabaseUnavailable` where that is what an error means; `began`: when it was asked."""
+        if not _is_outage(error):
+            return
+        if _state(error) is None:
+            self._note_silence(began)
+        raise DatabaseUnavailable from error
+
+    def keep(self) -> KeptConnection:
+        """A connection of the pool for one thread to keep, which has it to itself from its first use on."""
+        return KeptConnection(self)
 
     def _note_silence(self, began: float) -> None:
         # Where nothing answers, one wait for all is enough; a refusal costs nobody anything.
@@ -166,6 +180,44 @@ class Database:
     def forget_connections(self) -> None:
         """Drop the pool without closing it: in a forked child, the connections are still the parent's."""
         self._engine.dispose(close=False)
+
+
+class KeptConnection:
+    """A connection that one thread keeps, for whom a loan from the pool would take as long as a small statement.
+
+    `with kept as connection` is `Database.connect`, and raises like it. What went wrong on a connection ends it; the
+    next use gets another.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self._loan = ExitStack()
+        self._poll: Any = None
+        self._began = 0.0
+
+    def __enter__(self) -> Connection:
+        self._began = self._database._begin()
+        if self._connection is not None and self._poll.poll(0):
+            # On an idle connection there is nothing to read but its end.
+            self.close()
+        if self._connection is None:
+            self._connection = self._loan.enter_context(self._database.connect())
+            raw: Any = self._connection.connection.dbapi_connection
+            self._poll = _new_poll()
+            self._poll.register(raw.fileno(), select.POLLIN)
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            self.close()
+            self._database._raise_outage(error, self._began)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection = None
+            self._loan.close()
 
 
 def driver_url(url: str) -> URL:

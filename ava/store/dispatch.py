@@ -81,8 +81,8 @@ def windows(connection: Connection, *, most: int) -> list[Window]:
     ]
 
 
-# In the whole order of `jobs_startable`: by `id` alone the planner may sort the backlog, or walk the primary key past all
-# that has ended.
+# In the whole order of `jobs_startable`: by `id` alone the planner may sort the backlog, or walk the primary key past
+# all that has ended.
 _CLAIM_BACKLOG = f"""
 WITH next AS (
     SELECT id FROM jobs

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
 from ava import Env
+from ava.domain.job import Job, Status, Trigger
 
-__all__ = ["Run"]
+__all__ = ["JOB", "Run"]
+
+_NOW = datetime(2025, 6, 1, 10, tzinfo=UTC)
+#: A job in its first attempt.
+JOB = Job(
+    id="job_01hxyz",
+    worker_id="wkr_x",
+    tenant_id="ten_x",
+    status=Status.RUNNING,
+    trigger=Trigger.MANUAL,
+    priority=5,
+    input_json="{}",
+    triggered_by="usr_x",
+    created_at=_NOW,
+    started_at=_NOW,
+    completed_at=None,
+    output_json=None,
+    error=None,
+    scheduled_at=None,
+    attempt=1,
+    max_attempts=1,
+    cancel_requested_at=None,
+    cancelled_by=None,
+    progress_json=None,
+    retry_of=None,
+    queue="default",
+    run_no=1,
+    run_at=None,
+    published_at=_NOW,
+    node_id=None,
+)
 
 
 class Run:
@@ -21,7 +53,7 @@ class Run:
         log.addHandler(handler)
         self.env = Env(
             config=config,
-            job={"id": "job_01hxyz", "attempt": 1},
+            job=JOB,
             log=log,
             report=lambda fraction, message: self.progress.append((fraction, message)),
             is_cancelled=lambda: False,

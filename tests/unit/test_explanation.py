@@ -7,35 +7,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.explanation import Facts, explain
-from ava.domain.job import Job, Status, Trigger
+from ava.domain.job import Status
+from tests.unit.handlers import JOB
 
 _NOW = datetime(2025, 6, 1, 10, tzinfo=UTC)
-_JOB = Job(
-    id="job_x",
+_JOB = replace(
+    JOB,
     worker_id="wkr_x",
-    tenant_id="ten_x",
     status=Status.QUEUED,
-    trigger=Trigger.MANUAL,
-    priority=5,
-    input_json="{}",
-    triggered_by="usr_x",
-    created_at=_NOW,
     started_at=None,
-    completed_at=None,
-    output_json=None,
-    error=None,
-    scheduled_at=None,
+    published_at=None,
     attempt=0,
     max_attempts=4,
-    cancel_requested_at=None,
-    cancelled_by=None,
-    progress_json=None,
-    retry_of=None,
-    queue="gpu",
     run_no=0,
-    run_at=None,
-    published_at=None,
-    node_id=None,
+    queue="gpu",
 )
 _FACTS = Facts(
     job=_JOB,
