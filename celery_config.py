@@ -51,7 +51,7 @@ worker_pool = "ava.execution.pool:Pool"
 worker_consumer = "ava.execution.consumer:Consumer"
 
 # Flower and `celery events` see what runs; argument texts are the job's id and run, never its payload.
-worker_send_task_events = False
+worker_send_task_events = True
 task_send_sent_event = False
 task_track_started = False
 

@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.1
 #: Seconds between two looks at whether the node's parent says that it lives.
 _VOUCH_SECONDS = 2.0
+#: Seconds below which a handler takes but a moment: less than it takes to fetch the next message.
+_BRIEF_SECONDS = 0.002
 #: Seconds that the threads of a handler that was stopped get to end.
 _THREADS_SECONDS = 0.5
 #: The exit code of a process that has written its run's end and must not run another.
@@ -88,6 +90,8 @@ class Child:
         self._surroundings: Surroundings | None = None
         self._pid = self._parent_pid = 0
         self._vouch_at = 0.0
+        #: How long runs of each worker's handler take, as far as the last ones tell.
+        self._took_seconds: dict[str, float] = {}
         #: Whether this process ends after its run, for threads of a stopped handler still run in it.
         self._is_to_retire = False
 
@@ -171,7 +175,7 @@ class Child:
     def perform(self, run: Run) -> None:
         """Run the handler; what it returned or raised is kept in its run. Nothing it started or changed is left."""
         assert self._surroundings is not None
-        before = foreign_threads()
+        before, began = foreign_threads(), time.monotonic()
         with self._surroundings.of_run(run.log) as logger, tracing.begin("handler", parent=run.span) as span:
             run.call(logger, self._surroundings.calm)
             if run.raised is not None:
@@ -179,6 +183,7 @@ class Child:
             if os.getpid() != self._pid:
                 # A handler that forked, and whose child came back up to here.
                 os._exit(1)
+        self._note_seconds(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             processes.reap()
         if run.stopped_for is not None:
@@ -230,6 +235,8 @@ class Child:
         goes_on = outcome.stop is None and not self._is_to_retire
         if goes_on:
             self._worker.tell_soon_free()
+        else:
+            self._worker.withdraw()
         elapsed_ms = run.log.elapsed_ms
         lines = run.log.take()
         ending = Ending(
@@ -240,7 +247,7 @@ class Child:
             closing=run.log.closing(outcome.level, f"Handler {outcome.verb} {elapsed_ms}ms"),
             closing_if_cancelled=run.log.closing(LogLevel.WARN, f"Handler cancelled after {elapsed_ms}ms"),
         )
-        message = self._worker.take_ahead() if goes_on else None
+        message = self._worker.take_ahead(self._is_brief) if goes_on else None
         handler = registry.find(message[2]) if message is not None else None
         began_ns = time.time_ns()
         if message is None or handler is None:
@@ -249,6 +256,13 @@ class Child:
         # One that was not to be had at this moment is asked for once more when its turn comes.
         self._following = None if job is None else self._begin(job, handler, began_ns)
         return status
+
+    def _note_seconds(self, worker_id: str, seconds: float) -> None:
+        # One that took longer is trusted again only after a while.
+        self._took_seconds[worker_id] = max(seconds, self._took_seconds.get(worker_id, 0.0) / 2)
+
+    def _is_brief(self, worker_id: str) -> bool:
+        return self._took_seconds.get(worker_id, _BRIEF_SECONDS) < _BRIEF_SECONDS
 
     # Accompanying --------------------------------------------------------------------------------------------------
 
@@ -259,6 +273,7 @@ class Child:
         while True:
             try:
                 self._hear()
+                self._worker.keep_word()
                 if (run := self._run) is not None:
                     self._look_after(run)
             except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -29,6 +29,20 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no annotatio
 
     #: Celery's own count of failed attempts since the last connection.
     broker_connection_retry_attempt: int
+
+    def __init__(self, on_task_request: Callable[[JobRequest], object], *args: Any, **kwargs: Any) -> None:
+        def take(request: JobRequest) -> None:
+            on_task_request(request)
+            self._keep_away_what_waits()
+
+        super().__init__(take, *args, **kwargs)
+
+    def _keep_away_what_waits(self) -> None:
+        # All processes are taken: this one was asked for too early.
+        places = self.controller.semaphore._waiting
+        if places and JobRequest.waiting:
+            _, (late,), _ = places.pop()
+            next(iter(JobRequest.waiting)).keep_next_away(late)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, and go on trying for as long as it takes."""

@@ -23,7 +23,7 @@ from ava.execution.orphans import Orphans
 from ava.execution.outcome import Stop
 from ava.services.counters import Pool
 from ava.settings import Settings
-from ava.store import nodes, workers
+from ava.store import jobs, nodes, workers
 from ava.store.database import Connection, Database
 from ava.store.nodes import NodeSpec
 
@@ -123,6 +123,11 @@ class Keeper:
             # The message was heard twice here, and another child may be the one that runs it; if not, it is an orphan.
             return
         self._errands.put(lambda connection: _take_back(connection, held, self._node_id, error))
+        self._bell.put(None)
+
+    def put_back(self, job_id: str) -> None:
+        """Leave a job to others whose message came here; soon, in this keeper's thread."""
+        self._errands.put(lambda connection: jobs.unpublish(connection, [job_id]))
         self._bell.put(None)
 
     def look_now(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore
@@ -34,22 +34,57 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     pool_pids: Callable[[], list[int]]
     #: Whether the broker forgets a message when it hands it out (see `ava.broker.app.make_queue`).
     is_acknowledged_on_arrival = False
+    #: Those whose next message may still come though it is to be kept away.
+    waiting: ClassVar[set[JobRequest]] = set()
     #: What a child has been given of it.
     held: Held | None = None
+    #: The message that is kept away from its process.
+    _following: JobRequest | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
         self.held = self._make_held(pid)
         self.keeper.begin(self.held)
-        self._apply_result().on_soon_free = self.let_next_come
         super().on_accepted(pid, time_accepted)
 
+    # When the next message comes -----------------------------------------------------------------------------------
+
+    # Redis is asked while fewer are reserved than there are processes, RabbitMQ sends one for each that is
+    # acknowledged.
+
     def let_next_come(self) -> None:
-        """The handler has ended, and its end is being written: ask the broker for the process's next message."""
-        # Redis is asked while fewer are reserved than there are processes, RabbitMQ sends one for each that is
-        # acknowledged.
+        """The process is about to be free: ask the broker for its next message."""
         reserved_requests.discard(self)
         self._acknowledge()
+        self._let_go_of_next()
+
+    def keep_next_away(self, following: JobRequest | None = None) -> None:
+        """The process is not about to be free, after all: keep its next message from it, which has come or will.
+
+        The job that it is for goes back to the backlog, from where it comes to whoever is free. The message itself is
+        kept: as long as RabbitMQ hears nothing of it, no other is sent in its place.
+        """
+        if following is None:
+            self.waiting.add(self)
+        else:
+            self.waiting.discard(self)
+            self._following = following.give_back()
+        if self.is_acknowledged_on_arrival:
+            reserved_requests.add(self)
+
+    def give_back(self) -> JobRequest:
+        """Leave this message's job to others."""
+        task_ready(self)
+        self.keeper.put_back(parse_task_id(self.id)[0])
+        return self
+
+    def _let_go_of_next(self) -> None:
+        self.waiting.discard(self)
+        following, self._following = self._following, None
+        if following is not None:
+            following.acknowledge()
+
+    # -----------------------------------------------------------------------------------------------------------------
 
     def _make_held(self, pid: int) -> Held:
         job_id, run_no = parse_task_id(self.id)
@@ -83,6 +118,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         if self.held is not None:
             self.keeper.finish(self.held)
         self._acknowledge()
+        self._let_go_of_next()
 
     def _acknowledge(self) -> None:
         if self.is_acknowledged_on_arrival:

@@ -98,3 +98,32 @@ def test_a_message_that_was_given_to_a_process_is_known_when_the_broker_comes_ba
     assert system.cancel(following).status_code == 200
     assert system.wait_for(following, seconds=5)["status"] == "cancelled"
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_waits_for_a_process_that_takes_longer_this_time_goes_back_and_loses_no_place(
+    system: System, processes: int
+) -> None:
+    system.start(concurrency=processes, environ=ENVIRON)
+    moments = [("wkr_t_brief", {"seconds": 0})] * 50
+    longs = [("wkr_t_brief", {"seconds": 2 + n / 4}) for n in range(2 * processes)]
+    jobs = _trigger(system, *moments, *longs)
+    running = "SELECT count(*) FROM jobs WHERE status = 'running'"
+    ended = "SELECT count(*) FROM jobs WHERE status = 'completed'"
+    wait_until(lambda: system.query(ended) == [(50,)], what="the moments are over")
+    wait_until(lambda: system.query(running) == [(processes,)], what="every process is busy")
+    time.sleep(0.5)
+    urgent = system.trigger("wkr_t_echo", priority=1)["id"]
+    for job_id in (urgent, *jobs):
+        assert system.wait_for(job_id)["status"] == "completed"
+    before = """SELECT count(*) FROM jobs AS j, (SELECT * FROM jobs WHERE priority = 1) AS urgent
+                WHERE j.started_at < urgent.started_at"""
+    assert system.query(before) == [(50 + processes,)]
+    # Nothing was lost on the way, and as many run at once as before.
+    assert system.query("SELECT max(run_no), max(losses) FROM jobs") == [(1, 0)]
+    at_once = _trigger(system, *[("wkr_t_work", {"seconds": 30})] * processes)
+    for job_id in at_once:
+        system.wait_for(job_id, "running")
+    for job_id in at_once:
+        system.cancel(job_id)
+        system.wait_for(job_id, "cancelled")
