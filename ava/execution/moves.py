@@ -10,7 +10,7 @@ from typing import TypeVar
 from ava.domain.job import Ending, Job, LogLine, Status
 from ava.errors import DatabaseUnavailable
 from ava.execution.run import Run
-from ava.store import runs
+from ava.store import losses, runs
 from ava.store.database import Connection, Database
 
 __all__ = ["Moves", "persist"]
@@ -81,7 +81,7 @@ class Moves:
 
         def act(connection: Connection) -> None:
             runs.append_lines(connection, job_id=run.job.id, run_no=run.job.run_no, lines=lines)
-            runs.take_back(
+            losses.take_back(
                 connection,
                 job_id=run.job.id,
                 run_no=run.job.run_no,

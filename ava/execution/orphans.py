@@ -11,7 +11,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from ava.execution import pulse
-from ava.store import nodes, runs
+from ava.store import losses, nodes
 from ava.store.database import Connection
 
 __all__ = ["Orphan", "Orphans"]
@@ -49,7 +49,7 @@ class Orphans:
     def take_back(self, connection: Connection, orphan: Orphan) -> None:
         """Give an orphan back."""
         job_id, run_no = orphan
-        runs.take_back(
+        losses.take_back(
             connection,
             job_id=job_id,
             run_no=run_no,

@@ -15,7 +15,7 @@ from ava.dispatcher.retention import Retention
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
-from ava.store import dispatch, runs, windows
+from ava.store import dispatch, losses, runs, windows
 from tests.backlog import NODE, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -267,7 +267,9 @@ def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
     with stored.database.connect() as connection:
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert not runs.is_held(connection, job_id=job.id, run_no=1)
-        assert not runs.take_back(connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True)
+        assert not losses.take_back(
+            connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True
+        )
     assert stored.claim(job, run_no=1) is None
 
 
@@ -277,10 +279,10 @@ def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) 
     [job] = stored.insert(1)
     assert stored.claim(job)
     with stored.database.connect() as connection:
-        taken = runs.take_back(
+        taken = losses.take_back(
             connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, reason="r", error="e", is_loss=True
         )
-        killed = runs.kill_end(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
+        killed = losses.kill_end(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
     assert (taken, killed) == (None, None)
     assert stored.count("status = 'running'") == 1
 

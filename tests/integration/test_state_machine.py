@@ -23,7 +23,7 @@ from ava.domain.job import FINAL, Ending, Job, JobSpec, LogLevel, LogLine, Statu
 from ava.domain.retry import MOST_LOSSES
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
-from ava.store import dispatch, jobs, nodes, runs, workers
+from ava.store import dispatch, jobs, losses, nodes, runs, workers
 from ava.store.database import Connection, Database
 from ava.store.nodes import NodeSpec
 
@@ -212,7 +212,7 @@ class Jobs(RuleBasedStateMachine):
     def take_back(self, data: st.DataObject, is_loss: bool) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            taken = runs.take_back(
+            taken = losses.take_back(
                 connection, job_id=job_id, run_no=run_no, node_id=node, reason="lost", error="WorkerLost: it died",
                 is_loss=is_loss,
             )  # fmt: skip
@@ -227,7 +227,7 @@ class Jobs(RuleBasedStateMachine):
     def kill(self, data: st.DataObject) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            status = runs.kill_end(
+            status = losses.kill_end(
                 connection, job_id=job_id, run_no=run_no, node_id=node, error="Timeout: exceeded 1 s"
             )
         assert (status is not None) == (model.holds(run_no) and model.node == node)
@@ -242,7 +242,7 @@ class Jobs(RuleBasedStateMachine):
     def forfeit(self, data: st.DataObject) -> None:
         job_id, run_no, _, model = self.pick_run(data)
         with self._connect() as connection:
-            is_forfeited = runs.forfeit(connection, job_id=job_id, run_no=run_no)
+            is_forfeited = losses.forfeit(connection, job_id=job_id, run_no=run_no)
         assert is_forfeited == (model.status is Status.QUEUED and run_no == model.run_no + 1)
         model.run_no += is_forfeited
 
@@ -280,7 +280,7 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def take_from_the_dead(self) -> None:
         with self._connect() as connection:
-            taken = runs.take_back_from_dead_nodes(
+            taken = losses.take_back_from_dead_nodes(
                 connection, dead_after_seconds=DEAD_AFTER_SECONDS, reason="lost", error="WorkerLost: gone", limit=100
             )
         held = {

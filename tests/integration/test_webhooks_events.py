@@ -14,7 +14,7 @@ import pytest
 from ava.delivery.fan_out import FanOut
 from ava.domain.job import Ending, LogLevel, LogLine, Status
 from ava.settings import Settings
-from ava.store import clock, events, jobs, nodes, runs
+from ava.store import clock, events, jobs, losses, nodes, runs
 from ava.store.database import Connection
 from ava.store.nodes import NodeSpec
 from tests.api import NODE, Api
@@ -123,9 +123,9 @@ def test_a_killed_run_and_a_run_of_a_dead_node_are_told(api: Api, connection: Co
     killed, orphan = api.trigger(), api.trigger()
     _claim(connection, killed["id"])
     _claim(connection, orphan["id"])
-    runs.kill_end(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
+    losses.kill_end(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
     api.execute("DELETE FROM nodes")
-    runs.take_back_from_dead_nodes(
+    losses.take_back_from_dead_nodes(
         connection, dead_after_seconds=1, reason="lost", error="WorkerLost: the worker node died", limit=10
     )
     assert _types(api) == ["queued", "queued", "failed", "queued"]
