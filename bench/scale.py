@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from statistics import median
 from urllib.parse import quote
 
 import requests
@@ -33,7 +34,7 @@ __all__ = ["main"]
 
 _FEW = 10_000
 #: Each read is timed in so many rounds, of so many seconds at most, of which the first requests do not count.
-_ROUNDS = 5
+_ROUNDS = 7
 _ROUND_SECONDS = 4.0
 _WARM_UP = 20
 _URL = "/v1/ava/jobs?per_page=20"
@@ -102,8 +103,8 @@ class _Reader:
     session: requests.Session
     address: str
     paths: dict[str, Callable[[int], str]]
-    #: Milliseconds of each request, by read.
-    took: dict[str, list[float]] = field(default_factory=dict)
+    #: p50 and p99 in milliseconds of each round, by read.
+    rounds: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def time(self, name: str, most: int) -> None:
         """Time one round of one read."""
@@ -116,12 +117,16 @@ class _Reader:
             assert answer.ok, answer.text
             if time.monotonic() > until_at:
                 break
-        self.took.setdefault(name, []).extend(took[_WARM_UP:])
+        took = took[_WARM_UP:]
+        self.rounds.setdefault(name, []).append((percentile(took, 50), percentile(took, 99)))
 
     @property
     def figures(self) -> Figures:
-        """p50 and p99 of each read, over all rounds."""
-        return {name: (percentile(took, 50), percentile(took, 99)) for name, took in self.took.items()}
+        """p50 and p99 of each read: of each the median over the rounds, for a machine's hiccup is in one of them."""
+        return {
+            name: (median(p50 for p50, _ in rounds), median(p99 for _, p99 in rounds))
+            for name, rounds in self.rounds.items()
+        }
 
 
 def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:

@@ -63,30 +63,50 @@ def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
 # far as the page goes. So any combination of filters is a walk along an index, newest first, whatever the table holds.
 # The ranges are written as rows, in the index's own order: given equalities, the planner may think the primary key as
 # good, and walk it over all jobs there are in search of a state that has none.
+_KINDS = """(
+    SELECT s AS status, t AS trigger FROM unnest(%(statuses)s::text[]) AS s CROSS JOIN unnest(%(triggers)s::text[]) AS t
+)"""
 _RANGES = """
-    unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN unnest(%(triggers)s::text[]) AS t (trigger)
-    CROSS JOIN LATERAL (
+    {kinds} AS kind CROSS JOIN LATERAL (
         SELECT j.id FROM jobs AS j
-        WHERE ({place}, j.id) >= ({key}, %(floor)s::uuid) AND ({place}, j.id) < ({key}, %(ceiling)s::uuid) AND {filters}
-        ORDER BY {order}, j.id DESC LIMIT %(limit)s
+        WHERE ({place}, j.id) >= ({key}, {floor}) AND ({place}, j.id) < ({key}, %(ceiling)s::uuid) AND {filters}
+        ORDER BY {order}, j.id DESC LIMIT {limit}
     ) AS found
 """
-_PLACE = {"j.tenant_id": "%(tenant_id)s", "j.status": "s.status", "j.trigger": "t.trigger"}
+_FLOOR = "%(floor)s::uuid"
+_PLACE = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
 _PLACE_OF_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | _PLACE
+# What a deep page reads has to follow from how deep it lies, and not from how much each range holds that is older. So
+# one range, which seems the densest of them, is read that deep first: of no other can anything older be on the page.
+_DEEP = 200
+_DENSEST = "(SELECT kind.status, kind.trigger FROM {ranges} ORDER BY found.id DESC LIMIT 1)"
+_FLOOR_OF_DEEP = "greatest(%(floor)s::uuid, (SELECT found.id FROM {ranges}))"
 
 
-def _ranges(parameters: dict[str, object], filters: str) -> str:
+def _ranges(
+    parameters: dict[str, object], filters: str, *, kinds: str = _KINDS, floor: str = _FLOOR, limit: str = "%(limit)s"
+) -> str:
     """The ranges of a filter; their bounds are added to its parameters."""
     place = _PLACE_OF_WORKER if "worker_id" in parameters else _PLACE
     ceilings = [str(parameters[name]) for name in ("before_floor", "before_id") if name in parameters]
     parameters["floor"] = parameters.get("after_id", "00000000-0000-0000-0000-000000000000")
     parameters["ceiling"] = min([*ceilings, "ffffffff-ffff-ffff-ffff-ffffffffffff"])
     return _RANGES.format(
+        kinds=kinds,
         place=", ".join(place),
         key=", ".join(place.values()),
+        floor=floor,
         order=", ".join(f"{column} DESC" for column in place),
         filters=filters,
+        limit=limit,
     )
+
+
+def _floor_of_deep(parameters: dict[str, object], filters: str) -> str:
+    """The id that no job of a deep page is below, as SQL."""
+    each = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
+    densest = _DENSEST.format(ranges=_ranges(parameters, filters, limit=each))
+    return _FLOOR_OF_DEEP.format(ranges=_ranges(parameters, filters, kinds=densest, limit="1 OFFSET %(limit)s - 1"))
 
 
 def page(
@@ -101,7 +121,8 @@ def page(
     """Jobs of a tenant, newest first: at most `limit`, older than `before_id` (a job's id), after `offset` of them."""
     parameters, filters = filter_conditions(tenant_id, job_filter, before_id)
     parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
-    ranges = _ranges(parameters, filters)
+    floor = _floor_of_deep(parameters, filters) if limit + offset >= _DEEP else _FLOOR
+    ranges = _ranges(parameters, filters, floor=floor)
     # The ranges give ids alone; only the page itself is read from the table in full.
     statement = (
         f"SELECT {rows.JOB_COLUMNS} FROM (SELECT found.id FROM {ranges} ORDER BY found.id DESC "

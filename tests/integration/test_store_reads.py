@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from ava.domain import ids
 from ava.domain.explanation import MOST_EXAMINED
+from ava.domain.job import Status, Trigger
 from ava.store import explaining, queue_counts, reads
+from ava.store.reads import JobFilter
 from tests.api import NODE, Api
 
 _QUEUED = """
@@ -100,6 +105,88 @@ def test_what_is_ahead_of_a_job_is_what_starts_before_it(api: Api) -> None:
         assert (facts.ahead, facts.ahead_of_all) == (0, 0)
 
 
+# Pages that lie deep --------------------------------------------------------------------------------------------------
+
+_ANY_KIND = """
+INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, max_attempts, run_no,
+                  started_at, completed_at, error, node_id, cancel_requested_at)
+SELECT 'ten_test', worker_id, status, trigger, 5, 'default', '{}', 'usr_x', 1, 1,
+       CASE WHEN status <> 'queued' THEN now() END,
+       CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN now() END,
+       CASE WHEN status = 'failed' THEN 'E: x' END, CASE WHEN status = 'running' THEN gen_random_uuid() END,
+       CASE WHEN status = 'cancelled' THEN now() END
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS kinds (worker_id, status, trigger)
+"""
+
+
+def _kinds(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
+    """Workers, statuses and triggers as they come, some of them much oftener than others."""
+    workers, statuses, triggers = ["wkr_a", "wkr_b"], [s.value for s in Status], [t.value for t in Trigger]
+    for values in (workers, statuses, triggers):
+        rng.shuffle(values)
+    return [
+        (
+            workers[int(rng.random() ** 2 * 2)],
+            statuses[int(rng.random() ** 3 * len(statuses))],
+            triggers[int(rng.random() ** 3 * len(triggers))],
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_deep_page_holds_what_belongs_on_it_however_the_kinds_are_spread(api: Api, seed: int) -> None:
+    rng = random.Random(seed)
+    # Kinds of their own before and after: what is dense at one depth need not be there at another.
+    kinds = [*_kinds(rng, 1_200), *_kinds(rng, 1_200)]
+    api.execute(_ANY_KIND, *(list(values) for values in zip(*kinds, strict=True)))
+    jobs = api.execute("SELECT id::text, worker_id, status, trigger FROM jobs ORDER BY id DESC")
+    _, status, trigger = Counter(kinds).most_common(1)[0][0]
+    filters = [
+        JobFilter(),
+        JobFilter(worker_id="wkr_a"),
+        JobFilter(status=Status(status)),
+        JobFilter(status=Status(status), trigger=Trigger(trigger)),
+    ]
+    with api.database.connect() as connection:
+        for job_filter in filters:
+            wanted = [job[0] for job in jobs if _passes(job, job_filter)]
+            for offset in (150, 179, 180, 300, 500, 700, 980):
+                found = reads.page(connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=offset)
+                assert [str(ids.decode("job", job.id)) for job in found] == wanted[offset : offset + 20]
+            before = ids.encode("job", jobs[100][0])
+            found = reads.page(
+                connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=200, before_id=before
+            )
+            older = [id_ for id_ in wanted if id_ < jobs[100][0]]
+            assert [str(ids.decode("job", job.id)) for job in found] == older[200:220]
+
+
+def _passes(job: tuple[str, ...], job_filter: JobFilter) -> bool:
+    asked = (job_filter.worker_id, job_filter.status, job_filter.trigger)
+    return all(want is None or want == is_ for want, is_ in zip(asked, job[1:], strict=True))
+
+
+def test_a_deep_page_reads_as_much_however_many_jobs_are_older(api: Api) -> None:
+    read = []
+    for _ in range(2):
+        kinds = _kinds(random.Random(1), 8_000)
+        api.execute(_ANY_KIND, *(list(values) for values in zip(*kinds, strict=True)))
+        api.execute("VACUUM ANALYZE jobs")
+        before = _index_rows(api)
+        with api.database.connect() as connection:
+            reads.page(connection, tenant_id="ten_test", job_filter=JobFilter(), limit=20, offset=980)
+        read.append(_index_rows(api) - before)
+    # The page's own depth, once in the densest range, once in all of them together, and what looking for it takes.
+    assert read[1] < 1.2 * read[0] < 6_000
+
+
+def _index_rows(api: Api) -> int:
+    api.execute("SELECT pg_stat_force_next_flush()")
+    ((count,),) = api.execute("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'")
+    return int(count)
+
+
 @pytest.mark.parametrize(
     ("moment", "first"),
     [
@@ -109,7 +196,5 @@ def test_what_is_ahead_of_a_job_is_what_starts_before_it(api: Api) -> None:
     ],
 )
 def test_the_first_id_of_a_moment_is_exact_to_the_millisecond(moment: str, first: str) -> None:
-    from ava.domain import ids
-
     milliseconds = ids.first_uuid(datetime.fromisoformat(moment)).int >> 80
     assert milliseconds == round(datetime.fromisoformat(first).timestamp() * 1000)
