@@ -56,6 +56,8 @@ class Settings:
     webhook_timeout_seconds: float = 10.0
     #: Connections that one sender of webhooks may have open at once (`AVA_WEBHOOK_CONNECTIONS`).
     webhook_connections: int = 2000
+    #: Seconds after which a sender of webhooks that has nothing to do looks for itself (`AVA_WEBHOOK_LOOK_SECONDS`).
+    webhook_look_seconds: float = 0.5
     #: Days that events and their deliveries are kept (`AVA_WEBHOOK_RETENTION_DAYS`).
     webhook_retention_days: float = 7.0
     #: How much a sender of webhooks gives way to other processes of its machine (`AVA_WEBHOOK_NICENESS`).
@@ -139,6 +141,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         encryption_keys=_keys(env, "AVA_ENCRYPTION_KEY"),
         webhook_timeout_seconds=_number(env, "AVA_WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1, most=60),
         webhook_connections=_whole(env, "AVA_WEBHOOK_CONNECTIONS", 2000, least=4, most=100_000),
+        webhook_look_seconds=_number(env, "AVA_WEBHOOK_LOOK_SECONDS", 0.5, least=0.1, most=60),
         webhook_retention_days=_number(env, "AVA_WEBHOOK_RETENTION_DAYS", 7, least=0.001, most=36_500),
         webhook_niceness=_whole(env, "AVA_WEBHOOK_NICENESS", 10, least=0, most=19),
         webhook_time_scale=_number(env, "AVA_WEBHOOK_TIME_SCALE", 1, least=0.0001, most=1),

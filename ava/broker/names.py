@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_QUEUE", "TASK", "parse_task_id", "task_id"]
+__all__ = ["DEFAULT_QUEUE", "RESERVED", "TASK", "WEBHOOKS_QUEUE", "WEBHOOKS_TASK", "parse_task_id", "task_id"]
 
-#: The one Celery task.
+#: The Celery task that runs a job.
 TASK = "ava.run_job"
+#: The Celery task that has a sender of webhooks look for what is to be sent.
+WEBHOOKS_TASK = "ava.send_webhooks"
+#: The Celery queue of that task.
+WEBHOOKS_QUEUE = "ava.webhooks"
+#: What the names of our own queues begin with, and those of jobs' queues never do.
+RESERVED = "ava."
 #: The Celery queue of workers that name none.
 DEFAULT_QUEUE = "default"
 

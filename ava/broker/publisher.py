@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery
 from kombu import Queue
 
 from ava import tracing
-from ava.broker import canary, liveness
+from ava.broker import bell, canary, liveness
 from ava.broker.app import make_queue
 from ava.broker.names import TASK, task_id
 from ava.broker.road import Road, road_of
@@ -165,13 +165,24 @@ class Publisher:
 
         Raises `BrokerUnavailable`.
         """
+        return self._ask(lambda connection: canary.is_gone(connection, is_redis=self._is_redis))
+
+    def ring(self) -> bool:
+        """Have a sender of webhooks look for what is to be sent; False where one is still to hear of the last time.
+
+        Raises `BrokerUnavailable`.
+        """
+        return self._ask(lambda connection: bell.ring(self._app, connection))
+
+    def _ask(self, question: Callable[[Any], bool]) -> bool:
+        """Put something to the broker over a connection. Raises `BrokerUnavailable`."""
         if self._is_broken:
             raise BrokerUnavailable
         try:
             with self._app.pool.acquire(block=True, timeout=2) as connection:
                 try:
                     liveness.hear_end(connection)
-                    return canary.is_gone(connection, is_redis=self._is_redis)
+                    return question(connection)
                 except Exception:
                     connection.collect()
                     raise

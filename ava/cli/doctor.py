@@ -100,13 +100,13 @@ def _check_handlers(settings: Settings) -> str:
 
 def _check_queues(settings: Settings) -> str:
     from ava.broker import queues
-    from ava.broker.names import DEFAULT_QUEUE
+    from ava.broker.names import DEFAULT_QUEUE, WEBHOOKS_QUEUE
     from ava.errors import AvaError
     from ava.execution import registry
     from ava.store import schema, workers
     from ava.store.database import Database
 
-    names = {DEFAULT_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
+    names = {DEFAULT_QUEUE, WEBHOOKS_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
     # Other nodes may have other handlers; what is wrong with the database is said elsewhere.
     with suppress(AvaError):
         schema.check(settings)

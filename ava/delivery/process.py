@@ -20,6 +20,8 @@ import gevent  # noqa: E402
 from psycogreen.gevent import patch_psycopg  # noqa: E402
 
 from ava import logs, open_files, tracing  # noqa: E402
+from ava.broker.app import make_app  # noqa: E402
+from ava.broker.bell import Listener  # noqa: E402
 from ava.delivery.kept_connections import MOST_KEPT  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
@@ -61,6 +63,7 @@ def run(settings: Settings) -> None:
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)
     )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
+    listener = gevent.spawn(Listener(make_app(settings, hears=True), sender.ring).listen)
     endings: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)
@@ -69,13 +72,14 @@ def run(settings: Settings) -> None:
     try:
         sender.run(lambda: bool(endings))
     finally:
+        listener.kill()
         tracing.stop()
         database.close()
 
 
 def _end(endings: list[int], sender: Sender) -> None:
     endings.append(1)
-    sender.wake()
+    sender.ring()
 
 
 def _give_way(niceness: int) -> None:

@@ -39,10 +39,10 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks for what is new, while nothing happens.
-_POLL_SECONDS = 0.1
-#: Seconds that are left to others to ring the bell as well: a turn asks the database half a dozen things, however much
-#: there is to be written and brought.
+#: Seconds from one turn to the next, while there is something in hand.
+_TURN_SECONDS = 0.1
+#: Seconds that attempts which end get to ring the bell together: a turn asks the database half a dozen things, however
+#: much there is to be written and brought.
 _GATHER_SECONDS = 0.1
 #: The same where a turn has left something over, for the greenlets to get on.
 _BREATH_SECONDS = 0.005
@@ -86,6 +86,7 @@ class Sender:
         #: Whether the last turn has left something over, and the next begins at once.
         self._is_behind = False
         self._is_ending = False
+        self._is_rung = False
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Go on until told to end, then let what is under way end, for a time."""
@@ -94,19 +95,29 @@ class Sender:
             self._try(self._turn)
             if self._is_behind:
                 gevent.sleep(_BREATH_SECONDS)
-            elif self._bell.wait(_POLL_SECONDS):
+            elif self._bell.wait(self._rest_seconds):
                 self._bell.clear()
-                gevent.sleep(_GATHER_SECONDS)
+                if not self._is_rung:
+                    gevent.sleep(_GATHER_SECONDS)
+            self._is_rung = False
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
-            gevent.sleep(_POLL_SECONDS)
+            gevent.sleep(_TURN_SECONDS)
         self._try(self._leave)
         self._connections.close()
 
-    def wake(self) -> None:
-        """Begin the next turn at once."""
+    def ring(self) -> None:
+        """Begin the next turn at once, for there is something new, or an end."""
+        self._is_rung = True
         self._bell.set()
+
+    @property
+    def _rest_seconds(self) -> float:
+        """How long to rest where nobody rings."""
+        if self._lanes or self._results:
+            return _TURN_SECONDS
+        return min(self._settings.webhook_look_seconds, self._settings.heartbeat_seconds)
 
     def _try(self, act: Callable[[], None]) -> None:
         try:
@@ -257,7 +268,7 @@ class Sender:
         is_wanted = not self._has_room()
         self._open_connections -= 1
         if is_wanted or lane.wants_turn or len(self._results) >= _ENOUGH_RESULTS:
-            self.wake()
+            self._bell.set()
 
     def _has_room(self) -> bool:
         return self._open_connections < self._settings.webhook_connections and not self._is_ending

@@ -21,6 +21,7 @@ from ava.dispatcher.old_events import OldEvents
 from ava.dispatcher.retention import Retention
 from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.webhook_news import WebhookNews
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.services import counters
@@ -137,6 +138,7 @@ def make_duties(
         SilentNodes(database, app, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
         DeadNodes(database, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
+        WebhookNews(database, publisher),
         Retention(database, retention_days=settings.retention_days),
         OldEvents(database, retention_days=settings.webhook_retention_days),
         Statistics(database, audit_days=settings.audit_days),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ava.broker.names import DEFAULT_QUEUE
+from ava.broker.names import DEFAULT_QUEUE, RESERVED
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 
@@ -97,6 +97,7 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             (spec.max_retries in range(_MOST_RETRIES + 1), "max_retries must be from 0 to 5"),
             (0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS, "cancel_grace_seconds must be from 0 to 600"),
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
+            (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, as our own do"),
             (on_worker_lost in _LOST, "on_worker_lost must be requeue or fail"),
         )
         if not is_right

@@ -1,0 +1,28 @@
+"""Duty: senders of webhooks are told that there is something to send."""
+
+from __future__ import annotations
+
+from ava.broker.publisher import Publisher
+from ava.store import lanes
+from ava.store.database import Database
+
+__all__ = ["WebhookNews"]
+
+
+class WebhookNews:
+    """Rings for the senders, so that one process looks often for all of them, however many there are."""
+
+    name = "webhook_news"
+    every_seconds = 0.1
+
+    def __init__(self, database: Database, publisher: Publisher) -> None:
+        self._database = database
+        self._publisher = publisher
+
+    def run_once(self, _now: float) -> int:
+        """Ring where there is something to send. Nothing in the database is changed by that: always 0."""
+        with self._database.connect() as connection:
+            news = lanes.look(connection)
+        if news.has_events or news.has_due_lanes:
+            self._publisher.ring()
+        return 0

@@ -1,0 +1,100 @@
+"""The webhooks' queue, by which senders hear that there is something to send."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import redis
+
+from ava.broker.app import make_app, make_queue
+from ava.broker.bell import Listener
+from ava.broker.names import WEBHOOKS_QUEUE
+from ava.broker.publisher import Publisher
+from ava.errors import BrokerUnavailable
+from ava.settings import Settings
+from tests.polling import wait_until
+from tests.servers.server import Server
+
+
+@pytest.fixture
+def publisher(settings: Settings) -> Iterator[Publisher]:
+    publisher = Publisher(make_app(settings), settings)
+    yield publisher
+    publisher.close()
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[list[int]]:
+    """A list that gets one longer with each ring."""
+    rings: list[int] = []
+    listener = Listener(make_app(settings, hears=True), lambda: rings.append(1))
+    thread = threading.Thread(target=listener.listen)
+    thread.start()
+    yield rings
+    listener.should_stop = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def _messages(settings: Settings) -> int:
+    with make_app(settings).connection_for_write() as connection:
+        return int(make_queue(WEBHOOKS_QUEUE).bind(connection.default_channel).queue_declare().message_count)
+
+
+def test_one_ring_waits_however_often_it_is_rung_and_nobody_hears(publisher: Publisher, settings: Settings) -> None:
+    assert publisher.ring()
+    wait_until(lambda: _messages(settings) == 1)
+    assert not any(publisher.ring() for _ in range(20))
+    assert _messages(settings) == 1
+
+
+def test_each_ring_is_heard_by_one_of_those_who_listen(publisher: Publisher, settings: Settings) -> None:
+    with _listening(settings) as one, _listening(settings) as other:
+        for count in range(1, 11):
+            assert publisher.ring()
+            wait_until(lambda count=count: len(one) + len(other) == count)
+        wait_until(lambda: _messages(settings) == 0)
+    assert len(one) + len(other) == 10
+
+
+def test_what_others_put_into_the_queue_ends_no_listening(publisher: Publisher, settings: Settings) -> None:
+    assert _messages(settings) == 0
+    with _listening(settings) as rings:
+        with make_app(settings).connection_for_write() as connection:
+            producer = connection.Producer()
+            for body, serializer in (("\x00\ud800".encode("utf-8", "replace"), "raw"), ({"a": [1]}, "json")):
+                producer.publish(body, exchange="", routing_key=WEBHOOKS_QUEUE, serializer=serializer)
+        if settings.broker_is_redis:
+            with redis.Redis.from_url(settings.broker_url) as client:
+                client.lpush(WEBHOOKS_QUEUE, b"\xff\x00 no message of kombu's")
+        wait_until(lambda: _messages(settings) == 0)
+        wait_until(lambda: len(rings) >= 2)
+        before = len(rings)
+        wait_until(publisher.ring)
+        wait_until(lambda: len(rings) > before)
+
+
+def test_a_broker_that_comes_back_is_heard_again(database_settings: Settings, private_redis: Server) -> None:
+    settings = replace(database_settings, broker_url=private_redis.url)
+    publisher = Publisher(make_app(settings), settings)
+    with _listening(settings) as rings:
+        wait_until(publisher.ring)
+        wait_until(lambda: rings)
+        private_redis.kill()
+        with pytest.raises(BrokerUnavailable):
+            publisher.ring()
+        private_redis.start()
+        wait_until(lambda: _rings(publisher))
+        wait_until(lambda: len(rings) > 1)
+    publisher.close()
+
+
+def _rings(publisher: Publisher) -> bool:
+    try:
+        return publisher.ring()
+    except BrokerUnavailable:
+        return False
