@@ -9,14 +9,14 @@ import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import measures
+from bench import cancel, measures, scale, webhooks
 from bench.footprint import footprint
 from bench.ground import Ground
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
 from bench.scheduled import due_in_one_second
 from bench.systems import Afternoon, Ours, System
-from bench.table import Figures, Table
+from bench.table import BASELINE, OURS, Figures, Table
 
 
 class Bench:
@@ -95,6 +95,51 @@ class Bench:
             lambda s: _warm(s, lambda p: measures.loaded_latency(s, p, jobs=jobs, per_second=200)),
         )
 
+    def urgent(self) -> None:
+        """The same of jobs of priority 1 while 100,000 others are being drained, beside that of an idle system."""
+        name, ours = "start latency, priority 1 of 100,000", self._both()[1]
+        jobs, waiting = self._count(200, least=40), self._count(100_000)
+        for _ in range(self._rounds):
+            idle = _warm(ours, lambda p: measures.start_latency(ours, p, jobs=jobs))
+            self._table.add(name, BASELINE, idle)
+            busy = _warm(ours, lambda p: measures.urgent_latency(ours, p, jobs=jobs, waiting=waiting))
+            self._table.add(name, ours.name, busy)
+
+    def cancel(self) -> None:
+        """From the cancel call to the handler's `finally`, by the message and by the database alone."""
+        with cancel.running("redis") as (system, folder):
+            figures: Figures = {}
+            for road, is_cut_off, count in (("message", False, 200), ("database alone", True, 40)):
+                took = cancel.latencies(system, count=self._count(count, least=5), folder=folder, is_cut_off=is_cut_off)
+                figures |= {f"by the {road}, p{p} ms": cancel.percentile(took, p / 100) for p in (50, 99)}
+        self._table.add("cancel latency", OURS, figures)
+
+    def webhooks(self) -> None:
+        """Draining with one subscribed endpoint and without."""
+        rates = webhooks.overhead(webhooks.Told(self._ground), self._count(10_000), self._rounds)
+        for without, told in zip(*rates.values(), strict=True):
+            self._table.add("drain, one webhook subscribed", BASELINE, {"jobs/s": without})
+            self._table.add("drain, one webhook subscribed", OURS, {"jobs/s": told})
+
+    def scale(self) -> None:
+        """Reads and drains with 5 million finished jobs in the tables, and drains while a million wait."""
+        found = scale.measure(
+            self._ground,
+            jobs=self._count(5_000_000),
+            waiting=self._count(1_000_000),
+            drained=self._count(10_000),
+            requests_each=self._count(200, least=40),
+        )
+        for fault in found.faults:
+            print(f"FAULT: {fault}")
+        for system, figures in ((BASELINE, found.few), (OURS, found.many)):
+            p99 = {f"{name}, ms": p99 for name, (_, p99) in figures.items() if name.startswith(scale.PROMISED)}
+            self._table.add("p99 at 5 million jobs", system, p99)
+        few, many, waiting = found.drains
+        for name, rate in (("drain, 5 million finished", many), ("drain, 1 million waiting", waiting)):
+            self._table.add(name, BASELINE, {"jobs/s": few})
+            self._table.add(name, OURS, {"jobs/s": rate})
+
     def lines(self) -> None:
         """Log lines stored a second, by two processes."""
         self._alone("log lines", lambda ours: measures.log_lines(ours, lines=self._count(200_000)))
@@ -133,11 +178,15 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "drain": Bench.drain,
     "drain-rabbitmq": Bench.drain_rabbitmq,
     "latency": Bench.latency,
+    "urgent": Bench.urgent,
+    "cancel": Bench.cancel,
     "lines": Bench.lines,
     "footprint": Bench.footprint,
     "cost": Bench.cost,
     "nodes": Bench.nodes,
     "scheduled": Bench.scheduled,
+    "webhooks": Bench.webhooks,
+    "scale": Bench.scale,
     "long": Bench.long,
 }
 

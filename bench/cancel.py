@@ -33,7 +33,7 @@ from tests.servers.rabbitmq import running_rabbitmq
 from tests.servers.redis import running_redis
 from tests.system import HEADERS, System
 
-__all__ = ["Storm", "latencies", "leaks", "percentile", "storm"]
+__all__ = ["Storm", "latencies", "leaks", "percentile", "running", "storm"]
 
 HANDLERS = {"AVA_WORKERS": "tests.acceptance.handlers"}
 
@@ -280,14 +280,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     given = parser.parse_args()
     what = set(given.what) or {"storm", "latency", "leaks"}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
-        broker = stack.enter_context(running_redis() if given.broker == "redis" else running_rabbitmq())
-        system = System(folder, database_url=stack.enter_context(running_postgres()).url, broker_url=broker.url)
-        schema.upgrade(settings_module.load({"DATABASE_URL": system.database_url, "BROKER_URL": broker.url}))
-        stack.callback(system.stop)
-        (folder / "tmp").mkdir()
-        system.start(concurrency=2, environ={**HANDLERS, "TMPDIR": str(folder / "tmp")})
+    with running(given.broker) as (system, folder):
         print(f"on {given.broker}, one node of two processes")
         if "storm" in what:
             _print_storm(storm(system, count=1000))
@@ -298,6 +291,20 @@ def main() -> None:
             before, after = leaks(system, count=500, killed=20, folder=folder)
             print("500 cancels, 20 of them enforced by SIGKILL:")
             print("\n".join(f"  {name}: {before[name]} before, {after[name]} after" for name in before))
+
+
+@contextmanager
+def running(kind: str) -> Iterator[tuple[System, Path]]:
+    """A system of one node of two processes, on servers of its own, and a folder."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
+        broker = stack.enter_context(running_redis() if kind == "redis" else running_rabbitmq())
+        system = System(folder, database_url=stack.enter_context(running_postgres()).url, broker_url=broker.url)
+        schema.upgrade(settings_module.load({"DATABASE_URL": system.database_url, "BROKER_URL": broker.url}))
+        stack.callback(system.stop)
+        (folder / "tmp").mkdir()
+        system.start(concurrency=2, environ={**HANDLERS, "TMPDIR": str(folder / "tmp")})
+        yield system, folder
 
 
 def _print_storm(found: Storm) -> None:

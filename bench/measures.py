@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from bench import load
+from bench import load, rows
 from bench.ground import until
 from bench.systems import Ours, System
 from bench.table import Figures
 
-__all__ = ["accept", "accept_bulk", "drain", "loaded_latency", "log_lines", "start_latency"]
+__all__ = ["accept", "accept_bulk", "drain", "loaded_latency", "log_lines", "start_latency", "urgent_latency"]
 
 
 def accept(system: System, port: int, *, requests: int) -> Figures:
@@ -49,7 +49,24 @@ def drain(system: System, *, jobs: int) -> Figures:
 def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:
     """From before the request to the handler's first line, workers idle."""
     system.clear()
-    request = system.request("mark")
+    sent = _send(system, system.request("mark"), port, jobs=jobs, every_seconds=every_seconds)
+    until(lambda: system.finished() >= jobs)
+    return _latency(sent, system)
+
+
+def urgent_latency(system: Ours, port: int, *, waiting: int, jobs: int) -> Figures:
+    """The same of jobs of priority 1, while so many of priority 5 wait, as fast as they can be run."""
+    system.clear()
+    rows.wait_in_database(system.database, waiting)
+    until(lambda: system.finished() >= 500)
+    sent = _send(system, system.request("mark", priority=1), port, jobs=jobs, every_seconds=0.05)
+    until(lambda: len(system.latencies()) >= jobs)
+    assert system.database.value("SELECT count(*) FROM jobs WHERE status = 'queued'") > waiting / 2
+    return _latency(sent, system)
+
+
+def _send(system: System, request: bytes, port: int, *, jobs: int, every_seconds: float) -> list[float]:
+    """Trigger jobs one after the other; the moment before each request."""
     sent: list[float] = []
     connection = load.Connection(port)
     for _ in range(jobs):
@@ -58,7 +75,10 @@ def start_latency(system: System, port: int, *, jobs: int, every_seconds: float 
         _await_answer(connection, system)
         time.sleep(every_seconds)
     connection.socket.close()
-    until(lambda: system.finished() >= jobs)
+    return sent
+
+
+def _latency(sent: list[float], system: System) -> Figures:
     # The first few warm connections and caches up.
     took = [(began - at) * 1000 for at, began in zip(sent, system.latencies(), strict=True)][5:]
     return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
@@ -83,8 +103,7 @@ def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -
         _await_answer(connection, system)
         connection.socket.close()
     until(lambda: system.finished() >= jobs * every)
-    took = [(started - at) * 1000 for at, started in zip(sent, system.latencies(), strict=True)][5:]
-    return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
+    return _latency(sent, system)
 
 
 def _await_answer(connection: load.Connection, system: System) -> None:

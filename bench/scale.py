@@ -30,15 +30,32 @@ from bench.ground import Ground, until
 from bench.load import percentile
 from bench.systems import HEADERS, Ours
 
-__all__ = ["main"]
+__all__ = ["FEW", "PROMISED", "Scale", "main", "measure"]
 
-_FEW = 10_000
+FEW = 10_000
 #: Each read is timed in so many rounds, of so many seconds at most, of which the first requests do not count.
 _ROUNDS = 7
 _ROUND_SECONDS = 4.0
 _WARM_UP = 20
 _URL = "/v1/ava/jobs?per_page=20"
+#: What the names of the reads begin with whose cost may not grow with the table.
+PROMISED = ("list", "show", "logs")
+#: p50 and p99 in milliseconds of each read.
 Figures = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What was found."""
+
+    few: Figures
+    many: Figures
+    #: Plans that read too much.
+    faults: list[str]
+    #: Jobs a second beside few finished jobs, beside many, and with a backlog; nothing where no drain was asked for.
+    drains: tuple[float, ...]
+    #: Milliseconds from the triggers of urgent jobs to their starts, while the backlog waited.
+    urgent: list[float]
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -207,9 +224,29 @@ def _urgent(system: Ours) -> list[float]:
 # All of it -----------------------------------------------------------------------------------------------------------
 
 
+def measure(ground: Ground, *, jobs: int, waiting: int, drained: int, requests_each: int) -> Scale:
+    """Measure a small system and a large one."""
+    systems = {size: Ours(ground, "redis", f"jobs_{size}") for size in (FEW, jobs)}
+    for size, system in systems.items():
+        rows.fill(system.database, size)
+    # Of a small table, reading all of it may be the best plan.
+    faults = explain(systems[jobs])
+    few, many = read(systems, requests_each=requests_each)
+    drains: list[float] = []
+    urgent: list[float] = []
+    if drained:
+        for system in systems.values():
+            rows.forget_open(system.database)
+            drains.append(drain(system, jobs=drained))
+        systems[jobs].clear()
+        rate, urgent = drain_with_backlog(systems[jobs], waiting=waiting, jobs=drained)
+        drains.append(rate)
+    return Scale(few=few, many=many, faults=faults, drains=tuple(drains), urgent=urgent)
+
+
 def _table(few: Figures, many: Figures, jobs: int) -> list[str]:
     lines = [
-        f"| read | {_FEW:,}: p50 ms | p99 ms | {jobs:,}: p50 ms | p99 ms | ratio of p99 |",
+        f"| read | {FEW:,}: p50 ms | p99 ms | {jobs:,}: p50 ms | p99 ms | ratio of p99 |",
         "|---|---|---|---|---|---|",
     ]
     for name, (p50, p99) in many.items():
@@ -228,34 +265,27 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure a small system and a large one."""
+    """Print what was found."""
     given, began = _options(), time.monotonic()
-    rates: dict[str, float] = {}
     with ExitStack() as stack:
-        ground = Ground(stack)
-        systems = {jobs: Ours(ground, "redis", f"jobs_{jobs}") for jobs in (_FEW, given.jobs)}
-        for jobs, system in systems.items():
-            rows.fill(system.database, jobs)
-        # Of a small table, reading all of it may be the best plan.
-        faults = explain(system)
-        figures = read(systems, requests_each=given.requests)
-        if given.drain:
-            for jobs, system in systems.items():
-                rows.forget_open(system.database)
-                rates[f"drain beside {jobs:,} jobs"] = drain(system, jobs=given.drain)
-            system.clear()
-            rate, urgent = drain_with_backlog(system, waiting=given.waiting, jobs=given.drain)
-            rates[f"drain with {given.waiting:,} waiting"] = rate
-    print("\n" + "\n".join(_table(*figures, given.jobs)) + "\n")
-    for name, rate in rates.items():
-        print(f"{name}: {rate:,.0f} jobs/s")
-    if given.drain:
-        p50, p99 = percentile(urgent, 50), percentile(urgent, 99)
+        found = measure(
+            Ground(stack),
+            jobs=given.jobs,
+            waiting=given.waiting,
+            drained=given.drain,
+            requests_each=given.requests,
+        )
+    print("\n" + "\n".join(_table(found.few, found.many, given.jobs)) + "\n")
+    if found.drains:
+        beside = (f"beside {FEW:,} jobs", f"beside {given.jobs:,} jobs", f"with {given.waiting:,} waiting")
+        for what, rate in zip(beside, found.drains, strict=True):
+            print(f"drain {what}: {rate:,.0f} jobs/s")
+        p50, p99 = percentile(found.urgent, 50), percentile(found.urgent, 99)
         print(f"an urgent job then starts after {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
-    for fault in faults:
+    for fault in found.faults:
         print(f"FAULT: {fault}")
-    print(f"{len(faults)} faults; took {time.monotonic() - began:.0f} s")
-    return int(bool(faults))
+    print(f"{len(found.faults)} faults; took {time.monotonic() - began:.0f} s")
+    return int(bool(found.faults))
 
 
 if __name__ == "__main__":

@@ -191,8 +191,8 @@ class Ours:
             until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL"))
             yield pids
 
-    def request(self, handler: str) -> bytes:
-        body = json.dumps({"worker_id": f"wkr_{handler}", "input": {"a": 1}}).encode()
+    def request(self, handler: str, *, priority: int = 5) -> bytes:
+        body = json.dumps({"worker_id": f"wkr_{handler}", "input": {"a": 1}, "priority": priority}).encode()
         return http.post("/v1/ava/jobs", body, HEADERS)
 
     def bulk_request(self, jobs: int) -> bytes:

@@ -130,7 +130,8 @@ def hang(system: Told, endpoints: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     # As on a machine with room: what others take from the sender is no matter of these endpoints.
     system.set("AVA_WEBHOOK_NICENESS", "0")
-    with system.receiver() as url, system.sender():
+    # The dispatcher is there as well, by which a sender hears of what is new.
+    with system.receiver() as url, system.sender(), system.workers():
         events = ["ava.job.queued"]
         system.subscribe(f"{url}/ok", events)
         system.database.value(
@@ -153,8 +154,8 @@ def hang(system: Told, endpoints: int, seconds: int) -> None:
     assert delays["longest_seconds"] < 1
 
 
-def overhead(system: Told, jobs: int, rounds: int) -> None:
-    """Draining without and with one subscribed endpoint, everything on this machine."""
+def overhead(system: Told, jobs: int, rounds: int) -> dict[str, list[float]]:
+    """Draining without and with one subscribed endpoint, everything on this machine; jobs a second of each round."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
     costs: list[tuple[float, float]] = []
     system.set("AVA_WEBHOOK_NICENESS", "10")
@@ -175,6 +176,7 @@ def overhead(system: Told, jobs: int, rounds: int) -> None:
     print(f"overhead: {told:,.0f} jobs/s with a subscribed endpoint, {without:,.0f} without: {ratio:.2f} of a pair's")
     ours, theirs = (sum(each) / rounds / jobs * 1e6 for each in zip(*costs, strict=True))
     print(f"  processor time a delivery: {ours:.0f} µs in the sender, {theirs:.0f} µs for it in PostgreSQL")
+    return rates
 
 
 def _await_deliveries(system: Told, jobs: int) -> None:

@@ -63,7 +63,7 @@ def run(settings: Settings) -> None:
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)
     )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
-    listener = gevent.spawn(Listener(make_app(settings, hears=True), sender.ring).listen)
+    listener = gevent.spawn(Listener(make_app(settings, hears=True), sender.wake).listen)
     endings: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)
@@ -79,7 +79,7 @@ def run(settings: Settings) -> None:
 
 def _end(endings: list[int], sender: Sender) -> None:
     endings.append(1)
-    sender.ring()
+    sender.wake()
 
 
 def _give_way(niceness: int) -> None:

@@ -41,8 +41,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds from one turn to the next, while there is something in hand.
 _TURN_SECONDS = 0.1
-#: Seconds that attempts which end get to ring the bell together: a turn asks the database half a dozen things, however
-#: much there is to be written and brought.
+#: Seconds between two turns at least, for others to ring the bell as well: a turn asks the database half a dozen
+#: things, however much there is to be written and brought.
 _GATHER_SECONDS = 0.1
 #: The same where a turn has left something over, for the greenlets to get on.
 _BREATH_SECONDS = 0.005
@@ -86,7 +86,6 @@ class Sender:
         #: Whether the last turn has left something over, and the next begins at once.
         self._is_behind = False
         self._is_ending = False
-        self._is_rung = False
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Go on until told to end, then let what is under way end, for a time."""
@@ -95,11 +94,11 @@ class Sender:
             self._try(self._turn)
             if self._is_behind:
                 gevent.sleep(_BREATH_SECONDS)
-            elif self._bell.wait(self._rest_seconds):
+                continue
+            turned_at = time.monotonic()
+            if self._bell.wait(self._rest_seconds):
+                gevent.sleep(max(0.0, turned_at + _GATHER_SECONDS - time.monotonic()))
                 self._bell.clear()
-                if not self._is_rung:
-                    gevent.sleep(_GATHER_SECONDS)
-            self._is_rung = False
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
@@ -107,9 +106,8 @@ class Sender:
         self._try(self._leave)
         self._connections.close()
 
-    def ring(self) -> None:
-        """Begin the next turn at once, for there is something new, or an end."""
-        self._is_rung = True
+    def wake(self) -> None:
+        """Begin the next turn soon, for there is something new, or an end; at once where the last was some time ago."""
         self._bell.set()
 
     @property
@@ -268,7 +266,7 @@ class Sender:
         is_wanted = not self._has_room()
         self._open_connections -= 1
         if is_wanted or lane.wants_turn or len(self._results) >= _ENOUGH_RESULTS:
-            self._bell.set()
+            self.wake()
 
     def _has_room(self) -> bool:
         return self._open_connections < self._settings.webhook_connections and not self._is_ending
