@@ -16,8 +16,8 @@ _BATCH = 500
 class Feed:
     """Feeds the backlog into the windows, urgent and old first, and closes those that the API must not add to.
 
-    A window is what is out of one queue with one priority. As long as it has a backlog the API adds nothing to it, so
-    that no newer job overtakes the backlog's.
+    A window is what is out of one queue with one priority. As long as a backlog fills it the API adds nothing to it,
+    so that no newer job overtakes the backlog's.
     """
 
     name = "feed"
@@ -32,11 +32,14 @@ class Feed:
         """Publish what fits; how many."""
         with self._database.connect() as connection:
             found = dispatch.windows(connection, most=self._window)
-        fed = sum(self._feed(window) for window in found if window.has_backlog)
-        self._close({(w.queue, w.priority) for w in found if w.has_backlog or w.published >= self._window})
-        return fed
+        fed = {window: self._feed(window) for window in found if window.has_backlog}
+        # Where the whole backlog found room the window is open again. Until the API has heard so, it adds to a backlog
+        # that is soon fed as well; were the window closed for that, jobs that come in steadily would never open it.
+        self._close({(w.queue, w.priority) for w in found if w.published + fed.get(w, 0) >= self._window})
+        return sum(fed.values())
 
     def _feed(self, window: Window) -> int:
+        """Publish of the backlog what fits; how many."""
         room, fed = self._window - window.published, 0
         while room > 0:
             with self._database.connect() as connection:

@@ -104,13 +104,23 @@ def test_an_urgent_job_is_published_beside_a_full_window(backlog: Backlog) -> No
 def test_the_api_adds_nothing_to_a_window_that_is_full_or_has_a_backlog(backlog: Backlog) -> None:
     backlog.insert(30, priority=4)
     backlog.insert(5, priority=7)
+    backlog.insert(10, priority=8)
     _feed(backlog, window=10).run_once(0)
     with backlog.database.connect() as connection:
-        # Seven still had a backlog when this was decided.
-        assert windows.closed(connection) == {"default:4", "default:7"}
-    _feed(backlog, window=10).run_once(0)
-    with backlog.database.connect() as connection:
-        assert windows.closed(connection) == {"default:4"}
+        assert windows.closed(connection) == {"default:4", "default:8"}
+
+
+def test_jobs_that_come_in_steadily_open_a_window_whose_backlog_is_fed(backlog: Backlog) -> None:
+    feed = _feed(backlog, window=10)
+    backlog.insert(30)
+    feed.run_once(0)
+    assert backlog.run("SELECT priority FROM closed_windows") == [(5,)]
+    backlog.run("DELETE FROM jobs")
+    # The API has not heard that there is room, and adds one to the backlog before each look.
+    for _ in range(3):
+        backlog.insert(1)
+        assert feed.run_once(0) == 1
+        assert backlog.run("SELECT priority FROM closed_windows") == []
 
 
 def test_a_window_opens_again_when_another_dispatcher_had_closed_it(backlog: Backlog) -> None:
