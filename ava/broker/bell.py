@@ -18,6 +18,7 @@ from kombu.mixins import ConsumerMixin
 
 from ava.broker.app import make_queue
 from ava.broker.names import WEBHOOKS_QUEUE, WEBHOOKS_TASK
+from ava.broker.road import road_of
 
 __all__ = ["Listener", "ring"]
 
@@ -32,12 +33,13 @@ def ring(app: Celery, connection: Any) -> bool:
 
     Raises the transport's errors.
     """
-    queue = make_queue(WEBHOOKS_QUEUE).bind(connection.default_channel)
+    road = road_of(connection)
+    queue = make_queue(WEBHOOKS_QUEUE).bind(road.channel)
     # However long nobody listens, one message waits.
     if queue.queue_declare().message_count:
         return False
     message = app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True)
-    connection.Producer(auto_declare=False).publish(
+    road.producer.publish(
         message.body,
         serializer="json",
         headers=message.headers,

@@ -20,6 +20,7 @@ from gevent.event import Event as Bell
 
 from ava import tracing
 from ava.delivery.attempt import make_attempt
+from ava.delivery.courtesy import Courtesy
 from ava.delivery.fan_out import BATCH, FanOut
 from ava.delivery.guarded_http import Limits
 from ava.delivery.kept_connections import Connections
@@ -86,19 +87,15 @@ class Sender:
         #: Whether the last turn has left something over, and the next begins at once.
         self._is_behind = False
         self._is_ending = False
+        self._courtesy = Courtesy(settings.webhook_niceness)
+        self._oldest_seconds: float | None = None
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Go on until told to end, then let what is under way end, for a time."""
         while not is_ending():
             self._is_behind = False
             self._try(self._turn)
-            if self._is_behind:
-                gevent.sleep(_BREATH_SECONDS)
-                continue
-            turned_at = time.monotonic()
-            if self._bell.wait(self._rest_seconds):
-                gevent.sleep(max(0.0, turned_at + _GATHER_SECONDS - time.monotonic()))
-                self._bell.clear()
+            self._rest()
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
@@ -110,8 +107,19 @@ class Sender:
         """Begin the next turn soon, for there is something new, or an end; at once where the last was some time ago."""
         self._bell.set()
 
+    def _rest(self) -> None:
+        """Wait until the next turn is to begin, while the greenlets go on."""
+        turned_at = time.monotonic()
+        if owed := self._courtesy.rest_seconds(self._oldest_seconds):
+            gevent.sleep(owed)
+        elif self._is_behind:
+            gevent.sleep(_BREATH_SECONDS)
+        elif self._bell.wait(self._quiet_seconds):
+            gevent.sleep(max(0.0, turned_at + _GATHER_SECONDS - time.monotonic()))
+            self._bell.clear()
+
     @property
-    def _rest_seconds(self) -> float:
+    def _quiet_seconds(self) -> float:
         """How long to rest where nobody rings."""
         if self._lanes or self._results:
             return _TURN_SECONDS
@@ -139,9 +147,10 @@ class Sender:
         self._record()
         with self._database.connect() as connection:
             news = lanes.look(connection)
-        if news.has_events and self._fan_out.run_once() == BATCH:
+        self._oldest_seconds = news.oldest_event_seconds
+        if self._oldest_seconds is not None and self._fan_out.run_once() == BATCH:
             self._is_behind = True
-        if news.has_events or news.has_due_lanes:
+        if news:
             self._take()
         self._fill()
         self._start()

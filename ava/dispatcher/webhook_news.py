@@ -22,7 +22,7 @@ class WebhookNews:
     def run_once(self, _now: float) -> int:
         """Ring where there is something to send. Nothing in the database is changed by that: always 0."""
         with self._database.connect() as connection:
-            news = lanes.look(connection)
-        if news.has_events or news.has_due_lanes:
+            is_something_to_send = bool(lanes.look(connection))
+        if is_something_to_send:
             self._publisher.ring()
         return 0

@@ -68,24 +68,29 @@ def leave(connection: Connection, *, sender_id: str) -> None:
 class News:
     """Whether there is anything to do for a sender."""
 
-    #: Whether there are events that were not fanned out.
-    has_events: bool
+    #: Seconds since the oldest event that was not fanned out; None where there is none.
+    oldest_event_seconds: float | None
     has_due_lanes: bool
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return self.oldest_event_seconds is not None or self.has_due_lanes
 
 
 _LOOK = Prepared(
     "look_for_webhooks",
     """
-SELECT EXISTS (SELECT 1 FROM webhook_events WHERE fanned_out_at IS NULL),
+SELECT (SELECT extract(epoch FROM now() - created_at)::float8 FROM webhook_events
+        WHERE fanned_out_at IS NULL ORDER BY n LIMIT 1),
        EXISTS (SELECT 1 FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now())
 """,
 )
 
 
 def look(connection: Connection) -> News:
-    """See whether there is anything to do. It is asked ten times a second, and costs next to nothing."""
+    """See whether there is anything to do. It is asked ten times a second and more, and costs next to nothing."""
     row = _LOOK.run(connection, {})[0]
-    return News(has_events=row[0], has_due_lanes=row[1])
+    return News(oldest_event_seconds=row[0], has_due_lanes=row[1])
 
 
 @dataclass(frozen=True, kw_only=True)
