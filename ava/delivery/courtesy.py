@@ -13,8 +13,8 @@ __all__ = ["Courtesy"]
 
 #: Nanoseconds for which our thread ran, and for which it was ready to run and did not (Linux, `sched-stats.rst`).
 _SCHEDSTAT = Path("/proc/self/schedstat")
-#: Processors are short where we wait for one as long as we run.
-_SHORT = 1.0
+#: Processors are short where we wait for one at least this part of the time for which we run.
+_SHORT = 0.4
 #: Seconds that an event may be late for this; then it is sent, whoever waits.
 _PATIENCE_SECONDS = 30.0
 #: The longest rest, and the longest that is owed.

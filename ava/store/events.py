@@ -44,18 +44,19 @@ _COLUMNS_THEN = (
     .replace("j.attempt", "e.attempt")
     .replace("j.cancel_requested_at, j.cancelled_by, j.progress", "e.cancel_requested_at, e.cancelled_by, e.progress")
 )
+# The events are read once: to join them with themselves, the planner may walk all new ones for each of them.
 _CLAIM_NEW = Prepared(
     "claim_new_events",
     f"""
 WITH sized AS (
-    SELECT e.n, sum(pg_column_size(j.input) + coalesce(pg_column_size(j.output), 0)) OVER (ORDER BY e.n) AS bytes,
+    SELECT e.*, sum(pg_column_size(j.input) + coalesce(pg_column_size(j.output), 0)) OVER (ORDER BY e.n) AS bytes,
            row_number() OVER (ORDER BY e.n) AS place
-    FROM (SELECT n, job_id FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT %(limit)s) AS e
+    FROM (SELECT * FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT %(limit)s) AS e
     LEFT JOIN jobs AS j ON j.id = e.job_id
 )
 SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence, {_COLUMNS_THEN}
-FROM sized JOIN webhook_events AS e ON e.n = sized.n AND e.fanned_out_at IS NULL LEFT JOIN jobs AS j ON j.id = e.job_id
-WHERE sized.place = 1 OR sized.bytes <= {_MOST_BYTES}
+FROM sized AS e LEFT JOIN jobs AS j ON j.id = e.job_id
+WHERE e.place = 1 OR e.bytes <= {_MOST_BYTES}
 ORDER BY e.n
 """,
 )

@@ -178,6 +178,30 @@ def test_large_payloads_are_fanned_out_in_bounded_batches(api: Api) -> None:
     assert len(batches) > 1
 
 
+@pytest.mark.parametrize("is_analyzed", [False, True], ids=["grown since it was analyzed", "analyzed"])
+def test_fanning_out_reads_of_what_waits_only_what_it_takes(api: Api, is_analyzed: bool) -> None:
+    _subscribe(api, ["ava.job.queued"])
+    bulk = {"jobs": [{"worker_id": "wkr_open"}] * 1_000}
+    assert api.post("/v1/ava/jobs/bulk", json=bulk).status_code == 201
+    # When PostgreSQL looks, nothing waits; and it plans a statement for good after some times.
+    assert [FanOut(api.database).run_once() for _ in range(6)] == [200, 200, 200, 200, 200, 0]
+    api.execute("VACUUM ANALYZE webhook_events")
+    assert [FanOut(api.database).run_once() for _ in range(6)] == [0] * 6
+    for _ in range(4):
+        assert api.post("/v1/ava/jobs/bulk", json=bulk).status_code == 201
+    if is_analyzed:
+        api.execute("ANALYZE webhook_events")
+    before = _new_events_read(api)
+    assert FanOut(api.database).run_once() == 200
+    assert _new_events_read(api) - before < 1_000
+
+
+def _new_events_read(api: Api) -> int:
+    api.execute("SELECT pg_stat_force_next_flush()")
+    ((count,),) = api.execute("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'webhook_events_new'")
+    return int(count)
+
+
 def test_what_is_past_retention_goes_with_its_deliveries(api: Api, connection: Connection) -> None:
     endpoint = _subscribe(api)
     api.trigger()

@@ -54,7 +54,7 @@ def test_no_rest_is_longer_than_a_second_whatever_was_run(machine: Machine) -> N
 
 def test_who_gets_a_processor_at_once_does_not_rest(machine: Machine) -> None:
     sender = Courtesy(10, stat=machine.stat)
-    machine.go_on(0.1, ran=0.09, waited=0.01)
+    machine.go_on(0.1, ran=0.07, waited=0.02)
     assert sender.rest_seconds(0.1) == 0
 
 
