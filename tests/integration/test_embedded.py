@@ -217,12 +217,13 @@ def test_a_lock_file_that_a_crash_left_behind_does_not_hinder(place: Path) -> No
 
 
 def test_the_machines_own_redis_serves_where_pypi_has_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = place / "bin" / "redis-server"
+    own.parent.mkdir()
+    own.symlink_to(programs.find_redis(None))
     monkeypatch.setattr(programs, "_package_folder", lambda name: None)
-    try:
-        program = programs.find_redis(None)
-    except ServerProgramMissing as missing:
-        pytest.skip(str(missing))
-    server = Redis(server=program, account=None, port=free_port())
+    monkeypatch.setenv("PATH", str(own.parent), prepend=os.pathsep)
+    server = Redis(server=programs.find_redis(None), account=None, port=free_port())
+    assert server.server == str(own)
     _run(server, place / "log").stop()
 
 
