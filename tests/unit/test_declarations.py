@@ -1,0 +1,108 @@
+"""What `@worker` refuses, and how it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ava.errors import HandlerError, WorkerConflict
+from ava.execution import registry
+from ava.execution.registry import worker
+
+
+@pytest.fixture(autouse=True)
+def known() -> Iterator[None]:
+    """Forget what a test declares."""
+    before = dict(registry._handlers)
+    yield
+    registry._handlers.clear()
+    registry._handlers.update(before)
+
+
+def handle(_input: dict[str, Any]) -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize("slug", ["", "Upper", "9th", "a-b", "a b", "é", "a" * 60, "a\n"])
+def test_a_slug_is_of_small_letters_digits_and_underscores(slug: str) -> None:
+    with pytest.raises(HandlerError, match="the slug must match"):
+        worker(slug)(handle)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"timeout_seconds": 0}, "timeout_seconds must be above 0, at most 3600"),
+        ({"timeout_seconds": 3601}, "timeout_seconds must be above 0, at most 3600"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds must be above 0, at most 3600"),
+        ({"max_retries": -1}, "max_retries must be from 0 to 5"),
+        ({"max_retries": 6}, "max_retries must be from 0 to 5"),
+        ({"max_retries": 1.5}, "max_retries must be from 0 to 5"),
+        ({"cancel_grace_seconds": -1}, "cancel_grace_seconds must be from 0 to 600"),
+        ({"cancel_grace_seconds": 601}, "cancel_grace_seconds must be from 0 to 600"),
+        ({"queue": ""}, "queue must match"),
+        ({"queue": "a b"}, "queue must match"),
+        ({"queue": "x" * 101}, "queue must match"),
+        ({"queue": "ava.webhooks"}, r"queue must not begin with ava\."),
+        ({"on_worker_lost": "shrug"}, "on_worker_lost must be requeue or fail"),
+    ],
+)
+def test_a_wrong_trait_is_named(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(HandlerError, match=f"Worker 'odd': {reason}"):
+        worker("odd", **wrong)(handle)
+    assert registry.find("wkr_odd") is None
+
+
+def test_everything_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(HandlerError, match=r"timeout_seconds .*; max_retries .*; queue "):
+        worker("odd", timeout_seconds=-1, max_retries=9, queue="!")(handle)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: None,
+        lambda input, env, more: None,
+        lambda *, input: None,
+        lambda input, *, env: None,
+        print.__self__,
+    ],
+)
+def test_a_handler_takes_input_or_input_and_env(function: Callable[..., Any]) -> None:
+    with pytest.raises(HandlerError, match="the handler must"):
+        worker("odd")(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "takes_env"),
+    [
+        (lambda input: None, False),
+        (lambda input, env: None, True),
+        (lambda input, env=None: None, True),
+        (lambda *anything: None, True),
+        (lambda input, *, flag=1: None, False),
+    ],
+)
+def test_what_can_be_called_so_is_taken(function: Callable[..., Any], takes_env: bool) -> None:
+    worker("fine")(function)
+    assert registry.handlers()["wkr_fine"].takes_env is takes_env
+
+
+def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> None:
+    worker("mine")(handle)
+    worker("mine")(handle)
+    with pytest.raises(WorkerConflict, match="Two handlers claim wkr_mine: .*handle.* and .*give one of them another"):
+        worker("mine")(lambda input: None)
+
+
+@pytest.mark.parametrize("text", ["import nothing_of_that_name", "1 / 0", "this is no Python"])
+def test_a_module_that_cannot_be_imported_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_handlers.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(HandlerError, match="AVA_WORKERS: the module 'broken_handlers' cannot be imported"):
+        registry.load(["broken_handlers"])
