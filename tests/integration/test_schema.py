@@ -49,6 +49,16 @@ def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
     assert _columns(engine) == before
 
 
+def test_the_tables_that_grow_are_vacuumed_soon_and_leave_room_for_updates_in_place(engine: Engine) -> None:
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r'")
+        found = {name: options for name, options in rows}
+    for table in ("jobs", "job_logs", "webhook_events", "webhook_deliveries"):
+        assert "autovacuum_vacuum_scale_factor=0.05" in found[table]
+    for table in ("jobs", "nodes", "webhook_deliveries"):
+        assert any(option.startswith("fillfactor=") for option in found[table])
+
+
 def test_ten_that_migrate_at_once_take_turns(engine: Engine, database_settings: Settings) -> None:
     before = _columns(engine)
     with engine.begin() as connection:

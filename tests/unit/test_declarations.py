@@ -94,14 +94,12 @@ def test_what_can_be_called_so_is_taken(function: Callable[..., Any], takes_env:
 def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> None:
     worker("mine")(handle)
     worker("mine")(handle)
-    with pytest.raises(WorkerConflict, match="Two handlers claim wkr_mine: .*handle.* and .*give one of them another"):
+    with pytest.raises(WorkerConflict, match=r"Two handlers claim wkr_mine: .*handle.* and .*give one of them another"):
         worker("mine")(lambda input: None)
 
 
 @pytest.mark.parametrize("text", ["import nothing_of_that_name", "1 / 0", "this is no Python"])
-def test_a_module_that_cannot_be_imported_is_named(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_that_cannot_be_imported_is_named(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_handlers.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(HandlerError, match="AVA_WORKERS: the module 'broken_handlers' cannot be imported"):
