@@ -52,7 +52,7 @@ def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
 def test_the_tables_that_grow_are_vacuumed_soon_and_leave_room_for_updates_in_place(engine: Engine) -> None:
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r'")
-        found = {name: options for name, options in rows}
+        found = {row[0]: row[1] for row in rows}
     for table in ("jobs", "job_logs", "webhook_events", "webhook_deliveries"):
         assert "autovacuum_vacuum_scale_factor=0.05" in found[table]
     for table in ("jobs", "nodes", "webhook_deliveries"):
