@@ -36,8 +36,9 @@ def append(path: str, effect: Effect) -> None:
 
 def read(path: Path) -> list[Effect]:
     """Every effect so far, in the order of their times."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = [line.split() for line in lines]
+    text = path.read_text() if path.exists() else ""
+    # A write that goes over the end of a page can be seen when half of it is there.
+    found = [line.split() for line in text[: text.rfind("\n") + 1].splitlines()]
     effects = [Effect(job_id=job_id, attempt=attempt, kind=kind, at=float(at)) for job_id, attempt, kind, at in found]
     return sorted(effects, key=lambda effect: effect.at)
 
