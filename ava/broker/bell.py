@@ -38,16 +38,7 @@ def ring(app: Celery, connection: Any) -> bool:
     # However long nobody listens, one message waits.
     if queue.queue_declare().message_count:
         return False
-    message = app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True)
-    road.producer.publish(
-        message.body,
-        serializer="json",
-        headers=message.headers,
-        exchange="",
-        routing_key=WEBHOOKS_QUEUE,
-        delivery_mode="transient",
-        correlation_id=message.properties["correlation_id"],
-    )
+    road.send(app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True), WEBHOOKS_QUEUE)
     return True
 
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery
 from kombu import Queue
@@ -25,6 +25,8 @@ from ava.tracing import Kind
 __all__ = ["Publisher"]
 
 _log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 #: Messages that go out together.
 _BATCH = 500
@@ -64,28 +66,30 @@ class Publisher:
     def _publish(self, jobs: Sequence[Job]) -> None:
         began = time.monotonic()
         try:
-            self._attempt(jobs)
+            self._attempt(lambda connection: self._send_all(connection, jobs))
         except BrokerUnavailable as error:
             if self._is_broken or time.monotonic() - began > _SOON_SECONDS:
                 self._break(error)
                 raise
-            self._attempt_again(jobs)
+            self._attempt_or_break(lambda connection: self._send_all(connection, jobs))
 
-    def _attempt_again(self, jobs: Sequence[Job]) -> None:
+    def _attempt_or_break(self, act: Callable[[Any], Result]) -> Result:
         try:
-            self._attempt(jobs)
+            return self._attempt(act)
         except BrokerUnavailable as error:
             self._break(error)
             raise
 
-    def _attempt(self, jobs: Sequence[Job]) -> None:
+    def _attempt(self, act: Callable[[Any], Result]) -> Result:
+        """Do something over a connection. Raises `BrokerUnavailable`."""
         if self._is_broken:
             raise BrokerUnavailable
         # Each transport raises errors of its own, with no common class; and a publish must never fail otherwise.
         try:
             with self._app.pool.acquire(block=True, timeout=2) as connection:
                 try:
-                    self._send_all(connection, jobs)
+                    liveness.hear_end(connection)
+                    return act(connection)
                 except Exception:
                     connection.collect()
                     raise
@@ -93,7 +97,6 @@ class Publisher:
             raise BrokerUnavailable from error
 
     def _send_all(self, connection: Any, jobs: Sequence[Job]) -> None:
-        liveness.hear_end(connection)
         road = road_of(connection)
         for start in range(0, len(jobs), _BATCH):
             batch = jobs[start : start + _BATCH]
@@ -125,17 +128,8 @@ class Publisher:
             kwargsrepr="{}",
             ignore_result=True,
         )
-        road.producer.publish(
-            message.body,
-            serializer="json",
-            headers=message.headers,
-            exchange="",
-            routing_key=job.queue,
-            priority=self._to_broker(job.priority),
-            delivery_mode="transient",
-            declare=road.to_declare(self._queue(job.queue)),
-            correlation_id=message.properties["correlation_id"],
-        )
+        declare = road.to_declare(self._queue(job.queue))
+        road.send(message, job.queue, priority=self._to_broker(job.priority), declare=declare)
 
     def _queue(self, name: str) -> Queue:
         if name not in self._queues:
@@ -165,30 +159,14 @@ class Publisher:
 
         Raises `BrokerUnavailable`.
         """
-        return self._ask(lambda connection: canary.is_gone(connection, is_redis=self._is_redis))
+        return self._attempt_or_break(lambda connection: canary.is_gone(connection, is_redis=self._is_redis))
 
     def ring(self) -> bool:
         """Have a sender of webhooks look for what is to be sent; False where one is still to hear of the last time.
 
         Raises `BrokerUnavailable`.
         """
-        return self._ask(lambda connection: bell.ring(self._app, connection))
-
-    def _ask(self, question: Callable[[Any], bool]) -> bool:
-        """Put something to the broker over a connection. Raises `BrokerUnavailable`."""
-        if self._is_broken:
-            raise BrokerUnavailable
-        try:
-            with self._app.pool.acquire(block=True, timeout=2) as connection:
-                try:
-                    liveness.hear_end(connection)
-                    return question(connection)
-                except Exception:
-                    connection.collect()
-                    raise
-        except Exception as error:
-            self._break(error)
-            raise BrokerUnavailable from error
+        return self._attempt_or_break(lambda connection: bell.ring(self._app, connection))
 
     def close(self) -> None:
         """Close every connection to the broker."""

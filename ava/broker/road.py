@@ -18,6 +18,19 @@ class Road:
     producer: Any
     declared: set[str] = field(default_factory=set)
 
+    def send(self, message: Any, queue_name: str, **options: Any) -> None:
+        """Publish one of Celery's task messages to a queue; the broker keeps it in memory alone."""
+        self.producer.publish(
+            message.body,
+            serializer="json",
+            headers=message.headers,
+            exchange="",
+            routing_key=queue_name,
+            delivery_mode="transient",
+            correlation_id=message.properties["correlation_id"],
+            **options,
+        )
+
     def to_declare(self, queue: Any) -> list[Any]:
         """The queue, where it is still to be declared with the message that goes to it."""
         if queue.name in self.declared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -34,10 +34,12 @@ def _listening(settings: Settings) -> Iterator[list[int]]:
     listener = Listener(make_app(settings, hears=True), lambda: rings.append(1))
     thread = threading.Thread(target=listener.listen)
     thread.start()
-    yield rings
-    listener.should_stop = True
-    thread.join(10)
-    assert not thread.is_alive()
+    try:
+        yield rings
+    finally:
+        listener.should_stop = True
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def _messages(settings: Settings) -> int:
@@ -80,8 +82,7 @@ def test_what_others_put_into_the_queue_ends_no_listening(publisher: Publisher, 
 
 def test_a_broker_that_comes_back_is_heard_again(database_settings: Settings, private_redis: Server) -> None:
     settings = replace(database_settings, broker_url=private_redis.url)
-    publisher = Publisher(make_app(settings), settings)
-    with _listening(settings) as rings:
+    with closing(Publisher(make_app(settings), settings)) as publisher, _listening(settings) as rings:
         wait_until(publisher.ring)
         wait_until(lambda: rings)
         private_redis.kill()
@@ -90,7 +91,6 @@ def test_a_broker_that_comes_back_is_heard_again(database_settings: Settings, pr
         private_redis.start()
         wait_until(lambda: _rings(publisher))
         wait_until(lambda: len(rings) > 1)
-    publisher.close()
 
 
 def _rings(publisher: Publisher) -> bool:

@@ -29,7 +29,7 @@ from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import ROOT
 
-#: The kernel lets root alone start a server as another account. CI is root, and runs these too.
+#: The kernel lets root alone start a server as another account.
 _IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not _IS_ROOT, reason="only root becomes another account")  # CI is root, and skips none
 
