@@ -26,8 +26,9 @@ import psycopg2
 import requests
 
 from ava import settings as settings_module
-from ava.store import jobs, schema
-from ava.store.database import Database
+from ava.store.engine import schema
+from ava.store.engine.database import Database
+from ava.store.jobs import client_moves
 from tests.servers.postgres import running_postgres
 from tests.servers.rabbitmq import running_rabbitmq
 from tests.servers.redis import running_redis
@@ -188,7 +189,7 @@ def _cancel_in_database(system: System) -> Iterator[Callable[[str], Any]]:
 
     def act(job_id: str) -> None:
         with database.connect() as connection:
-            assert jobs.cancel(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
+            assert client_moves.cancel(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
 
     yield act
     database.close()

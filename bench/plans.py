@@ -10,9 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from ava.domain.job import LogLevel, Status, Trigger
-from ava.store import explaining, fleet, measures, overview, queue_counts, reads, statistics
-from ava.store.database import Connection, Database
-from ava.store.reads import JobFilter
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import node_reads
+from ava.store.jobs import explanation_reads, reads
+from ava.store.jobs.reads import JobFilter
+from ava.store.reports import metrics, overview, queue_counts, statistics
 
 __all__ = ["Finding", "judge"]
 
@@ -140,17 +142,17 @@ def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], objec
 def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], object]]:
     def why(connection: Connection, status: Status) -> None:
         for job in reads.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1):
-            explaining.facts(connection, job, dead_after_seconds=14)
+            explanation_reads.facts(connection, job, dead_after_seconds=14)
 
     everything: dict[str, Callable[[Connection], object]] = {
         "show": lambda connection: [reads.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
         "queues": lambda connection: queue_counts.queue_counts(connection, tenant_id=TENANT),
         "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
-        "nodes": lambda connection: fleet.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
-        "metrics, depths": measures.depths,
-        "metrics, scheduled": measures.scheduled,
-        "metrics, running": measures.running,
-        "metrics, recent": measures.recent,
+        "nodes": lambda connection: node_reads.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
+        "metrics, depths": metrics.depths,
+        "metrics, scheduled": metrics.scheduled,
+        "metrics, running": metrics.running,
+        "metrics, recent": metrics.recent,
         "metrics, totals": statistics.totals,
     }
     for status in Status:

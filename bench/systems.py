@@ -17,8 +17,8 @@ from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
 from ava.services.jobs import Jobs
 from ava.settings import Settings, load
-from ava.store import schema
-from ava.store.database import Database as StoreDatabase
+from ava.store.engine import schema
+from ava.store.engine.database import Database as StoreDatabase
 from bench import load as http
 from bench.ground import Database, Ground, open_port, processes, until
 from bench.table import BASELINE, OURS

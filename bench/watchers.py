@@ -22,8 +22,8 @@ import psutil
 
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine
 from ava.settings import load
-from ava.store import jobs, runs
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.jobs import client_moves, runs
 from bench import load as http
 from bench.ground import ROOT, Ground, open_port, processes, until
 from bench.systems import Ours, port_answers
@@ -153,7 +153,7 @@ def _jobs(database: Database, count: int) -> list[Job]:
     spec = JobSpec(worker_id="wkr_nap", input_json='{"a":1}')
     for first in range(0, count, _BATCH):
         with database.connect() as connection:
-            found += jobs.insert(
+            found += client_moves.insert(
                 connection, tenant_id="ten_bench", user_id="usr_bench", specs=[spec] * min(_BATCH, count - first)
             )
     return found

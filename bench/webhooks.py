@@ -21,7 +21,7 @@ import requests
 
 from ava.domain.sealing import Sealer
 from ava.services.webhooks import Webhooks
-from ava.store.database import Database
+from ava.store.engine.database import Database
 from bench import measures
 from bench.ground import Ground, open_port, processes, until
 from bench.systems import Ours

@@ -18,7 +18,7 @@ import redis
 
 from ava import settings as settings_module
 from ava.domain import ids
-from ava.store import schema
+from ava.store.engine import schema
 from chaos import effects
 from chaos.load import Load
 from chaos.proxy import Proxy

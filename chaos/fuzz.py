@@ -22,7 +22,7 @@ import psutil
 
 from ava import settings as settings_module
 from ava.domain import ids
-from ava.store import schema
+from ava.store.engine import schema
 from chaos.sender import Sender
 from tests.polling import wait_until
 from tests.servers.postgres import running_postgres

@@ -24,7 +24,7 @@ import requests
 
 from ava import settings as settings_module
 from ava.cli.child import Child, Program
-from ava.store import schema
+from ava.store.engine import schema
 from tests.polling import wait_until
 from tests.servers.postgres import running_postgres
 from tests.servers.rabbitmq import running_rabbitmq

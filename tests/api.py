@@ -13,8 +13,8 @@ from werkzeug.test import TestResponse
 from ava.api.app import make_app
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
-from ava.store import workers
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.fleet import workers
 
 HEADERS = {
     "x-internal-secret": "of-the-tests",

@@ -14,9 +14,10 @@ from ava.broker.publisher import Publisher
 from ava.domain.job import Job, JobSpec
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
-from ava.store import jobs, nodes, runs, workers
-from ava.store.database import Database
-from ava.store.nodes import NodeSpec
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes, workers
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs import client_moves, runs
 
 WORKER = "wkr_test"
 NODE = "01890000-0000-7000-8000-000000000001"
@@ -38,7 +39,7 @@ class Backlog:
         specs = [JobSpec(worker_id=WORKER, **fields)] * count
         closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
         with self.database.connect() as connection:
-            return jobs.insert(connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed=closed)
+            return client_moves.insert(connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed=closed)
 
     def join(self, node_id: str = NODE, *, busy: int = 0, quiet_seconds: float = 0) -> None:
         """Have a node that lives, has four processes, and has begun nothing for some time."""

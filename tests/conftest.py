@@ -167,6 +167,6 @@ def _settings(database_url: str, broker_url: str) -> Settings:
 def migrate(database_url: str) -> None:
     """Make the tables of a server's database."""
     # Imported here: unit tests need no database code.
-    from ava.store import schema
+    from ava.store.engine import schema
 
     schema.upgrade(_settings(database_url, NOBODY))

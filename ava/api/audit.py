@@ -13,7 +13,7 @@ from ava.api.operations import operation
 from ava.api.operator_schemas import AuditList, AuditListQuery, AuditRecord
 from ava.api.records import compile_schema
 from ava.domain.text import storable
-from ava.store.audit import Deed
+from ava.store.reports.audit import Deed
 
 __all__ = ["blueprint", "note"]
 

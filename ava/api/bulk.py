@@ -14,7 +14,7 @@ from ava.api.record_schemas import CancelledRecord, JobRecord
 from ava.api.schemas import BulkBody, CancelBody
 from ava.domain.job import JobSpec
 from ava.errors import RequestError, WorkerNotFound, WorkerPaused
-from ava.store.reads import JobFilter
+from ava.store.jobs.reads import JobFilter
 
 __all__ = ["blueprint"]
 

@@ -15,7 +15,7 @@ from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
 from ava.settings import Settings
-from ava.store.database import Database
+from ava.store.engine.database import Database
 
 __all__ = ["Context", "caller", "context", "request_id"]
 

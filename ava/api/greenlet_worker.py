@@ -66,9 +66,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def patch(self) -> None:
         """Make this process's blocking calls give way to its other greenlets; called after the fork."""
         super().patch()
-        from ava.store import waiting
+        from ava.store.engine import timeouts
 
-        waiting.in_greenlets()
+        timeouts.in_greenlets()
 
     def notify(self) -> None:
         """Give the sign of life, once a second; end with the process that we must not outlive."""

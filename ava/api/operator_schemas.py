@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load
 from ava.api.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
 from ava.api.schemas import NoParameters
 from ava.domain import ids, priority
-from ava.store.audit import AuditFilter
+from ava.store.reports.audit import AuditFilter
 
 __all__ = ["AuditList", "AuditListQuery", "AuditRecord", "NodeRecord", "NodeState", "OverviewRecord"]
 

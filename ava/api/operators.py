@@ -8,7 +8,7 @@ from ava.services.audit import Audit
 from ava.services.measures import Measures
 from ava.services.overview import Overviews
 from ava.settings import Settings
-from ava.store.database import Database
+from ava.store.engine.database import Database
 
 __all__ = ["Operators", "make_operators"]
 

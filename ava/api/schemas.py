@@ -13,7 +13,7 @@ from ava.api.fields import REQUIRED, Choice, ClientId, Cursor, Instant, JsonObje
 from ava.domain import priority
 from ava.domain.job import JobSpec, LogLevel, Status, Trigger
 from ava.domain.paging import DEEPEST_ROW
-from ava.store.reads import JobFilter
+from ava.store.jobs.reads import JobFilter
 
 __all__ = [
     "BulkBody",

@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 from ava import logs, open_files, tracing
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
-from ava.store import schema
+from ava.store.engine import schema
 
 __all__ = ["run"]
 
@@ -38,7 +38,7 @@ _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - gunicorn makes its own unguessable f
 def run(settings: Settings, host: str, port: int) -> None:
     """Answer HTTP requests until told to stop (SIGTERM, SIGINT); returns by SystemExit.
 
-    Raises `SettingsError` without a secret, `PortInUse`, and what `ava.store.schema.check` raises.
+    Raises `SettingsError` without a secret, `PortInUse`, and what `ava.store.engine.schema.check` raises.
     """
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")

@@ -14,7 +14,7 @@ from ava.api.operations import operation
 from ava.domain.job import Job
 from ava.errors import InvalidParameters
 from ava.services.watches import News, Watches
-from ava.store.watching import State
+from ava.store.jobs.watch_reads import State
 
 __all__ = ["blueprint", "client_watch"]
 

@@ -14,7 +14,7 @@ from ava.api.schemas import _PageQuery, _Strict
 from ava.domain import ids
 from ava.domain.events import EventType, signing_key
 from ava.domain.webhook import DeliveryStatus, EndpointStatus
-from ava.store.deliveries import DeliveryFilter
+from ava.store.webhooks.deliveries import DeliveryFilter
 
 __all__ = [
     "DeletedRecord",

@@ -16,7 +16,7 @@ def db() -> None:
 def upgrade() -> None:
     """Bring the database's schema up to date; safe when many do it at once."""
     from ava import settings as settings_module
-    from ava.store import schema
+    from ava.store.engine import schema
 
     schema.upgrade(settings_module.load())
     click.echo("The database is up to date.")

@@ -62,7 +62,7 @@ def _check_secret(settings: Settings) -> str:
 
 
 def _check_database(settings: Settings) -> str:
-    from ava.store import schema
+    from ava.store.engine import schema
 
     schema.check(settings)
     return "reachable, its schema is this code's"
@@ -72,8 +72,8 @@ def _check_clock(settings: Settings) -> str:
     from datetime import UTC, datetime
 
     from ava.errors import StartError
-    from ava.store import clock
-    from ava.store.database import Database
+    from ava.store.engine import clock
+    from ava.store.engine.database import Database
 
     before = datetime.now(UTC)
     with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
@@ -103,8 +103,9 @@ def _check_queues(settings: Settings) -> str:
     from ava.broker.names import DEFAULT_QUEUE, WEBHOOKS_QUEUE
     from ava.errors import AvaError
     from ava.execution import registry
-    from ava.store import schema, workers
-    from ava.store.database import Database
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.fleet import workers
 
     names = {DEFAULT_QUEUE, WEBHOOKS_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
     # Other nodes may have other handlers; what is wrong with the database is said elsewhere.
@@ -119,8 +120,8 @@ def _check_encryption(settings: Settings) -> str:
     from ava.domain.sealing import Sealer
     from ava.errors import SettingsError
     from ava.services.webhooks import unreadable
-    from ava.store import schema
-    from ava.store.database import Database
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
 
     schema.check(settings)
     with closing(Database(settings.database_url, name="doctor")) as database:

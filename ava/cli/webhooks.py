@@ -17,7 +17,7 @@ def webhooks(reseal: bool) -> None:
     if reseal:
         from ava.domain.sealing import Sealer
         from ava.services.webhooks import reseal_all
-        from ava.store.database import Database
+        from ava.store.engine.database import Database
 
         database = Database(settings.database_url, name="reseal", pool_size=1)
         count = reseal_all(database, Sealer(settings.encryption_keys))

@@ -6,15 +6,15 @@ import logging
 
 from ava.domain.events import make_body
 from ava.domain.record import make_record
-from ava.store import events
-from ava.store.database import Database
-from ava.store.events import NewEvent
+from ava.store.engine.database import Database
+from ava.store.webhooks import events
+from ava.store.webhooks.events import NewEvent
 
 __all__ = ["FanOut"]
 
 _log = logging.getLogger(__name__)
 
-#: Events in one transaction. Whatever their payloads, `ava.store.events` bounds their bytes.
+#: Events in one transaction. Whatever their payloads, `ava.store.webhooks.events` bounds their bytes.
 BATCH = 200
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ava.domain import webhook
 from ava.domain.webhook import Attempt, Manner
-from ava.store.lanes import DueDelivery, HeldLane, LaneEnd
+from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLane, LaneEnd
 
 __all__ = ["Lane"]
 

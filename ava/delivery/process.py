@@ -28,8 +28,8 @@ from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
 from ava.services.counters import Pool  # noqa: E402
 from ava.settings import Settings  # noqa: E402
-from ava.store import schema  # noqa: E402
-from ava.store.database import Database  # noqa: E402
+from ava.store.engine import schema  # noqa: E402
+from ava.store.engine.database import Database  # noqa: E402
 
 __all__ = ["run"]
 

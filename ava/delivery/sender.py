@@ -31,9 +31,9 @@ from ava.domain.webhook import Attempt, Manner, describe_attempt, judge
 from ava.errors import DatabaseUnavailable
 from ava.services import counters
 from ava.settings import Settings
-from ava.store import lanes
-from ava.store.database import Database
-from ava.store.lanes import DueDelivery, Outcome
+from ava.store.engine.database import Database
+from ava.store.webhooks import endpoint_leases
+from ava.store.webhooks.endpoint_leases import DueDelivery, Outcome
 from ava.tracing import Kind
 
 __all__ = ["Sender"]
@@ -146,7 +146,7 @@ class Sender:
         self._connections.close_idle()
         self._record()
         with self._database.connect() as connection:
-            news = lanes.look(connection)
+            news = endpoint_leases.look(connection)
         self._oldest_seconds = news.oldest_event_seconds
         if self._oldest_seconds is not None and self._fan_out.run_once() == BATCH:
             self._is_behind = True
@@ -160,14 +160,14 @@ class Sender:
         while self._results:
             self._record()
         with self._database.connect() as connection:
-            lanes.leave(connection, sender_id=self._id)
+            endpoint_leases.leave(connection, sender_id=self._id)
 
     def _beat(self) -> None:
         now = time.monotonic()
         if now < self._beat_at:
             return
         with self._database.connect() as connection:
-            freed = lanes.beat(
+            freed = endpoint_leases.beat(
                 connection,
                 sender_id=self._id,
                 host=socket.gethostname(),
@@ -183,7 +183,7 @@ class Sender:
         if not batch:
             return
         with self._database.connect() as connection:
-            changes = lanes.record(connection, [self._outcome(*result) for result in batch])
+            changes = endpoint_leases.record(connection, [self._outcome(*result) for result in batch])
         # Only now: a delivery whose outcome is not written must not be brought again.
         del self._results[: len(batch)]
         for delivery, attempt, _ in batch:
@@ -221,7 +221,7 @@ class Sender:
                 limit = min(room, _MOST_TAKEN[manner])
                 if limit <= 0:
                     continue
-                taken = lanes.take(connection, sender_id=self._id, manner=manner, limit=limit)
+                taken = endpoint_leases.take(connection, sender_id=self._id, manner=manner, limit=limit)
                 for lane in taken:
                     self._lanes[lane.endpoint] = Lane(lane, time_scale=self._settings.webhook_time_scale)
                 if len(taken) == limit:
@@ -238,7 +238,7 @@ class Sender:
             return
         busy = [delivery for endpoint in rooms for delivery in self._lanes[endpoint].busy]
         with self._database.connect() as connection:
-            found = lanes.due(connection, sender_id=self._id, rooms=rooms, busy=busy)
+            found = endpoint_leases.due(connection, sender_id=self._id, rooms=rooms, busy=busy)
         brought: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
         for delivery in found:
             brought[delivery.endpoint].append(delivery)
@@ -324,7 +324,7 @@ class Sender:
             idle = idle[:_MOST_WRITTEN]
             self._is_behind = True
         with self._database.connect() as connection:
-            lanes.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
+            endpoint_leases.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
         for lane in idle:
             del self._lanes[lane.endpoint]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ava.store import losses
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.jobs import rescues
 
 __all__ = ["DeadNodes"]
 
@@ -33,7 +33,7 @@ class DeadNodes:
         if self._reached_seconds() < self._node_dead_seconds:
             return 0
         with self._database.connect() as connection:
-            taken = losses.take_back_from_dead_nodes(
+            taken = rescues.take_back_from_dead_nodes(
                 connection,
                 dead_after_seconds=self._node_dead_seconds,
                 reason="Handler lost: its node is dead",

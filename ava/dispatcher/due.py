@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ava.store import dispatch
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.jobs import backlog
 
 __all__ = ["Due"]
 
@@ -26,7 +26,7 @@ class Due:
         changed = 0
         for _ in range(_MOST_BATCHES):
             with self._database.connect() as connection:
-                count = dispatch.make_due(connection, limit=_BATCH)
+                count = backlog.make_due(connection, limit=_BATCH)
             changed += count
             if count < _BATCH:
                 break

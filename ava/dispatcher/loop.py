@@ -26,9 +26,9 @@ from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.services import counters
 from ava.settings import Settings
-from ava.store import schema, waiting
-from ava.store.database import Database
-from ava.store.leader import Leadership
+from ava.store.engine import schema, timeouts
+from ava.store.engine.database import Database
+from ava.store.engine.leader_lock import Leadership
 
 __all__ = ["Loop", "make_duties", "run"]
 
@@ -153,7 +153,7 @@ def run(settings: Settings) -> None:
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
-    waiting.in_threads()
+    timeouts.in_threads()
     database = Database(
         settings.database_url,
         name="dispatcher",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable
-from ava.store import dispatch, jobs
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.jobs import client_moves, messages
 
 __all__ = ["LostMessages"]
 
@@ -30,7 +30,7 @@ class _Waking:
 
 
 class LostMessages:
-    """Publishes again what the broker lost, never a living backlog: see `ava.store.dispatch.republish`.
+    """Publishes again what the broker lost, never a living backlog: see `ava.store.jobs.messages.republish`.
 
     A broker that has lost everything is known by its canary; then all that was out goes back to the backlog at once,
     and the windows are fed from there.
@@ -51,7 +51,7 @@ class LostMessages:
         if self._forgot():
             return self._take_back_all()
         with self._database.connect() as connection:
-            waiting = dispatch.published_queues(connection)
+            waiting = messages.published_queues(connection)
         self._wakings = {queue: waking for queue, waking in self._wakings.items() if queue in waiting}
         return sum(self._republish(queue, now) for queue in waiting)
 
@@ -62,7 +62,7 @@ class LostMessages:
 
     def _take_back_all(self) -> int:
         with self._database.connect() as connection:
-            count = dispatch.unpublish_all(connection)
+            count = messages.unpublish_all(connection)
         self._has_forgotten = False
         return count
 
@@ -70,7 +70,7 @@ class LostMessages:
         last = self._wakings.get(queue)
         may_wake = last is None or now >= last.next_at
         with self._database.connect() as connection:
-            lost = dispatch.republish(
+            lost = messages.republish(
                 connection,
                 queue=queue,
                 settle_seconds=_SETTLE_SECONDS,
@@ -86,7 +86,7 @@ class LostMessages:
             self._publisher.publish(lost)
         except BrokerUnavailable:
             with self._database.connect() as connection:
-                jobs.unpublish(connection, [job.id for job in lost])
+                client_moves.unpublish(connection, [job.id for job in lost])
             raise
         return len(lost)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ava.store import events
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.webhooks import events
 
 __all__ = ["OldEvents"]
 

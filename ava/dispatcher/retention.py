@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ava.store import dispatch, idempotency, nodes
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes
+from ava.store.jobs import backlog, idempotency
 
 __all__ = ["Retention"]
 
@@ -27,4 +28,4 @@ class Retention:
         with self._database.connect() as connection:
             nodes.forget(connection, after_seconds=_NODE_SECONDS)
             idempotency.delete_expired(connection, limit=_BATCH)
-            return dispatch.delete_old_jobs(connection, retention_days=self._retention_days, limit=_BATCH)
+            return backlog.delete_old_jobs(connection, retention_days=self._retention_days, limit=_BATCH)

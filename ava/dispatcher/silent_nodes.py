@@ -7,8 +7,8 @@ from collections.abc import Callable
 from celery import Celery
 
 from ava.broker import control
-from ava.store import dispatch
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.jobs import backlog
 
 __all__ = ["SilentNodes"]
 
@@ -36,7 +36,7 @@ class SilentNodes:
         if self._reached_seconds() < self._silent_seconds:
             return 0
         with self._database.connect() as connection:
-            silent = dispatch.silent_runs(connection, silent_seconds=self._silent_seconds)
+            silent = backlog.silent_runs(connection, silent_seconds=self._silent_seconds)
         for node_name, runs in silent.items():
             control.let_go(self._app, runs=runs, node_name=node_name)
         return sum(map(len, silent.values()))

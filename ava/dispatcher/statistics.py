@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ava.store import audit, clock, statistics
-from ava.store.database import Database
+from ava.store.engine import clock
+from ava.store.engine.database import Database
+from ava.store.reports import audit, statistics
 
 __all__ = ["Statistics"]
 

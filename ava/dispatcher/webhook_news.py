@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ava.broker.publisher import Publisher
-from ava.store import lanes
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.webhooks import endpoint_leases
 
 __all__ = ["WebhookNews"]
 
@@ -22,7 +22,7 @@ class WebhookNews:
     def run_once(self, _now: float) -> int:
         """Ring where there is something to send. Nothing in the database is changed by that: always 0."""
         with self._database.connect() as connection:
-            is_something_to_send = bool(lanes.look(connection))
+            is_something_to_send = bool(endpoint_leases.look(connection))
         if is_something_to_send:
             self._publisher.ring()
         return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable
-from ava.store import dispatch, jobs, windows
-from ava.store.database import Database
-from ava.store.dispatch import Window
+from ava.store.engine.database import Database
+from ava.store.jobs import backlog, client_moves
+from ava.store.jobs.backlog import Window
 
 __all__ = ["Feed"]
 
@@ -31,7 +31,7 @@ class Feed:
     def run_once(self, _now: float) -> int:
         """Publish what fits; how many."""
         with self._database.connect() as connection:
-            found = dispatch.windows(connection, most=self._window)
+            found = backlog.windows(connection, most=self._window)
         fed = {window: self._feed(window) for window in found if window.has_backlog}
         # Where the whole backlog found room the window is open again. Until the API has heard so, it adds to a backlog
         # that is soon fed as well; were the window closed for that, jobs that come in steadily would never open it.
@@ -43,7 +43,7 @@ class Feed:
         room, fed = self._window - window.published, 0
         while room > 0:
             with self._database.connect() as connection:
-                batch = dispatch.claim_backlog(
+                batch = backlog.claim_backlog(
                     connection, queue=window.queue, priority=window.priority, limit=min(room, _BATCH)
                 )
             if not batch:
@@ -52,7 +52,7 @@ class Feed:
                 self._publisher.publish(batch)
             except BrokerUnavailable:
                 with self._database.connect() as connection:
-                    jobs.unpublish(connection, [job.id for job in batch])
+                    client_moves.unpublish(connection, [job.id for job in batch])
                 raise
             room -= len(batch)
             fed += len(batch)
@@ -61,5 +61,5 @@ class Feed:
     def _close(self, closed: set[tuple[str, int]]) -> None:
         # Compared with what is written, for another dispatcher may have been the active one meanwhile.
         with self._database.connect() as connection:
-            if windows.closed(connection) != {f"{queue}:{priority}" for queue, priority in closed}:
-                dispatch.write_closed(connection, closed)
+            if backlog.closed_windows(connection) != {f"{queue}:{priority}" for queue, priority in closed}:
+                backlog.write_closed_windows(connection, closed)

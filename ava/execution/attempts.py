@@ -9,8 +9,8 @@ from ava.domain.job import Job, Status
 from ava.execution.outcome import Stop
 from ava.execution.run import Run
 from ava.services import counters
-from ava.store import runs
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import runs
 from ava.tracing import Kind
 
 __all__ = ["begin_span", "tell", "tell_lost"]

@@ -10,7 +10,7 @@ from celery.platforms import SecurityWarning
 from ava.broker.app import make_app
 from ava.execution.signals import install
 from ava.settings import Settings
-from ava.store import schema
+from ava.store.engine import schema
 
 __all__ = ["run"]
 

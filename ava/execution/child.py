@@ -30,8 +30,10 @@ from ava.execution.run import Run
 from ava.execution.surroundings import WAITING_SIGNALS, Surroundings, foreign_threads
 from ava.services.counters import Pool
 from ava.settings import Settings
-from ava.store import nodes, runs, waiting
-from ava.store.database import Database
+from ava.store.engine import timeouts
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes
+from ava.store.jobs import runs
 
 __all__ = ["RETIRED", "Child", "send_stop"]
 
@@ -106,7 +108,7 @@ class Child:
         processes.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
-        waiting.without_limit()
+        timeouts.without_limit()
         sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(_address(self._node_id, os.getpid()))

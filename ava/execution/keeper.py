@@ -23,9 +23,10 @@ from ava.execution.orphans import Orphans
 from ava.execution.outcome import Stop
 from ava.services.counters import Pool
 from ava.settings import Settings
-from ava.store import jobs, nodes, workers
-from ava.store.database import Connection, Database
-from ava.store.nodes import NodeSpec
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import nodes, workers
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs import client_moves
 
 __all__ = ["Held", "Keeper"]
 
@@ -127,7 +128,7 @@ class Keeper:
 
     def put_back(self, job_id: str) -> None:
         """Leave a job to others whose message came here; soon, in this keeper's thread."""
-        self._errands.put(lambda connection: jobs.unpublish(connection, [job_id]))
+        self._errands.put(lambda connection: client_moves.unpublish(connection, [job_id]))
         self._bell.put(None)
 
     def look_now(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ava.execution.outcome import Stop
-from ava.store import losses
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import rescues
 
 __all__ = ["take_back"]
 
@@ -24,17 +24,17 @@ def take_back(
     `node_id`: the node that had it; another one's run is never touched.
     """
     # A claim that the process sent with its last breath may still be on its way: it must not come through after this.
-    if losses.forfeit(connection, job_id=job_id, run_no=run_no):
+    if rescues.forfeit(connection, job_id=job_id, run_no=run_no):
         return True
     if stop is Stop.LOST:
         return False
     if stop is Stop.TIMEOUT:
         error = f"Timeout: exceeded {timeout_seconds:g} s"
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
-        return losses.kill_end(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error) is not None
+        return rescues.kill_end(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error) is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
-    taken = losses.take_back(
+    taken = rescues.take_back(
         connection,
         job_id=job_id,
         run_no=run_no,

@@ -10,8 +10,8 @@ from typing import TypeVar
 from ava.domain.job import Ending, Job, LogLine, Status
 from ava.errors import DatabaseUnavailable
 from ava.execution.run import Run
-from ava.store import losses, runs
-from ava.store.database import Connection, Database
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import rescues, runs
 
 __all__ = ["Moves", "persist"]
 
@@ -81,7 +81,7 @@ class Moves:
 
         def act(connection: Connection) -> None:
             runs.append_lines(connection, job_id=run.job.id, run_no=run.job.run_no, lines=lines)
-            losses.take_back(
+            rescues.take_back(
                 connection,
                 job_id=run.job.id,
                 run_no=run.job.run_no,

@@ -15,8 +15,8 @@ from ava.execution.keeper import Keeper
 from ava.execution.pool_worker import PoolWorker
 from ava.execution.watchdog import Watchdog
 from ava.settings import Settings
-from ava.store import waiting
-from ava.store.nodes import NodeSpec
+from ava.store.engine import timeouts
+from ava.store.fleet.nodes import NodeSpec
 from ava.version import VERSION
 
 __all__ = ["Node"]
@@ -41,7 +41,7 @@ class Node:
         tracing.complain(self._settings)
         # What a child leaves behind when it is killed comes to us, to be ended.
         processes.adopt_orphans()
-        waiting.in_threads()
+        timeouts.in_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
         self.keeper.start(

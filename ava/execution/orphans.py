@@ -11,8 +11,9 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from ava.execution import pulse
-from ava.store import losses, nodes
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.fleet import nodes
+from ava.store.jobs import rescues
 
 __all__ = ["Orphan", "Orphans"]
 
@@ -49,7 +50,7 @@ class Orphans:
     def take_back(self, connection: Connection, orphan: Orphan) -> None:
         """Give an orphan back."""
         job_id, run_no = orphan
-        losses.take_back(
+        rescues.take_back(
             connection,
             job_id=job_id,
             run_no=run_no,

@@ -15,8 +15,8 @@ from ava.errors import DatabaseUnavailable
 from ava.execution import pulse
 from ava.execution.keeper import Keeper
 from ava.settings import Settings
-from ava.store import dispatch
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.jobs import messages
 
 __all__ = ["Watchdog"]
 
@@ -67,7 +67,7 @@ class Watchdog(threading.Thread):
             self._unheard.clear()
             return False
         with self._database.connect() as connection:
-            found = dispatch.oldest_messages(connection, queues=self._queues, after_seconds=self._deaf_seconds / 4)
+            found = messages.oldest_messages(connection, queues=self._queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()
         for job, published_at in found.items():
             self._unheard.setdefault(job, set()).add(published_at)

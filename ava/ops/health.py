@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ava.errors import PortInUse
 from ava.services.readiness import Readiness
 from ava.settings import Settings
-from ava.store.database import Database
+from ava.store.engine.database import Database
 
 __all__ = ["serving"]
 

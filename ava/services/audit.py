@@ -8,9 +8,9 @@ from collections import deque
 
 from ava.domain.caller import Caller
 from ava.errors import DatabaseUnavailable
-from ava.store import audit
-from ava.store.audit import AuditEntry, AuditFilter, Deed
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.reports import audit
+from ava.store.reports.audit import AuditEntry, AuditFilter, Deed
 
 __all__ = ["Audit"]
 

@@ -95,7 +95,7 @@ _TIMEOUTS = Counter(
 
 
 class Pool:
-    """Counts what this process's pool of connections lends: see `ava.store.database.Meter`."""
+    """Counts what this process's pool of connections lends: see `ava.store.engine.database.Meter`."""
 
     def __init__(self, name: str, size: int) -> None:
         _MOST.labels(name).set(size)

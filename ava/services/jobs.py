@@ -27,11 +27,13 @@ from ava.errors import (
     WorkerNotFound,
     WorkerPaused,
 )
-from ava.store import cancelling, explaining, idempotency, jobs, nodes, queue_counts, reads, windows, workers
-from ava.store.database import Connection, Database
-from ava.store.idempotency import Earlier
-from ava.store.queue_counts import QueueCounts
-from ava.store.reads import JobFilter
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import nodes, workers
+from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, reads
+from ava.store.jobs.idempotency import Earlier
+from ava.store.jobs.reads import JobFilter
+from ava.store.reports import queue_counts
+from ava.store.reports.queue_counts import QueueCounts
 
 __all__ = ["Jobs"]
 
@@ -89,7 +91,7 @@ class Jobs:
         return found
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        created = jobs.insert(
+        created = client_moves.insert(
             connection,
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
@@ -124,7 +126,7 @@ class Jobs:
     def _closed_windows(self, connection: Connection) -> frozenset[str]:
         if time.monotonic() - self._closed_read_at > self.windows_seconds:
             self._closed_read_at = time.monotonic()
-            self._closed = windows.closed(connection)
+            self._closed = backlog.closed_windows(connection)
         return self._closed
 
     def _refuse(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
@@ -149,7 +151,7 @@ class Jobs:
         except BrokerUnavailable:
             _log.warning("The broker is out of reach; the dispatcher publishes later.", extra={"jobs": len(startable)})
             with suppress(Exception), self._database.connect() as connection:
-                jobs.unpublish(connection, [job.id for job in startable])
+                client_moves.unpublish(connection, [job.id for job in startable])
 
     def show(self, caller: Caller, job_id: str) -> Job:
         """One job. Raises `JobNotFound`, `DatabaseUnavailable`."""
@@ -191,7 +193,7 @@ class Jobs:
         Raises `JobStateConflict` where the job is final, `JobNotFound`, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
-            job = jobs.cancel(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
+            job = client_moves.cancel(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
             if job is None:
                 final = self._show(connection, caller, job_id)
                 raise JobStateConflict(
@@ -225,15 +227,17 @@ class Jobs:
     def _cancel_batch(self, caller: Caller, job_filter: JobFilter, until: datetime) -> list[Job]:
         tenant_id, user_id = caller.tenant_id, caller.user_id
         with self._database.connect() as connection:
-            batch = cancelling.cancel_batch(
+            batch = bulk_cancel.cancel_batch(
                 connection, tenant_id=tenant_id, user_id=user_id, job_filter=job_filter, until=until, limit=_BATCH
             )
             if not batch:
                 # What is left was being changed by somebody else at that moment: one by one, each is waited for.
-                left = cancelling.remaining(
+                left = bulk_cancel.remaining(
                     connection, tenant_id=tenant_id, job_filter=job_filter, until=until, limit=_BATCH
                 )
-                each = (jobs.cancel(connection, tenant_id=tenant_id, user_id=user_id, job_id=id_) for id_ in left)
+                each = (
+                    client_moves.cancel(connection, tenant_id=tenant_id, user_id=user_id, job_id=id_) for id_ in left
+                )
                 batch = [job for job in each if job is not None]
             node_names = nodes.names_of(connection, {job.node_id for job in batch if job.node_id})
         self._revoke_all(batch, node_names)
@@ -250,7 +254,7 @@ class Jobs:
         """Why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return explain(explaining.facts(connection, job, dead_after_seconds=node_dead_seconds))
+            return explain(explanation_reads.facts(connection, job, dead_after_seconds=node_dead_seconds))
 
     def queue_counts(self, caller: Caller) -> QueueCounts:
         """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED`."""

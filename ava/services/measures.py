@@ -12,9 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from ava.store import measures, statistics
-from ava.store.database import Connection, Database
-from ava.store.statistics import BOUNDS, NEVER, Total
+from ava.store.engine.database import Connection, Database
+from ava.store.reports import metrics, statistics
+from ava.store.reports.statistics import BOUNDS, NEVER, Total
 
 __all__ = ["Measures"]
 
@@ -46,17 +46,17 @@ class Measures:
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [
-            *_of_queues(measures.depths(connection), measures.scheduled(connection)),
-            *_of_running(measures.running(connection)),
-            *_of_recent(measures.recent(connection)),
-            *_of_fleet(measures.fleet(connection, dead_after_seconds=self._node_dead_seconds)),
-            *_of_webhooks(measures.webhooks(connection)),
+            *_of_queues(metrics.depths(connection), metrics.scheduled(connection)),
+            *_of_running(metrics.running(connection)),
+            *_of_recent(metrics.recent(connection)),
+            *_of_fleet(metrics.fleet(connection, dead_after_seconds=self._node_dead_seconds)),
+            *_of_webhooks(metrics.webhooks(connection)),
             *_of_totals(_bounded(statistics.totals(connection))),
-            _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", measures.has_leader(connection)),
+            _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
             _gauge(
                 "ava_statistics_lag_seconds",
                 "How far the counting of ended jobs is behind.",
-                measures.lag_seconds(connection),
+                metrics.lag_seconds(connection),
             ),
         ]
 
@@ -88,13 +88,13 @@ def _gauges(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[
     return family
 
 
-def _of_queues(depths: Sequence[measures.Depth], scheduled: int) -> Iterator[Metric]:
+def _of_queues(depths: Sequence[metrics.Depth], scheduled: int) -> Iterator[Metric]:
     queues = sorted({depth.queue for depth in depths})
     by_queue = {queue: [depth for depth in depths if depth.queue == queue] for queue in queues}
     labels = ("queue", "priority", "place")
     yield _gauges(
         "ava_queue_depth",
-        f"Jobs that could start and wait, up to {measures.MOST_COUNTED}; place tells whether a message is out.",
+        f"Jobs that could start and wait, up to {metrics.MOST_COUNTED}; place tells whether a message is out.",
         labels,
         [
             ((depth.queue, str(depth.priority), place), value)
@@ -117,8 +117,8 @@ def _of_queues(depths: Sequence[measures.Depth], scheduled: int) -> Iterator[Met
     yield _gauge("ava_jobs_scheduled", "Queued jobs that wait for their time.", scheduled)
 
 
-def _of_running(running: Sequence[measures.Running]) -> Iterator[Metric]:
-    by_labels: tuple[tuple[str, Callable[[measures.Running], str]], ...] = (
+def _of_running(running: Sequence[metrics.Running]) -> Iterator[Metric]:
+    by_labels: tuple[tuple[str, Callable[[metrics.Running], str]], ...] = (
         ("worker", lambda found: found.worker_id),
         ("tenant", lambda found: found.tenant_id),
         ("priority", lambda found: str(found.priority)),
@@ -150,7 +150,7 @@ def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
     )
 
 
-def _of_fleet(fleet: Sequence[measures.Fleet]) -> Iterator[Metric]:
+def _of_fleet(fleet: Sequence[metrics.Fleet]) -> Iterator[Metric]:
     for name, text in (
         ("nodes", "Worker nodes that have not ended in order."),
         ("processes", "Jobs that the nodes can run at once."),

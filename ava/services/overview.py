@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ava.domain.caller import Caller
-from ava.store import fleet, overview
-from ava.store.database import Database
-from ava.store.fleet import NodeView
-from ava.store.overview import Overview
+from ava.store.engine.database import Database
+from ava.store.fleet import node_reads
+from ava.store.fleet.node_reads import NodeView
+from ava.store.reports import overview
+from ava.store.reports.overview import Overview
 
 __all__ = ["Overviews"]
 
@@ -26,4 +27,4 @@ class Overviews:
     def nodes(self, caller: Caller) -> list[NodeView]:
         """The nodes, each with what it runs of the tenant's jobs. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return fleet.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)
+            return node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)

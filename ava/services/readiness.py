@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ava.broker import reach
 from ava.errors import AvaError, BrokerUnavailable, StartError
 from ava.settings import Settings
-from ava.store import schema
-from ava.store.database import Database
+from ava.store.engine import schema
+from ava.store.engine.database import Database
 
 __all__ = ["Check", "Readiness", "Report"]
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from ava.domain.job import Job, LogLine
 from ava.errors import DatabaseUnavailable
-from ava.store import watching
-from ava.store.database import Connection, Database
-from ava.store.watching import MOST_LINES, Place, State
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import watch_reads
+from ava.store.jobs.watch_reads import MOST_LINES, Place, State
 
 __all__ = ["Follower", "News", "Watches"]
 
@@ -201,10 +201,10 @@ class Watches:
         job_ids = {waiter.job_id for waiter in waiters} | {follower.job_id for follower in open_followers}
         with self._database.connect() as connection:
             # In this order: what is final has written its last line before it was found to be final.
-            final = {job.id: job for job in watching.final_among(connection, list(job_ids))} if job_ids else {}
+            final = {job.id: job for job in watch_reads.final_among(connection, list(job_ids))} if job_ids else {}
             states = _by_number(connection, open_followers) if open_followers else {}
             places = [Place(number=f.number, job_id=f.job_id, after_seq=f.after_seq) for f in followers]
-            lines = watching.lines_after(connection, places) if places else {}
+            lines = watch_reads.lines_after(connection, places) if places else {}
         for waiter in waiters:
             if waiter.job_id in final:
                 waiter.job = final[waiter.job_id]
@@ -228,7 +228,7 @@ class Watches:
 
 
 def _by_number(connection: Connection, followers: Sequence[Follower]) -> dict[int, State]:
-    found = watching.changed_states(connection, [follower.seen for follower in followers])
+    found = watch_reads.changed_states(connection, [follower.seen for follower in followers])
     return {state.number: state for state in found}
 
 

@@ -12,9 +12,10 @@ from ava.domain.record import format_time
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import Delivery, Endpoint, EndpointStatus
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhookStateConflict
-from ava.store import clock, deliveries, webhooks
-from ava.store.database import Connection, Database
-from ava.store.deliveries import DeliveryFilter
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.webhooks import deliveries, endpoints
+from ava.store.webhooks.deliveries import DeliveryFilter
 
 __all__ = ["Webhooks", "reseal_all"]
 
@@ -32,7 +33,9 @@ class Webhooks:
         self._check_url(url)
         sealed = self._sealer.seal(secret)
         with self._database.connect() as connection:
-            return webhooks.create(connection, tenant_id=caller.tenant_id, url=url, events=events, sealed_secret=sealed)
+            return endpoints.create(
+                connection, tenant_id=caller.tenant_id, url=url, events=events, sealed_secret=sealed
+            )
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
         """One endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
@@ -40,7 +43,7 @@ class Webhooks:
             return self._show(connection, caller, webhook_id)
 
     def _show(self, connection: Connection, caller: Caller, webhook_id: str) -> Endpoint:
-        found = webhooks.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
+        found = endpoints.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
         if found is None:
             raise WebhookNotFound
         return found
@@ -51,8 +54,8 @@ class Webhooks:
         """A page of endpoints, newest first, and how many there are in all."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = webhooks.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
-            return found, webhooks.count(connection, tenant_id=tenant_id)
+            found = endpoints.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
+            return found, endpoints.count(connection, tenant_id=tenant_id)
 
     def change(
         self,
@@ -69,7 +72,7 @@ class Webhooks:
             self._check_url(url)
         sealed = None if secret is None else self._sealer.seal(secret)
         with self._database.connect() as connection:
-            changed = webhooks.change(
+            changed = endpoints.change(
                 connection,
                 tenant_id=caller.tenant_id,
                 webhook_id=webhook_id,
@@ -91,7 +94,7 @@ class Webhooks:
     def delete(self, caller: Caller, webhook_id: str) -> None:
         """Delete an endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            if not webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id):
+            if not endpoints.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id):
                 raise WebhookNotFound
 
     def send_test(self, caller: Caller, webhook_id: str) -> Delivery:
@@ -169,8 +172,8 @@ def reseal_all(database: Database, sealer: Sealer) -> int:
     """
     resealed = 0
     with database.connect() as connection:
-        for uuid, secret, previous in webhooks.sealed_secrets(connection):
-            resealed += webhooks.reseal(
+        for uuid, secret, previous in endpoints.sealed_secrets(connection):
+            resealed += endpoints.reseal(
                 connection,
                 uuid=uuid,
                 old=secret,
@@ -183,5 +186,5 @@ def reseal_all(database: Database, sealer: Sealer) -> int:
 def unreadable(database: Database, sealer: Sealer) -> tuple[int, list[str]]:
     """How many endpoints there are, and the ids of those with a secret that none of the keys opens."""
     with database.connect() as connection:
-        found = webhooks.sealed_secrets(connection)
+        found = endpoints.sealed_secrets(connection)
     return len(found), [ids.encode("wh", uuid) for uuid, *sealed in found if not all(map(sealer.opens, sealed))]

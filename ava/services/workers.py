@@ -6,8 +6,8 @@ from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.worker import Worker
 from ava.errors import WorkerNotFound
-from ava.store import workers
-from ava.store.database import Database
+from ava.store.engine.database import Database
+from ava.store.fleet import workers
 
 __all__ = ["Workers"]
 

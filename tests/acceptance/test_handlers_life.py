@@ -191,8 +191,8 @@ def test_a_message_heard_twice_runs_once(fleet: System) -> None:
     from ava.broker.app import make_app
     from ava.broker.publisher import Publisher
     from ava.settings import load
-    from ava.store import reads
-    from ava.store.database import Database
+    from ava.store.engine.database import Database
+    from ava.store.jobs import reads
 
     job = fleet.trigger("wkr_t_work", input={"seconds": 0.5})
     settings = load(fleet.environ)

@@ -15,7 +15,8 @@ from ava.dispatcher.retention import Retention
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
-from ava.store import dispatch, losses, runs, windows
+from ava.store.jobs import backlog as backlog_moves
+from ava.store.jobs import messages, rescues, runs
 from tests.backlog import NODE, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -107,7 +108,7 @@ def test_the_api_adds_nothing_to_a_window_that_is_full_or_has_a_backlog(backlog:
     backlog.insert(10, priority=8)
     _feed(backlog, window=10).run_once(0)
     with backlog.database.connect() as connection:
-        assert windows.closed(connection) == {"default:4", "default:8"}
+        assert backlog_moves.closed_windows(connection) == {"default:4", "default:8"}
 
 
 def test_jobs_that_come_in_steadily_open_a_window_whose_backlog_is_fed(backlog: Backlog) -> None:
@@ -277,7 +278,7 @@ def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
     with stored.database.connect() as connection:
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert not runs.is_held(connection, job_id=job.id, run_no=1)
-        assert not losses.take_back(
+        assert not rescues.take_back(
             connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True
         )
     assert stored.claim(job, run_no=1) is None
@@ -289,10 +290,10 @@ def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) 
     [job] = stored.insert(1)
     assert stored.claim(job)
     with stored.database.connect() as connection:
-        taken = losses.take_back(
+        taken = rescues.take_back(
             connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, reason="r", error="e", is_loss=True
         )
-        killed = losses.kill_end(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
+        killed = rescues.kill_end(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
     assert (taken, killed) == (None, None)
     assert stored.count("status = 'running'") == 1
 
@@ -361,14 +362,14 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         stored.run("ANALYZE jobs")
     before = _rows_read(stored)
     with stored.database.connect() as connection:
-        found = dispatch.windows(connection, most=50)
-        assert dispatch.published_queues(connection) == ["default"]
-        assert dispatch.oldest_messages(connection, queues=["default"], after_seconds=0)
+        found = backlog_moves.windows(connection, most=50)
+        assert messages.published_queues(connection) == ["default"]
+        assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
         settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "may_wake": True, "limit": 10}
-        assert not dispatch.republish(connection, queue="default", **settled)
-        assert dispatch.make_due(connection, limit=10) == 0
-        assert len(dispatch.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10
-        assert dispatch.delete_old_jobs(connection, retention_days=1, limit=10) == 0
+        assert not messages.republish(connection, queue="default", **settled)
+        assert backlog_moves.make_due(connection, limit=10) == 0
+        assert len(backlog_moves.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10
+        assert backlog_moves.delete_old_jobs(connection, retention_days=1, limit=10) == 0
     assert [(w.published, w.has_backlog) for w in found if w.priority in (1, 5)] == [(0, False), (50, True)]
     from_end_to_end, by_index = (after - was for after, was in zip(_rows_read(stored), before, strict=True))
     assert from_end_to_end == 0

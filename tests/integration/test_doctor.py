@@ -14,7 +14,7 @@ from ava.cli import doctor
 from ava.domain.sealing import Sealer
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
-from ava.store.database import Database
+from ava.store.engine.database import Database
 from tests.system import ENCRYPTION_KEY, System
 
 OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="

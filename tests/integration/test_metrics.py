@@ -26,7 +26,7 @@ from ava.ops import health
 from ava.services import counters
 from ava.services.measures import Measures
 from ava.settings import Settings
-from ava.store.database import Database
+from ava.store.engine.database import Database
 from tests.api import NODE, Api
 from tests.polling import wait_until
 from tests.system import ROOT, System

@@ -10,18 +10,18 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from ava.errors import DatabaseUnavailable
-from ava.store import waiting
-from ava.store.database import Database
-from ava.store.leader import Leadership
+from ava.store.engine import timeouts
+from ava.store.engine.database import Database
+from ava.store.engine.leader_lock import Leadership
 from tests.polling import wait_until
 from tests.servers.server import Server
 
 
 @pytest.fixture
 def limited_waiting() -> Iterator[None]:
-    waiting.in_threads()
+    timeouts.in_threads()
     yield
-    waiting.without_limit()
+    timeouts.without_limit()
 
 
 def _raise(database: Database, state: str) -> None:
@@ -144,7 +144,7 @@ def test_one_of_several_dispatchers_is_active_and_the_next_follows_one_that_is_a
 
 def test_a_server_is_probed_where_it_listens(database_url: str) -> None:
     connection = psycopg2.connect(database_url)
-    assert waiting._is_there(connection.info.host, connection.info.port)
-    assert not waiting._is_there("/nowhere", 5432)
-    assert not waiting._is_there("127.0.0.1", 1)
+    assert timeouts._is_there(connection.info.host, connection.info.port)
+    assert not timeouts._is_there("/nowhere", 5432)
+    assert not timeouts._is_there("127.0.0.1", 1)
     connection.close()

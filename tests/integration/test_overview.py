@@ -8,7 +8,7 @@ import pytest
 
 from ava.dispatcher.statistics import Statistics
 from ava.settings import Settings
-from ava.store import overview, statistics
+from ava.store.reports import overview, statistics
 from tests.api import NODE, Api
 from tests.polling import wait_until
 

@@ -15,8 +15,9 @@ import pytest
 from ava.domain.job import Ending, Job, JobSpec, LogLevel, LogLine, Status
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
-from ava.store import jobs, losses, nodes, reads, runs, workers
-from ava.store.database import Connection, Database
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import nodes, workers
+from ava.store.jobs import client_moves, reads, rescues, runs
 from tests.polling import wait_until
 
 NODE = str(uuid.uuid4())
@@ -37,7 +38,7 @@ def database(database_settings: Settings) -> Iterator[Database]:
 
 def trigger(connection: Connection) -> Job:
     spec = JobSpec(worker_id="wkr_plain")
-    return jobs.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])[0]
+    return client_moves.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])[0]
 
 
 def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
@@ -55,7 +56,7 @@ def end(connection: Connection, job: Job) -> Status | None:
 
 
 def cancel(connection: Connection, job: Job) -> Job | None:
-    return jobs.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
+    return client_moves.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
 
 
 def show(connection: Connection, job: Job) -> Job:
@@ -65,13 +66,13 @@ def show(connection: Connection, job: Job) -> Job:
 
 
 def take_back(connection: Connection, job: Job) -> Job | None:
-    return losses.take_back(
+    return rescues.take_back(
         connection, job_id=job.id, run_no=1, node_id=NODE, reason="lost", error="WorkerLost: it died", is_loss=True
     )
 
 
 def kill_end(connection: Connection, job: Job) -> Status | None:
-    return losses.kill_end(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
+    return rescues.kill_end(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
 
 
 @pytest.mark.parametrize("move", [take_back, kill_end])
@@ -148,9 +149,9 @@ def test_of_many_claims_one_succeeds(database: Database) -> None:
 def test_a_claim_that_comes_after_its_process_was_mourned_gets_nothing(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
-        assert losses.forfeit(connection, job_id=job.id, run_no=1)
+        assert rescues.forfeit(connection, job_id=job.id, run_no=1)
         assert claim(connection, job) is None
-        assert not losses.forfeit(connection, job_id=job.id, run_no=1)
+        assert not rescues.forfeit(connection, job_id=job.id, run_no=1)
         started = claim(connection, job, run_no=2)
         assert started is not None
         assert started.attempt == 1
@@ -192,7 +193,7 @@ def test_a_run_that_ended_is_not_taken_back(database: Database) -> None:
         assert end(connection, job) is Status.COMPLETED
         before = show(connection, job)
         assert take_back(connection, job) is None
-        assert losses.kill_end(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
+        assert rescues.kill_end(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert cancel(connection, job) is None
         assert show(connection, job) == before

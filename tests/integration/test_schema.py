@@ -13,8 +13,8 @@ from sqlalchemy import Engine, create_engine
 
 from ava.errors import DatabaseAhead, DatabaseNotMigrated
 from ava.settings import Settings
-from ava.store import schema
-from ava.store.database import driver_url
+from ava.store.engine import schema
+from ava.store.engine.database import driver_url
 
 
 @pytest.fixture

@@ -23,9 +23,10 @@ from ava.domain.job import FINAL, Ending, Job, JobSpec, LogLevel, LogLine, Statu
 from ava.domain.retry import MOST_LOSSES
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
-from ava.store import dispatch, jobs, losses, nodes, runs, workers
-from ava.store.database import Connection, Database
-from ava.store.nodes import NodeSpec
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import nodes, workers
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs import backlog, client_moves, rescues, runs
 
 TENANT = "ten_test"
 DEAD_AFTER_SECONDS = 14.0
@@ -130,7 +131,7 @@ class Jobs(RuleBasedStateMachine):
         moment = datetime(2100, 1, 1, tzinfo=UTC) if is_dated else None
         spec = JobSpec(worker_id=worker_id, scheduled_at=moment)
         with self._connect() as connection:
-            (job,) = jobs.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])
+            (job,) = client_moves.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])
         self.models[job.id] = Model(worker_id=worker_id, is_dated=is_dated)
 
     @precondition(lambda self: self.models)
@@ -139,7 +140,7 @@ class Jobs(RuleBasedStateMachine):
         job_id, model = self.pick(data)
         tenant = TENANT if is_ours else "ten_other"
         with self._connect() as connection:
-            job = jobs.cancel(connection, tenant_id=tenant, user_id="usr_test", job_id=job_id)
+            job = client_moves.cancel(connection, tenant_id=tenant, user_id="usr_test", job_id=job_id)
         assert (job is not None) == (is_ours and model.status not in FINAL)
         if job is not None:
             model.is_cancel_asked = True
@@ -212,7 +213,7 @@ class Jobs(RuleBasedStateMachine):
     def take_back(self, data: st.DataObject, is_loss: bool) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            taken = losses.take_back(
+            taken = rescues.take_back(
                 connection, job_id=job_id, run_no=run_no, node_id=node, reason="lost", error="WorkerLost: it died",
                 is_loss=is_loss,
             )  # fmt: skip
@@ -227,7 +228,7 @@ class Jobs(RuleBasedStateMachine):
     def kill(self, data: st.DataObject) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            status = losses.kill_end(
+            status = rescues.kill_end(
                 connection, job_id=job_id, run_no=run_no, node_id=node, error="Timeout: exceeded 1 s"
             )
         assert (status is not None) == (model.holds(run_no) and model.node == node)
@@ -242,7 +243,7 @@ class Jobs(RuleBasedStateMachine):
     def forfeit(self, data: st.DataObject) -> None:
         job_id, run_no, _, model = self.pick_run(data)
         with self._connect() as connection:
-            is_forfeited = losses.forfeit(connection, job_id=job_id, run_no=run_no)
+            is_forfeited = rescues.forfeit(connection, job_id=job_id, run_no=run_no)
         assert is_forfeited == (model.status is Status.QUEUED and run_no == model.run_no + 1)
         model.run_no += is_forfeited
 
@@ -280,7 +281,7 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def take_from_the_dead(self) -> None:
         with self._connect() as connection:
-            taken = losses.take_back_from_dead_nodes(
+            taken = rescues.take_back_from_dead_nodes(
                 connection, dead_after_seconds=DEAD_AFTER_SECONDS, reason="lost", error="WorkerLost: gone", limit=100
             )
         held = {
@@ -296,8 +297,8 @@ class Jobs(RuleBasedStateMachine):
     def feed(self) -> None:
         with self._connect() as connection:
             connection.exec_driver_sql("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL AND status = 'queued'")
-            dispatch.make_due(connection, limit=1000)
-            for published in dispatch.claim_backlog(connection, queue="default", priority=5, limit=1000):
+            backlog.make_due(connection, limit=1000)
+            for published in backlog.claim_backlog(connection, queue="default", priority=5, limit=1000):
                 assert published.status is Status.QUEUED
                 self.told.append((published.id, published.run_no + 1, NODES[0]))
         for model in self.models.values():

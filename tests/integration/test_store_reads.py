@@ -12,8 +12,9 @@ import pytest
 from ava.domain import ids
 from ava.domain.explanation import MOST_EXAMINED
 from ava.domain.job import Status, Trigger
-from ava.store import explaining, queue_counts, reads
-from ava.store.reads import JobFilter
+from ava.store.jobs import explanation_reads, reads
+from ava.store.jobs.reads import JobFilter
+from ava.store.reports import queue_counts
 from tests.api import NODE, Api
 
 _QUEUED = """
@@ -95,13 +96,13 @@ def test_what_is_ahead_of_a_job_is_what_starts_before_it(api: Api) -> None:
     with api.database.connect() as connection:
         found = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert found is not None
-        facts = explaining.facts(connection, found, dead_after_seconds=14)
+        facts = explanation_reads.facts(connection, found, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (8, 12)
         assert MOST_EXAMINED > 12
         api.execute("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now()")
         ended = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert ended is not None
-        facts = explaining.facts(connection, ended, dead_after_seconds=14)
+        facts = explanation_reads.facts(connection, ended, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (0, 0)
 
 

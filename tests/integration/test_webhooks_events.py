@@ -14,9 +14,12 @@ import pytest
 from ava.delivery.fan_out import FanOut
 from ava.domain.job import Ending, LogLevel, LogLine, Status
 from ava.settings import Settings
-from ava.store import clock, events, jobs, losses, nodes, runs
-from ava.store.database import Connection
-from ava.store.nodes import NodeSpec
+from ava.store.engine import clock
+from ava.store.engine.database import Connection
+from ava.store.fleet import nodes
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs import client_moves, rescues, runs
+from ava.store.webhooks import events
 from tests.api import NODE, Api
 from tests.system import ENCRYPTION_KEY
 
@@ -123,9 +126,9 @@ def test_a_killed_run_and_a_run_of_a_dead_node_are_told(api: Api, connection: Co
     killed, orphan = api.trigger(), api.trigger()
     _claim(connection, killed["id"])
     _claim(connection, orphan["id"])
-    losses.kill_end(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
+    rescues.kill_end(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
     api.execute("DELETE FROM nodes")
-    losses.take_back_from_dead_nodes(
+    rescues.take_back_from_dead_nodes(
         connection, dead_after_seconds=1, reason="lost", error="WorkerLost: the worker node died", limit=10
     )
     assert _types(api) == ["queued", "queued", "failed", "queued"]
@@ -135,7 +138,7 @@ def test_what_is_rolled_back_was_never_said(api: Api) -> None:
     _subscribe(api)
     job = api.trigger()
     with api.database.transaction() as connection:
-        assert jobs.cancel(connection, tenant_id="ten_test", user_id="usr_a", job_id=job["id"])
+        assert client_moves.cancel(connection, tenant_id="ten_test", user_id="usr_a", job_id=job["id"])
         assert connection.exec_driver_sql("SELECT count(*) FROM webhook_events").scalar() == 2
         connection.rollback()
     assert _types(api) == ["queued"]

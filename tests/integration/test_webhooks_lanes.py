@@ -15,9 +15,9 @@ from ava.domain.sealing import Sealer
 from ava.domain.webhook import Attempt, DeliveryStatus, Manner, describe_attempt, judge
 from ava.services.webhooks import reseal_all
 from ava.settings import Settings
-from ava.store import lanes
-from ava.store.database import Connection
-from ava.store.lanes import DueDelivery, LaneEnd, Outcome
+from ava.store.engine.database import Connection
+from ava.store.webhooks import endpoint_leases
+from ava.store.webhooks.endpoint_leases import DueDelivery, LaneEnd, Outcome
 from tests.api import Api
 from tests.system import ENCRYPTION_KEY
 
@@ -34,7 +34,7 @@ def api_settings(api_settings: Settings) -> Settings:
 def connection(api: Api) -> Iterator[Connection]:
     with api.database.connect() as connection:
         for sender in (ONE, OTHER):
-            lanes.beat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
+            endpoint_leases.beat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
         yield connection
 
 
@@ -45,11 +45,13 @@ def _endpoint(api: Api) -> str:
 
 
 def _take(connection: Connection, sender: str) -> list[str]:
-    return [held.endpoint for held in lanes.take(connection, sender_id=sender, manner=Manner.UNKNOWN, limit=10)]
+    return [
+        held.endpoint for held in endpoint_leases.take(connection, sender_id=sender, manner=Manner.UNKNOWN, limit=10)
+    ]
 
 
 def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ...] = ()) -> list[DueDelivery]:
-    return lanes.due(connection, sender_id=sender, rooms={endpoint: 10}, busy=busy)
+    return endpoint_leases.due(connection, sender_id=sender, rooms={endpoint: 10}, busy=busy)
 
 
 def _outcome(delivery: DueDelivery, status: int) -> Outcome:
@@ -67,7 +69,7 @@ def _outcome(delivery: DueDelivery, status: int) -> Outcome:
 
 def _release(connection: Connection, sender: str, endpoint: str, pause: float = 0.0) -> None:
     end = LaneEnd(endpoint=endpoint, width=2, timeouts=0, pause_seconds=pause)
-    lanes.release(connection, sender_id=sender, ends=[end])
+    endpoint_leases.release(connection, sender_id=sender, ends=[end])
 
 
 def _row(api: Api, columns: str, table: str = "webhook_deliveries") -> Any:
@@ -93,7 +95,7 @@ def test_a_lane_is_due_again_when_its_next_delivery_is(api: Api, connection: Con
     api.post(f"/v1/webhooks/{webhook_id}/test")
     (endpoint,) = _take(connection, ONE)
     (delivery,) = _due(connection, ONE, endpoint)
-    lanes.record(connection, [_outcome(delivery, 500)])
+    endpoint_leases.record(connection, [_outcome(delivery, 500)])
     _release(connection, ONE, endpoint)
     assert _take(connection, ONE) == []
     assert _row(api, "due_at", "webhook_lanes") == _row(api, "due_at")
@@ -109,15 +111,15 @@ def test_what_a_dead_sender_held_is_free_and_its_failure_counts_once(api: Api, c
     (endpoint,) = _take(connection, ONE)
     (before,) = _due(connection, ONE, endpoint)
     api.execute("UPDATE webhook_senders SET seen_at = now() - interval '1 hour' WHERE id = %s::uuid", ONE)
-    assert lanes.beat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60) == 1
+    assert endpoint_leases.beat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60) == 1
     assert _take(connection, OTHER) == [endpoint]
     assert _due(connection, ONE, endpoint) == []
     (again,) = _due(connection, OTHER, endpoint)
-    lanes.record(connection, [_outcome(again, 500)])
+    endpoint_leases.record(connection, [_outcome(again, 500)])
     # It was only slow, and writes its own failure too; and then a success, which is one, whoever had it.
-    lanes.record(connection, [_outcome(before, 500)])
+    endpoint_leases.record(connection, [_outcome(before, 500)])
     assert _row(api, "failures, jsonb_array_length(history)") == (1, 1)
-    lanes.record(connection, [_outcome(before, 200)])
+    endpoint_leases.record(connection, [_outcome(before, 200)])
     assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
 
 
@@ -143,7 +145,7 @@ def test_lanes_are_taken_by_the_manner_of_their_endpoints(api: Api, connection: 
             "UPDATE webhook_lanes SET width = %s, timeouts = %s WHERE width = 1 AND timeouts = 0", width, timeouts
         )
     for manner, width, timeouts in ((Manner.SILENT, 1, 3), (Manner.ANSWERING, 4, 0), (Manner.UNKNOWN, 1, 0)):
-        (held,) = lanes.take(connection, sender_id=ONE, manner=manner, limit=10)
+        (held,) = endpoint_leases.take(connection, sender_id=ONE, manner=manner, limit=10)
         assert (held.width, held.timeouts) == (width, timeouts)
 
 
@@ -153,7 +155,7 @@ def test_what_failed_before_comes_first(api: Api, connection: Connection) -> Non
     (endpoint,) = _take(connection, ONE)
     assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == made
     last = _due(connection, ONE, endpoint)[2]
-    lanes.record(connection, [_outcome(last, 500)])
+    endpoint_leases.record(connection, [_outcome(last, 500)])
     api.execute("UPDATE webhook_deliveries SET due_at = now() WHERE failures = 1")
     assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == [made[2], made[0], made[1]]
 
@@ -164,7 +166,7 @@ def test_only_the_last_fifty_attempts_are_remembered(api: Api, connection: Conne
     (endpoint,) = _take(connection, ONE)
     for _ in range(52):
         (due,) = _due(connection, ONE, endpoint)
-        lanes.record(connection, [_outcome(due, 200)])
+        endpoint_leases.record(connection, [_outcome(due, 200)])
         api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver")
     (listed,) = api.get(f"/v1/webhooks/{webhook_id}/deliveries").get_json()["data"]
     assert len(listed["attempts"]) == 50

@@ -29,7 +29,7 @@ from ava.domain.webhook import (
     retry_after_seconds,
 )
 from ava.errors import EncryptionKeyMissing, SecretUnreadable, WebhookUnverified
-from ava.store.lanes import DueDelivery, HeldLane
+from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLane
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 OTHER = "whsec_YW5vdGhlciBzZWNyZXQgb2YgdGhlIHRlc3Rz"

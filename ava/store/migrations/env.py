@@ -1,4 +1,4 @@
-"""Alembic's entry point: the caller (`ava.store.schema`) passes the connection, so nothing is read from a file."""
+"""Alembic's entry point. The caller, `ava.store.engine.schema`, passes the connection; no file is read."""
 
 from alembic import context
 

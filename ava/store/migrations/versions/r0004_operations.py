@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 # What finished, counted once by the dispatcher, so that neither a chart nor a scrape ever counts jobs. The buckets are
-# those of `ava.store.statistics`; -1 is a job that never waited for its first start, or never ran.
+# those of `ava.store.reports.statistics`; -1 is a job that never waited for its first start, or never ran.
 COUNTED = """
     worker_id text NOT NULL,
     status text NOT NULL,

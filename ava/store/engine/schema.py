@@ -11,14 +11,14 @@ from sqlalchemy.exc import OperationalError
 
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, StartError
 from ava.settings import Settings
-from ava.store.database import driver_url
+from ava.store.engine.database import driver_url
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 __all__ = ["check", "check_on", "config_of", "revisions", "upgrade"]
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _FILE = re.compile(r"r(\d+)_\w+\.py")
 
 #: The key of the advisory lock under which the schema changes: "ava db" as a number.

@@ -10,9 +10,10 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.events import Event
 from ava.domain.job import Job
-from ava.store import clock, rows
-from ava.store.database import Connection
-from ava.store.prepared import Prepared
+from ava.store.engine import clock
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.jobs import rows
 
 __all__ = ["NewEvent", "claim_new", "delete_old", "fan_out"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ava.domain.job import Job, JobSpec
-from ava.store import rows
-from ava.store.database import Connection
-from ava.store.prepared import Prepared
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.jobs import rows
 
 __all__ = ["cancel", "insert", "mark_published", "unpublish"]
 

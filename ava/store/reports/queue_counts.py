@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["MOST_COUNTED", "QueueCount", "QueueCounts", "queue_counts"]
 

@@ -10,8 +10,8 @@ from ava.domain import ids
 from ava.domain.events import Event
 from ava.domain.paging import MOST_COUNTED
 from ava.domain.webhook import Delivery, DeliveryStatus
-from ava.store.database import Connection
-from ava.store.webhooks import webhook_uuid
+from ava.store.engine.database import Connection
+from ava.store.webhooks.endpoints import webhook_uuid
 
 __all__ = ["DeliveryFilter", "count", "insert_test", "page", "redeliver", "redeliver_failed"]
 

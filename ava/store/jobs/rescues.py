@@ -1,15 +1,15 @@
 """The moves of a job whose run could not end itself: its process or its node is gone, or was killed.
 
-Each carries the run's number, as those of `ava.store.runs` do.
+Each carries the run's number, as those of `ava.store.jobs.runs` do.
 """
 
 from __future__ import annotations
 
 from ava.domain.job import Job, Status
 from ava.domain.retry import MOST_LOSSES
-from ava.store import rows
-from ava.store.database import Connection
-from ava.store.runs import SEQ_OF_OTHERS, SEQ_PER_RUN
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
+from ava.store.jobs.runs import SEQ_OF_OTHERS, SEQ_PER_RUN
 
 __all__ = ["forfeit", "kill_end", "take_back", "take_back_from_dead_nodes"]
 

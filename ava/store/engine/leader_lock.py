@@ -10,7 +10,7 @@ import psycopg2
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
-from ava.store.database import driver_url
+from ava.store.engine.database import driver_url
 
 __all__ = ["LOCK_KEY", "Leadership"]
 

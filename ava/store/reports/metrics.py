@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.store.database import Connection
-from ava.store.leader import LOCK_KEY
+from ava.store.engine.database import Connection
+from ava.store.engine.leader_lock import LOCK_KEY
 
 __all__ = [
     "MOST_COUNTED",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.webhook import Endpoint, EndpointStatus
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["change", "count", "create", "delete", "page", "reseal", "sealed_secrets", "show", "webhook_uuid"]
 

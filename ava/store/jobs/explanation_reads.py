@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ava.domain.explanation import MOST_AHEAD, MOST_EXAMINED, Facts
 from ava.domain.job import Job
-from ava.store import rows
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
 
 __all__ = ["facts"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
-from ava.store import rows
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
 
 __all__ = ["Earlier", "claim", "delete_expired", "remember"]
 

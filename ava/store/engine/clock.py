@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["now"]
 

@@ -1,6 +1,6 @@
 """What watched jobs have become: a few statements for all watchers of a process together, none for each.
 
-No statement here is scoped to a tenant: whoever watches a job was shown it before (`ava.store.reads.show`).
+No statement here is scoped to a tenant: whoever watches a job was shown it before (`ava.store.jobs.reads.show`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.domain.job import Job, LogLine, Status
-from ava.store import rows
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
 
 __all__ = ["MOST_LINES", "Place", "State", "changed_states", "final_among", "lines_after"]
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from ava.domain import ids
 from ava.domain.job import Trigger
-from ava.store import clock
-from ava.store.database import Connection
+from ava.store.engine import clock
+from ava.store.engine.database import Connection
 
 __all__ = ["MOST_COUNTED", "Depth", "Latency", "Minute", "Overview", "read"]
 

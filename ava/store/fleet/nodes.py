@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
-from ava.store import rows
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
 
 __all__ = ["NodeSpec", "Orders", "beat", "forget", "join", "leave", "name_of", "names_of", "orders"]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.paging import MOST_COUNTED
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["AuditEntry", "AuditFilter", "Deed", "count", "forget", "insert", "page"]
 

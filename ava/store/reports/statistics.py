@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["BOUNDS", "NEVER", "Total", "count", "forget", "totals"]
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.paging import MOST_COUNTED
-from ava.store import rows
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
 
 __all__ = [
     "JobFilter",
@@ -153,7 +153,7 @@ def filter_conditions(
     if job_filter.worker_id is not None:
         conditions.append("j.worker_id = %(worker_id)s")
         parameters["worker_id"] = job_filter.worker_id
-    # A job's `created_at` is what stands in its id (`ava.store.jobs.insert`), so bounds on the id are exact.
+    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
     if job_filter.created_after is not None:
         conditions.append("j.id >= %(after_id)s::uuid")
         parameters["after_id"] = str(ids.first_uuid(job_filter.created_after))

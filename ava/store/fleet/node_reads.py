@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["NodeView", "RunningJob", "nodes"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.webhook import DeliveryStatus, Manner
-from ava.store.database import Connection
-from ava.store.prepared import Prepared
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 
 __all__ = [
     "DueDelivery",

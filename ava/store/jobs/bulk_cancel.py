@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ava.domain import ids
 from ava.domain.job import Job, Status
-from ava.store import rows
-from ava.store.database import Connection
-from ava.store.reads import JobFilter, filter_conditions
+from ava.store.engine.database import Connection
+from ava.store.jobs import rows
+from ava.store.jobs.reads import JobFilter, filter_conditions
 
 __all__ = ["cancel_batch", "remaining"]
 

@@ -1,4 +1,4 @@
-"""The moves of a job that its run makes: claim, log, end. `ava.store.losses` has those that others make for it.
+"""The moves of a job that its run makes: claim, log, end. `ava.store.jobs.rescues` has those that others make for it.
 
 A run is one claim of a job by one process. Its number is the fence: every statement here carries it, so that a
 process that lost its right to a job cannot write to it.
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.domain.job import Ending, Job, LogLine, Status
-from ava.store import rows
-from ava.store.database import Connection
-from ava.store.prepared import Prepared
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.jobs import rows
 
 __all__ = [
     "SEQ_OF_OTHERS",

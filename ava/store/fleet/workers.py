@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
-from ava.store.database import Connection
+from ava.store.engine.database import Connection
 
 __all__ = ["announce", "page", "queues", "show"]
 

@@ -1,0 +1,1 @@
+"""Statements on webhook endpoints, events and deliveries."""
