@@ -5,5 +5,5 @@ from ava.execution.signals import install
 from ava.settings import load
 
 settings = load()
-app = make_app(settings, hears=True)
+app = make_app(settings, consumes=True)
 install(app, settings)

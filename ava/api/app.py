@@ -27,9 +27,9 @@ from ava.api.operators import make_operators
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
 from ava.domain.sealing import Sealer
-from ava.services.counters import Pool
+from ava.health.readiness import Readiness
+from ava.metrics.counters import Pool
 from ava.services.jobs import Jobs
-from ava.services.readiness import Readiness
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers

@@ -9,8 +9,8 @@ from flask import current_app, g
 from ava.api.operators import Operators
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
+from ava.health.readiness import Readiness
 from ava.services.jobs import Jobs
-from ava.services.readiness import Readiness
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from ava.api.auth import is_secret, open_to_all
 from ava.api.context import context
 from ava.errors import DatabaseUnavailable, Unauthorized
-from ava.services import counters
+from ava.metrics import counters
 
 __all__ = ["blueprint"]
 

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 
 from ava.api import audit, dashboard, metrics, overview
 from ava.api.context import request_id
-from ava.services import counters
+from ava.metrics import counters
 
 __all__ = ["install"]
 

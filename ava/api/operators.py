@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ava.metrics.system import Measures
 from ava.services.audit import Audit
-from ava.services.measures import Measures
 from ava.services.overview import Overviews
 from ava.settings import Settings
 from ava.store.engine.database import Database

@@ -7,8 +7,8 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from ava.broker.names import DEFAULT_QUEUE
 from ava.domain import priority
+from ava.domain.messages import DEFAULT_QUEUE
 from ava.settings import Settings
 
 __all__ = ["make_app", "make_queue"]
@@ -20,37 +20,35 @@ _LONGEST_RUN_SECONDS = 3 * 3600
 _TRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
 
-def make_app(settings: Settings, *, hears: bool = False) -> Celery:
+def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     """Build the Celery application for one process. Nothing connects yet.
 
-    `hears`: for a worker, which waits for messages; all others only send, and soon know that they cannot.
+    `consumes`: for a worker, which waits for messages; all others only send, and soon know that they cannot.
     """
     app = Celery("ava", broker=settings.broker_url)
     app.config_from_object("celery_config")
     app.conf.update(
-        broker_transport_options=_redis_options(hears) if settings.broker_is_redis else _rabbitmq_options(hears),
-        broker_connection_timeout=3 if hears else 1,
+        broker_transport_options=_redis_options(consumes) if settings.broker_is_redis else _rabbitmq_options(consumes),
+        broker_connection_timeout=3 if consumes else 1,
         task_default_queue=DEFAULT_QUEUE,
         task_queues=[make_queue(DEFAULT_QUEUE)],
     )
     return app
 
 
-def make_queue(name: str, *, is_forgotten: bool = False) -> Queue:
+def make_queue(name: str, *, no_ack: bool = False) -> Queue:
     """A queue as both sides declare it; both must say the same, or RabbitMQ refuses the second.
 
-    `is_forgotten`: the broker forgets a message when it hands it out. On Redis that spares two round trips a message
+    `no_ack`: the broker forgets a message when it hands it out. On Redis that spares two round trips a message
     and costs nothing: one that dies with its node is found missing like any other. RabbitMQ needs the acknowledgement
     to know when a process is free for the next.
     """
     # Through the default exchange a message finds its queue by name alone, on Redis without a look-up.
     arguments = {"x-max-priority": priority.LAST, "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000}
-    return Queue(
-        name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=is_forgotten or None
-    )
+    return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=no_ack or None)
 
 
-def _redis_options(hears: bool) -> dict[str, Any]:
+def _redis_options(consumes: bool) -> dict[str, Any]:
     options = {
         "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
         "queue_order_strategy": "priority",
@@ -60,9 +58,9 @@ def _redis_options(hears: bool) -> dict[str, Any]:
         # A worker whose waiting is not answered for a second more than this has lost its connection.
         "health_check_interval": 3,
     }
-    return options if hears else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5, **_TRY_ONCE}
+    return options if consumes else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5, **_TRY_ONCE}
 
 
-def _rabbitmq_options(hears: bool) -> dict[str, Any]:
+def _rabbitmq_options(consumes: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"confirm_publish": False}
-    return options if hears else options | {"read_timeout": 2, "write_timeout": 2, **_TRY_ONCE}
+    return options if consumes else options | {"read_timeout": 2, "write_timeout": 2, **_TRY_ONCE}

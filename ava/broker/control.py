@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from ava.broker.names import task_id
+from ava.domain.messages import task_id
 from ava.errors import BrokerUnavailable
 
-__all__ = ["LET_GO", "let_go", "revoke", "revoke_all"]
+__all__ = ["RELEASE_RUNS", "release_runs", "revoke", "revoke_all"]
 
 #: The remote control command of ours.
-LET_GO = "ava_let_go"
+RELEASE_RUNS = "ava_release_runs"
 
 
 def revoke(app: Celery, *, job_id: str, run_no: int, node_name: str) -> None:
@@ -34,7 +34,7 @@ def revoke_all(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) 
         raise BrokerUnavailable from error
 
 
-def let_go(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
+def release_runs(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
     """Tell a node that others are about to be given these runs, should it be cut off from the database alone.
 
     The message may be lost, or nobody may be there to hear it. Raises `BrokerUnavailable`.
@@ -42,6 +42,6 @@ def let_go(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> N
     arguments = {"task_ids": [task_id(job_id, run_no) for job_id, run_no in runs]}
     # Each transport raises errors of its own, with no common class.
     try:
-        app.control.broadcast(LET_GO, arguments=arguments, destination=[node_name])
+        app.control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
     except Exception as error:
         raise BrokerUnavailable from error

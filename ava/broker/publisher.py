@@ -12,12 +12,12 @@ from celery import Celery
 from kombu import Queue
 
 from ava import tracing
-from ava.broker import bell, canary, liveness
+from ava.broker import connectivity, reset_marker, webhook_wakeup
 from ava.broker.app import make_queue
-from ava.broker.names import TASK, task_id
-from ava.broker.road import Road, road_of
+from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain import priority
 from ava.domain.job import Job
+from ava.domain.messages import TASK, task_id
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
 from ava.tracing import Kind
@@ -88,7 +88,7 @@ class Publisher:
         try:
             with self._app.pool.acquire(block=True, timeout=2) as connection:
                 try:
-                    liveness.hear_end(connection)
+                    connectivity.raise_if_closed(connection)
                     return act(connection)
                 except Exception:
                     connection.collect()
@@ -97,27 +97,27 @@ class Publisher:
             raise BrokerUnavailable from error
 
     def _send_all(self, connection: Any, jobs: Sequence[Job]) -> None:
-        road = road_of(connection)
+        producer = producer_channel_of(connection)
         for start in range(0, len(jobs), _BATCH):
             batch = jobs[start : start + _BATCH]
             if len(batch) == 1:
-                self._send(road, batch[0])
+                self._send(producer, batch[0])
             else:
-                self._send_batch(road, batch)
+                self._send_batch(producer, batch)
 
-    def _send_batch(self, road: Road, jobs: Sequence[Job]) -> None:
+    def _send_batch(self, producer: ProducerChannel, jobs: Sequence[Job]) -> None:
         if self._is_redis:
-            with road.producer.batch(max_size=_BATCH):
+            with producer.producer.batch(max_size=_BATCH):
                 for job in jobs:
-                    self._send(road, job)
+                    self._send(producer, job)
             return
         for job in jobs:
-            self._send(road, job)
+            self._send(producer, job)
         # RabbitMQ does what a channel says in its order: who hears an answer to this knows that it has the messages.
         for queue in {job.queue for job in jobs}:
-            self._queue(queue).bind(road.channel).queue_declare(passive=True)
+            self._queue(queue).bind(producer.channel).queue_declare(passive=True)
 
-    def _send(self, road: Road, job: Job) -> None:
+    def _send(self, producer: ProducerChannel, job: Job) -> None:
         run_no = job.run_no + 1
         message = self._app.amqp.as_task_v2(
             task_id(job.id, run_no),
@@ -128,8 +128,8 @@ class Publisher:
             kwargsrepr="{}",
             ignore_result=True,
         )
-        declare = road.to_declare(self._queue(job.queue))
-        road.send(message, job.queue, priority=self._to_broker(job.priority), declare=declare)
+        declare = producer.to_declare(self._queue(job.queue))
+        producer.send(message, job.queue, priority=self._to_broker(job.priority), declare=declare)
 
     def _queue(self, name: str) -> Queue:
         if name not in self._queues:
@@ -149,24 +149,26 @@ class Publisher:
     def _probe(self) -> None:
         while not self._is_closed:
             time.sleep(self.probe_seconds)
-            if liveness.answers(self._app):
+            if connectivity.ping(self._app):
                 _log.warning("The broker is back.")
                 self._is_broken = False
                 return
 
-    def has_forgotten(self) -> bool:
+    def was_reset(self) -> bool:
         """Whether the broker has lost its messages since this was last asked: it was emptied, or is another.
 
         Raises `BrokerUnavailable`.
         """
-        return self._attempt_or_break(lambda connection: canary.is_gone(connection, is_redis=self._is_redis))
+        return self._attempt_or_break(
+            lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis)
+        )
 
-    def ring(self) -> bool:
+    def wake_one_sender(self) -> bool:
         """Have a sender of webhooks look for what is to be sent; False where one is still to hear of the last time.
 
         Raises `BrokerUnavailable`.
         """
-        return self._attempt_or_break(lambda connection: bell.ring(self._app, connection))
+        return self._attempt_or_break(lambda connection: webhook_wakeup.wake_one_sender(self._app, connection))
 
     def close(self) -> None:
         """Close every connection to the broker."""

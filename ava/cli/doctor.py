@@ -85,14 +85,14 @@ def _check_clock(settings: Settings) -> str:
 
 
 def _check_broker(settings: Settings) -> str:
-    from ava.broker import reach
+    from ava.broker import connectivity
 
-    reach.check(settings)
+    connectivity.require(settings)
     return f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable"
 
 
 def _check_handlers(settings: Settings) -> str:
-    from ava.execution import registry
+    from ava.handler import registry
 
     registry.load(settings.worker_modules)
     return f"{len(registry.handlers())} in {', '.join(settings.worker_modules)}"
@@ -100,9 +100,9 @@ def _check_handlers(settings: Settings) -> str:
 
 def _check_queues(settings: Settings) -> str:
     from ava.broker import queues
-    from ava.broker.names import DEFAULT_QUEUE, WEBHOOKS_QUEUE
+    from ava.domain.messages import DEFAULT_QUEUE, WEBHOOKS_QUEUE
     from ava.errors import AvaError
-    from ava.execution import registry
+    from ava.handler import registry
     from ava.store.engine import schema
     from ava.store.engine.database import Database
     from ava.store.fleet import workers

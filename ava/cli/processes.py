@@ -19,7 +19,7 @@ def api(host: str, port: int) -> None:
     from ava.api import server
     from ava.cli import ports
     from ava.errors import SettingsError
-    from ava.ops.sharing import shared_counters
+    from ava.metrics.sharing import shared_counters
 
     settings = settings_module.load()
     if not settings.internal_secrets:
@@ -38,7 +38,8 @@ def worker(concurrency: int | None, queues: str) -> None:
 
     from ava import settings as settings_module
     from ava.cli import readiness
-    from ava.ops import health, sharing
+    from ava.health.port import serving
+    from ava.metrics import sharing
 
     settings = settings_module.load()
     if settings.notify_socket:
@@ -46,7 +47,7 @@ def worker(concurrency: int | None, queues: str) -> None:
     # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
-    with sharing.shared_counters(), health.serving(settings):
+    with sharing.shared_counters(), serving(settings):
         # Imported here, for what counts must come after the folder that it counts into.
         from ava.execution import celery_worker
 
@@ -58,8 +59,8 @@ def dispatcher() -> None:
     """Mend whatever stands still: due jobs, backlog, lost messages, dead nodes."""
     from ava import settings as settings_module
     from ava.dispatcher import loop
-    from ava.ops import health
+    from ava.health.port import serving
 
     settings = settings_module.load()
-    with health.serving(settings):
+    with serving(settings):
         loop.run(settings)

@@ -142,9 +142,9 @@ def _start_processes(
     supervisor = system.supervisor
     supervisor.run_to_end(_ava("db", "upgrade", environ=environ))
     if environment.given("BROKER_URL"):
-        from ava.broker import reach
+        from ava.broker import connectivity
 
-        reach.check(settings)
+        connectivity.require(settings)
     processes = ("-c", str(concurrency)) if concurrency else ()
     drain_seconds = settings.drain_seconds + 10
     ear = Ear()

@@ -25,7 +25,7 @@ def webhooks(reseal: bool) -> None:
         click.echo(f"Sealed the secrets of {count} webhooks anew.")
         return
     from ava.delivery import process
-    from ava.ops import health
+    from ava.health.port import serving
 
-    with health.serving(settings):
+    with serving(settings):
         process.run(settings)

@@ -21,12 +21,12 @@ from psycogreen.gevent import patch_psycopg  # noqa: E402
 
 from ava import logs, open_files, tracing  # noqa: E402
 from ava.broker.app import make_app  # noqa: E402
-from ava.broker.bell import Listener  # noqa: E402
+from ava.broker.webhook_wakeup import WakeUpListener  # noqa: E402
 from ava.delivery.kept_connections import MOST_KEPT  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
-from ava.services.counters import Pool  # noqa: E402
+from ava.metrics.counters import Pool  # noqa: E402
 from ava.settings import Settings  # noqa: E402
 from ava.store.engine import schema  # noqa: E402
 from ava.store.engine.database import Database  # noqa: E402
@@ -63,7 +63,7 @@ def run(settings: Settings) -> None:
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)
     )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
-    listener = gevent.spawn(Listener(make_app(settings, hears=True), sender.wake).listen)
+    listener = gevent.spawn(WakeUpListener(make_app(settings, consumes=True), sender.wake).listen)
     endings: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)

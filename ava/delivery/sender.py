@@ -29,7 +29,7 @@ from ava.domain import ids
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import Attempt, Manner, describe_attempt, judge
 from ava.errors import DatabaseUnavailable
-from ava.services import counters
+from ava.metrics import counters
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases

@@ -24,7 +24,7 @@ from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.webhook_news import WebhookNews
 from ava.dispatcher.window import Feed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
-from ava.services import counters
+from ava.metrics import counters
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database

@@ -57,7 +57,7 @@ class LostMessages:
 
     def _forgot(self) -> bool:
         # Kept until it has been followed, for the broker says so only once.
-        self._has_forgotten = self._has_forgotten or self._publisher.has_forgotten()
+        self._has_forgotten = self._has_forgotten or self._publisher.was_reset()
         return self._has_forgotten
 
     def _take_back_all(self) -> int:

@@ -38,5 +38,5 @@ class SilentNodes:
         with self._database.connect() as connection:
             silent = backlog.silent_runs(connection, silent_seconds=self._silent_seconds)
         for node_name, runs in silent.items():
-            control.let_go(self._app, runs=runs, node_name=node_name)
+            control.release_runs(self._app, runs=runs, node_name=node_name)
         return sum(map(len, silent.values()))

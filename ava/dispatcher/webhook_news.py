@@ -24,5 +24,5 @@ class WebhookNews:
         with self._database.connect() as connection:
             is_something_to_send = bool(endpoint_leases.look(connection))
         if is_something_to_send:
-            self._publisher.ring()
+            self._publisher.wake_one_sender()
         return 0

@@ -8,7 +8,7 @@ from ava import tracing
 from ava.domain.job import Job, Status
 from ava.execution.outcome import Stop
 from ava.execution.run import Run
-from ava.services import counters
+from ava.metrics import counters
 from ava.store.engine.database import Connection
 from ava.store.jobs import runs
 from ava.tracing import Kind

@@ -22,7 +22,7 @@ def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | N
     one and those of its handlers. Raises `StartError` where the database is not ready for this code.
     """
     schema.check(settings)
-    app = make_app(settings, hears=True)
+    app = make_app(settings, consumes=True)
     install(app, settings)
     # A name of its own, so that a revoke that is addressed to it reaches no other node of this machine.
     arguments = ["--quiet", "worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]

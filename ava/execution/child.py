@@ -20,15 +20,16 @@ from billiard.process import current_process
 from ava import tracing
 from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
-from ava.execution import attempts, processes, registry
+from ava.execution import attempts, processes
 from ava.execution.joblog import JobLog
 from ava.execution.moves import Moves
 from ava.execution.outcome import Outcome, Stop
 from ava.execution.pool_worker import PoolWorker
-from ava.execution.registry import Handler
 from ava.execution.run import Run
 from ava.execution.surroundings import WAITING_SIGNALS, Surroundings, foreign_threads
-from ava.services.counters import Pool
+from ava.handler import registry
+from ava.handler.registry import Handler
+from ava.metrics.counters import Pool
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database

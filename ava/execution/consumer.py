@@ -10,7 +10,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
 
-from ava.broker.control import LET_GO
+from ava.broker.control import RELEASE_RUNS
 from ava.execution import pulse
 from ava.execution.request import JobRequest
 
@@ -72,6 +72,6 @@ def _on_wait() -> None:
     maybe_shutdown()
 
 
-@control_command(name=LET_GO, args=[("task_ids", list)], signature="<task ids>")  # type: ignore[untyped-decorator]
+@control_command(name=RELEASE_RUNS, args=[("task_ids", list)], signature="<task ids>")  # type: ignore[untyped-decorator]
 def _let_go(_state: Any, task_ids: Sequence[str]) -> None:
     JobRequest.keeper.let_go(task_ids)

@@ -21,7 +21,7 @@ from ava.execution.child import send_stop
 from ava.execution.loss import take_back
 from ava.execution.orphans import Orphans
 from ava.execution.outcome import Stop
-from ava.services.counters import Pool
+from ava.metrics.counters import Pool
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers

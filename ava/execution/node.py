@@ -9,11 +9,12 @@ from typing import Any
 
 from ava import tracing
 from ava.domain import ids
-from ava.execution import processes, registry
+from ava.execution import processes
 from ava.execution.child import Child
 from ava.execution.keeper import Keeper
 from ava.execution.pool_worker import PoolWorker
 from ava.execution.watchdog import Watchdog
+from ava.handler import registry
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.fleet.nodes import NodeSpec

@@ -22,7 +22,7 @@ from typing import Any
 from billiard.pool import ACK, READY
 from celery.concurrency.asynpool import Worker
 
-from ava.broker.names import TASK
+from ava.domain.messages import TASK
 
 __all__ = ["BUSY", "RETURNED", "SEVERAL", "SOON_FREE", "PoolWorker"]
 

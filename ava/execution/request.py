@@ -15,9 +15,10 @@ from celery.exceptions import Ignore
 from celery.worker.request import Request
 from celery.worker.state import reserved_requests, task_ready
 
-from ava.broker.names import parse_task_id
-from ava.execution import processes, registry
+from ava.domain.messages import parse_task_id
+from ava.execution import processes
 from ava.execution.keeper import Held, Keeper
+from ava.handler import registry
 
 __all__ = ["JobRequest"]
 

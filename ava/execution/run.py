@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import Any
 
 from ava import tracing
-from ava.broker.names import task_id
 from ava.domain.job import Job
+from ava.domain.messages import task_id
 from ava.errors import Interruption
-from ava.execution.env import Env
 from ava.execution.joblog import JobLog
 from ava.execution.outcome import Outcome, Stop
-from ava.execution.registry import Handler
+from ava.handler.env import Env
+from ava.handler.registry import Handler
 
 __all__ = ["Run"]
 

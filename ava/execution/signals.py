@@ -15,13 +15,14 @@ from celery import Celery, signals
 
 from ava import logs, tracing
 from ava.broker.app import make_queue
-from ava.broker.names import DEFAULT_QUEUE
+from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import StartError
-from ava.execution import registry, task
+from ava.execution import task
 from ava.execution.events import EventPace
 from ava.execution.node import Node
 from ava.execution.pool_worker import PoolWorker
 from ava.execution.request import JobRequest
+from ava.handler import registry
 from ava.settings import Settings
 
 __all__ = ["install"]
@@ -66,7 +67,7 @@ def _prepare(app: Celery, settings: Settings, options: dict[str, Any]) -> None:
     chosen = options.get("queues") or []
     chosen = chosen.split(",") if isinstance(chosen, str) else chosen
     names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}
-    app.conf.task_queues = [make_queue(name, is_forgotten=settings.broker_is_redis) for name in sorted(names)]
+    app.conf.task_queues = [make_queue(name, no_ack=settings.broker_is_redis) for name in sorted(names)]
     app.amqp.queues = app.conf.task_queues
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import Ignore
 
-from ava.broker.names import TASK
 from ava.domain.job import LogLevel, Status
+from ava.domain.messages import TASK
 from ava.errors import JobCancelled, JobInterrupted
 from ava.execution.child import Child
 from ava.execution.node import Node

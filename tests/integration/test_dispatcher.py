@@ -203,7 +203,7 @@ def test_an_urgent_lost_message_is_found_when_less_urgent_ones_have_their_turn(b
     assert duty.run_once(0) == 1
 
 
-def test_a_broker_that_has_forgotten_everything_is_noticed_at_once(backlog: Backlog) -> None:
+def test_a_broker_that_was_reset_everything_is_noticed_at_once(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     backlog.join(busy=4)
@@ -222,7 +222,7 @@ def _wipe(backlog: Backlog) -> None:
         if backlog.settings.broker_is_redis:
             connection.default_channel.client.flushdb()
         else:
-            connection.default_channel.queue_delete("ava.canary")
+            connection.default_channel.queue_delete("ava.reset_marker")
 
 
 # Dead nodes -----------------------------------------------------------------------------------------------------------

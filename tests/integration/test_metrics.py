@@ -22,9 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from ava.cli.embedded.start import free_port
 from ava.dispatcher.statistics import Statistics
 from ava.errors import ConnectionsBusy
-from ava.ops import health
-from ava.services import counters
-from ava.services.measures import Measures
+from ava.health.port import serving
+from ava.metrics import counters
+from ava.metrics.system import Measures
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from tests.api import NODE, Api
@@ -224,7 +224,7 @@ def _read(port: int, path: str) -> tuple[int, str]:
 @contextmanager
 def _serving(settings: Settings) -> Iterator[int]:
     port = free_port()
-    with health.serving(replace(settings, health_port=port)):
+    with serving(replace(settings, health_port=port)):
         yield port
 
 

@@ -85,12 +85,12 @@ def test_a_connection_that_ended_meanwhile_costs_no_message(on_private_redis: Ba
     assert on_private_redis.messages() == 1
 
 
-def test_the_canary_sings_until_the_broker_has_forgotten(on_private_redis: Backlog, private_redis: Server) -> None:
+def test_the_canary_sings_until_the_broker_was_reset(on_private_redis: Backlog, private_redis: Server) -> None:
     publisher = on_private_redis.publisher
-    assert [publisher.has_forgotten(), publisher.has_forgotten()] == [True, False]
+    assert [publisher.was_reset(), publisher.was_reset()] == [True, False]
     private_redis.kill()
     private_redis.start()
-    assert [publisher.has_forgotten(), publisher.has_forgotten()] == [True, False]
+    assert [publisher.was_reset(), publisher.was_reset()] == [True, False]
 
 
 def _can_publish(backlog: Backlog) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ava.errors import HandlerError, WorkerConflict
-from ava.execution import registry
-from ava.execution.registry import worker
+from ava.handler import registry
+from ava.handler.registry import worker
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ava.errors import AddressRefused
-from ava.execution import registry
+from ava.handler import registry
 from tests.unit.handlers import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "handlers.md"

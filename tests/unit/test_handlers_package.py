@@ -1,6 +1,6 @@
 """The package of handlers as a worker process loads it."""
 
-from ava.execution import registry
+from ava.handler import registry
 
 
 def test_loading_the_package_declares_its_four_handlers() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.ops.sharing import shared_counters
+from ava.metrics.sharing import shared_counters
 
 
 def test_the_folder_is_there_while_it_is_used_and_gone_afterwards(

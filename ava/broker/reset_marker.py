@@ -10,12 +10,12 @@ from typing import Any
 
 from kombu import Queue
 
-__all__ = ["NAME", "is_gone"]
+__all__ = ["NAME", "set_if_absent"]
 
-NAME = "ava.canary"
+NAME = "ava.reset_marker"
 
 
-def is_gone(connection: Any, *, is_redis: bool) -> bool:
+def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
     """Put the canary there; whether it was not. Raises the transport's errors."""
     channel = connection.default_channel
     if is_redis:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ava.broker.names import DEFAULT_QUEUE, RESERVED
+from ava.domain.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ava.errors import PortInUse
-from ava.services.readiness import Readiness
+from ava.health.readiness import Readiness
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
@@ -86,7 +86,7 @@ def _answer(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
         return 200, "application/json", b'{"status":"ok"}\n'
     if path == "/metrics":
         # Imported here, for it must come after the folder that is shared.
-        from ava.services import counters
+        from ava.metrics import counters
 
         return 200, "text/plain; version=0.0.4; charset=utf-8", counters.expose()
     if path == "/readyz":

@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from ava.broker.app import make_app, make_queue
-from ava.broker.bell import Listener
-from ava.broker.names import WEBHOOKS_QUEUE
 from ava.broker.publisher import Publisher
+from ava.broker.webhook_wakeup import WakeUpListener
+from ava.domain.messages import WEBHOOKS_QUEUE
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
 from tests.polling import wait_until
@@ -31,7 +31,7 @@ def publisher(settings: Settings) -> Iterator[Publisher]:
 def _listening(settings: Settings) -> Iterator[list[int]]:
     """A list that gets one longer with each ring."""
     rings: list[int] = []
-    listener = Listener(make_app(settings, hears=True), lambda: rings.append(1))
+    listener = WakeUpListener(make_app(settings, consumes=True), lambda: rings.append(1))
     thread = threading.Thread(target=listener.listen)
     thread.start()
     try:
@@ -48,16 +48,16 @@ def _messages(settings: Settings) -> int:
 
 
 def test_one_ring_waits_however_often_it_is_rung_and_nobody_hears(publisher: Publisher, settings: Settings) -> None:
-    assert publisher.ring()
+    assert publisher.wake_one_sender()
     wait_until(lambda: _messages(settings) == 1)
-    assert not any(publisher.ring() for _ in range(20))
+    assert not any(publisher.wake_one_sender() for _ in range(20))
     assert _messages(settings) == 1
 
 
 def test_each_ring_is_heard_by_one_of_those_who_listen(publisher: Publisher, settings: Settings) -> None:
     with _listening(settings) as one, _listening(settings) as other:
         for count in range(1, 11):
-            assert publisher.ring()
+            assert publisher.wake_one_sender()
             wait_until(lambda count=count: len(one) + len(other) == count)
         wait_until(lambda: _messages(settings) == 0)
     assert len(one) + len(other) == 10
@@ -76,18 +76,18 @@ def test_what_others_put_into_the_queue_ends_no_listening(publisher: Publisher, 
         wait_until(lambda: _messages(settings) == 0)
         wait_until(lambda: len(rings) >= 2)
         before = len(rings)
-        wait_until(publisher.ring)
+        wait_until(publisher.wake_one_sender)
         wait_until(lambda: len(rings) > before)
 
 
 def test_a_broker_that_comes_back_is_heard_again(database_settings: Settings, private_redis: Server) -> None:
     settings = replace(database_settings, broker_url=private_redis.url)
     with closing(Publisher(make_app(settings), settings)) as publisher, _listening(settings) as rings:
-        wait_until(publisher.ring)
+        wait_until(publisher.wake_one_sender)
         wait_until(lambda: rings)
         private_redis.kill()
         with pytest.raises(BrokerUnavailable):
-            publisher.ring()
+            publisher.wake_one_sender()
         private_redis.start()
         wait_until(lambda: _rings(publisher))
         wait_until(lambda: len(rings) > 1)
@@ -95,6 +95,6 @@ def test_a_broker_that_comes_back_is_heard_again(database_settings: Settings, pr
 
 def _rings(publisher: Publisher) -> bool:
     try:
-        return publisher.ring()
+        return publisher.wake_one_sender()
     except BrokerUnavailable:
         return False

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Road", "road_of"]
+__all__ = ["ProducerChannel", "producer_channel_of"]
 
 
 @dataclass
-class Road:
+class ProducerChannel:
     """A producer on one channel, and the queues that have been declared there."""
 
     channel: Any
@@ -39,14 +39,16 @@ class Road:
         return [queue]
 
 
-def road_of(connection: Any) -> Road:
-    """The road of a pooled connection; a new one where its channel is new, for it was connected again."""
+def producer_channel_of(connection: Any) -> ProducerChannel:
+    """The kept of a pooled connection; a new one where its channel is new, for it was connected again."""
     channel = connection.default_channel
-    road = getattr(connection, "ava_road", None)
-    if road is None or road.channel is not channel:
-        road = connection.ava_road = Road(channel, connection.Producer(channel, auto_declare=False))
+    kept = getattr(connection, "ava_producer_channel", None)
+    if kept is None or kept.channel is not channel:
+        kept = connection.ava_producer_channel = ProducerChannel(
+            channel, connection.Producer(channel, auto_declare=False)
+        )
         _keep_client(channel)
-    return road
+    return kept
 
 
 def _keep_client(channel: Any) -> None:

@@ -17,10 +17,10 @@ from celery.utils import uuid
 from kombu.mixins import ConsumerMixin
 
 from ava.broker.app import make_queue
-from ava.broker.names import WEBHOOKS_QUEUE, WEBHOOKS_TASK
-from ava.broker.road import road_of
+from ava.broker.producer_channel import producer_channel_of
+from ava.domain.messages import WEBHOOKS_QUEUE, WEBHOOKS_TASK
 
-__all__ = ["Listener", "ring"]
+__all__ = ["WakeUpListener", "wake_one_sender"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,21 +28,21 @@ _log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 1.0
 
 
-def ring(app: Celery, connection: Any) -> bool:
+def wake_one_sender(app: Celery, connection: Any) -> bool:
     """Have one sender hear that there is something to send; whether none had been told already, and was still to come.
 
     Raises the transport's errors.
     """
-    road = road_of(connection)
-    queue = make_queue(WEBHOOKS_QUEUE).bind(road.channel)
+    producer = producer_channel_of(connection)
+    queue = make_queue(WEBHOOKS_QUEUE).bind(producer.channel)
     # However long nobody listens, one message waits.
     if queue.queue_declare().message_count:
         return False
-    road.send(app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True), WEBHOOKS_QUEUE)
+    producer.send(app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True), WEBHOOKS_QUEUE)
     return True
 
 
-class Listener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annotations
+class WakeUpListener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annotations
     """Listens on the webhooks' queue, whatever becomes of the broker."""
 
     def __init__(self, app: Celery, heard: Callable[[], None]) -> None:
@@ -65,7 +65,7 @@ class Listener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annotations
 
     def get_consumers(self, Consumer: Callable[..., Any], _channel: Any) -> list[Any]:
         """Hear messages without a look into them; what is heard is gone from the broker."""
-        queue = make_queue(WEBHOOKS_QUEUE, is_forgotten=True)
+        queue = make_queue(WEBHOOKS_QUEUE, no_ack=True)
         return [Consumer(queues=[queue], on_message=lambda _: self._heard(), no_ack=True)]
 
     @contextmanager

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ava.broker import reach
+from ava.broker import connectivity
 from ava.errors import AvaError, BrokerUnavailable, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
@@ -81,7 +81,7 @@ class Readiness:
 
     def _reach_broker(self) -> None:
         try:
-            reach.check(self._settings)
+            connectivity.require(self._settings)
         except StartError as error:
             # What the broker answered may name addresses, and this report is open to all.
             _log.warning("%s", error)

@@ -1,0 +1,61 @@
+"""Whether the broker can be reached: on a connection that is open, and on a new one."""
+
+from __future__ import annotations
+
+import select
+from contextlib import suppress
+from typing import Any
+
+from celery import Celery
+from kombu import Connection
+
+from ava.errors import StartError
+from ava.settings import Settings
+
+__all__ = ["ping", "raise_if_closed", "require"]
+
+
+def raise_if_closed(connection: Any) -> None:
+    """Read what RabbitMQ has sent on an idle connection. Raises the transport's error if RabbitMQ closed it.
+
+    A message that is written to a connection which the other side has closed is lost without an error. Redis needs
+    none of this, because it answers each command.
+    """
+    transport = getattr(connection._connection, "transport", None)
+    sock = getattr(transport, "sock", None)
+    while sock is not None and _is_readable(sock):
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=0.1)
+
+
+def _is_readable(sock: Any) -> bool:
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def ping(app: Celery) -> bool:
+    """Returns whether the broker answers on a new connection."""
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+            channel = connection.default_channel
+            client = getattr(channel, "client", None)
+            if client is not None:
+                client.ping()
+            return True
+    except Exception:
+        # Each transport raises errors of its own, with no common class.
+        return False
+
+
+def require(settings: Settings) -> None:
+    """Connect to the broker of BROKER_URL once. Raises `StartError` with the broker's reason if that fails."""
+    with Connection(settings.broker_url, connect_timeout=3) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
+            connection.default_channel.close()
+        except Exception as problem:
+            # Each transport raises errors of its own, with no common class.
+            reason = str(problem.__cause__ or problem).strip() or type(problem).__name__
+            raise StartError(f"BROKER_URL: the broker cannot be reached: {reason}") from problem

@@ -1,0 +1,1 @@
+"""What a handler's author imports: `worker`, `Env`, and the errors that a handler sees."""

@@ -1,1 +1,0 @@
-"""Health and counters of processes that answer no requests."""
