@@ -1,7 +1,7 @@
 """The Celery application for Celery's own programs: `celery -A ava.app worker`, `celery -A ava.app flower`."""
 
 from ava.broker.app import make_app
-from ava.execution.signals import install
+from ava.node.signals import install
 from ava.settings import load
 
 settings = load()

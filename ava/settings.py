@@ -61,7 +61,7 @@ class Settings:
     #: Days that events and their deliveries are kept (`AVA_WEBHOOK_RETENTION_DAYS`).
     webhook_retention_days: float = 7.0
     #: How much a sender of webhooks gives way to other processes of its machine (`AVA_WEBHOOK_NICENESS`);
-    #: `ava.delivery.courtesy` says how.
+    #: `ava.delivery.cpu_throttle` says how.
     webhook_niceness: int = 10
     #: What the waits between two attempts of a delivery are multiplied by, for tests (`AVA_WEBHOOK_TIME_SCALE`).
     webhook_time_scale: float = 1.0

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
-from ava.cli.child import Child, Program
-from ava.cli.embedded import account, programs
-from ava.cli.embedded.postgres import Postgres
-from ava.cli.embedded.start import free_port
+from ava.local import account, programs
+from ava.local.postgres import Postgres
+from ava.local.program import Child, Program
+from ava.local.start import free_port
 from tests.servers.rabbitmq import running_rabbitmq
 from tests.servers.redis import running_redis
 from tests.servers.server import Server, account_folder, private_folder

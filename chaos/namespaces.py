@@ -23,7 +23,7 @@ import psycopg2
 import requests
 
 from ava import settings as settings_module
-from ava.cli.child import Child, Program
+from ava.local.program import Child, Program
 from ava.store.engine import schema
 from tests.polling import wait_until
 from tests.servers.postgres import running_postgres

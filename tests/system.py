@@ -25,8 +25,8 @@ import psutil
 import psycopg2
 import requests
 
-from ava.cli.child import Child, Program
-from ava.cli.embedded.start import free_port
+from ava.local.program import Child, Program
+from ava.local.start import free_port
 from tests.polling import wait_until
 
 ROOT = Path(__file__).parent.parent

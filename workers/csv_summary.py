@@ -12,8 +12,8 @@ from itertools import count
 from typing import Any
 
 from ava import Env, worker
-from ava.delivery.guarded_http import AnswerStream, open_stream
 from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from ava.outbound.http import AnswerStream, open_stream
 from workers import charsets, csv_rows, outbound
 from workers.columns import Column
 from workers.csv_rows import Rows

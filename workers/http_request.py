@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ava import Env, worker
-from ava.delivery.guarded_http import Answer, send
 from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from ava.outbound.http import Answer, send
 from workers import charsets, outbound
 from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
 

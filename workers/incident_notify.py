@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ava import Env, worker
-from ava.delivery.guarded_http import Answer, send
 from ava.domain.outbound_url import MAX_URL_CHARS
 from ava.errors import OutboundFailed
+from ava.outbound.http import Answer, send
 from workers import outbound
 from workers.inputs import Input, optional_text, refuse_unknown, text
 

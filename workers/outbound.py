@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava import settings
-from ava.delivery.guarded_http import Limits
+from ava.outbound.http import Limits
 
 __all__ = ["limits"]
 

@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from requests import Session
 
-    from ava.cli.system import System
+    from ava.local.system import System
 
 __all__ = ["demo"]
 
@@ -27,8 +27,8 @@ _LONGEST_SECONDS = 120.0
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data stays.  [default: it does not stay]")
 def demo(data_dir: Path | None) -> None:
     """Start everything, trigger a job, show its log live and its final record, stop everything."""
-    from ava.cli.embedded.start import free_port
-    from ava.cli.system import start_system
+    from ava.local.start import free_port
+    from ava.local.system import start_system
 
     printed: deque[str] = deque(maxlen=200)
     place = data_dir or Path(tempfile.gettempdir()) / f"ava-demo-{uuid.uuid4().hex}"
@@ -46,14 +46,14 @@ def _run_example(system: System) -> dict[str, Any]:
     """Trigger the example over HTTP and print its log lines as they come; its final record."""
     import requests
 
-    from ava.cli import prompts
+    from ava.local import example
 
     with requests.Session() as session:
         # A proxy that the environment names is not for this machine's own address.
         session.trust_env = False
-        session.headers.update(prompts.headers(system.secret))
-        click.echo(f"\n$ {prompts.curl(system.url, system.secret)}\n")
-        answer = session.post(f"{system.url}/v1/ava/jobs", json=prompts.EXAMPLE, timeout=10)
+        session.headers.update(example.headers(system.secret))
+        click.echo(f"\n$ {example.curl(system.url, system.secret)}\n")
+        answer = session.post(f"{system.url}/v1/ava/jobs", json=example.EXAMPLE, timeout=10)
         click.echo(f"{answer.status_code} {answer.reason}\n{_as_json(answer.json())}\n")
         answer.raise_for_status()
         record = _follow(system, session, f"{system.url}/v1/ava/jobs/{answer.json()['data']['id']}")

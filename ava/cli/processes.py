@@ -17,8 +17,8 @@ def api(host: str, port: int) -> None:
     """Answer HTTP requests."""
     from ava import settings as settings_module
     from ava.api import server
-    from ava.cli import ports
     from ava.errors import SettingsError
+    from ava.local import ports
     from ava.metrics.sharing import shared_counters
 
     settings = settings_module.load()
@@ -37,21 +37,21 @@ def worker(concurrency: int | None, queues: str) -> None:
     from celery.signals import worker_ready
 
     from ava import settings as settings_module
-    from ava.cli import readiness
     from ava.health.port import serving
+    from ava.local import sd_notify
     from ava.metrics import sharing
 
     settings = settings_module.load()
     if settings.notify_socket:
-        worker_ready.connect(lambda **_: readiness.say(settings.notify_socket), weak=False)
+        worker_ready.connect(lambda **_: sd_notify.say(settings.notify_socket), weak=False)
     # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     with sharing.shared_counters(), serving(settings):
         # Imported here, for what counts must come after the folder that it counts into.
-        from ava.execution import celery_worker
+        from ava.node import main
 
-        sys.exit(celery_worker.run(settings, concurrency, names or None))
+        sys.exit(main.run(settings, concurrency, names or None))
 
 
 @click.command()

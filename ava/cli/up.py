@@ -21,13 +21,13 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
 
     PostgreSQL and Redis are started too, unless DATABASE_URL and BROKER_URL name some.
     """
-    from ava.cli import prompts
-    from ava.cli.system import start_system
     from ava.errors import StopRequested
+    from ava.local import example
+    from ava.local.system import start_system
 
     try:
         with start_system(data_dir, host=host, port=port, concurrency=concurrency, write=click.echo) as system:
-            click.echo(f"\nAVA ready: {system.url}\n\nTry it:\n\n{prompts.curl(system.url, system.secret)}\n")
+            click.echo(f"\nAVA ready: {system.url}\n\nTry it:\n\n{example.curl(system.url, system.secret)}\n")
             system.supervisor.run()
             click.echo("\nava: stopping; press Ctrl-C again to end everything at once")
     except StopRequested:

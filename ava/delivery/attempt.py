@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava.delivery.guarded_http import Answer
-from ava.delivery.kept_connections import Connections
 from ava.domain.events import make_headers
 from ava.domain.webhook import Attempt, retry_after_seconds
 from ava.errors import OutboundError, OutboundTimeout
+from ava.outbound.connections import Connections
+from ava.outbound.http import Answer
 
 __all__ = ["make_attempt"]
 

@@ -22,11 +22,11 @@ from psycogreen.gevent import patch_psycopg  # noqa: E402
 from ava import logs, open_files, tracing  # noqa: E402
 from ava.broker.app import make_app  # noqa: E402
 from ava.broker.webhook_wakeup import WakeUpListener  # noqa: E402
-from ava.delivery.kept_connections import MOST_KEPT  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
 from ava.metrics.counters import Pool  # noqa: E402
+from ava.outbound.connections import MOST_KEPT  # noqa: E402
 from ava.settings import Settings  # noqa: E402
 from ava.store.engine import schema  # noqa: E402
 from ava.store.engine.database import Database  # noqa: E402

@@ -20,16 +20,16 @@ from gevent.event import Event as Bell
 
 from ava import tracing
 from ava.delivery.attempt import make_attempt
-from ava.delivery.courtesy import Courtesy
+from ava.delivery.cpu_throttle import Courtesy
+from ava.delivery.endpoint_queue import Lane
 from ava.delivery.fan_out import BATCH, FanOut
-from ava.delivery.guarded_http import Limits
-from ava.delivery.kept_connections import Connections
-from ava.delivery.lane import Lane
 from ava.domain import ids
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import Attempt, Manner, describe_attempt, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
+from ava.outbound.connections import Connections
+from ava.outbound.http import Limits
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases

@@ -1,6 +1,6 @@
 """The shape of a URL that may be called: checked before anything is looked up, so it can be refused when it is given.
 
-Where the name leads is judged later, at the moment of connecting (`ava.delivery.guarded_socket`).
+Where the name leads is judged later, at the moment of connecting (`ava.outbound.socket`).
 """
 
 from __future__ import annotations

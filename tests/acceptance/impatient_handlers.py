@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 from ava import Env, worker
-from ava.execution import moves, orphans
+from ava.node.child import run_writer
+from ava.node.parent import orphans
 
-moves._HOLD_SECONDS = 3.0
+run_writer._HOLD_SECONDS = 3.0
 orphans._PATIENCE_SECONDS = 1.0
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from ava.cli.child import Child, Program
-from ava.cli.embedded.start import free_port
+from ava.local.program import Child, Program
+from ava.local.start import free_port
 from tests.polling import wait_until
 from tests.system import ROOT, System
 

@@ -230,7 +230,7 @@ def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: Syst
 
 def test_celerys_own_command_is_a_worker_as_well(system: System) -> None:
     system.start(workers=0)
-    from ava.cli.child import Child, Program
+    from ava.local.program import Child, Program
 
     environ = {**system.environ, "AVA_WORKERS": "tests.acceptance.handlers"}
     argv = (sys.executable, "-m", "celery", "-A", "ava.app", "worker", "-c", "2", "-l", "info")

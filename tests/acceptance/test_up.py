@@ -18,8 +18,8 @@ import psycopg2
 import pytest
 import requests
 
-from ava.cli import prompts
-from ava.cli.embedded.start import free_port
+from ava.local import example
+from ava.local.start import free_port
 from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import FINAL, MARK, ROOT, carries, lives
@@ -54,7 +54,7 @@ class Up:
     @property
     def headers(self) -> dict[str, str]:
         """The four headers, with the secret that it printed."""
-        return prompts.headers(self.output.split("x-internal-secret: ")[1].split('"')[0])
+        return example.headers(self.output.split("x-internal-secret: ")[1].split('"')[0])
 
     def await_ready(self, seconds: float = 30) -> None:
         def is_ready() -> bool:
@@ -174,7 +174,7 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> N
 
 
 def test_it_takes_jobs_and_one_ctrl_c_leaves_nothing_behind(up: Up) -> None:
-    job = up.trigger("wkr_incident_notify", input=prompts.EXAMPLE["input"])
+    job = up.trigger("wkr_incident_notify", input=example.EXAMPLE["input"])
     assert up.await_status(job, *FINAL) == "completed"
 
     up.remember()
@@ -193,7 +193,7 @@ def test_a_warm_start_is_quick_and_finds_its_data_and_secret_again(place: Path) 
         try:
             running.await_ready()
             seconds = time.monotonic() - started_at
-            jobs.append(running.trigger("wkr_incident_notify", input=prompts.EXAMPLE["input"]))
+            jobs.append(running.trigger("wkr_incident_notify", input=example.EXAMPLE["input"]))
             secrets.add(running.headers["x-internal-secret"])
             assert [running.await_status(job, *FINAL) for job in jobs] == ["completed"] * len(jobs)
             running.send(signal.SIGTERM)
@@ -248,7 +248,7 @@ def test_what_dies_is_started_again(shared_up: Up, name: str) -> None:
 
     def completes() -> bool:
         try:
-            job = up.trigger("wkr_incident_notify", input=prompts.EXAMPLE["input"])
+            job = up.trigger("wkr_incident_notify", input=example.EXAMPLE["input"])
             return up.await_status(job, *FINAL) == "completed"
         except (requests.RequestException, AssertionError):
             return False

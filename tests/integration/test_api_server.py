@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from ava.cli.embedded.start import free_port
+from ava.local.start import free_port
 from tests.api import HEADERS
 from tests.polling import wait_until
 from tests.system import System

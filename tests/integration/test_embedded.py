@@ -17,14 +17,14 @@ import psutil
 import psycopg2
 import pytest
 
-from ava.cli.child import Child
-from ava.cli.embedded import folder as folders
-from ava.cli.embedded import programs
-from ava.cli.embedded.folder import open_folder, server_folder
-from ava.cli.embedded.postgres import Postgres
-from ava.cli.embedded.redis import Redis
-from ava.cli.embedded.start import await_answer, free_port, start
 from ava.errors import DataDirectoryError, ServerFailed, ServerProgramMissing
+from ava.local import data_folder as folders
+from ava.local import programs
+from ava.local.data_folder import open_folder, server_folder
+from ava.local.postgres import Postgres
+from ava.local.program import Child
+from ava.local.redis import Redis
+from ava.local.start import await_answer, free_port, start
 from tests.polling import wait_until
 from tests.servers.server import private_folder
 from tests.system import ROOT

@@ -19,10 +19,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from ava.cli.embedded.start import free_port
 from ava.dispatcher.statistics import Statistics
 from ava.errors import ConnectionsBusy
 from ava.health.port import serving
+from ava.local.start import free_port
 from ava.metrics import counters
 from ava.metrics.system import Measures
 from ava.settings import Settings

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
-from ava.cli.embedded import account, programs
-from ava.cli.embedded.postgres import Postgres
-from ava.cli.embedded.start import free_port
+from ava.local import account, programs
+from ava.local.postgres import Postgres
+from ava.local.start import free_port
 from tests.servers.server import Server, account_folder, private_folder
 
 _OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "4GB"}

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import requests
 
-from ava.cli.child import Child, Program
-from ava.cli.embedded import account
-from ava.cli.embedded.account import Account
-from ava.cli.embedded.start import free_port
 from ava.errors import ServerProgramMissing
+from ava.local import account
+from ava.local.account import Account
+from ava.local.program import Child, Program
+from ava.local.start import free_port
 from tests.servers.server import account_folder, private_folder
 
 #: Debian's `rabbitmq-server` on the PATH insists on the system's folders and account; the program proper does not.

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import redis
 
-from ava.cli.embedded import account, programs
-from ava.cli.embedded.redis import Redis
-from ava.cli.embedded.start import free_port
+from ava.local import account, programs
+from ava.local.redis import Redis
+from ava.local.start import free_port
 from tests.servers.server import Server, private_folder
 
 _DATABASES = 512

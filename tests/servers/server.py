@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from ava.cli.child import Child
-from ava.cli.embedded import start
-from ava.cli.embedded.postgres import Postgres
-from ava.cli.embedded.redis import Redis
+from ava.local import start
+from ava.local.postgres import Postgres
+from ava.local.program import Child
+from ava.local.redis import Redis
 
 
 class Server:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ava.cli.embedded.start import free_port
 from ava.client import ApiUnavailable, Client
+from ava.local.start import free_port
 
 
 def test_an_api_that_is_not_there_is_one_clear_error() -> None:

@@ -30,7 +30,7 @@ tracing.stop()
 """
 _UNWANTED = """
 import sys
-import ava.app, ava.api.app, ava.dispatcher.loop, ava.delivery.sender, ava.execution.child
+import ava.app, ava.api.app, ava.dispatcher.loop, ava.delivery.sender, ava.node.child.child
 from ava import settings, tracing
 tracing.start(settings.load(), "api")
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]

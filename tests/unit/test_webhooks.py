@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
-from ava.delivery.lane import Lane
+from ava.delivery.endpoint_queue import Lane
 from ava.domain.events import Event, make_body, make_headers, sign_body
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import (

@@ -1,1 +1,0 @@
-"""What happens inside a worker node: the one task, its signals, logs, cancelling and heartbeat."""

@@ -1,0 +1,161 @@
+"""PostgreSQL for one machine: on 127.0.0.1 and a port of its own, behind a password, its data kept."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from ava.errors import DataDirectoryError, ServerFailed
+from ava.local.account import Account
+from ava.local.program import Child, Program
+from ava.local.programs import PostgresPrograms
+
+__all__ = ["Postgres"]
+
+_USER = "ava"
+_DATABASE = "ava"
+_ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """One PostgreSQL server."""
+
+    #: Its folder, which belongs to `account`; the data directory proper is `data` inside it.
+    folder: Path
+    #: The programs to run it with.
+    programs: PostgresPrograms
+    #: Who runs it; None is ourselves.
+    account: Account | None
+    #: The port on 127.0.0.1.
+    port: int
+    #: The password of its one user.
+    password: str = field(repr=False)
+    #: Further settings of the server.
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a `DATABASE_URL`."""
+        return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/{_DATABASE}"
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
+
+    def prepare(self) -> None:
+        """Make the data directory if it is new, and clear away what a crash left behind.
+
+        Raises `DataDirectoryError` for data of another major version, `ServerFailed` when the data cannot be made.
+        """
+        if not self.data.exists():
+            self._make_data()
+        self._check_version()
+        self._clear_stale_lock()
+
+    def program(self) -> Program:
+        """What to run. SIGINT stops it in order; SIGQUIT ends it at once, and it recovers at its next start."""
+        options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.options}
+        return Program(
+            name="postgres",
+            argv=(self.programs.postgres, "-D", str(self.data), *_as_arguments(options)),
+            environ=_ENVIRON,
+            account=self.account,
+            stop_signal=signal.SIGINT,
+            death_signal=signal.SIGQUIT,
+            stop_seconds=30,
+        )
+
+    def is_ready(self, child: Child) -> bool:
+        """Whether `child` takes connections: its lock file says so, as `pg_ctl` reads it."""
+        lines = self._lock_lines()
+        return len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready"
+
+    def _make_data(self) -> None:
+        unfinished = self.folder / "data.unfinished"
+        password_file = self.folder / "password"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._write_for_account(password_file, self.password)
+        try:
+            self._run(
+                *(self.programs.initdb, "-D", str(unfinished), f"--username={_USER}", f"--pwfile={password_file}"),
+                *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"),
+            )
+            self._run(
+                self.programs.postgres,
+                "--single",
+                "-D",
+                str(unfinished),
+                "postgres",
+                stdin=f"CREATE DATABASE {_DATABASE}\n",
+            )
+        finally:
+            password_file.unlink()
+        unfinished.rename(self.data)
+
+    def _run(self, *argv: str, stdin: str = "") -> None:
+        program = Program(name="initdb", argv=argv, environ=_ENVIRON, account=self.account, stdin=stdin)
+        with tempfile.TemporaryFile() as output:
+            child = Child.start(program, output)
+            exit_code = child.process.wait()
+            output.seek(0)
+            if exit_code != 0:
+                raise ServerFailed(f"PostgreSQL's data directory cannot be made: {_last_line(output.read())}.")
+
+    def _write_for_account(self, path: Path, text: str) -> None:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+        if self.account:
+            shutil.chown(path, self.account.uid, self.account.gid)
+
+    def _check_version(self) -> None:
+        found = (self.data / "PG_VERSION").read_text().strip()
+        if found != str(self.programs.major):
+            raise DataDirectoryError(
+                f"{self.data} was made by PostgreSQL {found}, and the programs here are PostgreSQL "
+                f"{self.programs.major}; install PostgreSQL {found}, or give another --data-dir."
+            )
+
+    def _clear_stale_lock(self) -> None:
+        """A server that crashed leaves its lock file; its process number may be another process by now.
+
+        We hold the lock of the whole data directory, so a server that still lives is one that is just ending.
+        """
+        lines = self._lock_lines()
+        deadline = time.monotonic() + 20
+        while lines and self._is_our_server(int(lines[0])):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"Another PostgreSQL (process {lines[0]}) uses {self.data}; stop it first.")
+            time.sleep(0.05)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _lock_lines(self) -> list[str]:
+        try:
+            return (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _is_our_server(self, pid: int) -> bool:
+        try:
+            process = psutil.Process(pid)
+            return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(self.data)
+        except psutil.Error:
+            return False
+
+
+def _as_arguments(options: Mapping[str, object]) -> list[str]:
+    return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+
+
+def _last_line(output: bytes) -> str:
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip().rstrip(".") if lines else "it said nothing"

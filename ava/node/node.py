@@ -1,0 +1,90 @@
+"""A node: one Celery worker process with its children. One object per process knows which side of the fork it is on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+from ava import tracing
+from ava.domain import ids
+from ava.handler import registry
+from ava.node import processes
+from ava.node.celery_internals.pool_child import PoolWorker
+from ava.node.child.child import Child
+from ava.node.parent.run_monitor import Keeper
+from ava.node.parent.watchdog import Watchdog
+from ava.settings import Settings
+from ava.store.engine import timeouts
+from ava.store.fleet.nodes import NodeSpec
+from ava.version import VERSION
+
+__all__ = ["Node"]
+
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """This process's part in the fleet: the parent's keeper and, after a fork, the child's own self."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.id = str(ids.new_uuid())
+        self.keeper = Keeper(settings, self.id)
+        self.child: Child | None = None
+        self._pool: Any = None
+
+    # In the parent -------------------------------------------------------------------------------------------------
+
+    def start(self, consumer: Any) -> None:
+        """Celery's worker hears its queues: introduce the node and begin to keep it."""
+        tracing.complain(self._settings)
+        # What a child leaves behind when it is killed comes to us, to be ended.
+        processes.adopt_orphans()
+        timeouts.in_threads()
+        self._pool = consumer.pool
+        handlers = registry.handlers()
+        self.keeper.start(
+            NodeSpec(
+                id=self.id,
+                name=consumer.hostname,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=VERSION,
+                queues=sorted(consumer.app.amqp.queues.consume_from),
+                workers=sorted(handlers),
+                processes=consumer.pool.num_processes,
+            ),
+            [handler.spec for handler in handlers.values()],
+        )
+        Watchdog(self._settings, self.keeper, sorted(consumer.app.amqp.queues.consume_from)).start()
+
+    def pool_pids(self) -> list[int]:
+        """The processes of this node's pool; to be asked in Celery's own thread, which alone starts them."""
+        pool = getattr(self._pool, "_pool", None)
+        return [process.pid for process in pool._pool] if pool is not None else []
+
+    def shut_down(self, *, is_cold: bool) -> None:
+        """Celery's worker has been told to end: warm, let what runs end for a while; cold, end it now."""
+        if is_cold:
+            self.keeper.abandon()
+        else:
+            self.keeper.drain()
+
+    def close(self) -> None:
+        """Celery's worker has ended."""
+        self.keeper.close()
+        tracing.stop()
+
+    # In a child ----------------------------------------------------------------------------------------------------
+
+    def start_child(self, worker: PoolWorker) -> None:
+        """This process has just been forked from the node's, to run what `worker` is given."""
+        self.child = Child(self._settings, self.id, worker)
+        self.child.start()
+
+    def close_child(self) -> None:
+        """This process is about to end in order."""
+        if self.child is not None:
+            self.child.close()

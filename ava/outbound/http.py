@@ -1,0 +1,298 @@
+"""A small HTTP client for calls to addresses that strangers chose.
+
+It stands on `http.client` rather than on `requests`, because a `requests` session reads the whole body of a redirect
+even when it may neither follow nor keep it, takes proxies and passwords from the environment, logs URLs, and has no
+limit on the time of an exchange. What this one promises:
+
+- only http and https, no credentials in the URL, and only addresses that are public at the moment of connecting;
+- no redirect is followed: a 3xx is an answer like any other;
+- connecting and the exchange each end within their seconds, however slowly the other side drips;
+- no more than `max_answer_bytes` are read, and memory stays bounded whatever the encoding;
+- nothing is taken from the environment but the certificate store, and no error or log line holds a path or a query.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import re
+import socket
+import ssl
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from time import monotonic
+
+import certifi
+
+from ava.domain.outbound_url import Target, parse
+from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
+from ava.outbound.gzip_limits import Decoder
+from ava.outbound.socket import Deadline, GuardedSocket, connect
+from ava.version import VERSION
+
+__all__ = ["Answer", "AnswerStream", "Call", "Limits", "dial", "exchange", "open_stream", "send"]
+
+_READ_BYTES = 65_536
+_METHODS_WITH_BODY = ("PATCH", "POST", "PUT")
+_MAX_HEADERS = 100
+_MAX_HEADER_CHARS = 65_536
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+# These say how the message is framed or routed, which is for the client to know.
+_OUR_HEADERS = frozenset(
+    ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far one call may go."""
+
+    #: Seconds for DNS, TCP and TLS together.
+    connect_timeout_seconds: float = 5.0
+    #: Seconds from the first byte sent to the last byte read.
+    exchange_timeout_seconds: float = 10.0
+    #: Seconds without a byte within the exchange.
+    silence_timeout_seconds: float = float("inf")
+    #: Bytes of the answer that are read, after decoding.
+    max_answer_bytes: int = 65_536
+    #: Whether addresses that are not public may be called; every other check stays.
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the other server said, read up to the limit."""
+
+    status: int
+    #: Names in lower case; a header that came more than once is joined with a comma.
+    headers: Mapping[str, str]
+    #: Decoded when the server sent it as gzip or deflate.
+    body: bytes = field(repr=False)
+    #: Whether the answer went on after `body`.
+    truncated: bool
+    #: Milliseconds from the look-up of the name to the last byte read.
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call, checked, as it goes over the wire."""
+
+    method: str
+    target: Target
+    message: bytes = field(repr=False)
+
+    @classmethod
+    def make(
+        cls,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        limits: Limits,
+        keep_alive: bool = False,
+    ) -> Call:
+        """Check a call before anything is looked up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
+        target = parse(url, allow_private=limits.allow_private)
+        method = _checked_method(method)
+        sent = _default_headers(target, keep_alive) | _checked_headers(headers or {})
+        if body is not None or method in _METHODS_WITH_BODY:
+            sent["Content-Length"] = str(len(body or b""))
+        head = [f"{method} {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
+        return cls(method=method, target=target, message="\r\n".join(head).encode("latin-1") + (body or b""))
+
+
+class AnswerStream:
+    """An answer whose body is read piece by piece, within `open_stream`."""
+
+    def __init__(self, response: http.client.HTTPResponse, target: Target, limits: Limits) -> None:
+        self.status = response.status
+        self.headers = _headers_of(response)
+        self.truncated = False
+        self._response = response
+        self._target = target
+        self._limits = limits
+        self._decoder = Decoder(self.headers.get("content-encoding", ""))
+
+    @property
+    def leaves_connection(self) -> bool:
+        """Whether the answer was read to its end, and its connection can carry another call."""
+        return self._response.isclosed() and not self._response.will_close and not self.truncated
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` when it breaks off."""
+        left = self._limits.max_answer_bytes
+        with _told_plainly(self._target, "finish its answer", self._limits.exchange_timeout_seconds):
+            for piece in self._pieces():
+                if len(piece) > left:
+                    self.truncated = True
+                    yield piece[:left]
+                    return
+                left -= len(piece)
+                yield piece
+
+    def _pieces(self) -> Iterator[bytes]:
+        while data := self._response.read(_READ_BYTES):
+            yield from self._decoder.decode(data, _READ_BYTES)
+        if self._response.length:
+            raise http.client.IncompleteRead(b"", self._response.length)
+        self._decoder.finish()
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """Call a URL and read the answer up to the limit, whatever its status.
+
+    `tls` replaces the trusted certificates. Raises `UrlRefused`, `HeaderRefused`, `AddressRefused`,
+    `OutboundTimeout` or `OutboundFailed`, all of them `OutboundError`.
+    """
+    start = monotonic()
+    with open_stream(method, url, headers=headers, body=body, limits=limits, tls=tls) as stream:
+        content = b"".join(stream.chunks())
+        return Answer(
+            status=stream.status,
+            headers=stream.headers,
+            body=content,
+            truncated=stream.truncated,
+            elapsed_ms=round((monotonic() - start) * 1000),
+        )
+
+
+@contextmanager
+def open_stream(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[AnswerStream]:
+    """Call a URL and give the answer while it still comes in; the connection is closed on leaving.
+
+    Raises what `send` raises.
+    """
+    limits = limits or Limits()
+    call = Call.make(method, url, headers=headers, body=body, limits=limits)
+    with dial(call.target, limits, tls) as sock, exchange(sock, call, limits) as stream:
+        yield stream
+
+
+@contextmanager
+def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[AnswerStream]:
+    """Send a call over a connection to its target, and give the answer while it still comes in.
+
+    Raises `OutboundTimeout` or `OutboundFailed`.
+    """
+    seconds = limits.exchange_timeout_seconds
+    sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
+    response = http.client.HTTPResponse(sock, method=call.method)
+    with closing(response):
+        with _told_plainly(call.target, "answer", seconds):
+            # A server may answer and close before it has read everything; then its answer is what counts.
+            with suppress(BrokenPipeError):
+                sock.sendall(call.message)
+            response.begin()
+        yield AnswerStream(response, call.target, limits)
+
+
+def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None) -> GuardedSocket:
+    """Connect to a target, whose addresses are judged now. Raises `AddressRefused` and what `exchange` raises."""
+    seconds = limits.connect_timeout_seconds
+    trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
+    with _told_plainly(target, "accept a connection", seconds):
+        return connect(target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted)
+
+
+@functools.cache
+def _trusted_certificates() -> ssl.SSLContext:
+    """The system's certificates; certifi's where the system has none, as with many Pythons that are not its own."""
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not (paths.cafile or paths.capath):
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _default_headers(target: Target, keep_alive: bool) -> dict[str, str]:
+    return {
+        "Host": target.authority,
+        "User-Agent": f"ava-jobs/{VERSION}",
+        "Accept-Encoding": "gzip",
+        "Connection": "keep-alive" if keep_alive else "close",
+    }
+
+
+def _checked_method(method: str) -> str:
+    if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
+        raise HeaderRefused("The method must be an HTTP method such as GET or POST.")
+    return method.upper()
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if (
+        len(headers) > _MAX_HEADERS
+        or sum(len(name) + len(value) for name, value in headers.items()) > _MAX_HEADER_CHARS
+    ):
+        raise HeaderRefused(f"There are more than {_MAX_HEADERS} headers, or they are longer than 64 KiB; send fewer.")
+    for name, value in headers.items():
+        _refuse_header(name, value)
+    return {name.title(): value for name, value in headers.items()}
+
+
+def _refuse_header(name: str, value: str) -> None:
+    """Raise `HeaderRefused` for what cannot be sent. The value is not repeated, for it may be a password."""
+    if not _TOKEN.fullmatch(name):
+        raise HeaderRefused("The name of a header must be of letters, digits and dashes, such as X-Request-Id.")
+    if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
+        raise HeaderRefused(f"The header {name} is set by the client; leave it out.")
+    if not _VALUE.fullmatch(value):
+        raise HeaderRefused(f"The value of the header {name} has a line break, a control or a non-Latin character.")
+
+
+def _headers_of(response: http.client.HTTPResponse) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.items():
+        name, value = raw_name.lower(), " ".join(raw_value.split())
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+@contextmanager
+def _told_plainly(target: Target, what: str, seconds: float) -> Iterator[None]:
+    """Turn what the layers below raise into our own errors, which name the cure and hide the path."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise OutboundTimeout(
+            f"{target.origin} did not {what} within {seconds:g} s; try again later, or allow more seconds."
+        ) from error
+    except (OSError, http.client.HTTPException, zlib.error) as error:
+        raise OutboundFailed(f"{target.origin} could not be called: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case socket.gaierror():
+            return "its name was not found; check the spelling"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate was not accepted ({error.verify_message.rstrip('.')})"
+        case ssl.SSLError():
+            return "the TLS handshake failed; check that the port speaks https"
+        case ConnectionRefusedError():
+            return "it refuses connections; check the port and that the server is up"
+        case OSError():
+            return error.strerror or "the connection broke"
+        case _:
+            return "its answer broke off or is not valid HTTP"

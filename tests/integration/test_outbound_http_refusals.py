@@ -1,0 +1,149 @@
+"""What the guarded HTTP client refuses, and that it does so without having connected anywhere."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ava.errors import AddressRefused, HeaderRefused, OutboundFailed, UrlRefused
+from ava.outbound.http import Limits, send
+from tests.integration.hostile_urls import HOSTILE_URLS
+from tests.servers.peer import Serve, answering, name_server, ok
+
+LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
+PUBLIC_ONLY = Limits(connect_timeout_seconds=2, exchange_timeout_seconds=2)
+
+# Every connection that this process makes is seen by an audit hook, which cannot be taken away again.
+_connects: list[Any] = []
+_watching = threading.Event()
+
+
+def _see(event: str, args: tuple[Any, ...]) -> None:
+    if event == "socket.connect" and _watching.is_set():
+        _connects.append(args[1])
+        # Should the guard ever fail, the test must not call a metadata service in its stead.
+        raise ConnectionAbortedError("the test lets nothing connect")
+
+
+sys.addaudithook(_see)
+
+
+@contextmanager
+def no_connection() -> Iterator[None]:
+    """The claim that nothing within connects anywhere."""
+    _connects.clear()
+    _watching.set()
+    try:
+        yield
+    finally:
+        _watching.clear()
+    assert _connects == []
+
+
+def test_the_watch_over_connections_sees_one(serve: Serve) -> None:
+    peer = serve(answering(ok(b"")))
+    with pytest.raises(OutboundFailed), no_connection():
+        send("GET", peer.url, limits=LOCAL)
+    assert _connects == [("127.0.0.1", peer.port)]
+
+
+@pytest.mark.parametrize("url", HOSTILE_URLS, ids=lambda url: ascii(url[:60]))
+def test_a_hostile_url_is_refused_without_a_connection(serve: Serve, url: str) -> None:
+    canary = serve(answering(ok(b"secret")))
+    with no_connection(), pytest.raises((UrlRefused, AddressRefused)):
+        send("GET", url.replace("{port}", str(canary.port)), limits=PUBLIC_ONLY)
+    assert canary.connections == 0
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        ["::1"],
+        ["::ffff:127.0.0.1"],
+        ["8.8.8.8", "127.0.0.1"],
+        ["8.8.8.8", "2606:4700::1111", "64:ff9b::7f00:1"],
+        ["169.254.169.254"],
+        ["0.0.0.0"],
+        ["fe80::1%lo"],
+    ],
+)
+def test_a_public_name_with_a_private_address_is_refused_without_a_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
+    canary = serve(answering(ok(b"secret")))
+    name_server(monkeypatch, addresses)
+    with no_connection(), pytest.raises(AddressRefused) as refusal:
+        send("GET", f"http://rebind.example.com:{canary.port}/hunter2", limits=PUBLIC_ONLY)
+    assert canary.connections == 0
+    assert not any(address in str(refusal.value) for address in [*addresses, "hunter2"])
+
+
+def test_dns_that_answers_differently_the_second_time_is_not_asked_a_second_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = serve(answering(ok(b"secret")))
+    # 192.0.2.0/24 and its like are refused, so the first answer must be public: nothing of ours listens there.
+    asked = name_server(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
+    connected_to: list[str] = []
+
+    def connect(self: socket.socket, address: tuple[str, int]) -> None:
+        connected_to.append(address[0])
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("ava.outbound.socket._PlainSocket.connect", connect, raising=False)
+    with pytest.raises(OutboundFailed):
+        send("GET", f"http://rebind.example.com:{canary.port}/", limits=PUBLIC_ONLY)
+    assert asked == ["rebind.example.com"]
+    assert connected_to == ["8.8.8.8"]
+    assert canary.connections == 0
+
+
+def test_a_redirect_to_a_private_address_goes_nowhere(serve: Serve) -> None:
+    canary = serve(answering(ok(b"secret")))
+    peer = serve(answering(f"HTTP/1.1 307 X\r\nLocation: {canary.url}/\r\nContent-Length: 0\r\n\r\n".encode()))
+    assert send("POST", peer.url, body=b"x", limits=LOCAL).status == 307
+    assert canary.connections == 0
+
+
+@pytest.mark.parametrize(
+    "method", ["", "GET /x HTTP/1.1\r\nX: y\r\n\r\nGET", "G T", "CONNECT", "connect", "GÉT", "A" * 999]
+)
+def test_a_method_that_is_none_is_refused_without_a_connection(serve: Serve, method: str) -> None:
+    peer = serve(answering(ok(b"")))
+    with no_connection(), pytest.raises(HeaderRefused):
+        send(method, peer.url, limits=LOCAL)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-A": "b\r\nX-Injected: hunter2"},
+        {"X-A": "b\nhunter2"},
+        {"X-A": "hunter2\x00"},
+        {"X-A": "hunter2\u20ac"},
+        {"X-A\r\nX-B": "c"},
+        {"X A": "b"},
+        {"": "b"},
+        {"X-A:": "b"},
+        {"Host": "internal.example.com"},
+        {"content-length": "0"},
+        {"Transfer-Encoding": "chunked"},
+        {"Connection": "keep-alive, x-a"},
+        {"Proxy-Authorization": "hunter2"},
+        {f"X-{n}": "" for n in range(101)},
+        {"X-A": "hunter2" * 100_000},
+    ],
+    ids=lambda headers: ascii(headers)[:40],
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_a_connection(serve: Serve, headers: dict[str, str]) -> None:
+    peer = serve(answering(ok(b"")))
+    with no_connection(), pytest.raises(HeaderRefused) as refusal:
+        send("GET", peer.url, headers=headers, limits=LOCAL)
+    assert "hunter2" not in str(refusal.value)

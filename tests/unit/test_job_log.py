@@ -1,0 +1,122 @@
+"""The log of a run: lines from every thread, bounded, and never held up by an interruption."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from ava.domain.job import LogLevel
+from ava.node.child import job_log
+from ava.node.child.job_log import JobLog, LineWriter, LogCapture
+
+
+@pytest.fixture
+def log() -> JobLog:
+    return JobLog(first_seq=100, started_at=datetime(2025, 6, 1, tzinfo=UTC))
+
+
+def messages(log: JobLog) -> list[str]:
+    return [line.msg for line in log.take()]
+
+
+def test_lines_of_many_threads_are_numbered_without_a_gap(log: JobLog) -> None:
+    def say() -> None:
+        for _ in range(500):
+            log.add(LogLevel.INFO, "x")
+
+    threads = [threading.Thread(target=say) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [line.seq for line in log.take()] == list(range(101, 2101))
+
+
+def test_lines_that_could_not_be_stored_come_before_the_next_ones(log: JobLog) -> None:
+    log.add(LogLevel.INFO, "one")
+    taken = log.take()
+    log.add(LogLevel.INFO, "two")
+    log.put_back(taken)
+    assert messages(log) == ["one", "two"]
+
+
+def test_a_log_that_nobody_stores_does_not_stop_its_handler_for_ever(
+    log: JobLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_log, "_MOST_WAITING", 5)
+    monkeypatch.setattr(job_log, "_LONGEST_WAIT_SECONDS", 0.05)
+    for number in range(20):
+        log.add(LogLevel.INFO, str(number))
+    assert len(messages(log)) == 20
+
+
+def test_a_full_log_says_so_once_and_drops_the_rest(log: JobLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_log, "_MOST_CHARACTERS", 10)
+    for _ in range(5):
+        log.add(LogLevel.INFO, "12345")
+    assert messages(log) == ["12345", "12345", "The log of this run is full; what follows is dropped"]
+
+
+def test_a_closed_log_takes_nothing_more(log: JobLog) -> None:
+    log.close()
+    log.add(LogLevel.INFO, "late")
+    assert log.is_empty
+
+
+def test_a_foreign_thread_s_words_do_not_get_in(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
+    us = frozenset({threading.current_thread()})
+    heard: list[str] = []
+    other = logging.Handler()
+    other.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    record = logging.LogRecord("x", logging.INFO, "", 1, "said %d", (1,), None)
+    LogCapture(log, us, [other]).handle(record)
+    out = LineWriter(LogLevel.INFO, sys.stdout)
+    out.begin(log, us)
+    out.write("printed\n")
+    assert log.is_empty
+    assert capsys.readouterr().out == "printed\n"
+    assert heard == ["said 1"]
+
+
+def test_a_log_call_that_cannot_be_told_is_told_of(log: JobLog) -> None:
+    record = logging.LogRecord("x", logging.ERROR, "", 1, "%d", ("no number",), None)
+    LogCapture(log, frozenset()).handle(record)
+    (line,) = log.take()
+    assert (line.level, line.msg) == (LogLevel.ERROR, "(a log call whose message cannot be made: TypeError)")
+
+
+def test_printed_text_is_cut_into_lines(log: JobLog) -> None:
+    out = LineWriter(LogLevel.INFO)
+    out.begin(log)
+    for text in ("a", "b\nc\r\n", "\n", "end"):
+        out.write(text)
+    out.close()
+    assert messages(log) == ["ab", "c", "", "end"]
+    with pytest.raises(TypeError):
+        out.write(b"bytes")  # type: ignore[arg-type]
+
+
+def test_what_is_printed_between_two_runs_is_in_no_log(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
+    out = LineWriter(LogLevel.INFO, sys.stdout)
+    out.begin(log)
+    out.write("begun")
+    out.end()
+    out.write("late\n")
+    assert messages(log) == ["begun"]
+    assert capsys.readouterr().out == "late\n"
+
+
+def test_a_line_without_an_end_is_held_in_bounds(log: JobLog) -> None:
+    out = LineWriter(LogLevel.INFO)
+    out.begin(log)
+    for _ in range(30):
+        out.write("x" * 100_000)
+    out.write("rest of it\nnext\n")
+    first, second = messages(log)
+    assert first.endswith("characters, cut)")
+    assert len(first) < 17_000
+    assert second == "next"

@@ -1,0 +1,94 @@
+"""From what a handler did to what is written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ava.domain.job import Status
+from ava.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, OutputError
+from ava.node.outcome import Outcome, Stop, decide, encode_output, explain, format_traceback
+
+
+def decided(**given: Any) -> Outcome:
+    usual = {"stop": None, "raised": None, "output": None, "timeout_seconds": 2.0, "attempt": 1, "max_attempts": 1}
+    return decide(**{**usual, "chance": 0.5, **given})
+
+
+@pytest.mark.parametrize("raised", [None, ValueError("no"), JobCancelled(), asyncio.CancelledError()])
+def test_whatever_a_cancelled_handler_does_its_job_is_cancelled(raised: BaseException | None) -> None:
+    outcome = decided(stop=Stop.CANCEL, raised=raised, output={"kept": 1})
+    assert (outcome.status, outcome.error) == (Status.CANCELLED, None)
+    assert outcome.output_json == (None if raised else '{"kept":1}')
+
+
+def test_a_cancelled_handler_that_returns_what_cannot_be_kept_is_cancelled_all_the_same() -> None:
+    assert decided(stop=Stop.CANCEL, output=b"bytes").status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("raised", [None, JobTimeout("x"), ValueError("while cleaning up")])
+def test_a_timeout_is_a_failure_even_if_the_handler_returned(raised: BaseException | None) -> None:
+    outcome = decided(stop=Stop.TIMEOUT, raised=raised, output=1)
+    assert (outcome.status, outcome.error) == (Status.FAILED, "Timeout: exceeded 2 s")
+
+
+@pytest.mark.parametrize("stop", [Stop.SHUTDOWN, Stop.LOST])
+def test_an_interrupted_run_has_no_end_of_its_own(stop: Stop) -> None:
+    assert decided(stop=stop, raised=JobInterrupted()).status is None
+
+
+def test_an_attempt_that_is_not_the_last_is_queued_again_after_a_while() -> None:
+    waits = [decided(raised=ValueError(), attempt=n, max_attempts=6).retry_in_seconds for n in (1, 2, 3)]
+    assert waits == [1.0, 2.0, 4.0]
+    assert decided(raised=ValueError("x"), attempt=6, max_attempts=6).error == "ValueError: x"
+
+
+def test_a_job_cancelled_that_nobody_asked_for_is_a_failure() -> None:
+    assert decided(raised=JobCancelled()).status is Status.FAILED
+
+
+def test_no_interruption_is_an_exception() -> None:
+    for stop in Stop:
+        error = stop.exception(1.5)
+        assert isinstance(error, Interruption)
+        assert not isinstance(error, Exception)
+
+
+def test_an_error_is_one_line_whatever_its_text() -> None:
+    assert explain(ValueError("one\n  two\0 \ud800")) == "ValueError: one two\\x00 \\ud800"
+    assert explain(ValueError()) == "ValueError: (no message)"
+    assert explain(SystemExit(3)) == "SystemExit: the handler called sys.exit(3)"
+    assert len(explain(ValueError("x" * 10_000_000))) < 1_100
+
+
+def test_a_traceback_begins_at_the_handlers_own_line() -> None:
+    try:
+        raise KeyError("k")
+    except KeyError as error:
+        text = format_traceback(error)
+    assert "test_outcome.py" in text
+    assert "ava/execution" not in text
+
+
+@pytest.mark.parametrize(
+    ("output", "blame"),
+    [
+        ({"a": [1, {"b": {1, 2}}]}, "output.a[1].b is of type set"),
+        ([float("inf")], "output[0] is inf"),
+        ({None: 1, (1,): 2}, "output has a key of type tuple"),
+        ("x" * 1_100_000, "at most 1048576"),
+    ],
+)
+def test_output_that_cannot_be_kept_is_blamed_by_its_place(output: Any, blame: str) -> None:
+    with pytest.raises(OutputError) as caught:
+        encode_output(output)
+    assert blame in str(caught.value)
+
+
+def test_output_that_contains_itself_is_blamed() -> None:
+    output: list[Any] = []
+    output.append({"again": output})
+    with pytest.raises(OutputError, match="nested too deep"):
+        encode_output(output)
