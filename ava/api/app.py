@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from ava.api import (
-    auth,
-    bulk,
-    converters,
-    docs,
-    errors,
-    finishing,
-    health,
-    jobs,
-    limits,
-    operator_routes,
-    queues,
-    streams,
-    traces,
-    webhooks,
-    why,
-    workers,
-)
-from ava.api.context import EXTENSION, Context
-from ava.api.operators import make_operators
+from ava.api.http import auth, converters, errors, limits, response_hooks, traces
+from ava.api.http.admin import make_operators
+from ava.api.http.context import EXTENSION, Context
+from ava.api.routes import admin, bulk, docs, health, jobs, queues, streams, webhooks, why, workers
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
 from ava.domain.sealing import Sealer
@@ -57,7 +41,7 @@ _QUEUE_SECONDS = 8.0
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process. Nothing connects yet."""
     app = Flask("ava.api", static_folder=None)
-    # `finishing` answers OPTIONS; and two addresses for one thing would need redirects, in HTML's.
+    # `response_hooks` answers OPTIONS; and two addresses for one thing would need redirects, in HTML's.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
@@ -65,13 +49,13 @@ def make_app(settings: Settings) -> Flask:
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
     traces.install(app)
-    finishing.install(app, settings)
+    response_hooks.install(app, settings)
     app.before_request(auth.identify)
     limits.install(app, settings)
     errors.install(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
-    operator_routes.install(app)
+    admin.install(app)
     return app
 
 

@@ -18,7 +18,7 @@ import gevent
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from ava.api.errors import CODES, error_text
+from ava.api.http.errors import CODES, error_text
 from ava.domain import ids
 
 __all__ = ["GreenletWorker"]

@@ -17,8 +17,8 @@ from marshmallow import fields
 from werkzeug.routing import Rule
 
 from ava.api import openapi_parts as parts
-from ava.api.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonObject, Number, Text, WholeNumber
-from ava.api.operations import Operation, find_operation
+from ava.api.http.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonObject, Number, Text, WholeNumber
+from ava.api.http.operations import Operation, find_operation
 from ava.version import VERSION
 
 __all__ = ["describe"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ava.api.auth import ROLES
+from ava.api.http.auth import ROLES
 
 __all__ = [
     "ALWAYS",

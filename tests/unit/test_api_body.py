@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ava.api import body
+from ava.api.http import body
 from ava.errors import BadRequest
 
 

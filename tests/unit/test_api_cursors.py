@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ava.api import cursors
+from ava.api.http import cursors
 from ava.domain import ids
 
 

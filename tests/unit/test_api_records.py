@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from ava.api import records
+from ava.api.http import records
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.record import make_record
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.api.streams import _is_closed
+from ava.api.routes.streams import _is_closed
 
 #: Beyond what `select` knows.
 _HIGH = 1_100

@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Flask, current_app, request
 
-from ava.api.auth import is_open
-from ava.api.context import caller
-from ava.api.operations import find_operation
+from ava.api.http.auth import is_open
+from ava.api.http.context import caller
+from ava.api.http.operations import find_operation
 from ava.settings import Settings
 
 __all__ = ["install"]

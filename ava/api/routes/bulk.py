@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response
 
-from ava.api import answers, records
-from ava.api.context import caller, context
-from ava.api.jobs import REPLAYED
-from ava.api.operations import operation
-from ava.api.record_schemas import CancelledRecord, JobRecord
-from ava.api.schemas import BulkBody, CancelBody
+from ava.api.http import records, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.routes.jobs import REPLAYED
+from ava.api.schemas.records import CancelledRecord, JobRecord
+from ava.api.schemas.requests import BulkBody, CancelBody
 from ava.domain.job import JobSpec
 from ava.errors import RequestError, WorkerNotFound, WorkerPaused
 from ava.store.jobs.reads import JobFilter
@@ -46,7 +46,7 @@ def trigger(body: Sequence[JobSpec], key: str | None) -> Response:
             jobs, is_replay = context().jobs.trigger_once(caller(), body, key)
     except (WorkerNotFound, WorkerPaused) as error:
         raise _named(error) from None
-    answer = answers.data(f"[{','.join([records.job(job) for job in jobs])}]", 201)
+    answer = responses.data(f"[{','.join([records.job(job) for job in jobs])}]", 201)
     if is_replay:
         answer.headers[REPLAYED] = "true"
     return answer
@@ -72,4 +72,4 @@ def _named(error: RequestError) -> RequestError:
 def cancel(body: JobFilter) -> Response:
     """Cancel many jobs."""
     cancelled, signalled = context().jobs.cancel_all(caller(), body)
-    return answers.data(f'{{"cancelled":{cancelled},"signalled":{signalled}}}')
+    return responses.data(f'{{"cancelled":{cancelled},"signalled":{signalled}}}')

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app, g
 
-from ava.api.operators import Operators
+from ava.api.http.admin import Operators
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.health.readiness import Readiness
@@ -51,7 +51,7 @@ def context() -> Context:
 
 
 def caller() -> Caller:
-    """Who makes this request; `ava.api.auth` has made sure of it."""
+    """Who makes this request; `ava.api.http.auth` has made sure of it."""
     who: Caller = g.caller
     return who
 

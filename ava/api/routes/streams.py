@@ -8,9 +8,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from ava.api import cursors, records
-from ava.api.context import caller, context
-from ava.api.operations import operation
+from ava.api.http import cursors, records
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
 from ava.domain.job import Job
 from ava.errors import InvalidParameters
 from ava.services.watches import News, Watches

@@ -1,4 +1,4 @@
-"""What goes in: with `ava.api.record_schemas` the one definition, which also makes /openapi.json."""
+"""What goes in: with `ava.api.schemas.records` the one definition, which also makes /openapi.json."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api import cursors
-from ava.api.fields import REQUIRED, Choice, ClientId, Cursor, Instant, JsonObject, QueryInstant, WholeNumber
+from ava.api.http import cursors
+from ava.api.http.fields import REQUIRED, Choice, ClientId, Cursor, Instant, JsonObject, QueryInstant, WholeNumber
 from ava.domain import priority
 from ava.domain.job import JobSpec, LogLevel, Status, Trigger
 from ava.domain.paging import DEEPEST_ROW

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from ava.api.answers import as_json
-from ava.api.context import context, request_id
+from ava.api.http.context import context, request_id
+from ava.api.http.responses import as_json
 from ava.errors import DatabaseUnavailable, RequestError
 
 __all__ = ["CODES", "RETRY_AFTER_SECONDS", "error_text", "install"]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from flask import Blueprint, Response, send_from_directory
 
-from ava.api.auth import open_to_all
+from ava.api.http.auth import open_to_all
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("dashboard", __name__)
 
-_STATIC = Path(__file__).parent / "static" / "dashboard"
+_STATIC = Path(__file__).parent.parent / "static" / "dashboard"
 #: Nothing but our own files, and nothing inline: a value that is HTML could not run even where it was not escaped.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "

@@ -9,8 +9,8 @@ from typing import Any
 from flask import request
 from marshmallow import Schema, ValidationError
 
-from ava.api import body
-from ava.api.fields import REQUIRED
+from ava.api.http import body
+from ava.api.http.fields import REQUIRED
 from ava.errors import InvalidFields, InvalidParameters
 
 __all__ = ["load_body", "load_key", "load_query"]

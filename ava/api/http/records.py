@@ -14,8 +14,8 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from ava.api.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
-from ava.api.record_schemas import ExplanationRecord, JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
+from ava.api.schemas.records import ExplanationRecord, JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
 from ava.domain.record import format_time
 
 __all__ = ["compile_schema", "explanation", "job", "log_line", "queues", "worker"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api import answers, cursors, records
-from ava.api.answers import Page
-from ava.api.context import caller, context
-from ava.api.operations import operation
-from ava.api.record_schemas import WorkerRecord
-from ava.api.schemas import WorkerList, WorkerListQuery
+from ava.api.http import cursors, records, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.responses import Page
+from ava.api.schemas.records import WorkerRecord
+from ava.api.schemas.requests import WorkerList, WorkerListQuery
 
 __all__ = ["blueprint"]
 
@@ -30,11 +30,11 @@ def list_workers(query: WorkerList) -> Response:
         has_more=has_more,
         next_cursor=cursors.of_worker(shown[-1].id) if has_more else None,
     )
-    return answers.data_list([records.worker(worker) for worker in shown], page)
+    return responses.data_list([records.worker(worker) for worker in shown], page)
 
 
 @blueprint.get("/<worker_id>")
 @operation(summary="Show a worker", answer=WorkerRecord(), failures=(404,))
 def show(worker_id: str) -> Response:
     """One worker."""
-    return answers.data(records.worker(context().workers.show(caller(), worker_id)))
+    return responses.data(records.worker(context().workers.show(caller(), worker_id)))

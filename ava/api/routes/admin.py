@@ -7,8 +7,8 @@ import time
 
 from flask import Flask, Response, g, request
 
-from ava.api import audit, dashboard, metrics, overview
-from ava.api.context import request_id
+from ava.api.http.context import request_id
+from ava.api.routes import audit, dashboard, metrics, overview
 from ava.metrics import counters
 
 __all__ = ["install"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api import answers
-from ava.api.context import caller, context
-from ava.api.operations import operation
-from ava.api.operator_schemas import NodeRecord, OverviewRecord
-from ava.api.records import compile_schema
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.records import compile_schema
+from ava.api.schemas.admin import NodeRecord, OverviewRecord
 
 __all__ = ["blueprint"]
 
@@ -27,7 +27,7 @@ _node = compile_schema(NodeRecord())
 )
 def show() -> Response:
     """The tenant's overview."""
-    return answers.data(_overview(context().operators.overviews.overview(caller())))
+    return responses.data(_overview(context().operators.overviews.overview(caller())))
 
 
 @blueprint.get("/nodes")
@@ -40,4 +40,4 @@ def show() -> Response:
 def nodes() -> Response:
     """The nodes."""
     shown = context().operators.overviews.nodes(caller())
-    return answers.data(f"[{','.join([_node(node) for node in shown])}]")
+    return responses.data(f"[{','.join([_node(node) for node in shown])}]")

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, g, request
 
-from ava.api import answers
-from ava.api.answers import Page
-from ava.api.context import caller, context, request_id
-from ava.api.operations import operation
-from ava.api.operator_schemas import AuditList, AuditListQuery, AuditRecord
-from ava.api.records import compile_schema
+from ava.api.http import responses
+from ava.api.http.context import caller, context, request_id
+from ava.api.http.operations import operation
+from ava.api.http.records import compile_schema
+from ava.api.http.responses import Page
+from ava.api.schemas.admin import AuditList, AuditListQuery, AuditRecord
 from ava.domain.text import storable
 from ava.store.reports.audit import Deed
 
@@ -47,7 +47,7 @@ def list_entries(query: AuditList) -> Response:
         has_more=has_more,
         next_cursor=shown[-1].id if has_more else None,
     )
-    return answers.data_list([_record(entry) for entry in shown], page)
+    return responses.data_list([_record(entry) for entry in shown], page)
 
 
 def note(answer: Response) -> None:

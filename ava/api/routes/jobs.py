@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response
 
-from ava.api import answers, cursors, finishing, records
-from ava.api.answers import Page
-from ava.api.context import caller, context
-from ava.api.operations import operation
-from ava.api.record_schemas import JobLog, JobRecord
-from ava.api.schemas import JobList, JobListQuery, LogsQuery, LogsQueryValues, NoBody, ShowQuery, TriggerBody
-from ava.api.streams import client_watch
+from ava.api.http import cursors, records, response_hooks, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.responses import Page
+from ava.api.routes.streams import client_watch
+from ava.api.schemas.records import JobLog, JobRecord
+from ava.api.schemas.requests import JobList, JobListQuery, LogsQuery, LogsQueryValues, NoBody, ShowQuery, TriggerBody
 from ava.domain.job import Job, JobSpec
 from ava.errors import InvalidParameters
 
@@ -46,7 +46,7 @@ def trigger(body: JobSpec, key: str | None) -> Response:
 
 
 def _created(job: Job, is_replay: bool) -> Response:
-    answer = answers.data(records.job(job), 201)
+    answer = responses.data(records.job(job), 201)
     answer.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
     if is_replay:
         answer.headers[REPLAYED] = "true"
@@ -98,7 +98,7 @@ def _job_page(found: Sequence[Job], query: JobList, total: int) -> Response:
         has_more=has_more,
         next_cursor=cursors.of_job(shown[-1].id) if has_more else None,
     )
-    return answers.data_list([records.job(job) for job in shown], page)
+    return responses.data_list([records.job(job) for job in shown], page)
 
 
 @blueprint.get("/<job:job_id>")
@@ -117,8 +117,8 @@ def show(job_id: str, query: int | None) -> Response:
     if query is not None and not job.is_final:
         ended = context().watches.wait(job.id, query, client_watch())
         job = ended or context().jobs.show(caller(), job_id)
-    answer = answers.data(records.job(job))
-    return finishing.keep_until_changed(answer) if job.is_final else answer
+    answer = responses.data(records.job(job))
+    return response_hooks.keep_until_changed(answer) if job.is_final else answer
 
 
 @blueprint.get("/<job:job_id>/logs")
@@ -137,7 +137,9 @@ def logs(job_id: str, query: LogsQueryValues) -> Response:
     job, lines = context().jobs.logs(caller(), job_id, level=query.level, limit=query.limit + 1, after_seq=after)
     shown, has_more = lines[: query.limit], len(lines) > query.limit
     next_cursor = cursors.of_line(job.id, shown[-1].seq) if shown else query.after
-    return answers.job_log(job, [records.log_line(line) for line in shown], next_cursor=next_cursor, has_more=has_more)
+    return responses.job_log(
+        job, [records.log_line(line) for line in shown], next_cursor=next_cursor, has_more=has_more
+    )
 
 
 def _after_seq(job_id: str, cursor: str | None) -> int:
@@ -162,4 +164,4 @@ def _after_seq(job_id: str, cursor: str | None) -> int:
 )
 def cancel(job_id: str, body: object) -> Response:  # noqa: ARG001 - there is nothing in the body
     """Cancel one job."""
-    return answers.data(records.job(context().jobs.cancel(caller(), job_id)))
+    return responses.data(records.job(context().jobs.cancel(caller(), job_id)))

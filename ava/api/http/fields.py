@@ -31,7 +31,7 @@ __all__ = [
     "WholeNumber",
 ]
 
-#: What a missing field is told; `ava.api.loading` knows by it that the answer is 400 instead of 422.
+#: What a missing field is told; `ava.api.http.parsing` knows by it that the answer is 400 instead of 422.
 REQUIRED = "It is missing, and it is required."
 
 #: The bytes that an input may have, as compact JSON in UTF-8.
@@ -42,7 +42,7 @@ _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
 class _Plain(fields.Field[Any]):
-    """A field that reads a value by `read`, and is written by `ava.api.records`."""
+    """A field that reads a value by `read`, and is written by `ava.api.http.records`."""
 
     def __init__(self, **rest: Any) -> None:
         super().__init__(error_messages=_MESSAGES, **rest)

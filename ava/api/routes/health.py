@@ -6,9 +6,9 @@ import json
 
 from flask import Blueprint, Response
 
-from ava.api import answers
-from ava.api.auth import open_to_all
-from ava.api.context import context
+from ava.api.http import responses
+from ava.api.http.auth import open_to_all
+from ava.api.http.context import context
 
 __all__ = ["blueprint"]
 
@@ -19,7 +19,7 @@ blueprint = Blueprint("health", __name__)
 @open_to_all
 def livez() -> Response:
     """This process answers."""
-    return answers.as_json('{"status":"ok"}\n')
+    return responses.as_json('{"status":"ok"}\n')
 
 
 @blueprint.get("/readyz")
@@ -36,4 +36,4 @@ def readyz() -> Response:
         for check in report.checks
     }
     text = json.dumps({"status": report.status, "checks": checks}, separators=(",", ":")) + "\n"
-    return answers.as_json(text, 503 if report.status == "unavailable" else 200)
+    return responses.as_json(text, 503 if report.status == "unavailable" else 200)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
-from ava.api.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
 from ava.domain import priority
 from ava.domain.explanation import MOST_AHEAD
 from ava.domain.job import LogLevel, Status, Trigger

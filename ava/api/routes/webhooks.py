@@ -8,13 +8,13 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api import answers
-from ava.api.answers import Page
-from ava.api.context import caller, context
-from ava.api.operations import operation
-from ava.api.records import compile_schema
-from ava.api.schemas import NoBody
-from ava.api.webhook_schemas import (
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.records import compile_schema
+from ava.api.http.responses import Page
+from ava.api.schemas.requests import NoBody
+from ava.api.schemas.webhooks import (
     DeletedRecord,
     DeliveryList,
     DeliveryListQuery,
@@ -56,7 +56,7 @@ _write_delivery = compile_schema(DeliveryRecord())
 def create(body: dict[str, Any]) -> Response:
     """Make one."""
     endpoint = context().webhooks.create(caller(), **body)
-    answer = answers.data(_write_webhook(endpoint), 201)
+    answer = responses.data(_write_webhook(endpoint), 201)
     answer.headers["Location"] = f"{blueprint.url_prefix}/{endpoint.id}"
     return answer
 
@@ -77,7 +77,7 @@ def list_webhooks(query: WebhookList) -> Response:
 @operation(summary="Show a webhook", answer=WebhookRecord(), failures=(404,))
 def show(webhook_id: str) -> Response:
     """One of them."""
-    return answers.data(_write_webhook(context().webhooks.show(caller(), webhook_id)))
+    return responses.data(_write_webhook(context().webhooks.show(caller(), webhook_id)))
 
 
 @blueprint.patch("/<webhook_id>")
@@ -93,7 +93,7 @@ def show(webhook_id: str) -> Response:
 )
 def change(webhook_id: str, body: dict[str, Any]) -> Response:
     """Change one."""
-    return answers.data(_write_webhook(context().webhooks.change(caller(), webhook_id, **body)))
+    return responses.data(_write_webhook(context().webhooks.change(caller(), webhook_id, **body)))
 
 
 @blueprint.delete("/<webhook_id>")
@@ -107,7 +107,7 @@ def change(webhook_id: str, body: dict[str, Any]) -> Response:
 def delete(webhook_id: str) -> Response:
     """Delete one."""
     context().webhooks.delete(caller(), webhook_id)
-    return answers.data(f'{{"id":"{webhook_id}","deleted":true}}')
+    return responses.data(f'{{"id":"{webhook_id}","deleted":true}}')
 
 
 @blueprint.post("/<webhook_id>/test")
@@ -124,7 +124,7 @@ def delete(webhook_id: str) -> Response:
 )
 def test(webhook_id: str, body: object) -> Response:  # noqa: ARG001 - there is nothing in the body
     """Send a test event."""
-    return answers.data(_write_delivery(context().webhooks.send_test(caller(), webhook_id)), 201)
+    return responses.data(_write_delivery(context().webhooks.send_test(caller(), webhook_id)), 201)
 
 
 @blueprint.get("/<webhook_id>/deliveries")
@@ -162,7 +162,7 @@ def list_deliveries(webhook_id: str, query: DeliveryList) -> Response:
 )
 def redeliver(webhook_id: str, delivery_id: str, body: object) -> Response:  # noqa: ARG001 - nothing is in the body
     """Send one again."""
-    return answers.data(_write_delivery(context().webhooks.redeliver(caller(), webhook_id, delivery_id)))
+    return responses.data(_write_delivery(context().webhooks.redeliver(caller(), webhook_id, delivery_id)))
 
 
 @blueprint.post("/<webhook_id>/deliveries/redeliver")
@@ -177,7 +177,7 @@ def redeliver(webhook_id: str, delivery_id: str, body: object) -> Response:  # n
 def redeliver_failed(webhook_id: str, body: datetime) -> Response:
     """Send all again that were abandoned."""
     count = context().webhooks.redeliver_failed(caller(), webhook_id, body)
-    return answers.data(f'{{"redelivered":{count}}}')
+    return responses.data(f'{{"redelivered":{count}}}')
 
 
 def _skipped(query: WebhookList | DeliveryList) -> int:
@@ -195,4 +195,4 @@ def _page(
         has_more=has_more,
         next_cursor=make_cursor(shown[-1].id) if has_more else None,
     )
-    return answers.data_list([write(one) for one in shown], page)
+    return responses.data_list([write(one) for one in shown], page)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from flask import Blueprint, Response, current_app, send_from_directory
 
-from ava.api import answers, openapi
-from ava.api.auth import open_to_all
+from ava.api import openapi
+from ava.api.http import responses
+from ava.api.http.auth import open_to_all
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("docs", __name__)
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent.parent / "static"
 #: Nothing but our own files; pictures may also stand inside the style sheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -49,7 +50,7 @@ def description() -> Response:
     if known is None:
         known = json.dumps(openapi.describe(current_app), separators=(",", ":"))
         current_app.extensions["ava.openapi"] = known
-    return answers.as_json(known)
+    return responses.as_json(known)
 
 
 @blueprint.get("/docs")

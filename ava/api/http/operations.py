@@ -10,10 +10,10 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
-from ava.api import body as bodies
-from ava.api.context import caller
-from ava.api.loading import load_body, load_key, load_query
-from ava.api.schemas import NoParameters
+from ava.api.http import body as bodies
+from ava.api.http.context import caller
+from ava.api.http.parsing import load_body, load_key, load_query
+from ava.api.schemas.requests import NoParameters
 from ava.errors import Forbidden
 
 __all__ = ["Operation", "find_operation", "operation"]

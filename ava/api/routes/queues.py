@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api import answers, records
-from ava.api.context import caller, context
-from ava.api.operations import operation
-from ava.api.record_schemas import QueuesRecord
+from ava.api.http import records, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.schemas.records import QueuesRecord
 
 __all__ = ["blueprint"]
 
@@ -23,4 +23,4 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
 )
 def show() -> Response:
     """The tenant's counts."""
-    return answers.data(records.queues(context().jobs.queue_counts(caller())))
+    return responses.data(records.queues(context().jobs.queue_counts(caller())))

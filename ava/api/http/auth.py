@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from flask import current_app, g, request
 
-from ava.api.context import context
+from ava.api.http.context import context
 from ava.domain import ids
 from ava.domain.caller import Caller, Role
 from ava.errors import Forbidden, InvalidParameters, Unauthorized

@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
-from ava.api.schemas import NoParameters
+from ava.api.http.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
+from ava.api.schemas.requests import NoParameters
 from ava.domain import ids, priority
 from ava.store.reports.audit import AuditFilter
 

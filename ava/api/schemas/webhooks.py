@@ -1,4 +1,4 @@
-"""What goes in and out of `/v1/webhooks`; see `ava.api.schemas` and `ava.api.record_schemas` for the rest."""
+"""What goes in and out of `/v1/webhooks`; see `ava.api.schemas.requests` and `ava.api.schemas.records` for the rest."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.fields import REQUIRED, Choice, Cursor, Id, Instant, JsonText, Text, WholeNumber
-from ava.api.schemas import _PageQuery, _Strict
+from ava.api.http.fields import REQUIRED, Choice, Cursor, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.schemas.requests import _PageQuery, _Strict
 from ava.domain import ids
 from ava.domain.events import EventType, signing_key
 from ava.domain.webhook import DeliveryStatus, EndpointStatus

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api import answers, records
-from ava.api.context import caller, context
-from ava.api.operations import operation
-from ava.api.record_schemas import ExplanationRecord
+from ava.api.http import records, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.schemas.records import ExplanationRecord
 
 __all__ = ["blueprint"]
 
@@ -26,4 +26,4 @@ blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 def show(job_id: str) -> Response:
     """Explain one job."""
     explanation = context().jobs.explain(caller(), job_id, node_dead_seconds=context().settings.node_dead_seconds)
-    return answers.data(records.explanation(explanation))
+    return responses.data(records.explanation(explanation))
