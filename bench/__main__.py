@@ -11,31 +11,31 @@ from contextlib import ExitStack
 
 from bench import cancel, measures, scale, webhooks
 from bench.footprint import footprint
-from bench.ground import Ground
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
 from bench.scheduled import due_in_one_second
-from bench.systems import Afternoon, Ours, System
+from bench.servers import Servers
+from bench.systems import Baseline, Ours, System
 from bench.table import BASELINE, OURS, Figures, Table
 
 
 class Bench:
-    """The two systems on one ground, made when first asked for, and the measures of them."""
+    """The two systems on one servers, made when first asked for, and the measures of them."""
 
     def __init__(self, stack: ExitStack, table: Table, *, rounds: int, scale: float) -> None:
         """`scale`: how much of the whole work is done, 1 for all of it."""
-        self._ground = Ground(stack)
+        self._servers = Servers(stack)
         self._table = table
         self._rounds = rounds
         self._scale = scale
         self._broker = ""
-        self._systems: tuple[Afternoon, Ours] | None = None
+        self._systems: tuple[Baseline, Ours] | None = None
 
-    def _both(self, broker: str = "redis") -> tuple[Afternoon, Ours]:
+    def _both(self, broker: str = "redis") -> tuple[Baseline, Ours]:
         # On another broker both begin anew, with empty databases.
         if self._systems is None or broker != self._broker:
             self._broker = broker
-            self._systems = Afternoon(self._ground, broker), Ours(self._ground, broker)
+            self._systems = Baseline(self._servers, broker), Ours(self._servers, broker)
         return self._systems
 
     def _count(self, whole: int, *, least: int = 1) -> int:
@@ -55,20 +55,20 @@ class Bench:
 
     def accept(self) -> None:
         """Accepting over HTTP, one job a request and a hundred."""
-        afternoon, ours = self._both()
-        with afternoon.api() as one, ours.api() as other:
-            ports = {afternoon.name: one, ours.name: other}
-            for system in (afternoon, ours):
+        baseline, ours = self._both()
+        with baseline.api() as one, ours.api() as other:
+            ports = {baseline.name: one, ours.name: other}
+            for system in (baseline, ours):
                 measures.accept(system, ports[system.name], requests=300)
             requests = self._count(3000, least=500)
             self._in_turns(
                 "accept, 1 a request",
-                (afternoon, ours),
+                (baseline, ours),
                 lambda s: measures.accept(s, ports[s.name], requests=requests),
             )
             for _ in range(self._rounds):
-                base = measures.accept(afternoon, one, requests=requests)
-                self._table.add("accept, 100 a request", afternoon.name, {"jobs/s": base["jobs/s"]})
+                base = measures.accept(baseline, one, requests=requests)
+                self._table.add("accept, 100 a request", baseline.name, {"jobs/s": base["jobs/s"]})
                 bulk = measures.accept_bulk(ours, other, requests=self._count(300, least=30))
                 self._table.add("accept, 100 a request", ours.name, bulk)
 
@@ -116,7 +116,7 @@ class Bench:
 
     def webhooks(self) -> None:
         """Draining with one subscribed endpoint and without."""
-        rates = webhooks.overhead(webhooks.Told(self._ground), self._count(10_000), self._rounds)
+        rates = webhooks.overhead(webhooks.WithWebhooks(self._servers), self._count(10_000), self._rounds)
         for without, told in zip(*rates.values(), strict=True):
             self._table.add("drain, one webhook subscribed", BASELINE, {"jobs/s": without})
             self._table.add("drain, one webhook subscribed", OURS, {"jobs/s": told})
@@ -124,7 +124,7 @@ class Bench:
     def scale(self) -> None:
         """Reads and drains with 5 million finished jobs in the tables, and drains while a million wait."""
         found = scale.measure(
-            self._ground,
+            self._servers,
             jobs=self._count(5_000_000),
             waiting=self._count(1_000_000),
             drained=self._count(10_000),

@@ -29,10 +29,10 @@ from ava import settings as settings_module
 from ava.store.engine import schema
 from ava.store.engine.database import Database
 from ava.store.jobs import client_moves
-from tests.servers.postgres import running_postgres
-from tests.servers.rabbitmq import running_rabbitmq
-from tests.servers.redis import running_redis
-from tests.system import HEADERS, System
+from harness.servers.postgres import running_postgres
+from harness.servers.rabbitmq import running_rabbitmq
+from harness.servers.redis import running_redis
+from harness.system import HEADERS, System
 
 __all__ = ["Storm", "latencies", "leaks", "percentile", "running", "storm"]
 

@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from bench.ground import ROOT, processes, until
+from bench.servers import ROOT, processes, until
 from bench.systems import SECRET, Ours
 from bench.table import Figures
 

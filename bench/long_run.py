@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.ground import Database, processes, until
+from bench.servers import Database, processes, until
 from bench.systems import Ours
 from bench.table import Figures
 

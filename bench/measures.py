@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bench import load, rows
-from bench.ground import until
+from bench.servers import until
 from bench.systems import Ours, System
 from bench.table import Figures
 

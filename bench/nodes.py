@@ -7,7 +7,7 @@ import time
 import psutil
 
 from ava.domain.job import JobSpec
-from bench.ground import processes, until
+from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures
 

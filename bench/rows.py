@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from bench.ground import Database
+from bench.servers import Database
 
 __all__ = ["APART", "fill", "forget_open", "wait_in_database"]
 

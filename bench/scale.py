@@ -26,8 +26,8 @@ from ava.domain.job import JobSpec, Status
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.jobs.reads import JobFilter
 from bench import plans, rows
-from bench.ground import Ground, until
 from bench.load import percentile
+from bench.servers import Servers, until
 from bench.systems import HEADERS, Ours
 
 __all__ = ["FEW", "PROMISED", "Scale", "main", "measure"]
@@ -224,9 +224,9 @@ def _urgent(system: Ours) -> list[float]:
 # All of it -----------------------------------------------------------------------------------------------------------
 
 
-def measure(ground: Ground, *, jobs: int, waiting: int, drained: int, requests_each: int) -> Scale:
+def measure(servers: Servers, *, jobs: int, waiting: int, drained: int, requests_each: int) -> Scale:
     """Measure a small system and a large one."""
-    systems = {size: Ours(ground, "redis", f"jobs_{size}") for size in (FEW, jobs)}
+    systems = {size: Ours(servers, "redis", f"jobs_{size}") for size in (FEW, jobs)}
     for size, system in systems.items():
         rows.fill(system.database, size)
     # Of a small table, reading all of it may be the best plan.
@@ -269,7 +269,7 @@ def main() -> int:
     given, began = _options(), time.monotonic()
     with ExitStack() as stack:
         found = measure(
-            Ground(stack),
+            Servers(stack),
             jobs=given.jobs,
             waiting=given.waiting,
             drained=given.drain,

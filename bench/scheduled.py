@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from bench.ground import until
 from bench.load import percentile
 from bench.measures import drain
+from bench.servers import until
 from bench.systems import Ours
 from bench.table import Figures
 

@@ -20,10 +20,10 @@ from ava.settings import Settings, load
 from ava.store.engine import schema
 from ava.store.engine.database import Database as StoreDatabase
 from bench import load as http
-from bench.ground import Database, Ground, open_port, processes, until
+from bench.servers import Database, Servers, open_port, processes, until
 from bench.table import BASELINE, OURS
 
-__all__ = ["HEADERS", "SECRET", "Afternoon", "Ours", "System", "port_answers"]
+__all__ = ["HEADERS", "SECRET", "Baseline", "Ours", "System", "port_answers"]
 
 SECRET = "of-the-benchmark"
 HEADERS = {
@@ -72,43 +72,43 @@ def port_answers(port: int) -> bool:
     return False
 
 
-class Afternoon:
-    """The baseline; see `bench.afternoon`."""
+class Baseline:
+    """The baseline; see `bench.baseline`."""
 
     name = BASELINE
 
-    def __init__(self, ground: Ground, broker: str) -> None:
-        self._folder = ground.folder
-        self.database = ground.database("afternoon")
+    def __init__(self, servers: Servers, broker: str) -> None:
+        self._folder = servers.folder
+        self.database = servers.database("baseline")
         self.environ = {
             "BENCH_DATABASE": "postgresql+psycopg2://" + self.database.url.split("://", 1)[1],
-            "BENCH_BROKER": ground.broker(broker, 1),
+            "BENCH_BROKER": servers.broker(broker, 1),
         }
         os.environ.update(self.environ)
-        from bench import afternoon
+        from bench import baseline
 
         # The module reads its environment when it is loaded; a second broker in one run loads it anew.
-        self._module = importlib.reload(afternoon)
-        self._module.Base.metadata.create_all(afternoon.engine)
+        self._module = importlib.reload(baseline)
+        self._module.Base.metadata.create_all(baseline.engine)
 
     def clear(self) -> None:
         self.database.value("TRUNCATE jobs, job_logs")
         with self._module.queue.connection_for_write() as connection:
-            self._module.queue.amqp.queues["afternoon"](connection.default_channel).declare()
-            connection.default_channel.queue_purge("afternoon")
+            self._module.queue.amqp.queues["baseline"](connection.default_channel).declare()
+            connection.default_channel.queue_purge("baseline")
 
     @contextmanager
     def api(self) -> Iterator[int]:
         port = open_port()
         command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread", "--threads", "4"]
-        command += ["--keep-alive", "30", "--log-level", "warning", "bench.afternoon:app"]
+        command += ["--keep-alive", "30", "--log-level", "warning", "bench.baseline:app"]
         with processes(self._folder, self.environ, command):
             until(lambda: port_answers(port))
             yield port
 
     @contextmanager
     def workers(self) -> Iterator[None]:
-        command = ["celery", "-A", "bench.afternoon:queue", "worker", "-c", "2", "-l", "WARNING"]
+        command = ["celery", "-A", "bench.baseline:queue", "worker", "-c", "2", "-l", "WARNING"]
         with processes(self._folder, self.environ, [*command, "--without-gossip", "--without-mingle"]):
             yield
 
@@ -145,14 +145,14 @@ class Ours:
 
     name = OURS
 
-    def __init__(self, ground: Ground, broker: str, database: str = "ours") -> None:
-        self.folder = ground.folder
+    def __init__(self, servers: Servers, broker: str, database: str = "ours") -> None:
+        self.folder = servers.folder
         #: Of the API, once that has been started.
         self.api_pid = 0
-        self.database = ground.database(database)
+        self.database = servers.database(database)
         self.environ = {
             "DATABASE_URL": self.database.url,
-            "BROKER_URL": ground.broker(broker, 0),
+            "BROKER_URL": servers.broker(broker, 0),
             "AVA_INTERNAL_SECRET": SECRET,
             "AVA_WORKERS": "bench.handlers",
             "AVA_ENCRYPTION_KEY": "b2YtdGhlLWJlbmNobWFyay1vZi10aGUtYmVuY2htYXI=",

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.ground import ROOT, git_revision
+from bench.servers import ROOT, git_revision
 
 __all__ = ["BASELINE", "OURS", "Figures", "Promise", "Table"]
 
 Figures = dict[str, float]
-OURS, BASELINE = "AVA Jobs", "afternoon"
+OURS, BASELINE = "AVA Jobs", "baseline"
 _DATA = ROOT / "docs" / "performance.json"
 _PAGE = ROOT / "docs" / "performance.md"
 

@@ -25,7 +25,7 @@ from ava.settings import load
 from ava.store.engine.database import Database
 from ava.store.jobs import client_moves, runs
 from bench import load as http
-from bench.ground import ROOT, Ground, open_port, processes, until
+from bench.servers import ROOT, Servers, open_port, processes, until
 from bench.systems import Ours, port_answers
 from bench.watching import STAMP
 
@@ -162,12 +162,12 @@ def _jobs(database: Database, count: int) -> list[Job]:
 @contextmanager
 def _field(*, waits: int, streams: int) -> Iterator[_Field]:
     with ExitStack() as stack:
-        ground = Ground(stack)
-        system = Ours(ground, "redis")
+        servers = Servers(stack)
+        system = Ours(servers, "redis")
         port = open_port()
         command = ["ava.cli.main", "api", "--port", str(port)]
         environ = {**system.environ, "AVA_API_PROCESSES": "1"}
-        pids = stack.enter_context(processes(ground.folder, environ, command))
+        pids = stack.enter_context(processes(servers.folder, environ, command))
         until(lambda: port_answers(port))
         field = _Field(system, port, pids, waits=waits, streams=streams)
         stack.callback(field.close)

@@ -23,7 +23,7 @@ from ava.domain.sealing import Sealer
 from ava.services.webhooks import Webhooks
 from ava.store.engine.database import Database
 from bench import measures
-from bench.ground import Ground, open_port, processes, until
+from bench.servers import Servers, open_port, processes, until
 from bench.systems import Ours
 
 _KEY = "b2YtdGhlLWJlbmNobWFyay1vZi10aGUtYmVuY2htYXI="
@@ -31,11 +31,11 @@ _EVENTS = ["ava.job.completed", "ava.job.failed"]
 _TABLES = "webhook_deliveries, webhook_events, webhook_lanes, webhook_endpoints, webhook_senders"
 
 
-class Told(Ours):
+class WithWebhooks(Ours):
     """AVA Jobs with webhooks."""
 
-    def __init__(self, ground: Ground) -> None:
-        super().__init__(ground, "redis")
+    def __init__(self, servers: Servers) -> None:
+        super().__init__(servers, "redis")
         self.environ |= {
             "AVA_ENCRYPTION_KEY": _KEY,
             "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
@@ -87,7 +87,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def storm(system: Told, jobs: int) -> None:
+def storm(system: WithWebhooks, jobs: int) -> None:
     """Every event to each healthy endpoint, once while nothing fails; none lost to kill -9."""
     system.clear()
     with system.receiver() as url, ExitStack() as stack:
@@ -122,7 +122,7 @@ def _events(url: str, path: str) -> float:
     return found
 
 
-def hang(system: Told, endpoints: int, seconds: int) -> None:
+def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
     """What an endpoint that answers notices of many that hang."""
     system.clear()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -154,7 +154,7 @@ def hang(system: Told, endpoints: int, seconds: int) -> None:
     assert delays["longest_seconds"] < 1
 
 
-def overhead(system: Told, jobs: int, rounds: int) -> dict[str, list[float]]:
+def overhead(system: WithWebhooks, jobs: int, rounds: int) -> dict[str, list[float]]:
     """Draining without and with one subscribed endpoint, everything on this machine; jobs a second of each round."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
     costs: list[tuple[float, float]] = []
@@ -179,7 +179,7 @@ def overhead(system: Told, jobs: int, rounds: int) -> dict[str, list[float]]:
     return rates
 
 
-def _await_deliveries(system: Told, jobs: int) -> None:
+def _await_deliveries(system: WithWebhooks, jobs: int) -> None:
     """Wait until all are told, and say how far behind the jobs that was."""
     began = time.monotonic()
     left = "SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered'"
@@ -190,7 +190,7 @@ def _await_deliveries(system: Told, jobs: int) -> None:
     )
 
 
-def _processor_seconds(system: Told, pid: int) -> tuple[float, float]:
+def _processor_seconds(system: WithWebhooks, pid: int) -> tuple[float, float]:
     """Of the sender, and of its connections to PostgreSQL."""
     found = system.database.rows("SELECT pid FROM pg_stat_activity WHERE application_name = 'ava webhooks'")
     times = [psutil.Process(each).cpu_times() for each in (pid, *(row[0] for row in found))]
@@ -208,7 +208,7 @@ def main() -> None:
     given = parser.parse_args()
     what, scale = given.what or ["storm", "hang", "overhead"], 0.1 if given.quick else 1.0
     with ExitStack() as stack:
-        system = Told(Ground(stack))
+        system = WithWebhooks(Servers(stack))
         if "storm" in what:
             storm(system, int(5000 * scale))
         if "hang" in what:

@@ -14,7 +14,7 @@ from pathlib import Path
 from chaos.arena import open_arena
 from chaos.faults import FAULTS, Fault
 from chaos.verdict import Verdict, judge
-from tests.servers.server import private_folder
+from harness.servers.server import private_folder
 
 BROKERS = ("redis", "rabbitmq")
 
@@ -47,9 +47,9 @@ def strike(broker: str, fault: Fault, *, jobs: int, per_second: float, keep: Pat
         with open_arena(broker, folder, jobs=jobs, per_second=per_second) as arena:
             arena.load.start()
             time.sleep(2)
-            wound = fault.strike(arena)
+            injury = fault.strike(arena)
             arena.load.finish()
-            return judge(arena, fault, wound)
+            return judge(arena, fault, injury)
 
 
 _HEAD = ("broker", "fault", "accepted", "finished", "lost", "run twice", "repeated", "recovery", "promised", "kept")

@@ -22,11 +22,11 @@ from ava.store.engine import schema
 from chaos import effects
 from chaos.load import Load
 from chaos.proxy import Proxy
-from tests.servers.postgres import running_postgres
-from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
-from tests.servers.redis import running_redis
-from tests.servers.server import Server
-from tests.system import RunningProcess, System
+from harness.servers.postgres import running_postgres
+from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
+from harness.servers.redis import running_redis
+from harness.servers.server import Server
+from harness.system import RunningProcess, System
 
 __all__ = ["Arena", "open_arena"]
 

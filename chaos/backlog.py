@@ -11,7 +11,7 @@ import redis
 
 from chaos.arena import Arena, open_arena
 from chaos.load import WORKER
-from tests.servers.server import private_folder
+from harness.servers.server import private_folder
 
 _FILL = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)

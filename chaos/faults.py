@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from chaos.arena import Arena, Watch, faketime_library
 from chaos.load import LONG_SECONDS
-from tests.polling import wait_until
-from tests.system import RunningProcess
+from harness.polling import wait_until
+from harness.system import RunningProcess
 
-__all__ = ["FAULTS", "Fault", "Wound", "fault_named"]
+__all__ = ["FAULTS", "Fault", "Injury", "fault_named"]
 
 #: Seconds of jobs that outlast the time after which a node is dead.
 PATIENT_SECONDS = 25.0
@@ -23,7 +23,7 @@ _LONGEST_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wound:
+class Injury:
     """What a fault has done."""
 
     #: When recovery could begin: the moment of the fault or, of an outage, of its end.
@@ -40,20 +40,20 @@ class Fault:
 
     name: str
     #: Does it, and undoes it where it is one that ends.
-    strike: Callable[[Arena], Wound]
+    strike: Callable[[Arena], Injury]
     #: Seconds within which recovery is promised.
     promised_seconds: float
     #: Why it cannot be done on this machine; None where it can.
     impossible: Callable[[], str | None] = lambda: None
 
 
-def _kill_child(arena: Arena) -> Wound:
+def _kill_child(arena: Arena) -> Injury:
     node = arena.system.workers[0]
     victim, jobs = _busy_child(arena, [child.pid for child in node.children])
     watch = arena.watch(jobs)
     since = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    return Wound(since=since, watch=watch)
+    return Injury(since=since, watch=watch)
 
 
 def _busy_child(arena: Arena, pids: list[int]) -> tuple[int, list[str]]:
@@ -80,7 +80,7 @@ def _node_with_patience(arena: Arena) -> RunningProcess:
     raise RuntimeError("The node was given no job that lasts.")
 
 
-def _kill_node(arena: Arena) -> Wound:
+def _kill_node(arena: Arena) -> Injury:
     """The node's parent dies, and its children with it, as the kernel would end a container."""
     node = arena.system.workers[0]
     _busy_child(arena, [child.pid for child in node.children])
@@ -92,10 +92,10 @@ def _kill_node(arena: Arena) -> Wound:
     for pid in reversed(pids):
         os.kill(pid, signal.SIGKILL)
     arena.frozen.clear()
-    return Wound(since=since, watch=watch)
+    return Injury(since=since, watch=watch)
 
 
-def _kill_api(arena: Arena) -> Wound:
+def _kill_api(arena: Arena) -> Injury:
     """All of the API's processes die while they answer; they are started again at once."""
     system = arena.system
     assert system.api
@@ -103,10 +103,10 @@ def _kill_api(arena: Arena) -> Wound:
         child.kill()
     system.api.kill()
     system.start_api()
-    return Wound(since=time.monotonic())
+    return Injury(since=time.monotonic())
 
 
-def _kill_dispatcher(arena: Arena) -> Wound:
+def _kill_dispatcher(arena: Arena) -> Injury:
     """The active dispatcher dies; what is due afterwards tells when the other one has taken over."""
     active = next(each for each in arena.system.dispatchers if "is active now" in each.output)
     since = time.monotonic()
@@ -114,25 +114,25 @@ def _kill_dispatcher(arena: Arena) -> Wound:
     return _due_job(arena, since)
 
 
-def _freeze_dispatcher(arena: Arena) -> Wound:
+def _freeze_dispatcher(arena: Arena) -> Injury:
     """The active dispatcher stops where it is, with its connections open."""
     active = next(each for each in arena.system.dispatchers if "is active now" in each.output)
     since = time.monotonic()
     arena.freeze([active.pid])
-    wound = _due_job(arena, since)
+    injury = _due_job(arena, since)
     time.sleep(10)
     arena.thaw()
-    return wound
+    return injury
 
 
-def _due_job(arena: Arena, since: float) -> Wound:
+def _due_job(arena: Arena, since: float) -> Injury:
     """A job that is dated into the future, so that only a dispatcher can start it."""
     [[moment]] = arena.system.query("SELECT to_char(now() + interval '0.3 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')")
     job = arena.load.trigger_one(scheduled_at=f"{moment}:00", priority=1)
-    return Wound(since=since, watch=arena.watch_due(job))
+    return Injury(since=since, watch=arena.watch_due(job))
 
 
-def _wipe_broker(arena: Arena) -> Wound:
+def _wipe_broker(arena: Arena) -> Injury:
     jobs = arena.next_in_broker(10)
     since = time.monotonic()
     arena.wipe_broker()
@@ -140,38 +140,38 @@ def _wipe_broker(arena: Arena) -> Wound:
     # where the API publishes it before the loss is noticed; then their start would tell how long that rest takes.
     with suppress(AssertionError):
         wait_until(lambda: all(arena.attempts().get(job) for job in jobs), seconds=_LONGEST_WAIT_SECONDS)
-    return Wound(since=since, jobs=jobs)
+    return Injury(since=since, jobs=jobs)
 
 
-def _restart_broker_empty(arena: Arena) -> Wound:
+def _restart_broker_empty(arena: Arena) -> Injury:
     arena.restart_broker_empty()
-    return Wound(since=time.monotonic())
+    return Injury(since=time.monotonic())
 
 
-def _stop_broker(arena: Arena) -> Wound:
+def _stop_broker(arena: Arena) -> Injury:
     arena.broker.stop()
     time.sleep(30)
     arena.broker.start()
-    return Wound(since=time.monotonic())
+    return Injury(since=time.monotonic())
 
 
-def _kill_database(arena: Arena) -> Wound:
+def _kill_database(arena: Arena) -> Injury:
     arena.postgres.kill()
     time.sleep(20)
     arena.postgres.start()
-    return Wound(since=time.monotonic())
+    return Injury(since=time.monotonic())
 
 
-def _stop_both(arena: Arena) -> Wound:
+def _stop_both(arena: Arena) -> Injury:
     arena.postgres.kill()
     arena.broker.kill()
     time.sleep(15)
     arena.broker.start()
     arena.postgres.start()
-    return Wound(since=time.monotonic())
+    return Injury(since=time.monotonic())
 
 
-def _freeze_node(arena: Arena) -> Wound:
+def _freeze_node(arena: Arena) -> Injury:
     """All of a node stands still for 40 s, loses its jobs, and then goes on as if nothing had been."""
     node = _node_with_patience(arena)
     pids = arena.pids_of(node)
@@ -180,20 +180,20 @@ def _freeze_node(arena: Arena) -> Wound:
     watch = arena.watch(arena.held_by(pids))
     time.sleep(40)
     arena.thaw()
-    return Wound(since=since, watch=watch)
+    return Injury(since=since, watch=watch)
 
 
-def _freeze_parent(arena: Arena) -> Wound:
+def _freeze_parent(arena: Arena) -> Injury:
     """Only the parent of a node stands still: its children go on without it, and nothing is to be repeated."""
     node = _node_with_patience(arena)
     since = time.monotonic()
     arena.freeze([node.pid])
     time.sleep(40)
     arena.thaw()
-    return Wound(since=since)
+    return Injury(since=since)
 
 
-def _cut_database(arena: Arena) -> Wound:
+def _cut_database(arena: Arena) -> Injury:
     """Nothing passes between the first node and the database, for 40 s; all else goes on."""
     node = _node_with_patience(arena)
     since = time.monotonic()
@@ -201,10 +201,10 @@ def _cut_database(arena: Arena) -> Wound:
     watch = arena.watch(arena.held_by(arena.pids_of(node)))
     time.sleep(40)
     arena.proxy.heal()
-    return Wound(since=since, watch=watch)
+    return Injury(since=since, watch=watch)
 
 
-def _skew_clock(arena: Arena) -> Wound:
+def _skew_clock(arena: Arena) -> Injury:
     """A node and a dispatcher whose host is an hour ahead join, and all others of their kind leave."""
     library = faketime_library()
     assert library

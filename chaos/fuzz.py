@@ -24,11 +24,11 @@ from ava import settings as settings_module
 from ava.domain import ids
 from ava.store.engine import schema
 from chaos.sender import Sender
-from tests.polling import wait_until
-from tests.servers.postgres import running_postgres
-from tests.servers.redis import running_redis
-from tests.servers.server import private_folder
-from tests.system import System
+from harness.polling import wait_until
+from harness.servers.postgres import running_postgres
+from harness.servers.redis import running_redis
+from harness.servers.server import private_folder
+from harness.system import System
 
 __all__ = ["ENVIRON", "Findings", "fuzz"]
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ava.domain import ids
 from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PLACES, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
-from tests.system import HEADERS
+from harness.system import HEADERS
 
 __all__ = ["Known", "Request", "make"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from tests.system import HEADERS
+from harness.system import HEADERS
 
 __all__ = ["LONG_SECONDS", "Accepted", "Load"]
 

@@ -25,10 +25,10 @@ import requests
 from ava import settings as settings_module
 from ava.local.program import Child, Program
 from ava.store.engine import schema
-from tests.polling import wait_until
-from tests.servers.postgres import running_postgres
-from tests.servers.rabbitmq import running_rabbitmq
-from tests.system import HEADERS, ROOT, SECRET
+from harness.polling import wait_until
+from harness.servers.postgres import running_postgres
+from harness.servers.rabbitmq import running_rabbitmq
+from harness.system import HEADERS, ROOT, SECRET
 
 _BRIDGE = "ava-br0"
 _NETWORK = "10.213.7"

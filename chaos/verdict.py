@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chaos import effects
 from chaos.arena import Arena
-from chaos.faults import Fault, Wound
+from chaos.faults import Fault, Injury
 
 __all__ = ["Verdict", "judge"]
 
@@ -50,7 +50,7 @@ class Verdict:
         )
 
 
-def judge(arena: Arena, fault: Fault, wound: Wound) -> Verdict:
+def judge(arena: Arena, fault: Fault, injury: Injury) -> Verdict:
     """Wait until all of the load is done, and count."""
     ids = {job.id for job in arena.load.accepted}
     _await_end(arena)
@@ -69,7 +69,7 @@ def judge(arena: Arena, fault: Fault, wound: Wound) -> Verdict:
         untrue=abs(statuses.get("completed", 0) - sum(any(a.is_done for a in found) for found in by_job.values())),
         repeated=sum(len(found) > 1 for found in by_job.values()),
         failed=statuses.get("failed", 0),
-        recovery_seconds=_recovery(by_job, wound),
+        recovery_seconds=_recovery(by_job, injury),
         promised_seconds=fault.promised_seconds,
         refusals=", ".join(f"{count} × {what}" for what, count in sorted(arena.load.refusals.items())),
     )
@@ -83,17 +83,17 @@ def _await_end(arena: Arena) -> None:
         time.sleep(0.5)
 
 
-def _recovery(by_job: dict[str, list[effects.Attempt]], wound: Wound) -> float | None:
-    if wound.watch:
-        return None if wound.watch.over_at is None else max(0.0, wound.watch.over_at - wound.since)
-    if not wound.jobs:
-        starts = sorted(a.began_at for found in by_job.values() for a in found if a.began_at > wound.since)
-        return starts[_STARTS - 1] - wound.since if len(starts) >= _STARTS else None
-    firsts = [next((a.began_at for a in by_job.get(job, []) if a.began_at > wound.since), None) for job in wound.jobs]
+def _recovery(by_job: dict[str, list[effects.Attempt]], injury: Injury) -> float | None:
+    if injury.watch:
+        return None if injury.watch.over_at is None else max(0.0, injury.watch.over_at - injury.since)
+    if not injury.jobs:
+        starts = sorted(a.began_at for found in by_job.values() for a in found if a.began_at > injury.since)
+        return starts[_STARTS - 1] - injury.since if len(starts) >= _STARTS else None
+    firsts = [next((a.began_at for a in by_job.get(job, []) if a.began_at > injury.since), None) for job in injury.jobs]
     # One that had ended before the fault struck needs no start.
     missing = [
         job
-        for job, first in zip(wound.jobs, firsts, strict=True)
+        for job, first in zip(injury.jobs, firsts, strict=True)
         if first is None and not any(a.is_done for a in by_job.get(job, []))
     ]
-    return None if missing else max((first - wound.since for first in firsts if first is not None), default=0.0)
+    return None if missing else max((first - injury.since for first in firsts if first is not None), default=0.0)

@@ -8,8 +8,8 @@
 | `settings` | `Settings` of both; so the test runs once for each broker |
 | `database_settings` | `Settings` with that database and a broker that nobody hears, for tests of the store alone |
 | `private_postgres`, `private_redis` | servers of the test's own, which it may stop, kill, pause and start again |
-| `serve` | HTTP servers that answer as the test says: see `tests.servers.peer` |
-| `system` | the whole system as real processes: see `tests.system.System` |
+| `serve` | HTTP servers that answer as the test says: see `harness.servers.peer` |
+| `system` | the whole system as real processes: see `harness.system.System` |
 
 A test that wants one broker alone says `@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)`.
 A missing server skips the test at home and fails it where `CI` is set.
@@ -28,12 +28,12 @@ import pytest
 from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
 from ava.settings import Settings
-from tests.servers.peer import serve  # noqa: F401 - a fixture
-from tests.servers.postgres import Databases, running_postgres
-from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
-from tests.servers.redis import fresh_redis_url, running_redis
-from tests.servers.server import Server
-from tests.system import System
+from harness.servers.peer import serve  # noqa: F401 - a fixture
+from harness.servers.postgres import Databases, running_postgres
+from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
+from harness.servers.redis import fresh_redis_url, running_redis
+from harness.servers.server import Server
+from harness.system import System
 
 pytest_plugins = ["tests.coverage_total"]
 

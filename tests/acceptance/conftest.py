@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.told import Told
-from tests.servers.postgres import Databases
-from tests.servers.redis import fresh_redis_url
-from tests.system import System
+from harness.servers.postgres import Databases
+from harness.servers.redis import fresh_redis_url
+from harness.system import System
+from tests.acceptance.witness import Witness
 
 
 @pytest.fixture(
@@ -40,6 +40,6 @@ def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytes
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Told:
+def witness(tmp_path: Path) -> Witness:
     """A file in which a handler tells what it sees."""
-    return Told(tmp_path / "told")
+    return Witness(tmp_path / "witness")

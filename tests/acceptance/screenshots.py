@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from harness.system import ROOT, System
+
 # Those of them that are fixtures are asked for by name.
 from tests.acceptance.test_dashboard import browser, go, running, signed_in, window  # noqa: F401
 from tests.browser import Browser
-from tests.system import ROOT, System
 
 FOLDER = ROOT / "docs" / "images"
 

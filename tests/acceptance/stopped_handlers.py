@@ -15,7 +15,7 @@ import sys
 import time
 
 from ava import Env, worker
-from tests.acceptance.telling import tell
+from tests.acceptance.witness import record
 
 _STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(120)"
@@ -25,12 +25,12 @@ _STUBBORN = (
 @worker("t_wait", cancel_grace_seconds=5, max_retries=1)
 def wait(input, env: Env):
     """Wait, and tell of what comes."""
-    tell(input, "begin")
+    record(input, "begin")
     try:
         while True:
             time.sleep(10)
     except BaseException as interruption:
-        tell(input, type(interruption).__name__)
+        record(input, type(interruption).__name__)
         if input.get("then") == "return":
             return {"kept": True, "cancelled": env.cancelled}
         if input.get("then") == "raise":
@@ -38,44 +38,44 @@ def wait(input, env: Env):
         raise
     finally:
         env.log.info("cleaning up")
-        tell(input, "finally")
+        record(input, "finally")
 
 
 @worker("t_wait_async", cancel_grace_seconds=5)
 async def wait_async(input, env: Env):
-    tell(input, "begin")
+    record(input, "begin")
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
-        tell(input, "CancelledError")
+        record(input, "CancelledError")
         if input.get("then") == "return":
             return {"kept": True, "cancelled": env.cancelled}
         raise
     finally:
         await asyncio.sleep(0.01)
         env.log.info("cleaning up")
-        tell(input, "finally")
+        record(input, "finally")
 
 
 @worker("t_broad", cancel_grace_seconds=5)
 def broad(input):
     """Eat every `Exception`, as many do."""
-    tell(input, "begin")
+    record(input, "begin")
     while True:
         try:
             time.sleep(0.01)
         except Exception:
-            tell(input, "eaten")
+            record(input, "eaten")
 
 
 @worker("t_look", cancel_grace_seconds=5)
 def look(input, env: Env):
     """Listen to nothing but `env.cancelled`."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    tell(input, "begin")
+    record(input, "begin")
     while not env.cancelled:
         time.sleep(0.01)
-    tell(input, "finally")
+    record(input, "finally")
     return {"saw": "env.cancelled"}
 
 
@@ -84,11 +84,11 @@ def own_signal(input, env: Env):
     """Install a SIGTERM handler of its own."""
     heard: list[int] = []
     signal.signal(signal.SIGTERM, lambda signum, _: heard.append(signum))
-    tell(input, "begin")
+    record(input, "begin")
     while not heard:
         time.sleep(0.01)
     time.sleep(0.5)
-    tell(input, "finally")
+    record(input, "finally")
     return {"heard": heard, "cancelled": env.cancelled}
 
 
@@ -97,9 +97,9 @@ async def own_signal_async(input):
     """Install one in the event loop."""
     heard = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, heard.set)
-    tell(input, "begin")
+    record(input, "begin")
     await heard.wait()
-    tell(input, "finally")
+    record(input, "finally")
     return {"heard": True}
 
 
@@ -109,7 +109,7 @@ def swallow(input):
 
     class Held:
         def __del__(self):
-            tell(input, "begin")
+            record(input, "begin")
             time.sleep(1)
 
     held = Held()
@@ -132,7 +132,7 @@ def stubborn(input):
     ):
         _children.append(subprocess.Popen(command, stdout=subprocess.PIPE))
         _children[-1].stdout.readline()
-    tell(input, "begin")
+    record(input, "begin")
     while True:
         try:
             time.sleep(60)
@@ -144,19 +144,19 @@ def stubborn(input):
 def starts(input):
     """Start a subprocess and wait for it."""
     child = subprocess.Popen(["sleep", "120"])
-    tell(input, f"child={child.pid}")
-    tell(input, "begin")
+    record(input, f"child={child.pid}")
+    record(input, "begin")
     try:
         child.wait()
     finally:
-        tell(input, "finally")
+        record(input, "finally")
 
 
 @worker("t_times_out", timeout_seconds=0.5, cancel_grace_seconds=0.5)
 def times_out(input):
     """Outlive its time, in one of several ways."""
     how = input["how"]
-    tell(input, "begin")
+    record(input, "begin")
     try:
         if how == "python":
             while True:
@@ -173,21 +173,21 @@ def times_out(input):
                 time.sleep(0.1)
         time.sleep(60)
     except BaseException as interruption:
-        tell(input, type(interruption).__name__)
+        record(input, type(interruption).__name__)
         if how == "return":
             return {"in": "time"}
         raise
     finally:
-        tell(input, "finally")
+        record(input, "finally")
 
 
 @worker("t_times_out_async", timeout_seconds=0.5, cancel_grace_seconds=0.5)
 async def times_out_async(input):
-    tell(input, "begin")
+    record(input, "begin")
     try:
         await asyncio.sleep(60)
     finally:
-        tell(input, "finally")
+        record(input, "finally")
 
 
 @worker("t_retries_time", timeout_seconds=0.3, max_retries=1)
@@ -199,12 +199,12 @@ def retries_time(input, env: Env):
 
 @worker("t_step", cancel_grace_seconds=5, on_worker_lost="requeue")
 def step(input):
-    """Run for some seconds, and tell of the begin and the end; told once only if it ran once."""
-    tell(input, "begin")
+    """Run for some seconds, and tell of the begin and the end; witness once only if it ran once."""
+    record(input, "begin")
     try:
         time.sleep(input["seconds"])
     except BaseException as interruption:
-        tell(input, type(interruption).__name__)
+        record(input, type(interruption).__name__)
         raise
-    tell(input, "end")
+    record(input, "end")
     return {"pid": os.getpid()}

@@ -10,15 +10,15 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.acceptance.told import Told
-from tests.polling import wait_until
-from tests.system import System, lives
+from harness.polling import wait_until
+from harness.system import System, lives
+from tests.acceptance.witness import Witness
 
 
-def begin(fleet: System, told: Told, worker_id: str, **payload: Any) -> dict[str, Any]:
+def begin(fleet: System, witness: Witness, worker_id: str, **payload: Any) -> dict[str, Any]:
     """Trigger a job and wait until its handler runs."""
-    job = fleet.trigger(worker_id, input={**told.input, **payload})
-    told.wait_for("begin")
+    job = fleet.trigger(worker_id, input={**witness.input, **payload})
+    witness.wait_for("begin")
     return job
 
 
@@ -40,8 +40,8 @@ def settled_pool(fleet: System) -> set[int]:
     return pool(fleet)
 
 
-def test_a_queued_job_is_cancelled_at_once_and_never_runs(fleet: System, told: Told) -> None:
-    later = fleet.trigger("wkr_t_echo", input=told.input, scheduled_at="2100-01-01T00:00:00Z")
+def test_a_queued_job_is_cancelled_at_once_and_never_runs(fleet: System, witness: Witness) -> None:
+    later = fleet.trigger("wkr_t_echo", input=witness.input, scheduled_at="2100-01-01T00:00:00Z")
     answer = fleet.cancel(later["id"])
     record = answer.json()["data"]
     assert (answer.status_code, record["status"], record["cancelled_by"]) == (200, "cancelled", "usr_test")
@@ -71,15 +71,17 @@ def test_cancelling_a_final_job_is_a_conflict(fleet: System) -> None:
 
 @pytest.mark.parametrize("worker_id", ["wkr_t_wait", "wkr_t_wait_async"])
 @pytest.mark.parametrize("then", ["let_go", "return", "raise"])
-def test_a_running_handler_is_interrupted_and_cleans_up(fleet: System, told: Told, worker_id: str, then: str) -> None:
-    job = begin(fleet, told, worker_id, then=then)
+def test_a_running_handler_is_interrupted_and_cleans_up(
+    fleet: System, witness: Witness, worker_id: str, then: str
+) -> None:
+    job = begin(fleet, witness, worker_id, then=then)
     answer = fleet.cancel(job["id"])
     assert answer.status_code == 200
     assert answer.json()["data"]["cancel_requested_at"]
     record = fleet.wait_for(job["id"])
     assert (record["status"], record["cancelled_by"], record["error"]) == ("cancelled", "usr_test", None)
     assert record["attempt"] == 1
-    assert told.words[1:] == ["CancelledError" if "async" in worker_id else "JobCancelled", "finally"]
+    assert witness.words[1:] == ["CancelledError" if "async" in worker_id else "JobCancelled", "finally"]
     assert record["output"] == ({"kept": True, "cancelled": True} if then == "return" else None)
     messages = fleet.messages(job["id"])
     assert messages[-1].startswith("Handler cancelled after ")
@@ -88,16 +90,16 @@ def test_a_running_handler_is_interrupted_and_cleans_up(fleet: System, told: Tol
 
 
 @pytest.mark.parametrize("worker_id", ["wkr_t_broad", "wkr_t_starts", "wkr_t_swallow"])
-def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, told: Told, worker_id: str) -> None:
+def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, witness: Witness, worker_id: str) -> None:
     before = settled_pool(fleet)
-    job = begin(fleet, told, worker_id)
+    job = begin(fleet, witness, worker_id)
     fleet.cancel(job["id"])
     record = fleet.wait_for(job["id"])
     assert record["status"] == "cancelled"
     assert record["duration_ms"] < 5000
-    assert "eaten" not in told.words
+    assert "eaten" not in witness.words
     assert pool(fleet) == before, "nobody had to be killed"
-    for word in told.words:
+    for word in witness.words:
         assert "child=" not in word or not psutil.pid_exists(int(word.removeprefix("child=")))
 
 
@@ -109,9 +111,11 @@ def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, told: T
         ("wkr_t_own_signal_async", {"heard": True}),
     ],
 )
-def test_a_handler_may_listen_in_its_own_way(fleet: System, told: Told, worker_id: str, output: dict[str, Any]) -> None:
+def test_a_handler_may_listen_in_its_own_way(
+    fleet: System, witness: Witness, worker_id: str, output: dict[str, Any]
+) -> None:
     before = settled_pool(fleet)
-    job = begin(fleet, told, worker_id)
+    job = begin(fleet, witness, worker_id)
     fleet.cancel(job["id"])
     fleet.cancel(job["id"])
     record = fleet.wait_for(job["id"])
@@ -119,9 +123,9 @@ def test_a_handler_may_listen_in_its_own_way(fleet: System, told: Told, worker_i
     assert pool(fleet) == before
 
 
-def test_a_stubborn_handler_and_its_stubborn_children_are_killed(fleet: System, told: Told) -> None:
-    job = begin(fleet, told, "wkr_t_stubborn")
-    child = psutil.Process(told.read()[0].pid)
+def test_a_stubborn_handler_and_its_stubborn_children_are_killed(fleet: System, witness: Witness) -> None:
+    job = begin(fleet, witness, "wkr_t_stubborn")
+    child = psutil.Process(witness.read()[0].pid)
     family = [child, *child.children(recursive=True)]
     assert len(family) >= 4
     asked = time.monotonic()
@@ -145,36 +149,36 @@ def pids_of_new_jobs(fleet: System, count: int) -> set[int]:
     return {record["output"]["pid"] for record in records}
 
 
-def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet: System, told: Told) -> None:
+def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet: System, witness: Witness) -> None:
     before = settled_pool(fleet)
-    job = begin(fleet, told, "wkr_t_wait")
+    job = begin(fleet, witness, "wkr_t_wait")
     for _ in range(20):
         for pid in before:
             psutil.Process(pid).send_signal(signal.SIGTERM)
         pids_of_new_jobs(fleet, 1)
     assert fleet.show(job["id"])["status"] == "running"
-    assert told.words == ["begin"]
+    assert witness.words == ["begin"]
     fleet.cancel(job["id"])
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
     assert pool(fleet) == before
 
 
-def test_a_revoke_that_the_database_does_not_know_of_interrupts_nobody(fleet: System, told: Told) -> None:
+def test_a_revoke_that_the_database_does_not_know_of_interrupts_nobody(fleet: System, witness: Witness) -> None:
     from ava.broker.app import make_app
     from ava.settings import load
 
-    job = begin(fleet, told, "wkr_t_wait")
+    job = begin(fleet, witness, "wkr_t_wait")
     app = make_app(load(fleet.environ))
     app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGTERM")
     app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGKILL")
     app.close()
     time.sleep(1.5)
-    assert (fleet.show(job["id"])["status"], told.words) == ("running", ["begin"])
+    assert (fleet.show(job["id"])["status"], witness.words) == ("running", ["begin"])
     fleet.cancel(job["id"])
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
 
 
-def test_a_vandal_leaves_nothing_behind(fleet: System, told: Told) -> None:
+def test_a_vandal_leaves_nothing_behind(fleet: System, witness: Witness) -> None:
     found = fleet.wait_for(fleet.trigger("wkr_t_look_around")["id"])["output"]
     jobs = [fleet.trigger("wkr_t_vandal") for _ in range(4)]
     vandals = [fleet.wait_for(job["id"]) for job in jobs]
@@ -225,24 +229,24 @@ def test_a_thread_of_a_cancelled_handler_ends_with_its_process(fleet: System) ->
 
 
 @pytest.mark.parametrize("how", ["sleep", "return", "python", "system_call", "regex", "gil", "stubborn"])
-def test_a_handler_that_outlives_its_time_fails(fleet: System, told: Told, how: str) -> None:
-    job = begin(fleet, told, "wkr_t_times_out", how=how)
+def test_a_handler_that_outlives_its_time_fails(fleet: System, witness: Witness, how: str) -> None:
+    job = begin(fleet, witness, "wkr_t_times_out", how=how)
     record = fleet.wait_for(job["id"])
     assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 0.5 s")
     assert 450 <= record["duration_ms"] <= 3500
     if how in ("regex", "gil", "stubborn"):
-        assert told.words == ["begin"], "it was killed"
+        assert witness.words == ["begin"], "it was killed"
     else:
-        assert told.words == ["begin", "JobTimeout", "finally"]
+        assert witness.words == ["begin", "JobTimeout", "finally"]
     assert fleet.messages(job["id"])[-1].startswith("Handler failed after ")
     wait_until(lambda: len(pool(fleet)) == 4, seconds=3)
 
 
-def test_an_async_handler_that_outlives_its_time_fails(fleet: System, told: Told) -> None:
-    job = begin(fleet, told, "wkr_t_times_out_async")
+def test_an_async_handler_that_outlives_its_time_fails(fleet: System, witness: Witness) -> None:
+    job = begin(fleet, witness, "wkr_t_times_out_async")
     record = fleet.wait_for(job["id"])
     assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 0.5 s")
-    assert told.words == ["begin", "finally"]
+    assert witness.words == ["begin", "finally"]
 
 
 def test_a_timeout_is_a_failed_attempt_after_which_another_follows(fleet: System) -> None:
@@ -251,8 +255,8 @@ def test_a_timeout_is_a_failed_attempt_after_which_another_follows(fleet: System
     assert (record["status"], record["attempt"], record["output"]) == ("completed", 2, {"attempt": 2})
 
 
-def test_a_cancel_while_the_time_is_over_is_a_cancel(fleet: System, told: Told) -> None:
-    job = begin(fleet, told, "wkr_t_times_out", how="stubborn")
+def test_a_cancel_while_the_time_is_over_is_a_cancel(fleet: System, witness: Witness) -> None:
+    job = begin(fleet, witness, "wkr_t_times_out", how="stubborn")
     time.sleep(0.6)
     assert fleet.cancel(job["id"]).status_code == 200
     assert fleet.wait_for(job["id"])["status"] == "cancelled"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cancel import latencies, leaks, percentile, storm
-from tests.system import System
+from harness.system import System
 
 
 def test_cancels_are_exact_and_soon_and_leave_nothing_behind(system: System, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ava.client import (
     Client,
     WaitTimeout,
 )
-from tests.system import SECRET, System
+from harness.system import SECRET, System
 
 pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 

@@ -9,12 +9,12 @@ from urllib.parse import quote
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from harness.polling import wait_until
+from harness.servers.postgres import Databases
+from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
+from harness.system import SECRET, System
 from tests.browser import Browser, running_browser
-from tests.polling import wait_until
-from tests.servers.postgres import Databases
-from tests.servers.redis import fresh_redis_url
-from tests.servers.server import Server
-from tests.system import SECRET, System
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 PAGES = ("#/", "#/jobs", "#/workers", "#/webhooks", "#/audit")

@@ -15,7 +15,7 @@ from chaos.arena import Arena, open_arena
 from chaos.effects import Effect
 from chaos.faults import fault_named
 from chaos.verdict import judge
-from tests.servers.server import private_folder
+from harness.servers.server import private_folder
 
 _JOBS = 500
 #: A node is given less time here than the default, so that its death is soon seen.

@@ -13,8 +13,8 @@ import requests
 
 from ava.local.program import Child, Program
 from ava.local.start import free_port
-from tests.polling import wait_until
-from tests.system import ROOT, System
+from harness.polling import wait_until
+from harness.system import ROOT, System
 
 
 class Flower:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import requests
 
+from harness.polling import wait_until
+from harness.servers.postgres import running_postgres
+from harness.servers.server import Server
+from harness.system import System
 from tests.conftest import NOBODY, migrate
-from tests.polling import wait_until
-from tests.servers.postgres import running_postgres
-from tests.servers.server import Server
-from tests.system import System
 
 JOBS = "/v1/ava/jobs"
 #: What initdb writes, the log, and some room.

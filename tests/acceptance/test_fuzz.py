@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.fuzz import ENVIRON, fuzz
-from tests.system import System
+from harness.system import System
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.polling import wait_until
-from tests.system import ROOT, System
+from harness.polling import wait_until
+from harness.system import ROOT, System
 
 
 def run(fleet: System, worker_id: str, **payload: Any) -> tuple[dict[str, Any], list[str]]:

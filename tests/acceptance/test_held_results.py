@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.polling import wait_until
-from tests.servers.server import Server
-from tests.system import System
+from harness.polling import wait_until
+from harness.servers.server import Server
+from harness.system import System
 
 ENVIRON = {
     "AVA_WORKERS": "tests.acceptance.impatient_handlers",

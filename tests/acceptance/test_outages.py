@@ -15,9 +15,9 @@ import requests
 from ava.broker.app import make_app
 from ava.settings import load
 from chaos import effects
-from tests.polling import wait_until
-from tests.servers.server import Server
-from tests.system import HEADERS, System
+from harness.polling import wait_until
+from harness.servers.server import Server
+from harness.system import HEADERS, System
 
 ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 ON_RABBITMQ = pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)

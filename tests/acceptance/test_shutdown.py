@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.told import Told
-from tests.polling import wait_until
-from tests.system import System
+from harness.polling import wait_until
+from harness.system import System
+from tests.acceptance.witness import Witness
 
 HANDLERS = {"AVA_WORKERS": "workers,tests.acceptance.handlers"}
 
@@ -26,9 +26,11 @@ def test_running_jobs_end_or_run_again_elsewhere_exactly_once(system: System, tm
     start(system, drain_seconds=1.5)
     (first,) = system.workers
     seconds = (1.0, 1.2, 8.0, 8.0)
-    told = [Told(tmp_path / f"told-{n}") for n in range(4)]
-    jobs = [system.trigger("wkr_t_step", input={**it.input, "seconds": s}) for it, s in zip(told, seconds, strict=True)]
-    for it in told:
+    witness = [Witness(tmp_path / f"witness-{n}") for n in range(4)]
+    jobs = [
+        system.trigger("wkr_t_step", input={**it.input, "seconds": s}) for it, s in zip(witness, seconds, strict=True)
+    ]
+    for it in witness:
         it.wait_for("begin")
     asked = time.monotonic()
     first.send(signal.SIGTERM)
@@ -38,87 +40,87 @@ def test_running_jobs_end_or_run_again_elsewhere_exactly_once(system: System, tm
     print(f"the node ended {took:.2f} s after SIGTERM; it drains for 1.5 s")  # noqa: T201 - a figure
     records = [system.wait_for(job["id"], "completed") for job in jobs]
     assert [record["attempt"] for record in records] == [1, 1, 1, 1]
-    assert [it.words for it in told[:2]] == [["begin", "end"]] * 2
-    assert [it.words for it in told[2:]] == [["begin", "JobInterrupted", "begin", "end"]] * 2
+    assert [it.words for it in witness[:2]] == [["begin", "end"]] * 2
+    assert [it.words for it in witness[2:]] == [["begin", "JobInterrupted", "begin", "end"]] * 2
     for job in jobs[2:]:
         assert "Handler interrupted, the worker is shutting down" in system.messages(job["id"])
-    assert {it.read()[-1].pid for it in told[2:]} <= {process.pid for process in second.children}
+    assert {it.read()[-1].pid for it in witness[2:]} <= {process.pid for process in second.children}
     assert not first.children
 
 
-def test_a_cancel_during_the_drain_is_a_cancel(system: System, told: Told) -> None:
+def test_a_cancel_during_the_drain_is_a_cancel(system: System, witness: Witness) -> None:
     start(system, drain_seconds=20)
-    job = system.trigger("wkr_t_wait", input=told.input)
-    told.wait_for("begin")
+    job = system.trigger("wkr_t_wait", input=witness.input)
+    witness.wait_for("begin")
     system.workers[0].send(signal.SIGTERM)
     time.sleep(0.5)
     asked = time.monotonic()
     assert system.cancel(job["id"]).status_code == 200
-    told.wait_for("finally")
+    witness.wait_for("finally")
     took = time.monotonic() - asked
     assert took <= 2.5
     assert system.wait_for(job["id"])["status"] == "cancelled"
-    assert told.words == ["begin", "JobCancelled", "finally"]
+    assert witness.words == ["begin", "JobCancelled", "finally"]
     assert system.workers[0].wait(10) == 0
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_second_sigterm_hurries(system: System, told: Told) -> None:
+def test_a_second_sigterm_hurries(system: System, witness: Witness) -> None:
     start(system, drain_seconds=60)
-    job = system.trigger("wkr_t_step", input={**told.input, "seconds": 30})
-    stubborn = Told(told.path.with_name("stubborn"))
+    job = system.trigger("wkr_t_step", input={**witness.input, "seconds": 30})
+    stubborn = Witness(witness.path.with_name("stubborn"))
     other = system.trigger("wkr_t_look", input=stubborn.input)
-    told.wait_for("begin")
+    witness.wait_for("begin")
     stubborn.wait_for("begin")
     system.workers[0].send(signal.SIGTERM)
     time.sleep(0.5)
     assert system.workers[0].exit_code is None
     system.workers[0].send(signal.SIGTERM)
     assert system.workers[0].wait(8) == 0
-    assert told.words == ["begin", "JobInterrupted"]
+    assert witness.words == ["begin", "JobInterrupted"]
     for record in (system.show(job["id"]), system.show(other["id"])):
         assert (record["status"], record["attempt"]) == ("queued", 0)
 
 
-def test_sigquit_kills_at_once_and_hands_back(system: System, told: Told) -> None:
+def test_sigquit_kills_at_once_and_hands_back(system: System, witness: Witness) -> None:
     start(system, drain_seconds=60)
-    job = system.trigger("wkr_t_step", input={**told.input, "seconds": 3})
-    told.wait_for("begin")
+    job = system.trigger("wkr_t_step", input={**witness.input, "seconds": 3})
+    witness.wait_for("begin")
     asked = time.monotonic()
     system.workers[0].send(signal.SIGQUIT)
     system.workers[0].wait(10)
     took = time.monotonic() - asked
     assert took < 5
     assert system.show(job["id"])["status"] == "queued"
-    assert told.words == ["begin"], "it was killed"
+    assert witness.words == ["begin"], "it was killed"
     system.start_worker(concurrency=1)
     assert system.wait_for(job["id"], seconds=60)["attempt"] == 1
-    assert told.words == ["begin", "begin", "end"]
+    assert witness.words == ["begin", "begin", "end"]
 
 
 def test_rolling_restarts_under_load_lose_nothing(system: System, tmp_path: Path) -> None:
     start(system, drain_seconds=5, workers=2)
-    told = Told(tmp_path / "all")
+    witness = Witness(tmp_path / "all")
     jobs: list[str] = []
     is_over = threading.Event()
 
     def load() -> None:
         while not is_over.is_set():
             with contextlib.suppress(AssertionError):
-                jobs.append(system.trigger("wkr_t_step", input={**told.input, "seconds": 0.1})["id"])
+                jobs.append(system.trigger("wkr_t_step", input={**witness.input, "seconds": 0.1})["id"])
             time.sleep(0.02)
 
     thread = threading.Thread(target=load)
     thread.start()
     for worker in list(system.workers):
-        wait_until(lambda: len(told.words) > 20)
+        wait_until(lambda: len(witness.words) > 20)
         system.start_worker(concurrency=4)
         assert worker.terminate(20) == 0
     is_over.set()
     thread.join()
     records = [system.wait_for(job_id) for job_id in jobs]
     assert Counter((record["status"], record["attempt"]) for record in records) == {("completed", 1): len(jobs)}
-    words = Counter(told.words)
+    words = Counter(witness.words)
     assert words["begin"] == words["end"] == len(jobs)
     print(f"{len(jobs)} jobs over two restarts, each run once")  # noqa: T201 - a figure
 
@@ -131,10 +133,10 @@ def test_an_idle_node_ends_at_once(system: System) -> None:
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_killed_node_takes_its_handlers_and_what_they_started_along(system: System, told: Told) -> None:
+def test_a_killed_node_takes_its_handlers_and_what_they_started_along(system: System, witness: Witness) -> None:
     start(system, drain_seconds=60)
-    system.trigger("wkr_t_starts", input=told.input)
-    told.wait_for("begin")
+    system.trigger("wkr_t_starts", input=witness.input)
+    witness.wait_for("begin")
     family = system.workers[0].children
     assert len(family) >= 5
     system.workers[0].kill()

@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 import redis
 
-from tests.polling import wait_until
-from tests.servers.server import Server
-from tests.system import System
+from harness.polling import wait_until
+from harness.servers.server import Server
+from harness.system import System
 
 ENVIRON = {"AVA_WORKERS": "tests.acceptance.handlers"}
 ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)

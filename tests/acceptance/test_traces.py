@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.polling import wait_until
-from tests.servers.receiver import Receiver
-from tests.system import System
+from harness.polling import wait_until
+from harness.servers.receiver import Receiver
+from harness.system import System
 
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 

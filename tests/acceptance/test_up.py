@@ -20,9 +20,9 @@ import requests
 
 from ava.local import example
 from ava.local.start import free_port
-from tests.polling import wait_until
-from tests.servers.server import private_folder
-from tests.system import FINAL, MARK, ROOT, carries, lives
+from harness.polling import wait_until
+from harness.servers.server import private_folder
+from harness.system import FINAL, MARK, ROOT, carries, lives
 
 #: What processes call themselves where they can.
 _TITLES = {"worker": "celeryd", "api": "gunicorn"}

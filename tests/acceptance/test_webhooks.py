@@ -13,9 +13,9 @@ from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
 from ava.domain.webhook import LADDER_SECONDS
-from tests.polling import wait_until
-from tests.servers.receiver import Deaf, Heard, Receiver, Reply
-from tests.system import System
+from harness.polling import wait_until
+from harness.servers.receiver import Deaf, Heard, Receiver, Reply
+from harness.system import System
 
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 

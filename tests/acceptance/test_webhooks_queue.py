@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.polling import wait_until
-from tests.servers.receiver import Receiver
-from tests.servers.server import Server
-from tests.system import System
+from harness.polling import wait_until
+from harness.servers.receiver import Receiver
+from harness.servers.server import Server
+from harness.system import System
 
 ENVIRON = {"AVA_WEBHOOK_ALLOW_PRIVATE": "1", "AVA_WEBHOOK_NICENESS": "0"}
 #: Senders that look for themselves, and for nothing else either, later than any test goes on.

@@ -9,7 +9,7 @@ import pytest
 
 from ava import settings as settings_module
 from ava.settings import Settings
-from tests.api import Api
+from harness.api import Api
 
 
 @pytest.fixture

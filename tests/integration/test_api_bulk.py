@@ -11,7 +11,7 @@ import redis
 from werkzeug.test import TestResponse
 
 from ava.settings import Settings
-from tests.api import NODE, Api, error_of
+from harness.api import NODE, Api, error_of
 
 JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api import Api, error_of
+from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
 HOOKS = "/v1/webhooks"

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from ava.settings import Settings
-from tests.api import FIELDS, HEADERS, NODE, Api, error_of
+from harness.api import FIELDS, HEADERS, NODE, Api, error_of
 
 JOBS = "/v1/ava/jobs"
 PAGE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api import Api, error_of
+from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
 

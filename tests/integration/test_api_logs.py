@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api import Api, error_of
+from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.api import HEADERS, Api
-from tests.system import System
+from harness.api import HEADERS, Api
+from harness.system import System
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 #: For each operation, beside those that cover every constraint of the schemas; `chaos.fuzz` makes many more.

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ava.settings import Settings
-from tests.api import NODE, Api, error_of
+from harness.api import NODE, Api, error_of
 
 JOBS = "/v1/ava/jobs"
 ORIGIN = "https://console.example.com"

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from ava.local.start import free_port
-from tests.api import HEADERS
-from tests.polling import wait_until
-from tests.system import System
+from harness.api import HEADERS
+from harness.polling import wait_until
+from harness.system import System
 
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api import NODE, Api, error_of
-from tests.polling import wait_until
+from harness.api import NODE, Api, error_of
+from harness.polling import wait_until
 
 JOBS = "/v1/ava/jobs"
 _RUN = 2**32

@@ -15,7 +15,7 @@ from ava.domain.sealing import Sealer
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from tests.system import ENCRYPTION_KEY, System
+from harness.system import ENCRYPTION_KEY, System
 
 OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
 

@@ -25,9 +25,9 @@ from ava.local.postgres import Postgres
 from ava.local.program import Child
 from ava.local.redis import Redis
 from ava.local.start import await_answer, free_port, start
-from tests.polling import wait_until
-from tests.servers.server import private_folder
-from tests.system import ROOT
+from harness.polling import wait_until
+from harness.servers.server import private_folder
+from harness.system import ROOT
 
 #: The kernel lets root alone start a server as another account.
 _IS_ROOT = os.geteuid() == 0

@@ -27,9 +27,9 @@ from ava.metrics import counters
 from ava.metrics.system import Measures
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from tests.api import NODE, Api
-from tests.polling import wait_until
-from tests.system import ROOT, System
+from harness.api import NODE, Api
+from harness.polling import wait_until
+from harness.system import ROOT, System
 
 DEPLOY = ROOT / "deploy"
 SECRET = {"authorization": "Bearer of-the-tests"}

@@ -13,8 +13,8 @@ from ava.errors import DatabaseUnavailable
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lock import Leadership
-from tests.polling import wait_until
-from tests.servers.server import Server
+from harness.polling import wait_until
+from harness.servers.server import Server
 
 
 @pytest.fixture

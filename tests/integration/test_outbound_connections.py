@@ -14,8 +14,8 @@ import pytest
 from ava.errors import AddressRefused, OutboundFailed, OutboundTimeout
 from ava.outbound.connections import Connections
 from ava.outbound.http import Answer, Limits
-from tests.servers.certificates import AUTHORITY, SERVER
-from tests.servers.peer import Peer, Serve, name_server, ok, read_request, serve
+from harness.servers.certificates import AUTHORITY, SERVER
+from harness.servers.peer import Peer, Serve, name_server, ok, read_request, serve
 
 __all__ = ["serve"]
 

@@ -14,8 +14,8 @@ import pytest
 
 from ava.errors import JobCancelled, OutboundError, OutboundFailed, OutboundTimeout
 from ava.outbound.http import Limits, open_stream, send
-from tests.servers.certificates import AUTHORITY, SERVER
-from tests.servers.peer import Serve, answering, name_server, ok, read_request
+from harness.servers.certificates import AUTHORITY, SERVER
+from harness.servers.peer import Serve, answering, name_server, ok, read_request
 
 LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 

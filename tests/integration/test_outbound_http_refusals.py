@@ -13,8 +13,8 @@ import pytest
 
 from ava.errors import AddressRefused, HeaderRefused, OutboundFailed, UrlRefused
 from ava.outbound.http import Limits, send
+from harness.servers.peer import Serve, answering, name_server, ok
 from tests.integration.hostile_urls import HOSTILE_URLS
-from tests.servers.peer import Serve, answering, name_server, ok
 
 LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 PUBLIC_ONLY = Limits(connect_timeout_seconds=2, exchange_timeout_seconds=2)

@@ -9,8 +9,8 @@ import pytest
 from ava.dispatcher.statistics import Statistics
 from ava.settings import Settings
 from ava.store.reports import overview, statistics
-from tests.api import NODE, Api
-from tests.polling import wait_until
+from harness.api import NODE, Api
+from harness.polling import wait_until
 
 OTHER = {"x-tenant-id": "ten_other"}
 

@@ -10,9 +10,9 @@ import pytest
 
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
+from harness.polling import wait_until
+from harness.servers.server import Server
 from tests.backlog import Backlog, open_backlog
-from tests.polling import wait_until
-from tests.servers.server import Server
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import client_moves, reads, rescues, runs
-from tests.polling import wait_until
+from harness.polling import wait_until
 
 NODE = str(uuid.uuid4())
 TENANT = "ten_test"

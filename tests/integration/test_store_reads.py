@@ -15,7 +15,7 @@ from ava.domain.job import Status, Trigger
 from ava.store.jobs import explanation_reads, reads
 from ava.store.jobs.reads import JobFilter
 from ava.store.reports import queue_counts
-from tests.api import NODE, Api
+from harness.api import NODE, Api
 
 _QUEUED = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, published_at)

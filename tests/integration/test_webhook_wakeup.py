@@ -16,8 +16,8 @@ from ava.broker.webhook_wakeup import WakeUpListener
 from ava.domain.messages import WEBHOOKS_QUEUE
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
-from tests.polling import wait_until
-from tests.servers.server import Server
+from harness.polling import wait_until
+from harness.servers.server import Server
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from ava import settings as settings_module
 from ava.settings import Settings
-from tests.api import Api, error_of
+from harness.api import Api, error_of
+from harness.system import ENCRYPTION_KEY
 from tests.integration.hostile_urls import HOSTILE_URLS
-from tests.system import ENCRYPTION_KEY
 
 URL = "https://hooks.example.com/ava?token=of-the-tests"
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"

@@ -18,8 +18,8 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.webhooks import endpoint_leases
 from ava.store.webhooks.endpoint_leases import DueDelivery, LaneEnd, Outcome
-from tests.api import Api
-from tests.system import ENCRYPTION_KEY
+from harness.api import Api
+from harness.system import ENCRYPTION_KEY
 
 ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
 

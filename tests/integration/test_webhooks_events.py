@@ -20,8 +20,8 @@ from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import client_moves, rescues, runs
 from ava.store.webhooks import events
-from tests.api import NODE, Api
-from tests.system import ENCRYPTION_KEY
+from harness.api import NODE, Api
+from harness.system import ENCRYPTION_KEY
 
 ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ava.cli.main import cli
-from tests.system import ROOT
+from harness.system import ROOT
 
 COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
 

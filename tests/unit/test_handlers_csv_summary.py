@@ -11,7 +11,7 @@ import pytest
 
 from ava.errors import AddressRefused, OutboundFailed
 from ava.node.outcome import encode_output
-from tests.servers.peer import Serve, answering, ok, read_request
+from harness.servers.peer import Serve, answering, ok, read_request
 from tests.unit.handlers import Run
 from workers.csv_summary import csv_summary
 

@@ -9,7 +9,7 @@ import pytest
 
 from ava.errors import AddressRefused, HeaderRefused, OutboundFailed, OutboundTimeout, UrlRefused
 from ava.node.outcome import encode_output
-from tests.servers.peer import Serve, answering, ok
+from harness.servers.peer import Serve, answering, ok
 from tests.unit.handlers import Run
 from workers.http_request import http_request
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ava.errors import AddressRefused, OutboundFailed
-from tests.servers.peer import Serve, answering, ok
+from harness.servers.peer import Serve, answering, ok
 from tests.unit.handlers import Run
 from workers.incident_notify import incident_notify
 

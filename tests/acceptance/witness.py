@@ -1,11 +1,14 @@
-"""What the handlers of `tests.acceptance.handlers` have told in their files."""
+"""What a handler saw: it appends lines to a file, which are there however its process ends, and a test reads them."""
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.polling import wait_until
+from harness.polling import wait_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +21,15 @@ class Word:
     at: float
 
 
-class Told:
+def record(payload: dict[str, Any], word: str) -> None:
+    """Append a line to the file that the job's input names: the word, the process and the time."""
+    line = f"{word} {os.getpid()} {time.time()}\n".encode()
+    descriptor = os.open(payload["file"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line)
+    os.close(descriptor)
+
+
+class Witness:
     """One file of words."""
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +37,7 @@ class Told:
 
     @property
     def input(self) -> dict[str, str]:
-        """What to give a handler, so that it tells here."""
+        """The input of a job whose handler records here."""
         return {"file": str(self.path)}
 
     def read(self) -> list[Word]:
@@ -44,7 +55,7 @@ class Told:
     def wait_for(self, word: str, *, seconds: float = 15) -> Word:
         """Wait for a word; the first of them."""
         return wait_until(
-            lambda: next((told for told in self.read() if told.word == word), None),
+            lambda: next((line for line in self.read() if line.word == word), None),
             seconds=seconds,
-            what=lambda: f"{word} is told; it is {self.words}",
+            what=lambda: f"{word} is recorded; recorded are {self.words}",
         )

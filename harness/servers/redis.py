@@ -13,7 +13,7 @@ import redis
 from ava.local import account, programs
 from ava.local.redis import Redis
 from ava.local.start import free_port
-from tests.servers.server import Server, private_folder
+from harness.servers.server import Server, private_folder
 
 _DATABASES = 512
 _numbers = itertools.count(1)

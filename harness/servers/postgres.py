@@ -14,7 +14,7 @@ import psycopg2
 from ava.local import account, programs
 from ava.local.postgres import Postgres
 from ava.local.start import free_port
-from tests.servers.server import Server, account_folder, private_folder
+from harness.servers.server import Server, account_folder, private_folder
 
 _OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "4GB"}
 _numbers = itertools.count(1)

@@ -27,7 +27,7 @@ import requests
 
 from ava.local.program import Child, Program
 from ava.local.start import free_port
-from tests.polling import wait_until
+from harness.polling import wait_until
 
 ROOT = Path(__file__).parent.parent
 SECRET = "of-the-tests"

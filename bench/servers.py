@@ -1,4 +1,4 @@
-"""The ground that both systems stand on: servers of our own, on the same ports for both, and processes that end."""
+"""The servers that both systems stand on: servers of our own, on the same ports for both, and processes that end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ava.local import account, programs
 from ava.local.postgres import Postgres
 from ava.local.program import Child, Program
 from ava.local.start import free_port
-from tests.servers.rabbitmq import running_rabbitmq
-from tests.servers.redis import running_redis
-from tests.servers.server import Server, account_folder, private_folder
+from harness.servers.rabbitmq import running_rabbitmq
+from harness.servers.redis import running_redis
+from harness.servers.server import Server, account_folder, private_folder
 
-__all__ = ["Database", "Ground", "processes", "until"]
+__all__ = ["Database", "Servers", "processes", "until"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,7 +59,7 @@ class Database:
         self._connection.close()
 
 
-class Ground:
+class Servers:
     """PostgreSQL with its durability on, Redis, and RabbitMQ."""
 
     def __init__(self, stack: ExitStack) -> None:

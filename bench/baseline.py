@@ -19,13 +19,13 @@ from sqlalchemy import JSON, DateTime, ForeignKey, String, Text, create_engine, 
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 engine = create_engine(os.environ["BENCH_DATABASE"], pool_size=8, max_overflow=0)
-queue = Celery("afternoon", broker=os.environ["BENCH_BROKER"])
+queue = Celery("baseline", broker=os.environ["BENCH_BROKER"])
 queue.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     task_ignore_result=True,
     broker_connection_retry_on_startup=True,
-    task_default_queue="afternoon",
+    task_default_queue="baseline",
 )
 app = Flask(__name__)
 

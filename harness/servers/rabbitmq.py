@@ -17,7 +17,7 @@ from ava.local import account
 from ava.local.account import Account
 from ava.local.program import Child, Program
 from ava.local.start import free_port
-from tests.servers.server import account_folder, private_folder
+from harness.servers.server import account_folder, private_folder
 
 #: Debian's `rabbitmq-server` on the PATH insists on the system's folders and account; the program proper does not.
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/homebrew/sbin/rabbitmq-server")
