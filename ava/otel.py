@@ -36,7 +36,7 @@ class Tracer:
             trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("ava", VERSION)
 
-    def begin(
+    def start_span(
         self,
         name: str,
         kind: Kind,
@@ -78,10 +78,10 @@ class _TracedSpan(Span):
         self.traceparent = _text_of(span)
         self._token: Any = None
 
-    def note(self, name: str, value: str | int) -> None:
+    def set_attribute(self, name: str, value: str | int) -> None:
         self._span.set_attribute(name, value)
 
-    def fail(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         self._span.set_status(trace.StatusCode.ERROR, reason)
 
     def end(self) -> None:

@@ -29,17 +29,17 @@ __all__ = [
     "NOTHING",
     "Kind",
     "Span",
-    "begin",
-    "complain",
+    "can_report",
     "current",
     "describe",
     "is_on",
-    "may_tell",
     "of_jobs",
     "preload",
+    "report_killed",
     "start",
+    "start_span",
     "stop",
-    "tell",
+    "warn_if_unusable",
 ]
 
 _log = logging.getLogger(__name__)
@@ -70,10 +70,10 @@ class Span:
     #: The context to be given to others, as W3C's header has it; None where nothing is traced.
     traceparent: str | None = None
 
-    def note(self, name: str, value: str | int) -> None:
+    def set_attribute(self, name: str, value: str | int) -> None:
         """Add what is known of it."""
 
-    def fail(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """Say that it went wrong, in a word or two of ours."""
 
     def end(self) -> None:
@@ -84,7 +84,7 @@ class Span:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.fail(kind.__name__)
+            self.record_failure(kind.__name__)
         self.end()
 
 
@@ -102,7 +102,7 @@ def is_on() -> bool:
     return _tracer is not None
 
 
-def begin(
+def start_span(
     name: str,
     kind: Kind = Kind.INTERNAL,
     *,
@@ -118,7 +118,7 @@ def begin(
     """
     if _tracer is None:
         return NOTHING
-    return _tracer.begin(name, kind, parent, state, began_ns, about)
+    return _tracer.start_span(name, kind, parent, state, began_ns, about)
 
 
 def of_jobs(name: str, kind: Kind, jobs: Sequence[Job]) -> AbstractContextManager[object]:
@@ -129,13 +129,15 @@ def of_jobs(name: str, kind: Kind, jobs: Sequence[Job]) -> AbstractContextManage
 @contextmanager
 def _together(name: str, kind: Kind, jobs: Sequence[Job]) -> Iterator[None]:
     spans = [
-        begin(name, kind, parent=job.traceparent, about=describe(job)) for job in jobs if job.traceparent is not None
+        start_span(name, kind, parent=job.traceparent, about=describe(job))
+        for job in jobs
+        if job.traceparent is not None
     ]
     try:
         yield
     except BaseException as error:
         for span in spans:
-            span.fail(type(error).__name__)
+            span.record_failure(type(error).__name__)
         raise
     finally:
         for span in spans:
@@ -168,7 +170,7 @@ def _hindrance(settings: Settings) -> str | None:
     return None if all(found) else "OpenTelemetry is not installed; install it with `pip install 'ava-jobs[otel]'`"
 
 
-def complain(settings: Settings) -> None:
+def warn_if_unusable(settings: Settings) -> None:
     """Say so where traces are wanted and cannot be sent; once, in the process that starts the others."""
     if settings.traces and (reason := _hindrance(settings)) is not None:
         _log.warning("No traces are sent: %s.", reason)
@@ -185,12 +187,12 @@ def preload(settings: Settings) -> None:
             _log.exception("Tracing cannot be set up, and is left out.")
 
 
-def may_tell() -> bool:
+def can_report() -> bool:
     """Whether `tell` would do anything."""
     return _may_tell
 
 
-def tell(
+def report_killed(
     name: str, kind: Kind, *, parent: str | None, began_ns: int, about: Mapping[str, str | int], reason: str
 ) -> None:
     """Tell of one span that went wrong, in the place of a process that cannot any more; nobody waits for it.
@@ -206,8 +208,8 @@ def tell(
             from ava.otel import Tracer
 
             tracer = Tracer("worker", is_brief=True)
-            span = tracer.begin(name, kind, parent, "", began_ns, about)
-            span.fail(reason)
+            span = tracer.start_span(name, kind, parent, "", began_ns, about)
+            span.record_failure(reason)
             span.end()
             tracer.close(_FLUSH_SECONDS)
         except Exception:

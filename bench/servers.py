@@ -17,7 +17,7 @@ import psycopg2
 
 from ava.local import account, programs
 from ava.local.postgres import Postgres
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis
@@ -109,7 +109,7 @@ def _durable_postgres() -> Iterator[Server]:
 @contextmanager
 def processes(folder: Path, environ: Mapping[str, str], *commands: list[str]) -> Iterator[list[int]]:
     """Run Python programs (`[module, argument …]`) as long as the block lasts; their process ids."""
-    started: list[Child] = []
+    started: list[ChildProcess] = []
     path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
     try:
         for number, command in enumerate(commands):
@@ -119,7 +119,7 @@ def processes(folder: Path, environ: Mapping[str, str], *commands: list[str]) ->
                 argv=(sys.executable, "-m", *command),
                 environ={**os.environ, "PYTHONPATH": path, **environ},
             )
-            started.append(Child.start(program, log))
+            started.append(ChildProcess.start(program, log))
         yield [child.pid for child in started]
     finally:
         for child in started:

@@ -23,7 +23,7 @@ import psycopg2
 import requests
 
 from ava import settings as settings_module
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.store.engine import schema
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
@@ -165,7 +165,7 @@ def _member(number: int, kind: str, environ: dict[str, str]) -> Iterator[None]:
         options = {"api": ("--host", f"{_NETWORK}.{number}", "--port", "8080"), "worker": ("-c", str(_NODE_PROCESSES))}
         program = (sys.executable, "-m", "ava.cli.main", kind, *options.get(kind, ()))
         with (Path(tempfile.gettempdir()) / f"{name}.log").open("wb") as log:
-            child = Child.start(
+            child = ChildProcess.start(
                 Program(name=name, argv=("ip", "netns", "exec", name, *program), environ=environ, stop_seconds=45), log
             )
         try:

@@ -25,7 +25,7 @@ import psutil
 import psycopg2
 import requests
 
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.polling import wait_until
 
@@ -46,7 +46,7 @@ MARK = "AVA_TEST_SYSTEM"
 class RunningProcess:
     """One process of the system. A signal goes to it alone, as from `kill`, never to its children."""
 
-    def __init__(self, child: Child, log: Path) -> None:
+    def __init__(self, child: ChildProcess, log: Path) -> None:
         self.child = child
         self.log = log
 
@@ -187,7 +187,7 @@ class System:
             environ={**self.environ, **(environ or {})},
         )
         with log.open("wb") as output:
-            process = RunningProcess(Child.start(program, output), log)
+            process = RunningProcess(ChildProcess.start(program, output), log)
         self.processes.append(process)
         return process
 

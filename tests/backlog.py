@@ -47,8 +47,8 @@ class Backlog:
             id=node_id, name=f"n-{node_id}", host="h", pid=1, version="1", queues=["default"], workers=[], processes=4
         )
         with self.database.connect() as connection:
-            nodes.join(connection, spec)
-            nodes.beat(connection, node_id, busy=busy, quiet_seconds=quiet_seconds)
+            nodes.register(connection, spec)
+            nodes.heartbeat(connection, node_id, busy=busy, quiet_seconds=quiet_seconds)
 
     def claim(self, job: Job, *, run_no: int = 1, node_id: str = NODE, claim_id: str | None = None) -> Job | None:
         """Claim a job for a node."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ava import Env, worker
 from ava.domain.outbound_url import MAX_URL_CHARS, parse
-from ava.outbound.http import AnswerStream, open_stream
+from ava.outbound.http import HttpResponseStream, open_stream
 from workers import charsets, csv_rows, outbound
 from workers.columns import Column
 from workers.csv_rows import Rows
@@ -120,7 +120,7 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
 
 
 @contextmanager
-def _called(given: Input, env: Env) -> Iterator[AnswerStream]:
+def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
     url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
     limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=_MOST_BYTES, silence_seconds=60)
     origin = parse(url, allow_private=limits.allow_private).origin
@@ -133,7 +133,7 @@ def _called(given: Input, env: Env) -> Iterator[AnswerStream]:
         yield stream
 
 
-def _rows_of(stream: AnswerStream, options: _Options) -> tuple[Rows, Fraction]:
+def _rows_of(stream: HttpResponseStream, options: _Options) -> tuple[Rows, Fraction]:
     taken = 0
 
     def chunks() -> Iterator[bytes]:

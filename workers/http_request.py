@@ -8,7 +8,7 @@ from typing import Any
 
 from ava import Env, worker
 from ava.domain.outbound_url import MAX_URL_CHARS, parse
-from ava.outbound.http import Answer, send
+from ava.outbound.http import HttpResponse, send
 from workers import charsets, outbound
 from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
 
@@ -80,7 +80,7 @@ def _header_value(name: str, value: Any) -> str:
     raise ValueError(f"input.headers: the value of {name[:60]!a} must be a text or a number")
 
 
-def _output(answer: Answer) -> dict[str, Any]:
+def _output(answer: HttpResponse) -> dict[str, Any]:
     headers = _fitting_headers(answer.headers)
     charset = charsets.declared_in(answer.headers.get("content-type", "")) or "utf-8"
     whole = answer.body.decode(charset, errors="replace")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ava import Env, worker
 from ava.domain.outbound_url import MAX_URL_CHARS
 from ava.errors import OutboundFailed
-from ava.outbound.http import Answer, send
+from ava.outbound.http import HttpResponse, send
 from workers import outbound
 from workers.inputs import Input, optional_text, refuse_unknown, text
 
@@ -75,7 +75,7 @@ def _incident(url: str, incident_id: str, env: Env) -> dict[str, str]:
     return _details(_parsed(answer))
 
 
-def _parsed(answer: Answer) -> Mapping[str, Any]:
+def _parsed(answer: HttpResponse) -> Mapping[str, Any]:
     try:
         incident = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -131,7 +131,7 @@ def _without_markup(message: str) -> str:
     return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _receipt(answer: Answer) -> str:
+def _receipt(answer: HttpResponse) -> str:
     """The time stamp that is a Slack message's id, where the answer has one; else what was answered, mostly `ok`."""
     try:
         stamp = json.loads(answer.body)["ts"]
@@ -140,6 +140,6 @@ def _receipt(answer: Answer) -> str:
     return str(stamp)[:80]
 
 
-def _line(answer: Answer) -> str:
+def _line(answer: HttpResponse) -> str:
     line = " ".join(answer.body[:400].decode(errors="replace").split())
     return _printable(line)[:120] or "no text"

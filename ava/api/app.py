@@ -5,14 +5,14 @@ from __future__ import annotations
 from flask import Flask
 
 from ava.api.http import auth, converters, errors, limits, response_hooks, traces
-from ava.api.http.admin import make_operators
+from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
 from ava.api.routes import admin, bulk, docs, health, jobs, queues, streams, webhooks, why, workers
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.publisher import Publisher
 from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
-from ava.metrics.counters import Pool
+from ava.metrics.counters import ConnectionMeter
 from ava.services.jobs import Jobs
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
@@ -65,7 +65,7 @@ def _make_context(settings: Settings) -> Context:
         settings.database_url,
         name="api",
         pool_size=size,
-        meter=Pool("api", size),
+        meter=ConnectionMeter("api", size),
         # Time for a thousand clients that all ask at once, as after a restart.
         queue_seconds=_QUEUE_SECONDS,
     )
@@ -78,7 +78,7 @@ def _make_context(settings: Settings) -> Context:
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
         watches=Watches(database),
-        operators=make_operators(settings, database),
+        operators=make_admin(settings, database),
         database=database,
         publisher=publisher,
     )

@@ -43,7 +43,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
     logs.configure(settings, "api")
-    tracing.complain(settings)
+    tracing.warn_if_unusable(settings)
     schema.check(settings)
     listener = _listen(host, port)
     # What is usual, 1,024, is fewer than the watchers that one process holds.

@@ -43,7 +43,7 @@ def worker(concurrency: int | None, queues: str) -> None:
 
     settings = settings_module.load()
     if settings.notify_socket:
-        worker_ready.connect(lambda **_: sd_notify.say(settings.notify_socket), weak=False)
+        worker_ready.connect(lambda **_: sd_notify.notify(settings.notify_socket), weak=False)
     # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())

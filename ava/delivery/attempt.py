@@ -10,7 +10,7 @@ from ava.domain.events import make_headers
 from ava.domain.webhook import Attempt, retry_after_seconds
 from ava.errors import OutboundError, OutboundTimeout
 from ava.outbound.connections import Connections
-from ava.outbound.http import Answer
+from ava.outbound.http import HttpResponse
 
 __all__ = ["make_attempt"]
 
@@ -50,7 +50,7 @@ def make_attempt(
     return _answered(answer)
 
 
-def _answered(answer: Answer) -> Attempt:
+def _answered(answer: HttpResponse) -> Attempt:
     is_redirect = 300 <= answer.status < 400
     return Attempt(
         status=answer.status,

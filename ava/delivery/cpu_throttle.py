@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-__all__ = ["Courtesy"]
+__all__ = ["CpuThrottle"]
 
 #: Nanoseconds for which our thread ran, and for which it was ready to run and did not (Linux, `sched-stats.rst`).
 _SCHEDSTAT = Path("/proc/self/schedstat")
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 30.0
 _MOST_SECONDS = 1.0
 
 
-class Courtesy:
+class CpuThrottle:
     """Tells a sender how long to rest so that it takes no more than its share of a processor."""
 
     def __init__(self, niceness: int, *, stat: Path = _SCHEDSTAT) -> None:

@@ -1,4 +1,4 @@
-"""The lane to one endpoint, as the sender that holds it sees it: what waits, what is being sent, and how it goes."""
+"""The queue to one endpoint, as the sender that holds it sees it: what waits, what is being sent, and how it goes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterable
 
 from ava.domain import webhook
-from ava.domain.webhook import Attempt, Manner
-from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLane, LaneEnd
+from ava.domain.webhook import Attempt, EndpointHealth
+from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseEnd
 
-__all__ = ["Lane"]
+__all__ = ["EndpointQueue"]
 
 #: The longest that an endpoint's `Retry-After` stops all that goes there, in seconds.
 _LONGEST_STOP_SECONDS = 300.0
@@ -17,14 +17,14 @@ _LONGEST_STOP_SECONDS = 300.0
 _ROUNDS = 8
 
 
-class Lane:
+class EndpointQueue:
     """Decides what is sent next to one endpoint."""
 
-    def __init__(self, held: HeldLane, *, time_scale: float = 1.0) -> None:
+    def __init__(self, held: HeldLease, *, time_scale: float = 1.0) -> None:
         self.endpoint = held.endpoint
         #: Whether the database may hold more that is due than we have.
         self.may_have_more = True
-        self._width = held.width
+        self._concurrency = held.concurrency
         self._timeouts = held.timeouts
         self._stop_seconds = 0.0
         self._was_put_off = False
@@ -35,9 +35,9 @@ class Lane:
         self._unwritten: dict[str, DueDelivery] = {}
 
     @property
-    def manner(self) -> Manner:
+    def health(self) -> EndpointHealth:
         """How the endpoint has behaved lately."""
-        return webhook.manner_of(width=self._width, timeouts=self._timeouts)
+        return webhook.health_of(concurrency=self._concurrency, timeouts=self._timeouts)
 
     @property
     def pause_seconds(self) -> float:
@@ -54,7 +54,7 @@ class Lane:
         """How many more deliveries may be brought: one round is sent, others wait where they are answered."""
         if self._is_closing:
             return 0
-        most = _ROUNDS * self._width if self.manner is Manner.ANSWERING else self._width
+        most = _ROUNDS * self._concurrency if self.health is EndpointHealth.ANSWERING else self._concurrency
         return max(0, most - len(self._sending) - len(self._unwritten) - len(self._waiting))
 
     @property
@@ -62,7 +62,7 @@ class Lane:
         """Whether more can be sent only once more is brought, or once what came of the last is written."""
         if self._is_closing:
             return False
-        return len(self._sending) < self._width if self._waiting else self.may_have_more
+        return len(self._sending) < self._concurrency if self._waiting else self.may_have_more
 
     @property
     def is_idle(self) -> bool:
@@ -76,7 +76,7 @@ class Lane:
 
     def next(self) -> DueDelivery | None:
         """What is to be sent now, if anything; an event waits until what came of its job's last one is written."""
-        if self._is_closing or len(self._sending) >= self._width:
+        if self._is_closing or len(self._sending) >= self._concurrency:
             return None
         if not self._waiting:
             return None
@@ -93,7 +93,7 @@ class Lane:
     def hear(self, delivery_id: str, attempt: Attempt) -> None:
         """Learn from an attempt how the endpoint is to be treated."""
         self._unwritten[delivery_id] = self._sending.pop(delivery_id)
-        self._width = webhook.next_width(self._width, attempt)
+        self._concurrency = webhook.next_concurrency(self._concurrency, attempt)
         self._timeouts = self._timeouts + 1 if attempt.is_timeout else 0
         self._was_put_off = self._was_put_off or attempt.is_timeout or attempt.retry_after_seconds is not None
         if attempt.retry_after_seconds is not None and not attempt.is_success:
@@ -104,13 +104,16 @@ class Lane:
         self._unwritten.pop(delivery_id, None)
         self.may_have_more = True
 
-    def end(self) -> LaneEnd:
-        """How the lane is left."""
-        return LaneEnd(
-            endpoint=self.endpoint, width=self._width, timeouts=self._timeouts, pause_seconds=self.pause_seconds
+    def end(self) -> LeaseEnd:
+        """How the queue is left."""
+        return LeaseEnd(
+            endpoint=self.endpoint,
+            concurrency=self._concurrency,
+            timeouts=self._timeouts,
+            pause_seconds=self.pause_seconds,
         )
 
     @property
     def _is_closing(self) -> bool:
-        # What it did before we took the lane is over: it is asked again.
+        # What it did before we took the queue is over: it is asked again.
         return self._was_put_off and self.pause_seconds > 0

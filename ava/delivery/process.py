@@ -25,7 +25,7 @@ from ava.broker.webhook_wakeup import WakeUpListener  # noqa: E402
 from ava.delivery.sender import Sender  # noqa: E402
 from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
-from ava.metrics.counters import Pool  # noqa: E402
+from ava.metrics.counters import ConnectionMeter  # noqa: E402
 from ava.outbound.connections import MOST_KEPT  # noqa: E402
 from ava.settings import Settings  # noqa: E402
 from ava.store.engine import schema  # noqa: E402
@@ -51,7 +51,7 @@ def run(settings: Settings) -> None:
     if not settings.encryption_keys:
         raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; make one up, as with `openssl rand -base64 32`")
     logs.configure(settings, "webhooks")
-    tracing.complain(settings)
+    tracing.warn_if_unusable(settings)
     schema.check(settings)
     patch_psycopg()
     _give_way(settings.webhook_niceness)
@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
         _log.warning("Only %d files may be open, so fewer connections than AVA_WEBHOOK_CONNECTIONS can be.", most)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
     database = Database(
-        settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=Pool("webhooks", _CONNECTIONS)
+        settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
     )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
     listener = gevent.spawn(WakeUpListener(make_app(settings, consumes=True), sender.wake).listen)

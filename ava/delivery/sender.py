@@ -1,4 +1,4 @@
-"""The sender: takes lanes, sends what is due on them, each attempt in a greenlet of its own, and writes the outcomes.
+"""The sender: takes queues, sends what is due on them, each attempt in a greenlet of its own, and writes the outcomes.
 
 All that is asked of the database is asked here, one statement after the other, each for many endpoints and deliveries
 at once; the greenlets only talk to endpoints.
@@ -20,12 +20,12 @@ from gevent.event import Event as Bell
 
 from ava import tracing
 from ava.delivery.attempt import make_attempt
-from ava.delivery.cpu_throttle import Courtesy
-from ava.delivery.endpoint_queue import Lane
+from ava.delivery.cpu_throttle import CpuThrottle
+from ava.delivery.endpoint_queue import EndpointQueue
 from ava.delivery.fan_out import BATCH, FanOut
 from ava.domain import ids
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Attempt, Manner, describe_attempt, judge
+from ava.domain.webhook import Attempt, EndpointHealth, describe_attempt, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.outbound.connections import Connections
@@ -33,7 +33,7 @@ from ava.outbound.http import Limits
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases
-from ava.store.webhooks.endpoint_leases import DueDelivery, Outcome
+from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery
 from ava.tracing import Kind
 
 __all__ = ["Sender"]
@@ -49,14 +49,14 @@ _GATHER_SECONDS = 0.1
 _BREATH_SECONDS = 0.005
 #: Outcomes that are written at once; fewer wait for the next look, so that many share a statement.
 _ENOUGH_RESULTS = 64
-#: Seconds until a lane that is being sent to is looked at again for what is new.
+#: Seconds until a queue that is being sent to is looked at again for what is new.
 _REFRESH_SECONDS = 0.25
 #: Lanes that are taken in one turn, so that several senders share them, and that none of those which answer waits for
 #: many that may not: before each turn they come first.
-_MOST_TAKEN = {Manner.ANSWERING: 200, Manner.UNKNOWN: 50, Manner.SILENT: 20}
-#: The share of all connections that lanes of a kind may hold.
-_LARGEST_SHARE = {Manner.ANSWERING: 1.0, Manner.UNKNOWN: 0.75, Manner.SILENT: 0.5}
-#: Outcomes that are written, and lanes that are left, in one turn.
+_MOST_TAKEN = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
+#: The share of all connections that queues of a kind may hold.
+_LARGEST_SHARE = {EndpointHealth.ANSWERING: 1.0, EndpointHealth.UNKNOWN: 0.75, EndpointHealth.SILENT: 0.5}
+#: Outcomes that are written, and queues that are left, in one turn.
 _MOST_WRITTEN = 200
 #: Seconds that attempts get to end once the sender was told to stop; what is cut off is sent again by another.
 _DRAIN_SECONDS = 5.0
@@ -76,7 +76,7 @@ class Sender:
         self._fan_out = FanOut(database)
         self._id = str(ids.new_uuid())
         self._bell = Bell()
-        self._lanes: dict[str, Lane] = {}
+        self._queues: dict[str, EndpointQueue] = {}
         self._open_connections = 0
         #: What came of attempts and is not written yet: each attempt with its delivery and when it began.
         self._results: list[tuple[DueDelivery, Attempt, datetime]] = []
@@ -87,7 +87,7 @@ class Sender:
         #: Whether the last turn has left something over, and the next begins at once.
         self._is_behind = False
         self._is_ending = False
-        self._courtesy = Courtesy(settings.webhook_niceness)
+        self._courtesy = CpuThrottle(settings.webhook_niceness)
         self._oldest_seconds: float | None = None
 
     def run(self, is_ending: Callable[[], bool]) -> None:
@@ -121,7 +121,7 @@ class Sender:
     @property
     def _quiet_seconds(self) -> float:
         """How long to rest where nobody rings."""
-        if self._lanes or self._results:
+        if self._queues or self._results:
             return _TURN_SECONDS
         return min(self._settings.webhook_look_seconds, self._settings.heartbeat_seconds)
 
@@ -146,7 +146,7 @@ class Sender:
         self._connections.close_idle()
         self._record()
         with self._database.connect() as connection:
-            news = endpoint_leases.look(connection)
+            news = endpoint_leases.find_work(connection)
         self._oldest_seconds = news.oldest_event_seconds
         if self._oldest_seconds is not None and self._fan_out.run_once() == BATCH:
             self._is_behind = True
@@ -160,14 +160,14 @@ class Sender:
         while self._results:
             self._record()
         with self._database.connect() as connection:
-            endpoint_leases.leave(connection, sender_id=self._id)
+            endpoint_leases.deregister(connection, sender_id=self._id)
 
     def _beat(self) -> None:
         now = time.monotonic()
         if now < self._beat_at:
             return
         with self._database.connect() as connection:
-            freed = endpoint_leases.beat(
+            freed = endpoint_leases.heartbeat(
                 connection,
                 sender_id=self._id,
                 host=socket.gethostname(),
@@ -189,20 +189,20 @@ class Sender:
         for delivery, attempt, _ in batch:
             counters.DELIVERIES.labels("taken" if attempt.is_success else "failed").inc()
             counters.DELIVERY_SECONDS.observe(attempt.elapsed_ms / 1000)
-            self._lanes[delivery.endpoint].finish(delivery.id)
+            self._queues[delivery.endpoint].finish(delivery.id)
         for change in changes:
             _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)
         if self._results:
             self._is_behind = True
 
-    def _outcome(self, delivery: DueDelivery, attempt: Attempt, at: datetime) -> Outcome:
+    def _outcome(self, delivery: DueDelivery, attempt: Attempt, at: datetime) -> DeliveryOutcome:
         verdict = judge(
             attempt,
             failures=delivery.failures,
             chance=random.random(),  # noqa: S311 - it spreads attempts, and protects nothing
             scale=self._settings.webhook_time_scale,
         )
-        return Outcome(
+        return DeliveryOutcome(
             delivery=delivery.id,
             failures=delivery.failures,
             status=verdict.status,
@@ -212,77 +212,77 @@ class Sender:
         )
 
     def _take(self) -> None:
-        """Take lanes, those whose endpoints answer first."""
+        """Take queues, those whose endpoints answer first."""
         most = self._settings.webhook_connections
-        held = Counter(lane.manner for lane in self._lanes.values())
+        held = Counter(queue.health for queue in self._queues.values())
         with self._database.connect() as connection:
-            for manner in Manner:
-                room = min(int(most * _LARGEST_SHARE[manner]) - held[manner], most - len(self._lanes))
-                limit = min(room, _MOST_TAKEN[manner])
+            for health in EndpointHealth:
+                room = min(int(most * _LARGEST_SHARE[health]) - held[health], most - len(self._queues))
+                limit = min(room, _MOST_TAKEN[health])
                 if limit <= 0:
                     continue
-                taken = endpoint_leases.take(connection, sender_id=self._id, manner=manner, limit=limit)
-                for lane in taken:
-                    self._lanes[lane.endpoint] = Lane(lane, time_scale=self._settings.webhook_time_scale)
+                taken = endpoint_leases.acquire(connection, sender_id=self._id, health=health, limit=limit)
+                for queue in taken:
+                    self._queues[queue.endpoint] = EndpointQueue(queue, time_scale=self._settings.webhook_time_scale)
                 if len(taken) == limit:
                     self._is_behind = True
 
     def _fill(self) -> None:
-        """Bring what is due on the lanes that have room for it."""
+        """Bring what is due on the queues that have room for it."""
         if time.monotonic() > self._refresh_at:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
-            for lane in self._lanes.values():
-                lane.may_have_more = True
-        rooms = {lane.endpoint: lane.room for lane in self._lanes.values() if lane.may_have_more and lane.room}
+            for queue in self._queues.values():
+                queue.may_have_more = True
+        rooms = {queue.endpoint: queue.room for queue in self._queues.values() if queue.may_have_more and queue.room}
         if not rooms:
             return
-        busy = [delivery for endpoint in rooms for delivery in self._lanes[endpoint].busy]
+        busy = [delivery for endpoint in rooms for delivery in self._queues[endpoint].busy]
         with self._database.connect() as connection:
             found = endpoint_leases.due(connection, sender_id=self._id, rooms=rooms, busy=busy)
         brought: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
         for delivery in found:
             brought[delivery.endpoint].append(delivery)
         for endpoint, deliveries in brought.items():
-            self._lanes[endpoint].bring(deliveries)
-            self._lanes[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
+            self._queues[endpoint].bring(deliveries)
+            self._queues[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
 
     def _start(self) -> None:
         """Begin attempts, one of each endpoint in turn, as long as connections are left."""
-        ranks = {manner: rank for rank, manner in enumerate(Manner)}
-        willing = sorted(self._lanes.values(), key=lambda lane: ranks[lane.manner])
+        ranks = {health: rank for rank, health in enumerate(EndpointHealth)}
+        willing = sorted(self._queues.values(), key=lambda queue: ranks[queue.health])
         while willing and self._has_room():
             still_willing = []
-            for lane in willing:
+            for queue in willing:
                 if not self._has_room():
                     break
-                if (delivery := lane.next()) is not None:
-                    self._spawn(lane, delivery)
-                    still_willing.append(lane)
+                if (delivery := queue.next()) is not None:
+                    self._spawn(queue, delivery)
+                    still_willing.append(queue)
             willing = still_willing
 
-    def _send(self, lane: Lane, delivery: DueDelivery) -> None:
-        """Attempt a delivery, and then whatever the lane has next, as long as there are connections for all."""
+    def _send(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
+        """Attempt a delivery, and then whatever the queue has next, as long as there are connections for all."""
         following: DueDelivery | None = delivery
         while following is not None:
             delivery, at = following, datetime.now(UTC)
             attempt = self._attempt(delivery)
-            lane.hear(delivery.id, attempt)
+            queue.hear(delivery.id, attempt)
             self._results.append((delivery, attempt, at))
-            following = lane.next() if self._has_room() else None
+            following = queue.next() if self._has_room() else None
             # An endpoint that answers gets more at once.
-            while following and self._has_room() and (another := lane.next()) is not None:
-                self._spawn(lane, another)
+            while following and self._has_room() and (another := queue.next()) is not None:
+                self._spawn(queue, another)
         is_wanted = not self._has_room()
         self._open_connections -= 1
-        if is_wanted or lane.wants_turn or len(self._results) >= _ENOUGH_RESULTS:
+        if is_wanted or queue.wants_turn or len(self._results) >= _ENOUGH_RESULTS:
             self.wake()
 
     def _has_room(self) -> bool:
         return self._open_connections < self._settings.webhook_connections and not self._is_ending
 
-    def _spawn(self, lane: Lane, delivery: DueDelivery) -> None:
+    def _spawn(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
         self._open_connections += 1
-        gevent.spawn(self._send, lane, delivery)
+        gevent.spawn(self._send, queue, delivery)
 
     def _attempt(self, delivery: DueDelivery) -> Attempt:
         try:
@@ -304,9 +304,9 @@ class Sender:
                 traceparent=span.traceparent,
             )
             if attempt.status is not None:
-                span.note("http.response.status_code", attempt.status)
+                span.set_attribute("http.response.status_code", attempt.status)
             if not attempt.is_success:
-                span.fail("not taken")
+                span.record_failure("not taken")
         return attempt
 
     def _open(self, sealed: str) -> str:
@@ -317,22 +317,22 @@ class Sender:
         return self._secrets[sealed]
 
     def _release(self) -> None:
-        idle = [lane for lane in self._lanes.values() if lane.is_idle]
+        idle = [queue for queue in self._queues.values() if queue.is_idle]
         if not idle:
             return
         if len(idle) > _MOST_WRITTEN:
             idle = idle[:_MOST_WRITTEN]
             self._is_behind = True
         with self._database.connect() as connection:
-            endpoint_leases.release(connection, sender_id=self._id, ends=[lane.end() for lane in idle])
-        for lane in idle:
-            del self._lanes[lane.endpoint]
+            endpoint_leases.release(connection, sender_id=self._id, ends=[queue.end() for queue in idle])
+        for queue in idle:
+            del self._queues[queue.endpoint]
 
 
 def _begin_span(delivery: DueDelivery) -> tracing.Span:
     if not tracing.is_on():
         return tracing.NOTHING
-    return tracing.begin(
+    return tracing.start_span(
         "deliver",
         Kind.CLIENT,
         parent=delivery.traceparent,

@@ -33,7 +33,7 @@ class DeadNodes:
         if self._reached_seconds() < self._node_dead_seconds:
             return 0
         with self._database.connect() as connection:
-            taken = rescues.take_back_from_dead_nodes(
+            taken = rescues.rescue_from_dead_nodes(
                 connection,
                 dead_after_seconds=self._node_dead_seconds,
                 reason="Handler lost: its node is dead",

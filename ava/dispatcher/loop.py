@@ -148,7 +148,7 @@ def make_duties(
 def run(settings: Settings) -> None:
     """Run a dispatcher until SIGTERM or SIGINT. Raises `StartError` where the database is not ready for this code."""
     logs.configure(settings, "dispatcher")
-    tracing.complain(settings)
+    tracing.warn_if_unusable(settings)
     schema.check(settings)
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -159,7 +159,7 @@ def run(settings: Settings) -> None:
         name="dispatcher",
         pool_size=_CONNECTIONS,
         wait_seconds=10,
-        meter=counters.Pool("dispatcher", _CONNECTIONS),
+        meter=counters.ConnectionMeter("dispatcher", _CONNECTIONS),
     )
     leadership = Leadership(settings.database_url)
     app = make_app(settings)

@@ -26,6 +26,6 @@ class Retention:
     def run_once(self, _now: float) -> int:
         """Delete one batch; how many jobs."""
         with self._database.connect() as connection:
-            nodes.forget(connection, after_seconds=_NODE_SECONDS)
+            nodes.delete_old(connection, after_seconds=_NODE_SECONDS)
             idempotency.delete_expired(connection, limit=_BATCH)
             return backlog.delete_old_jobs(connection, retention_days=self._retention_days, limit=_BATCH)

@@ -33,6 +33,6 @@ class Statistics:
         with self._database.connect() as connection:
             statistics.count(connection, lag_seconds=_LAG_SECONDS, limit=_BATCH)
             old = clock.now(connection) - timedelta(days=self._audit_days)
-            return statistics.forget(connection, keep_seconds=_KEEP_SECONDS, limit=_FORGET_BATCH) + audit.forget(
-                connection, before=old, limit=_FORGET_BATCH
-            )
+            return statistics.delete_old(
+                connection, keep_seconds=_KEEP_SECONDS, limit=_FORGET_BATCH
+            ) + audit.delete_old(connection, before=old, limit=_FORGET_BATCH)

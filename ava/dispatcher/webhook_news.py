@@ -22,7 +22,7 @@ class WebhookNews:
     def run_once(self, _now: float) -> int:
         """Ring where there is something to send. Nothing in the database is changed by that: always 0."""
         with self._database.connect() as connection:
-            is_something_to_send = bool(endpoint_leases.look(connection))
+            is_something_to_send = bool(endpoint_leases.find_work(connection))
         if is_something_to_send:
             self._publisher.wake_one_sender()
         return 0

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["FINAL", "MOVES", "Ending", "Job", "JobSpec", "LogLevel", "LogLine", "Status", "Trigger", "may_move"]
+__all__ = ["FINAL", "TRANSITIONS", "Ending", "Job", "JobSpec", "LogLevel", "LogLine", "Status", "Trigger", "may_move"]
 
 
 class Status(StrEnum):
@@ -42,7 +42,7 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 #: Every legal move. A queued job fails only when its process was lost too often or its worker is gone;
 #: a running one is queued again by a retry, a lost process or a node that shuts down.
-MOVES: dict[Status, frozenset[Status]] = {
+TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
     Status.RUNNING: FINAL | {Status.QUEUED},
     Status.COMPLETED: frozenset(),
@@ -53,7 +53,7 @@ MOVES: dict[Status, frozenset[Status]] = {
 
 def may_move(before: Status, after: Status) -> bool:
     """Whether a job in one state may take the other."""
-    return after in MOVES[before]
+    return after in TRANSITIONS[before]
 
 
 @dataclass(frozen=True, kw_only=True)

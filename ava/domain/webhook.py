@@ -11,28 +11,28 @@ from typing import Any
 from ava.domain.record import format_time
 
 __all__ = [
-    "LADDER_SECONDS",
+    "RETRY_SCHEDULE_SECONDS",
     "Attempt",
     "Delivery",
     "DeliveryStatus",
     "Endpoint",
+    "EndpointHealth",
     "EndpointStatus",
-    "Manner",
     "Verdict",
     "describe_attempt",
+    "health_of",
     "judge",
-    "manner_of",
-    "next_width",
+    "next_concurrency",
     "pause_seconds",
     "retry_after_seconds",
 ]
 
 #: Seconds after the first, second … failure until the next attempt; after one more failure it is abandoned.
-LADDER_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
+RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
 #: The longest `Retry-After` that is honoured, in seconds.
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 #: How many attempts go to one endpoint at the same time, at most.
-WIDEST = 32
+MOST_CONCURRENT = 32
 #: The longest pause of an endpoint that does not answer, in seconds.
 LONGEST_PAUSE_SECONDS = 60.0
 _HTTP_GONE = 410
@@ -48,7 +48,7 @@ class EndpointStatus(StrEnum):
     DISABLED = "disabled"
 
 
-class Manner(StrEnum):
+class EndpointHealth(StrEnum):
     """How an endpoint has behaved lately; the order is that in which they are served."""
 
     #: It has answered, and not been silent since.
@@ -59,11 +59,11 @@ class Manner(StrEnum):
     SILENT = "silent"
 
 
-def manner_of(*, width: int, timeouts: int) -> Manner:
-    """How an endpoint with this width has behaved that was silent so many times in a row."""
+def health_of(*, concurrency: int, timeouts: int) -> EndpointHealth:
+    """How an endpoint with this concurrency has behaved that was silent so many times in a row."""
     if timeouts > 0:
-        return Manner.SILENT
-    return Manner.ANSWERING if width > 1 else Manner.UNKNOWN
+        return EndpointHealth.SILENT
+    return EndpointHealth.ANSWERING if concurrency > 1 else EndpointHealth.UNKNOWN
 
 
 class DeliveryStatus(StrEnum):
@@ -153,13 +153,13 @@ def judge(attempt: Attempt, *, failures: int, chance: float, scale: float = 1.0)
     """
     if attempt.is_success:
         return Verdict(status=DeliveryStatus.DELIVERED)
-    if attempt.is_gone or failures >= len(LADDER_SECONDS):
+    if attempt.is_gone or failures >= len(RETRY_SCHEDULE_SECONDS):
         return Verdict(status=DeliveryStatus.ABANDONED)
-    seconds = LADDER_SECONDS[failures] * (0.9 + 0.2 * chance) * scale
+    seconds = RETRY_SCHEDULE_SECONDS[failures] * (0.9 + 0.2 * chance) * scale
     return Verdict(status=DeliveryStatus.PENDING, retry_in_seconds=max(seconds, attempt.retry_after_seconds or 0.0))
 
 
-def next_width(width: int, attempt: Attempt) -> int:
+def next_concurrency(concurrency: int, attempt: Attempt) -> int:
     """How many attempts at once an endpoint gets after this one.
 
     One that answers in time gets more and more; one that does not, or asks us to wait, is back at one. So an endpoint
@@ -167,7 +167,7 @@ def next_width(width: int, attempt: Attempt) -> int:
     """
     if attempt.is_timeout or attempt.retry_after_seconds:
         return 1
-    return min(2 * width, WIDEST) if attempt.is_success else width
+    return min(2 * concurrency, MOST_CONCURRENT) if attempt.is_success else concurrency
 
 
 def pause_seconds(*, timeouts: int, scale: float = 1.0) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Relay", "last_words"]
+__all__ = ["OutputRelay", "last_words"]
 
 _LONGEST_LINE = 64 * 1024
 
@@ -29,7 +29,7 @@ class _Stream:
     rest: bytes = b""
 
 
-class Relay:
+class OutputRelay:
     """Reads the outputs of children as they come, and hands on whole lines."""
 
     def __init__(self, selector: selectors.BaseSelector, write: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ import psutil
 
 from ava.errors import DataDirectoryError, ServerFailed
 from ava.local.account import Account
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.local.programs import PostgresPrograms
 
 __all__ = ["Postgres"]
@@ -74,7 +74,7 @@ class Postgres:
             stop_seconds=30,
         )
 
-    def is_ready(self, child: Child) -> bool:
+    def is_ready(self, child: ChildProcess) -> bool:
         """Whether `child` takes connections: its lock file says so, as `pg_ctl` reads it."""
         lines = self._lock_lines()
         return len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready"
@@ -104,7 +104,7 @@ class Postgres:
     def _run(self, *argv: str, stdin: str = "") -> None:
         program = Program(name="initdb", argv=argv, environ=_ENVIRON, account=self.account, stdin=stdin)
         with tempfile.TemporaryFile() as output:
-            child = Child.start(program, output)
+            child = ChildProcess.start(program, output)
             exit_code = child.process.wait()
             output.seek(0)
             if exit_code != 0:

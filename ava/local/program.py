@@ -15,7 +15,7 @@ from typing import IO
 from ava.local import process_tree
 from ava.local.account import Account
 
-__all__ = ["Child", "Program"]
+__all__ = ["ChildProcess", "Program"]
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 
@@ -42,7 +42,7 @@ class Program:
     stop_seconds: float = 10.0
 
 
-class Child:
+class ChildProcess:
     """One running program. Start it from the main thread: the kernel's death signal is tied to the starting thread."""
 
     def __init__(self, program: Program, process: subprocess.Popen[bytes]) -> None:
@@ -51,7 +51,7 @@ class Child:
         self._is_swept = False
 
     @classmethod
-    def start(cls, program: Program, output: int | IO[bytes], *, keeps: tuple[int, ...] = ()) -> Child:
+    def start(cls, program: Program, output: int | IO[bytes], *, keeps: tuple[int, ...] = ()) -> ChildProcess:
         """Start `program` with both of its outputs going to `output`; raises `OSError` when no process can be had.
 
         It inherits the open files `keeps` under their numbers.

@@ -14,14 +14,14 @@ import psutil
 
 from ava.local import process_tree
 
-__all__ = ["Guardian"]
+__all__ = ["Reaper"]
 
 #: Seconds that processes get to end by themselves after we were killed.
 _GRACE_SECONDS = 2.0
 _DISMISSED = "dismissed"
 
 
-class Guardian:
+class Reaper:
     """Our end of the guardian. Start it while there is one thread: it is a fork of this process."""
 
     def __init__(self, pid: int, pipe: int) -> None:
@@ -29,7 +29,7 @@ class Guardian:
         self._pipe = pipe
 
     @classmethod
-    def start(cls) -> Guardian:
+    def start(cls) -> Reaper:
         """Start the guardian; it watches this process through a pipe whose other end only this process has."""
         read, write = os.pipe()
         pid = os.fork()

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass, field
 
 from ava.local.account import Account
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 
 __all__ = ["Redis"]
 
@@ -50,7 +50,7 @@ class Redis:
             death_signal=signal.SIGKILL,
         )
 
-    def is_ready(self, child: Child) -> bool:  # noqa: ARG002 - every server is asked in the same way
+    def is_ready(self, child: ChildProcess) -> bool:  # noqa: ARG002 - every server is asked in the same way
         """Whether it answers to our password."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:

@@ -6,12 +6,12 @@ import contextlib
 import secrets
 import socket
 
-__all__ = ["Ear", "say"]
+__all__ = ["NotifySocket", "notify"]
 
 _READY = b"READY=1"
 
 
-class Ear:
+class NotifySocket:
     """The supervisor's side: a socket of its own, without a file, that hears whether somebody is ready."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Ear:
         self._socket.close()
 
 
-def say(name: str) -> None:
+def notify(name: str) -> None:
     """Say that this process is ready to whoever listens at `name`; nothing happens where nobody does."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
         speaker.sendto(_READY, _address(name))

@@ -10,7 +10,7 @@ from pathlib import Path
 from ava.errors import ServerFailed
 from ava.local.output import last_words
 from ava.local.postgres import Postgres
-from ava.local.program import Child
+from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 
 __all__ = ["await_answer", "free_port", "start"]
@@ -24,16 +24,16 @@ def free_port() -> int:
         return port
 
 
-def start(server: Postgres | Redis, log: Path) -> Child:
+def start(server: Postgres | Redis, log: Path) -> ChildProcess:
     """Start `server` with its output going to `log`; it may take a moment until it answers."""
     server.prepare()
     with log.open("wb") as output:
-        return Child.start(server.program(), output)
+        return ChildProcess.start(server.program(), output)
 
 
 def await_answer(
     server: Postgres | Redis,
-    child: Child,
+    child: ChildProcess,
     log: Path,
     *,
     seconds: float = 60,

@@ -18,9 +18,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ava.errors import ServerFailed, StartError, StopRequested
-from ava.local.output import Relay, last_words
-from ava.local.program import Child, Program
-from ava.local.reaper import Guardian
+from ava.local.output import OutputRelay, last_words
+from ava.local.program import ChildProcess, Program
+from ava.local.reaper import Reaper
 
 __all__ = ["Service", "Supervisor"]
 
@@ -49,7 +49,7 @@ class _Kept:
     """A service and the state of keeping it."""
 
     service: Service
-    child: Child | None = None
+    child: ChildProcess | None = None
     started_at: float = 0.0
     #: When it is started again, after it died.
     start_at: float = 0.0
@@ -69,7 +69,7 @@ class Supervisor:
         self._write_line = write
         self._kept: list[_Kept] = []
         self._selector = selectors.DefaultSelector()
-        self._relay = Relay(self._selector, self.say)
+        self._relay = OutputRelay(self._selector, self.say)
         self._wake_read, self._wake_write = socket.socketpair()
         self._once: list[_Kept] = []
         self._asked_at: list[float] = []
@@ -79,7 +79,7 @@ class Supervisor:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Supervisor:
-        self._guardian = Guardian.start()
+        self._guardian = Reaper.start()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
@@ -117,7 +117,7 @@ class Supervisor:
             self._write_line = _forget
             self._is_unheard = True
 
-    def start(self, service: Service) -> Child:
+    def start(self, service: Service) -> ChildProcess:
         """Start a service and keep it running from then on."""
         kept = _Kept(service=service)
         self._kept.append(kept)
@@ -172,24 +172,24 @@ class Supervisor:
         if number != signal.SIGHUP or not self._asked_at:
             self._asked_at.append(time.monotonic())
 
-    def _start(self, kept: _Kept) -> Child:
+    def _start(self, kept: _Kept) -> ChildProcess:
         service = kept.service
         service.prepare()
         if service.log:
             with service.log.open("wb") as output:
-                child = Child.start(service.program, output)
+                child = ChildProcess.start(service.program, output)
         else:
             child = self._start_relayed(service.program)
         self._guardian.watch(child.pid)
         kept.child, kept.started_at = child, time.monotonic()
         return child
 
-    def _start_relayed(self, program: Program) -> Child:
+    def _start_relayed(self, program: Program) -> ChildProcess:
         read, write = os.pipe()
         try:
             # It holds the reading end too: should we be killed, what it then prints must not fail. Celery's worker
             # says that it got a signal before it obeys, and a broken pipe would keep it from obeying.
-            child = Child.start(program, write, keeps=(read,))
+            child = ChildProcess.start(program, write, keeps=(read,))
         finally:
             os.close(write)
         self._relay.add(program.name, read)
@@ -210,7 +210,7 @@ class Supervisor:
         elif kept.child.exit_code is not None:
             self._on_death(kept, kept.child)
 
-    def _on_death(self, kept: _Kept, child: Child) -> None:
+    def _on_death(self, kept: _Kept, child: ChildProcess) -> None:
         self._relay.drain()
         if not self.restarts:
             raise self._failed_start(kept)
@@ -241,12 +241,12 @@ class Supervisor:
         words = self._relay.complaints.pop(kept.name, "")
         return f" ({words.rstrip('.')})" if words else ""
 
-    def _await_end(self, child: Child) -> None:
+    def _await_end(self, child: ChildProcess) -> None:
         deadline = time.monotonic() + child.program.stop_seconds
         while child.exit_code is None and time.monotonic() < deadline and not self.was_hurried:
             self._listen(0.05)
 
-    def _end_at_once(self, children: list[Child]) -> None:
+    def _end_at_once(self, children: list[ChildProcess]) -> None:
         """End whatever still runs. PostgreSQL is told by SIGQUIT: killed, it would leave its shared memory behind."""
         for child in children:
             child.end_at_once()
@@ -264,7 +264,7 @@ def _forget(line: str) -> None:
     """What is said to nobody."""
 
 
-def _describe_end(child: Child) -> str:
+def _describe_end(child: ChildProcess) -> str:
     code = child.exit_code
     if code is None or code >= 0:
         return f"ended with exit code {code}"

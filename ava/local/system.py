@@ -14,9 +14,9 @@ from ava.errors import StartError
 from ava.local import environment, example, ports, programs, system_ready
 from ava.local.data_folder import DataFolder, open_folder, server_folder
 from ava.local.postgres import Postgres
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.local.redis import Redis
-from ava.local.sd_notify import Ear
+from ava.local.sd_notify import NotifySocket
 from ava.local.start import await_answer, free_port
 from ava.local.supervisor import Service, Supervisor
 from ava.settings import Settings
@@ -127,7 +127,7 @@ def _redis(folder: DataFolder) -> Redis:
     return Redis(server=programs.find_redis(owner), account=owner, port=free_port())
 
 
-def _start_server(supervisor: Supervisor, folder: DataFolder, server: Postgres | Redis) -> Child:
+def _start_server(supervisor: Supervisor, folder: DataFolder, server: Postgres | Redis) -> ChildProcess:
     return supervisor.start(Service(program=server.program(), prepare=server.prepare, log=_log(folder, server)))
 
 
@@ -146,7 +146,7 @@ def _start_processes(
         connectivity.require(settings)
     processes = ("-c", str(concurrency)) if concurrency else ()
     drain_seconds = settings.drain_seconds + 10
-    ear = Ear()
+    ear = NotifySocket()
     node_environ = {**environ, "NOTIFY_SOCKET": ear.name}
     for program in (
         _ava("worker", *processes, environ=node_environ, death_signal=SIGQUIT, stop_seconds=drain_seconds),
@@ -159,7 +159,7 @@ def _start_processes(
     supervisor.restarts = True
 
 
-def _await_ready(system: System, ear: Ear) -> None:
+def _await_ready(system: System, ear: NotifySocket) -> None:
     # The API alone does not tell: for some seconds it takes a node of a killed run for a living one.
     try:
         system.supervisor.wait_for(

@@ -28,7 +28,7 @@ __all__ = [
     "DUTY_SECONDS",
     "REQUESTS",
     "REQUEST_SECONDS",
-    "Pool",
+    "ConnectionMeter",
     "expose",
 ]
 
@@ -94,7 +94,7 @@ _TIMEOUTS = Counter(
 )
 
 
-class Pool:
+class ConnectionMeter:
     """Counts what this process's pool of connections lends: see `ava.store.engine.database.Meter`."""
 
     def __init__(self, name: str, size: int) -> None:

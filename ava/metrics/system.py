@@ -16,14 +16,14 @@ from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, statistics
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 
-__all__ = ["Measures"]
+__all__ = ["SystemMetrics"]
 
 #: How many workers are told apart; those with the fewest jobs are summed under one name beyond.
 _MOST_WORKERS = 100
 _OTHERS = "other"
 
 
-class Measures:
+class SystemMetrics:
     """The measures of all tenants; however often they are asked for, they are read at most once in a while."""
 
     believed_seconds = 2.0
@@ -88,7 +88,7 @@ def _gauges(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[
     return family
 
 
-def _of_queues(depths: Sequence[metrics.Depth], scheduled: int) -> Iterator[Metric]:
+def _of_queues(depths: Sequence[metrics.QueueDepth], scheduled: int) -> Iterator[Metric]:
     queues = sorted({depth.queue for depth in depths})
     by_queue = {queue: [depth for depth in depths if depth.queue == queue] for queue in queues}
     labels = ("queue", "priority", "place")
@@ -117,8 +117,8 @@ def _of_queues(depths: Sequence[metrics.Depth], scheduled: int) -> Iterator[Metr
     yield _gauge("ava_jobs_scheduled", "Queued jobs that wait for their time.", scheduled)
 
 
-def _of_running(running: Sequence[metrics.Running]) -> Iterator[Metric]:
-    by_labels: tuple[tuple[str, Callable[[metrics.Running], str]], ...] = (
+def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:
+    by_labels: tuple[tuple[str, Callable[[metrics.RunningCount], str]], ...] = (
         ("worker", lambda found: found.worker_id),
         ("tenant", lambda found: found.tenant_id),
         ("priority", lambda found: str(found.priority)),
@@ -150,7 +150,7 @@ def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
     )
 
 
-def _of_fleet(fleet: Sequence[metrics.Fleet]) -> Iterator[Metric]:
+def _of_fleet(fleet: Sequence[metrics.NodeCount]) -> Iterator[Metric]:
     for name, text in (
         ("nodes", "Worker nodes that have not ended in order."),
         ("processes", "Jobs that the nodes can run at once."),

@@ -11,9 +11,9 @@ from ava import tracing
 from ava.domain import ids
 from ava.handler import registry
 from ava.node import processes
-from ava.node.celery_internals.pool_child import PoolWorker
+from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.child.child import Child
-from ava.node.parent.run_monitor import Keeper
+from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.watchdog import Watchdog
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 class Node:
-    """This process's part in the fleet: the parent's keeper and, after a fork, the child's own self."""
+    """This process's part in the fleet: the parent's run_monitor and, after a fork, the child's own self."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.id = str(ids.new_uuid())
-        self.keeper = Keeper(settings, self.id)
+        self.run_monitor = RunMonitor(settings, self.id)
         self.child: Child | None = None
         self._pool: Any = None
 
@@ -39,13 +39,13 @@ class Node:
 
     def start(self, consumer: Any) -> None:
         """Celery's worker hears its queues: introduce the node and begin to keep it."""
-        tracing.complain(self._settings)
+        tracing.warn_if_unusable(self._settings)
         # What a child leaves behind when it is killed comes to us, to be ended.
         processes.adopt_orphans()
         timeouts.in_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
-        self.keeper.start(
+        self.run_monitor.start(
             NodeSpec(
                 id=self.id,
                 name=consumer.hostname,
@@ -58,7 +58,7 @@ class Node:
             ),
             [handler.spec for handler in handlers.values()],
         )
-        Watchdog(self._settings, self.keeper, sorted(consumer.app.amqp.queues.consume_from)).start()
+        Watchdog(self._settings, self.run_monitor, sorted(consumer.app.amqp.queues.consume_from)).start()
 
     def pool_pids(self) -> list[int]:
         """The processes of this node's pool; to be asked in Celery's own thread, which alone starts them."""
@@ -68,18 +68,18 @@ class Node:
     def shut_down(self, *, is_cold: bool) -> None:
         """Celery's worker has been told to end: warm, let what runs end for a while; cold, end it now."""
         if is_cold:
-            self.keeper.abandon()
+            self.run_monitor.abandon()
         else:
-            self.keeper.drain()
+            self.run_monitor.drain()
 
     def close(self) -> None:
         """Celery's worker has ended."""
-        self.keeper.close()
+        self.run_monitor.close()
         tracing.stop()
 
     # In a child ----------------------------------------------------------------------------------------------------
 
-    def start_child(self, worker: PoolWorker) -> None:
+    def start_child(self, worker: PoolChild) -> None:
         """This process has just been forked from the node's, to run what `worker` is given."""
         self.child = Child(self._settings, self.id, worker)
         self.child.start()

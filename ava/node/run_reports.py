@@ -13,7 +13,7 @@ from ava.store.engine.database import Connection
 from ava.store.jobs import runs
 from ava.tracing import Kind
 
-__all__ = ["begin_span", "tell", "tell_lost"]
+__all__ = ["begin_span", "report_end", "report_killed"]
 
 _log = logging.getLogger(__name__)
 
@@ -22,12 +22,14 @@ def begin_span(job: Job, began_ns: int) -> tracing.Span:
     """Begin the span of a run, and tell of its claim. `began_ns`: when that was sent, in Unix nanoseconds."""
     if not tracing.is_on():
         return tracing.NOTHING
-    span = tracing.begin("run", Kind.CONSUMER, parent=job.traceparent, began_ns=began_ns, about=tracing.describe(job))
-    tracing.begin("claim", parent=span, began_ns=began_ns).end()
+    span = tracing.start_span(
+        "run", Kind.CONSUMER, parent=job.traceparent, began_ns=began_ns, about=tracing.describe(job)
+    )
+    tracing.start_span("claim", parent=span, began_ns=began_ns).end()
     return span
 
 
-def tell(run: Run, status: Status | None) -> None:
+def report_end(run: Run, status: Status | None) -> None:
     """Log and count the end of an attempt, once what became of the job has been written.
 
     `status` is the job's then: `queued` where another attempt follows; None where the run had no say any more.
@@ -44,12 +46,12 @@ def tell(run: Run, status: Status | None) -> None:
     )
 
 
-def tell_lost(connection: Connection, job_id: str, *, stop: Stop | None, began_ns: int) -> None:
+def report_killed(connection: Connection, job_id: str, *, stop: Stop | None, began_ns: int) -> None:
     """Tell, in the place of a process that was killed, of the span of its run; once that is written off."""
-    if tracing.may_tell() and (job := runs.show(connection, job_id)) is not None:
+    if tracing.can_report() and (job := runs.show(connection, job_id)) is not None:
         # Whether the attempt was given back is in its status; its number is not known here.
         about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}
-        tracing.tell(
+        tracing.report_killed(
             "run",
             Kind.CONSUMER,
             parent=job.traceparent,
@@ -60,6 +62,6 @@ def tell_lost(connection: Connection, job_id: str, *, stop: Stop | None, began_n
 
 
 def _tell_trace(run: Run, status: Status | None, result: str) -> None:
-    run.span.note("ava.job.status", "" if status is None else status.value)
+    run.span.set_attribute("ava.job.status", "" if status is None else status.value)
     if status is not Status.COMPLETED:
-        run.span.fail(result)
+        run.span.record_failure(result)

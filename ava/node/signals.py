@@ -19,8 +19,8 @@ from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import StartError
 from ava.handler import registry
 from ava.node import task
-from ava.node.celery_internals.event_batching import EventPace
-from ava.node.celery_internals.pool_child import PoolWorker
+from ava.node.celery_internals.event_batching import EventBatching
+from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
 from ava.node.node import Node
 from ava.settings import Settings
@@ -33,11 +33,11 @@ _log = logging.getLogger(__name__)
 def install(app: Celery, settings: Settings) -> None:
     """Make a Celery application one that runs jobs, once a worker is started from it. Nothing connects yet."""
     node = Node(settings)
-    JobRequest.keeper = node.keeper
+    JobRequest.run_monitor = node.run_monitor
     JobRequest.pool_pids = staticmethod(node.pool_pids)
-    PoolWorker.take_over = staticmethod(node.start_child)
+    PoolChild.take_over = staticmethod(node.start_child)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
-    app.steps["consumer"].add(EventPace)
+    app.steps["consumer"].add(EventBatching)
     task.register(app, node)
     receivers = {
         signals.setup_logging: lambda **_: logs.configure(settings, "worker"),
@@ -83,7 +83,7 @@ def _claim(node: Node, message: Sequence[Any]) -> None:
 
 
 def _record(node: Node) -> None:
-    # The parent hears of lost processes under the same names; its keeper sees to those.
+    # The parent hears of lost processes under the same names; its run_monitor sees to those.
     if node.child is not None and (run := node.child.run) is not None and run.outcome is not None:
         node.child.record(run, run.outcome)
 

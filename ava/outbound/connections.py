@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from ava.errors import OutboundFailed
-from ava.outbound.http import Answer, Call, Limits, dial, exchange
+from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 from ava.outbound.socket import GuardedSocket, is_quiet
 
 __all__ = ["MOST_KEPT", "Connections"]
@@ -49,7 +49,7 @@ class Connections:
         self._kept: dict[_Key, list[_Kept]] = {}
         self._count = 0
 
-    def send(self, method: str, url: str, *, owner: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def send(self, method: str, url: str, *, owner: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
         """Call a URL and read the answer, as `guarded_http.send` does; it raises the same.
 
         A kept connection that turns out to be dead before anything was answered is replaced by a new one, once.
@@ -89,14 +89,14 @@ class Connections:
         self._kept.clear()
         self._count = 0
 
-    def _exchange(self, call: Call, key: _Key, kept: _Kept, start: float) -> Answer:
+    def _exchange(self, call: Call, key: _Key, kept: _Kept, start: float) -> HttpResponse:
         kept.sock.has_heard = stays = False
         try:
             with exchange(kept.sock, call, self._limits) as stream:
                 content = b"".join(stream.chunks())
                 stays = stream.leaves_connection and self._count < MOST_KEPT
             now = monotonic()
-            return Answer(
+            return HttpResponse(
                 status=stream.status,
                 headers=stream.headers,
                 body=content,

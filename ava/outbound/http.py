@@ -32,7 +32,7 @@ from ava.outbound.gzip_limits import Decoder
 from ava.outbound.socket import Deadline, GuardedSocket, connect
 from ava.version import VERSION
 
-__all__ = ["Answer", "AnswerStream", "Call", "Limits", "dial", "exchange", "open_stream", "send"]
+__all__ = ["Call", "HttpResponse", "HttpResponseStream", "Limits", "dial", "exchange", "open_stream", "send"]
 
 _READ_BYTES = 65_536
 _METHODS_WITH_BODY = ("PATCH", "POST", "PUT")
@@ -63,7 +63,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """What the other server said, read up to the limit."""
 
     status: int
@@ -106,7 +106,7 @@ class Call:
         return cls(method=method, target=target, message="\r\n".join(head).encode("latin-1") + (body or b""))
 
 
-class AnswerStream:
+class HttpResponseStream:
     """An answer whose body is read piece by piece, within `open_stream`."""
 
     def __init__(self, response: http.client.HTTPResponse, target: Target, limits: Limits) -> None:
@@ -151,7 +151,7 @@ def send(
     body: bytes | None = None,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
-) -> Answer:
+) -> HttpResponse:
     """Call a URL and read the answer up to the limit, whatever its status.
 
     `tls` replaces the trusted certificates. Raises `UrlRefused`, `HeaderRefused`, `AddressRefused`,
@@ -160,7 +160,7 @@ def send(
     start = monotonic()
     with open_stream(method, url, headers=headers, body=body, limits=limits, tls=tls) as stream:
         content = b"".join(stream.chunks())
-        return Answer(
+        return HttpResponse(
             status=stream.status,
             headers=stream.headers,
             body=content,
@@ -178,7 +178,7 @@ def open_stream(
     body: bytes | None = None,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
-) -> Iterator[AnswerStream]:
+) -> Iterator[HttpResponseStream]:
     """Call a URL and give the answer while it still comes in; the connection is closed on leaving.
 
     Raises what `send` raises.
@@ -190,7 +190,7 @@ def open_stream(
 
 
 @contextmanager
-def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[AnswerStream]:
+def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpResponseStream]:
     """Send a call over a connection to its target, and give the answer while it still comes in.
 
     Raises `OutboundTimeout` or `OutboundFailed`.
@@ -204,7 +204,7 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[Answer
             with suppress(BrokenPipeError):
                 sock.sendall(call.message)
             response.begin()
-        yield AnswerStream(response, call.target, limits)
+        yield HttpResponseStream(response, call.target, limits)
 
 
 def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None) -> GuardedSocket:

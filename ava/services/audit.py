@@ -10,7 +10,7 @@ from ava.domain.caller import Caller
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.reports import audit
-from ava.store.reports.audit import AuditEntry, AuditFilter, Deed
+from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
 
 __all__ = ["Audit"]
 
@@ -31,12 +31,12 @@ class Audit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._held: deque[Deed] = deque()
+        self._held: deque[AuditRecord] = deque()
         self._lock = threading.Lock()
         self._is_ending = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def note(self, deed: Deed) -> None:
+    def note(self, deed: AuditRecord) -> None:
         """Have a change written down, soon."""
         self._held.append(deed)
         if self._thread is None:

@@ -15,7 +15,7 @@ import requests
 from ava.errors import ServerProgramMissing
 from ava.local import account
 from ava.local.account import Account
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.servers.server import account_folder, private_folder
 
@@ -34,8 +34,8 @@ class RabbitMQ:
         self._home = account_folder(folder, "rabbitmq", self._account.uid if self._account else None)
         self.port, self._management_port, self._distribution_port, self._mapper_port = (free_port() for _ in range(4))
         self._write_settings()
-        self._mapper: Child | None = None
-        self._server: Child | None = None
+        self._mapper: ChildProcess | None = None
+        self._server: ChildProcess | None = None
         self.start()
 
     @property
@@ -77,7 +77,7 @@ class RabbitMQ:
         finally:
             self._call("DELETE", f"vhosts/{name}")
 
-    def _spawn(self, name: str, *argv: str) -> Child:
+    def _spawn(self, name: str, *argv: str) -> ChildProcess:
         program = Program(
             name=name,
             argv=argv,
@@ -87,7 +87,7 @@ class RabbitMQ:
             stop_seconds=30,
         )
         with self._log.open("ab") as output:
-            return Child.start(program, output)
+            return ChildProcess.start(program, output)
 
     def _environ(self) -> Mapping[str, str]:
         home = self._home

@@ -13,7 +13,7 @@ import psutil
 
 from ava.local import start
 from ava.local.postgres import Postgres
-from ava.local.program import Child
+from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 
 
@@ -23,7 +23,7 @@ class Server:
     def __init__(self, server: Postgres | Redis, folder: Path) -> None:
         self.server = server
         self.log = folder / f"{type(server).__name__.lower()}.log"
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self.start()
 
     @property

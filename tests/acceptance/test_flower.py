@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from ava.local.program import Child, Program
+from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.system import ROOT, System
@@ -27,7 +27,9 @@ class Flower:
         arguments = ("-m", "celery", "-A", "ava.app", "flower", "--address=127.0.0.1", f"--port={port}")
         environ = {**system.environ, "FLOWER_UNAUTHENTICATED_API": "true"}
         with self.log.open("wb") as output:
-            self.child = Child.start(Program(name="flower", argv=(sys.executable, *arguments), environ=environ), output)
+            self.child = ChildProcess.start(
+                Program(name="flower", argv=(sys.executable, *arguments), environ=environ), output
+            )
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
         """What its API answers; nothing before it does."""

@@ -230,13 +230,13 @@ def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: Syst
 
 def test_celerys_own_command_is_a_worker_as_well(system: System) -> None:
     system.start(workers=0)
-    from ava.local.program import Child, Program
+    from ava.local.program import ChildProcess, Program
 
     environ = {**system.environ, "AVA_WORKERS": "tests.acceptance.handlers"}
     argv = (sys.executable, "-m", "celery", "-A", "ava.app", "worker", "-c", "2", "-l", "info")
     log = system.api.log.with_name("celery.log")  # type: ignore[union-attr]
     with log.open("wb") as output:
-        celery = Child.start(Program(name="celery", argv=argv, environ=environ), output)
+        celery = ChildProcess.start(Program(name="celery", argv=argv, environ=environ), output)
     try:
         wait_until(lambda: "ready." in log.read_text(), seconds=30, what=log.read_text)
         job = system.trigger("wkr_t_nothing")

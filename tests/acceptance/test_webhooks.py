@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
-from ava.domain.webhook import LADDER_SECONDS
+from ava.domain.webhook import RETRY_SCHEDULE_SECONDS
 from harness.polling import wait_until
 from harness.servers.receiver import Deaf, Heard, Receiver, Reply
 from harness.system import System
@@ -123,10 +123,10 @@ def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, re
     webhook_id = _subscribe(system, receiver.url)
     delivery = _test_event(system, webhook_id)
     wait_until(lambda: _status(system, webhook_id) == "degraded", seconds=20)
-    assert len(receiver.heard) == 1 + len(LADDER_SECONDS)
+    assert len(receiver.heard) == 1 + len(RETRY_SCHEDULE_SECONDS)
     assert len({(heard.headers["webhook-id"], heard.body) for heard in receiver.heard}) == 1
     waits = [after.at - before.at for before, after in itertools.pairwise(receiver.heard)]
-    assert all(wait >= 0.9 * seconds * scale for wait, seconds in zip(waits, LADDER_SECONDS, strict=True))
+    assert all(wait >= 0.9 * seconds * scale for wait, seconds in zip(waits, RETRY_SCHEDULE_SECONDS, strict=True))
     (abandoned,) = _deliveries(system, webhook_id, "abandoned")
     assert abandoned["id"] == delivery["id"]
     assert [attempt["status"] for attempt in abandoned["attempts"]] == [500] * 6

@@ -278,9 +278,7 @@ def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
     with stored.database.connect() as connection:
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert not runs.is_held(connection, job_id=job.id, run_no=1)
-        assert not rescues.take_back(
-            connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True
-        )
+        assert not rescues.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True)
     assert stored.claim(job, run_no=1) is None
 
 
@@ -290,10 +288,10 @@ def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) 
     [job] = stored.insert(1)
     assert stored.claim(job)
     with stored.database.connect() as connection:
-        taken = rescues.take_back(
+        taken = rescues.rescue(
             connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, reason="r", error="e", is_loss=True
         )
-        killed = rescues.kill_end(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
+        killed = rescues.end_killed_run(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
     assert (taken, killed) == (None, None)
     assert stored.count("status = 'running'") == 1
 

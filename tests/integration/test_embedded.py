@@ -22,7 +22,7 @@ from ava.local import data_folder as folders
 from ava.local import programs
 from ava.local.data_folder import open_folder, server_folder
 from ava.local.postgres import Postgres
-from ava.local.program import Child
+from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 from ava.local.start import await_answer, free_port, start
 from harness.polling import wait_until
@@ -67,7 +67,7 @@ def _postgres(data_dir: Path) -> Postgres:
     )
 
 
-def _run(server: Postgres | Redis, log: Path) -> Child:
+def _run(server: Postgres | Redis, log: Path) -> ChildProcess:
     child = start(server, log)
     await_answer(server, child, log)
     return child

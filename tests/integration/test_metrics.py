@@ -24,7 +24,7 @@ from ava.errors import ConnectionsBusy
 from ava.health.port import serving
 from ava.local.start import free_port
 from ava.metrics import counters
-from ava.metrics.system import Measures
+from ava.metrics.system import SystemMetrics
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from harness.api import NODE, Api
@@ -194,7 +194,9 @@ def test_a_process_that_begins_at_this_moment_spoils_nobodys_counters(
 
 
 def test_a_pool_tells_what_it_lends_and_who_waited_in_vain(database_url: str) -> None:
-    database = Database(database_url, name="tests", pool_size=1, wait_seconds=0.1, meter=counters.Pool("tests", 1))
+    database = Database(
+        database_url, name="tests", pool_size=1, wait_seconds=0.1, meter=counters.ConnectionMeter("tests", 1)
+    )
 
     def values() -> list[float]:
         text = counters.expose().decode()
@@ -264,7 +266,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
             " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', 'sealed')"
         )
-    monkeypatch.setattr(Measures, "believed_seconds", -1.0)
+    monkeypatch.setattr(SystemMetrics, "believed_seconds", -1.0)
     known = {name for name, _ in _samples(_scrape(api))}
     named = set(re.findall(r"\bava_[a-z_]+", expressions))
     assert named <= known, named - known

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ava.errors import AddressRefused, OutboundFailed, OutboundTimeout
+from ava.outbound import connections as outbound_connections
 from ava.outbound.connections import Connections
-from ava.outbound.http import Answer, Limits
+from ava.outbound.http import HttpResponse, Limits
 from harness.servers.certificates import AUTHORITY, SERVER
 from harness.servers.peer import Peer, Serve, name_server, ok, read_request, serve
 
@@ -29,7 +30,7 @@ def connections() -> Iterator[Connections]:
     connections.close()
 
 
-def _post(connections: Connections, url: str, owner: str = "wh_a", body: bytes = b"{}") -> Answer:
+def _post(connections: Connections, url: str, owner: str = "wh_a", body: bytes = b"{}") -> HttpResponse:
     return connections.send("POST", url, owner=owner, headers={}, body=body)
 
 
@@ -179,7 +180,7 @@ def test_an_idle_and_an_old_connection_are_closed(
         closed.append(data)
 
     peer = serve(talk)
-    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(outbound_connections, "_IDLE_SECONDS", 0.05)
     _post(connections, peer.url)
     connections.close_idle()
     assert closed == []
@@ -188,14 +189,14 @@ def test_an_idle_and_an_old_connection_are_closed(
     assert connections._kept == {}
     assert connections._count == 0
     # A connection that is always busy is left as well, in time, for its name may lead elsewhere by now.
-    monkeypatch.setattr(connections, "_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(outbound_connections, "_AGE_SECONDS", 0.0)
     _post(connections, peer.url)
     _post(connections, peer.url)
     assert peer.connections == 3
 
 
 def test_no_more_are_kept_than_may_be(serve: Serve, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST_KEPT", 1)
+    monkeypatch.setattr(outbound_connections, "MOST_KEPT", 1)
     peer = _many(serve)
     for owner in ("wh_a", "wh_b", "wh_a", "wh_b"):
         _post(connections, peer.url, owner=owner)

@@ -1,4 +1,4 @@
-"""Moves of a job that meet each other: whoever comes second finds what the first has written."""
+"""RunWriter of a job that meet each other: whoever comes second finds what the first has written."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def show(connection: Connection, job: Job) -> Job:
 
 
 def take_back(connection: Connection, job: Job) -> Job | None:
-    return rescues.take_back(
+    return rescues.rescue(
         connection, job_id=job.id, run_no=1, node_id=NODE, reason="lost", error="WorkerLost: it died", is_loss=True
     )
 
 
 def kill_end(connection: Connection, job: Job) -> Status | None:
-    return rescues.kill_end(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
+    return rescues.end_killed_run(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
 
 
 @pytest.mark.parametrize("move", [take_back, kill_end])
@@ -149,9 +149,9 @@ def test_of_many_claims_one_succeeds(database: Database) -> None:
 def test_a_claim_that_comes_after_its_process_was_mourned_gets_nothing(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
-        assert rescues.forfeit(connection, job_id=job.id, run_no=1)
+        assert rescues.invalidate_unclaimed(connection, job_id=job.id, run_no=1)
         assert claim(connection, job) is None
-        assert not rescues.forfeit(connection, job_id=job.id, run_no=1)
+        assert not rescues.invalidate_unclaimed(connection, job_id=job.id, run_no=1)
         started = claim(connection, job, run_no=2)
         assert started is not None
         assert started.attempt == 1
@@ -193,7 +193,7 @@ def test_a_run_that_ended_is_not_taken_back(database: Database) -> None:
         assert end(connection, job) is Status.COMPLETED
         before = show(connection, job)
         assert take_back(connection, job) is None
-        assert rescues.kill_end(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
+        assert rescues.end_killed_run(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert cancel(connection, job) is None
         assert show(connection, job) == before
@@ -206,7 +206,7 @@ def test_a_node_hears_what_it_must_know_of_its_runs(database: Database) -> None:
             claim(connection, job)
         cancel(connection, asked)
         end(connection, over)
-        told = nodes.orders(connection, [(job.id, 1) for job in (unclaimed, running, asked, over)])
+        told = nodes.check_runs(connection, [(job.id, 1) for job in (unclaimed, running, asked, over)])
     assert told.over == {(over.id, 1)}
     assert told.cancelled == {(asked.id, 1)}
     assert set(told.running_seconds) == {(running.id, 1), (asked.id, 1)}

@@ -1,8 +1,8 @@
 """Random histories of jobs against PostgreSQL: whatever comes in whatever order, no illegal one is found.
 
 The model below says what each move must answer. After every step all rows are compared with it: a move that is not in
-`ava.domain.job.MOVES`, a final job that changes, a run that writes without its right, or a log that does not tell the
-same story as the record would show.
+`ava.domain.job.TRANSITIONS`, a final job that changes, a run that writes without its right, or a log that differs from
+its record.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Jobs(RuleBasedStateMachine):
     def take_back(self, data: st.DataObject, is_loss: bool) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            taken = rescues.take_back(
+            taken = rescues.rescue(
                 connection, job_id=job_id, run_no=run_no, node_id=node, reason="lost", error="WorkerLost: it died",
                 is_loss=is_loss,
             )  # fmt: skip
@@ -228,7 +228,7 @@ class Jobs(RuleBasedStateMachine):
     def kill(self, data: st.DataObject) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            status = rescues.kill_end(
+            status = rescues.end_killed_run(
                 connection, job_id=job_id, run_no=run_no, node_id=node, error="Timeout: exceeded 1 s"
             )
         assert (status is not None) == (model.holds(run_no) and model.node == node)
@@ -243,7 +243,7 @@ class Jobs(RuleBasedStateMachine):
     def forfeit(self, data: st.DataObject) -> None:
         job_id, run_no, _, model = self.pick_run(data)
         with self._connect() as connection:
-            is_forfeited = rescues.forfeit(connection, job_id=job_id, run_no=run_no)
+            is_forfeited = rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no)
         assert is_forfeited == (model.status is Status.QUEUED and run_no == model.run_no + 1)
         model.run_no += is_forfeited
 
@@ -269,19 +269,19 @@ class Jobs(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES))
     def come_back(self, node: str) -> None:
         with self._connect() as connection:
-            assert nodes.beat(connection, node, busy=0, quiet_seconds=0)
+            assert nodes.heartbeat(connection, node, busy=0, quiet_seconds=0)
         self.living.add(node)
 
     @rule(node=st.sampled_from(NODES))
     def leave(self, node: str) -> None:
         with self._connect() as connection:
-            nodes.leave(connection, node)
+            nodes.deregister(connection, node)
         self.living.discard(node)
 
     @rule()
     def take_from_the_dead(self) -> None:
         with self._connect() as connection:
-            taken = rescues.take_back_from_dead_nodes(
+            taken = rescues.rescue_from_dead_nodes(
                 connection, dead_after_seconds=DEAD_AFTER_SECONDS, reason="lost", error="WorkerLost: gone", limit=100
             )
         held = {
@@ -348,14 +348,14 @@ def line(run_no: int, number: int, text: str) -> LogLine:
 
 
 def join(connection: Connection, node_id: str) -> None:
-    nodes.join(
+    nodes.register(
         connection,
         NodeSpec(
             id=node_id, name=f"node@{node_id}", host="here", pid=1, version="1", queues=["default"],
             workers=sorted(WORKERS), processes=2,
         ),
     )  # fmt: skip
-    nodes.beat(connection, node_id, busy=0, quiet_seconds=0)
+    nodes.heartbeat(connection, node_id, busy=0, quiet_seconds=0)
 
 
 def announce(connection: Connection) -> None:

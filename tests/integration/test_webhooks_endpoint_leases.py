@@ -12,12 +12,12 @@ import pytest
 from cryptography.fernet import Fernet
 
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Attempt, DeliveryStatus, Manner, describe_attempt, judge
+from ava.domain.webhook import Attempt, DeliveryStatus, EndpointHealth, describe_attempt, judge
 from ava.services.webhooks import reseal_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.webhooks import endpoint_leases
-from ava.store.webhooks.endpoint_leases import DueDelivery, LaneEnd, Outcome
+from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery, LeaseEnd
 from harness.api import Api
 from harness.system import ENCRYPTION_KEY
 
@@ -34,7 +34,7 @@ def api_settings(api_settings: Settings) -> Settings:
 def connection(api: Api) -> Iterator[Connection]:
     with api.database.connect() as connection:
         for sender in (ONE, OTHER):
-            endpoint_leases.beat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
+            endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
         yield connection
 
 
@@ -46,7 +46,8 @@ def _endpoint(api: Api) -> str:
 
 def _take(connection: Connection, sender: str) -> list[str]:
     return [
-        held.endpoint for held in endpoint_leases.take(connection, sender_id=sender, manner=Manner.UNKNOWN, limit=10)
+        held.endpoint
+        for held in endpoint_leases.acquire(connection, sender_id=sender, health=EndpointHealth.UNKNOWN, limit=10)
     ]
 
 
@@ -54,10 +55,10 @@ def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ..
     return endpoint_leases.due(connection, sender_id=sender, rooms={endpoint: 10}, busy=busy)
 
 
-def _outcome(delivery: DueDelivery, status: int) -> Outcome:
+def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
     attempt = Attempt(status=status, elapsed_ms=1, answer="", error=None)
     verdict = judge(attempt, failures=delivery.failures, chance=0.5)
-    return Outcome(
+    return DeliveryOutcome(
         delivery=delivery.id,
         failures=delivery.failures,
         status=verdict.status,
@@ -68,7 +69,7 @@ def _outcome(delivery: DueDelivery, status: int) -> Outcome:
 
 
 def _release(connection: Connection, sender: str, endpoint: str, pause: float = 0.0) -> None:
-    end = LaneEnd(endpoint=endpoint, width=2, timeouts=0, pause_seconds=pause)
+    end = LeaseEnd(endpoint=endpoint, concurrency=2, timeouts=0, pause_seconds=pause)
     endpoint_leases.release(connection, sender_id=sender, ends=[end])
 
 
@@ -111,7 +112,7 @@ def test_what_a_dead_sender_held_is_free_and_its_failure_counts_once(api: Api, c
     (endpoint,) = _take(connection, ONE)
     (before,) = _due(connection, ONE, endpoint)
     api.execute("UPDATE webhook_senders SET seen_at = now() - interval '1 hour' WHERE id = %s::uuid", ONE)
-    assert endpoint_leases.beat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60) == 1
+    assert endpoint_leases.heartbeat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60) == 1
     assert _take(connection, OTHER) == [endpoint]
     assert _due(connection, ONE, endpoint) == []
     (again,) = _due(connection, OTHER, endpoint)
@@ -139,14 +140,20 @@ def test_a_disabled_endpoint_is_left_alone_with_what_waits_until_it_is_enabled(
 
 
 def test_lanes_are_taken_by_the_manner_of_their_endpoints(api: Api, connection: Connection) -> None:
-    for width, timeouts in ((4, 0), (1, 3), (1, 0)):
+    for concurrency, timeouts in ((4, 0), (1, 3), (1, 0)):
         api.post(f"/v1/webhooks/{_endpoint(api)}/test")
         api.execute(
-            "UPDATE webhook_lanes SET width = %s, timeouts = %s WHERE width = 1 AND timeouts = 0", width, timeouts
+            "UPDATE webhook_lanes SET width = %s, timeouts = %s WHERE width = 1 AND timeouts = 0",
+            concurrency,
+            timeouts,
         )
-    for manner, width, timeouts in ((Manner.SILENT, 1, 3), (Manner.ANSWERING, 4, 0), (Manner.UNKNOWN, 1, 0)):
-        (held,) = endpoint_leases.take(connection, sender_id=ONE, manner=manner, limit=10)
-        assert (held.width, held.timeouts) == (width, timeouts)
+    for health, concurrency, timeouts in (
+        (EndpointHealth.SILENT, 1, 3),
+        (EndpointHealth.ANSWERING, 4, 0),
+        (EndpointHealth.UNKNOWN, 1, 0),
+    ):
+        (held,) = endpoint_leases.acquire(connection, sender_id=ONE, health=health, limit=10)
+        assert (held.concurrency, held.timeouts) == (concurrency, timeouts)
 
 
 def test_what_failed_before_comes_first(api: Api, connection: Connection) -> None:

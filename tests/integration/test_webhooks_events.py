@@ -36,7 +36,7 @@ def api_settings(api_settings: Settings) -> Settings:
 def connection(api: Api) -> Iterator[Connection]:
     with api.database.connect() as connection:
         spec = NodeSpec(id=NODE, name="n", host="h", pid=1, version="1", queues=[], workers=[], processes=1)
-        nodes.join(connection, spec)
+        nodes.register(connection, spec)
         yield connection
 
 
@@ -126,9 +126,9 @@ def test_a_killed_run_and_a_run_of_a_dead_node_are_told(api: Api, connection: Co
     killed, orphan = api.trigger(), api.trigger()
     _claim(connection, killed["id"])
     _claim(connection, orphan["id"])
-    rescues.kill_end(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
+    rescues.end_killed_run(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
     api.execute("DELETE FROM nodes")
-    rescues.take_back_from_dead_nodes(
+    rescues.rescue_from_dead_nodes(
         connection, dead_after_seconds=1, reason="lost", error="WorkerLost: the worker node died", limit=10
     )
     assert _types(api) == ["queued", "queued", "failed", "queued"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ava.delivery import cpu_throttle
-from ava.delivery.cpu_throttle import Courtesy
+from ava.delivery.cpu_throttle import CpuThrottle
 
 
 class Machine:
@@ -33,7 +33,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_who_waits_for_a_processor_rests_until_it_has_had_no_more_than_its_share(machine: Machine) -> None:
-    sender = Courtesy(10, stat=machine.stat)
+    sender = CpuThrottle(10, stat=machine.stat)
     machine.go_on(0.1, ran=0.05, waited=0.05)
     assert sender.rest_seconds(0.1) == pytest.approx(0.4)
     machine.go_on(0.3)
@@ -45,7 +45,7 @@ def test_who_waits_for_a_processor_rests_until_it_has_had_no_more_than_its_share
 
 
 def test_no_rest_is_longer_than_a_second_whatever_was_run(machine: Machine) -> None:
-    sender = Courtesy(19, stat=machine.stat)
+    sender = CpuThrottle(19, stat=machine.stat)
     machine.go_on(5, ran=4, waited=10)
     assert sender.rest_seconds(None) == 1
     machine.go_on(1)
@@ -53,13 +53,13 @@ def test_no_rest_is_longer_than_a_second_whatever_was_run(machine: Machine) -> N
 
 
 def test_who_gets_a_processor_at_once_does_not_rest(machine: Machine) -> None:
-    sender = Courtesy(10, stat=machine.stat)
+    sender = CpuThrottle(10, stat=machine.stat)
     machine.go_on(0.1, ran=0.07, waited=0.02)
     assert sender.rest_seconds(0.1) == 0
 
 
 def test_what_is_owed_is_forgotten_where_processors_are_free_again(machine: Machine) -> None:
-    sender = Courtesy(10, stat=machine.stat)
+    sender = CpuThrottle(10, stat=machine.stat)
     machine.go_on(0.1, ran=0.05, waited=0.05)
     assert sender.rest_seconds(0.1) > 0
     machine.go_on(0.1, ran=0.01)
@@ -67,7 +67,7 @@ def test_what_is_owed_is_forgotten_where_processors_are_free_again(machine: Mach
 
 
 def test_an_event_that_has_waited_for_long_is_sent_whoever_waits(machine: Machine) -> None:
-    sender = Courtesy(10, stat=machine.stat)
+    sender = CpuThrottle(10, stat=machine.stat)
     machine.go_on(0.1, ran=0.05, waited=0.5)
     assert sender.rest_seconds(30.5) == 0
     machine.go_on(0.1, ran=0.05, waited=0.5)
@@ -75,7 +75,7 @@ def test_an_event_that_has_waited_for_long_is_sent_whoever_waits(machine: Machin
 
 
 def test_without_niceness_there_is_no_rest(machine: Machine) -> None:
-    sender = Courtesy(0, stat=machine.stat)
+    sender = CpuThrottle(0, stat=machine.stat)
     machine.go_on(0.1, ran=0.05, waited=5)
     assert sender.rest_seconds(0.1) == 0
 
@@ -86,12 +86,12 @@ def test_where_the_system_tells_nothing_there_is_no_rest(machine: Machine, text:
         machine.stat.unlink()
     else:
         machine.stat.write_text(text)
-    sender = Courtesy(10, stat=machine.stat)
+    sender = CpuThrottle(10, stat=machine.stat)
     assert sender.rest_seconds(0.1) == 0
 
 
 def test_the_kernel_tells_of_us(tmp_path: Path) -> None:
-    sender = Courtesy(10)
+    sender = CpuThrottle(10)
     ran = sender._ran
     assert sum(range(1_000_000)) > 0
     sender.rest_seconds(None)

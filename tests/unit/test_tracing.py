@@ -19,12 +19,12 @@ sys.modules["opentelemetry"] = None
 logging.basicConfig(format="%(message)s")
 from ava import settings, tracing
 loaded = settings.load()
-tracing.complain(loaded)
+tracing.warn_if_unusable(loaded)
 tracing.preload(loaded)
 tracing.start(loaded, "worker")
-with tracing.begin("anything", parent=None) as span:
-    span.note("name", 1)
-    span.fail("so")
+with tracing.start_span("anything", parent=None) as span:
+    span.set_attribute("name", 1)
+    span.record_failure("so")
 assert not tracing.is_on() and span.traceparent is tracing.current() is None
 tracing.stop()
 """

@@ -1,4 +1,4 @@
-"""The rules of webhooks: bodies, signatures, the ladder, lanes, sealing. No server."""
+"""The rules of webhooks: bodies, signatures, the ladder, queues, sealing. No server."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cryptography.fernet import Fernet
 from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
-from ava.delivery.endpoint_queue import Lane
+from ava.delivery.endpoint_queue import EndpointQueue
 from ava.domain.events import Event, make_body, make_headers, sign_body
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import (
-    LADDER_SECONDS,
-    WIDEST,
+    MOST_CONCURRENT,
+    RETRY_SCHEDULE_SECONDS,
     Attempt,
     DeliveryStatus,
     judge,
-    next_width,
+    next_concurrency,
     pause_seconds,
     retry_after_seconds,
 )
 from ava.errors import EncryptionKeyMissing, SecretUnreadable, WebhookUnverified
-from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLane
+from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 OTHER = "whsec_YW5vdGhlciBzZWNyZXQgb2YgdGhlIHRlc3Rz"
@@ -151,7 +151,7 @@ def test_the_ladder_is_the_contract_s_and_ends() -> None:
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
 def test_the_ladder_is_spread_by_a_tenth(chance: float) -> None:
-    for failures, seconds in enumerate(LADDER_SECONDS):
+    for failures, seconds in enumerate(RETRY_SCHEDULE_SECONDS):
         wait = judge(_attempt(), failures=failures, chance=chance).retry_in_seconds
         assert wait is not None
         assert 0.9 * seconds <= wait <= 1.1 * seconds
@@ -200,13 +200,13 @@ def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | 
 
 
 def test_an_endpoint_gets_more_connections_as_it_answers_and_one_once_it_is_silent() -> None:
-    width = 1
+    concurrency = 1
     for _ in range(10):
-        width = next_width(width, _attempt(200))
-    assert width == WIDEST
-    assert next_width(width, _attempt(500)) == WIDEST
-    assert next_width(width, _attempt(is_timeout=True)) == 1
-    assert next_width(width, _attempt(429, retry_after_seconds=3.0)) == 1
+        concurrency = next_concurrency(concurrency, _attempt(200))
+    assert concurrency == MOST_CONCURRENT
+    assert next_concurrency(concurrency, _attempt(500)) == MOST_CONCURRENT
+    assert next_concurrency(concurrency, _attempt(is_timeout=True)) == 1
+    assert next_concurrency(concurrency, _attempt(429, retry_after_seconds=3.0)) == 1
 
 
 def test_the_pause_of_a_silent_endpoint_grows_up_to_a_minute() -> None:
@@ -216,8 +216,8 @@ def test_the_pause_of_a_silent_endpoint_grows_up_to_a_minute() -> None:
 # Lanes -----------------------------------------------------------------------------------------------------------
 
 
-def _lane(width: int = 4, timeouts: int = 0) -> Lane:
-    return Lane(HeldLane(endpoint="e", width=width, timeouts=timeouts))
+def _queue(concurrency: int = 4, timeouts: int = 0) -> EndpointQueue:
+    return EndpointQueue(HeldLease(endpoint="e", concurrency=concurrency, timeouts=timeouts))
 
 
 def _due(name: str, job: str | None = None) -> DueDelivery:
@@ -226,66 +226,66 @@ def _due(name: str, job: str | None = None) -> DueDelivery:
     )
 
 
-def _names(lane: Lane) -> list[str]:
+def _names(queue: EndpointQueue) -> list[str]:
     names = []
-    while (delivery := lane.next()) is not None:
+    while (delivery := queue.next()) is not None:
         names.append(delivery.id)
     return names
 
 
 def test_a_lane_sends_as_many_as_it_is_wide_in_order() -> None:
-    lane = _lane(width=2)
-    lane.bring([_due("a"), _due("b"), _due("c")])
-    assert _names(lane) == ["a", "b"]
-    lane.hear("a", _attempt(404))
-    assert _names(lane) == ["c"]
+    queue = _queue(concurrency=2)
+    queue.bring([_due("a"), _due("b"), _due("c")])
+    assert _names(queue) == ["a", "b"]
+    queue.hear("a", _attempt(404))
+    assert _names(queue) == ["c"]
 
 
 def test_two_events_of_one_job_are_never_on_their_way_together_and_keep_their_order() -> None:
-    lane = _lane()
-    lane.bring([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
-    assert _names(lane) == ["a1", "b1"]
-    lane.hear("a1", _attempt(200))
-    assert _names(lane) == [], "what came of the first may still be lost"
-    lane.finish("a1")
-    assert _names(lane) == ["a2"]
-    lane.hear("a2", _attempt(200))
-    lane.finish("a2")
-    assert _names(lane) == ["a3"]
+    queue = _queue()
+    queue.bring([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
+    assert _names(queue) == ["a1", "b1"]
+    queue.hear("a1", _attempt(200))
+    assert _names(queue) == [], "what came of the first may still be lost"
+    queue.finish("a1")
+    assert _names(queue) == ["a2"]
+    queue.hear("a2", _attempt(200))
+    queue.finish("a2")
+    assert _names(queue) == ["a3"]
 
 
 def test_a_silent_lane_is_left_with_what_waits_there() -> None:
-    lane = _lane(width=1)
-    lane.bring([_due("a"), _due("b")])
-    assert _names(lane) == ["a"]
-    lane.hear("a", _attempt(is_timeout=True))
-    lane.finish("a")
-    assert _names(lane) == []
-    assert lane.is_idle
-    assert lane.end().timeouts == 1
-    assert lane.end().pause_seconds == 2
+    queue = _queue(concurrency=1)
+    queue.bring([_due("a"), _due("b")])
+    assert _names(queue) == ["a"]
+    queue.hear("a", _attempt(is_timeout=True))
+    queue.finish("a")
+    assert _names(queue) == []
+    assert queue.is_idle
+    assert queue.end().timeouts == 1
+    assert queue.end().pause_seconds == 2
 
 
 def test_a_lane_that_was_silent_is_asked_again_and_forgiven() -> None:
-    lane = _lane(width=1, timeouts=6)
-    lane.bring([_due("a"), _due("b")])
-    assert _names(lane) == ["a"]
-    lane.hear("a", _attempt(200))
-    lane.finish("a")
-    assert _names(lane) == ["b"]
-    assert lane.end().timeouts == 0
-    assert lane.end().pause_seconds == 0
+    queue = _queue(concurrency=1, timeouts=6)
+    queue.bring([_due("a"), _due("b")])
+    assert _names(queue) == ["a"]
+    queue.hear("a", _attempt(200))
+    queue.finish("a")
+    assert _names(queue) == ["b"]
+    assert queue.end().timeouts == 0
+    assert queue.end().pause_seconds == 0
 
 
 def test_retry_after_stops_all_that_goes_to_an_endpoint() -> None:
-    lane = _lane()
-    lane.bring([_due(name) for name in "abcdef"])
-    assert len(_names(lane)) == 4
+    queue = _queue()
+    queue.bring([_due(name) for name in "abcdef"])
+    assert len(_names(queue)) == 4
     for name in "abcd":
-        lane.hear(name, _attempt(429, retry_after_seconds=30.0))
-        lane.finish(name)
-    assert _names(lane) == []
-    assert lane.end().pause_seconds == 30
+        queue.hear(name, _attempt(429, retry_after_seconds=30.0))
+        queue.finish(name)
+    assert _names(queue) == []
+    assert queue.end().pause_seconds == 30
 
 
 # Sealing ---------------------------------------------------------------------------------------------------------

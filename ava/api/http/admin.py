@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.metrics.system import Measures
+from ava.metrics.system import SystemMetrics
 from ava.services.audit import Audit
 from ava.services.overview import Overviews
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["Operators", "make_operators"]
+__all__ = ["Admin", "make_admin"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operators:
+class Admin:
     """The use cases of operators."""
 
     overviews: Overviews
     audit: Audit
-    measures: Measures
+    measures: SystemMetrics
 
     def close(self) -> None:
         """Write down what is still to be written."""
         self.audit.close()
 
 
-def make_operators(settings: Settings, database: Database) -> Operators:
+def make_admin(settings: Settings, database: Database) -> Admin:
     """Build them over one database. Nothing connects yet."""
-    return Operators(
+    return Admin(
         overviews=Overviews(database, node_dead_seconds=settings.node_dead_seconds),
         audit=Audit(database),
-        measures=Measures(database, node_dead_seconds=settings.node_dead_seconds),
+        measures=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),
     )

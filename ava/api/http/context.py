@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app, g
 
-from ava.api.http.admin import Operators
+from ava.api.http.admin import Admin
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.health.readiness import Readiness
@@ -32,7 +32,7 @@ class Context:
     workers: Workers
     readiness: Readiness
     watches: Watches
-    operators: Operators
+    operators: Admin
     database: Database
     publisher: Publisher
 

@@ -23,7 +23,7 @@ def _begin() -> None:
     if request.endpoint is None or is_open(request.endpoint) or request.method == "OPTIONS":
         return
     route = str(request.url_rule)
-    g.span = tracing.begin(
+    g.span = tracing.start_span(
         f"{request.method} {route}",
         Kind.SERVER,
         parent=request.headers.get("traceparent"),
@@ -35,11 +35,11 @@ def _begin() -> None:
 
 def _note(answer: Response) -> Response:
     if (span := g.get("span")) is not None:
-        span.note("http.response.status_code", answer.status_code)
+        span.set_attribute("http.response.status_code", answer.status_code)
         if (caller := g.get("caller")) is not None:
-            span.note("ava.tenant.id", caller.tenant_id)
+            span.set_attribute("ava.tenant.id", caller.tenant_id)
         if answer.status_code >= 500:
-            span.fail(str(answer.status_code))
+            span.record_failure(str(answer.status_code))
     return answer
 
 

@@ -11,15 +11,15 @@ from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
 from ava.api.http.records import compile_schema
 from ava.api.http.responses import Page
-from ava.api.schemas.admin import AuditList, AuditListQuery, AuditRecord
+from ava.api.schemas.admin import AuditEntryRecord, AuditList, AuditListQuery
 from ava.domain.text import storable
-from ava.store.reports.audit import Deed
+from ava.store.reports.audit import AuditRecord
 
 __all__ = ["blueprint", "note"]
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
-_record = compile_schema(AuditRecord())
+_record = compile_schema(AuditEntryRecord())
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 #: How much of a proxy's word on the addresses behind it is kept.
 _MOST_FORWARDED = 200
@@ -31,7 +31,7 @@ _MOST_FORWARDED = 200
     description="Newest first: every request of the tenant that triggered, cancelled, retried or changed something, or "
     "was refused it.",
     query=AuditListQuery(),
-    answer=AuditRecord(),
+    answer=AuditEntryRecord(),
     is_list=True,
 )
 def list_entries(query: AuditList) -> Response:
@@ -55,7 +55,7 @@ def note(answer: Response) -> None:
     if request.method not in _CHANGING or request.endpoint is None or (who := g.get("caller")) is None:
         return
     context().operators.audit.note(
-        Deed(
+        AuditRecord(
             tenant_id=who.tenant_id,
             user_id=who.user_id,
             role=who.role.name.lower().replace("_", "-"),

@@ -13,7 +13,7 @@ from ava.api.schemas.requests import NoParameters
 from ava.domain import ids, priority
 from ava.store.reports.audit import AuditFilter
 
-__all__ = ["AuditList", "AuditListQuery", "AuditRecord", "NodeRecord", "NodeState", "OverviewRecord"]
+__all__ = ["AuditEntryRecord", "AuditList", "AuditListQuery", "NodeRecord", "NodeState", "OverviewRecord"]
 
 _MOST = 2**53
 _MOST_LETTERS = 100
@@ -148,7 +148,7 @@ class AuditListQuery(NoParameters):
         return AuditList(audit_filter=AuditFilter(**values), per_page=per_page, before_id=before_id)
 
 
-class AuditRecord(Schema):
+class AuditEntryRecord(Schema):
     """A change that somebody asked for."""
 
     id = Id("aud")

@@ -46,7 +46,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no annotatio
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, and go on trying for as long as it takes."""
-        loop_liveness.try_again()
+        loop_liveness.record_attempt()
         conn.ensure_connection(self._on_away, None, callback=_on_wait, **_PAUSES)
         if self.broker_connection_retry_attempt:
             _log.warning("The broker is back.")
@@ -55,7 +55,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no annotatio
         return conn
 
     def _on_away(self, error: Exception, _interval: float) -> None:
-        loop_liveness.try_again()
+        loop_liveness.record_attempt()
         if not self.broker_connection_retry_attempt:
             _log.warning("The broker is out of reach, and is tried again and again: %s", error)
         self.broker_connection_retry_attempt += 1
@@ -63,15 +63,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no annotatio
     def register_with_event_loop(self, hub: Any) -> None:
         """The loop begins, for the first time or with a new connection."""
         super().register_with_event_loop(hub)
-        loop_liveness.beat()
-        hub.call_repeatedly(_SIGN_SECONDS, loop_liveness.beat)
+        loop_liveness.record_turn()
+        hub.call_repeatedly(_SIGN_SECONDS, loop_liveness.record_turn)
 
 
 def _on_wait() -> None:
-    loop_liveness.try_again()
+    loop_liveness.record_attempt()
     maybe_shutdown()
 
 
 @control_command(name=RELEASE_RUNS, args=[("task_ids", list)], signature="<task ids>")  # type: ignore[untyped-decorator]
 def _let_go(_state: Any, task_ids: Sequence[str]) -> None:
-    JobRequest.keeper.let_go(task_ids)
+    JobRequest.run_monitor.let_go(task_ids)

@@ -6,14 +6,14 @@ from typing import Any
 
 from celery import bootsteps
 
-__all__ = ["EventPace"]
+__all__ = ["EventBatching"]
 
 _FLUSH_SECONDS = 0.25
 #: Events that are sent at once, however soon that is.
 _MOST_EVENTS = 500
 
 
-class EventPace(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
+class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
     """Has the events of a node's tasks wait for each other; Celery would send them at each turn of its loop."""
 
     requires = ("celery.worker.consumer:Events",)

@@ -16,7 +16,7 @@ from billiard.pool import READY
 from celery.concurrency.asynpool import AsynPool, ResultHandler
 from celery.concurrency.prefork import TaskPool
 
-from ava.node.celery_internals.pool_child import BUSY, RETURNED, SEVERAL, SOON_FREE, PoolWorker
+from ava.node.celery_internals.pool_child import BUSY, RETURNED, SEVERAL, SOON_FREE, PoolChild
 from ava.node.celery_internals.request import JobRequest
 
 __all__ = ["Pool", "is_soon_free"]
@@ -109,7 +109,7 @@ def _request_of(result: Any) -> JobRequest:
 
 
 class _AttentivePool(AsynPool):  # type: ignore[misc]
-    Worker = PoolWorker
+    Worker = PoolChild
     ResultHandler = _Results
     #: How billiard hands a job over to be given to a child.
     _quick_put: Callable[[Any], None]

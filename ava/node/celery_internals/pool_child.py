@@ -24,7 +24,7 @@ from celery.concurrency.asynpool import Worker
 
 from ava.domain.messages import TASK
 
-__all__ = ["BUSY", "RETURNED", "SEVERAL", "SOON_FREE", "PoolWorker"]
+__all__ = ["BUSY", "RETURNED", "SEVERAL", "SOON_FREE", "PoolChild"]
 
 # What a child tells beside billiard's own (`ACK`, `READY` …, all below 16).
 #: It is about to be free of a job.
@@ -46,14 +46,14 @@ _MOST_RUNS = 2**31
 Message = tuple[str, int, str]
 
 
-class PoolWorker(Worker):  # type: ignore[misc]  # Celery has no annotations
+class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
     """Billiard's worker, a little ahead of its loop.
 
     And billiard, after all of Celery's signals for a new process, has SIGTERM end it. Here it does not.
     """
 
     #: Called in a new child when billiard is done with its signals, with this object; set when the node starts.
-    take_over: Callable[[PoolWorker], None]
+    take_over: Callable[[PoolChild], None]
     #: How billiard's loop gets its next job.
     wait_for_job: Callable[[], Any]
     #: Billiard's number for the job that this child was given last, and for the one that was taken ahead last.

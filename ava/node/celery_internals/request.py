@@ -18,7 +18,7 @@ from celery.worker.state import reserved_requests, task_ready
 from ava.domain.messages import parse_task_id
 from ava.handler import registry
 from ava.node import processes
-from ava.node.parent.run_monitor import Held, Keeper
+from ava.node.parent.run_monitor import Held, RunMonitor
 
 __all__ = ["JobRequest"]
 
@@ -31,7 +31,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     """One message of ours, from its arrival at a node to its acknowledgement."""
 
     #: Both are set when the node starts; Celery makes the requests and knows nothing of them.
-    keeper: Keeper
+    run_monitor: RunMonitor
     pool_pids: Callable[[], list[int]]
     #: Whether the broker forgets a message when it hands it out (see `ava.broker.app.make_queue`).
     is_acknowledged_on_arrival = False
@@ -45,7 +45,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
         self.held = self._make_held(pid)
-        self.keeper.begin(self.held)
+        self.run_monitor.begin(self.held)
         super().on_accepted(pid, time_accepted)
 
     # When the next message comes -----------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def give_back(self) -> JobRequest:
         """Leave this message's job to others."""
         task_ready(self)
-        self.keeper.put_back(parse_task_id(self.id)[0])
+        self.run_monitor.put_back(parse_task_id(self.id)[0])
         return self
 
     def _let_go_of_next(self) -> None:
@@ -108,16 +108,16 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         if self.time_start is None:
             self._terminate_on_ack = pool, signal
         else:
-            self.keeper.look_now()
+            self.run_monitor.look_now()
 
     def cancel(self, *_: Any, **__: Any) -> None:
         """Celery gives its running tasks up at a cold shutdown: they are killed, and their jobs given back."""
-        self.keeper.abandon()
+        self.run_monitor.abandon()
 
     def acknowledge(self) -> None:
         """The message is done with, however the run has ended."""
         if self.held is not None:
-            self.keeper.finish(self.held)
+            self.run_monitor.finish(self.held)
         self._acknowledge()
         self._let_go_of_next()
 
@@ -142,8 +142,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         error = f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})"
         # Where nothing is held, the process died before it could say that it had begun.
         held = self.held or self._make_held(pid=0)
-        if self.keeper.finish(held) or not held.pid:
-            self.keeper.take_back(held, error)
+        if self.run_monitor.finish(held) or not held.pid:
+            self.run_monitor.take_back(held, error)
         self.acknowledge()
         self.send_event("task-failed", exception=error, traceback="")
         # What its handler had started and detached has come to us.

@@ -22,13 +22,13 @@ from ava.domain.job import Ending, Job, LogLevel, Status
 from ava.errors import DatabaseUnavailable, Interruption
 from ava.handler import registry
 from ava.handler.registry import Handler
-from ava.metrics.counters import Pool
+from ava.metrics.counters import ConnectionMeter
 from ava.node import mailbox, processes, run_reports
-from ava.node.celery_internals.pool_child import PoolWorker
+from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.child.job_log import JobLog
-from ava.node.child.process_state import WAITING_SIGNALS, Surroundings, foreign_threads
+from ava.node.child.process_state import WAITING_SIGNALS, ProcessState, foreign_threads
 from ava.node.child.run import Run
-from ava.node.child.run_writer import Moves
+from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Outcome, Stop
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -62,19 +62,19 @@ def _is_signal_too_late(unraisable: Any) -> bool:
 class Child:
     """This process, where it is a child of a node."""
 
-    def __init__(self, settings: Settings, node_id: str, worker: PoolWorker) -> None:
+    def __init__(self, settings: Settings, node_id: str, worker: PoolChild) -> None:
         self._settings = settings
         self._node_id = node_id
         self._worker = worker
-        self._database = Database(settings.database_url, name="worker", pool_size=2, meter=Pool("worker", 2))
-        self._moves = Moves(self._database, node_id)
+        self._database = Database(settings.database_url, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
+        self._moves = RunWriter(self._database, node_id)
         self._run: Run | None = None
         #: The next run, where it was claimed when this one's end was written.
         self._following: Run | None = None
         #: Held while lines are on their way into the database, so that none comes after its run's end.
         self._storing = threading.Lock()
         self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._surroundings: Surroundings | None = None
+        self._process_state: ProcessState | None = None
         self._pid = self._parent_pid = 0
         self._vouch_at = 0.0
         #: How long runs of each worker's handler take, as far as the last ones tell.
@@ -97,10 +97,10 @@ class Child:
         sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(mailbox.address(self._node_id, os.getpid()))
-        for act in (self._accompany, self._outlive_nobody):
+        for act in (self._accompany, self._exit_with_parent):
             threading.Thread(target=act, name=f"ava-{act.__name__.strip('_')}", daemon=True).start()
         tracing.start(self._settings, "worker")
-        self._surroundings = Surroundings()
+        self._process_state = ProcessState()
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
         run = self._run
@@ -161,12 +161,12 @@ class Child:
 
     def perform(self, run: Run) -> None:
         """Run the handler; what it returned or raised is kept in its run. Nothing it started or changed is left."""
-        assert self._surroundings is not None
+        assert self._process_state is not None
         before, began = foreign_threads(), time.monotonic()
-        with self._surroundings.of_run(run.log) as logger, tracing.begin("handler", parent=run.span) as span:
-            run.call(logger, self._surroundings.calm)
+        with self._process_state.of_run(run.log) as logger, tracing.start_span("handler", parent=run.span) as span:
+            run.call(logger, self._process_state.block_signals)
             if run.raised is not None:
-                span.fail(type(run.raised).__name__)
+                span.record_failure(type(run.raised).__name__)
             if os.getpid() != self._pid:
                 # A handler that forked, and whose child came back up to here.
                 os._exit(1)
@@ -174,9 +174,9 @@ class Child:
         if processes.has_children():
             processes.reap()
         if run.stopped_for is not None:
-            self._see_off_threads(before)
+            self._await_handler_threads(before)
 
-    def _see_off_threads(self, before: frozenset[threading.Thread]) -> None:
+    def _await_handler_threads(self, before: frozenset[threading.Thread]) -> None:
         """Have a stopped handler's threads end with it; those that do not end soon do so with this process."""
         deadline = time.monotonic() + _THREADS_SECONDS
         while left := foreign_threads() - before:
@@ -192,11 +192,11 @@ class Child:
         """Write a run's end, waiting for a database that is away. The run is over for this process either way."""
         run.log.close()
         if outcome.status is None and outcome.stop is not None:
-            run.span.fail(outcome.stop.value)
+            run.span.record_failure(outcome.stop.value)
         try:
             with self._storing:
                 if outcome.status is not None:
-                    run_reports.tell(run, self._write_end(run, outcome))
+                    run_reports.report_end(run, self._write_end(run, outcome))
                 elif outcome.stop is Stop.SHUTDOWN:
                     self._moves.hand_back(run, run.log.take())
         except Exception:
@@ -301,7 +301,9 @@ class Child:
         if time.monotonic() >= self._vouch_at:
             self._vouch_at = time.monotonic() + _VOUCH_SECONDS
             with self._database.connect() as connection:
-                nodes.vouch(connection, self._node_id, silent_seconds=2 * self._settings.heartbeat_seconds)
+                nodes.heartbeat_for_frozen_parent(
+                    connection, self._node_id, silent_seconds=2 * self._settings.heartbeat_seconds
+                )
 
     def _store(self, run: Run, *, force: bool = False) -> bool:
         """Store what waits; False where the run has lost its right."""
@@ -324,7 +326,7 @@ class Child:
                 run.progress_json = run.progress_json or progress_json
                 raise
 
-    def _outlive_nobody(self) -> None:
+    def _exit_with_parent(self) -> None:
         """End with the node, and with us what a handler has started: soon another node has its runs; in a thread."""
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
         processes.await_end(self._parent_pid)

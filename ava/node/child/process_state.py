@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from ava.domain.job import LogLevel
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 
-__all__ = ["WAITING_SIGNALS", "Surroundings", "foreign_threads"]
+__all__ = ["WAITING_SIGNALS", "ProcessState", "foreign_threads"]
 
 #: The signals that can wait; those that tell of a fault cannot.
 WAITING_SIGNALS = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
@@ -35,7 +35,7 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _MOST_TRIES = 200
 
 
-class Surroundings:
+class ProcessState:
     """The state of this process before any handler has run, to which it returns after each."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Surroundings:
     def of_run(self, log: JobLog) -> Iterator[logging.Logger]:
         """Surround one handler: what it prints, logs or warns of goes to its job's log. Yields its logger.
 
-        It must leave with its signals calmed (`calm`), so that none comes in between.
+        It must leave with its signals calmed (`block_signals`), so that none comes in between.
         """
         # Threads that an earlier handler left behind may go on, but not in this job's log.
         foreign = foreign_threads()
@@ -103,7 +103,7 @@ class Surroundings:
                 writer.end()
             self._restore()
 
-    def calm(self) -> None:
+    def block_signals(self) -> None:
         """Have no signal interrupt this thread any more, and replace the handlers that a job's handler set up for them.
 
         Blocking them is not enough: one that is for the whole process comes by a thread that the job's handler has

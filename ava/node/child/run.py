@@ -67,10 +67,10 @@ class Run:
         """Whether the handler's time is over."""
         return time.monotonic() >= self._deadline
 
-    def call(self, logger: Any, calm: Callable[[], None]) -> None:
+    def call(self, logger: Any, block_signals: Callable[[], None]) -> None:
         """Run the handler and keep what it returns or raises; interruptions are among the latter.
 
-        `calm` has no signal interrupt this thread any more; see `Surroundings.calm`.
+        `block_signals` has no signal interrupt this thread any more; see `ProcessState.block_signals`.
         """
         try:
             try:
@@ -79,9 +79,9 @@ class Run:
             finally:
                 # Twice, for a signal's handler may raise between the handler's last line and the first.
                 try:
-                    self._close(calm)
+                    self._close(block_signals)
                 finally:
-                    self._close(calm)
+                    self._close(block_signals)
         except BaseException as error:
             self.raised = error
 
@@ -115,9 +115,9 @@ class Run:
         if self.stopped_for is not None and not self.handler.is_async:
             raise self._interruption()
 
-    def _close(self, calm: Callable[[], None]) -> None:
+    def _close(self, block_signals: Callable[[], None]) -> None:
         self._is_open = False
-        calm()
+        block_signals()
         # Whoever was about to send a signal has sent it now, and it waits.
         with self._lock:
             pass

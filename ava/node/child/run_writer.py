@@ -13,7 +13,7 @@ from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import rescues, runs
 
-__all__ = ["Moves", "persist"]
+__all__ = ["RunWriter", "persist"]
 
 Result = TypeVar("Result")
 
@@ -23,7 +23,7 @@ _HOLD_SECONDS = 300.0
 _DEFER_SECONDS = 5.0
 
 
-class Moves:
+class RunWriter:
     """What one process writes of the jobs that it runs. All raise `DatabaseUnavailable` at the very end."""
 
     def __init__(self, database: Database, node_id: str) -> None:
@@ -81,7 +81,7 @@ class Moves:
 
         def act(connection: Connection) -> None:
             runs.append_lines(connection, job_id=run.job.id, run_no=run.job.run_no, lines=lines)
-            rescues.take_back(
+            rescues.rescue(
                 connection,
                 job_id=run.job.id,
                 run_no=run.job.run_no,

@@ -39,7 +39,7 @@ class Orphans:
 
         While Celery's loop stands still, who runs what is not known, and nobody is judged.
         """
-        if not loop_liveness.is_beating():
+        if not loop_liveness.is_turning():
             self._since.clear()
             return []
         now = time.monotonic()
@@ -50,7 +50,7 @@ class Orphans:
     def take_back(self, connection: Connection, orphan: Orphan) -> None:
         """Give an orphan back."""
         job_id, run_no = orphan
-        rescues.take_back(
+        rescues.rescue(
             connection,
             job_id=job_id,
             run_no=run_no,

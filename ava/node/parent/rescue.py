@@ -6,10 +6,10 @@ from ava.node.outcome import Stop
 from ava.store.engine.database import Connection
 from ava.store.jobs import rescues
 
-__all__ = ["take_back"]
+__all__ = ["rescue"]
 
 
-def take_back(
+def rescue(
     connection: Connection,
     *,
     job_id: str,
@@ -24,17 +24,19 @@ def take_back(
     `node_id`: the node that had it; another one's run is never touched.
     """
     # A claim that the process sent with its last breath may still be on its way: it must not come through after this.
-    if rescues.forfeit(connection, job_id=job_id, run_no=run_no):
+    if rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no):
         return True
     if stop is Stop.LOST:
         return False
     if stop is Stop.TIMEOUT:
         error = f"Timeout: exceeded {timeout_seconds:g} s"
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
-        return rescues.kill_end(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error) is not None
+        return (
+            rescues.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error) is not None
+        )
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
-    taken = rescues.take_back(
+    taken = rescues.rescue(
         connection,
         job_id=job_id,
         run_no=run_no,

@@ -1,4 +1,4 @@
-"""The keeper of a node: a thread beside Celery's event loop that knows which child runs what.
+"""The run_monitor of a node: a thread beside Celery's event loop that knows which child runs what.
 
 It says that the node lives, hears from the database what is to be cancelled or was taken away, has children stop, kills
 those that do not, and takes back what a dead child held.
@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
-from ava.metrics.counters import Pool
+from ava.metrics.counters import ConnectionMeter
 from ava.node import processes, run_reports
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import memory
 from ava.node.parent.orphans import Orphans
-from ava.node.parent.rescue import take_back
+from ava.node.parent.rescue import rescue
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import client_moves
 
-__all__ = ["Held", "Keeper"]
+__all__ = ["Held", "RunMonitor"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Held:
     began_ns: int = field(default_factory=time.time_ns)
 
 
-class Keeper:
+class RunMonitor:
     """What one node knows of its runs; its methods may be called from any thread."""
 
     def __init__(self, settings: Settings, node_id: str) -> None:
@@ -77,7 +77,7 @@ class Keeper:
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
         self._database = Database(
-            settings.database_url, name="node", pool_size=1, statement_seconds=10, meter=Pool("node", 1)
+            settings.database_url, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
         )
         #: Two of them may be of the same run, where its message was heard twice; one of these will drop it.
         self._held: set[Held] = set()
@@ -88,7 +88,7 @@ class Keeper:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._drain_at: float | None = None
         self._is_hurried = self._is_abandoning = self._is_ending = False
-        self._thread = threading.Thread(target=self._keep, name="ava-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="ava-run_monitor", daemon=True)
         self._next_beat = self._next_orders = 0.0
         self._is_known = self._is_reaching = True
         #: When the database was last reached, and which runs others are about to be given since.
@@ -120,7 +120,7 @@ class Keeper:
             return was_held
 
     def take_back(self, held: Held, error: str) -> None:
-        """Take a run back whose child has died; soon, in this keeper's thread."""
+        """Take a run back whose child has died; soon, in this run_monitor's thread."""
         if any(other.task_id == held.task_id for other in self._runs()):
             # The message was heard twice here, and another child may be the one that runs it; if not, it is an orphan.
             return
@@ -128,7 +128,7 @@ class Keeper:
         self._bell.put(None)
 
     def put_back(self, job_id: str) -> None:
-        """Leave a job to others whose message came here; soon, in this keeper's thread."""
+        """Leave a job to others whose message came here; soon, in this run_monitor's thread."""
         self._errands.put(lambda connection: client_moves.unpublish(connection, [job_id]))
         self._bell.put(None)
 
@@ -206,7 +206,7 @@ class Keeper:
             if self._is_due():
                 self._attempt(self._ask)
         except Exception:
-            _log.exception("The keeper of this node failed once.")
+            _log.exception("The run_monitor of this node failed once.")
 
     def _runs(self) -> list[Held]:
         with self._lock:
@@ -299,7 +299,7 @@ class Keeper:
         if not self._is_known:
             workers.announce(connection, self._specs)
         quiet_seconds = time.monotonic() - self._last_begin
-        if not self._is_known or not nodes.beat(
+        if not self._is_known or not nodes.heartbeat(
             connection,
             self._node_id,
             # One may have its next run already while it writes the end of the one before.
@@ -307,13 +307,13 @@ class Keeper:
             quiet_seconds=quiet_seconds,
             memory_bytes=memory.held_bytes(),
         ):
-            nodes.join(connection, self._node)
+            nodes.register(connection, self._node)
             self._is_known = True
         for orphan in self._orphans.find(connection, {(held.job_id, held.run_no) for held in self._runs()}):
             self._orphans.take_back(connection, orphan)
 
     def _follow_orders(self, connection: Connection, runs: list[Held]) -> None:
-        told = nodes.orders(connection, [(held.job_id, held.run_no) for held in runs])
+        told = nodes.check_runs(connection, [(held.job_id, held.run_no) for held in runs])
         for held in runs:
             run = (held.job_id, held.run_no)
             if held.claimed_at is None and run in told.running_seconds:
@@ -340,7 +340,7 @@ class Keeper:
             _kill_child(held.pid)
             held.stop = held.stop or Stop.SHUTDOWN
             _take_back(connection, held, self._node_id, "WorkerLost: the worker was shut down")
-        nodes.leave(connection, self._node_id)
+        nodes.deregister(connection, self._node_id)
 
 
 def _end_of_time(held: Held) -> float:
@@ -355,7 +355,7 @@ def _kill_child(pid: int) -> None:
 
 
 def _take_back(connection: Connection, held: Held, node_id: str, error: str) -> None:
-    if take_back(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id, stop=held.stop, error=error,
+    if rescue(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id, stop=held.stop, error=error,
                  timeout_seconds=held.timeout_seconds):  # fmt: skip
         _log.warning("A run was taken back from a dead process.", extra={"job_id": held.job_id, "run_no": held.run_no})
-        run_reports.tell_lost(connection, held.job_id, stop=held.stop, began_ns=held.began_ns)
+        run_reports.report_killed(connection, held.job_id, stop=held.stop, began_ns=held.began_ns)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ava.errors import DatabaseUnavailable
 from ava.node.parent import loop_liveness
-from ava.node.parent.run_monitor import Keeper
+from ava.node.parent.run_monitor import RunMonitor
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.jobs import messages
@@ -29,10 +29,10 @@ _DATABASE_SECONDS = 360.0
 class Watchdog(threading.Thread):
     """Looks after one node's parent, in a thread of its own that waits for nobody else's."""
 
-    def __init__(self, settings: Settings, keeper: Keeper, queues: list[str]) -> None:
+    def __init__(self, settings: Settings, run_monitor: RunMonitor, queues: list[str]) -> None:
         super().__init__(name="ava-watchdog", daemon=True)
         self._deaf_seconds = settings.deaf_seconds
-        self._keeper = keeper
+        self._run_monitor = run_monitor
         self._queues = queues
         self._database = Database(settings.database_url, name="watchdog", pool_size=1, statement_seconds=5)
         #: The messages that this node should have heard, by their jobs, and when each was published.
@@ -43,15 +43,15 @@ class Watchdog(threading.Thread):
         while (reason := self.find()) is None:
             time.sleep(min(2.0, self._deaf_seconds / 8))
         _log.critical("This node ends itself, to be started again: %s.", reason)
-        self._keeper.abandon()
-        self._keeper.close()
+        self._run_monitor.abandon()
+        self._run_monitor.close()
         os._exit(os.EX_SOFTWARE)
 
     def find(self) -> str | None:
         """Why this process must end; None where it need not."""
         if loop_liveness.silent_seconds() > self._deaf_seconds:
             return "its event loop stands still"
-        if self._keeper.unreached_seconds > _DATABASE_SECONDS:
+        if self._run_monitor.unreached_seconds > _DATABASE_SECONDS:
             return "it has not reached the database for too long"
         try:
             return "it hears no messages, though there are some" if self._is_deaf() else None
@@ -63,7 +63,7 @@ class Watchdog(threading.Thread):
 
     def _is_deaf(self) -> bool:
         """Whether a job's message was sent twice, long enough ago, while this node was idle and heard neither."""
-        if self._keeper.quiet_seconds < self._deaf_seconds / 2:
+        if self._run_monitor.quiet_seconds < self._deaf_seconds / 2:
             self._unheard.clear()
             return False
         with self._database.connect() as connection:

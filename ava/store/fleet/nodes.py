@@ -9,7 +9,17 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 
-__all__ = ["NodeSpec", "Orders", "beat", "forget", "join", "leave", "name_of", "names_of", "orders"]
+__all__ = [
+    "NodeSpec",
+    "RunDirectives",
+    "check_runs",
+    "delete_old",
+    "deregister",
+    "heartbeat",
+    "name_of",
+    "names_of",
+    "register",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +48,7 @@ ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """
 
 
-def join(connection: Connection, node: NodeSpec) -> None:
+def register(connection: Connection, node: NodeSpec) -> None:
     """Introduce a node, or bring it back where its row was forgotten."""
     parameters = {
         "id": node.id,
@@ -60,7 +70,7 @@ WHERE id = %(id)s::uuid
 """
 
 
-def beat(
+def heartbeat(
     connection: Connection, node_id: str, *, busy: int, quiet_seconds: float, memory_bytes: int | None = None
 ) -> bool:
     """Say that a node lives, how many of its processes run jobs, for how long it has begun none, and its memory.
@@ -77,7 +87,7 @@ WHERE id = %(id)s::uuid AND stopped_at IS NULL AND seen_at < now() - %(silent)s 
 """
 
 
-def vouch(connection: Connection, node_id: str, *, silent_seconds: float) -> bool:
+def heartbeat_for_frozen_parent(connection: Connection, node_id: str, *, silent_seconds: float) -> bool:
     """Say that a node lives whose parent has been silent for so long, and that it has no process to spare."""
     return connection.exec_driver_sql(_VOUCH, {"id": node_id, "silent": silent_seconds}).rowcount == 1
 
@@ -89,7 +99,7 @@ def runs_of(connection: Connection, node_id: str) -> set[tuple[str, int]]:
     return {(ids.encode("job", id_), run_no) for id_, run_no in found}
 
 
-def leave(connection: Connection, node_id: str) -> None:
+def deregister(connection: Connection, node_id: str) -> None:
     """Say that a node has ended in order; whatever it might still hold can be taken back at once."""
     connection.exec_driver_sql("UPDATE nodes SET stopped_at = now() WHERE id = %(id)s::uuid", {"id": node_id})
 
@@ -108,7 +118,7 @@ def names_of(connection: Connection, node_ids: Collection[str]) -> dict[str, str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Orders:
+class RunDirectives:
     """What the database says of the runs that a node holds; each run is `(job id, run number)`."""
 
     #: For how long each one runs that does.
@@ -129,7 +139,7 @@ JOIN jobs AS j ON j.id = r.id AND j.run_no >= r.run_no
 """
 
 
-def orders(connection: Connection, runs: Collection[tuple[str, int]]) -> Orders:
+def check_runs(connection: Connection, runs: Collection[tuple[str, int]]) -> RunDirectives:
     """Ask which of a node's runs go on, which are to be cancelled, and which are over."""
     parameters = {
         "job_ids": [job_id for job_id, _ in runs],
@@ -137,7 +147,7 @@ def orders(connection: Connection, runs: Collection[tuple[str, int]]) -> Orders:
         "run_nos": [run_no for _, run_no in runs],
     }
     found = list(connection.exec_driver_sql(_ORDERS, parameters))
-    return Orders(
+    return RunDirectives(
         running_seconds={(job_id, run_no): seconds for job_id, run_no, _, seconds in found if seconds is not None},
         cancelled=frozenset((job_id, run_no) for job_id, run_no, is_asked, s in found if is_asked and s is not None),
         over=frozenset((job_id, run_no) for job_id, run_no, _, seconds in found if seconds is None),
@@ -150,6 +160,6 @@ AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'r
 """
 
 
-def forget(connection: Connection, *, after_seconds: float) -> int:
+def delete_old(connection: Connection, *, after_seconds: float) -> int:
     """Delete the rows of nodes that ended long ago, and say how many."""
     return connection.exec_driver_sql(_FORGET, {"after": after_seconds}).rowcount

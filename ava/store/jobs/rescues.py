@@ -11,7 +11,7 @@ from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 from ava.store.jobs.runs import SEQ_OF_OTHERS, SEQ_PER_RUN
 
-__all__ = ["forfeit", "kill_end", "take_back", "take_back_from_dead_nodes"]
+__all__ = ["end_killed_run", "invalidate_unclaimed", "rescue", "rescue_from_dead_nodes"]
 
 # What a run that could not end itself leaves, by what comes `next` of it, as the statement has found in `held`.
 # A cancel may have been written while the row was waited for. PostgreSQL checks the constraints once against the row as
@@ -72,7 +72,7 @@ _BY_DEAD_NODE = _TAKE_BACK.format(
 )
 
 
-def take_back(
+def rescue(
     connection: Connection, *, job_id: str, run_no: int, node_id: str, reason: str, error: str, is_loss: bool
 ) -> Job | None:
     """Take one run of a node back, whose process is gone or must let go, and return the job as it is then.
@@ -87,7 +87,7 @@ def take_back(
     return taken[0] if taken else None
 
 
-def take_back_from_dead_nodes(
+def rescue_from_dead_nodes(
     connection: Connection, *, dead_after_seconds: float, reason: str, error: str, limit: int
 ) -> list[Job]:
     """Take back what dead nodes hold, oldest first."""
@@ -108,7 +108,7 @@ WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT F
 """
 
 
-def forfeit(connection: Connection, *, job_id: str, run_no: int) -> bool:
+def invalidate_unclaimed(connection: Connection, *, job_id: str, run_no: int) -> bool:
     """Use a run's number up that nobody has claimed, so that no late claim gets it; False where it was claimed.
 
     For a run whose process died before it began: the job is published anew, with the next number.
@@ -144,7 +144,7 @@ SELECT status FROM ended
 """
 
 
-def kill_end(
+def end_killed_run(
     connection: Connection, *, job_id: str, run_no: int, error: str, node_id: str | None = None
 ) -> Status | None:
     """Write the end of a run (of this node) whose process had to be killed, and return the state that follows.

@@ -10,11 +10,11 @@ from ava.domain import ids
 from ava.domain.paging import MOST_COUNTED
 from ava.store.engine.database import Connection
 
-__all__ = ["AuditEntry", "AuditFilter", "Deed", "count", "forget", "insert", "page"]
+__all__ = ["AuditEntry", "AuditFilter", "AuditRecord", "count", "delete_old", "insert", "page"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Deed:
+class AuditRecord:
     """A change that somebody asked for, as it is written down."""
 
     tenant_id: str
@@ -33,7 +33,7 @@ class Deed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditEntry(Deed):
+class AuditEntry(AuditRecord):
     """A change as it stands in the trail."""
 
     id: str
@@ -54,7 +54,7 @@ _ARRAYS = ", ".join(f"%({name})s::{kind}[]" for name, kind in zip(_COLUMNS.split
 _INSERT = f"INSERT INTO audit ({_COLUMNS}) SELECT {_COLUMNS} FROM unnest({_ARRAYS}) AS d ({_COLUMNS})"
 
 
-def insert(connection: Connection, deeds: Sequence[Deed]) -> None:
+def insert(connection: Connection, deeds: Sequence[AuditRecord]) -> None:
     """Write changes down, in one statement."""
     columns = {name: [getattr(deed, name) for deed in deeds] for name in _COLUMNS.split(", ")}
     connection.exec_driver_sql(_INSERT, columns)
@@ -103,6 +103,6 @@ DELETE FROM audit WHERE id = ANY(ARRAY(
 """
 
 
-def forget(connection: Connection, *, before: datetime, limit: int) -> int:
+def delete_old(connection: Connection, *, before: datetime, limit: int) -> int:
     """Delete entries that are past their retention; how many."""
     return connection.exec_driver_sql(_FORGET, {"floor": str(ids.first_uuid(before)), "limit": limit}).rowcount

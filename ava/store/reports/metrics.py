@@ -9,9 +9,9 @@ from ava.store.engine.leader_lock import LOCK_KEY
 
 __all__ = [
     "MOST_COUNTED",
-    "Depth",
-    "Fleet",
-    "Running",
+    "NodeCount",
+    "QueueDepth",
+    "RunningCount",
     "depths",
     "fleet",
     "has_leader",
@@ -29,7 +29,7 @@ _MOST_TENANTS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Depth:
+class QueueDepth:
     """What waits in one queue with one priority and could start."""
 
     queue: str
@@ -61,10 +61,12 @@ ORDER BY 1, 2
 """
 
 
-def depths(connection: Connection) -> list[Depth]:
+def depths(connection: Connection) -> list[QueueDepth]:
     """Every queue that workers name, by priority."""
     return [
-        Depth(queue=queue, priority=priority, published=published, backlog=backlog, oldest_seconds=max(0.0, float(age)))
+        QueueDepth(
+            queue=queue, priority=priority, published=published, backlog=backlog, oldest_seconds=max(0.0, float(age))
+        )
         for queue, priority, published, backlog, age in connection.exec_driver_sql(_DEPTHS, {"most": MOST_COUNTED})
     ]
 
@@ -78,7 +80,7 @@ def scheduled(connection: Connection) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class RunningCount:
     """What runs, alike in worker, tenant and priority."""
 
     worker_id: str
@@ -98,10 +100,10 @@ FROM jobs WHERE status = 'running' GROUP BY 1, 2, 3
 """
 
 
-def running(connection: Connection) -> list[Running]:
+def running(connection: Connection) -> list[RunningCount]:
     """All that runs; there is no more of it than processes."""
     return [
-        Running(
+        RunningCount(
             worker_id=worker_id,
             tenant_id=tenant_id,
             priority=priority,
@@ -131,7 +133,7 @@ def recent(connection: Connection) -> list[tuple[str, str, int]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class NodeCount:
     """The nodes in one state and release."""
 
     state: str
@@ -149,10 +151,10 @@ FROM nodes WHERE stopped_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
-def fleet(connection: Connection, *, dead_after_seconds: float) -> list[Fleet]:
+def fleet(connection: Connection, *, dead_after_seconds: float) -> list[NodeCount]:
     """The nodes that have not ended in order, summed."""
     return [
-        Fleet(
+        NodeCount(
             state=state,
             version=version,
             nodes=nodes,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
 
-__all__ = ["BOUNDS", "NEVER", "Total", "count", "forget", "totals"]
+__all__ = ["BOUNDS", "NEVER", "Total", "count", "delete_old", "totals"]
 
 #: The upper bounds of the buckets of waiting and running times, in seconds; what is longer is in a last one.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -68,7 +68,7 @@ DELETE FROM job_minutes WHERE ctid = ANY(ARRAY(
 """
 
 
-def forget(connection: Connection, *, keep_seconds: float, limit: int) -> int:
+def delete_old(connection: Connection, *, keep_seconds: float, limit: int) -> int:
     """Delete counted minutes that no chart shows any more; how many rows."""
     return connection.exec_driver_sql(_FORGET, {"keep": keep_seconds, "limit": limit}).rowcount
 

@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhook import DeliveryStatus, Manner
+from ava.domain.webhook import DeliveryStatus, EndpointHealth
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 
 __all__ = [
+    "DeliveryOutcome",
     "DueDelivery",
-    "HeldLane",
-    "LaneEnd",
-    "News",
-    "Outcome",
+    "HeldLease",
+    "LeaseEnd",
+    "PendingWork",
     "StatusChange",
-    "beat",
+    "acquire",
+    "deregister",
     "due",
-    "leave",
-    "look",
+    "find_work",
+    "heartbeat",
     "record",
     "release",
-    "take",
 ]
 
 _BEAT = """
@@ -49,13 +49,13 @@ UPDATE webhook_lanes AS l SET sender_id = NULL, due_at = now() FROM orphans WHER
 """
 
 
-def beat(connection: Connection, *, sender_id: str, host: str, pid: int, dead_after_seconds: float) -> int:
+def heartbeat(connection: Connection, *, sender_id: str, host: str, pid: int, dead_after_seconds: float) -> int:
     """Show that a sender lives, and free what dead ones hold; how many lanes that was."""
     parameters = {"id": sender_id, "host": host, "pid": pid, "dead_after": dead_after_seconds}
     return connection.exec_driver_sql(_BEAT, parameters).rowcount
 
 
-def leave(connection: Connection, *, sender_id: str) -> None:
+def deregister(connection: Connection, *, sender_id: str) -> None:
     """Free all that a sender holds, for it ends."""
     statement = """
         WITH me AS (DELETE FROM webhook_senders WHERE id = %(id)s::uuid)
@@ -65,7 +65,7 @@ def leave(connection: Connection, *, sender_id: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class PendingWork:
     """Whether there is anything to do for a sender."""
 
     #: Seconds since the oldest event that was not fanned out; None where there is none.
@@ -87,20 +87,20 @@ SELECT (SELECT extract(epoch FROM now() - created_at)::float8 FROM webhook_event
 )
 
 
-def look(connection: Connection) -> News:
+def find_work(connection: Connection) -> PendingWork:
     """See whether there is anything to do. It is asked ten times a second and more, and costs next to nothing."""
     row = _LOOK.run(connection, {})[0]
-    return News(oldest_event_seconds=row[0], has_due_lanes=row[1])
+    return PendingWork(oldest_event_seconds=row[0], has_due_lanes=row[1])
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldLane:
+class HeldLease:
     """A lane that a sender has taken."""
 
     #: The endpoint's UUID.
     endpoint: str
     #: How many attempts at once it gets.
-    width: int
+    concurrency: int
     #: How many attempts in a row got no answer in time.
     timeouts: int
 
@@ -120,18 +120,20 @@ RETURNING l.endpoint_id::text, l.width, l.timeouts
 )
 
 
-def take(connection: Connection, *, sender_id: str, manner: Manner, limit: int) -> list[HeldLane]:
+def acquire(connection: Connection, *, sender_id: str, health: EndpointHealth, limit: int) -> list[HeldLease]:
     """Take lanes on which something is due and whose endpoints behave so, the one that waits longest first.
 
     Those that answer are taken before those of which nothing is known, so the latter may be the former.
     """
     parameters = {
         "sender_id": sender_id,
-        "is_silent": manner is Manner.SILENT,
-        "is_any_width": manner is not Manner.ANSWERING,
+        "is_silent": health is EndpointHealth.SILENT,
+        "is_any_width": health is not EndpointHealth.ANSWERING,
         "limit": limit,
     }
-    return [HeldLane(endpoint=row[0], width=row[1], timeouts=row[2]) for row in _TAKE.run(connection, parameters)]
+    return [
+        HeldLease(endpoint=row[0], concurrency=row[1], timeouts=row[2]) for row in _TAKE.run(connection, parameters)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +213,7 @@ def _due_delivery(row: Any) -> DueDelivery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class DeliveryOutcome:
     """What came of one attempt, to be written."""
 
     #: The delivery's UUID.
@@ -277,7 +279,7 @@ RETURNING p.id::text, p.status
 )
 
 
-def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[StatusChange]:
+def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[StatusChange]:
     """Write what came of attempts, and return the endpoints whose status that changed."""
     parameters = {
         "ids": [outcome.delivery for outcome in outcomes],
@@ -292,11 +294,11 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[StatusCh
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaneEnd:
+class LeaseEnd:
     """How a lane is left."""
 
     endpoint: str
-    width: int
+    concurrency: int
     timeouts: int
     #: Seconds for which the endpoint is left alone.
     pause_seconds: float
@@ -331,12 +333,12 @@ FROM next WHERE l.endpoint_id = next.endpoint_id
 )
 
 
-def release(connection: Connection, *, sender_id: str, ends: Sequence[LaneEnd]) -> None:
+def release(connection: Connection, *, sender_id: str, ends: Sequence[LeaseEnd]) -> None:
     """Leave lanes, until something is due on them again."""
     parameters = {
         "sender_id": sender_id,
         "endpoints": [end.endpoint for end in ends],
-        "widths": [end.width for end in ends],
+        "widths": [end.concurrency for end in ends],
         "timeouts": [end.timeouts for end in ends],
         "pauses": [end.pause_seconds for end in ends],
     }
