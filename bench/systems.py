@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ava.broker.app import make_app
+from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
@@ -162,7 +163,8 @@ class Ours:
         schema.upgrade(self._settings)
         app = make_app(self._settings)
         self._app = app
-        self.jobs = Jobs(StoreDatabase(self._settings.database_url, name="bench"), Publisher(app, self._settings), app)
+        own_database = StoreDatabase(self._settings.database_url, name="bench")
+        self.jobs = Jobs(own_database, Publisher(app, self._settings), Control(app))
         self.caller = Caller(tenant_id="ten_bench", user_id="usr_bench", role=Role.TENANT_SYSTEM_ADMIN)
         # A node announces the workers; jobs can be triggered from then on.
         with self.workers():

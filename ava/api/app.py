@@ -9,6 +9,7 @@ from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
 from ava.api.routes import admin, bulk, docs, health, jobs, queues, streams, webhooks, why, workers
 from ava.broker.app import make_app as make_celery_app
+from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
@@ -73,7 +74,7 @@ def _make_context(settings: Settings) -> Context:
     publisher = Publisher(celery, settings)
     return Context(
         settings=settings,
-        jobs=Jobs(database, publisher, celery),
+        jobs=Jobs(database, publisher, Control(celery)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), allow_private=settings.allow_private_addresses),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),

@@ -1,4 +1,4 @@
-"""How a cancel reaches the process at once: a revoke, addressed to the one node that holds the run."""
+"""Remote control of nodes: messages to one node that stop a run sooner than the node would by itself."""
 
 from __future__ import annotations
 
@@ -10,38 +10,45 @@ from kombu.exceptions import OperationalError
 from ava.domain.messages import task_id
 from ava.errors import BrokerUnavailable
 
-__all__ = ["RELEASE_RUNS", "release_runs", "revoke", "revoke_all"]
+__all__ = ["RELEASE_RUNS", "Control"]
 
-#: The remote control command of ours.
+#: The name of our own remote control command.
 RELEASE_RUNS = "ava_release_runs"
 
 
-def revoke(app: Celery, *, job_id: str, run_no: int, node_name: str) -> None:
-    """Tell a node to send SIGTERM to the process that runs exactly this run, if it still does.
+class Control:
+    """Sends remote control messages through one Celery application.
 
-    The message may be lost, for remote control is a broadcast; the node also finds the cancel in the database.
-    Raises `BrokerUnavailable`.
+    A message may be lost, because remote control is a broadcast: a node that reconnects misses it. Each node reads
+    the same from the database as well.
     """
-    revoke_all(app, runs=[(job_id, run_no)], node_name=node_name)
 
+    def __init__(self, app: Celery) -> None:
+        self._app = app
 
-def revoke_all(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
-    """The same for several runs of one node, each as its job's id and its number."""
-    task_ids = [task_id(job_id, run_no) for job_id, run_no in runs]
-    try:
-        app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
-    except (OSError, OperationalError, *app.pool.connection.recoverable_connection_errors) as error:
-        raise BrokerUnavailable from error
+    def revoke(self, *, job_id: str, run_no: int, node_name: str) -> None:
+        """Ask a node to send SIGTERM to the process that runs exactly this run, if it still does.
 
+        Raises `BrokerUnavailable`.
+        """
+        self.revoke_all(runs=[(job_id, run_no)], node_name=node_name)
 
-def release_runs(app: Celery, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
-    """Tell a node that others are about to be given these runs, should it be cut off from the database alone.
+    def revoke_all(self, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
+        """Revoke several runs of one node, each given as its job's id and its number. Raises `BrokerUnavailable`."""
+        task_ids = [task_id(job_id, run_no) for job_id, run_no in runs]
+        try:
+            self._app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
+        except (OSError, OperationalError, *self._app.pool.connection.recoverable_connection_errors) as error:
+            raise BrokerUnavailable from error
 
-    The message may be lost, or nobody may be there to hear it. Raises `BrokerUnavailable`.
-    """
-    arguments = {"task_ids": [task_id(job_id, run_no) for job_id, run_no in runs]}
-    # Each transport raises errors of its own, with no common class.
-    try:
-        app.control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
-    except Exception as error:
-        raise BrokerUnavailable from error
+    def release_runs(self, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
+        """Tell a node to stop these runs if it cannot reach the database: they are about to run elsewhere.
+
+        Raises `BrokerUnavailable`.
+        """
+        arguments = {"task_ids": [task_id(job_id, run_no) for job_id, run_no in runs]}
+        # Each transport raises errors of its own, with no common class.
+        try:
+            self._app.control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
+        except Exception as error:
+            raise BrokerUnavailable from error

@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from celery import Celery
-
 from ava import logs, tracing
 from ava.broker.app import make_app
+from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.due import Due
@@ -127,7 +126,7 @@ def make_duties(
     settings: Settings,
     database: Database,
     publisher: Publisher,
-    app: Celery,
+    control: Control,
     reached_seconds: Callable[[], float],
 ) -> list[Duty]:
     """Every duty."""
@@ -135,7 +134,7 @@ def make_duties(
     return [
         Due(database),
         Feed(database, publisher, window=settings.window),
-        SilentNodes(database, app, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
+        SilentNodes(database, control, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
         DeadNodes(database, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookNews(database, publisher),
@@ -164,7 +163,7 @@ def run(settings: Settings) -> None:
     leadership = Leadership(settings.database_url)
     app = make_app(settings)
     publisher = Publisher(app, settings)
-    duties = make_duties(settings, database, publisher, app, lambda: leadership.reached_seconds)
+    duties = make_duties(settings, database, publisher, Control(app), lambda: leadership.reached_seconds)
     tracing.start(settings, "dispatcher")
     try:
         Loop(duties, leadership).run(is_ending)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from celery import Celery
-
-from ava.broker import control
+from ava.broker.control import Control
 from ava.store.engine.database import Database
 from ava.store.jobs import backlog
 
@@ -24,10 +22,10 @@ class SilentNodes:
     every_seconds = 1.0
 
     def __init__(
-        self, database: Database, app: Celery, *, node_dead_seconds: float, reached_seconds: Callable[[], float]
+        self, database: Database, control: Control, *, node_dead_seconds: float, reached_seconds: Callable[[], float]
     ) -> None:
         self._database = database
-        self._app = app
+        self._control = control
         self._silent_seconds = node_dead_seconds / 2
         self._reached_seconds = reached_seconds
 
@@ -38,5 +36,5 @@ class SilentNodes:
         with self._database.connect() as connection:
             silent = backlog.silent_runs(connection, silent_seconds=self._silent_seconds)
         for node_name, runs in silent.items():
-            control.release_runs(self._app, runs=runs, node_name=node_name)
+            self._control.release_runs(runs=runs, node_name=node_name)
         return sum(map(len, silent.values()))

@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from celery import Celery
-
 from ava import tracing
-from ava.broker import control
+from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
@@ -49,10 +47,10 @@ class Jobs:
     #: Seconds for which this process believes what it read of the closed windows.
     windows_seconds = 0.5
 
-    def __init__(self, database: Database, publisher: Publisher, app: Celery) -> None:
+    def __init__(self, database: Database, publisher: Publisher, control: Control) -> None:
         self._database = database
         self._publisher = publisher
-        self._app = app
+        self._control = control
         self._closed: frozenset[str] = frozenset()
         self._closed_read_at = float("-inf")
 
@@ -206,7 +204,7 @@ class Jobs:
 
     def _revoke(self, job: Job, node_name: str) -> None:
         try:
-            control.revoke(self._app, job_id=job.id, run_no=job.run_no, node_name=node_name)
+            self._control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
         except BrokerUnavailable:
             _log.warning("A revoke could not be sent; the node finds it in the database.", extra={"job_id": job.id})
 
@@ -248,7 +246,7 @@ class Jobs:
             runs = [(job.id, job.run_no) for job in batch if job.node_id == node_id and job.status is Status.RUNNING]
             with suppress(BrokerUnavailable):
                 # The nodes find in the database what they do not hear.
-                control.revoke_all(self._app, runs=runs, node_name=name)
+                self._control.revoke_all(runs=runs, node_name=name)
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
         """Why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
