@@ -15,13 +15,13 @@ from pathlib import Path
 
 __all__ = [
     "adopt_orphans",
-    "await_end",
+    "await_parent_exit",
     "children",
     "descendants",
-    "end_all",
     "has_children",
+    "kill_children",
+    "kill_self_and_descendants",
     "kill_tree",
-    "reap",
     "survive_parent",
 ]
 
@@ -41,7 +41,7 @@ def survive_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
-def await_end(parent_pid: int) -> None:
+def await_parent_exit(parent_pid: int) -> None:
     """Wait until this process's parent has ended."""
     with suppress(ProcessLookupError):
         descriptor = os.pidfd_open(parent_pid)
@@ -96,7 +96,7 @@ def kill_tree(pid: int) -> None:
             os.kill(each, signal.SIGKILL)
 
 
-def reap(keep: frozenset[int] = frozenset()) -> int:
+def kill_children(keep: frozenset[int] = frozenset()) -> int:
     """End and reap every child of this process but those to keep, with all below them; returns how many there were."""
     count = 0
     while found := [pid for pid in children(os.getpid()) if pid not in keep]:
@@ -108,9 +108,9 @@ def reap(keep: frozenset[int] = frozenset()) -> int:
     return count
 
 
-def end_all() -> None:
+def kill_self_and_descendants() -> None:
     """End this process and everything below it, now."""
-    reap()
+    kill_children()
     with suppress(ProcessLookupError, PermissionError):
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)

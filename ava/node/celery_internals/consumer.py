@@ -74,4 +74,4 @@ def _on_wait() -> None:
 
 @control_command(name=RELEASE_RUNS, args=[("task_ids", list)], signature="<task ids>")  # type: ignore[untyped-decorator]
 def _let_go(_state: Any, task_ids: Sequence[str]) -> None:
-    JobRequest.run_monitor.let_go(task_ids)
+    JobRequest.run_monitor.release_runs(task_ids)

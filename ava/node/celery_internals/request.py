@@ -18,7 +18,8 @@ from celery.worker.state import reserved_requests, task_ready
 from ava.domain.messages import parse_task_id
 from ava.handler import registry
 from ava.node import processes
-from ava.node.parent.run_monitor import Held, RunMonitor
+from ava.node.parent.held_run import HeldRun
+from ava.node.parent.run_monitor import RunMonitor
 
 __all__ = ["JobRequest"]
 
@@ -38,14 +39,14 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     #: Those whose next message may still come though it is to be kept away.
     waiting: ClassVar[set[JobRequest]] = set()
     #: What a child has been given of it.
-    held: Held | None = None
+    held: HeldRun | None = None
     #: The message that is kept away from its process.
     _following: JobRequest | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
         self.held = self._make_held(pid)
-        self.run_monitor.begin(self.held)
+        self.run_monitor.track(self.held)
         super().on_accepted(pid, time_accepted)
 
     # When the next message comes -----------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def give_back(self) -> JobRequest:
         """Leave this message's job to others."""
         task_ready(self)
-        self.run_monitor.put_back(parse_task_id(self.id)[0])
+        self.run_monitor.return_to_queue(parse_task_id(self.id)[0])
         return self
 
     def _let_go_of_next(self) -> None:
@@ -87,10 +88,10 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _make_held(self, pid: int) -> Held:
+    def _make_held(self, pid: int) -> HeldRun:
         job_id, run_no = parse_task_id(self.id)
         handler = registry.find(self.args[2])
-        return Held(
+        return HeldRun(
             task_id=self.id,
             job_id=job_id,
             run_no=run_no,
@@ -108,7 +109,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         if self.time_start is None:
             self._terminate_on_ack = pool, signal
         else:
-            self.run_monitor.look_now()
+            self.run_monitor.check_now()
 
     def cancel(self, *_: Any, **__: Any) -> None:
         """Celery gives its running tasks up at a cold shutdown: they are killed, and their jobs given back."""
@@ -117,7 +118,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def acknowledge(self) -> None:
         """The message is done with, however the run has ended."""
         if self.held is not None:
-            self.run_monitor.finish(self.held)
+            self.run_monitor.untrack(self.held)
         self._acknowledge()
         self._let_go_of_next()
 
@@ -142,9 +143,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         error = f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})"
         # Where nothing is held, the process died before it could say that it had begun.
         held = self.held or self._make_held(pid=0)
-        if self.run_monitor.finish(held) or not held.pid:
-            self.run_monitor.take_back(held, error)
+        if self.run_monitor.untrack(held) or not held.pid:
+            self.run_monitor.rescue(held, error)
         self.acknowledge()
         self.send_event("task-failed", exception=error, traceback="")
         # What its handler had started and detached has come to us.
-        processes.reap(keep=frozenset(self.pool_pids()))
+        processes.kill_children(keep=frozenset(self.pool_pids()))

@@ -23,8 +23,9 @@ from ava.errors import DatabaseUnavailable, Interruption
 from ava.handler import registry
 from ava.handler.registry import Handler
 from ava.metrics.counters import ConnectionMeter
-from ava.node import mailbox, processes, run_reports
+from ava.node import mailbox, processes
 from ava.node.celery_internals.pool_child import PoolChild
+from ava.node.child import run_reports
 from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import WAITING_SIGNALS, ProcessState, foreign_threads
 from ava.node.child.run import Run
@@ -150,7 +151,7 @@ class Child:
             log=JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at),
             config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
             main_thread=threading.main_thread(),
-            span=run_reports.begin_span(job, began_ns),
+            span=run_reports.start_run_span(job, began_ns),
         )
 
     def defer(self, *, job_id: str, run_no: int) -> None:
@@ -172,7 +173,7 @@ class Child:
                 os._exit(1)
         self._note_seconds(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
-            processes.reap()
+            processes.kill_children()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
 
@@ -329,8 +330,8 @@ class Child:
     def _exit_with_parent(self) -> None:
         """End with the node, and with us what a handler has started: soon another node has its runs; in a thread."""
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
-        processes.await_end(self._parent_pid)
-        processes.end_all()
+        processes.await_parent_exit(self._parent_pid)
+        processes.kill_self_and_descendants()
 
     def close(self) -> None:
         """Take leave of the database; the process ends now, and its mailbox with it."""

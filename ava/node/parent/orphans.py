@@ -47,7 +47,7 @@ class Orphans:
         self._since = {orphan: self._since.get(orphan, now) for orphan in orphans}
         return [orphan for orphan, since in self._since.items() if now - since >= _PATIENCE_SECONDS]
 
-    def take_back(self, connection: Connection, orphan: Orphan) -> None:
+    def rescue(self, connection: Connection, orphan: Orphan) -> None:
         """Give an orphan back."""
         job_id, run_no = orphan
         rescues.rescue(

@@ -1,42 +1,48 @@
-"""What becomes of a run whose process is gone, by why it had been asked to let go."""
+"""Write what becomes of a run whose process is gone: it returns to the queue, fails or is cancelled."""
 
 from __future__ import annotations
 
+import logging
+
+from ava import tracing
 from ava.node.outcome import Stop
+from ava.node.parent.held_run import HeldRun
 from ava.store.engine.database import Connection
-from ava.store.jobs import rescues
+from ava.store.jobs import rescues, runs
+from ava.tracing import Kind
 
-__all__ = ["rescue"]
+__all__ = ["rescue_run"]
+
+_log = logging.getLogger(__name__)
 
 
-def rescue(
-    connection: Connection,
-    *,
-    job_id: str,
-    run_no: int,
-    node_id: str,
-    stop: Stop | None,
-    error: str,
-    timeout_seconds: float,
-) -> bool:
-    """Write what becomes of it; False where it had ended. `error` says what its process died of.
+def rescue_run(connection: Connection, held: HeldRun, *, node_id: str, error: str) -> bool:
+    """Write what becomes of a run of the node `node_id`. Returns False if the run had ended.
 
-    `node_id`: the node that had it; another one's run is never touched.
+    `error` says what its process died of. A run that another node holds is never changed.
     """
-    # A claim that the process sent with its last breath may still be on its way: it must not come through after this.
+    if not _write(connection, held, node_id, error):
+        return False
+    _log.warning("Run rescued from a dead process", extra={"job_id": held.job_id, "run_no": held.run_no})
+    _report_span(connection, held)
+    return True
+
+
+def _write(connection: Connection, held: HeldRun, node_id: str, error: str) -> bool:
+    job_id, run_no, stop = held.job_id, held.run_no, held.stop
+    # The last claim of the process may still be on its way to the database. It must not succeed after this.
     if rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no):
         return True
     if stop is Stop.LOST:
         return False
-    if stop is Stop.TIMEOUT:
-        error = f"Timeout: exceeded {timeout_seconds:g} s"
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
-        return (
-            rescues.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error) is not None
-        )
+        if stop is Stop.TIMEOUT:
+            error = f"Timeout: exceeded {held.timeout_seconds:g} s"
+        status = rescues.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error)
+        return status is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
-    taken = rescues.rescue(
+    job = rescues.rescue(
         connection,
         job_id=job_id,
         run_no=run_no,
@@ -45,4 +51,20 @@ def rescue(
         error=error,
         is_loss=is_loss,
     )
-    return taken is not None
+    return job is not None
+
+
+def _report_span(connection: Connection, held: HeldRun) -> None:
+    """Report the span of a run whose process was killed and cannot report it."""
+    if not tracing.can_report() or (job := runs.show(connection, held.job_id)) is None:
+        return
+    # The number of this attempt is not known here: a run that returned to the queue has given it back.
+    about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}
+    tracing.report_killed(
+        "run",
+        Kind.CONSUMER,
+        parent=job.traceparent,
+        began_ns=held.began_ns,
+        about=about | {"ava.job.status": job.status.value},
+        reason="lost" if held.stop is None else f"{held.stop.value}, killed",
+    )

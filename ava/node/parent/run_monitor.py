@@ -12,24 +12,24 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
 from ava.metrics.counters import ConnectionMeter
-from ava.node import processes, run_reports
+from ava.node import processes
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import memory
+from ava.node.parent.held_run import HeldRun
 from ava.node.parent.orphans import Orphans
-from ava.node.parent.rescue import rescue
+from ava.node.parent.rescue import rescue_run
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import client_moves
 
-__all__ = ["Held", "RunMonitor"]
+__all__ = ["RunMonitor"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,27 +47,6 @@ _CUT_OFF_SECONDS = 5.0
 _LEAST_REPORT_SECONDS = 2.0
 
 
-@dataclass(kw_only=True, eq=False)
-class Held:
-    """A run that a child of this node has been given."""
-
-    task_id: str
-    job_id: str
-    run_no: int
-    pid: int
-    timeout_seconds: float
-    grace_seconds: float
-    #: When it was claimed, once the database has said so; a claim may have to wait for the database.
-    claimed_at: float | None = None
-    #: Why it was asked to let go, and when it is killed if it has not.
-    stop: Stop | None = None
-    kill_at: float | None = None
-    is_hurried: bool = False
-    is_killed: bool = False
-    #: When the child took its message, in Unix nanoseconds.
-    began_ns: int = field(default_factory=time.time_ns)
-
-
 class RunMonitor:
     """What one node knows of its runs; its methods may be called from any thread."""
 
@@ -80,15 +59,15 @@ class RunMonitor:
             settings.database_url, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
         )
         #: Two of them may be of the same run, where its message was heard twice; one of these will drop it.
-        self._held: set[Held] = set()
-        #: Held while deciding on a process and signalling it, so that it cannot be given another run meanwhile.
+        self._held: set[HeldRun] = set()
+        #: HeldRun while deciding on a process and signalling it, so that it cannot be given another run meanwhile.
         self._lock = threading.Lock()
         self._errands: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
         #: Wakes the thread. A SimpleQueue, for a signal handler may put into it whatever it has interrupted.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._drain_at: float | None = None
         self._is_hurried = self._is_abandoning = self._is_ending = False
-        self._thread = threading.Thread(target=self._keep, name="ava-run_monitor", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="ava-run-monitor", daemon=True)
         self._next_beat = self._next_orders = 0.0
         self._is_known = self._is_reaching = True
         #: When the database was last reached, and which runs others are about to be given since.
@@ -106,33 +85,33 @@ class RunMonitor:
 
     # What Celery's event loop tells --------------------------------------------------------------------------------
 
-    def begin(self, held: Held) -> None:
+    def track(self, held: HeldRun) -> None:
         """A child has been given a run."""
         with self._lock:
             self._held.add(held)
             self._last_begin = time.monotonic()
 
-    def finish(self, held: Held) -> bool:
+    def untrack(self, held: HeldRun) -> bool:
         """A child has reported a run's end, or has died; False where that was known already."""
         with self._lock:
             was_held = held in self._held
             self._held.discard(held)
             return was_held
 
-    def take_back(self, held: Held, error: str) -> None:
+    def rescue(self, held: HeldRun, error: str) -> None:
         """Take a run back whose child has died; soon, in this run_monitor's thread."""
         if any(other.task_id == held.task_id for other in self._runs()):
             # The message was heard twice here, and another child may be the one that runs it; if not, it is an orphan.
             return
-        self._errands.put(lambda connection: _take_back(connection, held, self._node_id, error))
+        self._errands.put(lambda connection: rescue_run(connection, held, node_id=self._node_id, error=error))
         self._bell.put(None)
 
-    def put_back(self, job_id: str) -> None:
+    def return_to_queue(self, job_id: str) -> None:
         """Leave a job to others whose message came here; soon, in this run_monitor's thread."""
         self._errands.put(lambda connection: client_moves.unpublish(connection, [job_id]))
         self._bell.put(None)
 
-    def look_now(self) -> None:
+    def check_now(self) -> None:
         """A revoke has come: ask the database at once what is to be cancelled.
 
         The message is a doorbell. Only what the database says is followed, so that one which comes late, twice or from
@@ -142,21 +121,21 @@ class RunMonitor:
         self._bell.put(None)
 
     @property
-    def quiet_seconds(self) -> float:
+    def idle_seconds(self) -> float:
         """For how long this node has had nothing to run; 0 while it has."""
         return 0.0 if self._held else time.monotonic() - self._last_begin
 
     @property
-    def unreached_seconds(self) -> float:
+    def unreachable_seconds(self) -> float:
         """For how long the database has not been reached."""
         return time.monotonic() - self._reached_at
 
-    def let_go(self, task_ids: Sequence[str]) -> None:
+    def release_runs(self, task_ids: Sequence[str]) -> None:
         """Others are about to be given these runs, for the database does not hear this node any more.
 
         It is followed only where that is so: whoever reaches the database hears everything from there.
         """
-        if self.unreached_seconds > _CUT_OFF_SECONDS:
+        if self.unreachable_seconds > _CUT_OFF_SECONDS:
             self._doomed |= set(task_ids)
             self._bell.put(None)
 
@@ -208,7 +187,7 @@ class RunMonitor:
         except Exception:
             _log.exception("The run_monitor of this node failed once.")
 
-    def _runs(self) -> list[Held]:
+    def _runs(self) -> list[HeldRun]:
         with self._lock:
             return list(self._held)
 
@@ -233,14 +212,14 @@ class RunMonitor:
                 # Said again, for the first time may have been before the child knew of its run.
                 self._tell(held, held.stop)
 
-    def _stop(self, held: Held, reason: Stop, grace_seconds: float) -> None:
+    def _stop(self, held: HeldRun, reason: Stop, grace_seconds: float) -> None:
         if held.stop is None:
             held.stop = reason
         kill_at = time.monotonic() + grace_seconds + _MARGIN_SECONDS
         held.kill_at = kill_at if held.kill_at is None else min(kill_at, held.kill_at)
         self._tell(held, held.stop)
 
-    def _tell(self, held: Held, reason: Stop) -> None:
+    def _tell(self, held: HeldRun, reason: Stop) -> None:
         send_stop(node_id=self._node_id, pid=held.pid, task_id=held.task_id, reason=reason)
 
     def _kill_when_due(self) -> None:
@@ -252,7 +231,7 @@ class RunMonitor:
             elif held.kill_at is not None and now >= held.kill_at:
                 self._kill(held)
 
-    def _kill(self, held: Held) -> None:
+    def _kill(self, held: HeldRun) -> None:
         with self._lock:
             # As long as the run is held, its process cannot have been given another.
             if held in self._held and not held.is_killed:
@@ -310,9 +289,9 @@ class RunMonitor:
             nodes.register(connection, self._node)
             self._is_known = True
         for orphan in self._orphans.find(connection, {(held.job_id, held.run_no) for held in self._runs()}):
-            self._orphans.take_back(connection, orphan)
+            self._orphans.rescue(connection, orphan)
 
-    def _follow_orders(self, connection: Connection, runs: list[Held]) -> None:
+    def _follow_orders(self, connection: Connection, runs: list[HeldRun]) -> None:
         told = nodes.check_runs(connection, [(held.job_id, held.run_no) for held in runs])
         for held in runs:
             run = (held.job_id, held.run_no)
@@ -339,11 +318,11 @@ class RunMonitor:
         for held in self._runs():
             _kill_child(held.pid)
             held.stop = held.stop or Stop.SHUTDOWN
-            _take_back(connection, held, self._node_id, "WorkerLost: the worker was shut down")
+            rescue_run(connection, held, node_id=self._node_id, error="WorkerLost: the worker was shut down")
         nodes.deregister(connection, self._node_id)
 
 
-def _end_of_time(held: Held) -> float:
+def _end_of_time(held: HeldRun) -> float:
     """When a run's time is over for certain, as the stopwatch shows it."""
     return float("inf") if held.claimed_at is None else held.claimed_at + held.timeout_seconds + _MARGIN_SECONDS
 
@@ -352,10 +331,3 @@ def _kill_child(pid: int) -> None:
     # A number may have gone to a stranger since; a child of ours keeps it until we have heard of its death.
     if pid in processes.children(os.getpid()):
         processes.kill_tree(pid)
-
-
-def _take_back(connection: Connection, held: Held, node_id: str, error: str) -> None:
-    if rescue(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id, stop=held.stop, error=error,
-                 timeout_seconds=held.timeout_seconds):  # fmt: skip
-        _log.warning("A run was taken back from a dead process.", extra={"job_id": held.job_id, "run_no": held.run_no})
-        run_reports.report_killed(connection, held.job_id, stop=held.stop, began_ns=held.began_ns)

@@ -51,7 +51,7 @@ class Watchdog(threading.Thread):
         """Why this process must end; None where it need not."""
         if loop_liveness.silent_seconds() > self._deaf_seconds:
             return "its event loop stands still"
-        if self._run_monitor.unreached_seconds > _DATABASE_SECONDS:
+        if self._run_monitor.unreachable_seconds > _DATABASE_SECONDS:
             return "it has not reached the database for too long"
         try:
             return "it hears no messages, though there are some" if self._is_deaf() else None
@@ -63,7 +63,7 @@ class Watchdog(threading.Thread):
 
     def _is_deaf(self) -> bool:
         """Whether a job's message was sent twice, long enough ago, while this node was idle and heard neither."""
-        if self._run_monitor.quiet_seconds < self._deaf_seconds / 2:
+        if self._run_monitor.idle_seconds < self._deaf_seconds / 2:
             self._unheard.clear()
             return False
         with self._database.connect() as connection:

@@ -1,0 +1,45 @@
+"""What a child reports of each run: its span in the trace, one log line at its end, and a count."""
+
+from __future__ import annotations
+
+import logging
+
+from ava import tracing
+from ava.domain.job import Job, Status
+from ava.metrics import counters
+from ava.node.child.run import Run
+from ava.tracing import Kind
+
+__all__ = ["report_end", "start_run_span"]
+
+_log = logging.getLogger(__name__)
+
+
+def start_run_span(job: Job, began_ns: int) -> tracing.Span:
+    """Start the span of a run, with the claim as its first child. `began_ns`: when the claim was sent, in Unix ns."""
+    if not tracing.is_on():
+        return tracing.NOTHING
+    span = tracing.start_span(
+        "run", Kind.CONSUMER, parent=job.traceparent, began_ns=began_ns, about=tracing.describe(job)
+    )
+    tracing.start_span("claim", parent=span, began_ns=began_ns).end()
+    return span
+
+
+def report_end(run: Run, status: Status | None) -> None:
+    """Log and count the end of an attempt, after the end is written.
+
+    `status` is the job's status after it: `queued` if another attempt follows, None if the run had lost its claim.
+    """
+    result = "given up" if status is None else "to be repeated" if status is Status.QUEUED else status.value
+    run.span.set_attribute("ava.job.status", "" if status is None else status.value)
+    if status is not Status.COMPLETED:
+        run.span.record_failure(result)
+    counters.ATTEMPTS.labels(run.job.worker_id, result.replace(" ", "_")).inc()
+    _log.info(
+        "An attempt of %s is %s after %d ms.",
+        run.job.worker_id,
+        result,
+        run.log.elapsed_ms,
+        extra={"job_id": run.job.id, "tenant_id": run.job.tenant_id, "attempt": run.job.attempt},
+    )
