@@ -1,31 +1,16 @@
 """Jobs, their log lines, workers and nodes.
 
-Plain SQL, since the statements that use these tables are plain SQL too: one language for one thing.
+Migrations are plain SQL because the statements that use these tables are plain SQL too.
 """
 
 from alembic import op
+
+from ava.store.migrations import sql_files
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-# A UUIDv7 (RFC 9562, method 3: the twelve bits after the milliseconds hold their fraction), from the only clock that
-# orders jobs. PostgreSQL 18 has one of its own; 15 to 17 do not.
-UUID7_BUILT_IN = "CREATE FUNCTION ava_uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT uuidv7()'"
-UUID7 = """
-CREATE FUNCTION ava_uuid7() RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS $$
-DECLARE
-    micros bigint := extract(epoch FROM clock_timestamp()) * 1000000;
-BEGIN
-    RETURN encode(
-        substring(int8send(micros / 1000) FROM 3)
-        || substring(int8send(28672 + (micros % 1000) * 4096 / 1000) FROM 7)
-        || set_bit(set_bit(substring(uuid_send(gen_random_uuid()) FROM 9), 7, 1), 6, 0),
-        'hex')::uuid;
-END
-$$
-"""
 
 WORKERS = """
 CREATE TABLE workers (
@@ -107,16 +92,16 @@ CREATE TABLE jobs (
 ) WITH (fillfactor = 85)
 """
 
-# Lists: any combination of filters is a handful of ranges of one of the first two, newest first.
+# Lists: any combination of filters reads a few ranges of one of the first two, newest first.
 INDEXES = (
     "CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id)",
     "CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id)",
-    # The dispatcher's: what can start, in order, published or not …
+    # The dispatcher's: jobs that can start, in their order, published or not …
     "CREATE INDEX jobs_startable ON jobs (queue, priority, published_at, id)"
     " WHERE status = 'queued' AND run_at IS NULL",
-    # … what waits for its time …
+    # … jobs whose time has not come …
     "CREATE INDEX jobs_dated ON jobs (run_at) WHERE status = 'queued' AND run_at IS NOT NULL",
-    # … and what a node holds.
+    # … and the jobs that a node runs.
     "CREATE INDEX jobs_running ON jobs (node_id) WHERE status = 'running'",
     # Retention.
     "CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL",
@@ -133,7 +118,7 @@ CREATE TABLE job_logs (
 )
 """
 
-# The windows that take no more messages from the API (see `ava.dispatcher.window`).
+# The windows to which the API publishes no more messages (see `ava.dispatcher.window`).
 CLOSED_WINDOWS = """
 CREATE TABLE closed_windows (
     queue text NOT NULL,
@@ -146,7 +131,8 @@ CREATE TABLE closed_windows (
 
 def upgrade() -> None:
     has_uuid7 = (op.get_bind().dialect.server_version_info or (0,)) >= (18,)
-    for statement in (UUID7_BUILT_IN if has_uuid7 else UUID7, WORKERS, NODES, JOBS, *INDEXES, JOB_LOGS, CLOSED_WINDOWS):
+    uuid7 = sql_files.read("0001_uuid7_postgresql_18" if has_uuid7 else "0001_uuid7")
+    for statement in (uuid7, WORKERS, NODES, JOBS, *INDEXES, JOB_LOGS, CLOSED_WINDOWS):
         op.execute(statement)
 
 

@@ -1,10 +1,12 @@
-"""Webhooks: who is told of which events, the events themselves, and what became of each delivery.
+"""Webhooks: endpoints and the events to which they subscribe, the events themselves, and their deliveries.
 
-An event is written by a trigger on `jobs`, in the very statement that moves the job. So no statement, present or
-future, can forget it, and it is there exactly if the move is.
+A trigger on `jobs` writes an event, in the statement that moves the job. So no statement, present or future, can omit
+it, and the event exists exactly if the move does.
 """
 
 from alembic import op
+
+from ava.store.migrations import sql_files
 
 revision = "0003"
 down_revision = "0002"
@@ -31,8 +33,8 @@ CREATE TABLE webhook_endpoints (
 )
 """
 
-# Which endpoint is sent to by which sender, and how it has behaved lately. Apart from the endpoints, whose rows every
-# move of a job looks at and which therefore change seldom.
+# The leases of endpoints: which sender holds one, and how the endpoint has behaved lately. This is a table of its own
+# because every move of a job reads the endpoints' rows, so those should change seldom.
 LANES = """
 CREATE TABLE webhook_lanes (
     endpoint_id uuid PRIMARY KEY REFERENCES webhook_endpoints ON DELETE CASCADE,
@@ -54,8 +56,8 @@ CREATE TABLE webhook_senders (
 ) WITH (fillfactor = 50)
 """
 
-# What may change of a job after the event is kept here; the rest is read from the job when the body is made. `n` is the
-# order in which they happened: the moves of one job follow each other, so it is exact for those.
+# The columns that may change after the event are copied here; the rest is read from the job when the body is made.
+# `n` is the order of the events. It is exact for one job because its moves follow each other.
 EVENTS = """
 CREATE TABLE webhook_events (
     id uuid PRIMARY KEY DEFAULT ava_uuid7(),
@@ -78,7 +80,7 @@ CREATE TABLE webhook_events (
 )
 """
 
-# No foreign keys: to check one, PostgreSQL would lock, and so write, the endpoint's row with every delivery.
+# No foreign keys: to check one, PostgreSQL would lock, and so write, the endpoint's row for every delivery.
 DELIVERIES = """
 CREATE TABLE webhook_deliveries (
     id uuid PRIMARY KEY DEFAULT ava_uuid7(),
@@ -99,7 +101,7 @@ CREATE TABLE webhook_deliveries (
 """
 
 INDEXES = (
-    # What every move of a job asks: is anybody subscribed?
+    # Every move of a job asks whether an endpoint subscribes to it.
     "CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status IN ('active', 'degraded')",
     "CREATE INDEX webhook_endpoints_listed ON webhook_endpoints (tenant_id, id) WHERE status <> 'deleted'",
     "CREATE INDEX webhook_lanes_due ON webhook_lanes (due_at) WHERE sender_id IS NULL AND due_at IS NOT NULL",
@@ -111,36 +113,12 @@ INDEXES = (
     "CREATE INDEX webhook_deliveries_of_event ON webhook_deliveries (event_id)",
 )
 
-# A job's sequence numbers follow from its run: 3 for each, of which the first is its start, the second that the job
-# waits (again), the third that it is final. They ascend with gaps, whoever is subscribed to what.
-NOTE_EVENT = """
-CREATE FUNCTION ava_note_event() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    event text := 'ava.job.' || CASE NEW.status WHEN 'running' THEN 'started' ELSE NEW.status END;
-BEGIN
-    IF EXISTS (SELECT 1 FROM webhook_endpoints AS e
-               WHERE e.tenant_id = NEW.tenant_id AND e.status IN ('active', 'degraded') AND event = ANY(e.events)) THEN
-        INSERT INTO webhook_events (tenant_id, type, job_id, sequence, status, attempt, started_at, completed_at,
-                                    cancel_requested_at, cancelled_by, progress)
-        VALUES (NEW.tenant_id, event, NEW.id,
-                NEW.run_no * 3 + CASE NEW.status WHEN 'running' THEN 0 WHEN 'queued' THEN 1 ELSE 2 END,
-                NEW.status, NEW.attempt, NEW.started_at, NEW.completed_at, NEW.cancel_requested_at, NEW.cancelled_by,
-                NEW.progress);
-    END IF;
-    RETURN NULL;
-END
-$$
-"""
-TRIGGERS = (
-    "CREATE TRIGGER note_event_of_new AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION ava_note_event()",
-    "CREATE TRIGGER note_event_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW"
-    " WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION ava_note_event()",
-)
-
 
 def upgrade() -> None:
-    for statement in (ENDPOINTS, LANES, SENDERS, EVENTS, DELIVERIES, *INDEXES, NOTE_EVENT, *TRIGGERS):
+    for statement in (ENDPOINTS, LANES, SENDERS, EVENTS, DELIVERIES, *INDEXES):
         op.execute(statement)
+    op.execute(sql_files.read("0003_note_event"))
+    op.execute(sql_files.read("0003_note_event_triggers"))
 
 
 def downgrade() -> None:
