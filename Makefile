@@ -11,7 +11,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check bench chaos image format clean
+.PHONY: help install run demo test coverage check schema bench chaos image format clean
 
 help: ## Show what there is
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -42,6 +42,9 @@ check: $(INSTALLED) ## Check style, types, scripts and the law of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck tools/*.sh .ci/run
+
+schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated database
+	@$(BIN)/python -m tools.schema
 
 chaos: $(INSTALLED) ## Break everything under load on both brokers, and count, half an hour (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime

@@ -1,20 +1,25 @@
-"""The schema: brought up to date by any number at once, undone, and told apart from older and newer ones."""
+"""The schema: migrated by many processes at once, downgraded, recognised as older or newer, and shown as SQL."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 
+import ava.store
 from ava.errors import DatabaseAhead, DatabaseNotMigrated
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
+from ava.store.engine.schema_text import schema_text
+
+_SCHEMA = Path(ava.store.__file__).parent / "schema.sql"
 
 
 @pytest.fixture
@@ -33,13 +38,13 @@ def _columns(engine: Engine) -> list[tuple[str, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(statement)]
 
 
-def test_the_names_of_the_files_are_what_alembic_finds_in_them(engine: Engine) -> None:
+def test_revisions_in_file_names_are_those_that_alembic_finds(engine: Engine) -> None:
     with engine.connect() as connection:
         found = ScriptDirectory.from_config(schema.config_of(connection)).walk_revisions()
         assert [script.revision for script in found] == schema.revisions()[::-1]
 
 
-def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
+def test_every_migration_can_be_downgraded_and_upgraded_again(engine: Engine) -> None:
     before = _columns(engine)
     with engine.begin() as connection:
         command.downgrade(schema.config_of(connection), "base")
@@ -49,7 +54,22 @@ def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
     assert _columns(engine) == before
 
 
-def test_the_tables_that_grow_are_vacuumed_soon_and_leave_room_for_updates_in_place(engine: Engine) -> None:
+def test_schema_sql_is_the_schema_of_a_migrated_database(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert schema_text(connection) == _SCHEMA.read_text(), "run `make schema`"
+
+
+def test_schema_sql_recreates_the_schema(engine: Engine) -> None:
+    with engine.begin() as connection:
+        revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        connection.exec_driver_sql("CREATE SCHEMA recreated")
+        connection.exec_driver_sql("SET LOCAL search_path TO recreated")
+        connection.exec_driver_sql(_SCHEMA.read_text().replace("%", "%%"))
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES (%s)", (revision,))
+        assert schema_text(connection) == _SCHEMA.read_text()
+
+
+def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine) -> None:
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r'")
         found = {row[0]: row[1] for row in rows}
@@ -59,7 +79,7 @@ def test_the_tables_that_grow_are_vacuumed_soon_and_leave_room_for_updates_in_pl
         assert any(option.startswith("fillfactor=") for option in found[table])
 
 
-def test_ten_that_migrate_at_once_take_turns(engine: Engine, database_settings: Settings) -> None:
+def test_ten_concurrent_migrations_take_turns(engine: Engine, database_settings: Settings) -> None:
     before = _columns(engine)
     with engine.begin() as connection:
         command.downgrade(schema.config_of(connection), "base")
@@ -72,7 +92,7 @@ def test_ten_that_migrate_at_once_take_turns(engine: Engine, database_settings: 
     assert _columns(engine) == before
 
 
-def test_a_newer_database_is_left_alone(engine: Engine, database_settings: Settings) -> None:
+def test_a_database_of_a_newer_release_is_refused(engine: Engine, database_settings: Settings) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for refused in (schema.check, schema.upgrade):
