@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ava.error_codes import ErrorCode
+
 __all__ = [
     "AddressRefused",
     "ApiConflict",
@@ -43,7 +45,6 @@ __all__ = [
     "OutputError",
     "PayloadTooLarge",
     "PortInUse",
-    "RateLimited",
     "RequestError",
     "SecretUnreadable",
     "ServerFailed",
@@ -125,16 +126,19 @@ class HandlerError(StartError):
 
 
 class RequestError(AvaError):
-    """A request cannot be met."""
+    """The request cannot be met."""
 
-    #: The HTTP status that says so.
-    status = 400
-    #: The contract's code for it.
-    code = "bad_request"
-    #: What is wrong with which field, where a field is to blame.
+    #: The code that clients match; it has the HTTP status.
+    code = ErrorCode.BAD_REQUEST
+    #: What is wrong with each field that is to blame.
     fields: Mapping[str, object] = {}
-    #: Which of several entries is to blame, from 0.
+    #: The index from 0 of the entry that is to blame, if the request has several.
     entry: int = 0
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the response."""
+        return self.code.status
 
 
 class BadRequest(RequestError):
@@ -144,7 +148,7 @@ class BadRequest(RequestError):
 class InvalidParameters(RequestError):
     """A header, a query parameter or a required field is missing or malformed."""
 
-    code = "validation_error"
+    code = ErrorCode.VALIDATION_ERROR
 
     def __init__(self, message: str, fields: Mapping[str, object]) -> None:
         super().__init__(message)
@@ -154,28 +158,28 @@ class InvalidParameters(RequestError):
 class InvalidFields(InvalidParameters):
     """The request is well-formed, but a field is wrong."""
 
-    status = 422
+    @property
+    def status(self) -> int:
+        """422; a `validation_error` is 400 otherwise."""
+        return 422
 
 
 class Unauthorized(RequestError):
     """The header x-internal-secret is missing or wrong; send one of the service's shared keys."""
 
-    status = 401
-    code = "unauthorized"
+    code = ErrorCode.UNAUTHORIZED
 
 
 class Forbidden(RequestError):
     """The role in x-platform-role may not do this; tenant-system-admin or above may."""
 
-    status = 403
-    code = "forbidden"
+    code = ErrorCode.FORBIDDEN
 
 
 class NotFound(RequestError):
     """No such resource."""
 
-    status = 404
-    code = "resource_not_found"
+    code = ErrorCode.RESOURCE_NOT_FOUND
 
 
 class JobNotFound(NotFound):
@@ -189,8 +193,7 @@ class WorkerNotFound(NotFound):
 class JobStateConflict(RequestError):
     """The job's state forbids this."""
 
-    status = 409
-    code = "resource_conflict"
+    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class WorkerPaused(JobStateConflict):
@@ -204,54 +207,41 @@ class WebhookNotFound(NotFound):
 class WebhookStateConflict(RequestError):
     """The webhook is disabled; enable it first with PATCH {"enabled": true}."""
 
-    status = 409
-    code = "resource_conflict"
+    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class EncryptionKeyMissing(RequestError):
     """No secret can be kept without AVA_ENCRYPTION_KEY; set it, as with `openssl rand -base64 32`."""
 
-    status = 503
-    code = "unavailable"
+    code = ErrorCode.UNAVAILABLE
 
 
 class PayloadTooLarge(RequestError):
     """The body is too large."""
 
-    status = 413
-    code = "payload_too_large"
+    code = ErrorCode.PAYLOAD_TOO_LARGE
 
 
 class MediaTypeRefused(RequestError):
     """The body must be JSON in UTF-8, sent with Content-Type: application/json."""
 
-    status = 415
-    code = "unsupported_media_type"
+    code = ErrorCode.UNSUPPORTED_MEDIA_TYPE
 
 
 class IdempotencyKeyReused(RequestError):
     """This Idempotency-Key came with another request in the last 24 hours; send a new key, or the same request."""
 
-    status = 422
-    code = "idempotency_key_reused"
-
-
-class RateLimited(RequestError):
-    """This tenant sends too many requests; try again after the seconds in Retry-After."""
-
-    status = 429
-    code = "rate_limited"
+    code = ErrorCode.IDEMPOTENCY_KEY_REUSED
 
 
 class DatabaseUnavailable(RequestError):
     """The database is out of reach at the moment; try again shortly."""
 
-    status = 503
-    code = "unavailable"
+    code = ErrorCode.UNAVAILABLE
 
 
 class ConnectionsBusy(DatabaseUnavailable):
-    """Too much is asked at the moment, so that no connection to the database was free in time; try again shortly."""
+    """The API is overloaded: no connection to the database was free in time; try again shortly."""
 
 
 class BrokerUnavailable(AvaError):

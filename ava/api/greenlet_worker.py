@@ -18,8 +18,9 @@ import gevent
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from ava.api.http.errors import CODES, error_text
+from ava.api.http.errors import error_text
 from ava.domain import ids
+from ava.error_codes import code_of
 
 __all__ = ["GreenletWorker"]
 
@@ -139,7 +140,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         else:
             self.log.info("Refused a request with %s (%s): %s", status, request_id, type(exc).__name__)
         docs_url = self.app._settings.docs_url
-        text = error_text(CODES.get(status, "bad_request"), sentence, request_id=request_id, docs_url=docs_url)
+        text = error_text(code_of(status), sentence, request_id=request_id, docs_url=docs_url)
         with contextlib.suppress(OSError):
             client.settimeout(1)
             client.sendall(_response(status, text, request_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ava.api.http.auth import ROLES
+from ava.error_codes import ErrorCode
 
 __all__ = [
     "ALWAYS",
@@ -25,18 +26,10 @@ INTRODUCTION = (
     "returns immediately with a job record; execution happens in the background."
 )
 
+#: What each status means that an operation may fail with: the texts of all codes that come with it.
 FAILURES = {
-    400: "The body is not one JSON object, a required field is missing, or a header or parameter is missing or wrong.",
-    401: "The header x-internal-secret is missing or wrong.",
-    403: "The role is unknown, or may not do this.",
-    404: "There is no such thing for this tenant.",
-    409: "The state forbids it.",
-    413: "The body is too large.",
-    415: "The body is not sent as application/json in UTF-8.",
-    422: "A field is wrong: its type, range or choice, or it is not known.",
-    429: "Too many requests.",
-    500: "Something went wrong on our side.",
-    503: "The database is out of reach.",
+    status: " ".join(f"`{code}`: {code.meanings[status]}" for code in ErrorCode if status in code.meanings)
+    for status in sorted({status for code in ErrorCode for status in code.meanings})
 }
 #: What every operation may answer.
 ALWAYS = (400, 401, 403, 429, 500, 503)
@@ -61,7 +54,7 @@ ERROR = {
             "required": ["code", "message", "request_id", "docs_url"],
             "additionalProperties": False,
             "properties": {
-                "code": {"type": "string"},
+                "code": {"type": "string", "enum": [code.value for code in ErrorCode]},
                 "message": {"type": "string", "description": "What is wrong, and what would be right."},
                 "request_id": {"type": "string"},
                 "docs_url": {"type": "string"},

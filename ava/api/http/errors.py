@@ -1,4 +1,4 @@
-"""Failures: every one in the contract's shape, at every status."""
+"""Failures: every one in the contract's form, at every status."""
 
 from __future__ import annotations
 
@@ -11,43 +11,28 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ava.api.http.context import context, request_id
 from ava.api.http.responses import as_json
-from ava.errors import DatabaseUnavailable, RequestError
+from ava.error_codes import ErrorCode, code_of
+from ava.errors import RequestError
 
-__all__ = ["CODES", "RETRY_AFTER_SECONDS", "error_text", "install"]
+__all__ = ["RETRY_AFTER_SECONDS", "error_text", "install"]
 
 _log = logging.getLogger(__name__)
 
-#: The contract's code for each status that has one of its own; any other failure of a request is a `bad_request`.
-CODES = {
-    400: "bad_request",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "resource_not_found",
-    405: "method_not_allowed",
-    409: "resource_conflict",
-    413: "payload_too_large",
-    415: "unsupported_media_type",
-    422: "validation_error",
-    429: "rate_limited",
-    500: "internal_error",
-    503: "unavailable",
-}
-
-#: Seconds after which an answer of 503 invites the caller again.
+#: The value of Retry-After in a response of 503.
 RETRY_AFTER_SECONDS = 2
 
 
 def install(app: Flask) -> None:
-    """Answer every failure of an application."""
-    app.register_error_handler(RequestError, _of_ours)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(Exception, _unforeseen)
+    """Register the handlers of an application's errors."""
+    app.register_error_handler(RequestError, _handle_request_error)
+    app.register_error_handler(HTTPException, _handle_http_exception)
+    app.register_error_handler(Exception, _handle_unexpected)
 
 
 def error_text(
-    code: str, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
+    code: ErrorCode, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
 ) -> str:
-    """The JSON text of a failure."""
+    """Returns the JSON text of a failure."""
     error: dict[str, object] = {
         "code": code,
         "message": message,
@@ -59,32 +44,32 @@ def error_text(
     return json.dumps({"error": error}, separators=(",", ":")) + "\n"
 
 
-def _answer(status: int, code: str, message: str, fields: Mapping[str, object] | None = None) -> Response:
+def _failure(status: int, code: ErrorCode, message: str, fields: Mapping[str, object] | None = None) -> Response:
     docs_url = context().settings.docs_url
     text = error_text(code, message, request_id=request_id(), docs_url=docs_url, fields=fields)
     return as_json(text, status)
 
 
-def _of_ours(error: RequestError) -> Response:
-    answer = _answer(error.status, error.code, str(error), error.fields)
-    if error.status == DatabaseUnavailable.status:
+def _handle_request_error(error: RequestError) -> Response:
+    response = _failure(error.status, error.code, str(error), error.fields)
+    if error.code is ErrorCode.UNAVAILABLE:
         _log.warning("%s", error, extra={"request_id": request_id()}, exc_info=error.__cause__)
-        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return answer
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
-def _of_http(error: HTTPException) -> Response:
+def _handle_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
-        # A redirect that werkzeug thought of: no route of ours has a second address.
+        # Werkzeug proposes a redirect, but each route has one address only.
         status = 404
-    answer = _answer(status, CODES.get(status, "bad_request"), _sentence(status, error))
+    response = _failure(status, code_of(status), _message(status, error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return answer
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
-def _sentence(status: int, error: HTTPException) -> str:
+def _message(status: int, error: HTTPException) -> str:
     if status == 404:
         return "There is nothing here: no such route, or no such id in it; /openapi.json lists the routes."
     if isinstance(error, MethodNotAllowed):
@@ -92,12 +77,14 @@ def _sentence(status: int, error: HTTPException) -> str:
     return error.description or error.name
 
 
-def _unforeseen(error: Exception) -> Response:
+def _handle_unexpected(error: Exception) -> Response:
     _log.error(
-        "A request failed unforeseen: %s %s",
+        "Request failed with an unexpected error: %s %s",
         request.method,
         request.path,
         exc_info=error,
         extra={"request_id": request_id()},
     )
-    return _answer(500, CODES[500], "Something went wrong on our side; it was logged under this request's id.")
+    return _failure(
+        500, ErrorCode.INTERNAL_ERROR, "Something went wrong on our side; it was logged under this request's id."
+    )

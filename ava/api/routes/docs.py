@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, send_from_directory
 from ava.api import openapi
 from ava.api.http import responses
 from ava.api.http.auth import open_to_all
+from ava.error_codes import ErrorCode
 
 __all__ = ["blueprint"]
 
@@ -22,24 +23,6 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-_ERRORS = {
-    "bad_request": "400. The body is not one JSON object in UTF-8, or not framed as HTTP asks for.",
-    "validation_error": "400 where a header or query parameter is missing or malformed, or a required field is "
-    "missing; 422 where a field is wrong: its type, range or choice, or it is not known. `fields` says which, and what "
-    "would be right.",
-    "unauthorized": "401. The header x-internal-secret is missing or wrong.",
-    "forbidden": "403. The role in x-platform-role is unknown, or may not do this.",
-    "resource_not_found": "404. There is no such job, worker or route for this tenant.",
-    "method_not_allowed": "405. The route exists, the method does not; the header Allow lists those that do.",
-    "resource_conflict": "409. The state forbids it: the job is final, or the worker is paused.",
-    "payload_too_large": "413. The body or the input is larger than allowed.",
-    "unsupported_media_type": "415. The body must be sent as application/json in UTF-8.",
-    "idempotency_key_reused": "422. The same Idempotency-Key came with another body before.",
-    "rate_limited": "429. Too many requests; try again after the seconds in Retry-After.",
-    "internal_error": "500. Something went wrong on our side; the request_id finds it in the log.",
-    "unavailable": "503. The database is out of reach; try again after the seconds in Retry-After.",
-}
 
 
 @blueprint.get("/openapi.json")
@@ -71,7 +54,11 @@ def asset(name: str) -> Response:
 @open_to_all
 def explained_errors() -> Response:
     """What each error code means; every failure links here."""
-    rows = "".join(f'<dt id="{code}">{code}</dt><dd>{escape(text)}</dd>' for code, text in _ERRORS.items())
+    rows = "".join(
+        f'<dt id="{code}">{code}</dt>'
+        + "".join(f"<dd>{status}. {escape(meaning)}</dd>" for status, meaning in code.meanings.items())
+        for code in ErrorCode
+    )
     return _guarded(
         Response(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>AVA Jobs API: errors</title></head>'

@@ -1,0 +1,85 @@
+"""The API's error codes: one table from which errors, responses, /openapi.json and /docs/errors are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+__all__ = ["ErrorCode", "code_of"]
+
+
+class ErrorCode(StrEnum):
+    """A code that clients match, with the HTTP statuses it comes with and what it means at each.
+
+    The first status is the code's usual one.
+    """
+
+    meanings: Mapping[int, str]
+
+    def __new__(cls, code: str, meanings: Mapping[int, str]) -> ErrorCode:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meanings = meanings
+        return member
+
+    BAD_REQUEST = (
+        "bad_request",
+        {400: "The body is not one JSON object in UTF-8, or the request is no valid HTTP/1.1."},
+    )
+    VALIDATION_ERROR = (
+        "validation_error",
+        {
+            400: "A header or query parameter is missing or malformed, or a required field is missing; `fields` names "
+            "it and says what is right.",
+            422: "A field is wrong: its type, range, choice or format, or it is unknown; `fields` names it and says "
+            "what is right.",
+        },
+    )
+    UNAUTHORIZED = "unauthorized", {401: "The header x-internal-secret is missing or wrong."}
+    FORBIDDEN = "forbidden", {403: "The role in x-platform-role is unknown, or may not do this."}
+    RESOURCE_NOT_FOUND = (
+        "resource_not_found",
+        {404: "This tenant has no such job, worker, webhook or delivery, or there is no such route."},
+    )
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        {405: "The route exists, but not with this method; the header Allow lists the methods."},
+    )
+    RESOURCE_CONFLICT = (
+        "resource_conflict",
+        {
+            409: "The state forbids it: the job is final already (cancel) or not final yet (retry), the worker is "
+            "paused or deprecated, or the webhook is disabled."
+        },
+    )
+    PAYLOAD_TOO_LARGE = "payload_too_large", {413: "The body or the input is larger than allowed."}
+    UNSUPPORTED_MEDIA_TYPE = (
+        "unsupported_media_type",
+        {415: "The body is not sent as application/json in UTF-8, or it is encoded."},
+    )
+    IDEMPOTENCY_KEY_REUSED = (
+        "idempotency_key_reused",
+        {422: "The same Idempotency-Key came with another request in the last 24 hours."},
+    )
+    RATE_LIMITED = "rate_limited", {429: "Too many requests; try again after the seconds in Retry-After."}
+    INTERNAL_ERROR = "internal_error", {500: "The server failed; the request_id finds the error in its log."}
+    UNAVAILABLE = (
+        "unavailable",
+        {
+            503: "The database is out of reach or has no free connection, or AVA_ENCRYPTION_KEY is not set for a "
+            "webhook's secret; try again after the seconds in Retry-After."
+        },
+    )
+
+    @property
+    def status(self) -> int:
+        """The code's usual HTTP status."""
+        return next(iter(self.meanings))
+
+
+_OF_STATUS = {status: code for code in reversed(ErrorCode) for status in code.meanings}
+
+
+def code_of(status: int) -> ErrorCode:
+    """Returns the first code that comes with a status, and `bad_request` for any other status."""
+    return _OF_STATUS.get(status, ErrorCode.BAD_REQUEST)
