@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["FINAL", "TRANSITIONS", "Ending", "Job", "JobSpec", "LogLevel", "LogLine", "Status", "Trigger", "may_move"]
+__all__ = ["FINAL", "TRANSITIONS", "Job", "JobSpec", "LogLevel", "LogLine", "RunEnd", "Status", "Trigger", "may_move"]
 
 
 class Status(StrEnum):
@@ -158,16 +158,30 @@ class LogLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ending:
-    """How a run ended, to be written in one statement."""
+class RunEnd:
+    """The end of a run, as one statement writes it together with the run's last log lines."""
 
-    #: `completed`, `failed` or `cancelled`; `queued` where another attempt follows.
+    job_id: str
+    run_no: int
+    #: `completed`, `failed` or `cancelled`; `queued` if another attempt follows.
     status: Status
+    #: Milliseconds from the claim to the end of the handler.
+    elapsed_ms: int
     output_json: str | None = None
     error: str | None = None
-    #: Seconds until the next attempt, where one follows.
+    #: Seconds until the next attempt, if one follows.
     retry_in_seconds: float | None = None
-    #: The log's closing line.
-    closing: LogLine
-    #: The closing line to take instead, should a cancel have come in meanwhile.
-    closing_if_cancelled: LogLine
+
+    @property
+    def closing(self) -> tuple[LogLevel, str]:
+        """Returns the level and the text of the log's closing line."""
+        if self.status is Status.COMPLETED:
+            return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
+        if self.status is Status.CANCELLED:
+            return self.closing_if_cancelled
+        return LogLevel.ERROR, f"Handler failed after {self.elapsed_ms}ms"
+
+    @property
+    def closing_if_cancelled(self) -> tuple[LogLevel, str]:
+        """Returns the closing line that replaces `closing` if a cancel was requested meanwhile."""
+        return LogLevel.WARN, f"Handler cancelled after {self.elapsed_ms}ms"

@@ -6,18 +6,17 @@ import asyncio
 import json
 import math
 import traceback
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ava.domain import retry
-from ava.domain.job import LogLevel, Status
+from ava.domain.job import Job, RunEnd, Status
 from ava.domain.text import one_line
 from ava.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, OutputError
 
-__all__ = ["Outcome", "Stop", "decide", "encode_output", "explain", "format_traceback"]
+__all__ = ["Stop", "decide", "encode_output", "explain", "format_traceback"]
 
 #: Bytes of a job's output (the contract's 1 MiB).
 LARGEST_OUTPUT = 1024 * 1024
@@ -40,65 +39,53 @@ class Stop(StrEnum):
         return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What is to be written of a run."""
-
-    #: `completed`, `failed`, `cancelled`; `queued` where another attempt follows; None where nothing may be written
-    #: as an end, for the job goes back to the queue or is somebody else's.
-    status: Status | None
-    stop: Stop | None = None
-    output_json: str | None = None
-    error: str | None = None
-    retry_in_seconds: float | None = None
-    level: LogLevel = LogLevel.INFO
-    #: The closing line's verb: `Handler completed in …ms`.
-    verb: str = "completed in"
-
-
 def decide(
+    job: Job,
     *,
     stop: Stop | None,
     raised: BaseException | None,
     output: Any,
     timeout_seconds: float,
-    attempt: int,
-    max_attempts: int,
+    elapsed_ms: int,
     chance: float,
-) -> Outcome:
-    """Decide what a run's end is. `chance` (0 to 1) spreads the back-off of a retry."""
+) -> RunEnd | None:
+    """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
+
+    Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
+    """
     if stop in (Stop.SHUTDOWN, Stop.LOST):
-        return Outcome(status=None, stop=stop)
+        return None
+    retry_in_seconds: float | None = None
     if stop is Stop.CANCEL:
-        return Outcome(
-            status=Status.CANCELLED,
-            stop=stop,
-            output_json=_kept_output(raised, output),
-            level=LogLevel.WARN,
-            verb="cancelled after",
-        )
-    if stop is Stop.TIMEOUT:
-        error: str = f"Timeout: exceeded {timeout_seconds:g} s"
-    elif raised is not None:
-        error = explain(raised)
+        status, output_json, error = Status.CANCELLED, _kept_output(raised, output), None
     else:
-        try:
-            return Outcome(status=Status.COMPLETED, output_json=encode_output(output))
-        except OutputError as problem:
-            error = explain(problem)
-    return _failure(error, stop=stop, attempt=attempt, max_attempts=max_attempts, chance=chance)
-
-
-def _failure(error: str, *, stop: Stop | None, attempt: int, max_attempts: int, chance: float) -> Outcome:
-    may_retry = retry.may_retry(attempt=attempt, max_attempts=max_attempts)
-    return Outcome(
-        status=Status.QUEUED if may_retry else Status.FAILED,
-        stop=stop,
-        error=None if may_retry else error,
-        retry_in_seconds=retry.delay_seconds(attempt=attempt, chance=chance) if may_retry else None,
-        level=LogLevel.ERROR,
-        verb="failed after",
+        output_json, error = _output_or_error(stop, raised, output, timeout_seconds)
+        status = Status.COMPLETED if error is None else Status.FAILED
+    if status is Status.FAILED and retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts):
+        status, error = Status.QUEUED, None
+        retry_in_seconds = retry.delay_seconds(attempt=job.attempt, chance=chance)
+    return RunEnd(
+        job_id=job.id,
+        run_no=job.run_no,
+        status=status,
+        elapsed_ms=elapsed_ms,
+        output_json=output_json,
+        error=error,
+        retry_in_seconds=retry_in_seconds,
     )
+
+
+def _output_or_error(
+    stop: Stop | None, raised: BaseException | None, output: Any, timeout_seconds: float
+) -> tuple[str | None, str | None]:
+    if stop is Stop.TIMEOUT:
+        return None, f"Timeout: exceeded {timeout_seconds:g} s"
+    if raised is not None:
+        return None, explain(raised)
+    try:
+        return encode_output(output), None
+    except OutputError as problem:
+        return None, explain(problem)
 
 
 def _kept_output(raised: BaseException | None, output: Any) -> str | None:

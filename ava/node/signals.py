@@ -84,8 +84,8 @@ def _claim(node: Node, message: Sequence[Any]) -> None:
 
 def _record(node: Node) -> None:
     # The parent hears of lost processes under the same names; its run_monitor sees to those.
-    if node.child is not None and (run := node.child.run) is not None and run.outcome is not None:
-        node.child.record(run, run.outcome)
+    if node.child is not None:
+        node.child.record()
 
 
 def _leave(node: Node) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import Ending, Job, JobSpec, LogLevel, LogLine, Status
+from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
@@ -45,14 +45,13 @@ def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
     return runs.claim(connection, runs.Claim(job_id=job.id, run_no=run_no, node_id=NODE))
 
 
-def ended(job: Job) -> runs.End:
+def completed(job: Job) -> tuple[RunEnd, list[LogLine]]:
     line = LogLine(seq=runs.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms")
-    ending = Ending(status=Status.COMPLETED, output_json="{}", closing=line, closing_if_cancelled=line)
-    return runs.End(job_id=job.id, run_no=1, ending=ending, lines=[])
+    return RunEnd(job_id=job.id, run_no=1, status=Status.COMPLETED, elapsed_ms=1, output_json="{}"), [line]
 
 
 def end(connection: Connection, job: Job) -> Status | None:
-    return runs.end(connection, ended(job))
+    return runs.end(connection, *completed(job))
 
 
 def cancel(connection: Connection, job: Job) -> Job | None:
@@ -165,7 +164,7 @@ def test_an_end_waits_for_nobody_who_holds_the_next_job(database: Database) -> N
         # Whoever cancels many may hold the next job, and then want the one that ends.
         with database.transaction() as cancelling:
             assert cancel(cancelling, following)
-            assert runs.end_and_claim(connection, ended(job), wanted) == (Status.COMPLETED, None)
+            assert runs.end_and_claim(connection, *completed(job), None, wanted) == (Status.COMPLETED, None)
             assert cancel(cancelling, job) is None
         assert show(connection, following).status is Status.CANCELLED
         assert claim(connection, following) is None
@@ -177,12 +176,12 @@ def test_the_next_run_begins_also_where_the_one_before_has_lost_its_right(databa
         assert claim(connection, job)
         assert take_back(connection, job)
         wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE, claim_id=str(uuid.uuid4()))
-        status, begun = runs.end_and_claim(connection, ended(job), wanted)
+        status, begun = runs.end_and_claim(connection, *completed(job), None, wanted)
         assert status is None
         assert begun is not None
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
         # A second try, as after an answer that was lost with the database, begins nothing twice.
-        assert runs.end_and_claim(connection, ended(job), wanted) == (None, None)
+        assert runs.end_and_claim(connection, *completed(job), None, wanted) == (None, None)
         assert runs.claimed(connection, wanted) == show(connection, following)
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ava.domain.job import FINAL, Ending, Job, JobSpec, LogLevel, LogLine, Status, may_move
+from ava.domain.job import FINAL, Job, JobSpec, LogLevel, LogLine, RunEnd, Status, may_move
 from ava.domain.retry import MOST_LOSSES
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
@@ -176,17 +176,18 @@ class Jobs(RuleBasedStateMachine):
     @rule(data=st.data(), status=ENDS, is_followed=st.booleans())
     def end(self, data: st.DataObject, status: Status, is_followed: bool) -> None:
         job_id, run_no, node, model = self.pick_run(data)
-        ending = Ending(
+        run_end = RunEnd(
+            job_id=job_id,
+            run_no=run_no,
             status=status,
+            elapsed_ms=1,
             output_json='{"done":true}' if status is Status.COMPLETED else None,
             error="ValueError: no" if status is Status.FAILED else None,
             retry_in_seconds=1.0 if status is Status.QUEUED else None,
-            closing=line(run_no, 2, "Handler failed after 1ms" if status is not Status.COMPLETED else CLOSED[0]),
-            closing_if_cancelled=line(run_no, 2, "Handler cancelled after 1ms"),
         )
         if status is Status.QUEUED and model.attempt >= model.max_attempts:
             return  # Never asked for: `ava.domain.retry.may_retry`.
-        ended = runs.End(job_id=job_id, run_no=run_no, ending=ending, lines=[line(run_no, 1, "said")])
+        last_lines = [line(run_no, 1, "said"), line(run_no, 2, run_end.closing[1])]
         next_id, next_model = self.pick(data)
         wanted = runs.Claim(job_id=next_id, run_no=next_model.run_no + 1, node_id=node)
         # Of the job that ends itself, there is no next run yet.
@@ -194,10 +195,10 @@ class Jobs(RuleBasedStateMachine):
         begun = None
         with self._connect() as connection:
             if is_followed:
-                told, begun = runs.end_and_claim(connection, ended, wanted)
+                told, begun = runs.end_and_claim(connection, run_end, last_lines, None, wanted)
                 self.told.append((next_id, wanted.run_no, node))
             else:
-                told = runs.end(connection, ended)
+                told = runs.end(connection, run_end, last_lines)
         # That it was cancelled is for the database to say, not for the process.
         is_heard = model.holds(run_no) and (model.is_cancel_asked or status is not Status.CANCELLED)
         assert told == ((Status.CANCELLED if model.is_cancel_asked else status) if is_heard else None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
-from ava.domain.job import Ending, LogLevel, LogLine, Status
+from ava.domain.job import LogLevel, LogLine, RunEnd, Status
 from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -52,8 +52,7 @@ def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
 
 def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:
     line = LogLine(seq=run_no * 2**32 + 5, ts=clock.now(connection), level=LogLevel.INFO, msg="end")
-    ending = Ending(status=status, closing=line, closing_if_cancelled=line, **rest)
-    assert runs.end(connection, runs.End(job_id=job_id, run_no=run_no, ending=ending, lines=[]))
+    assert runs.end(connection, RunEnd(job_id=job_id, run_no=run_no, status=status, elapsed_ms=1, **rest), [line])
 
 
 def _types(api: Api) -> list[str]:

@@ -3,50 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ava.domain.job import Status
+from ava.domain.job import LogLevel, RunEnd, Status
 from ava.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, OutputError
-from ava.node.outcome import Outcome, Stop, decide, encode_output, explain, format_traceback
+from ava.node.outcome import Stop, decide, encode_output, explain, format_traceback
+from tests.unit.handlers import JOB
 
 
-def decided(**given: Any) -> Outcome:
-    usual = {"stop": None, "raised": None, "output": None, "timeout_seconds": 2.0, "attempt": 1, "max_attempts": 1}
-    return decide(**{**usual, "chance": 0.5, **given})
+def decided(*, attempt: int = 1, max_attempts: int = 1, **given: Any) -> RunEnd | None:
+    usual = {"stop": None, "raised": None, "output": None, "timeout_seconds": 2.0, "elapsed_ms": 7, "chance": 0.5}
+    return decide(replace(JOB, attempt=attempt, max_attempts=max_attempts), **{**usual, **given})
+
+
+def ended(**given: Any) -> RunEnd:
+    run_end = decided(**given)
+    assert run_end is not None
+    return run_end
 
 
 @pytest.mark.parametrize("raised", [None, ValueError("no"), JobCancelled(), asyncio.CancelledError()])
 def test_whatever_a_cancelled_handler_does_its_job_is_cancelled(raised: BaseException | None) -> None:
-    outcome = decided(stop=Stop.CANCEL, raised=raised, output={"kept": 1})
-    assert (outcome.status, outcome.error) == (Status.CANCELLED, None)
-    assert outcome.output_json == (None if raised else '{"kept":1}')
+    run_end = ended(stop=Stop.CANCEL, raised=raised, output={"kept": 1})
+    assert (run_end.status, run_end.error) == (Status.CANCELLED, None)
+    assert run_end.output_json == (None if raised else '{"kept":1}')
 
 
 def test_a_cancelled_handler_that_returns_what_cannot_be_kept_is_cancelled_all_the_same() -> None:
-    assert decided(stop=Stop.CANCEL, output=b"bytes").status is Status.CANCELLED
+    assert ended(stop=Stop.CANCEL, output=b"bytes").status is Status.CANCELLED
 
 
 @pytest.mark.parametrize("raised", [None, JobTimeout("x"), ValueError("while cleaning up")])
 def test_a_timeout_is_a_failure_even_if_the_handler_returned(raised: BaseException | None) -> None:
-    outcome = decided(stop=Stop.TIMEOUT, raised=raised, output=1)
-    assert (outcome.status, outcome.error) == (Status.FAILED, "Timeout: exceeded 2 s")
+    run_end = ended(stop=Stop.TIMEOUT, raised=raised, output=1)
+    assert (run_end.status, run_end.error) == (Status.FAILED, "Timeout: exceeded 2 s")
 
 
 @pytest.mark.parametrize("stop", [Stop.SHUTDOWN, Stop.LOST])
 def test_an_interrupted_run_has_no_end_of_its_own(stop: Stop) -> None:
-    assert decided(stop=stop, raised=JobInterrupted()).status is None
+    assert decided(stop=stop, raised=JobInterrupted()) is None
 
 
 def test_an_attempt_that_is_not_the_last_is_queued_again_after_a_while() -> None:
-    waits = [decided(raised=ValueError(), attempt=n, max_attempts=6).retry_in_seconds for n in (1, 2, 3)]
+    waits = [ended(raised=ValueError(), attempt=n, max_attempts=6).retry_in_seconds for n in (1, 2, 3)]
     assert waits == [1.0, 2.0, 4.0]
-    assert decided(raised=ValueError("x"), attempt=6, max_attempts=6).error == "ValueError: x"
+    assert ended(raised=ValueError("x"), attempt=6, max_attempts=6).error == "ValueError: x"
+
+
+@pytest.mark.parametrize(
+    ("given", "closing"),
+    [
+        ({}, (LogLevel.INFO, "Handler completed in 7ms")),
+        ({"raised": ValueError()}, (LogLevel.ERROR, "Handler failed after 7ms")),
+        ({"raised": ValueError(), "max_attempts": 2}, (LogLevel.ERROR, "Handler failed after 7ms")),
+        ({"stop": Stop.CANCEL}, (LogLevel.WARN, "Handler cancelled after 7ms")),
+    ],
+)
+def test_the_closing_line_follows_from_the_status(given: dict[str, Any], closing: tuple[LogLevel, str]) -> None:
+    run_end = ended(**given)
+    assert run_end.closing == closing
+    assert run_end.closing_if_cancelled == (LogLevel.WARN, "Handler cancelled after 7ms")
 
 
 def test_a_job_cancelled_that_nobody_asked_for_is_a_failure() -> None:
-    assert decided(raised=JobCancelled()).status is Status.FAILED
+    assert ended(raised=JobCancelled()).status is Status.FAILED
 
 
 def test_no_interruption_is_an_exception() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import select
 import signal
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 from billiard.process import current_process
 
 from ava import tracing
-from ava.domain.job import Ending, Job, LogLevel, Status
+from ava.domain.job import Job, RunEnd, Status
 from ava.errors import DatabaseUnavailable, Interruption
 from ava.handler import registry
 from ava.handler.registry import Handler
@@ -30,7 +31,7 @@ from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import WAITING_SIGNALS, ProcessState, foreign_threads
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
-from ava.node.outcome import Outcome, Stop
+from ava.node.outcome import Stop
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
@@ -176,6 +177,7 @@ class Child:
             processes.kill_children()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
+        run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _await_handler_threads(self, before: frozenset[threading.Thread]) -> None:
         """Have a stopped handler's threads end with it; those that do not end soon do so with this process."""
@@ -189,16 +191,18 @@ class Child:
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def record(self, run: Run, outcome: Outcome) -> None:
-        """Write a run's end, waiting for a database that is away. The run is over for this process either way."""
+    def record(self) -> None:
+        """Write the run's end once it is decided, waiting for a database that is away. The run is over either way."""
+        if (run := self._run) is None or not run.is_decided:
+            return
         run.log.close()
-        if outcome.status is None and outcome.stop is not None:
-            run.span.record_failure(outcome.stop.value)
+        if run.end is None and run.stopped_for is not None:
+            run.span.record_failure(run.stopped_for.value)
         try:
             with self._storing:
-                if outcome.status is not None:
-                    run_reports.report_end(run, self._write_end(run, outcome))
-                elif outcome.stop is Stop.SHUTDOWN:
+                if run.end is not None:
+                    run_reports.report_end(run, self._write_end(run, run.end))
+                elif run.stopped_for is Stop.SHUTDOWN:
                     self._moves.hand_back(run, run.log.take())
         except Exception:
             # The node takes back what a process leaves behind that ends without a word; nothing stays half-done.
@@ -217,30 +221,20 @@ class Child:
             self.close()
             os._exit(RETIRED)
 
-    def _write_end(self, run: Run, outcome: Outcome) -> Status | None:
-        assert outcome.status is not None
-        # A process that may have to end after this run, or was told to let go, asks for nothing more yet.
-        goes_on = outcome.stop is None and not self._is_to_retire
+    def _write_end(self, run: Run, run_end: RunEnd) -> Status | None:
+        # A process that may have to end after this run, or was asked to stop, asks for nothing more yet.
+        goes_on = run.stopped_for is None and not self._is_to_retire
         if goes_on:
             self._worker.tell_soon_free()
         else:
             self._worker.withdraw()
-        elapsed_ms = run.log.elapsed_ms
-        lines = run.log.take()
-        ending = Ending(
-            status=outcome.status,
-            output_json=outcome.output_json,
-            error=outcome.error,
-            retry_in_seconds=outcome.retry_in_seconds,
-            closing=run.log.closing(outcome.level, f"Handler {outcome.verb} {elapsed_ms}ms"),
-            closing_if_cancelled=run.log.closing(LogLevel.WARN, f"Handler cancelled after {elapsed_ms}ms"),
-        )
+        lines = run.log.take_with_closing(*run_end.closing)
         message = self._worker.take_ahead(self._is_brief) if goes_on else None
         handler = registry.find(message[2]) if message is not None else None
         began_ns = time.time_ns()
         if message is None or handler is None:
-            return self._moves.end(run, ending, lines)[0]
-        status, job = self._moves.end(run, ending, lines, message[:2])
+            return self._moves.end(run_end, lines, run.progress_json)[0]
+        status, job = self._moves.end(run_end, lines, run.progress_json, message[:2])
         # One that was not to be had at this moment is asked for once more when its turn comes.
         self._following = None if job is None else self._begin(job, handler, began_ns)
         return status

@@ -68,11 +68,6 @@ class JobLog:
         moment = self._started_at + timedelta(seconds=time.monotonic() - self._stopwatch)
         return LogLine(seq=self._seq, ts=moment, level=level, msg=text)
 
-    def closing(self, level: LogLevel, text: str) -> LogLine:
-        """Make a line that is not added, for the end to be written with."""
-        with self._lock:
-            return self._line(level, text)
-
     def close(self) -> None:
         """Take no more lines: a thread that a handler left behind may still print."""
         self._is_closed = True
@@ -86,6 +81,13 @@ class JobLog:
         """Take the waiting lines out."""
         with self._lock:
             taken, self._lines = self._lines, []
+            return taken
+
+    def take_with_closing(self, level: LogLevel, text: str) -> list[LogLine]:
+        """Take the waiting lines out, with the closing line behind them."""
+        with self._lock:
+            taken, self._lines = self._lines, []
+            taken.append(self._line(level, text))
             return taken
 
     def put_back(self, lines: Iterable[LogLine]) -> None:

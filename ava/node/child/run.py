@@ -12,13 +12,14 @@ from contextlib import suppress
 from typing import Any
 
 from ava import tracing
-from ava.domain.job import Job
+from ava.domain.job import Job, LogLevel, RunEnd
 from ava.domain.messages import task_id
-from ava.errors import Interruption
+from ava.errors import Interruption, JobCancelled, JobInterrupted
 from ava.handler.env import Env
 from ava.handler.registry import Handler
+from ava.node import outcome
 from ava.node.child.job_log import JobLog
-from ava.node.outcome import Outcome, Stop
+from ava.node.outcome import Stop
 
 __all__ = ["Run"]
 
@@ -50,8 +51,10 @@ class Run:
         #: What the handler returned, and what it raised.
         self.output: Any = None
         self.raised: BaseException | None = None
-        #: What is to be written of it, once the handler is done.
-        self.outcome: Outcome | None = None
+        #: Whether the handler is done and it is decided what is written as its end.
+        self.is_decided = False
+        #: What is written; None until then, and if the job goes back to the queue or the run has lost it.
+        self.end: RunEnd | None = None
         #: What the handler last said of its progress, as JSON text, until it is stored.
         self.progress_json: str | None = None
         self._config = config
@@ -84,6 +87,31 @@ class Run:
                     self._close(block_signals)
         except BaseException as error:
             self.raised = error
+
+    def decide_end(self, *, chance: float) -> None:
+        """Decide what is written as this run's end, and log the traceback of what the handler raised.
+
+        `chance` (0 to 1) spreads the back-off of a retry.
+        """
+        if self.raised is not None and not isinstance(self.raised, self._expected_errors):
+            self.log.add(LogLevel.ERROR, outcome.format_traceback(self.raised))
+        self.end = outcome.decide(
+            self.job,
+            stop=self.stopped_for,
+            raised=self.raised,
+            output=self.output,
+            timeout_seconds=self.handler.spec.timeout_seconds,
+            elapsed_ms=self.log.elapsed_ms,
+            chance=chance,
+        )
+        self.is_decided = True
+
+    @property
+    def _expected_errors(self) -> tuple[type[BaseException], ...]:
+        # An async handler that was asked to stop raises CancelledError.
+        if self.stopped_for is None:
+            return JobCancelled, JobInterrupted
+        return JobCancelled, JobInterrupted, asyncio.CancelledError
 
     def _invoke(self, logger: Any) -> Any:
         env = Env(

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ava.domain.job import Ending, Job, LogLine, Status
+from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
@@ -53,25 +53,22 @@ class RunWriter:
             return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no)
 
     def end(
-        self, run: Run, ending: Ending, lines: Sequence[LogLine], following: tuple[str, int] | None = None
+        self,
+        run_end: RunEnd,
+        lines: Sequence[LogLine],
+        progress_json: str | None,
+        following: tuple[str, int] | None = None,
     ) -> tuple[Status | None, Job | None]:
-        """Write how a run ended, and start the `following` one, if it is to be had, in the same transaction.
+        """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
 
-        Returns the state that the first one's job has then, None where the run had lost its right; and the other's job.
+        Returns the status of the ended run's job, or None if the run has lost it; and the job that was claimed.
         """
-        ended = runs.End(
-            job_id=run.job.id,
-            run_no=run.job.run_no,
-            ending=ending,
-            lines=lines,
-            progress_json=run.progress_json,
-        )
         if following is None:
-            return self._persist(lambda c: runs.end(c, ended)), None
+            return self._persist(lambda c: runs.end(c, run_end, lines, progress_json)), None
         wanted = self._claim(*following)
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
-            status, job = runs.end_and_claim(connection, ended, wanted)
+            status, job = runs.end_and_claim(connection, run_end, lines, progress_json, wanted)
             return status, job or runs.claimed(connection, wanted)
 
         return self._persist(act)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain.job import Ending, Job, LogLine, Status
+from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
@@ -18,7 +18,6 @@ __all__ = [
     "SEQ_OF_OTHERS",
     "SEQ_PER_RUN",
     "Claim",
-    "End",
     "append_lines",
     "claim",
     "claimed",
@@ -182,53 +181,45 @@ SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS} FROM (SELECT) AS always LE
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class End:
-    """How a run ended."""
+def end(
+    connection: Connection, run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None = None
+) -> Status | None:
+    """Write how a run ended, with its last log lines: the closing line comes last.
 
-    job_id: str
-    run_no: int
-    ending: Ending
-    #: What it logged last.
-    lines: Sequence[LogLine]
-    progress_json: str | None = None
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """The end as the statements have it."""
-        ending = self.ending
-        return {
-            "id": rows.job_uuid(self.job_id),
-            "run_no": self.run_no,
-            "status": ending.status.value,
-            "output": ending.output_json,
-            "error": ending.error,
-            "retry_in": ending.retry_in_seconds or 0,
-            "progress": self.progress_json,
-            "cancelled_msg": ending.closing_if_cancelled.msg,
-            "cancelled_level": ending.closing_if_cancelled.level.value,
-            "closings": _array(["f"] * len(self.lines) + ["t"]),
-            **_columns([*self.lines, ending.closing]),
-        }
-
-
-def end(connection: Connection, ended: End) -> Status | None:
-    """Write how a run ended, with its last log lines, and return the state that holds.
-
-    That is `cancelled` where a cancel was asked for while it ran, whatever the handler did. None: the run has lost its
-    right, and nothing was written.
+    Returns the job's status, which is `cancelled` if a cancel was requested while it ran, whatever the handler did.
+    Returns None if the run has lost its job; then nothing is written.
     """
-    found = _END.run(connection, ended.parameters)
+    found = _END.run(connection, _end_parameters(run_end, lines, progress_json))
     return Status(found[0][0]) if found else None
 
 
-def end_and_claim(connection: Connection, ended: End, wanted: Claim) -> tuple[Status | None, Job | None]:
-    """End a run and start the process's next one, in one transaction; what `end` and `claim` return.
+def end_and_claim(
+    connection: Connection, run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None, wanted: Claim
+) -> tuple[Status | None, Job | None]:
+    """End a run and start the process's next one, in one transaction. Returns what `end` and `claim` return.
 
-    A job that somebody else is writing at this moment is not waited for, and not claimed.
+    A job that another transaction writes at this moment is not waited for, and not claimed.
     """
-    ((status, *job),) = _END_AND_CLAIM.run(connection, ended.parameters | wanted.parameters)
+    parameters = _end_parameters(run_end, lines, progress_json) | wanted.parameters
+    ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
     return Status(status) if status else None, rows.job(job) if job[0] else None
+
+
+def _end_parameters(run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None) -> dict[str, object]:
+    cancelled_level, cancelled_msg = run_end.closing_if_cancelled
+    return {
+        "id": rows.job_uuid(run_end.job_id),
+        "run_no": run_end.run_no,
+        "status": run_end.status.value,
+        "output": run_end.output_json,
+        "error": run_end.error,
+        "retry_in": run_end.retry_in_seconds or 0,
+        "progress": progress_json,
+        "cancelled_msg": cancelled_msg,
+        "cancelled_level": cancelled_level.value,
+        "closings": _array(["f"] * (len(lines) - 1) + ["t"]),
+        **_columns(lines),
+    }
 
 
 def _columns(lines: Sequence[LogLine]) -> dict[str, str]:
