@@ -46,9 +46,9 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 worker_enable_soft_shutdown_on_idle = False
 
 # Celery's prefork pool, more attentive to children that die.
-worker_pool = "ava.node.celery_internals.pool:Pool"
+worker_pool = "ava.node.celery_internals.pool:JobPool"
 # Celery's consumer, more impatient to reach the broker again.
-worker_consumer = "ava.node.celery_internals.consumer:Consumer"
+worker_consumer = "ava.node.celery_internals.consumer:JobConsumer"
 
 # Flower and `celery events` see what runs; argument texts are the job's id and run, never its payload.
 worker_send_task_events = True

@@ -11,7 +11,7 @@ from ava import tracing
 from ava.domain import ids
 from ava.handler import registry
 from ava.node import processes
-from ava.node.celery_internals.pool_child import PoolChild
+from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child.child import Child
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.watchdog import Watchdog
@@ -79,9 +79,9 @@ class Node:
 
     # In a child ----------------------------------------------------------------------------------------------------
 
-    def start_child(self, worker: PoolChild) -> None:
-        """This process has just been forked from the node's, to run what `worker` is given."""
-        self.child = Child(self._settings, self.id, worker)
+    def start_child(self, take_ahead: TakeAhead) -> None:
+        """This process has just been forked from the node's, to run what its pool gives it."""
+        self.child = Child(self._settings, self.id, take_ahead)
         self.child.start()
 
     def close_child(self) -> None:

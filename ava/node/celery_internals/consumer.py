@@ -1,4 +1,4 @@
-"""Celery's consumer, which here comes back soon when the broker does, and gives a sign with every turn of its loop."""
+"""Celery's consumer, which here reconnects soon after the broker is back and records each turn of its event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer import Consumer
 from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
 
@@ -14,18 +14,21 @@ from ava.broker.control import RELEASE_RUNS
 from ava.node.celery_internals.request import JobRequest
 from ava.node.parent import loop_liveness
 
-__all__ = ["Consumer"]
+__all__ = ["JobConsumer"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts to reach a broker that is away; Celery's own go up to half a minute.
-_PAUSES = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
-#: Seconds between two signs of life of the loop.
-_SIGN_SECONDS = 1.0
+#: Seconds between two attempts to reach an unreachable broker; Celery's own go up to half a minute.
+_RETRY_PAUSES = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
+#: Seconds between two records that the event loop turns.
+_LIVENESS_SECONDS = 1.0
+#: Seconds between two looks for children that have died. Celery looks when the pipe of a child closes, which may be
+#: before the kernel reports the exit, and then only every five seconds.
+_MAINTAIN_SECONDS = 0.2
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no annotations
-    """What hears the queues in a node's parent; `celery_config.py` names it."""
+class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
+    """Consumes the queues in a node's parent; `celery_config.py` names it."""
 
     #: Celery's own count of failed attempts since the last connection.
     broker_connection_retry_attempt: int
@@ -33,38 +36,39 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no annotatio
     def __init__(self, on_task_request: Callable[[JobRequest], object], *args: Any, **kwargs: Any) -> None:
         def take(request: JobRequest) -> None:
             on_task_request(request)
-            self._keep_away_what_waits()
+            self._hold_surplus()
 
         super().__init__(take, *args, **kwargs)
 
-    def _keep_away_what_waits(self) -> None:
-        # All processes are taken: this one was asked for too early.
-        places = self.controller.semaphore._waiting
-        if places and JobRequest.waiting:
-            _, (late,), _ = places.pop()
-            next(iter(JobRequest.waiting)).keep_next_away(late)
+    def _hold_surplus(self) -> None:
+        # A request waits here if no process is free, so the broker was asked for it too early.
+        waiting = self.controller.semaphore._waiting
+        if waiting and JobRequest.expecting_surplus:
+            _, (surplus,), _ = waiting.pop()
+            next(iter(JobRequest.expecting_surplus)).hold_surplus(surplus)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and go on trying for as long as it takes."""
+        """Connect, and try again until it works."""
         loop_liveness.record_attempt()
-        conn.ensure_connection(self._on_away, None, callback=_on_wait, **_PAUSES)
+        conn.ensure_connection(self._on_unreachable, None, callback=_on_wait, **_RETRY_PAUSES)
         if self.broker_connection_retry_attempt:
             _log.warning("The broker is back.")
         self.first_connection_attempt = False
         self.broker_connection_retry_attempt = 0
         return conn
 
-    def _on_away(self, error: Exception, _interval: float) -> None:
+    def _on_unreachable(self, error: Exception, _interval: float) -> None:
         loop_liveness.record_attempt()
         if not self.broker_connection_retry_attempt:
-            _log.warning("The broker is out of reach, and is tried again and again: %s", error)
+            _log.warning("The broker is out of reach, will retry: %s", error)
         self.broker_connection_retry_attempt += 1
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """The loop begins, for the first time or with a new connection."""
+        """Register with the event loop, which starts for the first time or with a new connection."""
         super().register_with_event_loop(hub)
         loop_liveness.record_turn()
-        hub.call_repeatedly(_SIGN_SECONDS, loop_liveness.record_turn)
+        hub.call_repeatedly(_LIVENESS_SECONDS, loop_liveness.record_turn)
+        hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
 
 
 def _on_wait() -> None:
@@ -73,5 +77,5 @@ def _on_wait() -> None:
 
 
 @control_command(name=RELEASE_RUNS, args=[("task_ids", list)], signature="<task ids>")  # type: ignore[untyped-decorator]
-def _let_go(_state: Any, task_ids: Sequence[str]) -> None:
+def _release_runs(_state: Any, task_ids: Sequence[str]) -> None:
     JobRequest.run_monitor.release_runs(task_ids)

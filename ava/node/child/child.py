@@ -25,7 +25,7 @@ from ava.handler import registry
 from ava.handler.registry import Handler
 from ava.metrics.counters import ConnectionMeter
 from ava.node import mailbox, processes
-from ava.node.celery_internals.pool_child import PoolChild
+from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import WAITING_SIGNALS, ProcessState, foreign_threads
@@ -64,10 +64,10 @@ def _is_signal_too_late(unraisable: Any) -> bool:
 class Child:
     """This process, where it is a child of a node."""
 
-    def __init__(self, settings: Settings, node_id: str, worker: PoolChild) -> None:
+    def __init__(self, settings: Settings, node_id: str, take_ahead: TakeAhead) -> None:
         self._settings = settings
         self._node_id = node_id
-        self._worker = worker
+        self._take_ahead = take_ahead
         self._database = Database(settings.database_url, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
         self._moves = RunWriter(self._database, node_id)
         self._run: Run | None = None
@@ -225,11 +225,11 @@ class Child:
         # A process that may have to end after this run, or was asked to stop, asks for nothing more yet.
         goes_on = run.stopped_for is None and not self._is_to_retire
         if goes_on:
-            self._worker.tell_soon_free()
+            self._take_ahead.announce_soon_free()
         else:
-            self._worker.withdraw()
+            self._take_ahead.withdraw()
         lines = run.log.take_with_closing(*run_end.closing)
-        message = self._worker.take_ahead(self._is_brief) if goes_on else None
+        message = self._take_ahead.take_next(self._is_brief) if goes_on else None
         handler = registry.find(message[2]) if message is not None else None
         began_ns = time.time_ns()
         if message is None or handler is None:
@@ -255,7 +255,7 @@ class Child:
         while True:
             try:
                 self._hear()
-                self._worker.keep_word()
+                self._take_ahead.check_announcement()
                 if (run := self._run) is not None:
                     self._look_after(run)
             except Exception:
