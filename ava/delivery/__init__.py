@@ -1,1 +1,1 @@
-"""Calls out of the house: the guarded HTTP client, and the webhooks that use it."""
+"""Webhook deliveries: the process that sends events to endpoints."""

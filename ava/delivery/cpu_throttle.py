@@ -1,7 +1,7 @@
-"""How a sender gives way to those who run jobs on its machine, where the processors are short.
+"""How a sender yields the processors of its machine to the processes that run jobs, while processors are short.
 
-The system's own priorities do too little of that: what a sender does in every gap that jobs leave, with PostgreSQL and
-with its receivers, takes from them what they share with it.
+The system's own priorities do too little of that. In every gap that jobs leave, a sender keeps PostgreSQL and its
+receivers busy, and jobs share PostgreSQL and the machine with them.
 """
 
 from __future__ import annotations
@@ -11,44 +11,45 @@ from pathlib import Path
 
 __all__ = ["CpuThrottle"]
 
-#: Nanoseconds for which our thread ran, and for which it was ready to run and did not (Linux, `sched-stats.rst`).
+#: Nanoseconds for which our thread ran, and for which it was ready to run and waited (Linux, `sched-stats.rst`).
 _SCHEDSTAT = Path("/proc/self/schedstat")
-#: Processors are short where we wait for one at least this part of the time for which we run.
-_SHORT = 0.4
-#: Seconds that an event may be late for this; then it is sent, whoever waits.
-_PATIENCE_SECONDS = 30.0
-#: The longest rest, and the longest that is owed.
-_MOST_SECONDS = 1.0
+#: Processors are short if our thread waits for one at least this fraction of the time for which it runs.
+_SHORTAGE_RATIO = 0.4
+#: The age of an event, in seconds, from which on the sender no longer pauses.
+_MOST_DELAY_SECONDS = 30.0
+#: The longest single pause, and the largest debt.
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class CpuThrottle:
-    """Tells a sender how long to rest so that it takes no more than its share of a processor."""
+    """Computes how long a sender pauses so that it takes no more than its share of a processor."""
 
     def __init__(self, niceness: int, *, stat: Path = _SCHEDSTAT) -> None:
-        """`niceness`: with 0 there is no rest; with more, the share is one part of so many."""
+        """With a `niceness` of n > 0 the sender's share is one part in n; 0 switches the throttle off."""
         self._niceness = niceness
         self._stat = stat
         self._at = time.monotonic()
         self._ran, self._waited = self._read()
-        self._owed_seconds = 0.0
+        self._debt_seconds = 0.0
 
-    def rest_seconds(self, oldest_seconds: float | None) -> float:
-        """How long to rest now, where the oldest event that is to be sent is so old; 0 where processors are not short.
+    def pause_seconds(self, oldest_event_seconds: float | None) -> float:
+        """Returns the seconds to pause now; 0 if processors are not short.
 
-        What was run since this was last asked is paid for by rest, and rest counts as such.
+        Time that ran since the last call adds to the debt, and all time that passed pays it off.
+        `oldest_event_seconds` is the age of the oldest event that is not fanned out.
         """
         at, (ran, waited) = time.monotonic(), self._read()
         elapsed, run, wait = at - self._at, ran - self._ran, waited - self._waited
         self._at, self._ran, self._waited = at, ran, waited
-        if wait < _SHORT * run or (oldest_seconds or 0.0) > _PATIENCE_SECONDS:
-            self._owed_seconds = 0.0
+        if wait < _SHORTAGE_RATIO * run or (oldest_event_seconds or 0.0) > _MOST_DELAY_SECONDS:
+            self._debt_seconds = 0.0
         else:
-            owed = self._owed_seconds + run * self._niceness - elapsed
-            self._owed_seconds = min(max(0.0, owed), _MOST_SECONDS)
-        return self._owed_seconds
+            debt = self._debt_seconds + run * self._niceness - elapsed
+            self._debt_seconds = min(max(0.0, debt), _LONGEST_PAUSE_SECONDS)
+        return self._debt_seconds
 
     def _read(self) -> tuple[float, float]:
-        """Seconds that we ran and that we waited for a processor; none where the system does not tell."""
+        """Returns the seconds that our thread ran and waited for a processor; zeros if the system does not report."""
         try:
             ran, waited, _ = map(int, self._stat.read_text().split())
         except (OSError, ValueError):

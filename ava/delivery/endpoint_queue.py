@@ -1,4 +1,4 @@
-"""The queue to one endpoint, as the sender that holds it sees it: what waits, what is being sent, and how it goes."""
+"""The queue of one endpoint, in the sender that holds its lease: deliveries that wait, and those being sent."""
 
 from __future__ import annotations
 
@@ -6,76 +6,81 @@ from collections import deque
 from collections.abc import Iterable
 
 from ava.domain import webhook
-from ava.domain.webhook import Attempt, EndpointHealth
+from ava.domain.webhook import EndpointHealth, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseEnd
 
 __all__ = ["EndpointQueue"]
 
-#: The longest that an endpoint's `Retry-After` stops all that goes there, in seconds.
-_LONGEST_STOP_SECONDS = 300.0
-#: How many times what is sent at once is here at a time, so that the endpoint need not wait for the database.
-_ROUNDS = 8
+#: The longest pause of an endpoint because of its `Retry-After`, in seconds.
+_LONGEST_RETRY_AFTER_PAUSE_SECONDS = 300.0
+#: The queue of an answering endpoint holds this many times its concurrency, so that it need not wait for the database.
+_QUEUED_PER_CONCURRENT = 8
 
 
 class EndpointQueue:
-    """Decides what is sent next to one endpoint."""
+    """Decides which delivery is sent next to one endpoint."""
 
-    def __init__(self, held: HeldLease, *, time_scale: float = 1.0) -> None:
-        self.endpoint = held.endpoint
-        #: Whether the database may hold more that is due than we have.
+    def __init__(self, lease: HeldLease, *, time_scale: float = 1.0) -> None:
+        self.endpoint = lease.endpoint
+        #: Whether the database may hold due deliveries that are not in the queue.
         self.may_have_more = True
-        self._concurrency = held.concurrency
-        self._timeouts = held.timeouts
-        self._stop_seconds = 0.0
-        self._was_put_off = False
+        self._concurrency = lease.concurrency
+        self._timeouts = lease.timeouts
+        self._retry_after_pause_seconds = 0.0
+        self._has_asked_to_wait = False
         self._time_scale = time_scale
         self._waiting: deque[DueDelivery] = deque()
         self._sending: dict[str, DueDelivery] = {}
-        #: What was attempted, and is not written yet.
+        #: Deliveries whose request has ended and whose outcome is not written yet.
         self._unwritten: dict[str, DueDelivery] = {}
 
     @property
     def health(self) -> EndpointHealth:
-        """How the endpoint has behaved lately."""
+        """How the endpoint has answered lately."""
         return webhook.health_of(concurrency=self._concurrency, timeouts=self._timeouts)
 
     @property
     def pause_seconds(self) -> float:
-        """Seconds for which the endpoint is to be left alone; 0 while it is sent to."""
-        return max(self._stop_seconds, webhook.pause_seconds(timeouts=self._timeouts, scale=self._time_scale))
+        """Seconds for which the endpoint gets no request after this lease; 0 if it need not pause."""
+        pause = webhook.pause_seconds(timeouts=self._timeouts, scale=self._time_scale)
+        return max(self._retry_after_pause_seconds, pause)
 
     @property
     def busy(self) -> list[str]:
-        """The deliveries that are here already, as UUIDs."""
+        """The UUIDs of all deliveries in the queue."""
         return [*self._sending, *self._unwritten, *(delivery.id for delivery in self._waiting)]
 
     @property
     def room(self) -> int:
-        """How many more deliveries may be brought: one round is sent, others wait where they are answered."""
+        """How many more deliveries may be added. Only for an endpoint that answers may more wait than are sent."""
         if self._is_closing:
             return 0
-        most = _ROUNDS * self._concurrency if self.health is EndpointHealth.ANSWERING else self._concurrency
+        is_answering = self.health is EndpointHealth.ANSWERING
+        most = _QUEUED_PER_CONCURRENT * self._concurrency if is_answering else self._concurrency
         return max(0, most - len(self._sending) - len(self._unwritten) - len(self._waiting))
 
     @property
-    def wants_turn(self) -> bool:
-        """Whether more can be sent only once more is brought, or once what came of the last is written."""
+    def needs_round(self) -> bool:
+        """Whether nothing can be sent before the next round adds deliveries or writes outcomes."""
         if self._is_closing:
             return False
         return len(self._sending) < self._concurrency if self._waiting else self.may_have_more
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing more to do here."""
+        """Whether the lease can be released."""
         is_done = not (self._sending or self._unwritten)
         return is_done and (self._is_closing or not (self._waiting or self.may_have_more))
 
-    def bring(self, deliveries: Iterable[DueDelivery]) -> None:
-        """Add what is due, in order."""
+    def add(self, deliveries: Iterable[DueDelivery]) -> None:
+        """Add due deliveries, in order."""
         self._waiting.extend(deliveries)
 
     def next(self) -> DueDelivery | None:
-        """What is to be sent now, if anything; an event waits until what came of its job's last one is written."""
+        """Returns the next delivery to send, or None if none may be sent now.
+
+        An event waits until the outcome of its job's previous event is written.
+        """
         if self._is_closing or len(self._sending) >= self._concurrency:
             return None
         if not self._waiting:
@@ -90,22 +95,24 @@ class EndpointQueue:
             under_way.add(delivery.job)
         return None
 
-    def hear(self, delivery_id: str, attempt: Attempt) -> None:
-        """Learn from an attempt how the endpoint is to be treated."""
+    def note_result(self, delivery_id: str, result: RequestResult) -> None:
+        """Adapt concurrency and pause to a request's result."""
         self._unwritten[delivery_id] = self._sending.pop(delivery_id)
-        self._concurrency = webhook.next_concurrency(self._concurrency, attempt)
-        self._timeouts = self._timeouts + 1 if attempt.is_timeout else 0
-        self._was_put_off = self._was_put_off or attempt.is_timeout or attempt.retry_after_seconds is not None
-        if attempt.retry_after_seconds is not None and not attempt.is_success:
-            self._stop_seconds = max(self._stop_seconds, min(attempt.retry_after_seconds, _LONGEST_STOP_SECONDS))
+        self._concurrency = webhook.next_concurrency(self._concurrency, result)
+        self._timeouts = self._timeouts + 1 if result.is_timeout else 0
+        has_retry_after = result.retry_after_seconds is not None
+        self._has_asked_to_wait = self._has_asked_to_wait or result.is_timeout or has_retry_after
+        if result.retry_after_seconds is not None and not result.is_success:
+            pause = min(result.retry_after_seconds, _LONGEST_RETRY_AFTER_PAUSE_SECONDS)
+            self._retry_after_pause_seconds = max(self._retry_after_pause_seconds, pause)
 
     def finish(self, delivery_id: str) -> None:
-        """Forget a delivery whose outcome is written."""
+        """Remove a delivery whose outcome is written."""
         self._unwritten.pop(delivery_id, None)
         self.may_have_more = True
 
     def end(self) -> LeaseEnd:
-        """How the queue is left."""
+        """Returns what is written when the lease is released."""
         return LeaseEnd(
             endpoint=self.endpoint,
             concurrency=self._concurrency,
@@ -115,5 +122,5 @@ class EndpointQueue:
 
     @property
     def _is_closing(self) -> bool:
-        # What it did before we took the queue is over: it is asked again.
-        return self._was_put_off and self.pause_seconds > 0
+        # Timeouts from before this lease do not count: their pause is over, and the endpoint gets a request again.
+        return self._has_asked_to_wait and self.pause_seconds > 0

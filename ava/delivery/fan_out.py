@@ -1,4 +1,4 @@
-"""Fanning out: of each new event the body is made, once, and a delivery for every endpoint that is to hear of it."""
+"""Fan-out: makes the body of each new event, once, and a delivery for every endpoint that subscribes to it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ __all__ = ["FanOut"]
 
 _log = logging.getLogger(__name__)
 
-#: Events in one transaction. Whatever their payloads, `ava.store.webhooks.events` bounds their bytes.
+#: Events in one transaction. `ava.store.webhooks.events` bounds their bytes, whatever their payloads.
 BATCH = 200
 
 
 class FanOut:
-    """Fans events out, in the order in which they happened; of several processes one at a time does."""
+    """Fans events out in the order in which they happened, in one process at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def run_once(self) -> int:
-        """Fan one batch out; how many events. Raises `DatabaseUnavailable`, and then nothing was done."""
+        """Fan out one batch. Returns the number of events.
+
+        Raises `DatabaseUnavailable`; then no event of the batch was fanned out.
+        """
         with self._database.transaction() as connection:
             new = events.claim_new(connection, limit=BATCH)
             if new:
@@ -35,11 +38,11 @@ class FanOut:
 
 def _body(new: NewEvent) -> str | None:
     if new.job is None:
-        _log.warning("Event %s is dropped, for its job is past retention.", new.event.id)
+        _log.warning("Webhook event %s dropped: its job is past retention", new.event.id)
         return None
     try:
         return make_body(new.event, make_record(new.job))
     except Exception:
-        # One record that cannot be written must not hold up all others for ever.
-        _log.exception("Event %s is dropped, for its body cannot be made.", new.event.id)
+        # One record that cannot be written must not block all other events for ever.
+        _log.exception("Webhook event %s dropped: its body could not be made", new.event.id)
         return None

@@ -1,11 +1,11 @@
-"""The process of `ava webhooks`: gevent makes a thousand endpoints that hang cost a thousand small stacks, no threads.
+"""The process of `ava webhooks`. It uses gevent, so that a thousand endpoints that hang cost no thread each.
 
-Whoever imports this module patches its process; no other of our processes may.
+Importing this module patches the process. Only this process may import it.
 """
 
 from __future__ import annotations
 
-# Before anything else is imported, or it would keep the blocking calls.
+# Before all other imports, because a module that is imported earlier keeps the blocking calls.
 from gevent import monkey
 
 monkey.patch_all()
@@ -37,16 +37,16 @@ _log = logging.getLogger(__name__)
 
 #: Connections to PostgreSQL.
 _CONNECTIONS = 2
-#: Look-ups of names that may go on at once; the C library's block, and have threads of their own.
+#: Threads for DNS look-ups, because those of the C library block.
 _LOOK_UPS = 200
-#: Open files that a process needs beside its connections to endpoints.
+#: Open files that the process needs in addition to its connections to endpoints.
 _OTHER_FILES = 300
 
 
 def run(settings: Settings) -> None:
     """Send webhooks until SIGTERM or SIGINT.
 
-    Raises `SettingsError` without a key, and `StartError` where the database is not ready for this code.
+    Raises `SettingsError` without an encryption key, and `StartError` if the database is not ready for this code.
     """
     if not settings.encryption_keys:
         raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; make one up, as with `openssl rand -base64 32`")
@@ -54,10 +54,10 @@ def run(settings: Settings) -> None:
     tracing.warn_if_unusable(settings)
     schema.check(settings)
     patch_psycopg()
-    _give_way(settings.webhook_niceness)
+    _lower_priority(settings.webhook_niceness)
     wanted = settings.webhook_connections + MOST_KEPT + _OTHER_FILES
     if (most := open_files.allow(wanted)) < wanted:
-        _log.warning("Only %d files may be open, so fewer connections than AVA_WEBHOOK_CONNECTIONS can be.", most)
+        _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
     gevent.get_hub().threadpool.maxsize = _LOOK_UPS
     database = Database(
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
@@ -68,7 +68,7 @@ def run(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)
     tracing.start(settings, "webhooks")
-    _log.info("This sender sends webhooks.")
+    _log.info("Webhook sender started")
     try:
         sender.run(lambda: bool(endings))
     finally:
@@ -82,9 +82,9 @@ def _end(endings: list[int], sender: Sender) -> None:
     sender.wake()
 
 
-def _give_way(niceness: int) -> None:
-    """Let those who run jobs on this machine go first where the processors are short."""
+def _lower_priority(niceness: int) -> None:
+    """Give processes that run jobs on this machine precedence when processors are short."""
     with suppress(OSError):
         os.nice(niceness)
-        # Linux shares the processors out among sessions first, where it makes a group of each.
+        # With autogroup, Linux shares processors among sessions first, and niceness counts only within a session.
         Path("/proc/self/autogroup").write_text(str(niceness))

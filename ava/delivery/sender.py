@@ -1,7 +1,7 @@
-"""The sender: takes queues, sends what is due on them, each attempt in a greenlet of its own, and writes the outcomes.
+"""The sender: leases endpoints, sends what is due to them, one greenlet a request, and writes the outcomes.
 
-All that is asked of the database is asked here, one statement after the other, each for many endpoints and deliveries
-at once; the greenlets only talk to endpoints.
+Only the sender's rounds query the database, one statement after the other, each for many endpoints and deliveries at
+once. The greenlets only talk to endpoints.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import gevent
-from gevent.event import Event as Bell
+import gevent.event
 
 from ava import tracing
-from ava.delivery.attempt import make_attempt
 from ava.delivery.cpu_throttle import CpuThrottle
 from ava.delivery.endpoint_queue import EndpointQueue
 from ava.delivery.fan_out import BATCH, FanOut
+from ava.delivery.request import send_event
 from ava.domain import ids
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Attempt, EndpointHealth, describe_attempt, judge
+from ava.domain.webhook import EndpointHealth, RequestResult, describe_request, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.outbound.connections import Connections
@@ -40,30 +40,30 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds from one turn to the next, while there is something in hand.
-_TURN_SECONDS = 0.1
-#: Seconds between two turns at least, for others to ring the bell as well: a turn asks the database half a dozen
-#: things, however much there is to be written and brought.
+#: Seconds between rounds while an endpoint is leased or an outcome is unwritten.
+_ROUND_SECONDS = 0.1
+#: Seconds between the end of a round and one that is woken, so that several wake-ups share it. A round runs half a
+#: dozen statements, however much there is to write and to load.
 _GATHER_SECONDS = 0.1
-#: The same where a turn has left something over, for the greenlets to get on.
-_BREATH_SECONDS = 0.005
-#: Outcomes that are written at once; fewer wait for the next look, so that many share a statement.
+#: Seconds between rounds if the last one left work over; the greenlets run meanwhile.
+_YIELD_SECONDS = 0.005
+#: Results that wake the next round. Fewer wait for it, so that many share a statement.
 _ENOUGH_RESULTS = 64
-#: Seconds until a queue that is being sent to is looked at again for what is new.
+#: Seconds between two looks for new deliveries of a leased endpoint.
 _REFRESH_SECONDS = 0.25
-#: Lanes that are taken in one turn, so that several senders share them, and that none of those which answer waits for
-#: many that may not: before each turn they come first.
-_MOST_TAKEN = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
-#: The share of all connections that queues of a kind may hold.
+#: Endpoints that are leased in one round, so that several senders share them, and so that those which answer, leased
+#: first in every round, do not wait for many that may not.
+_MOST_LEASED = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
+#: The share of all connections that the endpoints of one health may hold.
 _LARGEST_SHARE = {EndpointHealth.ANSWERING: 1.0, EndpointHealth.UNKNOWN: 0.75, EndpointHealth.SILENT: 0.5}
-#: Outcomes that are written, and queues that are left, in one turn.
+#: Outcomes written, and leases released, in one round.
 _MOST_WRITTEN = 200
-#: Seconds that attempts get to end once the sender was told to stop; what is cut off is sent again by another.
+#: Seconds that requests get to end when the sender stops. Another sender sends again what is cut off.
 _DRAIN_SECONDS = 5.0
 
 
 class Sender:
-    """One process's share of all deliveries."""
+    """Sends one process's share of all deliveries."""
 
     def __init__(self, database: Database, sealer: Sealer, settings: Settings) -> None:
         self._database = database
@@ -75,96 +75,97 @@ class Sender:
         self._connections = Connections(limits)
         self._fan_out = FanOut(database)
         self._id = str(ids.new_uuid())
-        self._bell = Bell()
+        self._wakeup = gevent.event.Event()
+        #: The queue of each leased endpoint, by the endpoint's UUID.
         self._queues: dict[str, EndpointQueue] = {}
         self._open_connections = 0
-        #: What came of attempts and is not written yet: each attempt with its delivery and when it began.
-        self._results: list[tuple[DueDelivery, Attempt, datetime]] = []
+        #: Results that are not written yet, each with its delivery and the time at which the request was sent.
+        self._results: list[tuple[DueDelivery, RequestResult, datetime]] = []
         self._secrets: dict[str, str] = {}
-        self._beat_at = 0.0
+        self._heartbeat_at = 0.0
         self._refresh_at = 0.0
-        self._is_away = False
-        #: Whether the last turn has left something over, and the next begins at once.
+        self._is_database_away = False
+        #: Whether the last round left work over, so that the next begins at once.
         self._is_behind = False
         self._is_ending = False
-        self._courtesy = CpuThrottle(settings.webhook_niceness)
-        self._oldest_seconds: float | None = None
+        self._cpu_throttle = CpuThrottle(settings.webhook_niceness)
+        self._oldest_event_seconds: float | None = None
 
     def run(self, is_ending: Callable[[], bool]) -> None:
-        """Go on until told to end, then let what is under way end, for a time."""
+        """Run rounds until `is_ending` returns True, then let requests under way end, up to `_DRAIN_SECONDS`."""
         while not is_ending():
             self._is_behind = False
-            self._try(self._turn)
-            self._rest()
+            self._try(self._run_round)
+            self._wait()
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._open_connections and time.monotonic() < deadline:
-            gevent.sleep(_TURN_SECONDS)
-        self._try(self._leave)
+            gevent.sleep(_ROUND_SECONDS)
+        self._try(self._deregister)
         self._connections.close()
 
     def wake(self) -> None:
-        """Begin the next turn soon, for there is something new, or an end; at once where the last was some time ago."""
-        self._bell.set()
+        """Begin the next round soon, because there is something to send or the process is ending."""
+        self._wakeup.set()
 
-    def _rest(self) -> None:
-        """Wait until the next turn is to begin, while the greenlets go on."""
-        turned_at = time.monotonic()
-        if owed := self._courtesy.rest_seconds(self._oldest_seconds):
-            gevent.sleep(owed)
+    def _wait(self) -> None:
+        """Wait until the next round is due, while the greenlets run."""
+        ended_at = time.monotonic()
+        if seconds := self._cpu_throttle.pause_seconds(self._oldest_event_seconds):
+            gevent.sleep(seconds)
         elif self._is_behind:
-            gevent.sleep(_BREATH_SECONDS)
-        elif self._bell.wait(self._quiet_seconds):
-            gevent.sleep(max(0.0, turned_at + _GATHER_SECONDS - time.monotonic()))
-            self._bell.clear()
+            gevent.sleep(_YIELD_SECONDS)
+        elif self._wakeup.wait(self._poll_seconds):
+            gevent.sleep(max(0.0, ended_at + _GATHER_SECONDS - time.monotonic()))
+            self._wakeup.clear()
 
     @property
-    def _quiet_seconds(self) -> float:
-        """How long to rest where nobody rings."""
+    def _poll_seconds(self) -> float:
+        """Seconds until the next round without a wake-up."""
         if self._queues or self._results:
-            return _TURN_SECONDS
+            return _ROUND_SECONDS
         return min(self._settings.webhook_look_seconds, self._settings.heartbeat_seconds)
 
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
         except DatabaseUnavailable as error:
-            if not self._is_away:
-                _log.warning("Webhooks wait: %s", error)
-            self._is_away = True
+            if not self._is_database_away:
+                _log.warning("Webhook sender: database unavailable, will retry: %s", error)
+            self._is_database_away = True
             gevent.sleep(0.5)
         except Exception:
-            _log.exception("A turn of the sender failed.")
+            _log.exception("Webhook sender: round failed, will retry")
             gevent.sleep(0.5)
         else:
-            if self._is_away:
-                _log.warning("Webhooks go on.")
-            self._is_away = False
+            if self._is_database_away:
+                _log.warning("Webhook sender: database available again")
+            self._is_database_away = False
 
-    def _turn(self) -> None:
-        self._beat()
+    def _run_round(self) -> None:
+        self._send_heartbeat()
         self._connections.close_idle()
-        self._record()
+        self._write_outcomes()
         with self._database.connect() as connection:
-            news = endpoint_leases.find_work(connection)
-        self._oldest_seconds = news.oldest_event_seconds
-        if self._oldest_seconds is not None and self._fan_out.run_once() == BATCH:
+            work = endpoint_leases.find_work(connection)
+        self._oldest_event_seconds = work.oldest_event_seconds
+        if self._oldest_event_seconds is not None and self._fan_out.run_once() == BATCH:
             self._is_behind = True
-        if news:
-            self._take()
-        self._fill()
-        self._start()
-        self._release()
+        if work:
+            self._lease_endpoints()
+        self._load_due()
+        self._start_requests()
+        self._release_idle()
 
-    def _leave(self) -> None:
+    def _deregister(self) -> None:
         while self._results:
-            self._record()
+            self._write_outcomes()
         with self._database.connect() as connection:
             endpoint_leases.deregister(connection, sender_id=self._id)
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         now = time.monotonic()
-        if now < self._beat_at:
+        if now < self._heartbeat_at:
             return
         with self._database.connect() as connection:
             freed = endpoint_leases.heartbeat(
@@ -174,32 +175,32 @@ class Sender:
                 pid=os.getpid(),
                 dead_after_seconds=self._settings.node_dead_seconds,
             )
-        self._beat_at = now + self._settings.heartbeat_seconds
+        self._heartbeat_at = now + self._settings.heartbeat_seconds
         if freed:
-            _log.warning("%d endpoints were freed, whose sender is dead.", freed)
+            _log.warning("Webhook sender: freed %d endpoint leases of dead senders", freed)
 
-    def _record(self) -> None:
+    def _write_outcomes(self) -> None:
         batch = self._results[:_MOST_WRITTEN]
         if not batch:
             return
         with self._database.connect() as connection:
             changes = endpoint_leases.record(connection, [self._outcome(*result) for result in batch])
-        # Only now: a delivery whose outcome is not written must not be brought again.
+        # Only now, because a delivery must not be loaded again before its outcome is written.
         del self._results[: len(batch)]
-        for delivery, attempt, _ in batch:
-            counters.DELIVERIES.labels("taken" if attempt.is_success else "failed").inc()
-            counters.DELIVERY_SECONDS.observe(attempt.elapsed_ms / 1000)
+        for delivery, result, _ in batch:
+            counters.WEBHOOK_REQUESTS.labels("taken" if result.is_success else "failed").inc()
+            counters.WEBHOOK_REQUEST_SECONDS.observe(result.elapsed_ms / 1000)
             self._queues[delivery.endpoint].finish(delivery.id)
         for change in changes:
-            _log.warning("Webhook %s is %s now.", change.webhook_id, change.status)
+            _log.warning("Webhook %s: status is now %s", change.webhook_id, change.status)
         if self._results:
             self._is_behind = True
 
-    def _outcome(self, delivery: DueDelivery, attempt: Attempt, at: datetime) -> DeliveryOutcome:
+    def _outcome(self, delivery: DueDelivery, result: RequestResult, sent_at: datetime) -> DeliveryOutcome:
         verdict = judge(
-            attempt,
+            result,
             failures=delivery.failures,
-            chance=random.random(),  # noqa: S311 - it spreads attempts, and protects nothing
+            chance=random.random(),  # noqa: S311 - it spreads requests, and protects nothing
             scale=self._settings.webhook_time_scale,
         )
         return DeliveryOutcome(
@@ -207,28 +208,28 @@ class Sender:
             failures=delivery.failures,
             status=verdict.status,
             retry_in_seconds=verdict.retry_in_seconds,
-            is_gone=attempt.is_gone,
-            entry=describe_attempt(attempt, at, delivery.attempts + 1),
+            is_gone=result.is_gone,
+            entry=describe_request(result, sent_at, delivery.attempts + 1),
         )
 
-    def _take(self) -> None:
-        """Take queues, those whose endpoints answer first."""
+    def _lease_endpoints(self) -> None:
+        """Lease endpoints that have something due, those that answer first."""
         most = self._settings.webhook_connections
         held = Counter(queue.health for queue in self._queues.values())
         with self._database.connect() as connection:
             for health in EndpointHealth:
                 room = min(int(most * _LARGEST_SHARE[health]) - held[health], most - len(self._queues))
-                limit = min(room, _MOST_TAKEN[health])
+                limit = min(room, _MOST_LEASED[health])
                 if limit <= 0:
                     continue
-                taken = endpoint_leases.acquire(connection, sender_id=self._id, health=health, limit=limit)
-                for queue in taken:
-                    self._queues[queue.endpoint] = EndpointQueue(queue, time_scale=self._settings.webhook_time_scale)
-                if len(taken) == limit:
+                leases = endpoint_leases.acquire(connection, sender_id=self._id, health=health, limit=limit)
+                for lease in leases:
+                    self._queues[lease.endpoint] = EndpointQueue(lease, time_scale=self._settings.webhook_time_scale)
+                if len(leases) == limit:
                     self._is_behind = True
 
-    def _fill(self) -> None:
-        """Bring what is due on the queues that have room for it."""
+    def _load_due(self) -> None:
+        """Add due deliveries to the queues that have room for them."""
         if time.monotonic() > self._refresh_at:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             for queue in self._queues.values():
@@ -239,62 +240,63 @@ class Sender:
         busy = [delivery for endpoint in rooms for delivery in self._queues[endpoint].busy]
         with self._database.connect() as connection:
             found = endpoint_leases.due(connection, sender_id=self._id, rooms=rooms, busy=busy)
-        brought: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
+        by_endpoint: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
         for delivery in found:
-            brought[delivery.endpoint].append(delivery)
-        for endpoint, deliveries in brought.items():
-            self._queues[endpoint].bring(deliveries)
+            by_endpoint[delivery.endpoint].append(delivery)
+        for endpoint, deliveries in by_endpoint.items():
+            self._queues[endpoint].add(deliveries)
             self._queues[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
 
-    def _start(self) -> None:
-        """Begin attempts, one of each endpoint in turn, as long as connections are left."""
+    def _start_requests(self) -> None:
+        """Start requests, one of each endpoint in turn, while connections are free."""
         ranks = {health: rank for rank, health in enumerate(EndpointHealth)}
-        willing = sorted(self._queues.values(), key=lambda queue: ranks[queue.health])
-        while willing and self._has_room():
-            still_willing = []
-            for queue in willing:
-                if not self._has_room():
+        candidates = sorted(self._queues.values(), key=lambda queue: ranks[queue.health])
+        while candidates and self._has_free_connection():
+            served = []
+            for queue in candidates:
+                if not self._has_free_connection():
                     break
                 if (delivery := queue.next()) is not None:
                     self._spawn(queue, delivery)
-                    still_willing.append(queue)
-            willing = still_willing
-
-    def _send(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
-        """Attempt a delivery, and then whatever the queue has next, as long as there are connections for all."""
-        following: DueDelivery | None = delivery
-        while following is not None:
-            delivery, at = following, datetime.now(UTC)
-            attempt = self._attempt(delivery)
-            queue.hear(delivery.id, attempt)
-            self._results.append((delivery, attempt, at))
-            following = queue.next() if self._has_room() else None
-            # An endpoint that answers gets more at once.
-            while following and self._has_room() and (another := queue.next()) is not None:
-                self._spawn(queue, another)
-        is_wanted = not self._has_room()
-        self._open_connections -= 1
-        if is_wanted or queue.wants_turn or len(self._results) >= _ENOUGH_RESULTS:
-            self.wake()
-
-    def _has_room(self) -> bool:
-        return self._open_connections < self._settings.webhook_connections and not self._is_ending
+                    served.append(queue)
+            candidates = served
 
     def _spawn(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
         self._open_connections += 1
-        gevent.spawn(self._send, queue, delivery)
+        gevent.spawn(self._work_off, queue, delivery)
 
-    def _attempt(self, delivery: DueDelivery) -> Attempt:
+    def _work_off(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
+        """Send a delivery, then those that follow it in the queue, while connections are free."""
+        following: DueDelivery | None = delivery
+        while following is not None:
+            delivery, sent_at = following, datetime.now(UTC)
+            result = self._send_safely(delivery)
+            queue.note_result(delivery.id, result)
+            self._results.append((delivery, result, sent_at))
+            following = queue.next() if self._has_free_connection() else None
+            # The endpoint may have been granted more concurrency.
+            while following and self._has_free_connection() and (another := queue.next()) is not None:
+                self._spawn(queue, another)
+        is_connection_wanted = not self._has_free_connection()
+        self._open_connections -= 1
+        if is_connection_wanted or queue.needs_round or len(self._results) >= _ENOUGH_RESULTS:
+            self.wake()
+
+    def _has_free_connection(self) -> bool:
+        return self._open_connections < self._settings.webhook_connections and not self._is_ending
+
+    def _send_safely(self, delivery: DueDelivery) -> RequestResult:
         try:
-            return self._request(delivery)
+            return self._send(delivery)
         except Exception as error:
-            # It is ours, as where a key is missing; the delivery goes up its ladder, and its history says so.
-            _log.exception("An attempt for %s failed here.", delivery.event_id)
-            return Attempt(status=None, elapsed_ms=0, answer="", error=f"It could not be sent: {type(error).__name__}.")
+            # Our own failure, such as a missing key. It counts as a failed request, and the delivery's record shows it.
+            _log.exception("Webhook sender: event %s could not be sent", delivery.event_id)
+            text = f"It could not be sent: {type(error).__name__}."
+            return RequestResult(status=None, elapsed_ms=0, response_body="", error=text)
 
-    def _request(self, delivery: DueDelivery) -> Attempt:
-        with _begin_span(delivery) as span:
-            attempt = make_attempt(
+    def _send(self, delivery: DueDelivery) -> RequestResult:
+        with _start_span(delivery) as span:
+            result = send_event(
                 self._connections,
                 endpoint=delivery.endpoint,
                 url=delivery.url,
@@ -303,11 +305,11 @@ class Sender:
                 secrets=[self._open(sealed) for sealed in delivery.sealed_secrets],
                 traceparent=span.traceparent,
             )
-            if attempt.status is not None:
-                span.set_attribute("http.response.status_code", attempt.status)
-            if not attempt.is_success:
+            if result.status is not None:
+                span.set_attribute("http.response.status_code", result.status)
+            if not result.is_success:
                 span.record_failure("not taken")
-        return attempt
+        return result
 
     def _open(self, sealed: str) -> str:
         if len(self._secrets) > 10_000:
@@ -316,7 +318,7 @@ class Sender:
             self._secrets[sealed] = self._sealer.open(sealed)
         return self._secrets[sealed]
 
-    def _release(self) -> None:
+    def _release_idle(self) -> None:
         idle = [queue for queue in self._queues.values() if queue.is_idle]
         if not idle:
             return
@@ -329,7 +331,7 @@ class Sender:
             del self._queues[queue.endpoint]
 
 
-def _begin_span(delivery: DueDelivery) -> tracing.Span:
+def _start_span(delivery: DueDelivery) -> tracing.Span:
     if not tracing.is_on():
         return tracing.NOTHING
     return tracing.start_span(

@@ -1,4 +1,4 @@
-"""Events as webhooks carry them: their names, the body whose bytes are fixed once, and the signatures over it."""
+"""Webhook events: their types, their body, whose bytes are made once, and the signatures over it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ava.domain.record import format_time
 
 __all__ = ["TEST", "Event", "EventType", "make_body", "make_headers", "sign_body", "sign_message", "signing_key"]
 
-#: The type of the event that `POST /v1/webhooks/:id/test` makes; nobody subscribes to it.
+#: The type of the event that `POST /v1/webhooks/:id/test` makes; no endpoint subscribes to it.
 TEST = "ava.webhook.test"
 
-#: The prefix of a secret as Standard Webhooks has it; what follows is the key in base64.
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the beginning of secrets, not one
+#: The prefix of a secret in the form of Standard Webhooks. The key follows in base64.
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of secrets, not a secret
 
 
 class EventType(StrEnum):
-    """What a webhook can be told of."""
+    """The event types that an endpoint can subscribe to."""
 
     COMPLETED = "ava.job.completed"
     FAILED = "ava.job.failed"
@@ -36,20 +36,20 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened."""
+    """One event, without its data."""
 
-    #: As receivers see it, `evt_…`; the same at every attempt of every delivery.
+    #: `evt_…`, the same in every request of every delivery.
     id: str
     #: One of `EventType`, or `TEST`.
     type: str
     created_at: datetime
     tenant_id: str
-    #: Ascends, with gaps, over the events of one job.
+    #: Ascends over the events of one job, with gaps.
     sequence: int
 
 
 def make_body(event: Event, data: Mapping[str, Any]) -> str:
-    """The body as JSON text in ASCII; its fields in the contract's order, then ours."""
+    """Returns the body as JSON text in ASCII: the contract's fields in its order, then ours."""
     return json.dumps(
         {
             "id": event.id,
@@ -64,9 +64,9 @@ def make_body(event: Event, data: Mapping[str, Any]) -> str:
 
 
 def make_headers(*, event_id: str, body: bytes, timestamp: int, secrets: Sequence[str]) -> dict[str, str]:
-    """The headers of one attempt. `timestamp`: when it is made, in Unix seconds.
+    """Returns the headers of one request. `timestamp` is the time of sending, in Unix seconds.
 
-    `secrets`: the endpoint's own first, then the one that it replaces, as long as that is still valid.
+    `secrets` are the endpoint's current secret and, while it is still valid, the previous one.
     """
     headers = {
         "Content-Type": "application/json",
@@ -83,20 +83,20 @@ def make_headers(*, event_id: str, body: bytes, timestamp: int, secrets: Sequenc
 
 
 def sign_body(secret: str, body: bytes) -> str:
-    """`sha256=…`: the HMAC-SHA256 of the body alone, in hex, keyed with the secret as it was given."""
+    """Returns `sha256=…`: the HMAC-SHA256 of the body in hex, keyed with the secret's text."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def sign_message(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
-    """`v1,…`: the signature of Standard Webhooks, over id, time (Unix seconds) and body, in base64."""
+    """Returns `v1,…`: the base64 signature of Standard Webhooks over id, timestamp (Unix seconds) and body."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(signing_key(secret), signed, hashlib.sha256).digest()).decode()
 
 
 def signing_key(secret: str) -> bytes:
-    """The key of Standard Webhooks: what follows `whsec_`, decoded; any other secret's own bytes.
+    """Returns the key of Standard Webhooks: the decoded text after `whsec_`, or the bytes of a secret without it.
 
-    Raises ValueError where what follows `whsec_` is not base64 or is empty.
+    Raises `ValueError` if the text after `whsec_` is empty or not base64.
     """
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()

@@ -1,4 +1,4 @@
-"""Webhook endpoints, the deliveries to them, and what follows from each attempt."""
+"""Webhook endpoints, deliveries to them, and what follows from the result of each request."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 from ava.domain.record import format_time
 
 __all__ = [
+    "MOST_RETRIES",
     "RETRY_SCHEDULE_SECONDS",
-    "Attempt",
     "Delivery",
     "DeliveryStatus",
     "Endpoint",
     "EndpointHealth",
     "EndpointStatus",
+    "RequestResult",
     "Verdict",
-    "describe_attempt",
+    "describe_request",
     "health_of",
     "judge",
     "next_concurrency",
@@ -27,47 +28,49 @@ __all__ = [
     "retry_after_seconds",
 ]
 
-#: Seconds after the first, second … failure until the next attempt; after one more failure it is abandoned.
+#: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
 RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
+#: The most failures that a pending delivery can have.
+MOST_RETRIES = len(RETRY_SCHEDULE_SECONDS)
 #: The longest `Retry-After` that is honoured, in seconds.
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
-#: How many attempts go to one endpoint at the same time, at most.
+#: Requests to one endpoint at the same time.
 MOST_CONCURRENT = 32
-#: The longest pause of an endpoint that does not answer, in seconds.
+#: The longest pause of an endpoint that does not answer in time, in seconds.
 LONGEST_PAUSE_SECONDS = 60.0
 _HTTP_GONE = 410
 
 
 class EndpointStatus(StrEnum):
-    """How an endpoint stands."""
+    """The status of an endpoint."""
 
     ACTIVE = "active"
-    #: A delivery was abandoned, and none has succeeded since. It is still sent to.
+    #: A delivery was abandoned and none has succeeded since. Requests are still sent.
     DEGRADED = "degraded"
-    #: Nothing is sent: the client wants it so, or the endpoint answered 410 Gone.
+    #: No requests are sent, because the client disabled the endpoint or the endpoint answered 410 Gone.
     DISABLED = "disabled"
 
 
 class EndpointHealth(StrEnum):
-    """How an endpoint has behaved lately; the order is that in which they are served."""
+    """How an endpoint has answered lately. Endpoints are served in the order of these values."""
 
-    #: It has answered, and not been silent since.
+    #: It accepted an event, and no request has timed out since.
     ANSWERING = "answering"
-    #: Nothing is known of it, or nothing good.
+    #: It has accepted no event yet, or none since the last timeout.
     UNKNOWN = "unknown"
-    #: It was silent the last time.
+    #: The last request timed out.
     SILENT = "silent"
 
 
 def health_of(*, concurrency: int, timeouts: int) -> EndpointHealth:
-    """How an endpoint with this concurrency has behaved that was silent so many times in a row."""
+    """Returns the health of an endpoint with this concurrency and this number of timeouts in a row."""
     if timeouts > 0:
         return EndpointHealth.SILENT
     return EndpointHealth.ANSWERING if concurrency > 1 else EndpointHealth.UNKNOWN
 
 
 class DeliveryStatus(StrEnum):
-    """How a delivery stands."""
+    """The status of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -76,18 +79,18 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where events are sent to. Its secret stays in the store."""
+    """The destination of events. Its secret stays in the store."""
 
     id: str
     url: str
-    #: The events that it is told of.
+    #: The event types that it subscribes to.
     events: list[str]
     status: EndpointStatus
     created_at: datetime
     updated_at: datetime
-    #: `client` or `gone`, where it is disabled.
+    #: `client` or `gone` if it is disabled, otherwise None.
     disabled_reason: str | None
-    #: Until when the secret before the present one is also signed with.
+    #: Until when requests are also signed with the previous secret.
     previous_secret_until: datetime | None
 
 
@@ -103,80 +106,80 @@ class Delivery:
     status: DeliveryStatus
     created_at: datetime
     completed_at: datetime | None
-    #: When it is tried next, while it is pending.
+    #: When the next request is due, while the delivery is pending.
     next_attempt_at: datetime | None
-    #: The attempts so far, oldest first, as JSON text.
+    #: The requests so far, oldest first, as JSON text.
     attempts_json: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """What one attempt brought."""
+class RequestResult:
+    """The result of one request to an endpoint."""
 
-    #: The status of the answer; None where there was none.
+    #: The response's status; None without a response.
     status: int | None
-    #: Milliseconds that it took.
+    #: Milliseconds that the request took.
     elapsed_ms: int
-    #: The beginning of the answer's body.
-    answer: str
-    #: Why there was no answer, or why this one does not count, in a sentence.
+    #: The beginning of the response's body.
+    response_body: str
+    #: One sentence that says why there is no response, or why this one is not a success.
     error: str | None
     is_timeout: bool = False
-    #: Seconds that the endpoint asks us to wait.
+    #: Seconds of the response's `Retry-After`.
     retry_after_seconds: float | None = None
 
     @property
     def is_success(self) -> bool:
-        """Whether the endpoint has taken the event."""
+        """Whether the endpoint accepted the event."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
     def is_gone(self) -> bool:
-        """Whether the endpoint wants nothing ever again."""
+        """Whether the endpoint asked for no further requests."""
         return self.status == _HTTP_GONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What follows from an attempt."""
+    """What follows from a request's result."""
 
     status: DeliveryStatus
-    #: Seconds until the next attempt, while it is pending.
+    #: Seconds until the next request if the delivery stays pending.
     retry_in_seconds: float | None = None
 
 
-def judge(attempt: Attempt, *, failures: int, chance: float, scale: float = 1.0) -> Verdict:
-    """Decide what follows from an attempt that came after so many `failures`.
+def judge(result: RequestResult, *, failures: int, chance: float, scale: float = 1.0) -> Verdict:
+    """Decide what follows from a request's result, after `failures` earlier failures.
 
-    `chance` (0 to 1) spreads the ladder by ±10 %; `scale` makes it shorter, for tests. A `Retry-After` is the
-    endpoint's own clock, and is never made shorter.
+    `chance` (0 to 1) spreads the retry schedule by ±10 %. `scale` shortens the schedule in tests, but never a
+    `Retry-After`, because that is real time of the endpoint.
     """
-    if attempt.is_success:
+    if result.is_success:
         return Verdict(status=DeliveryStatus.DELIVERED)
-    if attempt.is_gone or failures >= len(RETRY_SCHEDULE_SECONDS):
+    if result.is_gone or failures >= MOST_RETRIES:
         return Verdict(status=DeliveryStatus.ABANDONED)
     seconds = RETRY_SCHEDULE_SECONDS[failures] * (0.9 + 0.2 * chance) * scale
-    return Verdict(status=DeliveryStatus.PENDING, retry_in_seconds=max(seconds, attempt.retry_after_seconds or 0.0))
+    return Verdict(status=DeliveryStatus.PENDING, retry_in_seconds=max(seconds, result.retry_after_seconds or 0.0))
 
 
-def next_concurrency(concurrency: int, attempt: Attempt) -> int:
-    """How many attempts at once an endpoint gets after this one.
+def next_concurrency(concurrency: int, result: RequestResult) -> int:
+    """Returns how many requests an endpoint gets at the same time after this result.
 
-    One that answers in time gets more and more; one that does not, or asks us to wait, is back at one. So an endpoint
-    that hangs holds one connection, however many events wait for it.
+    Each success doubles the number. A timeout or a `Retry-After` resets it to one, so that an endpoint that hangs
+    holds one connection, however many events wait for it.
     """
-    if attempt.is_timeout or attempt.retry_after_seconds:
+    if result.is_timeout or result.retry_after_seconds:
         return 1
-    return min(2 * concurrency, MOST_CONCURRENT) if attempt.is_success else concurrency
+    return min(2 * concurrency, MOST_CONCURRENT) if result.is_success else concurrency
 
 
 def pause_seconds(*, timeouts: int, scale: float = 1.0) -> float:
-    """Seconds for which an endpoint that was silent so many times in a row is left alone."""
+    """Returns the seconds for which no request goes to an endpoint with this number of timeouts in a row."""
     return 0.0 if timeouts == 0 else min(LONGEST_PAUSE_SECONDS, 2.0**timeouts) * scale
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """The seconds that a `Retry-After` asks for, of either form; None where it asks for nothing that makes sense."""
+    """Returns the seconds that a `Retry-After` of either form asks for, or None if it is absent, invalid or past."""
     text = (header or "").strip()
     if not text:
         return None
@@ -185,18 +188,18 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     try:
         seconds = (parsedate_to_datetime(text) - now).total_seconds()
     except (ValueError, TypeError):
-        # It is no date, or one without a zone.
+        # Not a date, or a date without a zone.
         return None
     return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
-def describe_attempt(attempt: Attempt, at: datetime, number: int) -> dict[str, Any]:
-    """An attempt as it is kept and shown."""
+def describe_request(result: RequestResult, sent_at: datetime, number: int) -> dict[str, Any]:
+    """Returns a request as the store keeps it and the API shows it, in the list `attempts` of its delivery."""
     return {
         "number": number,
-        "at": format_time(at),
-        "status": attempt.status,
-        "duration_ms": attempt.elapsed_ms,
-        "answer": attempt.answer,
-        "error": attempt.error,
+        "at": format_time(sent_at),
+        "status": result.status,
+        "duration_ms": result.elapsed_ms,
+        "answer": result.response_body,
+        "error": result.error,
     }

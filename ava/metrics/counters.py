@@ -21,13 +21,13 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 __all__ = [
     "ATTEMPTS",
-    "DELIVERIES",
-    "DELIVERY_SECONDS",
     "DUTY_CHANGES",
     "DUTY_FAILURES",
     "DUTY_SECONDS",
     "REQUESTS",
     "REQUEST_SECONDS",
+    "WEBHOOK_REQUESTS",
+    "WEBHOOK_REQUEST_SECONDS",
     "ConnectionMeter",
     "expose",
 ]
@@ -61,12 +61,15 @@ DUTY_FAILURES = Counter(
     "ava_dispatcher_duty_failures", "Times a duty could not be done.", ("duty",), registry=_registry
 )
 
-DELIVERIES = Counter(
-    "ava_webhook_attempts", "Attempts to deliver an event, by whether it was taken.", ("result",), registry=_registry
+WEBHOOK_REQUESTS = Counter(
+    "ava_webhook_attempts",
+    "Requests that deliver an event, by whether the endpoint accepted it.",
+    ("result",),
+    registry=_registry,
 )
-DELIVERY_SECONDS = Histogram(
+WEBHOOK_REQUEST_SECONDS = Histogram(
     "ava_webhook_attempt_seconds",
-    "Seconds that an attempt to deliver an event took.",
+    "Seconds that a request that delivers an event took.",
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10),
     registry=_registry,
 )

@@ -260,7 +260,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.ATTEMPTS.labels("wkr_open", "completed").inc()
     counters.DUTY_SECONDS.labels("due").observe(0)
     counters.DUTY_FAILURES.labels("due").inc()
-    counters.DELIVERIES.labels("taken").inc()
+    counters.WEBHOOK_REQUESTS.labels("taken").inc()
     with api.database.connect() as connection:
         connection.exec_driver_sql(
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"

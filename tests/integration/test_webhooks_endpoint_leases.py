@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Attempt, DeliveryStatus, EndpointHealth, describe_attempt, judge
+from ava.domain.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
 from ava.services.webhooks import reseal_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection
@@ -56,15 +56,15 @@ def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ..
 
 
 def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
-    attempt = Attempt(status=status, elapsed_ms=1, answer="", error=None)
-    verdict = judge(attempt, failures=delivery.failures, chance=0.5)
+    result = RequestResult(status=status, elapsed_ms=1, response_body="", error=None)
+    verdict = judge(result, failures=delivery.failures, chance=0.5)
     return DeliveryOutcome(
         delivery=delivery.id,
         failures=delivery.failures,
         status=verdict.status,
         retry_in_seconds=verdict.retry_in_seconds,
-        is_gone=attempt.is_gone,
-        entry=describe_attempt(attempt, datetime.now(UTC), delivery.attempts + 1),
+        is_gone=result.is_gone,
+        entry=describe_request(result, datetime.now(UTC), delivery.attempts + 1),
     )
 
 

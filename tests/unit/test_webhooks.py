@@ -1,4 +1,4 @@
-"""The rules of webhooks: bodies, signatures, the ladder, queues, sealing. No server."""
+"""The rules of webhooks: bodies, signatures, the retry schedule, endpoint queues, sealing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ava.domain.sealing import Sealer
 from ava.domain.webhook import (
     MOST_CONCURRENT,
     RETRY_SCHEDULE_SECONDS,
-    Attempt,
     DeliveryStatus,
+    RequestResult,
     judge,
     next_concurrency,
     pause_seconds,
@@ -48,31 +48,31 @@ def _signed(*secrets: str, body: bytes = b"", at: float | None = None) -> tuple[
     return body, make_headers(event_id=EVENT.id, body=body, timestamp=timestamp, secrets=secrets)
 
 
-def _attempt(status: int | None = None, **rest: Any) -> Attempt:
-    return Attempt(status=status, elapsed_ms=1, answer="", error=None, **rest)
+def _result(status: int | None = None, **rest: Any) -> RequestResult:
+    return RequestResult(status=status, elapsed_ms=1, response_body="", error=None, **rest)
 
 
 # Bodies and signatures -------------------------------------------------------------------------------------------
 
 
-def test_a_body_has_the_fields_of_the_contract_in_their_order() -> None:
+def test_a_body_has_the_contract_s_fields_in_order() -> None:
     body = json.loads(make_body(EVENT, {"id": "job_1"}))
     assert list(body) == ["id", "type", "created_at", "tenant_id", "data", "sequence"]
     assert body["created_at"] == "2026-01-01T00:00:00Z"
 
 
-def test_the_page_s_signature_is_the_hmac_of_the_raw_body_keyed_with_the_secret_as_it_is() -> None:
+def test_x_hld_signature_is_the_hmac_of_the_raw_body_keyed_with_the_secret_s_text() -> None:
     body, headers = _signed("any secret at all")
     expected = hmac.new(b"any secret at all", body, hashlib.sha256).hexdigest()
     assert headers["X-HLD-Signature-256"] == f"sha256={expected}"
 
 
-def test_the_library_of_standard_webhooks_verifies_what_we_sign() -> None:
+def test_the_standard_webhooks_library_verifies_our_signature() -> None:
     body, headers = _signed(SECRET)
     assert Webhook(SECRET).verify(body, headers)["id"] == EVENT.id
 
 
-def test_our_verify_takes_what_the_library_signs() -> None:
+def test_our_verify_accepts_the_standard_webhooks_library_s_signature() -> None:
     body = b'{"id":"evt_1"}'
     signature = Webhook(SECRET).sign("evt_1", datetime.now(UTC), body.decode())
     headers = {"Webhook-Id": "evt_1", "Webhook-Timestamp": str(int(time.time())), "Webhook-Signature": signature}
@@ -88,7 +88,7 @@ def test_during_a_rotation_either_secret_verifies(known: str) -> None:
     assert sign_body(known, body) in signatures
 
 
-def test_a_receiver_may_know_several_secrets() -> None:
+def test_a_receiver_may_verify_with_several_secrets() -> None:
     body, headers = _signed(SECRET)
     assert verify(body, headers, [OTHER, SECRET])
 
@@ -108,13 +108,13 @@ def test_a_receiver_may_know_several_secrets() -> None:
         {"webhook-signature": ""},
     ],
 )
-def test_a_changed_header_is_found_out(change: dict[str, str]) -> None:
+def test_a_changed_header_is_detected(change: dict[str, str]) -> None:
     body, headers = _signed(SECRET)
     with pytest.raises(WebhookUnverified):
         verify(body, headers | change, SECRET)
 
 
-def test_a_changed_body_is_found_out() -> None:
+def test_a_changed_body_is_detected() -> None:
     body, headers = _signed(SECRET)
     with pytest.raises(WebhookUnverified):
         verify(body.replace(b"job_1", b"job_2"), headers, SECRET)
@@ -127,52 +127,52 @@ def test_another_secret_does_not_verify() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-301, 301])
-def test_what_is_too_old_or_too_new_is_a_replay(seconds: int) -> None:
+def test_a_timestamp_more_than_five_minutes_off_is_a_replay(seconds: int) -> None:
     body, headers = _signed(SECRET, at=1_000_000)
     with pytest.raises(WebhookUnverified, match="replay"):
         verify(body, headers, SECRET, now=1_000_000 + seconds)
     assert verify(body, headers, SECRET, now=1_000_000 + seconds * 0.99)
 
 
-def test_an_event_under_another_s_id_is_refused() -> None:
+def test_a_body_whose_id_differs_from_the_header_s_is_refused() -> None:
     body, headers = _signed(SECRET, body=b'{"id":"evt_other"}')
     with pytest.raises(WebhookUnverified):
         verify(body, headers, SECRET)
 
 
-# The ladder ------------------------------------------------------------------------------------------------------
+# The retry schedule ----------------------------------------------------------------------------------------------
 
 
-def test_the_ladder_is_the_contract_s_and_ends() -> None:
-    waits = [judge(_attempt(500), failures=n, chance=0.5).retry_in_seconds for n in range(5)]
+def test_the_retry_schedule_is_the_contract_s_and_ends() -> None:
+    waits = [judge(_result(500), failures=n, chance=0.5).retry_in_seconds for n in range(5)]
     assert waits == pytest.approx([5, 30, 300, 1800, 7200])
-    assert judge(_attempt(500), failures=5, chance=0.5).status is DeliveryStatus.ABANDONED
+    assert judge(_result(500), failures=5, chance=0.5).status is DeliveryStatus.ABANDONED
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
-def test_the_ladder_is_spread_by_a_tenth(chance: float) -> None:
+def test_the_retry_schedule_is_spread_by_a_tenth(chance: float) -> None:
     for failures, seconds in enumerate(RETRY_SCHEDULE_SECONDS):
-        wait = judge(_attempt(), failures=failures, chance=chance).retry_in_seconds
+        wait = judge(_result(), failures=failures, chance=chance).retry_in_seconds
         assert wait is not None
         assert 0.9 * seconds <= wait <= 1.1 * seconds
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_any_2xx_is_success(status: int) -> None:
-    assert judge(_attempt(status), failures=5, chance=0).status is DeliveryStatus.DELIVERED
+    assert judge(_result(status), failures=5, chance=0).status is DeliveryStatus.DELIVERED
 
 
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 301, 307, 400, 404, 500, 503])
-def test_anything_else_is_tried_again(status: int | None) -> None:
-    assert judge(_attempt(status), failures=0, chance=0).status is DeliveryStatus.PENDING
+def test_any_other_status_is_retried(status: int | None) -> None:
+    assert judge(_result(status), failures=0, chance=0).status is DeliveryStatus.PENDING
 
 
-def test_gone_is_final_at_once() -> None:
-    assert judge(_attempt(410), failures=0, chance=0).status is DeliveryStatus.ABANDONED
+def test_410_abandons_a_delivery_at_once() -> None:
+    assert judge(_result(410), failures=0, chance=0).status is DeliveryStatus.ABANDONED
 
 
-def test_retry_after_makes_a_wait_longer_and_never_shorter() -> None:
-    slow, quick = _attempt(503, retry_after_seconds=60.0), _attempt(503, retry_after_seconds=1.0)
+def test_retry_after_lengthens_a_wait_and_never_shortens_it() -> None:
+    slow, quick = _result(503, retry_after_seconds=60.0), _result(503, retry_after_seconds=1.0)
     assert judge(slow, failures=0, chance=0.5).retry_in_seconds == 60
     assert judge(quick, failures=0, chance=0.5).retry_in_seconds == 5
     assert judge(slow, failures=0, chance=0.5, scale=0.001).retry_in_seconds == 60
@@ -195,25 +195,25 @@ def test_retry_after_makes_a_wait_longer_and_never_shorter() -> None:
         (format_datetime(datetime(2025, 1, 1, tzinfo=UTC), usegmt=True), None),
     ],
 )
-def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | None) -> None:
+def test_both_forms_of_retry_after_are_parsed(header: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(header, datetime(2026, 1, 1, tzinfo=UTC)) == seconds
 
 
-def test_an_endpoint_gets_more_connections_as_it_answers_and_one_once_it_is_silent() -> None:
+def test_concurrency_doubles_with_each_success_and_a_timeout_resets_it_to_one() -> None:
     concurrency = 1
     for _ in range(10):
-        concurrency = next_concurrency(concurrency, _attempt(200))
+        concurrency = next_concurrency(concurrency, _result(200))
     assert concurrency == MOST_CONCURRENT
-    assert next_concurrency(concurrency, _attempt(500)) == MOST_CONCURRENT
-    assert next_concurrency(concurrency, _attempt(is_timeout=True)) == 1
-    assert next_concurrency(concurrency, _attempt(429, retry_after_seconds=3.0)) == 1
+    assert next_concurrency(concurrency, _result(500)) == MOST_CONCURRENT
+    assert next_concurrency(concurrency, _result(is_timeout=True)) == 1
+    assert next_concurrency(concurrency, _result(429, retry_after_seconds=3.0)) == 1
 
 
-def test_the_pause_of_a_silent_endpoint_grows_up_to_a_minute() -> None:
+def test_the_pause_of_an_endpoint_that_times_out_grows_up_to_a_minute() -> None:
     assert [pause_seconds(timeouts=n) for n in (0, 1, 2, 3, 50, 900)] == [0, 2, 4, 8, 60, 60]
 
 
-# Lanes -----------------------------------------------------------------------------------------------------------
+# Endpoint queues -------------------------------------------------------------------------------------------------
 
 
 def _queue(concurrency: int = 4, timeouts: int = 0) -> EndpointQueue:
@@ -233,32 +233,32 @@ def _names(queue: EndpointQueue) -> list[str]:
     return names
 
 
-def test_a_lane_sends_as_many_as_it_is_wide_in_order() -> None:
+def test_a_queue_sends_as_many_as_its_concurrency_in_order() -> None:
     queue = _queue(concurrency=2)
-    queue.bring([_due("a"), _due("b"), _due("c")])
+    queue.add([_due("a"), _due("b"), _due("c")])
     assert _names(queue) == ["a", "b"]
-    queue.hear("a", _attempt(404))
+    queue.note_result("a", _result(404))
     assert _names(queue) == ["c"]
 
 
-def test_two_events_of_one_job_are_never_on_their_way_together_and_keep_their_order() -> None:
+def test_two_events_of_one_job_are_never_sent_at_the_same_time_and_keep_their_order() -> None:
     queue = _queue()
-    queue.bring([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
+    queue.add([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
     assert _names(queue) == ["a1", "b1"]
-    queue.hear("a1", _attempt(200))
-    assert _names(queue) == [], "what came of the first may still be lost"
+    queue.note_result("a1", _result(200))
+    assert _names(queue) == [], "the outcome of the first is not written yet"
     queue.finish("a1")
     assert _names(queue) == ["a2"]
-    queue.hear("a2", _attempt(200))
+    queue.note_result("a2", _result(200))
     queue.finish("a2")
     assert _names(queue) == ["a3"]
 
 
-def test_a_silent_lane_is_left_with_what_waits_there() -> None:
+def test_after_a_timeout_the_lease_ends_with_deliveries_still_waiting() -> None:
     queue = _queue(concurrency=1)
-    queue.bring([_due("a"), _due("b")])
+    queue.add([_due("a"), _due("b")])
     assert _names(queue) == ["a"]
-    queue.hear("a", _attempt(is_timeout=True))
+    queue.note_result("a", _result(is_timeout=True))
     queue.finish("a")
     assert _names(queue) == []
     assert queue.is_idle
@@ -266,23 +266,23 @@ def test_a_silent_lane_is_left_with_what_waits_there() -> None:
     assert queue.end().pause_seconds == 2
 
 
-def test_a_lane_that_was_silent_is_asked_again_and_forgiven() -> None:
+def test_a_success_resets_the_timeouts_of_an_endpoint() -> None:
     queue = _queue(concurrency=1, timeouts=6)
-    queue.bring([_due("a"), _due("b")])
+    queue.add([_due("a"), _due("b")])
     assert _names(queue) == ["a"]
-    queue.hear("a", _attempt(200))
+    queue.note_result("a", _result(200))
     queue.finish("a")
     assert _names(queue) == ["b"]
     assert queue.end().timeouts == 0
     assert queue.end().pause_seconds == 0
 
 
-def test_retry_after_stops_all_that_goes_to_an_endpoint() -> None:
+def test_retry_after_pauses_the_whole_endpoint() -> None:
     queue = _queue()
-    queue.bring([_due(name) for name in "abcdef"])
+    queue.add([_due(name) for name in "abcdef"])
     assert len(_names(queue)) == 4
     for name in "abcd":
-        queue.hear(name, _attempt(429, retry_after_seconds=30.0))
+        queue.note_result(name, _result(429, retry_after_seconds=30.0))
         queue.finish(name)
     assert _names(queue) == []
     assert queue.end().pause_seconds == 30
@@ -295,7 +295,7 @@ def _key() -> str:
     return Fernet.generate_key().decode()
 
 
-def test_keys_can_be_rotated() -> None:
+def test_encryption_keys_can_be_rotated() -> None:
     old, new = _key(), _key()
     sealed = Sealer([old]).seal("s3cret")
     assert "s3cret" not in sealed
@@ -304,7 +304,7 @@ def test_keys_can_be_rotated() -> None:
     assert Sealer([new]).open(both.reseal(sealed)) == "s3cret"
 
 
-def test_a_secret_that_no_key_opens_is_told_so() -> None:
+def test_a_secret_that_no_key_opens_is_unreadable() -> None:
     with pytest.raises(SecretUnreadable, match="AVA_ENCRYPTION_KEY"):
         Sealer([_key()]).open(Sealer([_key()]).seal("s3cret"))
 
@@ -314,7 +314,7 @@ def test_without_a_key_nothing_is_sealed() -> None:
         Sealer([]).seal("s3cret")
 
 
-def test_an_instant_of_a_retry_after_in_the_future_is_bounded() -> None:
+def test_a_retry_after_date_is_bounded() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     header = format_datetime(now + timedelta(days=365), usegmt=True)
     assert retry_after_seconds(header, now) == 24 * 3600
