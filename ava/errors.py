@@ -1,4 +1,7 @@
-"""The whole tree of errors. The docstring is the message, and the message names the cure."""
+"""The tree of errors. The docstring is the message, and the message names the cure.
+
+The errors that are raised inside a handler are in `ava.handler.errors`.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,10 @@ __all__ = [
     "HandlerError",
     "HeaderRefused",
     "IdempotencyKeyReused",
-    "Interruption",
     "InvalidFields",
     "InvalidParameters",
-    "JobCancelled",
-    "JobInterrupted",
     "JobNotFound",
     "JobStateConflict",
-    "JobTimeout",
     "MediaTypeRefused",
     "NotFound",
     "OutboundError",
@@ -309,25 +308,6 @@ class WaitTimeout(AvaError):
 
 class OutputError(AvaError):
     """What the handler returned cannot be stored as JSON."""
-
-
-class Interruption(BaseException):
-    """Raised inside a handler that must let go; not an `Exception`, so that a broad `except` does not eat it."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else (self.__doc__ or "").strip()
-
-
-class JobCancelled(Interruption):
-    """The job was cancelled; clean up and return."""
-
-
-class JobTimeout(Interruption):
-    """The job ran out of its time; clean up and return."""
-
-
-class JobInterrupted(Interruption):
-    """The worker is shutting down; the job runs again elsewhere. Clean up and return."""
 
 
 # Calling out -------------------------------------------------------------------------------------------------------

@@ -1,1 +1,7 @@
-"""What a handler's author imports: `worker`, `Env`, and the errors that a handler sees."""
+"""What a handler's author imports: `worker`, `Env`, and the errors that are raised inside a handler."""
+
+from ava.handler.env import Env
+from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout
+from ava.handler.registry import worker
+
+__all__ = ["Env", "Interruption", "JobCancelled", "JobInterrupted", "JobTimeout", "worker"]

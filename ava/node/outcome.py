@@ -14,7 +14,8 @@ from typing import Any
 from ava.domain import retry
 from ava.domain.job import Job, RunEnd, Status
 from ava.domain.text import one_line
-from ava.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, OutputError
+from ava.errors import OutputError
+from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout
 
 __all__ = ["Stop", "decide", "encode_output", "explain", "format_traceback"]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ava.errors import JobCancelled, OutboundError, OutboundFailed, OutboundTimeout
+from ava import JobCancelled
+from ava.errors import OutboundError, OutboundFailed, OutboundTimeout
 from ava.outbound.http import Limits, open_stream, send
 from harness.servers.certificates import AUTHORITY, SERVER
 from harness.servers.peer import Serve, answering, name_server, ok, read_request

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import ava
+import ava.handler
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import registry
 from ava.handler.registry import worker
@@ -104,3 +106,8 @@ def test_a_module_that_cannot_be_imported_is_named(text: str, tmp_path: Path, mo
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(HandlerError, match="AVA_WORKERS: the module 'broken_handlers' cannot be imported"):
         registry.load(["broken_handlers"])
+
+
+@pytest.mark.parametrize("name", ava.__all__)
+def test_ava_exports_what_ava_handler_exports(name: str) -> None:
+    assert getattr(ava, name) is getattr(ava.handler, name)

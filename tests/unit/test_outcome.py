@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ava.domain.job import LogLevel, RunEnd, Status
-from ava.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, OutputError
+from ava.errors import OutputError
+from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout
 from ava.node.outcome import Stop, decide, encode_output, explain, format_traceback
 from tests.unit.handlers import JOB
 

@@ -20,8 +20,9 @@ from billiard.process import current_process
 
 from ava import tracing
 from ava.domain.job import Job, RunEnd, Status
-from ava.errors import DatabaseUnavailable, Interruption
+from ava.errors import DatabaseUnavailable
 from ava.handler import registry
+from ava.handler.errors import Interruption
 from ava.handler.registry import Handler
 from ava.metrics.counters import ConnectionMeter
 from ava.node import mailbox, processes

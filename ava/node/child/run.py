@@ -14,8 +14,8 @@ from typing import Any
 from ava import tracing
 from ava.domain.job import Job, LogLevel, RunEnd
 from ava.domain.messages import task_id
-from ava.errors import Interruption, JobCancelled, JobInterrupted
 from ava.handler.env import Env
+from ava.handler.errors import Interruption, JobCancelled, JobInterrupted
 from ava.handler.registry import Handler
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
