@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from ava.node.outcome import Stop
+from ava.node.parent.deadlines import RunState
 
 __all__ = ["HeldRun"]
 
@@ -17,15 +18,25 @@ class HeldRun:
     task_id: str
     job_id: str
     run_no: int
+    #: The child's process, 0 if it died before it reported that it took the message.
     pid: int
-    timeout_seconds: float
-    grace_seconds: float
-    #: When it was claimed, once the database has said so; a claim may have to wait for the database.
-    claimed_at: float | None = None
-    #: Why it was asked to stop, and when it is killed if it has not.
-    stop: Stop | None = None
-    kill_at: float | None = None
-    is_hurried: bool = False
+    timeout_seconds: InitVar[float]
+    grace_seconds: InitVar[float]
+    #: Its deadlines; replaced as a whole, by the run monitor's thread alone.
+    state: RunState = field(init=False)
     is_killed: bool = False
     #: When the child took its message, in Unix nanoseconds.
     began_ns: int = field(default_factory=time.time_ns)
+
+    def __post_init__(self, timeout_seconds: float, grace_seconds: float) -> None:
+        self.state = RunState(timeout_seconds=timeout_seconds, grace_seconds=grace_seconds)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The run as the store knows it: the job's id and the run's number."""
+        return self.job_id, self.run_no
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why the child was asked to stop; None if it was not."""
+        return self.state.stop

@@ -37,7 +37,7 @@ def _write(connection: Connection, held: HeldRun, node_id: str, error: str) -> b
         return False
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
         if stop is Stop.TIMEOUT:
-            error = f"Timeout: exceeded {held.timeout_seconds:g} s"
+            error = f"Timeout: exceeded {held.state.timeout_seconds:g} s"
         status = rescues.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error)
         return status is not None
     is_loss = stop is None

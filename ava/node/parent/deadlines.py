@@ -1,0 +1,94 @@
+"""When a run is asked to stop, asked again, and killed: decisions without I/O, on the monotonic clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ava.node.outcome import Stop
+
+__all__ = ["Decision", "NodeState", "RunState", "decide", "decide_directive"]
+
+#: Seconds that a child gets, beyond what the handler may take, to end a run by itself.
+MARGIN_SECONDS = 0.5
+#: The longest grace, in seconds, once a second SIGTERM hurries the node or the node is cut off from the database.
+SHORT_GRACE_SECONDS = 2.0
+#: Seconds that a child gets at least to report the end of a run that the database says is over.
+LEAST_REPORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeState:
+    """How a node shuts down, if it does."""
+
+    #: When the drain is over and running jobs are asked to stop; None if the node is not draining.
+    drained_at: float | None = None
+    #: Whether a second SIGTERM has shortened the grace of all runs.
+    is_hurried: bool = False
+    #: Whether everything that runs is killed at once.
+    is_abandoning: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """What a node's parent knows of one run's time, and what it has asked its child."""
+
+    timeout_seconds: float
+    grace_seconds: float
+    #: When it was claimed, once the database has said so; a claim may have to wait for the database.
+    claimed_at: float | None = None
+    #: Whether the dispatcher gives the run to another node, because this one is cut off from the database.
+    is_released: bool = False
+    #: Why the child was asked to stop, and when it is killed if it has not; the first reason stays.
+    stop: Stop | None = None
+    kill_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do about one run now."""
+
+    #: The state that follows.
+    run: RunState
+    #: The stop to send to the child; None for none.
+    send: Stop | None = None
+    is_kill_due: bool = False
+
+
+def decide(run: RunState, now: float, node: NodeState) -> Decision:
+    """Decide what time and the node's shutdown ask of a run."""
+    short_grace_seconds = min(run.grace_seconds, SHORT_GRACE_SECONDS)
+    if node.is_hurried:
+        # Time and again, which changes nothing after the first: neither the reason nor a kill that is due sooner.
+        run = _ask(run, Stop.SHUTDOWN, now, short_grace_seconds)
+    elif run.stop is None and run.is_released:
+        run = _ask(run, Stop.SHUTDOWN, now, short_grace_seconds)
+    elif run.stop is None and node.drained_at is not None and now >= node.drained_at:
+        run = _ask(run, Stop.SHUTDOWN, now, run.grace_seconds)
+    elif run.stop is None and _is_overdue(run, now):
+        run = _ask(run, Stop.TIMEOUT, now, run.grace_seconds)
+    # A stop is sent again and again, because the first may have come before the child knew its run.
+    send = run.stop
+    if node.is_abandoning:
+        return Decision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)
+    return Decision(run=run, send=send, is_kill_due=run.kill_at is not None and now >= run.kill_at)
+
+
+def decide_directive(run: RunState, now: float, *, is_over: bool, is_cancelled: bool) -> Decision:
+    """Decide what the database's word on a run asks of it: that it is over for this node, or is to be cancelled."""
+    if run.stop is not None or not (is_over or is_cancelled):
+        return Decision(run=run)
+    if is_over:
+        run = _ask(run, Stop.LOST, now, max(run.grace_seconds, LEAST_REPORT_SECONDS))
+    else:
+        run = _ask(run, Stop.CANCEL, now, run.grace_seconds)
+    return Decision(run=run, send=run.stop)
+
+
+def _ask(run: RunState, reason: Stop, now: float, grace_seconds: float) -> RunState:
+    kill_at = now + grace_seconds + MARGIN_SECONDS
+    return replace(run, stop=run.stop or reason, kill_at=kill_at if run.kill_at is None else min(kill_at, run.kill_at))
+
+
+def _is_overdue(run: RunState, now: float) -> bool:
+    """Returns True if a run's child, which ends its time itself, is stuck where no signal reaches it."""
+    return run.claimed_at is not None and now >= run.claimed_at + run.timeout_seconds + MARGIN_SECONDS

@@ -1,0 +1,145 @@
+"""When a run is asked to stop and when it is killed: the rules of a node's parent, one table a question."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ava.node.outcome import Stop
+from ava.node.parent.deadlines import Decision, NodeState, RunState, decide, decide_directive
+
+NOW = 1000.0
+#: Claimed ten seconds ago, with fifty left.
+RUN = RunState(timeout_seconds=60, grace_seconds=10, claimed_at=NOW - 10)
+RUNS = NodeState()
+DRAINING = NodeState(drained_at=NOW + 5)
+DRAINED = NodeState(drained_at=NOW)
+HURRIED = NodeState(drained_at=NOW + 5, is_hurried=True)
+ABANDONING = NodeState(is_abandoning=True)
+RELEASED = replace(RUN, is_released=True)
+OVERDUE = replace(RUN, claimed_at=NOW - 60.5)
+
+
+def asked(stop: Stop, *, kill_at: float) -> RunState:
+    """Returns a run that was asked to stop before."""
+    return replace(RUN, stop=stop, kill_at=kill_at)
+
+
+CANCELLED = asked(Stop.CANCEL, kill_at=NOW + 7)
+#: Its grace is shorter than the time in which its child may report its end.
+LOST = replace(asked(Stop.LOST, kill_at=NOW + 2), grace_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("run", "node", "stop", "kill_in"),
+    [
+        pytest.param(RUN, RUNS, None, None, id="a run within its time goes on"),
+        pytest.param(RUN, DRAINING, None, None, id="a run goes on while its node drains"),
+        pytest.param(RUN, NodeState(drained_at=NOW + 0.001), None, None, id="until the very end of the drain"),
+        pytest.param(RUN, DRAINED, Stop.SHUTDOWN, 10.5, id="the end of the drain stops it, with its grace"),
+        pytest.param(RUN, HURRIED, Stop.SHUTDOWN, 2.5, id="a hurried node stops it at once, with a short grace"),
+        pytest.param(replace(RUN, grace_seconds=1), HURRIED, Stop.SHUTDOWN, 1.5, id="hurry never lengthens a grace"),
+        pytest.param(RELEASED, RUNS, Stop.SHUTDOWN, 2.5, id="a released run is stopped with a short grace"),
+        pytest.param(replace(RELEASED, grace_seconds=1), RUNS, Stop.SHUTDOWN, 1.5, id="release lengthens no grace"),
+        pytest.param(OVERDUE, RUNS, Stop.TIMEOUT, 10.5, id="a child that does not end its time is asked to"),
+        pytest.param(replace(RUN, claimed_at=NOW - 60.4), RUNS, None, None, id="but gets half a second to end it"),
+        pytest.param(replace(RUN, claimed_at=None), RUNS, None, None, id="an unclaimed run has no end of time"),
+        pytest.param(replace(RUN, claimed_at=None), DRAINED, Stop.SHUTDOWN, 10.5, id="but ends with the drain"),
+        pytest.param(replace(RUN, grace_seconds=0), DRAINED, Stop.SHUTDOWN, 0.5, id="no grace leaves the margin"),
+    ],
+)
+def test_a_running_handler_is_asked_to_stop_when_a_rule_says_so(
+    run: RunState, node: NodeState, stop: Stop | None, kill_in: float | None
+) -> None:
+    decision = decide(run, NOW, node)
+    assert (decision.run.stop, decision.send) == (stop, stop)
+    assert decision.run.kill_at == (None if kill_in is None else NOW + kill_in)
+    assert not decision.is_kill_due
+
+
+@pytest.mark.parametrize(
+    ("run", "node", "stop", "kill_in"),
+    [
+        pytest.param(RELEASED, DRAINED, Stop.SHUTDOWN, 2.5, id="release before drained: the short grace"),
+        pytest.param(OVERDUE, DRAINED, Stop.SHUTDOWN, 10.5, id="drained before overdue"),
+        pytest.param(replace(OVERDUE, is_released=True), RUNS, Stop.SHUTDOWN, 2.5, id="release before overdue"),
+        pytest.param(OVERDUE, HURRIED, Stop.SHUTDOWN, 2.5, id="hurry before overdue"),
+        pytest.param(CANCELLED, DRAINED, Stop.CANCEL, 7, id="a cancel stays a cancel when the drain ends"),
+        pytest.param(replace(CANCELLED, is_released=True), RUNS, Stop.CANCEL, 7, id="or when it is released"),
+        pytest.param(replace(CANCELLED, claimed_at=NOW - 99), RUNS, Stop.CANCEL, 7, id="or when its time is over"),
+        pytest.param(CANCELLED, HURRIED, Stop.CANCEL, 2.5, id="hurry shortens a cancel's grace, not its reason"),
+        pytest.param(asked(Stop.CANCEL, kill_at=NOW + 1), HURRIED, Stop.CANCEL, 1, id="and never postpones the kill"),
+        pytest.param(LOST, DRAINED, Stop.LOST, 2, id="the time to report a lost run outlasts the drain"),
+        pytest.param(replace(LOST, claimed_at=NOW - 99), RUNS, Stop.LOST, 2, id="and the run's own time"),
+    ],
+)
+def test_of_several_rules_one_decides(run: RunState, node: NodeState, stop: Stop, kill_in: float) -> None:
+    decision = decide(run, NOW, node)
+    assert (decision.run.stop, decision.send, decision.run.kill_at) == (stop, stop, NOW + kill_in)
+    assert not decision.is_kill_due
+
+
+def test_hurry_shortens_the_grace_of_a_run_once() -> None:
+    first = decide(RUN, NOW, HURRIED).run
+    assert decide(first, NOW + 1, HURRIED).run == first
+
+
+@pytest.mark.parametrize("reason", list(Stop))
+def test_a_stop_is_sent_again_until_the_run_ends(reason: Stop) -> None:
+    run = asked(reason, kill_at=NOW + 7)
+    assert decide(run, NOW, RUNS) == Decision(run=run, send=reason)
+
+
+@pytest.mark.parametrize(
+    ("kill_at", "is_due"), [(NOW + 0.001, False), (NOW, True), (NOW - 1, True), pytest.param(None, False, id="none")]
+)
+def test_a_run_that_was_asked_is_killed_when_its_grace_is_over(kill_at: float | None, is_due: bool) -> None:
+    run = replace(RUN, stop=Stop.CANCEL, kill_at=kill_at)
+    assert decide(run, NOW, RUNS).is_kill_due is is_due
+
+
+def test_a_grace_that_hurry_ends_is_over_at_once() -> None:
+    decision = decide(asked(Stop.CANCEL, kill_at=NOW - 1), NOW, HURRIED)
+    assert decision.is_kill_due
+    assert decision.run.stop is Stop.CANCEL
+
+
+def test_an_abandoned_run_is_killed_without_being_asked() -> None:
+    decision = decide(RUN, NOW, ABANDONING)
+    assert decision.is_kill_due
+    assert decision.send is None
+    assert decision.run.stop is Stop.SHUTDOWN, "it returns to the queue as interrupted, not as lost"
+
+
+@pytest.mark.parametrize("reason", list(Stop))
+def test_an_abandoned_run_keeps_the_reason_that_it_has(reason: Stop) -> None:
+    decision = decide(asked(reason, kill_at=NOW + 7), NOW, ABANDONING)
+    assert (decision.is_kill_due, decision.run.stop) == (True, reason)
+
+
+@pytest.mark.parametrize(
+    ("run", "is_over", "is_cancelled", "stop", "kill_in"),
+    [
+        pytest.param(RUN, False, False, None, None, id="a run that goes on"),
+        pytest.param(RUN, False, True, Stop.CANCEL, 10.5, id="a cancel has the handler's grace"),
+        pytest.param(RUN, True, False, Stop.LOST, 10.5, id="a lost run as well"),
+        pytest.param(replace(RUN, grace_seconds=0), True, False, Stop.LOST, 2.5, id="at least two seconds to report"),
+        pytest.param(replace(RUN, grace_seconds=0), False, True, Stop.CANCEL, 0.5, id="which a cancel does not add"),
+        pytest.param(RUN, True, True, Stop.LOST, 10.5, id="lost before cancelled"),
+    ],
+)
+def test_the_databases_word_on_a_run_stops_it(
+    run: RunState, is_over: bool, is_cancelled: bool, stop: Stop | None, kill_in: float | None
+) -> None:
+    decision = decide_directive(run, NOW, is_over=is_over, is_cancelled=is_cancelled)
+    assert (decision.run.stop, decision.send) == (stop, stop)
+    assert decision.run.kill_at == (None if kill_in is None else NOW + kill_in)
+    assert not decision.is_kill_due
+
+
+@pytest.mark.parametrize("reason", list(Stop))
+@pytest.mark.parametrize(("is_over", "is_cancelled"), [(True, False), (False, True)])
+def test_the_first_reason_to_stop_a_run_stays(reason: Stop, is_over: bool, is_cancelled: bool) -> None:
+    run = asked(reason, kill_at=NOW + 7)
+    assert decide_directive(run, NOW, is_over=is_over, is_cancelled=is_cancelled) == Decision(run=run)
