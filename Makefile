@@ -1,19 +1,21 @@
-# Everything that is done with this project by hand or by CI. `make` alone shows what there is.
-# On a bare machine each of these makes its own environment first; VENV and PYTHON choose where and with what.
+# Everything that is done with this project by hand or by CI. `make` alone shows the targets.
+# On a bare machine each target makes the environment first; VENV and PYTHON choose its folder and its Python.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+# A second environment, of the lowest versions that setup.cfg allows.
+LOWEST := $(VENV)-lowest
 ARGS ?=
-# Files of tests that run side by side, each with servers of its own; most of them wait more than they work.
+# Test files that run at the same time, each with servers of its own; most tests wait more than they compute.
 TESTERS ?= 3
 
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check schema bench chaos image format clean
+.PHONY: help install run demo test coverage check lowest schema bench chaos image format clean
 
-help: ## Show what there is
+help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
 
@@ -31,39 +33,50 @@ test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
 
-coverage: $(INSTALLED) ## The same, one by one and slower, measuring what all the processes of the tests have run
+coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: $(INSTALLED) ## Check style, types, scripts and the law of imports
+check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, the law of imports and the lower bounds of setup.cfg
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck tools/*.sh .ci/run
+	@$(MAKE) --no-print-directory lowest
 
 schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated database
 	@$(BIN)/python -m tools.schema
 
-chaos: $(INSTALLED) ## Break everything under load on both brokers, and count, half an hour (ARGS="--fault child --broker redis")
+lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the lowest versions that setup.cfg allows
+	@tools/servers.sh redis
+	@tools/lowest.sh $(LOWEST)
+
+chaos: $(INSTALLED) ## Inject every fault under load on both brokers and check the outcome; half an hour (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime
 	@$(BIN)/python -m chaos $(ARGS)
 
-bench: $(INSTALLED) ## Measure us beside a baseline, on servers of our own (ARGS="drain --quick")
+bench: $(INSTALLED) ## Measure this system beside a baseline, on servers of the bench's own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq
 	@$(BIN)/python -m bench $(ARGS)
 
-image: ## Build the image, and prove of its containers what docker-compose.yml promises; wants docker or podman
+image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman
 	@tools/image.sh
 
-format: $(INSTALLED) ## Bring the code into shape
+format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove the environment and what tools have left, but no data
-	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove the environments and the tools' files, but no data
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
 	@tools/environment.sh
-	@touch $(INSTALLED)
+	@touch $@
+
+$(LOWEST)/installed: $(INSTALLED) tools/lowest_constraints.py
+	@mkdir -p $(LOWEST)
+	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
+	@VENV=$(LOWEST) CONSTRAINTS=$(LOWEST)/constraints.txt tools/environment.sh
+	@touch $@

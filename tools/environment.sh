@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the virtual environment $VENV and installs this project into it, with what development needs.
-# Where Python or its venv module is missing and we are root on Debian, they are installed; else one line says what to do.
+# Creates the virtual environment $VENV and installs this project into it, with the packages for development.
+# CONSTRAINTS names a file of pip constraints. If Python or its venv module is missing, root on Debian gets them installed;
+# anyone else reads one line that says what to do.
 set -eu
 : "${VENV:=.venv}"
 
@@ -41,4 +42,5 @@ if ! [ -x "$VENV/bin/python" ]; then
     "$python" -m venv "$VENV"
 fi
 echo "Installing into $VENV (once for each change of setup.cfg)"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]' \
+    ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes sure that servers and other programs are there: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
-# None is started as a service of the system.
-# Root on Debian gets what is missing from its packages; anyone else uses what there is, and whoever needs more says so.
+# Installs the servers and programs that are missing: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
+# It works for root on Debian, from Debian's packages, and starts none of them as a service of the system. For any other
+# user it does nothing: the program that needs one of them says so.
 set -eu
 : "${VENV:=.venv}"
 
-is_there() {
+is_installed() {
     case $1 in
-        redis) "$VENV/bin/python" -c 'from ava.cli.embedded import programs; programs.find_redis(None)' 2>/dev/null ;;
+        redis) "$VENV/bin/python" -c 'from ava.local import programs; programs.find_redis(None)' 2>/dev/null ;;
         rabbitmq) [ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
         chromium) command -v chromium >/dev/null && command -v chromedriver >/dev/null ;;
         faketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ;;
@@ -27,7 +27,7 @@ packages() {
 
 missing=""
 for server in "$@"; do
-    is_there "$server" || missing="$missing $(packages "$server")"
+    is_installed "$server" || missing="$missing $(packages "$server")"
 done
 if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 0
@@ -36,7 +36,7 @@ fi
 echo "Installing$missing"
 policy=/usr/sbin/policy-rc.d
 if ! [ -e "$policy" ]; then
-    # Packages ask this file before they start what they installed; 101 forbids it.
+    # A package asks this file before it starts its service; 101 forbids the start.
     trap 'rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
