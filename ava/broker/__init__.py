@@ -1,1 +1,1 @@
-"""The only sending side of Celery."""
+"""The broker: Celery's application, publishing, remote control, and wake-ups of webhook senders."""

@@ -1,4 +1,4 @@
-"""The Celery application: `celery_config.py`, and what depends on the environment."""
+"""The Celery application: `celery_config.py`, and the options that depend on the settings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ava.settings import Settings
 
 __all__ = ["make_app", "make_queue"]
 
-#: Longer than the longest job (an hour) and its clean-up; recovery relies on neither broker's redelivery.
+#: Longer than the longest job (an hour) and its clean-up. Recovery relies on neither broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
-#: What a sender does about a broker that is away is the publisher's to decide.
+#: A process that only sends retries in the publisher, not in kombu.
 _TRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
 
 def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
-    """Build the Celery application for one process. Nothing connects yet.
+    """Build the Celery application of one process. Nothing connects yet.
 
-    `consumes`: for a worker, which waits for messages; all others only send, and soon know that they cannot.
+    `consumes`: the process consumes messages. All others only send, with short timeouts, so that they fail soon.
     """
     app = Celery("ava", broker=settings.broker_url)
     app.config_from_object("celery_config")
@@ -37,13 +37,13 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
 
 
 def make_queue(name: str, *, no_ack: bool = False) -> Queue:
-    """A queue as both sides declare it; both must say the same, or RabbitMQ refuses the second.
+    """Returns a queue as publisher and consumer declare it; RabbitMQ refuses a second, different declaration.
 
-    `no_ack`: the broker forgets a message when it hands it out. On Redis that spares two round trips a message
-    and costs nothing: one that dies with its node is found missing like any other. RabbitMQ needs the acknowledgement
-    to know when a process is free for the next.
+    `no_ack`: the broker drops a message when it delivers it. On Redis that saves two round trips a message, and a
+    message that dies with its node is found missing like any other. RabbitMQ needs the acknowledgement, because it
+    delivers the next message when a process is free.
     """
-    # Through the default exchange a message finds its queue by name alone, on Redis without a look-up.
+    # The default exchange routes by the queue's name, on Redis without a look-up.
     arguments = {"x-max-priority": priority.LAST, "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000}
     return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=no_ack or None)
 
@@ -55,7 +55,7 @@ def _redis_options(consumes: bool) -> dict[str, Any]:
         "visibility_timeout": _LONGEST_RUN_SECONDS,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
-        # A worker whose waiting is not answered for a second more than this has lost its connection.
+        # A node whose blocking read gets no reply for a second longer than this has lost its connection.
         "health_check_interval": 3,
     }
     return options if consumes else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5, **_TRY_ONCE}

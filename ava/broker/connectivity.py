@@ -1,4 +1,4 @@
-"""Whether the broker can be reached: on a connection that is open, and on a new one."""
+"""Checks that the broker can be reached: over an open connection, and over a new one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["ping", "raise_if_closed", "require"]
 def raise_if_closed(connection: Any) -> None:
     """Read what RabbitMQ has sent on an idle connection. Raises the transport's error if RabbitMQ closed it.
 
-    A message that is written to a connection which the other side has closed is lost without an error. Redis needs
-    none of this, because it answers each command.
+    A message written to a connection that the other side has closed is lost without an error. Redis does not need
+    this check, because it answers each command.
     """
     transport = getattr(connection._connection, "transport", None)
     sock = getattr(transport, "sock", None)
@@ -35,7 +35,7 @@ def _is_readable(sock: Any) -> bool:
 
 
 def ping(app: Celery) -> bool:
-    """Returns whether the broker answers on a new connection."""
+    """Returns True if the broker answers over a new connection."""
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
@@ -45,7 +45,7 @@ def ping(app: Celery) -> bool:
                 client.ping()
             return True
     except Exception:
-        # Each transport raises errors of its own, with no common class.
+        # Each transport raises errors of its own, without a common class.
         return False
 
 
@@ -56,6 +56,6 @@ def require(settings: Settings) -> None:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
             connection.default_channel.close()
         except Exception as problem:
-            # Each transport raises errors of its own, with no common class.
+            # Each transport raises errors of its own, without a common class.
             reason = str(problem.__cause__ or problem).strip() or type(problem).__name__
             raise StartError(f"BROKER_URL: the broker cannot be reached: {reason}") from problem

@@ -1,4 +1,4 @@
-"""What is kept of one connection to the broker, so that a message costs no more than its sending."""
+"""The objects that one connection to the broker reuses, so that publishing a message costs no set-up."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ProducerChannel", "producer_channel_of"]
 
 @dataclass
 class ProducerChannel:
-    """A producer on one channel, and the queues that have been declared there."""
+    """A producer on one channel, and the names of the queues declared there."""
 
     channel: Any
     producer: Any
     declared: set[str] = field(default_factory=set)
 
     def send(self, message: Any, queue_name: str, **options: Any) -> None:
-        """Publish one of Celery's task messages to a queue; the broker keeps it in memory alone."""
+        """Publish one of Celery's task messages to a queue. The broker keeps it in memory only."""
         self.producer.publish(
             message.body,
             serializer="json",
@@ -31,8 +31,8 @@ class ProducerChannel:
             **options,
         )
 
-    def to_declare(self, queue: Any) -> list[Any]:
-        """The queue, where it is still to be declared with the message that goes to it."""
+    def undeclared(self, queue: Any) -> list[Any]:
+        """Returns the queue, once, to be declared with the first message to it; afterwards an empty list."""
         if queue.name in self.declared:
             return []
         self.declared.add(queue.name)
@@ -40,28 +40,27 @@ class ProducerChannel:
 
 
 def producer_channel_of(connection: Any) -> ProducerChannel:
-    """The kept of a pooled connection; a new one where its channel is new, for it was connected again."""
+    """Returns the producer channel of a pooled connection, a new one if the connection was re-established."""
     channel = connection.default_channel
-    kept = getattr(connection, "ava_producer_channel", None)
-    if kept is None or kept.channel is not channel:
-        kept = connection.ava_producer_channel = ProducerChannel(
-            channel, connection.Producer(channel, auto_declare=False)
-        )
-        _keep_client(channel)
-    return kept
+    current: ProducerChannel | None = getattr(connection, "ava_producer_channel", None)
+    if current is None or current.channel is not channel:
+        producer = connection.Producer(channel, auto_declare=False)
+        current = connection.ava_producer_channel = ProducerChannel(channel, producer)
+        _reuse_client(channel)
+    return current
 
 
-def _keep_client(channel: Any) -> None:
-    """Have a channel of kombu's Redis transport keep one client and its connection, as nobody else uses them meanwhile.
+def _reuse_client(channel: Any) -> None:
+    """Make a channel of kombu's Redis transport reuse one client, which no other thread uses meanwhile.
 
-    It makes a new client for each message, which takes longer than the message does.
+    By default kombu makes a new client for each message, which takes longer than the message.
     """
     if not hasattr(channel, "conn_or_acquire"):
         return
-    kept = channel.Client(connection_pool=channel.pool, single_connection_client=True)
+    own_client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
 
     @contextmanager
     def conn_or_acquire(client: Any = None) -> Iterator[Any]:
-        yield client or kept
+        yield client or own_client
 
     channel.conn_or_acquire = conn_or_acquire

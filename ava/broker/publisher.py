@@ -1,4 +1,4 @@
-"""Publishing jobs: one message a job, holding its id, the number of the run that it may start, and its worker's id."""
+"""Publishing jobs. A message holds a job's id, the number of the run that it may start, and the worker's id."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Messages that go out together.
+#: Messages published together.
 _BATCH = 500
-#: A connection that fails so soon was one that had ended meanwhile: a new one is tried at once. Later is an outage.
-_SOON_SECONDS = 0.25
+#: A publish that fails sooner than this met a stale connection and is retried at once. A later failure is an outage.
+_STALE_SECONDS = 0.25
 
 
 class Publisher:
-    """One process's way to the broker, with a breaker: while the broker is away, callers hear so at once.
+    """Publishes the messages of one process, behind a circuit breaker.
 
-    After a failure nobody's request tries again; a thread does, and closes the breaker when the broker answers.
+    A failure opens the breaker: calls then fail at once, and a thread probes the broker and closes the breaker when
+    the broker answers.
     """
 
-    #: Seconds between two attempts of that thread.
+    #: Seconds between two probes.
     probe_seconds = 0.5
 
     def __init__(self, app: Celery, settings: Settings) -> None:
@@ -49,14 +50,14 @@ class Publisher:
         self._to_broker = priority.to_redis if self._is_redis else priority.to_rabbitmq
         self._queues: dict[str, Queue] = {}
         self._lock = threading.Lock()
-        self._is_broken = False
+        self._is_breaker_open = False
         self._is_closed = False
 
     def publish(self, jobs: Iterable[Job]) -> None:
         """Publish a message for each job, in order, without waiting for the broker after each.
 
-        Raises `BrokerUnavailable` where the broker cannot be reached; some of the messages may be out by then, which
-        is harmless, since hearing one twice is.
+        Raises `BrokerUnavailable`. Some of the messages may be published by then, which is harmless, because a message
+        may arrive twice.
         """
         waiting = list(jobs)
         if waiting:
@@ -66,25 +67,25 @@ class Publisher:
     def _publish(self, jobs: Sequence[Job]) -> None:
         began = time.monotonic()
         try:
-            self._attempt(lambda connection: self._send_all(connection, jobs))
+            self._run(lambda connection: self._send_all(connection, jobs))
         except BrokerUnavailable as error:
-            if self._is_broken or time.monotonic() - began > _SOON_SECONDS:
-                self._break(error)
+            if self._is_breaker_open or time.monotonic() - began > _STALE_SECONDS:
+                self._open_breaker(error)
                 raise
-            self._attempt_or_break(lambda connection: self._send_all(connection, jobs))
+            self._run_or_open(lambda connection: self._send_all(connection, jobs))
 
-    def _attempt_or_break(self, act: Callable[[Any], Result]) -> Result:
+    def _run_or_open(self, act: Callable[[Any], Result]) -> Result:
         try:
-            return self._attempt(act)
+            return self._run(act)
         except BrokerUnavailable as error:
-            self._break(error)
+            self._open_breaker(error)
             raise
 
-    def _attempt(self, act: Callable[[Any], Result]) -> Result:
-        """Do something over a connection. Raises `BrokerUnavailable`."""
-        if self._is_broken:
+    def _run(self, act: Callable[[Any], Result]) -> Result:
+        """Run `act` with a pooled connection. Raises `BrokerUnavailable`."""
+        if self._is_breaker_open:
             raise BrokerUnavailable
-        # Each transport raises errors of its own, with no common class; and a publish must never fail otherwise.
+        # Each transport raises errors of its own, without a common class, and a publish must raise nothing else.
         try:
             with self._app.pool.acquire(block=True, timeout=2) as connection:
                 try:
@@ -113,7 +114,7 @@ class Publisher:
             return
         for job in jobs:
             self._send(producer, job)
-        # RabbitMQ does what a channel says in its order: who hears an answer to this knows that it has the messages.
+        # RabbitMQ handles the frames of a channel in order, so its reply to this confirms the messages before it.
         for queue in {job.queue for job in jobs}:
             self._queue(queue).bind(producer.channel).queue_declare(passive=True)
 
@@ -128,7 +129,7 @@ class Publisher:
             kwargsrepr="{}",
             ignore_result=True,
         )
-        declare = producer.to_declare(self._queue(job.queue))
+        declare = producer.undeclared(self._queue(job.queue))
         producer.send(message, job.queue, priority=self._to_broker(job.priority), declare=declare)
 
     def _queue(self, name: str) -> Queue:
@@ -138,12 +139,12 @@ class Publisher:
 
     # The breaker ---------------------------------------------------------------------------------------------------
 
-    def _break(self, error: BaseException) -> None:
+    def _open_breaker(self, error: BaseException) -> None:
         with self._lock:
-            if self._is_broken or self._is_closed:
+            if self._is_breaker_open or self._is_closed:
                 return
-            self._is_broken = True
-        _log.warning("The broker is out of reach: %s", error.__cause__ or error)
+            self._is_breaker_open = True
+        _log.warning("The broker is out of reach, will retry: %s", error.__cause__ or error)
         threading.Thread(target=self._probe, name="ava-broker-probe", daemon=True).start()
 
     def _probe(self) -> None:
@@ -151,24 +152,19 @@ class Publisher:
             time.sleep(self.probe_seconds)
             if connectivity.ping(self._app):
                 _log.warning("The broker is back.")
-                self._is_broken = False
+                self._is_breaker_open = False
                 return
 
     def was_reset(self) -> bool:
-        """Whether the broker has lost its messages since this was last asked: it was emptied, or is another.
-
-        Raises `BrokerUnavailable`.
-        """
-        return self._attempt_or_break(
-            lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis)
-        )
+        """Returns True if the broker has lost its messages since the last call. Raises `BrokerUnavailable`."""
+        return self._run_or_open(lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis))
 
     def wake_one_sender(self) -> bool:
-        """Have a sender of webhooks look for what is to be sent; False where one is still to hear of the last time.
+        """Queue one wake-up for webhook senders unless one is pending. Returns True if it was queued.
 
         Raises `BrokerUnavailable`.
         """
-        return self._attempt_or_break(lambda connection: webhook_wakeup.wake_one_sender(self._app, connection))
+        return self._run_or_open(lambda connection: webhook_wakeup.wake_one_sender(self._app, connection))
 
     def close(self) -> None:
         """Close every connection to the broker."""

@@ -1,4 +1,4 @@
-"""Whether the broker's queues are such that priorities hold: whoever declared one first has decided that."""
+"""Checks that the broker's queues support priorities, which their first declaration decides."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from ava.settings import Settings
 
 __all__ = ["check"]
 
-#: What stands between a queue's name and a priority in the name of a list (kombu, `kombu.transport.redis`, "sep").
+#: Separates the queue's name from the priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
 _DIFFERENT = (
-    "the queue {name!r} of RabbitMQ is not as we declare it ({reason}), so it holds no priorities and no node can "
-    "hear it. End what else declares it, then `rabbitmqctl delete_queue {name}`: our processes make it anew, and the "
-    "dispatcher publishes again what was in it."
+    "the queue {name!r} of RabbitMQ differs from our declaration ({reason}), so it has no priorities and no node can "
+    "consume it. Stop what else declares it, then run `rabbitmqctl delete_queue {name}`: our processes declare it "
+    "again, and the dispatcher republishes its messages."
 )
 
 
 def check(settings: Settings, names: Collection[str]) -> str:
-    """Look at these queues; what there is to say of them. None is made that was not there.
+    """Check these queues without creating any. Returns one line that describes them.
 
-    Raises `StartError`, which says what to do, where one is not as we declare it or the broker is out of reach.
+    Raises `StartError`, which says what to do, if a queue differs from our declaration or the broker is out of reach.
     """
-    look = _look_on_redis if settings.broker_is_redis else _look_on_rabbitmq
+    check_on = _check_on_redis if settings.broker_is_redis else _check_on_rabbitmq
     with Connection(settings.broker_url, connect_timeout=3) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
-            return look(connection, sorted(names))
+            return check_on(connection, sorted(names))
         except StartError:
             raise
         except Exception as problem:
             reason = str(problem.__cause__ or problem).strip() or type(problem).__name__
-            raise StartError(f"the broker's queues cannot be looked at: {reason}") from problem
+            raise StartError(f"the broker's queues cannot be checked: {reason}") from problem
 
 
-def _look_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
-    present = [name for name in names if _is_there(connection, name)]
+def _check_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
+    present = [name for name in names if _exists(connection, name)]
     for name in present:
-        # A channel of its own, for it ends with the refusal.
+        # A channel of its own, because a refusal closes it.
         channel = connection.channel()
         try:
             make_queue(name).bind(channel).queue_declare()
@@ -52,10 +52,10 @@ def _look_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
             raise StartError(_DIFFERENT.format(name=name, reason=_reason(refusal))) from refusal
         finally:
             _close(connection, channel)
-    return f"{len(present)} of {len(names)} are there, with priorities (x-max-priority {priority.LAST})"
+    return f"{len(present)} of {len(names)} exist, with priorities (x-max-priority {priority.LAST})"
 
 
-def _is_there(connection: Any, name: str) -> bool:
+def _exists(connection: Any, name: str) -> bool:
     channel = connection.channel()
     try:
         channel.queue_declare(name, passive=True)
@@ -75,15 +75,15 @@ def _reason(refusal: Exception) -> str:
     return str(getattr(refusal, "reply_text", None) or refusal).removeprefix("PRECONDITION_FAILED - ")
 
 
-def _look_on_redis(connection: Any, names: Collection[str]) -> str:
+def _check_on_redis(connection: Any, names: Collection[str]) -> str:
     steps = [priority.to_redis(each) for each in range(priority.FIRST, priority.LAST + 1)]
     lists = [f"{name}{_SEPARATOR}{step}" if step else name for name in names for step in steps]
     with connection.default_channel.conn_or_acquire() as client:
-        kinds = [client.type(name).decode() for name in lists]
-    for name, kind in zip(lists, kinds, strict=True):
-        if kind not in ("list", "none"):
+        types = [client.type(name).decode() for name in lists]
+    for name, type_ in zip(lists, types, strict=True):
+        if type_ not in ("list", "none"):
             raise StartError(
-                f"Redis holds a {kind} where the messages of the queue {name.partition(_SEPARATOR)[0]!r} belong: give "
-                "us a numbered database of our own in BROKER_URL, as in redis://host:6379/1."
+                f"Redis holds a {type_} under the key of the queue {name.partition(_SEPARATOR)[0]!r}: name a numbered "
+                "database in BROKER_URL that nothing else uses, such as redis://host:6379/1."
             )
     return f"{len(names)}, each with {len(steps)} steps of priority, {steps[0]} (first) to {steps[-1]}"

@@ -1,7 +1,7 @@
-"""A message of ours in the broker that nobody ever takes out: where it is gone, so are all that were there.
+"""A marker in the broker that is never consumed: if it is absent, the broker has lost everything.
 
-On Redis a key, gone after FLUSHALL and with a server that kept nothing; on RabbitMQ a transient message in a queue of
-its own, gone after a restart as every transient message is.
+On Redis it is a key, which FLUSHALL and a restart without persistence delete. On RabbitMQ it is a transient message in
+a queue of its own, which a restart drops like every transient message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ NAME = "ava.reset_marker"
 
 
 def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
-    """Put the canary there; whether it was not. Raises the transport's errors."""
+    """Set the marker if absent. Returns True if it was absent, i.e. the broker lost its data.
+
+    Raises the transport's errors.
+    """
     channel = connection.default_channel
     if is_redis:
         with channel.conn_or_acquire() as client:
@@ -25,6 +28,6 @@ def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
     queue.queue_declare()
     if channel.queue_declare(NAME, passive=True).message_count > 0:
         return False
+    # A second dispatcher may publish a second marker at the same moment, which is harmless.
     connection.Producer(auto_declare=False).publish("", exchange="", routing_key=NAME, delivery_mode="transient")
-    # A second canary, of another dispatcher in the same moment, would do no harm.
     return True

@@ -1,7 +1,7 @@
-"""The webhooks' queue: a message there says that something is to be sent; what, is in PostgreSQL.
+"""Wake-ups of webhook senders: a message in a queue of its own says that PostgreSQL holds something to send.
 
-The dispatcher rings, and of the senders that listen one hears it. A ring that is lost costs no webhook, only the time
-until a sender looks for itself.
+The dispatcher queues a wake-up, and one of the senders consumes it. A lost wake-up loses no webhook; it only delays it
+until a sender polls the database.
 """
 
 from __future__ import annotations
@@ -24,18 +24,15 @@ __all__ = ["WakeUpListener", "wake_one_sender"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts to reach a broker that is away.
-_PAUSE_SECONDS = 1.0
+#: Seconds between two attempts to connect to the broker.
+_RECONNECT_SECONDS = 1.0
 
 
 def wake_one_sender(app: Celery, connection: Any) -> bool:
-    """Have one sender hear that there is something to send; whether none had been told already, and was still to come.
-
-    Raises the transport's errors.
-    """
+    """Queue one wake-up unless one is pending. Returns True if it was queued. Raises the transport's errors."""
     producer = producer_channel_of(connection)
     queue = make_queue(WEBHOOKS_QUEUE).bind(producer.channel)
-    # However long nobody listens, one message waits.
+    # At most one message waits, however long no sender consumes.
     if queue.queue_declare().message_count:
         return False
     producer.send(app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True), WEBHOOKS_QUEUE)
@@ -43,48 +40,51 @@ def wake_one_sender(app: Celery, connection: Any) -> bool:
 
 
 class WakeUpListener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annotations
-    """Listens on the webhooks' queue, whatever becomes of the broker."""
+    """Consumes wake-ups, and reconnects after every failure."""
 
-    def __init__(self, app: Celery, heard: Callable[[], None]) -> None:
+    def __init__(self, app: Celery, on_wakeup: Callable[[], None]) -> None:
         self.connection = app.connection_for_read()
-        self._heard = heard
+        self._on_wakeup = on_wakeup
         self._is_away = False
 
     def listen(self) -> None:
-        """Call `heard` for each ring, until `should_stop` is set or its greenlet is killed."""
+        """Call `on_wakeup` for each wake-up until `should_stop` is set or the greenlet is killed."""
         while not self.should_stop:
             try:
                 for _ in self.consume():
                     pass
             except (*self.connection_errors, *self.channel_errors) as error:
-                self.on_connection_error(error, _PAUSE_SECONDS)
+                self.on_connection_error(error, _RECONNECT_SECONDS)
             except Exception:
-                # On Redis, what somebody put there who is no client of kombu's.
-                _log.exception("The webhooks' queue held what is no message.")
-            time.sleep(_PAUSE_SECONDS)
+                # On Redis, a value that no client of kombu's has written.
+                _log.exception("Webhook wake-ups: the queue held an invalid message")
+            time.sleep(_RECONNECT_SECONDS)
 
     def get_consumers(self, Consumer: Callable[..., Any], _channel: Any) -> list[Any]:
-        """Hear messages without a look into them; what is heard is gone from the broker."""
+        """Consume messages without parsing them. The broker drops each when it delivers it."""
         queue = make_queue(WEBHOOKS_QUEUE, no_ack=True)
-        return [Consumer(queues=[queue], on_message=lambda _: self._heard(), no_ack=True)]
+        return [Consumer(queues=[queue], on_message=lambda _: self._on_wakeup(), no_ack=True)]
 
     @contextmanager
     def establish_connection(self) -> Iterator[Any]:
-        """Connect, trying again every second."""
+        """Connect, retrying every second."""
         with self.create_connection() as connection:
             connection.ensure_connection(
-                self.on_connection_error, interval_start=_PAUSE_SECONDS, interval_step=0, interval_max=_PAUSE_SECONDS
+                self.on_connection_error,
+                interval_start=_RECONNECT_SECONDS,
+                interval_step=0,
+                interval_max=_RECONNECT_SECONDS,
             )
             yield connection
 
     def on_connection_error(self, exc: Exception, _interval: float) -> None:
-        """Say so, once."""
+        """Log an outage once."""
         if not self._is_away:
-            _log.warning("The webhooks' queue is out of reach, so this sender looks for itself: %s", exc)
+            _log.warning("Webhook wake-ups: the queue is out of reach, polling the database instead: %s", exc)
         self._is_away = True
 
     def on_connection_revived(self) -> None:
-        """Say that it is back, where it was said that it was not."""
+        """Log the end of an outage."""
         if self._is_away:
-            _log.warning("The webhooks' queue is back.")
+            _log.warning("Webhook wake-ups: the queue is back")
         self._is_away = False

@@ -1,4 +1,4 @@
-"""The webhooks' queue between real processes: senders hear through it, and do without it."""
+"""The wake-up queue between real processes: it wakes senders, and webhooks go out without it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from harness.servers.server import Server
 from harness.system import System
 
 ENVIRON = {"AVA_WEBHOOK_ALLOW_PRIVATE": "1", "AVA_WEBHOOK_NICENESS": "0"}
-#: Senders that look for themselves, and for nothing else either, later than any test goes on.
-NEVER_LOOK = {"AVA_WEBHOOK_LOOK_SECONDS": "60", "AVA_HEARTBEAT_SECONDS": "60", "AVA_NODE_DEAD_SECONDS": "600"}
+#: Senders that poll the database, for whatever reason, later than any test lasts.
+NEVER_POLL = {"AVA_WEBHOOK_LOOK_SECONDS": "60", "AVA_HEARTBEAT_SECONDS": "60", "AVA_NODE_DEAD_SECONDS": "600"}
 
 
 @pytest.fixture
@@ -29,37 +29,37 @@ def _subscribe(system: System, url: str) -> None:
     assert answer.status_code == 201, answer.text
 
 
-def _tell(system: System, receiver: Receiver) -> None:
-    """Have a job end, and its event be told."""
+def _complete_job(system: System, receiver: Receiver) -> None:
+    """Run a job to its end and wait until its event is delivered."""
     job = system.trigger("wkr_sleep", input={"seconds": 0})
     wait_until(
         lambda: job["id"] in {event["data"].get("id") for event in receiver.events},
         seconds=20,
-        what=f"{job['id']} is told of",
+        what=f"the event of {job['id']} is delivered",
     )
 
 
 @pytest.mark.parametrize("senders", [1, 3])
-def test_senders_that_do_not_look_are_told_through_the_queue(system: System, receiver: Receiver, senders: int) -> None:
-    system.start(webhooks=senders, environ={**ENVIRON, **NEVER_LOOK})
+def test_senders_that_do_not_poll_are_woken_through_the_queue(system: System, receiver: Receiver, senders: int) -> None:
+    system.start(webhooks=senders, environ={**ENVIRON, **NEVER_POLL})
     _subscribe(system, receiver.url)
     for _ in range(5):
-        _tell(system, receiver)
+        _complete_job(system, receiver)
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_without_a_broker_webhooks_go_on_and_are_told_through_it_when_it_is_back(
+def test_without_a_broker_webhooks_are_delivered_and_wake_ups_return_with_it(
     system: System, receiver: Receiver, private_redis: Server
 ) -> None:
     system.start(webhooks=1, environ=ENVIRON, broker_url=private_redis.url)
     _subscribe(system, receiver.url)
-    _tell(system, receiver)
+    _complete_job(system, receiver)
     private_redis.kill()
     (webhook,) = system.get("/v1/webhooks").json()["data"]
     assert system.post(f"/v1/webhooks/{webhook['id']}/test").status_code == 201
-    wait_until(lambda: len(receiver.events) == 2, what="the test event is told without a broker")
+    wait_until(lambda: len(receiver.events) == 2, what="the test event is delivered without a broker")
     sender = system.senders[0]
     wait_until(lambda: "queue is out of reach" in sender.output)
     private_redis.start()
     wait_until(lambda: "queue is back" in sender.output)
-    _tell(system, receiver)
+    _complete_job(system, receiver)

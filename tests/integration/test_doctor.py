@@ -77,7 +77,7 @@ def test_a_queue_of_rabbitmq_that_has_no_priorities_is_named_with_what_to_do(set
         theirs.delete()
         # Those that are not there yet stay so.
         for _ in range(2):
-            assert queues.check(settings, names).startswith("1 of 3 are there")
+            assert queues.check(settings, names).startswith("1 of 3 exist")
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -85,7 +85,7 @@ def test_redis_tells_its_steps_and_what_stands_in_the_way(settings: Settings) ->
     assert queues.check(settings, ["one", "other"]) == "2, each with 10 steps of priority, 0 (first) to 9"
     with Redis.from_url(settings.broker_url) as client:
         client.set("other\x06\x167", "somebody's")
-    with pytest.raises(StartError, match="holds a string where the messages of the queue 'other' belong"):
+    with pytest.raises(StartError, match="holds a string under the key of the queue 'other'"):
         queues.check(settings, ["one", "other"])
 
 

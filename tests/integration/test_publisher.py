@@ -1,4 +1,4 @@
-"""Publishing: in pipelines, and never in the way of whoever asks while the broker is away."""
+"""Publishing: in pipelines, and without a wait while the broker is away."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def on_private_redis(database_settings: Settings, private_redis: Server) -> Iter
 
 
 def _seconds(act: object, *arguments: object) -> float:
-    """How long a call takes that must say that the broker is unavailable."""
+    """Returns how long a call takes that must raise `BrokerUnavailable`."""
     began = time.monotonic()
     with pytest.raises(BrokerUnavailable):
         act(*arguments)  # type: ignore[operator]
     return time.monotonic() - began
 
 
-def test_a_thousand_jobs_are_published_and_all_arrive(backlog: Backlog) -> None:
+def test_a_thousand_published_jobs_all_arrive(backlog: Backlog) -> None:
     found = backlog.insert(1_000, is_published=True)
     backlog.publisher.publish(found)
     assert backlog.messages() == 1_000
 
 
-def test_publishing_nothing_asks_nobody(database_settings: Settings) -> None:
+def test_publishing_no_jobs_needs_no_broker(database_settings: Settings) -> None:
     with open_backlog(database_settings) as backlog:
         backlog.publisher.publish([])
 
@@ -57,7 +57,7 @@ def test_a_queue_that_was_deleted_is_declared_again_for_a_batch(backlog: Backlog
     assert backlog.messages() == 10
 
 
-def test_while_the_broker_is_away_nobody_waits_for_it(on_private_redis: Backlog, private_redis: Server) -> None:
+def test_while_the_broker_is_away_a_publish_fails_at_once(on_private_redis: Backlog, private_redis: Server) -> None:
     found = on_private_redis.insert(1, is_published=True)
     on_private_redis.publisher.publish(found)
     private_redis.kill()
@@ -67,7 +67,7 @@ def test_while_the_broker_is_away_nobody_waits_for_it(on_private_redis: Backlog,
     wait_until(lambda: _can_publish(on_private_redis), seconds=5, what="the breaker closes by itself")
 
 
-def test_a_broker_that_is_frozen_costs_one_wait_and_no_more(on_private_redis: Backlog, private_redis: Server) -> None:
+def test_a_frozen_broker_delays_one_publish_and_no_more(on_private_redis: Backlog, private_redis: Server) -> None:
     found = on_private_redis.insert(1, is_published=True)
     on_private_redis.publisher.publish(found)
     with private_redis.frozen():
@@ -76,7 +76,7 @@ def test_a_broker_that_is_frozen_costs_one_wait_and_no_more(on_private_redis: Ba
     wait_until(lambda: _can_publish(on_private_redis), seconds=8, what="the breaker closes by itself")
 
 
-def test_a_connection_that_ended_meanwhile_costs_no_message(on_private_redis: Backlog, private_redis: Server) -> None:
+def test_a_stale_connection_loses_no_message(on_private_redis: Backlog, private_redis: Server) -> None:
     found = on_private_redis.insert(1, is_published=True)
     on_private_redis.publisher.publish(found)
     private_redis.stop()
@@ -85,7 +85,7 @@ def test_a_connection_that_ended_meanwhile_costs_no_message(on_private_redis: Ba
     assert on_private_redis.messages() == 1
 
 
-def test_the_canary_sings_until_the_broker_was_reset(on_private_redis: Backlog, private_redis: Server) -> None:
+def test_a_reset_broker_is_reported_once(on_private_redis: Backlog, private_redis: Server) -> None:
     publisher = on_private_redis.publisher
     assert [publisher.was_reset(), publisher.was_reset()] == [True, False]
     private_redis.kill()

@@ -1,4 +1,4 @@
-"""The webhooks' queue, by which senders hear that there is something to send."""
+"""The queue that wakes webhook senders when there is something to send."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def publisher(settings: Settings) -> Iterator[Publisher]:
 
 @contextmanager
 def _listening(settings: Settings) -> Iterator[list[int]]:
-    """A list that gets one longer with each ring."""
-    rings: list[int] = []
-    listener = WakeUpListener(make_app(settings, consumes=True), lambda: rings.append(1))
+    """A list that grows by one with each wake-up."""
+    wakeups: list[int] = []
+    listener = WakeUpListener(make_app(settings, consumes=True), lambda: wakeups.append(1))
     thread = threading.Thread(target=listener.listen)
     thread.start()
     try:
-        yield rings
+        yield wakeups
     finally:
         listener.should_stop = True
         thread.join(10)
@@ -47,14 +47,14 @@ def _messages(settings: Settings) -> int:
         return int(make_queue(WEBHOOKS_QUEUE).bind(connection.default_channel).queue_declare().message_count)
 
 
-def test_one_ring_waits_however_often_it_is_rung_and_nobody_hears(publisher: Publisher, settings: Settings) -> None:
+def test_one_wake_up_is_pending_however_many_are_queued(publisher: Publisher, settings: Settings) -> None:
     assert publisher.wake_one_sender()
     wait_until(lambda: _messages(settings) == 1)
     assert not any(publisher.wake_one_sender() for _ in range(20))
     assert _messages(settings) == 1
 
 
-def test_each_ring_is_heard_by_one_of_those_who_listen(publisher: Publisher, settings: Settings) -> None:
+def test_each_wake_up_reaches_one_listener(publisher: Publisher, settings: Settings) -> None:
     with _listening(settings) as one, _listening(settings) as other:
         for count in range(1, 11):
             assert publisher.wake_one_sender()
@@ -63,9 +63,9 @@ def test_each_ring_is_heard_by_one_of_those_who_listen(publisher: Publisher, set
     assert len(one) + len(other) == 10
 
 
-def test_what_others_put_into_the_queue_ends_no_listening(publisher: Publisher, settings: Settings) -> None:
+def test_foreign_messages_in_the_queue_do_not_stop_a_listener(publisher: Publisher, settings: Settings) -> None:
     assert _messages(settings) == 0
-    with _listening(settings) as rings:
+    with _listening(settings) as wakeups:
         with make_app(settings).connection_for_write() as connection:
             producer = connection.Producer()
             for body, serializer in (("\x00\ud800".encode("utf-8", "replace"), "raw"), ({"a": [1]}, "json")):
@@ -74,26 +74,26 @@ def test_what_others_put_into_the_queue_ends_no_listening(publisher: Publisher, 
             with redis.Redis.from_url(settings.broker_url) as client:
                 client.lpush(WEBHOOKS_QUEUE, b"\xff\x00 no message of kombu's")
         wait_until(lambda: _messages(settings) == 0)
-        wait_until(lambda: len(rings) >= 2)
-        before = len(rings)
+        wait_until(lambda: len(wakeups) >= 2)
+        before = len(wakeups)
         wait_until(publisher.wake_one_sender)
-        wait_until(lambda: len(rings) > before)
+        wait_until(lambda: len(wakeups) > before)
 
 
-def test_a_broker_that_comes_back_is_heard_again(database_settings: Settings, private_redis: Server) -> None:
+def test_a_listener_reconnects_when_the_broker_is_back(database_settings: Settings, private_redis: Server) -> None:
     settings = replace(database_settings, broker_url=private_redis.url)
-    with closing(Publisher(make_app(settings), settings)) as publisher, _listening(settings) as rings:
+    with closing(Publisher(make_app(settings), settings)) as publisher, _listening(settings) as wakeups:
         wait_until(publisher.wake_one_sender)
-        wait_until(lambda: rings)
+        wait_until(lambda: wakeups)
         private_redis.kill()
         with pytest.raises(BrokerUnavailable):
             publisher.wake_one_sender()
         private_redis.start()
-        wait_until(lambda: _rings(publisher))
-        wait_until(lambda: len(rings) > 1)
+        wait_until(lambda: _wakes(publisher))
+        wait_until(lambda: len(wakeups) > 1)
 
 
-def _rings(publisher: Publisher) -> bool:
+def _wakes(publisher: Publisher) -> bool:
     try:
         return publisher.wake_one_sender()
     except BrokerUnavailable:
