@@ -1,1 +1,1 @@
-"""The duties that mend whatever stands still."""
+"""The dispatcher: duties that repeat, such as feeding the broker, rescuing runs and deleting old data."""

@@ -1,28 +1,29 @@
-"""Duty: jobs whose time has come may start."""
+"""Duty: move jobs whose time has come into the backlog."""
 
 from __future__ import annotations
 
 from ava.store.engine.database import Database
 from ava.store.jobs import backlog
 
-__all__ = ["Due"]
+__all__ = ["DueJobs"]
 
 _BATCH = 5000
-#: Batches that one turn makes due without a pause; more than a second's worth.
+#: Batches in one call without a pause; they hold more than a second's worth of due jobs.
 _MOST_BATCHES = 10
 
 
-class Due:
-    """Lets scheduled jobs, and failed ones whose back-off is over, into the backlog."""
+class DueJobs:
+    """Moves scheduled jobs, and failed ones whose back-off is over, into the backlog."""
 
     name = "due"
+    changes = "jobs due"
     every_seconds = 0.1
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def run_once(self, _now: float) -> int:
-        """Make what is due startable; how many."""
+        """Make due jobs startable. Returns the number of jobs."""
         changed = 0
         for _ in range(_MOST_BATCHES):
             with self._database.connect() as connection:

@@ -1,4 +1,4 @@
-"""What a duty of the dispatcher is."""
+"""The interface of a duty of the dispatcher."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ __all__ = ["Duty"]
 
 
 class Duty(Protocol):
-    """Something that the active dispatcher does again and again."""
+    """Work that the active dispatcher repeats. It is idempotent and bounded per call."""
 
-    #: What it is called in logs and metrics.
+    #: The name in logs and metrics.
     name: str
-    #: Seconds from one time to the next.
+    #: What `run_once` counts, as in "jobs published"; the log of the duty's changes says it.
+    changes: str
+    #: Seconds between two calls.
     every_seconds: float
 
     def run_once(self, now: float) -> int:
-        """Do it once, and return how much was changed. `now` is the loop's stopwatch, in seconds.
+        """Do the work once. Returns the number of changes. `now` is the loop's monotonic clock, in seconds.
 
-        Raises `DatabaseUnavailable` or `BrokerUnavailable` where it could not; nothing is then half-done.
+        Raises `DatabaseUnavailable` or `BrokerUnavailable` if it cannot be done now; nothing is then half-done.
         """
         ...

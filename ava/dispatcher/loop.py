@@ -1,4 +1,4 @@
-"""The dispatcher's process: one of any number that run is active, and does its duties, each in its own time."""
+"""The dispatcher's process. Any number run; one is active and runs the duties, each at its own interval."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from ava import logs, tracing
 from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
+from ava.dispatcher import retention
 from ava.dispatcher.dead_nodes import DeadNodes
-from ava.dispatcher.due import Due
+from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.lost_messages import LostMessages
-from ava.dispatcher.old_events import OldEvents
-from ava.dispatcher.retention import Retention
 from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
-from ava.dispatcher.webhook_news import WebhookNews
-from ava.dispatcher.window import Feed
+from ava.dispatcher.webhook_wakeup import WebhookWakeup
+from ava.dispatcher.window import WindowFeed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.settings import Settings
@@ -29,43 +28,43 @@ from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lock import Leadership
 
-__all__ = ["Loop", "make_duties", "run"]
+__all__ = ["DutyLoop", "make_duties", "run"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts to become the active one, or two checks that we still are.
+#: Seconds between two attempts to become the active dispatcher, or two checks that this process still is.
 _LEADERSHIP_SECONDS = 0.5
-#: Seconds after which a duty that failed is tried again.
-_PAUSE_SECONDS = 0.5
+#: Seconds after which a failed duty is retried.
+_RETRY_SECONDS = 0.5
 #: Connections to PostgreSQL that the duties share.
 _CONNECTIONS = 5
-#: Seconds that duties get to come to their end when the process is told to.
+#: Seconds that duties get to finish when the process stops.
 _ENDING_SECONDS = 5.0
 
 
-class Loop:
-    """Does each duty when it is due, as long as this process is the active one.
+class DutyLoop:
+    """Runs each duty when it is due, while this process is the active dispatcher.
 
-    Every duty has a thread of its own, so that none waits for another that is slow or has much to do.
+    Every duty has a thread of its own, so that no duty waits for a slow one.
     """
 
     def __init__(self, duties: Sequence[Duty], leadership: Leadership) -> None:
         self._leadership = leadership
         self._is_active = threading.Event()
         self._is_ending = threading.Event()
-        self._turns = [Turn(duty, self._is_active, self._is_ending) for duty in duties]
+        self._threads = [DutyThread(duty, self._is_active, self._is_ending) for duty in duties]
 
     def run(self, is_ending: threading.Event) -> None:
-        """Go on until told to end."""
-        for turn in self._turns:
-            turn.start()
+        """Run until `is_ending` is set."""
+        for thread in self._threads:
+            thread.start()
         while not is_ending.is_set():
             self._check_leadership()
             is_ending.wait(_LEADERSHIP_SECONDS)
         self._is_ending.set()
         deadline = time.monotonic() + _ENDING_SECONDS
-        for turn in self._turns:
-            turn.join(max(0.0, deadline - time.monotonic()))
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._leadership.give_up()
 
     def _check_leadership(self) -> None:
@@ -74,13 +73,13 @@ class Loop:
             self._is_active.set()
             _log.info("This dispatcher is active now.")
         elif was_active and not is_active:
-            # A duty that is being done now is finished beside whoever is active next: each is safe to be done twice.
+            # A duty under way finishes, possibly beside the next active dispatcher: every duty is idempotent.
             self._is_active.clear()
-            _log.info("This dispatcher is active no more.")
+            _log.info("This dispatcher is no longer active.")
 
 
-class Turn(threading.Thread):
-    """One duty, again and again."""
+class DutyThread(threading.Thread):
+    """Repeats one duty."""
 
     def __init__(self, duty: Duty, is_active: threading.Event, is_ending: threading.Event) -> None:
         super().__init__(name=f"ava-{duty.name}", daemon=True)
@@ -90,13 +89,13 @@ class Turn(threading.Thread):
         self._is_failing = False
 
     def run(self) -> None:
-        """Do it whenever it is due and this process is the active one."""
+        """Run the duty whenever it is due and this process is the active dispatcher."""
         while not self._is_ending.is_set():
-            if self._is_active.wait(_PAUSE_SECONDS):
-                self._is_ending.wait(self.do())
+            if self._is_active.wait(_RETRY_SECONDS):
+                self._is_ending.wait(self.run_duty())
 
-    def do(self) -> float:
-        """Do it once; in how many seconds it is to be done again."""
+    def run_duty(self) -> float:
+        """Run the duty once. Returns the seconds until it is due again."""
         duty = self._duty
         try:
             with counters.DUTY_SECONDS.labels(duty.name).time():
@@ -104,22 +103,22 @@ class Turn(threading.Thread):
         except (BrokerUnavailable, DatabaseUnavailable) as error:
             return self._fail(str(error))
         except Exception:
-            _log.exception("Duty %s failed.", duty.name)
-            return self._fail("an error of its own")
+            _log.exception("Duty %s: unexpected error", duty.name)
+            return self._fail("unexpected error")
         counters.DUTY_CHANGES.labels(duty.name).inc(count)
         if self._is_failing:
-            _log.warning("Duty %s works again.", duty.name)
+            _log.warning("Duty %s: succeeded again", duty.name)
             self._is_failing = False
         if count:
-            _log.info("Duty %s changed %d.", duty.name, count)
+            _log.info("Duty %s: %d %s", duty.name, count, duty.changes)
         return duty.every_seconds
 
     def _fail(self, reason: str) -> float:
         counters.DUTY_FAILURES.labels(self._duty.name).inc()
         if not self._is_failing:
-            _log.warning("Duty %s cannot be done: %s", self._duty.name, reason)
+            _log.warning("Duty %s: failed, will retry: %s", self._duty.name, reason)
             self._is_failing = True
-        return _PAUSE_SECONDS
+        return _RETRY_SECONDS
 
 
 def make_duties(
@@ -129,23 +128,23 @@ def make_duties(
     control: Control,
     reached_seconds: Callable[[], float],
 ) -> list[Duty]:
-    """Every duty."""
+    """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
     return [
-        Due(database),
-        Feed(database, publisher, window=settings.window),
+        DueJobs(database),
+        WindowFeed(database, publisher, window=settings.window),
         SilentNodes(database, control, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
         DeadNodes(database, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
-        WebhookNews(database, publisher),
-        Retention(database, retention_days=settings.retention_days),
-        OldEvents(database, retention_days=settings.webhook_retention_days),
+        WebhookWakeup(database, publisher),
+        retention.of_jobs(database, retention_days=settings.retention_days),
+        retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database, audit_days=settings.audit_days),
     ]
 
 
 def run(settings: Settings) -> None:
-    """Run a dispatcher until SIGTERM or SIGINT. Raises `StartError` where the database is not ready for this code."""
+    """Run a dispatcher until SIGTERM or SIGINT. Raises `StartError` if the database is not ready for this code."""
     logs.configure(settings, "dispatcher")
     tracing.warn_if_unusable(settings)
     schema.check(settings)
@@ -166,7 +165,7 @@ def run(settings: Settings) -> None:
     duties = make_duties(settings, database, publisher, Control(app), lambda: leadership.reached_seconds)
     tracing.start(settings, "dispatcher")
     try:
-        Loop(duties, leadership).run(is_ending)
+        DutyLoop(duties, leadership).run(is_ending)
     finally:
         tracing.stop()
         publisher.close()

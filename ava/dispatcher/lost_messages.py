@@ -1,4 +1,4 @@
-"""Duty: a message that the broker lost is published again once its job's turn has come."""
+"""Duty: publish again the messages that the broker lost, once the turn of their jobs has come."""
 
 from __future__ import annotations
 
@@ -12,62 +12,65 @@ from ava.store.jobs import client_moves, messages
 __all__ = ["LostMessages"]
 
 _BATCH = 1000
-#: Seconds that a message may take from being published to its job's start while a process is free.
+#: Seconds from publishing a message to the start of its job, at most, while a process is free.
 _SETTLE_SECONDS = 4.0
-#: The longest pause between two attempts to wake a queue that seems not to hear; a lost message is found within 30 s.
+#: The longest pause between two republishes to a queue whose idle nodes do not react. With it a lost message is
+#: published again within 30 s.
 _LONGEST_PAUSE_SECONDS = 16.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Waking:
-    """What was sent again into a queue because nodes were idle."""
+class _IdleRepublish:
+    """The last messages that were published again to a queue because its nodes were idle."""
 
-    #: From when on that may be done again, and how long the pause was.
+    #: The earliest time of the next such republish.
     next_at: float
+    #: How long the pause before `next_at` is.
     pause_seconds: float
-    #: Whose messages these were: the same again means that it was not for want of messages.
+    #: The jobs of the messages. If they come again, the nodes were not idle for lack of messages.
     job_ids: frozenset[str]
 
 
 class LostMessages:
-    """Publishes again what the broker lost, never a living backlog: see `ava.store.jobs.messages.republish`.
+    """Publishes again what the broker lost, but no messages that still wait: see `ava.store.jobs.messages.republish`.
 
-    A broker that has lost everything is known by its canary; then all that was out goes back to the backlog at once,
-    and the windows are fed from there.
+    If the broker's reset marker is gone, the broker has lost everything. All published jobs then return to the
+    backlog at once, from which the windows are fed.
     """
 
     name = "lost_messages"
+    changes = "lost messages published again or returned to the backlog"
     every_seconds = 1.0
 
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
         self._database = database
         self._publisher = publisher
         self._node_dead_seconds = node_dead_seconds
-        self._wakings: dict[str, _Waking] = {}
-        self._has_forgotten = False
+        self._idle_republishes: dict[str, _IdleRepublish] = {}
+        self._was_reset = False
 
     def run_once(self, now: float) -> int:
-        """Publish what was lost, or put it back into the backlog; how many."""
-        if self._forgot():
-            return self._take_back_all()
+        """Publish lost messages again, or return them to the backlog. Returns the number of jobs."""
+        if self._check_reset():
+            return self._unpublish_all()
         with self._database.connect() as connection:
-            waiting = messages.published_queues(connection)
-        self._wakings = {queue: waking for queue, waking in self._wakings.items() if queue in waiting}
-        return sum(self._republish(queue, now) for queue in waiting)
+            queues = messages.published_queues(connection)
+        self._idle_republishes = {queue: last for queue, last in self._idle_republishes.items() if queue in queues}
+        return sum(self._republish(queue, now) for queue in queues)
 
-    def _forgot(self) -> bool:
-        # Kept until it has been followed, for the broker says so only once.
-        self._has_forgotten = self._has_forgotten or self._publisher.was_reset()
-        return self._has_forgotten
+    def _check_reset(self) -> bool:
+        # Remembered until the jobs are back in the backlog, because the broker reports a reset only once.
+        self._was_reset = self._was_reset or self._publisher.was_reset()
+        return self._was_reset
 
-    def _take_back_all(self) -> int:
+    def _unpublish_all(self) -> int:
         with self._database.connect() as connection:
             count = messages.unpublish_all(connection)
-        self._has_forgotten = False
+        self._was_reset = False
         return count
 
     def _republish(self, queue: str, now: float) -> int:
-        last = self._wakings.get(queue)
+        last = self._idle_republishes.get(queue)
         may_wake = last is None or now >= last.next_at
         with self._database.connect() as connection:
             lost = messages.republish(
@@ -81,7 +84,7 @@ class LostMessages:
         if not lost:
             return 0
         if may_wake:
-            self._wakings[queue] = _next_waking(last, now, frozenset(job.id for job in lost))
+            self._idle_republishes[queue] = _next_republish(last, now, frozenset(job.id for job in lost))
         try:
             self._publisher.publish(lost)
         except BrokerUnavailable:
@@ -91,7 +94,7 @@ class LostMessages:
         return len(lost)
 
 
-def _next_waking(last: _Waking | None, now: float, job_ids: frozenset[str]) -> _Waking:
-    is_in_vain = last is not None and not last.job_ids.isdisjoint(job_ids)
-    pause = min(2 * last.pause_seconds, _LONGEST_PAUSE_SECONDS) if last and is_in_vain else _SETTLE_SECONDS
-    return _Waking(next_at=now + pause, pause_seconds=pause, job_ids=job_ids)
+def _next_republish(last: _IdleRepublish | None, now: float, job_ids: frozenset[str]) -> _IdleRepublish:
+    had_no_effect = last is not None and not last.job_ids.isdisjoint(job_ids)
+    pause = min(2 * last.pause_seconds, _LONGEST_PAUSE_SECONDS) if last and had_no_effect else _SETTLE_SECONDS
+    return _IdleRepublish(next_at=now + pause, pause_seconds=pause, job_ids=job_ids)

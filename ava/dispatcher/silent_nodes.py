@@ -1,4 +1,4 @@
-"""Duty: a node that the database no longer hears is told through the broker to let go, before it is taken for dead."""
+"""Duty: ask silent nodes through the broker to release their runs, before the nodes count as dead."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["SilentNodes"]
 
 
 class SilentNodes:
-    """Tells silent nodes which of their runs others are about to be given.
+    """Asks nodes without a recent heartbeat to release the runs that are about to be rescued.
 
-    One that is cut off from the database alone runs on, for it cannot tell that from an outage for all. When it is
-    taken for dead, nothing of it may run any more: it hears so here, while there is time to let go.
+    A node that is cut off from the database alone runs on, because it cannot distinguish that from an outage for all
+    nodes. When it counts as dead, none of its runs may still be running; this request gives it time to stop them.
     """
 
     name = "silent_nodes"
+    changes = "runs asked to be released"
     every_seconds = 1.0
 
     def __init__(
@@ -30,7 +31,7 @@ class SilentNodes:
         self._reached_seconds = reached_seconds
 
     def run_once(self, _now: float) -> int:
-        """Tell every node that has been silent for half of what it may be; how many runs it was about."""
+        """Ask every node that has been silent for half of the allowed time. Returns the number of runs."""
         if self._reached_seconds() < self._silent_seconds:
             return 0
         with self._database.connect() as connection:

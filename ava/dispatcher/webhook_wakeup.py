@@ -1,4 +1,4 @@
-"""Duty: senders of webhooks are told that there is something to send."""
+"""Duty: wake webhook senders when there is something to send."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from ava.broker.publisher import Publisher
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases
 
-__all__ = ["WebhookNews"]
+__all__ = ["WebhookWakeup"]
 
 
-class WebhookNews:
-    """Rings for the senders, so that one process looks often for all of them, however many there are."""
+class WebhookWakeup:
+    """Queues wake-ups, so that one process polls the database often on behalf of all senders, however many run."""
 
-    name = "webhook_news"
+    name = "webhook_wakeup"
+    changes = "senders woken"
     every_seconds = 0.1
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
@@ -20,9 +21,9 @@ class WebhookNews:
         self._publisher = publisher
 
     def run_once(self, _now: float) -> int:
-        """Ring where there is something to send. Nothing in the database is changed by that: always 0."""
+        """Queue a wake-up if there is something to send. Returns 0, because it changes nothing in the database."""
         with self._database.connect() as connection:
-            is_something_to_send = bool(endpoint_leases.find_work(connection))
-        if is_something_to_send:
+            has_work = bool(endpoint_leases.find_work(connection))
+        if has_work:
             self._publisher.wake_one_sender()
         return 0

@@ -1,4 +1,4 @@
-"""Duty: the broker holds what can start soon, and PostgreSQL holds the rest."""
+"""Duty: keep the broker's windows full from the backlog, and close those that the API must not add to."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from ava.store.engine.database import Database
 from ava.store.jobs import backlog, client_moves
 from ava.store.jobs.backlog import Window
 
-__all__ = ["Feed"]
+__all__ = ["WindowFeed"]
 
 _BATCH = 500
 
 
-class Feed:
-    """Feeds the backlog into the windows, urgent and old first, and closes those that the API must not add to.
+class WindowFeed:
+    """Feeds the backlog into the windows by priority and age, and closes windows that are full.
 
-    A window is what is out of one queue with one priority. As long as a backlog fills it the API adds nothing to it,
-    so that no newer job overtakes the backlog's.
+    A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
+    that no newer job overtakes the backlog.
     """
 
     name = "feed"
+    changes = "jobs published"
     every_seconds = 0.1
 
     def __init__(self, database: Database, publisher: Publisher, *, window: int) -> None:
@@ -29,17 +30,17 @@ class Feed:
         self._window = window
 
     def run_once(self, _now: float) -> int:
-        """Publish what fits; how many."""
+        """Publish what the windows have room for. Returns the number of jobs."""
         with self._database.connect() as connection:
             found = backlog.windows(connection, most=self._window)
         fed = {window: self._feed(window) for window in found if window.has_backlog}
-        # Where the whole backlog found room the window is open again. Until the API has heard so, it adds to a backlog
-        # that is soon fed as well; were the window closed for that, jobs that come in steadily would never open it.
+        # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
+        # soon fed as well. If such a window stayed closed, a steady flow of new jobs would never let it open.
         self._close({(w.queue, w.priority) for w in found if w.published + fed.get(w, 0) >= self._window})
         return sum(fed.values())
 
     def _feed(self, window: Window) -> int:
-        """Publish of the backlog what fits; how many."""
+        """Publish jobs of the backlog until the window is full. Returns the number of jobs."""
         room, fed = self._window - window.published, 0
         while room > 0:
             with self._database.connect() as connection:
@@ -59,7 +60,7 @@ class Feed:
         return fed
 
     def _close(self, closed: set[tuple[str, int]]) -> None:
-        # Compared with what is written, for another dispatcher may have been the active one meanwhile.
+        # Compared with the stored set, because another dispatcher may have been active meanwhile.
         with self._database.connect() as connection:
             if backlog.closed_windows(connection) != {f"{queue}:{priority}" for queue, priority in closed}:
                 backlog.write_closed_windows(connection, closed)

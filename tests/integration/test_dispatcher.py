@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ava.dispatcher import retention
 from ava.dispatcher.dead_nodes import DeadNodes
-from ava.dispatcher.due import Due
+from ava.dispatcher.due import DueJobs
 from ava.dispatcher.lost_messages import LostMessages
-from ava.dispatcher.retention import Retention
-from ava.dispatcher.window import Feed
+from ava.dispatcher.window import WindowFeed
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
@@ -36,8 +36,8 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
         yield backlog
 
 
-def _feed(backlog: Backlog, window: int) -> Feed:
-    return Feed(backlog.database, backlog.publisher, window=window)
+def _feed(backlog: Backlog, window: int) -> WindowFeed:
+    return WindowFeed(backlog.database, backlog.publisher, window=window)
 
 
 def _lost_messages(backlog: Backlog) -> LostMessages:
@@ -51,11 +51,11 @@ def test_what_is_due_may_start_and_what_is_not_waits(stored: Backlog) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=60)
     stored.insert(3, scheduled_at=soon)
     stored.insert(2, scheduled_at=soon + timedelta(hours=1))
-    assert Due(stored.database).run_once(0) == 0
+    assert DueJobs(stored.database).run_once(0) == 0
     stored.run("UPDATE jobs SET run_at = run_at - interval '61 seconds'")
-    assert Due(stored.database).run_once(0) == 3
+    assert DueJobs(stored.database).run_once(0) == 3
     assert stored.count("run_at IS NULL AND published_at IS NULL") == 3
-    assert Due(stored.database).run_once(0) == 0
+    assert DueJobs(stored.database).run_once(0) == 0
 
 
 def test_a_hundred_thousand_jobs_due_in_one_second_are_let_go_in_batches_within_seconds(stored: Backlog) -> None:
@@ -69,7 +69,7 @@ def test_a_hundred_thousand_jobs_due_in_one_second_are_let_go_in_batches_within_
     )
     assert stored.count("run_at IS NOT NULL") == 100_000
     stored.run("UPDATE jobs SET run_at = now()")
-    due, counts, began = Due(stored.database), [], time.monotonic()
+    due, counts, began = DueJobs(stored.database), [], time.monotonic()
     while count := due.run_once(0):
         counts.append(count)
     assert sum(counts) == 100_000
@@ -319,7 +319,7 @@ def test_what_is_past_retention_goes_in_batches_and_nothing_else(stored: Backlog
     )
     stored.run("INSERT INTO job_logs (job_id, seq, ts, level, msg) SELECT id, 1, now(), 'info', 'x' FROM jobs")
     [recent] = stored.insert(1)
-    duty = Retention(stored.database, retention_days=30)
+    duty = retention.of_jobs(stored.database, retention_days=30)
     counts = [duty.run_once(now) for now in range(3)]
     assert counts == [500, 200, 0]
     assert stored.count("true") == 1
@@ -332,7 +332,7 @@ def test_an_idempotency_key_goes_after_its_day_and_not_before(stored: Backlog) -
         "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, created_at)"
         " VALUES ('ten_a', 'old', '', now() - interval '25 hours'), ('ten_a', 'new', '', now() - interval '23 hours')"
     )
-    Retention(stored.database, retention_days=30).run_once(0)
+    retention.of_jobs(stored.database, retention_days=30).run_once(0)
     assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
 
 
