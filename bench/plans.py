@@ -142,17 +142,17 @@ def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], objec
 def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], object]]:
     def why(connection: Connection, status: Status) -> None:
         for job in reads.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1):
-            explanation_reads.facts(connection, job, dead_after_seconds=14)
+            explanation_reads.read_facts(connection, job, dead_after_seconds=14)
 
     everything: dict[str, Callable[[Connection], object]] = {
         "show": lambda connection: [reads.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
         "queues": lambda connection: queue_counts.queue_counts(connection, tenant_id=TENANT),
         "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
         "nodes": lambda connection: node_reads.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
-        "metrics, depths": metrics.depths,
-        "metrics, scheduled": metrics.scheduled,
-        "metrics, running": metrics.running,
-        "metrics, recent": metrics.recent,
+        "metrics, depths": metrics.queue_depths,
+        "metrics, scheduled": metrics.scheduled_jobs,
+        "metrics, running": metrics.running_jobs,
+        "metrics, recent": metrics.ended_recently,
         "metrics, totals": statistics.totals,
     }
     for status in Status:

@@ -39,7 +39,9 @@ class Backlog:
         specs = [JobSpec(worker_id=WORKER, **fields)] * count
         closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
         with self.database.connect() as connection:
-            return client_moves.insert(connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed=closed)
+            return client_moves.insert(
+                connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed_windows=closed
+            )
 
     def join(self, node_id: str = NODE, *, busy: int = 0, quiet_seconds: float = 0) -> None:
         """Have a node that lives, has four processes, and has begun nothing for some time."""

@@ -69,7 +69,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         super().patch()
         from ava.store.engine import timeouts
 
-        timeouts.in_greenlets()
+        timeouts.install_for_greenlets()
 
     def notify(self) -> None:
         """Give the sign of life, once a second; end with the process that we must not outlive."""

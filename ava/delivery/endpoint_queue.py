@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ava.domain import webhook
 from ava.domain.webhook import EndpointHealth, RequestResult
-from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseEnd
+from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRelease
 
 __all__ = ["EndpointQueue"]
 
@@ -111,9 +111,9 @@ class EndpointQueue:
         self._unwritten.pop(delivery_id, None)
         self.may_have_more = True
 
-    def end(self) -> LeaseEnd:
+    def end(self) -> LeaseRelease:
         """Returns what is written when the lease is released."""
-        return LeaseEnd(
+        return LeaseRelease(
             endpoint=self.endpoint,
             concurrency=self._concurrency,
             timeouts=self._timeouts,

@@ -239,7 +239,7 @@ class Sender:
             return
         busy = [delivery for endpoint in rooms for delivery in self._queues[endpoint].busy]
         with self._database.connect() as connection:
-            found = endpoint_leases.due(connection, sender_id=self._id, rooms=rooms, busy=busy)
+            found = endpoint_leases.due_deliveries(connection, sender_id=self._id, capacities=rooms, in_flight=busy)
         by_endpoint: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
         for delivery in found:
             by_endpoint[delivery.endpoint].append(delivery)
@@ -326,7 +326,7 @@ class Sender:
             idle = idle[:_MOST_WRITTEN]
             self._is_behind = True
         with self._database.connect() as connection:
-            endpoint_leases.release(connection, sender_id=self._id, ends=[queue.end() for queue in idle])
+            endpoint_leases.release(connection, sender_id=self._id, leases=[queue.end() for queue in idle])
         for queue in idle:
             del self._queues[queue.endpoint]
 

@@ -23,21 +23,21 @@ class DeadNodes:
     changes = "runs rescued"
     every_seconds = 0.5
 
-    def __init__(self, database: Database, *, node_dead_seconds: float, reached_seconds: Callable[[], float]) -> None:
-        """`reached_seconds` returns for how long the database has been reached without a break."""
+    def __init__(self, database: Database, *, node_dead_seconds: float, reachable_seconds: Callable[[], float]) -> None:
+        """`reachable_seconds` returns for how long the database has been reached without a break."""
         self._database = database
         self._node_dead_seconds = node_dead_seconds
-        self._reached_seconds = reached_seconds
+        self._reachable_seconds = reachable_seconds
 
     def run_once(self, _now: float) -> int:
         """Rescue one batch. Returns the number of runs."""
-        if self._reached_seconds() < self._node_dead_seconds:
+        if self._reachable_seconds() < self._node_dead_seconds:
             return 0
         with self._database.connect() as connection:
             rescued = rescues.rescue_from_dead_nodes(
                 connection,
                 dead_after_seconds=self._node_dead_seconds,
-                reason="Handler lost: its node is dead",
+                msg="Handler lost: its node is dead",
                 error="WorkerLost: the worker node died",
                 limit=_BATCH,
             )

@@ -65,10 +65,10 @@ class DutyLoop:
         deadline = time.monotonic() + _ENDING_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._leadership.give_up()
+        self._leadership.release()
 
     def _check_leadership(self) -> None:
-        was_active, is_active = self._is_active.is_set(), self._leadership.hold()
+        was_active, is_active = self._is_active.is_set(), self._leadership.acquire()
         if is_active and not was_active:
             self._is_active.set()
             _log.info("This dispatcher is active now.")
@@ -126,15 +126,15 @@ def make_duties(
     database: Database,
     publisher: Publisher,
     control: Control,
-    reached_seconds: Callable[[], float],
+    reachable_seconds: Callable[[], float],
 ) -> list[Duty]:
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
     return [
         DueJobs(database),
         WindowFeed(database, publisher, window=settings.window),
-        SilentNodes(database, control, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
-        DeadNodes(database, node_dead_seconds=dead_seconds, reached_seconds=reached_seconds),
+        SilentNodes(database, control, node_dead_seconds=dead_seconds, reachable_seconds=reachable_seconds),
+        DeadNodes(database, node_dead_seconds=dead_seconds, reachable_seconds=reachable_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookWakeup(database, publisher),
         retention.of_jobs(database, retention_days=settings.retention_days),
@@ -151,7 +151,7 @@ def run(settings: Settings) -> None:
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
-    timeouts.in_threads()
+    timeouts.install_for_threads()
     database = Database(
         settings.database_url,
         name="dispatcher",
@@ -162,7 +162,7 @@ def run(settings: Settings) -> None:
     leadership = Leadership(settings.database_url)
     app = make_app(settings)
     publisher = Publisher(app, settings)
-    duties = make_duties(settings, database, publisher, Control(app), lambda: leadership.reached_seconds)
+    duties = make_duties(settings, database, publisher, Control(app), lambda: leadership.reachable_seconds)
     tracing.start(settings, "dispatcher")
     try:
         DutyLoop(duties, leadership).run(is_ending)

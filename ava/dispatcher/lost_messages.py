@@ -78,7 +78,7 @@ class LostMessages:
                 queue=queue,
                 settle_seconds=_SETTLE_SECONDS,
                 dead_after_seconds=self._node_dead_seconds,
-                may_wake=may_wake,
+                trust_idle_nodes=may_wake,
                 limit=_BATCH,
             )
         if not lost:

@@ -23,19 +23,19 @@ class SilentNodes:
     every_seconds = 1.0
 
     def __init__(
-        self, database: Database, control: Control, *, node_dead_seconds: float, reached_seconds: Callable[[], float]
+        self, database: Database, control: Control, *, node_dead_seconds: float, reachable_seconds: Callable[[], float]
     ) -> None:
         self._database = database
         self._control = control
         self._silent_seconds = node_dead_seconds / 2
-        self._reached_seconds = reached_seconds
+        self._reachable_seconds = reachable_seconds
 
     def run_once(self, _now: float) -> int:
         """Ask every node that has been silent for half of the allowed time. Returns the number of runs."""
-        if self._reached_seconds() < self._silent_seconds:
+        if self._reachable_seconds() < self._silent_seconds:
             return 0
         with self._database.connect() as connection:
-            silent = backlog.silent_runs(connection, silent_seconds=self._silent_seconds)
+            silent = backlog.runs_of_silent_nodes(connection, silent_seconds=self._silent_seconds)
         for node_name, runs in silent.items():
             self._control.release_runs(runs=runs, node_name=node_name)
         return sum(map(len, silent.values()))

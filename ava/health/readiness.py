@@ -77,7 +77,7 @@ class Readiness:
 
     def _check_schema(self) -> None:
         with self._database.connect() as connection:
-            schema.check_on(connection)
+            schema.check_connection(connection)
 
     def _reach_broker(self) -> None:
         try:

@@ -98,12 +98,12 @@ _TIMEOUTS = Counter(
 
 
 class ConnectionMeter:
-    """Counts what this process's pool of connections lends: see `ava.store.engine.database.Meter`."""
+    """Counts what this process's pool of connections lends: see `ava.store.engine.database.PoolMeter`."""
 
     def __init__(self, name: str, size: int) -> None:
         _MOST.labels(name).set(size)
-        self.lending: Callable[[], AbstractContextManager[Any]] = _LENT.labels(name).track_inprogress
-        self.time_out: Callable[[], None] = _TIMEOUTS.labels(name).inc
+        self.checkout: Callable[[], AbstractContextManager[Any]] = _LENT.labels(name).track_inprogress
+        self.checkout_timed_out: Callable[[], None] = _TIMEOUTS.labels(name).inc
 
 
 def expose() -> bytes:

@@ -46,17 +46,17 @@ class SystemMetrics:
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [
-            *_of_queues(metrics.depths(connection), metrics.scheduled(connection)),
-            *_of_running(metrics.running(connection)),
-            *_of_recent(metrics.recent(connection)),
-            *_of_fleet(metrics.fleet(connection, dead_after_seconds=self._node_dead_seconds)),
-            *_of_webhooks(metrics.webhooks(connection)),
+            *_of_queues(metrics.queue_depths(connection), metrics.scheduled_jobs(connection)),
+            *_of_running(metrics.running_jobs(connection)),
+            *_of_recent(metrics.ended_recently(connection)),
+            *_of_fleet(metrics.node_counts(connection, dead_after_seconds=self._node_dead_seconds)),
+            *_of_webhooks(metrics.endpoint_counts(connection)),
             *_of_totals(_bounded(statistics.totals(connection))),
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
             _gauge(
                 "ava_statistics_lag_seconds",
                 "How far the counting of ended jobs is behind.",
-                metrics.lag_seconds(connection),
+                metrics.statistics_lag_seconds(connection),
             ),
         ]
 
@@ -94,7 +94,7 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], scheduled: int) -> Iterator
     labels = ("queue", "priority", "place")
     yield _gauges(
         "ava_queue_depth",
-        f"Jobs that could start and wait, up to {metrics.MOST_COUNTED}; place tells whether a message is out.",
+        f"Jobs that could start and wait, up to {metrics.MOST_QUEUED_COUNTED}; place tells whether a message is out.",
         labels,
         [
             ((depth.queue, str(depth.priority), place), value)

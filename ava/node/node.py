@@ -42,7 +42,7 @@ class Node:
         tracing.warn_if_unusable(self._settings)
         # What a child leaves behind when it is killed comes to us, to be ended.
         processes.adopt_orphans()
-        timeouts.in_threads()
+        timeouts.install_for_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
         self.run_monitor.start(

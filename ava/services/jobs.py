@@ -25,10 +25,11 @@ from ava.errors import (
     WorkerNotFound,
     WorkerPaused,
 )
+from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, reads
-from ava.store.jobs.idempotency import Earlier
+from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.reads import JobFilter
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
@@ -72,15 +73,19 @@ class Jobs:
         """
         fingerprint = _fingerprint(specs)
         with self._database.transaction() as connection:
-            earlier = idempotency.claim(connection, tenant_id=caller.tenant_id, key=key, fingerprint=fingerprint)
+            earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=fingerprint)
             if earlier is not None:
                 return self._earlier_jobs(connection, caller, earlier, fingerprint), True
             created = self._insert(connection, caller, specs)
-            idempotency.remember(connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created])
+            idempotency.record_jobs(
+                connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created]
+            )
         self._publish(created)
         return created, False
 
-    def _earlier_jobs(self, connection: Connection, caller: Caller, earlier: Earlier, fingerprint: bytes) -> list[Job]:
+    def _earlier_jobs(
+        self, connection: Connection, caller: Caller, earlier: EarlierRequest, fingerprint: bytes
+    ) -> list[Job]:
         if earlier.fingerprint != fingerprint:
             raise IdempotencyKeyReused
         found = reads.show_many(connection, tenant_id=caller.tenant_id, job_ids=earlier.job_ids)
@@ -94,7 +99,7 @@ class Jobs:
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
             specs=specs,
-            closed=self._closed_windows(connection),
+            closed_windows=self._closed_windows(connection),
             traceparent=tracing.current(),
         )
         if len(created) < len(specs):
@@ -164,7 +169,7 @@ class Jobs:
     def page(
         self, caller: Caller, job_filter: JobFilter, *, limit: int, before_id: str | None = None, offset: int = 0
     ) -> tuple[list[Job], int]:
-        """A page of jobs, newest first, and how many the filter finds (exact up to `paging.MOST_COUNTED`)."""
+        """A page of jobs, newest first, and how many the filter finds (exact up to `paging.MOST_IN_TOTAL`)."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = reads.page(
@@ -214,7 +219,7 @@ class Jobs:
         In batches, so that no lock is held for long. Raises `DatabaseUnavailable`; what was cancelled by then stays so.
         """
         with self._database.connect() as connection:
-            until = reads.now(connection)
+            until = clock.transaction_time(connection)
         cancelled = signalled = 0
         while batch := self._cancel_batch(caller, job_filter, until):
             running = [job for job in batch if job.status is Status.RUNNING]
@@ -252,10 +257,10 @@ class Jobs:
         """Why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return explain(explanation_reads.facts(connection, job, dead_after_seconds=node_dead_seconds))
+            return explain(explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds))
 
     def queue_counts(self, caller: Caller) -> QueueCounts:
-        """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED`."""
+        """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED_OF_WORKER`."""
         with self._database.connect() as connection:
             return queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
 

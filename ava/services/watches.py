@@ -18,7 +18,7 @@ from ava.domain.job import Job, LogLine
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import watch_reads
-from ava.store.jobs.watch_reads import MOST_LINES, Place, State
+from ava.store.jobs.watch_reads import MOST_LINES, LogPosition, WatchedState
 
 __all__ = ["Follower", "News", "Watches"]
 
@@ -36,9 +36,9 @@ class News:
 
     line: LogLine | None = None
     #: The job's status, run or wish to be cancelled is not what it was.
-    status: State | None = None
+    status: WatchedState | None = None
     #: The job's progress is not what it was.
-    progress: State | None = None
+    progress: WatchedState | None = None
     #: The job is final, and all of its lines have been told.
     ended: Job | None = None
 
@@ -69,7 +69,7 @@ class Follower:
         """Whether it has so much unread that it gets nothing more for now."""
         return len(self._unread) > _MOST_UNREAD
 
-    def hear(self, lines: Sequence[LogLine], state: State | None) -> None:
+    def hear(self, lines: Sequence[LogLine], state: WatchedState | None) -> None:
         """Take in what one look has found; the end comes after the last line."""
         if state is not None:
             self._see(state)
@@ -82,7 +82,7 @@ class Follower:
         if self._unread:
             self._woken.set()
 
-    def _see(self, state: State) -> None:
+    def _see(self, state: WatchedState) -> None:
         before, self.seen = self.seen, state
         if state.progress_json not in (None, before.progress_json):
             self._unread.append(News(progress=state))
@@ -201,9 +201,9 @@ class Watches:
         job_ids = {waiter.job_id for waiter in waiters} | {follower.job_id for follower in open_followers}
         with self._database.connect() as connection:
             # In this order: what is final has written its last line before it was found to be final.
-            final = {job.id: job for job in watch_reads.final_among(connection, list(job_ids))} if job_ids else {}
+            final = {job.id: job for job in watch_reads.final_jobs(connection, list(job_ids))} if job_ids else {}
             states = _by_number(connection, open_followers) if open_followers else {}
-            places = [Place(number=f.number, job_id=f.job_id, after_seq=f.after_seq) for f in followers]
+            places = [LogPosition(number=f.number, job_id=f.job_id, after_seq=f.after_seq) for f in followers]
             lines = watch_reads.lines_after(connection, places) if places else {}
         for waiter in waiters:
             if waiter.job_id in final:
@@ -215,7 +215,7 @@ class Watches:
         self,
         followers: Sequence[Follower],
         final: dict[str, Job],
-        states: dict[int, State],
+        states: dict[int, WatchedState],
         lines: dict[int, list[LogLine]],
     ) -> bool:
         for follower in followers:
@@ -227,13 +227,13 @@ class Watches:
         return any(len(found) == MOST_LINES for found in lines.values())
 
 
-def _by_number(connection: Connection, followers: Sequence[Follower]) -> dict[int, State]:
+def _by_number(connection: Connection, followers: Sequence[Follower]) -> dict[int, WatchedState]:
     found = watch_reads.changed_states(connection, [follower.seen for follower in followers])
     return {state.number: state for state in found}
 
 
-def _state(number: int, job: Job) -> State:
-    return State(
+def _state(number: int, job: Job) -> WatchedState:
+    return WatchedState(
         number=number,
         job_id=job.id,
         status=job.status,

@@ -228,8 +228,8 @@ def _wipe(backlog: Backlog) -> None:
 # Dead nodes -----------------------------------------------------------------------------------------------------------
 
 
-def _dead_nodes(backlog: Backlog, reached_seconds: float = 100) -> DeadNodes:
-    return DeadNodes(backlog.database, node_dead_seconds=14, reached_seconds=lambda: reached_seconds)
+def _dead_nodes(backlog: Backlog, reachable_seconds: float = 100) -> DeadNodes:
+    return DeadNodes(backlog.database, node_dead_seconds=14, reachable_seconds=lambda: reachable_seconds)
 
 
 def _silence(backlog: Backlog, seconds: float) -> None:
@@ -263,9 +263,9 @@ def test_no_node_is_judged_by_a_dispatcher_that_was_blind_itself(stored: Backlog
     [job] = stored.insert(1)
     assert stored.claim(job)
     _silence(stored, 60)
-    assert _dead_nodes(stored, reached_seconds=13).run_once(0) == 0
+    assert _dead_nodes(stored, reachable_seconds=13).run_once(0) == 0
     stored.join()
-    assert _dead_nodes(stored, reached_seconds=15).run_once(0) == 0
+    assert _dead_nodes(stored, reachable_seconds=15).run_once(0) == 0
     assert stored.count("status = 'running'") == 1
 
 
@@ -278,7 +278,7 @@ def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
     with stored.database.connect() as connection:
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert not runs.is_held(connection, job_id=job.id, run_no=1)
-        assert not rescues.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, reason="", error="", is_loss=True)
+        assert not rescues.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, msg="", error="", is_loss=True)
     assert stored.claim(job, run_no=1) is None
 
 
@@ -289,7 +289,7 @@ def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) 
     assert stored.claim(job)
     with stored.database.connect() as connection:
         taken = rescues.rescue(
-            connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, reason="r", error="e", is_loss=True
+            connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, msg="r", error="e", is_loss=True
         )
         killed = rescues.end_killed_run(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
     assert (taken, killed) == (None, None)
@@ -363,7 +363,7 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         found = backlog_moves.windows(connection, most=50)
         assert messages.published_queues(connection) == ["default"]
         assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
-        settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "may_wake": True, "limit": 10}
+        settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "trust_idle_nodes": True, "limit": 10}
         assert not messages.republish(connection, queue="default", **settled)
         assert backlog_moves.make_due(connection, limit=10) == 0
         assert len(backlog_moves.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10

@@ -19,9 +19,9 @@ from harness.servers.server import Server
 
 @pytest.fixture
 def limited_waiting() -> Iterator[None]:
-    timeouts.in_threads()
+    timeouts.install_for_threads()
     yield
-    timeouts.without_limit()
+    timeouts.uninstall()
 
 
 def _raise(database: Database, state: str) -> None:
@@ -73,23 +73,23 @@ def test_after_a_restart_no_pooled_connection_fails_anybody_and_reaching_it_begi
 ) -> None:
     database = Database(private_postgres.url, name="test", pool_size=3)
     leadership = Leadership(private_postgres.url)
-    assert leadership.reached_seconds == 0
-    assert leadership.hold()
+    assert leadership.reachable_seconds == 0
+    assert leadership.acquire()
     time.sleep(0.1)
-    assert leadership.hold()
-    assert leadership.reached_seconds >= 0.1
+    assert leadership.acquire()
+    assert leadership.reachable_seconds >= 0.1
     with database.connect() as one, database.connect() as two, database.connect() as three:
         for connection in (one, two, three):
             connection.exec_driver_sql("SELECT 1")
     private_postgres.kill()
-    assert not leadership.hold()
-    assert leadership.reached_seconds == 0
+    assert not leadership.acquire()
+    assert leadership.reachable_seconds == 0
     private_postgres.start()
     for _ in range(5):
         database.ping()
-    assert leadership.hold()
-    assert leadership.reached_seconds < 0.1
-    leadership.give_up()
+    assert leadership.acquire()
+    assert leadership.reachable_seconds < 0.1
+    leadership.release()
     database.close()
 
 
@@ -129,17 +129,17 @@ def _answers(database: Database) -> bool:
 
 def test_one_of_several_dispatchers_is_active_and_the_next_follows_one_that_is_asleep(database_url: str) -> None:
     first, second = Leadership(database_url), Leadership(database_url)
-    assert first.hold()
-    assert not second.hold()
-    assert first.hold()
+    assert first.acquire()
+    assert not second.acquire()
+    assert first.acquire()
     began = time.monotonic()
     # The first asks no more, as when it is frozen; its connection stays open.
-    wait_until(second.hold, seconds=5, what="the second takes over")
+    wait_until(second.acquire, seconds=5, what="the second takes over")
     assert time.monotonic() - began > 1
-    assert not first.hold()
-    second.give_up()
-    wait_until(first.hold, seconds=2, what="the first takes over at once from one that gives up")
-    first.give_up()
+    assert not first.acquire()
+    second.release()
+    wait_until(first.acquire, seconds=2, what="the first takes over at once from one that gives up")
+    first.release()
 
 
 def test_a_server_is_probed_where_it_listens(database_url: str) -> None:

@@ -117,7 +117,7 @@ def test_percentiles_are_those_of_the_newest_jobs(api: Api) -> None:
 
 
 def test_counting_what_waits_stops_somewhere_and_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "MOST_COUNTED", 2)
+    monkeypatch.setattr(overview, "MOST_COUNTED_OF_TRIGGER", 2)
     for _ in range(4):
         api.trigger()
     data = _overview(api)

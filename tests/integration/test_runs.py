@@ -66,7 +66,7 @@ def show(connection: Connection, job: Job) -> Job:
 
 def take_back(connection: Connection, job: Job) -> Job | None:
     return rescues.rescue(
-        connection, job_id=job.id, run_no=1, node_id=NODE, reason="lost", error="WorkerLost: it died", is_loss=True
+        connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=True
     )
 
 

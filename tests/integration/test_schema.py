@@ -40,17 +40,17 @@ def _columns(engine: Engine) -> list[tuple[str, ...]]:
 
 def test_revisions_in_file_names_are_those_that_alembic_finds(engine: Engine) -> None:
     with engine.connect() as connection:
-        found = ScriptDirectory.from_config(schema.config_of(connection)).walk_revisions()
+        found = ScriptDirectory.from_config(schema.alembic_config(connection)).walk_revisions()
         assert [script.revision for script in found] == schema.revisions()[::-1]
 
 
 def test_every_migration_can_be_downgraded_and_upgraded_again(engine: Engine) -> None:
     before = _columns(engine)
     with engine.begin() as connection:
-        command.downgrade(schema.config_of(connection), "base")
+        command.downgrade(schema.alembic_config(connection), "base")
     assert {table for table, *_ in _columns(engine)} == {"alembic_version"}
     with engine.begin() as connection:
-        command.upgrade(schema.config_of(connection), "head")
+        command.upgrade(schema.alembic_config(connection), "head")
     assert _columns(engine) == before
 
 
@@ -82,7 +82,7 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
 def test_ten_concurrent_migrations_take_turns(engine: Engine, database_settings: Settings) -> None:
     before = _columns(engine)
     with engine.begin() as connection:
-        command.downgrade(schema.config_of(connection), "base")
+        command.downgrade(schema.alembic_config(connection), "base")
         connection.exec_driver_sql("DROP TABLE alembic_version")
     with pytest.raises(DatabaseNotMigrated):
         schema.check(database_settings)

@@ -215,7 +215,7 @@ class Jobs(RuleBasedStateMachine):
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
             taken = rescues.rescue(
-                connection, job_id=job_id, run_no=run_no, node_id=node, reason="lost", error="WorkerLost: it died",
+                connection, job_id=job_id, run_no=run_no, node_id=node, msg="lost", error="WorkerLost: it died",
                 is_loss=is_loss,
             )  # fmt: skip
         is_held = model.holds(run_no) and model.node == node
@@ -283,7 +283,7 @@ class Jobs(RuleBasedStateMachine):
     def take_from_the_dead(self) -> None:
         with self._connect() as connection:
             taken = rescues.rescue_from_dead_nodes(
-                connection, dead_after_seconds=DEAD_AFTER_SECONDS, reason="lost", error="WorkerLost: gone", limit=100
+                connection, dead_after_seconds=DEAD_AFTER_SECONDS, msg="lost", error="WorkerLost: gone", limit=100
             )
         held = {
             job_id

@@ -48,7 +48,7 @@ def test_queues_are_counted_by_worker_whatever_others_have(api: Api) -> None:
 
 
 def test_the_queued_of_one_worker_are_counted_up_to_a_bound(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_counts, "MOST_COUNTED", 10)
+    monkeypatch.setattr(queue_counts, "MOST_COUNTED_OF_WORKER", 10)
     _queue(api, "wkr_a", count=25)
     _queue(api, "wkr_b", count=3)
     assert [each["queued"] for each in _queues(api)["by_worker"]] == [10, 3]
@@ -96,13 +96,13 @@ def test_what_is_ahead_of_a_job_is_what_starts_before_it(api: Api) -> None:
     with api.database.connect() as connection:
         found = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert found is not None
-        facts = explanation_reads.facts(connection, found, dead_after_seconds=14)
+        facts = explanation_reads.read_facts(connection, found, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (8, 12)
         assert MOST_EXAMINED > 12
         api.execute("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now()")
         ended = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert ended is not None
-        facts = explanation_reads.facts(connection, ended, dead_after_seconds=14)
+        facts = explanation_reads.read_facts(connection, ended, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (0, 0)
 
 

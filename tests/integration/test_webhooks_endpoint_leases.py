@@ -17,7 +17,7 @@ from ava.services.webhooks import reseal_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.webhooks import endpoint_leases
-from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery, LeaseEnd
+from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery, LeaseRelease
 from harness.api import Api
 from harness.system import ENCRYPTION_KEY
 
@@ -52,7 +52,7 @@ def _take(connection: Connection, sender: str) -> list[str]:
 
 
 def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ...] = ()) -> list[DueDelivery]:
-    return endpoint_leases.due(connection, sender_id=sender, rooms={endpoint: 10}, busy=busy)
+    return endpoint_leases.due_deliveries(connection, sender_id=sender, capacities={endpoint: 10}, in_flight=busy)
 
 
 def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
@@ -69,8 +69,8 @@ def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
 
 
 def _release(connection: Connection, sender: str, endpoint: str, pause: float = 0.0) -> None:
-    end = LeaseEnd(endpoint=endpoint, concurrency=2, timeouts=0, pause_seconds=pause)
-    endpoint_leases.release(connection, sender_id=sender, ends=[end])
+    end = LeaseRelease(endpoint=endpoint, concurrency=2, timeouts=0, pause_seconds=pause)
+    endpoint_leases.release(connection, sender_id=sender, leases=[end])
 
 
 def _row(api: Api, columns: str, table: str = "webhook_deliveries") -> Any:

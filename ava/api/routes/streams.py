@@ -14,7 +14,7 @@ from ava.api.http.operations import operation
 from ava.domain.job import Job
 from ava.errors import InvalidParameters
 from ava.services.watches import News, Watches
-from ava.store.jobs.watch_reads import State
+from ava.store.jobs.watch_reads import WatchedState
 
 __all__ = ["blueprint", "client_watch"]
 
@@ -85,7 +85,7 @@ def _events(watches: Watches, job: Job, after_seq: int, is_gone: Callable[[], bo
                 return
 
 
-def _snapshot(state: State) -> str:
+def _snapshot(state: WatchedState) -> str:
     return _status(state) + (_progress(state) if state.progress_json is not None else "")
 
 
@@ -100,11 +100,11 @@ def _event(job_id: str, news: News) -> str:
     return f"event: end\ndata: {records.job(news.ended)}\n\n"
 
 
-def _status(state: State) -> str:
+def _status(state: WatchedState) -> str:
     asked = "true" if state.is_cancel_requested else "false"
     data = f'{{"status":"{state.status}","attempt":{state.attempt},"cancel_requested":{asked}}}'
     return f"event: status\ndata: {data}\n\n"
 
 
-def _progress(state: State) -> str:
+def _progress(state: WatchedState) -> str:
     return f"event: progress\ndata: {state.progress_json}\n\n"

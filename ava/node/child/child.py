@@ -96,7 +96,7 @@ class Child:
         processes.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
-        timeouts.without_limit()
+        timeouts.uninstall()
         sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(mailbox.address(self._node_id, os.getpid()))

@@ -28,7 +28,7 @@ class RunWriter:
 
     def __init__(self, database: Database, node_id: str) -> None:
         self._database = database
-        self._kept = database.keep()
+        self._kept = database.dedicated()
         self._node_id = node_id
 
     def claim(self, job_id: str, run_no: int) -> Job | None:
@@ -83,7 +83,7 @@ class RunWriter:
                 job_id=run.job.id,
                 run_no=run.job.run_no,
                 node_id=self._node_id,
-                reason="Handler interrupted, the worker is shutting down",
+                msg="Handler interrupted, the worker is shutting down",
                 error="WorkerLost: the worker was shut down",
                 is_loss=False,
             )

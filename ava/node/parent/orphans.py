@@ -55,7 +55,7 @@ class Orphans:
             job_id=job_id,
             run_no=run_no,
             node_id=self.node_id,
-            reason="Handler lost: no process of its node runs it",
+            msg="Handler lost: no process of its node runs it",
             error="WorkerLost: no process of the worker ran it any more",
             is_loss=True,
         )

@@ -47,7 +47,7 @@ def _write(connection: Connection, held: HeldRun, node_id: str, error: str) -> b
         job_id=job_id,
         run_no=run_no,
         node_id=node_id,
-        reason=f"Handler {reason}",
+        msg=f"Handler {reason}",
         error=error,
         is_loss=is_loss,
     )

@@ -6,10 +6,16 @@ from datetime import datetime
 
 from ava.store.engine.database import Connection
 
-__all__ = ["now"]
+__all__ = ["now", "transaction_time"]
 
 
 def now(connection: Connection) -> datetime:
-    """The present moment by the clock that every time in a record is taken from."""
+    """Returns the time of the database's clock, from which every time in a record is taken."""
     moment: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    return moment
+
+
+def transaction_time(connection: Connection) -> datetime:
+    """Returns the time at which the current transaction started. It is the `now()` of the transaction's statements."""
+    moment: datetime = connection.exec_driver_sql("SELECT now()").scalar_one()
     return moment

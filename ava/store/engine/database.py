@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import ConnectionsBusy, DatabaseUnavailable
 
-__all__ = ["Connection", "Database", "KeptConnection", "Meter"]
+__all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter"]
 
 #: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
 #: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
@@ -28,23 +28,23 @@ _SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 _SILENCE_SECONDS = 0.5
 
 
-class Meter(Protocol):
+class PoolMeter(Protocol):
     """Who counts what a pool lends."""
 
-    def lending(self) -> AbstractContextManager[object]:
+    def checkout(self) -> AbstractContextManager[object]:
         """Surrounds each loan of a connection."""
         ...
 
-    def time_out(self) -> None:
+    def checkout_timed_out(self) -> None:
         """Nobody gave a connection back in time for one who waited for it."""
         ...
 
 
 class _NoMeter:
-    def lending(self) -> AbstractContextManager[object]:
+    def checkout(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def time_out(self) -> None:
+    def checkout_timed_out(self) -> None:
         pass
 
 
@@ -59,7 +59,7 @@ class Database:
         pool_size: int = 5,
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
-        meter: Meter | None = None,
+        meter: PoolMeter | None = None,
         queue_seconds: float | None = None,
     ) -> None:
         """`name` tells PostgreSQL's administrators which of our processes this is.
@@ -67,7 +67,7 @@ class Database:
         `queue_seconds`: how long one may wait for his turn where more ask at once than there are connections. The
         pool's own waiters do not hear that a connection could not be made, and would wait to the end of `wait_seconds`.
         """
-        self._meter: Meter = meter or _NoMeter()
+        self._meter: PoolMeter = meter or _NoMeter()
         self._turns = None if queue_seconds is None else threading.Semaphore(pool_size)
         self._queue_seconds = queue_seconds
         self._engine: Engine = create_engine(
@@ -98,7 +98,7 @@ class Database:
         Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason, and
         `ConnectionsBusy`, which is one, where others have all the pool's connections for too long.
         """
-        with self._turn(), self._translated(), self._engine.connect() as connection, self._meter.lending():
+        with self._turn(), self._translated(), self._engine.connect() as connection, self._meter.checkout():
             yield connection
 
     @contextmanager
@@ -108,7 +108,7 @@ class Database:
             self._turn(),
             self._translated(),
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
-            self._meter.lending(),
+            self._meter.checkout(),
             connection.begin(),
         ):
             yield connection
@@ -120,7 +120,7 @@ class Database:
             return
         # Where nothing answers, who is served next finds that out at once, and so does the one after him.
         if not self._turns.acquire(timeout=self._queue_seconds):
-            self._meter.time_out()
+            self._meter.checkout_timed_out()
             raise ConnectionsBusy
         try:
             yield
@@ -133,7 +133,7 @@ class Database:
         try:
             yield
         except PoolTimeout:
-            self._meter.time_out()
+            self._meter.checkout_timed_out()
             raise ConnectionsBusy from None
         except (DBAPIError, psycopg2.Error) as error:
             self._raise_outage(error, began)
@@ -154,9 +154,9 @@ class Database:
             self._note_silence(began)
         raise DatabaseUnavailable from error
 
-    def keep(self) -> KeptConnection:
+    def dedicated(self) -> DedicatedConnection:
         """A connection of the pool for one thread to keep, which has it to itself from its first use on."""
-        return KeptConnection(self)
+        return DedicatedConnection(self)
 
     def _note_silence(self, began: float) -> None:
         # Where nothing answers, one wait for all is enough; a refusal costs nobody anything.
@@ -182,7 +182,7 @@ class Database:
         self._engine.dispose(close=False)
 
 
-class KeptConnection:
+class DedicatedConnection:
     """A connection that one thread keeps, for whom a loan from the pool would take as long as a small statement.
 
     `with kept as connection` is `Database.connect`, and raises like it. What went wrong on a connection ends it; the

@@ -18,12 +18,12 @@ __all__ = ["LOCK_KEY", "Leadership"]
 LOCK_KEY = 0x61766120_64697370
 #: PostgreSQL takes the lock from whoever has not asked for it so long: frozen, cut off, or gone without a word.
 _SESSION = "-c idle_session_timeout=3000 -c statement_timeout=2000"
-#: Between two calls of `hold`, at most so many seconds, or it is not known what happened meanwhile.
+#: Between two calls of `acquire`, at most so many seconds, or it is not known what happened meanwhile.
 _GAP_SECONDS = 3.0
 
 
 class Leadership:
-    """One process's claim to be the active dispatcher, on a connection of its own; `hold` is called once a second."""
+    """Makes one dispatcher the active one. It has a connection of its own; `acquire` is called once a second."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_engine(
@@ -37,13 +37,13 @@ class Leadership:
         self._reached_since: float | None = None
         self._reached_at = float("-inf")
 
-    def hold(self) -> bool:
+    def acquire(self) -> bool:
         """Take the lock, or make sure that we still have it; False where another has it or the database is away."""
         began = time.monotonic()
         try:
             is_ours = self._ask()
         except (DBAPIError, psycopg2.Error):
-            self.give_up()
+            self.release()
             self._reached_since = None
             return False
         if self._reached_since is None or began - self._reached_at > _GAP_SECONDS:
@@ -59,14 +59,14 @@ class Leadership:
         return bool(self._connection.exec_driver_sql(statement, {"key": LOCK_KEY}).scalar())
 
     @property
-    def reached_seconds(self) -> float:
+    def reachable_seconds(self) -> float:
         """For how long the database has been reached without a break, as far as this process knows."""
         now = time.monotonic()
         if self._reached_since is None or now - self._reached_at > _GAP_SECONDS:
             return 0.0
         return now - self._reached_since
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Let another be the active one."""
         if self._connection is not None:
             with suppress(DBAPIError, psycopg2.Error):

@@ -16,7 +16,7 @@ from ava.store.engine.database import driver_url
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["check", "check_on", "config_of", "revisions", "upgrade"]
+__all__ = ["alembic_config", "check", "check_connection", "revisions", "upgrade"]
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _FILE = re.compile(r"r(\d+)_\w+\.py")
@@ -37,10 +37,10 @@ def upgrade(settings: Settings) -> None:
         # Transaction-scoped, so that no crash leaves it held.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
         _refuse_ahead(_revision(connection))
-        command.upgrade(config_of(connection), "head")
+        command.upgrade(alembic_config(connection), "head")
 
 
-def config_of(connection: Connection) -> Config:
+def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration for our migrations on a connection."""
     from alembic.config import Config
 
@@ -57,10 +57,10 @@ def check(settings: Settings) -> None:
     Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` where the database is out of reach.
     """
     with _connection(settings) as connection:
-        check_on(connection)
+        check_connection(connection)
 
 
-def check_on(connection: Connection) -> None:
+def check_connection(connection: Connection) -> None:
     """Make sure of the same on a connection that is there already. Raises `DatabaseNotMigrated`, `DatabaseAhead`."""
     revision = _revision(connection)
     _refuse_ahead(revision)

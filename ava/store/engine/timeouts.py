@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-__all__ = ["in_greenlets", "in_threads", "without_limit"]
+__all__ = ["install_for_greenlets", "install_for_threads", "uninstall"]
 
 #: Seconds that the making of a connection may take, and seconds of silence after which the server is asked.
 _CONNECT_SECONDS = 1.5
@@ -34,12 +34,12 @@ _QUESTION = struct.pack("!ii", 8, 80877103)
 Wait = Callable[[int, bool, float], bool]
 
 
-def in_threads() -> None:
+def install_for_threads() -> None:
     """Limit this process's waiting; its threads go on meanwhile."""
     _install(_poll)
 
 
-def in_greenlets() -> None:
+def install_for_greenlets() -> None:
     """Limit this process's waiting; its greenlets go on meanwhile, which they otherwise do not."""
     from gevent.socket import wait_read, wait_write
 
@@ -53,7 +53,7 @@ def in_greenlets() -> None:
     _install(wait)
 
 
-def without_limit() -> None:
+def uninstall() -> None:
     """Undo it, for a process that was forked from one that limits its waiting."""
     extensions.set_wait_callback(None)
 

@@ -19,7 +19,7 @@ __all__ = [
     "closed_windows",
     "delete_old_jobs",
     "make_due",
-    "silent_runs",
+    "runs_of_silent_nodes",
     "windows",
     "write_closed_windows",
 ]
@@ -105,7 +105,7 @@ LIMIT 1000
 """
 
 
-def silent_runs(connection: Connection, *, silent_seconds: float) -> dict[str, list[tuple[str, int]]]:
+def runs_of_silent_nodes(connection: Connection, *, silent_seconds: float) -> dict[str, list[tuple[str, int]]]:
     """What nodes hold that have been silent for so long: their names, and of each run its job's id and its number."""
     found: dict[str, list[tuple[str, int]]] = {}
     for name, id_, run_no in connection.exec_driver_sql(_SILENT_RUNS, {"silent": silent_seconds}):

@@ -22,7 +22,7 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
        %(tenant_id)s, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, %(user_id)s, m.scheduled_at,
        CASE WHEN m.scheduled_at > now() THEN m.scheduled_at END,
        CASE WHEN m.scheduled_at IS NULL OR m.scheduled_at <= now() THEN
-           CASE WHEN NOT m.queue || ':' || m.priority = ANY(%(closed)s::text[]) THEN now() END
+           CASE WHEN NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[]) THEN now() END
        END,
        m.max_retries + 1, m.retry_of, %(traceparent)s::text
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
@@ -45,18 +45,18 @@ def insert(
     tenant_id: str,
     user_id: str,
     specs: Sequence[JobSpec],
-    closed: Collection[str] = (),
+    closed_windows: Collection[str] = (),
     traceparent: str | None = None,
 ) -> list[Job]:
-    """Write jobs, in order; those whose worker the tenant cannot run now are left out, so count what comes back.
+    """Insert jobs, in order, and return them. A job is left out if the tenant cannot run its worker now.
 
-    `closed` names the windows (`queue:priority`) that take no more messages; a job of theirs, or one whose time has
-    not come, is written unpublished, and the dispatcher publishes it. `traceparent`: the trace that they belong to.
+    `closed_windows` names the windows (`queue:priority`) that take no more messages. Their jobs, and jobs whose time
+    has not come, are stored as unpublished, and the dispatcher publishes them. `traceparent` is the trace of the jobs.
     """
     parameters = {
         "tenant_id": tenant_id,
         "user_id": user_id,
-        "closed": list(closed),
+        "closed_windows": list(closed_windows),
         "worker_ids": [spec.worker_id for spec in specs],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],

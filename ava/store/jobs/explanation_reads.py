@@ -7,7 +7,7 @@ from ava.domain.job import Job
 from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 
-__all__ = ["facts"]
+__all__ = ["read_facts"]
 
 # What starts first is what has the smaller priority number, then the smaller id. Each priority is a range of the index
 # `jobs_startable`; of the job's own, what is published is a window's worth, and what is not is ordered by id.
@@ -47,7 +47,7 @@ WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
 """
 
 
-def facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
+def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
     """What is known about a job's surroundings now."""
     parameters = {"id": rows.job_uuid(job.id), "tenant_id": job.tenant_id, "dead_after": dead_after_seconds}
     found = connection.exec_driver_sql(_FACTS, parameters).one()

@@ -12,14 +12,14 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 
-__all__ = ["Earlier", "claim", "delete_expired", "remember"]
+__all__ = ["EarlierRequest", "delete_expired", "record_jobs", "reserve"]
 
 #: Hours for which a key is remembered.
 HOURS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
+class EarlierRequest:
     """What a key has done before."""
 
     #: The digest of what was asked for.
@@ -36,7 +36,7 @@ RETURNING true
 """
 
 
-def claim(connection: Connection, *, tenant_id: str, key: str, fingerprint: bytes) -> Earlier | None:
+def reserve(connection: Connection, *, tenant_id: str, key: str, fingerprint: bytes) -> EarlierRequest | None:
     """Take a key for the transaction's jobs; what it did before, where it is taken already."""
     parameters = {"tenant_id": tenant_id, "key": key, "fingerprint": fingerprint}
     if connection.exec_driver_sql(_CLAIM, parameters).scalar():
@@ -45,10 +45,10 @@ def claim(connection: Connection, *, tenant_id: str, key: str, fingerprint: byte
         "SELECT fingerprint, job_ids::text[] FROM idempotency_keys WHERE tenant_id = %(tenant_id)s AND key = %(key)s"
     )
     known, job_ids = connection.exec_driver_sql(statement, parameters).one()
-    return Earlier(fingerprint=bytes(known), job_ids=[ids.encode("job", job_id) for job_id in job_ids])
+    return EarlierRequest(fingerprint=bytes(known), job_ids=[ids.encode("job", job_id) for job_id in job_ids])
 
 
-def remember(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
+def record_jobs(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
     """Note the jobs that a key has made; in the same transaction as `claim`."""
     parameters = {"tenant_id": tenant_id, "key": key, "job_ids": [rows.job_uuid(job_id) for job_id in job_ids]}
     statement = (

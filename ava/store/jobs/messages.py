@@ -24,7 +24,7 @@ WITH running AS (
     FROM jobs WHERE status = 'running' AND queue = %(queue)s GROUP BY priority
 ), idle AS (
     SELECT max(seen_at) AS seen_at FROM nodes
-    WHERE %(may_wake)s AND stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
+    WHERE %(trust_idle_nodes)s AND stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
         AND %(queue)s = ANY(queues) AND busy < processes
         AND quiet_since < seen_at - %(settle)s * interval '1 second'
 ), turns AS (
@@ -51,17 +51,23 @@ SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.priority, j.id
 
 
 def republish(
-    connection: Connection, *, queue: str, settle_seconds: float, dead_after_seconds: float, may_wake: bool, limit: int
+    connection: Connection,
+    *,
+    queue: str,
+    settle_seconds: float,
+    dead_after_seconds: float,
+    trust_idle_nodes: bool,
+    limit: int,
 ) -> list[Job]:
     """Mark the jobs of a queue whose messages were lost as published anew, and return them to be so.
 
-    `may_wake`: whether idle nodes tell that messages were lost; they also do where they are deaf.
+    `trust_idle_nodes`: whether idle nodes tell that messages were lost; they also do where they are deaf.
     """
     parameters = {
         "queue": queue,
         "settle": settle_seconds,
         "dead_after": dead_after_seconds,
-        "may_wake": may_wake,
+        "trust_idle_nodes": trust_idle_nodes,
         "limit": limit,
     }
     return [rows.job(row) for row in connection.exec_driver_sql(_REPUBLISH, parameters)]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
-from ava.domain.paging import MOST_COUNTED
+from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 
@@ -17,7 +17,6 @@ __all__ = [
     "count",
     "filter_conditions",
     "log_lines",
-    "now",
     "page",
     "show",
     "show_many",
@@ -132,9 +131,9 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> int:
-    """How many jobs a filter finds, exact up to `MOST_COUNTED`."""
+    """How many jobs a filter finds, exact up to `MOST_IN_TOTAL`."""
     parameters, filters = filter_conditions(tenant_id, job_filter)
-    parameters |= {"limit": MOST_COUNTED}
+    parameters |= {"limit": MOST_IN_TOTAL}
     ranges = _ranges(parameters, filters)
     statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
@@ -185,9 +184,3 @@ def log_lines(
         # Ordered by all that the index is, though two of it are constants; else the planner may prefer the primary key.
         statement = _LOGS.format(level=f"AND level = '{level.value}'", order="job_id, level, seq")
     return [rows.log_line(row) for row in connection.exec_driver_sql(statement, parameters)]
-
-
-def now(connection: Connection) -> datetime:
-    """The moment, by the one clock that counts."""
-    moment: datetime = connection.exec_driver_sql("SELECT now()").scalar_one()
-    return moment

@@ -48,7 +48,7 @@ WITH held AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT t.id, t.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
     FROM taken AS t CROSS JOIN LATERAL (VALUES
-        (0, %(level)s, %(reason)s),
+        (0, %(level)s, %(msg)s),
         (1, 'warn', CASE t.status WHEN 'queued' THEN NULL
             WHEN 'failed' THEN 'Handler failed after ' ELSE 'Handler cancelled after ' END
             || round(extract(epoch FROM clock_timestamp() - t.was_started_at) * 1000) || 'ms')
@@ -73,32 +73,32 @@ _BY_DEAD_NODE = _TAKE_BACK.format(
 
 
 def rescue(
-    connection: Connection, *, job_id: str, run_no: int, node_id: str, reason: str, error: str, is_loss: bool
+    connection: Connection, *, job_id: str, run_no: int, node_id: str, msg: str, error: str, is_loss: bool
 ) -> Job | None:
     """Take one run of a node back, whose process is gone or must let go, and return the job as it is then.
 
     None: it had ended, or is not there.
 
-    `reason` is its log line; `error` what the job fails with, should it not run again. A loss counts towards the most
+    `msg` is its log line; `error` what the job fails with, should it not run again. A loss counts towards the most
     that a job may have (`MOST_LOSSES`), and never as an attempt.
     """
     parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "limit": 1}
-    taken = _taken_back(connection, _BY_RUN, parameters, reason=reason, error=error, is_loss=is_loss)
+    taken = _taken_back(connection, _BY_RUN, parameters, msg=msg, error=error, is_loss=is_loss)
     return taken[0] if taken else None
 
 
 def rescue_from_dead_nodes(
-    connection: Connection, *, dead_after_seconds: float, reason: str, error: str, limit: int
+    connection: Connection, *, dead_after_seconds: float, msg: str, error: str, limit: int
 ) -> list[Job]:
     """Take back what dead nodes hold, oldest first."""
     parameters: dict[str, object] = {"dead_after": dead_after_seconds, "limit": limit}
-    return _taken_back(connection, _BY_DEAD_NODE, parameters, reason=reason, error=error, is_loss=True)
+    return _taken_back(connection, _BY_DEAD_NODE, parameters, msg=msg, error=error, is_loss=True)
 
 
 def _taken_back(
-    connection: Connection, statement: str, parameters: dict[str, object], *, reason: str, error: str, is_loss: bool
+    connection: Connection, statement: str, parameters: dict[str, object], *, msg: str, error: str, is_loss: bool
 ) -> list[Job]:
-    parameters |= {"reason": reason, "error": error, "is_loss": is_loss, "level": "error" if is_loss else "warn"}
+    parameters |= {"msg": msg, "error": error, "is_loss": is_loss, "level": "error" if is_loss else "warn"}
     return [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 

@@ -12,14 +12,14 @@ from ava.domain.job import Job, LogLine, Status
 from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 
-__all__ = ["MOST_LINES", "Place", "State", "changed_states", "final_among", "lines_after"]
+__all__ = ["MOST_LINES", "LogPosition", "WatchedState", "changed_states", "final_jobs", "lines_after"]
 
 #: Lines that one look brings for one watcher.
 MOST_LINES = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class State:
+class WatchedState:
     """What a watcher has seen of a job that is not final, or would see now."""
 
     #: The watcher's number.
@@ -33,7 +33,7 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class LogPosition:
     """Up to where a watcher has read a job's log."""
 
     #: The watcher's number.
@@ -48,7 +48,7 @@ WHERE j.id = ANY(%(ids)s::uuid[]) AND j.completed_at IS NOT NULL
 """
 
 
-def final_among(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
+def final_jobs(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
     """Those of the jobs that are final."""
     parameters = {"ids": [rows.job_uuid(job_id) for job_id in job_ids]}
     return [rows.job(row) for row in connection.exec_driver_sql(_FINAL, parameters)]
@@ -64,7 +64,7 @@ WHERE j.completed_at IS NULL AND (j.status, j.run_no, j.cancel_requested_at IS N
 """
 
 
-def changed_states(connection: Connection, seen: Sequence[State]) -> list[State]:
+def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list[WatchedState]:
     """The states that are not what was seen, of jobs that are not final."""
     parameters = {
         "numbers": [state.number for state in seen],
@@ -76,7 +76,7 @@ def changed_states(connection: Connection, seen: Sequence[State]) -> list[State]
     }
     job_ids = {state.number: state.job_id for state in seen}
     return [
-        State(
+        WatchedState(
             number=number,
             job_id=job_ids[number],
             status=Status(status),
@@ -99,7 +99,7 @@ ORDER BY w.n, l.seq
 """
 
 
-def lines_after(connection: Connection, places: Sequence[Place]) -> dict[int, list[LogLine]]:
+def lines_after(connection: Connection, places: Sequence[LogPosition]) -> dict[int, list[LogLine]]:
     """The lines that follow each place, oldest first, at most `MOST_LINES` each, by the watchers' numbers."""
     parameters = {
         "numbers": [place.number for place in places],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.paging import MOST_COUNTED
+from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
 
 __all__ = ["AuditEntry", "AuditFilter", "AuditRecord", "count", "delete_old", "insert", "page"]
@@ -80,8 +80,8 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
-    """How many entries a filter finds, exact up to `MOST_COUNTED`."""
-    parameters = _parameters(tenant_id, audit_filter, MOST_COUNTED, None)
+    """How many entries a filter finds, exact up to `MOST_IN_TOTAL`."""
+    parameters = _parameters(tenant_id, audit_filter, MOST_IN_TOTAL, None)
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 

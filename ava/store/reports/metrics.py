@@ -8,22 +8,22 @@ from ava.store.engine.database import Connection
 from ava.store.engine.leader_lock import LOCK_KEY
 
 __all__ = [
-    "MOST_COUNTED",
+    "MOST_QUEUED_COUNTED",
     "NodeCount",
     "QueueDepth",
     "RunningCount",
-    "depths",
-    "fleet",
+    "ended_recently",
+    "endpoint_counts",
     "has_leader",
-    "lag_seconds",
-    "recent",
-    "running",
-    "scheduled",
-    "webhooks",
+    "node_counts",
+    "queue_depths",
+    "running_jobs",
+    "scheduled_jobs",
+    "statistics_lag_seconds",
 ]
 
 #: Where counting stops; the number is then a lower bound.
-MOST_COUNTED = 100_000
+MOST_QUEUED_COUNTED = 100_000
 #: How many tenants are told apart.
 _MOST_TENANTS = 50
 
@@ -61,22 +61,24 @@ ORDER BY 1, 2
 """
 
 
-def depths(connection: Connection) -> list[QueueDepth]:
+def queue_depths(connection: Connection) -> list[QueueDepth]:
     """Every queue that workers name, by priority."""
     return [
         QueueDepth(
             queue=queue, priority=priority, published=published, backlog=backlog, oldest_seconds=max(0.0, float(age))
         )
-        for queue, priority, published, backlog, age in connection.exec_driver_sql(_DEPTHS, {"most": MOST_COUNTED})
+        for queue, priority, published, backlog, age in connection.exec_driver_sql(
+            _DEPTHS, {"most": MOST_QUEUED_COUNTED}
+        )
     ]
 
 
-def scheduled(connection: Connection) -> int:
+def scheduled_jobs(connection: Connection) -> int:
     """How many jobs wait for their time."""
     statement = """
         SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND run_at IS NOT NULL LIMIT %(most)s) AS c
     """
-    return int(connection.exec_driver_sql(statement, {"most": MOST_COUNTED}).scalar_one())
+    return int(connection.exec_driver_sql(statement, {"most": MOST_QUEUED_COUNTED}).scalar_one())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ FROM jobs WHERE status = 'running' GROUP BY 1, 2, 3
 """
 
 
-def running(connection: Connection) -> list[RunningCount]:
+def running_jobs(connection: Connection) -> list[RunningCount]:
     """All that runs; there is no more of it than processes."""
     return [
         RunningCount(
@@ -124,7 +126,7 @@ GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
-def recent(connection: Connection) -> list[tuple[str, str, int]]:
+def ended_recently(connection: Connection) -> list[tuple[str, str, int]]:
     """The tenants whose jobs ended most often in the last five minutes: tenant, state, jobs."""
     return [
         (tenant, status, int(jobs))
@@ -151,7 +153,7 @@ FROM nodes WHERE stopped_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
-def fleet(connection: Connection, *, dead_after_seconds: float) -> list[NodeCount]:
+def node_counts(connection: Connection, *, dead_after_seconds: float) -> list[NodeCount]:
     """The nodes that have not ended in order, summed."""
     return [
         NodeCount(
@@ -175,7 +177,7 @@ WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
 """
 
 
-def webhooks(connection: Connection) -> list[tuple[str, int, float]]:
+def endpoint_counts(connection: Connection) -> list[tuple[str, int, float]]:
     """The endpoints by state: how many, and for how many seconds the first of what is due to them has waited."""
     return [(status, count, float(seconds)) for status, count, seconds in connection.exec_driver_sql(_WEBHOOKS)]
 
@@ -193,7 +195,7 @@ def has_leader(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql(_LEADER, parameters).scalar_one())
 
 
-def lag_seconds(connection: Connection) -> float:
+def statistics_lag_seconds(connection: Connection) -> float:
     """How far the counting of ended jobs is behind."""
     statement = "SELECT extract(epoch FROM clock_timestamp() - counted_until) FROM statistics_progress"
     return max(0.0, float(connection.exec_driver_sql(statement).scalar_one()))

@@ -11,10 +11,10 @@ from ava.domain.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 
-__all__ = ["MOST_COUNTED", "Depth", "Latency", "Minute", "Overview", "read"]
+__all__ = ["MOST_COUNTED_OF_TRIGGER", "Depth", "Latency", "Minute", "Overview", "read"]
 
 #: Waiting jobs are counted up to this many for each priority and trigger; then the number is a lower bound.
-MOST_COUNTED = 20_000
+MOST_COUNTED_OF_TRIGGER = 20_000
 #: How many of the newest finished jobs the percentiles are taken of, for each state and trigger.
 _SAMPLE = 500
 _WINDOW = timedelta(minutes=60)
@@ -120,13 +120,13 @@ def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[De
     """What waits by priority, with how much of it is scheduled; and whether all of it was counted."""
     queued, dated, by_trigger = Counter[int](), Counter[int](), Counter[str]()
     for trigger, priority, count, scheduled in connection.exec_driver_sql(
-        _WAITING, _of(tenant_id) | {"most": MOST_COUNTED}
+        _WAITING, _of(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}
     ):
         queued[priority] += count
         dated[priority] += scheduled
         by_trigger[trigger] += count
     waiting = {number: (Depth(priority=number, queued=queued[number]), dated[number]) for number in range(1, 11)}
-    return waiting, all(count <= MOST_COUNTED for count in by_trigger.values())
+    return waiting, all(count <= MOST_COUNTED_OF_TRIGGER for count in by_trigger.values())
 
 
 _RUNNING = f"""
@@ -137,7 +137,7 @@ SELECT count(*) FROM {_TRIGGERS} CROSS JOIN LATERAL (
 
 
 def _running(connection: Connection, tenant_id: str) -> int:
-    return int(connection.exec_driver_sql(_RUNNING, _of(tenant_id) | {"most": MOST_COUNTED}).scalar_one())
+    return int(connection.exec_driver_sql(_RUNNING, _of(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}).scalar_one())
 
 
 # Ids are in the order of creation, so the oldest due job is among the first, unless they all wait for their time.

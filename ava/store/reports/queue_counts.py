@@ -7,10 +7,10 @@ from datetime import datetime
 
 from ava.store.engine.database import Connection
 
-__all__ = ["MOST_COUNTED", "QueueCount", "QueueCounts", "queue_counts"]
+__all__ = ["MOST_COUNTED_OF_WORKER", "QueueCount", "QueueCounts", "queue_counts"]
 
 #: The queued jobs of one worker are counted up to here; then its numbers are lower bounds.
-MOST_COUNTED = 10_000
+MOST_COUNTED_OF_WORKER = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,8 @@ SELECT now(), counts.* FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY
 
 
 def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
-    """The tenant's waiting and running jobs by worker, each counted up to `MOST_COUNTED`."""
-    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MOST_COUNTED}).all()
+    """The tenant's waiting and running jobs by worker, each counted up to `MOST_COUNTED_OF_WORKER`."""
+    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MOST_COUNTED_OF_WORKER}).all()
     by_worker = [
         QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)
         for _, worker_id, queued, high, running in found

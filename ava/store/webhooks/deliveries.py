@@ -8,7 +8,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.events import Event
-from ava.domain.paging import MOST_COUNTED
+from ava.domain.paging import MOST_IN_TOTAL
 from ava.domain.webhook import Delivery, DeliveryStatus
 from ava.store.engine.database import Connection
 from ava.store.webhooks.endpoints import webhook_uuid
@@ -66,9 +66,9 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> int:
-    """How many deliveries a filter finds, exact up to `MOST_COUNTED`."""
+    """How many deliveries a filter finds, exact up to `MOST_IN_TOTAL`."""
     parameters, conditions = _bounds(tenant_id, webhook_id, delivery_filter)
-    parameters["limit"] = MOST_COUNTED
+    parameters["limit"] = MOST_IN_TOTAL
     ranges = _RANGES.format(columns="d.id", conditions=conditions)
     statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())

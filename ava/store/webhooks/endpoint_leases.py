@@ -20,12 +20,12 @@ __all__ = [
     "DeliveryOutcome",
     "DueDelivery",
     "HeldLease",
-    "LeaseEnd",
+    "LeaseRelease",
     "PendingWork",
     "StatusChange",
     "acquire",
     "deregister",
-    "due",
+    "due_deliveries",
     "find_work",
     "heartbeat",
     "record",
@@ -70,11 +70,11 @@ class PendingWork:
 
     #: Seconds since the oldest event that was not fanned out; None where there is none.
     oldest_event_seconds: float | None
-    has_due_lanes: bool
+    has_due_leases: bool
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return self.oldest_event_seconds is not None or self.has_due_lanes
+        return self.oldest_event_seconds is not None or self.has_due_leases
 
 
 _LOOK = Prepared(
@@ -90,7 +90,7 @@ SELECT (SELECT extract(epoch FROM now() - created_at)::float8 FROM webhook_event
 def find_work(connection: Connection) -> PendingWork:
     """See whether there is anything to do. It is asked ten times a second and more, and costs next to nothing."""
     row = _LOOK.run(connection, {})[0]
-    return PendingWork(oldest_event_seconds=row[0], has_due_lanes=row[1])
+    return PendingWork(oldest_event_seconds=row[0], has_due_leases=row[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,17 +162,17 @@ _DUE = Prepared(
     """
 SELECT d.id::text, p.id::text, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text, e.body,
        e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
-FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[]) AS w (endpoint_id, room)
+FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, capacity)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
 JOIN webhook_endpoints AS p ON p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
 CROSS JOIN LATERAL (
     SELECT found.* FROM generate_series(5, 0, -1) AS f (failures) CROSS JOIN LATERAL (
         SELECT d.* FROM webhook_deliveries AS d
         WHERE d.endpoint_id = w.endpoint_id AND d.status = 'pending' AND d.failures = f.failures
-            AND d.due_at <= now() AND d.id <> ALL(%(busy)s::uuid[])
-        ORDER BY d.due_at, d.n LIMIT w.room
+            AND d.due_at <= now() AND d.id <> ALL(%(in_flight)s::uuid[])
+        ORDER BY d.due_at, d.n LIMIT w.capacity
     ) AS found
-    ORDER BY found.failures DESC, found.due_at, found.n LIMIT w.room
+    ORDER BY found.failures DESC, found.due_at, found.n LIMIT w.capacity
 ) AS d
 JOIN webhook_events AS e ON e.id = d.event_id
 ORDER BY p.id, d.failures DESC, d.due_at, d.n
@@ -180,8 +180,8 @@ ORDER BY p.id, d.failures DESC, d.due_at, d.n
 )
 
 
-def due(
-    connection: Connection, *, sender_id: str, rooms: Mapping[str, int], busy: Collection[str]
+def due_deliveries(
+    connection: Connection, *, sender_id: str, capacities: Mapping[str, int], in_flight: Collection[str]
 ) -> list[DueDelivery]:
     """What is due on lanes that a sender holds, for each endpoint's UUID at most so many, in order.
 
@@ -189,9 +189,9 @@ def due(
     """
     parameters = {
         "sender_id": sender_id,
-        "endpoints": list(rooms),
-        "rooms": list(rooms.values()),
-        "busy": list(busy),
+        "endpoints": list(capacities),
+        "capacities": list(capacities.values()),
+        "in_flight": list(in_flight),
     }
     return [_due_delivery(row) for row in _DUE.run(connection, parameters)]
 
@@ -294,7 +294,7 @@ def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaseEnd:
+class LeaseRelease:
     """How a lane is left."""
 
     endpoint: str
@@ -333,13 +333,13 @@ FROM next WHERE l.endpoint_id = next.endpoint_id
 )
 
 
-def release(connection: Connection, *, sender_id: str, ends: Sequence[LeaseEnd]) -> None:
+def release(connection: Connection, *, sender_id: str, leases: Sequence[LeaseRelease]) -> None:
     """Leave lanes, until something is due on them again."""
     parameters = {
         "sender_id": sender_id,
-        "endpoints": [end.endpoint for end in ends],
-        "widths": [end.concurrency for end in ends],
-        "timeouts": [end.timeouts for end in ends],
-        "pauses": [end.pause_seconds for end in ends],
+        "endpoints": [lease.endpoint for lease in leases],
+        "widths": [lease.concurrency for lease in leases],
+        "timeouts": [lease.timeouts for lease in leases],
+        "pauses": [lease.pause_seconds for lease in leases],
     }
     _RELEASE.run(connection, parameters)
