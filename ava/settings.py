@@ -41,6 +41,8 @@ class Settings:
     #: Seconds for which a node may hear nothing that it should, before it ends itself to be started again
     #: (`AVA_DEAF_SECONDS`).
     deaf_seconds: float = 60.0
+    #: The pool of a node's children: `ava`, or `celery` for Celery's own (`AVA_POOL`).
+    pool: str = "ava"
     #: Unstarted messages that may wait in the broker for one queue and priority (`AVA_WINDOW`).
     window: int = 2000
     #: Days that final jobs and their log lines are kept (`AVA_RETENTION_DAYS`).
@@ -135,6 +137,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", 3, least=0.1, most=60),
         node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", 14, least=1, most=3600),
         deaf_seconds=_number(env, "AVA_DEAF_SECONDS", 60, least=5, most=3600),
+        pool=_choice(env, "AVA_POOL", "AVA", ("AVA", "CELERY")).lower(),
         window=_whole(env, "AVA_WINDOW", 2000, least=1, most=1_000_000),
         retention_days=_number(env, "AVA_RETENTION_DAYS", 30, least=0.001, most=36_500),
         log_level=_choice(env, "AVA_LOG_LEVEL", "INFO", _LOG_LEVELS),

@@ -1,4 +1,4 @@
-"""`ava worker`: Celery's own worker program, told what to run."""
+"""`ava worker`: Celery's own worker program with this service's settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from celery.platforms import SecurityWarning
 
 from ava.broker.app import make_app
-from ava.node.signals import install
+from ava.node.celery_internals import versions
 from ava.settings import Settings
 from ava.store.engine import schema
 
@@ -16,17 +16,22 @@ __all__ = ["run"]
 
 
 def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | None) -> int:
-    """Run a node until it is told to end; returns its exit code.
+    """Run a node until it is asked to end. Returns its exit code.
 
-    `concurrency`: how many jobs at once; None: as many as there are cores. `queues`: which it serves; None: the default
-    one and those of its handlers. Raises `StartError` where the database is not ready for this code.
+    `concurrency`: the number of jobs that run at once; None: one a CPU. `queues`: the queues that it consumes; None:
+    the default queue and those of its handlers. Raises `StartError` if the database is not ready for this code, or if
+    Celery is of a version that was not tested.
     """
+    versions.require_tested(settings.pool)
+    # An untested Celery may lack what this imports.
+    from ava.node.signals import install
+
     schema.check(settings)
     app = make_app(settings, consumes=True)
     install(app, settings)
-    # A name of its own, so that a revoke that is addressed to it reaches no other node of this machine.
+    # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
     arguments = ["--quiet", "worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
-    # Heartbeats are for Flower, which takes a node without them for one that has gone.
+    # Flower shows a node without heartbeats as offline.
     arguments += ["--without-mingle", "--without-gossip", "--heartbeat-interval", "5"]
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]

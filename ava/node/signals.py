@@ -1,12 +1,14 @@
-"""What is done when Celery says that something happens.
+"""The receivers of Celery's signals.
 
-Status, output and log lines are written by these receivers, in the child that runs the job: `task_prerun` claims it and
-`task_success`, `task_failure` or `task_postrun`, whichever comes first, writes its end.
+The receivers that run in a child write status, output and log lines: `task_prerun` claims the job, and the first of
+`task_success`, `task_failure` and `task_postrun` writes the end of its run.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +21,10 @@ from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import StartError
 from ava.handler import registry
 from ava.node import task
+from ava.node.celery_internals import versions
 from ava.node.celery_internals.event_batching import EventBatching
-from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
+from ava.node.celery_internals.take_ahead import NoTakeAhead
 from ava.node.node import Node
 from ava.settings import Settings
 
@@ -31,36 +34,52 @@ _log = logging.getLogger(__name__)
 
 
 def install(app: Celery, settings: Settings) -> None:
-    """Make a Celery application one that runs jobs, once a worker is started from it. Nothing connects yet."""
+    """Prepare a Celery application to run jobs, if a worker is started from it. Nothing connects yet."""
     node = Node(settings)
     JobRequest.run_monitor = node.run_monitor
     JobRequest.pool_pids = staticmethod(node.pool_pids)
-    PoolChild.take_over = staticmethod(node.start_child)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
     app.steps["consumer"].add(EventBatching)
     task.register(app, node)
+    if settings.pool == "celery" or versions.describe_untested():
+        # A worker on untested versions must be able to start, so that `_prepare` can refuse it.
+        app.conf.worker_pool = "prefork"
+    parent_pid = os.getpid()
     receivers = {
         signals.setup_logging: lambda **_: logs.configure(settings, "worker"),
-        signals.celeryd_init: lambda options=None, **_: _prepare(app, settings, options or {}),
-        signals.worker_ready: lambda sender, **_: node.start(sender),
+        signals.celeryd_init: lambda options=None, **_: _prepare(app, node, settings, options or {}),
+        signals.worker_ready: lambda sender, **_: _start(node, sender),
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
-        signals.task_prerun: lambda args=(), **_: _claim(node, args),
         signals.task_success: lambda **_: _record(node),
         signals.task_failure: lambda **_: _record(node),
         signals.task_postrun: lambda **_: _leave(node),
     }
-    for signal, receiver in receivers.items():
-        signal.connect(receiver, weak=False)
+    if settings.pool == "celery":
+        receivers[signals.worker_process_init] = lambda **_: _await_first_job(parent_pid)
+        receivers[signals.task_prerun] = lambda args=(), **_: _take_over_and_claim(node, parent_pid, args)
+    else:
+        receivers[signals.task_prerun] = lambda args=(), **_: _claim(node, args)
+    for each, receiver in receivers.items():
+        each.connect(receiver, weak=False)
 
 
-def _prepare(app: Celery, settings: Settings, options: dict[str, Any]) -> None:
-    """Load the handlers and name the queues, before Celery's worker looks at them."""
+# In the parent -----------------------------------------------------------------------------------------------------
+
+
+def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any]) -> None:
+    """Check the versions, load the handlers and name the queues, before Celery's worker reads them."""
     try:
+        versions.require_tested(settings.pool)
+        if settings.pool == "ava":
+            # An untested Celery may lack what this imports.
+            from ava.node.celery_internals.pool_child import PoolChild
+
+            PoolChild.take_over = staticmethod(node.start_child)
         registry.load(settings.worker_modules)
     except StartError as error:
-        # What a receiver raises is logged and forgotten; only this ends the worker.
+        # Celery logs and ignores what a receiver raises; only this ends the worker.
         print(f"ava: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(1) from None
     tracing.preload(settings)
@@ -71,6 +90,32 @@ def _prepare(app: Celery, settings: Settings, options: dict[str, Any]) -> None:
     app.amqp.queues = app.conf.task_queues
 
 
+def _start(node: Node, consumer: Any) -> None:
+    if problem := versions.describe_untested():
+        _log.warning("Celery's own pool runs on an untested version: %s.", problem)
+    node.start(consumer)
+
+
+# In a child of Celery's own pool -----------------------------------------------------------------------------------
+
+# There, billiard sets up its signals after the last one of Celery's signals for a new process. It leaves a signal alone
+# that is ignored, and the child takes the process over with its first job.
+
+
+def _await_first_job(parent_pid: int) -> None:
+    if os.getpid() != parent_pid:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _take_over_and_claim(node: Node, parent_pid: int, message: Sequence[Any]) -> None:
+    if node.child is None and os.getpid() != parent_pid:
+        node.start_child(NoTakeAhead())
+    _claim(node, message)
+
+
+# In a child --------------------------------------------------------------------------------------------------------
+
+
 def _claim(node: Node, message: Sequence[Any]) -> None:
     if node.child is None:
         return
@@ -78,12 +123,12 @@ def _claim(node: Node, message: Sequence[Any]) -> None:
     if (handler := registry.find(worker_id)) is not None:
         node.child.claim(job_id=job_id, run_no=run_no, handler=handler)
     else:
-        _log.warning("No handler here for a job's worker; it is put off.", extra={"job_id": job_id})
+        _log.warning("This node has no handler for a job's worker; the job is deferred.", extra={"job_id": job_id})
         node.child.defer(job_id=job_id, run_no=run_no)
 
 
 def _record(node: Node) -> None:
-    # The parent hears of lost processes under the same names; its run_monitor sees to those.
+    # The parent sends the same signals for processes that died; the run monitor rescues their runs.
     if node.child is not None:
         node.child.record()
 

@@ -16,15 +16,15 @@ __all__ = ["JobFailed", "register"]
 
 
 class JobFailed(Exception):
-    """What Celery is told of a handler that failed: one line, which can always be pickled."""
+    """How a failed handler ends for Celery: one line, which can always be pickled."""
 
 
 def register(app: Celery, node: Node) -> None:
-    """Give a Celery application the task; `node` is this process's part in the fleet."""
+    """Register the task with a Celery application; `node` is the node of this process."""
 
     @app.task(name=TASK, Request=JobRequest, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
     def run_job(_task: Task, *_message: Any) -> str:
-        """Run the handler of the job that `task_prerun` has claimed, if it was to be had."""
+        """Run the handler of the job that `task_prerun` has claimed, if it has claimed one."""
         child = node.child
         if child is None or child.run is None:
             return "dropped"
@@ -33,7 +33,7 @@ def register(app: Celery, node: Node) -> None:
 
 
 def _report(run_end: RunEnd | None) -> str:
-    """Tell Celery, whose signals have the end written and whose events show it to Flower."""
+    """Report the end to Celery: its signals write it to the database, and its events show it in Flower."""
     if run_end is None or run_end.status is Status.CANCELLED:
         raise Ignore
     if run_end.status is Status.COMPLETED:

@@ -221,7 +221,7 @@ def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: Syst
     rich = system.workers[0]
     rich.terminate()
     job = system.trigger("wkr_t_only_there")
-    wait_until(lambda: "put off" in poor.output, seconds=20)
+    wait_until(lambda: "the job is deferred" in poor.output, seconds=20)
     assert system.show(job["id"])["status"] == "queued"
     poor.terminate()
     system.start_worker(concurrency=1)

@@ -70,6 +70,14 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         hub.call_repeatedly(_LIVENESS_SECONDS, loop_liveness.record_turn)
         hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
 
+    def on_close(self) -> None:
+        """The connection is lost: forget the messages that no child was given."""
+        if self.app.conf.worker_pool == "prefork":
+            # Celery's own pool would also forget a job that a child has taken but not reported yet, and then not know
+            # what the child runs. All others are redelivered or published again, and the claim drops the second.
+            self.pool.flush = None
+        super().on_close()
+
 
 def _on_wait() -> None:
     loop_liveness.record_attempt()
