@@ -35,14 +35,14 @@ _BLUEPRINTS = (
     docs.blueprint,
 )
 
-#: Seconds for which a request waits for its turn at the database.
+#: Seconds for which a request waits for a free connection to the database.
 _QUEUE_SECONDS = 8.0
 
 
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process. Nothing connects yet."""
     app = Flask("ava.api", static_folder=None)
-    # `response_hooks` answers OPTIONS; and two addresses for one thing would need redirects, in HTML's.
+    # `response_hooks` answers OPTIONS. A second address for one route would answer with a redirect in HTML.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
@@ -67,7 +67,7 @@ def _make_context(settings: Settings) -> Context:
         name="api",
         pool_size=size,
         meter=ConnectionMeter("api", size),
-        # Time for a thousand clients that all ask at once, as after a restart.
+        # Enough for a thousand clients that call at once, as after a restart.
         queue_seconds=_QUEUE_SECONDS,
     )
     celery = make_celery_app(settings)
@@ -79,7 +79,7 @@ def _make_context(settings: Settings) -> Context:
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
         watches=Watches(database),
-        operators=make_admin(settings, database),
+        admin=make_admin(settings, database),
         database=database,
         publisher=publisher,
     )

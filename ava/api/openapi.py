@@ -163,16 +163,16 @@ def _headers_given(operation: Operation) -> list[str]:
 
 
 def _envelope(operation: Operation) -> dict[str, Any]:
-    if operation.answer is None:
+    if operation.record is None:
         return {"type": "string"}
     if operation.is_list:
         return {
             "type": "object",
             "required": ["data", "pagination"],
-            "properties": {"data": {"type": "array", "items": operation.answer}, "pagination": "Pagination"},
+            "properties": {"data": {"type": "array", "items": operation.record}, "pagination": "Pagination"},
         }
-    properties: dict[str, Any] = {"data": operation.answer}
-    if type(operation.answer).__name__ == "JobLog":
+    properties: dict[str, Any] = {"data": operation.record}
+    if type(operation.record).__name__ == "JobLogRecord":
         properties["pagination"] = parts.LOG_PLACE
     return {"type": "object", "required": list(properties), "properties": properties}
 

@@ -36,9 +36,9 @@ class Audit:
         self._is_ending = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def note(self, deed: AuditRecord) -> None:
-        """Have a change written down, soon."""
-        self._held.append(deed)
+    def record(self, record: AuditRecord) -> None:
+        """Queue a record, which is written within a fraction of a second."""
+        self._held.append(record)
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._is_ending.is_set():

@@ -20,7 +20,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.jobs import watch_reads
 from ava.store.jobs.watch_reads import MOST_LINES, LogPosition, WatchedState
 
-__all__ = ["Follower", "News", "Watches"]
+__all__ = ["Follower", "WatchUpdate", "Watches"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _GONE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class News:
+class WatchUpdate:
     """One thing that a follower has to tell; exactly one of these is set."""
 
     line: LogLine | None = None
@@ -61,7 +61,7 @@ class Follower:
         self.after_seq = after_seq
         self.seen = _state(number, job)
         self.final: Job | None = None
-        self._unread: deque[News] = deque()
+        self._unread: deque[WatchUpdate] = deque()
         self._woken = threading.Event()
 
     @property
@@ -74,30 +74,30 @@ class Follower:
         if state is not None:
             self._see(state)
         for line in lines:
-            self._unread.append(News(line=line))
+            self._unread.append(WatchUpdate(line=line))
             self.after_seq = line.seq
         if self.final is not None and len(lines) < MOST_LINES:
             self._see(_state(self.number, self.final))
-            self._unread.append(News(ended=self.final))
+            self._unread.append(WatchUpdate(ended=self.final))
         if self._unread:
             self._woken.set()
 
     def _see(self, state: WatchedState) -> None:
         before, self.seen = self.seen, state
         if state.progress_json not in (None, before.progress_json):
-            self._unread.append(News(progress=state))
+            self._unread.append(WatchUpdate(progress=state))
         if (state.status, state.run_no, state.is_cancel_requested) != (
             before.status,
             before.run_no,
             before.is_cancel_requested,
         ):
-            self._unread.append(News(status=state))
+            self._unread.append(WatchUpdate(status=state))
 
     def wake(self) -> None:
         """Have `read` return."""
         self._woken.set()
 
-    def read(self, seconds: float) -> list[News]:
+    def read(self, seconds: float) -> list[WatchUpdate]:
         """All that is unread; waits for it at most so long."""
         self._woken.wait(seconds)
         self._woken.clear()

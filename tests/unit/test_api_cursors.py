@@ -14,7 +14,7 @@ from ava.domain import ids
 def test_a_line_s_cursor_leads_back_to_it(uuid: object, seq: int) -> None:
     job_id = ids.encode("job", str(uuid))
     assert cursors.to_line(job_id, cursors.of_line(job_id, seq)) == seq
-    assert cursors.to_job_id(cursors.of_job(job_id)) == job_id
+    assert cursors.id_reader("job")(cursors.of_item(job_id)) == job_id
 
 
 def test_a_line_s_cursor_fits_no_other_job() -> None:
@@ -23,7 +23,7 @@ def test_a_line_s_cursor_fits_no_other_job() -> None:
 
 
 def test_a_worker_s_cursor_leads_back_to_it() -> None:
-    assert cursors.to_worker_id(cursors.of_worker("wkr_http_request")) == "wkr_http_request"
+    assert cursors.to_worker_id(cursors.of_item("wkr_http_request")) == "wkr_http_request"
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_a_worker_s_cursor_leads_back_to_it() -> None:
     ],
 )
 def test_a_broken_cursor_leads_nowhere(text: str) -> None:
-    assert cursors.to_job_id(text) is None
+    assert cursors.id_reader("job")(text) is None
     assert cursors.to_line("job_01h455vb4pex5vsknk084sn02q", text) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from ava.api.http import records
+from ava.api.schemas.jobs import write_job, write_log_line
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.record import make_record
 
@@ -40,15 +40,15 @@ _FINAL = Job(
 
 
 def test_a_record_is_written_as_the_domain_defines_it() -> None:
-    written = records.job(_FINAL)
+    written = write_job(_FINAL)
     assert json.loads(written) == make_record(_FINAL)
     assert list(json.loads(written)) == list(make_record(_FINAL))
     assert written.isascii()
 
 
 def test_times_are_whole_seconds_where_they_are_whole_and_log_lines_always_have_milliseconds() -> None:
-    record = json.loads(records.job(_FINAL))
+    record = json.loads(write_job(_FINAL))
     assert record["created_at"] == "2025-06-01T10:00:00Z"
     assert record["started_at"] == "2025-06-01T10:00:00.005Z"
     line = LogLine(seq=1, ts=_START, level=LogLevel.WARN, msg="x")
-    assert records.log_line(line) == '{"ts":"2025-06-01T10:00:00.000Z","level":"warn","msg":"x"}'
+    assert write_log_line(line) == '{"ts":"2025-06-01T10:00:00.000Z","level":"warn","msg":"x"}'

@@ -1,4 +1,4 @@
-"""The use cases of those who run the system: overview, audit trail, measures."""
+"""The use cases for operators: overview, audit trail, metrics."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["Admin", "make_admin"]
 
 @dataclass(frozen=True, kw_only=True)
 class Admin:
-    """The use cases of operators."""
+    """The use cases for operators."""
 
     overviews: Overviews
     audit: Audit
-    measures: SystemMetrics
+    metrics: SystemMetrics
 
     def close(self) -> None:
-        """Write down what is still to be written."""
+        """Write the audit records that are still held."""
         self.audit.close()
 
 
 def make_admin(settings: Settings, database: Database) -> Admin:
-    """Build them over one database. Nothing connects yet."""
+    """Build the use cases over one database. Nothing connects yet."""
     return Admin(
         overviews=Overviews(database, node_dead_seconds=settings.node_dead_seconds),
         audit=Audit(database),
-        measures=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),
+        metrics=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),
     )

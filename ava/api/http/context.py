@@ -1,4 +1,4 @@
-"""What the views of one application are given: its services, and who is calling."""
+"""What views need: the services of their application, and the caller of the request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXTENSION = "ava"
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The use cases that one process answers with."""
+    """The use cases of one process."""
 
     settings: Settings
     jobs: Jobs
@@ -32,31 +32,31 @@ class Context:
     workers: Workers
     readiness: Readiness
     watches: Watches
-    operators: Admin
+    admin: Admin
     database: Database
     publisher: Publisher
 
     def close(self) -> None:
-        """Let every watcher go and close every connection."""
+        """End every watch, write the audit records, and close every connection."""
         self.watches.close()
-        self.operators.close()
+        self.admin.close()
         self.publisher.close()
         self.database.close()
 
 
 def context() -> Context:
-    """The context of the application that answers now."""
+    """Returns the context of the current application."""
     found: Context = current_app.extensions[EXTENSION]
     return found
 
 
 def caller() -> Caller:
-    """Who makes this request; `ava.api.http.auth` has made sure of it."""
+    """Returns the caller of this request, whom `ava.api.http.auth` has identified."""
     who: Caller = g.caller
     return who
 
 
 def request_id() -> str:
-    """The id of this request, the caller's own or ours."""
+    """Returns the id of this request: the caller's own or ours."""
     known: str = g.get("request_id", "")
     return known

@@ -1,46 +1,49 @@
-"""Cursors: places in a list, opaque to clients, in the look of the ids."""
+"""Cursors: places in a list, opaque to clients, in the form of the ids."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from ava.domain import ids
 
-__all__ = ["of_job", "of_line", "of_worker", "to_job_id", "to_line", "to_worker_id"]
+__all__ = ["id_reader", "of_item", "of_line", "to_line", "to_worker_id"]
 
 _PREFIX = "cur"
 _LOG_PREFIX = "log"
 _LOW = 2**64 - 1
 
 
-def of_job(job_id: str) -> str:
-    """The place after a job in a list of jobs."""
-    return f"{_PREFIX}_{job_id.removeprefix('job_')}"
+def of_item(item_id: str) -> str:
+    """Returns the place after the item of this id in a list."""
+    return f"{_PREFIX}_{item_id.partition('_')[2]}"
 
 
-def to_job_id(cursor: str) -> str | None:
-    """The job after which to go on; None where this is no cursor of jobs."""
-    value = ids.decode(_PREFIX, cursor)
-    return None if value is None else ids.encode("job", value)
+def id_reader(prefix: str) -> Callable[[str], str | None]:
+    """Returns a function that turns a cursor into the id of this prefix after which the page begins.
 
+    It returns None if the text is no cursor.
+    """
 
-def of_worker(worker_id: str) -> str:
-    """The place after a worker in a list of workers."""
-    return f"{_PREFIX}_{worker_id.removeprefix('wkr_')}"
+    def read(cursor: str) -> str | None:
+        value = ids.decode(_PREFIX, cursor)
+        return None if value is None else ids.encode(prefix, value)
+
+    return read
 
 
 def to_worker_id(cursor: str) -> str | None:
-    """The worker after which to go on; None where this is no cursor of workers."""
+    """Returns the id of the worker after which the page begins; None if the text is no cursor of workers."""
     return f"wkr_{cursor.removeprefix('cur_')}" if ids.is_client_id(_PREFIX, cursor) else None
 
 
 def of_line(job_id: str, seq: int) -> str:
-    """The place after a line of a job's log. It holds the random half of the job's id, so it fits no other job."""
+    """Returns the place after a line of a job's log. It holds the random half of the job's id, so it fits no other."""
     return ids.encode(_LOG_PREFIX, UUID(int=_half(job_id) << 64 | seq + 1))
 
 
 def to_line(job_id: str, cursor: str) -> int | None:
-    """The `seq` after which to go on; None where this is no cursor of this job's log."""
+    """Returns the `seq` of the line before the page; None if the text is no cursor of this job's log."""
     value = ids.decode(_LOG_PREFIX, cursor)
     if value is None or value.int >> 64 != _half(job_id):
         return None

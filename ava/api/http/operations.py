@@ -1,4 +1,4 @@
-"""Operations: what a route takes and gives, declared once; it is checked here and described in /openapi.json."""
+"""Operations: what a route takes and returns, declared once; checked here and described in /openapi.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marshmallow import Schema
 from ava.api.http import body as bodies
 from ava.api.http.context import caller
 from ava.api.http.parsing import load_body, load_key, load_query
-from ava.api.schemas.requests import NoParameters
+from ava.api.http.strict import NoParameters
 from ava.errors import Forbidden
 
 __all__ = ["Operation", "find_operation", "operation"]
@@ -28,33 +28,37 @@ class Operation:
     #: A few words, as in "Trigger a job".
     summary: str
     description: str = ""
-    #: Its query parameters; the view gets them loaded, as `query`.
+    #: The schema of the query parameters.
     query: Schema = field(default_factory=NoParameters)
-    #: Its body; the view gets it loaded, as `body`.
+    #: The name of the view's argument that gets the loaded query; no argument if the schema has no fields.
+    query_as: str = "query"
+    #: The schema of the body.
     body: Schema | None = None
-    #: Whether it may be called without a body.
+    #: The name of the view's argument that gets the loaded body; no argument if the schema has no fields.
+    body_as: str = "body"
+    #: Whether the route may be called without a body.
     may_be_empty: bool = False
-    #: The bytes that its body may have.
+    #: The largest body in bytes.
     most_bytes: int = bodies.MOST_BYTES
-    #: What stands in `data` of its answer.
-    answer: Schema | None = None
-    #: Whether `data` is a list of `answer`.
+    #: The schema of `data` in the response, or of each of its items if it is a list.
+    record: Schema | None = None
+    #: Whether `data` is a list of `record`, in pages.
     is_list: bool = False
     status: int = 200
-    #: What its answer is, where it is not JSON.
+    #: The media type of the response.
     media_type: str = "application/json"
-    #: The failures that it has beside those that every operation has.
+    #: The statuses that it may fail with, beside those of every operation.
     failures: tuple[int, ...] = ()
-    #: Whether it needs the role of a writer.
+    #: Whether it needs a role that may write.
     is_write: bool = False
-    #: Whether it takes an Idempotency-Key; the view gets it as `key`, None where none was sent.
+    #: Whether it takes an Idempotency-Key; the view gets it as `key`, None if none was sent.
     takes_key: bool = False
-    #: Whether its answer may have a validator, so that 304 is an answer too.
+    #: Whether the response may have an ETag, so that 304 is possible.
     may_be_unchanged: bool = False
 
 
 def operation(**declared: Any) -> Callable[[View], View]:
-    """Declare a view's operation: its caller's role, parameters and body are checked before it runs."""
+    """Declare a view's operation: the caller's role, the parameters and the body are checked before the view runs."""
     declaration = Operation(**declared)
 
     def declare(view: View) -> View:
@@ -64,11 +68,13 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 raise Forbidden
             query = load_query(declaration.query)
             if declaration.query.fields:
-                arguments["query"] = query
+                arguments[declaration.query_as] = query
             if declaration.body is not None:
-                arguments["body"] = load_body(
+                body = load_body(
                     declaration.body, most_bytes=declaration.most_bytes, may_be_empty=declaration.may_be_empty
                 )
+                if declaration.body.fields:
+                    arguments[declaration.body_as] = body
             if declaration.takes_key:
                 arguments["key"] = load_key()
             return view(**arguments)
@@ -80,5 +86,5 @@ def operation(**declared: Any) -> Callable[[View], View]:
 
 
 def find_operation(view: Callable[..., Any]) -> Operation | None:
-    """What was declared of a view; None where nothing was."""
+    """Returns what was declared of a view; None if nothing was."""
     return getattr(view, "operation", None)

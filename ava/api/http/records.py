@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from marshmallow import Schema, fields
 
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
-from ava.api.schemas.records import ExplanationRecord, JobRecord, LogLineRecord, QueuesRecord, WorkerRecord
 from ava.domain.record import format_time
 
-__all__ = ["compile_schema", "explanation", "job", "log_line", "queues", "worker"]
+__all__ = ["compile_schema"]
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
@@ -61,10 +60,6 @@ def _instant(moment: datetime) -> str:
     return f'"{format_time(moment)}"'
 
 
-def _line_instant(moment: datetime) -> str:
-    return f'"{moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]}Z"'
-
-
 def _number(value: float) -> str:
     return json.dumps(int(value) if value == int(value) else value)
 
@@ -83,10 +78,3 @@ _WRITERS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], str]], ...] = (
     (Number, _number),
     (Flag, _boolean),
 )
-
-job = compile_schema(JobRecord())
-log_line = compile_schema(LogLineRecord(), ts=_line_instant)
-worker = compile_schema(WorkerRecord())
-queues = compile_schema(QueuesRecord())
-
-explanation = compile_schema(ExplanationRecord())

@@ -1,4 +1,4 @@
-"""What the application offers to those who run it: dashboard, overview, audit trail, metrics, a line per request."""
+"""Routes and hooks for operators: dashboard, overview, audit trail, metrics, and a log line per request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ava.metrics import counters
 __all__ = ["install"]
 
 _log = logging.getLogger("ava.api.requests")
-#: Routes that are asked every few seconds by machines, and whose success says nothing new.
+#: Routes that machines call every few seconds; their success is logged at DEBUG only.
 _QUIET = frozenset({"health.livez", "health.readyz", "metrics.scrape", "dashboard.asset"})
 
 
 def install(app: Flask) -> None:
-    """Give an application their routes, and have every request counted and logged."""
+    """Register the routes; count, record and log every request of an application."""
     for blueprint in (overview.blueprint, audit.blueprint, metrics.blueprint, dashboard.blueprint):
         app.register_blueprint(blueprint)
     app.before_request_funcs.setdefault(None, []).insert(0, _start)
@@ -30,23 +30,23 @@ def _start() -> None:
     g.started = time.perf_counter()
 
 
-def _finish(answer: Response) -> Response:
+def _finish(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     endpoint = request.endpoint or "none"
-    counters.REQUESTS.labels(request.method if endpoint != "none" else "other", endpoint, answer.status_code).inc()
+    counters.REQUESTS.labels(request.method if endpoint != "none" else "other", endpoint, response.status_code).inc()
     counters.REQUEST_SECONDS.labels(endpoint).observe(seconds)
-    audit.note(answer)
-    is_quiet = endpoint in _QUIET and answer.status_code < 400
+    audit.record(response)
+    is_quiet = endpoint in _QUIET and response.status_code < 400
     _log.log(
         logging.DEBUG if is_quiet else logging.INFO,
         "%s %s %d in %.0f ms",
         request.method,
         request.path[:200].encode("unicode_escape").decode(),
-        answer.status_code,
+        response.status_code,
         seconds * 1000,
         extra=_fields(),
     )
-    return answer
+    return response
 
 
 def _fields() -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`/v1/ava/audit`: who changed what, from where. Every request that may change something is written down here."""
+"""`/v1/ava/audit`: who changed what, from where. Every request that may change something is recorded here."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, g, request
 
-from ava.api.http import responses
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
-from ava.api.http.records import compile_schema
-from ava.api.http.responses import Page
-from ava.api.schemas.admin import AuditEntryRecord, AuditList, AuditListQuery
+from ava.api.http.paging import page_of
+from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
 from ava.domain.text import storable
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["blueprint", "note"]
+__all__ = ["blueprint", "record"]
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
-_record = compile_schema(AuditEntryRecord())
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-#: How much of a proxy's word on the addresses behind it is kept.
+#: How many characters of x-forwarded-for are kept.
 _MOST_FORWARDED = 200
 
 
@@ -29,39 +26,29 @@ _MOST_FORWARDED = 200
 @operation(
     summary="List the audit trail",
     description="Newest first: every request of the tenant that triggered, cancelled, retried or changed something, or "
-    "was refused it.",
+    "was refused.",
     query=AuditListQuery(),
-    answer=AuditEntryRecord(),
+    record=AuditEntryRecord(),
     is_list=True,
 )
-def list_entries(query: AuditList) -> Response:
-    """A page of the trail."""
-    found, total = context().operators.audit.page(
-        caller(), query.audit_filter, limit=query.per_page + 1, before_id=query.before_id
-    )
-    shown, has_more = found[: query.per_page], len(found) > query.per_page
-    page = Page(
-        page=None if query.before_id else 1,
-        per_page=query.per_page,
-        total=total,
-        has_more=has_more,
-        next_cursor=shown[-1].id if has_more else None,
-    )
-    return responses.data_list([_record(entry) for entry in shown], page)
+def list_entries(query: AuditListRequest) -> Response:
+    """Show a page of the trail."""
+    found, total = context().admin.audit.page(caller(), query.audit_filter, limit=query.limit, before_id=query.after_id)
+    return page_of(query, found, total, write_audit_entry, cursor_of=str)
 
 
-def note(answer: Response) -> None:
-    """Write down what was asked for and answered, where somebody known asked for a change."""
+def record(response: Response) -> None:
+    """Record a request that asked for a change, with its response's status, if its caller is known."""
     if request.method not in _CHANGING or request.endpoint is None or (who := g.get("caller")) is None:
         return
-    context().operators.audit.note(
+    context().admin.audit.record(
         AuditRecord(
             tenant_id=who.tenant_id,
             user_id=who.user_id,
             role=who.role.name.lower().replace("_", "-"),
             action=request.endpoint,
-            target=_target(answer),
-            status=answer.status_code,
+            target=_target(response),
+            status=response.status_code,
             address=_address(),
             request_id=request_id(),
             at=datetime.now(UTC),
@@ -69,12 +56,12 @@ def note(answer: Response) -> None:
     )
 
 
-def _target(answer: Response) -> str | None:
-    """What it was done to: the route's innermost id, or what the answer says is where now."""
+def _target(response: Response) -> str | None:
+    """Returns the id of what was changed: the last id in the path, or that of the resource that was created."""
     if request.view_args:
-        # An id in a path may hold anything that a path can, and one entry must not spoil the others' statement.
+        # An id in a path may hold any character, and one entry must not make the statement of its batch fail.
         return storable(str(list(request.view_args.values())[-1]), 100)
-    location = answer.headers.get("Location", "")
+    location = response.headers.get("Location", "")
     return location.rpartition("/")[2] or None
 
 

@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/bulk` and `/v1/ava/jobs/cancel`: many jobs at once."""
+"""`/v1/ava/jobs/bulk` and `/v1/ava/jobs/cancel`: many jobs in one call."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response
 
-from ava.api.http import records, responses
+from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED
-from ava.api.schemas.records import CancelledRecord, JobRecord
-from ava.api.schemas.requests import BulkBody, CancelBody
+from ava.api.schemas.jobs import BulkBody, CancelBody, CancelledRecord, JobRecord, write_job
 from ava.domain.job import JobSpec
 from ava.errors import RequestError, WorkerNotFound, WorkerPaused
 from ava.store.jobs.reads import JobFilter
@@ -20,7 +19,7 @@ __all__ = ["blueprint"]
 
 blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
 
-#: The bytes that a bulk's body may have.
+#: The largest body of a bulk in bytes.
 _MOST_BYTES = 16 * 2**20
 
 
@@ -30,46 +29,48 @@ _MOST_BYTES = 16 * 2**20
     description="1 to 1,000 jobs in one transaction, all or none, answered in their order. A wrong entry is named by "
     "its index, as in `jobs[3].priority`. The body may have 16 MiB.",
     body=BulkBody(),
+    body_as="specs",
     most_bytes=_MOST_BYTES,
-    answer=JobRecord(many=True),
+    record=JobRecord(many=True),
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
     takes_key=True,
 )
-def trigger(body: Sequence[JobSpec], key: str | None) -> Response:
-    """Store many jobs."""
+def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
+    """Trigger many jobs."""
     try:
         if key is None:
-            jobs, is_replay = context().jobs.trigger(caller(), body), False
+            jobs, is_replay = context().jobs.trigger(caller(), specs), False
         else:
-            jobs, is_replay = context().jobs.trigger_once(caller(), body, key)
+            jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
     except (WorkerNotFound, WorkerPaused) as error:
-        raise _named(error) from None
-    answer = responses.data(f"[{','.join([records.job(job) for job in jobs])}]", 201)
+        raise _with_index(error) from None
+    response = responses.data(f"[{','.join([write_job(job) for job in jobs])}]", 201)
     if is_replay:
-        answer.headers[REPLAYED] = "true"
-    return answer
+        response.headers[REPLAYED] = "true"
+    return response
 
 
-def _named(error: RequestError) -> RequestError:
-    name, sentence = f"jobs[{error.entry}].worker_id", str(error)
-    named = type(error)(f"{name}: {sentence}")
-    named.fields = {name: [sentence]}
-    return named
+def _with_index(error: RequestError) -> RequestError:
+    name, message = f"jobs[{error.entry}].worker_id", str(error)
+    indexed = type(error)(f"{name}: {message}")
+    indexed.fields = {name: [message]}
+    return indexed
 
 
 @blueprint.post("/cancel")
 @operation(
     summary="Cancel many jobs",
-    description="Cancels all queued and running jobs that the filter finds at the moment of the call, in batches. "
+    description="Cancels all queued and running jobs that match the filter at the moment of the call, in batches. "
     "`cancelled` counts those that were queued, `signalled` the running ones, which were asked to stop.",
     body=CancelBody(),
-    answer=CancelledRecord(),
+    body_as="job_filter",
+    record=CancelledRecord(),
     failures=(413, 415, 422),
     is_write=True,
 )
-def cancel(body: JobFilter) -> Response:
-    """Cancel many jobs."""
-    cancelled, signalled = context().jobs.cancel_all(caller(), body)
+def cancel(job_filter: JobFilter) -> Response:
+    """Cancel all jobs that match a filter."""
+    cancelled, signalled = context().jobs.cancel_all(caller(), job_filter)
     return responses.data(f'{{"cancelled":{cancelled},"signalled":{signalled}}}')

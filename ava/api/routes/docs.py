@@ -1,4 +1,4 @@
-"""The description of this API: `/openapi.json`, a page to try it at `/docs`, and what each error means."""
+"""The API's description: `/openapi.json`, a page to try it at `/docs`, and what each error code means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("docs", __name__)
 
 _STATIC = Path(__file__).parent.parent / "static"
-#: Nothing but our own files; pictures may also stand inside the style sheet.
+#: Our own files only; images may also be embedded in the style sheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -28,7 +28,7 @@ _POLICY = (
 @blueprint.get("/openapi.json")
 @open_to_all
 def description() -> Response:
-    """The OpenAPI description, made from the routes and schemas themselves."""
+    """Show the OpenAPI description, made from the routes and schemas."""
     known: str | None = current_app.extensions.get("ava.openapi")
     if known is None:
         known = json.dumps(openapi.describe(current_app), separators=(",", ":"))
@@ -39,27 +39,27 @@ def description() -> Response:
 @blueprint.get("/docs")
 @open_to_all
 def page() -> Response:
-    """A page to try the API."""
-    return _guarded(Response((_STATIC / "docs.html").read_bytes(), mimetype="text/html"))
+    """Show a page to try the API."""
+    return _with_policy(Response((_STATIC / "docs.html").read_bytes(), mimetype="text/html"))
 
 
 @blueprint.get("/docs/static/<path:name>")
 @open_to_all
 def asset(name: str) -> Response:
-    """The page's own files."""
-    return _guarded(send_from_directory(_STATIC, name, max_age=3600))
+    """Send one of that page's files."""
+    return _with_policy(send_from_directory(_STATIC, name, max_age=3600))
 
 
 @blueprint.get("/docs/errors")
 @open_to_all
 def explained_errors() -> Response:
-    """What each error code means; every failure links here."""
+    """Explain each error code; the `docs_url` of every failure links here."""
     rows = "".join(
         f'<dt id="{code}">{code}</dt>'
         + "".join(f"<dd>{status}. {escape(meaning)}</dd>" for status, meaning in code.meanings.items())
         for code in ErrorCode
     )
-    return _guarded(
+    return _with_policy(
         Response(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>AVA Jobs API: errors</title></head>'
             f"<body><h1>Errors</h1><dl>{rows}</dl></body></html>\n",
@@ -68,7 +68,7 @@ def explained_errors() -> Response:
     )
 
 
-def _guarded(answer: Response) -> Response:
-    answer.headers["Content-Security-Policy"] = _POLICY
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    return answer
+def _with_policy(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`, for whoever restarts processes and sends them traffic."""
+"""`/livez` and `/readyz`, for service managers and load balancers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def livez() -> Response:
 @blueprint.get("/readyz")
 @open_to_all
 def readyz() -> Response:
-    """Whether this process can do its work: 503 without its database. Without the broker it accepts jobs all the same.
+    """Report whether this process can do its work: 503 without its database.
 
-    So a broker that is away makes it `degraded`, with the reason, and not unready: taking every API process out of
-    service would turn a delay into an outage.
+    Without the broker it still accepts jobs, so it is `degraded`, with the reason, and not unready: taking every API
+    process out of service would turn a delay into an outage.
     """
     report = context().readiness.report()
     checks = {

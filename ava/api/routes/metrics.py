@@ -17,21 +17,21 @@ blueprint = Blueprint("metrics", __name__)
 @blueprint.get("/metrics")
 @open_to_all
 def scrape() -> Response:
-    """What the system and these processes have to tell. It names tenants, so it wants the shared key.
+    """Show the metrics of the system and of the API's processes. They name tenants, so they need the shared key.
 
-    As `x-internal-secret` or, as Prometheus sends it by itself, `Authorization: Bearer …`. Without the database the
-    processes' own counters are told all the same, and `ava_database_up` is 0. Raises `Unauthorized`.
+    The key comes as `x-internal-secret` or, as Prometheus sends it, `Authorization: Bearer …`. If the database is out
+    of reach, only the processes' own metrics are shown, and `ava_database_up` is 0. Raises `Unauthorized`.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-internal-secret", "")
     if not is_secret(given, context().settings.internal_secrets):
         raise Unauthorized
     try:
-        measures, is_up = context().operators.measures.expose(), 1
+        of_system, is_up = context().admin.metrics.expose(), 1
     except DatabaseUnavailable:
-        measures, is_up = b"", 0
-    about_database = (
+        of_system, is_up = b"", 0
+    of_database = (
         f"# HELP ava_database_up 1 while the database answers.\n# TYPE ava_database_up gauge\nava_database_up {is_up}\n"
     )
-    text = measures + counters.expose() + about_database.encode()
+    text = of_system + counters.expose() + of_database.encode()
     return Response(text, mimetype="text/plain", content_type="text/plain; version=0.0.4; charset=utf-8")

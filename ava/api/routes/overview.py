@@ -1,4 +1,4 @@
-"""`/v1/ava/overview` and `/v1/ava/nodes`: a tenant's jobs in sum, and the nodes that run them."""
+"""`/v1/ava/overview` and `/v1/ava/nodes`: a tenant's jobs in total, and the nodes that run them."""
 
 from __future__ import annotations
 
@@ -7,37 +7,34 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.records import compile_schema
-from ava.api.schemas.admin import NodeRecord, OverviewRecord
+from ava.api.schemas.nodes import NodeRecord, write_node
+from ava.api.schemas.overview import OverviewRecord, write_overview
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("overview", __name__, url_prefix="/v1/ava")
 
-_overview = compile_schema(OverviewRecord())
-_node = compile_schema(NodeRecord())
-
 
 @blueprint.get("/overview")
 @operation(
-    summary="See the tenant's jobs in sum",
+    summary="Show the tenant's jobs in total",
     description="What waits, by priority; what runs; what ended in each of the last 60 minutes, counted a few seconds "
     "behind; and percentiles of the newest jobs. It costs the same whatever the number of jobs.",
-    answer=OverviewRecord(),
+    record=OverviewRecord(),
 )
 def show() -> Response:
-    """The tenant's overview."""
-    return responses.data(_overview(context().operators.overviews.overview(caller())))
+    """Show the tenant's overview."""
+    return responses.data(write_overview(context().admin.overviews.overview(caller())))
 
 
 @blueprint.get("/nodes")
 @operation(
     summary="List the nodes",
     description="The live ones first; one that has ended is shown for an hour. `jobs` holds those of the caller's "
-    "tenant alone, while `busy` counts everybody's.",
-    answer=NodeRecord(many=True),
+    "tenant only, while `busy` counts the jobs of all tenants.",
+    record=NodeRecord(many=True),
 )
 def nodes() -> Response:
-    """The nodes."""
-    shown = context().operators.overviews.nodes(caller())
-    return responses.data(f"[{','.join([_node(node) for node in shown])}]")
+    """Show the nodes."""
+    found = context().admin.overviews.nodes(caller())
+    return responses.data(f"[{','.join([write_node(node) for node in found])}]")

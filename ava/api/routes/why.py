@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api.http import records, responses
+from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.schemas.records import ExplanationRecord
+from ava.api.schemas.why import ExplanationRecord, write_explanation
 
 __all__ = ["blueprint"]
 
@@ -17,13 +17,12 @@ blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.get("/<job:job_id>/why")
 @operation(
     summary="Explain a job's state",
-    description="One sentence, and the facts that it is made of. `ahead` counts the tenant's own jobs that start "
-    "before this one, up to 10,000, among the first 20,000 of everybody's; the estimate takes all of these into "
-    "account.",
-    answer=ExplanationRecord(),
+    description="One sentence, and the facts behind it. `ahead` counts the tenant's own jobs that start before this "
+    "one, up to 10,000, among the first 20,000 of all tenants; the estimate takes all of these into account.",
+    record=ExplanationRecord(),
     failures=(404,),
 )
 def show(job_id: str) -> Response:
-    """Explain one job."""
+    """Explain one job's state."""
     explanation = context().jobs.explain(caller(), job_id, node_dead_seconds=context().settings.node_dead_seconds)
-    return responses.data(records.explanation(explanation))
+    return responses.data(write_explanation(explanation))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api.http import cursors, records, responses
+from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.responses import Page
-from ava.api.schemas.records import WorkerRecord
-from ava.api.schemas.requests import WorkerList, WorkerListQuery
+from ava.api.http.paging import PageRequest, page_of
+from ava.api.schemas.workers import WorkerListQuery, WorkerRecord, write_worker
 
 __all__ = ["blueprint"]
 
@@ -17,24 +16,15 @@ blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
 
 @blueprint.get("")
-@operation(summary="List workers", description="By id.", query=WorkerListQuery(), answer=WorkerRecord(), is_list=True)
-def list_workers(query: WorkerList) -> Response:
-    """A page of workers."""
-    skipped = 0 if query.page is None else (query.page - 1) * query.per_page
-    found, total = context().workers.page(caller(), limit=query.per_page + 1, after_id=query.after_id, offset=skipped)
-    shown, has_more = found[: query.per_page], len(found) > query.per_page
-    page = Page(
-        page=None if query.after_id else query.page or 1,
-        per_page=query.per_page,
-        total=total,
-        has_more=has_more,
-        next_cursor=cursors.of_worker(shown[-1].id) if has_more else None,
-    )
-    return responses.data_list([records.worker(worker) for worker in shown], page)
+@operation(summary="List workers", description="By id.", query=WorkerListQuery(), record=WorkerRecord(), is_list=True)
+def list_workers(query: PageRequest) -> Response:
+    """Show a page of workers."""
+    found, total = context().workers.page(caller(), limit=query.limit, after_id=query.after_id, offset=query.offset)
+    return page_of(query, found, total, write_worker)
 
 
 @blueprint.get("/<worker_id>")
-@operation(summary="Show a worker", answer=WorkerRecord(), failures=(404,))
+@operation(summary="Show a worker", record=WorkerRecord(), failures=(404,))
 def show(worker_id: str) -> Response:
-    """One worker."""
-    return responses.data(records.worker(context().workers.show(caller(), worker_id)))
+    """Show one worker."""
+    return responses.data(write_worker(context().workers.show(caller(), worker_id)))

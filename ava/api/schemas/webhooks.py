@@ -9,30 +9,32 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http.fields import REQUIRED, Choice, Cursor, Id, Instant, JsonText, Text, WholeNumber
-from ava.api.schemas.requests import _PageQuery, _Strict
-from ava.domain import ids
+from ava.api.http import cursors
+from ava.api.http.fields import REQUIRED, Choice, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
 from ava.domain.events import EventType, signing_key
 from ava.domain.webhook import DeliveryStatus, EndpointStatus
 from ava.store.webhooks.deliveries import DeliveryFilter
 
 __all__ = [
     "DeletedRecord",
-    "DeliveryList",
     "DeliveryListQuery",
+    "DeliveryListRequest",
     "DeliveryRecord",
     "RedeliverBody",
     "RedeliveredRecord",
     "WebhookBody",
     "WebhookChangeBody",
-    "WebhookList",
     "WebhookListQuery",
     "WebhookRecord",
+    "write_delivery",
+    "write_webhook",
 ]
 
 #: The longest secret, in characters.
 _MOST_SECRET_CHARS = 256
-_CURSOR = "cur"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -79,7 +81,7 @@ def _event_list(**rest: Any) -> fields.List[Any]:
     )
 
 
-class WebhookBody(_Strict):
+class WebhookBody(Strict):
     """A webhook to make."""
 
     url = _Url(required=True, metadata={"description": "Where events are sent to: a public http(s) address."})
@@ -97,7 +99,7 @@ class WebhookBody(_Strict):
         return _each_once(values)
 
 
-class WebhookChangeBody(_Strict):
+class WebhookChangeBody(Strict):
     """What to change of a webhook; at least one field."""
 
     url = _Url()
@@ -125,56 +127,24 @@ def _each_once(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-@dataclass(frozen=True, kw_only=True)
-class WebhookList:
-    """Which webhooks a list shows."""
-
-    page: int | None
-    per_page: int
-    #: The webhook after which to go on, where a cursor was sent.
-    before_id: str | None
-
-
-def _finder(prefix: str) -> Any:
-    def find(cursor: str) -> str | None:
-        value = ids.decode(_CURSOR, cursor)
-        return None if value is None else ids.encode(prefix, value)
-
-    return find
-
-
-def make_cursor(some_id: str) -> str:
-    """The place after a webhook or a delivery."""
-    return f"{_CURSOR}_{some_id.partition('_')[2]}"
-
-
-class WebhookListQuery(_PageQuery):
+class WebhookListQuery(PageQuery):
     """The parameters of the list of webhooks."""
 
-    cursor = Cursor(
-        _finder("wh"),
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of the page before, for what follows it."},
-    )
+    cursor = cursor_field(cursors.id_reader("wh"))
 
     @post_load
-    def _list(self, values: dict[str, Any], **_: Any) -> WebhookList:
-        return WebhookList(page=values["page"], per_page=values["per_page"], before_id=values["cursor"])
+    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
+        return PageRequest(**take_page(values))
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeliveryList:
+class DeliveryListRequest(PageRequest):
     """Which deliveries a list shows."""
 
     delivery_filter: DeliveryFilter
-    page: int | None
-    per_page: int
-    #: The delivery after which to go on, where a cursor was sent.
-    before_id: str | None
 
 
-class DeliveryListQuery(_PageQuery):
+class DeliveryListQuery(PageQuery):
     """The parameters of the list of deliveries."""
 
     status = Choice(
@@ -191,24 +161,16 @@ class DeliveryListQuery(_PageQuery):
         allow_none=False,
         metadata={"description": "Filter to one type of event."},
     )
-    cursor = Cursor(
-        _finder("dlv"),
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of the page before, for what follows it."},
-    )
+    cursor = cursor_field(cursors.id_reader("dlv"))
 
     @post_load
-    def _list(self, values: dict[str, Any], **_: Any) -> DeliveryList:
-        return DeliveryList(
-            delivery_filter=DeliveryFilter(status=values["status"], event_type=values["event"]),
-            page=values["page"],
-            per_page=values["per_page"],
-            before_id=values["cursor"],
-        )
+    def _request(self, values: dict[str, Any], **_: Any) -> DeliveryListRequest:
+        page = take_page(values)
+        delivery_filter = DeliveryFilter(status=values["status"], event_type=values["event"])
+        return DeliveryListRequest(**page, delivery_filter=delivery_filter)
 
 
-class RedeliverBody(_Strict):
+class RedeliverBody(Strict):
     """Which abandoned deliveries to send again."""
 
     since = Instant(
@@ -290,3 +252,7 @@ class RedeliveredRecord(Schema):
     """How many deliveries are sent again."""
 
     redelivered = WholeNumber(least=0, most=2**53)
+
+
+write_webhook = compile_schema(WebhookRecord())
+write_delivery = compile_schema(DeliveryRecord())

@@ -1,61 +1,60 @@
-"""What goes in: with `ava.api.schemas.records` the one definition, which also makes /openapi.json."""
+"""Jobs: what clients send and what they get back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from ava.api.http import cursors
-from ava.api.http.fields import REQUIRED, Choice, ClientId, Cursor, Instant, JsonObject, QueryInstant, WholeNumber
+from ava.api.http.fields import (
+    REQUIRED,
+    Choice,
+    ClientId,
+    Cursor,
+    Id,
+    Instant,
+    JsonObject,
+    JsonText,
+    QueryInstant,
+    Text,
+    WholeNumber,
+)
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
 from ava.domain import priority
 from ava.domain.job import JobSpec, LogLevel, Status, Trigger
-from ava.domain.paging import DEEPEST_ROW
 from ava.store.jobs.reads import JobFilter
 
 __all__ = [
     "BulkBody",
     "CancelBody",
-    "JobList",
+    "CancelledRecord",
     "JobListQuery",
+    "JobListRequest",
+    "JobLogRecord",
+    "JobRecord",
+    "LogLineRecord",
+    "LogRequest",
     "LogsQuery",
-    "LogsQueryValues",
-    "NoBody",
-    "NoParameters",
     "ShowQuery",
     "TriggerBody",
-    "WorkerList",
-    "WorkerListQuery",
+    "write_job",
+    "write_log_line",
 ]
 
 #: How many jobs one call may trigger.
 MOST_IN_BULK = 1_000
 
 
-class _Strict(Schema):
-    """What comes in: a field that is not known is refused, and those that are known are named."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        names = ", ".join(field.data_key or name for name, field in self.load_fields.items())
-        known = f"known are {names}" if names else "nothing is"
-        self.error_messages = self.error_messages | {
-            "unknown": f"It is not known here; {known}.",
-            "type": "It must be an object.",
-        }
+# In ------------------------------------------------------------------------------------------------------------------
 
 
-class NoParameters(_Strict):
-    """A route that takes no parameters."""
-
-
-class NoBody(_Strict):
-    """A route that takes no fields: its body is empty, or an empty object."""
-
-
-class TriggerBody(_Strict):
+class TriggerBody(Strict):
     """A job to trigger."""
 
     worker_id = ClientId("wkr", required=True, metadata={"description": "ID of the worker to run."})
@@ -90,44 +89,14 @@ class TriggerBody(_Strict):
         )
 
 
-class _PageQuery(_Strict):
-    """The parameters of every list."""
-
-    page = WholeNumber(
-        least=1,
-        most=DEEPEST_ROW,
-        is_text=True,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The page, from 1."},
-    )
-    per_page = WholeNumber(
-        least=1, most=100, is_text=True, load_default=20, metadata={"description": "How many there are on a page."}
-    )
-
-    @validates_schema
-    def _one_way(self, values: dict[str, Any], **_: Any) -> None:
-        page, per_page = values.get("page"), values.get("per_page", 20)
-        if page is not None and values.get("cursor") is not None:
-            raise ValidationError("Send page or cursor, not both.", "cursor")
-        if page is not None and (page - 1) * per_page >= DEEPEST_ROW:
-            raise ValidationError(
-                f"It lies deeper than {DEEPEST_ROW:,} entries; follow next_cursor with cursor instead.", "page"
-            )
-
-
 @dataclass(frozen=True, kw_only=True)
-class JobList:
+class JobListRequest(PageRequest):
     """Which jobs a list shows."""
 
     job_filter: JobFilter
-    page: int | None
-    per_page: int
-    #: The job after which to go on, where a cursor was sent.
-    before_id: str | None
 
 
-class JobListQuery(_PageQuery):
+class JobListQuery(PageQuery):
     """The parameters of the list of jobs."""
 
     worker_id = ClientId(
@@ -163,55 +132,25 @@ class JobListQuery(_PageQuery):
         allow_none=False,
         metadata={"description": "ISO 8601 upper bound, exclusive."},
     )
-    cursor = Cursor(
-        cursors.to_job_id,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of the page before, for what follows it."},
-    )
+    cursor = cursor_field(cursors.id_reader("job"))
 
     @post_load
-    def _list(self, values: dict[str, Any], **_: Any) -> JobList:
-        page, per_page, before_id = values.pop("page"), values.pop("per_page"), values.pop("cursor")
-        return JobList(job_filter=JobFilter(**values), page=page, per_page=per_page, before_id=before_id)
+    def _request(self, values: dict[str, Any], **_: Any) -> JobListRequest:
+        page = take_page(values)
+        return JobListRequest(**page, job_filter=JobFilter(**values))
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerList:
-    """Which workers a list shows."""
-
-    page: int | None
-    per_page: int
-    #: The worker after which to go on, where a cursor was sent.
-    after_id: str | None
-
-
-class WorkerListQuery(_PageQuery):
-    """The parameters of the list of workers."""
-
-    cursor = Cursor(
-        cursors.to_worker_id,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of the page before, for what follows it."},
-    )
-
-    @post_load
-    def _list(self, values: dict[str, Any], **_: Any) -> WorkerList:
-        return WorkerList(page=values["page"], per_page=values["per_page"], after_id=values["cursor"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogsQueryValues:
+class LogRequest:
     """Which lines of a log are shown."""
 
     level: LogLevel | None
     limit: int
-    #: The cursor as it was sent; which job it belongs to is seen later.
+    #: The cursor as the client sent it; whether it is one of this job's log is checked later.
     after: str | None
 
 
-class LogsQuery(_Strict):
+class LogsQuery(Strict):
     """The parameters of a job's log."""
 
     level = Choice(
@@ -232,11 +171,11 @@ class LogsQuery(_Strict):
     )
 
     @post_load
-    def _values(self, values: dict[str, Any], **_: Any) -> LogsQueryValues:
-        return LogsQueryValues(**values)
+    def _request(self, values: dict[str, Any], **_: Any) -> LogRequest:
+        return LogRequest(**values)
 
 
-class ShowQuery(_Strict):
+class ShowQuery(Strict):
     """The parameters of one job."""
 
     wait = WholeNumber(
@@ -254,7 +193,7 @@ class ShowQuery(_Strict):
         return seconds
 
 
-class BulkBody(_Strict):
+class BulkBody(Strict):
     """Many jobs to trigger, all or none."""
 
     jobs = fields.List(
@@ -277,7 +216,7 @@ class _Cancellable(StrEnum):
     RUNNING = "running"
 
 
-class CancelFilter(_Strict):
+class CancelFilter(Strict):
     """Which queued and running jobs; at least one field."""
 
     worker_id = ClientId("wkr", load_default=None, allow_none=False)
@@ -294,7 +233,7 @@ class CancelFilter(_Strict):
         return JobFilter(**values | {"status": status})
 
 
-class CancelBody(_Strict):
+class CancelBody(Strict):
     """Which jobs to cancel."""
 
     filter = fields.Nested(
@@ -307,3 +246,71 @@ class CancelBody(_Strict):
     def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
         job_filter: JobFilter = values["filter"]
         return job_filter
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class JobRecord(Schema):
+    """A job: one execution of a worker with one input."""
+
+    id = Id("job")
+    worker_id = Id("wkr")
+    tenant_id = Id("ten")
+    status = Choice(Status)
+    trigger = Choice(Trigger)
+    priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
+    input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
+    triggered_by = Id("usr")
+    created_at = Instant()
+    started_at = Instant(allow_none=True, metadata={"description": "When its current or last run began."})
+    completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
+    duration_ms = WholeNumber(
+        least=0, most=2**53, allow_none=True, metadata={"description": "Milliseconds from its last start to its end."}
+    )
+    output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
+    error = Text(allow_none=True, metadata={"description": "`Kind: reason`, one line, where it failed."})
+    scheduled_at = Instant(allow_none=True)
+    attempt = WholeNumber(
+        least=0, most=6, metadata={"description": "Which attempt runs or ran; 0 before the first one."}
+    )
+    max_attempts = WholeNumber(least=1, most=6)
+    cancel_requested_at = Instant(allow_none=True)
+    cancelled_by = Id("usr", allow_none=True)
+    progress = JsonText(
+        attribute="progress_json",
+        allow_none=True,
+        metadata={"type": ["object", "null"], "description": "Where its handler says it is: fraction and message."},
+    )
+    retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
+
+
+class LogLineRecord(Schema):
+    """One line of a job's log."""
+
+    ts = Instant(metadata={"description": "With milliseconds, always."})
+    level = Choice(LogLevel)
+    msg = Text()
+
+
+class JobLogRecord(Schema):
+    """A job's log."""
+
+    job_id = Id("job")
+    job_status = Choice(Status)
+    logs = fields.List(fields.Nested(LogLineRecord))
+
+
+class CancelledRecord(Schema):
+    """How many jobs a call has cancelled."""
+
+    cancelled = WholeNumber(least=0, most=2**53, metadata={"description": "Queued jobs, which are cancelled now."})
+    signalled = WholeNumber(least=0, most=2**53, metadata={"description": "Running jobs, which were asked to stop."})
+
+
+def _write_line_time(moment: datetime) -> str:
+    return f'"{moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]}Z"'
+
+
+write_job = compile_schema(JobRecord())
+write_log_line = compile_schema(LogLineRecord(), ts=_write_line_time)

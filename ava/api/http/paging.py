@@ -1,0 +1,119 @@
+"""Pages of a list: which page a client asks for, and the response that holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from flask import Response
+from marshmallow import ValidationError, validates_schema
+
+from ava.api.http import cursors
+from ava.api.http.fields import Cursor, WholeNumber
+from ava.api.http.responses import as_json
+from ava.api.http.strict import Strict
+from ava.domain.paging import DEEPEST_ROW
+
+__all__ = ["PageQuery", "PageRequest", "cursor_field", "page_of", "per_page_field", "take_page"]
+
+
+class _Item(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=_Item)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest:
+    """Which page of a list is asked for: by its number or by a cursor; without either it is the first."""
+
+    #: The page's number from 1.
+    page: int | None = None
+    per_page: int
+    #: The id of the item after which the page begins.
+    after_id: str | None = None
+
+    @property
+    def limit(self) -> int:
+        """How many items to read: one more than the page shows, which says whether there are more."""
+        return self.per_page + 1
+
+    @property
+    def offset(self) -> int:
+        """How many items come before the page, if it has a number."""
+        return 0 if self.page is None else (self.page - 1) * self.per_page
+
+
+def per_page_field() -> WholeNumber:
+    """The parameter `per_page`."""
+    return WholeNumber(
+        least=1, most=100, is_text=True, load_default=20, metadata={"description": "How many items a page has."}
+    )
+
+
+def cursor_field(find_id: Callable[[str], str | None]) -> Cursor:
+    """The parameter `cursor`, which `find_id` turns into an id; it returns None if the text is no cursor."""
+    return Cursor(
+        find_id,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of the previous page; the response is the page after it."},
+    )
+
+
+class PageQuery(Strict):
+    """The parameters that lists with pages have in common; each list adds its own `cursor`."""
+
+    page = WholeNumber(
+        least=1,
+        most=DEEPEST_ROW,
+        is_text=True,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The page's number, from 1."},
+    )
+    per_page = per_page_field()
+
+    @validates_schema
+    def _check_depth(self, values: dict[str, Any], **_: Any) -> None:
+        page, per_page = values.get("page"), values.get("per_page", 20)
+        if page is not None and values.get("cursor") is not None:
+            raise ValidationError("Send page or cursor, not both.", "cursor")
+        if page is not None and (page - 1) * per_page >= DEEPEST_ROW:
+            raise ValidationError(
+                f"It lies deeper than {DEEPEST_ROW:,} entries; follow next_cursor with cursor instead.", "page"
+            )
+
+
+def take_page(values: dict[str, Any]) -> dict[str, Any]:
+    """Move the parameters of the page out of loaded values. Returns them as `PageRequest` takes them."""
+    return {
+        "page": values.pop("page", None),
+        "per_page": values.pop("per_page"),
+        "after_id": values.pop("cursor"),
+    }
+
+
+def page_of(
+    asked: PageRequest,
+    found: Sequence[Item],
+    total: int,
+    write: Callable[[Item], str],
+    *,
+    cursor_of: Callable[[str], str] = cursors.of_item,
+) -> Response:
+    """Returns `{"data": [ … ], "pagination": … }` of up to `asked.limit` items; `write` makes an item's JSON text."""
+    shown, has_more = found[: asked.per_page], len(found) > asked.per_page
+    pagination = {
+        "page": None if asked.after_id else asked.page or 1,
+        "per_page": asked.per_page,
+        "total": total,
+        "has_more": has_more,
+        "next_cursor": cursor_of(shown[-1].id) if has_more else None,
+    }
+    place = json.dumps(pagination, separators=(",", ":"))
+    return as_json(f'{{"data":[{",".join([write(item) for item in shown])}],"pagination":{place}}}\n')

@@ -1,0 +1,79 @@
+"""The audit trail: what clients send and what they get back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, post_load
+
+from ava.api.http.fields import ClientId, Id, Instant, Text, WholeNumber
+from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.domain import ids
+from ava.store.reports.audit import AuditFilter
+
+__all__ = ["AuditEntryRecord", "AuditListQuery", "AuditListRequest", "write_audit_entry"]
+
+_MOST_LETTERS = 100
+
+
+class _Name(Text):
+    """A name in a query."""
+
+    def read(self, value: Any) -> str:
+        """The name; raises `ValidationError` where it cannot be one."""
+        if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MOST_LETTERS:
+            raise ValidationError(f"It must be a name of 1 to {_MOST_LETTERS} letters.")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditListRequest(PageRequest):
+    """Which entries a list shows."""
+
+    audit_filter: AuditFilter
+
+
+class AuditListQuery(Strict):
+    """The parameters of the audit trail."""
+
+    action = _Name(
+        data_key="filter[action]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "As in `jobs.cancel`."},
+    )
+    user_id = ClientId("usr", data_key="filter[user_id]", load_default=None, allow_none=False)
+    target = _Name(
+        data_key="filter[target]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The id of what was changed."},
+    )
+    per_page = per_page_field()
+    cursor = cursor_field(lambda text: text if ids.decode("aud", text) is not None else None)
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> AuditListRequest:
+        page = take_page(values)
+        return AuditListRequest(**page, audit_filter=AuditFilter(**values))
+
+
+class AuditEntryRecord(Schema):
+    """A change that somebody asked for."""
+
+    id = Id("aud")
+    at = Instant()
+    tenant_id = Id("ten")
+    user_id = Id("usr")
+    role = Text()
+    action = Text()
+    target = Text(allow_none=True)
+    status = WholeNumber(least=100, most=599, metadata={"description": "The answer's status: refusals stand here too."})
+    address = Text(metadata={"description": "The peer's, and what a proxy said of the one behind it."})
+    request_id = Text()
+
+
+write_audit_entry = compile_schema(AuditEntryRecord())

@@ -1,0 +1,55 @@
+"""Nodes: what clients get back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from marshmallow import Schema, fields
+
+from ava.api.http.fields import Choice, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.records import compile_schema
+
+__all__ = ["NodeRecord", "write_node"]
+
+_MOST = 2**53
+
+
+class NodeState(StrEnum):
+    """How a node is."""
+
+    LIVE = "live"
+    SILENT = "silent"
+    STOPPED = "stopped"
+
+
+class RunningJobRecord(Schema):
+    """A job of the tenant that a node runs."""
+
+    id = Id("job")
+    worker_id = Id("wkr")
+    attempt = WholeNumber(least=0, most=6)
+    started_at = Instant()
+    progress = JsonText(attribute="progress_json", allow_none=True, metadata={"type": ["object", "null"]})
+
+
+class NodeRecord(Schema):
+    """A node: one Celery worker process with its children."""
+
+    id = Id("node")
+    name = Text()
+    host = Text()
+    pid = WholeNumber(least=0, most=_MOST)
+    version = Text()
+    queues = fields.List(Text())
+    workers = fields.List(Text())
+    processes = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it can run at once."})
+    busy = WholeNumber(least=0, most=_MOST, metadata={"description": "How many it runs, whoever's they are."})
+    memory_bytes = WholeNumber(least=0, most=_MOST, allow_none=True)
+    state = Choice(NodeState)
+    started_at = Instant()
+    seen_at = Instant()
+    stopped_at = Instant(allow_none=True)
+    jobs = fields.List(fields.Nested(RunningJobRecord), metadata={"description": "Those of the caller's tenant."})
+
+
+write_node = compile_schema(NodeRecord())

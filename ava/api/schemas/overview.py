@@ -1,0 +1,58 @@
+"""The overview of a tenant's jobs: what clients get back."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from ava.api.http.fields import Flag, Instant, Number, WholeNumber
+from ava.api.http.records import compile_schema
+from ava.domain import priority
+
+__all__ = ["OverviewRecord", "write_overview"]
+
+_MOST = 2**53
+
+
+class DepthRecord(Schema):
+    """How many jobs of one priority wait."""
+
+    priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
+    queued = WholeNumber(least=0, most=_MOST)
+
+
+class MinuteRecord(Schema):
+    """What ended in one minute."""
+
+    minute = Instant()
+    completed = WholeNumber(least=0, most=_MOST)
+    failed = WholeNumber(least=0, most=_MOST)
+    cancelled = WholeNumber(least=0, most=_MOST)
+
+
+class LatencyRecord(Schema):
+    """Percentiles of the newest jobs of the last hour."""
+
+    sampled = WholeNumber(least=0, most=_MOST, metadata={"description": "Of how many jobs."})
+    start_p50_ms = Number(allow_none=True, metadata={"description": "From being due to the handler's start."})
+    start_p95_ms = Number(allow_none=True)
+    run_p50_ms = Number(allow_none=True, metadata={"description": "From the handler's start to its end."})
+    run_p95_ms = Number(allow_none=True)
+
+
+class OverviewRecord(Schema):
+    """The tenant's jobs in sum."""
+
+    queued = WholeNumber(least=0, most=_MOST)
+    queued_is_exact = Flag(metadata={"description": "False where `queued` is a lower bound."})
+    scheduled = WholeNumber(least=0, most=_MOST, metadata={"description": "Queued jobs that wait for their time."})
+    running = WholeNumber(least=0, most=_MOST)
+    by_priority = fields.List(fields.Nested(DepthRecord))
+    oldest_due_at = Instant(allow_none=True)
+    backlog_age_seconds = Number(allow_none=True, metadata={"description": "How long the oldest due job has waited."})
+    latency = fields.Nested(LatencyRecord)
+    minutes = fields.List(fields.Nested(MinuteRecord), metadata={"description": "The last 60, oldest first."})
+    counted_until = Instant(metadata={"description": "Up to when ended jobs are counted in `minutes`."})
+    sampled_at = Instant()
+
+
+write_overview = compile_schema(OverviewRecord())

@@ -1,0 +1,44 @@
+"""Why a job is in its state: what clients get back."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from ava.api.http.fields import Choice, Flag, Id, Instant, Number, Text, WholeNumber
+from ava.api.http.records import compile_schema
+from ava.domain.explanation import MOST_AHEAD
+from ava.domain.job import Status
+
+__all__ = ["ExplanationRecord", "write_explanation"]
+
+
+class ExplanationFacts(Schema):
+    """What an explanation is made of."""
+
+    queue = Text(attribute="job.queue")
+    worker_active = Flag(
+        attribute="is_worker_active", allow_none=True, metadata={"description": "Null where there is no such worker."}
+    )
+    processes = WholeNumber(
+        least=0, most=2**31, metadata={"description": "Living ones that have its handler and hear its queue."}
+    )
+    ahead = WholeNumber(least=0, most=MOST_AHEAD)
+    estimate_seconds = Number(allow_none=True)
+    run_at = Instant(attribute="job.run_at", allow_none=True)
+    attempt = WholeNumber(attribute="job.attempt", least=0, most=6)
+    max_attempts = WholeNumber(attribute="job.max_attempts", least=1, most=6)
+    node = Text(attribute="node_name", allow_none=True)
+    started_at = Instant(attribute="job.started_at", allow_none=True)
+    cancel_requested_at = Instant(attribute="job.cancel_requested_at", allow_none=True)
+
+
+class ExplanationRecord(Schema):
+    """Why a job is in its state."""
+
+    job_id = Id("job", attribute="job.id")
+    status = Choice(Status, attribute="job.status")
+    sentence = Text()
+    facts = fields.Nested(ExplanationFacts)
+
+
+write_explanation = compile_schema(ExplanationRecord())
