@@ -130,10 +130,10 @@ def _claim(node: Node, message: Sequence[Any]) -> None:
 def _record(node: Node) -> None:
     # The parent sends the same signals for processes that died; the run monitor rescues their runs.
     if node.child is not None:
-        node.child.record()
+        node.child.write_end()
 
 
 def _leave(node: Node) -> None:
     _record(node)
     if node.child is not None:
-        node.child.leave()
+        node.child.finish_task()

@@ -28,7 +28,7 @@ def register(app: Celery, node: Node) -> None:
         child = node.child
         if child is None or child.run is None:
             return "dropped"
-        child.perform(child.run)
+        child.call_handler(child.run)
         return _report(child.run.end)
 
 

@@ -86,7 +86,7 @@ def test_a_log_call_that_cannot_be_told_is_told_of(log: JobLog) -> None:
     record = logging.LogRecord("x", logging.ERROR, "", 1, "%d", ("no number",), None)
     LogCapture(log, frozenset()).handle(record)
     (line,) = log.take()
-    assert (line.level, line.msg) == (LogLevel.ERROR, "(a log call whose message cannot be made: TypeError)")
+    assert (line.level, line.msg) == (LogLevel.ERROR, "(log message cannot be formatted: TypeError)")
 
 
 def test_printed_text_is_cut_into_lines(log: JobLog) -> None:

@@ -1,1 +1,1 @@
-"""In a node's child process: one run at a time, its log, and what the process is like around it."""
+"""A node's child process: one run at a time, its log, and the state of the process around it."""

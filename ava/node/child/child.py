@@ -1,4 +1,4 @@
-"""A child of a node: the process in which handlers run, one at a time, and the thread that accompanies them."""
+"""A child of a node: the process in which handlers run, one at a time, with its companion thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ava.node import mailbox, processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.job_log import JobLog
-from ava.node.child.process_state import WAITING_SIGNALS, ProcessState, foreign_threads
+from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
@@ -43,56 +43,59 @@ __all__ = ["RETIRED", "Child"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks at what is to be stored or is overdue.
+#: Seconds between two checks for lines to store and for a handler that exceeds its time-out.
 _TICK_SECONDS = 0.1
-#: Seconds between two looks at whether the node's parent says that it lives.
-_VOUCH_SECONDS = 2.0
-#: Seconds below which a handler takes but a moment: less than it takes to fetch the next message.
+#: Seconds between two checks of the heartbeat of the node's parent.
+_PARENT_CHECK_SECONDS = 2.0
+#: Seconds below which a handler is brief: it ends sooner than the next message can be fetched.
 _BRIEF_SECONDS = 0.002
-#: Seconds that the threads of a handler that was stopped get to end.
+#: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
-#: The exit code of a process that has written its run's end and must not run another.
+#: The exit code of a process that has written the end of its run and must not start another.
 RETIRED = 75
 #: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
 _CREDENTIALS = struct.Struct("iII")
 
 
 def _is_signal_too_late(unraisable: Any) -> bool:
-    """Whether CPython tells of a signal whose handler was taken away meanwhile, as we do when a job's is over."""
+    """Returns True if CPython reports a signal whose handler was replaced before the signal was handled.
+
+    `ProcessState` replaces signal handlers after each run.
+    """
     return isinstance(unraisable.exc_value, OSError) and "ignored due to race condition" in str(unraisable.exc_value)
 
 
 class Child:
-    """This process, where it is a child of a node."""
+    """This process, if it is a child of a node."""
 
     def __init__(self, settings: Settings, node_id: str, take_ahead: TakeAhead) -> None:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
         self._database = Database(settings.database_url, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
-        self._moves = RunWriter(self._database, node_id)
+        self._run_writer = RunWriter(self._database, node_id)
         self._run: Run | None = None
-        #: The next run, where it was claimed when this one's end was written.
-        self._following: Run | None = None
-        #: Held while lines are on their way into the database, so that none comes after its run's end.
+        #: The next run, if it was claimed by the statement that wrote the end of this one.
+        self._next_run: Run | None = None
+        #: Held while lines are stored, so that no line is stored after the end of its run.
         self._storing = threading.Lock()
         self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._process_state: ProcessState | None = None
         self._pid = self._parent_pid = 0
-        self._vouch_at = 0.0
-        #: How long runs of each worker's handler take, as far as the last ones tell.
-        self._took_seconds: dict[str, float] = {}
-        #: Whether this process ends after its run, for threads of a stopped handler still run in it.
+        self._check_parent_at = 0.0
+        #: How long the last runs of each worker's handler took, by worker id.
+        self._handler_seconds: dict[str, float] = {}
+        #: Whether this process ends after its run, because threads of a stopped handler still run in it.
         self._is_to_retire = False
 
     def start(self) -> None:
-        """Take this process over; called once, right after the fork, in the main thread."""
-        # A session of its own: a Ctrl-C in the node's terminal is the node's, and a kill reaches all of a job.
+        """Set this process up; called once, right after the fork, in the main thread."""
+        # A session of its own: a Ctrl-C in the terminal reaches the node alone, and one kill reaches all of a job.
         with suppress(PermissionError):
             os.setsid()
         self._pid, self._parent_pid = os.getpid(), current_process()._parent_pid
         processes.adopt_orphans()
-        # Celery has the kernel kill us with our parent, which would leave alone what a handler has started.
+        # Celery has the kernel kill this process with its parent, which spares the processes that a handler started.
         processes.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
@@ -100,8 +103,8 @@ class Child:
         sys.unraisablehook = self._on_unraisable
         self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._mailbox.bind(mailbox.address(self._node_id, os.getpid()))
-        for act in (self._accompany, self._exit_with_parent):
-            threading.Thread(target=act, name=f"ava-{act.__name__.strip('_')}", daemon=True).start()
+        for name, target in (("companion", self._run_companion), ("exit-with-parent", self._exit_with_parent)):
+            threading.Thread(target=target, name=f"ava-{name}", daemon=True).start()
         tracing.start(self._settings, "worker")
         self._process_state = ProcessState()
 
@@ -111,39 +114,39 @@ class Child:
             run.on_sigterm()
 
     def _on_sigcont(self, _signum: int, _frame: Any) -> None:
-        """This process was stopped for nobody knows how long: before its handler goes on, see whether it still may."""
+        """Check that the run still holds its job before the handler goes on: this process was stopped for a while."""
         run = self._run
         if run is None or not run.is_open:
             return
         with suppress(DatabaseUnavailable):
-            if not self._moves.is_held(run):
-                run.lose()
+            if not self._run_writer.is_held(run):
+                run.stop_as_lost()
 
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
-            run.on_swallowed()
+            run.mark_swallowed()
         elif not _is_signal_too_late(unraisable):
             sys.__unraisablehook__(unraisable)
 
     @property
     def run(self) -> Run | None:
-        """The run that this process holds."""
+        """Returns the run that this process holds, or None."""
         return self._run
 
     # Claiming ------------------------------------------------------------------------------------------------------
 
     def claim(self, *, job_id: str, run_no: int, handler: Handler) -> None:
-        """Start a run, if it is to be had; a database that is away is waited for."""
-        following, self._following = self._following, None
-        if following is not None and (following.job.id, following.job.run_no) == (job_id, run_no):
-            self._run = following
+        """Start a run if it can be claimed; waits for a database that is away."""
+        next_run, self._next_run = self._next_run, None
+        if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
+            self._run = next_run
             return
         began_ns = time.time_ns()
-        if (job := self._moves.claim(job_id, run_no)) is not None:
-            self._run = self._begin(job, handler, began_ns)
+        if (job := self._run_writer.claim(job_id, run_no)) is not None:
+            self._run = self._make_run(job, handler, began_ns)
 
-    def _begin(self, job: Job, handler: Handler, began_ns: int) -> Run:
-        """Make the run of a job that has been claimed just now; `began_ns`: when that was asked for."""
+    def _make_run(self, job: Job, handler: Handler, began_ns: int) -> Run:
+        """Returns the run of a job that was just claimed. `began_ns`: when the claim was sent, in Unix nanoseconds."""
         assert job.started_at is not None
         prefix = f"{handler.slug.upper()}_"
         config = self._settings.worker_config
@@ -157,23 +160,23 @@ class Child:
         )
 
     def defer(self, *, job_id: str, run_no: int) -> None:
-        """Put a job off whose handler this node does not have."""
-        self._moves.defer(job_id, run_no)
+        """Put off a job whose handler this node does not have."""
+        self._run_writer.defer(job_id, run_no)
 
     # Running -------------------------------------------------------------------------------------------------------
 
-    def perform(self, run: Run) -> None:
-        """Run the handler; what it returned or raised is kept in its run. Nothing it started or changed is left."""
+    def call_handler(self, run: Run) -> None:
+        """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
-        before, began = foreign_threads(), time.monotonic()
-        with self._process_state.of_run(run.log) as logger, tracing.start_span("handler", parent=run.span) as span:
+        before, began = other_threads(), time.monotonic()
+        with self._process_state.isolated(run.log) as logger, tracing.start_span("handler", parent=run.span) as span:
             run.call(logger, self._process_state.block_signals)
             if run.raised is not None:
                 span.record_failure(type(run.raised).__name__)
             if os.getpid() != self._pid:
-                # A handler that forked, and whose child came back up to here.
+                # The handler forked, and its child returned up to here.
                 os._exit(1)
-        self._note_seconds(run.job.worker_id, time.monotonic() - began)
+        self._record_duration(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             processes.kill_children()
         if run.stopped_for is not None:
@@ -181,19 +184,19 @@ class Child:
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _await_handler_threads(self, before: frozenset[threading.Thread]) -> None:
-        """Have a stopped handler's threads end with it; those that do not end soon do so with this process."""
+        """Wait for the threads of a stopped handler. If they do not end in time, this process ends after its run."""
         deadline = time.monotonic() + _THREADS_SECONDS
-        while left := foreign_threads() - before:
+        while left := other_threads() - before:
             if time.monotonic() >= deadline:
-                _log.warning("A stopped handler left %d threads running; its process ends.", len(left))
+                _log.warning("Stopped handler left %d threads running, process will exit", len(left))
                 self._is_to_retire = True
                 return
             time.sleep(0.01)
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def record(self) -> None:
-        """Write the run's end once it is decided, waiting for a database that is away. The run is over either way."""
+    def write_end(self) -> None:
+        """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
         if (run := self._run) is None or not run.is_decided:
             return
         run.log.close()
@@ -202,28 +205,28 @@ class Child:
         try:
             with self._storing:
                 if run.end is not None:
-                    run_reports.report_end(run, self._write_end(run, run.end))
+                    run_reports.report_end(run, self._write_end_and_claim_next(run, run.end))
                 elif run.stopped_for is Stop.SHUTDOWN:
-                    self._moves.hand_back(run, run.log.take())
+                    self._run_writer.return_to_queue(run, run.log.take())
         except Exception:
-            # The node takes back what a process leaves behind that ends without a word; nothing stays half-done.
-            _log.exception("A run's end cannot be written; its process ends.", extra={"job_id": run.job.id})
+            # The node rescues the job of a process that ends without writing the end.
+            _log.exception("End of run not written, process exits", extra={"job_id": run.job.id})
             os._exit(os.EX_SOFTWARE)
         finally:
             self._run = None
             run.span.end()
 
-    def leave(self) -> None:
-        """The task is over: make sure that this process is fit for the next, or end it; the node replaces it."""
+    def finish_task(self) -> None:
+        """End this process if it must not run another task; the node replaces it."""
         if self._run is not None:
-            _log.error("A run came to no end; its process ends.", extra={"job_id": self._run.job.id})
+            _log.error("Task ended without a decided run, process exits", extra={"job_id": self._run.job.id})
             os._exit(os.EX_SOFTWARE)
         if self._is_to_retire:
             self.close()
             os._exit(RETIRED)
 
-    def _write_end(self, run: Run, run_end: RunEnd) -> Status | None:
-        # A process that may have to end after this run, or was asked to stop, asks for nothing more yet.
+    def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
+        # A process whose handler was stopped may have to end after this run, so it takes no next message yet.
         goes_on = run.stopped_for is None and not self._is_to_retire
         if goes_on:
             self._take_ahead.announce_soon_free()
@@ -234,36 +237,36 @@ class Child:
         handler = registry.find(message[2]) if message is not None else None
         began_ns = time.time_ns()
         if message is None or handler is None:
-            return self._moves.end(run_end, lines, run.progress_json)[0]
-        status, job = self._moves.end(run_end, lines, run.progress_json, message[:2])
-        # One that was not to be had at this moment is asked for once more when its turn comes.
-        self._following = None if job is None else self._begin(job, handler, began_ns)
+            return self._run_writer.end(run_end, lines, run.progress_json)[0]
+        status, job = self._run_writer.end(run_end, lines, run.progress_json, message[:2])
+        # A run that was not claimed here is claimed again when billiard's loop reaches its message.
+        self._next_run = None if job is None else self._make_run(job, handler, began_ns)
         return status
 
-    def _note_seconds(self, worker_id: str, seconds: float) -> None:
-        # One that took longer is trusted again only after a while.
-        self._took_seconds[worker_id] = max(seconds, self._took_seconds.get(worker_id, 0.0) / 2)
+    def _record_duration(self, worker_id: str, seconds: float) -> None:
+        # After one long run, several short ones must follow until the handler counts as brief again.
+        self._handler_seconds[worker_id] = max(seconds, self._handler_seconds.get(worker_id, 0.0) / 2)
 
     def _is_brief(self, worker_id: str) -> bool:
-        return self._took_seconds.get(worker_id, _BRIEF_SECONDS) < _BRIEF_SECONDS
+        return self._handler_seconds.get(worker_id, _BRIEF_SECONDS) < _BRIEF_SECONDS
 
-    # Accompanying --------------------------------------------------------------------------------------------------
+    # The companion thread ------------------------------------------------------------------------------------------
 
-    def _accompany(self) -> None:
-        """Store lines while the handler runs, end its time, and hear what the node has to say; in a thread."""
-        # Signals are for the main thread.
-        signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+    def _run_companion(self) -> None:
+        """Store the handler's lines, enforce its time-out and read the node's datagrams, while this process lives."""
+        # The main thread handles the signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
         while True:
             try:
-                self._hear()
+                self._read_mailbox()
                 self._take_ahead.check_announcement()
                 if (run := self._run) is not None:
-                    self._look_after(run)
+                    self._check_run(run)
             except Exception:
-                _log.exception("The companion of this process's runs failed once.")
+                _log.exception("Companion thread: iteration failed, will retry")
                 time.sleep(_TICK_SECONDS)
 
-    def _hear(self) -> None:
+    def _read_mailbox(self) -> None:
         readable, _, _ = select.select([self._mailbox], [], [], _TICK_SECONDS)
         if not readable:
             return
@@ -276,33 +279,33 @@ class Child:
             self._stop(run, Stop(reason))
 
     def _stop(self, run: Run, reason: Stop) -> None:
-        # That a right is lost is for the database to say, not for a message.
-        if reason is not Stop.LOST or not self._store(run, force=True):
+        # The database decides whether a run has lost its job, not a datagram.
+        if reason is not Stop.LOST or not self._store_lines(run, force=True):
             run.stop(reason)
 
-    def _look_after(self, run: Run) -> None:
+    def _check_run(self, run: Run) -> None:
         if run.is_overdue:
             run.stop(Stop.TIMEOUT)
-        run.repeat()
+        run.interrupt_again_if_swallowed()
         try:
-            if not self._store(run):
+            if not self._store_lines(run):
                 run.stop(Stop.LOST)
-            self._vouch()
+            self._heartbeat_for_frozen_parent()
         except DatabaseUnavailable:
-            # The lines are held; the database comes back, or the node's end is decided elsewhere.
+            # The lines are kept until the database is back, or until the parent ends the node.
             time.sleep(_TICK_SECONDS)
 
-    def _vouch(self) -> None:
-        """Say for a node whose parent does not, for it is frozen, that one of its processes lives."""
-        if time.monotonic() >= self._vouch_at:
-            self._vouch_at = time.monotonic() + _VOUCH_SECONDS
+    def _heartbeat_for_frozen_parent(self) -> None:
+        """Write the node's heartbeat if its parent is frozen and does not write it."""
+        if time.monotonic() >= self._check_parent_at:
+            self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
             with self._database.connect() as connection:
                 nodes.heartbeat_for_frozen_parent(
                     connection, self._node_id, silent_seconds=2 * self._settings.heartbeat_seconds
                 )
 
-    def _store(self, run: Run, *, force: bool = False) -> bool:
-        """Store what waits; False where the run has lost its right."""
+    def _store_lines(self, run: Run, *, force: bool = False) -> bool:
+        """Store the waiting lines and the progress. Returns False if the run has lost its job."""
         with self._storing:
             if self._run is not run or (run.log.is_empty and run.progress_json is None and not force):
                 return True
@@ -323,13 +326,13 @@ class Child:
                 raise
 
     def _exit_with_parent(self) -> None:
-        """End with the node, and with us what a handler has started: soon another node has its runs; in a thread."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+        """Kill this process and what its handler started when the parent ends: another node gets its job."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
         processes.await_parent_exit(self._parent_pid)
         processes.kill_self_and_descendants()
 
     def close(self) -> None:
-        """Take leave of the database; the process ends now, and its mailbox with it."""
+        """Close the connections; the process ends now, and its mailbox with it."""
         tracing.stop()
-        self._moves.close()
+        self._run_writer.close()
         self._database.close()

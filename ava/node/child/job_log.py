@@ -1,4 +1,4 @@
-"""The log of one run: whatever its handler logs, warns of or prints, line by line, until it is stored."""
+"""The log of one run: what its handler logs, warns of or prints, line by line, until it is stored."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ava.domain.text import storable
 
 __all__ = ["JobLog", "LineWriter", "LogCapture", "level_of"]
 
-#: Lines that may wait to be stored; beyond, whoever logs waits for the store, up to `_LONGEST_WAIT_SECONDS` in all.
+#: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MOST_WAITING = 10_000
 _LONGEST_WAIT_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
-#: Characters that one run may log; the rest is dropped, and that is said.
+#: Characters that one run may log; a line says that the rest is dropped.
 _MOST_CHARACTERS = 64 * 1024 * 1024
 
 
 class JobLog:
-    """The lines of one run. Any thread may add; one at a time takes them to be stored."""
+    """The lines of one run. Any thread may add lines; one thread at a time takes them to be stored."""
 
     def __init__(self, *, first_seq: int, started_at: datetime) -> None:
-        """`started_at` is PostgreSQL's time of this moment: its clock dates the lines, with our stopwatch's help."""
+        """`started_at` is PostgreSQL's time now: a line's time is this one plus the seconds since then."""
         self._seq = first_seq
         self._started_at = started_at
         self._stopwatch = time.monotonic()
         self._lines: list[LogLine] = []
-        #: A lock of C: an interruption that comes up in the main thread cannot leave it held.
+        #: A lock of C, which an interruption in the main thread cannot leave held.
         self._lock = threading.Lock()
         self._characters = 0
         self._waited_seconds = 0.0
@@ -40,11 +40,11 @@ class JobLog:
 
     @property
     def elapsed_ms(self) -> int:
-        """Milliseconds since the run began."""
+        """Returns the milliseconds since the run began."""
         return round((time.monotonic() - self._stopwatch) * 1000)
 
     def add(self, level: LogLevel, text: str) -> None:
-        """Add a line, and wait while too many wait to be stored."""
+        """Add a line, and wait while too many lines wait to be stored."""
         text = storable(text)
         with self._lock:
             if self._is_closed:
@@ -58,7 +58,7 @@ class JobLog:
             self._wait()
 
     def _wait(self) -> None:
-        # A database that is away must not stop the handler for ever: the patience is for the whole run.
+        # The limit is for the whole run, because a database that is away must not stop the handler for ever.
         while len(self._lines) >= _MOST_WAITING and self._waited_seconds < _LONGEST_WAIT_SECONDS:
             time.sleep(_WAIT_SECONDS)
             self._waited_seconds += _WAIT_SECONDS
@@ -69,47 +69,47 @@ class JobLog:
         return LogLine(seq=self._seq, ts=moment, level=level, msg=text)
 
     def close(self) -> None:
-        """Take no more lines: a thread that a handler left behind may still print."""
+        """Drop further lines: a thread that a handler left behind may still print."""
         self._is_closed = True
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be stored."""
+        """Returns True if no line waits to be stored."""
         return not self._lines
 
     def take(self) -> list[LogLine]:
-        """Take the waiting lines out."""
+        """Remove and return the waiting lines."""
         with self._lock:
             taken, self._lines = self._lines, []
             return taken
 
     def take_with_closing(self, level: LogLevel, text: str) -> list[LogLine]:
-        """Take the waiting lines out, with the closing line behind them."""
+        """Remove and return the waiting lines, followed by the closing line."""
         with self._lock:
             taken, self._lines = self._lines, []
             taken.append(self._line(level, text))
             return taken
 
     def put_back(self, lines: Iterable[LogLine]) -> None:
-        """Put lines back that could not be stored."""
+        """Put lines that were not stored before those that wait."""
         with self._lock:
             self._lines[:0] = lines
 
 
 def level_of(levelno: int) -> LogLevel:
-    """The job log's level of one of Python's."""
+    """Returns the job log's level for a level number of Python's logging."""
     if levelno >= logging.ERROR:
         return LogLevel.ERROR
     return LogLevel.WARN if levelno >= logging.WARNING else LogLevel.INFO
 
 
 class LogCapture(logging.Handler):
-    """Takes what is logged in this process while a handler runs into the handler's job log."""
+    """Writes what is logged in this process while a handler runs to the run's job log."""
 
     def __init__(
         self, job_log: JobLog, foreign_threads: Set[threading.Thread], others: Sequence[logging.Handler] = ()
     ) -> None:
-        """`foreign_threads` were there before the run: what they log is not the job's, and goes to `others`."""
+        """`foreign_threads` existed before the run: what they log goes to `others`, not to the job's log."""
         super().__init__()
         self._job_log = job_log
         self._foreign_threads = foreign_threads
@@ -117,7 +117,7 @@ class LogCapture(logging.Handler):
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Take a record without this handler's lock, which an interruption might leave held; the log has its own."""
+        """Write a record without this handler's lock, which an interruption may leave held; `JobLog` has its own."""
         if threading.current_thread() in self._foreign_threads:
             for other in self._others:
                 if record.levelno >= other.level:
@@ -130,45 +130,45 @@ class LogCapture(logging.Handler):
         try:
             text = self.format(record)
         except Exception as error:
-            text = f"(a log call whose message cannot be made: {type(error).__name__})"
+            text = f"(log message cannot be formatted: {type(error).__name__})"
         self._job_log.add(level_of(record.levelno), text)
 
 
 class LineWriter(io.TextIOBase):
-    """A text stream whose lines become those of a job's log; stands in for `sys.stdout` or `sys.stderr`.
+    """A text stream whose lines go to a job's log; replaces `sys.stdout` or `sys.stderr` during a run.
 
-    There is one for the life of the process, and the runs take turns in it: CPython's `print` does not hold on to the
-    stream that it writes to, so one that were replaced while another thread prints would crash the process.
+    One object serves all runs of the process. CPython's `print` holds no reference to its stream, so replacing the
+    stream while another thread prints would crash the process.
     """
 
     #: Characters that may wait for the end of their line.
     _longest_line = 1_000_000
 
     def __init__(self, level: LogLevel, other: TextIO | None = None) -> None:
-        """`other` is where text goes that is no run's."""
+        """`other` gets the text that belongs to no run."""
         super().__init__()
         self._level = level
         self._other = other
         self._job_log: JobLog | None = None
         self._foreign_threads: Set[threading.Thread] = frozenset()
         self._rest = ""
-        #: Whether the line so far was too long, and what is left of it is dropped.
+        #: Whether the current line was too long, so that the rest of it is dropped.
         self._is_cut = False
 
     def begin(self, job_log: JobLog, foreign_threads: Set[threading.Thread] = frozenset()) -> None:
-        """Give a run the stream. `foreign_threads` were there before: what they print is not the job's."""
+        """Write to a run's log from now on, except for `foreign_threads`, which existed before the run."""
         self._rest, self._is_cut = "", False
         self._foreign_threads = foreign_threads
         self._job_log = job_log
 
     def end(self) -> None:
-        """Take the stream from the run that has it, and the last line, which has no end, as it is."""
-        self._take_rest()
+        """Write the last, unfinished line to the run's log, and write to that log no more."""
+        self._flush_rest()
         self._job_log = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Text goes in; UTF-8 is what it would be."""
+        """Returns UTF-8, although the stream takes text and encodes nothing."""
         return "utf-8"
 
     def writable(self) -> bool:
@@ -186,7 +186,7 @@ class LineWriter(io.TextIOBase):
         if self._is_cut:
             self._rest = ""
         elif len(self._rest) > self._longest_line:
-            self._take_rest()
+            self._flush_rest()
             self._is_cut = True
         return len(text)
 
@@ -195,11 +195,11 @@ class LineWriter(io.TextIOBase):
             job_log.add(self._level, line)
         self._is_cut = False
 
-    def _take_rest(self) -> None:
+    def _flush_rest(self) -> None:
         rest, self._rest = self._rest, ""
         if rest and self._job_log is not None:
             self._job_log.add(self._level, rest)
 
     def close(self) -> None:
-        """Stay open: a handler that closes its stdout may still be followed by code that prints."""
-        self._take_rest()
+        """Stay open, because code that runs after the handler may still print."""
+        self._flush_rest()

@@ -1,9 +1,9 @@
-"""What a handler finds around it, and what is put right after it: streams, logging, warnings, signals, folders."""
+"""The state of the process that a handler may change, and its restoration after each run."""
 
 from __future__ import annotations
 
-# The module below `signal`, which makes an object of each number, and of all numbers of a mask, at every call; here
-# that would take longer than a small job.
+# The C module below `signal`. `signal` converts each number and each mask to enum members, which takes longer than a
+# small job.
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import logging
@@ -20,52 +20,52 @@ from typing import Any, TextIO
 from ava.domain.job import LogLevel
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 
-__all__ = ["WAITING_SIGNALS", "ProcessState", "foreign_threads"]
+__all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "other_threads"]
 
-#: The signals that can wait; those that tell of a fault cannot.
-WAITING_SIGNALS = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+#: All signals except those that report a fault in this process.
+BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
 
-#: The signals whose handling a handler may change; SIGKILL and SIGSTOP cannot be, and faults are not ours.
-_SIGNALS = sorted(
-    signal.valid_signals()
-    - {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-)
+#: The signals whose actions are restored. SIGKILL and SIGSTOP have none.
+_SIGNALS = sorted(signal.valid_signals() - _FAULTS - {signal.SIGKILL, signal.SIGSTOP})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-#: More than there are signals, each of which may raise once.
-_MOST_TRIES = 200
+#: More than there are signals, because the handler of each may raise once.
+_MOST_BLOCK_TRIES = 200
 
 
 class ProcessState:
-    """The state of this process before any handler has run, to which it returns after each."""
+    """The state of this process before any handler has run; it is restored after each run."""
 
     def __init__(self) -> None:
         self._environment = dict(os.environ)
-        #: What it is kept in, which is compared in no time, where the mapping itself decodes every name and value.
+        #: The encoded environment, which is compared faster: the mapping decodes every name and value.
         self._raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
-        self._folder = os.getcwd()
+        self._working_directory = os.getcwd()
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._writers = (LineWriter(LogLevel.INFO, sys.stdout), LineWriter(LogLevel.WARN, sys.stderr))
-        #: What handlers have left in place of these; a thread that a handler left may be printing to it.
-        self._left_streams: tuple[Any, ...] = ()
+        #: The streams that the last handler set; kept alive, because a thread that it left may be printing to them.
+        self._replaced_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
-        # One whose action is not Python's cannot be put back, but by then nobody of ours has changed it either.
+        # None means an action that was not set from Python and cannot be restored from Python.
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
-        self._root_level = _let_runs_log(self._root_handlers)
+        self._root_level = _log_runs_from_info(self._root_handlers)
         self._disabled_level = logging.root.manager.disable
         self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
         self._job_logger = logging.getLogger("ava.job")
         if self._job_logger not in self._loggers:
             self._loggers.append(self._job_logger)
-        # The lists are copied, for loggers change theirs in place.
-        self._logging = [(*own, list(handlers), list(filters)) for *own, handlers, filters in _traits(self._loggers)]
-        self._keep_sigterm_from_asyncio()
+        # The lists are copied, because loggers change theirs in place.
+        self._logger_states = [
+            (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _logger_states(self._loggers)
+        ]
+        self._patch_asyncio_to_restore_sigterm()
 
-    def _keep_sigterm_from_asyncio(self) -> None:
-        # A loop that had a handler for SIGTERM leaves the system's default behind, by which the next one is the end.
+    def _patch_asyncio_to_restore_sigterm(self) -> None:
+        # When asyncio removes a SIGTERM handler it sets the default action, and the next SIGTERM would end the process.
         own, remove = self._signals[signal.SIGTERM], asyncio.SelectorEventLoop.remove_signal_handler
 
         def remove_signal_handler(loop: asyncio.SelectorEventLoop, sig: int) -> bool:
@@ -81,13 +81,14 @@ class ProcessState:
         setattr(asyncio.SelectorEventLoop, remove.__name__, remove_signal_handler)
 
     @contextmanager
-    def of_run(self, log: JobLog) -> Iterator[logging.Logger]:
-        """Surround one handler: what it prints, logs or warns of goes to its job's log. Yields its logger.
+    def isolated(self, log: JobLog) -> Iterator[logging.Logger]:
+        """Send what a handler prints, logs or warns of to its job's log, and restore the process after it.
 
-        It must leave with its signals calmed (`block_signals`), so that none comes in between.
+        Yields the handler's logger. The caller calls `block_signals` before it leaves, so that no signal interrupts the
+        restoration.
         """
-        # Threads that an earlier handler left behind may go on, but not in this job's log.
-        foreign = foreign_threads()
+        # Threads that an earlier handler left behind do not write to this job's log.
+        foreign = other_threads()
         for writer in self._writers:
             writer.begin(log, foreign)
         logging.root.handlers = [LogCapture(log, foreign, self._root_handlers)]
@@ -104,16 +105,16 @@ class ProcessState:
             self._restore()
 
     def block_signals(self) -> None:
-        """Have no signal interrupt this thread any more, and replace the handlers that a job's handler set up for them.
+        """Block all signals in this thread, and restore the actions that the job's handler changed.
 
-        Blocking them is not enough: one that is for the whole process comes by a thread that the job's handler has
-        left. What those signal handlers raise meanwhile is dropped; each try leaves fewer that could.
+        Blocking is not enough: a thread that the job's handler left can still take a signal that is sent to the
+        process. What the handler's signal handlers raise meanwhile is dropped; each try restores at least one more.
         """
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MOST_BLOCK_TRIES):
             try:
-                _signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+                _signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
                 self._restore_signals()
-            except BaseException:  # noqa: S112 - it has nowhere to go
+            except BaseException:  # noqa: S112 - the run is over, so there is no log for it
                 continue
             return
 
@@ -122,55 +123,55 @@ class ProcessState:
             signal.setitimer(timer, 0)
         for number, action in self._signals.items():
             if _signal.getsignal(number) is not action:
-                # Ignored for a moment: that drops one which is still due, such as the alarm of a timer.
+                # Ignoring it for a moment drops a pending signal, such as the alarm of a timer.
                 signal.signal(number, signal.SIG_IGN)
                 signal.signal(number, action)
 
     def _restore(self) -> None:
         self._restore_python()
         self._restore_process()
-        # Last: now there is nobody left to hear a signal but ourselves.
+        # Last, because only this process's own signal handlers are left now.
         signal.set_wakeup_fd(-1)
         _signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_python(self) -> None:
-        self._left_streams = (sys.stdin, sys.stdout, sys.stderr)
+        self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
         sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
         logging.root.handlers = list(self._root_handlers)
         _set_level(self._root_level)
         if logging.root.manager.disable != self._disabled_level:
             logging.disable(self._disabled_level)
-        if _traits(self._loggers) != self._logging:
-            for logger, traits in zip(self._loggers, self._logging, strict=True):
-                _restore_logger(logger, traits)
+        if _logger_states(self._loggers) != self._logger_states:
+            for logger, state in zip(self._loggers, self._logger_states, strict=True):
+                _restore_logger(logger, state)
 
     def _restore_process(self) -> None:
         if os.environ._data != self._raw_environment:  # type: ignore[attr-defined]
             os.environ.clear()
             os.environ.update(self._environment)
         with suppress(OSError):
-            os.chdir(self._folder)
+            os.chdir(self._working_directory)
         os.umask(self._umask)
         for number, kept in enumerate(self._descriptors):
             if not _is_same_file(number, kept):
                 os.dup2(kept, number)
 
 
-def foreign_threads() -> frozenset[threading.Thread]:
-    """The threads of this process beside the main one."""
+def other_threads() -> frozenset[threading.Thread]:
+    """Returns all threads of this process except the main one."""
     return frozenset(threading.enumerate()) - {threading.main_thread()}
 
 
-def _let_runs_log(ours: list[logging.Handler]) -> int:
-    """Have every run log from INFO on with no change of level around it; returns the root's level.
+def _log_runs_from_info(root_handlers: list[logging.Handler]) -> int:
+    """Set levels once so that every run logs from INFO on. Returns the root logger's level.
 
-    A change has every logger forget what it knew, which takes as long as a small handler. What is our own is sieved as
-    before: at our loggers, and at `ours`, the root's handlers.
+    A change of level clears the caches of all loggers, which takes as long as a small handler. The service's own
+    records are filtered as before: by the level of its loggers, and of `root_handlers`.
     """
     level = logging.root.level
     if level > logging.INFO:
-        for handler in ours:
+        for handler in root_handlers:
             handler.setLevel(max(handler.level, level))
         logging.getLogger("ava").setLevel(level)
         logging.getLogger("ava.job").setLevel(logging.INFO)
@@ -178,22 +179,22 @@ def _let_runs_log(ours: list[logging.Handler]) -> int:
     return logging.root.level
 
 
-_get_traits = operator.attrgetter("level", "disabled", "propagate", "handlers", "filters")
+_get_logger_state = operator.attrgetter("level", "disabled", "propagate", "handlers", "filters")
 
 
-def _traits(loggers: list[logging.Logger]) -> list[tuple[Any, ...]]:
-    return list(map(_get_traits, loggers))
+def _logger_states(loggers: list[logging.Logger]) -> list[tuple[Any, ...]]:
+    return list(map(_get_logger_state, loggers))
 
 
-def _restore_logger(logger: logging.Logger, traits: tuple[Any, ...]) -> None:
-    level, logger.disabled, logger.propagate, handlers, filters = traits
+def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:
+    level, logger.disabled, logger.propagate, handlers, filters = state
     if logger.level != level:
         logger.setLevel(level)
     logger.handlers, logger.filters = list(handlers), list(filters)
 
 
 def _set_level(level: int) -> None:
-    # Setting a level makes every logger forget what it knew, so not without need.
+    # Setting a level clears the caches of all loggers, so it is set only if it differs.
     if logging.root.level != level:
         logging.root.setLevel(level)
 

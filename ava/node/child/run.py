@@ -1,4 +1,4 @@
-"""One run: a claimed job, its handler, and the one stretch of it that may be interrupted."""
+"""One run: a claimed job, its handler, and the window in which the handler may be interrupted."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["Run"]
 
 
 class Run:
-    """What a child process holds of the job that it runs.
+    """The run of a job that a child process holds.
 
-    Only between `_open` and `_close` may the handler be interrupted, and only by someone who names this very run. Both
-    ends and `stop` take the same lock, so a SIGTERM can neither come early nor late, nor reach the next run.
+    The handler may be interrupted only between `_open` and `_close`, and only by a stop of this run. `_open`, `_close`
+    and `stop` take the same lock, so a SIGTERM comes neither too early nor too late, and never reaches the next run.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Run:
         span: tracing.Span = tracing.NOTHING,
     ) -> None:
         self.job = job
-        #: Its part of a trace, from before the claim until its end is written.
+        #: The run's span in the trace: from the claim until the end is written.
         self.span = span
         self.handler = handler
         self.log = log
@@ -51,11 +51,11 @@ class Run:
         #: What the handler returned, and what it raised.
         self.output: Any = None
         self.raised: BaseException | None = None
-        #: Whether the handler is done and it is decided what is written as its end.
+        #: Whether the handler has ended and `end` is decided.
         self.is_decided = False
-        #: What is written; None until then, and if the job goes back to the queue or the run has lost it.
+        #: What is written as the end; None if the job goes back to the queue, or the run has lost it.
         self.end: RunEnd | None = None
-        #: What the handler last said of its progress, as JSON text, until it is stored.
+        #: The progress that the handler reported last, as JSON text; None once it is stored.
         self.progress_json: str | None = None
         self._config = config
         self._main_thread = main_thread
@@ -67,20 +67,20 @@ class Run:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the handler's time is over."""
+        """Returns True if the handler has exceeded its time-out."""
         return time.monotonic() >= self._deadline
 
     def call(self, logger: Any, block_signals: Callable[[], None]) -> None:
-        """Run the handler and keep what it returns or raises; interruptions are among the latter.
+        """Call the handler and keep what it returns or raises, interruptions included.
 
-        `block_signals` has no signal interrupt this thread any more; see `ProcessState.block_signals`.
+        `block_signals` ends the handling of signals in this thread; see `ProcessState.block_signals`.
         """
         try:
             try:
                 self._open()
                 self.output = self._invoke(logger)
             finally:
-                # Twice, for a signal's handler may raise between the handler's last line and the first.
+                # Twice, because a signal handler may raise between the last line of the handler and the first `_close`.
                 try:
                     self._close(block_signals)
                 finally:
@@ -93,7 +93,9 @@ class Run:
 
         `chance` (0 to 1) spreads the back-off of a retry.
         """
-        if self.raised is not None and not isinstance(self.raised, self._expected_errors):
+        # An async handler that was stopped raises CancelledError.
+        expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
+        if self.raised is not None and not isinstance(self.raised, JobCancelled | JobInterrupted | expected):
             self.log.add(LogLevel.ERROR, outcome.format_traceback(self.raised))
         self.end = outcome.decide(
             self.job,
@@ -105,13 +107,6 @@ class Run:
             chance=chance,
         )
         self.is_decided = True
-
-    @property
-    def _expected_errors(self) -> tuple[type[BaseException], ...]:
-        # An async handler that was asked to stop raises CancelledError.
-        if self.stopped_for is None:
-            return JobCancelled, JobInterrupted
-        return JobCancelled, JobInterrupted, asyncio.CancelledError
 
     def _invoke(self, logger: Any) -> Any:
         env = Env(
@@ -146,14 +141,14 @@ class Run:
     def _close(self, block_signals: Callable[[], None]) -> None:
         self._is_open = False
         block_signals()
-        # Whoever was about to send a signal has sent it now, and it waits.
+        # A thread that was about to send the signal has sent it when this lock is free; the signal is then blocked.
         with self._lock:
             pass
 
     def stop(self, reason: Stop) -> None:
-        """Have the handler let go: called by another thread of this process, any number of times; the first counts.
+        """Stop the handler. Other threads of this process call it any number of times; the first reason counts.
 
-        The signal goes to the main thread, so that a handler's own SIGTERM handler hears it as well.
+        The signal goes to the main thread, so that a SIGTERM handler that the job's handler installed runs as well.
         """
         with self._lock:
             if self.stopped_for is None:
@@ -162,13 +157,13 @@ class Run:
 
     @property
     def is_open(self) -> bool:
-        """Whether the handler runs and may be interrupted."""
+        """Returns True while the handler runs and may be interrupted."""
         return self._is_open
 
-    def lose(self) -> None:
-        """Have the handler let go at once, for the run has lost its right.
+    def stop_as_lost(self) -> None:
+        """Stop the handler at once, because the run has lost its job.
 
-        For a signal's handler in the main thread, which may hold the lock: none is taken.
+        A signal handler in the main thread calls it. It takes no lock, because the main thread may hold the lock.
         """
         if self.stopped_for is None:
             self.stopped_for = Stop.LOST
@@ -179,10 +174,10 @@ class Run:
             signal.pthread_kill(self._main_thread.ident, signal.SIGTERM)
 
     def on_sigterm(self) -> None:
-        """What this process's SIGTERM handler does while this run is its run; in the main thread.
+        """Interrupt the handler if a stop was requested; this process's SIGTERM handler calls it in the main thread.
 
-        Raises the `Interruption` where the handler is to be interrupted now; a SIGTERM that nobody of ours sent, or one
-        that comes again, does nothing.
+        Raises the `Interruption` in a sync handler and cancels the task of an async one. A SIGTERM without a stop, or
+        a second one, does nothing.
         """
         if not self._is_open or self.stopped_for is None or self._is_interrupted:
             return
@@ -190,7 +185,7 @@ class Run:
             raise self._interruption()
         if self._async_task is not None:
             self._is_interrupted = True
-            # A loop that is closed already has nothing to interrupt.
+            # A closed loop has no task to cancel.
             with suppress(RuntimeError):
                 self._async_task.get_loop().call_soon_threadsafe(self._async_task.cancel)
 
@@ -199,12 +194,12 @@ class Run:
         self._is_interrupted = True
         return self.stopped_for.exception(self.handler.spec.timeout_seconds)
 
-    def on_swallowed(self) -> None:
-        """The interruption came up where Python lets nothing be raised, such as in a `__del__`."""
+    def mark_swallowed(self) -> None:
+        """Record that Python dropped the interruption, because it was raised in a `__del__` or a similar place."""
         self._is_swallowed = True
 
-    def repeat(self) -> None:
-        """Interrupt the handler once more if the first time was swallowed; called by another thread."""
+    def interrupt_again_if_swallowed(self) -> None:
+        """Interrupt the handler again if Python dropped the first interruption; another thread calls it."""
         if self._is_swallowed:
             with self._lock:
                 self._is_swallowed = self._is_interrupted = False

@@ -1,4 +1,4 @@
-"""The moves of a job that the process makes which runs it; each is tried again while the database is away."""
+"""What the process that runs a job writes of it; each write is repeated while the database is away."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["RunWriter", "persist"]
 
 Result = TypeVar("Result")
 
-#: Seconds for which a result is held while the database is away.
+#: Seconds for which a write is repeated while the database is away.
 _HOLD_SECONDS = 300.0
-#: Seconds until a job that no handler of this node's can run is published again.
+#: Seconds until a job without a handler on this node is published again.
 _DEFER_SECONDS = 5.0
 
 
 class RunWriter:
-    """What one process writes of the jobs that it runs. All raise `DatabaseUnavailable` at the very end."""
+    """Writes the jobs that one process runs. Its methods raise `DatabaseUnavailable` after `_HOLD_SECONDS`."""
 
     def __init__(self, database: Database, node_id: str) -> None:
         self._database = database
@@ -32,22 +32,22 @@ class RunWriter:
         self._node_id = node_id
 
     def claim(self, job_id: str, run_no: int) -> Job | None:
-        """Start a run; None where it is not to be had."""
+        """Start a run. Returns None if it cannot be claimed."""
         wanted = self._claim(job_id, run_no)
-        # A claim may have come through whose answer was lost with the database; then it is known again.
+        # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
         return self._persist(lambda c: runs.claim(c, wanted) or runs.claimed(c, wanted))
 
     def _claim(self, job_id: str, run_no: int) -> runs.Claim:
         return runs.Claim(job_id=job_id, run_no=run_no, node_id=self._node_id, claim_id=str(uuid.uuid4()))
 
     def defer(self, job_id: str, run_no: int) -> None:
-        """Put a job off whose handler this node does not have."""
+        """Put off a job whose handler this node does not have."""
         self._persist(lambda c: runs.defer(c, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS))
 
     def is_held(self, run: Run) -> bool:
-        """Whether a run still has its right to the job. Asked once, and raises `DatabaseUnavailable` at once.
+        """Returns True if a run still holds its job. Raises `DatabaseUnavailable` at the first failure.
 
-        Not on the kept connection, for a signal's handler asks this, whatever it has interrupted.
+        It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
         """
         with self._database.connect() as connection:
             return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no)
@@ -73,8 +73,8 @@ class RunWriter:
 
         return self._persist(act)
 
-    def hand_back(self, run: Run, lines: Sequence[LogLine]) -> None:
-        """Give a run back whose node shuts down."""
+    def return_to_queue(self, run: Run, lines: Sequence[LogLine]) -> None:
+        """Return a run's job to the queue, because the node shuts down."""
 
         def act(connection: Connection) -> None:
             runs.append_lines(connection, job_id=run.job.id, run_no=run.job.run_no, lines=lines)
@@ -98,12 +98,15 @@ class RunWriter:
         return persist(attempt)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         self._kept.close()
 
 
 def persist(act: Callable[[], Result]) -> Result:
-    """Do something in the database, trying again while it is away. Raises `DatabaseUnavailable` at the very end."""
+    """Do something in the database, and repeat it while the database is away. Returns what `act` returns.
+
+    Raises `DatabaseUnavailable` after `_HOLD_SECONDS`.
+    """
     deadline = time.monotonic() + _HOLD_SECONDS
     pause = 0.1
     while True:
