@@ -1,17 +1,206 @@
-"""What a process takes ahead, of what the broker may hold: our messages, and nothing else."""
+"""A pool child and its two pipes: which messages it takes ahead, and what it sends to its parent about them."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from billiard.pool import ACK, READY, TASK
+from billiard.queues import _SimpleQueue
 
-from ava.node.celery_internals.pool_child import _read
+from ava.domain import messages
+from ava.node.celery_internals import pool_child
+from ava.node.celery_internals.pool_child import PoolChild, _read
+from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
 
 OURS = ["job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
 
 
-def test_one_of_ours_is_read() -> None:
+class Pipes:
+    """A pool child without a process: the test acts as its parent and as billiard's loop."""
+
+    def __init__(self) -> None:
+        self.child = PoolChild(_SimpleQueue(), _SimpleQueue())
+        self.child._make_child_methods()
+        self.fd = self.child.inqW_fd
+
+    def write(self, number: int, task: str = messages.TASK) -> None:
+        """Write a job into the child's pipe, as Celery does."""
+        arguments = (task, f"{OURS[0]}.1", {}, json.dumps([OURS, {}, {}]), "application/json", "utf-8")
+        self.child.inq.put((TASK, (number, None, len, arguments, {})))
+
+    def run(self, number: int) -> None:
+        """Have billiard's loop take a job that was written, and acknowledge it."""
+        assert self.child.wait_for_job()[1][0] == number
+        self.child.outq.put((ACK, (number, None, 0.0, 1, None)))
+
+    def end(self, number: int) -> None:
+        """Have billiard's loop report the end of a job."""
+        self.child.outq.put((READY, (number, None, (True, "done"), self.fd)))
+
+    def read(self) -> list[Any]:
+        """Everything that the child has sent, each as its state and what it is about; a batch as a list."""
+        found: list[Any] = []
+        while self.child.outq._reader.poll(0):
+            kind, content = self.child.outq.get()
+            found.append(list(map(_shorten, content)) if kind == BATCH else _shorten((kind, content)))
+        return found
+
+
+def _shorten(state: tuple[int, tuple[Any, ...]]) -> tuple[int, ...]:
+    kind, (number, *rest) = state
+    return (kind, number, rest[0]) if kind == RETURNED else (kind, number)
+
+
+@pytest.fixture
+def pipes(monkeypatch: pytest.MonkeyPatch) -> Pipes:
+    """A child whose messages follow each other closely, in the first of its jobs."""
+    # Long enough for a machine that is busy.
+    monkeypatch.setattr(pool_child, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(pool_child, "_EARLY_SECONDS", 60)
+    pipes = Pipes()
+    pipes.write(1)
+    pipes.run(1)
+    assert pipes.read() == [(ACK, 1)]
+    return pipes
+
+
+def always_brief(_: str) -> bool:
+    return True
+
+
+def never_brief(_: str) -> bool:
+    return False
+
+
+def test_soon_free_is_announced_for_the_job_at_hand(pipes: Pipes) -> None:
+    pipes.child.announce_soon_free()
+    kind, (number, descriptor) = pipes.child.outq.get()
+    assert (kind, number, descriptor) == (SOON_FREE, 1, pipes.fd)
+
+
+def test_a_message_that_was_taken_ahead_is_acknowledged_once_and_run_next(pipes: Pipes) -> None:
+    pipes.write(2)
+    assert pipes.child.take_next(never_brief) == tuple(OURS)
+    assert pipes.read() == [(ACK, 2)]
+    pipes.end(1)
+    pipes.run(2)
+    assert pipes.read() == [(READY, 1)]
+
+
+def test_soon_free_goes_out_early_and_with_the_acknowledgement_if_the_next_handler_is_brief(pipes: Pipes) -> None:
+    pipes.write(2)
+    pipes.child.take_next(always_brief)
+    assert pipes.read() == [[(ACK, 2), (SOON_FREE, 2)]]
+    # It is not announced again, and the end of the job before goes with what comes next.
+    pipes.end(1)
+    pipes.run(2)
+    pipes.child.announce_soon_free()
+    assert pipes.read() == []
+    pipes.write(3)
+    pipes.child.take_next(always_brief)
+    assert pipes.read() == [[(READY, 1), (ACK, 3), (SOON_FREE, 3)]]
+
+
+def test_an_end_that_waits_for_what_comes_next_waits_for_one_tick_at_most(pipes: Pipes) -> None:
+    pipes.write(2)
+    pipes.child.take_next(always_brief)
+    pipes.end(1)
+    assert pipes.read() == [[(ACK, 2), (SOON_FREE, 2)]]
+    pipes.child.check_announcement()
+    assert pipes.read() == [(READY, 1)]
+
+
+def test_a_child_that_takes_longer_withdraws_and_returns_what_came(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipes.write(2)
+    pipes.child.take_next(always_brief)
+    pipes.end(1)
+    pipes.run(2)
+    pipes.write(3)
+    pipes.child.check_announcement()
+    pipes.read()
+    pipes.child.check_announcement()
+    assert pipes.read() == [], "it is not late yet"
+    monkeypatch.setattr(pool_child, "_EARLY_SECONDS", -1)
+    pipes.child.check_announcement()
+    assert pipes.read() == [(STILL_BUSY, 2), (RETURNED, 3, 2)]
+    # What the parent had written before it knew comes back as well, until the job is over.
+    pipes.write(4)
+    pipes.child.check_announcement()
+    assert pipes.read() == [(RETURNED, 4, 2)]
+    pipes.end(2)
+    pipes.write(5)
+    pipes.child.check_announcement()
+    assert pipes.read() == [(READY, 2)]
+    pipes.run(5)
+
+
+def test_a_withdrawn_job_is_announced_once_its_handler_has_ended(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_child, "_EARLY_SECONDS", -1)
+    pipes.write(2)
+    pipes.child.take_next(always_brief)
+    pipes.end(1)
+    pipes.run(2)
+    pipes.child.check_announcement()
+    pipes.read()
+    pipes.child.announce_soon_free()
+    assert pipes.read() == [(SOON_FREE, 2)]
+
+
+def test_a_stopped_handler_withdraws_at_once_and_nothing_is_withdrawn_twice(pipes: Pipes) -> None:
+    pipes.child.withdraw()
+    assert pipes.read() == [], "it was not announced early"
+    pipes.write(2)
+    pipes.child.take_next(always_brief)
+    pipes.read()
+    for _ in range(2):
+        pipes.child.withdraw()
+    assert pipes.read() == [(STILL_BUSY, 2)]
+
+
+def test_a_message_for_another_task_is_left_to_celery(pipes: Pipes) -> None:
+    pipes.write(2, task="celery.backend_cleanup")
+    assert pipes.child.take_next(always_brief) is None
+    assert pipes.read() == [(ACK, 2)]
+    pipes.run(2)
+
+
+def test_a_child_that_has_rested_takes_nothing_ahead(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipes.end(1)
+    pipes.write(2)
+    monkeypatch.setattr(pool_child, "_CLOSE_SECONDS", 0)
+    pipes.run(2)
+    pipes.write(3)
+    assert pipes.child.take_next(always_brief) is None
+    pipes.run(3)
+
+
+def test_a_child_that_takes_nothing_in_time_stops_waiting_until_messages_are_close_again(pipes: Pipes) -> None:
+    assert pipes.child.take_next(always_brief) is None
+    pipes.write(2)
+    assert pipes.child.take_next(always_brief) is None
+    pipes.run(2)
+
+
+def test_the_end_of_the_node_is_kept_for_billiards_loop(pipes: Pipes) -> None:
+    pipes.child.inq.put(None)
+    assert pipes.child.take_next(always_brief) is None
+    with pytest.raises(SystemExit):
+        pipes.child.wait_for_job()
+
+
+def test_a_parent_that_is_gone_breaks_no_end(pipes: Pipes) -> None:
+    pipes.child.outq._reader.close()
+    pipes.write(2)
+    pipes.child.announce_soon_free()
+    assert pipes.child.take_next(always_brief) == tuple(OURS)
+    pipes.child.withdraw()
+
+
+def test_a_message_of_ours_is_read() -> None:
     assert _read(json.dumps([OURS, {}, {}])) == tuple(OURS)
     assert _read(json.dumps([OURS, {}, {}]).encode()) == tuple(OURS)
 

@@ -1,0 +1,265 @@
+"""The pool in a node's parent: what it does about each message of a child, a death, and a lost broker."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from billiard.pool import ACK, READY, ApplyResult
+from celery.concurrency import asynpool
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
+
+from ava.node.celery_internals.pool import _Results, _TakeAheadPool, is_soon_free
+from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
+
+PID = 4711
+
+
+class Request:
+    """What the pool asks of the request of a job."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def on_accepted(self, pid: int, _time: float) -> None:
+        self.calls.append(("accepted", pid))
+
+    def fetch_next(self) -> None:
+        self.calls.append("fetch_next")
+
+    def expect_surplus(self) -> None:
+        self.calls.append("expect_surplus")
+
+    def hold_surplus(self, surplus: Request) -> None:
+        self.calls.append(("hold_surplus", surplus))
+
+    def return_to_backlog(self) -> None:
+        self.calls.append("return_to_backlog")
+
+    def acknowledge(self) -> None:
+        self.calls.append("acknowledge")
+
+
+class Parent:
+    """What a pool has in the parent, of a child that reads its jobs from `fd`, without any process."""
+
+    def __init__(self, slots: int = 1) -> None:
+        self.cache: dict[int, Any] = {}
+        self.slots = LaxBoundedSemaphore(slots)
+        self.busy: set[int] = set()
+        self.fd = 7
+        self.counter = _Counter()
+        self.results = _Results(
+            None, None, self.cache, None, None, self.slots, SimpleNamespace(R=0), None,
+            lambda _job, _part, _outcome, inqueue: self.busy.discard(inqueue),
+            on_ready_counters={PID: self.counter}, fileno_to_outq={}, on_process_alive=None,
+        )  # fmt: skip
+        self.results.mark_busy = self.busy.add
+
+    def give(self) -> tuple[int, Any, Request]:
+        """Write a job to the child; its number, its result and its request."""
+        request = Request()
+        taken = self.slots.value
+        self.slots.acquire(lambda: None)
+        assert self.slots.value == taken - 1, "no slot was free"
+        result = ApplyResult(self.cache, None, accept_callback=request.on_accepted)
+        result._write_to = SimpleNamespace(inqW_fd=self.fd)
+        self.busy.add(self.fd)
+        return result._job, result, request
+
+    def read(self, kind: int, *content: Any) -> None:
+        """Read a message of the child."""
+        self.results.on_state_change((kind, content))
+
+    def accept(self, job: int) -> None:
+        self.read(ACK, job, None, 0.0, PID, None)
+
+    def end(self, job: int) -> None:
+        self.read(READY, job, None, (True, None), self.fd)
+
+
+class _Counter:
+    value = 0
+
+    def get_lock(self) -> Any:
+        return _Lock()
+
+
+class _Lock:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def parent() -> Parent:
+    return Parent()
+
+
+def test_soon_free_frees_the_child_and_asks_for_its_next_message(parent: Parent) -> None:
+    job, result, request = parent.give()
+    parent.accept(job)
+    assert (parent.slots.value, parent.busy) == (0, {7})
+    parent.read(SOON_FREE, job, parent.fd)
+    assert (parent.slots.value, parent.busy) == (1, set())
+    assert request.calls == [("accepted", PID), "fetch_next"]
+    assert is_soon_free(result)
+
+
+def test_the_end_of_a_job_frees_a_child_once(parent: Parent) -> None:
+    job, result, _ = parent.give()
+    parent.accept(job)
+    parent.read(SOON_FREE, job, parent.fd)
+    parent.give()
+    parent.end(job)
+    assert (parent.slots.value, parent.busy) == (0, {7}), "the next job has the slot"
+    assert result.ready()
+    assert job not in parent.cache
+    assert not is_soon_free(result)
+    assert parent.counter.value == 1
+
+
+def test_the_end_of_a_job_that_was_not_announced_frees_its_child(parent: Parent) -> None:
+    job, result, _ = parent.give()
+    parent.accept(job)
+    parent.end(job)
+    assert (parent.slots.value, parent.busy) == (1, set())
+    assert result.ready()
+    assert parent.counter.value == 1
+
+
+def test_soon_free_for_a_job_that_is_over_or_unknown_changes_nothing(parent: Parent) -> None:
+    job, _, request = parent.give()
+    parent.accept(job)
+    parent.end(job)
+    parent.give()
+    for number in (job, 10**9):
+        parent.read(SOON_FREE, number, parent.fd)
+    assert (parent.slots.value, parent.busy) == (0, {7})
+    assert request.calls == [("accepted", PID)]
+
+
+def test_a_child_that_is_still_busy_takes_its_slot_again_and_may_get_a_surplus(parent: Parent) -> None:
+    job, result, request = parent.give()
+    parent.accept(job)
+    parent.read(SOON_FREE, job, parent.fd)
+    parent.read(STILL_BUSY, job, parent.fd)
+    assert (parent.slots.value, parent.busy) == (0, {7})
+    assert request.calls[2:] == ["expect_surplus"]
+    assert not is_soon_free(result)
+    # Its end frees it, as that of any other.
+    parent.end(job)
+    assert (parent.slots.value, parent.busy) == (1, set())
+
+
+def test_a_surplus_that_is_in_the_pipe_keeps_the_slot_and_is_held_when_it_comes_back(parent: Parent) -> None:
+    job, result, request = parent.give()
+    parent.accept(job)
+    parent.read(SOON_FREE, job, parent.fd)
+    late, _, surplus = parent.give()
+    parent.read(STILL_BUSY, job, parent.fd)
+    assert (parent.slots.value, parent.busy) == (0, {7})
+    assert request.calls == [("accepted", PID), "fetch_next"]
+    parent.read(RETURNED, late, job, parent.fd)
+    assert (parent.slots.value, parent.busy) == (0, {7}), "the busy job has the slot of the surplus"
+    assert request.calls[2:] == [("hold_surplus", surplus)]
+    assert late not in parent.cache
+    assert not is_soon_free(result)
+    parent.end(job)
+    assert (parent.slots.value, parent.busy) == (1, set())
+
+
+def test_a_surplus_beyond_the_first_frees_the_slot_that_it_took() -> None:
+    parent = Parent(slots=2)
+    job, _, request = parent.give()
+    parent.accept(job)
+    late, _, surplus = parent.give()
+    parent.read(RETURNED, late, job, parent.fd)
+    assert surplus.calls == ["return_to_backlog", "acknowledge"]
+    assert request.calls == [("accepted", PID)]
+    assert parent.slots.value == 1
+
+
+def test_a_message_is_returned_once(parent: Parent) -> None:
+    job, _, request = parent.give()
+    parent.accept(job)
+    parent.read(SOON_FREE, job, parent.fd)
+    late, _, surplus = parent.give()
+    for _ in range(2):
+        parent.read(RETURNED, late, job, parent.fd)
+    assert request.calls[2:] == [("hold_surplus", surplus)]
+    assert parent.slots.value == 0
+
+
+def test_a_batch_is_read_in_its_order(parent: Parent) -> None:
+    job, _, request = parent.give()
+    parent.read(BATCH, (ACK, (job, None, 0.0, PID, None)), (SOON_FREE, (job, parent.fd)))
+    assert request.calls == [("accepted", PID), "fetch_next"]
+
+
+# The pool itself ---------------------------------------------------------------------------------------------------
+
+
+def _pool(parent: Parent, *alive: int) -> Any:
+    pool = cast(Any, object.__new__(_TakeAheadPool))
+    pool._cache, pool._putlock = parent.cache, parent.slots
+    pool._pool = [SimpleNamespace(pid=pid) for pid in alive]
+    return pool
+
+
+@pytest.mark.parametrize("is_announced", [False, True])
+def test_a_death_frees_the_slot_of_its_child_once(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, is_announced: bool
+) -> None:
+    job, _, _ = parent.give()
+    parent.accept(job)
+    if is_announced:
+        parent.read(SOON_FREE, job, parent.fd)
+        parent.give()
+    pool = _pool(parent, PID, PID + 1)
+    restarted: list[Any] = []
+
+    def join() -> list[int]:
+        pool._pool = [process for process in pool._pool if process.pid != PID]
+        return [0]
+
+    monkeypatch.setattr(pool, "_join_exited_workers", join, raising=False)
+    monkeypatch.setattr(pool, "_repopulate_pool", restarted.extend, raising=False)
+    pool._maintain_pool()
+    assert restarted == [0]
+    assert parent.slots.value == (0 if is_announced else 1)
+
+
+def test_a_lost_broker_makes_the_pool_forget_only_what_no_child_was_given(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = Parent(slots=3)
+    given, _, _ = parent.give()
+    waiting, result, _ = parent.give()
+    result._write_to = None
+    over, done, _ = parent.give()
+    done._set(None, (True, None))
+    pool = _pool(parent)
+    monkeypatch.setattr(
+        asynpool.AsynPool, "flush", lambda pool: [each.discard() for each in list(pool._cache.values())]
+    )
+    pool.flush()
+    assert list(parent.cache) == [given]
+    assert waiting not in parent.cache
+    assert over not in parent.cache
+
+
+def test_a_job_is_written_to_a_free_child_when_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued: list[Any] = []
+    written: list[list[int]] = []
+    pool = _pool(Parent())
+    pool._all_inqueues, pool._busy_workers, pool._active_writes = {5, 6, 7}, {6}, {7}
+    monkeypatch.setattr(
+        asynpool.AsynPool,
+        "_create_write_handlers",
+        lambda pool, hub: setattr(pool, "_quick_put", queued.append),
+    )
+    pool._create_write_handlers(SimpleNamespace(consolidate_callback=written.append))
+    pool._quick_put("job")
+    assert (queued, written) == (["job"], [[5]])

@@ -1,0 +1,290 @@
+"""One message in a node's parent: when it is acknowledged, what holds a surplus, and what a death leads to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
+from celery import Celery
+from celery.exceptions import Ignore
+from celery.worker import state
+
+from ava.domain.messages import TASK
+from ava.node import processes
+from ava.node.celery_internals.request import JobRequest
+
+JOB = "job_01h455vb4pex5vsknk084sn02q"
+PID = 4711
+
+
+class RunMonitor:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.held: set[Any] = set()
+
+    def track(self, held: Any) -> None:
+        self.held.add(held)
+        self.calls.append(("track", held.task_id, held.pid))
+
+    def untrack(self, held: Any) -> bool:
+        was_held = held in self.held
+        self.held.discard(held)
+        self.calls.append(("untrack", held.task_id))
+        return was_held
+
+    def rescue(self, held: Any, error: str) -> None:
+        self.calls.append(("rescue", held.task_id, error))
+
+    def return_to_queue(self, job_id: str) -> None:
+        self.calls.append(("return_to_queue", job_id))
+
+    def check_now(self) -> None:
+        self.calls.append("check_now")
+
+    def abandon(self) -> None:
+        self.calls.append("abandon")
+
+
+class Node:
+    """The parent of a node with no broker: it makes requests and notes in which order things happen."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.monitor = RunMonitor()
+        self.calls = self.monitor.calls
+        JobRequest.run_monitor = self.monitor  # type: ignore[assignment]
+        JobRequest.pool_pids = staticmethod(lambda: [PID + 1])
+
+    def receive(self, run_no: int = 1) -> JobRequest:
+        """Receive a message."""
+        name = f"{JOB}.{run_no}"
+        body = json.dumps([[JOB, run_no, "wkr_unknown"], {}, {}])
+        message = SimpleNamespace(
+            headers={"id": name, "task": TASK},
+            body=body,
+            payload=json.loads(body),
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_info={},
+            properties={},
+        )
+        request = JobRequest(
+            message,
+            app=self.app,
+            on_ack=lambda *_: self.calls.append(("acknowledge", name)),
+            task=self.app.tasks[TASK],
+            eventer=SimpleNamespace(enabled=True, send=lambda kind, **_: self.calls.append((kind, name))),
+        )
+        state.task_reserved(request)
+        return request
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    """A node on RabbitMQ; nothing of it is left to other tests."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.update(task_acks_late=True, task_ignore_result=True, worker_send_task_events=True)
+
+    @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
+    def run_job(*_message: Any) -> None: ...
+
+    for name in ("run_monitor", "pool_pids"):
+        monkeypatch.setattr(JobRequest, name, None, raising=False)
+    monkeypatch.setattr(JobRequest, "expecting_surplus", set())
+    monkeypatch.setattr(processes, "kill_children", lambda keep: None)
+    yield Node(app)
+    state.reset_state()
+    app.close()
+
+
+@pytest.fixture
+def node_on_redis(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
+    monkeypatch.setattr(JobRequest, "is_acknowledged_on_arrival", True)
+    return node
+
+
+def test_a_run_is_held_from_its_acceptance_to_its_end_and_then_acknowledged(node: Node) -> None:
+    request = node.receive()
+    request.on_accepted(PID, 0.0)
+    assert node.calls == [("track", request.id, PID), ("task-started", request.id)]
+    request.on_success((False, "completed", 0.1))
+    # The run monitor must not kill a child for a run that is over: it learns of the end first.
+    assert node.calls[2:4] == [("untrack", request.id), ("acknowledge", request.id)]
+    assert request not in state.reserved_requests
+    assert not node.monitor.held
+
+
+def test_a_request_is_acknowledged_early_but_stays_held_when_its_child_is_soon_free(node: Node) -> None:
+    request = node.receive()
+    request.on_accepted(PID, 0.0)
+    request.fetch_next()
+    assert node.calls[2:] == [("acknowledge", request.id)]
+    assert request not in state.reserved_requests
+    assert request.held in node.monitor.held
+    request.on_success((False, "completed", 0.1))
+    assert node.calls.count(("acknowledge", request.id)) == 1
+    assert not node.monitor.held
+
+
+def test_a_message_that_redis_has_forgotten_is_not_acknowledged(node_on_redis: Node) -> None:
+    request = node_on_redis.receive()
+    request.on_accepted(PID, 0.0)
+    request.on_success((False, "completed", 0.1))
+    assert request.acknowledged
+    assert ("acknowledge", request.id) not in node_on_redis.calls
+
+
+def test_a_surplus_goes_to_the_backlog_at_once_and_is_acknowledged_with_the_busy_job(node: Node) -> None:
+    busy, surplus = node.receive(1), node.receive(2)
+    busy.on_accepted(PID, 0.0)
+    busy.fetch_next()
+    node.calls.clear()
+    busy.expect_surplus()
+    assert JobRequest.expecting_surplus == {busy}
+    busy.hold_surplus(surplus)
+    assert not JobRequest.expecting_surplus
+    assert node.calls == [("return_to_queue", JOB)]
+    assert surplus not in state.reserved_requests
+    busy.on_success((False, "completed", 0.1))
+    assert node.calls[1:3] == [("untrack", busy.id), ("acknowledge", surplus.id)]
+    busy.acknowledge()
+    assert node.calls.count(("acknowledge", surplus.id)) == 1
+
+
+def test_a_surplus_is_acknowledged_when_its_busy_child_is_soon_free_after_all(node: Node) -> None:
+    busy, surplus = node.receive(1), node.receive(2)
+    busy.on_accepted(PID, 0.0)
+    busy.hold_surplus(surplus)
+    busy.fetch_next()
+    assert node.calls[-2:] == [("acknowledge", busy.id), ("acknowledge", surplus.id)]
+
+
+def test_a_job_that_ends_expects_no_surplus_any_more(node: Node) -> None:
+    busy = node.receive()
+    busy.on_accepted(PID, 0.0)
+    busy.expect_surplus()
+    busy.on_success((False, "completed", 0.1))
+    assert not JobRequest.expecting_surplus
+
+
+def test_a_busy_child_counts_again_among_those_for_which_redis_is_asked(node_on_redis: Node) -> None:
+    first, second = node_on_redis.receive(1), node_on_redis.receive(2)
+    for request in (first, second):
+        request.on_accepted(PID, 0.0)
+        request.fetch_next()
+        assert request not in state.reserved_requests
+    first.expect_surplus()
+    second.hold_surplus(node_on_redis.receive(3))
+    assert {first, second} <= set(state.reserved_requests)
+
+
+def test_a_busy_child_of_rabbitmq_does_not_count_because_the_unacknowledged_surplus_does(node: Node) -> None:
+    request = node.receive()
+    request.fetch_next()
+    request.expect_surplus()
+    assert request not in state.reserved_requests
+
+
+@pytest.mark.parametrize(
+    ("description", "cause"),
+    [
+        ("Worker exited prematurely: signal 9 (SIGKILL) Job: 3.", "signal 9"),
+        ("Worker exited prematurely: exitcode 75 Job: 3.", "exitcode 75"),
+        ("Worker exited prematurely: exitcode -1 Job: 3.", "exitcode -1"),
+        ("something else", "unknown cause"),
+    ],
+)
+def test_a_lost_process_has_its_run_rescued_and_its_message_acknowledged(
+    node: Node, description: str, cause: str
+) -> None:
+    request = node.receive()
+    request.on_accepted(PID, 0.0)
+    node.calls.clear()
+    request.on_failure(_info(WorkerLostError(description)))
+    assert node.calls == [
+        ("untrack", request.id),
+        ("rescue", request.id, f"WorkerLost: the worker process died ({cause})"),
+        ("untrack", request.id),
+        ("acknowledge", request.id),
+        ("task-failed", request.id),
+    ]
+
+
+def test_a_run_that_was_over_when_its_process_died_is_not_rescued(node: Node) -> None:
+    request = node.receive()
+    request.on_accepted(PID, 0.0)
+    request.on_success((False, "completed", 0.1))
+    node.calls.clear()
+    request.on_failure(_info(WorkerLostError("signal 9")))
+    assert not [call for call in node.calls if call[0] == "rescue"]
+
+
+def test_a_process_that_died_before_it_accepted_the_message_has_its_run_rescued(node: Node) -> None:
+    request = node.receive()
+    request.on_failure(_info(WorkerLostError("signal 9")))
+    assert ("rescue", request.id, "WorkerLost: the worker process died (signal 9)") in node.calls
+
+
+def test_what_a_lost_process_has_left_is_killed_but_no_process_of_the_pool(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+
+    def kill_children(*, keep: frozenset[int]) -> None:
+        kept.append(keep)
+
+    monkeypatch.setattr(processes, "kill_children", kill_children)
+    node.receive().on_failure(_info(WorkerLostError("signal 9")))
+    assert kept == [frozenset({PID + 1})]
+
+
+def test_a_cancelled_job_is_shown_as_revoked(node: Node) -> None:
+    request = node.receive()
+    request.on_accepted(PID, 0.0)
+    request.on_failure(_info(Ignore()))
+    assert ("task-revoked", request.id) in node.calls
+    assert ("acknowledge", request.id) in node.calls
+
+
+def test_no_message_is_dropped_because_of_a_revoke(node: Node) -> None:
+    request = node.receive()
+    state.revoked.add(request.id)
+    try:
+        assert request.revoked() is False
+    finally:
+        state.revoked.discard(request.id)
+
+
+def test_a_revoke_has_the_database_asked_and_sends_no_signal(node: Node) -> None:
+    request = node.receive()
+    pool = SimpleNamespace(terminate_job=lambda *_: pytest.fail("a signal was sent"))
+    request.on_accepted(PID, 0.0)
+    request.terminate(pool, "SIGKILL")
+    assert node.calls[-1] == "check_now"
+
+
+def test_a_revoke_before_the_run_begins_has_the_database_asked_when_it_does(node: Node) -> None:
+    request = node.receive()
+    request.terminate(None, "SIGTERM")
+    assert node.calls == []
+    request.on_accepted(PID, 0.0)
+    assert node.calls[-1] == "check_now"
+
+
+def test_a_cold_shutdown_kills_everything_that_runs(node: Node) -> None:
+    node.receive().cancel(None, emit_retry=True)
+    assert node.calls == ["abandon"]
+
+
+def _info(error: BaseException) -> ExceptionInfo:
+    try:
+        raise error
+    except BaseException:
+        return ExceptionInfo()
