@@ -1,4 +1,4 @@
-"""Celery's settings, those that are the same everywhere; `ava.broker.app` adds what depends on the environment.
+"""Celery's settings that are the same everywhere; `ava.broker.app` adds those that depend on the environment.
 
 Each name is a setting of the Celery manual ("Configuration and defaults").
 """
@@ -18,7 +18,7 @@ result_backend = None
 task_acks_late = True
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
-# A run that is lost is taken back through the database, so its message is done with.
+# A lost run is rescued through the database, so its message is acknowledged.
 task_reject_on_worker_lost = False
 task_acks_on_failure = True
 task_acks_on_timeout = True
@@ -26,31 +26,31 @@ task_acks_on_timeout = True
 task_queue_max_priority = 10
 task_default_priority = 5
 task_create_missing_queues = True
-# A message is a doorbell; writing it to the broker's disk would buy nothing.
+# A message is a notification that can be repeated; writing it to the broker's disk gains nothing.
 task_default_delivery_mode = "transient"
 
-# A node that comes back from a cut network finds its control queue again while RabbitMQ still waits for its connection
-# of before; an exclusive queue would be locked, and the node would end. It goes by itself (control_queue_expires), and
-# is durable in name alone, for RabbitMQ gives up queues that are neither.
+# After a network cut, a node reconnects while RabbitMQ still holds its former connection. An exclusive control queue
+# would be locked then, and the node would end. The queue expires by itself (control_queue_expires). It is declared
+# durable because RabbitMQ removes support for queues that are neither exclusive nor durable.
 control_queue_exclusive = False
 control_queue_durable = True
 
 broker_connection_retry_on_startup = True
 broker_connection_retry = True
-# None: try for ever. A broker may be away for hours.
+# None: retry without end, because a broker may be unreachable for hours.
 broker_connection_max_retries = None
 broker_connection_timeout = 3
 broker_heartbeat = 20
-# What runs when the broker goes away goes on: the database decides who holds a job.
+# Jobs go on while the broker is unreachable: the database decides which run holds a job.
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_enable_soft_shutdown_on_idle = False
 
-# Celery's prefork pool, more attentive to children that die.
+# Celery's prefork pool with the take-ahead protocol. AVA_POOL=celery sets "prefork" instead (ava.node.signals).
 worker_pool = "ava.node.celery_internals.pool:JobPool"
-# Celery's consumer, more impatient to reach the broker again.
+# Celery's consumer, which reconnects sooner.
 worker_consumer = "ava.node.celery_internals.consumer:JobConsumer"
 
-# Flower and `celery events` see what runs; argument texts are the job's id and run, never its payload.
+# For Flower and `celery events`. The texts of the arguments are the job's id, run and worker, never its payload.
 worker_send_task_events = True
 task_send_sent_event = False
 task_track_started = False

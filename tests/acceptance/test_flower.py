@@ -1,4 +1,4 @@
-"""Flower against the fleet as it is, as the Procfile starts it: it shows which jobs run, and never what they hold."""
+"""Flower, started as in the Procfile, with real nodes: it shows which jobs run, and never their input."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Flower:
             )
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
-        """What its API answers; nothing before it does."""
+        """Returns what its API responds with; an empty mapping before it responds."""
         try:
-            answer = requests.get(f"{self.url}/api/{path}", params=parameters, timeout=10)
+            response = requests.get(f"{self.url}/api/{path}", params=parameters, timeout=10)
         except requests.RequestException:
             return {}
-        found: dict[str, Any] = answer.json() if answer.ok else {}
+        found: dict[str, Any] = response.json() if response.ok else {}
         return found
 
 
@@ -55,7 +55,7 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
         seconds=40,
         what=lambda: f"a node is online; {flower.log.read_text()[-2000:]}",
     )
-    secret = "nobody-but-the-handler"
+    secret = "for-the-handler-alone"
     job = system.trigger("wkr_tell", input={"steps": 600, "seconds": 0.1, "note": secret})
     quick = system.trigger("wkr_echo")
     system.wait_for(job["id"], "running")
@@ -72,7 +72,7 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
     assert "wkr_tell" in running["args"]
     assert ended["runtime"] >= 0
     assert secret not in json.dumps(flower.get("tasks"))
-    # Flower asks the nodes when it is told to, and does not wait for their answers.
+    # `refresh` has Flower query the nodes; it does not wait for their replies.
     wait_until(
         lambda: "ava-" in json.dumps(flower.get("workers", refresh="1")), seconds=30, what="Flower knows the node"
     )

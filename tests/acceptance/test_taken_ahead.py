@@ -1,4 +1,4 @@
-"""A process that has its next message while it still writes the end of its job, and what may happen then."""
+"""The take-ahead protocol: a child has its next message while it still writes the end of its job."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 def _trigger(system: System, *jobs: tuple[str, dict[str, Any]]) -> list[str]:
     bulk = [{"worker_id": worker_id, "input": input} for worker_id, input in jobs]
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": bulk})
-    assert answer.status_code == 201, answer.text
-    return [record["id"] for record in answer.json()["data"]]
+    response = system.post("/v1/ava/jobs/bulk", json={"jobs": bulk})
+    assert response.status_code == 201, response.text
+    return [record["id"] for record in response.json()["data"]]
 
 
 @contextmanager
-def _end_that_waits(system: System, job_id: str) -> Iterator[None]:
-    """Have the end of a running job wait to be written for as long as the block lasts."""
+def _blocked_end(system: System, job_id: str) -> Iterator[None]:
+    """Block the statement that writes the end of a running job while the `with` block runs."""
     with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT FROM jobs WHERE id::text = %s FOR UPDATE", (_uuid(system, job_id),))
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%ava_end%%'"
-        wait_until(lambda: system.query(waiting) == [(1,)], what="the end waits")
+        wait_until(lambda: system.query(waiting) == [(1,)], what="the end waits for the lock")
         yield
         connection.rollback()
 
 
 def _uuid(system: System, job_id: str) -> str:
-    # The only one that runs.
+    # It is the only job that runs.
     assert system.show(job_id)["status"] == "running"
     ((uuid,),) = system.query("SELECT id::text FROM jobs WHERE status = 'running'")
     return str(uuid)
@@ -54,46 +54,46 @@ def test_under_load_one_transaction_ends_a_run_and_claims_the_next(system: Syste
         WHERE closing.msg LIKE 'Handler completed in %%' AND opening.msg = 'Worker handler started'"""
     )
     assert together[0][0] >= 100, together
-    # The moments still are in order, and every job has all of its lines.
+    # The timestamps are in order, and every job has all of its lines.
     assert system.query("SELECT count(*) FROM jobs WHERE completed_at < started_at") == [(0,)]
     assert system.query("SELECT count(*) FROM job_logs") == [(400,)]
 
 
-def test_a_process_that_dies_between_two_jobs_loses_neither(system: System) -> None:
+def test_a_child_that_dies_between_two_jobs_loses_neither(system: System) -> None:
     system.start(concurrency=1, environ=ENVIRON)
     first, ending, following = _trigger(
         system, ("wkr_t_echo", {}), ("wkr_t_brief", {"seconds": 0.5}), ("wkr_t_echo", {"after": "all"})
     )
     system.wait_for(ending, "running")
-    with _end_that_waits(system, ending):
+    with _blocked_end(system, ending):
         system.workers[0].children[0].kill()
     assert system.wait_for(following, seconds=10)["output"] == {"after": "all"}
     assert system.wait_for(ending, seconds=10)["status"] == "completed"
     assert system.show(first)["status"] == "completed"
-    # What its statement came to after its death is a matter of moments: the end may be written, the claim made, or not.
+    # Whether its last statement was executed is a matter of timing: the end may be written, the claim made, or neither.
     assert system.query("SELECT max(losses) <= 1 FROM jobs") == [(True,)]
     ends = "SELECT count(DISTINCT job_id), count(*) FROM job_logs WHERE msg LIKE 'Handler completed in %%'"
     assert system.query(ends) == [(3, 3)]
 
 
 @ON_REDIS
-def test_a_message_that_was_given_to_a_process_is_known_when_the_broker_comes_back(
+def test_a_message_in_the_pipe_of_a_child_is_still_known_after_an_outage_of_the_broker(
     system: System, private_redis: Server
 ) -> None:
     system.expects_traceback = True
     system.start(concurrency=1, environ=ENVIRON, broker_url=private_redis.url)
-    # After a rest, a process takes nothing ahead: the next message waits in its pipe, and nobody has said a word of it.
+    # After a rest, a child takes nothing ahead: the next message waits in its pipe, and is not accepted yet.
     (ending,) = _trigger(system, ("wkr_t_brief", {"seconds": 0.5}))
     system.wait_for(ending, "running")
     (following,) = _trigger(system, ("wkr_t_work", {"seconds": 60}))
-    with redis.Redis.from_url(private_redis.url) as broker, _end_that_waits(system, ending):
+    with redis.Redis.from_url(private_redis.url) as broker, _blocked_end(system, ending):
         wait_until(lambda: not broker.keys("default*"), what="the node has the message")
         private_redis.kill()
-        wait_until(lambda: "out of reach" in system.workers[0].output, what="the node misses its broker")
+        wait_until(lambda: "out of reach" in system.workers[0].output, what="the node notices the outage")
         private_redis.start()
     system.wait_for(following, "running")
     assert system.show(ending)["status"] == "completed"
-    # Only a node that knows what its process runs can have it stopped.
+    # Only a node that knows what its child runs can stop it.
     began = time.monotonic()
     assert system.cancel(following).status_code == 200
     assert system.wait_for(following, seconds=5)["status"] == "cancelled"
@@ -101,17 +101,17 @@ def test_a_message_that_was_given_to_a_process_is_known_when_the_broker_comes_ba
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_waits_for_a_process_that_takes_longer_this_time_goes_back_and_loses_no_place(
+def test_messages_for_a_child_that_takes_longer_than_usual_return_to_the_backlog_and_keep_their_order(
     system: System, processes: int
 ) -> None:
     system.start(concurrency=processes, environ=ENVIRON)
-    moments = [("wkr_t_brief", {"seconds": 0})] * 50
+    briefs = [("wkr_t_brief", {"seconds": 0})] * 50
     longs = [("wkr_t_brief", {"seconds": 2 + n / 4}) for n in range(2 * processes)]
-    jobs = _trigger(system, *moments, *longs)
+    jobs = _trigger(system, *briefs, *longs)
     running = "SELECT count(*) FROM jobs WHERE status = 'running'"
     ended = "SELECT count(*) FROM jobs WHERE status = 'completed'"
-    wait_until(lambda: system.query(ended) == [(50,)], what="the moments are over")
-    wait_until(lambda: system.query(running) == [(processes,)], what="every process is busy")
+    wait_until(lambda: system.query(ended) == [(50,)], what="the brief jobs are over")
+    wait_until(lambda: system.query(running) == [(processes,)], what="every child is busy")
     time.sleep(0.5)
     urgent = system.trigger("wkr_t_echo", priority=1)["id"]
     for job_id in (urgent, *jobs):
@@ -119,7 +119,7 @@ def test_what_waits_for_a_process_that_takes_longer_this_time_goes_back_and_lose
     before = """SELECT count(*) FROM jobs AS j, (SELECT * FROM jobs WHERE priority = 1) AS urgent
                 WHERE j.started_at < urgent.started_at"""
     assert system.query(before) == [(50 + processes,)]
-    # Nothing was lost on the way, and as many run at once as before.
+    # No run was lost, and as many jobs run at once as before.
     assert system.query("SELECT max(run_no), max(losses) FROM jobs") == [(1, 0)]
     at_once = _trigger(system, *[("wkr_t_work", {"seconds": 30})] * processes)
     for job_id in at_once:

@@ -1,4 +1,4 @@
-"""Celery's task events, for Flower and `celery events`: sent together a few times a second, not one by one."""
+"""Celery's task events, for Flower and `celery events`, sent in batches a few times a second."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from celery import bootsteps
 
 __all__ = ["EventBatching"]
 
+#: Seconds for which an event waits for others.
 _FLUSH_SECONDS = 0.25
-#: Events that are sent at once, however soon that is.
-_MOST_EVENTS = 500
+#: Waiting events that are sent at once.
+_MOST_WAITING_EVENTS = 500
 
 
 class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
-    """Has the events of a node's tasks wait for each other; Celery would send them at each turn of its loop."""
+    """Batches the events of a node's tasks; Celery would send them with each turn of its event loop."""
 
     requires = ("celery.worker.consumer:Events",)
 
     def start(self, consumer: Any) -> None:
-        """The consumer has connected, for the first time or again."""
+        """Set up the event dispatcher of a consumer that has connected, for the first time or again."""
         dispatcher, timer = consumer.event_dispatcher, consumer.timer
         is_waiting = False
 
@@ -34,5 +35,5 @@ class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ha
                 is_waiting = True
                 timer.call_after(_FLUSH_SECONDS, flush)
 
-        dispatcher.buffer_limit = _MOST_EVENTS
+        dispatcher.buffer_limit = _MOST_WAITING_EVENTS
         dispatcher.on_send_buffered = wait

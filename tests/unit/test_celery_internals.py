@@ -1,0 +1,105 @@
+"""Every private thing of Celery, kombu and billiard that a node uses is still there, and is in the README's list."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from billiard import common, process
+from billiard import pool as billiard_pool
+from celery.apps.worker import Worker as WorkerProgram
+from celery.concurrency import asynpool, prefork
+from celery.events import EventDispatcher
+from celery.worker import consumer, request, state
+from kombu import Connection
+from kombu.asynchronous import hub, semaphore
+from kombu.transport import redis as kombu_redis
+
+README = Path(__file__).parent.parent.parent / "ava" / "node" / "celery_internals" / "README.md"
+
+#: What must have each name, as an attribute or, for those that are set on objects, in its source text.
+USED: list[tuple[Any, str]] = [
+    (prefork.TaskPool, "Pool"),
+    (prefork.TaskPool, "maintain_pool"),
+    (prefork.TaskPool, "flush"),
+    (prefork.TaskPool, "num_processes"),
+    (asynpool.AsynPool, "Worker"),
+    (asynpool.AsynPool, "ResultHandler"),
+    (asynpool.AsynPool, "create_result_handler"),
+    (asynpool.AsynPool, "_create_write_handlers"),
+    (asynpool.AsynPool, "_quick_put"),
+    (asynpool.AsynPool, "consolidate_callback"),
+    (asynpool.AsynPool, "_all_inqueues"),
+    (asynpool.AsynPool, "_busy_workers"),
+    (asynpool.AsynPool, "_active_writes"),
+    (asynpool.AsynPool, "on_job_ready"),
+    (asynpool.AsynPool, "flush"),
+    (billiard_pool.Pool, "_maintain_pool"),
+    (billiard_pool.Pool, "_join_exited_workers"),
+    (billiard_pool.Pool, "_repopulate_pool"),
+    (billiard_pool.Pool, "_putlock"),
+    (billiard_pool.Pool, "_pool"),
+    (billiard_pool.Pool, "_cache"),
+    (asynpool.ResultHandler, "_make_methods"),
+    (billiard_pool.ResultHandler, "state_handlers"),
+    (billiard_pool.ResultHandler, "on_state_change"),
+    (billiard_pool.ResultHandler, "on_ready_counters"),
+    (billiard_pool.ResultHandler, "putlock"),
+    (billiard_pool.ResultHandler, "cache"),
+    (billiard_pool.ApplyResult, "_worker_pid"),
+    (billiard_pool.ApplyResult, "_write_to"),
+    (billiard_pool.ApplyResult, "_accept_callback"),
+    (billiard_pool.ApplyResult, "_set"),
+    (asynpool.Worker, "_make_child_methods"),
+    (asynpool.Worker, "after_fork"),
+    (billiard_pool.Worker, "wait_for_job"),
+    (billiard_pool.Worker, "inqW_fd"),
+    (billiard_pool.Worker, "synqW_fd"),
+    (common, "reset_signals"),
+    (process, "_parent_pid"),
+    (request.Request, "_terminate_on_ack"),
+    (request.Request, "on_accepted"),
+    (request.Request, "on_failure"),
+    (request.Request, "acknowledge"),
+    (request.Request, "acknowledged"),
+    (request.Request, "time_start"),
+    (request.Request, "revoked"),
+    (request.Request, "terminate"),
+    (request.Request, "cancel"),
+    (state, "reserved_requests"),
+    (state, "task_ready"),
+    (state, "maybe_shutdown"),
+    (consumer.Consumer, "ensure_connected"),
+    (consumer.Consumer, "on_close"),
+    (consumer.Consumer, "register_with_event_loop"),
+    (consumer.Consumer, "broker_connection_retry_attempt"),
+    (consumer.Consumer, "first_connection_attempt"),
+    (semaphore.LaxBoundedSemaphore, "_waiting"),
+    (hub.Hub, "call_repeatedly"),
+    (EventDispatcher, "buffer_limit"),
+    (EventDispatcher, "on_send_buffered"),
+    (WorkerProgram, "on_before_init"),
+    (Connection, "_connection"),
+    (kombu_redis.Channel, "conn_or_acquire"),
+    (kombu_redis.Channel, "sep"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), USED, ids=[f"{owner.__name__}.{name}" for owner, name in USED])
+def test_a_private_name_is_still_there(owner: Any, name: str) -> None:
+    assert hasattr(owner, name) or name in inspect.getsource(owner)
+
+
+@pytest.mark.parametrize("name", sorted({name for _, name in USED}))
+def test_a_private_name_is_in_the_list(name: str) -> None:
+    assert f"`{name}`" in README.read_text()
+
+
+def test_celery_reads_states_of_its_own_below_ours() -> None:
+    from ava.node.celery_internals import take_ahead
+
+    ours = {take_ahead.SOON_FREE, take_ahead.STILL_BUSY, take_ahead.RETURNED, take_ahead.BATCH}
+    theirs = {value for name, value in vars(billiard_pool).items() if name.isupper() and isinstance(value, int)}
+    assert not ours & (theirs | {asynpool.WORKER_UP})
