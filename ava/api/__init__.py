@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out."""
+"""The HTTP API: a Flask application behind gunicorn."""

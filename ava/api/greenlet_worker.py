@@ -1,6 +1,6 @@
-"""One answering process: gunicorn's gevent worker, with answers of ours where gunicorn would write HTML.
+"""The gunicorn worker: gevent's, with failures in the contract's form where gunicorn would write HTML.
 
-Only gunicorn imports this module, by its name; importing it patches nothing.
+Gunicorn imports this module by its name; the import patches nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ava.error_codes import code_of
 
 __all__ = ["GreenletWorker"]
 
-#: Seconds that a client may take to send a body, and to take any one piece of an answer.
+#: Seconds that a client may take to send a body, and to receive any one piece of a response.
 _BODY_SECONDS = 30
 _SEND_SECONDS = 30
-#: How much of a body that nobody wants is read all the same, so that its sender comes to read the answer.
+#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response.
 _DRAIN_BYTES = 32 * 2**20
 _DRAIN_SECONDS = 5
 
@@ -49,56 +49,56 @@ _REASONS = {
 
 
 class GreenletWorker(GeventWorker):  # type: ignore[misc]
-    """A process that answers each connection in a greenlet."""
+    """A gunicorn worker that serves each connection in a greenlet."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: The connection that each greenlet answers.
+        #: The connection that each greenlet serves.
         self._connections: dict[Any, Any] = {}
-        #: The greenlets that wait for a request, and not for its answer.
+        #: The greenlets that wait for a request.
         self._idle: set[Any] = set()
 
     def init_process(self) -> None:
-        """Begin, after the fork."""
-        # Until gunicorn sets its own handlers, a SIGTERM would go to those of the process that forked us, and be lost.
+        """Start, after the fork."""
+        # Until gunicorn sets its own handlers, those inherited from the master process would swallow a SIGTERM.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         super().init_process()
 
     def patch(self) -> None:
-        """Make this process's blocking calls give way to its other greenlets; called after the fork."""
+        """Make blocking calls of this process yield to its other greenlets; called after the fork."""
         super().patch()
         from ava.store.engine import timeouts
 
         timeouts.install_for_greenlets()
 
     def notify(self) -> None:
-        """Give the sign of life, once a second; end with the process that we must not outlive."""
+        """Send the heartbeat to the master, once a second; stop the server if its parent process has ended."""
         super().notify()
         if _is_gone(self.app._settings.parent_pid):
             os.kill(self.ppid, signal.SIGTERM)
         if not self.alive:
-            self._let_idle_go()
+            self._close_idle()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Stop: what is being answered gets its answer, and connections that only wait are closed."""
+        """Stop: current requests are completed, and idle connections are closed."""
         super().handle_exit(sig, frame)
-        gevent.spawn(self._wind_up)
+        gevent.spawn(self._drain_connections)
 
-    def _wind_up(self) -> None:
+    def _drain_connections(self) -> None:
         if (app := getattr(self, "wsgi", None)) is not None:
-            # Whoever watches a job is told what there is now, and asks again elsewhere.
+            # Watchers get the job as it is now; their clients ask again at another process.
             app.extensions["ava"].watches.close()
-        self._let_idle_go()
+        self._close_idle()
 
-    def _let_idle_go(self) -> None:
+    def _close_idle(self) -> None:
         for greenlet in list(self._idle):
             with contextlib.suppress(OSError, KeyError):
-                # What has arrived is still read and answered; after it the greenlet reads an end. The kernel's own
-                # socket: gevent's would make the greenlet fail instead.
+                # The greenlet still serves what has arrived, then reads the end of the stream. The kernel's own socket,
+                # because gevent's would make the greenlet fail instead.
                 self._connections[greenlet]._sock.shutdown(socket.SHUT_RD)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Answer the requests of one connection."""
+        """Serve the requests of one connection."""
         current = gevent.getcurrent()
         self._connections[current] = client
         try:
@@ -108,7 +108,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """The wait for a request: bounded, and over when the process stops."""
+        """The wait for a request: it is bounded, and ends when the process stops."""
         current = gevent.getcurrent()
         self._idle.add(current)
         try:
@@ -118,27 +118,27 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             self._idle.discard(current)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answer one request, whose body and whose answer must get through in bounded time."""
+        """Serve one request; its body and its response must pass in bounded time."""
         sock.settimeout(_SEND_SECONDS)
         req.body = _TimedBody(req.body)
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError as error:
-            # Gunicorn logs a traceback of an OSError without a number that it knows; a slow client is not worth one.
+            # EPIPE, because gunicorn logs other errors with a traceback, which a slow client is not worth.
             raise BrokenPipeError(errno.EPIPE, "the client took too long") from error
         finally:
-            # A connection that is closed while its client still sends is reset, and the answer is lost with it.
+            # A connection that is closed while its client still sends is reset, and the response is lost.
             req.body.drain()
             sock.settimeout(None)
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: BaseException) -> None:
-        """Answer what is no request at all in the contract's shape; gunicorn's own answer would be HTML."""
+        """Refuse what is no valid HTTP request in the contract's form; gunicorn's own response would be HTML."""
         status, sentence = _refusal(exc)
         request_id = ids.encode("req", ids.new_uuid())
         if status == 500:
-            self.log.error("A request could not be handled (%s).", request_id, exc_info=exc)
+            self.log.error("Request could not be handled (%s)", request_id, exc_info=exc)
         else:
-            self.log.info("Refused a request with %s (%s): %s", status, request_id, type(exc).__name__)
+            self.log.info("Request refused with %s (%s): %s", status, request_id, type(exc).__name__)
         docs_url = self.app._settings.docs_url
         text = error_text(code_of(status), sentence, request_id=request_id, docs_url=docs_url)
         with contextlib.suppress(OSError):
@@ -149,13 +149,13 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
 
 class _TimedBody:
-    """A request's body, all of which must arrive in time."""
+    """A request's body, which must arrive in bounded time."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
 
     def read(self, size: int | None = None) -> bytes:
-        """Read; raises OSError where the client is too slow."""
+        """Returns up to `size` bytes. Raises `BrokenPipeError` if the client is too slow."""
         try:
             with gevent.Timeout(_BODY_SECONDS):
                 read: bytes = self._body.read(size)
@@ -165,7 +165,7 @@ class _TimedBody:
             raise BrokenPipeError(errno.EPIPE, "the body took too long") from timeout
 
     def drain(self) -> None:
-        """Read what is left of it, within bounds; beyond them the connection cannot go on."""
+        """Read the rest of the body, within bounds; beyond them the connection cannot be reused."""
         if self._body.failed:
             return
         left = _DRAIN_BYTES
@@ -185,7 +185,7 @@ class _TimedBody:
 
 
 def _drain(client: Any) -> None:
-    """Read until the client closes, within bounds."""
+    """Read until the client closes the connection, within bounds."""
     deadline, left = time.monotonic() + 1, 2**20
     while time.monotonic() < deadline and left > 0 and (read := len(client.recv(65_536))):
         left -= read

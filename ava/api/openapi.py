@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description, made from the routes, their operations and the marshmallow schemas.
 
-apispec, with its plugin for marshmallow, rather than flask-smorest: that one answers errors through webargs and
-werkzeug in shapes and statuses of its own, which the contract has already decided.
+It uses apispec with its plugin for marshmallow and not flask-smorest, whose errors (through webargs and werkzeug) have
+forms and statuses other than the contract's.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ava.version import VERSION
 
 __all__ = ["describe"]
 
-#: How the names of the schemas of what comes in end.
+#: The endings of the names of schemas that clients send.
 _INPUTS = ("Body", "Filter")
 
 
 def describe(app: Flask) -> dict[str, Any]:
-    """Describe every route of an application that has an operation."""
+    """Returns the description of every route of an application that has an operation."""
     plugin = MarshmallowPlugin()
     spec = APISpec(
         title="AVA Jobs",
@@ -50,7 +50,7 @@ def describe(app: Flask) -> dict[str, Any]:
 
 
 def _complete(name: str, schema: dict[str, Any]) -> None:
-    """Say what marshmallow has no word for: inputs take nothing else, and answers leave nothing out."""
+    """Add what marshmallow cannot express: inputs refuse unknown fields, and records have all of their fields."""
     if name in parts.EXAMPLES:
         schema["example"] = parts.EXAMPLES[name]
     if "properties" not in schema or ("required" in schema and name in ("Error", "Pagination")):
@@ -64,7 +64,7 @@ def _complete(name: str, schema: dict[str, Any]) -> None:
 
 
 def _drop_null_defaults(node: Any) -> None:
-    """A default of None means that there is none; apispec writes it down all the same."""
+    """Remove defaults of None: they mean that there is no default, but apispec writes them."""
     if isinstance(node, dict):
         if "default" in node and node["default"] is None:
             del node["default"]
@@ -143,13 +143,16 @@ def _header(name: str) -> dict[str, Any]:
 def _responses(operation: Operation) -> dict[str, Any]:
     failures = sorted({*parts.ALWAYS, *operation.failures})
     success = {
-        "description": "Done.",
+        "description": "Success.",
         "headers": {name: parts.GIVEN[name] for name in _headers_given(operation)},
         "content": {operation.media_type: {"schema": _envelope(operation)}},
     }
     described = {str(operation.status): success} | {str(status): f"Failure{status}" for status in failures}
     if operation.may_be_unchanged:
-        described["304"] = {"description": "It is what If-None-Match names.", "headers": success["headers"]}
+        described["304"] = {
+            "description": "The record is the one that If-None-Match names.",
+            "headers": success["headers"],
+        }
     return described
 
 
@@ -178,7 +181,7 @@ def _envelope(operation: Operation) -> dict[str, Any]:
 
 
 def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
-    """What apispec cannot know of our own fields."""
+    """Returns the attributes of our own fields, which apispec does not know."""
     found = next((make(field) for kind, make in _OF_FIELDS if isinstance(field, kind)), {})
     if field.allow_none and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]

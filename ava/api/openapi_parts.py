@@ -31,16 +31,16 @@ FAILURES = {
     status: " ".join(f"`{code}`: {code.meanings[status]}" for code in ErrorCode if status in code.meanings)
     for status in sorted({status for code in ErrorCode for status in code.meanings})
 }
-#: What every operation may answer.
+#: The statuses that every operation may fail with.
 ALWAYS = (400, 401, 403, 429, 500, 503)
 
 SECURITY = {
     "InternalSecret": ("x-internal-secret", "A shared key."),
     "TenantId": ("x-tenant-id", "The tenant, such as ten_01hxyz: everything read or written belongs to it."),
-    "UserId": ("x-user-id", "Who acts, such as usr_01hxyz."),
+    "UserId": ("x-user-id", "The user who acts, such as usr_01hxyz."),
     "PlatformRole": (
         "x-platform-role",
-        f"One of {', '.join(ROLES)}; those that write need tenant-system-admin or above.",
+        f"One of {', '.join(ROLES)}; writing needs tenant-system-admin or above.",
     ),
 }
 
@@ -55,7 +55,7 @@ ERROR = {
             "additionalProperties": False,
             "properties": {
                 "code": {"type": "string", "enum": [code.value for code in ErrorCode]},
-                "message": {"type": "string", "description": "What is wrong, and what would be right."},
+                "message": {"type": "string", "description": "What is wrong, and what is right."},
                 "request_id": {"type": "string"},
                 "docs_url": {"type": "string"},
                 "fields": {
@@ -71,9 +71,9 @@ PAGINATION = {
     "type": "object",
     "required": ["page", "per_page", "total", "has_more", "next_cursor"],
     "properties": {
-        "page": {"type": ["integer", "null"], "description": "Null where a cursor was followed."},
+        "page": {"type": ["integer", "null"], "description": "Null if a cursor was sent."},
         "per_page": {"type": "integer"},
-        "total": {"type": "integer", "description": "Exact up to 1,000; it stays there beyond."},
+        "total": {"type": "integer", "description": "Exact up to 1,000; it stays at 1,000 beyond."},
         "has_more": {"type": "boolean"},
         "next_cursor": {"type": ["string", "null"]},
     },
@@ -84,31 +84,37 @@ LOG_PLACE = {
     "properties": {"has_more": {"type": "boolean"}, "next_cursor": {"type": ["string", "null"]}},
 }
 
-#: The headers of every answer.
+#: The headers of every response.
 HEADERS = ("x-request-id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
-#: All headers that an answer may have.
+#: All headers that a response may have.
 GIVEN: dict[str, Any] = {
-    "x-request-id": {"description": "The caller's own where it sent a sane one.", "schema": {"type": "string"}},
-    "X-RateLimit-Limit": {"description": "Where limits are set: requests.", "schema": {"type": "integer"}},
-    "X-RateLimit-Remaining": {"description": "How many are left.", "schema": {"type": "integer"}},
-    "X-RateLimit-Reset": {"description": "When they are back, in seconds since 1970.", "schema": {"type": "number"}},
-    "Location": {"description": "Where the record is.", "schema": {"type": "string"}},
+    "x-request-id": {"description": "The caller's own if it sent a sane one.", "schema": {"type": "string"}},
+    "X-RateLimit-Limit": {"description": "If limits are set: the requests allowed.", "schema": {"type": "integer"}},
+    "X-RateLimit-Remaining": {"description": "The requests that are left.", "schema": {"type": "integer"}},
+    "X-RateLimit-Reset": {
+        "description": "When the limit is reset, in seconds since 1970.",
+        "schema": {"type": "number"},
+    },
+    "Location": {"description": "The path of the new record.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {
-        "description": "`true` where an earlier call with this key made it.",
+        "description": "`true` if an earlier call with this key created the jobs.",
         "schema": {"type": "string", "enum": ["true"]},
     },
-    "ETag": {"description": "Of a final record, which never changes.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "ETag": {"description": "The validator of a final record, which never changes.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
 
-#: All headers that an operation may take, beside those of who calls.
+#: All headers that an operation may take, beside those that identify the caller.
 TAKEN: dict[str, Any] = {
     "Idempotency-Key": {
-        "description": "The same key and request again within 24 hours give the same jobs.",
+        "description": "The same request with the same key within 24 hours returns the same jobs.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     },
-    "Last-Event-ID": {"description": "The id of the last event that was seen.", "schema": {"type": "string"}},
+    "Last-Event-ID": {
+        "description": "The id of the last event that the client received.",
+        "schema": {"type": "string"},
+    },
     "If-None-Match": {"description": "The ETag of a record that the caller has.", "schema": {"type": "string"}},
 }
 
@@ -136,12 +142,12 @@ _JOB = {
     "progress": None,
     "retry_of": None,
 }
-_ASKED = {"worker_id": "wkr_incident_notify", "priority": 2, "input": _PAYLOAD}
+_TRIGGER = {"worker_id": "wkr_incident_notify", "priority": 2, "input": _PAYLOAD}
 
-#: An example for each schema that has one, by its name.
+#: Examples by the name of their schema.
 EXAMPLES: dict[str, Any] = {
-    "TriggerBody": _ASKED,
-    "BulkBody": {"jobs": [_ASKED]},
+    "TriggerBody": _TRIGGER,
+    "BulkBody": {"jobs": [_TRIGGER]},
     "CancelBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},
     "JobRecord": _JOB,
     "LogLineRecord": {"ts": "2025-06-01T10:00:01.120Z", "level": "info", "msg": "Worker handler started"},

@@ -1,7 +1,7 @@
 """The API's processes: gunicorn, with a greenlet for each connection, in front of the Flask application.
 
-Nothing is patched at import, and nothing in the process that starts the others: each answering process patches
-itself after its fork (`ava.api.greenlet_worker`), and imports the application only then.
+Nothing is patched at import or in gunicorn's master process: each gunicorn worker patches itself after its fork
+(`ava.api.greenlet_worker`), and imports the application only then.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ava.store.engine import schema
 
 __all__ = ["run"]
 
-#: Connections that one process holds open at once: a thousand watchers and then some.
+#: Connections that one gunicorn worker holds open at once: a thousand watchers and a reserve.
 _CONNECTIONS = 4_000
-#: Files that it has open beside them: connections to servers, logs, modules being read.
+#: Files that it has open beside them: connections to servers, logs, modules that are being read.
 _OTHER_FILES = 256
 #: Seconds that a connection may be idle, or take to send a request's line and headers.
 _IDLE_SECONDS = 60
-#: Seconds that requests get to end once the process was told to stop.
+#: Seconds that requests may still take when the process stops.
 _GRACEFUL_SECONDS = 10
-#: Seconds without a sign of life after which a process is killed: one that is stuck, not one that is busy.
+#: Seconds without a heartbeat after which a gunicorn worker is killed: one that is stuck, not one that is busy.
 _STUCK_SECONDS = 60
 _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - gunicorn makes its own unguessable files there
 
 
 def run(settings: Settings, host: str, port: int) -> None:
-    """Answer HTTP requests until told to stop (SIGTERM, SIGINT); returns by SystemExit.
+    """Serve HTTP requests until SIGTERM or SIGINT; returns by SystemExit.
 
-    Raises `SettingsError` without a secret, `PortInUse`, and what `ava.store.engine.schema.check` raises.
+    Raises `SettingsError` if there is no secret, `PortInUse`, and what `ava.store.engine.schema.check` raises.
     """
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
@@ -46,7 +46,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     tracing.warn_if_unusable(settings)
     schema.check(settings)
     listener = _listen(host, port)
-    # What is usual, 1,024, is fewer than the watchers that one process holds.
+    # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
     open_files.allow(_CONNECTIONS + _OTHER_FILES)
     _Server(settings, listener).run()
 
@@ -65,17 +65,17 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Logger(Logger):  # type: ignore[misc]
-    """Gunicorn's log lines, in the form and at the place of all our others."""
+    """Gunicorn's log lines, in the form of all our other logs."""
 
     def setup(self, cfg: Any) -> None:
-        """Leave the writing to the root logger."""
+        """Pass records to the root logger."""
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    """Gunicorn, configured by us alone: no file, no argument and no variable of its own is read."""
+    """Gunicorn, configured by these options only: it reads no file, argument or variable of its own."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
@@ -101,7 +101,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "limit_request_field_size": 8190,
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
-            # The sign of life is a file's time; a busy disk could hold it up.
+            # The heartbeat is the time of a file; a busy disk could delay it.
             "worker_tmp_dir": _MEMORY_FOLDER if os.path.isdir(_MEMORY_FOLDER) else None,
             "logger_class": _Logger,
             "worker_exit": lambda _server, _worker: tracing.stop(),
@@ -109,7 +109,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         }
 
     def load(self) -> Callable[..., Any]:
-        """Build the application; gunicorn calls this in each process, after the patching."""
+        """Build the application; each gunicorn worker calls this after it has patched itself."""
         from ava.api.app import make_app
 
         tracing.start(self._settings, "api")

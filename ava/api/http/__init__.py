@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out: requests are parsed and authorised, answers and errors get their shape."""
+"""Parsing and authorising requests; the form of responses and failures. It knows no subject of the API."""

@@ -1,4 +1,4 @@
-"""Who may call: the four headers of every request."""
+"""Authentication: the four headers of every request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.errors import Forbidden, InvalidParameters, Unauthorized
 
 __all__ = ["ROLES", "identify", "is_open", "is_secret", "name_request", "open_to_all"]
 
-#: The roles as their header has them, the smallest first.
+#: The roles as the header has them, the least first.
 ROLES = tuple(role.name.lower().replace("_", "-") for role in Role)
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -25,29 +25,29 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
 def open_to_all(view: View) -> View:
-    """Mark a view that answers without any of the headers; every other view needs all four."""
+    """Mark a view that needs none of the headers; every other view needs all four."""
     view.is_open_to_all = True  # type: ignore[attr-defined]
     return view
 
 
 def is_open(endpoint: str) -> bool:
-    """Whether a view was marked by `open_to_all`."""
+    """Returns True if the view was marked by `open_to_all`."""
     return getattr(current_app.view_functions[endpoint], "is_open_to_all", False)
 
 
 def name_request() -> None:
-    """Give the request an id: the caller's own where it sent a sane one."""
+    """Give the request an id: the caller's own if it is a sane one."""
     theirs = request.headers.get("x-request-id", "")
     g.request_id = theirs if _SANE_REQUEST_ID.fullmatch(theirs) else ids.encode("req", ids.new_uuid())
 
 
 def identify() -> None:
-    """Make sure of who calls, for every route that is not open to all.
+    """Identify the caller, for every route that is not open to all.
 
-    Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, in the order of the headers.
+    Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, for the first header that is wrong.
     """
     if request.endpoint is None or is_open(request.endpoint):
-        # Without an endpoint there is no such route, which is no secret: the routes stand in /openapi.json.
+        # Without an endpoint there is no such route. That is no secret: /openapi.json lists the routes.
         return
     if not is_secret(request.headers.get("x-internal-secret", ""), context().settings.internal_secrets):
         raise Unauthorized
@@ -55,8 +55,8 @@ def identify() -> None:
 
 
 def is_secret(given: str, secrets: Iterable[str]) -> bool:
-    """Whether a header's value is one of the shared keys."""
-    # Each is compared, whichever fits, so that the time tells nothing. WSGI hands a header's bytes over as latin-1.
+    """Returns True if a header's value is one of the shared keys."""
+    # All keys are compared, so that the time reveals nothing. WSGI decodes the bytes of a header as latin-1.
     given_bytes = given.encode("latin-1", "replace")
     return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]
 

@@ -1,4 +1,4 @@
-"""The body of a request: one JSON object in UTF-8, of bounded size and depth, without anything ambiguous."""
+"""The body of a request: one JSON object in UTF-8, of bounded size and depth, and unambiguous."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge
 
 __all__ = ["DEEPEST", "MOST_BYTES", "is_empty", "parse", "read"]
 
-#: The bytes that a body may have where a route says nothing else: an input of 1 MiB, and what stands around it.
+#: The largest body in bytes, unless a route sets its own: an input of 1 MiB and what surrounds it.
 MOST_BYTES = 2**20 + 2**16
 #: How deep arrays and objects may nest.
 DEEPEST = 500
@@ -21,12 +21,12 @@ _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def is_empty() -> bool:
-    """Whether the request has no body at all."""
+    """Returns True if the request has no body."""
     return not request.content_length and "chunked" not in request.headers.get("transfer-encoding", "").lower()
 
 
 def read(*, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """Read the body. Raises `BadRequest`, `PayloadTooLarge` or `MediaTypeRefused`."""
+    """Returns the parsed body. Raises `BadRequest`, `PayloadTooLarge` or `MediaTypeRefused`."""
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
     _check_media_type()
@@ -37,7 +37,7 @@ def _check_media_type() -> None:
     if request.mimetype != "application/json":
         raise MediaTypeRefused("The body must be sent with Content-Type: application/json.")
     if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise MediaTypeRefused("The body must be UTF-8; leave the charset out, or say charset=utf-8.")
+        raise MediaTypeRefused("The body must be UTF-8; leave the charset out, or send charset=utf-8.")
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
 
@@ -48,19 +48,19 @@ def _read(most_bytes: int) -> bytes:
     try:
         raw: bytes = request.stream.read(most_bytes + 1)
     except Exception as error:
-        # Whatever the server's reader objects to (a broken chunk, a client that went away) is the body's fault.
-        raise BadRequest("The body broke off, or was not framed as HTTP asks for.") from error
+        # Every error of the server's reader (a broken chunk, a closed connection) is a fault of the body.
+        raise BadRequest("The body ended early, or its framing is not valid HTTP.") from error
     if len(raw) > most_bytes:
         raise _too_large(most_bytes)
     return raw
 
 
 def _too_large(most_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is too large; at most {most_bytes:,} bytes are taken here.")
+    return PayloadTooLarge(f"The body is too large; at most {most_bytes:,} bytes are accepted here.")
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """Parse a body. Raises `BadRequest`, which says what is wrong where."""
+    """Parse a body. Raises `BadRequest`, which says what is wrong and where."""
     _refuse_depth(raw)
     try:
         parsed = _decoder.decode(raw.decode())
@@ -69,7 +69,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except ValueError as error:
-        # Python refuses to read integers of more than 4,300 digits, whose cost grows with the square of their length.
+        # Python refuses integers of more than 4,300 digits, because their cost grows with the square of the length.
         raise BadRequest("The body holds an integer of too many digits.") from error
     if not isinstance(parsed, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -85,7 +85,7 @@ def _refuse_depth(raw: bytes) -> None:
         if first in b"[{":
             depth += 1
             if depth > DEEPEST:
-                raise BadRequest(f"The body nests too deep; at most {DEEPEST} levels are taken.")
+                raise BadRequest(f"The body nests too deep; at most {DEEPEST} levels are accepted.")
         elif first in b"]}":
             depth -= 1
 

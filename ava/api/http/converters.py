@@ -1,4 +1,4 @@
-"""How ids stand in paths."""
+"""URL converters for ids in paths."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["install"]
 
 
 class _JobIds(BaseConverter):
-    """A job's id, or what looks like one; so `/jobs/bulk` is no job, and a GET of it is told what is allowed there."""
+    """A job's id or something of its form. `/jobs/bulk` does not match, so a GET of it is answered with 405."""
 
     regex = r"job_[0-9a-z_]{1,60}"
 
 
 def install(app: Flask) -> None:
-    """Make the converters known, before the routes that use them."""
+    """Register the converters; to be called before the routes that use them are registered."""
     app.url_map.converters["job"] = _JobIds

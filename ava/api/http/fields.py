@@ -1,4 +1,4 @@
-"""Fields of marshmallow that read JSON strictly, and say what would be right."""
+"""Marshmallow fields that read JSON strictly; their messages say what is right."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
     "WholeNumber",
 ]
 
-#: What a missing field is told; `ava.api.http.parsing` knows by it that the answer is 400 instead of 422.
+#: The message for a missing field, by which `ava.api.http.parsing` answers 400 instead of 422.
 REQUIRED = "It is missing, and it is required."
 
-#: The bytes that an input may have, as compact JSON in UTF-8.
+#: The largest input in bytes, as compact JSON in UTF-8.
 MOST_INPUT_BYTES = 2**20
 
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
@@ -42,7 +42,7 @@ _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
 class _Plain(fields.Field[Any]):
-    """A field that reads a value by `read`, and is written by `ava.api.http.records`."""
+    """A field that `read` reads and `ava.api.http.records` writes."""
 
     def __init__(self, **rest: Any) -> None:
         super().__init__(error_messages=_MESSAGES, **rest)
@@ -50,9 +50,9 @@ class _Plain(fields.Field[Any]):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return self.read(value)
 
-    def read(self, value: Any) -> Any:  # noqa: ARG002 - fields that are read say how
-        """Make what the code speaks of; raises `ValidationError` with what would be right."""
-        raise TypeError("this field stands in records alone, which are written and never read")
+    def read(self, value: Any) -> Any:  # noqa: ARG002 - subclasses read it
+        """Returns the value as the code uses it. Raises `ValidationError` with what is right."""
+        raise TypeError("this field is for records, which are written and never read")
 
 
 class Text(_Plain):
@@ -64,15 +64,15 @@ class Flag(_Plain):
 
 
 class Number(_Plain):
-    """A number; it is written whole where it is whole."""
+    """A number, written without a fraction if it is whole."""
 
 
 class JsonText(_Plain):
-    """A value of an answer that is JSON text already."""
+    """A value of a record that is JSON text already."""
 
 
 class WholeNumber(_Plain):
-    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are none. In a query it is written in digits."""
+    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a text of digits."""
 
     def __init__(self, *, least: int, most: int, is_text: bool = False, **rest: Any) -> None:
         super().__init__(**rest)
@@ -103,7 +103,7 @@ class Choice(_Plain):
 
 
 class Id(_Plain):
-    """An id with a prefix, in an answer."""
+    """An id with a prefix, in a record."""
 
     def __init__(self, prefix: str, **rest: Any) -> None:
         super().__init__(**rest)
@@ -120,7 +120,7 @@ class ClientId(Id):
 
 
 class Instant(_Plain):
-    """A moment: a client's ISO 8601 comes in, UTC with a `Z` goes out."""
+    """A moment: read as ISO 8601, written as UTC with a `Z`."""
 
     def read(self, value: Any) -> datetime:
         moment = moments.parse(value) if isinstance(value, str) else None
@@ -130,7 +130,7 @@ class Instant(_Plain):
 
 
 class QueryInstant(Instant):
-    """A moment in a query, where an unescaped `+` before the offset arrives as a space."""
+    """A moment in a query, in which an unescaped `+` before the offset arrives as a space."""
 
     _spaced_offset = re.compile(r"(T.*) (\d\d:?\d\d)$", re.ASCII)
 
@@ -139,7 +139,7 @@ class QueryInstant(Instant):
 
 
 class Cursor(_Plain):
-    """A place in a list, as an earlier answer gave it."""
+    """A place in a list, as an earlier response gave it."""
 
     def __init__(self, find: Callable[[str], str | None], **rest: Any) -> None:
         super().__init__(**rest)
@@ -153,7 +153,7 @@ class Cursor(_Plain):
 
 
 class JsonObject(_Plain):
-    """A JSON object, kept as JSON text in ASCII so that it survives whatever its strings hold."""
+    """A JSON object, kept as JSON text in ASCII so that NUL and lone surrogates in its strings survive."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, dict):
@@ -163,7 +163,7 @@ class JsonObject(_Plain):
         except ValueError:
             raise ValidationError("It holds a number that is too large for a double.") from None
         if len(text) > MOST_INPUT_BYTES and _size(value) > MOST_INPUT_BYTES:
-            raise PayloadTooLarge(f"The input is too large; at most {MOST_INPUT_BYTES:,} bytes are taken.")
+            raise PayloadTooLarge(f"The input is too large; at most {MOST_INPUT_BYTES:,} bytes are accepted.")
         return text
 
 

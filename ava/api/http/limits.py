@@ -1,4 +1,4 @@
-"""Rate limits by tenant: off unless a setting names one, and then told on every answer."""
+"""Rate limits by tenant: off unless a setting names one; then every response has the limit in its headers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["install"]
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Limit the requests of each tenant; to be called after the hook that identifies callers was installed."""
+    """Limit the requests of each tenant; to be called after the hook that identifies callers is installed."""
     if not settings.rate_limit_read and not settings.rate_limit_write:
         return
-    # Imported here: it brings a good deal along, and is off by default.
+    # Imported here, because it loads many modules and is off by default.
     from flask_limiter import Limiter
 
     limiter = Limiter(
@@ -28,7 +28,7 @@ def install(app: Flask, settings: Settings) -> None:
         strategy="moving-window",
         headers_enabled=True,
         retry_after="delta-seconds",
-        # A Redis that is away must not take the API with it: each process counts for itself then.
+        # Without Redis the API goes on: each process then counts for itself.
         in_memory_fallback_enabled=True,
         key_prefix="ava-rate",
     )

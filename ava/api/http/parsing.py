@@ -1,4 +1,4 @@
-"""Loading what a client sent through its schema, and saying what is wrong with it."""
+"""Loading query, body and Idempotency-Key through their schemas; the errors name every wrong field."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ava.errors import InvalidFields, InvalidParameters
 
 __all__ = ["load_body", "load_key", "load_query"]
 
-#: How many wrong fields an answer names.
+#: The most wrong fields that one failure names.
 _MOST_NAMED = 100
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 def load_query(schema: Schema) -> Any:
-    """The parameters of the request. Raises `InvalidParameters` for any that is unknown, repeated or malformed."""
+    """Returns the loaded query. Raises `InvalidParameters` if a parameter is unknown, repeated or malformed."""
     if not request.query_string and not schema.fields:
         return {}
     given = request.args.to_dict(flat=False)
@@ -35,9 +35,9 @@ def load_query(schema: Schema) -> Any:
 
 
 def load_body(schema: Schema, *, most_bytes: int, may_be_empty: bool) -> Any:
-    """The body of the request.
+    """Returns the loaded body.
 
-    Raises `InvalidParameters` where a field is missing, `InvalidFields` where one is wrong, and as `body.read` does.
+    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.read` raises.
     """
     given = {} if may_be_empty and body.is_empty() else body.read(most_bytes=most_bytes)
     try:
@@ -49,7 +49,7 @@ def load_body(schema: Schema, *, most_bytes: int, may_be_empty: bool) -> Any:
 
 
 def load_key() -> str | None:
-    """The request's Idempotency-Key; None where it has none. Raises `InvalidParameters` where it is malformed."""
+    """Returns the request's Idempotency-Key, or None. Raises `InvalidParameters` if it is malformed."""
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise _refused(InvalidParameters, {"idempotency-key": ["It must be 1 to 255 printable ASCII characters."]})
@@ -57,7 +57,7 @@ def load_key() -> str | None:
 
 
 def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
-    """The messages by path, as in `jobs[3].priority`."""
+    """Yields the messages with their paths, as in `jobs[3].priority`."""
     if not isinstance(messages, Mapping):
         yield path, list(messages)
         return

@@ -1,7 +1,7 @@
-"""Records as JSON text: the schemas of the answers, compiled once into functions that do nothing else.
+"""Records as JSON text: a schema is compiled once into a function that writes objects.
 
-Marshmallow's own `dump`, followed by `json.dumps`, costs some fifty times as much, and would parse and write again
-the JSON texts (input, output, progress) that the database already holds.
+Marshmallow's own `dump` with `json.dumps` costs about fifty times as much, and would parse and write again the JSON
+texts (input, output, progress) that the database already holds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
 def compile_schema(schema: Schema, **special: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Make a function that writes an object as the schema says; `special` writes single fields in another way."""
+    """Returns a function that writes an object as JSON; `special` has functions for fields that differ."""
     parts = [
         (
             f"{_quote(field.data_key or name)}:",

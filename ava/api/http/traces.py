@@ -1,4 +1,4 @@
-"""The part of a trace that is a request: it joins the caller's, and what follows from it joins it."""
+"""The span of a request: a child of the caller's span, and the parent of the job's spans."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["install"]
 
 
 def install(app: Flask) -> None:
-    """Trace every request that is not open to all, if this process traces: whoever asks for our health is no news."""
+    """Trace every request if this process traces, except routes that are open to all, such as health checks."""
     if tracing.is_on():
-        app.before_request(_begin)
-        app.after_request(_note)
+        app.before_request(_start)
+        app.after_request(_set_attributes)
         app.teardown_request(_end)
 
 
-def _begin() -> None:
+def _start() -> None:
     if request.endpoint is None or is_open(request.endpoint) or request.method == "OPTIONS":
         return
     route = str(request.url_rule)
@@ -33,14 +33,14 @@ def _begin() -> None:
     g.span.__enter__()
 
 
-def _note(answer: Response) -> Response:
+def _set_attributes(response: Response) -> Response:
     if (span := g.get("span")) is not None:
-        span.set_attribute("http.response.status_code", answer.status_code)
+        span.set_attribute("http.response.status_code", response.status_code)
         if (caller := g.get("caller")) is not None:
             span.set_attribute("ava.tenant.id", caller.tenant_id)
-        if answer.status_code >= 500:
-            span.record_failure(str(answer.status_code))
-    return answer
+        if response.status_code >= 500:
+            span.record_failure(str(response.status_code))
+    return response
 
 
 def _end(_error: BaseException | None) -> None:

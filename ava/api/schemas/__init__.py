@@ -1,1 +1,1 @@
-"""What goes in and what comes out, one module a subject; /openapi.json is made of it."""
+"""What clients send and what they get back, one module per subject; /openapi.json is made from it."""

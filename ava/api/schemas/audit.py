@@ -23,7 +23,7 @@ class _Name(Text):
     """A name in a query."""
 
     def read(self, value: Any) -> str:
-        """The name; raises `ValidationError` where it cannot be one."""
+        """Returns the name. Raises `ValidationError` if it cannot be one."""
         if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MOST_LETTERS:
             raise ValidationError(f"It must be a name of 1 to {_MOST_LETTERS} letters.")
         return value
@@ -43,7 +43,7 @@ class AuditListQuery(Strict):
         data_key="filter[action]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "As in `jobs.cancel`."},
+        metadata={"description": "The action, as in `jobs.cancel`."},
     )
     user_id = ClientId("usr", data_key="filter[user_id]", load_default=None, allow_none=False)
     target = _Name(
@@ -62,7 +62,7 @@ class AuditListQuery(Strict):
 
 
 class AuditEntryRecord(Schema):
-    """A change that somebody asked for."""
+    """A request for a change."""
 
     id = Id("aud")
     at = Instant()
@@ -71,8 +71,10 @@ class AuditEntryRecord(Schema):
     role = Text()
     action = Text()
     target = Text(allow_none=True)
-    status = WholeNumber(least=100, most=599, metadata={"description": "The answer's status: refusals stand here too."})
-    address = Text(metadata={"description": "The peer's, and what a proxy said of the one behind it."})
+    status = WholeNumber(
+        least=100, most=599, metadata={"description": "The status of the response; refused requests are listed too."}
+    )
+    address = Text(metadata={"description": "The peer's address, and `for` what x-forwarded-for names."})
     request_id = Text()
 
 

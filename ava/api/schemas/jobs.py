@@ -47,7 +47,7 @@ __all__ = [
     "write_log_line",
 ]
 
-#: How many jobs one call may trigger.
+#: The most jobs that one call may trigger.
 MOST_IN_BULK = 1_000
 
 
@@ -62,19 +62,22 @@ class TriggerBody(Strict):
         load_default="{}",
         metadata={"description": "Payload passed to the worker handler as the first argument. At most 1 MiB."},
     )
-    trigger = Choice(Trigger, load_default=Trigger.MANUAL, metadata={"description": "What made the job."})
+    trigger = Choice(Trigger, load_default=Trigger.MANUAL, metadata={"description": "What triggered the job."})
     priority = WholeNumber(
         least=priority.FIRST,
         most=priority.LAST,
         load_default=priority.DEFAULT,
-        metadata={"description": "1 (highest) to 10 (lowest). High-priority jobs are dequeued first."},
+        metadata={
+            "description": f"{priority.FIRST} (highest) to {priority.LAST} (lowest). High-priority jobs are dequeued "
+            "first."
+        },
     )
     scheduled_at = Instant(
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "ISO 8601 datetime to delay execution until; without an offset it is UTC, and in the past "
-            "it means now. Omit for immediate queuing."
+            "description": "ISO 8601 datetime to delay execution until; it is UTC without an offset, and a time in "
+            "the past means now. Omit for immediate queuing."
         },
     )
 
@@ -142,7 +145,7 @@ class JobListQuery(PageQuery):
 
 @dataclass(frozen=True, kw_only=True)
 class LogRequest:
-    """Which lines of a log are shown."""
+    """Which lines of a log are asked for."""
 
     level: LogLevel | None
     limit: int
@@ -161,13 +164,13 @@ class LogsQuery(Strict):
         metadata={"description": "Filter to one level."},
     )
     limit = WholeNumber(
-        least=1, most=500, is_text=True, load_default=100, metadata={"description": "Max log lines to return."}
+        least=1, most=500, is_text=True, load_default=100, metadata={"description": "The most log lines to return."}
     )
     after = Cursor(
         lambda text: text,
         load_default=None,
         allow_none=False,
-        metadata={"description": "The next_cursor of an earlier answer, for the lines that follow it."},
+        metadata={"description": "The next_cursor of an earlier answer; returns the lines after it."},
     )
 
     @post_load
@@ -184,7 +187,7 @@ class ShowQuery(Strict):
         is_text=True,
         load_default=None,
         allow_none=False,
-        metadata={"description": "Seconds for which the answer is held until the job is final."},
+        metadata={"description": "Seconds to hold the answer until the job is final."},
     )
 
     @post_load
@@ -210,14 +213,14 @@ class BulkBody(Strict):
 
 
 class _Cancellable(StrEnum):
-    """The states in which a job can be cancelled."""
+    """The statuses in which a job can be cancelled."""
 
     QUEUED = "queued"
     RUNNING = "running"
 
 
 class CancelFilter(Strict):
-    """Which queued and running jobs; at least one field."""
+    """Which queued and running jobs to cancel; at least one field."""
 
     worker_id = ClientId("wkr", load_default=None, allow_none=False)
     status = Choice(_Cancellable, load_default=None, allow_none=False)
@@ -263,16 +266,16 @@ class JobRecord(Schema):
     input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
     triggered_by = Id("usr")
     created_at = Instant()
-    started_at = Instant(allow_none=True, metadata={"description": "When its current or last run began."})
+    started_at = Instant(allow_none=True, metadata={"description": "When its current or last run started."})
     completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
     duration_ms = WholeNumber(
         least=0, most=2**53, allow_none=True, metadata={"description": "Milliseconds from its last start to its end."}
     )
     output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
-    error = Text(allow_none=True, metadata={"description": "`Kind: reason`, one line, where it failed."})
+    error = Text(allow_none=True, metadata={"description": "`Kind: reason` in one line, if the job failed."})
     scheduled_at = Instant(allow_none=True)
     attempt = WholeNumber(
-        least=0, most=6, metadata={"description": "Which attempt runs or ran; 0 before the first one."}
+        least=0, most=6, metadata={"description": "The number of the current or last attempt; 0 before the first."}
     )
     max_attempts = WholeNumber(least=1, most=6)
     cancel_requested_at = Instant(allow_none=True)
@@ -280,7 +283,7 @@ class JobRecord(Schema):
     progress = JsonText(
         attribute="progress_json",
         allow_none=True,
-        metadata={"type": ["object", "null"], "description": "Where its handler says it is: fraction and message."},
+        metadata={"type": ["object", "null"], "description": "What its handler reported last: fraction and message."},
     )
     retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
 
@@ -288,7 +291,7 @@ class JobRecord(Schema):
 class LogLineRecord(Schema):
     """One line of a job's log."""
 
-    ts = Instant(metadata={"description": "With milliseconds, always."})
+    ts = Instant(metadata={"description": "Always with milliseconds."})
     level = Choice(LogLevel)
     msg = Text()
 
@@ -302,7 +305,7 @@ class JobLogRecord(Schema):
 
 
 class CancelledRecord(Schema):
-    """How many jobs a call has cancelled."""
+    """How many jobs a call cancelled."""
 
     cancelled = WholeNumber(least=0, most=2**53, metadata={"description": "Queued jobs, which are cancelled now."})
     signalled = WholeNumber(least=0, most=2**53, metadata={"description": "Running jobs, which were asked to stop."})

@@ -15,7 +15,7 @@ _MOST = 2**53
 
 
 class NodeState(StrEnum):
-    """How a node is."""
+    """The state of a node."""
 
     LIVE = "live"
     SILENT = "silent"
@@ -23,7 +23,7 @@ class NodeState(StrEnum):
 
 
 class RunningJobRecord(Schema):
-    """A job of the tenant that a node runs."""
+    """A job of the tenant that runs on a node."""
 
     id = Id("job")
     worker_id = Id("wkr")
@@ -43,13 +43,15 @@ class NodeRecord(Schema):
     queues = fields.List(Text())
     workers = fields.List(Text())
     processes = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it can run at once."})
-    busy = WholeNumber(least=0, most=_MOST, metadata={"description": "How many it runs, whoever's they are."})
+    busy = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it runs, of all tenants."})
     memory_bytes = WholeNumber(least=0, most=_MOST, allow_none=True)
     state = Choice(NodeState)
     started_at = Instant()
     seen_at = Instant()
     stopped_at = Instant(allow_none=True)
-    jobs = fields.List(fields.Nested(RunningJobRecord), metadata={"description": "Those of the caller's tenant."})
+    jobs = fields.List(
+        fields.Nested(RunningJobRecord), metadata={"description": "The jobs of the caller's tenant that it runs."}
+    )
 
 
 write_node = compile_schema(NodeRecord())

@@ -14,14 +14,14 @@ _MOST = 2**53
 
 
 class DepthRecord(Schema):
-    """How many jobs of one priority wait."""
+    """How many jobs of one priority are queued."""
 
     priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
     queued = WholeNumber(least=0, most=_MOST)
 
 
 class MinuteRecord(Schema):
-    """What ended in one minute."""
+    """How many jobs ended in one minute."""
 
     minute = Instant()
     completed = WholeNumber(least=0, most=_MOST)
@@ -32,26 +32,30 @@ class MinuteRecord(Schema):
 class LatencyRecord(Schema):
     """Percentiles of the newest jobs of the last hour."""
 
-    sampled = WholeNumber(least=0, most=_MOST, metadata={"description": "Of how many jobs."})
-    start_p50_ms = Number(allow_none=True, metadata={"description": "From being due to the handler's start."})
+    sampled = WholeNumber(least=0, most=_MOST, metadata={"description": "The number of jobs they are computed from."})
+    start_p50_ms = Number(
+        allow_none=True, metadata={"description": "From the time a job is due to its handler's start."}
+    )
     start_p95_ms = Number(allow_none=True)
     run_p50_ms = Number(allow_none=True, metadata={"description": "From the handler's start to its end."})
     run_p95_ms = Number(allow_none=True)
 
 
 class OverviewRecord(Schema):
-    """The tenant's jobs in sum."""
+    """The tenant's jobs in total."""
 
     queued = WholeNumber(least=0, most=_MOST)
-    queued_is_exact = Flag(metadata={"description": "False where `queued` is a lower bound."})
-    scheduled = WholeNumber(least=0, most=_MOST, metadata={"description": "Queued jobs that wait for their time."})
+    queued_is_exact = Flag(metadata={"description": "False if `queued` is a lower bound."})
+    scheduled = WholeNumber(
+        least=0, most=_MOST, metadata={"description": "Queued jobs whose `scheduled_at` is in the future."}
+    )
     running = WholeNumber(least=0, most=_MOST)
     by_priority = fields.List(fields.Nested(DepthRecord))
     oldest_due_at = Instant(allow_none=True)
     backlog_age_seconds = Number(allow_none=True, metadata={"description": "How long the oldest due job has waited."})
     latency = fields.Nested(LatencyRecord)
-    minutes = fields.List(fields.Nested(MinuteRecord), metadata={"description": "The last 60, oldest first."})
-    counted_until = Instant(metadata={"description": "Up to when ended jobs are counted in `minutes`."})
+    minutes = fields.List(fields.Nested(MinuteRecord), metadata={"description": "The last 60 minutes, oldest first."})
+    counted_until = Instant(metadata={"description": "The time until which ended jobs are counted in `minutes`."})
     sampled_at = Instant()
 
 

@@ -6,6 +6,7 @@ from marshmallow import Schema, fields
 
 from ava.api.http.fields import Id, Instant, WholeNumber
 from ava.api.http.records import compile_schema
+from ava.domain import priority
 
 __all__ = ["QueuesRecord", "write_queues"]
 
@@ -17,7 +18,7 @@ class QueueRecord(Schema):
     queued = WholeNumber(least=0, most=2**53)
     running = WholeNumber(least=0, most=2**53)
     high_priority = WholeNumber(
-        least=0, most=2**53, metadata={"description": "How many of the queued have priority 1 to 3."}
+        least=0, most=2**53, metadata={"description": f"Queued jobs of priority {priority.FIRST} to {priority.HIGH}."}
     )
 
 

@@ -1,4 +1,4 @@
-"""What goes in and out of `/v1/webhooks`; see `ava.api.schemas.requests` and `ava.api.schemas.records` for the rest."""
+"""Webhooks and deliveries: what clients send and what they get back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class _Url(Text):
-    """A URL; whether it can be called is judged by `ava.services.webhooks`."""
+    """A URL; `ava.services.webhooks` checks whether it can be called."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -48,7 +48,7 @@ class _Url(Text):
 
 
 class _Secret(Text):
-    """A secret to sign with. No message repeats it."""
+    """A secret to sign with. Error messages never repeat it."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= _MOST_SECRET_CHARS or _UNPRINTABLE.search(value):
@@ -63,7 +63,7 @@ class _Secret(Text):
 
 
 class _Switch(fields.Field[Any]):
-    """True or false, and nothing that could be taken for it."""
+    """True or false; `1`, `"true"` and null are refused."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if not isinstance(value, bool):
@@ -76,21 +76,21 @@ def _event_list(**rest: Any) -> fields.List[Any]:
         Choice(EventType),
         validate=validate.Length(1, 20, error="There must be at least one."),
         error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
-        metadata={"description": "The events that it is told of."},
+        metadata={"description": "The types of events that are sent to it."},
         **rest,
     )
 
 
 class WebhookBody(Strict):
-    """A webhook to make."""
+    """A webhook to create."""
 
     url = _Url(required=True, metadata={"description": "Where events are sent to: a public http(s) address."})
     events = _event_list(required=True)
     secret = _Secret(
         required=True,
         metadata={
-            "description": "What events are signed with; it is never shown again. For the libraries of Standard "
-            "Webhooks: whsec_ and the key in base64."
+            "description": "The secret that requests are signed with; it is never shown again. For the libraries of "
+            "Standard Webhooks: whsec_ and the key in base64."
         },
     )
 
@@ -105,9 +105,9 @@ class WebhookChangeBody(Strict):
     url = _Url()
     events = _event_list()
     secret = _Secret(
-        metadata={"description": "A new secret. The one before it stays valid for 24 hours: both are signed with."}
+        metadata={"description": "A new secret. For 24 hours requests are signed with the previous one as well."}
     )
-    enabled = _Switch(metadata={"type": "boolean", "description": "Whether anything is sent to it."})
+    enabled = _Switch(metadata={"type": "boolean", "description": "False to send nothing to it."})
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -174,7 +174,7 @@ class RedeliverBody(Strict):
     """Which abandoned deliveries to send again."""
 
     since = Instant(
-        required=True, metadata={"description": "Those that were made since this moment, ISO 8601, inclusive."}
+        required=True, metadata={"description": "Those that were created since this moment, ISO 8601, inclusive."}
     )
 
     @post_load
@@ -195,22 +195,22 @@ class WebhookRecord(Schema):
     status = Choice(
         EndpointStatus,
         metadata={
-            "description": "`degraded`: a delivery was abandoned and none has succeeded since; it is still sent to. "
+            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still sent. "
             "`disabled`: nothing is sent."
         },
     )
     created_at = Instant()
     updated_at = Instant()
     disabled_reason = Text(
-        allow_none=True, metadata={"description": "`client`, or `gone` where the endpoint answered 410."}
+        allow_none=True, metadata={"description": "`client`, or `gone` if the endpoint answered 410."}
     )
     previous_secret_until = Instant(
-        allow_none=True, metadata={"description": "Until when the secret before the present one is signed with too."}
+        allow_none=True, metadata={"description": "Until when requests are signed with the previous secret as well."}
     )
 
 
 class DeliveryRecord(Schema):
-    """A delivery: one event on its way to one webhook, with each attempt."""
+    """A delivery: one event for one webhook, with the requests that were made."""
 
     id = Id("dlv")
     webhook_id = Id("wh")
@@ -230,19 +230,19 @@ class DeliveryRecord(Schema):
                 "properties": {
                     "number": {"type": "integer"},
                     "at": {"type": "string", "format": "date-time"},
-                    "status": {"type": ["integer", "null"], "description": "The status of the answer."},
+                    "status": {"type": ["integer", "null"], "description": "The status of the response."},
                     "duration_ms": {"type": "integer"},
-                    "answer": {"type": "string", "description": "The first 1 KiB of the answer's body."},
+                    "answer": {"type": "string", "description": "The first 1 KiB of the response's body."},
                     "error": {"type": ["string", "null"]},
                 },
             },
-            "description": "Oldest first; the last 50.",
+            "description": "The requests that were made, oldest first; the last 50.",
         },
     )
 
 
 class DeletedRecord(Schema):
-    """What was deleted."""
+    """The webhook that was deleted."""
 
     id = Id("wh")
     deleted = fields.Boolean(metadata={"type": "boolean"})

@@ -13,14 +13,16 @@ __all__ = ["ExplanationRecord", "write_explanation"]
 
 
 class ExplanationFacts(Schema):
-    """What an explanation is made of."""
+    """The facts of an explanation."""
 
     queue = Text(attribute="job.queue")
     worker_active = Flag(
-        attribute="is_worker_active", allow_none=True, metadata={"description": "Null where there is no such worker."}
+        attribute="is_worker_active", allow_none=True, metadata={"description": "Null if there is no such worker."}
     )
     processes = WholeNumber(
-        least=0, most=2**31, metadata={"description": "Living ones that have its handler and hear its queue."}
+        least=0,
+        most=2**31,
+        metadata={"description": "Processes of live nodes that have its handler and consume its queue."},
     )
     ahead = WholeNumber(least=0, most=MOST_AHEAD)
     estimate_seconds = Number(allow_none=True)

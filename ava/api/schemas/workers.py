@@ -39,7 +39,7 @@ class WorkerRecord(Schema):
     created_at = Instant()
     updated_at = Instant()
     live = Flag(
-        attribute="is_live", metadata={"description": "Whether a live process has its handler and hears its queue."}
+        attribute="is_live", metadata={"description": "True if a live node has its handler and consumes its queue."}
     )
 
 
