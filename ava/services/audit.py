@@ -1,4 +1,4 @@
-"""The audit trail: written behind the answers, read by tenants."""
+"""The audit trail: written after the responses, read by tenants."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Audit"]
 
 _log = logging.getLogger(__name__)
 
-#: Entries that are held while the database is away; beyond, the oldest are lost, and that is said.
-_MOST_HELD = 50_000
+#: The most records held while the database is out of reach; beyond, the oldest are dropped, with an error in the log.
+_MOST_HELD_RECORDS = 50_000
 _BATCH = 1000
 _PAUSE_SECONDS = 0.2
 
 
 class Audit:
-    """Writes entries in batches a moment after their answers, so that no answer waits for its entry.
+    """Writes records in batches shortly after the responses, so that no response waits for its record.
 
-    A process that is killed loses the entries of its last fraction of a second. The records themselves say who
-    triggered and who cancelled, durably; the trail adds from where, and what was refused.
+    A process that is killed loses the records of its last fraction of a second. Who triggered or cancelled a job is
+    durable in the job itself; the trail adds from which address, and what was refused.
     """
 
     def __init__(self, database: Database) -> None:
@@ -48,7 +48,7 @@ class Audit:
     def page(
         self, caller: Caller, audit_filter: AuditFilter, *, limit: int, before_id: str | None
     ) -> tuple[list[AuditEntry], int]:
-        """Entries of the caller's tenant, newest first, and how many there are. Raises `DatabaseUnavailable`."""
+        """Returns a page of the tenant's entries, newest first, and the total. Raises `DatabaseUnavailable`."""
         self.flush()
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
@@ -58,17 +58,17 @@ class Audit:
             return found, audit.count(connection, tenant_id=tenant_id, audit_filter=audit_filter)
 
     def close(self) -> None:
-        """Write what is held, and end."""
+        """Write the records that are held, and stop."""
         self._is_ending.set()
         if self._thread is not None:
             self._thread.join(timeout=3)
         try:
             self.flush()
         except DatabaseUnavailable:
-            _log.error("Audit entries are lost: the database is out of reach.", extra={"entries": len(self._held)})
+            _log.error("Audit: entries dropped, the database is out of reach", extra={"entries": len(self._held)})
 
     def flush(self) -> None:
-        """Write what is held, now. Raises `DatabaseUnavailable`, and holds it then."""
+        """Write the records that are held. Raises `DatabaseUnavailable`, and still holds them then."""
         while self._held:
             batch = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]
             try:
@@ -83,13 +83,13 @@ class Audit:
             try:
                 self.flush()
             except DatabaseUnavailable:
-                self._bound()
+                self._drop_excess()
             except Exception:
-                _log.exception("Audit entries could not be written.")
+                _log.exception("Audit: entries dropped, they could not be written")
                 self._held.clear()
 
-    def _bound(self) -> None:
-        if (excess := len(self._held) - _MOST_HELD) > 0:
+    def _drop_excess(self) -> None:
+        if (excess := len(self._held) - _MOST_HELD_RECORDS) > 0:
             for _ in range(excess):
                 self._held.popleft()
-            _log.error("Audit entries are lost: the database is out of reach.", extra={"entries": excess})
+            _log.error("Audit: entries dropped, the database is out of reach", extra={"entries": excess})

@@ -1,4 +1,4 @@
-"""What clients do with jobs: one transaction, then publish."""
+"""The use cases of jobs: one transaction, then publish."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ __all__ = ["Jobs"]
 
 _log = logging.getLogger(__name__)
 
-#: Jobs that one statement cancels.
+#: The most jobs that one statement cancels.
 _BATCH = 500
 
 
 class Jobs:
     """The use cases of jobs, over one database and one broker."""
 
-    #: Seconds for which this process believes what it read of the closed windows.
+    #: Seconds for which this process keeps the list of closed windows that it has read.
     windows_seconds = 0.5
 
     def __init__(self, database: Database, publisher: Publisher, control: Control) -> None:
@@ -56,10 +56,10 @@ class Jobs:
         self._closed_read_at = float("-inf")
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        """Store jobs, all or none, then publish those that can start.
+        """Store jobs, all or none, then publish those that can start now.
 
         Raises `WorkerNotFound` or `WorkerPaused` for the first entry whose worker the tenant cannot run, and
-        `DatabaseUnavailable`. A broker that is away delays the jobs and nothing else.
+        `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
         """
         with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
             created = self._insert(connection, caller, specs)
@@ -67,9 +67,9 @@ class Jobs:
         return created
 
     def trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
-        """Like `trigger`, once for each idempotency key; and whether the jobs are those of an earlier call.
+        """Trigger jobs once per idempotency key. Returns the jobs, and True if an earlier call triggered them.
 
-        Raises `IdempotencyKeyReused` where the key came with other jobs, and what `trigger` raises.
+        Raises `IdempotencyKeyReused` if the key came with other jobs, and what `trigger` raises.
         """
         fingerprint = _fingerprint(specs)
         with self._database.transaction() as connection:
@@ -107,9 +107,9 @@ class Jobs:
         return created
 
     def retry(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
-        """Trigger a new job like a final one; and whether it is that of an earlier call with the same key.
+        """Trigger a new job like a final one. Returns it, and True if an earlier call with the key triggered it.
 
-        Raises `JobNotFound`, `JobStateConflict` where it is not final, and what `trigger_once` raises.
+        Raises `JobNotFound`, `JobStateConflict` if the job is not final, and what `trigger_once` raises.
         """
         job = self.show(caller, job_id)
         if not job.is_final:
@@ -144,7 +144,7 @@ class Jobs:
                 error = WorkerNotFound() if worker is None else WorkerPaused()
                 error.entry = entry
                 raise error
-        # The worker came back between the two statements: the caller may simply try again.
+        # The worker became active again between the two statements; the caller may try again.
         raise WorkerPaused
 
     def _publish(self, created: Sequence[Job]) -> None:
@@ -152,12 +152,15 @@ class Jobs:
         try:
             self._publisher.publish(startable)
         except BrokerUnavailable:
-            _log.warning("The broker is out of reach; the dispatcher publishes later.", extra={"jobs": len(startable)})
+            _log.warning(
+                "Publish failed, the broker is out of reach: the dispatcher publishes later",
+                extra={"jobs": len(startable)},
+            )
             with suppress(Exception), self._database.connect() as connection:
                 client_moves.unpublish(connection, [job.id for job in startable])
 
     def show(self, caller: Caller, job_id: str) -> Job:
-        """One job. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Returns one job. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return self._show(connection, caller, job_id)
 
@@ -169,7 +172,7 @@ class Jobs:
     def page(
         self, caller: Caller, job_filter: JobFilter, *, limit: int, before_id: str | None = None, offset: int = 0
     ) -> tuple[list[Job], int]:
-        """A page of jobs, newest first, and how many the filter finds (exact up to `paging.MOST_IN_TOTAL`)."""
+        """Returns a page of jobs, newest first, and their total (exact up to `paging.MOST_IN_TOTAL`)."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = reads.page(
@@ -185,15 +188,15 @@ class Jobs:
     def logs(
         self, caller: Caller, job_id: str, *, level: LogLevel | None, limit: int, after_seq: int
     ) -> tuple[Job, Sequence[LogLine]]:
-        """A job and its log lines after a place in it, oldest first. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Returns a job and its log lines after `after_seq`. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             return job, reads.log_lines(connection, job_id=job.id, level=level, limit=limit, after_seq=after_seq)
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
-        """Cancel a queued job, or have a running one stopped.
+        """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.
 
-        Raises `JobStateConflict` where the job is final, `JobNotFound`, `DatabaseUnavailable`.
+        Raises `JobStateConflict` if the job is final, `JobNotFound`, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
             job = client_moves.cancel(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
@@ -211,12 +214,16 @@ class Jobs:
         try:
             self._control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
         except BrokerUnavailable:
-            _log.warning("A revoke could not be sent; the node finds it in the database.", extra={"job_id": job.id})
+            _log.warning(
+                "Revoke failed, the broker is out of reach: the node reads the cancel from the database",
+                extra={"job_id": job.id},
+            )
 
     def cancel_all(self, caller: Caller, job_filter: JobFilter) -> tuple[int, int]:
-        """Cancel every queued and running job that a filter finds now; how many were cancelled, how many signalled.
+        """Cancel every queued and running job that matches a filter now, in batches, so that locks are held briefly.
 
-        In batches, so that no lock is held for long. Raises `DatabaseUnavailable`; what was cancelled by then stays so.
+        Returns how many were cancelled and how many were asked to stop. Raises `DatabaseUnavailable`; jobs that were
+        cancelled by then stay cancelled.
         """
         with self._database.connect() as connection:
             until = clock.transaction_time(connection)
@@ -234,7 +241,7 @@ class Jobs:
                 connection, tenant_id=tenant_id, user_id=user_id, job_filter=job_filter, until=until, limit=_BATCH
             )
             if not batch:
-                # What is left was being changed by somebody else at that moment: one by one, each is waited for.
+                # Other transactions hold the rows that are left: cancel one by one, waiting for each.
                 left = bulk_cancel.remaining(
                     connection, tenant_id=tenant_id, job_filter=job_filter, until=until, limit=_BATCH
                 )
@@ -250,11 +257,11 @@ class Jobs:
         for node_id, name in node_names.items():
             runs = [(job.id, job.run_no) for job in batch if job.node_id == node_id and job.status is Status.RUNNING]
             with suppress(BrokerUnavailable):
-                # The nodes find in the database what they do not hear.
+                # The nodes read from the database what they do not receive.
                 self._control.revoke_all(runs=runs, node_name=name)
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
-        """Why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Explain why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             return explain(explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds))
@@ -266,7 +273,7 @@ class Jobs:
 
 
 def _fingerprint(specs: Sequence[JobSpec]) -> bytes:
-    """What is asked for, as a digest; the order of an input's names makes no difference."""
+    """Returns a digest of what is asked for; the order of an input's names makes no difference."""
     digest = hashlib.sha256()
     for spec in specs:
         asked = [

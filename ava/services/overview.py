@@ -1,4 +1,4 @@
-"""What operators see of their tenant at a glance: its jobs in sum, and the nodes that run them."""
+"""The overview of a tenant: its jobs in total, and the nodes that run them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Overviews"]
 
 
 class Overviews:
-    """The use cases of the dashboard's first look, over one database."""
+    """The use cases of the overview, over one database."""
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
 
     def overview(self, caller: Caller) -> Overview:
-        """The tenant's jobs in sum. Raises `DatabaseUnavailable`."""
+        """Returns the tenant's jobs in total. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
     def nodes(self, caller: Caller) -> list[NodeView]:
-        """The nodes, each with what it runs of the tenant's jobs. Raises `DatabaseUnavailable`."""
+        """Returns the nodes, each with the tenant's jobs that it runs. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)

@@ -1,6 +1,6 @@
-"""Watching jobs: any number of watchers in a process share one look at the database every 150 ms.
+"""Watching jobs: all watchers of a process share one poll of the database every 150 ms.
 
-A watcher costs an entry here and a thread (under gevent, a greenlet) that sleeps; not a connection, not a statement.
+A watcher costs an entry here and a sleeping thread (under gevent, a greenlet), but no connection and no statement.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ __all__ = ["Follower", "WatchUpdate", "Watches"]
 
 _log = logging.getLogger(__name__)
 
-#: Undelivered news after which a follower that reads slowly is left alone until it has caught up.
+#: The most unread updates of a follower; one that reads more slowly gets no more until it has caught up.
 _MOST_UNREAD = 2_000
-#: Seconds between two looks whether a client is still there.
-_GONE_SECONDS = 5.0
+#: Seconds between two checks whether the client has closed its connection.
+_CLIENT_CHECK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchUpdate:
-    """One thing that a follower has to tell; exactly one of these is set."""
+    """One change of a followed job; exactly one field is set."""
 
+    #: A new line of its log.
     line: LogLine | None = None
-    #: The job's status, run or wish to be cancelled is not what it was.
+    #: Its status, run or cancel request has changed.
     status: WatchedState | None = None
-    #: The job's progress is not what it was.
+    #: Its progress has changed.
     progress: WatchedState | None = None
-    #: The job is final, and all of its lines have been told.
+    #: It is final, and all of its lines have been read.
     ended: Job | None = None
 
 
 class _Waiter:
-    """Somebody who waits for a job to be final."""
+    """A watcher that waits until a job is final."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -53,7 +54,7 @@ class _Waiter:
 
 
 class Follower:
-    """Somebody who wants to hear all of a job: its lines after a place, its states, its end."""
+    """A watcher that reads everything of a job: its lines after `after_seq`, its states, its end."""
 
     def __init__(self, number: int, job: Job, after_seq: int) -> None:
         self.number = number
@@ -66,23 +67,23 @@ class Follower:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it has so much unread that it gets nothing more for now."""
+        """True if it has so many unread updates that it gets no more for now."""
         return len(self._unread) > _MOST_UNREAD
 
-    def hear(self, lines: Sequence[LogLine], state: WatchedState | None) -> None:
-        """Take in what one look has found; the end comes after the last line."""
+    def receive(self, lines: Sequence[LogLine], state: WatchedState | None) -> None:
+        """Add what one poll has found; the end comes after the last line."""
         if state is not None:
-            self._see(state)
+            self._compare(state)
         for line in lines:
             self._unread.append(WatchUpdate(line=line))
             self.after_seq = line.seq
         if self.final is not None and len(lines) < MOST_LINES:
-            self._see(_state(self.number, self.final))
+            self._compare(_state(self.number, self.final))
             self._unread.append(WatchUpdate(ended=self.final))
         if self._unread:
             self._woken.set()
 
-    def _see(self, state: WatchedState) -> None:
+    def _compare(self, state: WatchedState) -> None:
         before, self.seen = self.seen, state
         if state.progress_json not in (None, before.progress_json):
             self._unread.append(WatchUpdate(progress=state))
@@ -94,21 +95,22 @@ class Follower:
             self._unread.append(WatchUpdate(status=state))
 
     def wake(self) -> None:
-        """Have `read` return."""
+        """Make `read` return."""
         self._woken.set()
 
     def read(self, seconds: float) -> list[WatchUpdate]:
-        """All that is unread; waits for it at most so long."""
+        """Returns all unread updates; waits up to `seconds` for the first."""
         self._woken.wait(seconds)
         self._woken.clear()
         return [self._unread.popleft() for _ in range(len(self._unread))]
 
 
 class Watches:
-    """All watchers of one process, and the thread that looks for them."""
+    """All watchers of one process, and the thread that polls for them."""
 
-    #: Seconds between two looks, and the fewest, where somebody has begun to follow and should not wait so long.
+    #: Seconds between two polls.
     interval_seconds = 0.15
+    #: The least seconds between two polls: a new follower is served sooner than the interval.
     gap_seconds = 0.03
 
     def __init__(self, database: Database) -> None:
@@ -118,22 +120,22 @@ class Watches:
         self._followers: dict[int, Follower] = {}
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
-        self._begun = threading.Event()
+        self._poll_now = threading.Event()
         self._closing = threading.Event()
 
     @property
     def is_closing(self) -> bool:
-        """Whether the process is stopping, so that nobody should wait any longer."""
+        """True if the process is stopping, so that watchers should stop waiting."""
         return self._closing.is_set()
 
     def wait(self, job_id: str, seconds: float, is_gone: Callable[[], bool]) -> Job | None:
-        """Wait until a job is final; None where it was not in time, the client is gone, or the process stops."""
+        """Wait until a job is final. Returns None if time is up, the client is gone, or the process stops."""
         waiter = _Waiter(job_id)
         deadline = time.monotonic() + seconds
         self._add(waiter)
         try:
             while (left := deadline - time.monotonic()) > 0:
-                if waiter.woken.wait(min(left, _GONE_SECONDS)) or self.is_closing or is_gone():
+                if waiter.woken.wait(min(left, _CLIENT_CHECK_SECONDS)) or self.is_closing or is_gone():
                     break
         finally:
             with self._lock:
@@ -142,7 +144,7 @@ class Watches:
 
     @contextmanager
     def follow(self, job: Job, after_seq: int) -> Iterator[Follower]:
-        """Follow a job, from what was seen of it and the place after a line of its log."""
+        """Follow a job from the state in `job` and the line after `after_seq`."""
         follower = Follower(next(self._numbers), job, after_seq)
         self._add(follower)
         try:
@@ -152,9 +154,9 @@ class Watches:
                 self._followers.pop(follower.number, None)
 
     def close(self) -> None:
-        """Let every watcher go."""
+        """End every watch."""
         self._closing.set()
-        self._begun.set()
+        self._poll_now.set()
         with self._lock:
             waiters, followers = list(self._waiters), list(self._followers.values())
         for waiter in waiters:
@@ -166,41 +168,41 @@ class Watches:
         with self._lock:
             if isinstance(watcher, Follower):
                 self._followers[watcher.number] = watcher
-                self._begun.set()
+                self._poll_now.set()
             else:
                 self._waiters.add(watcher)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look_on, name="watches", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="watches", daemon=True)
                 self._thread.start()
 
-    def _look_on(self) -> None:
-        """Look again and again, as long as there is somebody to look for."""
+    def _run(self) -> None:
+        """Poll again and again, as long as there are watchers."""
         while not self._closing.wait(self.gap_seconds):
-            self._begun.wait(self.interval_seconds - self.gap_seconds)
-            self._begun.clear()
+            self._poll_now.wait(self.interval_seconds - self.gap_seconds)
+            self._poll_now.clear()
             with self._lock:
                 if not self._waiters and not self._followers:
                     self._thread = None
                     return
             try:
-                while self._look():
+                while self._poll():
                     pass
             except DatabaseUnavailable:
-                # The watchers wait on; each finds out by itself when its time is over.
+                # The watchers go on waiting; each ends by itself when its time is up.
                 self._closing.wait(1.0)
             except Exception:
-                _log.exception("A look at the watched jobs failed.")
+                _log.exception("Watches: poll failed, will retry")
                 self._closing.wait(1.0)
 
-    def _look(self) -> bool:
-        """Look once, for all; whether there is more to be read at once."""
+    def _poll(self) -> bool:
+        """Poll once for all watchers. Returns True if there are more lines to read at once."""
         with self._lock:
             waiters = list(self._waiters)
             followers = [follower for follower in self._followers.values() if not follower.is_behind]
         open_followers = [follower for follower in followers if follower.final is None]
         job_ids = {waiter.job_id for waiter in waiters} | {follower.job_id for follower in open_followers}
         with self._database.connect() as connection:
-            # In this order: what is final has written its last line before it was found to be final.
+            # In this order: a job that is found final has its last line written already.
             final = {job.id: job for job in watch_reads.final_jobs(connection, list(job_ids))} if job_ids else {}
             states = _by_number(connection, open_followers) if open_followers else {}
             places = [LogPosition(number=f.number, job_id=f.job_id, after_seq=f.after_seq) for f in followers]
@@ -209,9 +211,9 @@ class Watches:
             if waiter.job_id in final:
                 waiter.job = final[waiter.job_id]
                 waiter.woken.set()
-        return self._tell(followers, final, states, lines)
+        return self._deliver(followers, final, states, lines)
 
-    def _tell(
+    def _deliver(
         self,
         followers: Sequence[Follower],
         final: dict[str, Job],
@@ -220,7 +222,7 @@ class Watches:
     ) -> bool:
         for follower in followers:
             follower.final = follower.final or final.get(follower.job_id)
-            follower.hear(lines.get(follower.number, ()), states.get(follower.number))
+            follower.receive(lines.get(follower.number, ()), states.get(follower.number))
             if follower.final is not None and len(lines.get(follower.number, ())) < MOST_LINES:
                 with self._lock:
                     self._followers.pop(follower.number, None)

@@ -1,4 +1,4 @@
-"""What clients do with webhooks: endpoints, their deliveries, tests and redelivery."""
+"""The use cases of webhooks: endpoints, their deliveries, test events and redelivery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Webhooks:
         self._allow_private = allow_private
 
     def create(self, caller: Caller, *, url: str, events: Sequence[str], secret: str) -> Endpoint:
-        """Make an endpoint. Raises `InvalidFields` for a URL that cannot be called, and `EncryptionKeyMissing`."""
+        """Create an endpoint. Raises `InvalidFields` if the URL cannot be called, and `EncryptionKeyMissing`."""
         self._check_url(url)
         sealed = self._sealer.seal(secret)
         with self._database.connect() as connection:
@@ -38,7 +38,7 @@ class Webhooks:
             )
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
-        """One endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Returns one endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return self._show(connection, caller, webhook_id)
 
@@ -51,7 +51,7 @@ class Webhooks:
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Endpoint], int]:
-        """A page of endpoints, newest first, and how many there are in all."""
+        """Returns a page of endpoints, newest first, and their total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = endpoints.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
@@ -67,7 +67,7 @@ class Webhooks:
         secret: str | None = None,
         is_enabled: bool | None = None,
     ) -> Endpoint:
-        """Change what is given. Raises `WebhookNotFound`, and as `create` does."""
+        """Change the fields that are given. Raises `WebhookNotFound`, and what `create` raises."""
         if url is not None:
             self._check_url(url)
         sealed = None if secret is None else self._sealer.seal(secret)
@@ -98,7 +98,7 @@ class Webhooks:
                 raise WebhookNotFound
 
     def send_test(self, caller: Caller, webhook_id: str) -> Delivery:
-        """Send an endpoint a test event. Raises `WebhookNotFound`, `WebhookStateConflict` where it is disabled."""
+        """Send an endpoint a test event. Raises `WebhookNotFound`, `WebhookStateConflict` if it is disabled."""
         with self._database.transaction() as connection:
             endpoint = self._show(connection, caller, webhook_id)
             if endpoint.status is EndpointStatus.DISABLED:
@@ -123,7 +123,7 @@ class Webhooks:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[Delivery], int]:
-        """A page of deliveries, newest first, and how many the filter finds. Raises `WebhookNotFound`."""
+        """Returns a page of deliveries, newest first, and the number that match. Raises `WebhookNotFound`."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             self._show(connection, caller, webhook_id)
@@ -142,7 +142,7 @@ class Webhooks:
         return found, total
 
     def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send one delivery again. Raises `WebhookNotFound`, `WebhookStateConflict` where the endpoint is disabled."""
+        """Send one delivery again. Raises `WebhookNotFound`, `WebhookStateConflict` if the endpoint is disabled."""
         with self._database.connect() as connection:
             self._show_enabled(connection, caller, webhook_id)
             delivery = deliveries.redeliver(
@@ -153,7 +153,7 @@ class Webhooks:
         return delivery
 
     def redeliver_failed(self, caller: Caller, webhook_id: str, since: datetime) -> int:
-        """Send again all that were abandoned and made since a moment; how many. Raises as `redeliver` does."""
+        """Send again all abandoned deliveries created since a moment. Returns their number; raises as `redeliver`."""
         with self._database.connect() as connection:
             self._show_enabled(connection, caller, webhook_id)
             return deliveries.redeliver_failed(
@@ -166,9 +166,9 @@ class Webhooks:
 
 
 def reseal_all(database: Database, sealer: Sealer) -> int:
-    """Seal every secret anew with the first key, so that older keys can be dropped; how many endpoints.
+    """Seal every secret again with the first key, so that older keys can be removed. Returns the number of endpoints.
 
-    Raises `SecretUnreadable` where a secret was sealed with a key that is not there any more.
+    Raises `SecretUnreadable` if a secret was sealed with a key that is no longer set.
     """
     resealed = 0
     with database.connect() as connection:
@@ -184,7 +184,7 @@ def reseal_all(database: Database, sealer: Sealer) -> int:
 
 
 def unreadable(database: Database, sealer: Sealer) -> tuple[int, list[str]]:
-    """How many endpoints there are, and the ids of those with a secret that none of the keys opens."""
+    """Returns the number of endpoints, and the ids of those with a secret that no key opens."""
     with database.connect() as connection:
         found = endpoints.sealed_secrets(connection)
     return len(found), [ids.encode("wh", uuid) for uuid, *sealed in found if not all(map(sealer.opens, sealed))]

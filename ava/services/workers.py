@@ -1,4 +1,4 @@
-"""What clients see of workers."""
+"""The use cases of workers: show and list."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Workers"]
 
 
 class Workers:
-    """The use cases of worker definitions, over one database."""
+    """The use cases of workers, over one database."""
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
 
     def show(self, caller: Caller, worker_id: str) -> Worker:
-        """One worker. Raises `WorkerNotFound`, `DatabaseUnavailable`."""
+        """Returns one worker. Raises `WorkerNotFound`, `DatabaseUnavailable`."""
         if not ids.is_client_id("wkr", worker_id):
             raise WorkerNotFound
         with self._database.connect() as connection:
@@ -37,7 +37,7 @@ class Workers:
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, after_id: str | None = None
     ) -> tuple[list[Worker], int]:
-        """A page of workers, by id, and how many there are in all. Raises `DatabaseUnavailable`."""
+        """Returns a page of workers, by id, and their total. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return workers.page(
                 connection,
