@@ -69,7 +69,7 @@ def _follow(system: System, session: Session, url: str) -> dict[str, Any]:
     shown = 0
     deadline = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < deadline:
-        system.supervisor.turn(0.1)
+        system.supervisor.step(0.1)
         # The record first: once it is final, the lines that are read after it are all there will be.
         record: dict[str, Any] = session.get(url, timeout=10).json()["data"]
         lines = session.get(f"{url}/logs", params={"limit": "500"}, timeout=10).json()["data"]["logs"]

@@ -1,4 +1,4 @@
-"""The account that servers run as: our own, or an unprivileged one where we are root, which PostgreSQL refuses."""
+"""The account that servers run as: our own or, because PostgreSQL refuses root, an unprivileged one if we are root."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Account", "can_enter", "can_run", "for_servers"]
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """An account of this machine that already exists; we never add one."""
+    """An existing account of this machine. No account is ever added."""
 
-    #: Its name, as in `nobody`.
+    #: Its name, such as `nobody`.
     name: str
     #: Its user number.
     uid: int
@@ -26,9 +26,9 @@ class Account:
 
 
 def for_servers(data: Path) -> Account | None:
-    """Who runs the servers whose data is at `data`, which need not exist yet; None is ourselves.
+    """Returns the account for servers with their data at `data`, which need not exist yet; None is our own account.
 
-    Where we are root, data that is already there stays its owner's, and new data belongs to `nobody`.
+    If we are root, existing data keeps its owner, and new data belongs to `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -38,17 +38,17 @@ def for_servers(data: Path) -> Account | None:
 
 
 def can_enter(account: Account | None, folder: Path) -> bool:
-    """Whether `account` can reach what lies in `folder`, whose modes and those of its parents decide together."""
+    """Returns True if `account` may traverse `folder` and all its parents."""
     return _passes(account, ("test", "-x", str(folder)))
 
 
 def can_run(account: Account | None, program: Path) -> bool:
-    """Whether `account` can reach, read and run `program`."""
+    """Returns True if `account` can reach, read and run `program`."""
     return _passes(account, ("test", "-r", str(program), "-a", "-x", str(program)))
 
 
 def _passes(account: Account | None, test: tuple[str, ...]) -> bool:
-    """Ask the kernel as that account, for modes alone do not tell: there are ACLs and mounts."""
+    """Run `test` as that account, because the modes alone do not decide: there are ACLs and mount options."""
     if account is None:
         return subprocess.run(test, check=False).returncode == 0
     try:

@@ -1,4 +1,4 @@
-"""The data directory of `ava up`: one running `ava up` owns it, and what lies in it is kept between runs."""
+"""The data directory of `ava up`. One running `ava up` owns it, and its content is kept between runs."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ __all__ = ["DataFolder", "open_folder", "server_folder", "write_private"]
 class DataFolder:
     """An open data directory. Its lock ends with this process, however that ends."""
 
-    #: Where it is.
+    #: Its absolute path.
     path: Path
-    #: The file whose lock says that it is in use.
+    #: The file that is locked while the directory is in use.
     lock: IO[str]
 
     def secret(self, name: str, *, size_bytes: int = 24) -> str:
-        """A made-up secret that stays the same between runs, kept in a file that only we can read."""
+        """Returns a generated secret, the same in every run, kept in a file that only our account can read."""
         path = self.path / name
         if not path.exists():
             write_private(path, secrets.token_urlsafe(size_bytes) + "\n")
         return path.read_text().strip()
 
     def server_account(self) -> Account | None:
-        """Who runs the servers that keep no data."""
+        """Returns the account for servers that keep no data."""
         return for_servers(self.path / "none")
 
     def delete(self) -> None:
-        """Delete all that it holds, also what its servers keep elsewhere."""
+        """Delete the directory, including the data that its servers keep elsewhere."""
         for place in self.path.iterdir():
             if place.is_symlink():
                 shutil.rmtree(place.resolve(), ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
-        """Let others open it."""
+        """Release the lock."""
         self.lock.close()
 
 
 def open_folder(path: Path) -> DataFolder:
-    """Open the data directory at `path` and make it if it is new; raises `DataDirectoryError` where that cannot be."""
+    """Open the data directory at `path`, creating it if necessary. Raises `DataDirectoryError`."""
     path = path.absolute()
     try:
         if not path.exists():
@@ -62,20 +62,20 @@ def open_folder(path: Path) -> DataFolder:
         raise DataDirectoryError(
             f"{path} cannot hold the data ({problem.strerror}); give another --data-dir."
         ) from problem
-    _take(lock, path)
+    _lock(lock, path)
     return DataFolder(path=path, lock=lock)
 
 
 def server_folder(folder: DataFolder, name: str) -> tuple[Path, Account | None]:
-    """Where the server `name` keeps its data, made if it is new, and the account that runs it.
+    """Returns the folder for the data of the server `name`, created if necessary, and the account that runs it.
 
-    A server's account may be unable to reach the data directory, as below a private home: no permission of anyone
-    else's folder is changed for that. The server's folder is then in `SHARED_FOLDER`, with a link in its place.
+    If that account cannot reach the data directory, for example below a private home directory, the server's folder
+    is in `SHARED_FOLDER` with a link in its place. The permissions of other folders are never changed.
     """
     place = folder.path / name
     account = for_servers(place)
     if not place.exists():
-        _make(place, account, reachable=can_enter(account, folder.path))
+        _create(place, account, reachable=can_enter(account, folder.path))
     place = place.resolve()
     if place.stat().st_uid != (account.uid if account else os.geteuid()):
         raise DataDirectoryError(f"{place} belongs to another account; start as that one, or give another --data-dir.")
@@ -83,7 +83,7 @@ def server_folder(folder: DataFolder, name: str) -> tuple[Path, Account | None]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, in one step."""
+    """Write a file that only our account can read, atomically."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with open(unfinished, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -91,7 +91,7 @@ def write_private(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _take(lock: IO[str], path: Path) -> None:
+def _lock(lock: IO[str], path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,15 +106,15 @@ def _take(lock: IO[str], path: Path) -> None:
     lock.flush()
 
 
-def _make(place: Path, account: Account | None, *, reachable: bool) -> None:
+def _create(place: Path, account: Account | None, *, reachable: bool) -> None:
     if reachable:
-        _make_for(place, account)
+        _create_for(place, account)
         return
     elsewhere = SHARED_FOLDER / "data" / f"{place.name}-{secrets.token_hex(8)}"
     try:
         for shared in (SHARED_FOLDER, elsewhere.parent):
             shared.mkdir(mode=0o755, exist_ok=True)
-        _make_for(elsewhere, account)
+        _create_for(elsewhere, account)
     except OSError as problem:
         raise DataDirectoryError(
             f"{place} cannot be reached by {account.name if account else 'us'}, nor can {elsewhere} be made "
@@ -124,7 +124,7 @@ def _make(place: Path, account: Account | None, *, reachable: bool) -> None:
     place.symlink_to(elsewhere)
 
 
-def _make_for(place: Path, account: Account | None) -> None:
+def _create_for(place: Path, account: Account | None) -> None:
     place.mkdir(mode=0o700)
     if account:
         os.chown(place, account.uid, account.gid)

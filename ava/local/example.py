@@ -1,4 +1,4 @@
-"""What `ava up` and `ava demo` tell people to try."""
+"""The example job that `ava up` prints and `ava demo` runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["EXAMPLE", "curl", "headers"]
 
-#: The job of the API's own page, for the worker that comes with the system.
+#: The job of the API's contract, for the worker that comes with the system.
 EXAMPLE: dict[str, Any] = {
     "worker_id": "wkr_incident_notify",
     "priority": 2,
@@ -16,7 +16,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 def headers(secret: str) -> dict[str, str]:
-    """The four headers that every request carries."""
+    """Returns the four headers that every request carries."""
     return {
         "x-internal-secret": secret,
         "x-tenant-id": "ten_01hxyz",
@@ -26,7 +26,7 @@ def headers(secret: str) -> dict[str, str]:
 
 
 def curl(url: str, secret: str) -> str:
-    """A command that triggers the example, to be pasted into a shell."""
+    """Returns a shell command that triggers the example."""
     lines = [f"curl -X POST {url}/v1/ava/jobs"]
     lines += [f'-H "{name}: {value}"' for name, value in headers(secret).items()]
     lines += ['-H "Content-Type: application/json"', f"-d '{json.dumps(EXAMPLE)}'"]

@@ -1,4 +1,4 @@
-"""What children print, line by line, with the name of who printed it."""
+"""The output of child processes: printed line by line, each line prefixed with the name of its process."""
 
 from __future__ import annotations
 
@@ -6,86 +6,85 @@ import os
 import selectors
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["OutputRelay", "last_words"]
+__all__ = ["Output", "last_line"]
 
-_LONGEST_LINE = 64 * 1024
+_LONGEST_LINE_BYTES = 64 * 1024
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log file: what a program said before it ended."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it said nothing"
+def last_line(text: str) -> str:
+    """Returns the last line of a program's output without its full stop. It usually says why the program ended."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "no output"
 
 
 @dataclass(kw_only=True)
 class _Stream:
-    """One child's output."""
+    """The output of one child."""
 
-    #: Who prints it.
+    #: The child's name.
     name: str
-    #: The beginning of a line whose end has not come yet.
+    #: The beginning of a line whose end has not been read yet.
     rest: bytes = b""
 
 
-class OutputRelay:
-    """Reads the outputs of children as they come, and hands on whole lines."""
+class Output:
+    """Reads the pipes of children and prints whole lines."""
 
-    def __init__(self, selector: selectors.BaseSelector, write: Callable[[str], None]) -> None:
+    def __init__(self, selector: selectors.BaseSelector, print_line: Callable[[str], None]) -> None:
         self._selector = selector
-        self._write = write
+        self._print_line = print_line
         self._streams: dict[int, _Stream] = {}
-        #: The last `ava: …` line of each child: the one that says why it ended. Shown by whoever deals with that.
-        self.complaints: dict[str, str] = {}
+        #: The last line `ava: …` of each child, which says why it ended. Such lines are not printed here.
+        self.last_errors: dict[str, str] = {}
 
-    def add(self, name: str, output: int) -> None:
-        """Relay the pipe `output` as that of `name` from now on; it is ours to close."""
-        os.set_blocking(output, False)
-        self._streams[output] = _Stream(name=name)
-        self._selector.register(output, selectors.EVENT_READ)
+    def add(self, name: str, pipe: int) -> None:
+        """Print what `pipe` delivers as the output of `name`. This object closes the pipe."""
+        os.set_blocking(pipe, False)
+        self._streams[pipe] = _Stream(name=name)
+        self._selector.register(pipe, selectors.EVENT_READ)
 
-    def read(self, output: int) -> None:
-        """Hand on what is there to read."""
-        stream = self._streams.get(output)
+    def read(self, pipe: int) -> None:
+        """Print the lines that can be read now."""
+        stream = self._streams.get(pipe)
         if stream is None:
             return
         try:
-            chunk = os.read(output, _LONGEST_LINE)
+            chunk = os.read(pipe, _LONGEST_LINE_BYTES)
         except BlockingIOError:
             return
         if chunk:
             *lines, stream.rest = (stream.rest + chunk).split(b"\n")
-            self._hand_on(stream, lines)
-        if not chunk or len(stream.rest) > _LONGEST_LINE:
-            self._hand_on(stream, [stream.rest] if stream.rest else [])
+            self._print(stream, lines)
+        if not chunk or len(stream.rest) > _LONGEST_LINE_BYTES:
+            self._print(stream, [stream.rest] if stream.rest else [])
             stream.rest = b""
         if not chunk:
-            self._remove(output)
+            self._remove(pipe)
 
     def drain(self) -> None:
-        """Hand on everything that is there to read, of all children."""
-        for output in list(self._streams):
-            while output in self._streams and self._has_more(output):
-                self.read(output)
+        """Print everything that can be read now, of all children."""
+        for pipe in list(self._streams):
+            while pipe in self._streams and self._is_readable(pipe):
+                self.read(pipe)
 
     def close(self) -> None:
-        """Read no more."""
-        for output in list(self._streams):
-            self._remove(output)
+        """Close all pipes."""
+        for pipe in list(self._streams):
+            self._remove(pipe)
 
-    def _has_more(self, output: int) -> bool:
-        return any(key.fd == output for key, _ in self._selector.select(0))
+    def _is_readable(self, pipe: int) -> bool:
+        return any(key.fd == pipe for key, _ in self._selector.select(0))
 
-    def _hand_on(self, stream: _Stream, lines: list[bytes]) -> None:
+    def _print(self, stream: _Stream, lines: list[bytes]) -> None:
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
             if text.startswith("ava: "):
-                self.complaints[stream.name] = text.removeprefix("ava: ")
+                self.last_errors[stream.name] = text.removeprefix("ava: ")
             else:
-                self._write(f"{stream.name:<10} | {text}")
+                self._print_line(f"{stream.name:<10} | {text}")
 
-    def _remove(self, output: int) -> None:
-        self._selector.unregister(output)
-        del self._streams[output]
-        os.close(output)
+    def _remove(self, pipe: int) -> None:
+        self._selector.unregister(pipe)
+        del self._streams[pipe]
+        os.close(pipe)

@@ -1,4 +1,4 @@
-"""Ports: whether one can be listened on, said before anything is started that would need it."""
+"""Checks that a port can be listened on, before any process is started that needs it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["address", "require_free"]
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise `PortInUse` where `port` of `host` is taken, not ours to take, or no address of this machine."""
+    """Raises `PortInUse` if `port` is taken or needs more rights, or if `host` is no address of this machine."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As servers do: connections that are just ending do not hold the port.
+            # As servers do, so that connections in TIME_WAIT do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
             probe.listen(1)
@@ -24,7 +24,7 @@ def require_free(host: str, port: int) -> None:
 
 
 def address(host: str, port: int) -> str:
-    """Where a client on this machine finds what listens on `host` and `port`."""
+    """Returns the URL at which a client on this machine reaches a server that listens on `host` and `port`."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - not bound here
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 

@@ -1,4 +1,4 @@
-"""PostgreSQL for one machine: on 127.0.0.1 and a port of its own, behind a password, its data kept."""
+"""PostgreSQL for one machine: on 127.0.0.1 and a port of its own, with a password, and with data that is kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import psutil
 
 from ava.errors import DataDirectoryError, ServerFailed
 from ava.local.account import Account
+from ava.local.output import last_line
 from ava.local.program import ChildProcess, Program
 from ava.local.programs import PostgresPrograms
 
@@ -32,7 +33,7 @@ class Postgres:
     folder: Path
     #: The programs to run it with.
     programs: PostgresPrograms
-    #: Who runs it; None is ourselves.
+    #: The account that runs it; None is our own.
     account: Account | None
     #: The port on 127.0.0.1.
     port: int
@@ -43,7 +44,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Where it is, as a `DATABASE_URL`."""
+        """Its URL, as a `DATABASE_URL`."""
         return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/{_DATABASE}"
 
     @property
@@ -52,17 +53,17 @@ class Postgres:
         return self.folder / "data"
 
     def prepare(self) -> None:
-        """Make the data directory if it is new, and clear away what a crash left behind.
+        """Create the data directory if necessary, and remove the lock file of a crashed server.
 
-        Raises `DataDirectoryError` for data of another major version, `ServerFailed` when the data cannot be made.
+        Raises `DataDirectoryError` for data of another major version, `ServerFailed` if the data cannot be created.
         """
         if not self.data.exists():
-            self._make_data()
+            self._create_data()
         self._check_version()
         self._clear_stale_lock()
 
     def program(self) -> Program:
-        """What to run. SIGINT stops it in order; SIGQUIT ends it at once, and it recovers at its next start."""
+        """Returns how it is run. SIGINT stops it in order. After a SIGQUIT it recovers at its next start."""
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.options}
         return Program(
             name="postgres",
@@ -75,11 +76,11 @@ class Postgres:
         )
 
     def is_ready(self, child: ChildProcess) -> bool:
-        """Whether `child` takes connections: its lock file says so, as `pg_ctl` reads it."""
+        """Returns True if `child` accepts connections according to its lock file, which `pg_ctl` reads as well."""
         lines = self._lock_lines()
         return len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready"
 
-    def _make_data(self) -> None:
+    def _create_data(self) -> None:
         unfinished = self.folder / "data.unfinished"
         password_file = self.folder / "password"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -108,7 +109,8 @@ class Postgres:
             exit_code = child.process.wait()
             output.seek(0)
             if exit_code != 0:
-                raise ServerFailed(f"PostgreSQL's data directory cannot be made: {_last_line(output.read())}.")
+                reason = last_line(output.read().decode(errors="replace"))
+                raise ServerFailed(f"PostgreSQL's data directory cannot be created: {reason}.")
 
     def _write_for_account(self, path: Path, text: str) -> None:
         path.unlink(missing_ok=True)
@@ -126,9 +128,9 @@ class Postgres:
             )
 
     def _clear_stale_lock(self) -> None:
-        """A server that crashed leaves its lock file; its process number may be another process by now.
+        """Remove the lock file of a crashed server, whose process id may belong to another process by now.
 
-        We hold the lock of the whole data directory, so a server that still lives is one that is just ending.
+        This process holds the lock of the whole data directory, so a server that still runs is about to end.
         """
         lines = self._lock_lines()
         deadline = time.monotonic() + 20
@@ -154,8 +156,3 @@ class Postgres:
 
 def _as_arguments(options: Mapping[str, object]) -> list[str]:
     return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-
-
-def _last_line(output: bytes) -> str:
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip().rstrip(".") if lines else "it said nothing"

@@ -1,4 +1,4 @@
-"""A process with all that has come from it: its descendants, and the members of its session."""
+"""A process tree: a process, its descendants, and the members of its session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["kill", "living", "members"]
 
 
 def members(pid: int) -> set[psutil.Process]:
-    """The process `pid`, which leads a session, its descendants and that session's members, as far as they live."""
+    """Returns the living processes of the tree: the session leader `pid`, its descendants and its session's members."""
     found = {process for process in psutil.process_iter() if _session(process) == pid}
     with contextlib.suppress(psutil.NoSuchProcess):
         leader = psutil.Process(pid)
@@ -21,12 +21,12 @@ def members(pid: int) -> set[psutil.Process]:
 
 
 def living(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
-    """Those of `processes` that still live; a number that is another process by now is not among them."""
+    """Returns those of `processes` that still live. A reused process id does not count."""
     return {process for process in processes if process.is_running() and _lives(process)}
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """End `processes` at once, parents first, so that nobody replaces a child that has gone."""
+    """Kill `processes`, parents first, so that no parent replaces a killed child."""
     for process in sorted(processes, key=lambda process: (process.create_time(), process.pid)):
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -1,4 +1,4 @@
-"""Child processes: what to run, and one that runs, in a session of its own, never outliving who started it."""
+"""Child processes: each runs in a session of its own and never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 class Program:
     """How one program is run and ended."""
 
-    #: What people know it by, as in `postgres`.
+    #: Its name in the output, such as `postgres`.
     name: str
     #: The program and its arguments.
     argv: tuple[str, ...]
-    #: The whole environment; None hands on our own.
+    #: Its whole environment; None passes on our own.
     environ: Mapping[str, str] | None = field(default=None, repr=False)
-    #: The account it runs as; None is our own.
+    #: The account that it runs as; None is our own.
     account: Account | None = None
-    #: What it reads from standard input; it may hold a password, so it is never shown.
+    #: Its standard input. It may hold a password, so it is never shown.
     stdin: str = field(default="", repr=False)
     #: The signal that asks it to stop in order.
     stop_signal: signal.Signals = signal.SIGTERM
-    #: The signal that it gets from the kernel when we die.
+    #: The signal that the kernel sends it when our process dies.
     death_signal: signal.Signals = signal.SIGKILL
     #: Seconds that it may take to stop before it is killed.
     stop_seconds: float = 10.0
 
 
 class ChildProcess:
-    """One running program. Start it from the main thread: the kernel's death signal is tied to the starting thread."""
+    """One running program. Start it in the main thread: the death signal comes when the starting thread ends."""
 
     def __init__(self, program: Program, process: subprocess.Popen[bytes]) -> None:
         self.program = program
         self.process = process
-        self._is_swept = False
+        self._is_tree_killed = False
 
     @classmethod
     def start(cls, program: Program, output: int | IO[bytes], *, keeps: tuple[int, ...] = ()) -> ChildProcess:
-        """Start `program` with both of its outputs going to `output`; raises `OSError` when no process can be had.
+        """Start `program` with stdout and stderr to `output`. Raises `OSError` if no process can be started.
 
-        It inherits the open files `keeps` under their numbers.
+        It inherits the file descriptors `keeps`.
         """
         process = subprocess.Popen(
             _launch_argv(program),
@@ -72,16 +72,16 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also the id of its session and of its process group."""
+        """The id of the process, of its session and of its process group."""
         return self.process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """The exit code; None while it runs, and negative for the signal that ended it."""
         return self.process.poll()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end; whether it has ended."""
+        """Wait for its end. Returns True if it has ended."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -89,23 +89,23 @@ class ChildProcess:
         return True
 
     def ask_to_stop(self) -> None:
-        """Send its stop signal to the program alone, which passes it on as it sees fit."""
+        """Send the stop signal to the process itself, not to its descendants."""
         self._send(self.program.stop_signal)
 
     def end_at_once(self) -> None:
-        """Send the signal that it gets when we die."""
+        """Send the death signal."""
         self._send(self.program.death_signal)
 
     def kill(self) -> None:
-        """End at once what is left of the program: itself, its descendants, and whoever is left of its session."""
-        if not self._is_swept:
-            # Once only: later its number may be another's.
-            self._is_swept = True
+        """Kill what is left of its process tree."""
+        if not self._is_tree_killed:
+            # Once only, because its process id may be reused later.
+            self._is_tree_killed = True
             process_tree.kill(process_tree.members(self.pid))
             self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to stop, wait as long as it may take, then kill what is left of it."""
+        """Ask it to stop, wait up to `stop_seconds`, then kill what is left of its process tree."""
         self.ask_to_stop()
         self.wait(self.program.stop_seconds)
         self.kill()

@@ -1,4 +1,4 @@
-"""The server programs: those that PyPI brought, else the machine's own."""
+"""Finds the server programs: those of PyPI packages first, then the machine's own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.local.account import Account, can_run
 
 __all__ = ["SHARED_FOLDER", "PostgresPrograms", "find_postgres", "find_redis"]
 
-#: Where root keeps copies of programs, and data, that an unprivileged account must reach. Root alone can write there.
+#: Holds copies of programs, and data, that an unprivileged account must reach if we are root. Only root writes there.
 SHARED_FOLDER = Path("/var/lib/ava-jobs")
 
 
@@ -26,22 +26,22 @@ class PostgresPrograms:
 
     #: The folder that holds `initdb` and `postgres`.
     folder: Path
-    #: Its major version, as in 18; a data directory belongs to one major version.
+    #: Its major version, such as 18. A data directory belongs to one major version.
     major: int
 
     @property
     def initdb(self) -> str:
-        """The program that makes a data directory."""
+        """The path of the program that creates a data directory."""
         return str(self.folder / "initdb")
 
     @property
     def postgres(self) -> str:
-        """The server."""
+        """The path of the server."""
         return str(self.folder / "postgres")
 
 
 def find_postgres(account: Account | None) -> PostgresPrograms:
-    """PostgreSQL's programs in a place that `account` can read; raises `ServerProgramMissing` where there are none."""
+    """Returns PostgreSQL's programs at a path that `account` can read. Raises `ServerProgramMissing`."""
     for folder in _postgres_folders():
         if (folder / "initdb").is_file() and (folder / "postgres").is_file():
             return _usable_postgres(folder, account)
@@ -52,7 +52,7 @@ def find_postgres(account: Account | None) -> PostgresPrograms:
 
 
 def find_redis(account: Account | None) -> str:
-    """The program `redis-server` or `valkey-server` in a place that `account` can read; else `ServerProgramMissing`."""
+    """Returns the path of `redis-server` or `valkey-server` that `account` can read. Raises `ServerProgramMissing`."""
     for program in _redis_programs():
         return str(program if can_run(account, program) else _copy_program(program))
     raise ServerProgramMissing(
@@ -79,12 +79,12 @@ def _redis_programs() -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
         on_path = shutil.which(name)
         if on_path:
-            # Not resolved: it may be a link, and the program does what the name that it is called by says.
+            # Not resolved, because it may be a link to a program that acts by the name under which it is called.
             yield Path(on_path)
 
 
 def _package_folder(name: str) -> Path | None:
-    """Where a package lies, found without importing it: its start-up code is not wanted."""
+    """Returns the folder of a package, found without importing it, so that its start-up code does not run."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None
 
@@ -111,7 +111,7 @@ def _leading_number(text: str) -> int:
 
 
 def _copy_postgres(folder: Path, major: int) -> Path:
-    """Copy an installation of PyPI's form; its programs look for their libraries beside the package's folder."""
+    """Copy the installation of a PyPI package, whose programs load libraries from beside the package's folder."""
     package = folder.parent.parent
     copy = _copy_path(f"postgresql-{major}", folder / "postgres")
     if not copy.exists():
@@ -138,7 +138,7 @@ def _copy_program(program: Path) -> Path:
 
 
 def _copy_path(name: str, program: Path) -> Path:
-    """A folder's name that changes when the program does, so that a copy is made once for each release."""
+    """Returns a folder whose name changes with the program, so that each release is copied once."""
     facts = program.stat()
     return SHARED_FOLDER / "programs" / f"{name}-{facts.st_size:x}-{int(facts.st_mtime):x}"
 
@@ -158,7 +158,7 @@ def _unfinished(copy: Path) -> Path:
 
 
 def _finish(unfinished: Path, copy: Path) -> None:
-    """Let others read the copy, then name it in one step; a copy that someone else finished first is as good."""
+    """Make the copy readable, then rename it atomically. A copy that another process finished first is as good."""
     for path in (unfinished, *unfinished.rglob("*")):
         path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
     try:

@@ -1,7 +1,7 @@
-"""A process that outlives us by moments: when we are killed, it ends whatever of ours the kernel's signal did not.
+"""The reaper: a process that outlives ours by moments and kills what the death signal did not end.
 
-That signal reaches the processes that we started ourselves, and asks them to end. The guardian makes sure of it, and of
-the processes that those have started.
+The death signal reaches only the processes that we started ourselves, and only asks some of them to end. The reaper
+makes sure that those end, and their descendants as well.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ava.local import process_tree
 
 __all__ = ["Reaper"]
 
-#: Seconds that processes get to end by themselves after we were killed.
+#: Seconds that processes get to end by themselves after ours was killed.
 _GRACE_SECONDS = 2.0
 _DISMISSED = "dismissed"
 
 
 class Reaper:
-    """Our end of the guardian. Start it while there is one thread: it is a fork of this process."""
+    """The handle of the reaper process. Start it while there is one thread, because it is a fork of this process."""
 
     def __init__(self, pid: int, pipe: int) -> None:
         self._pid = pid
@@ -30,42 +30,42 @@ class Reaper:
 
     @classmethod
     def start(cls) -> Reaper:
-        """Start the guardian; it watches this process through a pipe whose other end only this process has."""
+        """Start the reaper. It notices our end through a pipe that only this process can write to."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                _let_go_but(read)
-                _guard(read)
+                _close_all_files_but(read)
+                _wait_for_parent(read)
             finally:
                 os._exit(0)
         os.close(read)
         return cls(pid, write)
 
     def watch(self, pid: int) -> None:
-        """Let the guardian know of a process that must not outlive us."""
+        """Register a process that must not outlive ours."""
         os.write(self._pipe, f"{pid}\n".encode())
 
     def dismiss(self) -> None:
-        """End the guardian: all that it watched has ended in order."""
+        """End the reaper, because all watched processes have ended."""
         os.write(self._pipe, f"{_DISMISSED}\n".encode())
         os.close(self._pipe)
         os.waitpid(self._pid, 0)
 
 
-def _let_go_but(pipe: int) -> None:
-    """Close what a fork has of its parent's: a lock or a pipe would seem to be held after the parent is gone."""
-    nothing = os.open(os.devnull, os.O_RDWR)
+def _close_all_files_but(pipe: int) -> None:
+    """Close the files inherited from the parent, because they would keep its locks and pipes open after its end."""
+    null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
-        os.dup2(nothing, standard)
+        os.dup2(null, standard)
     highest = os.sysconf("SC_OPEN_MAX")
     os.closerange(3, pipe)
     os.closerange(pipe + 1, highest)
 
 
-def _guard(pipe: int) -> None:
-    """Listen until the other side is gone; unless it said that all is well, end what it left."""
-    # In a session of its own, so that Ctrl-C does not reach it.
+def _wait_for_parent(pipe: int) -> None:
+    """Read the pipe until the parent ends. Unless it dismissed the reaper, end the processes that it left."""
+    # A session of its own, so that Ctrl-C does not reach it.
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -80,8 +80,8 @@ def _guard(pipe: int) -> None:
 
 
 def _end(watched: list[psutil.Process]) -> None:
-    everyone = {member for process in process_tree.living(watched) for member in process_tree.members(process.pid)}
+    members = {member for process in process_tree.living(watched) for member in process_tree.members(process.pid)}
     deadline = time.monotonic() + _GRACE_SECONDS
-    while process_tree.living(everyone) and time.monotonic() < deadline:
+    while process_tree.living(members) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process_tree.kill(process_tree.living(everyone))
+    process_tree.kill(process_tree.living(members))

@@ -1,6 +1,6 @@
-"""Redis for one machine: on 127.0.0.1 and a port of its own, behind a made-up password, in memory alone.
+"""Redis for one machine: on 127.0.0.1 and a port of its own, with a generated password, in memory only.
 
-Nothing is lost with it: the broker holds ids whose truth is in PostgreSQL.
+Losing its data loses nothing, because it holds ids of jobs, and the jobs are in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ class Redis:
 
     #: The program to run it with.
     server: str
-    #: Who runs it; None is ourselves.
+    #: The account that runs it; None is our own.
     account: Account | None
     #: The port on 127.0.0.1.
     port: int
-    #: What its clients must say.
+    #: The password of its clients.
     password: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     #: How many numbered databases it has.
     databases: int = 16
 
     @property
     def url(self) -> str:
-        """Where it is, as a `BROKER_URL`."""
+        """Its URL, as a `BROKER_URL`."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
-        """Nothing is kept, so there is nothing to prepare."""
+        """Do nothing, because Redis keeps no data."""
 
     def program(self) -> Program:
-        """What to run. Its settings come by standard input, so that no list of processes shows the password."""
+        """Returns how it is run. It reads its settings from stdin, so that no process list shows the password."""
         return Program(
             name="redis",
             argv=(self.server, "-"),
@@ -50,8 +50,8 @@ class Redis:
             death_signal=signal.SIGKILL,
         )
 
-    def is_ready(self, child: ChildProcess) -> bool:  # noqa: ARG002 - every server is asked in the same way
-        """Whether it answers to our password."""
+    def is_ready(self, child: ChildProcess) -> bool:  # noqa: ARG002 - all servers have the same interface
+        """Returns True if it answers to our password."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())

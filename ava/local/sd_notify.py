@@ -1,4 +1,4 @@
-"""Telling a supervisor that a process is ready, as systemd asks for it: a datagram `READY=1` to NOTIFY_SOCKET."""
+"""The readiness protocol of systemd: a process that is ready sends `READY=1` as a datagram to NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ _READY = b"READY=1"
 
 
 class NotifySocket:
-    """The supervisor's side: a socket of its own, without a file, that hears whether somebody is ready."""
+    """The supervisor's side: an abstract socket that receives the readiness of one process."""
 
     def __init__(self) -> None:
-        #: What the process finds in NOTIFY_SOCKET; @ marks a name outside the file system.
+        #: The value of the process's NOTIFY_SOCKET. A leading @ marks an abstract name, outside the file system.
         self.name = f"@ava-{secrets.token_hex(16)}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(_address(self.name))
         self._socket.setblocking(False)
-        self._has_heard = False
+        self._is_ready = False
 
-    def has_heard(self) -> bool:
-        """Whether the process has said that it is ready."""
+    def is_ready(self) -> bool:
+        """Returns True if the process has reported that it is ready."""
         with contextlib.suppress(BlockingIOError):
-            while not self._has_heard:
-                self._has_heard = _READY in self._socket.recv(4096).splitlines()
-        return self._has_heard
+            while not self._is_ready:
+                self._is_ready = _READY in self._socket.recv(4096).splitlines()
+        return self._is_ready
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Close the socket."""
         self._socket.close()
 
 
 def notify(name: str) -> None:
-    """Say that this process is ready to whoever listens at `name`; nothing happens where nobody does."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
-        speaker.sendto(_READY, _address(name))
+    """Report to the socket `name` that this process is ready. Does nothing if no process listens there."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(_READY, _address(name))
 
 
 def _address(name: str) -> str:

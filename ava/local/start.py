@@ -1,4 +1,4 @@
-"""Starting a server and waiting until it answers, with its own last words when it does not."""
+"""Starts a server and waits until it is ready. If it fails, the error quotes the last line of its log."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ava.errors import ServerFailed
-from ava.local.output import last_words
+from ava.local.output import last_line
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 
-__all__ = ["await_answer", "free_port", "start"]
+__all__ = ["failed_start", "free_port", "start", "wait_until_ready"]
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at this moment."""
+    """Returns a port of 127.0.0.1 that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -25,13 +25,13 @@ def free_port() -> int:
 
 
 def start(server: Postgres | Redis, log: Path) -> ChildProcess:
-    """Start `server` with its output going to `log`; it may take a moment until it answers."""
+    """Start `server` with its output to `log`, without waiting until it is ready."""
     server.prepare()
     with log.open("wb") as output:
         return ChildProcess.start(server.program(), output)
 
 
-def await_answer(
+def wait_until_ready(
     server: Postgres | Redis,
     child: ChildProcess,
     log: Path,
@@ -39,11 +39,17 @@ def await_answer(
     seconds: float = 60,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until `child` answers; raises `ServerFailed` with the end of its log when it ends or takes too long."""
+    """Wait until `child` is ready. Raises `ServerFailed` if it ends or takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not server.is_ready(child):
         if child.exit_code is not None:
-            raise ServerFailed(f"{child.program.name} did not start: {last_words(log)} (all of it: {log}).")
+            raise failed_start(child.program.name, log)
         if time.monotonic() > deadline:
             raise ServerFailed(f"{child.program.name} did not answer within {seconds:g} s; its log is {log}.")
         wait(0.02)
+
+
+def failed_start(name: str, log: Path) -> ServerFailed:
+    """Returns the error for a server that ended during its start."""
+    reason = last_line(log.read_text(errors="replace"))
+    return ServerFailed(f"{name} did not start: {reason} (its whole log: {log}).")

@@ -1,6 +1,6 @@
-"""Keeping programs running on one machine: started, relayed, started again when they die, ended in order.
+"""The supervisor of one machine: starts programs, prints their output, restarts those that end, and stops all in order.
 
-It is one loop in the main thread, for the kernel's death signal of a child is tied to the thread that started it.
+It is one loop in the main thread, because a child's death signal comes when the thread that started the child ends.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from ava.errors import ServerFailed, StartError, StopRequested
-from ava.local.output import OutputRelay, last_words
+from ava.errors import StartError, StopRequested
+from ava.local.output import Output
 from ava.local.program import ChildProcess, Program
 from ava.local.reaper import Reaper
+from ava.local.start import failed_start
 
 __all__ = ["Service", "Supervisor"]
 
-#: Seconds of running after which a program counts as healthy, and its next end is the first one again.
+#: Seconds of running after which a program counts as healthy, so that its back-off begins anew.
 _HEALTHY_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: Seconds within which several stop signals are one request.
+#: Seconds within which several stop signals count as one request.
 _SAME_REQUEST_SECONDS = 0.2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -36,25 +37,25 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Service:
     """A program that is kept running."""
 
-    #: What to run.
     program: Program
-    #: Done before every start; it may raise `StartError`.
+    #: Called before every start. It may raise `StartError`.
     prepare: Callable[[], None] = lambda: None
-    #: Where its output goes, anew at each start; None relays it.
+    #: The file for its output, overwritten at each start; None prints the output.
     log: Path | None = None
 
 
 @dataclass(kw_only=True)
-class _Kept:
-    """A service and the state of keeping it."""
+class _ServiceState:
+    """A service and its current process."""
 
     service: Service
+    #: The process; None while a restart is pending.
     child: ChildProcess | None = None
     started_at: float = 0.0
-    #: When it is started again, after it died.
-    start_at: float = 0.0
-    #: How many times in a row it died soon.
-    deaths: int = 0
+    #: When a pending restart is due.
+    restart_at: float = 0.0
+    #: How many times in a row it ended before it counted as healthy.
+    early_exits: int = 0
 
     @property
     def name(self) -> str:
@@ -62,29 +63,29 @@ class _Kept:
 
 
 class Supervisor:
-    """Use it as a context: leaving it ends every program, the last one started first."""
+    """Keeps services running. It is a context manager: its exit stops every program, the last one started first."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        """`write` takes each line that is worth showing; when it raises `OSError`, nobody reads us and we stop."""
+        """`write` is called with each output line. If it raises `OSError`, the reader is gone and the system stops."""
         self._write_line = write
-        self._kept: list[_Kept] = []
+        self._services: list[_ServiceState] = []
         self._selector = selectors.DefaultSelector()
-        self._relay = OutputRelay(self._selector, self.say)
+        self._output = Output(self._selector, self.print_line)
         self._wake_read, self._wake_write = socket.socketpair()
-        self._once: list[_Kept] = []
-        self._asked_at: list[float] = []
-        self._is_unheard = False
-        #: Whether a program that dies is started again; until everything is up, it is a failed start.
+        self._one_shots: list[_ServiceState] = []
+        self._stop_signals_at: list[float] = []
+        self._is_output_closed = False
+        #: Whether a program that ends is restarted. Until the system is ready, an end is a failed start.
         self.restarts = False
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Supervisor:
-        self._guardian = Reaper.start()
+        self._reaper = Reaper.start()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._handlers = {number: signal.signal(number, self._on_stop_signal) for number in _STOP_SIGNALS}
-        # The death of a child and a stop signal end the loop's wait at once.
+        # The end of a child and a stop signal wake the loop at once.
         self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _wake_up)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         return self
@@ -98,156 +99,158 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
-            self._relay.close()
+            self._output.close()
             self._selector.close()
             self._wake_read.close()
             self._wake_write.close()
-            self._guardian.dismiss()
+            self._reaper.dismiss()
 
     @property
-    def was_hurried(self) -> bool:
-        """Whether we were asked twice to stop; what comes at once is one request, which `make` may pass on as well."""
-        return bool(self._asked_at) and self._asked_at[-1] - self._asked_at[0] > _SAME_REQUEST_SECONDS
+    def is_stop_urgent(self) -> bool:
+        """Whether a second stop was requested. Two signals at once are one, because `make` passes signals on."""
+        times = self._stop_signals_at
+        return bool(times) and times[-1] - times[0] > _SAME_REQUEST_SECONDS
 
-    def say(self, line: str) -> None:
-        """Show a line; when nobody reads it any more, stop."""
+    def print_line(self, line: str) -> None:
+        """Print a line. If the output is closed, request a stop."""
         try:
             self._write_line(line)
         except OSError:
-            self._write_line = _forget
-            self._is_unheard = True
+            self._write_line = _discard
+            self._is_output_closed = True
 
     def start(self, service: Service) -> ChildProcess:
-        """Start a service and keep it running from then on."""
-        kept = _Kept(service=service)
-        self._kept.append(kept)
-        return self._start(kept)
+        """Start a service and keep it running."""
+        state = _ServiceState(service=service)
+        self._services.append(state)
+        return self._start(state)
 
     def run_to_end(self, program: Program) -> None:
-        """Run a program once; raises `StartError` with its own words when it fails."""
-        kept = _Kept(service=Service(program=program))
-        self._once.append(kept)
-        child = self._start(kept)
+        """Run a program once. Raises `StartError` with the program's error message if it fails."""
+        state = _ServiceState(service=Service(program=program))
+        self._one_shots.append(state)
+        child = self._start(state)
         while child.exit_code is None:
-            self.turn()
-        self._once.remove(kept)
+            self.step()
+        self._one_shots.remove(state)
         if child.exit_code != 0:
-            raise self._failed_start(kept)
+            raise self._failed_start(state)
 
     def wait_for(self, condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-        """Keep everything running until `condition` holds; raises `StartError`, saying `what`, if that is too late."""
+        """Keep everything running until `condition` holds. Raises `StartError` with `what` after `seconds`."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 raise StartError(f"Within {seconds:g} s {what}.")
-            self.turn(0.05)
+            self.step(0.05)
 
     def run(self) -> None:
-        """Keep everything running until we are asked to stop."""
+        """Keep everything running until a stop is requested."""
         with contextlib.suppress(StopRequested):
             while True:
-                self.turn(1.0)
+                self.step(1.0)
 
-    def turn(self, seconds: float = 0.1) -> None:
-        """Wait up to `seconds` for something to happen and deal with it; raises `StopRequested` when asked to stop."""
-        self._listen(seconds)
-        if self._asked_at or self._is_unheard:
+    def step(self, seconds: float = 0.1) -> None:
+        """Wait up to `seconds` for an event and handle it. Raises `StopRequested` if a stop was requested."""
+        self._wait_for_events(seconds)
+        if self._stop_signals_at or self._is_output_closed:
             raise StopRequested
-        for kept in self._kept:
-            self._look_after(kept)
+        for state in self._services:
+            self._check(state)
 
     def stop(self) -> None:
-        """End every program, the last one started first, each with the time that it may take; at once when hurried."""
-        children = [kept.child for kept in reversed((*self._kept, *self._once)) if kept.child]
+        """Stop every program, the last one started first, each within its `stop_seconds`; at once if urgent."""
+        states = reversed((*self._services, *self._one_shots))
+        children = [state.child for state in states if state.child]
         for child in children:
-            if not self.was_hurried:
+            if not self.is_stop_urgent:
                 child.ask_to_stop()
-                self._await_end(child)
+                self._wait_for_end(child)
                 child.kill()
         self._end_at_once(children)
-        self._relay.drain()
+        self._output.drain()
 
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        # A terminal that closes says so several times; it is in no hurry.
-        if number != signal.SIGHUP or not self._asked_at:
-            self._asked_at.append(time.monotonic())
+        # A terminal that closes sends SIGHUP several times, which is no second request.
+        if number != signal.SIGHUP or not self._stop_signals_at:
+            self._stop_signals_at.append(time.monotonic())
 
-    def _start(self, kept: _Kept) -> ChildProcess:
-        service = kept.service
+    def _start(self, state: _ServiceState) -> ChildProcess:
+        service = state.service
         service.prepare()
         if service.log:
             with service.log.open("wb") as output:
                 child = ChildProcess.start(service.program, output)
         else:
-            child = self._start_relayed(service.program)
-        self._guardian.watch(child.pid)
-        kept.child, kept.started_at = child, time.monotonic()
+            child = self._start_with_pipe(service.program)
+        self._reaper.watch(child.pid)
+        state.child, state.started_at = child, time.monotonic()
         return child
 
-    def _start_relayed(self, program: Program) -> ChildProcess:
+    def _start_with_pipe(self, program: Program) -> ChildProcess:
         read, write = os.pipe()
         try:
-            # It holds the reading end too: should we be killed, what it then prints must not fail. Celery's worker
-            # says that it got a signal before it obeys, and a broken pipe would keep it from obeying.
+            # The child holds the reading end too, so that it can print after our process was killed. Celery's worker
+            # prints that it received a signal before it obeys, and a broken pipe would keep it from obeying.
             child = ChildProcess.start(program, write, keeps=(read,))
         finally:
             os.close(write)
-        self._relay.add(program.name, read)
+        self._output.add(program.name, read)
         return child
 
-    def _listen(self, seconds: float) -> None:
+    def _wait_for_events(self, seconds: float) -> None:
         for key, _ in self._selector.select(seconds):
             if key.fileobj is self._wake_read:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_read.recv(4096)
             else:
-                self._relay.read(key.fd)
+                self._output.read(key.fd)
 
-    def _look_after(self, kept: _Kept) -> None:
-        if kept.child is None:
-            if time.monotonic() >= kept.start_at:
-                self._start_again(kept)
-        elif kept.child.exit_code is not None:
-            self._on_death(kept, kept.child)
+    def _check(self, state: _ServiceState) -> None:
+        if state.child is None:
+            if time.monotonic() >= state.restart_at:
+                self._restart(state)
+        elif state.child.exit_code is not None:
+            self._on_exit(state, state.child)
 
-    def _on_death(self, kept: _Kept, child: ChildProcess) -> None:
-        self._relay.drain()
+    def _on_exit(self, state: _ServiceState, child: ChildProcess) -> None:
+        self._output.drain()
         if not self.restarts:
-            raise self._failed_start(kept)
+            raise self._failed_start(state)
         child.kill()
-        was_healthy = time.monotonic() - kept.started_at > _HEALTHY_SECONDS
-        kept.deaths = 1 if was_healthy else kept.deaths + 1
-        seconds = min(0.25 * 2**kept.deaths, _LONGEST_BACKOFF_SECONDS)
-        self.say(f"ava: {kept.name} {_describe_end(child)}{self._complaint(kept)}; starting it again in {seconds:g} s")
-        kept.child, kept.start_at = None, time.monotonic() + seconds
+        was_healthy = time.monotonic() - state.started_at > _HEALTHY_SECONDS
+        state.early_exits = 1 if was_healthy else state.early_exits + 1
+        seconds = min(0.25 * 2**state.early_exits, _LONGEST_BACKOFF_SECONDS)
+        end = f"{_describe_end(child)}{self._take_last_error(state)}"
+        self.print_line(f"ava: {state.name} {end}; starting it again in {seconds:g} s")
+        state.child, state.restart_at = None, time.monotonic() + seconds
 
-    def _start_again(self, kept: _Kept) -> None:
+    def _restart(self, state: _ServiceState) -> None:
         try:
-            self._start(kept)
+            self._start(state)
         except (StartError, OSError) as problem:
-            self.say(f"ava: {kept.name} cannot be started: {problem}")
-            kept.start_at = time.monotonic() + _LONGEST_BACKOFF_SECONDS
+            self.print_line(f"ava: {state.name} cannot be started: {problem}")
+            state.restart_at = time.monotonic() + _LONGEST_BACKOFF_SECONDS
 
-    def _failed_start(self, kept: _Kept) -> StartError:
-        self._relay.drain()
-        log = kept.service.log
-        complaint = self._relay.complaints.get(kept.name)
-        if log:
-            return ServerFailed(f"{kept.name} did not start: {last_words(log)} (all of it: {log}).")
-        end = _describe_end(kept.child) if kept.child else "did not start"
-        return StartError(complaint or f"{kept.name} {end} before everything was up.")
+    def _failed_start(self, state: _ServiceState) -> StartError:
+        self._output.drain()
+        if state.service.log:
+            return failed_start(state.name, state.service.log)
+        end = _describe_end(state.child) if state.child else "did not start"
+        last_error = self._output.last_errors.get(state.name)
+        return StartError(last_error or f"{state.name} {end} before the system was ready.")
 
-    def _complaint(self, kept: _Kept) -> str:
-        words = self._relay.complaints.pop(kept.name, "")
-        return f" ({words.rstrip('.')})" if words else ""
+    def _take_last_error(self, state: _ServiceState) -> str:
+        text = self._output.last_errors.pop(state.name, "")
+        return f" ({text.rstrip('.')})" if text else ""
 
-    def _await_end(self, child: ChildProcess) -> None:
+    def _wait_for_end(self, child: ChildProcess) -> None:
         deadline = time.monotonic() + child.program.stop_seconds
-        while child.exit_code is None and time.monotonic() < deadline and not self.was_hurried:
-            self._listen(0.05)
+        while child.exit_code is None and time.monotonic() < deadline and not self.is_stop_urgent:
+            self._wait_for_events(0.05)
 
     def _end_at_once(self, children: list[ChildProcess]) -> None:
-        """End whatever still runs. PostgreSQL is told by SIGQUIT: killed, it would leave its shared memory behind."""
+        """End what still runs. PostgreSQL gets SIGQUIT first, because SIGKILL would leave its shared memory behind."""
         for child in children:
             child.end_at_once()
         deadline = time.monotonic() + 3
@@ -257,11 +260,11 @@ class Supervisor:
 
 
 def _wake_up(number: int, frame: FrameType | None) -> None:
-    """Nothing more: the signal has ended the loop's wait."""
+    """Do nothing; the signal has woken the loop through its wake-up socket."""
 
 
-def _forget(line: str) -> None:
-    """What is said to nobody."""
+def _discard(line: str) -> None:
+    """Print nothing, because the output is closed."""
 
 
 def _describe_end(child: ChildProcess) -> str:

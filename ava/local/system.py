@@ -1,4 +1,4 @@
-"""The whole system on this machine: its servers, unless others are named, and its processes, under one supervisor."""
+"""The whole system on this machine: its processes and, unless settings name others, its servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess, Program
 from ava.local.redis import Redis
 from ava.local.sd_notify import NotifySocket
-from ava.local.start import await_answer, free_port
+from ava.local.start import free_port, wait_until_ready
 from ava.local.supervisor import Service, Supervisor
 from ava.settings import Settings
 
@@ -28,15 +28,15 @@ _READY_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """A system that runs."""
+    """A running system."""
 
-    #: Who keeps it running; its `run` or `turn` must be called for that.
+    #: Keeps it running while its `run` or `step` is called.
     supervisor: Supervisor
-    #: Where its API is.
+    #: The URL of its API.
     url: str
-    #: A key that its API takes as `x-internal-secret`.
+    #: An `x-internal-secret` of its API.
     secret: str
-    #: A file that a shell can read for the hand tools, `set -a; . FILE`.
+    #: A file with its settings that a shell can read, `set -a; . FILE`.
     environment: Path
 
 
@@ -50,10 +50,10 @@ def start_system(
     write: Callable[[str], None],
     keeps_data: bool = True,
 ) -> Iterator[System]:
-    """Start everything and wait until a POST would work; on leaving, stop everything in order.
+    """Start everything and wait until it is ready. On exit, stop everything in order.
 
-    `write` takes the lines that the processes print. Raises `StartError` for whatever hinders the start, and
-    `StopRequested` when a signal comes before everything is up.
+    `write` is called with each line that the processes print. Raises `StartError` if something does not start, and
+    `StopRequested` if a stop signal arrives before the system is ready.
     """
     _check_settings()
     ports.require_free(host, port)
@@ -61,18 +61,18 @@ def start_system(
     try:
         with Supervisor(write) as supervisor:
             additions = _start_servers(supervisor, folder)
-            environ = environment.completed(additions)
+            environ = environment.for_children(additions)
             settings = settings_module.load(environ)
             system = System(
                 supervisor=supervisor,
                 url=ports.address(host, port),
                 secret=settings.internal_secrets[0],
-                environment=environment.note(folder, {**additions, "AVA_URL": ports.address(host, port)}),
+                environment=environment.write_file(folder, {**additions, "AVA_URL": ports.address(host, port)}),
             )
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
             yield system
     except StartError:
-        # The logs in the folder say more.
+        # The logs in the folder hold the details.
         keeps_data = True
         raise
     finally:
@@ -82,36 +82,38 @@ def start_system(
 
 
 def _check_settings() -> None:
-    """Refuse a wrong setting before anything is started; what we start ourselves is stood in for."""
-    stand_ins = {"DATABASE_URL": "postgresql://127.0.0.1/ava", "BROKER_URL": "redis://127.0.0.1/0"}
-    missing = {name: url for name, url in stand_ins.items() if not environment.given(name)}
-    settings_module.load(environment.completed(missing))
+    """Refuse a wrong setting before anything is started. Servers that we start ourselves get placeholder URLs."""
+    placeholders = {"DATABASE_URL": "postgresql://127.0.0.1/ava", "BROKER_URL": "redis://127.0.0.1/0"}
+    missing = {name: url for name, url in placeholders.items() if not environment.own(name)}
+    settings_module.load(environment.for_children(missing))
 
 
 def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]:
-    """Start those servers that the environment does not name, and say where they are."""
+    """Start the servers that the environment does not name. Returns the settings to add to the environment."""
     additions = {}
     servers: list[Postgres | Redis] = []
-    if not environment.given("AVA_INTERNAL_SECRET"):
+    if not environment.own("AVA_INTERNAL_SECRET"):
         additions["AVA_INTERNAL_SECRET"] = folder.secret("internal-secret")
-    if not environment.given("AVA_ENCRYPTION_KEY"):
+    if not environment.own("AVA_ENCRYPTION_KEY"):
         additions["AVA_ENCRYPTION_KEY"] = folder.secret("encryption-key", size_bytes=32)
-    if not environment.given("DATABASE_URL"):
+    if not environment.own("DATABASE_URL"):
         servers.append(_postgres(supervisor, folder))
         additions["DATABASE_URL"] = servers[-1].url
-    if not environment.given("BROKER_URL"):
+    if not environment.own("BROKER_URL"):
         servers.append(_redis(folder))
         additions["BROKER_URL"] = servers[-1].url
-    # All of them first, then their answers: they start at the same time.
+    # Start all of them before waiting for the first, so that they start at the same time.
     for server, child in [(server, _start_server(supervisor, folder, server)) for server in servers]:
-        await_answer(server, child, _log(folder, server), wait=supervisor.turn)
+        wait_until_ready(server, child, _log(folder, server), wait=supervisor.step)
     return additions
 
 
 def _postgres(supervisor: Supervisor, folder: DataFolder) -> Postgres:
     place, owner = server_folder(folder, "postgres")
     if owner and not place.is_relative_to(folder.path.resolve()):
-        supervisor.say(f"PostgreSQL runs as {owner.name}, who cannot reach {folder.path}: its data is in {place}")
+        supervisor.print_line(
+            f"PostgreSQL runs as {owner.name}, which cannot reach {folder.path}; its data is in {place}"
+        )
     return Postgres(
         folder=place,
         programs=programs.find_postgres(owner),
@@ -140,14 +142,14 @@ def _start_processes(
 ) -> None:
     supervisor = system.supervisor
     supervisor.run_to_end(_ava("db", "upgrade", environ=environ))
-    if environment.given("BROKER_URL"):
+    if environment.own("BROKER_URL"):
         from ava.broker import connectivity
 
         connectivity.require(settings)
     processes = ("-c", str(concurrency)) if concurrency else ()
     drain_seconds = settings.drain_seconds + 10
-    ear = NotifySocket()
-    node_environ = {**environ, "NOTIFY_SOCKET": ear.name}
+    node_ready = NotifySocket()
+    node_environ = {**environ, "NOTIFY_SOCKET": node_ready.name}
     for program in (
         _ava("worker", *processes, environ=node_environ, death_signal=SIGQUIT, stop_seconds=drain_seconds),
         _ava("dispatcher", environ=environ),
@@ -155,20 +157,20 @@ def _start_processes(
         _ava("api", "--host", host, "--port", str(port), environ=environ),
     ):
         supervisor.start(Service(program=program))
-    _await_ready(system, ear)
+    _wait_until_ready(system, node_ready)
     supervisor.restarts = True
 
 
-def _await_ready(system: System, ear: NotifySocket) -> None:
-    # The API alone does not tell: for some seconds it takes a node of a killed run for a living one.
+def _wait_until_ready(system: System, node_ready: NotifySocket) -> None:
+    # The API alone is not enough, because for some seconds it still reports the node of a killed run as living.
     try:
         system.supervisor.wait_for(
-            lambda: ear.has_heard() and system_ready.is_ready(system.url, example.headers(system.secret)),
+            lambda: node_ready.is_ready() and system_ready.is_ready(system.url, example.headers(system.secret)),
             seconds=_READY_SECONDS,
             what="the system did not become ready",
         )
     finally:
-        ear.close()
+        node_ready.close()
 
 
 def _ava(name: str, *arguments: str, **options: object) -> Program:

@@ -34,7 +34,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.child = start.start(self.server, self.log)
-        start.await_answer(self.server, self.child, self.log)
+        start.wait_until_ready(self.server, self.child, self.log)
 
     def stop(self) -> None:
         """Stop it in order; nothing happens when it does not run."""

@@ -1,4 +1,4 @@
-"""`ava up` and `ava demo`: everything runs with one command, nothing is left, and every hindrance is one clear line."""
+"""`ava up` and `ava demo`: one command runs everything, no process is left, and every failure is one clear line."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from harness.polling import wait_until
 from harness.servers.server import private_folder
 from harness.system import FINAL, MARK, ROOT, carries, lives
 
-#: What processes call themselves where they can.
+#: The titles that processes set for themselves.
 _TITLES = {"worker": "celeryd", "api": "gunicorn"}
 
 
 class Up:
-    """One `ava up`, as a person starts it."""
+    """One `ava up`, started as from a shell."""
 
     def __init__(self, data_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.mark = uuid.uuid4().hex
         self.log = data_dir.parent / f"up-{self.mark}.log"
-        self._family: set[psutil.Process] = set()
+        self._processes: set[psutil.Process] = set()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 _ava("up", "--port", str(self.port), "--data-dir", str(data_dir), "--concurrency", "2", *arguments),
@@ -53,7 +53,7 @@ class Up:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The four headers, with the secret that it printed."""
+        """The four headers, with the printed secret."""
         return example.headers(self.output.split("x-internal-secret: ")[1].split('"')[0])
 
     def await_ready(self, seconds: float = 30) -> None:
@@ -84,11 +84,11 @@ class Up:
         )
 
     def remember(self) -> None:
-        """Note who belongs to it: servers have an environment of their own, by which they are not found later."""
-        self._family.update(psutil.Process(self.process.pid).children(recursive=True))
+        """Remember its processes, because the servers' environment does not hold the mark."""
+        self._processes.update(psutil.Process(self.process.pid).children(recursive=True))
 
     def child(self, name: str) -> psutil.Process | None:
-        """Its process that runs `ava NAME`, or the server program NAME; None where there is none."""
+        """Returns its process that runs `ava NAME` or the server program NAME, or None."""
         for process in psutil.Process(self.process.pid).children():
             if any(title in " ".join(process.cmdline()) for title in (name, _TITLES.get(name, name))):
                 return process
@@ -98,11 +98,11 @@ class Up:
         self.process.send_signal(number)
 
     def left(self) -> list[str]:
-        """Those of its processes that still live."""
+        """Returns those of its processes that still live."""
         marked = [process for process in psutil.process_iter() if carries(process, self.mark)]
         living = []
-        for process in {*marked, *self._family}:
-            # One may end while it is looked at.
+        for process in {*marked, *self._processes}:
+            # A process may end meanwhile.
             with contextlib.suppress(psutil.NoSuchProcess):
                 if lives(process):
                     living.append(f"{process.pid} {process.cmdline()}")
@@ -112,21 +112,21 @@ class Up:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for process in self._family:
+        for process in self._processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A folder for all tests here: the first `ava up` makes the data, the others start warm."""
+    """A folder for all tests here. The first `ava up` creates the data, and the others start warm."""
     with private_folder() as folder:
         yield folder
 
 
 @pytest.fixture
 def up(place: Path) -> Iterator[Up]:
-    """An `ava up` that is ready."""
+    """A ready `ava up`."""
     running = Up(place / ".ava")
     try:
         running.await_ready()
@@ -137,7 +137,7 @@ def up(place: Path) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def shared_up(place: Path) -> Iterator[Up]:
-    """An `ava up` for tests that leave it running; what they kill comes back."""
+    """An `ava up` for tests that leave it running; it restarts what they kill."""
     running = Up(place / "shared")
     try:
         running.await_ready()
@@ -173,7 +173,7 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> N
         assert word in result.stderr
 
 
-def test_it_takes_jobs_and_one_ctrl_c_leaves_nothing_behind(up: Up) -> None:
+def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
     job = up.trigger("wkr_incident_notify", input=example.EXAMPLE["input"])
     assert up.await_status(job, *FINAL) == "completed"
 
@@ -184,7 +184,7 @@ def test_it_takes_jobs_and_one_ctrl_c_leaves_nothing_behind(up: Up) -> None:
     assert "Traceback" not in up.output
 
 
-def test_a_warm_start_is_quick_and_finds_its_data_and_secret_again(place: Path) -> None:
+def test_a_warm_start_is_quick_and_keeps_data_and_secret(place: Path) -> None:
     jobs = []
     secrets = set()
     for _ in range(2):
@@ -204,12 +204,12 @@ def test_a_warm_start_is_quick_and_finds_its_data_and_secret_again(place: Path) 
     assert len(secrets) == 1
 
 
-def test_a_job_that_runs_may_end_after_ctrl_c_but_not_after_a_second_one(up: Up) -> None:
+def test_a_running_job_may_finish_after_ctrl_c_but_not_after_a_second_one(up: Up) -> None:
     job = up.trigger("wkr_sleep", input={"seconds": 60})
     up.await_status(job, "running")
     up.remember()
     up.send(signal.SIGINT)
-    wait_until(lambda: "ava: stopping" in up.output, what="it says that it stops")
+    wait_until(lambda: "ava: stopping" in up.output, what="it reports that it stops")
     time.sleep(0.5)
     assert up.process.poll() is None
 
@@ -218,7 +218,7 @@ def test_a_job_that_runs_may_end_after_ctrl_c_but_not_after_a_second_one(up: Up)
     wait_until(lambda: not up.left(), seconds=2, what=lambda: f"nothing is left: {up.left()}")
 
 
-def test_killing_it_leaves_nothing_running(up: Up) -> None:
+def test_sigkill_leaves_no_process(up: Up) -> None:
     job = up.trigger("wkr_sleep", input={"seconds": 60})
     up.await_status(job, "running")
     up.remember()
@@ -227,7 +227,7 @@ def test_killing_it_leaves_nothing_running(up: Up) -> None:
     wait_until(lambda: not up.left(), seconds=5, what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
 
 
-def test_a_node_of_a_killed_run_is_not_taken_for_a_living_one(up: Up, place: Path) -> None:
+def test_a_node_of_a_killed_ava_up_does_not_count_as_living(up: Up, place: Path) -> None:
     up.process.kill()
     up.process.wait()
     wait_until(lambda: not up.left(), seconds=5, what="nothing is left")
@@ -238,13 +238,13 @@ def test_a_node_of_a_killed_run_is_not_taken_for_a_living_one(up: Up, place: Pat
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "redis-server", "postgres"])
-def test_what_dies_is_started_again(shared_up: Up, name: str) -> None:
+def test_a_killed_process_is_restarted(shared_up: Up, name: str) -> None:
     up = shared_up
     victim = up.child(name)
     assert victim
     shown = len(up.output)
     victim.kill()
-    wait_until(lambda: "starting it again" in up.output[shown:], what="it noticed")
+    wait_until(lambda: "starting it again" in up.output[shown:], what="the restart is reported")
 
     def completes() -> bool:
         try:
@@ -257,12 +257,12 @@ def test_what_dies_is_started_again(shared_up: Up, name: str) -> None:
     wait_until(lambda: up.child(name) not in (None, victim), what=f"{name} runs again")
 
 
-def test_a_second_one_on_the_same_data_is_refused_in_one_line(shared_up: Up, place: Path) -> None:
+def test_a_second_ava_up_on_the_same_data_is_refused_in_one_line(shared_up: Up, place: Path) -> None:
     result = _run("up", "--port", str(free_port()), "--data-dir", str(place / "shared"))
     _assert_one_line(result, "in use by another `ava up`", str(shared_up.process.pid), "--data-dir")
 
 
-def test_a_port_in_use_is_one_line(place: Path) -> None:
+def test_a_port_in_use_is_refused_in_one_line(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = _run("up", "--port", str(port), "--data-dir", str(place / "other"))
@@ -282,7 +282,7 @@ def test_a_port_in_use_is_one_line(place: Path) -> None:
         ({"AVA_DRAIN_SECONDS": "soon"}, ("AVA_DRAIN_SECONDS", "number")),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_leaves_nothing(
+def test_a_wrong_setting_is_refused_in_one_line_and_leaves_no_process(
     place: Path, environ: Mapping[str, str], words: tuple[str, ...]
 ) -> None:
     mark = uuid.uuid4().hex
@@ -295,7 +295,7 @@ def test_a_wrong_setting_is_one_line_and_leaves_nothing(
     assert "Traceback" not in result.stdout
 
 
-def test_a_database_that_is_ahead_of_the_code_is_one_line(place: Path, database_url: str) -> None:
+def test_a_database_newer_than_the_code_is_refused_in_one_line(place: Path, database_url: str) -> None:
     connection = psycopg2.connect(database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE alembic_version SET version_num = 'r9999'")
@@ -314,7 +314,7 @@ def test_the_demo_shows_a_job_from_trigger_to_record() -> None:
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_help_is_quick_for_it_imports_no_implementation() -> None:
+def test_help_imports_no_implementation() -> None:
     code = "import sys; from ava.cli.main import cli; print(sorted({m.split('.')[0] for m in sys.modules}))"
     imported = subprocess.run((sys.executable, "-c", code), env=_environ(), capture_output=True, text=True, check=True)
     for heavy in ("celery", "flask", "sqlalchemy", "gevent", "requests", "kombu", "marshmallow"):

