@@ -1,1 +1,1 @@
-"""Everything that leans on internals of Celery, kombu and billiard; README.md lists each."""
+"""Everything that uses internals of Celery, kombu and billiard; README.md lists them."""

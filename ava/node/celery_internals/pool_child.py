@@ -32,7 +32,7 @@ __all__ = ["PoolChild"]
 _CLOSE_SECONDS = 0.002
 #: Seconds that a job may take after an early `SOON_FREE`.
 _EARLY_SECONDS = 0.1
-#: PostgreSQL's largest integer, and one.
+#: One more than PostgreSQL's largest integer.
 _MOST_RUNS = 2**31
 
 

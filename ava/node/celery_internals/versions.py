@@ -1,4 +1,4 @@
-"""The versions of Celery, kombu and billiard that this release was tested with, because it leans on their internals."""
+"""The versions of Celery, kombu and billiard that this release was tested with, because it uses their internals."""
 
 from __future__ import annotations
 
