@@ -13,7 +13,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check lowest schema bench chaos image format clean
+.PHONY: help install run demo test coverage check lowest schema bench chaos image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -63,6 +63,10 @@ bench: $(INSTALLED) ## Measure this system beside a baseline, on servers of the 
 
 image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman
 	@tools/image.sh
+
+client: $(INSTALLED) ## Build the wheel of the client alone, ava-jobs-client, into dist/
+	@rm -rf clients/python/build ava_jobs_client.egg-info
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./clients/python
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,23 @@
-"""AVA Jobs: what the author of a handler imports."""
+"""AVA Jobs: the names that a handler's author imports, which are those of `ava.handler`.
 
-from ava.handler import Env, JobCancelled, JobInterrupted, JobTimeout, worker
+They are loaded when they are first used (PEP 562), so that `import ava.client` loads no module of the server.
+"""
 
-__all__ = ["Env", "JobCancelled", "JobInterrupted", "JobTimeout", "worker"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTimeout, worker
+
+__all__ = ["Env", "Interruption", "JobCancelled", "JobInterrupted", "JobTimeout", "worker"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ava import handler
+
+    return getattr(handler, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

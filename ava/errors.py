@@ -11,17 +11,10 @@ from ava.error_codes import ErrorCode
 
 __all__ = [
     "AddressRefused",
-    "ApiConflict",
-    "ApiError",
-    "ApiForbidden",
-    "ApiNotFound",
-    "ApiRateLimited",
-    "ApiRefused",
-    "ApiUnauthorized",
-    "ApiUnavailable",
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
+    "CallFailed",
     "ConnectionsBusy",
     "DataDirectoryError",
     "DatabaseAhead",
@@ -53,10 +46,8 @@ __all__ = [
     "StopRequested",
     "Unauthorized",
     "UrlRefused",
-    "WaitTimeout",
     "WebhookNotFound",
     "WebhookStateConflict",
-    "WebhookUnverified",
     "WorkerConflict",
     "WorkerNotFound",
     "WorkerPaused",
@@ -247,60 +238,11 @@ class BrokerUnavailable(AvaError):
     """The broker is out of reach; the dispatcher publishes the job when it is back."""
 
 
-# Calling the API ---------------------------------------------------------------------------------------------------
+# Commands ----------------------------------------------------------------------------------------------------------
 
 
-class ApiError(AvaError):
-    """The API answered with a failure."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        code: str = "unavailable",
-        request_id: str | None = None,
-        fields: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(message)
-        #: The HTTP status; None where there was no answer.
-        self.status = status
-        self.code = code
-        #: Finds the request in the server's log.
-        self.request_id = request_id
-        self.fields = fields or {}
-
-
-class ApiRefused(ApiError):
-    """The request was malformed, or a field was wrong (400, 413, 415, 422)."""
-
-
-class ApiUnauthorized(ApiError):
-    """The secret is missing or wrong (401)."""
-
-
-class ApiForbidden(ApiError):
-    """The role may not do this (403)."""
-
-
-class ApiNotFound(ApiError):
-    """There is no such thing for this tenant (404)."""
-
-
-class ApiConflict(ApiError):
-    """The state forbids it (409)."""
-
-
-class ApiRateLimited(ApiError):
-    """There were too many requests (429)."""
-
-
-class ApiUnavailable(ApiError):
-    """The API is out of reach, or its database is (502, 503, 504)."""
-
-
-class WaitTimeout(AvaError):
-    """The job was not final in time."""
+class CallFailed(AvaError):
+    """A command's call to the API failed; the message is the client's."""
 
 
 # Running a handler -------------------------------------------------------------------------------------------------
@@ -339,7 +281,3 @@ class OutboundFailed(OutboundError):
 
 class SecretUnreadable(AvaError):
     """None of the keys in AVA_ENCRYPTION_KEY opens the secret of a webhook; add the key that it was sealed with."""
-
-
-class WebhookUnverified(AvaError):
-    """The webhook is not to be trusted."""

@@ -1,4 +1,4 @@
-"""The `ava` command. Every error of ours is one line on standard error and exit code 1, never a traceback."""
+"""The `ava` command. An `AvaError` is printed as one line on standard error, with exit code 1 and no traceback."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["cli", "main"]
 
 
 class _Commands(click.Group):
-    """A group whose commands may fail with an error of ours."""
+    """A group whose commands may raise an `AvaError`."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print an error of ours as one line."""
+        """Run the command; print an `AvaError` as one line."""
         try:
             return super().invoke(ctx)
         except AvaError as error:
@@ -25,7 +25,7 @@ class _Commands(click.Group):
             ctx.exit(1)
 
 
-# The modules of the commands import no more than click; each imports its work when it runs, so that help is quick.
+# The modules of the commands import click alone; each imports its work when it runs, so that `--help` is quick.
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="ava")
 def cli() -> None:

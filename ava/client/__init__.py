@@ -1,12 +1,11 @@
-"""A client of the AVA Jobs API: `Client(url, secret=…, tenant=…, user=…)`.
+"""The client of the AVA Jobs API: `Client(url, secret=…, tenant=…, user=…)`.
 
-It imports nothing of the server, so that it can be used wherever `requests` is.
+It imports no module of the server and needs `requests` alone. The distribution `ava-jobs-client` holds this package and
+no other (`clients/python`); the distribution `ava-jobs` holds it as well.
 """
 
 from ava.client.client import Client
-from ava.client.records import Event, Explanation, Job, LogLine, Progress, QueueCount, Queues, Worker
-from ava.client.webhooks import verify
-from ava.errors import (
+from ava.client.errors import (
     ApiConflict,
     ApiError,
     ApiForbidden,
@@ -15,9 +14,12 @@ from ava.errors import (
     ApiRefused,
     ApiUnauthorized,
     ApiUnavailable,
+    ClientError,
     WaitTimeout,
     WebhookUnverified,
 )
+from ava.client.records import Event, Explanation, Job, LogLine, Progress, QueueCount, Queues, Worker
+from ava.client.webhooks import verify
 
 __all__ = [
     "ApiConflict",
@@ -29,6 +31,7 @@ __all__ = [
     "ApiUnauthorized",
     "ApiUnavailable",
     "Client",
+    "ClientError",
     "Event",
     "Explanation",
     "Job",

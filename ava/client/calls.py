@@ -1,4 +1,4 @@
-"""One call to the API: sent again where that is safe and promising, and refused with a typed error."""
+"""One call to the API: repeated after a failure that may pass, and refused with a typed error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from ava.errors import (
+from ava.client.errors import (
     ApiConflict,
     ApiError,
     ApiForbidden,
@@ -36,14 +36,14 @@ _ERRORS: dict[int, type[ApiError]] = {
     503: ApiUnavailable,
     504: ApiUnavailable,
 }
-#: What may be gone a moment later.
+#: Statuses of failures that may pass within seconds.
 _PASSING = (429, 502, 503, 504)
-#: The longest pause that an answer's Retry-After may ask for, in seconds.
-_LONGEST_PAUSE = 60.0
+#: The longest pause before another attempt that a response's Retry-After is obeyed for, in seconds.
+_LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Calls:
-    """A session of calls with the four headers of one caller."""
+    """Calls over one HTTP session, with the four headers of one caller."""
 
     def __init__(self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int) -> None:
         self._url = url.rstrip("/")
@@ -63,15 +63,15 @@ class Calls:
         read_seconds: float | None = None,
         is_stream: bool = False,
     ) -> requests.Response:
-        """Send a request, again where it met with a passing failure; every call here is safe to repeat.
+        """Send a request, and repeat it after a failure that may pass; every call of this client is safe to repeat.
 
-        Raises `ApiError`, of the kind that its status says.
+        Raises the `ApiError` of the response's status.
         """
         timeout = self._timeout if read_seconds is None else (self._timeout[0], read_seconds)
         for attempt in range(self._retries + 1):
             is_last = attempt == self._retries
             try:
-                answer = self._session.request(
+                response = self._session.request(
                     method,
                     self._url + path,
                     params=params,
@@ -86,16 +86,16 @@ class Calls:
                     raise ApiUnavailable(f"{self._url} cannot be reached: {_reason(error)}") from error
                 time.sleep(_pause(attempt, None))
                 continue
-            if answer.status_code in _PASSING and not is_last:
-                answer.close()
-                time.sleep(_pause(attempt, answer.headers.get("retry-after")))
+            if response.status_code in _PASSING and not is_last:
+                response.close()
+                time.sleep(_pause(attempt, response.headers.get("retry-after")))
                 continue
-            _refuse(answer)
-            return answer
+            _refuse(response)
+            return response
         raise AssertionError("the last attempt returns or raises")
 
     def data(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request; what its answer has as `data`. Raises `ApiError`."""
+        """Send a request. Returns the response's `data`. Raises `ApiError`."""
         return self.send(method, path, **options).json()["data"]
 
     def close(self) -> None:
@@ -103,29 +103,29 @@ class Calls:
         self._session.close()
 
 
-def _refuse(answer: requests.Response) -> None:
-    if answer.ok and answer.status_code < 300:
+def _refuse(response: requests.Response) -> None:
+    if response.ok and response.status_code < 300:
         return
     try:
-        error = answer.json()["error"]
+        error = response.json()["error"]
         message, code = str(error["message"]), str(error["code"])
     except (ValueError, KeyError, TypeError):
-        error, message, code = {}, f"the server answered {answer.status_code} {answer.reason}", "unknown"
-    kind = _ERRORS.get(answer.status_code, ApiError)
+        error, message, code = {}, f"the server responded with {response.status_code} {response.reason}", "unknown"
+    kind = _ERRORS.get(response.status_code, ApiError)
     raise kind(
         message,
-        status=answer.status_code,
+        status=response.status_code,
         code=code,
-        request_id=answer.headers.get("x-request-id"),
+        request_id=response.headers.get("x-request-id"),
         fields=error.get("fields", {}),
     )
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:
-    """Seconds before another attempt: what the server asks for, or about 0.2, 0.4, 0.8 … 3."""
+    """Returns the seconds before another attempt: those that the server asks for, or about 0.2, 0.4, 0.8 … 3."""
     if retry_after is not None and retry_after.isdigit():
-        return min(float(retry_after), _LONGEST_PAUSE)
-    return float(min(0.2 * 2**attempt, 3.0) * (0.5 + random.random()))  # noqa: S311 - only spreads the load
+        return min(float(retry_after), _LONGEST_PAUSE_SECONDS)
+    return float(min(0.2 * 2**attempt, 3.0) * (0.5 + random.random()))  # noqa: S311 - it only spreads the load
 
 
 def _reason(error: requests.RequestException) -> str:

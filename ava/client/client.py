@@ -1,4 +1,4 @@
-"""The client."""
+"""The client: one method for each call of the API."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from types import TracebackType
 from typing import Any
 
 from ava.client.calls import Calls
+from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.records import Event, Explanation, Job, LogLine, Queues, Worker, read
-from ava.errors import ApiConflict, WaitTimeout
 
 __all__ = ["Client"]
 
 _JOBS = "/v1/ava/jobs"
-#: Seconds for which the server holds one answer.
+#: Seconds for which one request waits for a job; the API takes at most this.
 _WAIT_SECONDS = 30
 
 
 class Client:
-    """One caller's way to the API. Every method raises `ApiError`, of the kind that the answer's status says.
+    """Calls the API as one caller. Every method raises the `ApiError` of the response's status.
 
-    Failures that pass (the network, 429, 502 to 504) are tried again; a trigger is safe to repeat, because it carries
-    an idempotency key.
+    A call is repeated after a failure that may pass: one of the network, 429, and 502 to 504. A trigger is safe to
+    repeat because it carries an idempotency key.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Client:
         scheduled_at: datetime | str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Trigger a job; with an idempotency key of your own, once in 24 hours however often it is called."""
+        """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours."""
         entry = self.entry(worker_id, input, trigger=trigger, priority=priority, scheduled_at=scheduled_at)
         return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=_key(idempotency_key)))
 
     def trigger_many(self, entries: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> list[Job]:
-        """Trigger 1 to 1,000 jobs, all or none; `entry` makes each."""
+        """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry."""
         body = {"jobs": list(entries)}
         found = self._calls.data("POST", f"{_JOBS}/bulk", body=body, headers=_key(idempotency_key))
         return [read(Job, data) for data in found]
@@ -89,7 +89,7 @@ class Client:
         priority: int | None = None,
         scheduled_at: datetime | str | None = None,
     ) -> dict[str, Any]:
-        """A job to trigger, as the API takes it."""
+        """Returns the JSON of one job to trigger, for `trigger_many`."""
         fields = {
             "worker_id": worker_id,
             "input": None if input is None else dict(input),
@@ -100,11 +100,11 @@ class Client:
         return {name: value for name, value in fields.items() if value is not None}
 
     def get(self, job_id: str) -> Job:
-        """One job."""
+        """Returns a job."""
         return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}"))
 
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Job:
-        """The job when it is final. Raises `WaitTimeout` where it is not in time."""
+        """Wait until a job is final. Returns the final job. Raises `WaitTimeout` if it is not final in time."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
@@ -128,7 +128,7 @@ class Client:
         created_before: datetime | str | None = None,
         per_page: int = 100,
     ) -> Iterator[Job]:
-        """All jobs that the filters let through, newest first, fetched page by page as they are asked for."""
+        """Returns the jobs that match the filters, newest first. Pages are fetched as the iterator reaches them."""
         filters = {
             "worker_id": worker_id,
             "status": status,
@@ -141,66 +141,66 @@ class Client:
             yield read(Job, data)
 
     def logs(self, job_id: str, *, level: str | None = None, follow: bool = False) -> Iterator[LogLine]:
-        """A job's log, oldest line first; with `follow`, as it is written, until the job is final."""
+        """Returns a job's log, oldest line first. With `follow`, new lines come until the job is final."""
         if follow:
             lines = (event.line for event in self.events(job_id) if event.line is not None)
             yield from (line for line in lines if level in (None, line.level))
             return
         params: dict[str, Any] = {"limit": 500} | ({} if level is None else {"filter[level]": level})
         while True:
-            answer = self._calls.send("GET", f"{_JOBS}/{job_id}/logs", params=params).json()
-            yield from (read(LogLine, data) for data in answer["data"]["logs"])
-            if not answer["pagination"]["has_more"]:
+            response = self._calls.send("GET", f"{_JOBS}/{job_id}/logs", params=params).json()
+            yield from (read(LogLine, data) for data in response["data"]["logs"])
+            if not response["pagination"]["has_more"]:
                 return
-            params = params | {"after": answer["pagination"]["next_cursor"]}
+            params = params | {"after": response["pagination"]["next_cursor"]}
 
     def events(self, job_id: str) -> Iterator[Event]:
-        """All that happens to a job, each line exactly once, until its end; lost connections are resumed."""
+        """Returns the events of a job until it is final, each line once. A lost connection is resumed."""
         return follow(self._calls, f"{_JOBS}/{job_id}/stream")
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel a job. Raises `ApiConflict` where it is final, unless it is cancelled already."""
+        """Cancel a job. Raises `ApiConflict` if it is completed or failed."""
         try:
             return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/cancel"))
         except ApiConflict:
-            # An answer may have been lost on its way, and the call repeated.
+            # The response to the first call may have been lost, and the call repeated.
             if (job := self.get(job_id)).status == "cancelled":
                 return job
             raise
 
     def cancel_all(self, **filters: Any) -> tuple[int, int]:
-        """Cancel all that the filters of `list` let through; how many were cancelled, how many asked to stop."""
+        """Cancel the jobs that match the filters of `list`. Returns the numbers cancelled and signalled."""
         body = {"filter": {name: _time(value) for name, value in filters.items() if value is not None}}
         data = self._calls.data("POST", f"{_JOBS}/cancel", body=body)
         return data["cancelled"], data["signalled"]
 
     def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
-        """Trigger a new job like a final one."""
+        """Trigger a new job with the worker and the input of a final one."""
         return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/retry", headers=_key(idempotency_key)))
 
     def why(self, job_id: str) -> Explanation:
-        """Why a job is in its state."""
+        """Returns why a job has its status."""
         return read(Explanation, self._calls.data("GET", f"{_JOBS}/{job_id}/why"))
 
     def workers(self) -> Iterator[Worker]:
-        """All workers, by id."""
+        """Returns all workers, ordered by id."""
         for data in self._pages("/v1/ava/workers", {"per_page": 100}):
             yield read(Worker, data)
 
     def worker(self, worker_id: str) -> Worker:
-        """One worker."""
+        """Returns a worker."""
         return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{worker_id}"))
 
     def queues(self) -> Queues:
-        """How many jobs wait and run."""
+        """Returns how many jobs are queued and running."""
         return read(Queues, self._calls.data("GET", "/v1/ava/queues"))
 
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: dict[str, Any] = {}
         while True:
-            answer = self._calls.send("GET", path, params={**params, **cursor}).json()
-            yield from answer["data"]
-            if (following := answer["pagination"]["next_cursor"]) is None:
+            response = self._calls.send("GET", path, params={**params, **cursor}).json()
+            yield from response["data"]
+            if (following := response["pagination"]["next_cursor"]) is None:
                 return
             cursor = {"cursor": following}
 

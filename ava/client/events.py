@@ -1,4 +1,4 @@
-"""Reading Server-Sent Events (HTML standard, section 9.2), and going on where a connection was lost."""
+"""Reads Server-Sent Events (HTML standard, section 9.2), and resumes after a lost connection."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import requests
 
 from ava.client.calls import Calls
+from ava.client.errors import ApiUnavailable
 from ava.client.records import Event, Job, LogLine, Progress, read
-from ava.errors import ApiUnavailable
 
 __all__ = ["follow"]
 
-#: The server says that it lives every 10 s.
+#: The longest silence before a connection counts as lost; the server sends a comment every 10 s.
 _SILENT_SECONDS = 35.0
-#: Connections in a row that told nothing, after which it is given up.
-_MOST_EMPTY = 5
+#: Connections in a row without an event, after which the stream fails.
+_MOST_EMPTY_CONNECTIONS = 5
 
 
 @dataclass(frozen=True)
@@ -30,43 +30,43 @@ class _Message:
 
 
 def follow(calls: Calls, path: str) -> Iterator[Event]:
-    """Each event of a job once, until its end, over as many connections as that takes.
+    """Returns each event of a job once, until the job is final, over as many connections as needed.
 
-    Raises `ApiError`; `ApiUnavailable` where the server stays away.
+    Raises `ApiError`; `ApiUnavailable` if the server stays unavailable.
     """
     last_id: str | None = None
     known_status: str | None = None
     empty = 0
-    while empty < _MOST_EMPTY:
+    while empty < _MOST_EMPTY_CONNECTIONS:
         empty += 1
         for message in _messages(calls, path, last_id):
             empty = 0
             last_id = message.id or last_id
             event = _event(message)
             if event is None or (event.status is not None and event.status == known_status):
-                # Every connection begins with the present status.
+                # The first event of every connection is the current status.
                 continue
             known_status = event.status or known_status
             yield event
             if event.ended is not None:
                 return
         time.sleep(0.2 * empty)
-    raise ApiUnavailable("The stream broke off again and again.")
+    raise ApiUnavailable(f"The stream broke off {_MOST_EMPTY_CONNECTIONS} times without an event.")
 
 
 def _messages(calls: Calls, path: str, last_id: str | None) -> Iterator[_Message]:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
-    answer = calls.send("GET", path, headers=headers, is_stream=True, read_seconds=_SILENT_SECONDS)
-    with answer:
+    response = calls.send("GET", path, headers=headers, is_stream=True, read_seconds=_SILENT_SECONDS)
+    with response:
         buffer = b""
         try:
-            for chunk in answer.iter_content(None):
+            for chunk in response.iter_content(None):
                 *blocks, buffer = (buffer + chunk).split(b"\n\n")
                 for block in blocks:
                     if (message := _message(block.decode())) is not None:
                         yield message
         except (requests.RequestException, OSError):
-            # It is resumed after the last line that was seen.
+            # The next connection resumes after the last line.
             return
 
 

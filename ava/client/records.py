@@ -1,4 +1,4 @@
-"""The records of the API, typed. Fields that a newer server adds are passed over."""
+"""The API's records as dataclasses. Fields that a newer server adds are ignored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Job:
     duration_ms: int | None = None
     #: What the handler returned.
     output: Any = None
-    #: `Kind: reason`, where it failed.
+    #: `Kind: reason`; None unless the job failed.
     error: str | None = None
     scheduled_at: datetime | None = None
     attempt: int = 0
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can change any more."""
+        """Returns True if the status cannot change any more."""
         return self.status in FINAL
 
 
@@ -63,7 +63,7 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a handler says it is."""
+    """The progress that the handler reported."""
 
     #: 0 to 1.
     fraction: float
@@ -72,13 +72,13 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that happened to a job that is followed; exactly one of these is set."""
+    """One event of a job; exactly one field is set."""
 
     line: LogLine | None = None
     progress: Progress | None = None
-    #: Its status, where that has changed.
+    #: The new status.
     status: str | None = None
-    #: Its final record, after which nothing follows.
+    #: The final record; it is the last event.
     ended: Job | None = None
 
 
@@ -97,13 +97,13 @@ class Worker:
     queue: str
     created_at: datetime
     updated_at: datetime
-    #: Whether a live process serves it.
+    #: Whether a live node serves its queue.
     live: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueCount:
-    """How many jobs of one worker wait and run."""
+    """How many jobs of one worker are queued and running."""
 
     worker_id: str
     queued: int
@@ -113,7 +113,7 @@ class QueueCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Queues:
-    """How many jobs wait and run."""
+    """How many jobs are queued and running."""
 
     total_queued: int
     total_running: int
@@ -123,7 +123,7 @@ class Queues:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a job is in its state."""
+    """Why a job has its status."""
 
     job_id: str
     status: str
@@ -132,7 +132,7 @@ class Explanation:
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """Make a record of an answer's JSON."""
+    """Returns the record that a response's JSON holds."""
     known = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: _value(known[name], value) for name, value in data.items() if name in known})
 

@@ -1,8 +1,8 @@
-"""For receivers of webhooks: whether one is genuine and fresh.
+"""For receivers of webhooks: verifies that a request is genuine and recent.
 
     event = verify(request.get_data(), request.headers, secret)
 
-It stands apart from the server's own signing (`ava.domain.events`), for a receiver needs nothing of a server.
+It does not import the server's signing (`ava.domain.events`), because a receiver does not install the server.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ava.errors import WebhookUnverified
+from ava.client.errors import WebhookUnverified
 
 __all__ = ["verify"]
 
@@ -32,12 +32,12 @@ def verify(
     tolerance_seconds: float = 300.0,
     now: float | None = None,
 ) -> dict[str, Any]:
-    """Make sure that a webhook is genuine and fresh, and return its event.
+    """Verify that a webhook is genuine and recent. Returns its event.
 
-    `body`: the raw bytes, as they came. `secret`: the endpoint's, or several while it is rotated. `now`: Unix seconds.
-    An event may still come twice, which its `id` tells: remember the ids for longer than the tolerance.
+    `body`: the raw bytes of the request. `secret`: the endpoint's, or several while it is rotated. `now`: Unix seconds.
+    The same event may be delivered twice, with the same `id`: remember the ids for longer than the tolerance.
 
-    Raises `WebhookUnverified`, which says what is wrong: never answer 2xx then.
+    Raises `WebhookUnverified`, which says what is wrong: do not respond with 2xx then.
     """
     given = {name.lower(): value for name, value in headers.items()}
     message_id, timestamp = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
@@ -62,7 +62,7 @@ def _check_age(timestamp: str, now: float, tolerance_seconds: float) -> None:
 
 
 def _fits(secret: str, signed: bytes, signature: str) -> bool:
-    # Each pair is compared, whichever fits, and in constant time, so that the time tells nothing.
+    # Every pair is compared, in constant time, so that the duration reveals nothing about the secret.
     expected = base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest())
     return hmac.compare_digest(expected, signature.removeprefix(_VERSION).encode("ascii", "replace"))
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+import ava
+from ava import handler
 from ava.client import ApiUnavailable, Client
 from ava.local.start import free_port
+
+_LOOK = """
+import sys
+import ava.client
+servers = {"ava", "celery", "flask", "sqlalchemy", "psycopg2"}
+loaded = {name for name in sys.modules if name.partition(".")[0] in servers and not name.startswith("ava.client")}
+assert loaded == {"ava"}, loaded
+"""
 
 
 def test_an_api_that_is_not_there_is_one_clear_error() -> None:
@@ -15,3 +28,16 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
         pytest.raises(ApiUnavailable, match="cannot be reached: Connection refused"),
     ):
         client.get("job_x")
+
+
+def test_importing_the_client_loads_no_module_of_the_server() -> None:
+    subprocess.run([sys.executable, "-c", _LOOK], check=True)
+
+
+def test_ava_exports_the_names_of_ava_handler_and_no_others() -> None:
+    assert ava.__all__ == handler.__all__
+    for name in ava.__all__:
+        assert getattr(ava, name) is getattr(handler, name)
+        assert name in dir(ava)
+    with pytest.raises(AttributeError, match="no attribute 'Database'"):
+        ava.Database  # noqa: B018 - the look-up is what is tested

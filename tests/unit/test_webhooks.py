@@ -14,6 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from standardwebhooks.webhooks import Webhook
 
+from ava.client import WebhookUnverified
 from ava.client.webhooks import verify
 from ava.delivery.endpoint_queue import EndpointQueue
 from ava.domain.events import Event, make_body, make_headers, sign_body
@@ -28,7 +29,7 @@ from ava.domain.webhook import (
     pause_seconds,
     retry_after_seconds,
 )
-from ava.errors import EncryptionKeyMissing, SecretUnreadable, WebhookUnverified
+from ava.errors import EncryptionKeyMissing, SecretUnreadable
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
