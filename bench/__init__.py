@@ -1,1 +1,1 @@
-"""Benchmarks: ours beside what a good engineer writes in an afternoon, on the same servers, in the same run."""
+"""Benchmarks: AVA Jobs beside a simple Flask, SQLAlchemy and Celery baseline, on the same servers, in the same run."""

@@ -1,6 +1,6 @@
-"""`python -m bench [MEASURE …]`: measure ours and the baseline on the same servers, turn and turn about.
+"""`python -m bench [MEASURE …]`: measure AVA Jobs and the baseline on the same servers, in turns.
 
-Prints one table of medians and ratios, and keeps it in docs/performance.md.
+Prints one table of medians and ratios, and writes it into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from bench.table import BASELINE, OURS, Figures, Table
 
 
 class Bench:
-    """The two systems on one servers, made when first asked for, and the measures of them."""
+    """The measures, and the two systems on shared servers, made on first use."""
 
     def __init__(self, stack: ExitStack, table: Table, *, rounds: int, scale: float) -> None:
-        """`scale`: how much of the whole work is done, 1 for all of it."""
+        """`scale`: the share of the full work that is done, 1 for all of it."""
         self._servers = Servers(stack)
         self._table = table
         self._rounds = rounds
@@ -32,7 +32,7 @@ class Bench:
         self._systems: tuple[Baseline, Ours] | None = None
 
     def _both(self, broker: str = "redis") -> tuple[Baseline, Ours]:
-        # On another broker both begin anew, with empty databases.
+        # On another broker both start again, with empty databases.
         if self._systems is None or broker != self._broker:
             self._broker = broker
             self._systems = Baseline(self._servers, broker), Ours(self._servers, broker)
@@ -54,7 +54,7 @@ class Bench:
             self._table.add(measure, ours.name, act(ours))
 
     def accept(self) -> None:
-        """Accepting over HTTP, one job a request and a hundred."""
+        """Accept over HTTP, one job a request and a hundred."""
         baseline, ours = self._both()
         with baseline.api() as one, ours.api() as other:
             ports = {baseline.name: one, ours.name: other}
@@ -73,7 +73,7 @@ class Bench:
                 self._table.add("accept, 100 a request", ours.name, bulk)
 
     def drain(self) -> None:
-        """Draining no-op jobs with two processes, on Redis."""
+        """Drain no-op jobs with two processes, on Redis."""
         jobs = self._count(20_000)
         self._in_turns("drain, Redis", self._both(), lambda s: measures.drain(s, jobs=jobs))
 
@@ -83,9 +83,9 @@ class Bench:
         self._in_turns("drain, RabbitMQ", self._both("rabbitmq"), lambda s: measures.drain(s, jobs=jobs))
 
     def latency(self) -> None:
-        """From before the request to the handler's first line, on an idle system and at half of the drain rate."""
+        """Latency from before the request to the handler's first line, idle and at half of the drain rate."""
         jobs = self._count(200, least=40)
-        # Fresh processes each time: it moves more between two starts than between two rounds.
+        # Fresh processes each time, because it varies more between two starts than between two rounds.
         self._in_turns(
             "start latency, idle", self._both(), lambda s: _warm(s, lambda p: measures.start_latency(s, p, jobs=jobs))
         )
@@ -96,7 +96,7 @@ class Bench:
         )
 
     def urgent(self) -> None:
-        """The same of jobs of priority 1 while 100,000 others are being drained, beside that of an idle system."""
+        """The same for jobs of priority 1 while 100,000 others are drained, beside that of an idle system."""
         name, ours = "start latency, priority 1 of 100,000", self._both()[1]
         jobs, waiting = self._count(200, least=40), self._count(100_000)
         for _ in range(self._rounds):
@@ -106,23 +106,23 @@ class Bench:
             self._table.add(name, ours.name, busy)
 
     def cancel(self) -> None:
-        """From the cancel call to the handler's `finally`, by the message and by the database alone."""
+        """Latency from the cancel call to the handler's `finally`, by the message and by the database alone."""
         with cancel.running("redis") as (system, folder):
             figures: Figures = {}
-            for road, is_cut_off, count in (("message", False, 200), ("database alone", True, 40)):
+            for way, is_cut_off, count in (("message", False, 200), ("database alone", True, 40)):
                 took = cancel.latencies(system, count=self._count(count, least=5), folder=folder, is_cut_off=is_cut_off)
-                figures |= {f"by the {road}, p{p} ms": cancel.percentile(took, p / 100) for p in (50, 99)}
+                figures |= {f"by the {way}, p{p} ms": cancel.percentile(took, p / 100) for p in (50, 99)}
         self._table.add("cancel latency", OURS, figures)
 
     def webhooks(self) -> None:
-        """Draining with one subscribed endpoint and without."""
+        """Drain with one subscribed endpoint and without."""
         rates = webhooks.overhead(webhooks.WithWebhooks(self._servers), self._count(10_000), self._rounds)
-        for without, told in zip(*rates.values(), strict=True):
+        for without, subscribed in zip(*rates.values(), strict=True):
             self._table.add("drain, one webhook subscribed", BASELINE, {"jobs/s": without})
-            self._table.add("drain, one webhook subscribed", OURS, {"jobs/s": told})
+            self._table.add("drain, one webhook subscribed", OURS, {"jobs/s": subscribed})
 
     def scale(self) -> None:
-        """Reads and drains with 5 million finished jobs in the tables, and drains while a million wait."""
+        """Read and drain with 5 million finished jobs in the tables, and drain while a million wait."""
         found = scale.measure(
             self._servers,
             jobs=self._count(5_000_000),
@@ -145,25 +145,25 @@ class Bench:
         self._alone("log lines", lambda ours: measures.log_lines(ours, lines=self._count(200_000)))
 
     def scheduled(self) -> None:
-        """Jobs that become due: alone, and 100,000 in one second."""
+        """Start jobs that become due: alone, and 100,000 in one second."""
         self._alone("due in one second", lambda ours: due_in_one_second(ours, jobs=self._count(100_000)), rounds=1)
 
     def footprint(self) -> None:
-        """Time to start, and memory of idle processes."""
+        """Measure the time to start, and the memory of idle processes."""
         self._alone("footprint", footprint)
 
     def cost(self) -> None:
-        """CPU, WAL and disk of one job."""
+        """Measure the CPU, WAL and disk of one job."""
         self._alone("cost of a job", lambda ours: cost(ours, jobs=self._count(10_000)))
 
     def nodes(self) -> None:
-        """Two, four and eight nodes of jobs that wait 50 ms."""
+        """Run jobs that wait 50 ms on two, four and eight nodes."""
         for count in (2, 4, 8):
             seconds = max(5.0, 20 * self._scale)
             self._alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
 
     def long(self) -> None:
-        """500,000 jobs straight through."""
+        """Drain 500,000 jobs without a pause."""
         self._alone("long run", lambda ours: long_run(ours, jobs=self._count(500_000)), rounds=1)
 
 
@@ -172,7 +172,7 @@ def _warm(system: System, act: Callable[[int], Figures]) -> Figures:
         return act(port)
 
 
-#: In the order in which they are taken; those of a while come last.
+#: In the order in which they are taken; the long ones come last.
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "accept": Bench.accept,
     "drain": Bench.drain,
@@ -192,25 +192,25 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Take the measures that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "measures",
         nargs="*",
         metavar="MEASURE",
-        help=f"what to measure; all but `long` where none is named: {', '.join(MEASURES)}",
+        help=f"what to measure (default: all but `long`): {', '.join(MEASURES)}",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
     if unknown := set(given.measures) - set(MEASURES):
-        parser.error(f"nothing here measures {', '.join(sorted(unknown))}")
+        parser.error(f"unknown measures: {', '.join(sorted(unknown))}")
     table = Table(is_kept=not given.quick)
     with ExitStack() as stack:
         bench = Bench(stack, table, rounds=given.rounds, scale=0.1 if given.quick else 1.0)
         for name in given.measures or [each for each in MEASURES if each != "long"]:
             MEASURES[name](bench)
-            # Of what was measured nothing is lost by what comes after.
+            # Kept after each measure, so that a later failure loses nothing.
             table.keep()
     table.show()
 

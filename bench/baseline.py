@@ -1,7 +1,7 @@
-"""The baseline: Flask, SQLAlchemy and Celery as a good engineer writes them in an afternoon.
+"""The baseline: Flask, SQLAlchemy and Celery in their simplest good form.
 
-A record and four log lines for each job, nothing else: no tenants, no leases, no recovery, no events. It reads where
-its servers are from `BENCH_DATABASE` and `BENCH_BROKER`.
+A record and four log lines for each job, nothing else: no tenants, no leases, no recovery, no events. It reads the
+URLs of its servers from `BENCH_DATABASE` and `BENCH_BROKER`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ app = Flask(__name__)
 
 
 def now() -> dt.datetime:
-    """The time of this machine."""
+    """Returns the time of this machine."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -65,14 +65,14 @@ class Log(Base):
 
 
 def noop(_payload: dict[str, Any], log: Any) -> Any:
-    """Do nothing, in two lines."""
+    """Do nothing but log two lines."""
     log("one")
     log("two")
     return {"ok": 1}
 
 
 def mark(_payload: dict[str, Any], log: Any) -> Any:
-    """Say when it began."""
+    """Return when it began."""
     began = time.time()
     log("one")
     log("two")

@@ -1,8 +1,8 @@
 """`python -m bench.cancel [storm] [latency] [leaks] [--broker redis|rabbitmq]`: the promises of cancelling in figures.
 
-`storm`: jobs cancelled around their end, among as many innocent ones on the same two processes. `latency`: from the
-cancel call to the handler's `finally`, by the message and, with the message cut off, by the database. `leaks`: what is
-left of many cancels. The tests run the same in short forms (tests/acceptance/test_cancel_figures.py).
+`storm`: jobs cancelled around their end, among as many others on the same two processes. `latency`: from the
+cancel call to the handler's `finally`, by the message and, without a message, by the database. `leaks`: what many
+cancels leave behind. The tests run the same in short forms (tests/acceptance/test_cancel_figures.py).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ HANDLERS = {"AVA_WORKERS": "tests.acceptance.handlers"}
 
 @dataclass(frozen=True, kw_only=True)
 class Storm:
-    """What came of it."""
+    """The result of a storm."""
 
-    #: How the jobs ended that were to be cancelled, and what their cancel calls answered.
+    #: The final statuses of the jobs that were to be cancelled, and the responses to their cancel calls.
     targets: Counter[str]
     answers: Counter[int]
-    #: Innocent jobs that did not simply complete, and records that their log or their cancel's answer contradicts.
+    #: Other jobs that did not simply complete, and records that their log or their cancel's response contradicts.
     harmed: list[str]
     contradictions: list[str]
     seconds: float
@@ -62,11 +62,11 @@ def storm(system: System, *, count: int) -> Storm:
     targets = set(ids[::2])
     answers = _cancel_around_the_end(system, targets)
     rows = _await_all(system, len(ids))
-    innocent = [row for row in rows if row["id"] not in targets]
+    others = [row for row in rows if row["id"] not in targets]
     return Storm(
         targets=Counter(row["status"] for row in rows if row["id"] in targets),
         answers=Counter(answers.values()),
-        harmed=[str(row) for row in innocent if not _is_unharmed(row)],
+        harmed=[str(row) for row in others if not _is_unharmed(row)],
         contradictions=[str(row) for row in rows if not _is_consistent(row, answers.get(row["id"]))],
         seconds=time.monotonic() - began,
     )
@@ -87,7 +87,7 @@ def _batched(values: Iterator[float], size: int) -> Iterator[tuple[float, ...]]:
 
 
 def _cancel_around_the_end(system: System, targets: set[str]) -> dict[str, int]:
-    """Cancel each target some moments after it was seen to run; what the calls answered."""
+    """Cancel each target some moments after it was seen to run. Returns the status of each call."""
     answers: dict[str, int] = {}
     local = threading.local()
 
@@ -141,7 +141,7 @@ def _is_unharmed(row: dict[str, Any]) -> bool:
 
 
 def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
-    """Whether the record, the log and what the cancel call answered tell one story."""
+    """Returns True if the record, the log and the response of the cancel call agree."""
     first, *_, last = row["messages"]
     is_cancelled = row["status"] == "cancelled"
     return (
@@ -156,7 +156,7 @@ def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
 
 
 def latencies(system: System, *, count: int, folder: Path, is_cut_off: bool = False) -> list[float]:
-    """Milliseconds from the cancel call to the handler's `finally`, one job after the other.
+    """Returns the milliseconds from the cancel call to the handler's `finally`, one job after the other.
 
     `is_cut_off`: no message is sent; the node finds the cancel in the database.
     """
@@ -164,11 +164,11 @@ def latencies(system: System, *, count: int, folder: Path, is_cut_off: bool = Fa
     found = []
     with cancel(system) as act:
         for number in range(count):
-            file = folder / f"told-{is_cut_off}-{number}"
+            file = folder / f"words-{is_cut_off}-{number}"
             worker_id = ("wkr_t_wait", "wkr_t_wait_async")[number % 2]
             job = system.trigger(worker_id, input={"file": str(file)})
             _until(lambda file=file: "begin" in _words(file))
-            # Not always at the same moment of the node's second.
+            # At a random moment of the node's interval of a second.
             time.sleep(random.uniform(0, 1 if is_cut_off else 0.02))
             asked = time.time()
             act(job["id"])
@@ -208,7 +208,7 @@ def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that `share` (0 to 1) of them do not exceed."""
+    """Returns the value that `share` (0 to 1) of the values do not exceed."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
@@ -216,13 +216,13 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def leaks(system: System, *, count: int, killed: int, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """What the node and the API hold before and after `count` cancels, `killed` of which had to be enforced."""
-    # Both processes are replaced first: a later one inherits what its node has opened since it started the first.
+    """Returns what the node holds before and after `count` cancels, `killed` of which are enforced by SIGKILL."""
+    # Both processes are replaced first, because a later one inherits what its node has opened since it started.
     _cancel_some(system, ["wkr_t_stubborn"] * _processes(system), folder)
     _warm_up(system)
     before = _holdings(system)
     for batch in range(count // 20):
-        # The first of a batch has begun when it is cancelled; all at once, most would still wait for a process.
+        # The first of a batch has begun when it is cancelled; of a large batch most would still wait for a process.
         kinds = [_KINDS[n % len(_KINDS)] for n in range(20)]
         kinds[0] = "wkr_t_stubborn" if batch < killed else kinds[0]
         _cancel_some(system, kinds, folder)
@@ -231,7 +231,7 @@ def leaks(system: System, *, count: int, killed: int, folder: Path) -> tuple[dic
 
 
 def _cancel_some(system: System, kinds: list[str], folder: Path) -> None:
-    file = folder / "told"
+    file = folder / "words"
     file.unlink(missing_ok=True)
     ids = [system.trigger(kind, input={"file": str(file)})["id"] for kind in kinds]
     if set(kinds) == {"wkr_t_stubborn"}:
@@ -249,7 +249,7 @@ _KINDS = ("wkr_t_wait", "wkr_t_wait_async", "wkr_t_starts", "wkr_t_look", "wkr_t
 def _warm_up(system: System) -> None:
     for job in [system.trigger("wkr_t_nothing") for _ in range(30)]:
         assert system.wait_for(job["id"])["status"] == "completed"
-    # What has just ended may take a moment to be gone.
+    # Processes that have just ended may take a moment to disappear.
     _until(lambda: len(psutil.Process(system.workers[0].pid).children(recursive=True)) == _processes(system))
 
 
@@ -275,7 +275,7 @@ def _holdings(system: System) -> dict[str, int]:
 
 
 def main() -> None:
-    """Measure what was asked for, and print it."""
+    """Take the measures that the command line names, and print them."""
     parser = argparse.ArgumentParser(prog="python -m bench.cancel", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="MEASURE")
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
@@ -296,7 +296,7 @@ def main() -> None:
 
 @contextmanager
 def running(kind: str) -> Iterator[tuple[System, Path]]:
-    """A system of one node of two processes, on servers of its own, and a folder."""
+    """A system with one node of two processes, on servers of its own, and a folder."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
         broker = stack.enter_context(running_redis() if kind == "redis" else running_rabbitmq())
@@ -309,17 +309,17 @@ def running(kind: str) -> Iterator[tuple[System, Path]]:
 
 
 def _print_storm(found: Storm) -> None:
-    print(f"1,000 cancelled around their end among 1,000 innocent jobs, in {found.seconds:.0f} s:")
-    print(f"  ended as {dict(found.targets)}, cancel calls answered {dict(found.answers)}")
-    print(f"  innocent jobs harmed: {len(found.harmed)}; contradictory records: {len(found.contradictions)}")
+    print(f"1,000 cancelled around their end among 1,000 other jobs, in {found.seconds:.0f} s:")
+    print(f"  ended as {dict(found.targets)}, cancel calls returned {dict(found.answers)}")
+    print(f"  other jobs harmed: {len(found.harmed)}; contradictory records: {len(found.contradictions)}")
     for line in (found.harmed + found.contradictions)[:5]:
         print(f"    {line}")
 
 
 def _print_latencies(found: list[float], is_cut_off: bool) -> None:
-    road = "by the database alone" if is_cut_off else "by the message"
+    way = "by the database alone" if is_cut_off else "by the message"
     p50, p99 = percentile(found, 0.5), percentile(found, 0.99)
-    print(f"cancel call to `finally`, {road}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, most {max(found):.0f} ms")
+    print(f"cancel call to `finally`, {way}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, most {max(found):.0f} ms")
 
 
 if __name__ == "__main__":

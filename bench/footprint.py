@@ -1,4 +1,4 @@
-"""What a process takes before it has done anything: time to be ready, and memory."""
+"""What an idle process takes: time to be ready, and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIB = 2**20
 
 
 def footprint(system: Ours) -> Figures:
-    """Seconds until a node is ready and a command line has answered; PSS of each kind of process, idle, in MiB."""
+    """Seconds until a node is ready and a command has ended; PSS of each kind of process, idle, in MiB."""
     figures: Figures = {}
     system.clear()
     system.database.value("DELETE FROM nodes")
@@ -46,6 +46,6 @@ def footprint(system: Ours) -> Figures:
 
 
 def pss(pid: int) -> int:
-    """Bytes that a process and all it has started take, each shared page counted once (Linux's PSS)."""
+    """Returns the bytes of a process and its descendants, with each shared page counted once (Linux's PSS)."""
     process = psutil.Process(pid)
     return sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True)))

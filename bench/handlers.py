@@ -1,4 +1,4 @@
-"""Our handlers that do what the baseline's do."""
+"""Handlers of AVA Jobs that do what the baseline's do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ava import Env, worker
 
 @worker("noop")
 def noop(_input: dict[str, Any], env: Env) -> Any:
-    """Do nothing, in two lines."""
+    """Do nothing but log two lines."""
     env.log.info("one")
     env.log.info("two")
     return {"ok": 1}
@@ -18,7 +18,7 @@ def noop(_input: dict[str, Any], env: Env) -> Any:
 
 @worker("mark")
 def mark(_input: dict[str, Any], env: Env) -> Any:
-    """Say when it began."""
+    """Return when it began."""
     began = time.time()
     env.log.info("one")
     env.log.info("two")
@@ -29,11 +29,11 @@ def mark(_input: dict[str, Any], env: Env) -> Any:
 def wordy(input: dict[str, Any], env: Env) -> Any:
     """Log many lines."""
     for number in range(input["lines"]):
-        env.log.info("Line %d of what a job has to say", number)
+        env.log.info("Line %d of the log of this job, at length", number)
     return None
 
 
 @worker("nap")
 def nap(input: dict[str, Any]) -> Any:
-    """Wait for a while, as a job does that talks to somebody."""
+    """Sleep, like a job that waits for another service."""
     time.sleep(input["seconds"])

@@ -1,4 +1,4 @@
-"""A closed-loop HTTP load generator: some keep-alive connections in one thread, each with one request under way."""
+"""A closed-loop HTTP load generator: some keep-alive connections in one thread, each with one request in flight."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ __all__ = ["Connection", "Load", "generate", "percentile", "post"]
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a load came to."""
+    """The result of a load."""
 
     requests_per_second: float
     #: Milliseconds.
     p50: float
     p99: float
-    #: How many answers were not 2xx.
+    #: The number of responses other than 2xx.
     refused: int
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The nearest-rank percentile."""
+    """Returns the nearest-rank percentile."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """A whole POST request."""
+    """Returns a whole POST request."""
     lines = [
         f"POST {path} HTTP/1.1",
         "Host: 127.0.0.1",
@@ -42,7 +42,7 @@ def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 
 class Connection:
-    """One keep-alive connection with one request under way."""
+    """One keep-alive connection with one request in flight."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -57,7 +57,7 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> int | None:
-        """The status, once a whole answer is there."""
+        """Returns the status once a whole response has arrived, None before."""
         data = self.socket.recv(262_144)
         assert data, "the server closed a keep-alive connection"
         self._answer += data
@@ -69,7 +69,7 @@ class Connection:
 
 
 def generate(port: int, make: Callable[[int], bytes], *, requests: int, connections: int = 8) -> Load:
-    """Send requests as fast as they are answered."""
+    """Send requests, each connection one after the other without a pause."""
     selector = selectors.DefaultSelector()
     open_connections = [Connection(port) for _ in range(connections)]
     sent = refused = 0

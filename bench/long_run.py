@@ -1,4 +1,4 @@
-"""Hundreds of thousands of jobs straight through: whether the last are as fast as the first."""
+"""Hundreds of thousands of jobs without a pause: whether the last are as fast as the first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FINISHED = "SELECT count(*) FROM jobs WHERE completed_at > %s AND completed_at 
 
 
 class _Count:
-    """How many jobs have finished, at the cost of those that did since it was last asked."""
+    """The number of finished jobs, at the cost of counting those since the last call."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,13 +36,13 @@ class _Count:
 
 
 def long_run(system: Ours, *, jobs: int) -> Figures:
-    """Drain `jobs` jobs, of which ever so many wait; jobs a second of the first tenth and of the last.
+    """Drain `jobs` jobs, with a backlog all the time. Returns the rates of the first and the last tenth.
 
-    While neither of these is drained nothing is triggered. The moments are those of the records.
+    Nothing is triggered while these two are drained. The moments are those of the records.
     """
     system.clear()
     part = jobs // 10
-    # The dispatcher is there from the beginning, so that the first jobs come out of the backlog as the last ones do.
+    # The dispatcher runs from the beginning, so that the first jobs come out of the backlog like the last ones.
     with processes(system.folder, system.environ, ["ava.cli.main", "dispatcher"]):
         system.fill(2 * part)
     count = _Count(system.database)

@@ -1,4 +1,4 @@
-"""What is measured of each system. Each function does one round and returns figures by name."""
+"""The measures of one system. Each function does one round and returns figures by name."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def accept_bulk(system: Ours, port: int, *, requests: int, jobs: int = 100) -> F
 
 
 def drain(system: System, *, jobs: int) -> Figures:
-    """No-op jobs that are queued already, with two processes: from the first one's finish to the last one's.
+    """No-op jobs that are already queued, with two processes: from the end of the first to the end of the last.
 
-    The moments are those of the records, for to look on takes time from those who are looked at.
+    The moments are those of the records, because polling takes time from the processes that are measured.
     """
     system.clear()
     system.fill(jobs)
@@ -47,7 +47,7 @@ def drain(system: System, *, jobs: int) -> Figures:
 
 
 def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:
-    """From before the request to the handler's first line, workers idle."""
+    """From before the request to the handler's first line, with an idle node."""
     system.clear()
     sent = _send(system, system.request("mark"), port, jobs=jobs, every_seconds=every_seconds)
     until(lambda: system.finished() >= jobs)
@@ -55,7 +55,7 @@ def start_latency(system: System, port: int, *, jobs: int, every_seconds: float 
 
 
 def urgent_latency(system: Ours, port: int, *, waiting: int, jobs: int) -> Figures:
-    """The same of jobs of priority 1, while so many of priority 5 wait, as fast as they can be run."""
+    """The same for jobs of priority 1, while `waiting` jobs of priority 5 are drained."""
     system.clear()
     rows.wait_in_database(system.database, waiting)
     until(lambda: system.finished() >= 500)
@@ -66,7 +66,7 @@ def urgent_latency(system: Ours, port: int, *, waiting: int, jobs: int) -> Figur
 
 
 def _send(system: System, request: bytes, port: int, *, jobs: int, every_seconds: float) -> list[float]:
-    """Trigger jobs one after the other; the moment before each request."""
+    """Trigger jobs one after the other. Returns the moment before each request, in Unix seconds."""
     sent: list[float] = []
     connection = load.Connection(port)
     for _ in range(jobs):
@@ -79,13 +79,13 @@ def _send(system: System, request: bytes, port: int, *, jobs: int, every_seconds
 
 
 def _latency(sent: list[float], system: System) -> Figures:
-    # The first few warm connections and caches up.
+    # The first few warm up connections and caches.
     took = [(began - at) * 1000 for at, began in zip(sent, system.latencies(), strict=True)][5:]
     return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
 
 
 def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -> Figures:
-    """As `start_latency`, while as many no-op jobs a second are triggered as the workers can well run."""
+    """Like `start_latency`, while `per_second` no-op jobs a second are triggered, which the node can run."""
     system.clear()
     mark, noop = system.request("mark"), system.request("noop")
     sent: list[float] = []
@@ -109,7 +109,7 @@ def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -
 def _await_answer(connection: load.Connection, system: System) -> None:
     while (status := connection.receive()) is None:
         pass
-    assert 200 <= status < 300, f"{system.name} answered {status}"
+    assert 200 <= status < 300, f"{system.name} returned {status}"
 
 
 def log_lines(system: Ours, *, lines: int) -> Figures:

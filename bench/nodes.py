@@ -1,4 +1,4 @@
-"""Many nodes of jobs that wait, and what one job costs: CPU in each process, log and disk in PostgreSQL."""
+"""Many nodes with jobs that wait, and what one job costs: CPU in each process, WAL and disk in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NAP = '{"seconds": 0.05}'
 
 
 def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -> Figures:
-    """Jobs of 50 ms a second that `count` nodes of 4 processes run, and their connections to PostgreSQL."""
+    """How many jobs of 50 ms `count` nodes run in a second, and their connections to PostgreSQL."""
     system.clear()
-    # As many as they could run at best, and some that are left over.
+    # As many as they could run at best, and some more.
     spec = JobSpec(worker_id="wkr_nap", input_json=_NAP)
     for _ in range(round(count * children / 0.05 * (seconds + 5) / 1000) + 1):
         system.jobs.trigger(system.caller, [spec] * 1000)
@@ -39,13 +39,13 @@ def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -
     return {
         "processes": count * children,
         "jobs/s": rate,
-        "of what they could at best": rate * 0.05 / (count * children),
+        "share of the best possible": rate * 0.05 / (count * children),
         "connections of each node": connections / count,
     }
 
 
 def cost(system: Ours, *, jobs: int) -> Figures:
-    """What a no-op job with four log lines costs while a backlog is drained."""
+    """The cost of a no-op job with four log lines while a backlog is drained."""
     system.clear()
     system.fill(jobs)
     with system.workers() as pids:
@@ -81,7 +81,7 @@ def _seconds(process: psutil.Process) -> float:
 
 
 def _postgres(system: Ours) -> list[psutil.Process]:
-    """The server and its processes, those of connections that last included."""
+    """Returns the server and its processes, including those of open connections."""
     backend = psutil.Process(system.database.value("SELECT pg_backend_pid()"))
     server = backend.parent()
     assert server is not None
@@ -93,7 +93,7 @@ def _wal(system: Ours) -> float:
 
 
 def _transactions(system: Ours) -> float:
-    # Counted late by those that are busy; over thousands of jobs it does not matter.
+    # Busy sessions report late; over thousands of jobs it does not matter.
     statement = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     return float(system.database.value(statement))
 

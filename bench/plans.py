@@ -1,4 +1,4 @@
-"""The plans of what is read, judged: for `bench.scale`."""
+"""The query plans of every read, checked: for `bench.scale`."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from ava.store.jobs import explanation_reads, reads
 from ava.store.jobs.reads import JobFilter
 from ava.store.reports import metrics, overview, queue_counts, statistics
 
-__all__ = ["Finding", "judge"]
+__all__ = ["Finding", "check"]
 
 TENANT = "ten_bench"
 _LARGE = ("jobs", "job_logs")
-#: Rows that a plan may read to no purpose, and rows that it may sort.
+#: Rows that a plan may read and discard, and rows that it may sort.
 _MOST_REMOVED = 2_500
 _MOST_SORTED = 25_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one statement did."""
+    """The plan of one statement."""
 
     name: str
     milliseconds: float
-    #: Rows that were read and left out, and that were sorted, at the node where they were most.
+    #: Rows that were read and discarded, and that were sorted, at the plan node with the most.
     removed: int
     sorted_rows: int
     seq_scans: list[str]
 
     @property
     def faults(self) -> list[str]:
-        """What must not be."""
-        found = [f"{self.name}: reads all of {table}" for table in self.seq_scans]
+        """What the plan must not do and does."""
+        found = [f"{self.name}: scans all of {table}" for table in self.seq_scans]
         if self.removed > _MOST_REMOVED:
-            found.append(f"{self.name}: {self.removed:,} rows are read and left out")
+            found.append(f"{self.name}: {self.removed:,} rows are read and discarded")
         if self.sorted_rows > _MOST_SORTED:
             found.append(f"{self.name}: {self.sorted_rows:,} rows are sorted")
         return found
 
 
-class _Explaining:
+class _ExplainingConnection:
     """A connection that explains every statement before it runs it."""
 
     def __init__(self, connection: Connection, name: str, findings: list[Finding]) -> None:
@@ -83,12 +83,6 @@ def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _nodes(part)
 
 
-def _reads_all(node: Mapping[str, Any]) -> bool:
-    """Whether a node has read all of a large table."""
-    is_scan = node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in _LARGE
-    return bool(is_scan and node["Actual Loops"])
-
-
 def _removed(node: Mapping[str, Any]) -> float:
     return float(node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0))
 
@@ -99,8 +93,8 @@ def _sorted(node: Mapping[str, Any]) -> int:
     return round(sum(part["Actual Rows"] * part["Actual Loops"] for part in node["Plans"]))
 
 
-def judge(database: Database, now: datetime, some: list[str], newest: str) -> tuple[list[Finding], int]:
-    """Explain every combination of filters, and every other read; what was found, and how many reads there were."""
+def check(database: Database, now: datetime, some: list[str], newest: str) -> tuple[list[Finding], int]:
+    """Explain every combination of filters and every other read. Returns the findings and the number of reads."""
     findings: list[Finding] = []
     reads_: dict[str, Callable[[Connection], object]] = {**_lists(now, newest), **_others(some, newest)}
     for name, read in reads_.items():
@@ -112,7 +106,7 @@ def judge(database: Database, now: datetime, some: list[str], newest: str) -> tu
 @contextmanager
 def _explained(database: Database, name: str, findings: list[Finding]) -> Iterator[Connection]:
     with database.connect() as connection:
-        yield cast(Connection, _Explaining(connection, name, findings))
+        yield cast(Connection, _ExplainingConnection(connection, name, findings))
 
 
 def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], object]]:

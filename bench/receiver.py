@@ -1,6 +1,7 @@
-"""`python -m bench.receiver PORT ILL_SECONDS`: a receiver of webhooks that costs little and counts what it hears.
+"""`python -m bench.receiver PORT FAILING_SECONDS`: a receiver of webhooks that costs little and counts its events.
 
-`/ok…` takes everything, `/ill` answers 500 for its first seconds, `/hang…` never answers. `GET /` tells what came.
+`/ok…` accepts everything, `/failing` returns 500 for its first seconds, `/hang…` never responds. `GET /` reports the
+counts.
 """
 
 from __future__ import annotations
@@ -18,51 +19,51 @@ from pathlib import Path
 from typing import Any
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-_ILL = b"HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nill"
+_FAILURE = b"HTTP/1.1 500 No\r\nContent-Length: 4\r\n\r\nfail"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-#: The beginning of each event; the rest is nothing to us, and a foreign machine's time to read.
+#: The beginning of each event. The rest is not parsed, because a real receiver would do that on another machine.
 _BEGINNING = re.compile(rb'{"id":"(\w+)","type":"[\w.]+","created_at":"([^"]+)"')
 
 
 class Receiver:
-    """What came to each path."""
+    """The events that each path received."""
 
-    def __init__(self, ill_seconds: float) -> None:
-        self._ill_seconds = ill_seconds
-        self._ill_since: float | None = None
-        self._heard: dict[bytes, Counter[bytes]] = {}
-        #: When each event came, and when it happened in ISO 8601.
+    def __init__(self, failing_seconds: float) -> None:
+        self._failing_seconds = failing_seconds
+        self._failing_since: float | None = None
+        self._received: dict[bytes, Counter[bytes]] = {}
+        #: When each event was received, and when it happened, in ISO 8601.
         self._times: dict[bytes, list[tuple[float, bytes]]] = {}
 
     def answer(self, path: bytes, body: bytes) -> bytes | None:
-        """Hear an event; None is silence."""
+        """Count an event. Returns the response, None for silence."""
         event = _BEGINNING.match(body)
         assert event, body
         if path.startswith(b"/hang"):
-            self._heard.setdefault(b"/hang", Counter())[event[1]] += 1
+            self._received.setdefault(b"/hang", Counter())[event[1]] += 1
             return None
         now = time.time()
-        if path == b"/ill":
-            self._ill_since = self._ill_since or now
-            if now < self._ill_since + self._ill_seconds:
-                return _ILL
-        self._heard.setdefault(path, Counter())[event[1]] += 1
+        if path == b"/failing":
+            self._failing_since = self._failing_since or now
+            if now < self._failing_since + self._failing_seconds:
+                return _FAILURE
+        self._received.setdefault(path, Counter())[event[1]] += 1
         self._times.setdefault(path, []).append((now, event[2]))
         return _OK
 
     def report(self) -> bytes:
-        """What came, as an HTTP answer."""
-        told: dict[str, dict[str, float]] = {}
-        for path, heard in self._heard.items():
+        """Returns the counts as an HTTP response."""
+        report: dict[str, dict[str, float]] = {}
+        for path, received in self._received.items():
             times = self._times.get(path, [])
             delays = sorted(now - datetime.fromisoformat(at.decode()).timestamp() for now, at in times)
-            told[path.decode()] = {
-                "events": len(heard),
-                "times": heard.total(),
+            report[path.decode()] = {
+                "events": len(received),
+                "times": received.total(),
                 "median_seconds": delays[len(delays) // 2] if delays else 0.0,
                 "longest_seconds": delays[-1] if delays else 0.0,
             }
-        text = json.dumps(told).encode()
+        text = json.dumps(report).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
 
 
@@ -92,15 +93,15 @@ class Conversation(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def _serve(port: int, ill_seconds: float) -> None:
-    receiver = Receiver(ill_seconds)
+async def _serve(port: int, failing_seconds: float) -> None:
+    receiver = Receiver(failing_seconds)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Conversation(receiver), "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    # A receiver is on another machine; here it takes what is left of this one.
+    # A real receiver is on another machine; here it takes only what the other processes leave.
     os.nice(10)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("10")

@@ -1,4 +1,4 @@
-"""Millions of rows of one tenant, spread as a busy one's are: for `bench.scale`."""
+"""Millions of rows of one tenant, distributed like those of a busy one: for `bench.scale`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bench.servers import Database
 
 __all__ = ["APART", "fill", "forget_open", "wait_in_database"]
 
-#: From one job to the next.
+#: The time from one job to the next.
 APART = timedelta(milliseconds=10)
 _NODE = "00000000-0000-7000-8000-000000000001"
 
-# The ids carry their moments, as those that the service makes do: one job each ten milliseconds up to now. What a job
-# is like follows from its number by multiplying with primes, so that its properties have nothing to do with each other.
-# What is rare is so often there that ten thousand jobs fill a page of it, as millions do.
+# The ids carry their moments, like those that the service makes: one job every ten milliseconds up to now. A job's
+# properties follow from its number by multiplication with primes, so they are independent of each other. Rare values
+# are frequent enough that ten thousand jobs fill a page of them, as millions do.
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts,
@@ -72,14 +72,14 @@ _BATCH = 250_000
 
 
 def fill(database: Database, jobs: int) -> None:
-    """Write jobs in every state, and log lines of the youngest."""
+    """Write jobs in every status, and log lines of the youngest."""
     began = time.monotonic()
     _without_events(database, True)
     with _indexed_afterwards(database):
         for first in range(1, jobs + 1, _BATCH):
             last = min(first + _BATCH - 1, jobs)
             database.run(_JOBS, {"first": first, "last": last, "jobs": jobs, "apart": APART, "node": _NODE})
-            print(f"  {last:,} jobs are there after {time.monotonic() - began:.0f} s", flush=True)
+            print(f"  {last:,} jobs written after {time.monotonic() - began:.0f} s", flush=True)
     _without_events(database, False)
     for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):
         database.run(statement, {})
@@ -88,7 +88,7 @@ def fill(database: Database, jobs: int) -> None:
 
 @contextmanager
 def _indexed_afterwards(database: Database) -> Iterator[None]:
-    """Have the indexes of the jobs made when the rows are there, which takes a fraction of the time."""
+    """Drop the indexes of the jobs and create them after the rows, which takes a fraction of the time."""
     indexes = database.rows(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'jobs' AND indexname <> 'jobs_pkey'"
     )
@@ -101,7 +101,7 @@ def _indexed_afterwards(database: Database) -> Iterator[None]:
 
 
 def forget_open(database: Database) -> None:
-    """Delete what waits and runs, for nobody is to run it."""
+    """Delete queued and running jobs, because no node is to run them."""
     database.run("DELETE FROM jobs WHERE tenant_id = 'ten_bench' AND status IN ('queued', 'running')", {})
     database.run("VACUUM (ANALYZE) jobs", {})
 
@@ -115,5 +115,5 @@ def wait_in_database(database: Database, jobs: int) -> None:
 
 
 def _without_events(database: Database, is_off: bool) -> None:
-    # The triggers look whether somebody is subscribed; nobody is.
+    # The triggers look for subscribed endpoints; there are none.
     database.run(f"SET session_replication_role = {'replica' if is_off else 'origin'}", {})

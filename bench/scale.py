@@ -1,9 +1,9 @@
 """`python -m bench.scale [--jobs 5000000]`: what millions of rows of one tenant cost: reads, drains, an urgent start.
 
-Fills the tables with 10,000 jobs, then with many, and asks for everything that clients may ask for: prints p99 over
-HTTP for both, and their ratio. The plan of every combination of filters is looked at, and of every other read: one that
-reads all of a table, or thousands of rows to no purpose, is a fault. Then it drains beside millions of finished jobs,
-and with a million waiting. Ends with 1 where there was a fault.
+Fills one system with 10,000 jobs and one with many, and sends every read that clients may send: prints p99 over
+HTTP for both, and their ratio. It checks the plan of every combination of filters and of every other read: one that
+scans a whole table, or discards thousands of rows, is a fault. Then it drains beside millions of finished jobs,
+and with a million waiting. Exits with 1 if there was a fault.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from bench.systems import HEADERS, Ours
 __all__ = ["FEW", "PROMISED", "Scale", "main", "measure"]
 
 FEW = 10_000
-#: Each read is timed in so many rounds, of so many seconds at most, of which the first requests do not count.
+#: Rounds in which each read is timed, the seconds of a round at most, and its first requests that do not count.
 _ROUNDS = 7
 _ROUND_SECONDS = 4.0
 _WARM_UP = 20
 _URL = "/v1/ava/jobs?per_page=20"
-#: What the names of the reads begin with whose cost may not grow with the table.
+#: Prefixes of the reads whose cost may not grow with the table.
 PROMISED = ("list", "show", "logs")
 #: p50 and p99 in milliseconds of each read.
 Figures = dict[str, tuple[float, float]]
@@ -46,15 +46,15 @@ Figures = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What was found."""
+    """The result."""
 
     few: Figures
     many: Figures
     #: Plans that read too much.
     faults: list[str]
-    #: Jobs a second beside few finished jobs, beside many, and with a backlog; nothing where no drain was asked for.
+    #: Jobs a second beside few finished jobs, beside many, and with a backlog; empty without drains.
     drains: tuple[float, ...]
-    #: Milliseconds from the triggers of urgent jobs to their starts, while the backlog waited.
+    #: Milliseconds from the triggers of urgent jobs to their starts, with the backlog.
     urgent: list[float]
 
 
@@ -62,7 +62,7 @@ class Scale:
 
 
 def _some(system: Ours) -> list[str]:
-    """Ids from all over the table."""
+    """Returns ids from all over the table."""
     count = system.database.value("SELECT reltuples FROM pg_class WHERE relname = 'jobs'")
     share = min(100.0, 100 * 2_000 / max(1, count))
     found = system.database.rows("SELECT id::text FROM jobs TABLESAMPLE BERNOULLI (%s)", share)
@@ -74,7 +74,7 @@ def _ids(system: Ours, status: Status) -> list[str]:
 
 
 def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int], str]]:
-    """The requests that are timed, each as a path made of a number. All but the last two lists fill a page."""
+    """Returns the timed requests, each as a function from a number to a path. All lists but the last fill a page."""
     newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
     lately = quote((newest.created_at - timedelta(seconds=30)).isoformat())
     long_ago = quote((newest.created_at - rows.APART * jobs / 2).isoformat())
@@ -115,7 +115,7 @@ def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int]
 
 @dataclass
 class _Reader:
-    """Who asks one system for everything."""
+    """A client that times every read of one system."""
 
     session: requests.Session
     address: str
@@ -139,7 +139,7 @@ class _Reader:
 
     @property
     def figures(self) -> Figures:
-        """p50 and p99 of each read: of each the median over the rounds, for a machine's hiccup is in one of them."""
+        """p50 and p99 of each read: medians over the rounds, because a hiccup of the machine is in one of them."""
         return {
             name: (median(p50 for p50, _ in rounds), median(p99 for _, p99 in rounds))
             for name, rounds in self.rounds.items()
@@ -147,7 +147,7 @@ class _Reader:
 
 
 def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
-    """Time every read of every system, in turns; `systems` by the number of their jobs."""
+    """Time every read of every system, in turns; `systems` by the number of their jobs. Returns each one's figures."""
     with ExitStack() as stack:
         readers = []
         for jobs, system in systems.items():
@@ -163,14 +163,14 @@ def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
 
 
 def explain(system: Ours) -> list[str]:
-    """Look at the plan of every read; the faults."""
+    """Check the plan of every read. Returns the faults."""
     newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
     database = StoreDatabase(system.database.url, name="bench", statement_seconds=120)
-    findings, count = plans.judge(database, newest.created_at, _some(system), newest.id)
+    findings, count = plans.check(database, newest.created_at, _some(system), newest.id)
     database.close()
     print(f"  {len(findings):,} statements of {count:,} reads explained; the slowest:", flush=True)
     for found in sorted(findings, key=lambda finding: -finding.milliseconds)[:5]:
-        counts = f"{found.removed:,} left out, {found.sorted_rows:,} sorted"
+        counts = f"{found.removed:,} discarded, {found.sorted_rows:,} sorted"
         print(f"    {found.milliseconds:.1f} ms, {counts}: {found.name}")
     return [fault for finding in findings for fault in finding.faults]
 
@@ -183,7 +183,7 @@ def _finished_since(system: Ours, moment: object) -> int:
 
 
 def drain(system: Ours, *, jobs: int) -> float:
-    """Jobs a second of a drain that leaves what is in the tables alone."""
+    """Returns the jobs a second of a drain that keeps what is in the tables."""
     moment = system.database.value("SELECT clock_timestamp()")
     system.fill(jobs)
     return _drained(system, moment, jobs)
@@ -198,7 +198,7 @@ def _drained(system: Ours, moment: object, jobs: int) -> float:
 
 
 def drain_with_backlog(system: Ours, *, waiting: int, jobs: int) -> tuple[float, list[float]]:
-    """Jobs a second while a backlog waits in the database, and milliseconds until an urgent job has started."""
+    """Returns the jobs a second while a backlog waits in the database, and milliseconds until urgent jobs started."""
     rows.wait_in_database(system.database, waiting)
     moment = system.database.value("SELECT clock_timestamp()")
     with system.workers():
@@ -229,7 +229,7 @@ def measure(servers: Servers, *, jobs: int, waiting: int, drained: int, requests
     systems = {size: Ours(servers, "redis", f"jobs_{size}") for size in (FEW, jobs)}
     for size, system in systems.items():
         rows.fill(system.database, size)
-    # Of a small table, reading all of it may be the best plan.
+    # Only the large one: for a small table a full scan may be the best plan.
     faults = explain(systems[jobs])
     few, many = read(systems, requests_each=requests_each)
     drains: list[float] = []
@@ -265,7 +265,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print what was found."""
+    """Measure, and print the result."""
     given, began = _options(), time.monotonic()
     with ExitStack() as stack:
         found = measure(

@@ -1,4 +1,4 @@
-"""Jobs that become due: one by one while the workers are idle, and very many in one second."""
+"""Jobs that become due: one by one while the node is idle, and very many in one second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["due_in_one_second"]
 _AHEAD_SECONDS = 8
 _ALONE = 200
 
-# Each of those that are alone is due at a moment of its own, the crowd all at once.
+# With a distance the jobs become due one by one, with a distance of 0 all at once.
 _DATED = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts,
                   scheduled_at, run_at)
@@ -30,7 +30,7 @@ _OVERDUE = "SELECT count(*) FROM jobs WHERE status = 'queued' AND run_at <= now(
 
 
 def due_in_one_second(system: Ours, *, jobs: int) -> Figures:
-    """How late jobs start that are due one by one; then what 100,000 cost that are due at once."""
+    """How late jobs start that become due one by one; then the rate of 100,000 that become due at once."""
     alone = _alone(system)
     plain = drain(system, jobs=min(jobs, 20_000))["jobs/s"]
     system.clear()
@@ -51,7 +51,7 @@ def due_in_one_second(system: Ours, *, jobs: int) -> Figures:
         "at once: first started ms late": first * 1000,
         "at once: all may start after s": all_let_in,
         "at once: jobs/s": rate,
-        "drain of a plain backlog's": rate / plain,
+        "at once: share of a plain backlog's rate": rate / plain,
     }
 
 

@@ -1,4 +1,4 @@
-"""The servers that both systems stand on: servers of our own, on the same ports for both, and processes that end."""
+"""The servers that both systems share, and the processes of a benchmark."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Database:
-    """One database, and looks into it."""
+    """One database, and statements on it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -37,25 +37,25 @@ class Database:
         self._connection.autocommit = True
 
     def value(self, statement: str, *parameters: Any) -> Any:
-        """The first value of a statement's first row."""
+        """Returns the first value of a statement's first row, None if there is none."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of a statement."""
+        """Returns the rows of a statement."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
     def run(self, statement: str, parameters: Mapping[str, Any]) -> None:
-        """Run a statement whose parameters have names."""
+        """Run a statement with named parameters."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         self._connection.close()
 
 
@@ -70,7 +70,7 @@ class Servers:
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
 
     def database(self, name: str) -> Database:
-        """A new, empty database."""
+        """Make a new, empty database."""
         admin = Database(urlsplit(self._postgres.url)._replace(path="/postgres").geturl())
         admin.value(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         admin.value(f"CREATE DATABASE {name}")
@@ -78,7 +78,7 @@ class Servers:
         return Database(urlsplit(self._postgres.url)._replace(path=f"/{name}").geturl())
 
     def broker(self, kind: str, number: int) -> str:
-        """An address of `redis` or `rabbitmq`, apart from those of other numbers."""
+        """Returns a URL of `redis` or `rabbitmq`, separate from those of other numbers."""
         if kind == "redis":
             self._redis = self._redis or self._stack.enter_context(running_redis())
             return urlsplit(self._redis.url)._replace(path=f"/{number}").geturl()
@@ -108,7 +108,7 @@ def _durable_postgres() -> Iterator[Server]:
 
 @contextmanager
 def processes(folder: Path, environ: Mapping[str, str], *commands: list[str]) -> Iterator[list[int]]:
-    """Run Python programs (`[module, argument …]`) as long as the block lasts; their process ids."""
+    """Run Python programs (`[module, argument …]`) as long as the block lasts, which gets their process ids."""
     started: list[ChildProcess] = []
     path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
     try:
@@ -136,12 +136,12 @@ def until(condition: Callable[[], object], *, seconds: float = 120, every: float
 
 
 def open_port() -> int:
-    """A port that nobody has."""
+    """Returns a free port."""
     return free_port()
 
 
 def git_revision() -> str:
-    """Which revision is measured."""
+    """Returns the revision that is measured."""
     asked = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )

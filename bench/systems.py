@@ -1,4 +1,4 @@
-"""The two systems that are compared, told apart only here."""
+"""The two systems that are compared; only this module knows how they differ."""
 
 from __future__ import annotations
 
@@ -42,32 +42,32 @@ class System(Protocol):
     database: Database
 
     def clear(self) -> None:
-        """Forget every job, in the database and in the broker."""
+        """Delete every job, in the database and in the broker."""
 
     def api(self) -> Any:
         """Run its API; the block gets the port."""
 
     def workers(self) -> Any:
-        """Run what it takes to execute jobs, with two processes; the block begins when they are ready."""
+        """Run everything that executes jobs, with two processes; the block begins when they are ready."""
 
     def request(self, handler: str) -> bytes:
-        """A request that triggers one job."""
+        """Returns a request that triggers one job."""
 
     def fill(self, jobs: int) -> None:
         """Queue no-op jobs, while no worker runs."""
 
     def finished(self) -> int:
-        """How many jobs have completed."""
+        """Returns the number of completed jobs."""
 
     def finishing_seconds(self) -> float:
-        """Seconds from the moment when the first job finished to that when the last one did."""
+        """Returns the seconds from the end of the first job to the end of the last."""
 
     def latencies(self) -> list[float]:
-        """Milliseconds from each request of a `mark` job to its handler's first line, in the order of the jobs."""
+        """Returns when each `mark` job's handler began, in Unix seconds, in the order of the jobs."""
 
 
 def port_answers(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Returns True if a process listens on a port of this machine."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -88,7 +88,7 @@ class Baseline:
         os.environ.update(self.environ)
         from bench import baseline
 
-        # The module reads its environment when it is loaded; a second broker in one run loads it anew.
+        # The module reads its environment when it is loaded, so a second broker in one run reloads it.
         self._module = importlib.reload(baseline)
         self._module.Base.metadata.create_all(baseline.engine)
 
@@ -148,7 +148,7 @@ class Ours:
 
     def __init__(self, servers: Servers, broker: str, database: str = "ours") -> None:
         self.folder = servers.folder
-        #: Of the API, once that has been started.
+        #: The process id of the API, 0 until it has been started.
         self.api_pid = 0
         self.database = servers.database(database)
         self.environ = {
@@ -166,7 +166,7 @@ class Ours:
         own_database = StoreDatabase(self._settings.database_url, name="bench")
         self.jobs = Jobs(own_database, Publisher(app, self._settings), Control(app))
         self.caller = Caller(tenant_id="ten_bench", user_id="usr_bench", role=Role.TENANT_SYSTEM_ADMIN)
-        # A node announces the workers; jobs can be triggered from then on.
+        # A node announces the workers; only then can jobs be triggered.
         with self.workers():
             pass
 
@@ -198,7 +198,7 @@ class Ours:
         return http.post("/v1/ava/jobs", body, HEADERS)
 
     def bulk_request(self, jobs: int) -> bytes:
-        """A request that triggers many jobs."""
+        """Returns a request that triggers many jobs."""
         body = json.dumps({"jobs": [{"worker_id": "wkr_noop", "input": {"a": 1}}] * jobs}).encode()
         return http.post("/v1/ava/jobs/bulk", body, HEADERS)
 
@@ -208,7 +208,7 @@ class Ours:
             self.jobs.trigger(self.caller, specs)
 
     def finished(self) -> int:
-        # The tenant is named for the index's sake: looking on must not cost what is looked at.
+        # The tenant makes it a range of an index: observing must not slow what is observed.
         statement = "SELECT count(*) FROM jobs WHERE tenant_id = 'ten_bench' AND status = 'completed'"
         return int(self.database.value(statement))
 

@@ -1,7 +1,7 @@
-"""The table of what was measured: medians of rounds, ours beside the baseline's, and what was promised of both.
+"""The table of results: medians of the rounds, AVA Jobs beside the baseline, and the promises.
 
-Each measure keeps its last results in docs/performance.json, with the revision and the day; docs/performance.md is
-made from that, so that one measure can be taken again without the others.
+Each measure keeps its last results in docs/performance.json, with the revision and the day; the table in
+docs/performance.md is made from that, so one measure can be taken again without the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PAGE = ROOT / "docs" / "performance.md"
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """What a figure must reach: at least, or at most, so much; of the baseline's in the same run where `is_ratio`."""
+    """The bound of a figure, `least` or `most`; with `is_ratio` of its ratio to the baseline's in the same run."""
 
     least: float | None = None
     most: float | None = None
@@ -37,14 +37,14 @@ class Promise:
         return bound + (" ×" if self.is_ratio else "")
 
     def holds(self, value: float, ratio: float | None) -> bool | None:
-        """Whether it does; None where there is no baseline to tell by."""
+        """Returns True if the promise is kept, None if there is no baseline to compare with."""
         found = ratio if self.is_ratio else value
         if found is None:
             return None
         return found >= self.least if self.least is not None else found <= (self.most or 0)
 
 
-#: By measure and figure, or for all figures of a measure; docs/performance.md says where each comes from.
+#: By measure and figure; an empty figure means all figures of the measure.
 PROMISES: dict[tuple[str, str], Promise] = {
     ("accept, 1 a request", "jobs/s"): Promise(least=1.25),
     ("accept, 1 a request", "p99 ms"): Promise(most=1.0),
@@ -61,7 +61,7 @@ PROMISES: dict[tuple[str, str], Promise] = {
     ("long run", "last of first"): Promise(least=0.9, is_ratio=False),
     ("log lines", "lines/s"): Promise(least=30_000, is_ratio=False),
     ("due in one second", "alone: p99 ms late"): Promise(most=1000, is_ratio=False),
-    ("due in one second", "drain of a plain backlog's"): Promise(least=0.9, is_ratio=False),
+    ("due in one second", "at once: share of a plain backlog's rate"): Promise(least=0.9, is_ratio=False),
     ("footprint", "ava worker ready s"): Promise(most=2, is_ratio=False),
     ("footprint", "ava jobs list s"): Promise(most=0.6, is_ratio=False),
     ("footprint", "idle node of two processes MiB"): Promise(most=200, is_ratio=False),
@@ -69,25 +69,25 @@ PROMISES: dict[tuple[str, str], Promise] = {
 
 
 class Table:
-    """The figures of this run, and the last ones of what was not measured now."""
+    """The figures of this run, and the last ones of measures that were not taken now."""
 
     def __init__(self, *, is_kept: bool) -> None:
-        """`is_kept`: whether docs/ takes them over; a quick run's are not worth it."""
+        """`is_kept`: whether docs/ takes the figures over; those of a quick run it should not."""
         self._is_kept = is_kept
         self._rounds: dict[tuple[str, str], list[Figures]] = {}
 
     def add(self, measure: str, system: str, figures: Figures) -> None:
-        """Keep one round's figures, and say them."""
+        """Keep one round's figures, and print them."""
         self._rounds.setdefault((measure, system), []).append(figures)
-        told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
-        print(f"  {measure}: {system}: {told}", flush=True)
+        shown = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+        print(f"  {measure}: {system}: {shown}", flush=True)
 
     def show(self) -> None:
         """Print this run's table."""
         print("\n" + "\n".join(_lines(self._entries())))
 
     def keep(self) -> None:
-        """Have docs/ take over what there is so far."""
+        """Write the figures so far into docs/."""
         if self._is_kept:
             kept = json.loads(_DATA.read_text()) if _DATA.exists() else {}
             kept.update(self._entries())
@@ -113,28 +113,28 @@ class Table:
 
 def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
     found = [
-        "| measure | figure | baseline | AVA Jobs | ratio | promised | holds | rounds, revision |",
+        "| measure | figure | baseline | AVA Jobs | ratio | promised | kept | rounds, revision |",
         "|---|---|---:|---:|---:|---|---|---|",
     ]
     for measure, entry in entries.items():
-        said, taken = measure, f"{entry['rounds']}, `{entry['revision']}`"
+        name_once, taken_once = measure, f"{entry['rounds']}, `{entry['revision']}`"
         for name, (base, ours) in entry["figures"].items():  # type: ignore[attr-defined]
             ratio = ours / base if base else None
             promise = PROMISES.get((measure, name)) or PROMISES.get((measure, ""))
             holds = None if promise is None else promise.holds(ours, ratio)
             cells = (
-                said,
+                name_once,
                 name,
                 _number(base),
                 _number(ours),
                 "" if ratio is None else f"{ratio:.2f}",
                 promise or "",
                 {None: "", True: "yes", False: "**no**"}[holds],
-                taken,
+                taken_once,
             )
             found.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-            # Said once for all its figures.
-            said = taken = ""
+            # Shown in the first row of the measure only.
+            name_once = taken_once = ""
     return found
 
 
@@ -152,5 +152,5 @@ def _write_page(page: Path, kept: dict[str, dict[str, object]]) -> None:
     _, _, after = rest.partition(_END)
     day = max(str(entry["day"]) for entry in kept.values())
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    taken = f"Last taken on {day}; {machine}; everything on one machine."
+    taken = f"Last taken on {day}: {machine}, everything on one machine."
     page.write_text("\n".join((before + _BEGIN, "", taken, "", *_lines(kept), "", _END + after)))

@@ -1,8 +1,8 @@
-"""`python -m bench.watchers [--waits 1000] [--streams 200]`: what idle watchers cost those who trigger jobs.
+"""`python -m bench.watchers [--waits 1000] [--streams 200]`: what idle watchers cost the clients that trigger jobs.
 
-One API process, on servers of our own. Jobs are triggered over 8 connections as fast as they are answered, and over
-one, without watchers and with them, turn and turn about. Prints medians of all rounds, what a watcher takes of memory,
-and how soon a stored log line is in its stream. Ends with 1 where a promise is not kept.
+One API process, on servers of its own. Jobs are triggered over 8 connections without a pause, and over one, without
+watchers and with them, in turns. Prints medians of all rounds, the memory of a watcher,
+and how soon a stored log line is in its stream. Exits with 1 if a promise is not kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench.watching import STAMP
 
 __all__ = ["main"]
 
-#: What is promised: times as slow with watchers, and milliseconds until an event is seen (p99).
+#: The promises: the ratio of latencies with and without watchers, and milliseconds until a line is seen (p99).
 _MOST_RATIO = 2.0
 _MOST_LATE_MS = 300.0
 _NODE = "00000000-0000-7000-8000-000000000001"
@@ -50,18 +50,18 @@ class _Watchers:
         )  # fmt: skip
 
     def open(self, waits: list[str], streams: list[str]) -> int:
-        """Have so many watchers, all of whom have been heard; how many."""
+        """Open watchers, and wait until the server has responded to all. Returns their number."""
         asked = {
             "waits": [f"/v1/ava/jobs/{job_id}?wait=30" for job_id in waits],
             "streams": [f"/v1/ava/jobs/{job_id}/stream" for job_id in streams],
         }
-        return int(self._tell(json.dumps(asked))["open"])
+        return int(self._ask(json.dumps(asked))["open"])
 
     def close(self) -> dict[str, Any]:
-        """Have none any more; what they have seen."""
-        return self._tell("")
+        """Close all watchers. Returns what they have seen."""
+        return self._ask("")
 
-    def _tell(self, line: str) -> dict[str, Any]:
+    def _ask(self, line: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(line + "\n")
@@ -76,7 +76,7 @@ class _Watchers:
 
 
 def _memory(pids: list[int]) -> int:
-    """The proportional memory of processes and their children."""
+    """Returns the proportional memory (PSS) of processes and their children, in bytes."""
     total = 0
     for pid in pids:
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
@@ -85,8 +85,8 @@ def _memory(pids: list[int]) -> int:
     return total
 
 
-class _Field:
-    """One API process, jobs to watch, and who watches them."""
+class _WatchedApi:
+    """One API process, jobs to watch, and their watchers."""
 
     def __init__(self, system: Ours, port: int, pids: list[int], *, waits: int, streams: int) -> None:
         self.system = system
@@ -104,23 +104,23 @@ class _Field:
                 assert runs.claim(connection, runs.Claim(job_id=job.id, run_no=1, node_id=_NODE))
 
     def trigger(self, *, requests: int, connections: int) -> Figures:
-        """Milliseconds of triggers."""
+        """Returns the latencies of triggers in milliseconds."""
         request = self.system.request("noop")
         found = http.generate(self.port, lambda _: request, requests=requests, connections=connections)
         assert not found.refused, f"{found.refused} triggers were refused"
         return {"p50": found.p50, "p99": found.p99}
 
     def memory(self) -> int:
-        """Bytes that the API holds."""
+        """Returns the bytes that the API holds."""
         return _memory(self._pids)
 
     @contextmanager
     def watched(self) -> Iterator[dict[str, Any]]:
-        """Watchers, and afterwards what they have seen."""
+        """Watch during the block, which gets a dict that holds afterwards what the watchers have seen."""
         seen: dict[str, Any] = {}
         count = self._watchers.open([job.id for job in self._waited], [job.id for job in self._streamed])
         assert count == len(self._waited) + len(self._streamed)
-        # The last of them are still being answered.
+        # The last of them are still waiting for their response.
         time.sleep(1)
         try:
             yield seen
@@ -128,7 +128,7 @@ class _Field:
             seen |= self._watchers.close()
             time.sleep(1)
         assert not seen["refused"], f"{seen['refused']} watchers were refused"
-        assert not seen["lost"], f"{seen['lost']} watchers were let go"
+        assert not seen["lost"], f"{seen['lost']} watchers were disconnected"
 
     def store_lines(self, count: int, number: int) -> None:
         """Store a line in the log of each of some streams, one after the other."""
@@ -143,7 +143,7 @@ class _Field:
             time.sleep(0.037)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """End the watchers and close the connections."""
         self._watchers.end()
         self._database.close()
 
@@ -160,7 +160,7 @@ def _jobs(database: Database, count: int) -> list[Job]:
 
 
 @contextmanager
-def _field(*, waits: int, streams: int) -> Iterator[_Field]:
+def _watched_api(*, waits: int, streams: int) -> Iterator[_WatchedApi]:
     with ExitStack() as stack:
         servers = Servers(stack)
         system = Ours(servers, "redis")
@@ -169,45 +169,45 @@ def _field(*, waits: int, streams: int) -> Iterator[_Field]:
         environ = {**system.environ, "AVA_API_PROCESSES": "1"}
         pids = stack.enter_context(processes(servers.folder, environ, command))
         until(lambda: port_answers(port))
-        field = _Field(system, port, pids, waits=waits, streams=streams)
-        stack.callback(field.close)
-        yield field
+        api = _WatchedApi(system, port, pids, waits=waits, streams=streams)
+        stack.callback(api.close)
+        yield api
 
 
 def measure(*, waits: int, streams: int, rounds: int, requests: int) -> dict[str, list[float]]:
-    """Every round's figures, by name."""
+    """Returns every round's figures, by name."""
     found: dict[str, list[float]] = {}
-    with _field(waits=waits, streams=streams) as field:
+    with _watched_api(waits=waits, streams=streams) as api:
 
         def triggers(how: str) -> None:
             for connections, share in ((8, 1.0), (1, 0.5)):
-                figures = field.trigger(requests=int(requests * share), connections=connections)
+                figures = api.trigger(requests=int(requests * share), connections=connections)
                 for name, value in figures.items():
                     found.setdefault(f"{connections} {name} {how}", []).append(value)
 
-        field.trigger(requests=max(100, requests // 5), connections=8)
+        api.trigger(requests=max(100, requests // 5), connections=8)
         for number in range(rounds):
-            idle = field.memory()
+            idle = api.memory()
             triggers("without")
-            before = field.memory()
-            with field.watched() as seen:
-                found.setdefault("memory", []).append((field.memory() - before) / (waits + streams) / 1024)
+            before = api.memory()
+            with api.watched() as seen:
+                found.setdefault("memory", []).append((api.memory() - before) / (waits + streams) / 1024)
                 triggers("with")
                 if streams:
-                    field.store_lines(min(50, streams), number)
+                    api.store_lines(min(50, streams), number)
                     time.sleep(1)
             assert len(seen["late_ms"]) == min(50, streams), f"{len(seen['late_ms'])} lines were seen in the streams"
             found.setdefault("late", []).extend(seen["late_ms"])
-            print(f"  round {number + 1}: idle {idle / 2**20:.0f} MiB; {_told(found)}", flush=True)
+            print(f"  round {number + 1}: idle {idle / 2**20:.0f} MiB; {_latest(found)}", flush=True)
     return found
 
 
-def _told(found: dict[str, list[float]]) -> str:
+def _latest(found: dict[str, list[float]]) -> str:
     return ", ".join(f"{name} {values[-1]:.1f}" for name, values in found.items() if values)
 
 
 def table(found: dict[str, list[float]], watchers: int) -> tuple[list[str], bool]:
-    """The figures in Markdown, and whether every promise is kept."""
+    """Returns the figures in Markdown, and whether every promise is kept."""
     lines, is_kept = ["| trigger | figure | without | with | ratio |", "|---|---|---|---|---|"], True
     for connections in (8, 1):
         for name in ("p50", "p99"):
@@ -215,7 +215,7 @@ def table(found: dict[str, list[float]], watchers: int) -> tuple[list[str], bool
             is_kept = is_kept and with_ <= _MOST_RATIO * without
             row = (f"{connections} at once", f"{name} ms", f"{without:.1f}", f"{with_:.1f}", f"{with_ / without:.2f}")
             lines.append(f"| {' | '.join(row)} |")
-    # Of the first round: later ones live in what it has left.
+    # Of the first round: later ones use memory that it left behind.
     lines.append(f"\nA watcher takes {found['memory'][0]:.1f} KiB (of {watchers:,}).")
     if late := found["late"]:
         p50, p99 = http.percentile(late, 50), http.percentile(late, 99)
@@ -225,7 +225,7 @@ def table(found: dict[str, list[float]], watchers: int) -> tuple[list[str], bool
 
 
 def main() -> int:
-    """Measure, and say what came of it."""
+    """Measure, and print the result."""
     parser = argparse.ArgumentParser(prog="python -m bench.watchers", description=__doc__)
     parser.add_argument("--waits", type=int, default=1_000)
     parser.add_argument("--streams", type=int, default=200)

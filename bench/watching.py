@@ -1,7 +1,7 @@
-"""Many cheap watchers in a process of their own: `python -m bench.watching PORT`, told what to do on its input.
+"""Many cheap watchers in a process of their own: `python -m bench.watching PORT`, controlled through its input.
 
-A line of JSON opens watchers, `{"waits": [path …], "streams": [path …]}`; an empty line closes them. Each is answered
-by a line: how many are open, or what they have seen.
+A line of JSON opens watchers, `{"waits": [path …], "streams": [path …]}`; an empty line closes them. The response to
+each is a line: how many are open, or what they have seen.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from bench.systems import HEADERS
 
 __all__ = ["STAMP", "request"]
 
-#: How a log line begins that says when it was stored.
+#: The beginning of a log line that says when it was stored.
 STAMP = "stored at "
 _STAMPED = re.compile(STAMP.encode() + rb"([0-9.]+)")
-#: Connections that are opened a second: those who wait do not all ask again in the same moment either.
+#: Connections that are opened a second: real watchers do not all ask in the same moment either.
 _PER_SECOND = 150
 
 
 def request(path: str) -> bytes:
-    """A whole GET request."""
+    """Returns a whole GET request."""
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in HEADERS.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 class _Watcher(asyncio.Protocol):
-    """One connection, which asks again whenever it has been answered."""
+    """One connection, which sends its request again after each response."""
 
     def __init__(self, path: str, seen: dict[str, Any]) -> None:
         self._request = request(path)
@@ -51,7 +51,7 @@ class _Watcher(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = time.time()
         if self._is_stream:
-            self._hear(data, now)
+            self._receive_stream(data, now)
             return
         self._answer += data
         head, separator, body = self._answer.partition(b"\r\n\r\n")
@@ -61,11 +61,11 @@ class _Watcher(asyncio.Protocol):
             self._answer = b""
             self._transport.write(self._request)
 
-    def _hear(self, data: bytes, now: float) -> None:
+    def _receive_stream(self, data: bytes, now: float) -> None:
         if not self.opened.done():
             self._seen["refused"] += data[9:12] != b"200"
             self.opened.set_result(None)
-        # A stream begins with what is in the log already.
+        # A stream begins with the lines that are already in the log.
         stamps = [float(stamp) for stamp in _STAMPED.findall(data)]
         self._seen["late_ms"] += [(now - stamp) * 1000 for stamp in stamps if stamp > self._began_at]
 
@@ -73,7 +73,7 @@ class _Watcher(asyncio.Protocol):
         self._seen["lost"] += not self._is_closing
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self._is_closing = True
         self._transport.abort()
 
@@ -85,11 +85,11 @@ async def _watch(port: int) -> None:
         seen: dict[str, Any] = {"answers": 0, "refused": 0, "lost": 0, "late_ms": []}
         watchers = [await _open(port, path, seen) for path in asked["waits"] + asked["streams"]]
         await asyncio.gather(*(watcher.opened for watcher in watchers))
-        _say({"open": len(watchers)})
+        _write({"open": len(watchers)})
         await loop.run_in_executor(None, sys.stdin.readline)
         for watcher in watchers:
             watcher.close()
-        _say(seen)
+        _write(seen)
 
 
 async def _open(port: int, path: str, seen: dict[str, Any]) -> _Watcher:
@@ -98,8 +98,8 @@ async def _open(port: int, path: str, seen: dict[str, Any]) -> _Watcher:
     return watcher
 
 
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def _write(report: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()
 
 

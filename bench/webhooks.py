@@ -1,7 +1,7 @@
-"""`python -m bench.webhooks [storm] [hang] [overhead]`: what webhooks promise, at full size.
+"""`python -m bench.webhooks [storm] [hang] [overhead]`: the promises of webhooks, at full size.
 
-`storm`: 5,000 jobs with three endpoints, of which one answers 500 for a minute and one hangs; the sender is killed in
-the middle. `hang`: a thousand endpoints that hang, and what one that answers notices. `overhead`: draining with and
+`storm`: 5,000 jobs with four endpoints, of which one returns 500 for a minute and one hangs; the sender is killed in
+the middle. `hang`: a thousand endpoints that hang, and how late one that responds is. `overhead`: draining with and
 without a subscribed endpoint, in turns.
 """
 
@@ -44,23 +44,23 @@ class WithWebhooks(Ours):
             # The third wait after a failure would be five minutes otherwise.
             "AVA_WEBHOOK_TIME_SCALE": "0.2",
         }
-        #: Who is told of jobs that end, made anew whenever everything is cleared.
+        #: URLs that are subscribed again whenever everything is cleared.
         self.subscribers: list[str] = []
         self.webhooks = Webhooks(Database(self.database.url, name="bench"), Sealer([_KEY]), allow_private=True)
 
     def clear(self) -> None:
-        """Forget every job, webhook and event."""
+        """Delete every job, webhook and event."""
         super().clear()
         self.database.value(f"TRUNCATE {_TABLES}")
         for url in self.subscribers:
             self.subscribe(url)
 
     def subscribe(self, url: str, events: list[str] | None = None) -> None:
-        """Tell this URL of jobs that end."""
+        """Subscribe this URL to the ends of jobs."""
         self.webhooks.create(self.caller, url=url, events=events or _EVENTS, secret="of-the-benchmark")
 
     def set(self, name: str, value: str) -> None:
-        """Set a variable of the processes that follow."""
+        """Set an environment variable of processes that are started later."""
         self.environ[name] = value
 
     @contextmanager
@@ -71,11 +71,11 @@ class WithWebhooks(Ours):
             yield pid
 
     @contextmanager
-    def receiver(self, ill_seconds: float = 60.0) -> Iterator[str]:
-        """A receiver; the block gets its address."""
+    def receiver(self, failing_seconds: float = 60.0) -> Iterator[str]:
+        """A receiver; the block gets its URL."""
         port = open_port()
         url = f"http://127.0.0.1:{port}"
-        with processes(self.folder, {}, ["bench.receiver", str(port), str(ill_seconds)]):
+        with processes(self.folder, {}, ["bench.receiver", str(port), str(failing_seconds)]):
             until(lambda: _answers(url))
             yield url
 
@@ -88,30 +88,32 @@ def _answers(url: str) -> bool:
 
 
 def storm(system: WithWebhooks, jobs: int) -> None:
-    """Every event to each healthy endpoint, once while nothing fails; none lost to kill -9."""
+    """Each healthy endpoint receives every event, once while nothing fails; kill -9 loses none."""
     system.clear()
     with system.receiver() as url, ExitStack() as stack:
-        for path in ("/ok-a", "/ok-b", "/ill", "/hang"):
+        for path in ("/ok-a", "/ok-b", "/failing", "/hang"):
             system.subscribe(url + path)
         pid = stack.enter_context(system.sender())
         began = time.monotonic()
         system.fill(jobs // 2)
         with system.workers():
             until(lambda: _events(url, "/ok-a") >= jobs // 2 and _events(url, "/ok-b") >= jobs // 2, seconds=300)
-            calm = requests.get(url, timeout=30).json()
+            undisturbed = requests.get(url, timeout=30).json()
             system.fill(jobs // 2)
             until(lambda: _events(url, "/ok-a") >= jobs * 3 // 4, seconds=300)
             os.kill(pid, signal.SIGKILL)
             stack.enter_context(system.sender())
-            until(lambda: all(_events(url, path) >= jobs for path in ("/ok-a", "/ok-b", "/ill")), seconds=600, every=1)
+            complete = ("/ok-a", "/ok-b", "/failing")
+            until(lambda: all(_events(url, path) >= jobs for path in complete), seconds=600, every=1)
         report = requests.get(url, timeout=30).json()
     print(f"storm: {jobs} jobs, 4 endpoints, the sender killed after {jobs * 3 // 4}: {time.monotonic() - began:.0f} s")
     for path in ("/ok-a", "/ok-b"):
-        assert calm[path]["times"] == jobs // 2, f"{path} heard something twice while nothing failed: {calm[path]}"
-    for path in ("/ok-a", "/ok-b", "/ill"):
+        counts = undisturbed[path]
+        assert counts["times"] == jobs // 2, f"{path} received an event twice while nothing failed: {counts}"
+    for path in ("/ok-a", "/ok-b", "/failing"):
         assert report[path]["events"] == jobs, report
         print(
-            f"  {path}: {report[path]['events']:.0f} events, {report[path]['times']:.0f} requests answered 200, "
+            f"  {path}: {report[path]['events']:.0f} events, {report[path]['times']:.0f} requests that got 200, "
             f"after {report[path]['median_seconds']:.2f} s (median), {report[path]['longest_seconds']:.1f} s (longest)"
         )
     print(f"  /hang: {report['/hang']['times']:.0f} requests")
@@ -123,14 +125,14 @@ def _events(url: str, path: str) -> float:
 
 
 def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
-    """What an endpoint that answers notices of many that hang."""
+    """How late an endpoint that responds receives its events while many hang."""
     system.clear()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The receiver inherits it, and holds a connection for each that hangs.
+    # The receiver inherits it, because it holds a connection for each that hangs.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
-    # As on a machine with room: what others take from the sender is no matter of these endpoints.
+    # As on a machine with room: how the sender gives way is not measured here.
     system.set("AVA_WEBHOOK_NICENESS", "0")
-    # The dispatcher is there as well, by which a sender hears of what is new.
+    # `workers` also runs the dispatcher, which wakes the sender.
     with system.receiver() as url, system.sender(), system.workers():
         events = ["ava.job.queued"]
         system.subscribe(f"{url}/ok", events)
@@ -155,7 +157,7 @@ def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
 
 
 def overhead(system: WithWebhooks, jobs: int, rounds: int) -> dict[str, list[float]]:
-    """Draining without and with one subscribed endpoint, everything on this machine; jobs a second of each round."""
+    """Drain without and with one subscribed endpoint, all on this machine. Returns each round's jobs a second."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
     costs: list[tuple[float, float]] = []
     system.set("AVA_WEBHOOK_NICENESS", "10")
@@ -170,28 +172,27 @@ def overhead(system: WithWebhooks, jobs: int, rounds: int) -> dict[str, list[flo
                     _await_deliveries(system, jobs)
                     after = _processor_seconds(system, pid)
                     costs.append((after[0] - before[0], after[1] - before[1]))
-    without, told = (median(found) for found in rates.values())
-    # Of each pair by itself, for the machine is not the same from one to the next.
-    ratio = median(told / without for without, told in zip(*rates.values(), strict=True))
-    print(f"overhead: {told:,.0f} jobs/s with a subscribed endpoint, {without:,.0f} without: {ratio:.2f} of a pair's")
+    without, subscribed = (median(found) for found in rates.values())
+    # The median of the pairs' ratios, because the machine varies from one pair to the next.
+    ratio = median(subscribed / without for without, subscribed in zip(*rates.values(), strict=True))
+    print(f"overhead: {subscribed:,.0f} jobs/s with a subscribed endpoint, {without:,.0f} without: ratio {ratio:.2f}")
     ours, theirs = (sum(each) / rounds / jobs * 1e6 for each in zip(*costs, strict=True))
     print(f"  processor time a delivery: {ours:.0f} µs in the sender, {theirs:.0f} µs for it in PostgreSQL")
     return rates
 
 
 def _await_deliveries(system: WithWebhooks, jobs: int) -> None:
-    """Wait until all are told, and say how far behind the jobs that was."""
+    """Wait until every event is delivered, and print how far behind the jobs that was."""
     began = time.monotonic()
-    left = "SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered'"
-    told = system.database.value(left)
-    until(lambda: system.database.value(left) >= jobs, seconds=300, every=0.1)
-    print(
-        f"  told when the last job ended: {told:,} of {jobs:,}; all {time.monotonic() - began:.1f} s later", flush=True
-    )
+    statement = "SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered'"
+    delivered = system.database.value(statement)
+    until(lambda: system.database.value(statement) >= jobs, seconds=300, every=0.1)
+    seconds = time.monotonic() - began
+    print(f"  delivered when the last job ended: {delivered:,} of {jobs:,}; all {seconds:.1f} s later", flush=True)
 
 
 def _processor_seconds(system: WithWebhooks, pid: int) -> tuple[float, float]:
-    """Of the sender, and of its connections to PostgreSQL."""
+    """Returns the processor seconds of the sender, and of its connections to PostgreSQL."""
     found = system.database.rows("SELECT pid FROM pg_stat_activity WHERE application_name = 'ava webhooks'")
     times = [psutil.Process(each).cpu_times() for each in (pid, *(row[0] for row in found))]
     ours, *theirs = (each.user + each.system for each in times)
@@ -199,11 +200,11 @@ def _processor_seconds(system: WithWebhooks, pid: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Take the measures that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["storm", "hang", "overhead", []], help="all where none is named")
+    parser.add_argument("what", nargs="*", choices=["storm", "hang", "overhead", []], help="default: all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=10_000, help="that are drained in each round of `overhead`")
+    parser.add_argument("--jobs", type=int, default=10_000, help="jobs of each round of `overhead`")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
     what, scale = given.what or ["storm", "hang", "overhead"], 0.1 if given.quick else 1.0

@@ -1,1 +1,1 @@
-"""The fault suite: real servers and processes, broken in every way we know, under a load whose effects are known."""
+"""The fault suite: real servers and processes, broken in every known way, under a load whose effects are recorded."""

@@ -1,6 +1,6 @@
 """Break everything under load, and count: `python -m chaos --broker redis --fault WORD --jobs 2000`.
 
-It prints a table, and ends with 1 where a promise was not kept.
+It prints a table, and exits with 1 if a promise was not kept.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from chaos.arena import open_arena
+from chaos.cluster import open_cluster
 from chaos.faults import FAULTS, Fault
-from chaos.verdict import Verdict, judge
+from chaos.result import Result, evaluate
 from harness.servers.server import private_folder
 
 BROKERS = ("redis", "rabbitmq")
@@ -21,7 +21,7 @@ BROKERS = ("redis", "rabbitmq")
 
 def main() -> int:
     options = _options()
-    verdicts: list[Verdict] = []
+    results: list[Result] = []
     impossible = 0
     for broker in options.broker or BROKERS:
         for fault in FAULTS:
@@ -31,66 +31,66 @@ def main() -> int:
                 print(f"{broker}: {fault.name}: skipped, {reason}", file=sys.stderr)
                 impossible += 1
                 continue
-            verdicts.append(strike(broker, fault, jobs=options.jobs, per_second=options.rate, keep=options.keep))
-            print(row(verdicts[-1]), flush=True)
-    print(table(verdicts))
-    return int(not all(v.is_kept for v in verdicts) or (bool(os.environ.get("CI")) and impossible > 0))
+            results.append(run_fault(broker, fault, jobs=options.jobs, per_second=options.rate, keep=options.keep))
+            print(row(results[-1]), flush=True)
+    print(table(results))
+    return int(not all(v.is_kept for v in results) or (bool(os.environ.get("CI")) and impossible > 0))
 
 
-def strike(broker: str, fault: Fault, *, jobs: int, per_second: float, keep: Path | None = None) -> Verdict:
-    """Do one fault to a fresh system under load."""
+def run_fault(broker: str, fault: Fault, *, jobs: int, per_second: float, keep: Path | None = None) -> Result:
+    """Inject one fault into a fresh system under load. Returns what it cost."""
     with private_folder() as scratch:
         folder = scratch
         if keep:
             folder = keep / f"{broker}-{FAULTS.index(fault):02d}"
             folder.mkdir(parents=True)
-        with open_arena(broker, folder, jobs=jobs, per_second=per_second) as arena:
-            arena.load.start()
+        with open_cluster(broker, folder, jobs=jobs, per_second=per_second) as cluster:
+            cluster.load.start()
             time.sleep(2)
-            injury = fault.strike(arena)
-            arena.load.finish()
-            return judge(arena, fault, injury)
+            injury = fault.inject(cluster)
+            cluster.load.finish()
+            return evaluate(cluster, fault, injury)
 
 
 _HEAD = ("broker", "fault", "accepted", "finished", "lost", "run twice", "repeated", "recovery", "promised", "kept")
 
 
-def row(verdict: Verdict) -> str:
-    """A verdict as a row of a Markdown table."""
-    recovery = "never" if verdict.recovery_seconds is None else f"{verdict.recovery_seconds:.1f} s"
+def row(result: Result) -> str:
+    """Returns a result as a row of a Markdown table."""
+    recovery = "never" if result.recovery_seconds is None else f"{result.recovery_seconds:.1f} s"
     cells = (
-        verdict.broker,
-        verdict.fault,
-        verdict.accepted,
-        verdict.finished,
-        verdict.lost,
-        verdict.twice,
-        verdict.repeated,
+        result.broker,
+        result.fault,
+        result.accepted,
+        result.finished,
+        result.lost,
+        result.twice,
+        result.repeated,
         recovery,
-        f"{verdict.promised_seconds:g} s",
-        "yes" if verdict.is_kept else f"NO ({_blame(verdict)})",
+        f"{result.promised_seconds:g} s",
+        "yes" if result.is_kept else f"NO ({_blame(result)})",
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def _blame(verdict: Verdict) -> str:
-    counts = {"invented": verdict.invented, "untrue": verdict.untrue, "failed": verdict.failed}
+def _blame(result: Result) -> str:
+    counts = {"invented": result.invented, "untrue": result.untrue, "failed": result.failed}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "see the row"
 
 
-def table(verdicts: list[Verdict]) -> str:
-    """All verdicts as a Markdown table."""
-    lines = ["", "| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, verdicts)]
+def table(results: list[Result]) -> str:
+    """Returns all results as a Markdown table."""
+    lines = ["", "| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results)]
     return "\n".join(lines)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description="Break everything under load, and count.")
-    parser.add_argument("--broker", action="append", choices=BROKERS, help="only on this one")
-    parser.add_argument("--fault", action="append", metavar="WORD", help="only those whose names hold this")
+    parser.add_argument("--broker", action="append", choices=BROKERS, help="only on this broker")
+    parser.add_argument("--fault", action="append", metavar="WORD", help="only faults whose names contain this")
     parser.add_argument("--jobs", type=int, default=2000, help="jobs of each load (%(default)s)")
-    parser.add_argument("--rate", type=float, default=25, help="jobs in a second that come one by one (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="a folder for what every process has printed")
+    parser.add_argument("--rate", type=float, default=25, help="jobs a second that come one by one (%(default)s)")
+    parser.add_argument("--keep", type=Path, help="a folder for the output of every process")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What a backlog takes of the broker, and how an urgent job overtakes it: `python -m chaos.backlog --jobs 1000000`."""
+"""How a backlog loads the broker and how an urgent job overtakes it: `python -m chaos.backlog --jobs 1000000`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import psycopg2
 import redis
 
-from chaos.arena import Arena, open_arena
+from chaos.cluster import Cluster, open_cluster
 from chaos.load import WORKER
 from harness.servers.server import private_folder
 
@@ -24,31 +24,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.backlog", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs of the backlog (%(default)s)")
     options = parser.parse_args()
-    with private_folder() as folder, open_arena("redis", folder, jobs=1, per_second=1) as arena:
-        return _measure(arena, options.jobs)
+    with private_folder() as folder, open_cluster("redis", folder, jobs=1, per_second=1) as cluster:
+        return _measure(cluster, options.jobs)
 
 
-def _measure(arena: Arena, jobs: int) -> int:
-    _fill(arena, jobs)
+def _measure(cluster: Cluster, jobs: int) -> int:
+    _fill(cluster, jobs)
     urgent_seconds: list[float] = []
     most_messages, most_bytes = 0, 0
-    with redis.Redis.from_url(arena.broker.url) as broker:
+    with redis.Redis.from_url(cluster.broker.url) as broker:
         for _ in range(10):
             began = time.monotonic()
-            job = arena.system.trigger(WORKER, priority=1, input={"seconds": 0})
-            arena.system.wait_for(job["id"], "completed", seconds=60)
+            job = cluster.system.trigger(WORKER, priority=1, input={"seconds": 0})
+            cluster.system.wait_for(job["id"], "completed", seconds=60)
             urgent_seconds.append(time.monotonic() - began)
             most_messages = max(most_messages, sum(broker.llen(key) for key in broker.keys("default*")))
             most_bytes = max(most_bytes, broker.info("memory")["used_memory"])
-    left = arena.system.query("SELECT count(*) FROM jobs WHERE status = 'queued'")[0][0]
-    print(f"backlog: {jobs} jobs, {left} of them still wait")
+    left = cluster.system.query("SELECT count(*) FROM jobs WHERE status = 'queued'")[0][0]
+    print(f"backlog: {jobs} jobs, {left} of them still waiting")
     print(f"broker: at most {most_messages} messages, {most_bytes / 2**20:.0f} MiB")
     print(f"an urgent job: median {sorted(urgent_seconds)[5]:.2f} s, at most {max(urgent_seconds):.2f} s to its end")
     return 0
 
 
-def _fill(arena: Arena, jobs: int) -> None:
-    connection = psycopg2.connect(arena.system.database_url)
+def _fill(cluster: Cluster, jobs: int) -> None:
+    connection = psycopg2.connect(cluster.system.database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute(_FILL, (WORKER, jobs))
     connection.autocommit = True

@@ -1,8 +1,8 @@
-"""`python -m chaos.fuzz [--requests 20000] [--seed 1]`: requests as nobody should send them, against a running system.
+"""`python -m chaos.fuzz [--requests 20000] [--seed 1]`: malformed and hostile requests against a running system.
 
-Four senders make them at random from the seed (`chaos.hostile`), over bare sockets, while a node runs the jobs that
-come of it. Prints the answers by status, and ends with 1 unless there is no 5xx and no answer out of shape, no
-traceback in any log, no row that is half-written or that nobody was told of, and no growth of the API's memory.
+Four senders make them at random from the seed (`chaos.hostile`), over raw sockets, while a node runs the jobs that
+result. Prints the responses by status, and exits with 1 if there is a 5xx, a response out of shape, a traceback in a
+log, a row that is half-written or that no response mentioned, or growth of the API's memory.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ ENVIRON = {"AVA_WORKERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING
 _SENDERS = 4
 #: How much larger the second half's memory may be than the first's.
 _MOST_GROWTH = 1.1
-#: Of fewer requests, the memory says nothing: the processes are still growing warm.
+#: With fewer requests memory is not judged, because the processes are still warming up.
 _LEAST_JUDGED = 10_000
 _ENDINGS = ("Handler completed in ", "Handler failed after ", "Handler cancelled after ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What came of it."""
+    """What was found."""
 
     statuses: Counter[int]
     by_kind: Counter[str]
     jobs: int
     faults: list[str]
-    #: The API's memory in MiB, averaged over the first half and the second of what follows the first quarter, in which
-    #: it grows warm.
+    #: The API's memory in MiB, averaged over the first and the second half of what follows the first quarter, in which
+    #: it warms up.
     first_mib: float
     second_mib: float
     seconds: float
 
 
 def fuzz(system: System, *, requests: int, seed: str) -> Findings:
-    """Send requests to a system that was started with `ENVIRON`, and look at what it has made of them."""
+    """Send requests to a system that was started with `ENVIRON`, and check its responses, rows and logs."""
     began = time.monotonic()
     senders = [Sender(port=system.port, seed=f"{seed}-{number}") for number in range(_SENDERS)]
     with ThreadPoolExecutor(_SENDERS) as threads:
@@ -70,7 +70,7 @@ def fuzz(system: System, *, requests: int, seed: str) -> Findings:
     if requests >= _LEAST_JUDGED and second > _MOST_GROWTH * first:
         faults.append(f"the API's memory grew from {first:.0f} to {second:.0f} MiB")
     created = {job_id: asked for sender in senders for job_id, asked in sender.created.items()}
-    faults += _look(system, created, {each for sender in senders for each in sender.webhooks})
+    faults += _check_rows(system, created, {each for sender in senders for each in sender.webhooks})
     return Findings(
         statuses=sum((sender.statuses for sender in senders), Counter()),
         by_kind=sum((sender.by_kind for sender in senders), Counter()),
@@ -89,7 +89,7 @@ def _send(sender: Sender, requests: int) -> None:
 
 
 def _memory(system: System, is_over: Any) -> Iterator[float]:
-    """What the API holds in MiB, once in a while."""
+    """Yields the API's memory in MiB, twice a second."""
     assert system.api
     while not is_over():
         with suppress(psutil.NoSuchProcess):
@@ -108,8 +108,8 @@ def _halves(samples: list[float]) -> tuple[float, float]:
 # The rows ------------------------------------------------------------------------------------------------------------
 
 
-def _look(system: System, created: dict[str, Any], webhooks: set[str]) -> list[str]:
-    """What is wrong with the rows, once all that can start has ended."""
+def _check_rows(system: System, created: dict[str, Any], webhooks: set[str]) -> list[str]:
+    """Returns what is wrong with the rows and logs, once every job that can start has ended."""
     due = "status = 'running' OR (status = 'queued' AND run_at IS NULL)"
     wait_until(
         lambda: system.query(f"SELECT count(*) FROM jobs WHERE {due}")[0][0] == 0, seconds=120, what="all has run"
@@ -118,9 +118,9 @@ def _look(system: System, created: dict[str, Any], webhooks: set[str]) -> list[s
     found = system.query("SELECT id::text, input, output, status = 'completed' AND worker_id = 'wkr_t_echo' FROM jobs")
     stored = {ids.encode("job", id_): row for id_, *row in found}
     if unknown := set(stored) - set(created):
-        faults.append(f"{len(unknown)} jobs that nobody was told of, such as {min(unknown)}")
+        faults.append(f"{len(unknown)} jobs that no response mentioned, such as {min(unknown)}")
     if lost := set(created) - set(stored):
-        faults.append(f"{len(lost)} jobs that were answered with 201 are not there, such as {min(lost)}")
+        faults.append(f"{len(lost)} jobs whose trigger got 201 are missing, such as {min(lost)}")
     for job_id, (input_, output, is_echo) in stored.items():
         if created.get(job_id) is not None and _plain(created[job_id]) != _plain(input_):
             faults.append(f"{job_id} has another input than was sent")
@@ -128,7 +128,7 @@ def _look(system: System, created: dict[str, Any], webhooks: set[str]) -> list[s
             faults.append(f"{job_id} echoed {str(output)[:100]!r}")
     kept = {ids.encode("wh", id_) for (id_,) in system.query("SELECT id::text FROM webhook_endpoints")}
     if kept != webhooks:
-        faults.append(f"{len(kept)} webhooks are there, {len(webhooks)} were answered with 201")
+        faults.append(f"{len(kept)} webhooks are stored, {len(webhooks)} creations got 201")
     faults += [f"{count} {what}" for what, statement in _NEVER.items() if (count := system.query(statement)[0][0])]
     faults += [f"{process.log.name}: a traceback" for process in system.processes if "Traceback" in process.output]
     return faults
@@ -142,7 +142,7 @@ _CLOSED = " OR ".join(f"l.msg LIKE '{ending}%%'" for ending in _ENDINGS)
 #: What must never be found, by what it is called.
 _NEVER = {
     "keys that made no job": "SELECT count(*) FROM idempotency_keys WHERE cardinality(job_ids) = 0",
-    "keys of jobs that are not there": """
+    "keys of jobs that do not exist": """
         SELECT count(*) FROM idempotency_keys AS k, unnest(k.job_ids) AS id
         WHERE NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.id = id)""",
     "log lines of no job": """
@@ -155,7 +155,7 @@ _NEVER = {
             SELECT 1 FROM job_logs AS l WHERE l.job_id = j.id AND ({_CLOSED}))""",
     "jobs whose times run backwards": """
         SELECT count(*) FROM jobs WHERE started_at < created_at OR completed_at < coalesce(started_at, created_at)""",
-    "jobs of a stranger": "SELECT count(*) FROM jobs WHERE tenant_id <> 'ten_test'",
+    "jobs of another tenant": "SELECT count(*) FROM jobs WHERE tenant_id <> 'ten_test'",
     "sessions in the middle of a transaction": """
         SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
             AND state LIKE 'idle in transaction%%' AND state_change < now() - interval '1 s'""",
@@ -176,14 +176,14 @@ def main() -> int:
         stack.callback(system.stop)
         system.start(environ=ENVIRON)
         found = fuzz(system, requests=given.requests, seed=given.seed)
-    _tell(found)
+    _print(found)
     return int(bool(found.faults))
 
 
-def _tell(found: Findings) -> None:
+def _print(found: Findings) -> None:
     print(f"{sum(found.statuses.values()):,} requests in {found.seconds:.0f} s, {found.jobs:,} jobs; by kind:")
     print("  " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.by_kind.items())))
-    print("by status (0: the connection was closed without an answer):")
+    print("by status (0: the connection was closed without a response):")
     print("  " + ", ".join(f"{status}: {count:,}" for status, count in sorted(found.statuses.items())))
     print(f"memory of the API: {found.first_mib:.0f} MiB in the first half, {found.second_mib:.0f} MiB in the second")
     for fault in found.faults[:30]:

@@ -1,4 +1,4 @@
-"""The load's handler: it leaves a trace of everything it does, so that what ran when can be told afterwards."""
+"""The load's handler: it records everything that it does, so that a test knows afterwards what ran when."""
 
 import itertools
 import os
@@ -12,20 +12,20 @@ _numbers = itertools.count(1)
 _TICK_SECONDS = 0.02
 
 
-@worker("chaos_effect", name="Chaos: leave a trace", timeout_seconds=300, cancel_grace_seconds=5)
+@worker("chaos_effect", name="Chaos: record effects", timeout_seconds=300, cancel_grace_seconds=5)
 def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Work for `seconds`, and write an effect at every step of it."""
-    attempt = f"{os.getpid()}.{next(_numbers)}"
+    """Work for `seconds`, and record an effect at every step."""
+    run = f"{os.getpid()}.{next(_numbers)}"
 
-    def leave(kind: str) -> None:
-        append(env["FILE"], Effect(job_id=env.job["id"], attempt=attempt, kind=kind, at=time.monotonic()))
+    def record(kind: str) -> None:
+        append(env["FILE"], Effect(job_id=env.job["id"], run=run, kind=kind, at=time.monotonic()))
 
-    leave("begin")
+    record("begin")
     if input["seconds"] > 1:
         env.log.info("A long one")
     deadline = time.monotonic() + input["seconds"]
     while time.monotonic() < deadline:
         time.sleep(_TICK_SECONDS)
-        leave("tick")
-    leave("done")
-    return {"attempt": attempt}
+        record("tick")
+    record("done")
+    return {"run": run}

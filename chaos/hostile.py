@@ -1,6 +1,6 @@
-"""Requests as nobody should send them, made at random from a seed: for `chaos.fuzz`.
+"""Malformed and hostile requests, made at random from a seed: for `chaos.fuzz`.
 
-What is made depends on the seed and on what was answered before (the ids to ask for), and on nothing else.
+A request depends on the seed and on the responses so far (the ids to ask for), and on nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ava.domain import ids
-from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PLACES, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
+from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
 from harness.system import HEADERS
 
 __all__ = ["Known", "Request", "make"]
@@ -21,7 +21,7 @@ __all__ = ["Known", "Request", "make"]
 
 @dataclass(kw_only=True)
 class Known:
-    """What one sender has been told of so far."""
+    """What one sender knows from the responses so far."""
 
     jobs: list[str] = field(default_factory=list)
     webhooks: list[str] = field(default_factory=list)
@@ -32,19 +32,19 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request, and what is known of its answer."""
+    """One request, and what is expected of its response."""
 
     kind: str
     method: str
     path: str
     raw: bytes
-    #: Statuses from 500 that are right all the same.
+    #: Statuses from 500 that are correct here.
     allowed: tuple[int, ...] = ()
-    #: The inputs that the jobs must have that it makes, where it is well-formed.
+    #: The inputs that its jobs must have, if it is well-formed.
     inputs: list[Any] | None = None
-    #: Whether nothing follows on its connection, and it is closed for writing.
+    #: True if it is the last on its connection, which is then closed for writing.
     is_last: bool = False
-    #: Whether its answer is a stream, of which only the beginning is read.
+    #: True if the response is a stream, of which only the beginning is read.
     is_stream: bool = False
 
 
@@ -97,7 +97,7 @@ def _value(rng: random.Random) -> Any:
 
 
 def _fields(rng: random.Random) -> dict[str, Any]:
-    """A body, most of it right."""
+    """Returns the fields of a body, most of them valid."""
     fields: dict[str, Any] = {"worker_id": "wkr_t_echo" if rng.random() < 0.7 else rng.choice(WORKERS)}
     if rng.random() < 0.7:
         fields["input"] = {"n": rng.random(), "v": _value(rng)} if rng.random() < 0.8 else _value(rng)
@@ -187,7 +187,7 @@ def _media(kind: str, rng: random.Random, _known: Known) -> Request:
     return _request(kind, "POST", "/v1/ava/jobs", body=_dump({"worker_id": "wkr_t_nothing"}), headers=headers)
 
 
-def _who(kind: str, rng: random.Random, known: Known) -> Request:
+def _caller(kind: str, rng: random.Random, known: Known) -> Request:
     name = rng.choice(list(HEADERS))
     value = rng.choice([*TEXTS[:-1], HEADERS[name].upper(), HEADERS[name] + "x" * 61, "ten_ü", b"\xff\xc3("])
     value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
@@ -310,10 +310,10 @@ def _stream(kind: str, rng: random.Random, known: Known) -> Request:
     return _request(kind, "GET", f"/v1/ava/jobs/{_quoted(rng, known)}/stream", headers=headers, is_stream=True)
 
 
-def _place(kind: str, rng: random.Random, known: Known) -> Request:
+def _path(kind: str, rng: random.Random, known: Known) -> Request:
     job_id = _quoted(rng, known)
     base = f"/v1/ava/jobs/{job_id}"
-    path = rng.choice([*PLACES, base, f"{base}/", f"{base}/logs/1", f"/v1/webhooks/{job_id}"])
+    path = rng.choice([*PATHS, base, f"{base}/", f"{base}/logs/1", f"/v1/webhooks/{job_id}"])
     return _request(kind, rng.choice(METHODS), path, is_last=True)
 
 
@@ -356,7 +356,7 @@ def _framing(kind: str, rng: random.Random, _known: Known) -> Request:
         (["Broken header"], body),
         (["X-A: \x00"], body),
     ])  # fmt: skip
-    # RFC 9112, section 6.1: 501 is the answer to a transfer coding that is not known.
+    # RFC 9112, section 6.1: 501 is the response to an unknown transfer coding.
     return _request(
         kind, "POST", "/v1/ava/jobs", framing=framing, body=sent, headers=_in_json(), is_last=True, allowed=(501,)
     )
@@ -368,14 +368,14 @@ _KINDS: dict[str, tuple[Callable[[str, random.Random, Known], Request], float]] 
     "broken body": (_broken_body, 12),
     "huge body": (_huge_body, 0.3),
     "media type": (_media, 4),
-    "caller": (_who, 10),
+    "caller": (_caller, 10),
     "headers": (_headers, 8),
     "list": (_list, 15),
     "read": (_read, 10),
     "another's": (_stranger, 5),
     "move": (_move, 8),
     "stream": (_stream, 4),
-    "place": (_place, 8),
+    "path": (_path, 8),
     "webhook": (_webhook, 5),
     "framing": (_framing, 4),
 }

@@ -1,4 +1,4 @@
-"""A load of jobs over HTTP that never gives up: each is asked for until it is accepted, under a key of its own."""
+"""A load of jobs over HTTP that never gives up: each trigger is sent until it is accepted, under a key of its own."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ LONG_SECONDS = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """A job that was answered with 201."""
+    """A job whose trigger got 201."""
 
     id: str
-    #: When the answer came, on the machine's stopwatch.
+    #: When the response came, on the monotonic clock.
     at: float
 
 
 class Load:
-    """Clients that trigger jobs: a good part at once, the rest one by one, as long as the fault lasts."""
+    """Clients that trigger jobs: half at once, the rest one by one, as long as the fault lasts."""
 
     def __init__(self, url: str, *, total: int, per_second: float) -> None:
         self._url = url
@@ -44,31 +44,31 @@ class Load:
         self._lock = threading.Lock()
         self._random = random.Random(4)
         self.accepted: list[Accepted] = []
-        #: Answers other than 201, by what they were, and the longest that any took, in seconds.
+        #: Responses other than 201, by status or error, and the longest time of any response, in seconds.
         self.refusals: dict[str, int] = {}
         self.slowest = 0.0
         self._threads = [threading.Thread(target=self._trickle, daemon=True) for _ in range(_CLIENTS)]
 
     def start(self) -> None:
-        """Trigger half of the jobs in bulk, and begin with the others."""
+        """Trigger half of the jobs in bulk, and start the clients that trigger the others."""
         for _ in range(self._total // 2 // _BULK):
             self._insist("/v1/ava/jobs/bulk", {"jobs": [self._job() for _ in range(_BULK)]})
         for thread in self._threads:
             thread.start()
 
     def finish(self) -> None:
-        """Trigger what is still missing, and wait until all of it is accepted."""
+        """Trigger the jobs that are still missing, and wait until all are accepted."""
         self._may_end.set()
         for thread in self._threads:
             thread.join(120)
             if thread.is_alive():
-                raise RuntimeError("The load could not be put on within two minutes.")
+                raise RuntimeError("The load was not accepted within two minutes.")
         while (missing := self._total - len(self.accepted)) > 0:
             jobs = [self._job() for _ in range(min(missing, _BULK))]
             self._insist("/v1/ava/jobs/bulk", {"jobs": jobs})
 
     def trigger_one(self, **fields: Any) -> str:
-        """Trigger a job with these fields on top; its id."""
+        """Trigger a job with these fields on top. Returns its id."""
         return self._insist("/v1/ava/jobs", {**self._job(), **fields})
 
     def _trickle(self) -> None:

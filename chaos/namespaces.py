@@ -1,7 +1,7 @@
 """A fleet on one machine as if on many: each process in a network namespace of its own, one of which is cut off.
 
-Two API processes, three worker nodes and two dispatchers share PostgreSQL and RabbitMQ over a bridge. While jobs come
-in, one node's cable is pulled for longer than a node may be silent, and put in again. Then the table says where the
+Two API processes, three nodes and two dispatchers share PostgreSQL and RabbitMQ over a bridge. While jobs come
+in, one node's link is down for longer than a node may be silent, and then up again. The table shows where the
 jobs ran, and whether any was lost. Needs root on Linux, and iproute2: `python -m chaos.namespaces [jobs]`.
 """
 
@@ -39,7 +39,7 @@ _NODE_PROCESSES = 2
 
 
 def main(jobs: int) -> int:
-    """Run it; 0 where every job completed."""
+    """Run it. Returns 0 if every job completed."""
     with ExitStack() as stack:
         postgres = stack.enter_context(running_postgres()).url
         rabbitmq = stack.enter_context(running_rabbitmq()).url
@@ -77,7 +77,7 @@ def _scene(postgres: str, jobs: int) -> int:
     _ip("link", "set", "ava-v13", "up")
     is_healed = True
     print(f"{time.monotonic() - started_at:5.1f} s  node 13 is connected again")
-    # It finds the network again by itself: first the database, to which it says that it lives.
+    # The node reconnects by itself: first to the database, where it writes its heartbeat.
     with suppress(AssertionError):
         wait_until(lambda: _value(database, _LIVE) == 3, seconds=40)
     print(f"{time.monotonic() - started_at:5.1f} s  {_value(database, _LIVE)} nodes are live")
@@ -101,7 +101,7 @@ def _report(database: object, accepted: int, is_healed: bool) -> int:
         "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'), sum(losses)"
         " FROM jobs",
     )[0]
-    print(f"\naccepted {accepted}, completed {completed}, failed {failed}, runs taken back {losses}")
+    print(f"\naccepted {accepted}, completed {completed}, failed {failed}, runs rescued {losses}")
     print(f"lost {accepted - completed - failed}")
     return 0 if completed == accepted and is_healed else 1
 
@@ -177,7 +177,7 @@ def _member(number: int, kind: str, environ: dict[str, str]) -> Iterator[None]:
 
 
 def _forwarded(url: str) -> str:
-    """Have a server that listens on this machine's own address heard at the bridge's too; its address there."""
+    """Forward the bridge's address to a server that listens on 127.0.0.1. Returns the URL on the bridge."""
     parts = urlsplit(url)
     ready: list[int] = []
     done = threading.Event()
@@ -204,7 +204,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     except OSError:
-        # A cable was pulled for too long; the other end hears of it by the end of its own stream.
+        # The link was down for too long; the other end sees the end of its own stream.
         pass
     finally:
         writer.close()

@@ -1,13 +1,13 @@
-"""Values as nobody should send them: for `chaos.hostile`."""
+"""Malformed and hostile values: for `chaos.hostile`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["INSTANTS", "JSON", "MEDIA", "METHODS", "PLACES", "RIGHT_PARTS", "STRANGER", "TEXTS", "VALUES", "WORKERS"]
+__all__ = ["INSTANTS", "JSON", "MEDIA", "METHODS", "PATHS", "RIGHT_PARTS", "STRANGER", "TEXTS", "VALUES", "WORKERS"]
 
 WORKERS = ("wkr_t_echo", "wkr_t_nothing", "wkr_none", "wkr_", "WKR_T_ECHO", "wkr_t_echo\x00", "wkr_" + "a" * 80)
-#: A tenant to whom nothing belongs of what is made here.
+#: A tenant that owns nothing of what is made here.
 STRANGER = "ten_stranger"
 
 TEXTS = (
@@ -51,7 +51,7 @@ MEDIA = (
 )
 
 
-PLACES = (
+PATHS = (
     *(
         "/",
         "//",

@@ -1,4 +1,4 @@
-"""A TCP proxy whose cable can be pulled: connections then stay open, and nothing passes; until it is put in again."""
+"""A TCP proxy that can be cut: connections then stay open and nothing passes, until it is healed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Proxy"]
 
 
 class Proxy:
-    """Stands between its own port and another."""
+    """Forwards its own port to another."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -22,15 +22,15 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Let nothing pass."""
+        """Stop forwarding."""
         self._passes.clear()
 
     def heal(self) -> None:
-        """Let everything pass again, also what was sent meanwhile, as a network would."""
+        """Forward again, including what was sent meanwhile, as a network would."""
         self._passes.set()
 
     def close(self) -> None:
-        """Take no more connections, and end those that there are."""
+        """Accept no more connections, and close the open ones."""
         self._passes.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""One sender of hostile requests over a bare socket, who reads whatever is answered: for `chaos.fuzz`."""
+"""One sender of hostile requests over a raw socket, which reads and checks every response: for `chaos.fuzz`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BODILESS = (204, 304)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a server said."""
+    """A response."""
 
     status: int
     #: By name in lower case.
@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def data(self) -> Any:
-        """What stands in `data`; None where there is none."""
+        """The value of `data`, None if there is none."""
         with suppress(ValueError):
             parsed = json.loads(self.body)
             return parsed.get("data") if isinstance(parsed, dict) else None
@@ -38,17 +38,17 @@ class Answer:
 
 @dataclass(kw_only=True)
 class Sender:
-    """Sends requests one after the other; what it makes depends on its seed and on the answers alone."""
+    """Sends requests one after the other; they depend on its seed and on the responses alone."""
 
     port: int
     seed: str
     known: Known = field(default_factory=Known)
     statuses: Counter[int] = field(default_factory=Counter)
     by_kind: Counter[str] = field(default_factory=Counter)
-    #: The jobs that were answered with 201, each with its input where that was plain.
+    #: The jobs whose triggers got 201, each with its input if that is known.
     created: dict[str, Any] = field(default_factory=dict)
     webhooks: set[str] = field(default_factory=set)
-    #: What must not be.
+    #: Violations of the contract.
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -56,24 +56,24 @@ class Sender:
         self._unread = b""
 
     def send(self, number: int) -> None:
-        """Make a request, send it, and judge its answer."""
+        """Make a request, send it, and evaluate its answer."""
         request = make(random.Random(f"{self.seed}-{number}"), self.known)
         try:
             answer = self._exchange(request)
         except (OSError, ValueError) as error:
             self._close()
-            self._blame(number, request, f"no answer: {error!r}")
+            self._report(number, request, f"no response: {error!r}")
             return
         self.by_kind[request.kind] += 1
         if answer is None:
             self.statuses[0] += 1
             return
         self.statuses[answer.status] += 1
-        if reason := _wrong(request, answer):
-            self._blame(number, request, reason)
+        if reason := _violation(request, answer):
+            self._report(number, request, reason)
         self._learn(number, request, answer)
 
-    def _blame(self, number: int, request: Request, reason: str) -> None:
+    def _report(self, number: int, request: Request, reason: str) -> None:
         self.faults.append(f"{self.seed}-{number} ({request.kind}): {reason}\n    {request.raw[:400]!r}")
 
     def _learn(self, number: int, request: Request, answer: Answer) -> None:
@@ -93,22 +93,22 @@ class Sender:
     def _learn_jobs(self, number: int, request: Request, records: list[dict[str, Any]]) -> None:
         inputs = request.inputs or [None] * len(records)
         if len(inputs) != len(records):
-            self._blame(number, request, f"{len(records)} jobs were made of {len(inputs)}")
+            self._report(number, request, f"{len(records)} jobs were made of {len(inputs)}")
         for record, asked in zip(records, inputs, strict=False):
             self.created.setdefault(record["id"], asked)
             self.known.jobs.append(record["id"])
             if asked is not None and record["input"] != asked:
-                self._blame(number, request, f"the input became {str(record['input'])[:200]!r}")
+                self._report(number, request, f"the input became {str(record['input'])[:200]!r}")
 
     # The wire --------------------------------------------------------------------------------------------------------
 
     def _exchange(self, request: Request) -> Answer | None:
-        """Send a request and read its answer; None where the connection was closed without one."""
+        """Send a request. Returns its response, None if the connection was closed without one."""
         if request.is_last:
             self._close()
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        # A server may refuse a request before it has read all of it.
+        # A server may refuse a request before it has read it completely.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request.raw)
             if request.is_last:
@@ -134,7 +134,7 @@ class Sender:
         if request.method == "HEAD" or status in _BODILESS:
             return b""
         if headers.get("transfer-encoding") == "chunked":
-            # Only streams and files come so; their beginning will do, and the connection is closed.
+            # Only streams and files are chunked; reading their beginning is enough, and the connection is closed.
             while b"\n\n" not in self._unread and b"\r\n0\r\n" not in self._unread and self._more():
                 pass
             body, self._unread = self._unread, b""
@@ -163,12 +163,12 @@ class Sender:
         self._socket, self._unread = None, b""
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self._close()
 
 
-def _wrong(request: Request, answer: Answer) -> str | None:
-    """What an answer has against the contract; None where it has nothing."""
+def _violation(request: Request, answer: Answer) -> str | None:
+    """Returns how a response violates the contract, None if it does not."""
     if answer.status >= 500 and answer.status not in request.allowed:
         return f"{answer.status} {answer.body[:300]!r}"
     if "x-request-id" not in answer.headers:
@@ -177,7 +177,7 @@ def _wrong(request: Request, answer: Answer) -> str | None:
 
 
 def _out_of_shape(answer: Answer) -> str | None:
-    """What a failure has against the contract's shape."""
+    """Returns how a failure's body differs from the contract's shape, None if it does not."""
     try:
         body = json.loads(answer.body)
         error = body["error"]

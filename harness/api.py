@@ -1,4 +1,4 @@
-"""The application in this process, called as a client calls it, and its database as worker processes change it."""
+"""The application in this process, called as a client calls it, and its database, changed as nodes change it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Api:
     @classmethod
     @contextmanager
     def running(cls, settings: Settings, *, workers: bool = True) -> Iterator[Api]:
-        """An application, and everything that it opened closed again afterwards."""
+        """An application; everything that it opened is closed afterwards."""
         database = Database(settings.database_url, name="tests", pool_size=2)
         app = make_app(settings)
         api = cls(app, database)
@@ -60,7 +60,7 @@ class Api:
     def request(
         self, method: str, path: str, *, headers: Mapping[str, str | None] | None = None, **rest: Any
     ) -> TestResponse:
-        """One request with the four headers; `headers={name: None}` leaves one out."""
+        """Send a request with the four headers; `headers={name: None}` leaves one out. Returns the response."""
         sent = {name: value for name, value in {**HEADERS, **(headers or {})}.items() if value is not None}
         return self._client.open(path, method=method, headers=sent, **rest)
 
@@ -75,20 +75,20 @@ class Api:
     def post_raw(
         self, body: bytes, path: str = "/v1/ava/jobs", content_type: str | None = "application/json"
     ) -> TestResponse:
-        """POST bytes as they are."""
+        """POST bytes without encoding them."""
         return self.post(path, data=body, content_type=content_type)
 
     def trigger(
         self, worker_id: str = "wkr_open", *, headers: Mapping[str, str | None] | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """Trigger a job that must be accepted; its record."""
+        """Trigger a job that must be accepted. Returns its record."""
         answer = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=headers)
         assert answer.status_code == 201, answer.text
         record: dict[str, Any] = answer.get_json()["data"]
         return record
 
     def announce(self, worker_id: str, *, tenants: tuple[str, ...] | None = None) -> None:
-        """Make a worker known, as a node does at its start."""
+        """Announce a worker, as a node does at its start."""
         spec = WorkerSpec(
             id=worker_id,
             name=worker_id,
@@ -104,14 +104,14 @@ class Api:
             workers.announce(connection, [spec])
 
     def execute(self, statement: str, *parameters: Any) -> list[Any]:
-        """Run SQL; the rows that it gives."""
+        """Run SQL. Returns its rows."""
         with self.database.connect() as connection:
             result = connection.exec_driver_sql(statement, parameters or None)
             return list(result) if result.returns_rows else []
 
 
 def error_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
-    """The error of an answer, which must be in the contract's shape."""
+    """Returns the error of a response, which must be in the contract's shape."""
     assert answer.status_code == status, answer.text
     assert answer.mimetype == "application/json"
     body = json.loads(answer.data)

@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of sleeping and hoping."""
+"""Waiting for a condition instead of for a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 def wait_until(condition: Callable[[], Value], *, seconds: float = 15, what: str | Callable[[], str] = "") -> Value:
-    """Ask `condition` until it answers something true, and return that; fails after `seconds`, naming `what`."""
+    """Call `condition` until its result is true, and return the result. Fails after `seconds`, naming `what`."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

@@ -1,4 +1,4 @@
-"""The whole system as real processes, for acceptance tests: started, asked over HTTP, killed, and looked at afterwards.
+"""The whole system as real processes, for acceptance tests: started, called over HTTP, killed, and inspected.
 
 def test_something(system):
     system.start(workers=2, environ={"AVA_WORKERS": "tests.acceptance.handlers"})
@@ -39,12 +39,12 @@ HEADERS = {
     "x-platform-role": "tenant-system-admin",
 }
 FINAL = ("completed", "failed", "cancelled")
-#: Every process of a system inherits a variable of this name, by which those that are left are found.
+#: Every process of a system inherits a variable of this name, by which leftovers are found.
 MARK = "AVA_TEST_SYSTEM"
 
 
 class RunningProcess:
-    """One process of the system. A signal goes to it alone, as from `kill`, never to its children."""
+    """One process of the system. Signals go to it alone, never to its children, like those of `kill`."""
 
     def __init__(self, child: ChildProcess, log: Path) -> None:
         self.child = child
@@ -57,12 +57,12 @@ class RunningProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """None while it runs; negative if a signal ended it."""
         return self.child.exit_code
 
     @property
     def output(self) -> str:
-        """All that it has printed so far, on both of its outputs."""
+        """Everything that it has printed so far, on standard output and standard error."""
         return self.log.read_text(errors="replace")
 
     @property
@@ -75,12 +75,12 @@ class RunningProcess:
         return [process for process in found if lives(process)]
 
     def send(self, signal_number: signal.Signals) -> None:
-        """Send it a signal; nothing happens when it has ended."""
+        """Send it a signal. Does nothing if it has ended."""
         if self.exit_code is None:
             os.kill(self.pid, signal_number)
 
     def terminate(self, seconds: float = 30) -> int:
-        """Send SIGTERM and wait for its end; its exit code."""
+        """Send SIGTERM and wait for its end. Returns its exit code."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
 
@@ -90,7 +90,7 @@ class RunningProcess:
         self.wait(10)
 
     def wait(self, seconds: float = 30) -> int:
-        """Wait for its end; its exit code."""
+        """Wait for its end. Returns its exit code."""
         assert self.child.wait(seconds), (
             f"{self.child.program.name} still runs after {seconds:g} s:\n{self.output[-3000:]}"
         )
@@ -103,7 +103,7 @@ class System:
     def __init__(self, folder: Path, *, database_url: str, broker_url: str) -> None:
         self.database_url = database_url
         self.broker_url = broker_url
-        #: Set it where a process is expected to print a traceback, with the reason beside it.
+        #: Set it if a process is expected to print a traceback, with the reason beside it.
         self.expects_traceback = False
         self.api: RunningProcess | None = None
         self.workers: list[RunningProcess] = []
@@ -120,7 +120,7 @@ class System:
 
     @property
     def url(self) -> str:
-        """Where the API listens, without a slash at the end."""
+        """The URL of the API, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(
@@ -152,7 +152,7 @@ class System:
 
     def start_api(self, *, wait: bool = True) -> RunningProcess:
         """Start the API (again), on the same port."""
-        # The processes of one that was killed may answer for a moment yet.
+        # The processes of a killed API may respond for a moment longer.
         wait_until(self._port_is_free, seconds=10, what=f"port {self.port} is free")
         self.api = self.spawn("api", "--host", "127.0.0.1", "--port", str(self.port))
         if wait:
@@ -169,7 +169,7 @@ class System:
         return worker
 
     def start_dispatcher(self) -> RunningProcess:
-        """Start one more dispatcher; they elect one among them."""
+        """Start one more dispatcher; one of them is active."""
         self.dispatchers.append(self.spawn("dispatcher"))
         return self.dispatchers[-1]
 
@@ -198,7 +198,7 @@ class System:
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
             "PYTHONUNBUFFERED": "1",
-            # A process that shows its name would write it over the environment by which it is found.
+            # setproctitle would write the title over the environment by which the process is found.
             "SPT_NOENV": "1",
             "DATABASE_URL": self.database_url,
             "BROKER_URL": self.broker_url,
@@ -223,7 +223,7 @@ class System:
         wait_until(self._nodes_are_ready, seconds=seconds, what="every node has joined")
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """One HTTP request with the four headers; give `headers={name: None}` to leave one out."""
+        """Send an HTTP request with the four headers; `headers={name: None}` leaves one out. Returns the response."""
         options.setdefault("timeout", 30)
         return self.session.request(method, self.url + path, **options)
 
@@ -236,36 +236,36 @@ class System:
         return self.request("POST", path, **options)
 
     def trigger(self, worker_id: str, **fields: Any) -> dict[str, Any]:
-        """Trigger a job that must be accepted; its record."""
+        """Trigger a job that must be accepted. Returns its record."""
         answer = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields})
         assert answer.status_code == 201, answer.text
         record: dict[str, Any] = answer.json()["data"]
         return record
 
     def show(self, job_id: str) -> dict[str, Any]:
-        """A job's record."""
+        """Returns a job's record."""
         answer = self.get(f"/v1/ava/jobs/{job_id}")
         assert answer.status_code == 200, answer.text
         record: dict[str, Any] = answer.json()["data"]
         return record
 
     def logs(self, job_id: str, **parameters: Any) -> list[dict[str, Any]]:
-        """A job's log lines, oldest first."""
+        """Returns a job's log lines, oldest first."""
         answer = self.get(f"/v1/ava/jobs/{job_id}/logs", params={"limit": 500, **parameters})
         assert answer.status_code == 200, answer.text
         lines: list[dict[str, Any]] = answer.json()["data"]["logs"]
         return lines
 
     def messages(self, job_id: str) -> list[str]:
-        """The texts of a job's log lines, oldest first."""
+        """Returns the texts of a job's log lines, oldest first."""
         return [line["msg"] for line in self.logs(job_id)]
 
     def cancel(self, job_id: str) -> requests.Response:
-        """Ask for a job's cancel."""
+        """Request a job's cancel. Returns the response."""
         return self.post(f"/v1/ava/jobs/{job_id}/cancel")
 
     def wait_for(self, job_id: str, *statuses: str, seconds: float = 30) -> dict[str, Any]:
-        """Wait until a job has one of `statuses` (any final one when none is named); its record."""
+        """Wait until a job has one of `statuses` (default: any final one). Returns its record."""
         wanted = statuses or FINAL
         return wait_until(
             lambda: (record := self.show(job_id))["status"] in wanted and record,
@@ -274,7 +274,7 @@ class System:
         )
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of an SQL statement, for looking at what the API does not show."""
+        """Returns the rows of an SQL statement, for what the API does not show."""
         connection = psycopg2.connect(self.database_url)
         try:
             connection.autocommit = True
@@ -285,22 +285,22 @@ class System:
             connection.close()
 
     def stop(self) -> None:
-        """Stop everything in order: first who takes jobs in, then who runs them; kill what does not stop in time."""
+        """Stop everything: first the API, then the rest; kill what does not stop in time."""
         for process in sorted(self.processes, key=lambda process: "api" not in process.child.program.name):
             process.send(signal.SIGCONT)
             process.send(signal.SIGTERM)
         for process in self.processes:
-            # Whoever ends in order must leave nothing behind by itself; `assert_clean` looks.
+            # A process that ends cleanly must leave nothing behind; `assert_clean` checks it.
             if not process.child.wait(15):
                 process.child.kill()
         self.session.close()
 
     def leftovers(self) -> list[psutil.Process]:
-        """Living processes that inherited this system's environment."""
+        """Returns the living processes that inherited this system's environment."""
         return [process for process in psutil.process_iter() if carries(process, self._mark) and lives(process)]
 
     def assert_clean(self) -> None:
-        """Nothing is left running, and nobody printed a traceback that the test did not expect."""
+        """Fail if a process is left running, or if one printed a traceback that the test did not expect."""
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not self.leftovers(), seconds=5)
         left = self.leftovers()
@@ -333,13 +333,13 @@ class System:
 
 
 def tracebacks_of_ours(output: str) -> list[str]:
-    """The tracebacks in an output that do not end in the code of the tests' own handlers."""
+    """Returns the tracebacks in an output that do not end in the code of the tests' own handlers."""
     blocks = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*", output)
     return [block for block in blocks if f'"{ROOT}/tests/' not in block.rpartition("  File ")[2]]
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process runs; one that waits to be reaped does not."""
+    """Returns True if a process runs; a zombie does not."""
     try:
         return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
@@ -347,7 +347,7 @@ def lives(process: psutil.Process) -> bool:
 
 
 def carries(process: psutil.Process, mark: str) -> bool:
-    """Whether a process inherited an environment with this mark."""
+    """Returns True if a process inherited an environment with this mark."""
     try:
         return process.environ().get(MARK) == mark
     except (psutil.Error, OSError):

@@ -1,18 +1,18 @@
-"""Fixtures of all rings: real servers, started when first asked for, and the whole system as real processes.
+"""Fixtures of all rings: real servers, started on first use, and the whole system as real processes.
 
-| fixture | what a test gets |
+| fixture | value |
 |---|---|
 | `database_url` | a fresh, migrated PostgreSQL database of its own |
 | `redis_url`, `rabbitmq_url` | an empty numbered database of Redis; a virtual host of RabbitMQ |
-| `broker_url` | one of these two: the test runs once for each broker |
-| `settings` | `Settings` of both; so the test runs once for each broker |
-| `database_settings` | `Settings` with that database and a broker that nobody hears, for tests of the store alone |
+| `broker_url` | one of these two: the test runs once on each broker |
+| `settings` | `Settings` with both; so the test runs once on each broker |
+| `database_settings` | `Settings` with that database and an unreachable broker, for tests of the store alone |
 | `private_postgres`, `private_redis` | servers of the test's own, which it may stop, kill, pause and start again |
-| `serve` | HTTP servers that answer as the test says: see `harness.servers.peer` |
+| `serve` | HTTP servers that respond as the test says: see `harness.servers.peer` |
 | `system` | the whole system as real processes: see `harness.system.System` |
 
-A test that wants one broker alone says `@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)`.
-A missing server skips the test at home and fails it where `CI` is set.
+A test that needs one broker only says `@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)`.
+A missing server program skips the test, and fails it if `CI` is set.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from harness.system import System
 
 pytest_plugins = ["tests.coverage_total"]
 
-#: A broker that nobody hears: port 1 of this machine.
-NOBODY = "redis://127.0.0.1:1/0"
+#: An address on which nothing listens: port 1 of this machine.
+UNREACHABLE_BROKER = "redis://127.0.0.1:1/0"
 
 
 Running = TypeVar("Running")
@@ -46,7 +46,7 @@ Running = TypeVar("Running")
 
 @contextmanager
 def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
-    """A running server; where its programs are missing the test is skipped, or fails in CI."""
+    """A running server. If its programs are missing the test is skipped, or fails in CI."""
     try:
         running = server.__enter__()
     except ServerProgramMissing as missing:
@@ -123,8 +123,8 @@ def settings(database_url: str, broker_url: str) -> Settings:
 
 @pytest.fixture
 def database_settings(database_url: str) -> Settings:
-    """Settings of a fresh database and a broker that nobody hears."""
-    return _settings(database_url, NOBODY)
+    """Settings of a fresh database and an unreachable broker."""
+    return _settings(database_url, UNREACHABLE_BROKER)
 
 
 @pytest.fixture
@@ -146,9 +146,9 @@ def private_redis() -> Iterator[Server]:
 def system(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[System]:
     """The whole system as real processes, not started yet: `system.start(workers=2, environ={…})`.
 
-    Like `settings` it runs the test once for each broker; a test that has its own servers names them:
-    `system.start(database_url=…, broker_url=…)`. Afterwards everything is stopped; the test fails when a process of it
-    is left, or when an output holds a traceback that the test did not expect (`system.expects_traceback = True`).
+    Like `settings` it runs the test once on each broker; a test with its own servers names them:
+    `system.start(database_url=…, broker_url=…)`. Afterwards everything is stopped; the test fails if a process is
+    left, or if an output has a traceback that the test did not expect (`system.expects_traceback = True`).
     """
     system = System(tmp_path, database_url=database_url, broker_url=broker_url)
     try:
@@ -165,8 +165,8 @@ def _settings(database_url: str, broker_url: str) -> Settings:
 
 
 def migrate(database_url: str) -> None:
-    """Make the tables of a server's database."""
+    """Migrate a server's database."""
     # Imported here: unit tests need no database code.
     from ava.store.engine import schema
 
-    schema.upgrade(_settings(database_url, NOBODY))
+    schema.upgrade(_settings(database_url, UNREACHABLE_BROKER))

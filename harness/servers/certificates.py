@@ -1,6 +1,6 @@
 """A certificate authority of the tests, and a server's certificate for hooks.example.com.
 
-Valid until 2120, and secret to nobody: no program but the tests trusts them.
+Valid until 2120. The keys are public, because no program except the tests trusts them.
 """
 
 AUTHORITY = """\

@@ -1,4 +1,4 @@
-"""Small servers of the tests, to be called by what is tested: each talks as the test says, on a free port."""
+"""Small servers for the code under test to call: each talks as the test says, on a free port."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ __all__ = ["Peer", "Serve", "answering", "name_server", "ok", "read_request", "s
 
 
 class Peer:
-    """A server of the test: one thread, one connection after the other, each handed to `talk`."""
+    """A server with one thread that passes one connection after the other to `talk`."""
 
     def __init__(self, talk: Callable[[socket.socket], None]) -> None:
         self.talk = talk
         self.connections = 0
-        self.heard = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -41,6 +40,7 @@ class Peer:
                     continue
 
     def close(self) -> None:
+        """Stop the server."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
@@ -51,6 +51,7 @@ Serve = Callable[[Callable[[socket.socket], None]], Peer]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
+    """Starts servers, and stops them after the test."""
     peers: list[Peer] = []
 
     def start(talk: Callable[[socket.socket], None]) -> Peer:
@@ -63,7 +64,7 @@ def serve() -> Iterator[Serve]:
 
 
 def read_request(sock: socket.socket) -> bytes:
-    """Everything up to the end of a request with an honest Content-Length."""
+    """Returns everything up to the end of a request whose Content-Length is right."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _received(sock)
@@ -77,29 +78,30 @@ def read_request(sock: socket.socket) -> bytes:
 def _received(sock: socket.socket) -> bytes:
     data = sock.recv(65_536)
     if not data:
-        raise ConnectionError("the client has gone")
+        raise ConnectionError("the client closed the connection")
     return data
 
 
-def answering(answer: bytes, *, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
-    """A talk that reads a request and sends these bytes."""
+def answering(answer: bytes, *, seen: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+    """Returns a `talk` that reads a request, appends it to `seen`, and sends these bytes."""
 
     def talk(sock: socket.socket) -> None:
         request = read_request(sock)
-        if heard is not None:
-            heard.append(request)
+        if seen is not None:
+            seen.append(request)
         sock.sendall(answer)
 
     return talk
 
 
 def ok(body: bytes, *headers: str) -> bytes:
+    """Returns a 200 response."""
     lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def name_server(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Let every name lead to these addresses, one answer for each look-up; gives the names that were asked for."""
+    """Resolve every name to these addresses, one answer for each look-up. Returns the names that were looked up."""
     asked: list[str] = []
     following = itertools.chain(answers, itertools.repeat(answers[-1]))
 

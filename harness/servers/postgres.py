@@ -1,4 +1,4 @@
-"""PostgreSQL for tests: the embedded one, told not to wait for the disk."""
+"""PostgreSQL for tests: the embedded one, without `fsync`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def running_postgres(options: Mapping[str, str] | None = None, *, size_mib: int | None = None) -> Iterator[Server]:
-    """A PostgreSQL server with one empty database, `ava`; on a disk of its own where it has a size (needs root)."""
+    """A PostgreSQL server with one empty database, `ava`; with `size_mib` on a disk of its own (needs root)."""
     with private_folder() as place, _disk(place, size_mib) as folder:
-        # What it says goes elsewhere, for its disk may be full.
+        # Its log is outside, because its disk may be full.
         server = Server(_postgres(folder, options or {}), place)
         try:
             yield server
@@ -34,7 +34,7 @@ def running_postgres(options: Mapping[str, str] | None = None, *, size_mib: int 
 
 @contextmanager
 def _disk(place: Path, size_mib: int | None) -> Iterator[Path]:
-    """A small disk in a folder; the folder itself where no size is asked for."""
+    """A small disk in a folder; the folder itself if `size_mib` is None."""
     if size_mib is None:
         yield place
         return
@@ -61,18 +61,18 @@ def _postgres(folder: Path, options: Mapping[str, str]) -> Postgres:
 
 
 class Databases:
-    """Fresh databases on one server, each a copy of its database `ava`, which has been migrated once."""
+    """Fresh databases on one server, each a copy of its migrated database `ava`."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._admin = psycopg2.connect(self._url("postgres"))
         self._admin.autocommit = True
-        # A copy needs its source to itself; whoever migrated it may still hold a pooled connection.
+        # A database can be copied only while no session uses it; the migration may have left a pooled connection.
         self._run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ava'")
 
     @contextmanager
     def fresh(self) -> Iterator[str]:
-        """The URL of a new database, dropped afterwards whoever is still connected."""
+        """The URL of a new database, dropped afterwards even if sessions are still connected."""
         name = f"test_{next(_numbers)}"
         self._run(f"CREATE DATABASE {name} TEMPLATE ava")
         try:
@@ -81,7 +81,7 @@ class Databases:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connection to the server."""
         self._admin.close()
 
     def _url(self, name: str) -> str:

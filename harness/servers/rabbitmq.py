@@ -1,4 +1,4 @@
-"""RabbitMQ for tests: the machine's own programs, run apart from any system service, with a port mapper of its own."""
+"""RabbitMQ for tests: the machine's own programs, separate from any system service, with a port mapper of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.servers.server import account_folder, private_folder
 
-#: Debian's `rabbitmq-server` on the PATH insists on the system's folders and account; the program proper does not.
+#: Debian's `rabbitmq-server` on the PATH requires the system's folders and account; the program behind it does not.
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/homebrew/sbin/rabbitmq-server")
 _USER = ("guest", "guest")
 _numbers = itertools.count(1)
@@ -40,7 +40,7 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
-        """Where its default virtual host is; the same after every restart."""
+        """The URL of its default virtual host; the same after every restart."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def start(self) -> None:
@@ -51,20 +51,20 @@ class RabbitMQ:
         self._await_ready(time.monotonic() + 90)
 
     def stop(self) -> None:
-        """Stop it in order; what is durable is there when it starts again."""
+        """Stop it cleanly; durable queues and messages survive."""
         if self._server:
             self._server.stop()
             self._server = None
 
     def kill(self) -> None:
-        """End it and its port mapper without warning."""
+        """Kill it and its port mapper."""
         for child in (self._server, self._mapper):
             if child:
                 child.kill()
         self._server = self._mapper = None
 
     def forget(self) -> None:
-        """Throw away all that it has stored; only while it does not run."""
+        """Delete everything that it has stored; only while it does not run."""
         shutil.rmtree(self._home / "mnesia")
 
     @contextmanager
@@ -95,7 +95,7 @@ class RabbitMQ:
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin",
             "LC_ALL": "C.UTF-8",
             "HOME": str(home),
-            # Run the Erlang machine in this very process instead of behind a shell that a kill would not pass on.
+            # Run the Erlang VM in this process, not behind a shell that does not pass on a kill.
             "RUNNING_UNDER_SYSTEMD": "true",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._mapper_port),
@@ -117,7 +117,7 @@ class RabbitMQ:
             "rabbitmq.conf",
             f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
             "log.console = true\nlog.console.level = warning\n"
-            # The machine's memory and disk are not ours to judge: a test must not block on an alarm.
+            # A test must not block on RabbitMQ's alarms about the machine's memory and disk.
             "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.relative = 0.9\n",
         )
 
@@ -146,7 +146,7 @@ class RabbitMQ:
 
 @contextmanager
 def running_rabbitmq() -> Iterator[RabbitMQ]:
-    """A RabbitMQ server; raises `ServerProgramMissing` where this machine has none."""
+    """A RabbitMQ server. Raises `ServerProgramMissing` if it is not installed."""
     _program(), _mapper()
     with private_folder() as folder:
         server = RabbitMQ(folder)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: an HTTP server of the test that remembers all that it hears, and answers as it is told."""
+"""A receiver of webhooks: an HTTP server that keeps every request and responds as the test says."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["Deaf", "Heard", "Receiver", "Reply"]
+__all__ = ["Received", "Receiver", "Reply", "SilentServer"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """One request."""
 
     headers: dict[str, str]
@@ -27,18 +27,19 @@ class Heard:
 
     @property
     def event(self) -> dict[str, Any]:
+        """The event in its body."""
         parsed: dict[str, Any] = json.loads(self.body)
         return parsed
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered."""
+    """A response."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"ok"
-    #: Seconds that pass before.
+    #: Seconds before it is sent.
     after: float = 0.0
 
 
@@ -47,20 +48,20 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that was killed is no error here."""
+        """Ignore errors: a sender that was killed is not an error here."""
 
 
 class Receiver:
-    """Answers each request with what `reply` makes of it."""
+    """Responds to each request with the result of `reply`."""
 
-    def __init__(self, reply: Callable[[Heard], Reply] = lambda _: Reply()) -> None:
+    def __init__(self, reply: Callable[[Received], Reply] = lambda _: Reply()) -> None:
         self.reply = reply
-        self.heard: list[Heard] = []
+        self.received: list[Received] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                receiver._answer(self)
+                receiver._respond(self)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -70,16 +71,16 @@ class Receiver:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def _respond(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers["content-length"])
         body = handler.rfile.read(length)
         if len(body) < length:
-            # The sender was killed in the middle.
+            # The sender was killed while it sent the request.
             return
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        heard = Heard(headers=headers, body=body, path=handler.path, at=time.time())
-        self.heard.append(heard)
-        reply = self.reply(heard)
+        received = Received(headers=headers, body=body, path=handler.path, at=time.time())
+        self.received.append(received)
+        reply = self.reply(received)
         time.sleep(reply.after)
         handler.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -91,24 +92,26 @@ class Receiver:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events so far, in the order in which they came."""
-        return [heard.event for heard in list(self.heard)]
+        return [received.event for received in list(self.received)]
 
-    def times_heard(self) -> Counter[str]:
-        """How often each event came, by its id."""
-        return Counter(heard.headers["webhook-id"] for heard in list(self.heard))
+    def times_received(self) -> Counter[str]:
+        """Returns how often each event came, by its id."""
+        return Counter(received.headers["webhook-id"] for received in list(self.received))
 
     def close(self) -> None:
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
 
 
-class Deaf:
-    """A server that takes connections, by the kernel's hand, and never says a word."""
+class SilentServer:
+    """A server whose kernel accepts connections and which never sends a byte."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/hook"
 
     def close(self) -> None:
+        """Close the listening socket."""
         self._listener.close()

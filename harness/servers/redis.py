@@ -1,4 +1,4 @@
-"""Redis for tests: the embedded one, with many numbered databases so that each test has its own."""
+"""Redis for tests: the embedded one, with many numbered databases, one a test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def running_redis() -> Iterator[Server]:
 
 
 def fresh_redis_url(server: Server) -> str:
-    """The URL of an empty numbered database."""
+    """Returns the URL of an empty numbered database."""
     url = urlsplit(server.url)._replace(path=f"/{next(_numbers) % _DATABASES}").geturl()
     with redis.Redis.from_url(url) as connection:
         connection.flushdb()

@@ -1,4 +1,4 @@
-"""A server of the tests: it can be ended, killed and started again at the same address."""
+"""A server of the tests: it can be stopped, killed and started again at the same address."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is; the same after every restart."""
+        """Its URL; the same after every restart."""
         return self.server.url
 
     def start(self) -> None:
@@ -37,30 +37,30 @@ class Server:
         start.wait_until_ready(self.server, self.child, self.log)
 
     def stop(self) -> None:
-        """Stop it in order; nothing happens when it does not run."""
+        """Stop it cleanly. Does nothing if it does not run."""
         if self.child:
             self.child.stop()
             self.child = None
 
     def kill(self) -> None:
-        """End it without warning, as a power cut would."""
+        """Kill it, as a power cut would."""
         if self.child:
             self.child.kill()
             self.child = None
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Freeze it, with its processes, for the length of a `with`: connections stay open and nothing answers."""
+        """Freeze it and its processes for the length of a `with`: connections stay open and nothing responds."""
         assert self.child
         server = psutil.Process(self.child.pid)
-        # It first: from then on it starts no process more.
+        # The server first: then it starts no further process.
         server.suspend()
-        family = server.children(recursive=True)
-        _each(family, psutil.Process.suspend)
+        children = server.children(recursive=True)
+        _each(children, psutil.Process.suspend)
         try:
             yield
         finally:
-            _each([*family, server], psutil.Process.resume)
+            _each([*children, server], psutil.Process.resume)
 
 
 def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
@@ -71,7 +71,7 @@ def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A temporary folder that an unprivileged server can pass through; pytest's own is closed to it."""
+    """A temporary folder that an unprivileged account can enter; pytest's own is closed to it."""
     folder = Path(tempfile.mkdtemp(prefix="ava-tests-"))
     folder.chmod(0o711)
     try:
@@ -81,7 +81,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def account_folder(folder: Path, name: str, uid: int | None) -> Path:
-    """Make a folder inside `folder` that belongs to the account with the number `uid`."""
+    """Make a folder inside `folder` that belongs to the account `uid`. Returns its path."""
     place = folder / name
     place.mkdir(mode=0o700)
     if uid is not None:

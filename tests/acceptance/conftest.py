@@ -1,4 +1,4 @@
-"""A running system that the tests of a file share, where none of them needs it untouched."""
+"""A running system that the tests of a file share, because none of them needs a fresh one."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytes
 
 @pytest.fixture
 def witness(tmp_path: Path) -> Witness:
-    """A file in which a handler tells what it sees."""
+    """A file in which a handler records what it sees."""
     return Witness(tmp_path / "witness")

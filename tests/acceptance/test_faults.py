@@ -11,10 +11,10 @@ import pytest
 
 from ava.errors import ServerProgramMissing
 from chaos import effects
-from chaos.arena import Arena, open_arena
+from chaos.cluster import Cluster, open_cluster
 from chaos.effects import Effect
 from chaos.faults import fault_named
-from chaos.verdict import judge
+from chaos.result import evaluate
 from harness.servers.server import private_folder
 
 _JOBS = 500
@@ -32,41 +32,39 @@ _FAULTS = (
 @pytest.fixture(
     params=[pytest.param("redis", marks=pytest.mark.redis), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
 )
-def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     try:
         with (
             private_folder() as folder,
-            open_arena(request.param, folder, jobs=_JOBS, per_second=20, environ=_ENVIRON) as arena,
+            open_cluster(request.param, folder, jobs=_JOBS, per_second=20, environ=_ENVIRON) as cluster,
         ):
-            yield arena
+            yield cluster
     except ServerProgramMissing as missing:
         # As everywhere: a missing server is no reason to skip where all must be there.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
 
 
-def test_faults_in_a_row_lose_nothing_and_run_nothing_twice_at_once(arena: Arena) -> None:
-    arena.load.start()
-    wounds = {}
+def test_faults_in_a_row_lose_nothing_and_run_nothing_twice_at_once(cluster: Cluster) -> None:
+    cluster.load.start()
+    injuries = {}
     for name in _FAULTS:
-        wounds[name] = fault_named(name).strike(arena)
+        injuries[name] = fault_named(name).inject(cluster)
         time.sleep(0.5)
-    arena.postgres.kill()
-    arena.postgres.start()
-    arena.load.finish()
-    for name, wound in wounds.items():
-        verdict = judge(arena, fault_named(name), wound)
-        assert verdict.accepted >= _JOBS, verdict
-        assert (verdict.lost, verdict.invented, verdict.twice, verdict.untrue, verdict.failed) == (0, 0, 0, 0, 0), (
-            verdict
-        )
+    cluster.postgres.kill()
+    cluster.postgres.start()
+    cluster.load.finish()
+    for name, injury in injuries.items():
+        result = evaluate(cluster, fault_named(name), injury)
+        assert result.accepted >= _JOBS, result
+        assert (result.lost, result.invented, result.twice, result.untrue, result.failed) == (0, 0, 0, 0, 0), result
         # Figures of time are for `make chaos`; here every recovery must only have come.
-        assert verdict.recovery_seconds is not None, verdict
+        assert result.recovery_seconds is not None, result
 
 
 def test_what_ran_twice_is_counted_from_effects(tmp_path: Path) -> None:
     path = tmp_path / "effects"
-    for attempt, kind, at in (("1.1", "begin", 1.0), ("2.1", "begin", 2.0), ("1.1", "tick", 3.0), ("2.1", "done", 4.0)):
-        effects.append(str(path), Effect(job_id="job_a", attempt=attempt, kind=kind, at=at))
-    for attempt, kind, at in (("1.2", "begin", 5.0), ("1.2", "tick", 6.0), ("2.2", "begin", 7.0), ("2.2", "done", 8.0)):
-        effects.append(str(path), Effect(job_id="job_b", attempt=attempt, kind=kind, at=at))
-    assert effects.run_twice(effects.attempts(effects.read(path))) == ["job_a"]
+    for run, kind, at in (("1.1", "begin", 1.0), ("2.1", "begin", 2.0), ("1.1", "tick", 3.0), ("2.1", "done", 4.0)):
+        effects.append(str(path), Effect(job_id="job_a", run=run, kind=kind, at=at))
+    for run, kind, at in (("1.2", "begin", 5.0), ("1.2", "tick", 6.0), ("2.2", "begin", 7.0), ("2.2", "done", 8.0)):
+        effects.append(str(path), Effect(job_id="job_b", run=run, kind=kind, at=at))
+    assert effects.overlapping(effects.runs(effects.read(path))) == ["job_a"]

@@ -17,7 +17,7 @@ from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.server import Server
 from harness.system import System
-from tests.conftest import NOBODY, migrate
+from tests.conftest import UNREACHABLE_BROKER, migrate
 
 JOBS = "/v1/ava/jobs"
 #: What initdb writes, the log, and some room.
@@ -49,7 +49,7 @@ def _assert_refused(answer: requests.Response) -> None:
 
 
 def test_a_full_disk_refuses_triggers_whole_until_there_is_room(small_postgres: Server, tmp_path: Path) -> None:
-    system = System(tmp_path, database_url=small_postgres.url, broker_url=NOBODY)
+    system = System(tmp_path, database_url=small_postgres.url, broker_url=UNREACHABLE_BROKER)
     try:
         _fill_and_free(system, Path(small_postgres.server.folder))
     finally:

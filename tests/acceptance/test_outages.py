@@ -95,13 +95,13 @@ def test_a_thawed_zombie_does_nothing_more(system: System, tmp_path: Path) -> No
     for pid in frozen:
         os.kill(pid, signal.SIGCONT)
     assert system.wait_for(job_id, "completed", seconds=40)["attempt"] == 1
-    by_job = effects.attempts(effects.read(tmp_path / "effects"))
-    assert effects.run_twice(by_job) == []
+    by_job = effects.runs(effects.read(tmp_path / "effects"))
+    assert effects.overlapping(by_job) == []
     assert [attempt.is_done for attempt in by_job[job_id]] == [False, True]
 
 
 def _attempts(folder: Path, job_id: str) -> int:
-    return len(effects.attempts(effects.read(folder / "effects")).get(job_id, []))
+    return len(effects.runs(effects.read(folder / "effects")).get(job_id, []))
 
 
 @ON_REDIS

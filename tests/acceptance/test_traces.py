@@ -52,7 +52,7 @@ class Collector(Receiver):
 
     @property
     def spans(self) -> list[Seen]:
-        return list(itertools.chain.from_iterable(_parsed(heard.body) for heard in list(self.heard)))
+        return list(itertools.chain.from_iterable(_parsed(received.body) for received in list(self.received)))
 
     def of(self, trace: str) -> dict[str, list[Seen]]:
         """The spans of a trace, by name."""
@@ -132,8 +132,8 @@ def test_one_trace_goes_from_the_request_to_the_webhook(
     (last,) = [span for span in found["handler"] if span.parent == second.id]
     assert output == {"traceparent": f"00-{TRACE}-{last.id}-01"}
     (delivery,) = found["deliver"]
-    assert receiver.heard[0].headers["traceparent"] == f"00-{TRACE}-{delivery.id}-01"
-    assert SECRET.encode() not in b"".join(heard.body for heard in collector.heard)
+    assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{delivery.id}-01"
+    assert SECRET.encode() not in b"".join(received.body for received in collector.received)
     _assert_a_wrong_context_is_ignored(system, collector)
     with pytest.raises(psycopg2.errors.CheckViolation):
         system.query("UPDATE jobs SET traceparent = 'anything'")
@@ -175,7 +175,7 @@ def test_what_is_cut_off_is_told_and_sent_before_a_node_ends(system: System, col
     assert system.api
     system.api.terminate()
     assert {span.service for span in collector.spans} == {"ours"}
-    assert {heard.path for heard in collector.heard} == {"/v1/traces"}
+    assert {received.path for received in collector.received} == {"/v1/traces"}
     assert "POST /v1/ava/jobs" in collector.of(runs[jobs[0]["id"]].trace)
 
 

@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import Webhook
 from ava.client.webhooks import verify
 from ava.domain.webhook import RETRY_SCHEDULE_SECONDS
 from harness.polling import wait_until
-from harness.servers.receiver import Deaf, Heard, Receiver, Reply
+from harness.servers.receiver import Received, Receiver, Reply, SilentServer
 from harness.system import System
 
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -38,7 +38,7 @@ def receive() -> Iterator[Receive]:
     """Receivers, closed afterwards: `receive(reply)`."""
     receivers: list[Receiver] = []
 
-    def start(reply: Callable[[Heard], Reply] = lambda _: Reply()) -> Receiver:
+    def start(reply: Callable[[Received], Reply] = lambda _: Reply()) -> Receiver:
         receivers.append(Receiver(reply))
         return receivers[-1]
 
@@ -48,8 +48,8 @@ def receive() -> Iterator[Receive]:
 
 
 @pytest.fixture
-def deaf() -> Iterator[Deaf]:
-    deaf = Deaf()
+def deaf() -> Iterator[SilentServer]:
+    deaf = SilentServer()
     yield deaf
     deaf.close()
 
@@ -96,7 +96,7 @@ def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive
     webhook_id = _subscribe(system, receiver.url)
     job = system.trigger("wkr_sleep", input={"seconds": 0})
     record = system.wait_for(job["id"], "completed")
-    wait_until(lambda: len(receiver.heard) == 3, what=lambda: str(receiver.events))
+    wait_until(lambda: len(receiver.received) == 3, what=lambda: str(receiver.events))
     queued, started, completed = receiver.events
     assert [event["type"] for event in receiver.events] == ["ava.job.queued", "ava.job.started", "ava.job.completed"]
     assert queued["data"] == job
@@ -104,15 +104,15 @@ def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive
     assert started["data"]["output"] is None
     assert completed["data"] == record
     assert queued["sequence"] < started["sequence"] < completed["sequence"]
-    for heard in receiver.heard:
-        assert Webhook(SECRET).verify(heard.body, heard.headers)
+    for received in receiver.received:
+        assert Webhook(SECRET).verify(received.body, received.headers)
     # A new secret: for a time either of them verifies.
     system.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": NEW_SECRET})
     _test_event(system, webhook_id)
-    wait_until(lambda: len(receiver.heard) == 4)
+    wait_until(lambda: len(receiver.received) == 4)
     for secret in (SECRET, NEW_SECRET):
-        assert Webhook(secret).verify(receiver.heard[3].body, receiver.heard[3].headers)
-        assert verify(receiver.heard[3].body, receiver.heard[3].headers, secret)["type"] == "ava.webhook.test"
+        assert Webhook(secret).verify(receiver.received[3].body, receiver.received[3].headers)
+        assert verify(receiver.received[3].body, receiver.received[3].headers, secret)["type"] == "ava.webhook.test"
     assert SECRET not in system.senders[0].output + system.api.output  # type: ignore[union-attr]
 
 
@@ -123,9 +123,9 @@ def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, re
     webhook_id = _subscribe(system, receiver.url)
     delivery = _test_event(system, webhook_id)
     wait_until(lambda: _status(system, webhook_id) == "degraded", seconds=20)
-    assert len(receiver.heard) == 1 + len(RETRY_SCHEDULE_SECONDS)
-    assert len({(heard.headers["webhook-id"], heard.body) for heard in receiver.heard}) == 1
-    waits = [after.at - before.at for before, after in itertools.pairwise(receiver.heard)]
+    assert len(receiver.received) == 1 + len(RETRY_SCHEDULE_SECONDS)
+    assert len({(received.headers["webhook-id"], received.body) for received in receiver.received}) == 1
+    waits = [after.at - before.at for before, after in itertools.pairwise(receiver.received)]
     assert all(wait >= 0.9 * seconds * scale for wait, seconds in zip(waits, RETRY_SCHEDULE_SECONDS, strict=True))
     (abandoned,) = _deliveries(system, webhook_id, "abandoned")
     assert abandoned["id"] == delivery["id"]
@@ -137,14 +137,16 @@ def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, re
     again = system.post(f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json={"since": delivery["created_at"]})
     assert again.json()["data"] == {"redelivered": 1}
     wait_until(lambda: _status(system, webhook_id) == "active")
-    assert receiver.heard[6].body == receiver.heard[0].body
+    assert receiver.received[6].body == receiver.received[0].body
     (delivered,) = _deliveries(system, webhook_id, "delivered")
     assert [attempt["number"] for attempt in delivered["attempts"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_what_an_endpoint_answers_is_honoured(system: System, receive: Receive) -> None:
     busy, gone, moved, private = receive(), receive(), receive(), receive()
-    busy.reply = lambda heard: Reply(status=429, headers={"Retry-After": "2"}) if len(busy.heard) == 1 else Reply()
+    busy.reply = lambda received: (
+        Reply(status=429, headers={"Retry-After": "2"}) if len(busy.received) == 1 else Reply()
+    )
     gone.reply = lambda _: Reply(status=410)
     moved.reply = lambda _: Reply(status=302, headers={"Location": private.url})
     system.start(workers=0, webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.001"})
@@ -154,11 +156,11 @@ def test_what_an_endpoint_answers_is_honoured(system: System, receive: Receive) 
     wait_until(lambda: _status(system, ids[1]) == "disabled")
     assert system.post(f"/v1/webhooks/{ids[1]}/test").status_code == 409
     assert system.get(f"/v1/webhooks/{ids[1]}").json()["data"]["disabled_reason"] == "gone"
-    wait_until(lambda: len(busy.heard) == 2)
-    assert busy.heard[1].at - busy.heard[0].at >= 2
-    wait_until(lambda: len(moved.heard) > 1)
-    assert private.heard == []
-    assert len(gone.heard) == 1
+    wait_until(lambda: len(busy.received) == 2)
+    assert busy.received[1].at - busy.received[0].at >= 2
+    wait_until(lambda: len(moved.received) > 1)
+    assert private.received == []
+    assert len(gone.received) == 1
     assert "redirect" in _deliveries(system, ids[2])[0]["attempts"][0]["error"]
 
 
@@ -172,10 +174,10 @@ def test_an_address_is_judged_when_it_is_called(system: System, receive: Receive
     wait_until(lambda: _deliveries(system, webhook_id)[0]["attempts"])
     (attempt,) = _deliveries(system, webhook_id)[0]["attempts"]
     assert "only public addresses" in attempt["error"]
-    assert receiver.heard == []
+    assert receiver.received == []
 
 
-def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive, deaf: Deaf) -> None:
+def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive, deaf: SilentServer) -> None:
     # A short form of `python -m bench webhooks`, where there are a thousand.
     receiver = receive()
     system.start(workers=0, webhooks=1, environ=ENVIRON)
@@ -195,30 +197,30 @@ def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive,
     for number in range(1, 11):
         start = time.time()
         system.trigger("wkr_sleep", scheduled_at="2100-01-01T00:00:00Z")
-        wait_until(lambda number=number: len(receiver.heard) == number)
-        delays.append(receiver.heard[-1].at - start)
+        wait_until(lambda number=number: len(receiver.received) == number)
+        delays.append(receiver.received[-1].at - start)
     assert max(delays) < 1, delays
     wait_until(lambda: len(_deliveries(system, webhook_id, "delivered")) == 10)
     assert system.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
 
 
 def test_a_killed_sender_loses_nothing_and_nothing_comes_twice_without_cause(
-    system: System, receive: Receive, deaf: Deaf
+    system: System, receive: Receive, deaf: SilentServer
 ) -> None:
     # A short form of `python -m bench webhooks`.
     healthy = [receive(lambda _: Reply(after=0.01)) for _ in range(2)]
     ill = receive()
-    ill.reply = lambda heard: Reply(status=500 if ill.times_heard()[heard.headers["webhook-id"]] < 3 else 200)
+    ill.reply = lambda received: Reply(status=500 if ill.times_received()[received.headers["webhook-id"]] < 3 else 200)
     system.start(webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.05"})
     webhook_ids = [_subscribe(system, receiver.url, COMPLETED) for receiver in (*healthy, ill)]
     _subscribe(system, deaf.url, COMPLETED)
     first = _trigger_many(system, 150)
     for receiver in healthy:
         wait_until(lambda receiver=receiver: _completed(receiver) == set(first), seconds=60)
-        assert set(receiver.times_heard().values()) == {1}
+        assert set(receiver.times_received().values()) == {1}
     # Now the sender dies while it sends, and another goes on.
     second = _trigger_many(system, 150)
-    wait_until(lambda: len(healthy[0].heard) > 170, seconds=60)
+    wait_until(lambda: len(healthy[0].received) > 170, seconds=60)
     system.senders[0].send(signal.SIGKILL)
     system.start_sender()
     for receiver in healthy:

@@ -1,4 +1,4 @@
-"""What a handler saw: it appends lines to a file, which are there however its process ends, and a test reads them."""
+"""What a handler saw: it appends lines to a file, which survive however its process ends, and a test reads them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Witness:
         return {"file": str(self.path)}
 
     def read(self) -> list[Word]:
-        """Everything so far, in order."""
+        """Returns every line so far, in order."""
         if not self.path.exists():
             return []
         parts = [line.split() for line in self.path.read_text().splitlines()]
@@ -49,11 +49,11 @@ class Witness:
 
     @property
     def words(self) -> list[str]:
-        """Just the words."""
+        """The words of all lines so far."""
         return [word.word for word in self.read()]
 
     def wait_for(self, word: str, *, seconds: float = 15) -> Word:
-        """Wait for a word; the first of them."""
+        """Wait for a word. Returns its first line."""
         return wait_until(
             lambda: next((line for line in self.read() if line.word == word), None),
             seconds=seconds,

@@ -34,12 +34,12 @@ def api(api_settings: Settings) -> Iterator[Api]:
 
 @pytest.fixture
 def fresh_api(api: Api) -> Api:
-    """The application of a test that spoils its database, so that it can never share one."""
+    """The application of a test that damages its database, so it must never share one."""
     return api
 
 
 @pytest.fixture
 def api_without_database(api_settings: Settings) -> Iterator[Api]:
-    """The application, whose database is out of reach."""
+    """The application with an unreachable database."""
     with Api.running(replace(api_settings, database_url="postgresql://nobody@127.0.0.1:1/none"), workers=False) as api:
         yield api

@@ -34,29 +34,29 @@ def _post(connections: Connections, url: str, owner: str = "wh_a", body: bytes =
     return connections.send("POST", url, owner=owner, headers={}, body=body)
 
 
-def _saying(*answers: bytes, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+def _saying(*answers: bytes, seen: list[bytes] | None = None) -> Callable[[socket.socket], None]:
     """A talk that gives these answers on each connection, one a request, and then closes it."""
 
     def talk(sock: socket.socket) -> None:
         for answer in answers:
             request = read_request(sock)
-            if heard is not None:
-                heard.append(request)
+            if seen is not None:
+                seen.append(request)
             sock.sendall(answer)
 
     return talk
 
 
 def test_one_connection_carries_many_calls(serve: Serve, connections: Connections) -> None:
-    heard: list[bytes] = []
+    seen: list[bytes] = []
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nthree\r\n0\r\n\r\n"
     none = b"HTTP/1.1 204 No Content\r\n\r\n"
-    peer = serve(_saying(ok(b"one"), b"HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\ntwo", chunked, none, heard=heard))
+    peer = serve(_saying(ok(b"one"), b"HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\ntwo", chunked, none, seen=seen))
     bodies = [_post(connections, f"{peer.url}/{n}", body=b"x" * n).body for n in range(4)]
     assert bodies == [b"one", b"two", b"three", b""]
     assert peer.connections == 1
-    assert all(b"Connection: keep-alive\r\n" in request for request in heard)
-    assert [request.split(b" ")[1] for request in heard] == [b"/0", b"/1", b"/2", b"/3"]
+    assert all(b"Connection: keep-alive\r\n" in request for request in seen)
+    assert [request.split(b" ")[1] for request in seen] == [b"/0", b"/1", b"/2", b"/3"]
 
 
 @pytest.mark.parametrize(
@@ -128,20 +128,20 @@ def test_a_connection_that_the_server_has_closed_is_replaced(serve: Serve, conne
 
 
 def test_a_call_is_made_again_once_where_nothing_was_answered(serve: Serve, connections: Connections) -> None:
-    heard: list[bytes] = []
+    seen: list[bytes] = []
 
     def talk(sock: socket.socket) -> None:
-        heard.append(read_request(sock))
-        if len(heard) == 1:
+        seen.append(read_request(sock))
+        if len(seen) == 1:
             sock.sendall(ok(b""))
             # The second comes, and the server goes before it says a word: only on a kept connection is that no failure.
-            heard.append(read_request(sock))
+            seen.append(read_request(sock))
 
     peer = serve(talk)
     _post(connections, peer.url)
     with pytest.raises(OutboundFailed):
         _post(connections, peer.url)
-    assert (len(heard), peer.connections) == (3, 2)
+    assert (len(seen), peer.connections) == (3, 2)
 
 
 def test_a_call_is_not_made_again_once_an_answer_began(serve: Serve, connections: Connections) -> None:
@@ -153,12 +153,12 @@ def test_a_call_is_not_made_again_once_an_answer_began(serve: Serve, connections
 
 
 def test_a_call_is_not_made_again_where_the_server_is_silent(serve: Serve, connections: Connections) -> None:
-    done, heard = threading.Event(), []
+    done, seen = threading.Event(), []
 
     def talk(sock: socket.socket) -> None:
         read_request(sock)
         sock.sendall(ok(b""))
-        heard.append(read_request(sock))
+        seen.append(read_request(sock))
         done.wait(5)
 
     peer = serve(talk)
@@ -166,7 +166,7 @@ def test_a_call_is_not_made_again_where_the_server_is_silent(serve: Serve, conne
     with pytest.raises(OutboundTimeout):
         _post(connections, peer.url)
     done.set()
-    assert (len(heard), peer.connections) == (1, 1)
+    assert (len(seen), peer.connections) == (1, 1)
 
 
 def test_an_idle_and_an_old_connection_are_closed(

@@ -25,13 +25,13 @@ LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_s
 
 
 def test_a_call_brings_status_headers_and_body(serve: Serve) -> None:
-    heard: list[bytes] = []
-    peer = serve(answering(ok(b"hello", "X-Thing: a", "x-thing:  b ", "Content-Type: text/plain"), heard=heard))
+    seen: list[bytes] = []
+    peer = serve(answering(ok(b"hello", "X-Thing: a", "x-thing:  b ", "Content-Type: text/plain"), seen=seen))
     answer = send("post", f"{peer.url}/a/ü?b=c", headers={"X-Key": "k"}, body=b"payload", limits=LOCAL)
     assert (answer.status, answer.body, answer.truncated) == (200, b"hello", False)
     assert answer.headers["x-thing"] == "a, b"
     assert 0 <= answer.elapsed_ms < 2000
-    head, _, body = heard[0].partition(b"\r\n\r\n")
+    head, _, body = seen[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /a/%C3%BC?b=c HTTP/1.1"
     assert {f"Host: 127.0.0.1:{peer.port}", "X-Key: k", "Content-Length: 7", "Accept-Encoding: gzip"} <= set(lines)
@@ -39,11 +39,11 @@ def test_a_call_brings_status_headers_and_body(serve: Serve) -> None:
 
 
 def test_a_header_of_the_caller_replaces_our_default(serve: Serve) -> None:
-    heard: list[bytes] = []
-    peer = serve(answering(ok(b""), heard=heard))
+    seen: list[bytes] = []
+    peer = serve(answering(ok(b""), seen=seen))
     send("GET", peer.url, headers={"user-agent": "mine", "ACCEPT-ENCODING": "identity"}, limits=LOCAL)
-    assert heard[0].lower().count(b"user-agent:") == heard[0].lower().count(b"accept-encoding:") == 1
-    assert b"User-Agent: mine" in heard[0]
+    assert seen[0].lower().count(b"user-agent:") == seen[0].lower().count(b"accept-encoding:") == 1
+    assert b"User-Agent: mine" in seen[0]
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 304, 307, 308, 404, 500])
@@ -135,9 +135,9 @@ def test_nothing_comes_from_the_environment(serve: Serve, monkeypatch: pytest.Mo
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    heard: list[bytes] = []
-    assert send("GET", serve(answering(ok(b"direct"), heard=heard)).url, limits=LOCAL).body == b"direct"
-    assert b"authorization" not in heard[0].lower()
+    seen: list[bytes] = []
+    assert send("GET", serve(answering(ok(b"direct"), seen=seen)).url, limits=LOCAL).body == b"direct"
+    assert b"authorization" not in seen[0].lower()
     assert proxy.connections == 0
 
 

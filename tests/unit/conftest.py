@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def private_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of a worker process that may call this machine."""
+    """The settings of a node that may call this machine."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("AVA_WEBHOOK_ALLOW_PRIVATE", "1")
@@ -13,5 +13,5 @@ def private_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def private_refused(private_allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of a worker process in production; it wins where a module allows private addresses."""
+    """The settings of a node in production; it overrides a module that allows private addresses."""
     monkeypatch.delenv("AVA_WEBHOOK_ALLOW_PRIVATE")

@@ -45,30 +45,30 @@ def test_no_log_line_holds_the_path_or_the_query(serve: Serve) -> None:
     ],
 )
 def test_a_body_is_sent_as_text_or_as_json(serve: Serve, body: Any, sent: bytes, content_type: bytes) -> None:
-    heard: list[bytes] = []
-    peer = serve(answering(ok(b""), heard=heard))
+    seen: list[bytes] = []
+    peer = serve(answering(ok(b""), seen=seen))
     http_request({"url": peer.url, "method": "put", "body": body}, Run().env)
-    head, _, received = heard[0].partition(b"\r\n\r\n")
+    head, _, received = seen[0].partition(b"\r\n\r\n")
     assert head.startswith(b"PUT / HTTP/1.1\r\n")
     assert b"\r\nContent-Type: " + content_type in head
     assert received == sent
 
 
 def test_the_callers_headers_are_sent_and_win(serve: Serve) -> None:
-    heard: list[bytes] = []
-    peer = serve(answering(ok(b""), heard=heard))
+    seen: list[bytes] = []
+    peer = serve(answering(ok(b""), seen=seen))
     headers = {"content-type": "application/x-thing", "X-Count": 3}
     http_request({"url": peer.url, "method": "POST", "body": {}, "headers": headers}, Run().env)
-    assert heard[0].lower().count(b"content-type:") == 1
-    assert b"Content-Type: application/x-thing" in heard[0]
-    assert b"X-Count: 3" in heard[0]
+    assert seen[0].lower().count(b"content-type:") == 1
+    assert b"Content-Type: application/x-thing" in seen[0]
+    assert b"X-Count: 3" in seen[0]
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "HEAD", "PROPFIND", "X-OWN"])
 def test_any_method_is_sent(serve: Serve, method: str) -> None:
-    heard: list[bytes] = []
-    http_request({"url": serve(answering(ok(b""), heard=heard)).url, "method": method}, Run().env)
-    assert heard[0].startswith(method.encode() + b" ")
+    seen: list[bytes] = []
+    http_request({"url": serve(answering(ok(b""), seen=seen)).url, "method": method}, Run().env)
+    assert seen[0].startswith(method.encode() + b" ")
 
 
 @pytest.mark.parametrize("status", [204, 302, 404, 503])

@@ -17,16 +17,16 @@ pytestmark = pytest.mark.usefixtures("private_allowed")
 PAGE = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}
 
 
-def posted(heard: list[bytes]) -> dict[str, Any]:
-    """The one message that the Slack webhook heard."""
-    assert len(heard) == 1
-    payload: dict[str, Any] = json.loads(heard[0].partition(b"\r\n\r\n")[2])
+def posted(seen: list[bytes]) -> dict[str, Any]:
+    """The one message that the Slack webhook seen."""
+    assert len(seen) == 1
+    payload: dict[str, Any] = json.loads(seen[0].partition(b"\r\n\r\n")[2])
     return payload
 
 
 def test_the_job_of_the_page_logs_the_lines_of_the_page(serve: Serve) -> None:
-    heard: list[bytes] = []
-    slack = serve(answering(ok(b'{"ok": true, "ts": "1717200000.000100"}'), heard=heard))
+    seen: list[bytes] = []
+    slack = serve(answering(ok(b'{"ok": true, "ts": "1717200000.000100"}'), seen=seen))
     run = Run(SLACK_WEBHOOK_URL=f"{slack.url}/services/T0/B0/hunter2")
     output = incident_notify(PAGE, run.env)
     assert run.lines[0] == "Fetching incident inc_01hxyz"
@@ -37,8 +37,8 @@ def test_the_job_of_the_page_logs_the_lines_of_the_page(serve: Serve) -> None:
         "incident_id": "inc_01hxyz",
         "receipt": "1717200000.000100",
     }
-    assert heard[0].startswith(b"POST /services/T0/B0/hunter2 HTTP/1.1\r\n")
-    assert posted(heard) == {"channel": "#security-ops", "text": "Incident inc_01hxyz"}
+    assert seen[0].startswith(b"POST /services/T0/B0/hunter2 HTTP/1.1\r\n")
+    assert posted(seen) == {"channel": "#security-ops", "text": "Incident inc_01hxyz"}
     assert "hunter2" not in "".join(run.lines) + json.dumps(output)
 
 
@@ -75,11 +75,11 @@ def test_the_incident_is_fetched_from_the_url_of_the_input(serve: Serve, inciden
 
 
 def test_the_incident_is_fetched_from_the_configured_url(serve: Serve) -> None:
-    heard: list[bytes] = []
-    source = serve(answering(ok(b'{"title": "Disk full"}'), heard=heard))
+    seen: list[bytes] = []
+    source = serve(answering(ok(b'{"title": "Disk full"}'), seen=seen))
     run = Run(INCIDENT_URL=f"{source.url}/incidents/{{incident_id}}?full=1")
     assert incident_notify(PAGE, run.env)["text"] == "Incident inc_01hxyz: Disk full"
-    assert heard[0].startswith(b"GET /incidents/inc_01hxyz?full=1 HTTP/1.1\r\n")
+    assert seen[0].startswith(b"GET /incidents/inc_01hxyz?full=1 HTTP/1.1\r\n")
 
 
 def test_what_the_input_says_wins_over_what_was_fetched(serve: Serve) -> None:
@@ -89,10 +89,10 @@ def test_what_the_input_says_wins_over_what_was_fetched(serve: Serve) -> None:
 
 
 def test_an_incident_cannot_give_slack_commands(serve: Serve) -> None:
-    heard: list[bytes] = []
-    run = Run(SLACK_WEBHOOK_URL=serve(answering(ok(b"ok"), heard=heard)).url)
+    seen: list[bytes] = []
+    run = Run(SLACK_WEBHOOK_URL=serve(answering(ok(b"ok"), seen=seen)).url)
     incident_notify(PAGE | {"title": "<!channel> a & b <https://evil.example|log in>"}, run.env)
-    assert posted(heard)["text"].endswith("&lt;!channel&gt; a &amp; b &lt;https://evil.example|log in&gt;")
+    assert posted(seen)["text"].endswith("&lt;!channel&gt; a &amp; b &lt;https://evil.example|log in&gt;")
 
 
 @pytest.mark.parametrize(

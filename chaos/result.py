@@ -1,4 +1,4 @@
-"""What a fault has cost: counted from the records, and from what the handlers themselves have written."""
+"""What a fault cost: counted from the records, and from what the handlers themselves recorded."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ import time
 from dataclasses import dataclass
 
 from chaos import effects
-from chaos.arena import Arena
+from chaos.cluster import Cluster
 from chaos.faults import Fault, Injury
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Result", "evaluate"]
 
 _LONGEST_SECONDS = 240.0
-#: Starts that tell that work goes on, where no particular job does.
+#: Starts that show that work goes on, if the fault names no particular jobs.
 _STARTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Result:
     """One row of the table."""
 
     broker: str
     fault: str
     accepted: int
     finished: int
-    #: Accepted, and not final; or not known at all.
+    #: Accepted, and not final or not in the database.
     lost: int
     #: In the database, and never accepted.
     invented: int
-    #: Of which an attempt did anything after a later one had begun.
+    #: Of which one run did anything after a later one had begun.
     twice: int
-    #: Completed in the records without the handler having said so, or several attempts that came to their end.
+    #: Completed in the records without the handler's `done`, or the reverse.
     untrue: int
     #: Began more than once, one after the other, as a lost process makes necessary.
     repeated: int
     failed: int
     recovery_seconds: float | None
     promised_seconds: float
-    #: What clients were refused, and the slowest answer.
+    #: How often clients were refused, by reason.
     refusals: str
 
     @property
     def is_kept(self) -> bool:
-        """Whether every promise was kept."""
+        """True if every promise was kept."""
         return (
             self.lost == self.invented == self.twice == self.untrue == self.failed == 0
             and self.recovery_seconds is not None
@@ -50,47 +50,47 @@ class Verdict:
         )
 
 
-def judge(arena: Arena, fault: Fault, injury: Injury) -> Verdict:
-    """Wait until all of the load is done, and count."""
-    ids = {job.id for job in arena.load.accepted}
-    _await_end(arena)
-    statuses = dict(arena.system.query("SELECT status, count(*)::int FROM jobs GROUP BY status"))
+def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
+    """Wait until the whole load is done, and count."""
+    ids = {job.id for job in cluster.load.accepted}
+    _await_end(cluster)
+    statuses = dict(cluster.system.query("SELECT status, count(*)::int FROM jobs GROUP BY status"))
     finished = sum(statuses.get(status, 0) for status in ("completed", "failed", "cancelled"))
     known = sum(statuses.values())
-    by_job = arena.attempts()
-    return Verdict(
-        broker=arena.broker_name,
+    by_job = cluster.runs()
+    return Result(
+        broker=cluster.broker_name,
         fault=fault.name,
         accepted=len(ids),
         finished=finished,
         lost=max(0, len(ids) - known) + known - finished,
         invented=max(0, known - len(ids)),
-        twice=len(effects.run_twice(by_job)),
+        twice=len(effects.overlapping(by_job)),
         untrue=abs(statuses.get("completed", 0) - sum(any(a.is_done for a in found) for found in by_job.values())),
         repeated=sum(len(found) > 1 for found in by_job.values()),
         failed=statuses.get("failed", 0),
         recovery_seconds=_recovery(by_job, injury),
         promised_seconds=fault.promised_seconds,
-        refusals=", ".join(f"{count} × {what}" for what, count in sorted(arena.load.refusals.items())),
+        refusals=", ".join(f"{count} × {what}" for what, count in sorted(cluster.load.refusals.items())),
     )
 
 
-def _await_end(arena: Arena) -> None:
+def _await_end(cluster: Cluster) -> None:
     deadline = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < deadline:
-        if not arena.system.query("SELECT 1 FROM jobs WHERE completed_at IS NULL LIMIT 1"):
+        if not cluster.system.query("SELECT 1 FROM jobs WHERE completed_at IS NULL LIMIT 1"):
             return
         time.sleep(0.5)
 
 
-def _recovery(by_job: dict[str, list[effects.Attempt]], injury: Injury) -> float | None:
+def _recovery(by_job: dict[str, list[effects.Run]], injury: Injury) -> float | None:
     if injury.watch:
         return None if injury.watch.over_at is None else max(0.0, injury.watch.over_at - injury.since)
     if not injury.jobs:
         starts = sorted(a.began_at for found in by_job.values() for a in found if a.began_at > injury.since)
         return starts[_STARTS - 1] - injury.since if len(starts) >= _STARTS else None
     firsts = [next((a.began_at for a in by_job.get(job, []) if a.began_at > injury.since), None) for job in injury.jobs]
-    # One that had ended before the fault struck needs no start.
+    # A job that had ended before the fault needs no start.
     missing = [
         job
         for job, first in zip(injury.jobs, firsts, strict=True)
