@@ -1,4 +1,4 @@
-"""The datagram socket by which a node's parent asks one of its children to stop one run."""
+"""The datagram socket on which a child receives its parent's requests to stop one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def address(node_id: str, pid: int) -> str:
 
 
 def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
-    """Ask a child to stop one run; a child that runs another one ignores it. Returns False if no child listens."""
+    """Ask a child to stop one run; a child that runs another one ignores it. Returns False if no child is bound."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:

@@ -1,8 +1,7 @@
-"""A node: one Celery worker process with its children. One object per process knows which side of the fork it is on."""
+"""A node: one Celery worker process with its children. One `Node` per process knows which side of the fork it is on."""
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from typing import Any
@@ -22,11 +21,9 @@ from ava.version import VERSION
 
 __all__ = ["Node"]
 
-_log = logging.getLogger(__name__)
-
 
 class Node:
-    """This process's part in the fleet: the parent's run_monitor and, after a fork, the child's own self."""
+    """What this process is to its node: the parent with its run monitor or, after the fork, one child."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -38,9 +35,9 @@ class Node:
     # In the parent -------------------------------------------------------------------------------------------------
 
     def start(self, consumer: Any) -> None:
-        """Celery's worker hears its queues: introduce the node and begin to keep it."""
+        """Celery's worker consumes its queues: register the node, and start the run monitor and the watchdog."""
         tracing.warn_if_unusable(self._settings)
-        # What a child leaves behind when it is killed comes to us, to be ended.
+        # The parent adopts what a killed child leaves behind, and kills it.
         processes.adopt_orphans()
         timeouts.install_for_threads()
         self._pool = consumer.pool
@@ -61,12 +58,12 @@ class Node:
         Watchdog(self._settings, self.run_monitor, sorted(consumer.app.amqp.queues.consume_from)).start()
 
     def pool_pids(self) -> list[int]:
-        """The processes of this node's pool; to be asked in Celery's own thread, which alone starts them."""
+        """Returns the pool's processes. For Celery's own thread alone, because that thread starts them."""
         pool = getattr(self._pool, "_pool", None)
         return [process.pid for process in pool._pool] if pool is not None else []
 
     def shut_down(self, *, is_cold: bool) -> None:
-        """Celery's worker has been told to end: warm, let what runs end for a while; cold, end it now."""
+        """Celery's worker shuts down. Warm: running jobs get a while to end. Cold: they are killed now."""
         if is_cold:
             self.run_monitor.abandon()
         else:
@@ -80,11 +77,11 @@ class Node:
     # In a child ----------------------------------------------------------------------------------------------------
 
     def start_child(self, take_ahead: TakeAhead) -> None:
-        """This process has just been forked from the node's, to run what its pool gives it."""
+        """This process has just been forked from the node's parent, to run what its pool gives it."""
         self.child = Child(self._settings, self.id, take_ahead)
         self.child.start()
 
     def close_child(self) -> None:
-        """This process is about to end in order."""
+        """This process is about to end."""
         if self.child is not None:
             self.child.close()

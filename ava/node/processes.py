@@ -1,7 +1,7 @@
-"""Processes of this machine as Linux shows them: groups, descendants, and making an end of them.
+"""Processes of this machine as Linux shows them: their groups and descendants, and how to kill them.
 
-A node's child adopts whatever its handlers leave orphaned (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that everything a
-job started is found below the child, however it tried to detach.
+A node's child adopts the processes that its handlers leave orphaned (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that
+everything a job started is found below the child, however it tried to detach.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant that loses its own."""
+    """Make this process the parent of every descendant that loses its own."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def survive_parent() -> None:
-    """Get no signal any more when this process's parent dies (prctl(2), `PR_SET_PDEATHSIG`)."""
+    """Ask the kernel to send no signal when this process's parent dies (prctl(2), `PR_SET_PDEATHSIG`)."""
     _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
@@ -53,7 +53,7 @@ def await_parent_exit(parent_pid: int) -> None:
 
 
 def has_children() -> bool:
-    """Whether this process has started or adopted any that is not reaped; a hundred times quicker than `children`."""
+    """Returns True if this process has a child that is not reaped. A hundred times quicker than `children`."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -62,7 +62,7 @@ def has_children() -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started or adopted; none where it is gone."""
+    """Returns the processes that a process has started or adopted; an empty list if it has ended."""
     found: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -72,7 +72,7 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Everything below a process, parents before children."""
+    """Returns every process below one, parents before children."""
     found: list[int] = []
     waiting = [pid]
     while waiting:
@@ -83,9 +83,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_tree(pid: int) -> None:
-    """End a process, its group and all below it with SIGKILL."""
+    """Kill a process, its group and its descendants with SIGKILL."""
     with suppress(ProcessLookupError, PermissionError):
-        # Stopped first, so that it starts nothing while we look.
+        # Stopped first, so that it starts no process while its descendants are listed.
         os.kill(pid, signal.SIGSTOP)
     below = descendants(pid)
     with suppress(ProcessLookupError, PermissionError):
@@ -97,7 +97,7 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_children(keep: frozenset[int] = frozenset()) -> int:
-    """End and reap every child of this process but those to keep, with all below them; returns how many there were."""
+    """Kill and reap every child of this process but those in `keep`, with their descendants. Returns their number."""
     count = 0
     while found := [pid for pid in children(os.getpid()) if pid not in keep]:
         for pid in found:
@@ -109,7 +109,7 @@ def kill_children(keep: frozenset[int] = frozenset()) -> int:
 
 
 def kill_self_and_descendants() -> None:
-    """End this process and everything below it, now."""
+    """Kill everything below this process, and this process."""
     kill_children()
     with suppress(ProcessLookupError, PermissionError):
         if os.getpgrp() == os.getpid():

@@ -65,4 +65,4 @@ def test_a_run_that_no_process_runs_is_given_back_and_runs(system: System) -> No
     assert "Handler lost: no process of its node runs it" in system.messages(orphan)
     assert system.wait_for(held, "completed")["attempt"] == 1
     assert sorted(system.query("SELECT losses, run_no FROM jobs")) == [(0, 1), (1, 2)]
-    assert "A run was taken back that no process ran" in system.workers[0].output
+    assert "Orphaned run rescued" in system.workers[0].output

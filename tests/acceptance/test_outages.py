@@ -126,7 +126,7 @@ def test_a_node_that_is_deaf_to_its_queue_ends_itself(system: System, tmp_path: 
     app.close()
     job_id = _run(system, 0)
     assert system.workers[0].wait(40) == os.EX_SOFTWARE
-    assert "it hears no messages" in system.workers[0].output
+    assert "it receives no messages" in system.workers[0].output
     system.workers.clear()
     system.start_worker()
     system.wait_for(job_id, "completed", seconds=20)

@@ -1,1 +1,1 @@
-"""In a node's parent process: what runs where, what must stop, and whether the node can still do its work."""
+"""In a node's parent process: which child runs what, which runs must stop, and whether the node makes progress."""

@@ -1,4 +1,4 @@
-"""The pulse of a node's parent: when Celery's event loop last turned, or last tried to reach the broker."""
+"""When the event loop of a node's parent last turned, and when it last tried to reach the broker."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def record_turn() -> None:
 
 
 def record_attempt() -> None:
-    """There is no loop, for the broker is away; but it is tried."""
+    """The broker is away and the loop does not turn, but the process has just tried to connect."""
     global _tried_at  # noqa: PLW0603
     _tried_at = time.monotonic()
 
 
 def is_turning() -> bool:
-    """Whether the loop turns, so that what children report is heard."""
+    """Returns True if the loop turns, so that what children report is read."""
     return time.monotonic() - _turned_at < _FRESH_SECONDS
 
 
 def silent_seconds() -> float:
-    """For how long there has been no sign of life at all."""
+    """Returns the seconds since the last turn or attempt."""
     return time.monotonic() - _tried_at

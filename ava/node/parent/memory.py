@@ -1,4 +1,4 @@
-"""How much of this machine's memory a process holds with all below it."""
+"""The memory that a node's processes use together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["held_bytes"]
 
 
 def held_bytes() -> int | None:
-    """This process's share and its descendants', shared pages counted once in all (Linux's PSS); None elsewhere."""
+    """Returns the memory of this process and its descendants in bytes; None if the kernel does not report it.
+
+    Each process counts its proportional share (Linux's PSS), so that shared pages are counted once in all.
+    """
     shares = [_share(pid) for pid in (os.getpid(), *processes.descendants(os.getpid()))]
     known = [share for share in shares if share is not None]
     return sum(known) if known else None
@@ -21,6 +24,6 @@ def _share(pid: int) -> int | None:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        # It has ended meanwhile, or is not ours to look at.
+        # The process has ended meanwhile, or belongs to another user.
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)

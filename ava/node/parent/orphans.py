@@ -1,6 +1,7 @@
-"""Runs that the database believes a node to hold, and that no process of it runs: nobody would ever end them.
+"""Orphans: runs that the database believes a node to hold and that no process of the node runs.
 
-No fault that we know leaves one behind. This is for those that we do not know.
+Without a rescue such a run would last as long as its node. No known fault leaves one behind; this is for the unknown
+ones.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ __all__ = ["Orphan", "Orphans"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds that a run must have been an orphan without a break; many times what Celery's loop takes to hear a child.
+#: Seconds for which a run must have been an orphan without a break: far more than a child's report takes.
 _PATIENCE_SECONDS = 8.0
 
+#: A job's id and a run's number.
 Orphan = tuple[str, int]
 
 
 @dataclass
 class Orphans:
-    """What one node has seen of its orphans."""
+    """What one node knows of its orphans."""
 
     node_id: str
 
@@ -35,9 +37,9 @@ class Orphans:
         self._since: dict[Orphan, float] = {}
 
     def find(self, connection: Connection, held: Set[Orphan]) -> list[Orphan]:
-        """The runs of the node that have been orphans for long enough; `held` are those that its processes run.
+        """Returns the runs that have been orphans for long enough. `held`: the runs of the node's processes.
 
-        While Celery's loop stands still, who runs what is not known, and nobody is judged.
+        While Celery's loop stands still, `held` is out of date, and no run counts as an orphan.
         """
         if not loop_liveness.is_turning():
             self._since.clear()
@@ -48,7 +50,7 @@ class Orphans:
         return [orphan for orphan, since in self._since.items() if now - since >= _PATIENCE_SECONDS]
 
     def rescue(self, connection: Connection, orphan: Orphan) -> None:
-        """Give an orphan back."""
+        """Rescue an orphan: its job returns to the queue, or ends if it was lost too often."""
         job_id, run_no = orphan
         rescues.rescue(
             connection,
@@ -60,4 +62,4 @@ class Orphans:
             is_loss=True,
         )
         self._since.pop(orphan, None)
-        _log.error("A run was taken back that no process ran.", extra={"job_id": job_id, "run_no": run_no})
+        _log.error("Orphaned run rescued: no process ran it", extra={"job_id": job_id, "run_no": run_no})

@@ -1,6 +1,6 @@
-"""Ends a node that can do nothing any more and cannot mend it, so that its supervisor starts another.
+"""The watchdog: ends a node that makes no progress and cannot recover, so that its supervisor starts another.
 
-Liveness is progress: a process that answers signals and hears no jobs is worse than none.
+A process that answers signals and receives no jobs is worse than none, because its supervisor takes it for healthy.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["Watchdog"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds without the database after which what this node still holds is lost anyway: results are held for 300.
+#: Seconds without the database after which a node has no result left to write: a child holds one for 300.
 _DATABASE_SECONDS = 360.0
 
 
 class Watchdog(threading.Thread):
-    """Looks after one node's parent, in a thread of its own that waits for nobody else's."""
+    """Watches one node's parent, in a thread that waits for no other."""
 
     def __init__(self, settings: Settings, run_monitor: RunMonitor, queues: list[str]) -> None:
         super().__init__(name="ava-watchdog", daemon=True)
@@ -35,40 +35,40 @@ class Watchdog(threading.Thread):
         self._run_monitor = run_monitor
         self._queues = queues
         self._database = Database(settings.database_url, name="watchdog", pool_size=1, statement_seconds=5)
-        #: The messages that this node should have heard, by their jobs, and when each was published.
-        self._unheard: dict[str, set[datetime]] = {}
+        #: The messages that this node should have received: by job, when each was published.
+        self._missed: dict[str, set[datetime]] = {}
 
     def run(self) -> None:
-        """Look again and again, and end the process when it must be."""
-        while (reason := self.find()) is None:
+        """Check again and again, and end the process when there is a reason."""
+        while (reason := self.find_reason()) is None:
             time.sleep(min(2.0, self._deaf_seconds / 8))
-        _log.critical("This node ends itself, to be started again: %s.", reason)
+        _log.critical("Node ends itself, to be started again: %s", reason)
         self._run_monitor.abandon()
         self._run_monitor.close()
         os._exit(os.EX_SOFTWARE)
 
-    def find(self) -> str | None:
-        """Why this process must end; None where it need not."""
+    def find_reason(self) -> str | None:
+        """Returns why this process must end; None if it goes on."""
         if loop_liveness.silent_seconds() > self._deaf_seconds:
             return "its event loop stands still"
         if self._run_monitor.unreachable_seconds > _DATABASE_SECONDS:
             return "it has not reached the database for too long"
         try:
-            return "it hears no messages, though there are some" if self._is_deaf() else None
+            return "it receives no messages, though there are some" if self._is_deaf() else None
         except DatabaseUnavailable:
             return None
         except Exception:
-            _log.exception("The watchdog of this node failed once.")
+            _log.exception("Watchdog: check failed, will retry")
             return None
 
     def _is_deaf(self) -> bool:
-        """Whether a job's message was sent twice, long enough ago, while this node was idle and heard neither."""
+        """Returns True if a job was published twice, long enough ago, and this node was idle and received neither."""
         if self._run_monitor.idle_seconds < self._deaf_seconds / 2:
-            self._unheard.clear()
+            self._missed.clear()
             return False
         with self._database.connect() as connection:
             found = messages.oldest_messages(connection, queues=self._queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()
         for job, published_at in found.items():
-            self._unheard.setdefault(job, set()).add(published_at)
-        return any(len(self._unheard[job]) > 1 for job in found)
+            self._missed.setdefault(job, set()).add(published_at)
+        return any(len(self._missed[job]) > 1 for job in found)
