@@ -36,7 +36,7 @@ def test_a_result_is_held_for_a_while_and_after_it_the_job_is_taken_back(
     # This time it is away for too long.
     job_id = _begin(system, seconds=1.0)
     private_postgres.kill()
-    wait_until(lambda: "its process ends" in system.workers[0].output, seconds=20, what="the process gives up")
+    wait_until(lambda: "End of run not written" in system.workers[0].output, seconds=20, what="the process gives up")
     private_postgres.start()
     record = system.wait_for(job_id, "completed")
     assert (record["output"], record["attempt"]) == ({"lines": 10}, 1)

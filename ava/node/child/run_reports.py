@@ -37,7 +37,7 @@ def report_end(run: Run, status: Status | None) -> None:
         run.span.record_failure(result)
     counters.ATTEMPTS.labels(run.job.worker_id, result.replace(" ", "_")).inc()
     _log.info(
-        "An attempt of %s is %s after %d ms.",
+        "Attempt of %s ended: %s after %d ms",
         run.job.worker_id,
         result,
         run.log.elapsed_ms,

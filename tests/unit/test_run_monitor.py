@@ -1,0 +1,485 @@
+"""The run monitor by itself: real mailboxes and real processes, a database and a store that only record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ava.errors import DatabaseUnavailable
+from ava.node import mailbox
+from ava.node.parent import rescue as rescue_module
+from ava.node.parent import run_monitor
+from ava.node.parent.held_run import HeldRun
+from ava.node.parent.run_monitor import RunMonitor
+from ava.settings import load
+from ava.store.fleet.nodes import NodeSpec, RunDirectives
+from harness.polling import wait_until
+
+Key = tuple[str, int]
+ENVIRON = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "BROKER_URL": "redis://127.0.0.1:1/0",
+    "AVA_HEARTBEAT_SECONDS": "0.1",
+}
+
+
+class Store:
+    """The database and the statements of it that a run monitor uses; it records what was written."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.is_broken = False
+        self.knows_node = True
+        self.cancelled: set[Key] = set()
+        self.over: set[Key] = set()
+        self.running_seconds: dict[Key, float] = {}
+        #: The runs that the database believes the node to hold beyond those that are rescued or over.
+        self.unclaimed: set[Key] = set()
+        self.calls: list[tuple[Any, ...]] = []
+        self.checks = 0
+
+    # What `ava.store.engine.database.Database` is to the monitor
+    @contextmanager
+    def connect(self) -> Iterator[Any]:
+        if self.is_away:
+            raise DatabaseUnavailable
+        yield self
+
+    def close(self) -> None:
+        self.calls.append(("close",))
+
+    # The statements
+    def announce(self, _connection: Any, specs: list[Any]) -> None:
+        self.calls.append(("announce", len(specs)))
+
+    def register(self, _connection: Any, node: NodeSpec) -> None:
+        self.calls.append(("register", node.id))
+        self.knows_node = True
+
+    def heartbeat(self, _connection: Any, node_id: str, *, busy: int, **_: Any) -> bool:
+        if self.is_broken:
+            raise ValueError("on purpose")
+        self.calls.append(("heartbeat", busy))
+        return self.knows_node
+
+    def deregister(self, _connection: Any, node_id: str) -> None:
+        self.calls.append(("deregister", node_id))
+
+    def check_runs(self, _connection: Any, runs: Collection[Key]) -> RunDirectives:
+        self.checks += 1
+        return RunDirectives(
+            running_seconds={run: s for run, s in self.running_seconds.items() if run in runs},
+            cancelled=frozenset(self.cancelled.intersection(runs)),
+            over=frozenset(self.over.intersection(runs)),
+        )
+
+    def runs_of(self, _connection: Any, node_id: str) -> set[Key]:
+        return set()
+
+    def unpublish(self, _connection: Any, job_ids: list[str]) -> None:
+        self._write("unpublish", *job_ids)
+
+    def invalidate_unclaimed(self, _connection: Any, *, job_id: str, run_no: int) -> bool:
+        if self.is_away:
+            raise DatabaseUnavailable
+        return (job_id, run_no) in self.unclaimed
+
+    def rescue(self, _connection: Any, *, job_id: str, run_no: int, msg: str, is_loss: bool, **_: Any) -> object:
+        self._write("rescue", job_id, run_no, msg, is_loss)
+        return object()
+
+    def end_killed_run(self, _connection: Any, *, job_id: str, run_no: int, error: str, **_: Any) -> object:
+        self._write("end killed", job_id, run_no, error)
+        return object()
+
+    def _write(self, *call: Any) -> None:
+        if self.is_away:
+            raise DatabaseUnavailable
+        self.calls.append(call)
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        """Returns the arguments of every call of this name, in order."""
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+class Child:
+    """A process that no datagram ends, and the mailbox that a real child of a node would have."""
+
+    def __init__(self, node_id: str) -> None:
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.pid = self.process.pid
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(mailbox.address(node_id, self.pid))
+        self._socket.setblocking(False)
+
+    def received(self) -> list[tuple[str, str]]:
+        """Returns the stops that have come since the last call, repetitions left out."""
+        found: dict[tuple[str, str], None] = {}
+        while True:
+            try:
+                task_id, reason = json.loads(self._socket.recv(4096))
+            except BlockingIOError:
+                return list(found)
+            found[task_id, reason] = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def was_killed(self) -> bool:
+        return self.process.poll() == -signal.SIGKILL
+
+    def close(self) -> None:
+        self._socket.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Node:
+    """A run monitor with its store and its children."""
+
+    def __init__(self, store: Store, **environ: str) -> None:
+        self.id = f"test-{os.getpid()}-{time.monotonic_ns()}"
+        self.store = store
+        self.monitor = RunMonitor(load(ENVIRON | environ), self.id)
+        self._children: list[Child] = []
+
+    def start(self) -> None:
+        spec = NodeSpec(id=self.id, name="n", host="h", pid=1, version="1", queues=[], workers=[], processes=2)
+        self.monitor.start(spec, [])
+
+    def run(self, job_id: str, *, timeout_seconds: float = 60, grace_seconds: float = 0) -> tuple[HeldRun, Child]:
+        """Have a child of its own run a job."""
+        child = Child(self.id)
+        self._children.append(child)
+        held = HeldRun(
+            task_id=f"{job_id}.1",
+            job_id=job_id,
+            run_no=1,
+            pid=child.pid,
+            timeout_seconds=timeout_seconds,
+            grace_seconds=grace_seconds,
+        )
+        self.store.running_seconds[held.key] = 0
+        self.monitor.track(held)
+        return held, child
+
+    def close(self) -> None:
+        self.monitor.close()
+        for child in self._children:
+            child.close()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = Store()
+    monkeypatch.setattr(run_monitor, "Database", lambda *_, **__: store)
+    for name in ("nodes", "workers", "client_moves"):
+        monkeypatch.setattr(run_monitor, name, store)
+    monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
+    monkeypatch.setattr(rescue_module, "rescues", store)
+    monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)
+    return store
+
+
+@pytest.fixture
+def node(store: Store, request: pytest.FixtureRequest) -> Iterator[Node]:
+    node = Node(store, **getattr(request, "param", {}))
+    yield node
+    node.close()
+
+
+def test_a_node_is_registered_before_its_thread_runs(node: Node) -> None:
+    node.start()
+    assert node.store.calls[:2] == [("announce", 0), ("register", node.id)]
+
+
+def test_a_node_whose_row_is_gone_registers_again(node: Node) -> None:
+    node.start()
+    node.store.knows_node = False
+    wait_until(lambda: len(node.store.named("register")) == 2)
+    assert len(node.store.named("announce")) == 1
+
+
+def test_the_heartbeat_counts_busy_processes_not_runs(node: Node) -> None:
+    _, child = node.run("job_a")
+    node.run("job_b")
+    following = HeldRun(task_id="job_c.1", job_id="job_c", run_no=1, pid=child.pid, timeout_seconds=60, grace_seconds=0)
+    node.monitor.track(following)
+    node.start()
+    wait_until(lambda: (2,) in node.store.named("heartbeat"))
+    assert node.store.named("heartbeat")[-1] == (2,)
+
+
+def test_a_cancelled_run_is_stopped_and_its_neighbour_is_not(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=30)
+    _, neighbour = node.run("job_b", grace_seconds=30)
+    node.start()
+    node.store.cancelled.add(held.key)
+    wait_until(lambda: child.received() == [("job_a.1", "cancel")])
+    wait_until(lambda: child.received() == [("job_a.1", "cancel")], what="it is sent again")
+    assert neighbour.received() == []
+    assert child.is_alive
+    assert neighbour.is_alive
+
+
+def test_a_cancelled_run_that_does_not_end_is_killed_and_ends_as_cancelled(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=0.1)
+    _, neighbour = node.run("job_b")
+    node.store.cancelled.add(held.key)
+    node.start()
+    wait_until(lambda: child.was_killed)
+    assert node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: the worker process died (signal 9)")
+    wait_until(lambda: node.store.named("end killed"))
+    assert node.store.named("end killed")[0][:2] == ("job_a", 1)
+    assert node.store.named("rescue") == []
+    assert neighbour.is_alive
+
+
+def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=30)
+    node.store.over.add(held.key)
+    node.start()
+    wait_until(lambda: child.received() == [("job_a.1", "lost")])
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: …")
+    node.monitor.return_to_queue("job_z")
+    wait_until(lambda: node.store.named("unpublish") == [("job_z",)])
+    assert node.store.named("rescue") == node.store.named("end killed") == []
+
+
+def test_a_child_that_is_stuck_beyond_its_time_is_stopped_and_killed(node: Node) -> None:
+    held, child = node.run("job_a", timeout_seconds=0.1)
+    node.store.running_seconds[held.key] = 10
+    node.start()
+    wait_until(lambda: child.received() == [("job_a.1", "timeout")])
+    wait_until(lambda: child.was_killed)
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: …")
+    wait_until(lambda: node.store.named("end killed") == [("job_a", 1, "Timeout: exceeded 0.1 s")])
+
+
+def test_time_does_not_run_before_the_claim(node: Node) -> None:
+    held, child = node.run("job_a", timeout_seconds=0)
+    node.store.running_seconds.clear()
+    node.start()
+    wait_until(lambda: node.store.checks > 8)
+    assert held.stop is None
+    assert child.received() == []
+
+
+def test_a_check_that_is_asked_for_comes_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 60)
+    held, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    wait_until(lambda: node.store.checks == 1)
+    node.store.cancelled.add(held.key)
+    time.sleep(0.3)
+    assert child.received() == []
+    node.monitor.check_now()
+    wait_until(lambda: child.received() == [("job_a.1", "cancel")])
+
+
+def test_the_process_of_a_run_that_has_ended_is_not_killed(node: Node) -> None:
+    held, child = node.run("job_a")
+    _, neighbour = node.run("job_b")
+    assert node.monitor.untrack(held)
+    assert not node.monitor.untrack(held)
+    node.start()
+    node.monitor.abandon()
+    wait_until(lambda: neighbour.was_killed)
+    assert child.is_alive, "it may run the next job by now"
+
+
+def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> None:
+    starter = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid)"
+    pid = int(subprocess.check_output([sys.executable, "-S", "-c", starter], text=True))
+    try:
+        node.monitor.track(
+            HeldRun(task_id="job_a.1", job_id="job_a", run_no=1, pid=pid, timeout_seconds=60, grace_seconds=0)
+        )
+        node.start()
+        node.monitor.abandon()
+        node.close()
+        os.kill(pid, 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_dead_childs_run_is_rescued_as_lost(node: Node) -> None:
+    held, _ = node.run("job_a")
+    node.start()
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: the worker process died (signal 9)")
+    wait_until(lambda: node.store.named("rescue"))
+    assert node.store.named("rescue") == [("job_a", 1, "Handler lost: the worker process died (signal 9)", True)]
+
+
+def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
+    held, _ = node.run("job_a")
+    node.store.unclaimed.add(held.key)
+    node.start()
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: …")
+    node.monitor.return_to_queue("job_z")
+    wait_until(lambda: node.store.named("unpublish"))
+    assert node.store.named("rescue") == []
+
+
+def test_a_run_that_another_child_holds_as_well_is_not_rescued(node: Node) -> None:
+    held, _ = node.run("job_a")
+    node.run("job_a")
+    node.start()
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: …")
+    node.monitor.return_to_queue("job_z")
+    wait_until(lambda: node.store.named("unpublish"))
+    assert node.store.named("rescue") == []
+
+
+def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
+    held, _ = node.run("job_a")
+    node.start()
+    node.store.is_away = True
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: …")
+    node.monitor.return_to_queue("job_z")
+    time.sleep(0.3)
+    assert node.store.named("rescue") == node.store.named("unpublish") == []
+    node.store.is_away = False
+    wait_until(lambda: node.store.named("rescue") and node.store.named("unpublish"))
+    assert (len(node.store.named("rescue")), node.store.named("unpublish")) == (1, [("job_z",)])
+
+
+def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[str] = []
+
+    def break_off(connection: Any, job_ids: list[str]) -> None:
+        met.extend(job_ids)
+        if len(met) < 3:
+            raise DatabaseUnavailable
+
+    monkeypatch.setattr(run_monitor, "client_moves", SimpleNamespace(unpublish=break_off))
+    node.start()
+    node.monitor.return_to_queue("job_z")
+    wait_until(lambda: met == ["job_z"] * 3)
+    wait_until(node.monitor._deferred_writes.empty)
+
+
+def test_jobs_run_on_while_the_database_is_away(node: Node) -> None:
+    held, child = node.run("job_a")
+    node.start()
+    node.store.is_away = True
+    wait_until(lambda: node.monitor.unreachable_seconds > 0.5)
+    assert held.stop is None
+    assert child.is_alive
+    node.store.is_away = False
+    wait_until(lambda: node.monitor.unreachable_seconds < 0.2)
+
+
+def test_runs_are_released_by_a_node_that_is_cut_off(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 0.3)
+    held, child = node.run("job_a", grace_seconds=30)
+    other, other_child = node.run("job_b", grace_seconds=30)
+    node.start()
+    node.store.is_away = True
+    wait_until(lambda: node.monitor.unreachable_seconds > 0.3)
+    node.monitor.release_runs([held.task_id])
+    wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
+    assert held.state.kill_at is not None
+    assert held.state.kill_at - time.monotonic() <= 2.5, "the grace is short"
+    assert other.stop is None
+    assert other_child.received() == []
+
+
+def test_runs_are_not_released_by_a_node_that_reaches_the_database(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 5)
+    held, child = node.run("job_a")
+    node.start()
+    node.monitor.release_runs([held.task_id])
+    time.sleep(0.3)
+    assert held.stop is None
+    assert child.received() == []
+
+
+@pytest.mark.parametrize("node", [{"AVA_DRAIN_SECONDS": "1"}], indirect=True)
+def test_a_drain_lets_runs_end_and_then_stops_them(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    node.monitor.drain()
+    time.sleep(0.2)
+    assert child.received() == []
+    wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
+    assert held.state.kill_at is not None
+    assert held.state.kill_at - time.monotonic() > 20, "the handler has its grace"
+
+
+@pytest.mark.parametrize("node", [{"AVA_DRAIN_SECONDS": "60"}], indirect=True)
+def test_a_second_drain_stops_runs_at_once_with_a_short_grace(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    node.monitor.drain()
+    time.sleep(0.2)
+    assert child.received() == []
+    node.monitor.drain()
+    wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
+    assert held.state.kill_at is not None
+    assert held.state.kill_at - time.monotonic() <= 2.5
+
+
+def test_an_abandoned_run_is_killed_at_once_and_returns_to_the_queue(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    node.monitor.abandon()
+    wait_until(lambda: child.was_killed, seconds=2)
+    node.monitor.untrack(held)
+    node.monitor.rescue(held, "WorkerLost: …")
+    wait_until(lambda: node.store.named("rescue"))
+    reason = "Handler interrupted, the worker is shutting down"
+    assert node.store.named("rescue") == [("job_a", 1, reason, False)]
+
+
+def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
+    _, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    node.monitor.return_to_queue("job_z")
+    node.monitor.close()
+    assert child.process.wait(2) == -signal.SIGKILL
+    reason = "Handler interrupted, the worker is shutting down"
+    assert node.store.named("unpublish") == [("job_z",)]
+    assert [call for call in node.store.calls if call[0] != "heartbeat"][-3:] == [
+        ("rescue", "job_a", 1, reason, False),
+        ("deregister", node.id),
+        ("close",),
+    ]
+
+
+def test_an_iteration_that_fails_is_followed_by_another(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    node.start()
+    node.store.is_broken = True
+    wait_until(lambda: "Run monitor: iteration failed, will retry" in caplog.text)
+    before = len(node.store.named("heartbeat"))
+    node.store.is_broken = False
+    wait_until(lambda: len(node.store.named("heartbeat")) > before)
+
+
+def test_a_node_is_idle_since_its_last_run_started_and_not_while_one_is_held(node: Node) -> None:
+    held, _ = node.run("job_a")
+    assert node.monitor.idle_seconds == 0
+    node.monitor.untrack(held)
+    time.sleep(0.05)
+    assert node.monitor.idle_seconds >= 0.05

@@ -1,0 +1,151 @@
+"""When a node ends itself: its event loop stands still, the database is away for too long, or it is deaf."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ava.errors import DatabaseUnavailable
+from ava.node.parent import loop_liveness, watchdog
+from ava.node.parent.watchdog import Watchdog
+from ava.settings import load
+
+ENVIRON = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "BROKER_URL": "redis://127.0.0.1:1/0",
+    "AVA_DEAF_SECONDS": "60",
+}
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = FIRST + timedelta(seconds=30)
+
+
+class World:
+    """What a watchdog sees of its node, of the clock and of the database."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.idle_seconds = 3600.0
+        self.unreachable_seconds = 0.0
+        #: The messages that wait for long, by their jobs.
+        self.messages: dict[str, datetime] = {}
+        self.error: Exception | None = None
+        self.calls: list[str] = []
+
+    @contextmanager
+    def connect(self) -> Iterator[None]:
+        if self.error is not None:
+            raise self.error
+        yield
+
+    def abandon(self) -> None:
+        self.calls.append("abandon")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(watchdog, "Database", lambda *_, **__: world)
+    monkeypatch.setattr(watchdog, "messages", SimpleNamespace(oldest_messages=lambda *_, **__: dict(world.messages)))
+    monkeypatch.setattr(loop_liveness, "time", SimpleNamespace(monotonic=lambda: world.seconds))
+    # Set by the patch as well, so that the real ones come back after the test.
+    for name in ("_turned_at", "_tried_at"):
+        monkeypatch.setattr(loop_liveness, name, world.seconds)
+    return world
+
+
+@pytest.fixture
+def dog(world: World) -> Watchdog:
+    monitor: Any = world
+    return Watchdog(load(ENVIRON), monitor, ["default"])
+
+
+def test_a_healthy_node_goes_on(dog: Watchdog) -> None:
+    assert dog.find_reason() is None
+
+
+@pytest.mark.parametrize(("seconds", "is_found"), [(60, False), (60.5, True)])
+def test_an_event_loop_that_stands_still_is_a_reason(
+    world: World, dog: Watchdog, seconds: float, is_found: bool
+) -> None:
+    world.seconds += seconds
+    assert (dog.find_reason() == "its event loop stands still") is is_found
+
+
+def test_a_node_that_tries_to_reach_its_broker_goes_on(world: World, dog: Watchdog) -> None:
+    world.seconds += 59
+    loop_liveness.record_attempt()
+    world.seconds += 59
+    assert dog.find_reason() is None
+
+
+@pytest.mark.parametrize(("seconds", "is_found"), [(360, False), (361, True)])
+def test_six_minutes_without_the_database_are_a_reason(
+    world: World, dog: Watchdog, seconds: float, is_found: bool
+) -> None:
+    world.unreachable_seconds = seconds
+    assert (dog.find_reason() == "it has not reached the database for too long") is is_found
+
+
+def test_a_job_that_is_published_twice_and_not_received_is_a_reason(world: World, dog: Watchdog) -> None:
+    world.messages = {"job_a": FIRST}
+    assert dog.find_reason() is None
+    assert dog.find_reason() is None, "the same message, seen again"
+    world.messages = {"job_a": SECOND}
+    assert dog.find_reason() == "it receives no messages, though there are some"
+
+
+def test_messages_of_two_jobs_are_no_reason(world: World, dog: Watchdog) -> None:
+    world.messages = {"job_a": FIRST}
+    assert dog.find_reason() is None
+    world.messages = {"job_b": SECOND}
+    assert dog.find_reason() is None
+
+
+def test_a_node_that_has_run_something_meanwhile_is_not_deaf(world: World, dog: Watchdog) -> None:
+    world.messages = {"job_a": FIRST}
+    assert dog.find_reason() is None
+    world.idle_seconds = 29
+    assert dog.find_reason() is None
+    world.idle_seconds = 3600
+    world.messages = {"job_a": SECOND}
+    assert dog.find_reason() is None, "what it missed before does not count"
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a mistake of ours")])
+def test_a_check_that_fails_is_no_reason(world: World, dog: Watchdog, error: Exception) -> None:
+    world.error = error
+    assert dog.find_reason() is None
+
+
+def test_a_node_with_a_reason_kills_what_runs_deregisters_and_ends(
+    world: World, dog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(code: int) -> None:
+        world.calls.append(f"exit {code}")
+
+    monkeypatch.setattr(watchdog, "os", SimpleNamespace(_exit=end, EX_SOFTWARE=os.EX_SOFTWARE))
+    world.seconds += 61
+    dog.run()
+    assert world.calls == ["abandon", "close", f"exit {os.EX_SOFTWARE}"]
+
+
+def test_the_event_loop_turns_for_three_seconds_after_a_turn(world: World) -> None:
+    assert loop_liveness.is_turning()
+    world.seconds += 2.9
+    loop_liveness.record_attempt()
+    assert loop_liveness.is_turning()
+    world.seconds += 0.1
+    assert not loop_liveness.is_turning(), "an attempt to connect is no turn"
+    assert loop_liveness.silent_seconds() == pytest.approx(0.1)
+    loop_liveness.record_turn()
+    assert loop_liveness.is_turning()
+    assert loop_liveness.silent_seconds() == 0
