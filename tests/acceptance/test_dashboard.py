@@ -88,7 +88,7 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
     job_id = signed_in.script("return location.hash").rpartition("/")[2]
     assert re.search(r"\d+ % step \d+ of 300", signed_in.text)
     signed_in.click("button", "Cancel")
-    signed_in.await_text("Asked to stop", "Handler cancelled after", "Retry")
+    signed_in.await_text("Cancel requested", "Handler cancelled after", "Retry")
     assert running.wait_for(job_id, "cancelled")["cancelled_by"] == "usr_test"
 
 
@@ -128,24 +128,24 @@ def test_a_shared_link_shows_its_filters_once_signed_in(browser: Browser, runnin
     assert f'data-job="{other["id"]}"' not in browser.driver.page_source
     browser.find("[name='filter[status]']").send_keys("completed")
     wait_until(lambda: "completed" in browser.script("return location.hash"), what="the filter is in the address")
-    browser.await_text("No job fits.")
+    browser.await_text("No jobs match this filter.")
 
 
 def test_rows_keep_up_to_date_and_many_are_cancelled_and_retried_at_once(signed_in: Browser, running: System) -> None:
     go(signed_in, f"#/jobs?{quote('filter[worker_id]')}=wkr_sleep")
     jobs = [running.trigger("wkr_sleep", input={"seconds": 60}, scheduled_at="2999-01-01T00:00:00Z") for _ in range(3)]
     for job in jobs[:2]:
-        signed_in.click(f"input[aria-label='Choose {job['id']}']")
-    signed_in.await_text("2 chosen")
-    signed_in.click("button", "Cancel chosen")
-    signed_in.await_text("2 cancelled or asked to stop")
+        signed_in.click(f"input[aria-label='Select {job['id']}']")
+    signed_in.await_text("2 selected")
+    signed_in.click("button", "Cancel selected")
+    signed_in.await_text("2 cancelled or cancel requested")
     assert [running.show(job["id"])["status"] for job in jobs] == ["cancelled", "cancelled", "queued"]
-    signed_in.click(f"input[aria-label='Choose {jobs[0]['id']}']")
-    signed_in.click("button", "Retry chosen")
-    signed_in.await_text("1 triggered again")
+    signed_in.click(f"input[aria-label='Select {jobs[0]['id']}']")
+    signed_in.click("button", "Retry selected")
+    signed_in.await_text("1 retried")
     signed_in.click("button", "Cancel all that match")
     signed_in.await_text("worker_id wkr_sleep")
-    signed_in.click("button", "Cancel them")
+    signed_in.click("button", "Cancel jobs")
     running.wait_for(jobs[2]["id"], "cancelled")
 
 
@@ -224,7 +224,7 @@ def test_it_is_dark_where_that_is_preferred_and_where_that_is_chosen(signed_in: 
     signed_in.prefer("dark")
     dark = ground()
     assert light != dark
-    signed_in.click("button", "Light or dark")
+    signed_in.click("button", "Toggle theme")
     assert ground() == light
     signed_in.open("/")
     assert ground() == light, "the choice is kept"
@@ -259,13 +259,13 @@ def test_webhooks_are_made_tested_and_deleted(signed_in: Browser, running: Syste
     signed_in.click("button", "New webhook")
     signed_in.fill("url", f"{running.url}/livez")
     signed_in.fill("secret", "a-secret")
-    signed_in.click("button", "Make it")
+    signed_in.click("button", "Create")
     signed_in.await_text(f"{running.url}/livez", "active", "ava.job.completed")
     signed_in.click("button", "Test")
     signed_in.await_text("webhook.test", "pending")
     signed_in.click("button", "Delete")
-    signed_in.click("button", "Delete it")
-    signed_in.await_text("No webhook is told of anything yet.")
+    signed_in.click("button", "Delete webhook")
+    signed_in.await_text("No webhooks yet.")
 
 
 def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: Browser, running: System) -> None:

@@ -1,4 +1,4 @@
-// The way to the API: the four headers, kept for this browser tab's session alone, and errors in the API's own words.
+// Calls of the API: the four headers, kept for this browser tab's session only, and errors with the API's messages.
 
 const KEY = "ava.session";
 
@@ -16,7 +16,7 @@ export const session = {
   clear() {
     sessionStorage.removeItem(KEY);
   },
-  /** Whether the role may trigger, cancel and retry; the API decides, this only spares a refusal. */
+  /** True if the role may trigger, cancel and retry. The API decides; this only hides what it would refuse. */
   get mayWrite() {
     return !["tenant-user", "tenant-admin"].includes(session.get()?.role);
   },
@@ -39,36 +39,36 @@ function headers(more = {}, who = session.get()) {
   };
 }
 
-async function failure(answer) {
-  const body = await answer.json().catch(() => null);
-  const error = body?.error ?? { code: "unknown", message: `The server answered ${answer.status}.` };
-  if (answer.status === 401) window.dispatchEvent(new Event("signed-out"));
-  return new ApiError(answer.status, error);
+async function failure(response) {
+  const body = await response.json().catch(() => null);
+  const error = body?.error ?? { code: "unknown", message: `The server answered with status ${response.status}.` };
+  if (response.status === 401) window.dispatchEvent(new Event("signed-out"));
+  return new ApiError(response.status, error);
 }
 
-/** One call; its whole answer as an object. Throws `ApiError`, or the browser's own error where nobody answers. */
+/** One call. Returns the response as an object. Throws `ApiError`, or the browser's error if there is no response. */
 export async function call(method, path, { query, body, signal, who } = {}) {
   const parameters = query ? new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString() : "";
-  const answer = await fetch(parameters ? `${path}?${parameters}` : path, {
+  const response = await fetch(parameters ? `${path}?${parameters}` : path, {
     method,
     signal,
     headers: headers(body === undefined ? {} : { "content-type": "application/json" }, who ?? session.get()),
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
   });
-  if (!answer.ok) throw await failure(answer);
-  return answer.status === 204 ? null : answer.json();
+  if (!response.ok) throw await failure(response);
+  return response.status === 204 ? null : response.json();
 }
 
 export const get = (path, options) => call("GET", path, options);
 export const post = (path, body = {}, options = {}) => call("POST", path, { ...options, body });
 
-/** Follow Server-Sent Events, as `EventSource` would if it could send headers. Ends when the stream does. */
+/** Read Server-Sent Events, like `EventSource` but with headers. Returns when the stream ends. */
 export async function follow(path, { signal, lastId, onEvent }) {
   const more = { accept: "text/event-stream", ...(lastId ? { "last-event-id": lastId } : {}) };
-  const answer = await fetch(path, { headers: headers(more), signal, cache: "no-store" });
-  if (!answer.ok) throw await failure(answer);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const response = await fetch(path, { headers: headers(more), signal, cache: "no-store" });
+  if (!response.ok) throw await failure(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();

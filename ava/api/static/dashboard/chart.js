@@ -1,4 +1,4 @@
-// Bars of the last hour, drawn as SVG.
+// A bar chart of the last hour, drawn as SVG.
 
 import { h, put, s, say } from "./dom.js";
 import { hour, number } from "./format.js";
@@ -9,31 +9,31 @@ const TOP = 10;
 const BOTTOM = 22;
 const LEFT = 40;
 
-/** What ended per minute, as stacked bars; the minute that is pointed at is told in words. */
+/** Ended jobs per minute as stacked bars; a caption has the numbers of the minute under the pointer. */
 export function endedChart() {
   const svg = s("svg", { height: HEIGHT, class: "chart", role: "img" });
-  const told = h("p", { class: "told" });
+  const caption = h("p", { class: "caption" });
   const legend = h("ul", { class: "legend" }, KINDS.map((kind) => h("li", { "data-kind": kind }, kind)));
-  const element = h("div", {}, h("div", { class: "row between" }, told, legend), svg);
+  const element = h("div", {}, h("div", { class: "row between" }, caption, legend), svg);
   let pointed = null;
   let minutes = [];
   let width = 0;
 
-  const tell = () => {
+  const updateCaption = () => {
     const minute = minutes[pointed] ?? minutes.at(-1);
     if (!minute) return;
     const parts = KINDS.map((kind) => `${number(minute[kind])} ${kind}`).join(", ");
-    say(told, `${pointed === null ? "This minute" : hour(minute.minute)}: ${parts}`);
+    say(caption, `${pointed === null ? "This minute" : hour(minute.minute)}: ${parts}`);
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
     const part = (event.clientX - box.left - LEFT) / (width - LEFT);
     pointed = Math.max(0, Math.min(minutes.length - 1, Math.floor(part * minutes.length)));
-    tell();
+    updateCaption();
   });
   svg.addEventListener("pointerleave", () => {
     pointed = null;
-    tell();
+    updateCaption();
   });
 
   const draw = () => {
@@ -41,7 +41,7 @@ export function endedChart() {
     const scale = { width: (width - LEFT) / minutes.length, top: ceiling(Math.max(4, ...minutes.map(total))) };
     put(svg, grid(scale, width), minutes.map((minute, place) => bars(minute, place, scale)), times(minutes, scale, width));
   };
-  // Drawn for the width there is, so that its letters keep their size.
+  // Redrawn for each width, so that the text keeps its size.
   new ResizeObserver(([entry]) => {
     width = Math.round(entry.contentRect.width);
     draw();
@@ -54,7 +54,7 @@ export function endedChart() {
       draw();
       const sums = KINDS.map((kind) => `${number(minutes.reduce((sum, minute) => sum + minute[kind], 0))} ${kind}`);
       svg.setAttribute("aria-label", `Jobs that ended in the last hour: ${sums.join(", ")}`);
-      tell();
+      updateCaption();
     },
   };
 }
@@ -62,7 +62,7 @@ export function endedChart() {
 const total = (minute) => KINDS.reduce((sum, kind) => sum + minute[kind], 0);
 const yOf = (value, top) => HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value / top);
 
-/** The next round number, which has a round half. */
+/** The next round number whose half is round too. */
 function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value);

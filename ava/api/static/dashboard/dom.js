@@ -1,13 +1,13 @@
-// Elements, made of text and attributes alone. Nothing here or elsewhere reads a string as HTML.
+// Creates elements from text and attributes. No string is ever parsed as HTML, here or elsewhere.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Make an element: `h("a", { href, onclick }, "text", child)`. */
+/** Create an element: `h("a", { href, onclick }, "text", child)`. */
 export function h(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** Make an element of SVG. */
+/** Create an SVG element. */
 export function s(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -22,21 +22,21 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Set an element's text where it differs, so that a selection inside it survives. */
+/** Set an element's text if it differs, so that a selection inside it survives. */
 export function say(element, text) {
   const wanted = String(text ?? "");
   if (element.textContent !== wanted) element.textContent = wanted;
 }
 
-/** Replace what an element holds. */
+/** Replace an element's children. */
 export function put(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
 /**
- * Keep a list of elements in step with items. What stays is moved only where the order has changed, so that it keeps its
- * focus. `make(item)` gives `{ element, update(item) }`.
+ * Keeps a list of elements in step with items. An element that stays is moved only if the order has changed, so that it
+ * keeps its focus. `make(item)` returns `{ element, update(item) }`.
  */
 export class Keyed {
   #known = new Map();

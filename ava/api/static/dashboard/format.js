@@ -1,4 +1,4 @@
-// Numbers, times and JSON, as people read them.
+// Numbers, times and sizes as people read them.
 
 const whole = new Intl.NumberFormat("en");
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
@@ -8,7 +8,7 @@ export const number = (value) => (value === null || value === undefined ? "–" 
 export const full = (text) => (text ? moment.format(new Date(text)) : "–");
 export const hour = (text) => clock.format(new Date(text));
 
-/** A stretch of time: `340 ms`, `12.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+/** A duration: `340 ms`, `12.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function span(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) return "–";
   if (milliseconds < 1000) return `${milliseconds < 10 ? Math.round(milliseconds * 10) / 10 : Math.round(milliseconds)} ms`;
@@ -25,7 +25,7 @@ function pair(seconds, units) {
   return `${Math.floor(seconds / size)} ${name}${rest && nextName ? ` ${rest} ${nextName}` : ""}`;
 }
 
-/** How long ago, or in how long. */
+/** A time as how long ago, or in how long. */
 export function ago(text) {
   if (!text) return "–";
   const milliseconds = Date.now() - new Date(text).getTime();
@@ -42,5 +42,5 @@ export function bytes(value) {
   return `${size >= 100 || step === 0 ? Math.round(size) : size.toFixed(1)} ${units[step]}`;
 }
 
-/** The last letters of an id, which tell it from its neighbours. */
+/** An id shortened to its prefix and its last characters, which differ between neighbours. */
 export const short = (id) => (id.length > 14 ? `${id.slice(0, id.indexOf("_") + 1)}…${id.slice(-8)}` : id);

@@ -1,10 +1,10 @@
-// A job's log, as it is written.
+// A job's log, followed while it is written.
 
 import { h, say } from "./dom.js";
 import { card, field, options } from "./parts.js";
 
-/** Lines that are kept on the page; older ones are a call of the API away. */
-const MOST = 5000;
+/** The most lines kept on the page; the API has the older ones. */
+const MOST_LINES = 5000;
 
 export class LogView {
   #waiting = [];
@@ -13,16 +13,16 @@ export class LogView {
   constructor(onLine) {
     this.onLine = onLine;
     this.lines = h("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log lines" });
-    this.about = h("span", { class: "muted" });
+    this.summary = h("span", { class: "muted" });
     this.level = h("select", { onchange: () => (this.lines.dataset.least = this.level.value) }, options([["info", "All"], ["warn", "Warnings"], ["error", "Errors"]], "info"));
     this.follows = h("input", { type: "checkbox", checked: true });
-    this.element = card("Log", { wide: true, actions: h("div", { class: "row" }, this.about, field("Level", this.level),
+    this.element = card("Log", { wide: true, actions: h("div", { class: "row" }, this.summary, field("Level", this.level),
       h("label", { class: "row check" }, this.follows, "Follow")) }, this.lines);
     this.lines.dataset.least = "info";
   }
 
   update(job) {
-    say(this.about, ["completed", "failed", "cancelled"].includes(job.status) ? `${this.#count} lines` : "live");
+    say(this.summary, ["completed", "failed", "cancelled"].includes(job.status) ? `${this.#count} lines` : "live");
   }
 
   add(line) {
@@ -36,8 +36,8 @@ export class LogView {
     this.#count += lines.length;
     this.lines.append(...lines.map((line) => h("p", { "data-level": line.level },
       h("time", { title: line.ts }, line.ts.slice(11, 23)), h("span", { class: "level" }, line.level), h("span", { class: "msg" }, line.msg))));
-    while (this.lines.childElementCount > MOST) this.lines.firstChild.remove();
-    if (this.about.textContent !== "live") say(this.about, `${this.#count} lines`);
+    while (this.lines.childElementCount > MOST_LINES) this.lines.firstChild.remove();
+    if (this.summary.textContent !== "live") say(this.summary, `${this.#count} lines`);
     if (this.follows.checked) this.lines.scrollTop = this.lines.scrollHeight;
   }
 }

@@ -1,4 +1,4 @@
-// The page's frame: who is signed in, where we are, and which module shows it.
+// The frame: the signed-in user, the current page, and the module that draws it.
 
 import { session } from "./api.js";
 import { h, put } from "./dom.js";
@@ -16,8 +16,8 @@ const main = document.getElementById("main");
 const shell = document.getElementById("shell");
 let leaving = new AbortController();
 
-/** The address, as the page's name, what follows it, and the parameters: `#/jobs/job_…?follow=1`. */
-function place() {
+/** The address's fragment (`#/jobs/job_…?follow=1`) as the page's name, the rest of the path, and the query. */
+function address() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/").map(decodeURIComponent);
   return { name, rest, query: new URLSearchParams(query) };
@@ -27,11 +27,11 @@ async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const here = place();
+  const here = address();
   const [title, load] = PAGES[here.name] ?? [null];
   drawShell(here.name);
   if (!session.get()) return signin.open(main, { signal, done: show });
-  if (!load) return put(main, h("h1", {}, "There is no such page"), h("p", {}, h("a", { href: "#/" }, "To the overview")));
+  if (!load) return put(main, h("h1", {}, "Page not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
   const page = here.name === "jobs" && here.rest.length ? await import("./pages/job.js") : await load();
   if (signal.aborted) return undefined;
   document.title = `${title} · AVA Jobs`;
@@ -39,7 +39,7 @@ async function show() {
   try {
     return await page.open(main, { signal, ...here });
   } catch (error) {
-    // What a page was still waiting for when it was left is nobody's any more.
+    // A page that was left drops what it was still waiting for.
     if (!signal.aborted) throw error;
     return undefined;
   }
@@ -54,7 +54,7 @@ function drawShell(current) {
     who ? h("nav", { "aria-label": "Pages" }, links) : null,
     h("div", { class: "row who" },
       who ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,
-      h("button", { type: "button", class: "quiet", onclick: turnTheme, "aria-label": "Light or dark", title: "Light or dark" }, "◐"),
+      h("button", { type: "button", class: "quiet", onclick: toggleTheme, "aria-label": "Toggle theme", title: "Toggle theme" }, "◐"),
       who ? h("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out") : null)));
   shell.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
@@ -64,7 +64,7 @@ function signOut() {
   show();
 }
 
-function turnTheme() {
+function toggleTheme() {
   const root = document.documentElement;
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";

@@ -1,9 +1,9 @@
-// Parts that several pages are made of.
+// Components that several pages use.
 
 import { h, put, say } from "./dom.js";
 import { ago, full } from "./format.js";
 
-/** A state as a word with a coloured dot; never colour alone. */
+/** A state as a word with a coloured dot; colour is never the only sign. */
 export function pill(state) {
   const element = h("span", { class: "pill" });
   const part = { element, update: (name) => (say(element, name), (element.dataset.state = name)) };
@@ -11,7 +11,7 @@ export function pill(state) {
   return part;
 }
 
-/** A moment, as how long ago; the exact one is its title. It keeps itself up to date. */
+/** A time as how long ago, kept up to date; the exact time is its title. */
 export function when(text) {
   const element = h("time");
   const part = {
@@ -32,21 +32,21 @@ setInterval(() => {
   }
 }, 1000);
 
-/** A headed box. */
+/** A box with a heading. */
 export const card = (title, { id, actions, wide } = {}, ...children) =>
   h("section", { class: wide ? "card wide" : "card", ...(id ? { id } : {}), "aria-label": title },
     h("header", {}, h("h2", {}, title), actions ?? null), ...children);
 
 export const empty = (text) => h("p", { class: "empty" }, text);
 
-/** A line that tells what went right or wrong, and goes by itself. */
+/** A message that disappears after some seconds. */
 export function notify(text, kind = "good") {
   const line = h("p", { class: `notice ${kind}` }, text);
   document.getElementById("notices").append(line);
   setTimeout(() => line.remove(), kind === "bad" ? 9000 : 4500);
 }
 
-/** Do what a button is for, once at a time, and say what the API refused. */
+/** A button that runs `act`, one call at a time, and shows the message of an error. */
 export function button(label, act, { kind = "", ...attributes } = {}) {
   const element = h("button", { type: "button", class: kind, ...attributes }, label);
   element.addEventListener("click", async () => {
@@ -62,14 +62,14 @@ export function button(label, act, { kind = "", ...attributes } = {}) {
   return element;
 }
 
-/** A form in a dialog. `submit(values)` throws to keep it open and show why. */
-export function ask({ title, fields = [], text, verb, kind = "primary", submit }) {
+/** A form in a dialog. If `submit(values)` throws, the dialog stays open and shows the message. */
+export function ask({ title, fields = [], text, action, kind = "primary", submit }) {
   const refusal = h("p", { class: "refusal", role: "alert" });
   const form = h("form", { method: "dialog" },
     h("h2", {}, title), text ? h("p", {}, text) : null, ...fields, refusal,
     h("div", { class: "row end" },
-      h("button", { type: "button", onclick: () => dialog.close() }, "Not now"),
-      h("button", { type: "submit", class: kind }, verb)));
+      h("button", { type: "button", onclick: () => dialog.close() }, "Close"),
+      h("button", { type: "submit", class: kind }, action)));
   const dialog = h("dialog", { "aria-label": title, onclose: () => dialog.remove() }, form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -102,7 +102,7 @@ export function field(label, control, hint) {
 export const options = (choices, chosen) =>
   choices.map(([value, text]) => h("option", { value, selected: value === chosen }, text ?? value));
 
-/** JSON as coloured text; the text is JSON.stringify's, cut into tokens and never read as anything else. */
+/** JSON as coloured text: the output of JSON.stringify, cut into tokens and only ever inserted as text. */
 export function json(value) {
   const text = JSON.stringify(value, null, 2) ?? "null";
   const block = h("pre", { class: "json", tabindex: "0" });
@@ -115,8 +115,8 @@ export function json(value) {
 }
 
 /**
- * Do something now and every few seconds, while the page is looked at, until `signal` aborts. Says once that the API
- * cannot be reached, and once that it can again.
+ * Run `act` now and every few seconds while the page is visible, until `signal` aborts. Notifies once when the API
+ * cannot be reached, and once when it is back.
  */
 export function repeat(signal, seconds, act) {
   let timer;
@@ -126,11 +126,11 @@ export function repeat(signal, seconds, act) {
     if (!document.hidden) {
       try {
         await act();
-        if (failing) notify("The API answers again.");
+        if (failing) notify("The API is reachable again.");
         failing = false;
       } catch (error) {
         if (signal.aborted) return;
-        if (!failing && error.status !== 401) notify(error.status ? error.message : "The API cannot be reached; trying again.", "bad");
+        if (!failing && error.status !== 401) notify(error.status ? error.message : "Cannot reach the API; retrying.", "bad");
         failing = true;
       }
     }

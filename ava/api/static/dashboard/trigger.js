@@ -1,10 +1,10 @@
-// Triggering a job from the dashboard.
+// The form that triggers a job.
 
 import { get, post, session } from "./api.js";
 import { h } from "./dom.js";
 import { ask, button, field, options } from "./parts.js";
 
-/** A button that asks for what is needed and opens the new job. */
+/** A button that opens the form; the page of the new job follows. */
 export function runButton(workerId) {
   if (!session.mayWrite) return null;
   return button(workerId ? "Run" : "New job", () => openForm(workerId), { kind: workerId ? "" : "primary" });
@@ -15,13 +15,13 @@ async function openForm(workerId) {
   const active = workers.filter((worker) => worker.status === "active").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
   ask({
     title: "New job",
-    verb: "Trigger",
+    action: "Trigger",
     fields: [
       field("Worker", h("select", { name: "worker", required: true }, options(active, workerId))),
       field("Input", h("textarea", { name: "input", rows: "6", spellcheck: "false" }, "{}"), "A JSON object"),
       h("div", { class: "row" },
         field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
-        field("Not before", h("input", { name: "scheduled", type: "datetime-local" }), "Empty means now")),
+        field("Scheduled for", h("input", { name: "scheduled", type: "datetime-local" }), "Leave empty to start now")),
     ],
     submit: async (values) => {
       const body = { worker_id: values.worker, input: parse(values.input), priority: Number(values.priority) };

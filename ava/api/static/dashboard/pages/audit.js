@@ -9,10 +9,10 @@ export async function open(main, { signal, query }) {
   const more = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   put(main, heading("Audit trail"),
     h("div", { class: "table audit", role: "table", "aria-label": "Audit trail" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, ["When", "Who", "What", "To", "Answer", "From"].map((name) => h("span", { role: "columnheader" }, name)))), list), more);
+      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, ["Time", "User", "Action", "Target", "Status", "Address"].map((name) => h("span", { role: "columnheader" }, name)))), list), more);
   const found = await get("/v1/ava/audit", { query: { per_page: "50", ...Object.fromEntries(query) }, signal });
   put(list, found.data.map(line));
-  if (!found.data.length) more.before(empty("Nothing has been changed yet."));
+  if (!found.data.length) more.before(empty("No entries yet."));
   if (found.pagination.next_cursor) {
     const next = new URLSearchParams(query);
     next.set("cursor", found.pagination.next_cursor);
@@ -23,6 +23,6 @@ export async function open(main, { signal, query }) {
 function line(entry) {
   const target = entry.target?.startsWith("job_") ? h("a", { href: `#/jobs/${entry.target}` }, entry.target) : entry.target ?? "–";
   const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
-  return h("div", { role: "row" }, cell("When", when(entry.at).element), cell("Who", [entry.user_id, h("small", {}, entry.role)]), cell("What", entry.action),
-    cell("To", target, "mono"), cell("Answer", String(entry.status), entry.status >= 400 ? "error" : ""), cell("From", entry.address, "mono"));
+  return h("div", { role: "row" }, cell("Time", when(entry.at).element), cell("User", [entry.user_id, h("small", {}, entry.role)]), cell("Action", entry.action),
+    cell("Target", target, "mono"), cell("Status", String(entry.status), entry.status >= 400 ? "error" : ""), cell("Address", entry.address, "mono"));
 }

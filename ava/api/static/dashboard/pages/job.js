@@ -1,4 +1,4 @@
-// One job: its record, its log as it is written, why it is where it is, and what can be done about it.
+// One job: its record, its log, why it is in its state, and the buttons that cancel or retry it.
 
 import { follow, get, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
@@ -34,7 +34,7 @@ export async function open(main, { signal, rest: [id] }) {
   listen(job, { signal, log, view, reload });
 }
 
-/** Follow the stream; where it breaks, ask again from the last line on. */
+/** Follow the stream; after an interruption, resume it after the last line. */
 async function listen(job, { signal, log, view, reload }) {
   let lastId;
   let isOver = false;
@@ -65,7 +65,7 @@ function jobView(first) {
   const progress = h("div", { class: "progress" }, bar, barText);
   const cancel = button("Cancel", async () => {
     await post(`/v1/ava/jobs/${first.id}/cancel`);
-    notify("Asked to stop.");
+    notify("Cancel requested.");
   }, { kind: "danger" });
   const retry = button("Retry", async () => {
     const { data } = await post(`/v1/ava/jobs/${first.id}/retry`);
@@ -85,7 +85,7 @@ function jobView(first) {
     moment("created", "Triggered", first.created_at, `by ${first.triggered_by}, ${first.trigger}`),
     first.scheduled_at ? moment("queued", "Scheduled for", first.scheduled_at) : null,
     ...marks.map(({ kind, text, ts }) => moment(kind, text, ts)),
-    current.cancel_requested_at ? moment("cancelling", "Asked to stop", current.cancel_requested_at, current.cancelled_by ? `by ${current.cancelled_by}` : "") : null,
+    current.cancel_requested_at ? moment("cancelling", "Cancel requested", current.cancel_requested_at, current.cancelled_by ? `by ${current.cancelled_by}` : "") : null,
     current.completed_at ? moment(current.status, current.status[0].toUpperCase() + current.status.slice(1), current.completed_at, current.error ?? "") : null,
   ].filter(Boolean).sort((one, other) => one.at - other.at).map((part) => part.element));
 
@@ -97,14 +97,14 @@ function jobView(first) {
         h("div", { class: "row" }, copy, cancel, retry)),
       why, progress),
     facts: card("Record", {}, facts),
-    timeline: card("Time line", {}, timeline),
+    timeline: card("Timeline", {}, timeline),
     payloads: h("div", { class: "columns payloads" }, card("Input", {}, input), card("Output", {}, output)),
     explained: false,
     explain(explanation) {
       say(why, explanation.sentence[0].toUpperCase() + explanation.sentence.slice(1));
       this.explained = true;
     },
-    /** A log line that tells of an attempt stands in the time line too. */
+    /** Log lines that begin or end a run are shown in the timeline too. */
     mark(line) {
       const found = /^Handler (failed|cancelled|lost|interrupted|completed)|^Worker handler started$/.exec(line.msg);
       if (!found) return;
@@ -132,7 +132,7 @@ function jobView(first) {
       const text = JSON.stringify([isFinal, job.output, job.error]);
       if (text !== shownOutput) {
         shownOutput = text;
-        put(output, job.error ? h("p", { class: "error" }, job.error) : null, isFinal ? json(job.output) : empty("Not yet."));
+        put(output, job.error ? h("p", { class: "error" }, job.error) : null, isFinal ? json(job.output) : empty("No output yet."));
       }
     },
   };
@@ -146,10 +146,10 @@ function moment(kind, title, ts, more = "") {
 function showFacts(list, job) {
   const facts = [
     ["Priority", `${job.priority} of 10`],
-    ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `none of ${job.max_attempts} yet`],
+    ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `0 of ${job.max_attempts}`],
     ["Created", when(job.created_at).element],
-    ["Waited", job.started_at ? span(Math.max(0, new Date(job.started_at) - Math.max(new Date(job.created_at), job.scheduled_at ? new Date(job.scheduled_at) : 0))) : "–"],
-    ["Ran", span(job.duration_ms)],
+    ["Wait time", job.started_at ? span(Math.max(0, new Date(job.started_at) - Math.max(new Date(job.created_at), job.scheduled_at ? new Date(job.scheduled_at) : 0))) : "–"],
+    ["Run time", span(job.duration_ms)],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],
   ];
   put(list, facts.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

@@ -1,4 +1,4 @@
-// Jobs: the API's own filters in the address, so that what is seen can be shared; rows that keep up to date.
+// Jobs: a list that keeps up to date. The address holds the API's filters, so that a view can be shared.
 
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
@@ -12,12 +12,12 @@ const TRIGGERS = ["manual", "scheduled", "webhook", "event"];
 const PER_PAGE = "25";
 
 export function open(main, { signal, query }) {
-  const chosen = new Map();
+  const selected = new Map();
   const body = h("div", { class: "rows", role: "rowgroup" });
-  const rows = new Keyed(body, (job) => job.id, (job) => row(job, chosen, () => actions.update()));
-  const none = empty("No job fits.");
+  const rows = new Keyed(body, (job) => job.id, (job) => row(job, selected, () => actions.update()));
+  const none = empty("No jobs match this filter.");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
-  const actions = bulkActions(chosen, query, () => refresh());
+  const actions = bulkActions(selected, query, () => refresh());
   put(main,
     heading("Jobs", runButton()),
     filters(query),
@@ -34,8 +34,8 @@ export function open(main, { signal, query }) {
     rows.show(found.data);
     none.hidden = found.data.length > 0;
     const here = new Set(found.data.map((job) => job.id));
-    for (const id of chosen.keys()) if (!here.has(id)) chosen.delete(id);
-    for (const job of found.data) if (chosen.has(job.id)) chosen.set(job.id, job);
+    for (const id of selected.keys()) if (!here.has(id)) selected.delete(id);
+    for (const job of found.data) if (selected.has(job.id)) selected.set(job.id, job);
     actions.update();
     showPager(pager, query, found.pagination);
   });
@@ -81,13 +81,13 @@ function toLocal(text) {
   return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 }
 
-function row(job, chosen, changed) {
+function row(job, selected, changed) {
   const status = pill();
   const created = when(job.created_at);
   const duration = h("span", { role: "cell", "data-label": "Duration" });
   const error = h("span", { class: "error" });
-  const box = h("input", { type: "checkbox", "aria-label": `Choose ${job.id}`, onchange: (event) => {
-    event.target.checked ? chosen.set(job.id, job) : chosen.delete(job.id);
+  const box = h("input", { type: "checkbox", "aria-label": `Select ${job.id}`, onchange: (event) => {
+    event.target.checked ? selected.set(job.id, job) : selected.delete(job.id);
     changed();
   } });
   const element = h("div", { role: "row", "data-job": job.id },
@@ -104,32 +104,32 @@ function row(job, chosen, changed) {
     update(next) {
       const asked = next.status === "running" && next.cancel_requested_at;
       status.update(asked ? "cancelling" : next.status === "queued" && next.scheduled_at && new Date(next.scheduled_at) > new Date() ? "scheduled" : next.status);
-      box.checked = chosen.has(next.id);
+      box.checked = selected.has(next.id);
       say(duration, next.duration_ms !== null ? span(next.duration_ms) : next.started_at ? span(Date.now() - new Date(next.started_at)) : "–");
       say(error, next.error ?? "");
     },
   };
 }
 
-function bulkActions(chosen, query, refresh) {
+function bulkActions(selected, query, refresh) {
   const count = h("span", {});
-  const some = (states) => [...chosen.values()].filter((job) => states.includes(job.status));
+  const some = (states) => [...selected.values()].filter((job) => states.includes(job.status));
   const all = async (jobs, verb, done) => {
     const results = await Promise.allSettled(jobs.map((job) => post(`/v1/ava/jobs/${job.id}/${verb}`)));
     const refused = results.filter((result) => result.status === "rejected");
     notify(`${number(results.length - refused.length)} ${done}${refused.length ? `; ${refused[0].reason.message}` : ""}`, refused.length ? "bad" : "good");
-    chosen.clear();
+    selected.clear();
     refresh();
   };
-  const cancel = button("Cancel chosen", () => all(some(["queued", "running"]), "cancel", "cancelled or asked to stop"));
-  const retry = button("Retry chosen", () => all(some(FINAL), "retry", "triggered again"));
+  const cancel = button("Cancel selected", () => all(some(["queued", "running"]), "cancel", "cancelled or cancel requested"));
+  const retry = button("Retry selected", () => all(some(FINAL), "retry", "retried"));
   const matching = button("Cancel all that match", () => cancelAll(query, refresh), { kind: "danger" });
-  const element = h("div", { class: "row bulk", "aria-label": "What to do with jobs" }, count, cancel, retry, matching);
+  const element = h("div", { class: "row bulk", "aria-label": "Bulk actions" }, count, cancel, retry, matching);
   element.hidden = !session.mayWrite;
   return {
     element,
     update() {
-      say(count, chosen.size ? `${number(chosen.size)} chosen` : "None chosen");
+      say(count, selected.size ? `${number(selected.size)} selected` : "None selected");
       cancel.disabled = !some(["queued", "running"]).length;
       retry.disabled = !some(FINAL).length;
     },
@@ -142,13 +142,13 @@ function cancelAll(query, refresh) {
     const inner = /^filter\[(\w+)\]$/.exec(name);
     if (inner) filter[inner[1]] = value;
   }
-  const words = Object.entries(filter).map(([name, value]) => `${name} ${value}`).join(", ") || "no filter: every job of this tenant";
+  const words = Object.entries(filter).map(([name, value]) => `${name} ${value}`).join(", ") || "no filter: all jobs of this tenant";
   ask({
-    title: "Cancel all that match?", verb: "Cancel them", kind: "danger",
-    text: `Queued and running jobs that fit (${words}) are cancelled. This cannot be undone.`,
+    title: "Cancel all that match?", action: "Cancel jobs", kind: "danger",
+    text: `Queued and running jobs that match (${words}) will be cancelled. This cannot be undone.`,
     submit: async () => {
       const { data } = await post("/v1/ava/jobs/cancel", { filter });
-      notify(`${number(data.cancelled)} cancelled, ${number(data.signalled)} asked to stop`);
+      notify(`${number(data.cancelled)} cancelled, ${number(data.signalled)} running jobs asked to stop`);
       refresh();
     },
   });

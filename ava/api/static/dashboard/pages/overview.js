@@ -1,4 +1,4 @@
-// Overview: what waits, what runs, what ended, and how long it took.
+// Overview: queued, running and ended jobs, and their wait and run times.
 
 import { get } from "../api.js";
 import { endedChart } from "../chart.js";
@@ -19,7 +19,7 @@ export function open(main, { signal }) {
     h("div", { class: "tiles" }, tiles.map((part) => part.element)),
     card("Ended per minute", { wide: true }, chart.element),
     h("div", { class: "columns" },
-      card("Waiting by priority", {}, depth.element),
+      card("Queued by priority", {}, depth.element),
       card("Nodes", { actions: h("a", { href: "#/workers" }, "All nodes") }, fleet),
       card("Newest failures", { actions: h("a", { href: `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}` }, "All failures") }, failures)));
 
@@ -27,8 +27,8 @@ export function open(main, { signal }) {
     const { data } = await get("/v1/ava/overview", { signal });
     const [queued, running, oldest, start, run] = tiles;
     queued.update(`${number(data.queued)}${data.queued_is_exact ? "" : "+"}`, data.scheduled ? `${number(data.scheduled)} scheduled` : "all due now");
-    running.update(number(data.running), "handlers at work");
-    oldest.update(data.backlog_age_seconds === null ? "–" : span(data.backlog_age_seconds * 1000), data.backlog_age_seconds === null ? "nothing waits" : "since it was due");
+    running.update(number(data.running), "on all nodes");
+    oldest.update(data.backlog_age_seconds === null ? "–" : span(data.backlog_age_seconds * 1000), data.backlog_age_seconds === null ? "no job waits" : "since it was due");
     const { latency } = data;
     start.update(span(latency.start_p50_ms), `p95 ${span(latency.start_p95_ms)}`);
     run.update(span(latency.run_p50_ms), `p95 ${span(latency.run_p95_ms)}`);
@@ -42,7 +42,7 @@ export function open(main, { signal }) {
     ]);
     showFleet(fleet, nodes.data);
     failed.show(jobs.data);
-    if (!jobs.data.length) put(failures, h("li", {}, empty("No job has failed.")));
+    if (!jobs.data.length) put(failures, h("li", {}, empty("No failed jobs.")));
     else failures.querySelector(".empty")?.closest("li").remove();
   });
 }
@@ -61,7 +61,7 @@ function depthBars() {
     return { bar, count, element: h("li", {}, h("span", { class: "name" }, String(place + 1)), h("span", { class: "track" }, bar), count) };
   });
   return {
-    element: h("ol", { class: "depth", "aria-label": "Waiting jobs by priority, 1 starts first" }, rows.map((row) => row.element)),
+    element: h("ol", { class: "depth", "aria-label": "Queued jobs by priority, 1 starts first" }, rows.map((row) => row.element)),
     update(depths) {
       const most = Math.max(1, ...depths.map((depth) => depth.queued));
       depths.forEach((depth, place) => {
@@ -80,7 +80,7 @@ function showFleet(element, nodes) {
     fact("Live", number(live.length)), fact("Silent", number(silent), silent ? "bad" : ""),
     fact("Busy processes", `${number(sum("busy"))} of ${number(sum("processes"))}`),
     fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"),
-    h("div", { class: "slots whole", role: "img", "aria-label": "One square for each process, filled where it is busy" },
+    h("div", { class: "slots whole", role: "img", "aria-label": "One square per process, filled if it is busy" },
       live.flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy)).slice(0, 120).map((busy) => h("i", { class: busy ? "busy" : "" }))));
 }
 

@@ -13,7 +13,7 @@ export function open(main, { done }) {
   const secret = input("secret", { type: "password", autocomplete: "current-password" });
   const form = h("form", { class: "card signin" },
     h("h1", {}, "Sign in"),
-    h("p", {}, "What you enter goes along with every request as its headers, and is forgotten with this tab."),
+    h("p", {}, "These values are sent as headers with every request and kept until this tab is closed."),
     field("Internal secret", secret),
     field("Tenant", input("tenant", { placeholder: "ten_01hxyz", pattern: "ten_[0-9a-z_]{1,60}", title: "ten_ and 1 to 60 of a-z, 0-9 and _" })),
     field("User", input("user", { placeholder: "usr_01hxyz", pattern: "usr_[0-9a-z_]{1,60}", title: "usr_ and 1 to 60 of a-z, 0-9 and _" })),
@@ -28,7 +28,7 @@ export function open(main, { done }) {
       session.set(who);
       done();
     } catch (error) {
-      say(refusal, error.status ? error.message : "The API cannot be reached.");
+      say(refusal, error.status ? error.message : "Cannot reach the API.");
     }
   });
   put(main, form);

@@ -1,4 +1,4 @@
-// Webhooks: the endpoints, and what became of each delivery.
+// Webhooks: the endpoints and their deliveries.
 
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
@@ -9,7 +9,7 @@ const EVENTS = ["ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava
 
 export function open(main, { signal }) {
   const list = h("div", {});
-  const none = empty("No webhook is told of anything yet.");
+  const none = empty("No webhooks yet.");
   none.hidden = true;
   const refresh = () => turn();
   const endpoints = new Keyed(list, (webhook) => webhook.id, (webhook) => endpoint(webhook, signal, refresh));
@@ -21,7 +21,7 @@ export function open(main, { signal }) {
       found = await get("/v1/webhooks", { query: { per_page: "50" }, signal });
     } catch (error) {
       if (error.status !== 404) throw error;
-      say(none, "This server has no webhooks.");
+      say(none, "This server does not support webhooks.");
       none.hidden = false;
       return;
     }
@@ -32,12 +32,12 @@ export function open(main, { signal }) {
 
 function create(refresh) {
   ask({
-    title: "New webhook", verb: "Make it",
+    title: "New webhook", action: "Create",
     fields: [
       field("URL", h("input", { name: "url", type: "url", required: true, placeholder: "https://example.com/hooks" })),
       h("fieldset", { class: "events" }, h("legend", {}, "Events"),
         EVENTS.map((event, place) => h("label", { class: "row check" }, h("input", { type: "checkbox", name: event, checked: place < 3 }), event))),
-      field("Secret", h("input", { name: "secret", type: "password", required: true, autocomplete: "new-password" }), "Signs every event; it is never shown again"),
+      field("Secret", h("input", { name: "secret", type: "password", required: true, autocomplete: "new-password" }), "Signs every request; it is never shown again"),
     ],
     submit: async (values) => {
       await post("/v1/webhooks", { url: values.url, secret: values.secret, events: EVENTS.filter((event) => values[event]) });
@@ -51,12 +51,12 @@ function endpoint(webhook, signal, refresh) {
   const state = pill();
   const events = h("p", { class: "muted" });
   const body = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("Nothing has been sent yet.");
+  const none = empty("No deliveries yet.");
   const rows = new Keyed(body, (delivery) => delivery.id, (delivery) => deliveryRow(delivery, path));
   const actions = session.mayWrite ? [
     button("Test", async () => {
       await post(`${path}/test`);
-      notify("A test event is on its way.");
+      notify("Test event queued.");
       load();
     }),
     button("Delete", () => remove(webhook, path, refresh), { kind: "danger" }),
@@ -66,7 +66,7 @@ function endpoint(webhook, signal, refresh) {
     events,
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-        ["State", "Event", "Job", "Made", "Last attempt", ""].map((name) => h("span", { role: "columnheader" }, name)))), body), none);
+        ["State", "Event", "Job", "Created", "Last request", ""].map((name) => h("span", { role: "columnheader" }, name)))), body), none);
   const load = repeat(signal, 3, async () => {
     if (!element.isConnected && body.childElementCount) return;
     const { data } = await get(`${path}/deliveries`, { query: { per_page: "10" }, signal });
@@ -84,7 +84,7 @@ function endpoint(webhook, signal, refresh) {
 
 function remove(webhook, path, refresh) {
   ask({
-    title: "Delete this webhook?", verb: "Delete it", kind: "danger", text: `${webhook.url} is told of nothing more.`,
+    title: "Delete this webhook?", action: "Delete webhook", kind: "danger", text: `No more events will be sent to ${webhook.url}.`,
     submit: async () => {
       await call("DELETE", path);
       refresh();
@@ -94,16 +94,16 @@ function remove(webhook, path, refresh) {
 
 function deliveryRow(delivery, path) {
   const state = pill();
-  const last = h("span", { role: "cell", "data-label": "Last attempt" });
+  const last = h("span", { role: "cell", "data-label": "Last request" });
   const again = session.mayWrite ? button("Redeliver", async () => {
     await post(`${path}/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
-    notify("It is sent again.");
+    notify("Delivery queued again.");
   }) : null;
   const element = h("div", { role: "row", "data-delivery": delivery.id },
     h("span", { role: "cell", "data-label": "State" }, state.element),
     h("span", { role: "cell", "data-label": "Event" }, (delivery.event_type ?? delivery.type ?? "").replace(/^ava\./, "")),
     h("span", { role: "cell", "data-label": "Job", class: "mono" }, delivery.job_id ? h("a", { href: `#/jobs/${delivery.job_id}`, title: delivery.job_id }, short(delivery.job_id)) : "–"),
-    h("span", { role: "cell", "data-label": "Made" }, when(delivery.created_at).element), last,
+    h("span", { role: "cell", "data-label": "Created" }, when(delivery.created_at).element), last,
     h("span", { role: "cell" }, again));
   return {
     element,
@@ -118,7 +118,7 @@ function deliveryRow(delivery, path) {
 function describe(delivery) {
   const attempts = delivery.attempts ?? [];
   const attempt = attempts.at(-1);
-  if (!attempt) return "not tried yet";
-  const outcome = attempt.error ?? `answered ${attempt.status}`;
-  return `${attempts.length > 1 ? `${number(attempts.length)} attempts, the last one ` : ""}${outcome}${attempt.duration_ms === undefined ? "" : `, ${span(attempt.duration_ms)}`}`;
+  if (!attempt) return "not sent yet";
+  const outcome = attempt.error ?? `status ${attempt.status}`;
+  return `${attempts.length > 1 ? `${number(attempts.length)} requests, last: ` : ""}${outcome}${attempt.duration_ms === undefined ? "" : `, ${span(attempt.duration_ms)}`}`;
 }

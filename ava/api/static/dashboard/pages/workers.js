@@ -8,7 +8,7 @@ import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
   const nodes = h("div", { class: "nodes" });
-  const none = empty("No node is known: start one with `ava worker`.");
+  const none = empty("No nodes yet; start one with `ava worker`.");
   const shownNodes = new Keyed(nodes, (node) => node.id, nodeCard);
   const body = h("div", { role: "rowgroup", class: "rows" });
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
@@ -18,7 +18,7 @@ export function open(main, { signal }) {
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
       h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-        ["Worker", "Served", "Queue", "Waiting", "Running", "Time-out", "Retries", ""].map((name) => h("span", { role: "columnheader" }, name)))), body));
+        ["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""].map((name) => h("span", { role: "columnheader" }, name)))), body));
 
   repeat(signal, 2, async () => {
     const [workers, found, queues] = await Promise.all([
@@ -32,21 +32,21 @@ export function open(main, { signal }) {
 }
 
 function workerRow(worker) {
-  const served = pill();
-  const queued = h("span", { role: "cell", "data-label": "Waiting" });
+  const state = pill();
+  const queued = h("span", { role: "cell", "data-label": "Queued" });
   const running = h("span", { role: "cell", "data-label": "Running" });
   const link = `#/jobs?${new URLSearchParams({ "filter[worker_id]": worker.id })}`;
   const element = h("div", { role: "row", "data-worker": worker.id },
     h("span", { role: "cell", class: "first" }, h("a", { href: link }, worker.name), h("small", { class: "mono" }, worker.id), worker.description ? h("small", {}, worker.description) : null),
-    h("span", { role: "cell", "data-label": "Served" }, served.element),
+    h("span", { role: "cell", "data-label": "State" }, state.element),
     h("span", { role: "cell", "data-label": "Queue" }, worker.queue), queued, running,
-    h("span", { role: "cell", "data-label": "Time-out" }, span(worker.timeout_seconds * 1000)),
+    h("span", { role: "cell", "data-label": "Timeout" }, span(worker.timeout_seconds * 1000)),
     h("span", { role: "cell", "data-label": "Retries" }, String(worker.max_retries)),
     h("span", { role: "cell" }, worker.status === "active" ? runButton(worker.id) : null));
   return {
     element,
     update(next) {
-      served.update(next.status === "paused" ? "paused" : next.live ? "live" : "unserved");
+      state.update(next.status === "paused" ? "paused" : next.live ? "live" : "no node");
       say(queued, number(next.queued ?? 0));
       say(running, number(next.running ?? 0));
     },
@@ -55,7 +55,7 @@ function workerRow(worker) {
 
 function nodeCard(node) {
   const state = pill();
-  const beat = when(node.seen_at);
+  const heartbeat = when(node.seen_at);
   const slots = h("div", { class: "slots", role: "img" });
   const memory = h("dd", {});
   const busy = h("dd", {});
@@ -65,14 +65,14 @@ function nodeCard(node) {
     h("header", {}, h("h3", {}, node.host), state.element),
     h("p", { class: "mono muted" }, node.name),
     slots,
-    h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last beat", h("dd", {}, beat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
+    h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last heartbeat", h("dd", {}, heartbeat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
       ["Version", h("dd", {}, node.version)], ["Queues", h("dd", {}, node.queues.join(", "))]].map(([name, value]) => h("div", {}, h("dt", {}, name), value))),
     list);
   return {
     element,
     update(next) {
       state.update(next.state);
-      beat.update(next.seen_at);
+      heartbeat.update(next.seen_at);
       say(busy, `${next.busy} of ${next.processes} processes`);
       say(memory, bytes(next.memory_bytes));
       if (slots.dataset.busy !== `${next.busy}/${next.processes}`) {
