@@ -44,6 +44,7 @@ check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, the law 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck tools/*.sh .ci/run
+	@$(BIN)/python tools/words.py
 	@$(MAKE) --no-print-directory lowest
 
 schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated database

@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry: the only module that knows it, imported only where traces are wanted (see `ava.tracing`)."""
+"""Spans sent by OpenTelemetry: the only module that imports it, itself imported only if traces are sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ava.tracing import Kind, Span
+from ava.span import Kind, Span
 from ava.version import VERSION
 
 __all__ = ["Tracer"]
@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 
 
 class Tracer:
-    """OpenTelemetry, set up for one process."""
+    """OpenTelemetry in one process."""
 
     def __init__(self, kind: str, *, is_brief: bool = False) -> None:
-        """`is_brief`: for a span or two, each of which is sent as it ends."""
+        """`is_brief`: send each span as it ends, for a tracer of one span."""
         self._propagator = TraceContextTextMapPropagator()
         self._provider = _make_provider(kind, is_brief=is_brief)
-        # What handlers use of OpenTelemetry joins, unless somebody has set it up before us.
+        # The spans of handlers join these traces, unless a handler module has set up OpenTelemetry already.
         if not is_brief and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("ava", VERSION)
@@ -45,11 +45,11 @@ class Tracer:
         began_ns: int | None,
         about: Mapping[str, str | int],
     ) -> Span:
-        """See `ava.tracing.begin`."""
+        """See `ava.tracing.start_span`."""
         if isinstance(parent, _TracedSpan):
             within = parent.within
         else:
-            # An empty context, and not the current one: this is nobody's child but who is named.
+            # An empty context, not the current one: the span's only parent is the named one.
             within = context.Context()
             if isinstance(parent, str):
                 within = self._propagator.extract({"traceparent": parent, "tracestate": state}, context=within)
@@ -64,8 +64,8 @@ class Tracer:
         return _text_of(trace.get_current_span())
 
     def close(self, seconds: float) -> None:
-        """Send what is left, for so long at most."""
-        # The library's own patience is half a minute.
+        """Send the remaining spans within `seconds`."""
+        # The library's own time-out is 30 s.
         ending = threading.Thread(target=self._provider.shutdown, name="ava-traces-end", daemon=True)
         ending.start()
         ending.join(seconds)
@@ -103,10 +103,7 @@ def _text_of(span: trace.Span) -> str | None:
 
 
 def _make_provider(kind: str, *, is_brief: bool) -> TracerProvider:
-    """A provider that listens to OpenTelemetry's own settings: the service's name, sampler, limits, headers.
-
-    `is_brief`: each span is sent as it ends, by whoever ends it.
-    """
+    """Returns a provider that obeys OpenTelemetry's own settings: the service's name, sampler, limits, headers."""
     ours = {
         "service.name": f"ava-{kind}",
         "service.version": VERSION,
@@ -120,17 +117,20 @@ def _make_provider(kind: str, *, is_brief: bool) -> TracerProvider:
 
 
 class _Exporter(trace_exporter.OTLPSpanExporter):
-    """OpenTelemetry's own says every few seconds that the collector is away; this one says so once."""
+    """Logs once that the collector is unreachable, and once that it is back; the library logs it every few seconds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_away = False
+        self._is_failing = False
         logging.getLogger(trace_exporter.__name__).setLevel(logging.CRITICAL)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
         result = super().export(spans)
-        if (is_away := result is not SpanExportResult.SUCCESS) is not self._is_away:
-            self._is_away = is_away
-            _log.warning("The traces' collector %s.", "takes none; spans are dropped" if is_away else "is back")
+        if (is_failing := result is not SpanExportResult.SUCCESS) is not self._is_failing:
+            self._is_failing = is_failing
+            _log.warning(
+                "Span export %s",
+                "failed: the collector takes no spans, they are dropped" if is_failing else "works again",
+            )
         return result

@@ -1,9 +1,10 @@
-"""Traces of jobs, from the request that made one to its webhooks, where OpenTelemetry's settings name a collector.
+"""Traces of jobs, from the request that triggers one to its webhooks, if OpenTelemetry's settings name a collector.
 
-`ava.otel` alone knows OpenTelemetry, and is imported only where traces are wanted; elsewhere each function here is one
-`if`. No payload, no error's text and no secret is ever an attribute.
+Only `ava.otel` imports OpenTelemetry, and it is imported only if traces are sent; otherwise each function here costs
+one `if`. No payload, no error's text and no secret is ever an attribute.
 
-A job's request is the parent of all that follows from it: its row keeps that context, since hours may pass in between.
+The request that triggers a job is the parent of the job's spans. The job's row holds the request's context, because
+hours may pass in between.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ava.domain.job import Job
 from ava.settings import Settings
+from ava.span import NOTHING, Kind, Span
 
 if TYPE_CHECKING:
     from ava.otel import Tracer
@@ -44,61 +45,25 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-#: The one way of OpenTelemetry's to send traces that is spoken here.
+#: The only protocol of OpenTelemetry that is supported.
 _PROTOCOL = "http/protobuf"
-#: Seconds that the last spans of a process get to be sent.
+#: Seconds for which a process that ends sends its last spans.
 _FLUSH_SECONDS = 1.5
-#: Spans that may be under way at once from a process that traces nothing itself.
-_MOST_TOLD = 20
+#: Reports of killed processes that one process sends at once.
+_MOST_REPORTS = 20
 _PARTS = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
-_NO_MORE: Mapping[str, str | int] = {}
+_NO_ATTRIBUTES: Mapping[str, str | int] = {}
 
 
-class Kind(StrEnum):
-    """What a span is of, as OpenTelemetry names it."""
-
-    INTERNAL = "INTERNAL"
-    SERVER = "SERVER"
-    CLIENT = "CLIENT"
-    PRODUCER = "PRODUCER"
-    CONSUMER = "CONSUMER"
-
-
-class Span:
-    """A stretch of a trace; this one is of none, and takes whatever is said of it. Within `with` it is the current."""
-
-    #: The context to be given to others, as W3C's header has it; None where nothing is traced.
-    traceparent: str | None = None
-
-    def set_attribute(self, name: str, value: str | int) -> None:
-        """Add what is known of it."""
-
-    def record_failure(self, reason: str) -> None:
-        """Say that it went wrong, in a word or two of ours."""
-
-    def end(self) -> None:
-        """It is over; the first time counts."""
-
-    def __enter__(self) -> Span:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self.record_failure(kind.__name__)
-        self.end()
-
-
-#: The span where nothing is traced.
-NOTHING = Span()
-#: Set from `start` to `stop`.
+#: Set between `start` and `stop`.
 _tracer: Tracer | None = None
-#: Whether `tell` may; inherited by what is forked.
-_may_tell = False
-_telling: list[threading.Thread] = []
+#: Whether `report_killed` sends anything; forked processes inherit it.
+_can_report = False
+_reports: list[threading.Thread] = []
 
 
 def is_on() -> bool:
-    """Whether this process traces."""
+    """Returns True if this process traces."""
     return _tracer is not None
 
 
@@ -109,12 +74,12 @@ def start_span(
     parent: Span | str | None,
     state: str = "",
     began_ns: int | None = None,
-    about: Mapping[str, str | int] = _NO_MORE,
+    about: Mapping[str, str | int] = _NO_ATTRIBUTES,
 ) -> Span:
-    """Begin a span. `parent`: a span of this process, or a context as text, which is ignored where it is malformed.
+    """Start a span. `parent`: a span of this process, or a context as text, which is ignored if it is malformed.
 
-    `state`: W3C's `tracestate`, which came with the context. `began_ns`: when, in Unix nanoseconds, if before now.
-    `about`: what is known of it.
+    `state`: the W3C `tracestate` that came with the context. `began_ns`: the start in Unix nanoseconds; None: now.
+    `about`: its attributes.
     """
     if _tracer is None:
         return NOTHING
@@ -122,7 +87,7 @@ def start_span(
 
 
 def of_jobs(name: str, kind: Kind, jobs: Sequence[Job]) -> AbstractContextManager[object]:
-    """A span for each job's trace of what is done for all of them at once."""
+    """Returns a context that is one span in each job's trace, for an act on all these jobs at once."""
     return nullcontext() if _tracer is None else _together(name, kind, jobs)
 
 
@@ -145,12 +110,12 @@ def _together(name: str, kind: Kind, jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def current() -> str | None:
-    """The context of the current span, whoever began it; None where nothing is traced."""
+    """Returns the context of the current span, which a library may have started; None if nothing is traced."""
     return None if _tracer is None else _tracer.current()
 
 
 def describe(job: Job) -> dict[str, str | int]:
-    """What spans tell of a job."""
+    """Returns the attributes that describe a job."""
     return {
         "ava.job.id": job.id,
         "ava.worker.id": job.worker_id,
@@ -160,9 +125,10 @@ def describe(job: Job) -> dict[str, str | int]:
     }
 
 
-def _hindrance(settings: Settings) -> str | None:
+def _obstacle(settings: Settings) -> str | None:
+    """Returns why the traces that the settings ask for cannot be sent; None if they can."""
     if settings.traces != _PROTOCOL:
-        return f"OTEL_EXPORTER_OTLP_PROTOCOL is not {_PROTOCOL}, and nothing else is spoken here"
+        return f"OTEL_EXPORTER_OTLP_PROTOCOL is not {_PROTOCOL}, the only supported protocol"
     try:
         found = [importlib.util.find_spec(name) for name in _PARTS]
     except ImportError:
@@ -171,36 +137,37 @@ def _hindrance(settings: Settings) -> str | None:
 
 
 def warn_if_unusable(settings: Settings) -> None:
-    """Say so where traces are wanted and cannot be sent; once, in the process that starts the others."""
-    if settings.traces and (reason := _hindrance(settings)) is not None:
-        _log.warning("No traces are sent: %s.", reason)
+    """Log a warning if the settings ask for traces that cannot be sent; for the process that starts the others."""
+    if settings.traces and (reason := _obstacle(settings)) is not None:
+        _log.warning("Tracing is off: %s.", reason)
 
 
 def preload(settings: Settings) -> None:
-    """Import what tracing needs, so that the processes that are forked from here share it; and let this one `tell`."""
-    global _may_tell  # noqa: PLW0603
-    if settings.traces and _hindrance(settings) is None:
+    """Import what tracing needs, so that forked processes share its memory, and enable `report_killed`."""
+    global _can_report  # noqa: PLW0603
+    if settings.traces and _obstacle(settings) is None:
         try:
             importlib.import_module("ava.otel")
-            _may_tell = True
+            _can_report = True
         except Exception:
-            _log.exception("Tracing cannot be set up, and is left out.")
+            _log.exception("Tracing is off: it cannot be set up")
 
 
 def can_report() -> bool:
-    """Whether `tell` would do anything."""
-    return _may_tell
+    """Returns True if `report_killed` sends spans."""
+    return _can_report
 
 
 def report_killed(
     name: str, kind: Kind, *, parent: str | None, began_ns: int, about: Mapping[str, str | int], reason: str
 ) -> None:
-    """Tell of one span that went wrong, in the place of a process that cannot any more; nobody waits for it.
+    """Send the failed span of a process that was killed, in a thread, without waiting for it.
 
-    For a process that forks others, and so keeps no tracer: its thread and its connection would not survive that.
+    This process forks others and therefore holds no tracer, because a tracer's thread and connection do not survive
+    a fork.
     """
-    _telling[:] = [thread for thread in _telling if thread.is_alive()]
-    if not _may_tell or len(_telling) >= _MOST_TOLD:
+    _reports[:] = [thread for thread in _reports if thread.is_alive()]
+    if not _can_report or len(_reports) >= _MOST_REPORTS:
         return
 
     def act() -> None:
@@ -213,41 +180,41 @@ def report_killed(
             span.end()
             tracer.close(_FLUSH_SECONDS)
         except Exception:
-            _log.exception("A span could not be told.")
+            _log.exception("Span export failed")
 
-    thread = threading.Thread(target=act, name="ava-traces-tell", daemon=True)
+    thread = threading.Thread(target=act, name="ava-traces-report", daemon=True)
     thread.start()
-    _telling.append(thread)
+    _reports.append(thread)
 
 
 def start(settings: Settings, kind: str) -> None:
-    """Begin to trace this process, if that is wanted and can be; after the fork, for what sends the spans is a thread.
+    """Start to trace this process if the settings ask for it; after the fork, because a thread sends the spans.
 
-    `kind` is which of our processes it is. A collector that is away holds nobody up: spans wait, and are then dropped.
+    `kind`: the process kind. A collector that is unreachable blocks nothing: spans wait in memory, then are dropped.
     """
     global _tracer  # noqa: PLW0603 - like a logger, it is the process's own
-    if not settings.traces or _hindrance(settings) is not None or _tracer is not None:
+    if not settings.traces or _obstacle(settings) is not None or _tracer is not None:
         return
-    # Those of the process that forked this one.
-    _telling.clear()
+    # The reports belong to the process that forked this one.
+    _reports.clear()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        # Signals are for the threads that there are; the one that is started here inherits that it hears none.
+        # The tracer's thread inherits the mask, so that it receives no signal.
         from ava.otel import Tracer
 
         _tracer = Tracer(kind)
     except Exception:
-        _log.exception("Tracing cannot be set up, and is left out.")
+        _log.exception("Tracing is off: it cannot be set up")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def stop() -> None:
-    """Send what is left, in so far as that is soon done, and trace no more."""
+    """Stop tracing; send the remaining spans within `_FLUSH_SECONDS`."""
     global _tracer
     tracer, _tracer = _tracer, None
     if tracer is not None:
         tracer.close(_FLUSH_SECONDS)
     deadline = time.monotonic() + _FLUSH_SECONDS
-    for thread in _telling:
+    for thread in _reports:
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import click
 
@@ -34,24 +35,21 @@ def api(host: str, port: int) -> None:
 @click.option("-q", "--queues", default="", help="The queues to serve, comma-separated.  [default: all]")
 def worker(concurrency: int | None, queues: str) -> None:
     """Run jobs: one node with its processes."""
-    from celery.signals import worker_ready
-
     from ava import settings as settings_module
     from ava.health.port import serving
     from ava.local import sd_notify
     from ava.metrics import sharing
 
     settings = settings_module.load()
-    if settings.notify_socket:
-        worker_ready.connect(lambda **_: sd_notify.notify(settings.notify_socket), weak=False)
-    # Handlers' modules are looked for where the command is given, as `python -m` and `celery` do.
+    on_ready = partial(sd_notify.notify, settings.notify_socket) if settings.notify_socket else None
+    # Handler modules are found in the current directory, as with `python -m` and `celery`.
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     with sharing.shared_counters(), serving(settings):
         # Imported here, for what counts must come after the folder that it counts into.
         from ava.node import main
 
-        sys.exit(main.run(settings, concurrency, names or None))
+        sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
 
 
 @click.command()

@@ -47,19 +47,19 @@ def serving(settings: Settings) -> Iterator[None]:
 def _listen(settings: Settings, readiness: Readiness) -> ThreadingHTTPServer:
     place = (settings.health_host, settings.health_port)
     try:
-        return _Server(place, _handler(readiness))
+        return _ProbeServer(place, _handler(readiness))
     except OSError as error:
         raise PortInUse(f"AVA_HEALTH_PORT: {place[0]}:{place[1]} cannot be listened on: {error.strerror}.") from error
 
 
-class _Server(ThreadingHTTPServer):
+class _ProbeServer(ThreadingHTTPServer):
     """A server whose threads hold nobody up."""
 
     daemon_threads = True
 
 
 def _handler(readiness: Readiness) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class ProbeHandler(BaseHTTPRequestHandler):
         """The three routes."""
 
         timeout = _SECONDS
@@ -78,7 +78,7 @@ def _handler(readiness: Readiness) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: whoever asks every few seconds is no news."""
 
-    return Handler
+    return ProbeHandler
 
 
 def _answer(path: str, readiness: Readiness) -> tuple[int, str, bytes]:

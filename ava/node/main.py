@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 
 from celery.platforms import SecurityWarning
+from celery.signals import worker_ready
 
 from ava.broker.app import make_app
 from ava.node.celery_internals import versions
@@ -15,12 +17,18 @@ from ava.store.engine import schema
 __all__ = ["run"]
 
 
-def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | None) -> int:
+def run(
+    settings: Settings,
+    concurrency: int | None,
+    queues: tuple[str, ...] | None,
+    *,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
     """Run a node until it is asked to end. Returns its exit code.
 
     `concurrency`: the number of jobs that run at once; None: one a CPU. `queues`: the queues that it consumes; None:
-    the default queue and those of its handlers. Raises `StartError` if the database is not ready for this code, or if
-    Celery is of a version that was not tested.
+    the default queue and those of its handlers. `on_ready`: called when the node consumes. Raises `StartError` if the
+    database is not ready for this code, or if Celery is of a version that was not tested.
     """
     versions.require_tested(settings.pool)
     # An untested Celery may lack what this imports.
@@ -29,6 +37,8 @@ def run(settings: Settings, concurrency: int | None, queues: tuple[str, ...] | N
     schema.check(settings)
     app = make_app(settings, consumes=True)
     install(app, settings)
+    if on_ready is not None:
+        worker_ready.connect(lambda **_: on_ready(), weak=False)
     # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
     arguments = ["--quiet", "worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
     # Flower shows a node without heartbeats as offline.

@@ -1,4 +1,4 @@
-"""Tracing where it is not wanted, or cannot be had: nothing is imported, and one line says why."""
+"""Tracing that is off or cannot work: nothing is imported, and one line says why."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _run(code: str, **environ: str) -> str:
     return done.stderr
 
 
-def test_where_no_collector_is_named_nothing_of_it_is_even_imported() -> None:
+def test_without_a_collector_opentelemetry_is_not_imported() -> None:
     assert _run(_UNWANTED) == ""
 
 

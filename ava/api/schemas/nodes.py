@@ -14,7 +14,7 @@ __all__ = ["NodeRecord", "write_node"]
 _MOST = 2**53
 
 
-class NodeState(StrEnum):
+class NodeLiveness(StrEnum):
     """The state of a node."""
 
     LIVE = "live"
@@ -45,7 +45,7 @@ class NodeRecord(Schema):
     processes = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it can run at once."})
     busy = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it runs, of all tenants."})
     memory_bytes = WholeNumber(least=0, most=_MOST, allow_none=True)
-    state = Choice(NodeState)
+    state = Choice(NodeLiveness)
     started_at = Instant()
     seen_at = Instant()
     stopped_at = Instant(allow_none=True)

@@ -1,0 +1,25 @@
+"""Rules of the source that no linter checks."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+from harness.system import ROOT
+
+
+def _sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_class_names_are_unique_in_ava() -> None:
+    places = defaultdict(list)
+    for path in _sources("ava"):
+        # The client is a distribution of its own, and its records have the names of the API's.
+        if path.is_relative_to(ROOT / "ava/client"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
