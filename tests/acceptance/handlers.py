@@ -1,6 +1,6 @@
-"""Handlers of the acceptance tests: each does one thing that a handler may do to the process that runs it."""
+"""Handlers of the acceptance tests: each does something that a handler may do to the process that runs it."""
 
-# Printing is what is tested, and these functions are lists of misdeeds.
+# Printing is what is tested, and these functions try many kinds of misuse.
 # ruff: noqa: T201, C901, SIM115
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import warnings
 from typing import Any
 
 from ava import Env, JobCancelled, worker
-from tests.acceptance import stopped_handlers  # noqa: F401 - importing it declares those as well
+from tests.acceptance import stopped_handlers  # noqa: F401 - importing it declares them as well
 
 _here = threading.local()
 
@@ -39,7 +39,7 @@ async def nothing(input, env: Env):
 
 @worker("t_work")
 def work(input):
-    """Work for some seconds, in small steps."""
+    """Work for some seconds in small steps."""
     end = time.monotonic() + input["seconds"]
     while time.monotonic() < end:
         time.sleep(0.005)
@@ -48,7 +48,7 @@ def work(input):
 
 @worker("t_brief")
 def brief(input, env: Env):
-    """Work for some thousandths of a second."""
+    """Sleep for the seconds that the input names, a few milliseconds in most tests."""
     time.sleep(input["seconds"])
     env.log.info("done")
     return {"done": True}
@@ -76,7 +76,7 @@ class Unspeakable(Exception):
 
 @worker("t_bad_end")
 def bad_end(input, env: Env):
-    """End as no handler should."""
+    """End in a way that no handler should."""
     how = input["how"]
     if how == "unpicklable":
         raise Unpicklable("a lock", "nothing")
@@ -135,7 +135,7 @@ _BAD_OUTPUTS = {
 
 @worker("t_talk")
 def talk(input, env: Env):
-    """Log by every road, then work for a while."""
+    """Log in every way there is, then work for a while."""
     env.log.info("by env.log, %d", 1)
     logging.getLogger("some.package").warning("by logging")
     warnings.warn("by warnings", UserWarning, stacklevel=1)
@@ -153,7 +153,7 @@ def talk(input, env: Env):
 
 @worker("t_vandal")
 def vandal(input, env: Env):
-    """Change whatever there is to change around a handler."""
+    """Change everything in the process that a handler can change."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, lambda *_: None)
     signal.signal(signal.SIGALRM, _raise)
@@ -181,7 +181,7 @@ def _raise(*_):
 
 @worker("t_look_around")
 def look_around(input, env: Env):
-    """Say what is found around."""
+    """Return the state of the process."""
     umask = os.umask(0)
     os.umask(umask)
     print("printed")
@@ -202,7 +202,7 @@ def look_around(input, env: Env):
 
 @worker("t_thread")
 def leave_thread(input, env: Env):
-    """Leave a thread behind that prints and logs for ever."""
+    """Leave a thread running that prints and logs forever."""
 
     def chatter():
         while not getattr(_here, "over", False):
@@ -225,7 +225,7 @@ def only_there(input):
 
 @worker("t_traced", max_retries=1)
 async def traced(input, env: Env):
-    """Make a span of its own, fail at first, and then return what it would send along."""
+    """Make a span of its own. The first attempt fails; the second returns the traceparent that it would send."""
     from opentelemetry import trace
 
     with trace.get_tracer("of-the-handler").start_as_current_span("own"):

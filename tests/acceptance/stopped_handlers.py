@@ -1,6 +1,6 @@
-"""Handlers that are stopped, by a cancel, their time or a shutdown, and what each does about it."""
+"""Handlers that are stopped by a cancel, a timeout or a shutdown, each with its own way to react."""
 
-# Printing is what is tested, and these functions are lists of misdeeds.
+# One function tries many ways to be stuck.
 # ruff: noqa: C901
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STUBBORN = (
 
 @worker("t_wait", cancel_grace_seconds=5, max_retries=1)
 def wait(input, env: Env):
-    """Wait, and tell of what comes."""
+    """Wait, and record what is raised."""
     record(input, "begin")
     try:
         while True:
@@ -59,7 +59,7 @@ async def wait_async(input, env: Env):
 
 @worker("t_broad", cancel_grace_seconds=5)
 def broad(input):
-    """Eat every `Exception`, as many do."""
+    """Catch every `Exception`, as many handlers do."""
     record(input, "begin")
     while True:
         try:
@@ -70,7 +70,7 @@ def broad(input):
 
 @worker("t_look", cancel_grace_seconds=5)
 def look(input, env: Env):
-    """Listen to nothing but `env.cancelled`."""
+    """Ignore SIGTERM and check only `env.cancelled`."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     record(input, "begin")
     while not env.cancelled:
@@ -82,30 +82,30 @@ def look(input, env: Env):
 @worker("t_own_signal", cancel_grace_seconds=5)
 def own_signal(input, env: Env):
     """Install a SIGTERM handler of its own."""
-    heard: list[int] = []
-    signal.signal(signal.SIGTERM, lambda signum, _: heard.append(signum))
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, _: received.append(signum))
     record(input, "begin")
-    while not heard:
+    while not received:
         time.sleep(0.01)
     time.sleep(0.5)
     record(input, "finally")
-    return {"heard": heard, "cancelled": env.cancelled}
+    return {"received": received, "cancelled": env.cancelled}
 
 
 @worker("t_own_signal_async", cancel_grace_seconds=5)
 async def own_signal_async(input):
-    """Install one in the event loop."""
-    heard = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, heard.set)
+    """Install a SIGTERM handler in the event loop."""
+    received = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, received.set)
     record(input, "begin")
-    await heard.wait()
+    await received.wait()
     record(input, "finally")
-    return {"heard": True}
+    return {"received": True}
 
 
 @worker("t_swallow", cancel_grace_seconds=5)
 def swallow(input):
-    """Be where Python lets nothing be raised when the first SIGTERM comes."""
+    """Be in `__del__`, where Python swallows exceptions, when the first SIGTERM comes."""
 
     class Held:
         def __del__(self):
@@ -123,7 +123,7 @@ _children: list[subprocess.Popen[bytes]] = []
 
 @worker("t_stubborn", cancel_grace_seconds=1)
 def stubborn(input):
-    """Ignore SIGTERM, and have children that do: one in our group, one in its own session, one orphaned besides."""
+    """Ignore SIGTERM, with children that ignore it: one in this group, one in its own session, one orphaned as well."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for command in (
         [sys.executable, "-c", _STUBBORN],
@@ -154,7 +154,7 @@ def starts(input):
 
 @worker("t_times_out", timeout_seconds=0.5, cancel_grace_seconds=0.5)
 def times_out(input):
-    """Outlive its time, in one of several ways."""
+    """Exceed the timeout in one of several ways."""
     how = input["how"]
     record(input, "begin")
     try:
@@ -199,7 +199,7 @@ def retries_time(input, env: Env):
 
 @worker("t_step", cancel_grace_seconds=5, on_worker_lost="requeue")
 def step(input):
-    """Run for some seconds, and tell of the begin and the end; witness once only if it ran once."""
+    """Run for some seconds, and record the begin and the end."""
     record(input, "begin")
     try:
         time.sleep(input["seconds"])

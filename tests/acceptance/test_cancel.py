@@ -1,4 +1,4 @@
-"""Cancelling, on a real node: the right process hears it, its handler cleans up, and what does not let go is killed."""
+"""Cancelling, on a real node: the right process is stopped, its handler cleans up, and one that does not is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.system import System, lives
 from tests.acceptance.witness import Witness
 
 
-def begin(fleet: System, witness: Witness, worker_id: str, **payload: Any) -> dict[str, Any]:
+def trigger_and_await_start(fleet: System, witness: Witness, worker_id: str, **payload: Any) -> dict[str, Any]:
     """Trigger a job and wait until its handler runs."""
     job = fleet.trigger(worker_id, input={**witness.input, **payload})
     witness.wait_for("begin")
@@ -23,15 +23,15 @@ def begin(fleet: System, witness: Witness, worker_id: str, **payload: Any) -> di
 
 
 def pool(fleet: System) -> set[int]:
-    """The processes of the node's pool."""
+    """Returns the processes of the node's pool."""
     return {process.pid for process in psutil.Process(fleet.workers[0].pid).children() if lives(process)}
 
 
 def settled_pool(fleet: System) -> set[int]:
-    """The processes of the pool, once all of them run jobs and none is still on its way in or out."""
+    """Returns the processes of the pool, once all of them run jobs and none is being started or replaced."""
 
     def is_settled() -> bool:
-        # As many at once as there are processes, for longer than it takes to hand them out.
+        # As many jobs at once as there are processes, each longer than it takes to distribute them.
         body = {"jobs": [{"worker_id": "wkr_t_work", "input": {"seconds": 0.4}}] * 4}
         jobs = fleet.post("/v1/ava/jobs/bulk", json=body).json()["data"]
         return {fleet.wait_for(job["id"])["output"]["pid"] for job in jobs} == pool(fleet)
@@ -74,7 +74,7 @@ def test_cancelling_a_final_job_is_a_conflict(fleet: System) -> None:
 def test_a_running_handler_is_interrupted_and_cleans_up(
     fleet: System, witness: Witness, worker_id: str, then: str
 ) -> None:
-    job = begin(fleet, witness, worker_id, then=then)
+    job = trigger_and_await_start(fleet, witness, worker_id, then=then)
     answer = fleet.cancel(job["id"])
     assert answer.status_code == 200
     assert answer.json()["data"]["cancel_requested_at"]
@@ -92,13 +92,13 @@ def test_a_running_handler_is_interrupted_and_cleans_up(
 @pytest.mark.parametrize("worker_id", ["wkr_t_broad", "wkr_t_starts", "wkr_t_swallow"])
 def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, witness: Witness, worker_id: str) -> None:
     before = settled_pool(fleet)
-    job = begin(fleet, witness, worker_id)
+    job = trigger_and_await_start(fleet, witness, worker_id)
     fleet.cancel(job["id"])
     record = fleet.wait_for(job["id"])
     assert record["status"] == "cancelled"
     assert record["duration_ms"] < 5000
     assert "eaten" not in witness.words
-    assert pool(fleet) == before, "nobody had to be killed"
+    assert pool(fleet) == before, "no process had to be killed"
     for word in witness.words:
         assert "child=" not in word or not psutil.pid_exists(int(word.removeprefix("child=")))
 
@@ -107,15 +107,15 @@ def test_an_interruption_reaches_a_handler_wherever_it_is(fleet: System, witness
     ("worker_id", "output"),
     [
         ("wkr_t_look", {"saw": "env.cancelled"}),
-        ("wkr_t_own_signal", {"heard": [signal.SIGTERM], "cancelled": True}),
-        ("wkr_t_own_signal_async", {"heard": True}),
+        ("wkr_t_own_signal", {"received": [signal.SIGTERM], "cancelled": True}),
+        ("wkr_t_own_signal_async", {"received": True}),
     ],
 )
-def test_a_handler_may_listen_in_its_own_way(
+def test_a_handler_may_notice_the_stop_in_its_own_way(
     fleet: System, witness: Witness, worker_id: str, output: dict[str, Any]
 ) -> None:
     before = settled_pool(fleet)
-    job = begin(fleet, witness, worker_id)
+    job = trigger_and_await_start(fleet, witness, worker_id)
     fleet.cancel(job["id"])
     fleet.cancel(job["id"])
     record = fleet.wait_for(job["id"])
@@ -124,25 +124,25 @@ def test_a_handler_may_listen_in_its_own_way(
 
 
 def test_a_stubborn_handler_and_its_stubborn_children_are_killed(fleet: System, witness: Witness) -> None:
-    job = begin(fleet, witness, "wkr_t_stubborn")
+    job = trigger_and_await_start(fleet, witness, "wkr_t_stubborn")
     child = psutil.Process(witness.read()[0].pid)
-    family = [child, *child.children(recursive=True)]
-    assert len(family) >= 4
+    tree = [child, *child.children(recursive=True)]
+    assert len(tree) >= 4
     asked = time.monotonic()
     fleet.cancel(job["id"])
     record = fleet.wait_for(job["id"])
     assert record["status"] == "cancelled"
     assert fleet.messages(job["id"])[-1].startswith("Handler cancelled after ")
-    wait_until(lambda: not any(lives(process) for process in family), seconds=3)
+    wait_until(lambda: not any(lives(process) for process in tree), seconds=3)
     wait_until(lambda: len(pool(fleet)) == 4 and child.pid not in pool(fleet), seconds=3)
     took = time.monotonic() - asked
-    print(f"status, processes and pool right {took:.2f} s after the cancel; the grace is 1 s")  # noqa: T201 - a figure
+    print(f"status, processes and pool are right {took:.2f} s after the cancel; the grace is 1 s")  # noqa: T201 - a figure
     assert took <= 1 + 2 + 0.5
-    assert pids_of_new_jobs(fleet, 12) <= pool(fleet)
+    assert run_and_get_pids(fleet, 12) <= pool(fleet)
 
 
-def pids_of_new_jobs(fleet: System, count: int) -> set[int]:
-    """Run some jobs, all of which must complete; the processes that ran them."""
+def run_and_get_pids(fleet: System, count: int) -> set[int]:
+    """Run some jobs, which must all complete. Returns the processes that ran them."""
     jobs = [fleet.trigger("wkr_t_nothing") for _ in range(count)]
     records = [fleet.wait_for(job["id"]) for job in jobs]
     assert all(record["status"] == "completed" for record in records)
@@ -151,11 +151,11 @@ def pids_of_new_jobs(fleet: System, count: int) -> set[int]:
 
 def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet: System, witness: Witness) -> None:
     before = settled_pool(fleet)
-    job = begin(fleet, witness, "wkr_t_wait")
+    job = trigger_and_await_start(fleet, witness, "wkr_t_wait")
     for _ in range(20):
         for pid in before:
             psutil.Process(pid).send_signal(signal.SIGTERM)
-        pids_of_new_jobs(fleet, 1)
+        run_and_get_pids(fleet, 1)
     assert fleet.show(job["id"])["status"] == "running"
     assert witness.words == ["begin"]
     fleet.cancel(job["id"])
@@ -163,11 +163,11 @@ def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet:
     assert pool(fleet) == before
 
 
-def test_a_revoke_that_the_database_does_not_know_of_interrupts_nobody(fleet: System, witness: Witness) -> None:
+def test_a_revoke_without_a_cancel_in_the_database_interrupts_no_job(fleet: System, witness: Witness) -> None:
     from ava.broker.app import make_app
     from ava.settings import load
 
-    job = begin(fleet, witness, "wkr_t_wait")
+    job = trigger_and_await_start(fleet, witness, "wkr_t_wait")
     app = make_app(load(fleet.environ))
     app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGTERM")
     app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGKILL")
@@ -178,7 +178,7 @@ def test_a_revoke_that_the_database_does_not_know_of_interrupts_nobody(fleet: Sy
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
 
 
-def test_a_vandal_leaves_nothing_behind(fleet: System, witness: Witness) -> None:
+def test_the_damage_that_a_handler_does_to_its_process_is_undone(fleet: System, witness: Witness) -> None:
     found = fleet.wait_for(fleet.trigger("wkr_t_look_around")["id"])["output"]
     jobs = [fleet.trigger("wkr_t_vandal") for _ in range(4)]
     vandals = [fleet.wait_for(job["id"]) for job in jobs]
@@ -195,7 +195,7 @@ def test_a_vandal_leaves_nothing_behind(fleet: System, witness: Witness) -> None
     assert not [it for it in psutil.Process(fleet.workers[0].pid).children(recursive=True) if it.name() == "sleep"]
 
 
-def test_a_thread_that_a_handler_left_does_not_write_into_the_next_job(fleet: System) -> None:
+def test_a_leftover_thread_does_not_log_into_the_next_job(fleet: System) -> None:
     for job in [fleet.trigger("wkr_t_thread") for _ in range(8)]:
         assert fleet.wait_for(job["id"])["status"] == "completed"
     for job in [fleet.trigger("wkr_t_work", input={"seconds": 0.1}) for _ in range(8)]:
@@ -203,11 +203,11 @@ def test_a_thread_that_a_handler_left_does_not_write_into_the_next_job(fleet: Sy
         assert len(fleet.messages(job["id"])) == 2
 
 
-def test_a_thread_that_a_handler_left_crashes_no_process(fleet: System) -> None:
+def test_a_leftover_thread_crashes_no_process(fleet: System) -> None:
     for job in [fleet.trigger("wkr_t_thread", input={"pause": 0.0005}) for _ in range(6)]:
         assert fleet.wait_for(job["id"])["status"] == "completed"
     before = settled_pool(fleet)
-    # Signals that are for a whole process now come by these threads as well.
+    # A signal for the whole process may be delivered to one of these threads.
     jobs = [fleet.trigger(worker) for worker in ("wkr_t_nothing", "wkr_t_vandal") * 40]
     errors = {fleet.wait_for(job["id"])["error"] for job in jobs}
     after = settled_pool(fleet)
@@ -225,12 +225,12 @@ def test_a_thread_of_a_cancelled_handler_ends_with_its_process(fleet: System) ->
     fleet.cancel(job["id"])
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
     wait_until(lambda: len(pool(fleet)) == 4 and pool(fleet) != before)
-    assert len(pids_of_new_jobs(fleet, 8)) >= 1
+    assert len(run_and_get_pids(fleet, 8)) >= 1
 
 
 @pytest.mark.parametrize("how", ["sleep", "return", "python", "system_call", "regex", "gil", "stubborn"])
-def test_a_handler_that_outlives_its_time_fails(fleet: System, witness: Witness, how: str) -> None:
-    job = begin(fleet, witness, "wkr_t_times_out", how=how)
+def test_a_handler_that_exceeds_its_timeout_fails(fleet: System, witness: Witness, how: str) -> None:
+    job = trigger_and_await_start(fleet, witness, "wkr_t_times_out", how=how)
     record = fleet.wait_for(job["id"])
     assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 0.5 s")
     assert 450 <= record["duration_ms"] <= 3500
@@ -242,8 +242,8 @@ def test_a_handler_that_outlives_its_time_fails(fleet: System, witness: Witness,
     wait_until(lambda: len(pool(fleet)) == 4, seconds=3)
 
 
-def test_an_async_handler_that_outlives_its_time_fails(fleet: System, witness: Witness) -> None:
-    job = begin(fleet, witness, "wkr_t_times_out_async")
+def test_an_async_handler_that_exceeds_its_timeout_fails(fleet: System, witness: Witness) -> None:
+    job = trigger_and_await_start(fleet, witness, "wkr_t_times_out_async")
     record = fleet.wait_for(job["id"])
     assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 0.5 s")
     assert witness.words == ["begin", "finally"]
@@ -255,8 +255,8 @@ def test_a_timeout_is_a_failed_attempt_after_which_another_follows(fleet: System
     assert (record["status"], record["attempt"], record["output"]) == ("completed", 2, {"attempt": 2})
 
 
-def test_a_cancel_while_the_time_is_over_is_a_cancel(fleet: System, witness: Witness) -> None:
-    job = begin(fleet, witness, "wkr_t_times_out", how="stubborn")
+def test_a_cancel_after_the_timeout_is_a_cancel(fleet: System, witness: Witness) -> None:
+    job = trigger_and_await_start(fleet, witness, "wkr_t_times_out", how="stubborn")
     time.sleep(0.6)
     assert fleet.cancel(job["id"]).status_code == 200
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
@@ -269,4 +269,4 @@ def test_thirty_jobs_are_cancelled_at_once(fleet: System) -> None:
         assert fleet.cancel(job["id"]).status_code == 200
     assert {fleet.wait_for(job["id"])["status"] for job in jobs} == {"cancelled"}
     assert len(pool(fleet)) == 4
-    pids_of_new_jobs(fleet, 20)
+    run_and_get_pids(fleet, 20)

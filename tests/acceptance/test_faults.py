@@ -1,4 +1,4 @@
-"""The fault suite in short: several faults in a row under one load, on each broker. `make chaos` does all of them."""
+"""A part of the fault suite: several faults in a row under one load, on each broker. `make chaos` runs all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chaos.result import evaluate
 from harness.servers.server import private_folder
 
 _JOBS = 500
-#: A node is given less time here than the default, so that its death is soon seen.
+#: A node counts as dead sooner than by default, so that the test is shorter.
 _ENVIRON = {"AVA_NODE_DEAD_SECONDS": "5", "AVA_HEARTBEAT_SECONDS": "1"}
 _FAULTS = (
     "kill -9 of a child",
@@ -40,7 +40,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         ):
             yield cluster
     except ServerProgramMissing as missing:
-        # As everywhere: a missing server is no reason to skip where all must be there.
+        # Only outside CI may a missing server skip the test.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
 
 
@@ -57,11 +57,11 @@ def test_faults_in_a_row_lose_nothing_and_run_nothing_twice_at_once(cluster: Clu
         result = evaluate(cluster, fault_named(name), injury)
         assert result.accepted >= _JOBS, result
         assert (result.lost, result.invented, result.twice, result.untrue, result.failed) == (0, 0, 0, 0, 0), result
-        # Figures of time are for `make chaos`; here every recovery must only have come.
+        # `make chaos` measures how long each recovery takes; here each must only have happened.
         assert result.recovery_seconds is not None, result
 
 
-def test_what_ran_twice_is_counted_from_effects(tmp_path: Path) -> None:
+def test_overlapping_runs_are_found_in_the_effects(tmp_path: Path) -> None:
     path = tmp_path / "effects"
     for run, kind, at in (("1.1", "begin", 1.0), ("2.1", "begin", 2.0), ("1.1", "tick", 3.0), ("2.1", "done", 4.0)):
         effects.append(str(path), Effect(job_id="job_a", run=run, kind=kind, at=at))

@@ -1,4 +1,4 @@
-"""A disk that is full for real: triggers are refused whole, and taken again when there is room."""
+"""A disk that is really full: each trigger is refused as a whole, and accepted again when there is space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.system import System
 from tests.conftest import UNREACHABLE_BROKER, migrate
 
 JOBS = "/v1/ava/jobs"
-#: What initdb writes, the log, and some room.
+#: Enough for what initdb writes, the WAL, and some rows.
 _SIZE_MIB = 150
 _LITTLE_WAL = {"min_wal_size": "32MB", "max_wal_size": "48MB"}
 
@@ -38,7 +38,7 @@ def small_postgres() -> Iterator[Server]:
 
 
 def _job(*, kib: int = 300) -> dict[str, Any]:
-    """A job whose input cannot be compressed."""
+    """Returns a job whose input cannot be compressed."""
     return {"worker_id": "wkr_open", "input": {"text": base64.b64encode(random.randbytes(kib * 768)).decode()}}
 
 
@@ -48,13 +48,13 @@ def _assert_refused(answer: requests.Response) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_full_disk_refuses_triggers_whole_until_there_is_room(small_postgres: Server, tmp_path: Path) -> None:
+def test_a_full_disk_refuses_triggers_as_a_whole_until_there_is_space(small_postgres: Server, tmp_path: Path) -> None:
     system = System(tmp_path, database_url=small_postgres.url, broker_url=UNREACHABLE_BROKER)
     try:
         _fill_and_free(system, Path(small_postgres.server.folder))
     finally:
         system.stop()
-    system.expects_traceback = True  # It says why it answers 503.
+    system.expects_traceback = True  # The API logs why it responds 503.
     system.assert_clean()
 
 
@@ -64,24 +64,24 @@ def _fill_and_free(system: System, disk: Path) -> None:
         "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
         " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
     )
-    taken = [system.trigger(**_job())["id"]]
+    accepted = [system.trigger(**_job())["id"]]
     ballast = disk / "ballast"
     free = os.statvfs(disk)
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize)
     while (answer := system.post(JOBS, json=_job())).status_code == 201:
-        # There is room yet inside the files.
-        taken.append(answer.json()["data"]["id"])
-        assert len(taken) < 100
+        # There is still space inside the database's files.
+        accepted.append(answer.json()["data"]["id"])
+        assert len(accepted) < 100
     _assert_refused(answer)
     keyed = {"json": _job(), "headers": {"Idempotency-Key": "once"}}
     _assert_refused(system.post(JOBS, **keyed))
     _assert_refused(system.post(f"{JOBS}/bulk", json={"jobs": [{"worker_id": "wkr_open"}, _job(kib=600), _job()]}))
     ballast.unlink()
-    wait_until(lambda: system.post(JOBS, **keyed).status_code == 201, seconds=20, what="a job is taken again")
+    wait_until(lambda: system.post(JOBS, **keyed).status_code == 201, seconds=20, what="a job is accepted again")
     replayed = system.post(JOBS, **keyed)
     assert replayed.headers["Idempotent-Replayed"] == "true"
-    taken.append(replayed.json()["data"]["id"])
-    assert system.get(JOBS).json()["pagination"]["total"] == len(taken)
-    assert {system.show(job_id)["status"] for job_id in taken} == {"queued"}
+    accepted.append(replayed.json()["data"]["id"])
+    assert system.get(JOBS).json()["pagination"]["total"] == len(accepted)
+    assert {system.show(job_id)["status"] for job_id in accepted} == {"queued"}
     assert system.query("SELECT count(*), min(cardinality(job_ids)) FROM idempotency_keys") == [(1, 1)]

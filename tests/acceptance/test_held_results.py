@@ -1,4 +1,4 @@
-"""What a process holds while the database is away, and what becomes of runs that no process holds."""
+"""Results that a child holds while the database is away, and runs that no process runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 
 @ON_REDIS
-def test_a_result_is_held_for_a_while_and_after_it_the_job_is_taken_back(
-    system: System, private_postgres: Server
-) -> None:
-    system.expects_traceback = True  # The process that gives up says why.
+def test_a_result_is_held_for_a_while_and_then_the_run_is_rescued(system: System, private_postgres: Server) -> None:
+    system.expects_traceback = True  # The process that gives up logs why.
     system.start(environ=ENVIRON, database_url=private_postgres.url)
-    # It ends while the database is away, which is back in time: everything is written, and nothing is repeated.
+    # The job ends during an outage that is short enough: its end is written, and it does not run again.
     job_id = _begin(system, seconds=1.0)
     private_postgres.kill()
     time.sleep(1.2)
@@ -33,7 +31,7 @@ def test_a_result_is_held_for_a_while_and_after_it_the_job_is_taken_back(
     assert (record["output"], record["attempt"]) == ({"lines": 10}, 1)
     assert [line for line in system.messages(job_id) if line.startswith("line ")] == [f"line {n}" for n in range(10)]
     assert system.query("SELECT losses, run_no FROM jobs") == [(0, 1)]
-    # This time it is away for too long.
+    # This outage is too long.
     job_id = _begin(system, seconds=1.0)
     private_postgres.kill()
     wait_until(lambda: "End of run not written" in system.workers[0].output, seconds=20, what="the process gives up")
@@ -51,12 +49,12 @@ def _begin(system: System, *, seconds: float) -> str:
 
 
 @ON_REDIS
-def test_a_run_that_no_process_runs_is_given_back_and_runs(system: System) -> None:
+def test_an_orphaned_run_is_rescued_and_its_job_runs(system: System) -> None:
     system.start(concurrency=1, environ=ENVIRON)
     held = system.trigger("wkr_t_steady", input={"seconds": 3})["id"]
     system.wait_for(held, "running")
     orphan = system.trigger("wkr_t_steady", input={"seconds": 0.1}, scheduled_at="2999-01-01T00:00:00Z")["id"]
-    # As a fault that we do not know would leave it.
+    # As an unknown fault might leave it.
     system.query(
         "UPDATE jobs SET status = 'running', run_at = NULL, started_at = now(), run_no = 1, attempt = 1,"
         " node_id = (SELECT id FROM nodes) WHERE status = 'queued'"

@@ -1,4 +1,4 @@
-"""Outages done to real processes: what they promise while something is away, and what they do when it is back."""
+"""Outages of real servers: what the processes promise during one, and what they do after it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def _run(system: System, seconds: float, **fields: object) -> str:
 
 
 @ON_REDIS
-def test_the_database_goes_and_comes_and_nobody_loses_or_repeats_anything(
-    system: System, private_postgres: Server, tmp_path: Path
-) -> None:
+def test_a_database_outage_loses_and_repeats_no_job(system: System, private_postgres: Server, tmp_path: Path) -> None:
     system.expects_traceback = True  # The API logs why it answers 503.
     system.start(workers=1, environ=_environ(tmp_path), database_url=private_postgres.url)
     short, long = _run(system, 2), _run(system, 9)
@@ -57,7 +55,7 @@ def test_the_database_goes_and_comes_and_nobody_loses_or_repeats_anything(
         assert int(answer.headers["Retry-After"]) > 0
         time.sleep(0.3)
     private_postgres.start()
-    # Not one more request fails, and a new job is taken soon.
+    # No further request fails, and a new job runs soon.
     assert system.wait_for(_run(system, 0), "completed", seconds=15)["attempt"] == 1
     for job_id in (short, long):
         record = system.wait_for(job_id, "completed", seconds=20)
@@ -67,7 +65,7 @@ def test_the_database_goes_and_comes_and_nobody_loses_or_repeats_anything(
 
 
 @ON_REDIS
-def test_the_broker_goes_and_comes_and_everything_runs(system: System, private_redis: Server, tmp_path: Path) -> None:
+def test_every_job_runs_after_a_broker_outage(system: System, private_redis: Server, tmp_path: Path) -> None:
     system.expects_traceback = True
     system.start(workers=1, environ=_environ(tmp_path), broker_url=private_redis.url)
     system.wait_for(_run(system, 0), "completed")
@@ -82,7 +80,7 @@ def test_the_broker_goes_and_comes_and_everything_runs(system: System, private_r
 
 
 @ON_REDIS
-def test_a_thawed_zombie_does_nothing_more(system: System, tmp_path: Path) -> None:
+def test_a_node_that_was_frozen_beyond_its_death_does_not_go_on(system: System, tmp_path: Path) -> None:
     system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
     job_id = _run(system, 12)
     system.wait_for(job_id, "running")
@@ -118,7 +116,7 @@ def test_the_children_of_a_frozen_parent_finish_their_runs(system: System, tmp_p
 
 
 @ON_REDIS
-def test_a_node_that_is_deaf_to_its_queue_ends_itself(system: System, tmp_path: Path) -> None:
+def test_a_node_that_receives_no_messages_ends_itself(system: System, tmp_path: Path) -> None:
     system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="5"))
     system.wait_for(_run(system, 0), "completed")
     app = make_app(load(system.environ))
@@ -133,7 +131,7 @@ def test_a_node_that_is_deaf_to_its_queue_ends_itself(system: System, tmp_path: 
 
 
 @ON_RABBITMQ
-def test_a_node_hears_its_queue_again_that_was_deleted_under_it(system: System, tmp_path: Path) -> None:
+def test_a_node_consumes_its_queue_again_after_it_was_deleted(system: System, tmp_path: Path) -> None:
     system.expects_traceback = True
     system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="60"))
     system.wait_for(_run(system, 0), "completed")
@@ -143,7 +141,7 @@ def test_a_node_hears_its_queue_again_that_was_deleted_under_it(system: System, 
 
 
 @ON_REDIS
-def test_of_two_dispatchers_the_second_follows_the_first_that_is_killed(system: System, tmp_path: Path) -> None:
+def test_the_second_dispatcher_takes_over_from_one_that_is_killed(system: System, tmp_path: Path) -> None:
     system.start(workers=1, dispatchers=2, environ=_environ(tmp_path))
     is_active = "This dispatcher is active now."
     wait_until(lambda: any(is_active in each.output for each in system.dispatchers), what="one is active")
@@ -155,7 +153,9 @@ def test_of_two_dispatchers_the_second_follows_the_first_that_is_killed(system: 
 
 
 @ON_REDIS
-def test_a_frozen_database_is_503_within_two_seconds(system: System, private_postgres: Server, tmp_path: Path) -> None:
+def test_a_frozen_database_is_a_503_within_two_seconds(
+    system: System, private_postgres: Server, tmp_path: Path
+) -> None:
     system.expects_traceback = True
     system.start(workers=0, dispatchers=0, environ=_environ(tmp_path), database_url=private_postgres.url)
     with private_postgres.frozen():
@@ -164,7 +164,7 @@ def test_a_frozen_database_is_503_within_two_seconds(system: System, private_pos
             answer = system.get("/v1/ava/jobs")
             assert answer.status_code == 503
             assert time.monotonic() - began < 2.5
-        # Nor do more than there are connections wait for each other.
+        # More requests than connections do not wait for each other.
         time.sleep(1)
         with ThreadPoolExecutor(60) as threads:
             began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Ending a worker node: what runs may end, what does not is handed back and runs elsewhere, and nothing is left."""
+"""Stopping a node: jobs get time to end, the others return to the queue, and no process is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start(system: System, *, drain_seconds: float, workers: int = 1) -> None:
     system.start(workers=workers, concurrency=4, environ={**HANDLERS, "AVA_DRAIN_SECONDS": str(drain_seconds)})
 
 
-def test_running_jobs_end_or_run_again_elsewhere_exactly_once(system: System, tmp_path: Path) -> None:
+def test_running_jobs_end_or_run_once_more_elsewhere(system: System, tmp_path: Path) -> None:
     start(system, drain_seconds=1.5)
     (first,) = system.workers
     seconds = (1.0, 1.2, 8.0, 8.0)
@@ -65,7 +65,7 @@ def test_a_cancel_during_the_drain_is_a_cancel(system: System, witness: Witness)
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_second_sigterm_hurries(system: System, witness: Witness) -> None:
+def test_a_second_sigterm_ends_the_drain(system: System, witness: Witness) -> None:
     start(system, drain_seconds=60)
     job = system.trigger("wkr_t_step", input={**witness.input, "seconds": 30})
     stubborn = Witness(witness.path.with_name("stubborn"))
@@ -82,7 +82,7 @@ def test_a_second_sigterm_hurries(system: System, witness: Witness) -> None:
         assert (record["status"], record["attempt"]) == ("queued", 0)
 
 
-def test_sigquit_kills_at_once_and_hands_back(system: System, witness: Witness) -> None:
+def test_sigquit_kills_at_once_and_returns_the_job_to_the_queue(system: System, witness: Witness) -> None:
     start(system, drain_seconds=60)
     job = system.trigger("wkr_t_step", input={**witness.input, "seconds": 3})
     witness.wait_for("begin")
@@ -126,18 +126,18 @@ def test_rolling_restarts_under_load_lose_nothing(system: System, tmp_path: Path
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_an_idle_node_ends_at_once(system: System) -> None:
+def test_an_idle_node_exits_at_once(system: System) -> None:
     start(system, drain_seconds=60)
     assert system.workers[0].terminate(5) == 0
     assert system.query("SELECT stopped_at IS NOT NULL FROM nodes") == [(True,)]
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_killed_node_takes_its_handlers_and_what_they_started_along(system: System, witness: Witness) -> None:
+def test_the_handlers_of_a_killed_node_and_their_subprocesses_end_with_it(system: System, witness: Witness) -> None:
     start(system, drain_seconds=60)
     system.trigger("wkr_t_starts", input=witness.input)
     witness.wait_for("begin")
-    family = system.workers[0].children
-    assert len(family) >= 5
+    tree = system.workers[0].children
+    assert len(tree) >= 5
     system.workers[0].kill()
-    wait_until(lambda: not any(process.is_running() for process in family), seconds=3)
+    wait_until(lambda: not any(process.is_running() for process in tree), seconds=3)

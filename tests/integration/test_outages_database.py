@@ -1,4 +1,4 @@
-"""A database that is away, frozen, full or overloaded: said in our own words, soon, and without a trace afterwards."""
+"""A database that is away, frozen, full or overloaded: raised as this service's own error, soon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.servers.server import Server
 
 
 @pytest.fixture
-def limited_waiting() -> Iterator[None]:
+def timeouts_installed() -> Iterator[None]:
     timeouts.install_for_threads()
     yield
     timeouts.uninstall()
@@ -30,7 +30,7 @@ def _raise(database: Database, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["53100", "53200", "53300", "57014", "57P01", "57P03", "58030", "08006"])
-def test_what_passes_by_itself_is_an_outage(database_url: str, state: str) -> None:
+def test_a_passing_failure_is_an_outage(database_url: str, state: str) -> None:
     database = Database(database_url, name="test")
     with pytest.raises(DatabaseUnavailable):
         _raise(database, state)
@@ -38,14 +38,14 @@ def test_what_passes_by_itself_is_an_outage(database_url: str, state: str) -> No
     database.close()
 
 
-def test_a_mistake_of_ours_is_no_outage(database_url: str) -> None:
+def test_a_programming_error_is_no_outage(database_url: str) -> None:
     database = Database(database_url, name="test")
     with pytest.raises(DBAPIError):
         _raise(database, "23505")
     database.close()
 
 
-def test_a_statement_that_takes_too_long_is_given_up(database_url: str) -> None:
+def test_a_statement_that_takes_too_long_is_an_outage(database_url: str) -> None:
     database = Database(database_url, name="test", statement_seconds=0.1)
     with pytest.raises(DatabaseUnavailable), database.connect() as connection:
         connection.exec_driver_sql("SELECT pg_sleep(5)")
@@ -53,7 +53,7 @@ def test_a_statement_that_takes_too_long_is_given_up(database_url: str) -> None:
     database.close()
 
 
-def test_nothing_is_half_done_where_a_transaction_meets_an_outage(database_url: str) -> None:
+def test_an_outage_rolls_back_the_transaction(database_url: str) -> None:
     database = Database(database_url, name="test")
     with pytest.raises(DatabaseUnavailable):
         _break_off(database)
@@ -68,7 +68,7 @@ def _break_off(database: Database) -> None:
         connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
-def test_after_a_restart_no_pooled_connection_fails_anybody_and_reaching_it_begins_anew(
+def test_after_a_restart_pooled_connections_work_and_reachable_seconds_start_again(
     private_postgres: Server,
 ) -> None:
     database = Database(private_postgres.url, name="test", pool_size=3)
@@ -93,8 +93,8 @@ def test_after_a_restart_no_pooled_connection_fails_anybody_and_reaching_it_begi
     database.close()
 
 
-def test_a_frozen_database_is_taken_for_gone_within_two_seconds_and_then_at_once(
-    private_postgres: Server, limited_waiting: None
+def test_a_frozen_database_is_unavailable_within_two_seconds_and_then_at_once(
+    private_postgres: Server, timeouts_installed: None
 ) -> None:
     database = Database(private_postgres.url, name="test")
     database.ping()
@@ -112,7 +112,7 @@ def test_a_frozen_database_is_taken_for_gone_within_two_seconds_and_then_at_once
     database.close()
 
 
-def test_a_slow_statement_is_not_taken_for_a_frozen_database(database_url: str, limited_waiting: None) -> None:
+def test_a_slow_statement_is_no_frozen_database(database_url: str, timeouts_installed: None) -> None:
     database = Database(database_url, name="test")
     with database.connect() as connection:
         connection.exec_driver_sql("SELECT pg_sleep(2)")
@@ -127,22 +127,22 @@ def _answers(database: Database) -> bool:
     return True
 
 
-def test_one_of_several_dispatchers_is_active_and_the_next_follows_one_that_is_asleep(database_url: str) -> None:
+def test_one_dispatcher_is_active_and_the_next_replaces_one_that_sleeps(database_url: str) -> None:
     first, second = Leadership(database_url), Leadership(database_url)
     assert first.acquire()
     assert not second.acquire()
     assert first.acquire()
     began = time.monotonic()
-    # The first asks no more, as when it is frozen; its connection stays open.
+    # The first does not renew the lock, as if it were frozen; its connection stays open.
     wait_until(second.acquire, seconds=5, what="the second takes over")
     assert time.monotonic() - began > 1
     assert not first.acquire()
     second.release()
-    wait_until(first.acquire, seconds=2, what="the first takes over at once from one that gives up")
+    wait_until(first.acquire, seconds=2, what="the first takes over at once from one that releases the lock")
     first.release()
 
 
-def test_a_server_is_probed_where_it_listens(database_url: str) -> None:
+def test_a_server_is_probed_at_its_address(database_url: str) -> None:
     connection = psycopg2.connect(database_url)
     assert timeouts._is_there(connection.info.host, connection.info.port)
     assert not timeouts._is_there("/nowhere", 5432)

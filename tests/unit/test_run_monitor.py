@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
+from ava.node.outcome import Stop
 from ava.node.parent import rescue as rescue_module
 from ava.node.parent import run_monitor
 from ava.node.parent.held_run import HeldRun
@@ -25,6 +28,7 @@ from ava.node.parent.run_monitor import RunMonitor
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
 from harness.polling import wait_until
+from harness.system import lives
 
 Key = tuple[str, int]
 ENVIRON = {
@@ -305,6 +309,21 @@ def test_the_process_of_a_run_that_has_ended_is_not_killed(node: Node) -> None:
     assert child.is_alive, "it may run the next job by now"
 
 
+def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, child = node.run("job_a")
+    _, neighbour = node.run("job_b")
+    held.state = replace(held.state, stop=Stop.CANCEL)
+    # The end is reported after the kill is decided and before it is done.
+    monkeypatch.setattr(run_monitor, "send_stop", lambda **_: node.monitor.untrack(held))
+    node.monitor.abandon()
+    node.start()
+    wait_until(lambda: neighbour.was_killed)
+    wait_until(lambda: not node.monitor.untrack(held))
+    assert child.is_alive
+
+
 def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> None:
     starter = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid)"
     pid = int(subprocess.check_output([sys.executable, "-S", "-c", starter], text=True))
@@ -315,7 +334,7 @@ def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> Non
         node.start()
         node.monitor.abandon()
         node.close()
-        os.kill(pid, 0)
+        assert lives(psutil.Process(pid))
     finally:
         os.kill(pid, signal.SIGKILL)
 
