@@ -13,7 +13,7 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shel
 COPY --from=build /opt/ava /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001
-# Handlers of your own: mount them here and name their modules in AVA_WORKERS.
+# Handlers of your own: mount them here and name their modules in AVA_HANDLERS.
 WORKDIR /handlers
 EXPOSE 8080
 # It passes signals on and reaps what handlers leave behind.

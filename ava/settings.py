@@ -19,7 +19,7 @@ __all__ = ["ClientSettings", "Settings", "load", "load_client"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a process of AVA Jobs was told by its environment."""
+    """The settings of one process. The defaults are here; `load` adds the limits."""
 
     #: Where PostgreSQL is, as `postgresql://…` (`DATABASE_URL`). Holds a password: never logged.
     database_url: str = field(repr=False)
@@ -27,19 +27,19 @@ class Settings:
     broker_url: str = field(repr=False)
     #: The shared keys that callers may send as `x-internal-secret` (`AVA_INTERNAL_SECRET`, comma-separated).
     internal_secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: The modules that hold handlers (`AVA_WORKERS`, comma-separated).
-    worker_modules: tuple[str, ...] = ("workers",)
-    #: What workers are configured with: every variable that begins with `AVA_WORKER_`, by what follows
+    #: The handler modules (`AVA_HANDLERS`, or its alias `AVA_WORKERS`, comma-separated).
+    handler_modules: tuple[str, ...] = ("workers",)
+    #: The configuration of workers: every variable that begins with `AVA_WORKER_`, by the rest of its name
     #: (`AVA_WORKER_<SLUG>_<KEY>`). May hold secrets: never logged.
     worker_config: Mapping[str, str] = field(default_factory=dict, repr=False)
-    #: Seconds that running jobs get to end when a worker node is told to stop (`AVA_DRAIN_SECONDS`).
+    #: Seconds that running jobs get to end when a node is asked to stop (`AVA_DRAIN_SECONDS`).
     drain_seconds: float = 30.0
     #: Seconds between two heartbeats of a node (`AVA_HEARTBEAT_SECONDS`).
     heartbeat_seconds: float = 3.0
-    #: Seconds of silence after which a node is dead and its jobs are taken back (`AVA_NODE_DEAD_SECONDS`).
+    #: Seconds of silence after which a node is dead and its jobs are rescued (`AVA_NODE_DEAD_SECONDS`).
     node_dead_seconds: float = 14.0
-    #: Seconds for which a node may hear nothing that it should, before it ends itself to be started again
-    #: (`AVA_DEAF_SECONDS`).
+    #: Seconds for which a node may receive no messages although some wait, or stand still, before it ends itself to be
+    #: started again (`AVA_DEAF_SECONDS`).
     deaf_seconds: float = 60.0
     #: The pool of a node's children: `ava`, or `celery` for Celery's own (`AVA_POOL`).
     pool: str = "ava"
@@ -47,25 +47,25 @@ class Settings:
     window: int = 2000
     #: Days that final jobs and their log lines are kept (`AVA_RETENTION_DAYS`).
     retention_days: float = 30.0
-    #: The level of our own processes' logs, `DEBUG` … `ERROR` (`AVA_LOG_LEVEL`).
+    #: The level of the processes' own logs, `DEBUG` … `ERROR` (`AVA_LOG_LEVEL`).
     log_level: str = "INFO"
     #: Whether handlers and webhooks may reach private addresses (`AVA_WEBHOOK_ALLOW_PRIVATE`).
     allow_private_addresses: bool = False
-    #: The keys that seal the secrets of webhooks, 32 bytes in base64 each, the newest first (`AVA_ENCRYPTION_KEY`,
+    #: The keys that encrypt the secrets of webhooks, 32 bytes in base64 each, the newest first (`AVA_ENCRYPTION_KEY`,
     #: comma-separated).
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
     #: Seconds that the receiver of a webhook may take, apart from connecting (`AVA_WEBHOOK_TIMEOUT_SECONDS`).
     webhook_timeout_seconds: float = 10.0
     #: Connections that one sender of webhooks may have open at once (`AVA_WEBHOOK_CONNECTIONS`).
     webhook_connections: int = 2000
-    #: Seconds after which a sender of webhooks that has nothing to do looks for itself (`AVA_WEBHOOK_LOOK_SECONDS`).
+    #: Seconds after which an idle sender of webhooks looks for due events by itself (`AVA_WEBHOOK_LOOK_SECONDS`).
     webhook_look_seconds: float = 0.5
     #: Days that events and their deliveries are kept (`AVA_WEBHOOK_RETENTION_DAYS`).
     webhook_retention_days: float = 7.0
     #: How much a sender of webhooks gives way to other processes of its machine (`AVA_WEBHOOK_NICENESS`);
     #: `ava.delivery.cpu_throttle` says how.
     webhook_niceness: int = 10
-    #: What the waits between two attempts of a delivery are multiplied by, for tests (`AVA_WEBHOOK_TIME_SCALE`).
+    #: The factor for the waits between two requests of a delivery, for tests (`AVA_WEBHOOK_TIME_SCALE`).
     webhook_time_scale: float = 1.0
     #: Processes that answer HTTP requests (`AVA_API_PROCESSES`).
     api_processes: int = 2
@@ -79,37 +79,37 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
     docs_url: str = "/docs/errors"
-    #: Where a supervisor hears that this process is ready, as systemd gives it (`NOTIFY_SOCKET`).
+    #: The socket on which this process reports to its supervisor that it is ready (`NOTIFY_SOCKET`, set by systemd).
     notify_socket: str = ""
-    #: The port on which a worker, dispatcher or sender tells its health, 0 for none (`AVA_HEALTH_PORT`).
+    #: The port on which a node, dispatcher or sender serves its health, 0 for none (`AVA_HEALTH_PORT`).
     health_port: int = 0
-    #: The address that it listens on there (`AVA_HEALTH_HOST`).
+    #: The address of that port (`AVA_HEALTH_HOST`).
     health_host: str = "127.0.0.1"
-    #: Whether our own logs are lines of JSON (`AVA_LOG_FORMAT`: `text` or `json`).
+    #: Whether the processes' own logs are lines of JSON (`AVA_LOG_FORMAT`: `text` or `json`).
     logs_json: bool = False
     #: Days that the audit trail is kept (`AVA_AUDIT_DAYS`).
     audit_days: float = 90.0
-    #: How traces are sent, as in `http/protobuf`; empty for not at all. OpenTelemetry itself reads where to
-    #: (`OTEL_EXPORTER_OTLP_ENDPOINT`), and all else that it has settings for.
+    #: The protocol of traces, as in `http/protobuf`; empty if none are sent. OpenTelemetry itself reads the address
+    #: (`OTEL_EXPORTER_OTLP_ENDPOINT`) and its other settings.
     traces: str = ""
     #: The process that this one must not outlive (`AVA_PARENT_PID`); set by `ava up`, 0 otherwise.
     parent_pid: int = 0
 
     @property
     def broker_is_redis(self) -> bool:
-        """Whether the broker is Redis; otherwise it is RabbitMQ."""
+        """Returns True if the broker is Redis, False if it is RabbitMQ."""
         return urlsplit(self.broker_url).scheme in _REDIS_SCHEMES
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClientSettings:
-    """What the operator's commands were told by their environment."""
+    """The settings of the operator's commands."""
 
     #: Where the API is (`AVA_URL`).
     url: str = "http://127.0.0.1:8080"
-    #: The shared key (the first of `AVA_INTERNAL_SECRET`); empty where none is set.
+    #: The shared key (the first of `AVA_INTERNAL_SECRET`); empty if none is set.
     secret: str = field(default="", repr=False)
-    #: For whom, by whom and in which role calls are made (`AVA_TENANT_ID`, `AVA_USER_ID`, `AVA_ROLE`).
+    #: The tenant, user and role of every call (`AVA_TENANT_ID`, `AVA_USER_ID`, `AVA_ROLE`).
     tenant: str = "ten_01hxyz"
     user: str = "usr_01hxyz"
     role: str = "tenant-system-admin"
@@ -124,49 +124,54 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check every setting.
 
-    Raises `SettingsError`, which names the variable and what would be right, for a value that cannot be used.
+    Raises `SettingsError` for a value that cannot be used; it names the variable and what would be right.
     """
     env = os.environ if environ is None else environ
+    default = Settings(database_url="", broker_url="")
     return Settings(
         database_url=_database_url(env),
         broker_url=_broker_url(env),
-        internal_secrets=_names(env, "AVA_INTERNAL_SECRET", ()),
-        worker_modules=_names(env, "AVA_WORKERS", ("workers",)),
+        internal_secrets=_names(env, "AVA_INTERNAL_SECRET"),
+        handler_modules=_handler_modules(env) or default.handler_modules,
         worker_config={k.removeprefix(_WORKER): v for k, v in env.items() if k.startswith(_WORKER)},
-        drain_seconds=_number(env, "AVA_DRAIN_SECONDS", 30, least=0, most=3600),
-        heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", 3, least=0.1, most=60),
-        node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", 14, least=1, most=3600),
-        deaf_seconds=_number(env, "AVA_DEAF_SECONDS", 60, least=5, most=3600),
-        pool=_choice(env, "AVA_POOL", "AVA", ("AVA", "CELERY")).lower(),
-        window=_whole(env, "AVA_WINDOW", 2000, least=1, most=1_000_000),
-        retention_days=_number(env, "AVA_RETENTION_DAYS", 30, least=0.001, most=36_500),
-        log_level=_choice(env, "AVA_LOG_LEVEL", "INFO", _LOG_LEVELS),
+        drain_seconds=_number(env, "AVA_DRAIN_SECONDS", default.drain_seconds, least=0, most=3600),
+        heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", default.heartbeat_seconds, least=0.1, most=60),
+        node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", default.node_dead_seconds, least=1, most=3600),
+        deaf_seconds=_number(env, "AVA_DEAF_SECONDS", default.deaf_seconds, least=5, most=3600),
+        pool=_choice(env, "AVA_POOL", default.pool, ("ava", "celery")),
+        window=_whole(env, "AVA_WINDOW", default.window, least=1, most=1_000_000),
+        retention_days=_number(env, "AVA_RETENTION_DAYS", default.retention_days, least=0.001, most=36_500),
+        log_level=_choice(env, "AVA_LOG_LEVEL", default.log_level, _LOG_LEVELS),
         allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
         encryption_keys=_keys(env, "AVA_ENCRYPTION_KEY"),
-        webhook_timeout_seconds=_number(env, "AVA_WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1, most=60),
-        webhook_connections=_whole(env, "AVA_WEBHOOK_CONNECTIONS", 2000, least=4, most=100_000),
-        webhook_look_seconds=_number(env, "AVA_WEBHOOK_LOOK_SECONDS", 0.5, least=0.1, most=60),
-        webhook_retention_days=_number(env, "AVA_WEBHOOK_RETENTION_DAYS", 7, least=0.001, most=36_500),
-        webhook_niceness=_whole(env, "AVA_WEBHOOK_NICENESS", 10, least=0, most=19),
-        webhook_time_scale=_number(env, "AVA_WEBHOOK_TIME_SCALE", 1, least=0.0001, most=1),
-        api_processes=_whole(env, "AVA_API_PROCESSES", 2, least=1, most=64),
-        api_connections=_whole(env, "AVA_API_CONNECTIONS", 8, least=1, most=100),
+        webhook_timeout_seconds=_number(
+            env, "AVA_WEBHOOK_TIMEOUT_SECONDS", default.webhook_timeout_seconds, least=0.1, most=60
+        ),
+        webhook_connections=_whole(env, "AVA_WEBHOOK_CONNECTIONS", default.webhook_connections, least=4, most=100_000),
+        webhook_look_seconds=_number(env, "AVA_WEBHOOK_LOOK_SECONDS", default.webhook_look_seconds, least=0.1, most=60),
+        webhook_retention_days=_number(
+            env, "AVA_WEBHOOK_RETENTION_DAYS", default.webhook_retention_days, least=0.001, most=36_500
+        ),
+        webhook_niceness=_whole(env, "AVA_WEBHOOK_NICENESS", default.webhook_niceness, least=0, most=19),
+        webhook_time_scale=_number(env, "AVA_WEBHOOK_TIME_SCALE", default.webhook_time_scale, least=0.0001, most=1),
+        api_processes=_whole(env, "AVA_API_PROCESSES", default.api_processes, least=1, most=64),
+        api_connections=_whole(env, "AVA_API_CONNECTIONS", default.api_connections, least=1, most=100),
         rate_limit_read=_rate(env, "AVA_RATE_LIMIT_READ"),
         rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
         cors_origins=_origins(env),
-        docs_url=env.get("AVA_DOCS_URL", "").strip() or "/docs/errors",
+        docs_url=env.get("AVA_DOCS_URL", "").strip() or default.docs_url,
         notify_socket=env.get("NOTIFY_SOCKET", ""),
-        health_port=_whole(env, "AVA_HEALTH_PORT", 0, least=0, most=65_535),
-        health_host=env.get("AVA_HEALTH_HOST", "").strip() or "127.0.0.1",
-        logs_json=_choice(env, "AVA_LOG_FORMAT", "TEXT", ("TEXT", "JSON")) == "JSON",
-        audit_days=_number(env, "AVA_AUDIT_DAYS", 90, least=0.001, most=36_500),
+        health_port=_whole(env, "AVA_HEALTH_PORT", default.health_port, least=0, most=65_535),
+        health_host=env.get("AVA_HEALTH_HOST", "").strip() or default.health_host,
+        logs_json=_choice(env, "AVA_LOG_FORMAT", "text", ("text", "json")) == "json",
+        audit_days=_number(env, "AVA_AUDIT_DAYS", default.audit_days, least=0.001, most=36_500),
         traces=_traces(env),
-        parent_pid=_whole(env, "AVA_PARENT_PID", 0, least=0, most=2**31),
+        parent_pid=_whole(env, "AVA_PARENT_PID", default.parent_pid, least=0, most=2**31),
     )
 
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
-    """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is none."""
+    """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is no URL."""
     env = os.environ if environ is None else environ
     default = ClientSettings()
     url = env.get("AVA_URL", "").strip() or default.url
@@ -174,7 +179,7 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         raise SettingsError("AVA_URL", "it must begin with http:// or https://")
     return ClientSettings(
         url=url,
-        secret=next(iter(_names(env, "AVA_INTERNAL_SECRET", ())), ""),
+        secret=next(iter(_names(env, "AVA_INTERNAL_SECRET")), ""),
         tenant=env.get("AVA_TENANT_ID", "").strip() or default.tenant,
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
@@ -200,18 +205,25 @@ def _required(env: Mapping[str, str], name: str, example: str) -> str:
     if not value:
         raise SettingsError(name, f"it is not set; it looks like {example}")
     try:
-        urlsplit(value).port  # noqa: B018 - reading the port is what checks it
+        urlsplit(value).port  # noqa: B018 - the look-up checks the port
     except ValueError:
         raise SettingsError(name, f"it is not a URL; it looks like {example}") from None
     return value
 
 
-def _names(env: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip()) or default
+def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
+
+
+def _handler_modules(env: Mapping[str, str]) -> tuple[str, ...]:
+    named, alias = _names(env, "AVA_HANDLERS"), _names(env, "AVA_WORKERS")
+    if named and alias and named != alias:
+        raise SettingsError("AVA_HANDLERS", "AVA_WORKERS, its alias, is set to other modules; unset one of them")
+    return named or alias
 
 
 def _keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    keys = tuple(key + "=" * (-len(key) % 4) for key in _names(env, name, ()))
+    keys = tuple(key + "=" * (-len(key) % 4) for key in _names(env, name))
     for key in keys:
         try:
             is_key = (
@@ -232,7 +244,7 @@ def _rate(env: Mapping[str, str], name: str) -> str:
 
 
 def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
-    origins = _names(env, "AVA_CORS_ORIGINS", ())
+    origins = _names(env, "AVA_CORS_ORIGINS")
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
             raise SettingsError("AVA_CORS_ORIGINS", "each must look like https://console.example.com, or be *")
@@ -240,7 +252,7 @@ def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _traces(env: Mapping[str, str]) -> str:
-    """As OpenTelemetry's own names for its settings have it."""
+    """Returns the protocol of traces that OpenTelemetry's settings ask for; empty if they ask for none."""
 
     def of_traces(name: str, default: str = "") -> str:
         return env.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or default
@@ -271,10 +283,12 @@ def _whole(env: Mapping[str, str], name: str, default: int, *, least: int, most:
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
-    value = env.get(name, "").strip().upper() or default
-    if value not in choices:
-        raise SettingsError(name, f"it must be one of {', '.join(choices)}")
-    return value
+    """Returns the choice that the variable names, in upper or lower case."""
+    value = env.get(name, "").strip() or default
+    for choice in choices:
+        if value.lower() == choice.lower():
+            return choice
+    raise SettingsError(name, f"it must be one of {', '.join(choices)}")
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

@@ -36,7 +36,7 @@ from harness.system import HEADERS, System
 
 __all__ = ["Storm", "latencies", "leaks", "percentile", "running", "storm"]
 
-HANDLERS = {"AVA_WORKERS": "tests.acceptance.handlers"}
+HANDLERS = {"AVA_HANDLERS": "tests.acceptance.handlers"}
 
 
 # The storm -----------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class Ours:
             "DATABASE_URL": self.database.url,
             "BROKER_URL": servers.broker(broker, 0),
             "AVA_INTERNAL_SECRET": SECRET,
-            "AVA_WORKERS": "bench.handlers",
+            "AVA_HANDLERS": "bench.handlers",
             "AVA_ENCRYPTION_KEY": "b2YtdGhlLWJlbmNobWFyay1vZi10aGUtYmVuY2htYXI=",
             "AVA_LOG_LEVEL": "WARNING",
         }

@@ -203,7 +203,7 @@ def open_cluster(
 def _start(cluster: Cluster, more: Mapping[str, str], proxied_url: str) -> None:
     """Two nodes of four processes, of which the first reaches the database through the proxy; two dispatchers."""
     environ = {
-        "AVA_WORKERS": "chaos.handlers",
+        "AVA_HANDLERS": "chaos.handlers",
         "AVA_WORKER_CHAOS_EFFECT_FILE": str(cluster.effects_path),
         **more,
     }

@@ -32,7 +32,7 @@ from harness.system import System
 
 __all__ = ["ENVIRON", "Findings", "fuzz"]
 
-ENVIRON = {"AVA_WORKERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING"}
+ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING"}
 _SENDERS = 4
 #: How much larger the second half's memory may be than the first's.
 _MOST_GROWTH = 1.1

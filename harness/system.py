@@ -1,7 +1,7 @@
 """The whole system as real processes, for acceptance tests: started, called over HTTP, killed, and inspected.
 
 def test_something(system):
-    system.start(workers=2, environ={"AVA_WORKERS": "tests.acceptance.handlers"})
+    system.start(workers=2, environ={"AVA_HANDLERS": "tests.acceptance.handlers"})
     job = system.trigger("wkr_sleep", input={"seconds": 60})
     system.wait_for(job["id"], "running")
     system.workers[0].kill()

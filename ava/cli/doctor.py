@@ -94,8 +94,8 @@ def _check_broker(settings: Settings) -> str:
 def _check_handlers(settings: Settings) -> str:
     from ava.handler import registry
 
-    registry.load(settings.worker_modules)
-    return f"{len(registry.handlers())} in {', '.join(settings.worker_modules)}"
+    registry.load(settings.handler_modules)
+    return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}"
 
 
 def _check_queues(settings: Settings) -> str:

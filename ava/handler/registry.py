@@ -150,7 +150,7 @@ def load(modules: Iterable[str]) -> None:
         except (HandlerError, WorkerConflict):
             raise
         except Exception as error:
-            raise HandlerError(f"AVA_WORKERS: the module {module!r} cannot be imported: {error!r}") from error
+            raise HandlerError(f"AVA_HANDLERS: the module {module!r} cannot be imported: {error!r}") from error
 
 
 def handlers() -> Mapping[str, Handler]:

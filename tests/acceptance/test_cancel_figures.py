@@ -11,7 +11,7 @@ from harness.system import System
 def test_cancels_are_exact_and_fast_and_leave_nothing_behind(system: System, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    environ = {"AVA_WORKERS": "tests.acceptance.handlers", "TMPDIR": str(temporary)}
+    environ = {"AVA_HANDLERS": "tests.acceptance.handlers", "TMPDIR": str(temporary)}
     system.start(concurrency=2, environ=environ)
     cancels_around_the_end_touch_no_other_job(system)
     a_cancel_reaches_the_handler_soon(system, tmp_path)

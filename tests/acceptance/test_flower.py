@@ -43,7 +43,7 @@ class Flower:
 
 @pytest.fixture
 def flower(system: System, tmp_path: Path) -> Iterator[Flower]:
-    system.start(concurrency=2, environ={"AVA_WORKERS": "tests.acceptance.dashboard_handlers"})
+    system.start(concurrency=2, environ={"AVA_HANDLERS": "tests.acceptance.dashboard_handlers"})
     flower = Flower(system, tmp_path)
     yield flower
     flower.child.stop()

@@ -144,7 +144,7 @@ def test_two_handlers_with_one_slug_refuse_to_start(fleet: System) -> None:
     code = "from ava import worker\nfor n in (1, 2):\n    exec(f'@worker(\"twice\")\\ndef f{n}(input): pass')\n"
     result = subprocess.run(
         [sys.executable, "-m", "ava.cli.main", "worker"],
-        env={**fleet.environ, "AVA_WORKERS": "twice", "PYTHONPATH": f"{ROOT}:{_module(fleet, code)}"},
+        env={**fleet.environ, "AVA_HANDLERS": "twice", "PYTHONPATH": f"{ROOT}:{_module(fleet, code)}"},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert result.returncode == 1
@@ -215,8 +215,8 @@ def test_a_message_heard_twice_runs_once(fleet: System) -> None:
 
 
 def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: System) -> None:
-    system.start(concurrency=1, environ={"AVA_WORKERS": "workers,tests.acceptance.handlers"})
-    poor = system.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_WORKERS": "workers"})
+    system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
+    poor = system.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_HANDLERS": "workers"})
     wait_until(lambda: system.query("SELECT count(*) FROM nodes") == [(2,)], seconds=30)
     rich = system.workers[0]
     rich.terminate()
@@ -232,7 +232,7 @@ def test_celerys_own_command_is_a_worker_as_well(system: System) -> None:
     system.start(workers=0)
     from ava.local.program import ChildProcess, Program
 
-    environ = {**system.environ, "AVA_WORKERS": "tests.acceptance.handlers"}
+    environ = {**system.environ, "AVA_HANDLERS": "tests.acceptance.handlers"}
     argv = (sys.executable, "-m", "celery", "-A", "ava.app", "worker", "-c", "2", "-l", "info")
     log = system.api.log.with_name("celery.log")  # type: ignore[union-attr]
     with log.open("wb") as output:

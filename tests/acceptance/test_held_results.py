@@ -11,7 +11,7 @@ from harness.servers.server import Server
 from harness.system import System
 
 ENVIRON = {
-    "AVA_WORKERS": "tests.acceptance.impatient_handlers",
+    "AVA_HANDLERS": "tests.acceptance.impatient_handlers",
     "AVA_HEARTBEAT_SECONDS": "0.3",
     "AVA_NODE_DEAD_SECONDS": "10",
 }

@@ -26,7 +26,7 @@ WORKER = "wkr_chaos_effect"
 
 def _environ(tmp_path: Path, **more: str) -> dict[str, str]:
     return {
-        "AVA_WORKERS": "chaos.handlers",
+        "AVA_HANDLERS": "chaos.handlers",
         "AVA_WORKER_CHAOS_EFFECT_FILE": str(tmp_path / "effects"),
         "AVA_NODE_DEAD_SECONDS": "4",
         "AVA_HEARTBEAT_SECONDS": "1",

@@ -25,7 +25,7 @@ POOLS_AND_BROKERS = pytest.mark.parametrize(
 
 
 def _start(system: System, pool: str, *, concurrency: int = 2) -> None:
-    environ = {"AVA_WORKERS": "workers,tests.acceptance.handlers", "AVA_POOL": pool, "AVA_DRAIN_SECONDS": "1.5"}
+    environ = {"AVA_HANDLERS": "workers,tests.acceptance.handlers", "AVA_POOL": pool, "AVA_DRAIN_SECONDS": "1.5"}
     system.start(concurrency=concurrency, environ=environ)
 
 

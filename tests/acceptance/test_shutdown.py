@@ -15,7 +15,7 @@ from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.witness import Witness
 
-HANDLERS = {"AVA_WORKERS": "workers,tests.acceptance.handlers"}
+HANDLERS = {"AVA_HANDLERS": "workers,tests.acceptance.handlers"}
 
 
 def start(system: System, *, drain_seconds: float, workers: int = 1) -> None:

@@ -15,7 +15,7 @@ from harness.polling import wait_until
 from harness.servers.server import Server
 from harness.system import System
 
-ENVIRON = {"AVA_WORKERS": "tests.acceptance.handlers"}
+ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers"}
 ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 

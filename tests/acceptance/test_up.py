@@ -231,7 +231,7 @@ def test_a_node_of_a_killed_ava_up_does_not_count_as_living(up: Up, place: Path)
     up.process.kill()
     up.process.wait()
     wait_until(lambda: not up.left(), seconds=5, what="nothing is left")
-    environ = {"AVA_WORKERS": "no_such_module"}
+    environ = {"AVA_HANDLERS": "no_such_module"}
     result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ=environ)
     assert result.returncode == 1
     assert "AVA ready" not in result.stdout
@@ -278,7 +278,7 @@ def test_a_port_in_use_is_refused_in_one_line(place: Path) -> None:
         ({"BROKER_URL": "kafka://127.0.0.1"}, ("BROKER_URL", "redis://")),
         ({"BROKER_URL": "redis://127.0.0.1:1/0"}, ("BROKER_URL", "cannot be reached")),
         ({"BROKER_URL": "amqp://guest:guest@127.0.0.1:1//"}, ("BROKER_URL", "cannot be reached")),
-        ({"AVA_WORKERS": "no_such_module"}, ("no_such_module",)),
+        ({"AVA_HANDLERS": "no_such_module"}, ("no_such_module",)),
         ({"AVA_DRAIN_SECONDS": "soon"}, ("AVA_DRAIN_SECONDS", "number")),
     ],
 )

@@ -56,7 +56,7 @@ def test_everything_that_is_wrong_is_said_in_one_go(system: System) -> None:
         DATABASE_URL="postgresql://127.0.0.1:1/ava",
         BROKER_URL="amqp://127.0.0.1:1//",
         AVA_INTERNAL_SECRET="",
-        AVA_WORKERS="no_such_module",
+        AVA_HANDLERS="no_such_module",
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]

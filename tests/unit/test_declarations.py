@@ -104,7 +104,7 @@ def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> Non
 def test_a_module_that_cannot_be_imported_is_named(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_handlers.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(HandlerError, match="AVA_WORKERS: the module 'broken_handlers' cannot be imported"):
+    with pytest.raises(HandlerError, match="AVA_HANDLERS: the module 'broken_handlers' cannot be imported"):
         registry.load(["broken_handlers"])
 
 

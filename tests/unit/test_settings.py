@@ -1,4 +1,4 @@
-"""Settings: read from the environment alone, checked, and refused by name."""
+"""Settings come from the environment alone; a wrong value is refused by the name of its variable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _load(**environ: str) -> Settings:
 
 def test_two_addresses_are_enough() -> None:
     loaded = _load()
-    assert loaded.worker_modules == ("workers",)
+    assert loaded.handler_modules == ("workers",)
     assert loaded.internal_secrets == ()
     assert loaded.broker_is_redis
 
@@ -36,7 +36,7 @@ def test_both_spellings_of_postgresql_are_one(scheme: str) -> None:
     ("url", "is_redis"),
     [("redis://b", True), ("rediss://b", True), ("amqp://b", False), ("amqps://b", False)],
 )
-def test_the_broker_is_told_by_its_url(url: str, is_redis: bool) -> None:
+def test_the_url_names_the_kind_of_broker(url: str, is_redis: bool) -> None:
     assert _load(BROKER_URL=url).broker_is_redis is is_redis
 
 
@@ -44,13 +44,13 @@ def test_several_secrets_may_be_valid_at_once() -> None:
     assert _load(AVA_INTERNAL_SECRET=" new, old ,").internal_secrets == ("new", "old")
 
 
-def test_an_empty_value_is_no_value() -> None:
-    loaded = _load(AVA_DRAIN_SECONDS="", AVA_WORKERS=" ", AVA_LOG_LEVEL="", AVA_WEBHOOK_ALLOW_PRIVATE="")
+def test_an_empty_value_counts_as_unset() -> None:
+    loaded = _load(AVA_DRAIN_SECONDS="", AVA_HANDLERS=" ", AVA_LOG_LEVEL="", AVA_WEBHOOK_ALLOW_PRIVATE="")
     assert loaded == _load()
 
 
 @pytest.mark.parametrize(("text", "is_set"), [("1", True), ("true", True), ("ON", True), ("0", False), ("no", False)])
-def test_a_flag_is_said_in_several_ways(text: str, is_set: bool) -> None:
+def test_a_flag_has_several_spellings(text: str, is_set: bool) -> None:
     assert _load(AVA_WEBHOOK_ALLOW_PRIVATE=text).allow_private_addresses is is_set
 
 
@@ -87,7 +87,7 @@ def test_a_bad_value_is_refused_by_name_in_one_line(name: str, value: str) -> No
     assert isinstance(refused.value, StartError)
 
 
-def test_no_secret_shows_when_settings_are_printed() -> None:
+def test_the_repr_of_settings_holds_no_secret() -> None:
     environ = {
         "DATABASE_URL": "postgresql://ava:hidden-1@db/ava",
         "BROKER_URL": "amqp://ava:hidden-2@broker//",
@@ -95,6 +95,21 @@ def test_no_secret_shows_when_settings_are_printed() -> None:
         "AVA_WORKER_SLACK_TOKEN": "hidden-4",
     }
     assert "hidden" not in repr(settings.load(environ))
+
+
+def test_the_alias_of_the_handler_modules_is_read() -> None:
+    assert _load(AVA_WORKERS="a, b").handler_modules == ("a", "b")
+    assert _load(AVA_WORKERS="a,b", AVA_HANDLERS="a, b").handler_modules == ("a", "b")
+
+
+def test_two_names_for_different_handler_modules_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^AVA_HANDLERS: AVA_WORKERS, its alias, is set to other modules"):
+        _load(AVA_WORKERS="a", AVA_HANDLERS="b")
+
+
+def test_every_default_is_the_loaded_value() -> None:
+    addresses = {"database_url": LEAST["DATABASE_URL"], "broker_url": LEAST["BROKER_URL"]}
+    assert _load() == Settings(**addresses)  # type: ignore[arg-type]
 
 
 def test_a_refusal_does_not_repeat_a_password() -> None:
@@ -107,7 +122,7 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = Path(settings.__file__).read_text()
     read = set(re.findall(r'"(DATABASE_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z_]*[A-Z])"', source))
     documented = set(re.findall(r"^\| `([A-Z_]+)", CONFIGURATION.read_text(), re.MULTILINE))
-    # These two stand for many, whose names are put together.
+    # These two stand for many names.
     assert read == documented - {"AVA_WORKER_", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
