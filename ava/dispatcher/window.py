@@ -32,7 +32,7 @@ class WindowFeed:
     def run_once(self, _now: float) -> int:
         """Publish what the windows have room for. Returns the number of jobs."""
         with self._database.connect() as connection:
-            found = backlog.windows(connection, most=self._window)
+            found = backlog.windows(connection, count_up_to=self._window)
         fed = {window: self._feed(window) for window in found if window.has_backlog}
         # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
         # soon fed as well. If such a window stayed closed, a steady flow of new jobs would never let it open.

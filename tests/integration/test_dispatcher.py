@@ -360,7 +360,7 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         stored.run("ANALYZE jobs")
     before = _rows_read(stored)
     with stored.database.connect() as connection:
-        found = backlog_moves.windows(connection, most=50)
+        found = backlog_moves.windows(connection, count_up_to=50)
         assert messages.published_queues(connection) == ["default"]
         assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
         settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "trust_idle_nodes": True, "limit": 10}

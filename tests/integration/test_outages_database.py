@@ -144,7 +144,7 @@ def test_one_dispatcher_is_active_and_the_next_replaces_one_that_sleeps(database
 
 def test_a_server_is_probed_at_its_address(database_url: str) -> None:
     connection = psycopg2.connect(database_url)
-    assert timeouts._is_there(connection.info.host, connection.info.port)
-    assert not timeouts._is_there("/nowhere", 5432)
-    assert not timeouts._is_there("127.0.0.1", 1)
+    assert timeouts._answers(connection.info.host, connection.info.port)
+    assert not timeouts._answers("/nowhere", 5432)
+    assert not timeouts._answers("127.0.0.1", 1)
     connection.close()

@@ -1,4 +1,4 @@
-"""One process's way to PostgreSQL: a small pool, autocommit for single statements, and errors in our own words."""
+"""A process's connections to PostgreSQL: a small pool, autocommit for single statements, and errors of our own."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import ConnectionsBusy, DatabaseUnavailable
+from ava.store.engine.statement import Statement
 
 __all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter"]
 
-#: SQLSTATE classes that pass by themselves: connection failures, lack of resources (connections, disk, memory),
-#: an operator's intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
-_PASSING_CLASSES = ("08", "53", "57", "58")
-#: Every session's settings. What is prepared here has one best plan, so it is planned once, and not tried five times.
+#: SQLSTATE classes of outages: connection failures, lack of resources (connections, disk, memory), an operator's
+#: intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
+_OUTAGE_CLASSES = ("08", "53", "57", "58")
+#: Every session's settings. A generic plan is the best for all our prepared statements, so each is planned once only.
 _SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
-#: A failure that took so many seconds was no refusal but silence; whoever asks within as many more is spared the wait.
+#: A failure after so many seconds was silence, not a refusal. For as long again, further calls fail at once.
 _SILENCE_SECONDS = 0.5
+
+_PING = Statement("SELECT 1")
 
 
 class PoolMeter(Protocol):
-    """Who counts what a pool lends."""
+    """Counts the connections that are checked out of a pool."""
 
     def checkout(self) -> AbstractContextManager[object]:
-        """Surrounds each loan of a connection."""
+        """Returns a context manager that is entered for each checkout."""
         ...
 
     def checkout_timed_out(self) -> None:
-        """Nobody gave a connection back in time for one who waited for it."""
+        """Counts a wait for a connection that ended without one."""
         ...
 
 
@@ -62,10 +65,10 @@ class Database:
         meter: PoolMeter | None = None,
         queue_seconds: float | None = None,
     ) -> None:
-        """`name` tells PostgreSQL's administrators which of our processes this is.
+        """`name` is the process's name in `pg_stat_activity`.
 
-        `queue_seconds`: how long one may wait for his turn where more ask at once than there are connections. The
-        pool's own waiters do not hear that a connection could not be made, and would wait to the end of `wait_seconds`.
+        `queue_seconds` limits the wait if all connections are checked out. The pool's own queue does not notice that a
+        connection could not be opened, so its waiters would wait until the end of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
         self._turns = None if queue_seconds is None else threading.Semaphore(pool_size)
@@ -93,17 +96,17 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Lend a connection on which each statement is its own transaction.
+        """Check out a connection on which each statement is its own transaction.
 
-        Raises `DatabaseUnavailable` where the database cannot be reached or gives up for a passing reason, and
-        `ConnectionsBusy`, which is one, where others have all the pool's connections for too long.
+        Raises `DatabaseUnavailable` if the database cannot be reached or fails temporarily, and its subclass
+        `ConnectionsBusy` if all the pool's connections are checked out for too long.
         """
         with self._turn(), self._translated(), self._engine.connect() as connection, self._meter.checkout():
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Lend a connection for several statements that hold together. Raises like `connect`."""
+        """Check out a connection for one transaction of several statements. Raises like `connect`."""
         with (
             self._turn(),
             self._translated(),
@@ -118,7 +121,7 @@ class Database:
         if self._turns is None:
             yield
             return
-        # Where nothing answers, who is served next finds that out at once, and so does the one after him.
+        # If the server does not answer, each waiter that gets its turn then fails at once.
         if not self._turns.acquire(timeout=self._queue_seconds):
             self._meter.checkout_timed_out()
             raise ConnectionsBusy
@@ -140,14 +143,14 @@ class Database:
             raise
 
     def _begin(self) -> float:
-        """When something is asked, on the stopwatch. Raises `DatabaseUnavailable` where nothing answered just now."""
+        """Returns the monotonic time. Raises `DatabaseUnavailable` if the server did not answer a moment ago."""
         began = time.monotonic()
         if began < self._silent_until:
             raise DatabaseUnavailable
         return began
 
     def _raise_outage(self, error: BaseException, began: float) -> None:
-        """Raise `DatabaseUnavailable` where that is what an error means; `began`: when it was asked."""
+        """Raise `DatabaseUnavailable` if an error means that; `began` is the start of the call."""
         if not _is_outage(error):
             return
         if _state(error) is None:
@@ -155,54 +158,54 @@ class Database:
         raise DatabaseUnavailable from error
 
     def dedicated(self) -> DedicatedConnection:
-        """A connection of the pool for one thread to keep, which has it to itself from its first use on."""
+        """Returns a connection of the pool that one thread keeps from its first use on."""
         return DedicatedConnection(self)
 
     def _note_silence(self, began: float) -> None:
-        # Where nothing answers, one wait for all is enough; a refusal costs nobody anything.
+        # If the server does not answer, one wait is enough for all. A refusal costs no wait.
         if (now := time.monotonic()) - began >= _SILENCE_SECONDS:
             self._silent_until = now + _SILENCE_SECONDS
 
     def _refuse_silent(self, *_: Any) -> None:
-        # For those who began to wait for a connection before it was known that there is none to be had.
+        # This serves calls that began to wait for a connection before the server was known to be silent.
         if time.monotonic() < self._silent_until:
             raise psycopg2.OperationalError("PostgreSQL did not answer a moment ago")
 
     def ping(self) -> None:
-        """Make sure that the database answers. Raises `DatabaseUnavailable` where it does not."""
+        """Check that the database answers. Raises `DatabaseUnavailable` if it does not."""
         with self.connect() as connection:
-            connection.exec_driver_sql("SELECT 1")
+            connection.exec_driver_sql(_PING)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
     def forget_connections(self) -> None:
-        """Drop the pool without closing it: in a forked child, the connections are still the parent's."""
+        """Drop the pool without closing it, because in a forked child the connections are still the parent's."""
         self._engine.dispose(close=False)
 
 
 class DedicatedConnection:
-    """A connection that one thread keeps, for whom a loan from the pool would take as long as a small statement.
+    """A connection that one thread keeps, because a checkout takes as long as a small statement.
 
-    `with kept as connection` is `Database.connect`, and raises like it. What went wrong on a connection ends it; the
+    `with dedicated as connection` is `Database.connect`, and raises like it. An error on a connection closes it; the
     next use gets another.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: Connection | None = None
-        self._loan = ExitStack()
+        self._checkout = ExitStack()
         self._poll: Any = None
         self._began = 0.0
 
     def __enter__(self) -> Connection:
         self._began = self._database._begin()
         if self._connection is not None and self._poll.poll(0):
-            # On an idle connection there is nothing to read but its end.
+            # An idle connection is readable only if the server has closed it.
             self.close()
         if self._connection is None:
-            self._connection = self._loan.enter_context(self._database.connect())
+            self._connection = self._checkout.enter_context(self._database.connect())
             raw: Any = self._connection.connection.dbapi_connection
             self._poll = _new_poll()
             self._poll.register(raw.fileno(), select.POLLIN)
@@ -214,23 +217,23 @@ class DedicatedConnection:
             self._database._raise_outage(error, self._began)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         if self._connection is not None:
             self._connection = None
-            self._loan.close()
+            self._checkout.close()
 
 
 def driver_url(url: str) -> URL:
-    """Name the driver: SQLAlchemy 2.1 takes a plain `postgresql://` for psycopg 3, and this project uses psycopg2."""
+    """Returns the URL with psycopg2 as the driver; SQLAlchemy 2.1 uses psycopg 3 for a plain `postgresql://`."""
     return make_url(url).set(drivername="postgresql+psycopg2")
 
 
 def _is_outage(error: BaseException) -> bool:
-    """Whether an error, SQLAlchemy's or the driver's, is the database being away or overloaded, and no mistake."""
+    """Returns True if an error of SQLAlchemy or the driver means that the database is out of reach or overloaded."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if (state := _state(error)) is not None:
-        return state.startswith(_PASSING_CLASSES)
+        return state.startswith(_OUTAGE_CLASSES)
     return isinstance(_cause(error), psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
@@ -239,14 +242,14 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 def _state(error: BaseException) -> str | None:
-    """PostgreSQL's SQLSTATE; None where the error is the driver's own."""
+    """Returns PostgreSQL's SQLSTATE, or None if the error is the driver's own."""
     return getattr(_cause(error), "pgcode", None)
 
 
 def _refuse_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Have a pooled connection replaced that the server has closed meanwhile, so that nobody meets it.
+    """Make the pool replace a connection that the server has closed meanwhile.
 
-    On an idle connection there is nothing to read but its end.
+    An idle connection is readable only if the server has closed it.
     """
     idle = _new_poll()
     try:
@@ -259,6 +262,6 @@ def _refuse_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
 
 
 def _new_poll() -> Any:
-    """The kernel's own: gevent's, in whose place nothing is waited for here, takes ten times as long."""
+    """Returns the kernel's poll object. gevent's takes ten times as long, and here nothing waits."""
     monkey = sys.modules.get("gevent.monkey")
     return select.poll() if monkey is None else monkey.get_original("select", "poll")()

@@ -1,4 +1,4 @@
-"""Who of several dispatchers is active: the one that holds an advisory lock of PostgreSQL."""
+"""The choice of the active dispatcher: it holds an advisory lock of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
 from ava.store.engine.database import driver_url
+from ava.store.engine.statement import Statement
 
 __all__ = ["LOCK_KEY", "Leadership"]
 
 #: The key of the lock: "ava disp" as a number.
 LOCK_KEY = 0x61766120_64697370
-#: PostgreSQL takes the lock from whoever has not asked for it so long: frozen, cut off, or gone without a word.
+#: PostgreSQL ends the session, and so frees the lock, of a process that is frozen or cut off.
 _SESSION = "-c idle_session_timeout=3000 -c statement_timeout=2000"
-#: Between two calls of `acquire`, at most so many seconds, or it is not known what happened meanwhile.
+#: If more seconds pass between two calls of `acquire`, the database may have been out of reach meanwhile.
 _GAP_SECONDS = 3.0
+
+_TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
 
 
 class Leadership:
@@ -38,10 +41,13 @@ class Leadership:
         self._reached_at = float("-inf")
 
     def acquire(self) -> bool:
-        """Take the lock, or make sure that we still have it; False where another has it or the database is away."""
+        """Acquire the lock, or check that this process still holds it.
+
+        Returns False if another process holds it or the database is out of reach.
+        """
         began = time.monotonic()
         try:
-            is_ours = self._ask()
+            is_held = self._try_lock()
         except (DBAPIError, psycopg2.Error):
             self.release()
             self._reached_since = None
@@ -49,25 +55,24 @@ class Leadership:
         if self._reached_since is None or began - self._reached_at > _GAP_SECONDS:
             self._reached_since = time.monotonic()
         self._reached_at = time.monotonic()
-        return is_ours
+        return is_held
 
-    def _ask(self) -> bool:
+    def _try_lock(self) -> bool:
         if self._connection is None:
             self._connection = self._engine.connect()
-        # A session may take the lock more than once; all of it goes with the session.
-        statement = "SELECT pg_try_advisory_lock(%(key)s)"
-        return bool(self._connection.exec_driver_sql(statement, {"key": LOCK_KEY}).scalar())
+        # A session may acquire the lock more than once; its end frees all of them.
+        return bool(self._connection.exec_driver_sql(_TRY_LOCK, {"key": LOCK_KEY}).scalar())
 
     @property
     def reachable_seconds(self) -> float:
-        """For how long the database has been reached without a break, as far as this process knows."""
+        """Returns for how many seconds this process has reached the database without a break."""
         now = time.monotonic()
         if self._reached_since is None or now - self._reached_at > _GAP_SECONDS:
             return 0.0
         return now - self._reached_since
 
     def release(self) -> None:
-        """Let another be the active one."""
+        """Close the session, so that another process can acquire the lock."""
         if self._connection is not None:
             with suppress(DBAPIError, psycopg2.Error):
                 self._connection.invalidate()

@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL plans once for each connection: those that every job goes through."""
+"""Statements that PostgreSQL plans once for each connection. They are those that every job needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import psycopg2
 from sqlalchemy import Connection
 
+from ava.store.engine.statement import Statement
+
 __all__ = ["Prepared"]
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -18,32 +20,31 @@ _UNKNOWN_STATEMENT = "26000"
 
 
 class Prepared:
-    """A statement with named parameters, `%(name)s`, prepared on each connection when that first runs it.
+    """A statement with named parameters, `%(name)s`, which each connection prepares when it first runs it.
 
-    Behind a pooler that gives each transaction another connection (PgBouncer, in its transaction mode) the prepared
-    statement may not be there; then it is run as it is written.
+    Behind a pooler that gives each transaction another connection (PgBouncer's transaction mode) the prepared statement
+    may be missing. Then the statement is run unprepared.
     """
 
     def __init__(self, name: str, statement: str) -> None:
         self._name = f"ava_{name}"
-        self._statement = statement
+        self.statement = Statement(statement)
         names = list(dict.fromkeys(_PARAMETER.findall(statement)))
         numbers = {each: number for number, each in enumerate(names, 1)}
         numbered = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", statement).replace("%%", "%")
         self._prepare = f"PREPARE {self._name} AS {numbered}"
-        # The driver writes a list of texts as `ARRAY['…']`, a text[], which is not taken for a uuid[] by itself.
+        # The driver writes a list of texts as `ARRAY['…']`, a text[]. PostgreSQL does not cast it to a uuid[].
         casts = {name: cast for name, cast in _CAST.findall(statement) if cast}
         arguments = ", ".join(f"%({each})s{casts.get(each, '')}" for each in names)
         self._execute = f"EXECUTE {self._name}" + (f" ({arguments})" if arguments else "")
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run the statement; its rows. Raises the driver's errors, which `Database` knows as well.
+        """Run the statement and return its rows. Raises the driver's errors, which `Database` translates as well.
 
-        It goes to the driver straight: describing a result to whoever might want its columns by name takes a third as
-        long as these statements do.
+        It bypasses SQLAlchemy, whose description of a result takes a third as long as these statements do.
         """
         raw: Any = connection.connection.dbapi_connection
-        # What is kept here lives as long as the driver's connection does, through any number of loans.
+        # `info` lives as long as the driver's connection, through any number of checkouts.
         known: set[str] = connection.info.setdefault("ava_prepared", set())
         try:
             with raw.cursor() as cursor:
@@ -64,4 +65,4 @@ class Prepared:
         except psycopg2.Error as error:
             if error.pgcode != _UNKNOWN_STATEMENT:
                 raise
-            cursor.execute(self._statement, parameters)
+            cursor.execute(self.statement, parameters)

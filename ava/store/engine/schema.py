@@ -1,4 +1,4 @@
-"""The database's schema: bringing it up to date, and knowing whether it is."""
+"""The database's schema: its upgrade, and the check that it is the one of this release."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, StartError
 from ava.settings import Settings
 from ava.store.engine.database import driver_url
+from ava.store.engine.statement import Statement
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -24,24 +25,28 @@ _FILE = re.compile(r"r(\d+)_\w+\.py")
 #: The key of the advisory lock under which the schema changes: "ava db" as a number.
 _LOCK_KEY = 0x61766120_6462
 
+_LOCK = Statement("SELECT pg_advisory_xact_lock(%(key)s)")
+_VERSION_TABLE = Statement("SELECT to_regclass('alembic_version')")
+_REVISION = Statement("SELECT version_num FROM alembic_version")
+
 
 def upgrade(settings: Settings) -> None:
-    """Bring the schema up to date; safe when many processes do it at once, since they take turns.
+    """Upgrade the schema to this release. Many processes may do it at once, because they take turns.
 
-    Raises `DatabaseAhead` where the database is newer than this code, `StartError` where it is out of reach.
+    Raises `DatabaseAhead` if the database is of a newer release, `StartError` if it cannot be reached.
     """
-    # Alembic is loaded here alone: every process of ours checks the schema, and hardly any changes it.
+    # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
     from alembic import command
 
     with _connection(settings) as connection, connection.begin():
-        # Transaction-scoped, so that no crash leaves it held.
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+        # The lock ends with the transaction, so a crash frees it.
+        connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
         _refuse_ahead(_revision(connection))
         command.upgrade(alembic_config(connection), "head")
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Alembic's configuration for our migrations on a connection."""
+    """Returns Alembic's configuration for our migrations on a connection."""
     from alembic.config import Config
 
     config = Config()
@@ -52,16 +57,16 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def check(settings: Settings) -> None:
-    """Make sure that the schema is the one this code was written for.
+    """Check that the schema is that of this release.
 
-    Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` where the database is out of reach.
+    Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` if the database cannot be reached.
     """
     with _connection(settings) as connection:
         check_connection(connection)
 
 
 def check_connection(connection: Connection) -> None:
-    """Make sure of the same on a connection that is there already. Raises `DatabaseNotMigrated`, `DatabaseAhead`."""
+    """Check the same on an open connection. Raises `DatabaseNotMigrated` or `DatabaseAhead`."""
     revision = _revision(connection)
     _refuse_ahead(revision)
     if revision != revisions()[-1]:
@@ -69,14 +74,14 @@ def check_connection(connection: Connection) -> None:
 
 
 def revisions() -> list[str]:
-    """The revisions that this code knows, oldest first, as the names of the migrations' files tell."""
+    """Returns the revisions of this release, oldest first, from the names of the migrations' files."""
     return sorted(found[1] for path in (_MIGRATIONS / "versions").iterdir() if (found := _FILE.fullmatch(path.name)))
 
 
 def _revision(connection: Connection) -> str | None:
-    if connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar() is None:
+    if connection.exec_driver_sql(_VERSION_TABLE).scalar() is None:
         return None
-    revision: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    revision: str | None = connection.exec_driver_sql(_REVISION).scalar()
     return revision
 
 

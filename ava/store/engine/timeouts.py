@@ -1,9 +1,9 @@
-"""How long a process waits for PostgreSQL before it takes it for gone: one that is frozen or cut off never refuses.
+"""Time-outs for a PostgreSQL server that does not answer. One that is frozen or cut off never refuses a connection.
 
-libpq limits nothing but the making of a connection, and not even that where others wait for it. psycopg2 lets whoever
-uses it do the waiting; the choice holds for the whole process, so a process in which handlers run makes none.
+libpq limits only the opening of a connection, and not even that if a wait callback is set. psycopg2 has one wait
+callback for the whole process, so processes in which handlers run set none.
 
-A statement may take its time. After some silence the server is asked, on a new connection, whether it is there at all.
+A statement may take long. After some seconds of silence a new connection checks that the server answers at all.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from psycopg2 import extensions
 
 __all__ = ["install_for_greenlets", "install_for_threads", "uninstall"]
 
-#: Seconds that the making of a connection may take, and seconds of silence after which the server is asked.
+#: Seconds that the opening of a connection may take, and seconds of silence until the server is checked.
 _CONNECT_SECONDS = 1.5
 _SILENCE_SECONDS = 1.2
-#: Seconds for the answer to that.
+#: Seconds that the server has to answer the check.
 _PROBE_SECONDS = 0.5
-#: `psycopg2.extensions.STATUS_SETUP`: the connection is still being made.
+#: `psycopg2.extensions.STATUS_SETUP`: the connection is being opened.
 _CONNECTING = 0
-#: "Do you speak TLS?" (PostgreSQL manual, Message Formats, SSLRequest); every server answers with one letter.
-_QUESTION = struct.pack("!ii", 8, 80877103)
+#: SSLRequest (PostgreSQL manual, Message Formats); every server answers it with one letter.
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
-#: Waits until a file descriptor can be read (or, second, written) for so many seconds; False where the time is over.
+#: Waits until a file descriptor can be read (if the second argument is True) or written, for at most so many seconds.
+#: Returns False if the time is over.
 Wait = Callable[[int, bool, float], bool]
 
 
 def install_for_threads() -> None:
-    """Limit this process's waiting; its threads go on meanwhile."""
+    """Set the time-outs for this process. Its other threads run during a wait."""
     _install(_poll)
 
 
 def install_for_greenlets() -> None:
-    """Limit this process's waiting; its greenlets go on meanwhile, which they otherwise do not."""
+    """Set the time-outs for this process. Its other greenlets run during a wait."""
     from gevent.socket import wait_read, wait_write
 
     def wait(descriptor: int, reads: bool, seconds: float) -> bool:
@@ -54,7 +55,7 @@ def install_for_greenlets() -> None:
 
 
 def uninstall() -> None:
-    """Undo it, for a process that was forked from one that limits its waiting."""
+    """Remove the time-outs from a process that was forked from one that has set them."""
     extensions.set_wait_callback(None)
 
 
@@ -71,18 +72,18 @@ def _install(wait: Wait) -> None:
         while (state := connection.poll()) != extensions.POLL_OK:
             seconds = max(0.0, deadline - time.monotonic()) if is_connecting else _SILENCE_SECONDS
             if not wait(connection.fileno(), state == extensions.POLL_READ, seconds) and (
-                is_connecting or not _is_there(connection.info.host, connection.info.port)
+                is_connecting or not _answers(connection.info.host, connection.info.port)
             ):
                 raise psycopg2.OperationalError("PostgreSQL does not answer")
 
     extensions.set_wait_callback(wait_for)
 
 
-def _is_there(host: str, port: int) -> bool:
-    """Whether a server answers at all."""
+def _answers(host: str, port: int) -> bool:
+    """Returns True if the server answers an SSLRequest."""
     try:
         with _connect(host, port) as sock:
-            sock.sendall(_QUESTION)
+            sock.sendall(_SSL_REQUEST)
             return bool(sock.recv(1))
     except OSError:
         return False

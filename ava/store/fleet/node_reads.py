@@ -1,4 +1,4 @@
-"""The nodes as operators see them, each with what it runs of one tenant's jobs."""
+"""The nodes as operators see them, each with those of one tenant's jobs that it runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 
 __all__ = ["NodeView", "RunningJob", "nodes"]
 
-#: The most nodes that are shown, and the most jobs of each.
+#: The most nodes that are listed, and the most jobs of each.
 _MOST_NODES = 500
 _MOST_JOBS = 50
 
@@ -28,7 +29,7 @@ class RunningJob:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
-    """A node, and what it runs of one tenant's jobs."""
+    """A node, and those of one tenant's jobs that it runs."""
 
     id: str
     name: str
@@ -37,12 +38,12 @@ class NodeView:
     version: str
     queues: list[str]
     workers: list[str]
-    #: How many jobs it can run at once, and how many it runs, whoever's they are.
+    #: The number of jobs that it can run at once, and that it runs, of all tenants.
     processes: int
     busy: int
-    #: What it and its processes hold of the machine's memory; None before its first heartbeat.
+    #: The memory of its parent and its children together; None before its first heartbeat.
     memory_bytes: int | None
-    #: `live`; `silent` where its heartbeats stay away; `stopped` where it has ended in order.
+    #: `live`; `silent` if its heartbeats are missing; `stopped` if it has shut down in order.
     state: str
     started_at: datetime
     seen_at: datetime
@@ -50,25 +51,25 @@ class NodeView:
     jobs: list[RunningJob]
 
 
-_NODES = """
+_NODES = Statement("""
 SELECT id::text, name, host, pid, version, queues, workers, processes, busy, memory_bytes,
     CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
          WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
     started_at, seen_at, stopped_at
 FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
-"""
+""")
 
-_JOBS = """
+_JOBS = Statement("""
 SELECT n.id::text, j.id::text, j.worker_id, j.attempt, j.started_at, j.progress::text
 FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
     SELECT * FROM jobs WHERE node_id = n.id AND status = 'running' AND tenant_id = %(tenant_id)s
     ORDER BY started_at LIMIT %(most)s
 ) AS j
-"""
+""")
 
 
 def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
-    """Every node that is known, the living first; one that ended is known for an hour."""
+    """Returns every node that has a row, those that have stopped last. A stopped node keeps its row for an hour."""
     found = list(connection.exec_driver_sql(_NODES, {"dead_after": dead_after_seconds, "most": _MOST_NODES}))
     running = _running(connection, tenant_id, [row[0] for row in found])
     return [

@@ -1,4 +1,4 @@
-"""Worker definitions: announced by the nodes that have their handlers, read by clients."""
+"""Worker definitions: written by the nodes that have their handlers, read by clients."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 
 __all__ = ["announce", "page", "queues", "show"]
 
-_ANNOUNCE = """
+_ANNOUNCE = Statement("""
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
                           on_worker_lost)
 VALUES (%(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
@@ -24,12 +25,12 @@ WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_s
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
        excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost)
-"""
+""")
 
 
 def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
-    """Write the definitions of the handlers that a node has; the last one to change a definition wins."""
-    # In the order of the ids, so that nodes which start together never wait for each other in a circle.
+    """Write the definitions of a node's handlers. The node that writes a definition last wins."""
+    # In the order of the ids, so that nodes which start together do not deadlock.
     for spec in sorted(specs, key=lambda spec: spec.id):
         connection.exec_driver_sql(
             _ANNOUNCE,
@@ -47,21 +48,36 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
         )
 
 
-_SELECT = """
+_SHOW = Statement("""
 SELECT w.id, w.name, w.description, w.runtime, w.status, w.timeout_seconds, w.max_retries, w.queue, w.created_at,
        w.updated_at,
        EXISTS (SELECT 1 FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
                AND n.seen_at > now() - %(dead_after)s * interval '1 second')
 FROM workers AS w
-WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
-"""
+WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)) AND w.id = %(id)s
+""")
 
 
 def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_seconds: float) -> Worker | None:
-    """One worker that the tenant may see; None where there is none such."""
+    """Returns one worker that the tenant may use, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
-    row = connection.exec_driver_sql(_SELECT + " AND w.id = %(id)s", parameters).first()
+    row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _worker(row)
+
+
+# In the order of the bytes, so that every database lists them alike.
+_PAGE = Statement("""
+SELECT w.id, w.name, w.description, w.runtime, w.status, w.timeout_seconds, w.max_retries, w.queue, w.created_at,
+       w.updated_at,
+       EXISTS (SELECT 1 FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
+               AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+FROM workers AS w
+WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)) AND w.id > %(after_id)s COLLATE "C"
+ORDER BY w.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement("""
+SELECT count(*) FROM workers AS w WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+""")
 
 
 def page(
@@ -73,7 +89,7 @@ def page(
     offset: int = 0,
     after_id: str | None = None,
 ) -> tuple[list[Worker], int]:
-    """The workers that the tenant may see, by id, and how many there are in all."""
+    """Returns the workers that the tenant may use, by id, and how many there are in total."""
     parameters = {
         "tenant_id": tenant_id,
         "dead_after": dead_after_seconds,
@@ -81,18 +97,16 @@ def page(
         "offset": offset,
         "after_id": after_id or "",
     }
-    # In the order of the bytes, so that every database lists them alike.
-    statement = (
-        _SELECT + ' AND w.id > %(after_id)s COLLATE "C" ORDER BY w.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s'
-    )
-    found = [_worker(row) for row in connection.exec_driver_sql(statement, parameters)]
-    total = "SELECT count(*) FROM workers AS w WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))"
-    return found, int(connection.exec_driver_sql(total, {"tenant_id": tenant_id}).scalar_one())
+    found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    return found, int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+
+
+_QUEUES = Statement("SELECT DISTINCT queue FROM workers")
 
 
 def queues(connection: Connection) -> set[str]:
-    """The queues that workers name, whoever may see them."""
-    return set(connection.exec_driver_sql("SELECT DISTINCT queue FROM workers").scalars())
+    """Returns the queues of all workers, for all tenants."""
+    return set(connection.exec_driver_sql(_QUEUES).scalars())
 
 
 def _worker(row: Any) -> Worker:

@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from ava.domain.job import Job, JobSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = ["cancel", "insert", "mark_published", "unpublish"]
 
-# A job was created at the moment that stands in its id, to the millisecond. So a list from one moment to another is a
-# range of ids, and no row is read only to be left out.
+# A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of ids,
+# and no row is read only to be left out.
 _INSERT = Prepared(
     "insert",
     f"""
@@ -68,32 +69,32 @@ def insert(
     return [rows.job(row) for row in _INSERT.run(connection, parameters)]
 
 
-_UNPUBLISH = """
+_UNPUBLISH = Statement("""
 UPDATE jobs SET published_at = NULL
 WHERE id = ANY(%(ids)s::uuid[]) AND status IS NOT DISTINCT FROM 'queued' AND published_at IS NOT NULL
-"""
+""")
 
 
 def unpublish(connection: Connection, job_ids: Sequence[str]) -> None:
-    """Take back the mark of jobs that could not be published after all."""
+    """Mark jobs as unpublished because their messages could not be published."""
     connection.exec_driver_sql(_UNPUBLISH, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
 
 
-_MARK_PUBLISHED = f"""
+_MARK_PUBLISHED = Statement(f"""
 UPDATE jobs AS j SET published_at = now()
 WHERE j.id = ANY(%(ids)s::uuid[])
     AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
 RETURNING {rows.JOB_COLUMNS}
-"""
+""")
 
 
 def mark_published(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
-    """Mark startable jobs as published, and return those for which that was so."""
+    """Mark startable jobs as published. Returns the jobs that were marked."""
     found = connection.exec_driver_sql(_MARK_PUBLISHED, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
     return [rows.job(row) for row in found]
 
 
-_CANCEL = f"""
+_CANCEL = Statement(f"""
 UPDATE jobs AS j SET
     status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
     completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END,
@@ -101,11 +102,11 @@ UPDATE jobs AS j SET
     cancelled_by = coalesce(j.cancelled_by, %(user_id)s)
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.status IN ('queued', 'running')
 RETURNING {rows.JOB_COLUMNS}
-"""
+""")
 
 
 def cancel(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> Job | None:
-    """Cancel a queued job, or ask a running one to stop; None where it is final or not the tenant's."""
+    """Cancel a queued job, or request that a running one stops. Returns None if it is final or not the tenant's."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     parameters = {"tenant_id": tenant_id, "user_id": user_id, "id": uuid}

@@ -1,33 +1,20 @@
-"""The facts about a job's surroundings that explain its state."""
+"""The facts that explain why a job is in its state."""
 
 from __future__ import annotations
 
+from ava.domain import priority
 from ava.domain.explanation import MOST_AHEAD, MOST_EXAMINED, Facts
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = ["read_facts"]
 
-# What starts first is what has the smaller priority number, then the smaller id. Each priority is a range of the index
-# `jobs_startable`; of the job's own, what is published is a window's worth, and what is not is ordered by id.
-_STARTABLE = "a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL"
-_AHEAD = f"""
-SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
-    SELECT u.tenant_id FROM generate_series(1, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
-        SELECT a.tenant_id FROM jobs AS a WHERE {_STARTABLE} AND a.priority = p.priority LIMIT {MOST_EXAMINED}) AS u
-    UNION ALL
-    SELECT a.tenant_id FROM jobs AS a
-    WHERE {_STARTABLE} AND a.priority = j.priority AND a.published_at IS NOT NULL AND a.id < j.id
-    UNION ALL
-    (SELECT a.tenant_id FROM jobs AS a
-    WHERE {_STARTABLE} AND a.priority = j.priority AND a.published_at IS NULL AND a.id < j.id
-    ORDER BY a.queue, a.priority, a.published_at, a.id LIMIT {MOST_EXAMINED})
-    LIMIT {MOST_EXAMINED}
-) AS c WHERE j.status = 'queued'
-"""
-
-_FACTS = f"""
+# A job starts earlier if its priority number is smaller, then if its id is. Each priority is a range of the index
+# `jobs_startable`. Within the job's own priority, the published ones are at most a window, and the others are
+# ordered by id.
+_READ_FACTS = Statement(f"""
 SELECT
     (SELECT w.status = 'active' FROM workers AS w WHERE w.id = j.worker_id),
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
@@ -42,15 +29,32 @@ SELECT
     n.name,
     extract(epoch FROM now() - n.seen_at)
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
-LEFT JOIN LATERAL ({_AHEAD}) AS ahead (of_tenant, of_all) ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
+        SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
+            SELECT a.tenant_id FROM jobs AS a
+            WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = p.priority
+            LIMIT {MOST_EXAMINED}) AS u
+        UNION ALL
+        SELECT a.tenant_id FROM jobs AS a
+        WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = j.priority
+            AND a.published_at IS NOT NULL AND a.id < j.id
+        UNION ALL
+        (SELECT a.tenant_id FROM jobs AS a
+        WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = j.priority
+            AND a.published_at IS NULL AND a.id < j.id
+        ORDER BY a.queue, a.priority, a.published_at, a.id LIMIT {MOST_EXAMINED})
+        LIMIT {MOST_EXAMINED}
+    ) AS c WHERE j.status = 'queued'
+) AS ahead (of_tenant, of_all) ON true
 WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
-"""
+""")
 
 
 def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
-    """What is known about a job's surroundings now."""
+    """Returns the present facts about a job's worker, queue and node."""
     parameters = {"id": rows.job_uuid(job.id), "tenant_id": job.tenant_id, "dead_after": dead_after_seconds}
-    found = connection.exec_driver_sql(_FACTS, parameters).one()
+    found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
     is_active, processes, ahead, ahead_of_all, average_ms, node_name, silent = found
     return Facts(
         job=job,

@@ -1,6 +1,6 @@
-"""Idempotency keys: the row is written in the transaction that creates the jobs, so it is there exactly when they are.
+"""Idempotency keys. A key's row is written in the transaction that creates the jobs, so it exists exactly if they do.
 
-Two calls with one key at once meet at the key's row: the second waits for the first one's transaction, no longer.
+If two calls use one key at once, the second waits at the key's row until the first one's transaction ends.
 """
 
 from __future__ import annotations
@@ -10,58 +10,63 @@ from dataclasses import dataclass
 
 from ava.domain import ids
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = ["EarlierRequest", "delete_expired", "record_jobs", "reserve"]
 
-#: Hours for which a key is remembered.
+#: Hours until a key expires.
 HOURS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierRequest:
-    """What a key has done before."""
+    """The earlier request that used a key."""
 
-    #: The digest of what was asked for.
+    #: The digest of the request.
     fingerprint: bytes
     job_ids: Sequence[str]
 
 
-_CLAIM = f"""
+_RESERVE = Statement(f"""
 INSERT INTO idempotency_keys AS k (tenant_id, key, fingerprint)
 VALUES (%(tenant_id)s, %(key)s, %(fingerprint)s)
 ON CONFLICT (tenant_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, created_at = now(), job_ids = '{{}}'
 WHERE k.created_at < now() - interval '{HOURS} hours'
 RETURNING true
-"""
+""")
+_EARLIER_REQUEST = Statement("""
+SELECT fingerprint, job_ids::text[] FROM idempotency_keys WHERE tenant_id = %(tenant_id)s AND key = %(key)s
+""")
 
 
 def reserve(connection: Connection, *, tenant_id: str, key: str, fingerprint: bytes) -> EarlierRequest | None:
-    """Take a key for the transaction's jobs; what it did before, where it is taken already."""
+    """Reserve a key for the transaction's jobs. Returns the earlier request if the key is taken."""
     parameters = {"tenant_id": tenant_id, "key": key, "fingerprint": fingerprint}
-    if connection.exec_driver_sql(_CLAIM, parameters).scalar():
+    if connection.exec_driver_sql(_RESERVE, parameters).scalar():
         return None
-    statement = (
-        "SELECT fingerprint, job_ids::text[] FROM idempotency_keys WHERE tenant_id = %(tenant_id)s AND key = %(key)s"
-    )
-    known, job_ids = connection.exec_driver_sql(statement, parameters).one()
+    known, job_ids = connection.exec_driver_sql(_EARLIER_REQUEST, parameters).one()
     return EarlierRequest(fingerprint=bytes(known), job_ids=[ids.encode("job", job_id) for job_id in job_ids])
 
 
+_RECORD_JOBS = Statement("""
+UPDATE idempotency_keys SET job_ids = %(job_ids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
+""")
+
+
 def record_jobs(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
-    """Note the jobs that a key has made; in the same transaction as `claim`."""
+    """Store the jobs that a key's request created, in the transaction of `reserve`."""
     parameters = {"tenant_id": tenant_id, "key": key, "job_ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    statement = (
-        "UPDATE idempotency_keys SET job_ids = %(job_ids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s"
-    )
-    connection.exec_driver_sql(statement, parameters)
+    connection.exec_driver_sql(_RECORD_JOBS, parameters)
+
+
+_DELETE_EXPIRED = Statement(f"""
+DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (
+    SELECT tenant_id, key FROM idempotency_keys
+    WHERE created_at < now() - interval '{HOURS} hours' ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+""")
 
 
 def delete_expired(connection: Connection, *, limit: int) -> int:
-    """Forget keys that are past their time, the oldest first; how many went."""
-    statement = (
-        "DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM idempotency_keys"
-        f" WHERE created_at < now() - interval '{HOURS} hours' ORDER BY created_at LIMIT %(limit)s"
-        " FOR UPDATE SKIP LOCKED)"
-    )
-    return connection.exec_driver_sql(statement, {"limit": limit}).rowcount
+    """Delete expired keys, the oldest first. Returns the number of keys."""
+    return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount

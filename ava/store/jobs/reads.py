@@ -1,4 +1,4 @@
-"""What clients read of jobs: every statement here is scoped to a tenant, and this is the one place that does it."""
+"""What clients read of jobs. Every statement here is scoped to a tenant, and this is the only module that does it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = [
-    "JobFilter",
-    "count",
-    "filter_conditions",
-    "log_lines",
-    "page",
-    "show",
-    "show_many",
-]
+__all__ = ["JobFilter", "count", "filter_parameters", "log_lines", "page", "show", "show_many"]
+
+
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,82 +26,116 @@ class JobFilter:
     worker_id: str | None = None
     status: Status | None = None
     trigger: Trigger | None = None
-    #: Both bounds are inclusive below and exclusive above, and have a time zone.
+    #: With a time zone. `created_after` is inclusive, `created_before` exclusive.
     created_after: datetime | None = None
     created_before: datetime | None = None
 
 
-_SHOW_MANY = (
-    f"SELECT {rows.JOB_COLUMNS} FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS asked (id, n)"
-    " JOIN jobs AS j ON j.id = asked.id WHERE j.tenant_id = %(tenant_id)s ORDER BY asked.n"
-)
+_SHOW_MANY = Statement(f"""
+SELECT {rows.JOB_COLUMNS} FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS asked (id, n)
+JOIN jobs AS j ON j.id = asked.id WHERE j.tenant_id = %(tenant_id)s ORDER BY asked.n
+""")
 
 
 def show_many(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> list[Job]:
-    """Jobs of a tenant, in the order of the ids; those that are gone are left out."""
+    """Returns jobs of a tenant in the order of the ids, without those that do not exist."""
     parameters = {"ids": [rows.job_uuid(job_id) for job_id in job_ids], "tenant_id": tenant_id}
     return [rows.job(row) for row in connection.exec_driver_sql(_SHOW_MANY, parameters)]
 
 
-_SHOW = f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s"
+_SHOW = Statement(f"""
+SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
+""")
 
 
 def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
-    """One job of a tenant; None where there is none such."""
+    """Returns one job of a tenant, or None if the tenant has no such job."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     row = connection.exec_driver_sql(_SHOW, {"id": uuid, "tenant_id": tenant_id}).first()
     return None if row is None else rows.job(row)
 
 
-# A list is a handful of index ranges, one for each status and trigger that the filter lets through, each read only as
-# far as the page goes. So any combination of filters is a walk along an index, newest first, whatever the table holds.
-# The ranges are written as rows, in the index's own order: given equalities, the planner may think the primary key as
-# good, and walk it over all jobs there are in search of a state that has none.
+# A list is a few index ranges, one for each status and trigger that the filter admits, each read only as far as the
+# page goes. So any combination of filters walks along an index, newest first, independent of the size of the table.
+#
+# The ranges are row comparisons in the index's own order. With equalities the planner may prefer the primary key, and
+# walk it over all jobs in search of a status that has none.
+#
+# A filter on a worker uses the other index, so each statement exists for both. The driver writes the parameters into
+# the statement, so a condition that the filter does not have becomes `NULL IS NULL OR …`, which the planner removes.
+_BY_STATUS = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
+_BY_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | _BY_STATUS
 _KINDS = """(
-    SELECT s AS status, t AS trigger FROM unnest(%(statuses)s::text[]) AS s CROSS JOIN unnest(%(triggers)s::text[]) AS t
+    SELECT status, trigger
+    FROM unnest(%(statuses)s::text[]) AS status CROSS JOIN unnest(%(triggers)s::text[]) AS trigger
 )"""
-_RANGES = """
-    {kinds} AS kind CROSS JOIN LATERAL (
-        SELECT j.id FROM jobs AS j
-        WHERE ({place}, j.id) >= ({key}, {floor}) AND ({place}, j.id) < ({key}, %(ceiling)s::uuid) AND {filters}
-        ORDER BY {order}, j.id DESC LIMIT {limit}
-    ) AS found
-"""
-_FLOOR = "%(floor)s::uuid"
-_PLACE = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
-_PLACE_OF_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | _PLACE
-# What a deep page reads has to follow from how deep it lies, and not from how much each range holds that is older. So
-# one range, which seems the densest of them, is read that deep first: of no other can anything older be on the page.
+
+
+def _ranges(index: dict[str, str], *, kinds: str = _KINDS, floor: str = "%(floor)s::uuid", limit: str) -> str:
+    """Returns the ranges of an index as a FROM item that gives `kind` and, newest first, `found.id`.
+
+    `index` has the index's columns before the id and what each is compared with. No id is below `floor`.
+    """
+    columns, keys = ", ".join(index), ", ".join(index.values())
+    order = ", ".join(f"{column} DESC" for column in index)
+    return f"""{kinds} AS kind CROSS JOIN LATERAL (
+    SELECT j.id FROM jobs AS j
+    WHERE ({columns}, j.id) >= ({keys}, {floor}) AND ({columns}, j.id) < ({keys}, %(ceiling)s::uuid)
+        AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
+        AND (%(after_id)s::uuid IS NULL OR j.id >= %(after_id)s::uuid)
+        AND (%(before_floor)s::uuid IS NULL OR j.id < %(before_floor)s::uuid)
+        AND (%(before_id)s::uuid IS NULL OR j.id < %(before_id)s::uuid)
+    ORDER BY {order}, j.id DESC LIMIT {limit}
+) AS found"""
+
+
+def _page(ranges: str) -> Statement:
+    # The ranges give ids alone; only the page itself is read from the table in full.
+    return Statement(f"""
+SELECT {rows.JOB_COLUMNS} FROM (
+SELECT found.id FROM {ranges}
+ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
+) AS p JOIN jobs AS j ON j.id = p.id ORDER BY j.id DESC
+""")
+
+
+def _floor_of_deep_page(index: dict[str, str]) -> str:
+    """Returns an id, as SQL, below which no job of a deep page is.
+
+    The cost of a deep page must follow from its depth, not from the number of older jobs in each range. So the range
+    that seems the densest is read to the page's depth first: the page has no older job from any other range.
+    """
+    share = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
+    densest = f"""(
+SELECT kind.status, kind.trigger FROM {_ranges(index, limit=share)}
+ORDER BY found.id DESC LIMIT 1
+)"""
+    deepest = _ranges(index, kinds=densest, limit="1 OFFSET %(limit)s - 1")
+    return f"greatest(%(floor)s::uuid, (\nSELECT found.id FROM {deepest}\n))"
+
+
+def _deep_page(index: dict[str, str]) -> Statement:
+    return _page(_ranges(index, floor=_floor_of_deep_page(index), limit="%(limit)s"))
+
+
+def _count(index: dict[str, str]) -> Statement:
+    return Statement(f"""
+SELECT count(*) FROM (
+SELECT 1 FROM {_ranges(index, limit="%(limit)s")}
+LIMIT %(limit)s
+) AS counted
+""")
+
+
+_PAGE = _page(_ranges(_BY_STATUS, limit="%(limit)s"))
+_PAGE_OF_WORKER = _page(_ranges(_BY_WORKER, limit="%(limit)s"))
+_DEEP_PAGE = _deep_page(_BY_STATUS)
+_DEEP_PAGE_OF_WORKER = _deep_page(_BY_WORKER)
+_COUNT = _count(_BY_STATUS)
+_COUNT_OF_WORKER = _count(_BY_WORKER)
+#: A page is deep if it ends at this row of the list or after it.
 _DEEP = 200
-_DENSEST = "(SELECT kind.status, kind.trigger FROM {ranges} ORDER BY found.id DESC LIMIT 1)"
-_FLOOR_OF_DEEP = "greatest(%(floor)s::uuid, (SELECT found.id FROM {ranges}))"
-
-
-def _ranges(
-    parameters: dict[str, object], filters: str, *, kinds: str = _KINDS, floor: str = _FLOOR, limit: str = "%(limit)s"
-) -> str:
-    """The ranges of a filter; their bounds are added to its parameters."""
-    place = _PLACE_OF_WORKER if "worker_id" in parameters else _PLACE
-    ceilings = [str(parameters[name]) for name in ("before_floor", "before_id") if name in parameters]
-    parameters["floor"] = parameters.get("after_id", "00000000-0000-0000-0000-000000000000")
-    parameters["ceiling"] = min([*ceilings, "ffffffff-ffff-ffff-ffff-ffffffffffff"])
-    return _RANGES.format(
-        kinds=kinds,
-        place=", ".join(place),
-        key=", ".join(place.values()),
-        floor=floor,
-        order=", ".join(f"{column} DESC" for column in place),
-        filters=filters,
-        limit=limit,
-    )
-
-
-def _floor_of_deep(parameters: dict[str, object], filters: str) -> str:
-    """The id that no job of a deep page is below, as SQL."""
-    each = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
-    densest = _DENSEST.format(ranges=_ranges(parameters, filters, limit=each))
-    return _FLOOR_OF_DEEP.format(ranges=_ranges(parameters, filters, kinds=densest, limit="1 OFFSET %(limit)s - 1"))
 
 
 def page(
@@ -117,70 +147,63 @@ def page(
     before_id: str | None = None,
     offset: int = 0,
 ) -> list[Job]:
-    """Jobs of a tenant, newest first: at most `limit`, older than `before_id` (a job's id), after `offset` of them."""
-    parameters, filters = filter_conditions(tenant_id, job_filter, before_id)
+    """Returns jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs."""
+    parameters = filter_parameters(tenant_id, job_filter, before_id)
     parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
-    floor = _floor_of_deep(parameters, filters) if limit + offset >= _DEEP else _FLOOR
-    ranges = _ranges(parameters, filters, floor=floor)
-    # The ranges give ids alone; only the page itself is read from the table in full.
-    statement = (
-        f"SELECT {rows.JOB_COLUMNS} FROM (SELECT found.id FROM {ranges} ORDER BY found.id DESC "
-        "LIMIT %(page)s OFFSET %(offset)s) AS p JOIN jobs AS j ON j.id = p.id ORDER BY j.id DESC"
-    )
+    if limit + offset >= _DEEP:
+        statement = _DEEP_PAGE if job_filter.worker_id is None else _DEEP_PAGE_OF_WORKER
+    else:
+        statement = _PAGE if job_filter.worker_id is None else _PAGE_OF_WORKER
     return [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> int:
-    """How many jobs a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters, filters = filter_conditions(tenant_id, job_filter)
-    parameters |= {"limit": MOST_IN_TOTAL}
-    ranges = _ranges(parameters, filters)
-    statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
+    """Returns the number of jobs that a filter finds, exact up to `MOST_IN_TOTAL`."""
+    parameters = filter_parameters(tenant_id, job_filter) | {"limit": MOST_IN_TOTAL}
+    statement = _COUNT if job_filter.worker_id is None else _COUNT_OF_WORKER
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 
 
-def filter_conditions(
-    tenant_id: str, job_filter: JobFilter, before_id: str | None = None
-) -> tuple[dict[str, object], str]:
-    """The parameters of a filter, and its conditions beside those on status and trigger."""
-    parameters: dict[str, object] = {
+def filter_parameters(tenant_id: str, job_filter: JobFilter, before_id: str | None = None) -> dict[str, object]:
+    """Returns the parameters of a filter; None for a condition that it does not have."""
+    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
+    after, before = job_filter.created_after, job_filter.created_before
+    after_id = None if after is None else str(ids.first_uuid(after))
+    before_floor = None if before is None else str(ids.first_uuid(before))
+    before_uuid = None if before_id is None else rows.job_uuid(before_id)
+    return {
         "tenant_id": tenant_id,
+        "worker_id": job_filter.worker_id,
         "statuses": [status.value for status in Status if job_filter.status in (None, status)],
         "triggers": [trigger.value for trigger in Trigger if job_filter.trigger in (None, trigger)],
+        "after_id": after_id,
+        "before_floor": before_floor,
+        "before_id": before_uuid,
+        "floor": after_id or "00000000-0000-0000-0000-000000000000",
+        "ceiling": min(before_floor or _LAST_UUID, before_uuid or _LAST_UUID),
     }
-    conditions = ["true"]
-    if job_filter.worker_id is not None:
-        conditions.append("j.worker_id = %(worker_id)s")
-        parameters["worker_id"] = job_filter.worker_id
-    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
-    if job_filter.created_after is not None:
-        conditions.append("j.id >= %(after_id)s::uuid")
-        parameters["after_id"] = str(ids.first_uuid(job_filter.created_after))
-    if job_filter.created_before is not None:
-        conditions.append("j.id < %(before_floor)s::uuid")
-        parameters["before_floor"] = str(ids.first_uuid(job_filter.created_before))
-    if before_id is not None:
-        conditions.append("j.id < %(before_id)s::uuid")
-        parameters["before_id"] = rows.job_uuid(before_id)
-    return parameters, " AND ".join(conditions)
 
 
-# The level is a constant of the statement: the planner must see that what is looked for is in `job_logs_not_info`.
-_LOGS = """
+_LOG_LINES = Statement("""
 SELECT seq, ts, level, msg FROM job_logs
-WHERE job_id = %(id)s::uuid AND seq > %(after)s {level}
-ORDER BY {order} LIMIT %(limit)s
-"""
+WHERE job_id = %(id)s::uuid AND seq > %(after)s
+ORDER BY seq LIMIT %(limit)s
+""")
+# The driver writes the level into the statement, so the planner sees that `job_logs_not_info` has it. The order has all
+# of the index's columns, though two are constant; else the planner may prefer the primary key.
+_LOG_LINES_OF_LEVEL = Statement("""
+SELECT seq, ts, level, msg FROM job_logs
+WHERE job_id = %(id)s::uuid AND seq > %(after)s AND level = %(level)s
+ORDER BY job_id, level, seq LIMIT %(limit)s
+""")
 
 
 def log_lines(
     connection: Connection, *, job_id: str, level: LogLevel | None, limit: int, after_seq: int = -1
 ) -> Sequence[LogLine]:
-    """Log lines of a job, oldest first. The caller has made sure (`show`) that the job is the tenant's."""
-    parameters = {"id": rows.job_uuid(job_id), "limit": limit, "after": after_seq}
-    if level is None:
-        statement = _LOGS.format(level="", order="seq")
-    else:
-        # Ordered by all that the index is, though two of it are constants; else the planner may prefer the primary key.
-        statement = _LOGS.format(level=f"AND level = '{level.value}'", order="job_id, level, seq")
+    """Returns log lines of a job, oldest first. The caller has checked (`show`) that the job is the tenant's."""
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "limit": limit, "after": after_seq}
+    statement = _LOG_LINES
+    if level is not None:
+        statement, parameters["level"] = _LOG_LINES_OF_LEVEL, level.value
     return [rows.log_line(row) for row in connection.exec_driver_sql(statement, parameters)]

@@ -1,4 +1,4 @@
-"""Rows as they come from PostgreSQL, made into what the rest of the code speaks of: ids become TypeIDs here."""
+"""Converts rows from PostgreSQL to domain objects, and UUIDs to TypeIDs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOB_COLUMNS = (
 
 
 def job(row: Any) -> Job:
-    """Make a job of a row of `JOB_COLUMNS`."""
+    """Returns the job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, run_at, published_at, node_id, traceparent) = row[:26]  # fmt: skip
@@ -54,15 +54,15 @@ def job(row: Any) -> Job:
     )
 
 
-# Whoever watches jobs asks for the same ones several times a second; as many are kept as may be watched at once.
+# Watchers read the same jobs several times a second. The cache has as many as one process may watch.
 @lru_cache(maxsize=4_096)
 def job_uuid(job_id: str) -> str | None:
-    """A job's id as PostgreSQL takes it; None where it cannot be one."""
+    """Returns the UUID of a job's id, or None if it is not a job's id."""
     value = ids.decode("job", job_id)
     return None if value is None else str(value)
 
 
 def log_line(row: Any) -> LogLine:
-    """Make a log line of a row `seq, ts, level, msg`."""
+    """Returns the log line of a row `seq, ts, level, msg`."""
     seq, ts, level, msg = row
     return LogLine(seq=seq, ts=ts, level=LogLevel(level), msg=msg)

@@ -1,7 +1,7 @@
-"""The moves of a job that its run makes: claim, log, end. `ava.store.jobs.rescues` has those that others make for it.
+"""The moves of a job that its run makes: claim, log, end. `ava.store.jobs.rescues` has those made on behalf of a run.
 
-A run is one claim of a job by one process. Its number is the fence: every statement here carries it, so that a
-process that lost its right to a job cannot write to it.
+A run is one claim of a job by one process. Its number is the fence: every statement here compares it, so that a
+process that lost its claim cannot write to the job.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = [
@@ -28,28 +29,28 @@ __all__ = [
     "show",
 ]
 
-#: A line's `seq` is the run's number times this, and its number in the run.
+#: A line's `seq` is the run's number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
-#: Lines that somebody else writes about a run come after all that the run itself could write.
+#: Lines that another process writes about a run start here, after all lines that the run itself could write.
 SEQ_OF_OTHERS = 2**31
 
-# Where a job is named by its id, its state is compared with IS NOT DISTINCT FROM. It means the same as `=`, for the
-# column is never null, and keeps the planner to the primary key: it would take a partial index on the state instead.
+# Statements that name a job by its id compare its status with IS NOT DISTINCT FROM. It means the same as `=` because
+# the column is never null, and it keeps the planner to the primary key, in place of a partial index on the status.
 
-_CLAIMED = """claimed AS (
-    UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
-        claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
-    WHERE {claimable}
-    RETURNING j.*
-)"""
-_OPENING_LINE = f"SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed"
-_CLAIMABLE = """j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
-        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL"""
-_STORED = "stored AS (INSERT INTO job_logs (job_id, seq, ts, level, msg) {lines} ON CONFLICT DO NOTHING)"
 _CLAIM = Prepared(
     "claim",
     f"""
-WITH {_CLAIMED.format(claimable=_CLAIMABLE)}, {_STORED.format(lines=_OPENING_LINE)}
+WITH claimed AS (
+    UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
+        claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
+    WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
+        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+    RETURNING j.*
+), stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
+    ON CONFLICT DO NOTHING
+)
 SELECT {rows.JOB_COLUMNS} FROM claimed AS j
 """,
 )
@@ -57,20 +58,20 @@ SELECT {rows.JOB_COLUMNS} FROM claimed AS j
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Which run of which job a process would start."""
+    """The run that a process asks to start."""
 
     job_id: str
     run_no: int
-    #: The node that it belongs to.
+    #: The process's node.
     node_id: str
-    #: A UUID by which `claimed` knows this claim again, should its answer be lost.
+    #: A UUID by which `claimed` finds this claim if its result was lost.
     claim_id: str | None = None
     #: The run's first log line.
     opening: str = "Worker handler started"
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The claim as the statements have it."""
+        """Returns the parameters of the statements."""
         return {
             "next_id": rows.job_uuid(self.job_id),
             "next_run_no": self.run_no,
@@ -81,39 +82,44 @@ class Claim:
 
 
 def claim(connection: Connection, wanted: Claim) -> Job | None:
-    """Start a run; None where it is not to be had: a duplicate, or cancelled, or not due."""
+    """Start a run. Returns None if the message is a duplicate, or the job is cancelled or not due."""
     found = _CLAIM.run(connection, wanted.parameters)
     return rows.job(found[0]) if found else None
 
 
-_BY_CLAIM = f"""
+_CLAIMED = Statement(f"""
 SELECT {rows.JOB_COLUMNS} FROM jobs AS j
 WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %(claim_id)s::uuid
     AND j.status IS NOT DISTINCT FROM 'running'
-"""
+""")
 
 
 def claimed(connection: Connection, wanted: Claim) -> Job | None:
-    """The run that a claim has started whose answer was lost; None where it had not come through."""
-    row = connection.exec_driver_sql(_BY_CLAIM, wanted.parameters).first()
+    """Returns the job of a claim whose result was lost. Returns None if the claim did not commit."""
+    row = connection.exec_driver_sql(_CLAIMED, wanted.parameters).first()
     return None if row is None else rows.job(row)
+
+
+_IS_HELD = Statement("""
+SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+""")
 
 
 def is_held(connection: Connection, *, job_id: str, run_no: int) -> bool:
-    """Whether a run still has its right to the job."""
-    statement = """SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s
-                   AND status IS NOT DISTINCT FROM 'running'"""
-    return connection.exec_driver_sql(statement, {"id": rows.job_uuid(job_id), "run_no": run_no}).first() is not None
+    """Returns True if a run still holds its job."""
+    return connection.exec_driver_sql(_IS_HELD, {"id": rows.job_uuid(job_id), "run_no": run_no}).first() is not None
+
+
+_SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid")
 
 
 def show(connection: Connection, job_id: str) -> Job | None:
-    """The job of a run, whoever's it is; for ourselves, never for clients."""
-    statement = f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid"
-    row = connection.exec_driver_sql(statement, {"id": rows.job_uuid(job_id)}).first()
+    """Returns a run's job, of any tenant. It is for our own processes, never for clients."""
+    row = connection.exec_driver_sql(_SHOW, {"id": rows.job_uuid(job_id)}).first()
     return None if row is None else rows.job(row)
 
 
-_APPEND = Prepared(
+_APPEND_LINES = Prepared(
     "append_lines",
     """
 WITH alive AS (
@@ -138,12 +144,15 @@ SELECT id FROM held
 def append_lines(
     connection: Connection, *, job_id: str, run_no: int, lines: Sequence[LogLine], progress_json: str | None = None
 ) -> bool:
-    """Store what a run logged and how far it is; False where the run has lost its right, and nothing was stored."""
+    """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "progress": progress_json, **_columns(lines)}
-    return bool(_APPEND.run(connection, parameters))
+    return bool(_APPEND_LINES.run(connection, parameters))
 
 
-_ENDED = """ended AS (
+_END = Prepared(
+    "end",
+    """
+WITH ended AS (
     UPDATE jobs SET
         status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
@@ -158,24 +167,61 @@ _ENDED = """ended AS (
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
     RETURNING id, status
-)"""
-_LAST_LINES = """
+), stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT ended.id, l.seq, l.ts,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
                        %(closings)s::bool[])
-         AS l (seq, ts, level, msg, is_closing)"""
-_END = Prepared("end", f"WITH {_ENDED}, {_STORED.format(lines=_LAST_LINES)} SELECT status FROM ended")
-# Whoever cancels many jobs may hold the next one and wait for this one. So this one is taken first, and then nobody is
-# waited for.
-_NEXT_CLAIMABLE = f"""j.id = (SELECT j.id FROM jobs AS j WHERE {_CLAIMABLE}
-        AND (SELECT count(*) FROM ended) >= 0 FOR UPDATE SKIP LOCKED)"""
+         AS l (seq, ts, level, msg, is_closing)
+    ON CONFLICT DO NOTHING
+)
+SELECT status FROM ended
+""",
+)
+# The ended job's row is locked first, and the next job's row is not waited for: a statement that cancels many jobs may
+# hold the next one and wait for the ended one.
 _END_AND_CLAIM = Prepared(
     "end_and_claim",
     f"""
-WITH {_ENDED}, {_CLAIMED.format(claimable=_NEXT_CLAIMABLE)},
-{_STORED.format(lines=f"{_LAST_LINES} UNION ALL {_OPENING_LINE}")}
+WITH ended AS (
+    UPDATE jobs SET
+        status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
+        completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
+        output = %(output)s::json,
+        error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
+        progress = coalesce(%(progress)s::json, progress),
+        run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
+                      THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
+        published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
+        started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
+        node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
+    RETURNING id, status
+), claimed AS (
+    UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
+        claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
+    WHERE j.id = (
+        SELECT j.id FROM jobs AS j
+        WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
+            AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+            AND (SELECT count(*) FROM ended) >= 0
+        FOR UPDATE SKIP LOCKED)
+    RETURNING j.*
+), stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT ended.id, l.seq, l.ts,
+           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
+           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
+    FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
+                       %(closings)s::bool[])
+         AS l (seq, ts, level, msg, is_closing)
+    UNION ALL
+    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
+    ON CONFLICT DO NOTHING
+)
 SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS} FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
@@ -223,9 +269,7 @@ def _end_parameters(run_end: RunEnd, lines: Sequence[LogLine], progress_json: st
 
 
 def _columns(lines: Sequence[LogLine]) -> dict[str, str]:
-    """Lines as the statements have them: array literals, which PostgreSQL reads in a fraction of the time that it takes
-    over as many expressions.
-    """
+    """Returns the lines as array literals, which PostgreSQL reads much faster than as many expressions."""
     return {
         "seqs": _array([str(line.seq) for line in lines]),
         "times": _array([line.ts.isoformat() for line in lines]),
@@ -239,18 +283,18 @@ def _array(elements: Sequence[str]) -> str:
 
 
 def _quote(text: str) -> str:
-    """A text as an element of an array (PostgreSQL manual, "Array Input and Output Syntax")."""
+    """Returns a text as an element of an array literal (PostgreSQL manual, "Array Input and Output Syntax")."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-_DEFER = """
+_DEFER = Statement("""
 UPDATE jobs SET run_at = now() + %(seconds)s * interval '1 second', published_at = NULL
 WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL
-"""
+""")
 
 
 def defer(connection: Connection, *, job_id: str, run_no: int, seconds: float) -> bool:
-    """Put a job off that this node cannot run, so that another may; False where it no longer waits."""
+    """Return a job that this node cannot run to the queue, due in `seconds`. Returns False if it no longer waits."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "seconds": seconds}
     return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1

@@ -1,6 +1,6 @@
-"""What watched jobs have become: a few statements for all watchers of a process together, none for each.
+"""The changes of watched jobs: a few statements for all watchers of a process together.
 
-No statement here is scoped to a tenant: whoever watches a job was shown it before (`ava.store.jobs.reads.show`).
+No statement here is scoped to a tenant, because a watcher has read its job before (`ava.store.jobs.reads.show`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 from ava.domain.job import Job, LogLine, Status
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = ["MOST_LINES", "LogPosition", "WatchedState", "changed_states", "final_jobs", "lines_after"]
 
-#: Lines that one look brings for one watcher.
+#: The most lines that one read returns for one watcher.
 MOST_LINES = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchedState:
-    """What a watcher has seen of a job that is not final, or would see now."""
+    """The state of a job that is not final, as its watcher saw it last or would see it now."""
 
     #: The watcher's number.
     number: int
@@ -34,7 +35,7 @@ class WatchedState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogPosition:
-    """Up to where a watcher has read a job's log."""
+    """The position up to which a watcher has read a job's log."""
 
     #: The watcher's number.
     number: int
@@ -42,39 +43,40 @@ class LogPosition:
     after_seq: int
 
 
-_FINAL = f"""
+_FINAL_JOBS = Statement(f"""
 SELECT {rows.JOB_COLUMNS} FROM jobs AS j
 WHERE j.id = ANY(%(ids)s::uuid[]) AND j.completed_at IS NOT NULL
-"""
+""")
 
 
 def final_jobs(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
-    """Those of the jobs that are final."""
+    """Returns those of the jobs that are final."""
     parameters = {"ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    return [rows.job(row) for row in connection.exec_driver_sql(_FINAL, parameters)]
+    return [rows.job(row) for row in connection.exec_driver_sql(_FINAL_JOBS, parameters)]
 
 
-_CHANGED = """
+_CHANGED_STATES = Statement("""
 SELECT w.n, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
-FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(statuses)s::text[], %(runs)s::int[], %(asked)s::bool[],
-            %(progress)s::text[]) AS w (n, id, status, run_no, asked, progress)
+FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(statuses)s::text[], %(runs)s::int[], %(cancelling)s::bool[],
+            %(progress)s::text[]) AS w (n, id, status, run_no, is_cancelling, progress)
 JOIN jobs AS j ON j.id = w.id
 WHERE j.completed_at IS NULL AND (j.status, j.run_no, j.cancel_requested_at IS NOT NULL, j.progress::text)
-                                 IS DISTINCT FROM (w.status, w.run_no, w.asked, w.progress)
-"""
+                                 IS DISTINCT FROM (w.status, w.run_no, w.is_cancelling, w.progress)
+""")
 
 
 def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list[WatchedState]:
-    """The states that are not what was seen, of jobs that are not final."""
+    """Returns the new states of those jobs that are not final and whose state differs from the one seen."""
     parameters = {
         "numbers": [state.number for state in seen],
         "ids": [rows.job_uuid(state.job_id) for state in seen],
         "statuses": [state.status.value for state in seen],
         "runs": [state.run_no for state in seen],
-        "asked": [state.is_cancel_requested for state in seen],
+        "cancelling": [state.is_cancel_requested for state in seen],
         "progress": [state.progress_json for state in seen],
     }
     job_ids = {state.number: state.job_id for state in seen}
+    found = connection.exec_driver_sql(_CHANGED_STATES, parameters)
     return [
         WatchedState(
             number=number,
@@ -82,31 +84,31 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
             status=Status(status),
             run_no=run_no,
             attempt=attempt,
-            is_cancel_requested=asked,
+            is_cancel_requested=is_cancelling,
             progress_json=progress,
         )
-        for number, status, run_no, attempt, asked, progress in connection.exec_driver_sql(_CHANGED, parameters)
+        for number, status, run_no, attempt, is_cancelling, progress in found
     ]
 
 
-_LINES = f"""
+_LINES_AFTER = Statement(f"""
 SELECT w.n, l.seq, l.ts, l.level, l.msg
-FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(places)s::bigint[]) AS w (n, id, place)
+FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(seqs)s::bigint[]) AS w (n, id, after_seq)
 CROSS JOIN LATERAL (
-    SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.place ORDER BY seq LIMIT {MOST_LINES}
+    SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.after_seq ORDER BY seq LIMIT {MOST_LINES}
 ) AS l
 ORDER BY w.n, l.seq
-"""
+""")
 
 
-def lines_after(connection: Connection, places: Sequence[LogPosition]) -> dict[int, list[LogLine]]:
-    """The lines that follow each place, oldest first, at most `MOST_LINES` each, by the watchers' numbers."""
+def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dict[int, list[LogLine]]:
+    """Returns the lines after each position, oldest first, at most `MOST_LINES` each, by the watchers' numbers."""
     parameters = {
-        "numbers": [place.number for place in places],
-        "ids": [rows.job_uuid(place.job_id) for place in places],
-        "places": [place.after_seq for place in places],
+        "numbers": [position.number for position in positions],
+        "ids": [rows.job_uuid(position.job_id) for position in positions],
+        "seqs": [position.after_seq for position in positions],
     }
     found: dict[int, list[LogLine]] = {}
-    for number, *line in connection.exec_driver_sql(_LINES, parameters):
+    for number, *line in connection.exec_driver_sql(_LINES_AFTER, parameters):
         found.setdefault(number, []).append(rows.log_line(line))
     return found

@@ -1,4 +1,4 @@
-"""The audit trail: who changed what, from where."""
+"""The audit trail: who changed what, and from where."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 
 __all__ = ["AuditEntry", "AuditFilter", "AuditRecord", "count", "delete_old", "insert", "page"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditRecord:
-    """A change that somebody asked for, as it is written down."""
+    """The record of a requested change."""
 
     tenant_id: str
     user_id: str
     role: str
-    #: What was asked for, as in `jobs.cancel`.
+    #: The requested action, such as `jobs.cancel`.
     action: str
-    #: The id of what it was done to; None where it has none, as for a bulk of jobs.
+    #: The id of the changed object; None if there is no single one, as for many jobs.
     target: str | None
-    #: The HTTP status of the answer: refusals are written down too.
+    #: The HTTP status of the response; refused requests are recorded too.
     status: int
-    #: Where the request came from: the peer's address, and what a proxy said of others.
+    #: The address of the peer, and those that a proxy has added.
     address: str
     request_id: str
     at: datetime
@@ -34,7 +35,7 @@ class AuditRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry(AuditRecord):
-    """A change as it stands in the trail."""
+    """A record in the audit trail."""
 
     id: str
 
@@ -49,60 +50,75 @@ class AuditFilter:
 
 
 _COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at"
-_TYPES = ("text", "text", "text", "text", "text", "smallint", "text", "text", "timestamptz")
-_ARRAYS = ", ".join(f"%({name})s::{kind}[]" for name, kind in zip(_COLUMNS.split(", "), _TYPES, strict=True))
-_INSERT = f"INSERT INTO audit ({_COLUMNS}) SELECT {_COLUMNS} FROM unnest({_ARRAYS}) AS d ({_COLUMNS})"
+
+_INSERT = Statement(f"""
+INSERT INTO audit ({_COLUMNS})
+SELECT {_COLUMNS}
+FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[], %(target)s::text[],
+            %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[])
+    AS d ({_COLUMNS})
+""")
 
 
-def insert(connection: Connection, deeds: Sequence[AuditRecord]) -> None:
-    """Write changes down, in one statement."""
-    columns = {name: [getattr(deed, name) for deed in deeds] for name in _COLUMNS.split(", ")}
+def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
+    """Insert records with one statement."""
+    columns = {name: [getattr(record, name) for record in records] for name in _COLUMNS.split(", ")}
     connection.exec_driver_sql(_INSERT, columns)
 
 
-_FOUND = """
+_PAGE = Statement(f"""
+SELECT id::text, {_COLUMNS}
 FROM audit WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
     AND (%(action)s::text IS NULL OR action = %(action)s)
     AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
     AND (%(target)s::text IS NULL OR target = %(target)s)
-"""
-_PAGE = f"SELECT id::text, {_COLUMNS} {_FOUND} ORDER BY id DESC LIMIT %(limit)s"
-_COUNT = f"SELECT count(*) FROM (SELECT 1 {_FOUND} LIMIT %(limit)s) AS counted"
+ORDER BY id DESC LIMIT %(limit)s
+""")
+_COUNT = Statement("""
+SELECT count(*) FROM (
+    SELECT 1
+    FROM audit WHERE tenant_id = %(tenant_id)s
+        AND (%(action)s::text IS NULL OR action = %(action)s)
+        AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
+        AND (%(target)s::text IS NULL OR target = %(target)s)
+    LIMIT %(limit)s
+) AS counted
+""")
 
 
 def page(
     connection: Connection, *, tenant_id: str, audit_filter: AuditFilter, limit: int, before_id: str | None
 ) -> list[AuditEntry]:
-    """Entries of a tenant, newest first, older than `before_id`."""
+    """Returns entries of a tenant, newest first, older than `before_id`."""
+    before = None if before_id is None else ids.decode("aud", before_id)
+    parameters = _filter_parameters(tenant_id, audit_filter)
+    parameters |= {"before": None if before is None else str(before), "limit": limit}
     names = _COLUMNS.split(", ")
-    found = connection.exec_driver_sql(_PAGE, _parameters(tenant_id, audit_filter, limit, before_id))
+    found = connection.exec_driver_sql(_PAGE, parameters)
     return [AuditEntry(id=ids.encode("aud", row[0]), **dict(zip(names, row[1:], strict=True))) for row in found]
 
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
-    """How many entries a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters = _parameters(tenant_id, audit_filter, MOST_IN_TOTAL, None)
+    """Returns the number of entries that a filter finds, exact up to `MOST_IN_TOTAL`."""
+    parameters = _filter_parameters(tenant_id, audit_filter) | {"limit": MOST_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 
-def _parameters(tenant_id: str, audit_filter: AuditFilter, limit: int, before_id: str | None) -> dict[str, object]:
-    before = None if before_id is None else ids.decode("aud", before_id)
+def _filter_parameters(tenant_id: str, audit_filter: AuditFilter) -> dict[str, object]:
     return {
         "tenant_id": tenant_id,
-        "before": None if before is None else str(before),
         "action": audit_filter.action,
         "user_id": audit_filter.user_id,
         "target": audit_filter.target,
-        "limit": limit,
     }
 
 
-_FORGET = """
+_DELETE_OLD = Statement("""
 DELETE FROM audit WHERE id = ANY(ARRAY(
-    SELECT id FROM audit WHERE id < %(floor)s::uuid ORDER BY id LIMIT %(limit)s))
-"""
+    SELECT id FROM audit WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s))
+""")
 
 
 def delete_old(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Delete entries that are past their retention; how many."""
-    return connection.exec_driver_sql(_FORGET, {"floor": str(ids.first_uuid(before)), "limit": limit}).rowcount
+    """Delete entries past retention. Returns the number of entries."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"before": str(ids.first_uuid(before)), "limit": limit}).rowcount

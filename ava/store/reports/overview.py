@@ -1,4 +1,4 @@
-"""What a tenant sees at a glance. Every statement is bounded, whatever the number of its jobs."""
+"""A tenant's overview. Every statement is bounded, whatever the number of the tenant's jobs."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ava.domain import ids
+from ava.domain import ids, priority
 from ava.domain.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 
 __all__ = ["MOST_COUNTED_OF_TRIGGER", "Depth", "Latency", "Minute", "Overview", "read"]
 
-#: Waiting jobs are counted up to this many for each priority and trigger; then the number is a lower bound.
+#: The queued jobs of one trigger are counted up to this many; then the number is a lower bound.
 MOST_COUNTED_OF_TRIGGER = 20_000
-#: How many of the newest finished jobs the percentiles are taken of, for each state and trigger.
+#: The number of the newest final jobs from which the percentiles are computed, for each status and trigger.
 _SAMPLE = 500
 _WINDOW = timedelta(minutes=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """How many jobs of one priority wait."""
+    """The number of queued jobs of one priority."""
 
     priority: int
     queued: int
@@ -30,7 +31,7 @@ class Depth:
 
 @dataclass(frozen=True, kw_only=True)
 class Minute:
-    """What ended in one minute."""
+    """The number of jobs that ended in one minute."""
 
     minute: datetime
     completed: int
@@ -40,10 +41,10 @@ class Minute:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Percentiles of the newest jobs of the last hour, in milliseconds; None where there is none."""
+    """Percentiles of the newest jobs of the last hour, in milliseconds; None if there are no jobs."""
 
     sampled: int
-    #: From being due to the handler's start, of jobs that started once.
+    #: From the time when a job is due to its handler's start, of jobs that started once.
     start_p50_ms: float | None
     start_p95_ms: float | None
     #: From the handler's start to its end.
@@ -53,34 +54,34 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """A tenant's jobs at one moment of the database's clock."""
+    """A tenant's jobs at one time of the database's clock."""
 
     queued: int
-    #: False where `queued` is a lower bound.
+    #: False if `queued` is a lower bound.
     queued_is_exact: bool
-    #: How many of the queued wait for their time.
+    #: The number of queued jobs that wait for their time.
     scheduled: int
     running: int
     by_priority: list[Depth]
-    #: Since when the oldest job waits that could start; None where none does.
+    #: The time since which the oldest startable job waits; None if there is none.
     oldest_due_at: datetime | None
     latency: Latency
-    #: The last hour, oldest first, one for each minute.
+    #: The minutes of the last hour, oldest first.
     minutes: list[Minute]
-    #: Up to when ended jobs stand in `minutes`.
+    #: The time up to which `minutes` has counted the ended jobs.
     counted_until: datetime
     sampled_at: datetime
 
     @property
     def backlog_age_seconds(self) -> float | None:
-        """For how long the oldest job waits that could start."""
+        """Returns the seconds that the oldest startable job has waited."""
         if self.oldest_due_at is None:
             return None
         return max(0.0, round((self.sampled_at - self.oldest_due_at).total_seconds(), 3))
 
 
 def read(connection: Connection, *, tenant_id: str) -> Overview:
-    """Read a tenant's overview."""
+    """Returns a tenant's overview."""
     now = clock.now(connection)
     waiting, is_exact = _waiting(connection, tenant_id)
     minutes, counted_until = _minutes(connection, tenant_id, now)
@@ -98,79 +99,93 @@ def read(connection: Connection, *, tenant_id: str) -> Overview:
     )
 
 
-_TRIGGERS = "unnest(%(triggers)s::text[]) AS t (trigger)"
-# A stretch of `jobs_by_status` in its own order. Written as rows, for with equalities the planner may think the primary
-# key as good, and walk it over all jobs there are in search of a state that has none.
-_PLACE = "(j.tenant_id, j.status, j.trigger, j.id)"
-_STRETCH = f"""{_PLACE} >= (%(tenant_id)s, {{status}}, t.trigger, %(floor)s::uuid)
-    AND {_PLACE} <= (%(tenant_id)s, {{status}}, t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-    ORDER BY j.tenant_id {{order}}, j.status {{order}}, j.trigger {{order}}, j.id {{order}}"""
-_EVER = "00000000-0000-0000-0000-000000000000"
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
-_WAITING = f"""
+# Each statement reads a range of `jobs_by_status` for each trigger, in the index's own order. The ranges are row
+# comparisons because with equalities the planner may prefer the primary key, and walk it over all jobs in search of a
+# status that has none.
+_WAITING = Statement("""
 SELECT t.trigger, q.priority, count(*), count(q.run_at)
-FROM {_TRIGGERS} CROSS JOIN LATERAL (
+FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
     SELECT j.priority, j.run_at FROM jobs AS j
-    WHERE {_STRETCH.format(status="'queued'", order="")} LIMIT %(most)s + 1
+    WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
+        AND (j.tenant_id, j.status, j.trigger, j.id)
+            <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s + 1
 ) AS q GROUP BY 1, 2
-"""
+""")
 
 
 def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[Depth, int]], bool]:
-    """What waits by priority, with how much of it is scheduled; and whether all of it was counted."""
+    """Returns the queued jobs by priority, each with the number of scheduled ones, and True if all were counted."""
     queued, dated, by_trigger = Counter[int](), Counter[int](), Counter[str]()
-    for trigger, priority, count, scheduled in connection.exec_driver_sql(
-        _WAITING, _of(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}
-    ):
-        queued[priority] += count
-        dated[priority] += scheduled
+    parameters = _parameters(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}
+    for trigger, number, count, scheduled in connection.exec_driver_sql(_WAITING, parameters):
+        queued[number] += count
+        dated[number] += scheduled
         by_trigger[trigger] += count
-    waiting = {number: (Depth(priority=number, queued=queued[number]), dated[number]) for number in range(1, 11)}
+    waiting = {
+        number: (Depth(priority=number, queued=queued[number]), dated[number])
+        for number in range(priority.FIRST, priority.LAST + 1)
+    }
     return waiting, all(count <= MOST_COUNTED_OF_TRIGGER for count in by_trigger.values())
 
 
-_RUNNING = f"""
-SELECT count(*) FROM {_TRIGGERS} CROSS JOIN LATERAL (
-    SELECT 1 FROM jobs AS j WHERE {_STRETCH.format(status="'running'", order="")} LIMIT %(most)s
+_RUNNING = Statement("""
+SELECT count(*) FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
+    SELECT 1 FROM jobs AS j
+    WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'running', t.trigger, %(floor)s::uuid)
+        AND (j.tenant_id, j.status, j.trigger, j.id)
+            <= (%(tenant_id)s, 'running', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s
 ) AS r
-"""
+""")
 
 
 def _running(connection: Connection, tenant_id: str) -> int:
-    return int(connection.exec_driver_sql(_RUNNING, _of(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}).scalar_one())
+    parameters = _parameters(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}
+    return int(connection.exec_driver_sql(_RUNNING, parameters).scalar_one())
 
 
-# Ids are in the order of creation, so the oldest due job is among the first, unless they all wait for their time.
-_OLDEST_DUE = f"""
-SELECT min(greatest(q.created_at, q.scheduled_at)) FROM {_TRIGGERS} CROSS JOIN LATERAL (
+# Ids are in the order of creation, so the oldest due job is among the first, unless those all wait for their time.
+_OLDEST_DUE = Statement("""
+SELECT min(greatest(q.created_at, q.scheduled_at))
+FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
     SELECT j.created_at, j.scheduled_at, j.run_at FROM jobs AS j
-    WHERE {_STRETCH.format(status="'queued'", order="")} LIMIT %(most)s
+    WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
+        AND (j.tenant_id, j.status, j.trigger, j.id)
+            <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s
 ) AS q WHERE q.run_at IS NULL
-"""
+""")
 
 
 def _oldest_due(connection: Connection, tenant_id: str) -> datetime | None:
     moment: datetime | None = connection.exec_driver_sql(
-        _OLDEST_DUE, _of(tenant_id) | {"most": _SAMPLE * 4}
+        _OLDEST_DUE, _parameters(tenant_id) | {"most": _SAMPLE * 4}
     ).scalar_one()
     return moment
 
 
-_LATENCY = f"""
+_LATENCY = Statement("""
 SELECT count(*),
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
         ORDER BY extract(epoch FROM d.started_at - greatest(d.created_at, d.scheduled_at)) * 1000)
         FILTER (WHERE d.attempt = 1 AND d.losses = 0),
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM d.completed_at - d.started_at) * 1000)
-FROM {_TRIGGERS} CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) CROSS JOIN LATERAL (
+FROM unnest(%(triggers)s::text[]) AS t (trigger)
+CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) CROSS JOIN LATERAL (
     SELECT j.created_at, j.scheduled_at, j.started_at, j.completed_at, j.attempt, j.losses FROM jobs AS j
-    WHERE {_STRETCH.format(status="s.status", order="DESC")} LIMIT %(sample)s
+    WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, s.status, t.trigger, %(floor)s::uuid)
+        AND (j.tenant_id, j.status, j.trigger, j.id)
+            <= (%(tenant_id)s, s.status, t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+    ORDER BY j.tenant_id DESC, j.status DESC, j.trigger DESC, j.id DESC LIMIT %(sample)s
 ) AS d WHERE d.started_at IS NOT NULL
-"""
+""")
 
 
 def _latency(connection: Connection, tenant_id: str, now: datetime) -> Latency:
-    parameters = _of(tenant_id) | {"sample": _SAMPLE, "floor": str(ids.first_uuid(now - _WINDOW))}
+    parameters = _parameters(tenant_id) | {"sample": _SAMPLE, "floor": str(ids.first_uuid(now - _WINDOW))}
     sampled, start, run = connection.exec_driver_sql(_LATENCY, parameters).one()
     start_p50, start_p95 = start or (None, None)
     run_p50, run_p95 = run or (None, None)
@@ -187,7 +202,7 @@ def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else max(0.0, round(float(milliseconds), 1))
 
 
-_MINUTES = """
+_MINUTES = Statement("""
 SELECT m.minute, p.counted_until,
     coalesce(sum(c.jobs) FILTER (WHERE c.status = 'completed'), 0),
     coalesce(sum(c.jobs) FILTER (WHERE c.status = 'failed'), 0),
@@ -196,7 +211,7 @@ FROM statistics_progress AS p
 CROSS JOIN generate_series(%(first)s::timestamptz, %(last)s::timestamptz, interval '1 minute') AS m (minute)
 LEFT JOIN job_minutes AS c ON c.tenant_id = %(tenant_id)s AND c.minute = m.minute
 GROUP BY 1, 2 ORDER BY 1
-"""
+""")
 
 
 def _minutes(connection: Connection, tenant_id: str, now: datetime) -> tuple[list[Minute], datetime]:
@@ -210,5 +225,5 @@ def _minutes(connection: Connection, tenant_id: str, now: datetime) -> tuple[lis
     return minutes, found[0][1]
 
 
-def _of(tenant_id: str) -> dict[str, object]:
-    return {"tenant_id": tenant_id, "triggers": [trigger.value for trigger in Trigger], "floor": _EVER}
+def _parameters(tenant_id: str) -> dict[str, object]:
+    return {"tenant_id": tenant_id, "triggers": [trigger.value for trigger in Trigger], "floor": _FIRST_UUID}

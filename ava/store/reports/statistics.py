@@ -1,6 +1,6 @@
-"""Finished jobs, counted once: by tenant and minute for charts, and in all for metrics.
+"""Final jobs, counted once: by tenant and minute for charts, and in total for metrics.
 
-The jobs themselves are the truth; these are sums of them, which no reader could afford to make again and again.
+They are sums of jobs, kept because it would cost too much to compute them for each reader.
 """
 
 from __future__ import annotations
@@ -8,24 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 
 __all__ = ["BOUNDS", "NEVER", "Total", "count", "delete_old", "totals"]
 
-#: The upper bounds of the buckets of waiting and running times, in seconds; what is longer is in a last one.
+#: The upper bounds of the buckets of waiting and running times, in seconds; a last bucket has the longer times.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
-#: The bucket of what never happened: a job cancelled while it was queued has not run.
+#: The bucket of jobs without such a time: a job that was cancelled while it was queued has not run.
 NEVER = -1
 
 _BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
 _COUNTED = "worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds, run_seconds"
-_SUMS = "sum(jobs), sum(retries), sum(losses), sum(wait_seconds), sum(run_seconds)"
-_ADD = """jobs = t.jobs + excluded.jobs, retries = t.retries + excluded.retries, losses = t.losses + excluded.losses,
-    wait_seconds = t.wait_seconds + excluded.wait_seconds, run_seconds = t.run_seconds + excluded.run_seconds"""
-
-# A stretch of time is counted when it is over by `lag`: a statement that ends a job takes less. The row that says how
-# far we are is locked, so two dispatchers count nothing twice.
-_COUNT = f"""
-WITH stretch AS (
+# A span of time is counted `lag` after its end, because a statement that ends a job takes less time than that. The row
+# with the progress is locked, so two dispatchers count no job twice.
+_COUNT = Statement(f"""
+WITH span AS (
     SELECT p.counted_until AS since, least(clock_timestamp() - %(lag)s * interval '1 second', (
         SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
         ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
@@ -35,7 +32,7 @@ WITH stretch AS (
         CASE WHEN j.attempt = 1 AND j.losses = 0
              THEN extract(epoch FROM j.started_at - greatest(j.created_at, j.scheduled_at))::float8 END AS waited,
         extract(epoch FROM j.completed_at - j.started_at)::float8 AS ran
-    FROM stretch AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
+    FROM span AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
 ), counted AS (
     SELECT tenant_id, minute, worker_id, status,
         coalesce(width_bucket(waited, {_BOUNDS}), {NEVER}) AS wait_bucket,
@@ -45,41 +42,50 @@ WITH stretch AS (
     FROM ended GROUP BY 1, 2, 3, 4, 5, 6
 ), minutes AS (
     INSERT INTO job_minutes AS t (tenant_id, minute, {_COUNTED}) SELECT tenant_id, minute, {_COUNTED} FROM counted
-    ON CONFLICT (tenant_id, minute, worker_id, status, wait_bucket, run_bucket) DO UPDATE SET {_ADD}
+    ON CONFLICT (tenant_id, minute, worker_id, status, wait_bucket, run_bucket) DO UPDATE SET
+        jobs = t.jobs + excluded.jobs, retries = t.retries + excluded.retries, losses = t.losses + excluded.losses,
+        wait_seconds = t.wait_seconds + excluded.wait_seconds, run_seconds = t.run_seconds + excluded.run_seconds
 ), totals AS (
     INSERT INTO job_totals AS t ({_COUNTED})
-    SELECT worker_id, status, wait_bucket, run_bucket, {_SUMS} FROM counted GROUP BY 1, 2, 3, 4
-    ON CONFLICT (worker_id, status, wait_bucket, run_bucket) DO UPDATE SET {_ADD}
+    SELECT worker_id, status, wait_bucket, run_bucket, sum(jobs), sum(retries), sum(losses), sum(wait_seconds),
+        sum(run_seconds)
+    FROM counted GROUP BY 1, 2, 3, 4
+    ON CONFLICT (worker_id, status, wait_bucket, run_bucket) DO UPDATE SET
+        jobs = t.jobs + excluded.jobs, retries = t.retries + excluded.retries, losses = t.losses + excluded.losses,
+        wait_seconds = t.wait_seconds + excluded.wait_seconds, run_seconds = t.run_seconds + excluded.run_seconds
 ), moved AS (
-    UPDATE statistics_progress AS p SET counted_until = s.until FROM stretch AS s WHERE s.until > s.since
+    UPDATE statistics_progress AS p SET counted_until = s.until FROM span AS s WHERE s.until > s.since
 )
 SELECT coalesce(sum(jobs), 0) FROM counted
-"""
+""")
 
 
 def count(connection: Connection, *, lag_seconds: float, limit: int) -> int:
-    """Count what has ended since the last time, up to `lag_seconds` ago and some `limit` jobs; how many there were."""
+    """Count the jobs that have ended since the last call, up to `lag_seconds` ago and about `limit` jobs.
+
+    Returns the number of jobs.
+    """
     return int(connection.exec_driver_sql(_COUNT, {"lag": lag_seconds, "limit": limit}).scalar_one())
 
 
-_FORGET = """
+_DELETE_OLD = Statement("""
 DELETE FROM job_minutes WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM job_minutes WHERE minute < now() - %(keep)s * interval '1 second' LIMIT %(limit)s))
-"""
+""")
 
 
 def delete_old(connection: Connection, *, keep_seconds: float, limit: int) -> int:
-    """Delete counted minutes that no chart shows any more; how many rows."""
-    return connection.exec_driver_sql(_FORGET, {"keep": keep_seconds, "limit": limit}).rowcount
+    """Delete minutes that are older than any chart. Returns the number of rows."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"keep": keep_seconds, "limit": limit}).rowcount
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Total:
-    """Jobs that ended alike, since this database was made."""
+    """The number of jobs that ended alike, since this database was created."""
 
     worker_id: str
     status: str
-    #: Its place among `BOUNDS`, or `NEVER`.
+    #: The indexes in `BOUNDS`, or `NEVER`.
     wait_bucket: int
     run_bucket: int
     jobs: int
@@ -89,8 +95,11 @@ class Total:
     run_seconds: float
 
 
+_TOTALS = Statement(f"SELECT {_COUNTED} FROM job_totals ORDER BY worker_id, status")
+
+
 def totals(connection: Connection) -> list[Total]:
-    """Every total; there are as many as workers, states and buckets have met, whatever the number of jobs."""
+    """Returns every total. Their number depends on workers, statuses and buckets, not on the number of jobs."""
     names = _COUNTED.split(", ")
-    found = connection.exec_driver_sql(f"SELECT {_COUNTED} FROM job_totals ORDER BY worker_id, status")
+    found = connection.exec_driver_sql(_TOTALS)
     return [Total(**dict(zip(names, row, strict=True))) for row in found]

@@ -1,4 +1,4 @@
-"""Deliveries, as the tenants of their endpoints see them and have them sent again."""
+"""Deliveries, as the tenants of their endpoints list and redeliver them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ava.domain.events import Event
 from ava.domain.paging import MOST_IN_TOTAL
 from ava.domain.webhook import Delivery, DeliveryStatus
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 from ava.store.webhooks.endpoints import webhook_uuid
 
 __all__ = ["DeliveryFilter", "count", "insert_test", "page", "redeliver", "redeliver_failed"]
@@ -19,7 +20,6 @@ _COLUMNS = (
     "d.id::text, d.endpoint_id::text, d.event_id::text, d.event_type, d.job_id::text, d.status, d.created_at, "
     "d.completed_at, d.due_at, d.history::text"
 )
-_MINE = "p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,21 @@ class DeliveryFilter:
     event_type: str | None = None
 
 
-# As with jobs, a list is a handful of index ranges, one for each status.
-_RANGES = f"""
-    webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
-        SELECT {{columns}} FROM webhook_deliveries AS d
-        WHERE d.endpoint_id = p.id AND d.status = s.status AND {{conditions}}
+# As with jobs, a list is a few index ranges, one for each status.
+_PAGE = Statement(f"""
+SELECT {_COLUMNS} FROM (
+    SELECT found.id
+    FROM webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
+        SELECT d.id FROM webhook_deliveries AS d
+        WHERE d.endpoint_id = p.id AND d.status = s.status
+            AND (%(event_type)s::text IS NULL OR d.event_type = %(event_type)s)
+            AND (%(before_id)s::uuid IS NULL OR d.id < %(before_id)s::uuid)
         ORDER BY d.id DESC LIMIT %(limit)s
     ) AS found
-    WHERE {_MINE}
-"""
+    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid
+    ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
+) AS asked JOIN webhook_deliveries AS d ON d.id = asked.id ORDER BY d.id DESC
+""")
 
 
 def page(
@@ -51,60 +57,70 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[Delivery]:
-    """Deliveries to an endpoint of a tenant, newest first."""
-    parameters, conditions = _bounds(tenant_id, webhook_id, delivery_filter)
+    """Returns deliveries to an endpoint of a tenant, newest first."""
+    parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter)
+    parameters["before_id"] = None if before_id is None else _delivery_uuid(before_id)
     parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
-    if before_id is not None:
-        conditions += " AND d.id < %(before_id)s::uuid"
-        parameters["before_id"] = _delivery_uuid(before_id)
-    ranges = _RANGES.format(columns="d.id", conditions=conditions)
-    statement = (
-        f"SELECT {_COLUMNS} FROM (SELECT found.id FROM {ranges} ORDER BY found.id DESC LIMIT %(page)s "
-        "OFFSET %(offset)s) AS asked JOIN webhook_deliveries AS d ON d.id = asked.id ORDER BY d.id DESC"
-    )
-    return [_delivery(row) for row in connection.exec_driver_sql(statement, parameters)]
+    return [_delivery(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+_COUNT = Statement("""
+SELECT count(*) FROM (
+    SELECT 1
+    FROM webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
+        SELECT d.id FROM webhook_deliveries AS d
+        WHERE d.endpoint_id = p.id AND d.status = s.status
+            AND (%(event_type)s::text IS NULL OR d.event_type = %(event_type)s)
+        ORDER BY d.id DESC LIMIT %(limit)s
+    ) AS found
+    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid
+    LIMIT %(limit)s
+) AS counted
+""")
 
 
 def count(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> int:
-    """How many deliveries a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters, conditions = _bounds(tenant_id, webhook_id, delivery_filter)
-    parameters["limit"] = MOST_IN_TOTAL
-    ranges = _RANGES.format(columns="d.id", conditions=conditions)
-    statement = f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted"
-    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
+    """Returns the number of deliveries that a filter finds, exact up to `MOST_IN_TOTAL`."""
+    parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter) | {"limit": MOST_IN_TOTAL}
+    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 
-def _bounds(tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> tuple[dict[str, object], str]:
-    statuses = [s.value for s in DeliveryStatus if delivery_filter.status in (None, s)]
-    parameters: dict[str, object] = {
+def _filter_parameters(tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> dict[str, object]:
+    return {
         "tenant_id": tenant_id,
         "webhook_id": webhook_uuid(webhook_id),
-        "statuses": statuses,
+        "statuses": [s.value for s in DeliveryStatus if delivery_filter.status in (None, s)],
         "event_type": delivery_filter.event_type,
     }
-    return parameters, "(%(event_type)s::text IS NULL OR d.event_type = %(event_type)s)"
 
 
-# A new ladder, with the history of the old one. Final ones only: a pending one is on its way as it is.
-_AGAIN = f"""
+# A redelivery starts the retry schedule again and keeps the history. A pending delivery is due already.
+_REDELIVER = Statement(f"""
 WITH again AS (
     UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
     FROM webhook_endpoints AS p
-    WHERE d.endpoint_id = p.id AND {_MINE} AND p.status <> 'disabled' AND {{which}}
+    WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(webhook_id)s::uuid
+        AND p.status <> 'deleted' AND p.status <> 'disabled'
+        AND d.id = %(id)s::uuid AND d.status <> 'pending'
     RETURNING d.*
-), lane AS (
+), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
     WHERE endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
 )
-"""
-_REDELIVER = _AGAIN.format(which="d.id = %(id)s::uuid AND d.status <> 'pending'") + f"SELECT {_COLUMNS} FROM again AS d"
-_REDELIVER_FAILED = (
-    _AGAIN.format(which="d.status = 'abandoned' AND d.created_at >= %(since)s") + "SELECT count(*) FROM again"
-)
+SELECT {_COLUMNS} FROM again AS d
+""")
+_PENDING = Statement(f"""
+SELECT {_COLUMNS} FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
+WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid
+    AND d.id = %(id)s::uuid AND d.status = 'pending'
+""")
 
 
 def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str) -> Delivery | None:
-    """Send one again, same id and bytes, or leave it on its way; None where there is none such, or it is disabled."""
+    """Send a delivery again, with the same id and bytes, or leave it as it is if it is pending.
+
+    Returns None if there is no such delivery, or its endpoint is disabled.
+    """
     parameters = {
         "tenant_id": tenant_id,
         "webhook_id": webhook_uuid(webhook_id),
@@ -112,21 +128,33 @@ def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delive
     }
     row = connection.exec_driver_sql(_REDELIVER, parameters).first()
     if row is None:
-        statement = (
-            f"SELECT {_COLUMNS} FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id "
-            f"WHERE {_MINE} AND d.id = %(id)s::uuid AND d.status = 'pending'"
-        )
-        row = connection.exec_driver_sql(statement, parameters).first()
+        row = connection.exec_driver_sql(_PENDING, parameters).first()
     return None if row is None else _delivery(row)
 
 
+_REDELIVER_FAILED = Statement("""
+WITH again AS (
+    UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
+    FROM webhook_endpoints AS p
+    WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(webhook_id)s::uuid
+        AND p.status <> 'deleted' AND p.status <> 'disabled'
+        AND d.status = 'abandoned' AND d.created_at >= %(since)s
+    RETURNING d.*
+), lease AS (
+    UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
+    WHERE endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
+)
+SELECT count(*) FROM again
+""")
+
+
 def redeliver_failed(connection: Connection, *, tenant_id: str, webhook_id: str, since: datetime) -> int:
-    """Send all again that were abandoned and made since a moment; how many."""
+    """Send all abandoned deliveries again that were created since a time. Returns the number of deliveries."""
     parameters = {"tenant_id": tenant_id, "webhook_id": webhook_uuid(webhook_id), "since": since}
     return int(connection.exec_driver_sql(_REDELIVER_FAILED, parameters).scalar_one())
 
 
-_INSERT_TEST = f"""
+_INSERT_TEST = Statement(f"""
 WITH event AS (
     INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, endpoint_id, body, fanned_out_at)
     VALUES (%(event_id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(webhook_id)s::uuid, %(body)s,
@@ -136,15 +164,15 @@ WITH event AS (
     INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n)
     SELECT %(webhook_id)s::uuid, id, %(type)s, n FROM event
     RETURNING *
-), lane AS (
+), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before) WHERE endpoint_id = %(webhook_id)s::uuid
 )
 SELECT {_COLUMNS} FROM delivery AS d
-"""
+""")
 
 
 def insert_test(connection: Connection, *, webhook_id: str, event: Event, body: str) -> Delivery:
-    """Write a test event and its delivery to one endpoint, which the caller has made sure is the tenant's."""
+    """Insert a test event and its delivery to one endpoint. The caller has checked that it is the tenant's."""
     parameters = {
         "webhook_id": webhook_uuid(webhook_id),
         "event_id": str(ids.decode("evt", event.id)),

@@ -1,4 +1,4 @@
-"""Webhook endpoints, as their tenants make and change them. Secrets come in sealed, and go out to senders alone."""
+"""Webhook endpoints, as their tenants create and change them. Secrets are stored sealed, and only senders read them."""
 
 from __future__ import annotations
 
@@ -8,66 +8,78 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.webhook import Endpoint, EndpointStatus
 from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
 
 __all__ = ["change", "count", "create", "delete", "page", "reseal", "sealed_secrets", "show", "webhook_uuid"]
 
-#: Hours for which the secret before the present one stays valid.
+#: Hours for which a replaced secret stays valid.
 ROTATION_HOURS = 24
 
 _COLUMNS = (
     "e.id::text, e.url, e.events, e.status, e.created_at, e.updated_at, e.disabled_reason, "
     "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END"
 )
-_MINE = "e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'"
 
-_CREATE = f"""
-WITH made AS (
+_CREATE = Statement(f"""
+WITH created AS (
     INSERT INTO webhook_endpoints (tenant_id, url, events, secret)
     VALUES (%(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s)
     RETURNING *
-), lane AS (
-    INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM made
+), lease AS (
+    INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM created
 )
-SELECT {_COLUMNS} FROM made AS e
-"""
+SELECT {_COLUMNS} FROM created AS e
+""")
 
 
 def create(connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str) -> Endpoint:
-    """Make an endpoint; it is told of what happens from now on."""
+    """Create an endpoint. It receives events from now on."""
     parameters = {"tenant_id": tenant_id, "url": url, "events": list(events), "secret": sealed_secret}
     return _endpoint(connection.exec_driver_sql(_CREATE, parameters).one())
 
 
+_SHOW = Statement(f"""
+SELECT {_COLUMNS} FROM webhook_endpoints AS e
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
+""")
+
+
 def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint | None:
-    """One endpoint of a tenant; None where there is none such."""
+    """Returns one endpoint of a tenant, or None if the tenant has no such endpoint."""
     parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
-    statement = f"SELECT {_COLUMNS} FROM webhook_endpoints AS e WHERE {_MINE} AND e.id = %(id)s::uuid"
-    row = connection.exec_driver_sql(statement, parameters).first()
+    row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _endpoint(row)
+
+
+_PAGE = Statement(f"""
+SELECT {_COLUMNS} FROM webhook_endpoints AS e
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+    AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid)
+ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
 
 
 def page(
     connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
 ) -> list[Endpoint]:
-    """Endpoints of a tenant, newest first."""
+    """Returns endpoints of a tenant, newest first."""
     parameters: dict[str, object] = {"tenant_id": tenant_id, "limit": limit, "offset": offset}
     parameters["before_id"] = None if before_id is None else webhook_uuid(before_id)
-    statement = (
-        f"SELECT {_COLUMNS} FROM webhook_endpoints AS e WHERE {_MINE} "
-        "AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid) "
-        "ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s"
-    )
-    return [_endpoint(row) for row in connection.exec_driver_sql(statement, parameters)]
+    return [_endpoint(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+_COUNT = Statement("""
+SELECT count(*) FROM webhook_endpoints AS e WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+""")
 
 
 def count(connection: Connection, *, tenant_id: str) -> int:
-    """How many endpoints a tenant has."""
-    statement = f"SELECT count(*) FROM webhook_endpoints AS e WHERE {_MINE}"
-    return int(connection.exec_driver_sql(statement, {"tenant_id": tenant_id}).scalar_one())
+    """Returns the number of a tenant's endpoints."""
+    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
 
 
-# Whatever is changed, the endpoint gets another chance at once: the client may have mended what was wrong.
-_CHANGE = f"""
+# Any change makes the endpoint due at once, because the client may have repaired it.
+_CHANGE = Statement(f"""
 WITH changed AS (
     UPDATE webhook_endpoints AS e SET
         url = coalesce(%(url)s, e.url),
@@ -81,14 +93,14 @@ WITH changed AS (
         disabled_reason = CASE WHEN %(is_enabled)s::bool IS NULL THEN e.disabled_reason
                                WHEN NOT %(is_enabled)s::bool THEN coalesce(e.disabled_reason, 'client') END,
         updated_at = clock_timestamp()
-    WHERE {_MINE} AND e.id = %(id)s::uuid
+    WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
     RETURNING *
-), lane AS (
+), lease AS (
     UPDATE webhook_lanes AS l SET due_at = now(), timeouts = 0, not_before = NULL
     FROM changed WHERE l.endpoint_id = changed.id
 )
 SELECT {_COLUMNS} FROM changed AS e
-"""
+""")
 
 
 def change(
@@ -101,7 +113,10 @@ def change(
     sealed_secret: str | None = None,
     is_enabled: bool | None = None,
 ) -> Endpoint | None:
-    """Change what is given of an endpoint; None where there is none such. A replaced secret stays valid for a day."""
+    """Change the given fields of an endpoint. A replaced secret stays valid for `ROTATION_HOURS`.
+
+    Returns None if the tenant has no such endpoint.
+    """
     parameters = {
         "tenant_id": tenant_id,
         "id": webhook_uuid(webhook_id),
@@ -114,39 +129,43 @@ def change(
     return None if row is None else _endpoint(row)
 
 
-_DELETE = f"""
+_DELETE = Statement("""
 UPDATE webhook_endpoints AS e SET status = 'deleted', disabled_reason = NULL, secret = NULL, previous_secret = NULL,
     previous_secret_until = NULL, updated_at = clock_timestamp()
-WHERE {_MINE} AND e.id = %(id)s::uuid
-"""
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
+""")
 
 
 def delete(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
-    """Delete an endpoint with its secrets, at once; its deliveries go with retention. False: there is none such."""
+    """Delete an endpoint with its secrets at once; retention deletes its deliveries. Returns False if there is none."""
     parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
     return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
 
 
+_SEALED_SECRETS = Statement("""
+SELECT id::text, secret, previous_secret FROM webhook_endpoints WHERE status <> 'deleted' ORDER BY id
+""")
+
+
 def sealed_secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
-    """Every endpoint's id (a UUID), sealed secret and sealed secret before that."""
-    found = connection.exec_driver_sql(
-        "SELECT id::text, secret, previous_secret FROM webhook_endpoints WHERE status <> 'deleted' ORDER BY id"
-    )
-    return [(row[0], row[1], row[2]) for row in found]
+    """Returns every endpoint's id (a UUID), sealed secret and sealed previous secret."""
+    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
+
+
+_RESEAL = Statement("""
+UPDATE webhook_endpoints SET secret = %(secret)s, previous_secret = %(previous)s
+WHERE id = %(id)s::uuid AND secret = %(old)s AND (previous_secret IS NULL) = (%(previous)s::text IS NULL)
+""")
 
 
 def reseal(connection: Connection, *, uuid: str, old: str, secret: str, previous: str | None) -> bool:
-    """Replace an endpoint's sealed secrets by the same ones, sealed anew; False where they were changed meanwhile."""
-    statement = """
-        UPDATE webhook_endpoints SET secret = %(secret)s, previous_secret = %(previous)s
-        WHERE id = %(id)s::uuid AND secret = %(old)s AND (previous_secret IS NULL) = (%(previous)s::text IS NULL)
-    """
+    """Replace an endpoint's secrets by the same ones, sealed again. Returns False if they have changed meanwhile."""
     parameters = {"id": uuid, "old": old, "secret": secret, "previous": previous}
-    return connection.exec_driver_sql(statement, parameters).rowcount == 1
+    return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 
 
 def webhook_uuid(webhook_id: str) -> str | None:
-    """An endpoint's id as PostgreSQL takes it; None where it cannot be one."""
+    """Returns the UUID of an endpoint's id, or None if it is not an endpoint's id."""
     value = ids.decode("wh", webhook_id)
     return None if value is None else str(value)
 

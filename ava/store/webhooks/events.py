@@ -1,4 +1,4 @@
-"""Events of webhooks on their way from the job's move, whose trigger wrote them, to the deliveries."""
+"""Webhook events, from the trigger that writes one when a job moves, to the deliveries."""
 
 from __future__ import annotations
 
@@ -13,38 +13,31 @@ from ava.domain.job import Job
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = ["NewEvent", "claim_new", "delete_old", "fan_out"]
 
-#: The key of the lock under which events are fanned out: "ava fan" as a number.
+#: The key of the advisory lock that a fan-out holds: "ava fan" as a number.
 _LOCK_KEY = 0x61766120_66616E
-#: Bytes of payloads (as they are stored) that one batch may hold, so that memory stays bounded.
+#: The most bytes of payloads, as stored, in one batch, so that memory stays bounded.
 _MOST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewEvent:
-    """An event that no delivery was made of yet."""
+    """An event that was not fanned out yet."""
 
     event: Event
-    #: The job as it was at that moment; None where it is gone by now.
+    #: The job as it was at the event; None if it was deleted since.
     job: Job | None
 
 
-# Whoever stops in the middle must not hold up the others for ever.
-_LOCK = """
-SELECT pg_try_advisory_xact_lock(%s) FROM set_config('idle_in_transaction_session_timeout', '10s', true)
-"""
-# What cannot change any more is the job's own; the rest is as it was at the moment of the event.
-_COLUMNS_THEN = (
-    rows.JOB_COLUMNS.replace("j.output::text, j.error", "{final} THEN j.output END::text, {final} THEN j.error END")
-    .format(final="CASE WHEN e.completed_at IS NOT NULL")
-    .replace("j.status", "e.status")
-    .replace("j.started_at, j.completed_at", "e.started_at, e.completed_at")
-    .replace("j.attempt", "e.attempt")
-    .replace("j.cancel_requested_at, j.cancelled_by, j.progress", "e.cancel_requested_at, e.cancelled_by, e.progress")
-)
+# The time-out ends the transaction of a process that freezes while it holds the lock.
+_LOCK_FAN_OUT = Statement("""
+SELECT pg_try_advisory_xact_lock(%(key)s) FROM set_config('idle_in_transaction_session_timeout', '10s', true)
+""")
+# The columns are those of `rows.JOB_COLUMNS`; those that may change after the event are read from the event.
 # The events are read once: to join them with themselves, the planner may walk all new ones for each of them.
 _CLAIM_NEW = Prepared(
     "claim_new_events",
@@ -55,7 +48,12 @@ WITH sized AS (
     FROM (SELECT * FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT %(limit)s) AS e
     LEFT JOIN jobs AS j ON j.id = e.job_id
 )
-SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence, {_COLUMNS_THEN}
+SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
+    j.id::text, j.worker_id, j.tenant_id, e.status, j.trigger, j.priority, j.input::text, j.triggered_by,
+    j.created_at, e.started_at, e.completed_at, CASE WHEN e.completed_at IS NOT NULL THEN j.output END::text,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.error END, j.scheduled_at, e.attempt, j.max_attempts,
+    e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at,
+    j.published_at, j.node_id::text, j.traceparent
 FROM sized AS e LEFT JOIN jobs AS j ON j.id = e.job_id
 WHERE e.place = 1 OR e.bytes <= {_MOST_BYTES}
 ORDER BY e.n
@@ -64,11 +62,11 @@ ORDER BY e.n
 
 
 def claim_new(connection: Connection, *, limit: int) -> list[NewEvent]:
-    """The oldest events that were not fanned out, within a transaction; none where another process does it now.
+    """Returns the oldest events that were not fanned out, within a transaction, or none if another process fans out.
 
-    One at a time does it, so that the deliveries of one job come to be in the order of its events.
+    One process at a time fans out, so that the deliveries of one job are created in the order of its events.
     """
-    if not connection.exec_driver_sql(_LOCK, (_LOCK_KEY,)).scalar():
+    if not connection.exec_driver_sql(_LOCK_FAN_OUT, {"key": _LOCK_KEY}).scalar():
         return []
     return [_new_event(row) for row in _CLAIM_NEW.run(connection, {"limit": limit})]
 
@@ -88,7 +86,7 @@ WITH given AS (
     UPDATE webhook_events AS e SET body = given.body, traceparent = given.traceparent, fanned_out_at = now()
     FROM given WHERE e.id = given.id
     RETURNING e.*
-), made AS (
+), created AS (
     INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)
     SELECT p.id, done.id, done.type, done.job_id, done.n
     FROM done JOIN webhook_endpoints AS p ON p.tenant_id = done.tenant_id AND p.status IN ('active', 'degraded')
@@ -96,24 +94,25 @@ WITH given AS (
     WHERE done.body IS NOT NULL
     ORDER BY done.n
     RETURNING endpoint_id
-), lanes AS (
-    -- Locked, all of them: a lane that is taken between our looking at it and our commit would miss what we bring.
-    SELECT endpoint_id, due_at, greatest(now(), not_before) AS rung_at FROM webhook_lanes
-    WHERE endpoint_id IN (SELECT endpoint_id FROM made)
+), leases AS (
+    -- All of them are locked: a sender that acquires one between this read and the commit would miss the deliveries.
+    SELECT endpoint_id, due_at, greatest(now(), not_before) AS next_due_at FROM webhook_lanes
+    WHERE endpoint_id IN (SELECT endpoint_id FROM created)
     ORDER BY endpoint_id FOR UPDATE
-), rung AS (
-    UPDATE webhook_lanes AS l SET due_at = lanes.rung_at
-    FROM lanes WHERE l.endpoint_id = lanes.endpoint_id AND (lanes.due_at IS NULL OR lanes.due_at > lanes.rung_at)
+), made_due AS (
+    UPDATE webhook_lanes AS l SET due_at = leases.next_due_at
+    FROM leases
+    WHERE l.endpoint_id = leases.endpoint_id AND (leases.due_at IS NULL OR leases.due_at > leases.next_due_at)
 )
-SELECT count(*) FROM made
+SELECT count(*) FROM created
 """,
 )
 
 
 def fan_out(connection: Connection, bodies: Sequence[tuple[NewEvent, str | None]]) -> int:
-    """Fix the body of each event (as JSON text) and make its deliveries; how many deliveries.
+    """Store the body of each event (as JSON text) and create its deliveries. Returns the number of deliveries.
 
-    An event without a body is done with. An endpoint that was made later than an event is not told of it.
+    An event without a body has no deliveries. An endpoint does not receive events that are older than itself.
     """
     parameters = {
         "ids": [str(ids.decode("evt", new.event.id)) for new, _ in bodies],
@@ -123,7 +122,7 @@ def fan_out(connection: Connection, bodies: Sequence[tuple[NewEvent, str | None]
     return int(_FAN_OUT.run(connection, parameters)[0][0])
 
 
-_DELETE_OLD = """
+_DELETE_OLD = Statement("""
 WITH old AS (
     SELECT id FROM webhook_events WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), deliveries AS (
@@ -133,11 +132,14 @@ WITH old AS (
         AND NOT EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id)
 )
 DELETE FROM webhook_events WHERE id IN (SELECT id FROM old)
-"""
+""")
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the oldest events past retention with their deliveries, and deleted endpoints that have none left."""
+    """Delete the oldest events past retention with their deliveries, and deleted endpoints without deliveries.
+
+    Returns the number of events.
+    """
     oldest = clock.now(connection) - timedelta(days=retention_days)
     parameters = {"before": str(ids.first_uuid(oldest)), "limit": limit}
     return connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount

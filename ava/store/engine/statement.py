@@ -1,0 +1,14 @@
+"""The statements of the store, each as it is sent to PostgreSQL."""
+
+from __future__ import annotations
+
+__all__ = ["Statement"]
+
+
+class Statement(str):
+    """A whole statement with named parameters, `%(name)s`, as a constant of its module.
+
+    `python -m ava.store.statements` prints every one. It is a `str`, so running it costs nothing more.
+    """
+
+    __slots__ = ()
