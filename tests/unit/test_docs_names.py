@@ -1,0 +1,115 @@
+"""Every module, file, command and setting that a page names exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from harness.system import ROOT
+
+ROOMS = "ava|workers|bench|chaos|harness|tests"
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *(
+            page
+            for room in ROOMS.split("|")
+            for page in ROOT.glob(f"{room}/**/README.md")
+            if "static" not in page.parts
+        ),
+    ]
+)
+#: A dotted name between backticks, or the module of `python -m`.
+DOTTED = re.compile(rf"(?:`|python -m )((?:{ROOMS})(?:\.\w+)+)\b(?!/)")
+PATH = re.compile(rf"(?<![\w/.:-])((?:{ROOMS}|deploy|docs|tools)/[\w./*@-]*\w)")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+TARGET = re.compile(r"(?:(?:`|^ {4})make ([a-z]+)|^make ([a-z]+) +#)", re.MULTILINE)
+SETTING = re.compile(r"\bAVA_[A-Z_]*[A-Z]\b(?!_)")
+
+
+def _pages() -> list[object]:
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", _pages())
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    missing = {name for name in DOTTED.findall(page.read_text()) if not (_resolves(name) or f'"{name}"' in _source())}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", _pages())
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    missing = {path for path in PATH.findall(text) if not any(ROOT.glob(path.rstrip("/.")))}
+    missing |= {link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", _pages())
+def test_every_command_and_setting_that_a_page_names_exists(page: Path) -> None:
+    text, makefile = page.read_text(), (ROOT / "Makefile").read_text()
+    targets = {quoted or listed for quoted, listed in TARGET.findall(text)}
+    assert {name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
+    # The configuration of one worker is made up by its author.
+    settings = {name for name in SETTING.findall(text) if not name.startswith("AVA_WORKER_")}
+    assert {name for name in settings if name not in _source()} == set()
+
+
+def test_a_name_that_does_not_exist_is_found() -> None:
+    assert _resolves("ava.store.jobs.runs.claim")
+    assert _resolves("ava.JobCancelled")
+    assert not _resolves("ava.store.jobs.runs.claim_it")
+    assert not _resolves("ava.store.job.runs")
+
+
+@cache
+def _source() -> str:
+    files = [*ROOT.glob("ava/**/*.py"), *ROOT.glob("*.py"), *ROOT.glob("tests/**/*.py")]
+    return "\n".join(file.read_text() for file in files if file != Path(__file__))
+
+
+def _resolves(name: str) -> bool:
+    """Returns True if a dotted name is a module, or a name at the top of a module or of a class there."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:count])
+        file = next((each for each in (place.with_suffix(".py"), place / "__init__.py") if each.exists()), None)
+        if file is not None or place.is_dir():
+            return _holds(file, parts[count:])
+    return False
+
+
+def _holds(file: Path | None, names: list[str]) -> bool:
+    if not names:
+        return True
+    if file is None:
+        return False
+    tree: ast.AST = ast.parse(file.read_text())
+    for name in names:
+        found = next((node for node in ast.iter_child_nodes(tree) if name in _names(node)), None)
+        if found is None:
+            return False
+        tree = found
+    return True
+
+
+def _names(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = {each.id for each in targets if isinstance(each, ast.Name)}
+        # `__all__` also has the names that a package loads lazily.
+        if "__all__" in names and isinstance(node.value, ast.List):
+            names |= {each.value for each in node.value.elts if isinstance(each, ast.Constant)}
+        return names
+    if isinstance(node, ast.If):
+        return {name for each in node.body for name in _names(each)}
+    return set()
