@@ -1,1 +1,1 @@
-"""The guarded HTTP client: for webhooks, and for handlers that call URLs which a client chose."""
+"""The guarded HTTP client, for webhooks and for handlers that call URLs chosen by a client."""

@@ -1,8 +1,8 @@
-"""Guarded calls that leave their connections open for the next call of the same owner to the same server.
+"""Guarded calls that reuse connections for calls of the same owner to the same server.
 
-The promises of `ava.outbound.http` hold for each call. A kept connection leads to an address that was judged
-when it was made; it is closed soon, so that a name which leads elsewhere meanwhile is asked for again. No two owners
-share one, so that no server can confuse what it answers to one with what it answers to another.
+The guarantees of `ava.outbound.http` hold for each call. The address of an idle connection was checked when it was
+opened. It is closed soon, so that a changed name is resolved again. Two owners never share a connection, so that a
+server cannot mix up their responses.
 """
 
 from __future__ import annotations
@@ -18,83 +18,83 @@ from ava.outbound.socket import GuardedSocket, is_quiet
 
 __all__ = ["MOST_KEPT", "Connections"]
 
-#: Connections that one process keeps at a time, besides those that are being used.
+#: Idle connections of one process, not counting those in use.
 MOST_KEPT = 500
-#: Seconds for which one is kept that is not used. Servers close theirs after a time as well, many after five seconds.
+#: Seconds after which an idle connection is closed. Many servers close theirs after five seconds.
 _IDLE_SECONDS = 2.0
-#: Seconds after which a connection is not used again, however busy it is.
-_AGE_SECONDS = 60.0
+#: Seconds after which a connection is not reused, however busy it is.
+_MOST_AGE_SECONDS = 60.0
 
 _Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class _Connection:
     sock: GuardedSocket
-    #: When it was made, and when it was last used, on the clock of `time.monotonic`.
-    made_at: float
+    #: When it was opened and last used, on the clock of `time.monotonic`.
+    opened_at: float
     used_at: float
 
-    def is_over(self, now: float) -> bool:
-        return now > self.used_at + _IDLE_SECONDS or now > self.made_at + _AGE_SECONDS
+    def is_expired(self, now: float) -> bool:
+        return now > self.used_at + _IDLE_SECONDS or now > self.opened_at + _MOST_AGE_SECONDS
 
 
 class Connections:
-    """The connections of one process, for one thread or any number of greenlets in it."""
+    """The connections of one process, for one thread or any number of its greenlets."""
 
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         """`tls` replaces the trusted certificates."""
         self._limits = limits
         self._tls = tls
-        self._kept: dict[_Key, list[_Kept]] = {}
-        self._count = 0
+        self._idle: dict[_Key, list[_Connection]] = {}
+        self._idle_count = 0
 
     def send(self, method: str, url: str, *, owner: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
-        """Call a URL and read the answer, as `guarded_http.send` does; it raises the same.
+        """Call a URL and read the response. Raises what `ava.outbound.http.send` raises.
 
-        A kept connection that turns out to be dead before anything was answered is replaced by a new one, once.
+        If an idle connection turns out to be dead before any response, the call is made once more on a new one.
         """
         start = monotonic()
         call = Call.make(method, url, headers=headers, body=body, limits=self._limits, keep_alive=True)
         key = (owner, call.target.scheme, call.target.host, call.target.port)
-        kept = self._take(key, start)
-        if kept is not None:
+        idle = self._take_idle(key, start)
+        if idle is not None:
             try:
-                return self._exchange(call, key, kept, start)
+                return self._exchange(call, key, idle, start)
             except OutboundFailed:
-                if kept.sock.has_heard:
+                if idle.sock.has_received:
                     raise
         sock = dial(call.target, self._limits, self._tls)
         now = monotonic()
-        return self._exchange(call, key, _Kept(sock=sock, made_at=now, used_at=now), start)
+        return self._exchange(call, key, _Connection(sock=sock, opened_at=now, used_at=now), start)
 
     def close_idle(self) -> None:
-        """Close what was not used for a time."""
+        """Close the expired connections."""
         now = monotonic()
-        for key, line in list(self._kept.items()):
-            staying = [kept for kept in line if not kept.is_over(now)]
-            for kept in line:
-                if kept.is_over(now):
-                    kept.sock.close()
-            self._count -= len(line) - len(staying)
-            self._kept[key] = staying
-            if not staying:
-                del self._kept[key]
+        for key, connections in list(self._idle.items()):
+            remaining = [connection for connection in connections if not connection.is_expired(now)]
+            for connection in connections:
+                if connection.is_expired(now):
+                    connection.sock.close()
+            self._idle_count -= len(connections) - len(remaining)
+            self._idle[key] = remaining
+            if not remaining:
+                del self._idle[key]
 
     def close(self) -> None:
-        """Close all that is kept."""
-        for line in self._kept.values():
-            for kept in line:
-                kept.sock.close()
-        self._kept.clear()
-        self._count = 0
+        """Close all idle connections."""
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.sock.close()
+        self._idle.clear()
+        self._idle_count = 0
 
-    def _exchange(self, call: Call, key: _Key, kept: _Kept, start: float) -> HttpResponse:
-        kept.sock.has_heard = stays = False
+    def _exchange(self, call: Call, key: _Key, connection: _Connection, start: float) -> HttpResponse:
+        connection.sock.has_received = is_reusable = False
         try:
-            with exchange(kept.sock, call, self._limits) as stream:
+            with exchange(connection.sock, call, self._limits) as stream:
                 content = b"".join(stream.chunks())
-                stays = stream.leaves_connection and self._count < MOST_KEPT
+                is_reusable = stream.leaves_connection and self._idle_count < MOST_KEPT
             now = monotonic()
             return HttpResponse(
                 status=stream.status,
@@ -104,19 +104,19 @@ class Connections:
                 elapsed_ms=round((now - start) * 1000),
             )
         finally:
-            if stays:
-                self._kept.setdefault(key, []).append(replace(kept, used_at=now))
-                self._count += 1
+            if is_reusable:
+                self._idle.setdefault(key, []).append(replace(connection, used_at=now))
+                self._idle_count += 1
             else:
-                kept.sock.close()
+                connection.sock.close()
 
-    def _take(self, key: _Key, now: float) -> _Kept | None:
-        """The connection that was used last, if it is still good."""
-        line = self._kept.get(key)
-        while line:
-            kept = line.pop()
-            self._count -= 1
-            if not kept.is_over(now) and is_quiet(kept.sock):
-                return kept
-            kept.sock.close()
+    def _take_idle(self, key: _Key, now: float) -> _Connection | None:
+        """Returns the most recently used connection that is still usable, or None."""
+        connections = self._idle.get(key)
+        while connections:
+            connection = connections.pop()
+            self._idle_count -= 1
+            if not connection.is_expired(now) and is_quiet(connection.sock):
+                return connection
+            connection.sock.close()
         return None

@@ -1,4 +1,4 @@
-"""Undoing the gzip of an answer in pieces of bounded size, so that no small answer can become a huge one in memory."""
+"""Decodes the gzip of a response in pieces of bounded size, so that a small response cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 
 class Decoder:
-    """Decodes one answer. Anything but gzip, the one encoding that we ask for, passes as it is."""
+    """Decodes one response. Other encodings than gzip, the only one that is requested, pass unchanged."""
 
     def __init__(self, content_encoding: str) -> None:
         self._gzipped = content_encoding.strip().lower() in ("gzip", "x-gzip")
@@ -21,7 +21,7 @@ class Decoder:
         self._any_data = False
 
     def decode(self, data: bytes, max_bytes: int) -> Iterator[bytes]:
-        """Give what `data` decodes to, in pieces of at most `max_bytes`. Raises `zlib.error` for broken gzip."""
+        """Yields the decoded `data` in pieces of at most `max_bytes`. Raises `zlib.error` for invalid gzip."""
         if not self._gzipped:
             yield data
             return
@@ -33,12 +33,12 @@ class Decoder:
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def finish(self) -> None:
-        """Raises `zlib.error` when the answer ended in the middle of its gzip."""
+        """Raises `zlib.error` if the response ended in the middle of its gzip stream."""
         if self._any_data and not self._member.eof:
             raise zlib.error("the gzip stream ends too early")
 
     def _to_member(self, data: bytes) -> bytes:
-        """Begin the next gzip member where one ended; what follows a member and is none is padding, and dropped."""
+        """Begin the next gzip member if one has ended. Other bytes after a member are padding and dropped."""
         if not self._member.eof:
             return data
         following, self._between_members = self._between_members + data, b""

@@ -1,14 +1,14 @@
-"""A small HTTP client for calls to addresses that strangers chose.
+"""A small HTTP client for calls to URLs that untrusted clients chose.
 
-It stands on `http.client` rather than on `requests`, because a `requests` session reads the whole body of a redirect
-even when it may neither follow nor keep it, takes proxies and passwords from the environment, logs URLs, and has no
-limit on the time of an exchange. What this one promises:
+It uses `http.client` instead of `requests`, because a `requests` session reads the whole body of a redirect even if it
+may not follow it, takes proxies and passwords from the environment, logs URLs, and has no time limit for an exchange.
+Its guarantees:
 
 - only http and https, no credentials in the URL, and only addresses that are public at the moment of connecting;
-- no redirect is followed: a 3xx is an answer like any other;
-- connecting and the exchange each end within their seconds, however slowly the other side drips;
+- no redirect is followed: a 3xx is a response like any other;
+- connecting and the exchange each end within their seconds, however slowly the server sends;
 - no more than `max_answer_bytes` are read, and memory stays bounded whatever the encoding;
-- nothing is taken from the environment but the certificate store, and no error or log line holds a path or a query.
+- only the certificate store comes from the environment, and no error or log line holds a path or a query.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MAX_HEADERS = 100
 _MAX_HEADER_CHARS = 65_536
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-# These say how the message is framed or routed, which is for the client to know.
+# They frame or route the message, so only this client sets them.
 _OUR_HEADERS = frozenset(
     ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
@@ -48,38 +48,38 @@ _OUR_HEADERS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How far one call may go."""
+    """The limits of one call."""
 
     #: Seconds for DNS, TCP and TLS together.
     connect_timeout_seconds: float = 5.0
     #: Seconds from the first byte sent to the last byte read.
     exchange_timeout_seconds: float = 10.0
-    #: Seconds without a byte within the exchange.
+    #: Seconds without a received byte within the exchange.
     silence_timeout_seconds: float = float("inf")
-    #: Bytes of the answer that are read, after decoding.
+    #: Bytes of the response's body that are read, after decoding.
     max_answer_bytes: int = 65_536
-    #: Whether addresses that are not public may be called; every other check stays.
+    #: Whether non-public addresses may be called. Every other check stays.
     allow_private: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """What the other server said, read up to the limit."""
+    """A response, read up to the limit."""
 
     status: int
-    #: Names in lower case; a header that came more than once is joined with a comma.
+    #: With names in lower case. Repeated headers are joined with a comma.
     headers: Mapping[str, str]
-    #: Decoded when the server sent it as gzip or deflate.
+    #: Decoded if the server sent it as gzip.
     body: bytes = field(repr=False)
-    #: Whether the answer went on after `body`.
+    #: Whether the response's body is longer than `body`.
     truncated: bool
-    #: Milliseconds from the look-up of the name to the last byte read.
+    #: Milliseconds from the DNS look-up to the last byte read.
     elapsed_ms: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call, checked, as it goes over the wire."""
+    """One checked call, encoded for the wire."""
 
     method: str
     target: Target
@@ -96,7 +96,7 @@ class Call:
         limits: Limits,
         keep_alive: bool = False,
     ) -> Call:
-        """Check a call before anything is looked up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
+        """Check a call before any look-up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
         target = parse(url, allow_private=limits.allow_private)
         method = _checked_method(method)
         sent = _default_headers(target, keep_alive) | _checked_headers(headers or {})
@@ -107,7 +107,7 @@ class Call:
 
 
 class HttpResponseStream:
-    """An answer whose body is read piece by piece, within `open_stream`."""
+    """A response whose body is read piece by piece, within `open_stream`."""
 
     def __init__(self, response: http.client.HTTPResponse, target: Target, limits: Limits) -> None:
         self.status = response.status
@@ -120,13 +120,13 @@ class HttpResponseStream:
 
     @property
     def leaves_connection(self) -> bool:
-        """Whether the answer was read to its end, and its connection can carry another call."""
+        """Whether the response was read to its end and the connection can carry another call."""
         return self._response.isclosed() and not self._response.will_close and not self.truncated
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` when it breaks off."""
+        """Yields the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` if it breaks off."""
         left = self._limits.max_answer_bytes
-        with _told_plainly(self._target, "finish its answer", self._limits.exchange_timeout_seconds):
+        with _translate_errors(self._target, "finish its answer", self._limits.exchange_timeout_seconds):
             for piece in self._pieces():
                 if len(piece) > left:
                     self.truncated = True
@@ -152,7 +152,7 @@ def send(
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> HttpResponse:
-    """Call a URL and read the answer up to the limit, whatever its status.
+    """Call a URL and read the response up to the limit, whatever its status.
 
     `tls` replaces the trusted certificates. Raises `UrlRefused`, `HeaderRefused`, `AddressRefused`,
     `OutboundTimeout` or `OutboundFailed`, all of them `OutboundError`.
@@ -179,7 +179,7 @@ def open_stream(
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[HttpResponseStream]:
-    """Call a URL and give the answer while it still comes in; the connection is closed on leaving.
+    """Call a URL and yield the response while it is received. The connection is closed on exit.
 
     Raises what `send` raises.
     """
@@ -191,7 +191,7 @@ def open_stream(
 
 @contextmanager
 def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpResponseStream]:
-    """Send a call over a connection to its target, and give the answer while it still comes in.
+    """Send a call over a connection to its target, and yield the response while it is received.
 
     Raises `OutboundTimeout` or `OutboundFailed`.
     """
@@ -199,8 +199,8 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
     sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
     response = http.client.HTTPResponse(sock, method=call.method)
     with closing(response):
-        with _told_plainly(call.target, "answer", seconds):
-            # A server may answer and close before it has read everything; then its answer is what counts.
+        with _translate_errors(call.target, "answer", seconds):
+            # A server may respond and close before it has read everything. Then its response counts.
             with suppress(BrokenPipeError):
                 sock.sendall(call.message)
             response.begin()
@@ -208,16 +208,16 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
 
 
 def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None) -> GuardedSocket:
-    """Connect to a target, whose addresses are judged now. Raises `AddressRefused` and what `exchange` raises."""
+    """Connect to a target after checking its addresses. Raises `AddressRefused` and what `exchange` raises."""
     seconds = limits.connect_timeout_seconds
     trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
-    with _told_plainly(target, "accept a connection", seconds):
+    with _translate_errors(target, "accept a connection", seconds):
         return connect(target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted)
 
 
 @functools.cache
 def _trusted_certificates() -> ssl.SSLContext:
-    """The system's certificates; certifi's where the system has none, as with many Pythons that are not its own."""
+    """Returns the system's certificates, or certifi's if this Python knows no system store."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
     if not (paths.cafile or paths.capath):
@@ -252,7 +252,7 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refuse_header(name: str, value: str) -> None:
-    """Raise `HeaderRefused` for what cannot be sent. The value is not repeated, for it may be a password."""
+    """Raises `HeaderRefused` for an invalid header. The error omits the value, because it may be a password."""
     if not _TOKEN.fullmatch(name):
         raise HeaderRefused("The name of a header must be of letters, digits and dashes, such as X-Request-Id.")
     if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
@@ -270,8 +270,8 @@ def _headers_of(response: http.client.HTTPResponse) -> dict[str, str]:
 
 
 @contextmanager
-def _told_plainly(target: Target, what: str, seconds: float) -> Iterator[None]:
-    """Turn what the layers below raise into our own errors, which name the cure and hide the path."""
+def _translate_errors(target: Target, what: str, seconds: float) -> Iterator[None]:
+    """Translate exceptions of the lower layers into `OutboundError`s, which name the cure and omit the path."""
     try:
         yield
     except TimeoutError as error:

@@ -1,7 +1,7 @@
-"""A connection to a public address, and a time limit that every read and write on it obeys.
+"""A connection to a public address, with a deadline for every read and write on it.
 
-A name is looked up once, every address it has is judged, and the connection is made to the very addresses that were
-judged: there is no second look-up that DNS could answer differently.
+A name is resolved once, all its addresses are checked, and the connection goes to one of the checked addresses. There
+is no second look-up that DNS could answer differently.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Deadline", "GuardedSocket", "connect", "is_quiet"]
 
-#: A name may have hundreds of addresses; a server that does not answer on four is not up.
+#: A name may have hundreds of addresses. A server that answers on none of four is not up.
 MAX_ADDRESSES_TRIED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deadline:
-    """When something must have ended, and how long the other side may be silent until then."""
+    """A point in time, and how long the other side may be silent until then."""
 
     #: On the clock of `time.monotonic`, in seconds.
     at: float
@@ -42,7 +42,7 @@ class Deadline:
         return cls(at=monotonic() + seconds, silence_seconds=silence_seconds)
 
     def seconds_left(self) -> float:
-        """What the next step may take. Raises `TimeoutError` when nothing is left."""
+        """Returns the seconds for the next step. Raises `TimeoutError` if none are left."""
         left = min(self.at - monotonic(), self.silence_seconds)
         if left <= 0:
             raise TimeoutError("the time limit has passed")
@@ -50,19 +50,19 @@ class Deadline:
 
 
 class _PlainSocket(socket.socket):
-    """A TCP socket whose every read and write gets what is left of the time, not a time-out of its own.
+    """A TCP socket whose every read and write is limited by one deadline.
 
-    With an ordinary time-out a server that sends a byte now and then holds its caller for ever.
+    With an ordinary time-out for each read, a server that sends a byte now and then holds its caller for ever.
     """
 
     deadline: Deadline | None = None
-    #: Whether the other side has said anything since this was last set to False.
-    has_heard = False
+    #: Whether a byte was received since this was last set to False.
+    has_received = False
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         _arm(self, self.deadline)
         received = super().recv_into(buffer, nbytes, flags)
-        self.has_heard = self.has_heard or received > 0
+        self.has_received = self.has_received or received > 0
         return received
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
@@ -71,19 +71,19 @@ class _PlainSocket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS, whose `sendall` is many `send`s."""
+    """The same over TLS, whose `sendall` calls `send` repeatedly."""
 
     deadline: Deadline | None = None
-    has_heard = False
+    has_received = False
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         _arm(self, self.deadline)
         received = super().recv_into(buffer, nbytes, flags)
-        self.has_heard = self.has_heard or received > 0
+        self.has_received = self.has_received or received > 0
         return received
 
     def send(self, data: ReadableBuffer, flags: int = 0, **of_gevent: Any) -> int:
-        # In a process that gevent has patched, its `sendall` hands a time-out on to `send`; ours is the stricter one.
+        # In a process patched by gevent, `sendall` passes a time-out to `send`. Our deadline is the stricter one.
         _arm(self, self.deadline)
         return super().send(data, flags, **of_gevent)
 
@@ -97,7 +97,7 @@ def _arm(sock: socket.socket, deadline: Deadline | None) -> None:
 
 
 def is_quiet(sock: GuardedSocket) -> bool:
-    """Whether a connection is open and nothing has come over it. What came unasked would be taken for an answer."""
+    """Returns True if a connection is open and has no unread data, which would be taken for the next response."""
     try:
         sock.settimeout(0)
         sock.recv(1)
@@ -109,14 +109,14 @@ def is_quiet(sock: GuardedSocket) -> bool:
 
 
 def connect(target: Target, deadline: Deadline, *, allow_private: bool, tls: ssl.SSLContext | None) -> GuardedSocket:
-    """Connect to a target, over TLS when `tls` says whom to trust; DNS, TCP and TLS share the one deadline.
+    """Connect to a target, over TLS if `tls` is given. DNS, TCP and TLS share the one deadline.
 
     Raises `AddressRefused` if any address of the name is not public (unless `allow_private`), `TimeoutError`, and
-    `OSError` for the rest, of which `socket.gaierror` is an unknown name and `ssl.SSLError` a failed handshake.
+    `OSError` otherwise: `socket.gaierror` for an unknown name, `ssl.SSLError` for a failed handshake.
     """
     addresses = _look_up(target, deadline)
     if not allow_private:
-        _judge(target, addresses)
+        _check_public(target, addresses)
     sock = _dial(addresses, target.port, deadline)
     return sock if tls is None else _wrap(sock, target.host, deadline, tls)
 
@@ -132,7 +132,7 @@ def _look_up(target: Target, deadline: Deadline) -> list[str]:
 
 
 def _getaddrinfo(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """Look a name up in a thread: the C library's own look-up knows no time limit, and no signal gets through to it."""
+    """Resolve a name in a thread, because the C library's look-up has no time limit and ignores signals."""
     answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def look_up() -> None:
@@ -151,8 +151,8 @@ def _getaddrinfo(host: str, port: int, deadline: Deadline) -> list[Any]:
     return answer
 
 
-def _judge(target: Target, addresses: Sequence[str]) -> None:
-    """Refuse the name if one of its addresses is not public: an honest name does not mix them."""
+def _check_public(target: Target, addresses: Sequence[str]) -> None:
+    """Refuse the name if one of its addresses is not public. A legitimate name does not mix both kinds."""
     for address in addresses:
         why = why_not_public(ip_address(address))
         if why:

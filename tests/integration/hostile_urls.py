@@ -1,6 +1,6 @@
-"""URLs that try to get past the guard, by anything that has been seen to work somewhere."""
+"""URLs that try to pass the guard, by every technique that is known to have worked somewhere."""
 
-#: `{port}` becomes the port of a server that listens on this machine's loopback, and must hear nothing.
+#: `{port}` becomes the port of a server on this machine's loopback, which must get no connection.
 HOSTILE_URLS = [
     # This machine, in every notation.
     "http://127.0.0.1:{port}/",
@@ -65,7 +65,7 @@ HOSTILE_URLS = [
     "http://[fec0::1]/",
     "http://[fc00::1]/",
     "http://[ff02::1]/",
-    # User names, and what looks like them.
+    # User names, and text that looks like them.
     "http://example.com@127.0.0.1:{port}/",
     "http://127.0.0.1:{port}@example.com/",
     "http://user:password@example.com/",
@@ -77,7 +77,7 @@ HOSTILE_URLS = [
     "http://127.0.0.1:{port}%2f@example.com/",
     "http://127.0.0.1:{port}#@example.com/",
     "http://127.0.0.1:{port}?@example.com/",
-    # Letters and dots of other alphabets.
+    # Characters that normalise to ASCII letters, digits and dots.
     "http://①②⑦.⓪.⓪.①:{port}/",
     "http://１２７.０.０.１:{port}/",
     "http://127。0。0。1:{port}/",
@@ -126,7 +126,7 @@ HOSTILE_URLS = [
     "http://127.0.0.1:{port}\t/",
     "http://example.com\u00a0/",
     "http://example.com/\ud800",
-    # No host, a broken host, too much of everything.
+    # No host, an invalid host, excessive lengths.
     "",
     "http://",
     "http:///",

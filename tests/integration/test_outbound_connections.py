@@ -1,4 +1,4 @@
-"""Connections that are kept for the next call: used again, never trusted too far, and replaced once they are dead."""
+"""Idle connections: reused, never trusted without a check, and replaced when they are dead."""
 
 from __future__ import annotations
 
@@ -34,29 +34,31 @@ def _post(connections: Connections, url: str, owner: str = "wh_a", body: bytes =
     return connections.send("POST", url, owner=owner, headers={}, body=body)
 
 
-def _saying(*answers: bytes, seen: list[bytes] | None = None) -> Callable[[socket.socket], None]:
-    """A talk that gives these answers on each connection, one a request, and then closes it."""
+def _replying(*answers: bytes, received: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+    """A server that gives these answers on each connection, one a request, and then closes it."""
 
     def talk(sock: socket.socket) -> None:
         for answer in answers:
             request = read_request(sock)
-            if seen is not None:
-                seen.append(request)
+            if received is not None:
+                received.append(request)
             sock.sendall(answer)
 
     return talk
 
 
 def test_one_connection_carries_many_calls(serve: Serve, connections: Connections) -> None:
-    seen: list[bytes] = []
+    received: list[bytes] = []
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nthree\r\n0\r\n\r\n"
     none = b"HTTP/1.1 204 No Content\r\n\r\n"
-    peer = serve(_saying(ok(b"one"), b"HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\ntwo", chunked, none, seen=seen))
+    peer = serve(
+        _replying(ok(b"one"), b"HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\ntwo", chunked, none, received=received)
+    )
     bodies = [_post(connections, f"{peer.url}/{n}", body=b"x" * n).body for n in range(4)]
     assert bodies == [b"one", b"two", b"three", b""]
     assert peer.connections == 1
-    assert all(b"Connection: keep-alive\r\n" in request for request in seen)
-    assert [request.split(b" ")[1] for request in seen] == [b"/0", b"/1", b"/2", b"/3"]
+    assert all(b"Connection: keep-alive\r\n" in request for request in received)
+    assert [request.split(b" ")[1] for request in received] == [b"/0", b"/1", b"/2", b"/3"]
 
 
 @pytest.mark.parametrize(
@@ -68,13 +70,13 @@ def test_one_connection_carries_many_calls(serve: Serve, connections: Connection
     ],
     ids=["close", "http-1.0", "cut"],
 )
-def test_a_connection_is_left_that_cannot_carry_another_call(
+def test_a_connection_that_cannot_carry_another_call_is_closed(
     serve: Serve, connections: Connections, answer: bytes
 ) -> None:
     def talk(sock: socket.socket) -> None:
         read_request(sock)
         sock.sendall(answer)
-        # It would take another call, did one come.
+        # A further call on this connection would get 418.
         if sock.recv(65_536):
             sock.sendall(b"HTTP/1.1 418 No\r\n\r\n")
 
@@ -83,7 +85,7 @@ def test_a_connection_is_left_that_cannot_carry_another_call(
     assert peer.connections == 2
 
 
-def test_what_came_unasked_is_no_answer(serve: Serve, connections: Connections) -> None:
+def test_unsolicited_data_is_no_response(serve: Serve, connections: Connections) -> None:
     sent = threading.Event()
 
     def talk(sock: socket.socket) -> None:
@@ -110,7 +112,7 @@ def test_no_two_owners_and_no_two_servers_share_a_connection(serve: Serve, conne
 
 
 def _many(serve: Serve) -> Peer:
-    """A peer that answers on any number of connections at once."""
+    """A peer that answers on any number of connections at the same time."""
 
     def answer(sock: socket.socket) -> None:
         with sock:
@@ -120,45 +122,45 @@ def _many(serve: Serve) -> Peer:
     return serve(lambda sock: threading.Thread(target=answer, args=(sock.dup(),), daemon=True).start())
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced(serve: Serve, connections: Connections) -> None:
-    peer = serve(_saying(ok(b"")))
+def test_a_connection_closed_by_the_server_is_replaced(serve: Serve, connections: Connections) -> None:
+    peer = serve(_replying(ok(b"")))
     for _ in range(3):
         assert _post(connections, peer.url).status == 200
     assert peer.connections == 3
 
 
-def test_a_call_is_made_again_once_where_nothing_was_answered(serve: Serve, connections: Connections) -> None:
-    seen: list[bytes] = []
+def test_a_call_is_repeated_once_if_an_idle_connection_is_dead(serve: Serve, connections: Connections) -> None:
+    received: list[bytes] = []
 
     def talk(sock: socket.socket) -> None:
-        seen.append(read_request(sock))
-        if len(seen) == 1:
+        received.append(read_request(sock))
+        if len(received) == 1:
             sock.sendall(ok(b""))
-            # The second comes, and the server goes before it says a word: only on a kept connection is that no failure.
-            seen.append(read_request(sock))
+            # The server closes without a response to the second call, which only fails on a new connection.
+            received.append(read_request(sock))
 
     peer = serve(talk)
     _post(connections, peer.url)
     with pytest.raises(OutboundFailed):
         _post(connections, peer.url)
-    assert (len(seen), peer.connections) == (3, 2)
+    assert (len(received), peer.connections) == (3, 2)
 
 
-def test_a_call_is_not_made_again_once_an_answer_began(serve: Serve, connections: Connections) -> None:
-    peer = serve(_saying(ok(b""), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
+def test_a_call_is_not_repeated_after_a_partial_response(serve: Serve, connections: Connections) -> None:
+    peer = serve(_replying(ok(b""), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
     _post(connections, peer.url)
     with pytest.raises(OutboundFailed):
         _post(connections, peer.url)
     assert peer.connections == 1
 
 
-def test_a_call_is_not_made_again_where_the_server_is_silent(serve: Serve, connections: Connections) -> None:
-    done, seen = threading.Event(), []
+def test_a_call_is_not_repeated_after_a_timeout(serve: Serve, connections: Connections) -> None:
+    done, received = threading.Event(), []
 
     def talk(sock: socket.socket) -> None:
         read_request(sock)
         sock.sendall(ok(b""))
-        seen.append(read_request(sock))
+        received.append(read_request(sock))
         done.wait(5)
 
     peer = serve(talk)
@@ -166,10 +168,10 @@ def test_a_call_is_not_made_again_where_the_server_is_silent(serve: Serve, conne
     with pytest.raises(OutboundTimeout):
         _post(connections, peer.url)
     done.set()
-    assert (len(seen), peer.connections) == (1, 1)
+    assert (len(received), peer.connections) == (1, 1)
 
 
-def test_an_idle_and_an_old_connection_are_closed(
+def test_idle_and_old_connections_are_closed(
     serve: Serve, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[bytes] = []
@@ -186,16 +188,16 @@ def test_an_idle_and_an_old_connection_are_closed(
     assert closed == []
     time.sleep(0.1)
     connections.close_idle()
-    assert connections._kept == {}
-    assert connections._count == 0
-    # A connection that is always busy is left as well, in time, for its name may lead elsewhere by now.
-    monkeypatch.setattr(outbound_connections, "_AGE_SECONDS", 0.0)
+    assert connections._idle == {}
+    assert connections._idle_count == 0
+    # A busy connection is closed as well, in time, because its name may resolve to another address by now.
+    monkeypatch.setattr(outbound_connections, "_MOST_AGE_SECONDS", 0.0)
     _post(connections, peer.url)
     _post(connections, peer.url)
     assert peer.connections == 3
 
 
-def test_no_more_are_kept_than_may_be(serve: Serve, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_are_capped(serve: Serve, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbound_connections, "MOST_KEPT", 1)
     peer = _many(serve)
     for owner in ("wh_a", "wh_b", "wh_a", "wh_b"):
@@ -203,7 +205,7 @@ def test_no_more_are_kept_than_may_be(serve: Serve, connections: Connections, mo
     assert peer.connections == 3
 
 
-def test_every_new_connection_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_every_new_connection_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     connections = Connections(Limits(connect_timeout_seconds=1))
     asked = name_server(monkeypatch, ["127.0.0.1"])
     for _ in range(2):
@@ -212,11 +214,11 @@ def test_every_new_connection_is_judged(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked == ["hooks.example.com"] * 2
 
 
-def test_a_connection_over_tls_is_kept(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tls_connection_is_reused(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "server.pem").write_text(SERVER)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "server.pem")
-    talk = _saying(ok(b"one"), ok(b"two"))
+    talk = _replying(ok(b"one"), ok(b"two"))
 
     def talk_tls(sock: socket.socket) -> None:
         with context.wrap_socket(sock, server_side=True) as wrapped:

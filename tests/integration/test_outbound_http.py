@@ -1,4 +1,4 @@
-"""The guarded HTTP client against real servers on this machine: answers, limits, time, TLS, and what breaks."""
+"""The guarded HTTP client against real servers on this machine: responses, limits, time, failures, TLS."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_s
 # An ordinary call --------------------------------------------------------------------------------------------------
 
 
-def test_a_call_brings_status_headers_and_body(serve: Serve) -> None:
-    seen: list[bytes] = []
-    peer = serve(answering(ok(b"hello", "X-Thing: a", "x-thing:  b ", "Content-Type: text/plain"), seen=seen))
+def test_a_call_returns_status_headers_and_body(serve: Serve) -> None:
+    received: list[bytes] = []
+    peer = serve(answering(ok(b"hello", "X-Thing: a", "x-thing:  b ", "Content-Type: text/plain"), seen=received))
     answer = send("post", f"{peer.url}/a/ü?b=c", headers={"X-Key": "k"}, body=b"payload", limits=LOCAL)
     assert (answer.status, answer.body, answer.truncated) == (200, b"hello", False)
     assert answer.headers["x-thing"] == "a, b"
     assert 0 <= answer.elapsed_ms < 2000
-    head, _, body = seen[0].partition(b"\r\n\r\n")
+    head, _, body = received[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /a/%C3%BC?b=c HTTP/1.1"
     assert {f"Host: 127.0.0.1:{peer.port}", "X-Key: k", "Content-Length: 7", "Accept-Encoding: gzip"} <= set(lines)
@@ -39,15 +39,15 @@ def test_a_call_brings_status_headers_and_body(serve: Serve) -> None:
 
 
 def test_a_header_of_the_caller_replaces_our_default(serve: Serve) -> None:
-    seen: list[bytes] = []
-    peer = serve(answering(ok(b""), seen=seen))
+    received: list[bytes] = []
+    peer = serve(answering(ok(b""), seen=received))
     send("GET", peer.url, headers={"user-agent": "mine", "ACCEPT-ENCODING": "identity"}, limits=LOCAL)
-    assert seen[0].lower().count(b"user-agent:") == seen[0].lower().count(b"accept-encoding:") == 1
-    assert b"User-Agent: mine" in seen[0]
+    assert received[0].lower().count(b"user-agent:") == received[0].lower().count(b"accept-encoding:") == 1
+    assert b"User-Agent: mine" in received[0]
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 304, 307, 308, 404, 500])
-def test_every_status_is_an_answer_and_no_redirect_is_followed(serve: Serve, status: int) -> None:
+def test_every_status_is_a_response_and_no_redirect_is_followed(serve: Serve, status: int) -> None:
     elsewhere = serve(answering(ok(b"secret")))
     peer = serve(answering(f"HTTP/1.1 {status} X\r\nLocation: {elsewhere.url}/\r\nContent-Length: 0\r\n\r\n".encode()))
     answer = send("GET", peer.url, limits=LOCAL)
@@ -55,7 +55,7 @@ def test_every_status_is_an_answer_and_no_redirect_is_followed(serve: Serve, sta
     assert elsewhere.connections == 0
 
 
-def test_the_body_of_a_redirect_is_read_no_further_than_any_other(serve: Serve) -> None:
+def test_the_body_of_a_redirect_is_limited_like_any_other(serve: Serve) -> None:
     sent = 0
 
     def talk(sock: socket.socket) -> None:
@@ -71,27 +71,27 @@ def test_the_body_of_a_redirect_is_read_no_further_than_any_other(serve: Serve) 
     assert sent < 20_000_000
 
 
-def test_a_head_request_has_no_body_to_wait_for(serve: Serve) -> None:
+def test_a_head_request_waits_for_no_body(serve: Serve) -> None:
     answer = send("HEAD", serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")).url, limits=LOCAL)
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "99")
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000])
-def test_an_answer_up_to_the_limit_is_whole(serve: Serve, size: int) -> None:
+def test_a_response_up_to_the_limit_is_whole(serve: Serve, size: int) -> None:
     answer = send(
         "GET", serve(answering(ok(b"x" * size))).url, limits=Limits(allow_private=True, max_answer_bytes=1000)
     )
     assert (len(answer.body), answer.truncated) == (size, False)
 
 
-def test_an_answer_beyond_the_limit_is_cut_and_says_so(serve: Serve) -> None:
+def test_a_response_beyond_the_limit_is_marked_truncated(serve: Serve) -> None:
     answer = send(
         "GET", serve(answering(ok(b"x" * 1001))).url, limits=Limits(allow_private=True, max_answer_bytes=1000)
     )
     assert (len(answer.body), answer.truncated) == (1000, True)
 
 
-def test_chunks_and_gzip_are_undone_and_limited_after_decoding(serve: Serve) -> None:
+def test_chunks_and_gzip_are_decoded_and_limited_after_decoding(serve: Serve) -> None:
     packed = gzip.compress(bytes(10_000_000))
     frame = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
     peer = serve(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n" + frame))
@@ -99,7 +99,7 @@ def test_chunks_and_gzip_are_undone_and_limited_after_decoding(serve: Serve) -> 
     assert send("GET", peer.url, limits=LOCAL).truncated
 
 
-def test_a_stream_is_read_while_it_still_comes_in(serve: Serve) -> None:
+def test_a_stream_is_read_while_it_is_received(serve: Serve) -> None:
     may_end = threading.Event()
 
     def talk(sock: socket.socket) -> None:
@@ -115,7 +115,7 @@ def test_a_stream_is_read_while_it_still_comes_in(serve: Serve) -> None:
         assert b"".join(chunks) == b"end"
 
 
-def test_an_early_answer_counts_although_the_body_was_not_taken(serve: Serve) -> None:
+def test_an_early_response_counts_although_the_body_was_not_read(serve: Serve) -> None:
     def talk(sock: socket.socket) -> None:
         sock.recv(100)
         sock.sendall(b"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n")
@@ -126,7 +126,9 @@ def test_an_early_answer_counts_although_the_body_was_not_taken(serve: Serve) ->
     assert send("POST", serve(talk).url, body=bytes(5_000_000), limits=LOCAL).status == 413
 
 
-def test_nothing_comes_from_the_environment(serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_proxies_and_passwords_of_the_environment_are_ignored(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     proxy = serve(answering(ok(b"from the proxy")))
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
@@ -135,9 +137,9 @@ def test_nothing_comes_from_the_environment(serve: Serve, monkeypatch: pytest.Mo
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    seen: list[bytes] = []
-    assert send("GET", serve(answering(ok(b"direct"), seen=seen)).url, limits=LOCAL).body == b"direct"
-    assert b"authorization" not in seen[0].lower()
+    received: list[bytes] = []
+    assert send("GET", serve(answering(ok(b"direct"), seen=received)).url, limits=LOCAL).body == b"direct"
+    assert b"authorization" not in received[0].lower()
     assert proxy.connections == 0
 
 
@@ -167,14 +169,14 @@ def dripping(first: bytes, drop: bytes) -> Callable[[socket.socket], None]:
     ],
     ids=["in a header", "in the body", "chunk by chunk", "in a chunk's size", "in the trailers", "continue for ever"],
 )
-def test_a_server_that_drips_is_left_when_the_time_is_over(serve: Serve, first: bytes, drop: bytes) -> None:
+def test_a_server_that_sends_slowly_times_out(serve: Serve, first: bytes, drop: bytes) -> None:
     start = time.monotonic()
     with pytest.raises(OutboundTimeout, match=r"did not .* within 0\.4 s"):
         send("GET", serve(dripping(first, drop)).url, limits=Limits(allow_private=True, exchange_timeout_seconds=0.4))
     assert time.monotonic() - start < 1.5
 
 
-def test_a_server_that_does_not_read_is_left_when_the_time_is_over(serve: Serve) -> None:
+def test_a_server_that_does_not_read_times_out(serve: Serve) -> None:
     done = threading.Event()
     peer = serve(lambda sock: bool(done.wait(5)) and None)
     start = time.monotonic()
@@ -184,7 +186,7 @@ def test_a_server_that_does_not_read_is_left_when_the_time_is_over(serve: Serve)
     done.set()
 
 
-def test_a_silent_server_is_left_before_the_whole_time_is_over(serve: Serve) -> None:
+def test_a_silent_server_times_out_before_the_deadline(serve: Serve) -> None:
     done = threading.Event()
     peer = serve(lambda sock: bool(done.wait(5)) and None)
     limits = Limits(allow_private=True, exchange_timeout_seconds=60, silence_timeout_seconds=0.3)
@@ -195,7 +197,7 @@ def test_a_silent_server_is_left_before_the_whole_time_is_over(serve: Serve) -> 
     done.set()
 
 
-def test_a_server_that_never_shakes_hands_is_left_when_the_connect_time_is_over(serve: Serve) -> None:
+def test_a_tls_handshake_without_end_times_out(serve: Serve) -> None:
     def talk(sock: socket.socket) -> None:
         while True:
             sock.sendall(b"\x16")
@@ -212,7 +214,7 @@ def test_a_server_that_never_shakes_hands_is_left_when_the_connect_time_is_over(
     done.set()
 
 
-def test_a_name_server_that_does_not_answer_is_left_when_the_connect_time_is_over(
+def test_a_dns_look_up_without_answer_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done = threading.Event()
@@ -224,7 +226,7 @@ def test_a_name_server_that_does_not_answer_is_left_when_the_connect_time_is_ove
     done.set()
 
 
-# What breaks -------------------------------------------------------------------------------------------------------
+# Failures ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,20 +245,20 @@ def test_a_name_server_that_does_not_answer_is_left_when_the_connect_time_is_ove
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"abc" * 99, mtime=0)[:-9],
     ],
 )
-def test_an_answer_that_breaks_off_or_is_not_http_fails_plainly(serve: Serve, answer: bytes) -> None:
+def test_a_response_that_breaks_off_or_is_not_http_fails_with_a_clear_error(serve: Serve, answer: bytes) -> None:
     with pytest.raises(OutboundFailed, match="could not be called") as failure:
         send("GET", f"{serve(answering(answer)).url}/hunter2", limits=LOCAL)
     assert "hunter2" not in str(failure.value)
 
 
-def test_a_closed_port_fails_plainly() -> None:
+def test_a_closed_port_fails_with_a_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(OutboundFailed, match=f"http://127.0.0.1:{port} could not be called: it refuses connections"):
         send("GET", f"http://127.0.0.1:{port}/hunter2", limits=LOCAL)
 
 
-def test_an_unknown_name_fails_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_fails_with_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def getaddrinfo(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -265,21 +267,19 @@ def test_an_unknown_name_fails_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
         send("GET", "http://no-such-name.example.com/", limits=Limits())
 
 
-def test_a_name_without_an_address_fails_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_without_an_address_fails_with_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [])
     with pytest.raises(OutboundFailed, match="its name was not found"):
         send("GET", "http://empty.example.com/", limits=Limits())
 
 
-def test_the_next_address_is_tried_when_the_first_does_not_answer(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_address_is_tried_if_the_first_does_not_answer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     peer = serve(answering(ok(b"here")))
     name_server(monkeypatch, ["::1", "127.0.0.1"])
     assert send("GET", f"http://two.example.com:{peer.port}/", limits=LOCAL).body == b"here"
 
 
-def test_no_connection_is_left_open_after_any_ending(serve: Serve) -> None:
+def test_the_connection_is_closed_when_the_caller_raises(serve: Serve) -> None:
     ended: list[bytes] = []
 
     def talk(sock: socket.socket) -> None:
@@ -292,13 +292,13 @@ def test_no_connection_is_left_open_after_any_ending(serve: Serve) -> None:
 
     peer = serve(talk)
 
-    def be_cancelled() -> None:
+    def read_and_raise() -> None:
         with open_stream("GET", peer.url, limits=LOCAL) as stream:
             next(stream.chunks())
             raise JobCancelled
 
     with pytest.raises(JobCancelled):
-        be_cancelled()
+        read_and_raise()
     deadline = time.monotonic() + 5
     while not ended and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -310,7 +310,7 @@ def test_no_connection_is_left_open_after_any_ending(serve: Serve) -> None:
 
 @pytest.fixture
 def tls_port(serve: Serve, tmp_path: Path) -> int:
-    """A TLS server whose certificate is for hooks.example.com; it answers with the name that the client asked for."""
+    """A TLS server with a certificate for hooks.example.com. It responds with the name that the client requested."""
     (tmp_path / "server.pem").write_text(SERVER)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "server.pem")
@@ -334,7 +334,7 @@ def our_authority() -> ssl.SSLContext:
     return ssl.create_default_context(cadata=AUTHORITY)
 
 
-def test_tls_asks_for_and_checks_the_name_not_the_address(
+def test_tls_sends_and_verifies_the_name_not_the_address(
     tls_port: int, our_authority: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_server(monkeypatch, ["127.0.0.1"])
@@ -357,7 +357,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(tls_port: int, monkeyp
         send("GET", f"https://hooks.example.com:{tls_port}/", limits=LOCAL)
 
 
-def test_https_to_a_plain_port_fails_plainly(serve: Serve) -> None:
+def test_https_to_a_plain_port_fails_with_a_clear_error(serve: Serve) -> None:
     def talk(sock: socket.socket) -> None:
         sock.recv(1000)
         sock.sendall(b"HTTP/1.1 400 Bad request\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What the guarded HTTP client refuses, and that it does so without having connected anywhere."""
+"""What the guarded HTTP client refuses, always without a connection."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tests.integration.hostile_urls import HOSTILE_URLS
 LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 PUBLIC_ONLY = Limits(connect_timeout_seconds=2, exchange_timeout_seconds=2)
 
-# Every connection that this process makes is seen by an audit hook, which cannot be taken away again.
+# An audit hook records every connection of this process. It cannot be removed again.
 _connects: list[Any] = []
 _watching = threading.Event()
 
 
-def _see(event: str, args: tuple[Any, ...]) -> None:
+def _record(event: str, args: tuple[Any, ...]) -> None:
     if event == "socket.connect" and _watching.is_set():
         _connects.append(args[1])
-        # Should the guard ever fail, the test must not call a metadata service in its stead.
-        raise ConnectionAbortedError("the test lets nothing connect")
+        # If the guard failed, the test itself must not call a metadata service.
+        raise ConnectionAbortedError("the test allows no connection")
 
 
-sys.addaudithook(_see)
+sys.addaudithook(_record)
 
 
 @contextmanager
 def no_connection() -> Iterator[None]:
-    """The claim that nothing within connects anywhere."""
+    """Asserts that the block makes no connection."""
     _connects.clear()
     _watching.set()
     try:
@@ -46,7 +46,7 @@ def no_connection() -> Iterator[None]:
     assert _connects == []
 
 
-def test_the_watch_over_connections_sees_one(serve: Serve) -> None:
+def test_the_audit_hook_records_a_connection(serve: Serve) -> None:
     peer = serve(answering(ok(b"")))
     with pytest.raises(OutboundFailed), no_connection():
         send("GET", peer.url, limits=LOCAL)
@@ -55,10 +55,10 @@ def test_the_watch_over_connections_sees_one(serve: Serve) -> None:
 
 @pytest.mark.parametrize("url", HOSTILE_URLS, ids=lambda url: ascii(url[:60]))
 def test_a_hostile_url_is_refused_without_a_connection(serve: Serve, url: str) -> None:
-    canary = serve(answering(ok(b"secret")))
+    target = serve(answering(ok(b"secret")))
     with no_connection(), pytest.raises((UrlRefused, AddressRefused)):
-        send("GET", url.replace("{port}", str(canary.port)), limits=PUBLIC_ONLY)
-    assert canary.connections == 0
+        send("GET", url.replace("{port}", str(target.port)), limits=PUBLIC_ONLY)
+    assert target.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -77,19 +77,17 @@ def test_a_hostile_url_is_refused_without_a_connection(serve: Serve, url: str) -
 def test_a_public_name_with_a_private_address_is_refused_without_a_connection(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
-    canary = serve(answering(ok(b"secret")))
+    target = serve(answering(ok(b"secret")))
     name_server(monkeypatch, addresses)
     with no_connection(), pytest.raises(AddressRefused) as refusal:
-        send("GET", f"http://rebind.example.com:{canary.port}/hunter2", limits=PUBLIC_ONLY)
-    assert canary.connections == 0
+        send("GET", f"http://rebind.example.com:{target.port}/hunter2", limits=PUBLIC_ONLY)
+    assert target.connections == 0
     assert not any(address in str(refusal.value) for address in [*addresses, "hunter2"])
 
 
-def test_dns_that_answers_differently_the_second_time_is_not_asked_a_second_time(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    canary = serve(answering(ok(b"secret")))
-    # 192.0.2.0/24 and its like are refused, so the first answer must be public: nothing of ours listens there.
+def test_a_name_is_resolved_once_so_that_dns_rebinding_fails(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = serve(answering(ok(b"secret")))
+    # Documentation ranges such as 192.0.2.0/24 are refused, so the first answer must be public.
     asked = name_server(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
     connected_to: list[str] = []
 
@@ -99,23 +97,23 @@ def test_dns_that_answers_differently_the_second_time_is_not_asked_a_second_time
 
     monkeypatch.setattr("ava.outbound.socket._PlainSocket.connect", connect, raising=False)
     with pytest.raises(OutboundFailed):
-        send("GET", f"http://rebind.example.com:{canary.port}/", limits=PUBLIC_ONLY)
+        send("GET", f"http://rebind.example.com:{target.port}/", limits=PUBLIC_ONLY)
     assert asked == ["rebind.example.com"]
     assert connected_to == ["8.8.8.8"]
-    assert canary.connections == 0
+    assert target.connections == 0
 
 
-def test_a_redirect_to_a_private_address_goes_nowhere(serve: Serve) -> None:
-    canary = serve(answering(ok(b"secret")))
-    peer = serve(answering(f"HTTP/1.1 307 X\r\nLocation: {canary.url}/\r\nContent-Length: 0\r\n\r\n".encode()))
+def test_a_redirect_to_a_private_address_is_not_followed(serve: Serve) -> None:
+    target = serve(answering(ok(b"secret")))
+    peer = serve(answering(f"HTTP/1.1 307 X\r\nLocation: {target.url}/\r\nContent-Length: 0\r\n\r\n".encode()))
     assert send("POST", peer.url, body=b"x", limits=LOCAL).status == 307
-    assert canary.connections == 0
+    assert target.connections == 0
 
 
 @pytest.mark.parametrize(
     "method", ["", "GET /x HTTP/1.1\r\nX: y\r\n\r\nGET", "G T", "CONNECT", "connect", "GÉT", "A" * 999]
 )
-def test_a_method_that_is_none_is_refused_without_a_connection(serve: Serve, method: str) -> None:
+def test_an_invalid_method_is_refused_without_a_connection(serve: Serve, method: str) -> None:
     peer = serve(answering(ok(b"")))
     with no_connection(), pytest.raises(HeaderRefused):
         send(method, peer.url, limits=LOCAL)
@@ -142,7 +140,7 @@ def test_a_method_that_is_none_is_refused_without_a_connection(serve: Serve, met
     ],
     ids=lambda headers: ascii(headers)[:40],
 )
-def test_a_header_that_cannot_be_sent_is_refused_without_a_connection(serve: Serve, headers: dict[str, str]) -> None:
+def test_an_invalid_header_is_refused_without_a_connection(serve: Serve, headers: dict[str, str]) -> None:
     peer = serve(answering(ok(b"")))
     with no_connection(), pytest.raises(HeaderRefused) as refusal:
         send("GET", peer.url, headers=headers, limits=LOCAL)

@@ -1,4 +1,4 @@
-"""An answer's gzip is undone in bounded pieces."""
+"""The gzip of a response is decoded in bounded pieces."""
 
 import gzip
 import itertools
@@ -19,21 +19,21 @@ def decoded(data: bytes, *, encoding: str = "gzip", step: int = 1000) -> bytes:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 1000])
-def test_gzip_is_undone_wherever_it_is_cut(step: int) -> None:
+def test_gzip_is_decoded_wherever_it_is_cut(step: int) -> None:
     text = b"".join(b"%d," % i for i in range(3000))
     assert decoded(gzip.compress(text), step=step) == text
     assert decoded(gzip.compress(text) + gzip.compress(b"more") + b"\0" * 9, step=step) == text + b"more"
 
 
-def test_other_encodings_pass_as_they_are() -> None:
+def test_other_encodings_pass_unchanged() -> None:
     assert decoded(b"abc", encoding="br") == decoded(b"abc", encoding="") == b"abc"
 
 
-def test_an_empty_answer_is_empty_in_any_encoding() -> None:
+def test_an_empty_response_is_valid_gzip() -> None:
     assert decoded(b"") == b""
 
 
-def test_a_gzip_that_breaks_off_or_is_broken_is_an_error() -> None:
+def test_truncated_or_invalid_gzip_is_an_error() -> None:
     whole = gzip.compress(b"abc" * 100)
     for broken in (whole[:-5], b"not gzip at all", whole[:-8] + bytes(8)):
         with pytest.raises(zlib.error):
