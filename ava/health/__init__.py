@@ -1,1 +1,1 @@
-"""Health: what readiness means, and the port of the processes that serve no other HTTP."""
+"""Health: the readiness checks, and the HTTP port of the processes that serve no other HTTP."""

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics` on a port, for processes that answer no other requests."""
+"""`/livez`, `/readyz` and `/metrics` on a port, for processes that serve no other HTTP."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ava.store.engine.database import Database
 __all__ = ["serving"]
 
 _log = logging.getLogger(__name__)
-#: Seconds that a client may take over its request.
-_SECONDS = 5
+#: Seconds that a client gets to send its request.
+_REQUEST_SECONDS = 5
 
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[None]:
-    """Answer on AVA_HEALTH_PORT, where it is set, until left. Raises `PortInUse`."""
+    """Serve AVA_HEALTH_PORT, if it is set, until exit. Raises `PortInUse`."""
     if not settings.health_port:
         yield
         return
     database = Database(settings.database_url, name="health", pool_size=1, statement_seconds=5)
     server = _listen(settings, Readiness(database, settings))
     owner = os.getpid()
-    # What is forked from here must neither hold the port nor touch the connection.
+    # A forked process must neither hold the port nor use the connection.
     os.register_at_fork(after_in_child=server.socket.close)
     os.register_at_fork(after_in_child=database.forget_connections)
     threading.Thread(target=server.serve_forever, name="ava-health", daemon=True).start()
@@ -47,45 +47,45 @@ def serving(settings: Settings) -> Iterator[None]:
 def _listen(settings: Settings, readiness: Readiness) -> ThreadingHTTPServer:
     place = (settings.health_host, settings.health_port)
     try:
-        return _ProbeServer(place, _handler(readiness))
+        return _ProbeServer(place, _request_handler(readiness))
     except OSError as error:
         raise PortInUse(f"AVA_HEALTH_PORT: {place[0]}:{place[1]} cannot be listened on: {error.strerror}.") from error
 
 
 class _ProbeServer(ThreadingHTTPServer):
-    """A server whose threads hold nobody up."""
+    """A server whose threads do not delay the end of the process."""
 
     daemon_threads = True
 
 
-def _handler(readiness: Readiness) -> type[BaseHTTPRequestHandler]:
+def _request_handler(readiness: Readiness) -> type[BaseHTTPRequestHandler]:
     class ProbeHandler(BaseHTTPRequestHandler):
-        """The three routes."""
+        """Serves the three routes."""
 
-        timeout = _SECONDS
+        timeout = _REQUEST_SECONDS
         server_version = "ava"
         sys_version = ""
 
         def do_GET(self) -> None:
-            """Answer."""
-            status, kind, body = _answer(self.path, readiness)
+            """Respond to a GET request."""
+            status, content_type, body = _respond(self.path, readiness)
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: whoever asks every few seconds is no news."""
+            """Log nothing, because probes come every few seconds."""
 
     return ProbeHandler
 
 
-def _answer(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
+def _respond(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
     if path == "/livez":
         return 200, "application/json", b'{"status":"ok"}\n'
     if path == "/metrics":
-        # Imported here, for it must come after the folder that is shared.
+        # Imported here, because PROMETHEUS_MULTIPROC_DIR must be set before.
         from ava.metrics import counters
 
         return 200, "text/plain; version=0.0.4; charset=utf-8", counters.expose()
@@ -95,7 +95,7 @@ def _answer(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
 
 
 def _ready(readiness: Readiness) -> tuple[int, str, bytes]:
-    """Whether this process can do its work: it needs its broker as well as its database."""
+    # Unlike the API, these processes need the broker as well as the database.
     report = readiness.report()
     checks = {check.name: {"ok": check.is_ok, "reason": check.reason} for check in report.checks}
     body = json.dumps({"status": report.status, "checks": checks}).encode() + b"\n"

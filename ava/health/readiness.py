@@ -1,4 +1,4 @@
-"""Whether a process can do its work: its database, its schema and its broker, each with the reason where not."""
+"""Readiness: checks of the database, its schema and the broker, each with the reason for a failure."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     #: `database`, `migrations` or `broker`.
     name: str
     is_ok: bool
-    #: What is wrong, in a sentence that holds no address and no password.
+    #: What is wrong, in a sentence without addresses and passwords.
     reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was looked at."""
+    """The results of all checks."""
 
     checks: tuple[Check, ...]
 
     @property
     def status(self) -> str:
-        """`ok`; `degraded` where only the broker is away; else `unavailable`."""
+        """`ok`, `degraded` if only the broker is away, otherwise `unavailable`."""
         broken = {check.name for check in self.checks if not check.is_ok}
         if not broken:
             return "ok"
@@ -46,26 +46,26 @@ class Report:
 
 
 class Readiness:
-    """The checks of one process; however often they are asked for, they are made at most once in a second."""
+    """The checks of one process. A report is cached for a second."""
 
-    believed_seconds = 1.0
+    cache_seconds = 1.0
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
         self._lock = threading.Lock()
         self._report: Report | None = None
-        self._made_at = float("-inf")
+        self._reported_at = float("-inf")
 
     def report(self) -> Report:
-        """Look, or tell what was seen a moment ago."""
+        """Returns the report, at most `cache_seconds` old."""
         with self._lock:
-            if self._report is None or time.monotonic() - self._made_at > self.believed_seconds:
-                self._report = Report(checks=(*self._of_database(), _check("broker", self._reach_broker)))
-                self._made_at = time.monotonic()
+            if self._report is None or time.monotonic() - self._reported_at > self.cache_seconds:
+                self._report = Report(checks=(*self._check_database(), _check("broker", self._reach_broker)))
+                self._reported_at = time.monotonic()
             return self._report
 
-    def _of_database(self) -> tuple[Check, Check]:
+    def _check_database(self) -> tuple[Check, Check]:
         database = _check("database", self._reach_database)
         if not database.is_ok:
             return database, Check(name="migrations", is_ok=False, reason="The database could not be asked.")
@@ -83,14 +83,14 @@ class Readiness:
         try:
             connectivity.require(self._settings)
         except StartError as error:
-            # What the broker answered may name addresses, and this report is open to all.
-            _log.warning("%s", error)
+            # The broker's message may hold addresses, and this report is public.
+            _log.warning("Readiness: %s", error)
             raise BrokerUnavailable from error
 
 
-def _check(name: str, look: Callable[[], None]) -> Check:
+def _check(name: str, act: Callable[[], None]) -> Check:
     try:
-        look()
+        act()
     except AvaError as error:
         return Check(name=name, is_ok=False, reason=str(error))
     return Check(name=name, is_ok=True)

@@ -1,7 +1,7 @@
-"""What one process counts of itself, for Prometheus.
+"""The counters of one process, for Prometheus.
 
-Where several processes answer as one, as gunicorn's do, they share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before
-this module is imported) and any of them tells the sums.
+Processes that answer as one, such as gunicorn's, share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this module is
+imported), and each of them exposes the sums.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = [
     "expose",
 ]
 
-#: How often, and how many seconds apart, the counters of a process are asked for that begins at this moment.
-_MOST_TRIES = 20
-_PAUSE_SECONDS = 0.01
+#: How often, and how many seconds apart, a read is retried that meets the empty file of a process just starting.
+_MOST_READS = 20
+_RETRY_SECONDS = 0.01
 
 _registry = CollectorRegistry()
 
 REQUESTS = Counter("ava_http_requests", "Answered HTTP requests.", ("method", "route", "status"), registry=_registry)
 REQUEST_SECONDS = Histogram(
     "ava_http_request_seconds",
-    "Seconds from a request's arrival to the beginning of its answer.",
+    "Seconds from a request's arrival to the beginning of its response.",
     ("route",),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
     registry=_registry,
@@ -51,15 +51,13 @@ ATTEMPTS = Counter(
 )
 DUTY_SECONDS = Histogram(
     "ava_dispatcher_duty_seconds",
-    "Seconds that a duty of the dispatcher took.",
+    "Seconds that a call of a duty of the dispatcher took.",
     ("duty",),
     buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10),
     registry=_registry,
 )
-DUTY_CHANGES = Counter("ava_dispatcher_duty_changes", "What a duty changed.", ("duty",), registry=_registry)
-DUTY_FAILURES = Counter(
-    "ava_dispatcher_duty_failures", "Times a duty could not be done.", ("duty",), registry=_registry
-)
+DUTY_CHANGES = Counter("ava_dispatcher_duty_changes", "Changes that a duty made.", ("duty",), registry=_registry)
+DUTY_FAILURES = Counter("ava_dispatcher_duty_failures", "Failed calls of a duty.", ("duty",), registry=_registry)
 
 WEBHOOK_REQUESTS = Counter(
     "ava_webhook_attempts",
@@ -75,56 +73,56 @@ WEBHOOK_REQUEST_SECONDS = Histogram(
 )
 
 
-_LENT = Gauge(
+_CONNECTIONS_LENT = Gauge(
     "ava_database_connections_lent",
     "Connections to PostgreSQL that are in use.",
     ("pool",),
     registry=_registry,
     multiprocess_mode="livesum",
 )
-_MOST = Gauge(
+_CONNECTIONS_MOST = Gauge(
     "ava_database_connections_most",
     "Connections to PostgreSQL that may be in use at once.",
     ("pool",),
     registry=_registry,
     multiprocess_mode="livesum",
 )
-_TIMEOUTS = Counter(
+_CONNECTION_TIMEOUTS = Counter(
     "ava_database_connection_timeouts",
-    "Times that somebody waited in vain for a connection that others had.",
+    "Times that a caller got no connection in time, because all were in use.",
     ("pool",),
     registry=_registry,
 )
 
 
 class ConnectionMeter:
-    """Counts what this process's pool of connections lends: see `ava.store.engine.database.PoolMeter`."""
+    """Measures the connection pool of this process: see `ava.store.engine.database.PoolMeter`."""
 
     def __init__(self, name: str, size: int) -> None:
-        _MOST.labels(name).set(size)
-        self.checkout: Callable[[], AbstractContextManager[Any]] = _LENT.labels(name).track_inprogress
-        self.checkout_timed_out: Callable[[], None] = _TIMEOUTS.labels(name).inc
+        _CONNECTIONS_MOST.labels(name).set(size)
+        self.checkout: Callable[[], AbstractContextManager[Any]] = _CONNECTIONS_LENT.labels(name).track_inprogress
+        self.checkout_timed_out: Callable[[], None] = _CONNECTION_TIMEOUTS.labels(name).inc
 
 
 def expose() -> bytes:
-    """All counters in Prometheus's text format, of every process that shares ours."""
+    """Returns all counters in Prometheus's text format, summed over the processes that share a folder with ours."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(_registry)
-    _forget_dead(folder)
+    _remove_gauges_of_dead(folder)
     shared = CollectorRegistry()
     MultiProcessCollector(shared, path=folder)  # type: ignore[no-untyped-call]  # it has no annotations
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MOST_READS):
         try:
             return generate_latest(shared)
         except struct.error:
-            # A process that begins at this moment has made its file, and written nothing into it.
-            time.sleep(_PAUSE_SECONDS)
+            # A process that is just starting has created its file and written nothing yet.
+            time.sleep(_RETRY_SECONDS)
     return generate_latest(shared)
 
 
-def _forget_dead(folder: str) -> None:
-    """Leave out what processes were using that have died with it."""
+def _remove_gauges_of_dead(folder: str) -> None:
+    """Remove the gauges of processes that died, so that they do not count connections that no process uses."""
     for file in Path(folder).glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
         if not psutil.pid_exists(int(pid)):

@@ -1,4 +1,4 @@
-"""Counters that several processes share: a folder of their own, set before anything counts."""
+"""Counters that several processes share: a folder that is set before any counter exists."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import psutil
 
 __all__ = ["shared_counters"]
 
-#: The variable of prometheus-client; its metrics look at it once, when they are made.
+#: The variable of prometheus-client. A metric reads it once, when it is created.
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-#: How a folder begins; its owner's process id follows.
+#: The prefix of a folder's name. The process id of its owner follows.
 _PREFIX = "ava-counters-"
 
 
 @contextmanager
 def shared_counters() -> Iterator[None]:
-    """Have this process and those that it forks count into one folder, deleted at the end by this one alone."""
+    """Let this process and its forks count into one folder, which this process alone deletes at the end."""
     if os.environ.get(_VARIABLE):
         yield
         return
     owner = os.getpid()
-    _forget_dead()
+    _delete_abandoned()
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}-")
     os.environ[_VARIABLE] = folder
     try:
@@ -37,10 +37,11 @@ def shared_counters() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _forget_dead() -> None:
+def _delete_abandoned() -> None:
     """Delete the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        # Two that start at once may meet, and another account's cannot be deleted; either is no matter.
+        # Two processes that start at once may delete the same folder, and another account's folder cannot be deleted.
+        # Both are harmless.
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)

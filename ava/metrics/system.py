@@ -1,4 +1,4 @@
-"""What Prometheus is told of the whole system, read from the database at the scrape: any API process tells the same."""
+"""Metrics of the whole system, read from the database when scraped, so that every API process exposes the same."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ava.store.reports.statistics import BOUNDS, NEVER, Total
 
 __all__ = ["SystemMetrics"]
 
-#: How many workers are told apart; those with the fewest jobs are summed under one name beyond.
+#: Workers with a label of their own. The counts of the others, with fewer jobs, are summed under one label.
 _MOST_WORKERS = 100
-_OTHERS = "other"
+_OTHER_WORKERS = "other"
 
 
 class SystemMetrics:
-    """The measures of all tenants; however often they are asked for, they are read at most once in a while."""
+    """The metrics of all tenants. A read is cached for two seconds."""
 
-    believed_seconds = 2.0
+    cache_seconds = 2.0
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
@@ -36,11 +36,11 @@ class SystemMetrics:
         self._read_at = float("-inf")
 
     def expose(self) -> bytes:
-        """All measures in Prometheus's text format. Raises `DatabaseUnavailable`."""
+        """Returns the metrics in the text format, at most `cache_seconds` old. Raises `DatabaseUnavailable`."""
         with self._lock:
-            if time.monotonic() - self._read_at > self.believed_seconds:
+            if time.monotonic() - self._read_at > self.cache_seconds:
                 with self._database.connect() as connection:
-                    self._text = _written(self._read(connection))
+                    self._text = _render(self._read(connection))
                 self._read_at = time.monotonic()
             return self._text
 
@@ -55,14 +55,14 @@ class SystemMetrics:
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
             _gauge(
                 "ava_statistics_lag_seconds",
-                "How far the counting of ended jobs is behind.",
+                "Seconds by which the counting of ended jobs is behind.",
                 metrics.statistics_lag_seconds(connection),
             ),
         ]
 
 
-class _Read(Collector):
-    """Metrics that have been read already."""
+class _ReadMetrics(Collector):
+    """Hands metrics that were read already to a registry."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -71,9 +71,9 @@ class _Read(Collector):
         return self._metrics
 
 
-def _written(metrics: Sequence[Metric]) -> bytes:
+def _render(metrics: Sequence[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Read(metrics))
+    registry.register(_ReadMetrics(metrics))
     return generate_latest(registry)
 
 
@@ -94,7 +94,7 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], scheduled: int) -> Iterator
     labels = ("queue", "priority", "place")
     yield _gauges(
         "ava_queue_depth",
-        f"Jobs that could start and wait, up to {metrics.MOST_QUEUED_COUNTED}; place tells whether a message is out.",
+        f"Startable jobs, up to {metrics.MOST_QUEUED_COUNTED}; place says whether the message is in the broker.",
         labels,
         [
             ((depth.queue, str(depth.priority), place), value)
@@ -104,41 +104,41 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], scheduled: int) -> Iterator
     )
     yield _gauges(
         "ava_queue_jobs",
-        "Jobs that could start and wait: what to scale workers by.",
+        "Startable jobs: what to scale nodes by.",
         ("queue",),
         [((queue,), sum(depth.published + depth.backlog for depth in of)) for queue, of in by_queue.items()],
     )
     yield _gauges(
         "ava_queue_oldest_seconds",
-        "For how long the oldest job that could start has waited.",
+        "Seconds that the oldest startable job has waited.",
         ("queue",),
         [((queue,), max(depth.oldest_seconds for depth in of)) for queue, of in by_queue.items()],
     )
-    yield _gauge("ava_jobs_scheduled", "Queued jobs that wait for their time.", scheduled)
+    yield _gauge("ava_jobs_scheduled", "Queued jobs whose time has not come.", scheduled)
 
 
 def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:
     by_labels: tuple[tuple[str, Callable[[metrics.RunningCount], str]], ...] = (
-        ("worker", lambda found: found.worker_id),
-        ("tenant", lambda found: found.tenant_id),
-        ("priority", lambda found: str(found.priority)),
+        ("worker", lambda count: count.worker_id),
+        ("tenant", lambda count: count.tenant_id),
+        ("priority", lambda count: str(count.priority)),
     )
-    yield _gauge("ava_jobs_running", "Jobs that run.", sum(found.jobs for found in running))
+    yield _gauge("ava_jobs_running", "Jobs that run.", sum(count.jobs for count in running))
     for label, name_of in by_labels:
         counts: Counter[str] = Counter()
-        for found in running:
-            counts[name_of(found)] += found.jobs
+        for count in running:
+            counts[name_of(count)] += count.jobs
         yield _gauges(
             f"ava_jobs_running_by_{label}",
             f"Jobs that run, for the {_MOST_WORKERS} busiest.",
             (label,),
-            [((name,), count) for name, count in counts.most_common(_MOST_WORKERS)],
+            [((name,), jobs) for name, jobs in counts.most_common(_MOST_WORKERS)],
         )
     yield _gauge(
-        "ava_jobs_cancelling", "Running jobs that were asked to stop.", sum(found.cancelling for found in running)
+        "ava_jobs_cancelling", "Running jobs that were asked to stop.", sum(count.cancelling for count in running)
     )
-    longest = max((found.longest_seconds for found in running), default=0)
-    yield _gauge("ava_jobs_longest_running_seconds", "For how long the oldest running job has run.", longest)
+    longest = max((count.longest_seconds for count in running), default=0)
+    yield _gauge("ava_jobs_longest_running_seconds", "Seconds that the longest running job has run.", longest)
 
 
 def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
@@ -152,7 +152,7 @@ def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
 
 def _of_fleet(fleet: Sequence[metrics.NodeCount]) -> Iterator[Metric]:
     for name, text in (
-        ("nodes", "Worker nodes that have not ended in order."),
+        ("nodes", "Nodes that have not stopped in order."),
         ("processes", "Jobs that the nodes can run at once."),
         ("busy", "Jobs that the nodes run."),
         ("memory_bytes", "Memory that the nodes hold."),
@@ -166,16 +166,16 @@ def _of_webhooks(found: Sequence[tuple[str, int, float]]) -> Iterator[Metric]:
         "ava_webhook_endpoints", "Endpoints by state.", ("status",), [((status,), count) for status, count, _ in found]
     )
     late = [((status,), max(0.0, seconds)) for status, _, seconds in found]
-    yield _gauges("ava_webhook_late_seconds", "For how long what is due to an endpoint has waited.", ("status",), late)
+    yield _gauges("ava_webhook_late_seconds", "Seconds that the oldest due delivery has waited.", ("status",), late)
 
 
 def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:
-    """The totals with the name of their worker, or `other` for those beyond the busiest."""
+    """Returns each total with its worker's label, which is `other` beyond the busiest workers."""
     jobs: Counter[str] = Counter()
     for total in totals:
         jobs[total.worker_id] += total.jobs
     named = {name for name, _ in jobs.most_common(_MOST_WORKERS)}
-    return [(total.worker_id if total.worker_id in named else _OTHERS, total) for total in totals]
+    return [(total.worker_id if total.worker_id in named else _OTHER_WORKERS, total) for total in totals]
 
 
 def _of_totals(totals: Sequence[tuple[str, Total]]) -> Iterator[Metric]:
@@ -191,12 +191,12 @@ def _of_totals(totals: Sequence[tuple[str, Total]]) -> Iterator[Metric]:
     )
     yield _histogram(
         "ava_job_start_latency_seconds",
-        "From a job's being due to its handler's start, where it started once.",
+        "Seconds from the time a job is due to the start of its handler, if it started.",
         [(worker, total.wait_bucket, total.jobs, total.wait_seconds) for worker, total in totals],
     )
     yield _histogram(
         "ava_job_duration_seconds",
-        "From the last start of a job's handler to its end.",
+        "Seconds from the last start of a job's handler to its end.",
         [(worker, total.run_bucket, total.jobs, total.run_seconds) for worker, total in totals],
     )
 

@@ -1,4 +1,4 @@
-"""Webhooks by real processes, sent to real receivers."""
+"""Webhooks of real processes, sent to real receivers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Receive = Callable[..., Receiver]
 
 @pytest.fixture
 def receive() -> Iterator[Receive]:
-    """Receivers, closed afterwards: `receive(reply)`."""
+    """`receive(reply)` starts a receiver that is closed after the test."""
     receivers: list[Receiver] = []
 
     def start(reply: Callable[[Received], Reply] = lambda _: Reply()) -> Receiver:
@@ -90,7 +90,7 @@ def _completed(receiver: Receiver) -> set[str]:
     return {event["data"]["id"] for event in receiver.events}
 
 
-def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive: Receive) -> None:
+def test_every_transition_of_a_job_is_delivered_in_order_and_signed(system: System, receive: Receive) -> None:
     receiver = receive()
     system.start(webhooks=1, environ=ENVIRON)
     webhook_id = _subscribe(system, receiver.url)
@@ -106,7 +106,7 @@ def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive
     assert queued["sequence"] < started["sequence"] < completed["sequence"]
     for received in receiver.received:
         assert Webhook(SECRET).verify(received.body, received.headers)
-    # A new secret: for a time either of them verifies.
+    # After a new secret is set, either of the two verifies for a time.
     system.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": NEW_SECRET})
     _test_event(system, webhook_id)
     wait_until(lambda: len(receiver.received) == 4)
@@ -116,7 +116,7 @@ def test_every_move_of_a_job_is_told_in_order_and_signed(system: System, receive
     assert SECRET not in system.senders[0].output + system.api.output  # type: ignore[union-attr]
 
 
-def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, receive: Receive) -> None:
+def test_a_delivery_follows_the_retry_schedule_and_a_success_ends_degraded(system: System, receive: Receive) -> None:
     scale = 0.0005
     receiver = receive(lambda _: Reply(status=500, body=b"x" * 2000))
     system.start(workers=0, webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": str(scale)})
@@ -132,7 +132,7 @@ def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, re
     assert [attempt["status"] for attempt in abandoned["attempts"]] == [500] * 6
     assert abandoned["attempts"][0]["answer"] == "x" * 1024
     assert abandoned["next_attempt_at"] is None
-    # All that were abandoned are sent again, and this time it works.
+    # All abandoned deliveries are sent again, and succeed.
     receiver.reply = lambda _: Reply()
     again = system.post(f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json={"since": delivery["created_at"]})
     assert again.json()["data"] == {"redelivered": 1}
@@ -142,7 +142,7 @@ def test_the_ladder_is_climbed_to_its_end_and_a_success_heals(system: System, re
     assert [attempt["number"] for attempt in delivered["attempts"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_what_an_endpoint_answers_is_honoured(system: System, receive: Receive) -> None:
+def test_retry_after_410_and_redirects_are_honoured(system: System, receive: Receive) -> None:
     busy, gone, moved, private = receive(), receive(), receive(), receive()
     busy.reply = lambda received: (
         Reply(status=429, headers={"Retry-After": "2"}) if len(busy.received) == 1 else Reply()
@@ -164,10 +164,10 @@ def test_what_an_endpoint_answers_is_honoured(system: System, receive: Receive) 
     assert "redirect" in _deliveries(system, ids[2])[0]["attempts"][0]["error"]
 
 
-def test_an_address_is_judged_when_it_is_called(system: System, receive: Receive) -> None:
+def test_an_address_is_checked_when_it_is_called(system: System, receive: Receive) -> None:
     receiver = receive()
     system.start(workers=0, environ=ENVIRON)
-    # The API let it pass, as it lets a name pass whose address changes later; the sender does not.
+    # The API accepts it, as it accepts a name whose address changes later. The sender refuses it.
     webhook_id = _subscribe(system, receiver.url)
     system.spawn("webhooks", environ={"AVA_WEBHOOK_ALLOW_PRIVATE": "0"})
     _test_event(system, webhook_id)
@@ -177,7 +177,7 @@ def test_an_address_is_judged_when_it_is_called(system: System, receive: Receive
     assert receiver.received == []
 
 
-def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive, deaf: SilentServer) -> None:
+def test_endpoints_that_hang_delay_no_other_endpoint(system: System, receive: Receive, deaf: SilentServer) -> None:
     # A short form of `python -m bench webhooks`, where there are a thousand.
     receiver = receive()
     system.start(workers=0, webhooks=1, environ=ENVIRON)
@@ -186,7 +186,7 @@ def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive,
         " VALUES ('wkr_sleep', 'Sleep', 60, 0, 10, 'default', 'fail')"
     )
     webhook_id = _subscribe(system, receiver.url, ["ava.job.queued"])
-    # Born as copies, with a sealed secret each: making them by the API would take longer than all the rest.
+    # Copied in the database, because creating them through the API takes longer than the rest of the test.
     system.query(
         "WITH made AS (INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
         " SELECT tenant_id, %s, events, secret FROM webhook_endpoints, generate_series(1, 150) RETURNING id)"
@@ -204,21 +204,23 @@ def test_endpoints_that_hang_delay_nobody_else(system: System, receive: Receive,
     assert system.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
 
 
-def test_a_killed_sender_loses_nothing_and_nothing_comes_twice_without_cause(
+def test_a_killed_sender_loses_no_event_and_no_event_is_sent_twice_without_a_kill(
     system: System, receive: Receive, deaf: SilentServer
 ) -> None:
     # A short form of `python -m bench webhooks`.
     healthy = [receive(lambda _: Reply(after=0.01)) for _ in range(2)]
-    ill = receive()
-    ill.reply = lambda received: Reply(status=500 if ill.times_received()[received.headers["webhook-id"]] < 3 else 200)
+    failing = receive()
+    failing.reply = lambda received: Reply(
+        status=500 if failing.times_received()[received.headers["webhook-id"]] < 3 else 200
+    )
     system.start(webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.05"})
-    webhook_ids = [_subscribe(system, receiver.url, COMPLETED) for receiver in (*healthy, ill)]
+    webhook_ids = [_subscribe(system, receiver.url, COMPLETED) for receiver in (*healthy, failing)]
     _subscribe(system, deaf.url, COMPLETED)
     first = _trigger_many(system, 150)
     for receiver in healthy:
         wait_until(lambda receiver=receiver: _completed(receiver) == set(first), seconds=60)
         assert set(receiver.times_received().values()) == {1}
-    # Now the sender dies while it sends, and another goes on.
+    # The sender is killed while it sends, and another one takes over.
     second = _trigger_many(system, 150)
     wait_until(lambda: len(healthy[0].received) > 170, seconds=60)
     system.senders[0].send(signal.SIGKILL)
@@ -226,4 +228,4 @@ def test_a_killed_sender_loses_nothing_and_nothing_comes_twice_without_cause(
     for receiver in healthy:
         wait_until(lambda receiver=receiver: _completed(receiver) == {*first, *second}, seconds=60)
     wait_until(lambda: not _deliveries(system, webhook_ids[2], "pending"), seconds=60)
-    assert _completed(ill) == {*first, *second}
+    assert _completed(failing) == {*first, *second}

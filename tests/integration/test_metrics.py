@@ -1,4 +1,4 @@
-"""Metrics: right, whichever process is asked, and such as Prometheus's own tool takes without a word."""
+"""Metrics: correct in every process, and valid according to promtool."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECRET = {"authorization": "Bearer of-the-tests"}
 
 
 def _promtool(*arguments: str, text: str = "") -> None:
-    """Run Prometheus's own tool, which must have nothing to say against it."""
+    """Run promtool, which must report nothing."""
     if not shutil.which("promtool"):
         missing = "promtool is needed; on Debian: apt-get install prometheus"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
@@ -83,7 +83,7 @@ def _populate(api: Api) -> None:
     Statistics(api.database, audit_days=90).run_once(0.0)
 
 
-def test_a_scrape_tells_what_waits_runs_and_ended(api: Api) -> None:
+def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     _populate(api)
     text = _scrape(api)
     assert _value(text, "ava_queue_jobs", queue="default") == 3
@@ -100,38 +100,38 @@ def test_a_scrape_tells_what_waits_runs_and_ended(api: Api) -> None:
     assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
 
 
-def test_buckets_count_what_is_below_their_bound(api: Api) -> None:
+def test_buckets_count_values_up_to_their_bound(api: Api) -> None:
     _populate(api)
     text = _scrape(api)
     bounds = {"0.025": 0, "0.05": 0, "+Inf": 1}
-    # It began 40 ms after it was made, but was made nine seconds before it is said to have been.
+    # The job's created_at was moved back by nine seconds, so that its latency is nine seconds and not 40 ms.
     for bound, count in bounds.items():
         assert _value(text, "ava_job_start_latency_seconds_bucket", worker="wkr_open", le=bound) == count
 
 
-def test_prometheus_own_tool_finds_nothing_to_say_against_it(api: Api) -> None:
+def test_promtool_accepts_a_scrape(api: Api) -> None:
     _populate(api)
     api.get("/v1/ava/jobs")
     _promtool("check", "metrics", text=_scrape(api))
 
 
-def test_only_who_has_the_key_may_scrape_for_it_names_tenants(api: Api) -> None:
+def test_a_scrape_needs_the_secret_because_it_names_tenants(api: Api) -> None:
     for headers in ({"x-internal-secret": None}, {"x-internal-secret": None, "authorization": "Bearer wrong"}):
         assert api.get("/metrics", headers=headers).status_code == 401
     assert api.get("/metrics").status_code == 200
 
 
-def test_without_the_database_the_process_tells_what_it_knows_itself(api_without_database: Api) -> None:
+def test_without_the_database_the_counters_of_the_process_are_exposed(api_without_database: Api) -> None:
     text = _scrape(api_without_database)
     assert _value(text, "ava_database_up") == 0
     assert "ava_http_requests_total" in text
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_requests_are_counted_in_all_processes_of_the_api_together(system: System) -> None:
+def test_request_counters_are_summed_over_the_api_s_processes(system: System) -> None:
     system.start(environ={"AVA_API_PROCESSES": "3", "AVA_HEALTH_PORT": "0"})
     for _ in range(30):
-        # A connection of its own each time, so that all three processes have a share.
+        # A new connection each time, so that all three processes get some.
         request = urllib.request.Request(f"{system.url}/v1/ava/queues", headers={**system.session.headers})  # type: ignore[dict-item]
         urllib.request.urlopen(request, timeout=10).close()
     job = system.trigger("wkr_sleep", input={"seconds": 0})
@@ -141,7 +141,7 @@ def test_requests_are_counted_in_all_processes_of_the_api_together(system: Syste
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_workers_and_dispatchers_tell_their_health_and_counters_on_a_port(system: System) -> None:
+def test_nodes_and_dispatchers_serve_health_and_counters_on_a_port(system: System) -> None:
     system.start(workers=0, dispatchers=0)
     ports = {kind: free_port() for kind in ("worker", "dispatcher")}
     for kind, port in ports.items():
@@ -180,20 +180,20 @@ def _assert_a_dead_process_is_not_counted(system: System, port: int) -> None:
     wait_until(lambda: most() == 4, what=lambda: f"two processes are counted, not {most() / 2}")
 
 
-def test_a_process_that_begins_at_this_moment_spoils_nobodys_counters(
+def test_the_empty_file_of_a_starting_process_does_not_break_a_scrape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     file = tmp_path / "counter_1.db"
     file.touch()
-    # What a file without a value says: that eight bytes are in use.
+    # The header of a file without a value: eight bytes are in use.
     writing = threading.Timer(0.05, file.write_bytes, args=(struct.pack("ii", 8, 0),))
     writing.start()
     assert counters.expose() == b""
     writing.join()
 
 
-def test_a_pool_tells_what_it_lends_and_who_waited_in_vain(database_url: str) -> None:
+def test_a_pool_exposes_its_connections_in_use_and_its_timeouts(database_url: str) -> None:
     database = Database(
         database_url, name="tests", pool_size=1, wait_seconds=0.1, meter=counters.ConnectionMeter("tests", 1)
     )
@@ -230,7 +230,7 @@ def _serving(settings: Settings) -> Iterator[int]:
         yield port
 
 
-def test_a_process_without_its_database_is_alive_and_not_ready(database_settings: Settings) -> None:
+def test_a_process_without_its_database_is_live_and_not_ready(database_settings: Settings) -> None:
     gone = replace(database_settings, database_url="postgresql://nobody@127.0.0.1:1/none")
     with _serving(gone) as port:
         assert _read(port, "/livez")[0] == 200
@@ -239,14 +239,14 @@ def test_a_process_without_its_database_is_alive_and_not_ready(database_settings
         assert json.loads(body)["checks"]["database"]["reason"]
 
 
-def test_the_alert_rules_are_rules_and_name_metrics_that_exist(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_alert_rules_are_valid_and_name_existing_metrics(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     _populate(api)
     _promtool("check", "rules", str(DEPLOY / "prometheus" / "alerts.yml"))
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
     _assert_known(api, " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"]), monkeypatch)
 
 
-def test_the_grafana_dashboard_is_one_and_names_metrics_that_exist(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grafana_dashboard_names_existing_metrics(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     _populate(api)
     board = json.loads((DEPLOY / "grafana" / "ava-jobs.json").read_text())
     expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
@@ -266,7 +266,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
             " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', 'sealed')"
         )
-    monkeypatch.setattr(SystemMetrics, "believed_seconds", -1.0)
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
     known = {name for name, _ in _samples(_scrape(api))}
     named = set(re.findall(r"\bava_[a-z_]+", expressions))
     assert named <= known, named - known

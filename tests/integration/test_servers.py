@@ -1,4 +1,4 @@
-"""The servers of the tests themselves."""
+"""The servers that the tests use."""
 
 import psycopg2
 from kombu import Connection

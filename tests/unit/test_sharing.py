@@ -1,4 +1,4 @@
-"""The folder in which processes count together: there while they live, and gone with them."""
+"""The folder that processes share for their counters: it exists while they live."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from ava.metrics.sharing import shared_counters
 
 
-def test_the_folder_is_there_while_it_is_used_and_gone_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_exists_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     with shared_counters():
@@ -21,7 +19,7 @@ def test_the_folder_is_there_while_it_is_used_and_gone_afterwards(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_deleted_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_killed_process_is_deleted_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     (tmp_path / f"ava-counters-{2**22 + 1}-left").mkdir()
