@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, without a window, driven by Selenium."""
+"""A real browser: headless Chromium, driven by Selenium."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en"),
 )
-#: Finds an element by its role's own tag and its text, as a person does.
+#: Finds the first visible element by a selector and its text or label, in the open dialog if there is one.
 _FIND = """
 const [selector, text] = arguments;
 const seen = (element) => element.checkVisibility() && element.closest("[hidden]") === null;
@@ -34,35 +34,35 @@ return [...top.querySelectorAll(selector)].filter((element) => seen(element) &&
 
 
 class Browser:
-    """One window, at one address after the other."""
+    """One browser window."""
 
     def __init__(self, driver: webdriver.Chrome, url: str) -> None:
         self.driver = driver
         self.url = url
 
     def open(self, where: str = "/") -> None:
-        """Open an address in full, as from a link in a message."""
+        """Load an address from scratch, as from a link in a message."""
         self.driver.get("about:blank")
         self.driver.get(self.url + where)
 
     def script(self, text: str, *arguments: Any) -> Any:
-        """Run a function's body in the page; what it returns."""
+        """Run the body of a function in the page. Returns what it returns."""
         return self.driver.execute_script(text, *arguments)
 
     @property
     def text(self) -> str:
-        """What can be read."""
+        """The visible text."""
         found: str = self.script("return document.body.innerText")
         return found
 
     def await_text(self, *texts: str, seconds: float = 15) -> None:
-        """Wait until all of these can be read."""
+        """Wait until all of these texts are visible."""
         wait_until(
             lambda: all(text in self.text for text in texts), seconds=seconds, what=lambda: f"{texts} in\n{self.text}"
         )
 
     def find(self, selector: str, text: str | None = None) -> Any:
-        """The first visible element, once it is there."""
+        """Returns the first visible element, once there is one."""
         return wait_until(
             lambda: self._look_for(selector, text), what=lambda: f"{selector} {text or ''} is there in\n{self.text}"
         )
@@ -74,7 +74,7 @@ class Browser:
             return None
 
     def click(self, selector: str, text: str | None = None) -> None:
-        """Click on something once it is there and can be clicked on."""
+        """Click on an element once it is visible and enabled."""
 
         def has_clicked() -> bool:
             try:
@@ -83,21 +83,21 @@ class Browser:
                     return False
                 element.click()
             except WebDriverException:
-                # It has been drawn anew, or something is still in front of it.
+                # It was redrawn, or another element still covers it.
                 return False
             return True
 
         wait_until(has_clicked, what=lambda: f"{selector} {text or ''} can be clicked on in\n{self.text}")
 
     def fill(self, name: str, value: str) -> None:
-        """Write into the field of a name."""
+        """Fill the field with this name."""
         element = self.find(f"[name='{name}']")
         if element.tag_name != "select":
             element.clear()
         element.send_keys(value)
 
     def sign_in(self, secret: str, *, tenant: str = "ten_test", role: str = "tenant-system-admin") -> None:
-        """Sign in by the form."""
+        """Sign in with the form."""
         self.fill("secret", secret)
         self.fill("tenant", tenant)
         self.fill("user", "usr_test")
@@ -106,42 +106,42 @@ class Browser:
         self.await_text("Sign out")
 
     def press(self, *keys: str) -> None:
-        """Press keys, one after the other, wherever the focus is."""
+        """Press keys one after the other, on the focused element."""
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def tab_to(self, text: str, most: int = 80) -> None:
-        """Press Tab until what has the focus says this."""
-        said = ""
+        """Press Tab until the focused element has this label or text."""
+        label = ""
         for _ in range(most):
             self.press(Keys.TAB)
-            said = self.script(
+            label = self.script(
                 "const e = document.activeElement;"
                 "return e.getAttribute('aria-label') ?? (e.name || e.innerText || '').trim()"
             )
-            if said == text:
+            if label == text:
                 return
-        raise AssertionError(f"Tab never came to {text!r}; it ended at {said!r}")
+        raise AssertionError(f"Tab never reached {text!r}; the focus ended at {label!r}")
 
     def resize(self, width: int, height: int = 800) -> None:
-        """Be a window of this many CSS pixels; a narrow one is a phone."""
+        """Resize the window, in CSS pixels; below 500 it acts as a phone."""
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
         )
 
     def prefer(self, scheme: str) -> None:
-        """Be a browser whose owner prefers `light` or `dark`."""
+        """Set the preferred colour scheme: `light` or `dark`."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
-    def complaints(self) -> list[str]:
-        """What the browser has complained of since the last time: errors, and breaches of the page's policy."""
+    def errors(self) -> list[str]:
+        """Returns the errors logged by the browser since the last call, policy violations among them."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 @contextmanager
 def running_browser(url: str) -> Iterator[Browser]:
-    """A browser with a profile of its own; where there is none the test is skipped, or fails in CI."""
+    """A browser with its own profile; without Chromium the test is skipped, or fails in CI."""
     chromium, driver_program = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver_program:
         missing = "Chromium and its driver are needed; on Debian: apt-get install chromium chromium-driver"

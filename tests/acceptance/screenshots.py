@@ -1,9 +1,9 @@
-"""The pictures of the README, made anew: `pytest tests/acceptance/screenshots.py`.
+"""Takes the pictures of the README again: `pytest tests/acceptance/screenshots.py`.
 
-It is no test of a promise, so it bears no name by which tests are collected.
+It tests no promise, so its name is not one that pytest collects.
 """
 
-# A test's parameters are named as the fixtures that are imported.
+# The parameters of the test have the names of imported fixtures.
 # ruff: noqa: F811
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from harness.system import ROOT, System
 
-# Those of them that are fixtures are asked for by name.
+# The fixtures among them are used by name.
 from tests.acceptance.test_dashboard import browser, go, running, signed_in, window  # noqa: F401
 from tests.browser import Browser
 
 FOLDER = ROOT / "docs" / "images"
 
 
-def test_screenshots_are_kept(signed_in: Browser, running: System) -> None:
+def test_screenshots_are_saved(signed_in: Browser, running: System) -> None:
     ended = [running.trigger("wkr_echo", input={"text": f"hello {number}"})["id"] for number in range(9)]
     ended += [running.trigger("wkr_fail", input={"why": "no such channel: #security-ops"})["id"] for _ in range(3)]
     for job_id in ended:
@@ -57,7 +57,7 @@ def _populate(running: System) -> None:
 def _keep(browser: Browser, where: str, file: Path) -> None:
     go(browser, where)
     browser.find("main h1")
-    # A picture is no claim: it is taken when the page has had time to ask for everything.
+    # A fixed time is enough here, because a picture asserts nothing; the page loads its data meanwhile.
     time.sleep(2)
     browser.script("document.getElementById('notices').replaceChildren()")
     file.write_bytes(browser.driver.get_screenshot_as_png())

@@ -1,4 +1,4 @@
-"""Many jobs at once, the same job once, and the same job again."""
+"""Bulk triggers, idempotency keys, retries and cancels by filter."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _count(api: Api) -> int:
 
 
 def test_a_thousand_jobs_are_stored_and_published_in_their_order(api: Api, api_settings: Settings) -> None:
-    answer = api.post(BULK, json=_entries(1000))
-    assert answer.status_code == 201
-    data = answer.get_json()["data"]
+    response = api.post(BULK, json=_entries(1000))
+    assert response.status_code == 201
+    data = response.get_json()["data"]
     assert [job["input"]["n"] for job in data] == list(range(1000))
     assert [job["id"] for job in data] == sorted(job["id"] for job in data)
     assert data[7] == api.get(f"{JOBS}/{data[7]['id']}").get_json()["data"]
@@ -105,7 +105,7 @@ def test_the_same_call_again_gives_the_same_job(api: Api) -> None:
     assert _count(api) == 1
 
 
-def test_the_order_of_names_makes_no_other_call(api: Api) -> None:
+def test_the_order_of_names_in_the_input_does_not_matter(api: Api) -> None:
     first = _once(api, "k")
     again = _once(api, "k", body={"input": {"b": 2, "a": 1}, "worker_id": "wkr_open"})
     assert again.get_json() == first.get_json()
@@ -135,15 +135,15 @@ def test_a_key_is_forgotten_after_a_day(api: Api) -> None:
     assert _count(api) == 2
 
 
-def test_many_at_once_make_one_job(api: Api) -> None:
+def test_concurrent_calls_with_one_key_create_one_job(api: Api) -> None:
     barrier = threading.Barrier(8)
 
     def call(_: int) -> str:
         client = Api(api.app, api.database)
         barrier.wait()
-        answer = _once(client, "k")
-        assert answer.status_code == 201
-        job_id: str = answer.get_json()["data"]["id"]
+        response = _once(client, "k")
+        assert response.status_code == 201
+        job_id: str = response.get_json()["data"]["id"]
         return job_id
 
     with ThreadPoolExecutor(8) as threads:
@@ -156,7 +156,7 @@ def test_a_malformed_key_is_refused(api: Api, key: str) -> None:
     assert "idempotency-key" in error_of(_once(api, key), 400, "validation_error")["fields"]
 
 
-def test_a_key_of_255_characters_is_taken(api: Api) -> None:
+def test_a_key_of_255_characters_is_accepted(api: Api) -> None:
     assert _once(api, "k" * 255).status_code == 201
 
 
@@ -176,10 +176,10 @@ def test_bulks_and_retries_are_idempotent_too(api: Api) -> None:
 def test_a_final_job_is_retried_as_a_new_one(api: Api) -> None:
     job = api.trigger(input={"x": "\0\ud800"}, priority=2, trigger="event")
     api.post(f"{JOBS}/{job['id']}/cancel")
-    answer = api.post(f"{JOBS}/{job['id']}/retry", headers={"x-user-id": "usr_again"})
-    retried = answer.get_json()["data"]
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == f"{JOBS}/{retried['id']}"
+    response = api.post(f"{JOBS}/{job['id']}/retry", headers={"x-user-id": "usr_again"})
+    retried = response.get_json()["data"]
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"{JOBS}/{retried['id']}"
     assert (retried["retry_of"], retried["status"], retried["triggered_by"]) == (job["id"], "queued", "usr_again")
     for field in ("worker_id", "input", "priority", "trigger"):
         assert retried[field] == job[field]
@@ -194,12 +194,12 @@ def test_a_job_that_is_not_final_cannot_be_retried(api: Api) -> None:
 
 
 def _cancel(api: Api, **filter_: Any) -> Any:
-    answer = api.post(f"{JOBS}/cancel", json={"filter": filter_})
-    assert answer.status_code == 200, answer.text
-    return answer.get_json()["data"]
+    response = api.post(f"{JOBS}/cancel", json={"filter": filter_})
+    assert response.status_code == 200, response.text
+    return response.get_json()["data"]
 
 
-def test_all_that_match_are_cancelled_however_many_batches_it_takes(api: Api) -> None:
+def test_all_matching_jobs_are_cancelled_over_several_batches(api: Api) -> None:
     for _ in range(2):
         api.post(BULK, json=_entries(700))
     api.post(BULK, json=_entries(3, trigger="event"))
@@ -217,7 +217,7 @@ def test_all_that_match_are_cancelled_however_many_batches_it_takes(api: Api) ->
     )
 
 
-def test_a_cancel_by_time_takes_the_same_bounds_as_the_list(api: Api) -> None:
+def test_a_cancel_by_time_uses_the_same_bounds_as_the_list(api: Api) -> None:
     api.trigger()
     assert _cancel(api, created_before="2025-01-01T00:00:00Z") == {"cancelled": 0, "signalled": 0}
     assert _cancel(api, created_after="2025-01-01T00:00:00Z") == {"cancelled": 1, "signalled": 0}
@@ -235,13 +235,13 @@ def test_a_cancel_by_time_takes_the_same_bounds_as_the_list(api: Api) -> None:
         ({"filter": {"worker_id": None}}, 422, "filter.worker_id"),
     ],
 )
-def test_a_cancel_of_everything_or_of_nonsense_is_refused(api: Api, body: Any, status: int, named: str) -> None:
+def test_a_cancel_without_a_valid_filter_is_refused(api: Api, body: Any, status: int, named: str) -> None:
     api.trigger()
     assert named in error_of(api.post(f"{JOBS}/cancel", json=body), status, "validation_error")["fields"]
     assert api.execute("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(1,)]
 
 
-def test_what_others_are_changing_is_cancelled_too(api: Api) -> None:
+def test_jobs_that_another_transaction_has_locked_are_cancelled_too(api: Api) -> None:
     job = api.trigger()
     with api.database.transaction() as connection:
         connection.exec_driver_sql("SELECT 1 FROM jobs FOR UPDATE")

@@ -1,4 +1,4 @@
-"""Who may call, and that nobody sees what belongs to another tenant."""
+"""Authentication and roles, and that no tenant sees what belongs to another."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_malformed_tenant_is_refused(api: Api, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["ten_0", "ten_" + "z" * 60, "ten_01h_xyz"])
-def test_a_client_s_own_ids_are_taken_as_given(api: Api, value: str) -> None:
+def test_a_clients_own_ids_are_accepted_unchanged(api: Api, value: str) -> None:
     assert api.trigger(headers={"x-tenant-id": value, "x-user-id": value.replace("ten_", "usr_")})["tenant_id"] == value
 
 
@@ -61,18 +61,18 @@ def test_an_unknown_role_is_forbidden(api: Api, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["tenant-user", "tenant-admin"])
-def test_small_roles_read_and_do_not_write(api: Api, role: str) -> None:
+def test_lower_roles_read_and_do_not_write(api: Api, role: str) -> None:
     job = api.trigger()
     for path in (JOBS, f"{JOBS}/{job['id']}", f"{JOBS}/{job['id']}/logs", "/v1/ava/workers", "/v1/ava/queues"):
         assert api.get(path, headers={"x-platform-role": role}).status_code == 200
     for method, path, is_write in _operations(api):
         if is_write:
-            answer = api.request(method, _fill(path, job["id"]), headers={"x-platform-role": role}, json={})
-            error_of(answer, 403, "forbidden")
+            response = api.request(method, _fill(path, job["id"]), headers={"x-platform-role": role}, json={})
+            error_of(response, 403, "forbidden")
 
 
 @pytest.mark.parametrize("role", ["tenant-system-admin", "platform-admin", "platform-system-admin"])
-def test_larger_roles_write(api: Api, role: str) -> None:
+def test_higher_roles_write(api: Api, role: str) -> None:
     assert api.trigger(headers={"x-platform-role": role})["status"] == "queued"
 
 
@@ -87,42 +87,42 @@ def test_a_sane_request_id_comes_back_and_an_insane_one_does_not(api: Api) -> No
 # Tenants ------------------------------------------------------------------------------------------------------------
 
 
-def _is_404(answer: Any) -> None:
-    error_of(answer, 404, "resource_not_found")
+def _is_404(response: Any) -> None:
+    error_of(response, 404, "resource_not_found")
 
 
-def _sees_nothing(answer: Any) -> None:
-    assert answer.status_code == 200
-    assert answer.get_json()["data"] == []
-    assert answer.get_json()["pagination"]["total"] == 0
+def _sees_nothing(response: Any) -> None:
+    assert response.status_code == 200
+    assert response.get_json()["data"] == []
+    assert response.get_json()["pagination"]["total"] == 0
 
 
-def _counts_nothing(answer: Any) -> None:
-    data = answer.get_json()["data"]
+def _counts_nothing(response: Any) -> None:
+    data = response.get_json()["data"]
     assert (data["total_queued"], data["total_running"], data["by_worker"]) == (0, 0, [])
 
 
-def _sees_no_job_in(answer: Any) -> None:
-    assert "job_" not in answer.text
+def _sees_no_job_in(response: Any) -> None:
+    assert "job_" not in response.text
 
 
-def _made_a_job_of_its_own(answer: Any) -> None:
-    assert answer.get_json()["data"]["tenant_id"] == "ten_other"
+def _made_a_job_of_its_own(response: Any) -> None:
+    assert response.get_json()["data"]["tenant_id"] == "ten_other"
 
 
-def _made_a_hook_of_its_own(answer: Any) -> None:
-    assert answer.status_code == 201, answer.text
+def _made_a_hook_of_its_own(response: Any) -> None:
+    assert response.status_code == 201, response.text
 
 
-def _made_jobs_of_its_own(answer: Any) -> None:
-    assert [job["tenant_id"] for job in answer.get_json()["data"]] == ["ten_other"]
+def _made_jobs_of_its_own(response: Any) -> None:
+    assert [job["tenant_id"] for job in response.get_json()["data"]] == ["ten_other"]
 
 
-def _cancelled_nothing(answer: Any) -> None:
-    assert answer.get_json()["data"] == {"cancelled": 0, "signalled": 0}
+def _cancelled_nothing(response: Any) -> None:
+    assert response.get_json()["data"] == {"cancelled": 0, "signalled": 0}
 
 
-#: What a caller of another tenant gets, for every route that there is.
+#: The check of the response that a caller of another tenant gets, for every route.
 SCOPE = {
     ("POST", JOBS): _made_a_job_of_its_own,
     ("GET", JOBS): _sees_nothing,
@@ -158,17 +158,17 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", HOOK): {"enabled": False},
     ("POST", f"{HOOK}/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
 }
-#: Routes that belong to no tenant, and are open to all.
+#: Routes that belong to no tenant and are open to all.
 OPEN = {
     *("/livez", "/readyz", "/openapi.json", "/docs", "/docs/static/<path:name>", "/docs/errors"),
-    # The dashboard's page holds nothing; what it shows it asks for with the caller's headers.
+    # The dashboard's files hold no data; its scripts read the API with the caller's headers.
     *("/", "/dashboard/<path:name>"),
-    # It is for whoever runs the service, and wants the secret alone.
+    # It is for operators and needs the shared key only.
     "/metrics",
 }
 
 
-def test_every_route_is_known_here(api: Api) -> None:
+def test_every_route_has_a_tenant_check_here(api: Api) -> None:
     known = {path for _, path in SCOPE} | OPEN
     assert {rule.rule for rule in api.app.url_map.iter_rules()} == known
     assert {(method, path) for method, path, _ in _operations(api)} == set(SCOPE)
@@ -183,23 +183,23 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     assert hook.status_code == 201, hook.text
     hook_id = hook.get_json()["data"]["id"]
     before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
-    answer = api.request(
+    response = api.request(
         method,
         _fill(path, job["id"], "wkr_mine", hook_id),
         headers=OTHER,
         json=BODIES.get((method, path), {}) if method in ("POST", "PATCH") else None,
     )
-    SCOPE[method, path](answer)
-    assert job["id"] not in answer.text
-    assert hook_id not in answer.text
+    SCOPE[method, path](response)
+    assert job["id"] not in response.text
+    assert hook_id not in response.text
     assert api.get(f"{HOOKS}/{hook_id}").get_json()["data"] == hook.get_json()["data"]
     assert api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'") == before
 
 
 @pytest.mark.parametrize(("method", "path"), SCOPE)
 def test_every_route_needs_the_secret(api: Api, method: str, path: str) -> None:
-    answer = api.request(method, _fill(path, "job_01h455vb4pex5vsknk084sn02q"), headers={"x-internal-secret": None})
-    error_of(answer, 401, "unauthorized")
+    response = api.request(method, _fill(path, "job_01h455vb4pex5vsknk084sn02q"), headers={"x-internal-secret": None})
+    error_of(response, 401, "unauthorized")
 
 
 def test_a_worker_of_other_tenants_is_not_seen_and_cannot_be_run(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""Trigger, show, log and cancel, as the contract has them."""
+"""Trigger, show, log and cancel, as the contract defines them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ava.settings import Settings
 from harness.api import FIELDS, HEADERS, NODE, Api, error_of
 
 JOBS = "/v1/ava/jobs"
-PAGE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+RECORD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
-def test_the_page_s_request_gives_the_page_s_record(api: Api) -> None:
+def test_the_contracts_request_returns_the_contracts_record(api: Api) -> None:
     payload = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}
-    answer = api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2, "input": payload})
-    assert answer.status_code == 201
-    record = answer.get_json()["data"]
-    assert answer.headers["Location"] == f"/v1/ava/jobs/{record['id']}"
-    assert api.get(answer.headers["Location"]).get_json()["data"] == record
+    response = api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2, "input": payload})
+    assert response.status_code == 201
+    record = response.get_json()["data"]
+    assert response.headers["Location"] == f"/v1/ava/jobs/{record['id']}"
+    assert api.get(response.headers["Location"]).get_json()["data"] == record
     assert list(record) == FIELDS
     assert re.fullmatch(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}", record.pop("id"))
-    assert PAGE_TIME.fullmatch(record.pop("created_at"))
+    assert RECORD_TIME.fullmatch(record.pop("created_at"))
     assert record == {
         "worker_id": "wkr_open", "tenant_id": "ten_test", "status": "queued", "trigger": "manual", "priority": 2,
         "input": payload, "triggered_by": "usr_test", "started_at": None, "completed_at": None, "duration_ms": None,
@@ -35,13 +35,13 @@ def test_the_page_s_request_gives_the_page_s_record(api: Api) -> None:
     }  # fmt: skip
 
 
-def test_defaults_are_the_page_s(api: Api) -> None:
+def test_defaults_are_the_contracts(api: Api) -> None:
     record = api.trigger()
     assert (record["trigger"], record["priority"], record["input"], record["scheduled_at"]) == ("manual", 5, {}, None)
 
 
 @pytest.mark.parametrize("trigger", ["manual", "scheduled", "webhook", "event"])
-def test_every_trigger_is_taken(api: Api, trigger: str) -> None:
+def test_every_trigger_is_accepted(api: Api, trigger: str) -> None:
     assert api.trigger(trigger=trigger)["trigger"] == trigger
 
 
@@ -65,7 +65,7 @@ def test_a_job_is_published_at_once_and_a_scheduled_one_is_not(api: Api, api_set
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_scheduled_at_is_taken_with_an_offset_or_as_utc(api: Api, given: str, shown: str) -> None:
+def test_scheduled_at_is_read_with_its_offset_or_as_utc(api: Api, given: str, shown: str) -> None:
     record = api.trigger(scheduled_at=given)
     assert record["scheduled_at"] == shown
     assert api.get(f"{JOBS}/{record['id']}").get_json()["data"] == record
@@ -108,13 +108,13 @@ def test_three_megabytes_are_too_large(api: Api) -> None:
     error_of(api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * 3_000_000}}), 413, "payload_too_large")
 
 
-def test_an_input_of_one_mebibyte_is_taken_and_one_byte_more_is_not(api: Api) -> None:
+def test_an_input_of_one_mebibyte_is_accepted_and_one_byte_more_is_not(api: Api) -> None:
     most = 2**20 - len('{"x":""}')
     assert api.trigger(input={"x": "y" * most})["input"]["x"] == "y" * most
     error_of(api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * (most + 1)}}), 413, "payload_too_large")
 
 
-def test_the_limit_counts_utf_8_and_not_our_own_way_of_storing(api: Api) -> None:
+def test_the_input_limit_counts_bytes_of_utf_8_and_not_of_the_stored_text(api: Api) -> None:
     body = json.dumps({"worker_id": "wkr_open", "input": {"x": "é" * 500_000}}, ensure_ascii=False).encode()
     assert api.post_raw(body).status_code == 201
 
@@ -142,8 +142,8 @@ def test_a_missing_worker_id_is_400_whatever_else_is_wrong(api: Api) -> None:
     ],
 )
 def test_a_wrong_field_is_named(api: Api, field: str, value: Any) -> None:
-    answer = api.post_raw(json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400"))
-    assert field in error_of(answer, 422, "validation_error")["fields"]
+    response = api.post_raw(json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400"))
+    assert field in error_of(response, 422, "validation_error")["fields"]
     assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
 
 
@@ -231,7 +231,7 @@ def test_a_queued_job_is_cancelled_at_once(api: Api) -> None:
     error_of(api.post(f"{JOBS}/{job['id']}/cancel"), 409, "resource_conflict")
 
 
-def test_a_running_job_is_asked_to_stop_and_asking_again_is_fine(api: Api) -> None:
+def test_a_running_job_is_asked_to_stop_and_a_second_cancel_succeeds(api: Api) -> None:
     job = api.trigger()
     api.execute("UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = %s", NODE)
     first = api.post(f"{JOBS}/{job['id']}/cancel", json={})
@@ -271,14 +271,14 @@ def test_an_unknown_route_is_404_and_a_wrong_method_405_with_what_is_allowed(api
         "/docs/static/../app.py",
     ):
         error_of(api.get(path), 404, "resource_not_found")
-    answer = api.request("DELETE", JOBS)
-    error_of(answer, 405, "method_not_allowed")
-    assert answer.headers["Allow"] == "GET, HEAD, POST"
+    response = api.request("DELETE", JOBS)
+    error_of(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD, POST"
 
 
 def test_options_says_what_is_allowed(api: Api) -> None:
-    answer = api.request("OPTIONS", JOBS)
-    assert (answer.status_code, answer.data, answer.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
+    response = api.request("OPTIONS", JOBS)
+    assert (response.status_code, response.data, response.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
 
 
 def test_head_is_get_without_a_body(api: Api) -> None:
@@ -290,21 +290,21 @@ def test_head_is_get_without_a_body(api: Api) -> None:
 
 
 def test_without_its_database_the_api_answers_503_in_time(api_without_database: Api) -> None:
-    for answer in (api_without_database.get(JOBS), api_without_database.post(JOBS, json={"worker_id": "wkr_open"})):
-        error_of(answer, 503, "unavailable")
-        assert int(answer.headers["Retry-After"]) >= 1
+    for response in (api_without_database.get(JOBS), api_without_database.post(JOBS, json={"worker_id": "wkr_open"})):
+        error_of(response, 503, "unavailable")
+        assert int(response.headers["Retry-After"]) >= 1
 
 
-def test_a_failure_of_ours_is_told_without_its_traceback(fresh_api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_reported_without_its_traceback(fresh_api: Api, caplog: pytest.LogCaptureFixture) -> None:
     fresh_api.execute("ALTER TABLE jobs RENAME COLUMN priority TO gone")
-    answer = fresh_api.get(JOBS)
-    error = error_of(answer, 500, "internal_error")
-    assert "gone" not in answer.text
-    assert "Traceback" not in answer.text
+    response = fresh_api.get(JOBS)
+    error = error_of(response, 500, "internal_error")
+    assert "gone" not in response.text
+    assert "Traceback" not in response.text
     assert error["request_id"] in [getattr(record, "request_id", None) for record in caplog.records]
 
 
-def test_without_the_broker_jobs_are_accepted_all_the_same(api_settings: Settings) -> None:
+def test_without_the_broker_jobs_are_still_accepted(api_settings: Settings) -> None:
     from dataclasses import replace
 
     with Api.running(replace(api_settings, broker_url="redis://127.0.0.1:1/0")) as api:
@@ -321,14 +321,14 @@ def test_readiness_names_what_is_missing(api: Api, api_without_database: Api) ->
         "status": "ok",
         "checks": {name: {"ok": True} for name in ("database", "migrations", "broker")},
     }
-    answer = api_without_database.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.get_json()["checks"]["database"]["ok"] is False
-    assert "127.0.0.1" not in answer.text
+    response = api_without_database.get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["checks"]["database"]["ok"] is False
+    assert "127.0.0.1" not in response.text
     assert api_without_database.get("/livez").get_json() == {"status": "ok"}
 
 
-def test_readiness_sees_a_database_that_is_not_migrated(fresh_api: Api) -> None:
+def test_readiness_reports_a_database_that_is_not_migrated(fresh_api: Api) -> None:
     fresh_api.execute("UPDATE alembic_version SET version_num = '0000'")
     assert fresh_api.get("/readyz").get_json()["checks"]["migrations"]["ok"] is False
 

@@ -39,10 +39,10 @@ def _seed(api: Api) -> None:
 
 
 def _all(api: Api, query: str = "") -> list[dict[str, Any]]:
-    answer = api.get(f"{JOBS}?per_page=100{query}")
-    assert answer.status_code == 200, answer.text
-    jobs: list[dict[str, Any]] = answer.get_json()["data"]
-    assert answer.get_json()["pagination"]["total"] == len(jobs)
+    response = api.get(f"{JOBS}?per_page=100{query}")
+    assert response.status_code == 200, response.text
+    jobs: list[dict[str, Any]] = response.get_json()["data"]
+    assert response.get_json()["pagination"]["total"] == len(jobs)
     return jobs
 
 
@@ -55,7 +55,7 @@ FILTERS = {
 }
 
 
-def _fits(job: dict[str, Any], name: str, value: str) -> bool:
+def _matches(job: dict[str, Any], name: str, value: str) -> bool:
     if name == "created_after":
         return bool(job["created_at"] >= value)
     if name == "created_before":
@@ -63,7 +63,7 @@ def _fits(job: dict[str, Any], name: str, value: str) -> bool:
     return bool(job[name] == value)
 
 
-def test_every_combination_of_filters_finds_exactly_what_fits(api: Api) -> None:
+def test_every_combination_of_filters_finds_exactly_the_matching_jobs(api: Api) -> None:
     _seed(api)
     everything = _all(api)
     assert len(everything) == 40
@@ -71,7 +71,9 @@ def test_every_combination_of_filters_finds_exactly_what_fits(api: Api) -> None:
     for values in product(*[[None, *choices] for choices in FILTERS.values()]):
         chosen = {name: value for name, value in zip(FILTERS, values, strict=True) if value}
         found = _all(api, "".join(f"&filter[{name}]={value}" for name, value in chosen.items()))
-        assert found == [job for job in everything if all(_fits(job, *filter_) for filter_ in chosen.items())], chosen
+        assert found == [job for job in everything if all(_matches(job, *filter_) for filter_ in chosen.items())], (
+            chosen
+        )
 
 
 def test_bounds_include_the_lower_and_exclude_the_upper(api: Api) -> None:
@@ -136,7 +138,7 @@ def test_a_wrong_parameter_is_400_and_named(api: Api, query: str, named: str) ->
 
 
 @pytest.mark.parametrize("bound", ["0001-01-01", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59Z"])
-def test_bounds_at_the_ends_of_time_are_fine(api: Api, bound: str) -> None:
+def test_the_earliest_and_latest_times_are_valid_bounds(api: Api, bound: str) -> None:
     api.trigger()
     for name in ("created_after", "created_before"):
         assert api.get(f"{JOBS}?filter[{name}]={quote(bound)}").status_code == 200
@@ -148,27 +150,27 @@ def test_a_parameter_of_a_route_that_takes_none_is_refused(api: Api) -> None:
         assert "verbose" in error_of(api.get(f"{path}?verbose=1"), 400, "validation_error")["fields"]
 
 
-def test_pages_and_cursors_walk_the_same_list(api: Api) -> None:
+def test_pages_and_cursors_return_the_same_list(api: Api) -> None:
     ids = [api.trigger()["id"] for _ in range(25)][::-1]
     by_page, by_cursor, cursor = [], [], ""
     for number in (1, 2, 3):
-        answer = api.get(f"{JOBS}?per_page=10&page={number}").get_json()
-        by_page += [job["id"] for job in answer["data"]]
-        assert answer["pagination"] | {"next_cursor": 0} == {
+        response = api.get(f"{JOBS}?per_page=10&page={number}").get_json()
+        by_page += [job["id"] for job in response["data"]]
+        assert response["pagination"] | {"next_cursor": 0} == {
             "page": number, "per_page": 10, "total": 25, "has_more": number < 3, "next_cursor": 0,
         }  # fmt: skip
     while True:
-        answer = api.get(f"{JOBS}?per_page=10{cursor}").get_json()
-        by_cursor += [job["id"] for job in answer["data"]]
-        if answer["pagination"]["next_cursor"] is None:
+        response = api.get(f"{JOBS}?per_page=10{cursor}").get_json()
+        by_cursor += [job["id"] for job in response["data"]]
+        if response["pagination"]["next_cursor"] is None:
             break
-        cursor = f"&cursor={answer['pagination']['next_cursor']}"
+        cursor = f"&cursor={response['pagination']['next_cursor']}"
     assert by_page == ids
     assert by_cursor == ids
-    assert answer["pagination"] == {"page": None, "per_page": 10, "total": 25, "has_more": False, "next_cursor": None}
+    assert response["pagination"] == {"page": None, "per_page": 10, "total": 25, "has_more": False, "next_cursor": None}
 
 
-def test_a_cursor_skips_and_repeats_nothing_while_jobs_come_in(api: Api) -> None:
+def test_a_cursor_skips_and_repeats_no_job_while_jobs_are_triggered(api: Api) -> None:
     ids = [api.trigger()["id"] for _ in range(6)][::-1]
     first = api.get(f"{JOBS}?per_page=3").get_json()
     api.trigger()
@@ -176,7 +178,7 @@ def test_a_cursor_skips_and_repeats_nothing_while_jobs_come_in(api: Api) -> None
     assert [job["id"] for job in first["data"] + second["data"]] == ids
 
 
-def test_a_total_stops_where_pages_do_and_a_cursor_goes_on(api: Api) -> None:
+def test_a_total_is_capped_where_pages_end_and_a_cursor_goes_on(api: Api) -> None:
     api.execute(
         """INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
         SELECT 'ten_test', 'wkr_open', 'manual', 5, 'default', '{}', 'usr_test', 1 FROM generate_series(1, 1010)"""
@@ -190,7 +192,7 @@ def test_a_total_stops_where_pages_do_and_a_cursor_goes_on(api: Api) -> None:
     assert (len(beyond["data"]), beyond["pagination"]["has_more"]) == (10, False)
 
 
-def test_an_empty_list_is_a_list(api: Api) -> None:
+def test_an_empty_list_has_the_form_of_a_list(api: Api) -> None:
     assert api.get(JOBS).get_json() == {
         "data": [],
         "pagination": {"page": 1, "per_page": 20, "total": 0, "has_more": False, "next_cursor": None},
@@ -198,10 +200,10 @@ def test_an_empty_list_is_a_list(api: Api) -> None:
 
 
 def test_workers_are_listed_and_shown(api: Api) -> None:
-    answer = api.get("/v1/ava/workers").get_json()
-    assert [worker["id"] for worker in answer["data"]] == ["wkr_open", "wkr_paused"]
+    response = api.get("/v1/ava/workers").get_json()
+    assert [worker["id"] for worker in response["data"]] == ["wkr_open", "wkr_paused"]
     worker = api.get("/v1/ava/workers/wkr_open").get_json()["data"]
-    assert worker == answer["data"][0]
+    assert worker == response["data"][0]
     assert list(worker) == [
         *("id", "name", "description", "runtime", "status", "timeout_seconds", "max_retries", "queue"),
         *("created_at", "updated_at", "live"),
@@ -211,14 +213,14 @@ def test_workers_are_listed_and_shown(api: Api) -> None:
         error_of(api.get(f"/v1/ava/workers/{worker_id}"), 404, "resource_not_found")
 
 
-def test_workers_are_walked_by_cursor(api: Api) -> None:
+def test_workers_are_paged_by_cursor(api: Api) -> None:
     first = api.get("/v1/ava/workers?per_page=1").get_json()
     second = api.get(f"/v1/ava/workers?per_page=1&cursor={first['pagination']['next_cursor']}").get_json()
     assert [worker["id"] for worker in first["data"] + second["data"]] == ["wkr_open", "wkr_paused"]
     assert second["pagination"] == {"page": None, "per_page": 1, "total": 2, "has_more": False, "next_cursor": None}
 
 
-def test_a_worker_is_live_while_a_node_that_has_it_beats(api: Api) -> None:
+def test_a_worker_is_live_while_a_node_with_its_handler_sends_heartbeats(api: Api) -> None:
     api.execute(
         "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
         " VALUES (gen_random_uuid(), 'n', 'h', 1, '0', '{default}', '{wkr_open}', 1)"
@@ -228,7 +230,7 @@ def test_a_worker_is_live_while_a_node_that_has_it_beats(api: Api) -> None:
     assert api.get("/v1/ava/workers/wkr_open").get_json()["data"]["live"] is False
 
 
-def test_queues_count_what_waits_and_runs(api: Api) -> None:
+def test_queues_count_queued_and_running_jobs(api: Api) -> None:
     _seed(api)
     api.trigger(priority=3)
     data = api.get("/v1/ava/queues").get_json()["data"]

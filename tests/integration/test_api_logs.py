@@ -1,4 +1,4 @@
-"""A job's log over HTTP, as the contract has it."""
+"""A job's log over HTTP, as the contract defines it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _with_log(api: Api, lines: int) -> str:
     return job_id
 
 
-def test_a_log_has_the_page_s_form(api: Api) -> None:
-    answer = api.get(f"{JOBS}/{(job_id := _with_log(api, 2))}/logs").get_json()
-    assert answer["data"] == {
+def test_a_log_has_the_contracts_form(api: Api) -> None:
+    response = api.get(f"{JOBS}/{(job_id := _with_log(api, 2))}/logs").get_json()
+    assert response["data"] == {
         "job_id": job_id,
         "job_status": "queued",
         "logs": [
@@ -30,10 +30,10 @@ def test_a_log_has_the_page_s_form(api: Api) -> None:
             {"ts": "2025-06-01T10:00:00.001Z", "level": "warn", "msg": "line 1"},
         ],
     }
-    assert list(answer["data"]["logs"][0]) == ["ts", "level", "msg"]
+    assert list(response["data"]["logs"][0]) == ["ts", "level", "msg"]
 
 
-def test_a_log_shows_100_lines_by_default_and_500_at_most(api: Api) -> None:
+def test_a_log_shows_100_lines_by_default_and_at_most_500(api: Api) -> None:
     path = f"{JOBS}/{_with_log(api, 600)}/logs"
     assert len(api.get(path).get_json()["data"]["logs"]) == 100
     assert len(api.get(f"{path}?limit=500").get_json()["data"]["logs"]) == 500
@@ -46,10 +46,10 @@ def test_a_log_is_followed_without_a_gap_or_a_double(api: Api) -> None:
     seen: list[str] = []
     after: dict[str, str] = {}
     while True:
-        answer = api.get(path, query_string={"limit": "60", **after}).get_json()
-        seen += [line["msg"] for line in answer["data"]["logs"]]
-        after = {"after": answer["pagination"]["next_cursor"]}
-        if not answer["pagination"]["has_more"]:
+        response = api.get(path, query_string={"limit": "60", **after}).get_json()
+        seen += [line["msg"] for line in response["data"]["logs"]]
+        after = {"after": response["pagination"]["next_cursor"]}
+        if not response["pagination"]["has_more"]:
             break
     assert seen == [f"line {n}" for n in range(250)]
     assert api.get(path, query_string=after).get_json()["pagination"]["next_cursor"] == after["after"]
@@ -57,13 +57,13 @@ def test_a_log_is_followed_without_a_gap_or_a_double(api: Api) -> None:
 
 @pytest.mark.parametrize("bracketed", ["filter[level]", "filter%5Blevel%5D"])
 def test_a_log_is_filtered_by_level(api: Api, bracketed: str) -> None:
-    answer = api.get(f"{JOBS}/{_with_log(api, 9)}/logs?{bracketed}=error").get_json()
-    assert [line["msg"] for line in answer["data"]["logs"]] == ["line 2", "line 5", "line 8"]
+    response = api.get(f"{JOBS}/{_with_log(api, 9)}/logs?{bracketed}=error").get_json()
+    assert [line["msg"] for line in response["data"]["logs"]] == ["line 2", "line 5", "line 8"]
 
 
 def test_a_cursor_of_another_job_or_a_broken_one_is_refused(api: Api) -> None:
     mine, other = _with_log(api, 1), api.trigger()["id"]
     cursor = api.get(f"{JOBS}/{mine}/logs").get_json()["pagination"]["next_cursor"]
     for job_id, after in ((other, cursor), (mine, cursor[:-1]), (mine, ""), (mine, "log_\0")):
-        answer = api.get(f"{JOBS}/{job_id}/logs", query_string={"after": after})
-        assert "after" in error_of(answer, 400, "validation_error")["fields"]
+        response = api.get(f"{JOBS}/{job_id}/logs", query_string={"after": after})
+        assert "after" in error_of(response, 400, "validation_error")["fields"]

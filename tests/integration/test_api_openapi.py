@@ -1,4 +1,4 @@
-"""The description is true: schemathesis finds nothing, and everything that the code says is in it."""
+"""The OpenAPI description is true: schemathesis finds no failure, and every operation is in it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.api import HEADERS, Api
 from harness.system import System
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-#: For each operation, beside those that cover every constraint of the schemas; `chaos.fuzz` makes many more.
+#: Random examples per operation, beside those for every constraint of the schemas; `chaos.fuzz` makes many more.
 EXAMPLES = "4"
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_schemathesis_finds_nothing(system: System, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_failure(system: System, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis comes with the extra `dev`")
     system._environ |= {
         "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
@@ -57,8 +57,8 @@ def test_every_operation_is_described_with_its_failures(api: Api) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             assert (method.lower(), path) in described
-            answers = description["paths"][path][method.lower()]["responses"]
-            assert {str(operation.status), "400", "401", "403", "429", "500", "503"} <= set(answers)
+            responses = description["paths"][path][method.lower()]["responses"]
+            assert {str(operation.status), "400", "401", "403", "429", "500", "503"} <= set(responses)
     assert description["components"]["schemas"]["JobRecord"]["required"][:4] == [
         "id",
         "worker_id",
@@ -67,16 +67,16 @@ def test_every_operation_is_described_with_its_failures(api: Api) -> None:
     ]
 
 
-def test_the_page_to_try_it_takes_nothing_from_elsewhere(api: Api) -> None:
-    nobody = dict.fromkeys(HEADERS)
-    page = api.get("/docs", headers=nobody)
+def test_the_docs_page_loads_no_files_from_other_hosts(api: Api) -> None:
+    no_headers = dict.fromkeys(HEADERS)
+    page = api.get("/docs", headers=no_headers)
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
     for place in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert place.startswith("/docs/static/")
-        assert api.get(place, headers=nobody, buffered=True).status_code == 200
+        assert api.get(place, headers=no_headers, buffered=True).status_code == 200
     assert not re.search(r"<script>|<style>|\son\w+=", page.text)
-    errors = api.get("/docs/errors", headers=nobody).text
+    errors = api.get("/docs/errors", headers=no_headers).text
     assert 'id="validation_error"' in errors

@@ -1,4 +1,4 @@
-"""What every answer carries: validators, compression, limits, and leave for browsers of other origins."""
+"""What every response carries: ETags, compression, rate limits and CORS; and the explanation of a state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JOBS = "/v1/ava/jobs"
 ORIGIN = "https://console.example.com"
 
 
-def test_a_final_record_has_a_validator_and_one_that_may_change_has_none(api: Api) -> None:
+def test_only_a_final_record_has_an_etag(api: Api) -> None:
     job = api.trigger()
     path = f"{JOBS}/{job['id']}"
     assert "ETag" not in api.get(path).headers
@@ -28,7 +28,7 @@ def test_a_final_record_has_a_validator_and_one_that_may_change_has_none(api: Ap
     assert api.request("HEAD", path).headers["ETag"] == final.headers["ETag"]
 
 
-def test_large_answers_are_compressed_for_those_who_take_it(api: Api) -> None:
+def test_large_responses_are_compressed_for_clients_that_accept_it(api: Api) -> None:
     job = api.trigger(input={"x": "y" * 50_000})
     path = f"{JOBS}/{job['id']}"
     plain, packed = api.get(path), api.get(path, headers={"Accept-Encoding": "br, gzip;q=0.5"})
@@ -42,12 +42,12 @@ def test_large_answers_are_compressed_for_those_who_take_it(api: Api) -> None:
     assert "Content-Encoding" not in api.get("/livez", headers={"Accept-Encoding": "gzip"}).headers
 
 
-def test_other_origins_get_no_leave_by_default(api: Api) -> None:
+def test_other_origins_are_not_allowed_by_default(api: Api) -> None:
     for method in ("GET", "OPTIONS"):
         assert "Access-Control-Allow-Origin" not in api.request(method, JOBS, headers={"Origin": ORIGIN}).headers
 
 
-def test_an_allowed_origin_gets_leave_and_another_does_not(api_settings: Settings) -> None:
+def test_only_configured_origins_are_allowed(api_settings: Settings) -> None:
     with Api.running(replace(api_settings, cors_origins=(ORIGIN,))) as api:
         asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "x-internal-secret": None}
         preflight = api.request("OPTIONS", JOBS, headers=asked)
@@ -56,16 +56,16 @@ def test_an_allowed_origin_gets_leave_and_another_does_not(api_settings: Setting
         assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
         assert "x-internal-secret" in preflight.headers["Access-Control-Allow-Headers"]
         assert api.get(JOBS, headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] == ORIGIN
-        # Failures too, or a browser could not read them.
+        # Failures too, because a browser could not read them otherwise.
         assert api.get("/nope", headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] == ORIGIN
         for origin in ("https://evil.example.com", "null", f"{ORIGIN}.evil.com"):
-            answer = api.get(JOBS, headers={"Origin": origin})
-            assert "Access-Control-Allow-Origin" not in answer.headers
-            assert "Origin" in answer.headers["Vary"]
+            response = api.get(JOBS, headers={"Origin": origin})
+            assert "Access-Control-Allow-Origin" not in response.headers
+            assert "Origin" in response.headers["Vary"]
 
 
 @pytest.mark.parametrize("storage", ["redis", "memory"])
-def test_each_tenant_has_its_own_limits_and_is_told_of_them(api_settings: Settings, storage: str) -> None:
+def test_each_tenant_has_its_own_rate_limits_and_sees_them_in_headers(api_settings: Settings, storage: str) -> None:
     settings = replace(api_settings, rate_limit_read="3/minute", rate_limit_write="1/hour")
     if storage == "memory":
         settings = replace(settings, broker_url="amqp://guest@127.0.0.1:1//")
@@ -84,11 +84,11 @@ def test_each_tenant_has_its_own_limits_and_is_told_of_them(api_settings: Settin
         error_of(api.get(JOBS, headers={"x-internal-secret": "x"}), 401, "unauthorized")
 
 
-def test_without_limits_nothing_is_told_of_them(api: Api) -> None:
+def test_without_rate_limits_responses_have_no_such_headers(api: Api) -> None:
     assert not [name for name, _ in api.get(JOBS).headers if name.lower().startswith("x-ratelimit")]
 
 
-def test_limits_hold_on_when_their_redis_is_away(api_settings: Settings) -> None:
+def test_rate_limits_hold_while_their_redis_is_down(api_settings: Settings) -> None:
     settings = replace(api_settings, rate_limit_read="2/minute", broker_url="redis://127.0.0.1:1/0")
     with Api.running(settings) as api:
         assert [api.get(JOBS).status_code for _ in range(3)] == [200, 200, 429]
@@ -98,13 +98,13 @@ def test_limits_hold_on_when_their_redis_is_away(api_settings: Settings) -> None
 
 
 def _why(api: Api, job_id: str, **headers: str) -> dict[str, object]:
-    answer = api.get(f"{JOBS}/{job_id}/why", headers=headers)
-    assert answer.status_code == 200, answer.text
-    data: dict[str, object] = json.loads(answer.data)["data"]
+    response = api.get(f"{JOBS}/{job_id}/why", headers=headers)
+    assert response.status_code == 200, response.text
+    data: dict[str, object] = json.loads(response.data)["data"]
     return data
 
 
-def test_a_job_s_state_is_explained(api: Api) -> None:
+def test_a_jobs_state_is_explained(api: Api) -> None:
     first, second = api.trigger(priority=1), api.trigger()
     api.trigger(headers={"x-tenant-id": "ten_other"}, priority=1)
     assert _why(api, second["id"])["sentence"] == "queued: no live worker serves wkr_open on queue default"
@@ -114,7 +114,7 @@ def test_a_job_s_state_is_explained(api: Api) -> None:
         NODE,
     )
     why = _why(api, second["id"])
-    # Only the tenant's own are counted.
+    # Only the tenant's own jobs are counted.
     assert why["sentence"] == "queued: 1 ahead of it in queue default, 2 processes"
     assert list(why) == ["job_id", "status", "sentence", "facts"]
     api.execute(

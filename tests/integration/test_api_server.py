@@ -1,4 +1,4 @@
-"""The API as it is run: gunicorn's processes, real sockets, and clients that do not keep to the rules."""
+"""The API under gunicorn: real processes and sockets, and clients that break the rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAD = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
 
 @pytest.fixture
 def running(system: System) -> System:
-    """A system of which only the API runs."""
+    """A system that runs the API only."""
     system.start_api()
     system.query(
         "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
@@ -36,7 +36,7 @@ def running(system: System) -> System:
 
 
 def _exchange(system: System, sent: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes, then read until the server closes; the last answer's status, headers and body."""
+    """Send bytes and read until the server closes. Returns the last response's status, headers and body."""
     with socket.create_connection(("127.0.0.1", system.port), timeout=20) as connection:
         connection.sendall(sent)
         received = b""
@@ -48,7 +48,7 @@ def _exchange(system: System, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(first.split()[1]), headers, body
 
 
-NO_REQUESTS = [
+INVALID_REQUESTS = [
     (b"nonsense\r\n\r\n", 400),
     (b"GET / HTTP/9.9\r\n\r\n", 400),
     (b"GET /livez HTTP/1.1\r\nHost: x\r\nbroken header\r\n\r\n", 400),
@@ -62,8 +62,8 @@ NO_REQUESTS = [
 ]
 
 
-def test_what_is_no_request_is_refused_in_the_contract_s_shape(running: System) -> None:
-    for sent, status in NO_REQUESTS:
+def test_an_invalid_http_request_is_refused_in_the_contracts_form(running: System) -> None:
+    for sent, status in INVALID_REQUESTS:
         answered, headers, body = _exchange(running, sent)
         error = json.loads(body)["error"]
         assert (answered, headers["content-type"]) == (status, "application/json"), sent
@@ -78,18 +78,18 @@ def _post(body: bytes, framing: str) -> bytes:
     return head.encode() + body
 
 
-def test_bodies_are_read_however_they_are_framed(running: System) -> None:
+def test_bodies_are_read_with_either_framing(running: System) -> None:
     body = b'{"worker_id":"wkr_open"}'
     chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     assert _exchange(running, _post(chunked, "Transfer-Encoding: chunked\r\n"))[0] == 201
     endless = b"%x\r\n%s\r\n" % (2**18, b"x" * 2**18) * 8 + b"0\r\n\r\n"
     assert _exchange(running, _post(endless, "Transfer-Encoding: chunked\r\n"))[0] == 413
-    answer = running.post(JOBS, data=b"x" * 3_000_000, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+    response = running.post(JOBS, data=b"x" * 3_000_000, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "payload_too_large")
     assert running.get(JOBS).json()["pagination"]["total"] == 1
 
 
-def test_a_body_that_breaks_off_or_is_framed_wrong_writes_nothing(running: System) -> None:
+def test_a_body_that_ends_early_or_is_framed_wrong_stores_no_job(running: System) -> None:
     chunks = "Transfer-Encoding: chunked\r\n"
     for body, framing in (
         (b"zz\r\n{}\r\n0\r\n\r\n", chunks),
@@ -104,7 +104,7 @@ def test_a_body_that_breaks_off_or_is_framed_wrong_writes_nothing(running: Syste
     assert running.get(JOBS).json()["pagination"]["total"] == 0
 
 
-def test_a_header_that_comes_twice_or_with_underscores_is_no_valid_one(running: System) -> None:
+def test_a_header_sent_twice_or_with_underscores_is_refused(running: System) -> None:
     for header, value in HEADERS.items():
         twice = f"GET {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{HEAD}{header}: {value}\r\n\r\n"
         assert _exchange(running, twice.encode())[0] in (400, 401, 403)
@@ -113,20 +113,20 @@ def test_a_header_that_comes_twice_or_with_underscores_is_no_valid_one(running: 
     assert _exchange(running, sent)[0] == 401
 
 
-def test_a_hundred_jobs_at_once_are_a_hundred_jobs(running: System) -> None:
+def test_a_hundred_concurrent_triggers_make_a_hundred_jobs(running: System) -> None:
     with ThreadPoolExecutor(32) as threads:
         ids = set(threads.map(lambda n: running.trigger("wkr_open", input={"n": n})["id"], range(100)))
     assert len(ids) == 100
     assert running.get(JOBS).json()["pagination"]["total"] == 100
 
 
-def test_sigterm_ends_it_in_order_while_an_idle_connection_is_open(running: System) -> None:
+def test_sigterm_stops_the_api_cleanly_while_an_idle_connection_is_open(running: System) -> None:
     assert running.api
     running.get("/livez")
     assert running.api.terminate(seconds=10) == 0
 
 
-def test_its_processes_do_not_outlive_the_one_that_started_them(running: System) -> None:
+def test_gunicorn_workers_do_not_outlive_their_master(running: System) -> None:
     assert running.api
     children = running.api.children
     assert len(children) == 2
@@ -136,7 +136,7 @@ def test_its_processes_do_not_outlive_the_one_that_started_them(running: System)
     )
 
 
-def test_it_does_not_outlive_its_parent(running: System) -> None:
+def test_the_api_does_not_outlive_its_parent(running: System) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as parent:
         port = free_port()
         api = running.spawn("api", "--port", str(port), environ={"AVA_PARENT_PID": str(parent.pid)})
@@ -146,7 +146,7 @@ def test_it_does_not_outlive_its_parent(running: System) -> None:
         assert api.wait(seconds=5) == 0
 
 
-def test_a_child_that_is_killed_is_replaced(running: System) -> None:
+def test_a_killed_gunicorn_worker_is_replaced(running: System) -> None:
     assert running.api
     victim = running.api.children[0]
     os.kill(victim.pid, signal.SIGKILL)
@@ -154,7 +154,7 @@ def test_a_child_that_is_killed_is_replaced(running: System) -> None:
     assert running.get(JOBS).status_code == 200
 
 
-def test_a_port_in_use_is_one_line(running: System) -> None:
+def test_a_port_in_use_is_reported_in_one_line(running: System) -> None:
     assert running.api
     second = running.spawn("api", "--host", "127.0.0.1", "--port", str(running.port))
     assert second.wait(15) == 1
@@ -162,7 +162,7 @@ def test_a_port_in_use_is_one_line(running: System) -> None:
     assert len(second.output.strip().splitlines()) == 1
 
 
-def test_what_it_cannot_start_with_is_one_line(system: System) -> None:
+def test_an_unusable_setting_is_reported_in_one_line(system: System) -> None:
     wrong = {
         "AVA_INTERNAL_SECRET": "",
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
@@ -176,7 +176,7 @@ def test_what_it_cannot_start_with_is_one_line(system: System) -> None:
         assert len(process.output.strip().splitlines()) == 1
 
 
-def test_a_database_that_is_not_migrated_or_ahead_is_one_line(system: System) -> None:
+def test_a_database_of_another_version_is_reported_in_one_line(system: System) -> None:
     for version, said in (("9999", "newer"), ("", "ava db upgrade")):
         system.query(
             "UPDATE alembic_version SET version_num = %s" if version else "DELETE FROM alembic_version",

@@ -1,4 +1,4 @@
-"""`?wait=` and `/stream`: jobs are watched without asking again and again."""
+"""`?wait=` and `/stream`: jobs are watched without polling the API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _start(api: Api, job_id: str) -> None:
 def _finish(api: Api, job_id: str) -> None:
     with api.database.transaction() as connection:
         connection.exec_driver_sql("UPDATE jobs SET status = 'completed', completed_at = now(), output = '{\"n\":1}'")
-    # In the product the last lines are written by the same statement; to readers, before is the same.
+    # The product writes the last lines in the same statement; for readers it makes no difference.
 
 
 def _log(api: Api, *messages: str) -> None:
@@ -48,11 +48,11 @@ def _later(seconds: float, act: Any, *arguments: Any) -> threading.Timer:
 
 
 def _events(api: Api, job_id: str, last_event_id: str | None = None) -> Iterator[dict[str, Any]]:
-    answer = api.get(f"{JOBS}/{job_id}/stream", headers={"Last-Event-ID": last_event_id})
-    assert answer.status_code == 200
-    assert answer.mimetype == "text/event-stream"
+    response = api.get(f"{JOBS}/{job_id}/stream", headers={"Last-Event-ID": last_event_id})
+    assert response.status_code == 200
+    assert response.mimetype == "text/event-stream"
     buffer = ""
-    for chunk in answer.response:
+    for chunk in response.response:
         buffer += chunk.decode() if isinstance(chunk, bytes) else chunk
         *blocks, buffer = buffer.split("\n\n")
         for block in blocks:
@@ -65,7 +65,7 @@ def _events(api: Api, job_id: str, last_event_id: str | None = None) -> Iterator
 # Wait ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_final_job_is_answered_at_once(api: Api) -> None:
+def test_a_wait_for_a_final_job_returns_at_once(api: Api) -> None:
     job = api.trigger()
     api.post(f"{JOBS}/{job['id']}/cancel")
     started = time.monotonic()
@@ -73,7 +73,7 @@ def test_a_final_job_is_answered_at_once(api: Api) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_an_answer_is_held_until_the_job_is_final(api: Api) -> None:
+def test_a_wait_returns_when_the_job_is_final(api: Api) -> None:
     job = api.trigger()
     _start(api, job["id"])
     timer = _later(0.5, _finish, api, job["id"])
@@ -85,7 +85,7 @@ def test_an_answer_is_held_until_the_job_is_final(api: Api) -> None:
     assert record == api.get(f"{JOBS}/{job['id']}").get_json()["data"]
 
 
-def test_an_answer_comes_when_the_seconds_are_over(api: Api) -> None:
+def test_a_wait_returns_when_its_seconds_are_over(api: Api) -> None:
     job = api.trigger()
     started = time.monotonic()
     assert api.get(f"{JOBS}/{job['id']}?wait=1").get_json()["data"]["status"] == "queued"
@@ -98,7 +98,7 @@ def test_a_wait_out_of_bounds_is_refused(api: Api, wait: str) -> None:
     assert "wait" in error_of(api.get(f"{JOBS}/{job['id']}?wait={wait}"), 400, "validation_error")["fields"]
 
 
-def test_nobody_waits_for_a_process_that_stops(api: Api) -> None:
+def test_a_wait_returns_when_its_process_stops(api: Api) -> None:
     job = api.trigger()
     timer = _later(0.3, api.app.extensions["ava"].watches.close)
     started = time.monotonic()
@@ -107,7 +107,7 @@ def test_nobody_waits_for_a_process_that_stops(api: Api) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_many_watchers_share_one_look_and_leave_no_thread(api: Api) -> None:
+def test_many_watchers_share_one_poll_and_leave_no_thread(api: Api) -> None:
     jobs = [api.trigger()["id"] for _ in range(20)]
     watches = api.app.extensions["ava"].watches
     found: list[Any] = []
@@ -128,7 +128,7 @@ def test_many_watchers_share_one_look_and_leave_no_thread(api: Api) -> None:
 # Stream -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_tells_a_job_s_life_in_order(api: Api) -> None:
+def test_a_stream_sends_a_jobs_changes_in_order(api: Api) -> None:
     job = api.trigger()
     events = _events(api, job["id"])
     assert next(events) == {
@@ -168,7 +168,7 @@ def test_events_come_within_300_ms_of_being_stored(api: Api) -> None:
     events.close()
 
 
-def test_a_final_job_s_stream_tells_all_of_it_and_ends(api: Api) -> None:
+def test_a_final_jobs_stream_sends_its_whole_log_and_ends(api: Api) -> None:
     job = api.trigger()
     _start(api, job["id"])
     api.execute(
@@ -183,7 +183,7 @@ def test_a_final_job_s_stream_tells_all_of_it_and_ends(api: Api) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 40), max_size=6))
-def test_any_cut_of_a_stream_resumed_gives_each_line_exactly_once(api: Api, cuts: list[int]) -> None:
+def test_a_stream_resumed_after_any_cut_sends_each_line_exactly_once(api: Api, cuts: list[int]) -> None:
     api.execute("DELETE FROM job_logs")
     api.execute("DELETE FROM jobs")
     job = api.trigger()
@@ -213,11 +213,11 @@ def test_an_event_id_of_another_job_or_a_broken_one_is_refused(api: Api) -> None
     _log(api, "x")
     cursor = api.get(f"{JOBS}/{other['id']}/logs").get_json()["pagination"]["next_cursor"]
     for last_event_id in (cursor, "x", "log_", cursor.upper()):
-        answer = api.get(f"{JOBS}/{job['id']}/stream", headers={"Last-Event-ID": last_event_id})
-        assert "last-event-id" in error_of(answer, 400, "validation_error")["fields"]
+        response = api.get(f"{JOBS}/{job['id']}/stream", headers={"Last-Event-ID": last_event_id})
+        assert "last-event-id" in error_of(response, 400, "validation_error")["fields"]
 
 
-def test_a_stream_that_nobody_reads_any_more_is_forgotten(api: Api) -> None:
+def test_a_closed_stream_is_forgotten(api: Api) -> None:
     job = api.trigger()
     events = _events(api, job["id"])
     next(events)

@@ -1,4 +1,4 @@
-"""`/v1/webhooks`: what clients may do, what is refused, and what is never shown."""
+"""`/v1/webhooks`: what clients may do, what is refused, and that secrets are never shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS = ["id", "url", "events", "status", "created_at", "updated_at", "disabled
 
 @pytest.fixture
 def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API that can keep secrets."""
+    """Settings of an API with an encryption key."""
     return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
@@ -30,9 +30,9 @@ def _make(api: Api, **changes: Any) -> Any:
 
 
 def _made(api: Api, **changes: Any) -> dict[str, Any]:
-    answer = _make(api, **changes)
-    assert answer.status_code == 201, answer.text
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = _make(api, **changes)
+    assert response.status_code == 201, response.text
+    record: dict[str, Any] = response.get_json()["data"]
     return record
 
 
@@ -40,20 +40,20 @@ def _patch(api: Api, webhook_id: str, **fields: Any) -> Any:
     return api.request("PATCH", f"/v1/webhooks/{webhook_id}", json=fields)
 
 
-def test_a_webhook_is_made_shown_and_listed(api: Api) -> None:
-    answer = _make(api)
-    record = answer.get_json()["data"]
+def test_a_webhook_is_created_shown_and_listed(api: Api) -> None:
+    response = _make(api)
+    record = response.get_json()["data"]
     assert list(record) == FIELDS
     assert record["id"].startswith("wh_")
     assert record["status"] == "active"
-    assert answer.headers["Location"] == f"/v1/webhooks/{record['id']}"
+    assert response.headers["Location"] == f"/v1/webhooks/{record['id']}"
     assert api.get(f"/v1/webhooks/{record['id']}").get_json()["data"] == record
     listed = api.get("/v1/webhooks").get_json()
     assert listed["data"] == [record]
     assert listed["pagination"] == {"page": 1, "per_page": 20, "total": 1, "has_more": False, "next_cursor": None}
 
 
-def test_a_list_is_paged_both_ways(api: Api) -> None:
+def test_a_list_is_paged_by_number_and_by_cursor(api: Api) -> None:
     made = [_made(api)["id"] for _ in range(3)][::-1]
     first = api.get("/v1/webhooks?per_page=2").get_json()
     assert [one["id"] for one in first["data"]] == made[:2]
@@ -63,13 +63,13 @@ def test_a_list_is_paged_both_ways(api: Api) -> None:
 
 
 def test_the_secret_is_sealed_and_never_shown(api: Api) -> None:
-    answers = [_make(api)]
-    webhook_id = answers[0].get_json()["data"]["id"]
-    answers.append(api.get(f"/v1/webhooks/{webhook_id}"))
-    answers.append(_patch(api, webhook_id, secret=SECRET + "bW9yZQ=="))
-    answers.append(_patch(api, webhook_id, secret="whsec_not base64, but " + SECRET))
-    answers.append(api.get("/v1/webhooks"))
-    assert all(SECRET not in answer.text for answer in answers)
+    responses = [_make(api)]
+    webhook_id = responses[0].get_json()["data"]["id"]
+    responses.append(api.get(f"/v1/webhooks/{webhook_id}"))
+    responses.append(_patch(api, webhook_id, secret=SECRET + "bW9yZQ=="))
+    responses.append(_patch(api, webhook_id, secret="whsec_not base64, but " + SECRET))
+    responses.append(api.get("/v1/webhooks"))
+    assert all(SECRET not in response.text for response in responses)
     stored = api.execute("SELECT secret, previous_secret FROM webhook_endpoints")[0]
     assert all(text.startswith("gAAAA") for text in stored)
 
@@ -106,16 +106,16 @@ def test_a_wrong_field_is_named(api: Api) -> None:
 
 def test_no_hostile_url_becomes_a_webhook(api: Api) -> None:
     for url in HOSTILE_URLS:
-        answer = _make(api, url=url.replace("{port}", "8080"))
-        assert answer.status_code in (413, 422), (url[:100], answer.text)
+        response = _make(api, url=url.replace("{port}", "8080"))
+        assert response.status_code in (413, 422), (url[:100], response.text)
     assert api.execute("SELECT count(*) FROM webhook_endpoints")[0][0] == 0
 
 
-def test_events_named_twice_are_told_once(api: Api) -> None:
+def test_an_event_type_named_twice_is_stored_once(api: Api) -> None:
     assert _made(api, events=["ava.job.failed", "ava.job.failed"])["events"] == ["ava.job.failed"]
 
 
-def test_a_change_changes_what_it_names(api: Api) -> None:
+def test_a_change_affects_only_the_fields_it_names(api: Api) -> None:
     made = _made(api)
     changed = _patch(api, made["id"], url="https://example.com/new", events=["ava.job.started"]).get_json()["data"]
     assert (changed["url"], changed["events"]) == ("https://example.com/new", ["ava.job.started"])
@@ -127,7 +127,7 @@ def test_a_change_changes_what_it_names(api: Api) -> None:
     assert rotated["previous_secret_until"] is not None
 
 
-def test_a_wrong_change_is_refused(api: Api) -> None:
+def test_an_invalid_change_is_refused(api: Api) -> None:
     made = _made(api)
     for fields in ({}, {"enabled": 1}, {"enabled": "true"}, {"status": "active"}, {"url": None}):
         error_of(_patch(api, made["id"], **fields), 422, "validation_error")
@@ -135,14 +135,14 @@ def test_a_wrong_change_is_refused(api: Api) -> None:
 
 def test_a_deleted_webhook_is_gone_with_its_secret(api: Api) -> None:
     made = _made(api)
-    answer = api.request("DELETE", f"/v1/webhooks/{made['id']}")
-    assert answer.get_json() == {"data": {"id": made["id"], "deleted": True}}
+    response = api.request("DELETE", f"/v1/webhooks/{made['id']}")
+    assert response.get_json() == {"data": {"id": made["id"], "deleted": True}}
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/deliveries")):
         error_of(api.request(method, f"/v1/webhooks/{made['id']}{path}"), 404, "resource_not_found")
     assert api.execute("SELECT secret, previous_secret FROM webhook_endpoints") == [(None, None)]
 
 
-def test_nothing_of_another_tenant_is_there(api: Api) -> None:
+def test_another_tenants_webhooks_are_not_found(api: Api) -> None:
     made = _made(api)
     delivery = api.post(f"/v1/webhooks/{made['id']}/test").get_json()["data"]
     theirs = {"x-tenant-id": "ten_other"}
@@ -156,13 +156,13 @@ def test_nothing_of_another_tenant_is_there(api: Api) -> None:
         ("POST", "/deliveries/redeliver", {"since": "2020-01-01"}),
     ]
     for method, path, body in calls:
-        answer = api.request(method, f"/v1/webhooks/{made['id']}{path}", json=body, headers=theirs)
-        error_of(answer, 404, "resource_not_found")
+        response = api.request(method, f"/v1/webhooks/{made['id']}{path}", json=body, headers=theirs)
+        error_of(response, 404, "resource_not_found")
     assert api.get("/v1/webhooks", headers=theirs).get_json()["pagination"]["total"] == 0
     assert api.get(f"/v1/webhooks/{made['id']}").get_json()["data"] == made
 
 
-def test_who_may_only_read_may_only_read(api: Api) -> None:
+def test_lower_roles_read_webhooks_and_do_not_change_them(api: Api) -> None:
     made, user = _made(api), {"x-platform-role": "tenant-user"}
     assert api.get(f"/v1/webhooks/{made['id']}", headers=user).status_code == 200
     assert api.get(f"/v1/webhooks/{made['id']}/deliveries", headers=user).status_code == 200
@@ -170,13 +170,13 @@ def test_who_may_only_read_may_only_read(api: Api) -> None:
         error_of(api.request(method, f"/v1/webhooks/{made['id']}{path}", json={}, headers=user), 403, "forbidden")
 
 
-def test_an_id_that_is_none_is_not_found(api: Api) -> None:
+def test_a_malformed_webhook_id_is_not_found(api: Api) -> None:
     for webhook_id in ("wh_1", "job_01h00000000000000000000000", "x", "wh_zzzzzzzzzzzzzzzzzzzzzzzzzz"):
         error_of(api.get(f"/v1/webhooks/{webhook_id}"), 404, "resource_not_found")
         error_of(_patch(api, webhook_id, enabled=True), 404, "resource_not_found")
 
 
-def test_a_test_event_waits_among_the_deliveries(api: Api) -> None:
+def test_a_test_event_is_listed_among_the_deliveries(api: Api) -> None:
     made = _made(api)
     sent = api.post(f"/v1/webhooks/{made['id']}/test")
     assert sent.status_code == 201
@@ -191,7 +191,7 @@ def test_a_test_event_waits_among_the_deliveries(api: Api) -> None:
     assert again.get_json()["data"] == record
 
 
-def test_a_disabled_webhook_is_sent_nothing(api: Api) -> None:
+def test_a_disabled_webhook_gets_no_events(api: Api) -> None:
     made = _made(api)
     _patch(api, made["id"], enabled=False)
     error_of(api.post(f"/v1/webhooks/{made['id']}/test"), 409, "resource_conflict")
@@ -199,7 +199,7 @@ def test_a_disabled_webhook_is_sent_nothing(api: Api) -> None:
     assert api.execute("SELECT count(*) FROM webhook_events")[0][0] == 0
 
 
-def test_without_a_key_no_webhook_is_made(database_url: str, redis_url: str) -> None:
+def test_without_an_encryption_key_no_webhook_is_created(database_url: str, redis_url: str) -> None:
     settings = settings_module.load(
         {"DATABASE_URL": database_url, "BROKER_URL": redis_url, "AVA_INTERNAL_SECRET": "of-the-tests"}
     )

@@ -1,4 +1,4 @@
-"""Events: there exactly if the move of the job is, for whoever is subscribed, as the job was at that moment."""
+"""Events: stored with the transition of their job, for subscribed webhooks, with the record of that moment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed
 
 @pytest.fixture
 def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API that can keep secrets."""
+    """Settings of an API with an encryption key."""
     return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
@@ -41,8 +41,8 @@ def connection(api: Api) -> Iterator[Connection]:
 
 
 def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]:
-    answer = api.post("/v1/webhooks", json={"url": "https://example.com/", "events": events, "secret": "s"}, **rest)
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = api.post("/v1/webhooks", json={"url": "https://example.com/", "events": events, "secret": "s"}, **rest)
+    record: dict[str, Any] = response.get_json()["data"]
     return record
 
 
@@ -65,7 +65,7 @@ def _bodies(api: Api) -> list[dict[str, Any]]:
     return [json.loads(row[0]) for row in api.execute("SELECT body FROM webhook_events ORDER BY n")]
 
 
-def test_nobody_subscribed_means_no_event(api: Api, connection: Connection) -> None:
+def test_without_a_subscribed_webhook_no_event_is_stored(api: Api, connection: Connection) -> None:
     _subscribe(api, ["ava.job.failed"])
     _subscribe(api, headers={"x-tenant-id": "ten_other"})
     job = api.trigger()
@@ -74,20 +74,20 @@ def test_nobody_subscribed_means_no_event(api: Api, connection: Connection) -> N
     assert _types(api) == []
 
 
-def test_a_completed_job_tells_each_move(api: Api, connection: Connection) -> None:
+def test_a_completed_job_makes_an_event_for_each_transition(api: Api, connection: Connection) -> None:
     _subscribe(api)
     job = api.trigger(input={"a": [1.5, "ü", "\x00"]})
     _claim(connection, job["id"])
     started = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
     _end(connection, job["id"], Status.COMPLETED, output_json='{"b":2}')
     completed = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
-    # Only now are the bodies made, and still each tells of its own moment.
+    # The bodies are made only now, but each holds the record of its own moment.
     assert [body["data"] for body in _bodies(api)] == [job, started, completed]
     assert [body["sequence"] for body in _bodies(api)] == [1, 3, 5]
     assert {body["tenant_id"] for body in _bodies(api)} == {"ten_test"}
 
 
-def test_a_failed_attempt_that_is_tried_again_is_no_failed_job(api: Api, connection: Connection) -> None:
+def test_a_failed_attempt_that_is_retried_makes_no_failed_event(api: Api, connection: Connection) -> None:
     _subscribe(api)
     api.execute("UPDATE workers SET max_retries = 1")
     job = api.trigger()
@@ -104,7 +104,7 @@ def test_a_failed_attempt_that_is_tried_again_is_no_failed_job(api: Api, connect
     assert sequences == sorted(set(sequences))
 
 
-def test_cancelled_while_queued(api: Api) -> None:
+def test_a_job_cancelled_while_queued_makes_its_events(api: Api) -> None:
     _subscribe(api)
     job = api.trigger()
     record = api.post(f"/v1/ava/jobs/{job['id']}/cancel").get_json()["data"]
@@ -112,7 +112,7 @@ def test_cancelled_while_queued(api: Api) -> None:
     assert _bodies(api)[-1]["data"] == record
 
 
-def test_many_cancelled_at_once(api: Api) -> None:
+def test_a_bulk_cancel_makes_an_event_for_each_job(api: Api) -> None:
     _subscribe(api, ["ava.job.cancelled"])
     for _ in range(3):
         api.trigger()
@@ -120,7 +120,7 @@ def test_many_cancelled_at_once(api: Api) -> None:
     assert _types(api) == ["cancelled"] * 3
 
 
-def test_a_killed_run_and_a_run_of_a_dead_node_are_told(api: Api, connection: Connection) -> None:
+def test_a_killed_run_and_a_run_of_a_dead_node_make_events(api: Api, connection: Connection) -> None:
     _subscribe(api, ["ava.job.failed", "ava.job.queued"])
     killed, orphan = api.trigger(), api.trigger()
     _claim(connection, killed["id"])
@@ -133,7 +133,7 @@ def test_a_killed_run_and_a_run_of_a_dead_node_are_told(api: Api, connection: Co
     assert _types(api) == ["queued", "queued", "failed", "queued"]
 
 
-def test_what_is_rolled_back_was_never_said(api: Api) -> None:
+def test_a_rolled_back_transition_makes_no_event(api: Api) -> None:
     _subscribe(api)
     job = api.trigger()
     with api.database.transaction() as connection:
@@ -165,7 +165,7 @@ def test_an_event_whose_job_is_gone_is_dropped(api: Api) -> None:
 
 def test_large_payloads_are_fanned_out_in_bounded_batches(api: Api) -> None:
     _subscribe(api)
-    # Random enough not to be compressed.
+    # Random, so that PostgreSQL cannot compress it.
     text = base64.b64encode(os.urandom(750_000)).decode()
     for _ in range(12):
         api.execute(
@@ -181,11 +181,11 @@ def test_large_payloads_are_fanned_out_in_bounded_batches(api: Api) -> None:
 
 
 @pytest.mark.parametrize("is_analyzed", [False, True], ids=["grown since it was analyzed", "analyzed"])
-def test_fanning_out_reads_of_what_waits_only_what_it_takes(api: Api, is_analyzed: bool) -> None:
+def test_fan_out_reads_only_the_events_it_takes(api: Api, is_analyzed: bool) -> None:
     _subscribe(api, ["ava.job.queued"])
     bulk = {"jobs": [{"worker_id": "wkr_open"}] * 1_000}
     assert api.post("/v1/ava/jobs/bulk", json=bulk).status_code == 201
-    # When PostgreSQL looks, nothing waits; and it plans a statement for good after some times.
+    # PostgreSQL analyzes while no event waits, and after some executions it keeps a generic plan.
     assert [FanOut(api.database).run_once() for _ in range(6)] == [200, 200, 200, 200, 200, 0]
     api.execute("VACUUM ANALYZE webhook_events")
     assert [FanOut(api.database).run_once() for _ in range(6)] == [0] * 6
@@ -204,7 +204,7 @@ def _new_events_read(api: Api) -> int:
     return int(count)
 
 
-def test_what_is_past_retention_goes_with_its_deliveries(api: Api, connection: Connection) -> None:
+def test_events_past_retention_are_deleted_with_their_deliveries(api: Api, connection: Connection) -> None:
     endpoint = _subscribe(api)
     api.trigger()
     _bodies(api)
@@ -212,7 +212,7 @@ def test_what_is_past_retention_goes_with_its_deliveries(api: Api, connection: C
     api.request("DELETE", f"/v1/webhooks/{endpoint['id']}")
     assert events.delete_old(connection, retention_days=-1, limit=10) == 1
     assert api.execute("SELECT count(*) FROM webhook_deliveries")[0][0] == 0
-    # What is left of a deleted endpoint goes the next time that something goes.
+    # The rest of a deleted endpoint is deleted with the next events.
     _subscribe(api)
     api.trigger()
     assert events.delete_old(connection, retention_days=-1, limit=10) == 1

@@ -1,4 +1,4 @@
-"""What the body of a request may be."""
+"""Which bodies of requests are accepted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ava.errors import BadRequest
         (b"{} {}", "not JSON"),
     ],
 )
-def test_what_is_not_one_plain_json_object_is_refused_and_says_why(raw: bytes, said: str) -> None:
+def test_a_body_that_is_not_one_json_object_is_refused_with_its_reason(raw: bytes, said: str) -> None:
     with pytest.raises(BadRequest, match=said.replace("(", r"\(")):
         body.parse(raw)
 
@@ -53,12 +53,12 @@ def test_a_hundred_thousand_levels_are_refused_before_anything_recurses() -> Non
         body.parse(b'{"x":' + b"[" * 100_000)
 
 
-def test_brackets_inside_strings_are_no_nesting() -> None:
+def test_brackets_inside_strings_do_not_count_as_nesting() -> None:
     text = "[{" * 600 + '\\"' + "[" * 600
     assert body.parse(json.dumps({"x": text}).encode()) == {"x": text}
 
 
-def test_many_flat_objects_are_no_nesting() -> None:
+def test_many_flat_objects_do_not_count_as_nesting() -> None:
     assert len(body.parse(json.dumps({"x": [{}] * 5000}).encode())["x"]) == 5000
 
 

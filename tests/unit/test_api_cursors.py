@@ -1,4 +1,4 @@
-"""Cursors lead back to where they came from, and nowhere else."""
+"""A cursor leads back to the item it was made from, and to no other."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ava.domain import ids
 
 
 @given(st.uuids(), st.integers(0, 2**63 - 3))
-def test_a_line_s_cursor_leads_back_to_it(uuid: object, seq: int) -> None:
+def test_a_lines_cursor_leads_back_to_it(uuid: object, seq: int) -> None:
     job_id = ids.encode("job", str(uuid))
     assert cursors.to_line(job_id, cursors.of_line(job_id, seq)) == seq
     assert cursors.id_reader("job")(cursors.of_item(job_id)) == job_id
 
 
-def test_a_line_s_cursor_fits_no_other_job() -> None:
+def test_a_lines_cursor_is_refused_for_another_job() -> None:
     mine, other = (ids.encode("job", ids.new_uuid()) for _ in range(2))
     assert cursors.to_line(other, cursors.of_line(mine, 7)) is None
 
 
-def test_a_worker_s_cursor_leads_back_to_it() -> None:
+def test_a_workers_cursor_leads_back_to_it() -> None:
     assert cursors.to_worker_id(cursors.of_item("wkr_http_request")) == "wkr_http_request"
 
 
@@ -38,6 +38,6 @@ def test_a_worker_s_cursor_leads_back_to_it() -> None:
         "\0",
     ],
 )
-def test_a_broken_cursor_leads_nowhere(text: str) -> None:
+def test_a_broken_cursor_is_refused(text: str) -> None:
     assert cursors.id_reader("job")(text) is None
     assert cursors.to_line("job_01h455vb4pex5vsknk084sn02q", text) is None

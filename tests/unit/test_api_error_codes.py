@@ -34,7 +34,7 @@ def test_a_validation_error_is_400_for_a_missing_field_and_422_for_a_wrong_one()
         *[(500, "internal_error"), (503, "unavailable"), (414, "bad_request"), (501, "bad_request")],
     ],
 )
-def test_a_status_that_no_error_of_ours_chose_gets_its_usual_code(status: int, code: str) -> None:
+def test_a_status_without_an_error_class_gets_its_usual_code(status: int, code: str) -> None:
     assert code_of(status) == code
 
 

@@ -1,4 +1,4 @@
-"""What an import of the API does not do."""
+"""Importing the API has no side effects."""
 
 from __future__ import annotations
 

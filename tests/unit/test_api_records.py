@@ -1,4 +1,4 @@
-"""The records of answers are what the domain says a record is."""
+"""The records of responses equal the domain's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_record_is_written_as_the_domain_defines_it() -> None:
     assert written.isascii()
 
 
-def test_times_are_whole_seconds_where_they_are_whole_and_log_lines_always_have_milliseconds() -> None:
+def test_whole_seconds_have_no_fraction_but_log_lines_always_have_milliseconds() -> None:
     record = json.loads(write_job(_FINAL))
     assert record["created_at"] == "2025-06-01T10:00:00Z"
     assert record["started_at"] == "2025-06-01T10:00:00.005Z"

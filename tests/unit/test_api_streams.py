@@ -1,4 +1,4 @@
-"""Who is still listening."""
+"""Detection of closed connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ava.api.routes.streams import _is_closed
 
-#: Beyond what `select` knows.
+#: A descriptor beyond the 1,024 that `select` supports.
 _HIGH = 1_100
 
 
@@ -25,7 +25,7 @@ def many_descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_descriptors")
 @pytest.mark.parametrize("lowest", [3, _HIGH])
-def test_a_client_is_gone_when_it_has_closed_and_not_before(lowest: int) -> None:
+def test_a_client_is_gone_only_once_it_has_closed_its_connection(lowest: int) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket(fileno=fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD, lowest)) as connection:
         connection.setblocking(False)
