@@ -13,6 +13,7 @@ import click
 
 from ava.cli import printing
 from ava.cli.connection import connected
+from ava.domain import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client, Event, Job
@@ -37,7 +38,11 @@ def workers() -> None:
 @jobs.command()
 @click.argument("worker_id")
 @click.option("--input", "input_text", default="{}", help="The payload as JSON, @file or - for standard input.")
-@click.option("--priority", type=click.IntRange(1, 10), help="1 (first) to 10 (last).  [default: 5]")
+@click.option(
+    "--priority",
+    type=click.IntRange(priorities.FIRST, priorities.LAST),
+    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
+)
 @click.option("--trigger", type=_TRIGGERS, help="What made the job.  [default: manual]")
 @click.option("--at", "scheduled_at", help="When to start it, in ISO 8601.  [default: at once]")
 @click.option("--key", help="An idempotency key: the same one triggers one job, however often.")

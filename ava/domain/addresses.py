@@ -1,7 +1,7 @@
-"""Which network addresses may be called from here: only those that are public on the internet.
+"""Which network addresses may be called: only those that are public on the internet.
 
-The tables are our own, after IANA's special-purpose registries, because what `ipaddress.is_private` and `is_global`
-say differs between patch releases of Python, and both let some of these through (fec0::/10, ::127.0.0.1).
+The tables follow IANA's special-purpose registries. `ipaddress.is_private` and `is_global` are not used, because they
+differ between patch releases of Python, and both allow some of these addresses (fec0::/10, ::127.0.0.1).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOT_PUBLIC_V4 = (
     (IPv4Network("240.0.0.0/4"), "reserved"),
 )
 
-# These names only make a refusal readable; what decides is that anything outside 2000::/3 is not public.
+# These names only make a refusal readable: every address outside 2000::/3 is refused anyway.
 _NOT_PUBLIC_V6 = (
     (IPv6Network("::/128"), "unspecified"),
     (IPv6Network("::1/128"), "loopback"),
@@ -45,13 +45,13 @@ _NOT_PUBLIC_V6 = (
 )
 _PUBLIC_V6 = IPv6Network("2000::/3")
 
-# An address in here is reached as the IPv4 address in its last 32 bits. NAT64 must stay possible: behind DNS64 it is
-# how a machine without IPv4 sees every public IPv4 server.
+# Such an address leads to the IPv4 address in its last 32 bits. NAT64 is allowed, because a machine without IPv4
+# reaches every public IPv4 server through it (DNS64).
 _EMBEDDING_V6 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 
 def why_not_public(address: Address) -> str | None:
-    """Tell in a word why an address may not be called, such as `loopback`; None says that it is public."""
+    """Returns in a word why an address may not be called, such as `loopback`; None if it is public."""
     if isinstance(address, IPv4Address):
         return next((why for network, why in _NOT_PUBLIC_V4 if address in network), None)
     if address.scope_id is not None:

@@ -1,4 +1,4 @@
-"""Who calls, and what their role lets them do."""
+"""The caller of the API, and what its role allows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Role(IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> Role | None:
-        """Read a role as the header has it, `tenant-user`; None where there is none such."""
+        """Returns the role of a header's text, such as `tenant-user`; None if there is no such role."""
         return _BY_NAME.get(text)
 
 
@@ -36,5 +36,5 @@ class Caller:
 
     @property
     def may_write(self) -> bool:
-        """Whether this caller may trigger, cancel, retry and change webhooks."""
+        """Returns True if this caller may trigger, cancel, retry and change webhooks."""
         return self.role >= Role.TENANT_SYSTEM_ADMIN

@@ -1,4 +1,4 @@
-"""Why a job is in its state: the facts, and the one sentence that says them."""
+"""Why a job has its status: the facts, and one sentence made of them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from ava.domain.record import format_time
 
 __all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "explain"]
 
-#: Up to so many jobs ahead are counted of the tenant's own …
+#: The most jobs ahead that are counted of the tenant's own …
 MOST_AHEAD = 10_000
-#: … and of everybody's, among which they are.
+#: … and of all tenants', which include them.
 MOST_EXAMINED = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known about a job and its surroundings at one moment."""
+    """What is known about a job, its queue and its node at one moment."""
 
     job: Job
-    #: Whether its worker takes jobs; None where the worker is not known any more.
+    #: Whether its worker takes jobs; None if the worker is not known any more.
     is_worker_active: bool | None
-    #: Living processes that have its handler and hear its queue.
+    #: Live processes that have its handler and consume its queue.
     processes: int
     #: The tenant's own jobs that start before it; at most `MOST_AHEAD`.
     ahead: int
-    #: Everybody's, at most `MOST_EXAMINED`; never told, for it would tell of other tenants.
+    #: Those of all tenants, at most `MOST_EXAMINED`; never shown, because it would reveal other tenants' jobs.
     ahead_of_all: int
-    #: Milliseconds that recent jobs of its queue took, on average; None where there were none.
+    #: Milliseconds that recent jobs of its queue took, on average; None if there were none.
     average_ms: float | None
-    #: Celery's name of the node that runs it, and how long that one has been silent.
+    #: Celery's name of the node that runs it, and how long that node has sent no heartbeat.
     node_name: str | None
     node_silent_seconds: float | None
     node_dead_after_seconds: float
 
     @property
     def estimate_seconds(self) -> float | None:
-        """Seconds until it starts, as far as that can be told."""
+        """Returns the estimated seconds until it starts; None without an average or a process."""
         if self.average_ms is None or not self.processes:
             return None
         return round(self.ahead_of_all * self.average_ms / 1000 / self.processes, 1)
@@ -45,7 +45,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a job is in its state."""
+    """Why a job has its status."""
 
     job: Job
     sentence: str
@@ -53,7 +53,7 @@ class Explanation:
 
 
 def explain(facts: Facts) -> Explanation:
-    """Say why the job is in its state."""
+    """Returns why the job has its status."""
     return Explanation(job=facts.job, sentence=_sentence(facts), facts=facts)
 
 
@@ -97,7 +97,7 @@ def _why_running(facts: Facts) -> str:
         said += f"; {job.cancelled_by} asked to cancel it at {format_time(job.cancel_requested_at)}"
     silent = facts.node_silent_seconds
     if silent is not None and silent > facts.node_dead_after_seconds:
-        said += f"; the node has been silent for {_span(silent)}, so the job is about to be taken back"
+        said += f"; the node has been silent for {_span(silent)}, so the job is about to be rescued"
     return said
 
 

@@ -25,13 +25,13 @@ _CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
 
 
 def encode(prefix: str, value: UUID | str) -> str:
-    """Write a UUID as `prefix_` and 26 digits."""
+    """Returns a UUID as `prefix_` and 26 digits."""
     number = value.int if isinstance(value, UUID) else int(value.replace("-", ""), 16)
     return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def decode(prefix: str, text: str) -> UUID | None:
-    """Read an id back; None where it has another prefix or is not an id at all."""
+    """Returns the UUID of an id; None if the text has another prefix or is no id."""
     head, _, suffix = text.partition("_")
     if head != prefix or not _SUFFIX.fullmatch(suffix):
         return None
@@ -42,22 +42,22 @@ def decode(prefix: str, text: str) -> UUID | None:
 
 
 def is_client_id(prefix: str, text: str) -> bool:
-    """Whether a client's own id can be taken as given: the prefix, then 1 to 60 of `[0-9a-z_]`."""
+    """Returns True if a client's own id is well-formed: the prefix, then 1 to 60 of `[0-9a-z_]`."""
     head, separator, suffix = text.partition("_")
     return head == prefix and bool(separator) and bool(_CLIENT_SUFFIX.fullmatch(suffix))
 
 
 def new_uuid() -> UUID:
-    """Make a UUIDv7 from this machine's clock, for what is not ordered by it: requests and nodes.
+    """Returns a UUIDv7 by this machine's clock, for requests and nodes, which are not ordered by it.
 
-    Jobs get theirs from PostgreSQL, whose clock is the only one that orders them.
+    PostgreSQL makes the ids of jobs, because its clock alone orders them.
     """
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
 def first_uuid(moment: datetime) -> UUID:
-    """The smallest UUIDv7 that is of a moment or later, to the millisecond (one before 1970 counts as 1970)."""
-    # In whole numbers, rounded up: a millisecond that begins before the moment is earlier than it.
+    """Returns the smallest UUIDv7 of a moment or later, to the millisecond (a moment before 1970 counts as 1970)."""
+    # Rounded up, because a millisecond that begins before the moment is earlier than the moment.
     milliseconds = -(-(moment - _EPOCH) // _MILLISECOND)
     return UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -1,4 +1,4 @@
-"""The job: its states, the moves between them, and the record that clients see."""
+"""The job: its statuses, the moves between them, and the end of its runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["FINAL", "TRANSITIONS", "Job", "JobSpec", "LogLevel", "LogLine", "RunEnd", "Status", "Trigger", "may_move"]
+from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
+
+__all__ = ["FINAL", "TRANSITIONS", "Job", "JobSpec", "LogLevel", "LogLine", "RunEnd", "Status", "Trigger"]
 
 
 class Status(StrEnum):
-    """The state of a job."""
+    """The status of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -38,22 +40,17 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
-
-#: Every legal move. A queued job fails only when its process was lost too often or its worker is gone;
-#: a running one is queued again by a retry, a lost process or a node that shuts down.
+#: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
-    Status.RUNNING: FINAL | {Status.QUEUED},
+    Status.RUNNING: frozenset({Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELLED}),
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
 
-
-def may_move(before: Status, after: Status) -> bool:
-    """Whether a job in one state may take the other."""
-    return after in TRANSITIONS[before]
+#: The statuses that never change again.
+FINAL = frozenset(status for status, followers in TRANSITIONS.items() if not followers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +62,8 @@ class JobSpec:
     #: The payload, an object, as JSON text.
     input_json: str = "{}"
     trigger: Trigger = Trigger.MANUAL
-    #: 1 (first) to 10 (last).
-    priority: int = 5
+    #: From `priority.FIRST` to `priority.LAST`.
+    priority: int = DEFAULT_PRIORITY
     #: When it may start, with a time zone; None or a past moment means now.
     scheduled_at: datetime | None = None
     #: The final job that this one repeats, as its id.
@@ -83,7 +80,7 @@ class Job:
     status: Status
     trigger: Trigger
     priority: int
-    #: The payload as JSON text, just as it was stored.
+    #: The payload as JSON text, as it was stored.
     input_json: str
     triggered_by: str
     created_at: datetime
@@ -101,48 +98,48 @@ class Job:
     max_attempts: int
     cancel_requested_at: datetime | None
     cancelled_by: str | None
-    #: Where its handler says it is: `{"fraction": 0.5, "message": "…"}` as JSON text.
+    #: The progress that its handler reported last, `{"fraction": 0.5, "message": "…"}`, as JSON text.
     progress_json: str | None
     retry_of: str | None
     #: The Celery queue that it goes through.
     queue: str
     #: How often it was started; the number that every write of a run must carry.
     run_no: int
-    #: When it may start, where that lies ahead: its schedule or the end of its back-off.
+    #: When it may start, if that is in the future: its schedule or the end of its back-off.
     run_at: datetime | None
-    #: When its message went to the broker; None while it waits in the database alone.
+    #: When its message was published; None while it waits in the database alone.
     published_at: datetime | None
     #: The node that runs or ran it.
     node_id: str | None
-    #: The trace that it belongs to, as W3C's header has it: the request that made it; None where nothing was traced.
+    #: The W3C `traceparent` of the request that made it; None if nothing was traced.
     traceparent: str | None = None
 
     @property
     def input(self) -> dict[str, Any]:
-        """The payload."""
+        """Returns the payload."""
         payload: dict[str, Any] = json.loads(self.input_json)
         return payload
 
     @property
     def output(self) -> Any:
-        """What the handler returned; None before."""
+        """Returns what the handler returned; None before."""
         return None if self.output_json is None else json.loads(self.output_json)
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """Where its handler says it is."""
+        """Returns the progress that its handler reported last."""
         return None if self.progress_json is None else json.loads(self.progress_json)
 
     @property
     def duration_ms(self) -> int | None:
-        """Milliseconds from the last start to the end; None until then, and where it never ran."""
+        """Returns the milliseconds from the last start to the end; None until then, and if it never ran."""
         if self.started_at is None or self.completed_at is None:
             return None
         return max(0, round((self.completed_at - self.started_at).total_seconds() * 1000))
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can change any more."""
+        """Returns True if the job never changes again."""
         return self.status in FINAL
 
 

@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 
 __all__ = ["parse"]
 
-# Week dates, ordinal dates and the forms without separators are ISO 8601 too, and read in two ways by too many.
+# ISO 8601 also has week dates, ordinal dates and forms without separators, which many programs misread.
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
 )
 
 
 def parse(text: str) -> datetime | None:
-    """Read a date (its midnight) or a date and time, as a moment in UTC; None where it is neither."""
+    """Returns the moment in UTC of a date (its midnight) or a date and time; None if the text is neither."""
     if not _DATE_TIME.fullmatch(text):
         return None
     try:
         moment = datetime.fromisoformat(text.upper())
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        # There is no such day or hour, or in UTC it lies before the year 1 or after the year 9999.
+        # There is no such day or hour, or in UTC it is before the year 1 or after the year 9999.
         return None

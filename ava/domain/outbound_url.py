@@ -1,6 +1,6 @@
-"""The shape of a URL that may be called: checked before anything is looked up, so it can be refused when it is given.
+"""The form of a URL that may be called. It is checked without a DNS look-up, so that a URL is refused when it is given.
 
-Where the name leads is judged later, at the moment of connecting (`ava.outbound.socket`).
+The address behind the host's name is checked on connecting (`ava.outbound.socket`).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ MAX_URL_CHARS = 8_000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?")
-# White space and control characters are where parsers disagree; some drop them, some split a header at them.
+# Parsers disagree on white space and control characters: some drop them, some split a header at them.
 _NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# What `inet_aton` would read as a part of an address: 127, 0x7f, 0177.
+# What `inet_aton` reads as a part of an address: 127, 0x7f, 0177.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
-# What may stand in a path or a query as it is; anything else is percent-encoded as UTF-8.
+# The characters of a path or query that are sent as they are; all others are percent-encoded as UTF-8.
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Whom to call and what to ask for. Only `origin` may be shown: paths and queries carry secrets."""
+    """The parts of a URL. Only `origin` may be shown, because paths and queries carry secrets."""
 
     #: `http` or `https`.
     scheme: str
@@ -45,31 +45,31 @@ class Target:
     port: int
     #: Path and query, ASCII, as they go into the request line.
     path: str
-    #: The host as an address, when the URL names one.
+    #: The host as an address, if the URL names one.
     address: Address | None
 
     @property
     def authority(self) -> str:
-        """The `Host` header: the port only where it is not the scheme's own."""
+        """Returns the `Host` header, with the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """The part of the URL that is no secret, for messages."""
+        """Returns the part of the URL that is no secret, for messages."""
         return f"{self.scheme}://{self.authority}"
 
 
 def parse(url: object, *, allow_private: bool = False) -> Target:
-    """Read a URL strictly.
+    """Returns the parts of a URL.
 
     Raises `UrlRefused` for anything but a plain http(s) URL, and `AddressRefused` for a host that can only be
-    private, unless `allow_private`. No message repeats the URL beyond its scheme and host.
+    private, unless `allow_private`. No message has more of the URL than its scheme and host.
     """
     return _parse(_plain_text(url), allow_private)
 
 
-# The same endpoints are called again and again, and what a URL means is a matter of its text alone.
+# Cached, because the same endpoints are called again and again, and the result depends on the text alone.
 @lru_cache(maxsize=1_000)
 def _parse(url: str, allow_private: bool) -> Target:
     match = _URL.fullmatch(url)
@@ -93,7 +93,7 @@ def _parse(url: str, allow_private: bool) -> Target:
 
 
 def refuse_address(target: Target, why: str) -> NoReturn:
-    """Raise `AddressRefused`. It names the kind of address only: which one it is would tell of the inner network."""
+    """Raises `AddressRefused`, which names only the kind of address: the address itself would reveal the network."""
     raise AddressRefused(
         f"{target.origin} was not called: its address is {why}, and only public addresses may be called. "
         "Use a public address, or set AVA_WEBHOOK_ALLOW_PRIVATE=1 for development."
@@ -132,7 +132,7 @@ def _port(text: str | None) -> int | None:
 
 def _name(host: str) -> str:
     if not host.isascii():
-        # Turning such a name into ASCII has several standards, which lead to different owners (straße, strasse).
+        # Several standards turn such a name into ASCII, with results of different owners (straße, strasse).
         raise UrlRefused("The host in the URL is not ASCII; write the name in its xn-- form.")
     name = host.lower().removesuffix(".")
     if not 0 < len(name) <= 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
@@ -147,7 +147,7 @@ def _address(host: str) -> Address | None:
         if _NUMBER.fullmatch(host.rsplit(".", 1)[-1]):
             return IPv4Address(host)
     except AddressValueError:
-        # 127.1, 0x7f000001 and 0177.0.0.1 are addresses to some readers and names to others.
+        # Some programs read 127.1, 0x7f000001 and 0177.0.0.1 as addresses, others as names.
         raise UrlRefused(
             "The address in the URL must be four decimal numbers such as 192.0.2.1, or an IPv6 address in brackets."
         ) from None

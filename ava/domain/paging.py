@@ -4,9 +4,8 @@ from __future__ import annotations
 
 __all__ = ["DEEPEST_ROW", "MOST_IN_TOTAL"]
 
-#: `total` is exact up to this many; beyond, it stays at it. To count more would take longer than the list itself does,
-#: and the longer the more there are.
+#: `total` is exact up to this number and stays at it beyond, because counting more would take longer than the list.
 MOST_IN_TOTAL = 1_000
-#: How many rows of a list can be reached by `page`; what lies deeper is reached by `cursor`, at the same cost as the
-#: first page, where a page would cost more the deeper it lies.
+#: How many rows of a list `page` reaches. `cursor` reaches the rows beyond at the cost of a first page; a deep `page`
+#: would read all rows before it.
 DEEPEST_ROW = MOST_IN_TOTAL

@@ -7,15 +7,18 @@ __all__ = ["DEFAULT", "FIRST", "HIGH", "LAST", "to_rabbitmq", "to_redis"]
 FIRST = 1
 LAST = 10
 DEFAULT = 5
-#: The last of the priorities that count as high in `GET /v1/ava/queues`.
+#: Priorities from `FIRST` to this one count as high in `GET /v1/ava/queues`.
 HIGH = 3
 
 
 def to_redis(priority: int) -> int:
-    """Kombu's Redis transport takes 0 first (kombu, `kombu.transport.redis`, "priority")."""
+    """Returns the priority for Kombu's Redis transport, which takes 0 first (`kombu.transport.redis`, "priority")."""
     return priority - FIRST
 
 
 def to_rabbitmq(priority: int) -> int:
-    """RabbitMQ takes the largest first, up to the queue's `x-max-priority` (manual, "Priority Queues")."""
+    """Returns the priority for RabbitMQ, which takes the largest first, up to the queue's `x-max-priority`.
+
+    Source: RabbitMQ's manual, "Priority Queues".
+    """
     return LAST - priority

@@ -11,16 +11,16 @@ __all__ = ["format_time", "make_record"]
 
 
 def format_time(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with a `Z`: whole seconds where they are whole, else milliseconds."""
+    """Returns ISO 8601 in UTC with a `Z`: in seconds if they are whole, else in milliseconds."""
     if moment is None:
         return None
-    # Cut, not rounded: a time that is shown is never later than the one that is meant.
+    # Cut, not rounded, so that the text is never later than the moment.
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
     return text.removesuffix(".000") + "Z"
 
 
 def make_record(job: Job) -> dict[str, Any]:
-    """The record of a job: the page's fields first, then ours."""
+    """Returns the record of a job: the contract's fields first, then this service's own."""
     return {
         "id": job.id,
         "worker_id": job.worker_id,

@@ -1,17 +1,17 @@
-"""Texts from outside, made fit to be stored: whatever a handler raised, logged or printed."""
+"""Texts from handlers, made fit to be stored: what they raised, logged or printed."""
 
 from __future__ import annotations
 
 __all__ = ["LONGEST_ERROR", "LONGEST_LINE", "one_line", "storable"]
 
-#: Characters of a log line; the rest is cut and said to be.
+#: Characters of a log line; a longer one is cut, and says so.
 LONGEST_LINE = 16_384
 #: Characters of a job's `error`.
 LONGEST_ERROR = 1_000
 
 
 def storable(text: str, longest: int = LONGEST_LINE) -> str:
-    """Cut a text to a length, and write out what PostgreSQL's text cannot hold: NUL and lone surrogates."""
+    """Returns a text cut to a length, with NUL and lone surrogates escaped, which PostgreSQL's text cannot hold."""
     if len(text) > longest:
         text = f"{text[:longest]}… ({len(text)} characters, cut)"
     if "\0" in text:
@@ -22,5 +22,5 @@ def storable(text: str, longest: int = LONGEST_LINE) -> str:
 
 
 def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
-    """A text as a single line: runs of white space and line ends become one space."""
+    """Returns a text as one line: each run of white space and line ends becomes one space."""
     return storable(" ".join(text[: 4 * longest].split()), longest)

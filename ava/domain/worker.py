@@ -10,14 +10,14 @@ __all__ = ["OnWorkerLost", "Worker", "WorkerSpec", "WorkerStatus"]
 
 
 class WorkerStatus(StrEnum):
-    """Whether a worker takes jobs."""
+    """`paused` workers take no jobs."""
 
     ACTIVE = "active"
     PAUSED = "paused"
 
 
 class OnWorkerLost(StrEnum):
-    """What becomes of a job whose process was lost."""
+    """What happens to a job whose process was lost."""
 
     REQUEUE = "requeue"
     FAIL = "fail"
@@ -25,7 +25,7 @@ class OnWorkerLost(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """What a handler's author declares of a worker."""
+    """A worker as the author of its handler declares it."""
 
     #: `wkr_` and the slug.
     id: str
@@ -55,5 +55,5 @@ class Worker:
     queue: str
     created_at: datetime
     updated_at: datetime
-    #: Whether a live node has its handler and listens to its queue.
+    #: Whether a live node has its handler and consumes its queue.
     is_live: bool

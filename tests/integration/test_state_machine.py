@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ava.domain.job import FINAL, Job, JobSpec, LogLevel, LogLine, RunEnd, Status, may_move
+from ava.domain.job import FINAL, TRANSITIONS, Job, JobSpec, LogLevel, LogLine, RunEnd, Status
 from ava.domain.retry import MOST_LOSSES
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
@@ -64,7 +64,7 @@ class Model:
         return WORKERS[self.worker_id][0] + 1
 
     def move(self, status: Status) -> None:
-        assert may_move(self.status, status), f"{self.history} then {status}"
+        assert status in TRANSITIONS[self.status], f"{self.history} then {status}"
         self.status = status
         self.history.append(status)
         if status is Status.QUEUED:

@@ -1,4 +1,4 @@
-"""Only public addresses may be called, whatever family they come in and whatever they embed."""
+"""Only public addresses may be called, in each family and also when one is embedded in another."""
 
 from ipaddress import ip_address
 
@@ -69,7 +69,7 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize(("address", "why"), NOT_PUBLIC.items())
-def test_an_address_that_is_not_public_is_told_by_its_kind(address: str, why: str) -> None:
+def test_an_address_that_is_not_public_is_refused_by_its_kind(address: str, why: str) -> None:
     assert why_not_public(ip_address(address)) == why
 
 

@@ -1,4 +1,4 @@
-"""Why a job is in its state, in one sentence."""
+"""Why a job has its status, in one sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _why(*, facts: dict[str, Any] | None = None, **job: Any) -> str:
     return explain(replace(_FACTS, job=replace(_JOB, **job), **(facts or {}))).sentence
 
 
-def test_a_queued_job_says_what_is_ahead_of_it_and_how_long_that_takes() -> None:
+def test_a_queued_job_names_the_jobs_ahead_of_it_and_the_wait() -> None:
     assert _why() == "queued: 214 ahead of it in queue gpu, 4 processes, about 12 s"
     assert _why(facts={"average_ms": None, "processes": 1}) == "queued: 214 ahead of it in queue gpu, 1 process"
     assert _why(facts={"ahead": 10_000}).startswith("queued: more than 10000 ahead")
@@ -49,27 +49,27 @@ def test_a_queued_job_says_what_is_ahead_of_it_and_how_long_that_takes() -> None
     )
 
 
-def test_a_queued_job_that_nobody_serves_says_so() -> None:
+def test_a_queued_job_without_a_live_worker_says_so() -> None:
     assert _why(facts={"processes": 0}) == "queued: no live worker serves wkr_x on queue gpu"
 
 
-def test_a_dated_job_says_for_when() -> None:
+def test_a_dated_job_names_its_time() -> None:
     assert _why(run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
     assert _why(run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
 
 
-def test_a_running_job_says_where_and_whether_it_is_to_stop() -> None:
+def test_a_running_job_names_its_node_and_a_requested_cancel() -> None:
     running = {"status": Status.RUNNING, "started_at": _NOW, "attempt": 1}
     said = "running on node ava@host since 2025-06-01T10:00:00Z, attempt 1 of 4"
     assert _why(facts={"node_name": "ava@host", "node_silent_seconds": 1}, **running) == said
     assert _why(facts={"node_name": "ava@host", "node_silent_seconds": 20}, **running).endswith(
-        "silent for 20 s, so the job is about to be taken back"
+        "silent for 20 s, so the job is about to be rescued"
     )
     asked = _why(cancel_requested_at=_NOW, cancelled_by="usr_y", **running)
     assert asked.endswith("; usr_y asked to cancel it at 2025-06-01T10:00:00Z")
 
 
-def test_a_final_job_says_how_it_ended() -> None:
+def test_a_final_job_names_its_end() -> None:
     ended = {"started_at": _NOW - timedelta(seconds=2), "completed_at": _NOW, "attempt": 1}
     assert _why(status=Status.COMPLETED, **ended) == "completed at 2025-06-01T10:00:00Z after 2000 ms"
     assert _why(status=Status.FAILED, error="E: x", **ended).endswith("in attempt 1 of 4: E: x")

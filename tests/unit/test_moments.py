@@ -1,4 +1,4 @@
-"""Moments as clients write them."""
+"""Moments as clients write them are parsed as UTC or refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ava.domain import moments
         ("9999-12-31T23:59:59.999999Z", datetime.max.replace(tzinfo=UTC)),
     ],
 )
-def test_iso_8601_is_read_as_utc(text: str, moment: datetime) -> None:
+def test_iso_8601_is_parsed_as_utc(text: str, moment: datetime) -> None:
     assert moments.parse(text) == moment
 
 
@@ -47,5 +47,5 @@ def test_iso_8601_is_read_as_utc(text: str, moment: datetime) -> None:
         "2025-06-01T10:00:60Z",
     ],
 )
-def test_anything_else_is_none(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     assert moments.parse(text) is None

@@ -1,4 +1,4 @@
-"""A URL is read strictly, so that no two readers of it can disagree on where it leads."""
+"""A URL is parsed strictly, so that no other parser can take it for another destination."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from ava.domain.outbound_url import MAX_URL_CHARS, parse
 from ava.errors import AddressRefused, OutboundError, UrlRefused
 
 
-def test_a_plain_url_is_taken_apart() -> None:
+def test_a_plain_url_is_parsed() -> None:
     target = parse("https://Hooks.Example.com/a/b?c=d#e")
     assert (target.scheme, target.host, target.port, target.path) == ("https", "hooks.example.com", 443, "/a/b?c=d")
     assert target.authority == "hooks.example.com"
@@ -29,7 +29,7 @@ def test_a_plain_url_is_taken_apart() -> None:
         ("https://example.com/@home/a:b//c", "example.com", "/@home/a:b//c"),
     ],
 )
-def test_what_is_sent_is_derived_from_what_was_checked(url: str, authority: str, path: str) -> None:
+def test_the_request_is_made_from_the_parsed_url(url: str, authority: str, path: str) -> None:
     target = parse(url)
     assert (target.authority, target.path) == (authority, path)
 
@@ -50,7 +50,7 @@ def test_allowing_private_addresses_lifts_no_other_check(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", [None, 7, True, b"http://example.com", ["http://example.com"], ""])
-def test_what_is_no_text_is_refused(url: object) -> None:
+def test_a_value_that_is_no_text_is_refused(url: object) -> None:
     with pytest.raises(UrlRefused, match="must be a text"):
         parse(url)
 
