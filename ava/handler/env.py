@@ -1,4 +1,4 @@
-"""What a handler is given beside its input."""
+"""What a handler gets beside its input."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Env"]
 
 
 class Env(Mapping[str, str]):
-    """The worker's configuration as a mapping, and the handler's way to its job.
+    """The worker's configuration as a mapping, and the handler's access to its job.
 
-    The configuration comes from the environment variables `AVA_WORKER_<SLUG>_<KEY>`, as `env["KEY"]`.
+    `env["KEY"]` is the environment variable `AVA_WORKER_<SLUG>_<KEY>`.
     """
 
     def __init__(
@@ -35,24 +35,24 @@ class Env(Mapping[str, str]):
         #: Writes lines into the job's log.
         self.log = log
         self._job = job
-        #: What to send along as W3C's header of this name, so that what is called joins the job's trace; None where
-        #: nothing is traced. OpenTelemetry's own instrumentation needs no help.
+        #: The value of W3C's header of this name. A request that carries it joins the job's trace; OpenTelemetry's
+        #: own instrumentation adds it by itself. None if nothing is traced.
         self.traceparent = traceparent
         #: Which attempt this is, from 1.
         self.attempt = job.attempt
 
     @cached_property
     def job(self) -> dict[str, Any]:
-        """The job's record, as the API shows it."""
+        """Returns the job's record, as the API shows it."""
         return make_record(self._job)
 
     @property
     def cancelled(self) -> bool:
-        """Whether the handler has been asked to stop, by a cancel, its time-out or a shutdown."""
+        """Returns True if the handler must stop, because of a cancel, its time-out or a shutdown."""
         return self._is_cancelled()
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Say how far the job is: from 0 to 1, with a word about it. Raises ValueError for any other number."""
+        """Report the progress, from 0 to 1, with a short message. Raises ValueError for any other number."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"progress must be from 0 to 1, not {fraction!r}")
         self._report(float(fraction), str(message))

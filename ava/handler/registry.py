@@ -1,4 +1,4 @@
-"""The handlers that this process has: declared with `@worker`, found by loading the modules that the settings name."""
+"""The handlers of this process: declared with `@worker` in the handler modules that the settings name."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
-    """A Python function that runs jobs, and its worker's definition."""
+    """A Python function that runs jobs, and the definition of its worker."""
 
     spec: WorkerSpec
     function: Callable[..., Any]
     #: Whether the function is `async def`.
     is_async: bool
-    #: Whether it takes `env` beside `input`.
+    #: Whether the function takes `env` beside `input`.
     takes_env: bool
 
     @property
     def slug(self) -> str:
-        """The worker's id without its prefix."""
+        """Returns the worker's id without its prefix."""
         return self.spec.id.removeprefix("wkr_")
 
 
@@ -59,11 +59,11 @@ def worker(
     """Declare a function as the handler of the worker `wkr_<slug>`.
 
     The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
-    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts when it raises.
-    `cancel_grace_seconds`: how long it may clean up once asked to stop. `queue`: the Celery queue of its jobs.
-    `tenants`: who may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
+    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts if it raises.
+    `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
+    of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
 
-    Raises `HandlerError` for a wrong declaration, `WorkerConflict` where another function has the slug.
+    Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
 
     def declare(function: Function) -> Function:
@@ -76,7 +76,7 @@ def worker(
             cancel_grace_seconds=cancel_grace_seconds,
             queue=queue,
             tenants=None if tenants is None else tuple(tenants),
-            on_worker_lost=OnWorkerLost(on_worker_lost) if on_worker_lost in _LOST else _LOST[0],
+            on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
         )
         _check(slug, spec, on_worker_lost)
         _register(_handler(spec, function))
@@ -85,7 +85,7 @@ def worker(
     return declare
 
 
-_LOST = tuple(OnWorkerLost)
+_ON_WORKER_LOST = tuple(OnWorkerLost)
 
 
 def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
@@ -93,12 +93,18 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
         reason
         for is_right, reason in (
             (_SLUG.fullmatch(slug), "the slug must match [a-z][a-z0-9_]{0,58}"),
-            (0 < spec.timeout_seconds <= _LONGEST_TIMEOUT_SECONDS, "timeout_seconds must be above 0, at most 3600"),
-            (spec.max_retries in range(_MOST_RETRIES + 1), "max_retries must be from 0 to 5"),
-            (0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS, "cancel_grace_seconds must be from 0 to 600"),
+            (
+                0 < spec.timeout_seconds <= _LONGEST_TIMEOUT_SECONDS,
+                f"timeout_seconds must be above 0, at most {_LONGEST_TIMEOUT_SECONDS}",
+            ),
+            (spec.max_retries in range(_MOST_RETRIES + 1), f"max_retries must be from 0 to {_MOST_RETRIES}"),
+            (
+                0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS,
+                f"cancel_grace_seconds must be from 0 to {_LONGEST_GRACE_SECONDS}",
+            ),
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
-            (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, as our own do"),
-            (on_worker_lost in _LOST, "on_worker_lost must be requeue or fail"),
+            (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
+            (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
         )
         if not is_right
     ]
@@ -140,9 +146,9 @@ def _place(function: Callable[..., Any]) -> str:
 
 
 def load(modules: Iterable[str]) -> None:
-    """Import the modules that hold handlers.
+    """Import handler modules.
 
-    Raises `HandlerError` where one cannot be imported, `WorkerConflict` where two handlers claim one slug.
+    Raises `HandlerError` if one cannot be imported, and `WorkerConflict` if two handlers claim one slug.
     """
     for module in modules:
         try:
@@ -154,10 +160,10 @@ def load(modules: Iterable[str]) -> None:
 
 
 def handlers() -> Mapping[str, Handler]:
-    """The handlers that were declared, by worker id."""
+    """Returns the declared handlers, by worker id."""
     return _handlers
 
 
 def find(worker_id: str) -> Handler | None:
-    """The handler of a worker; None where this process has none."""
+    """Returns the handler of a worker; None if this process has none."""
     return _handlers.get(worker_id)

@@ -1,4 +1,4 @@
-"""How a run ended, as a decision: from what the handler did to what is written. No I/O."""
+"""The decision how a run ended: from what the handler returned or raised to what is written. No I/O."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTi
 
 __all__ = ["Stop", "decide", "encode_output", "explain", "format_traceback"]
 
-#: Bytes of a job's output (the contract's 1 MiB).
-LARGEST_OUTPUT = 1024 * 1024
-_OURS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+#: The most bytes of a job's output (the contract's 1 MiB).
+MOST_OUTPUT_BYTES = 1024 * 1024
+#: Where the frames between this service and a handler come from.
+_OWN_FOLDERS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
 
 
 class Stop(StrEnum):
-    """Why a handler was asked to let go of its job."""
+    """Why a handler was asked to stop."""
 
     CANCEL = "cancel"
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
-    #: Somebody else holds the job by now.
+    #: The run has lost its job, which another run may hold by now.
     LOST = "lost"
 
     def exception(self, timeout_seconds: float) -> Interruption:
-        """What is raised in the handler."""
+        """Returns the error that is raised in the handler."""
         if self is Stop.TIMEOUT:
             return JobTimeout(f"exceeded {timeout_seconds:g} s")
         return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
@@ -99,7 +100,7 @@ def _kept_output(raised: BaseException | None, output: Any) -> str | None:
 
 
 def explain(error: BaseException) -> str:
-    """An exception as one line, `Kind: reason`, whatever its `str()` does."""
+    """Returns an exception as one line, `Kind: reason`, even if its `str()` fails."""
     try:
         reason = str(error)
     except Exception:
@@ -110,37 +111,39 @@ def explain(error: BaseException) -> str:
 
 
 def format_traceback(error: BaseException) -> str:
-    """The traceback of what a handler raised, from the handler's own first line on; never raises."""
+    """Returns the traceback of what a handler raised, from the handler's own first line on; never raises."""
     try:
-        return "".join(traceback.format_exception(type(error), error, _below_ours(error.__traceback__))).rstrip()
+        return "".join(
+            traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__))
+        ).rstrip()
     except Exception:
         return f"The traceback of {explain(error)} cannot be shown"
 
 
-def _below_ours(whole: TracebackType | None) -> TracebackType | None:
-    """Leave out this service's way into the handler, which tells its author nothing."""
+def _without_own_frames(whole: TracebackType | None) -> TracebackType | None:
+    """Returns the traceback without this service's frames above the handler, which do not help its author."""
     part = whole
-    while part is not None and part.tb_frame.f_code.co_filename.startswith(_OURS):
+    while part is not None and part.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         part = part.tb_next
     return part or whole
 
 
 def encode_output(output: Any) -> str:
-    """What a handler returned as JSON text.
+    """Returns what a handler returned as JSON text.
 
-    Raises `OutputError`, which names the part that JSON cannot carry or says that all of it is too large.
+    Raises `OutputError`, which names the part that JSON cannot carry, or says that the output is too large.
     """
     try:
         text = json.dumps(output, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError, OverflowError):
-        raise OutputError(_blame(output)) from None
-    if len(text) > LARGEST_OUTPUT:
-        raise OutputError(f"the output is {len(text)} bytes of JSON; at most {LARGEST_OUTPUT} are kept")
+        raise OutputError(_find_fault(output)) from None
+    if len(text) > MOST_OUTPUT_BYTES:
+        raise OutputError(f"the output is {len(text)} bytes of JSON; at most {MOST_OUTPUT_BYTES} are kept")
     return text
 
 
-def _blame(output: Any) -> str:
-    """Find the first part of an output that JSON cannot carry."""
+def _find_fault(output: Any) -> str:
+    """Returns a sentence about the first part of an output that JSON cannot carry."""
     waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
     while waiting:
         path, value, depth = waiting.pop()

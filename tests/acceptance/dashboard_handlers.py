@@ -1,4 +1,4 @@
-"""Handlers for looking at: one that tells of its progress, one that fails, one that says what it is given."""
+"""Handlers for the dashboard's tests: one reports its progress, one fails, one logs its input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ava import Env, worker
 
 
-@worker("tell", name="Tell", description="Says where it is while it runs.", timeout_seconds=120)
+@worker("tell", name="Tell", description="Reports its progress while it runs.", timeout_seconds=120)
 def tell(input: dict[str, Any], env: Env) -> dict[str, Any]:
     steps = int(input.get("steps", 10))
     for step in range(1, steps + 1):
@@ -19,7 +19,7 @@ def tell(input: dict[str, Any], env: Env) -> dict[str, Any]:
     return {"steps": steps}
 
 
-@worker("echo", name="<b>Echo</b>", description="Gives back what it is given.")
+@worker("echo", name="<b>Echo</b>", description="Returns its input.")
 def echo(input: dict[str, Any], env: Env) -> dict[str, Any]:
     env.log.info("%s", input.get("text", ""))
     return input

@@ -1,4 +1,4 @@
-"""The life of a handler in a real process: what it gets, what becomes of what it says, and how it may end."""
+"""A handler in a real process: its input, its log, its ends and its losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.system import ROOT, System
 
 
 def run(fleet: System, worker_id: str, **payload: Any) -> tuple[dict[str, Any], list[str]]:
-    """Run a job to its end; its record and its log."""
+    """Run a job to its end. Returns its record and the messages of its log."""
     job = fleet.trigger(worker_id, input=payload)
     return fleet.wait_for(job["id"], seconds=60), fleet.messages(job["id"])
 
@@ -30,11 +30,11 @@ def test_a_handler_gets_its_input_and_its_output_is_kept(fleet: System) -> None:
     assert messages[-1].startswith("Handler completed in ")
 
 
-def test_whatever_a_handler_says_is_in_its_log_while_it_runs(fleet: System) -> None:
+def test_what_a_handler_logs_or_prints_is_in_its_log_while_it_runs(fleet: System) -> None:
     job = fleet.trigger("wkr_t_talk", input={"seconds": 5})
     fleet.wait_for(job["id"], "running")
     wait_until(lambda: len(fleet.logs(job["id"])) >= 7)
-    # The lines are dated when they are said, by the clock that the database has as well.
+    # The lines are dated when they are logged, by the database's clock.
     ((age,),) = fleet.query("SELECT extract(epoch FROM clock_timestamp() - max(ts))::float FROM job_logs")
     record = fleet.show(job["id"])
     assert (record["status"], record["progress"]) == ("running", {"fraction": 0.5, "message": "half"})
@@ -54,7 +54,7 @@ def test_whatever_a_handler_says_is_in_its_log_while_it_runs(fleet: System) -> N
     assert "no end of line" in fleet.messages(job["id"])
 
 
-def test_a_failing_handler_is_tried_again_with_back_off(fleet: System) -> None:
+def test_a_failed_attempt_is_repeated_after_a_back_off(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_fails", succeeds_at=3)
     assert (record["status"], record["attempt"], record["output"]) == ("completed", 3, {"attempt": 3})
     assert [it.split(" ")[1] for it in messages if it.startswith("Handler ")] == ["failed", "failed", "completed"]
@@ -65,11 +65,11 @@ def test_a_failing_handler_is_tried_again_with_back_off(fleet: System) -> None:
     assert starts[2] - starts[1] >= 1.6
 
 
-def test_a_handler_that_fails_every_time_fails_with_its_last_reason(fleet: System) -> None:
+def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_fails")
     assert (record["status"], record["attempt"]) == ("failed", 3)
     assert record["error"] == "ValueError: attempt 3 went wrong"
-    assert any("raise ValueError" in message and "ava/execution" not in message for message in messages)
+    assert any("raise ValueError" in message and "ava/node" not in message for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_handler_that_fails_every_time_fails_with_its_last_reason(fleet: Syste
         ("set", "OutputError: output is of type set, which JSON cannot carry"),
     ],
 )
-def test_a_bad_end_is_a_failure_with_a_reason(fleet: System, how: str, error: str) -> None:
+def test_a_bad_end_is_a_failure_with_an_error(fleet: System, how: str, error: str) -> None:
     record, messages = run(fleet, "wkr_t_bad_end", how=how)
     assert record["status"] == "failed"
     assert record["error"].startswith(error)
@@ -113,7 +113,7 @@ def test_a_handler_that_forks_is_still_one_handler(fleet: System) -> None:
     assert sum(message.startswith("Handler completed") for message in messages) == 1
 
 
-def test_ten_megabytes_of_output_do_no_harm(fleet: System) -> None:
+def test_ten_megabytes_of_printed_text_are_bounded(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_bad_end", how="shout")
     assert (record["status"], len(messages)) == ("completed", 102)
     assert all(len(message) < 17_000 for message in messages)
@@ -121,7 +121,7 @@ def test_ten_megabytes_of_output_do_no_harm(fleet: System) -> None:
     assert (record["status"], len(messages)) == ("completed", 3)
 
 
-def test_closed_streams_are_there_again_for_the_next_job(fleet: System) -> None:
+def test_closed_streams_are_restored_for_the_next_job(fleet: System) -> None:
     for _ in range(4):
         record, messages = run(fleet, "wkr_t_bad_end", how="close")
         assert (record["status"], messages[1]) == ("completed", "still heard")
@@ -129,7 +129,7 @@ def test_closed_streams_are_there_again_for_the_next_job(fleet: System) -> None:
     assert "printed" in messages
 
 
-def test_strange_texts_survive(fleet: System) -> None:
+def test_lone_surrogates_and_nul_in_output_are_kept(fleet: System) -> None:
     record, _ = run(fleet, "wkr_t_bad_end", how="surrogate")
     assert record["status"] == "completed"
     assert record["output"] == {"text": "\ud800 and \0"}
@@ -179,7 +179,7 @@ def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
     )][-400:]  # fmt: skip
     assert len(ids) == 400
     expected = sorted(priorities)
-    # Neighbours aside: four processes start jobs at once, and each may hold one message more.
+    # Neighbours may be swapped: four processes start jobs at once, and each may hold one more message.
     displaced = [n for n, (one, other) in enumerate(zip(started, expected, strict=True)) if abs(one - other) > 1]
     wrong = sum(one != other for one, other in zip(started, expected, strict=True))
     print(f"{wrong} of 400 jobs started out of order, {len(displaced)} by more than one step")  # noqa: T201 - a figure
@@ -187,7 +187,7 @@ def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
     assert wrong <= 40
 
 
-def test_a_message_heard_twice_runs_once(fleet: System) -> None:
+def test_a_message_delivered_several_times_runs_once(fleet: System) -> None:
     from ava.broker.app import make_app
     from ava.broker.publisher import Publisher
     from ava.settings import load
@@ -214,7 +214,7 @@ def test_a_message_heard_twice_runs_once(fleet: System) -> None:
     assert fleet.messages(job["id"]).count("Worker handler started") == 1
 
 
-def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: System) -> None:
+def test_a_job_waits_for_a_node_that_has_its_handler(system: System) -> None:
     system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
     poor = system.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_HANDLERS": "workers"})
     wait_until(lambda: system.query("SELECT count(*) FROM nodes") == [(2,)], seconds=30)
@@ -228,7 +228,7 @@ def test_a_job_whose_handler_a_node_lacks_waits_for_one_that_has_it(system: Syst
     assert system.wait_for(job["id"], seconds=30)["attempt"] == 1
 
 
-def test_celerys_own_command_is_a_worker_as_well(system: System) -> None:
+def test_celerys_own_command_starts_a_node(system: System) -> None:
     system.start(workers=0)
     from ava.local.program import ChildProcess, Program
 

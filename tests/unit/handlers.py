@@ -1,4 +1,4 @@
-"""What a handler gets when a test calls it: the real `Env`, whose log and progress the test can read."""
+"""A handler's real `Env` for tests that call a handler themselves, with a log and progress that they can read."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ class Run:
 
     @property
     def lines(self) -> list[str]:
-        """The log lines."""
+        """Returns the log lines."""
         return [record.getMessage() for record in self.records]

@@ -1,4 +1,4 @@
-"""What `@worker` refuses, and how it says so."""
+"""`@worker` refuses a wrong declaration and names what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.handler.registry import worker
 
 @pytest.fixture(autouse=True)
 def known() -> Iterator[None]:
-    """Forget what a test declares."""
+    """Restore the registry after a test."""
     before = dict(registry._handlers)
     yield
     registry._handlers.clear()
@@ -29,7 +29,7 @@ def handle(_input: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("slug", ["", "Upper", "9th", "a-b", "a b", "é", "a" * 60, "a\n"])
-def test_a_slug_is_of_small_letters_digits_and_underscores(slug: str) -> None:
+def test_a_slug_has_only_small_letters_digits_and_underscores(slug: str) -> None:
     with pytest.raises(HandlerError, match="the slug must match"):
         worker(slug)(handle)
 
@@ -52,13 +52,13 @@ def test_a_slug_is_of_small_letters_digits_and_underscores(slug: str) -> None:
         ({"on_worker_lost": "shrug"}, "on_worker_lost must be requeue or fail"),
     ],
 )
-def test_a_wrong_trait_is_named(wrong: dict[str, Any], reason: str) -> None:
+def test_a_wrong_option_is_named(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(HandlerError, match=f"Worker 'odd': {reason}"):
         worker("odd", **wrong)(handle)
     assert registry.find("wkr_odd") is None
 
 
-def test_everything_that_is_wrong_is_named_at_once() -> None:
+def test_all_wrong_options_are_named_at_once() -> None:
     with pytest.raises(HandlerError, match=r"timeout_seconds .*; max_retries .*; queue "):
         worker("odd", timeout_seconds=-1, max_retries=9, queue="!")(handle)
 
@@ -88,7 +88,7 @@ def test_a_handler_takes_input_or_input_and_env(function: Callable[..., Any]) ->
         (lambda input, *, flag=1: None, False),
     ],
 )
-def test_what_can_be_called_so_is_taken(function: Callable[..., Any], takes_env: bool) -> None:
+def test_a_function_that_can_be_called_so_is_a_handler(function: Callable[..., Any], takes_env: bool) -> None:
     worker("fine")(function)
     assert registry.handlers()["wkr_fine"].takes_env is takes_env
 

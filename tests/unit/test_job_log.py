@@ -1,4 +1,4 @@
-"""The log of a run: lines from every thread, bounded, and never held up by an interruption."""
+"""The log of a run takes lines from every thread, within bounds, and no interruption leaves it locked."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def messages(log: JobLog) -> list[str]:
 
 
 def test_lines_of_many_threads_are_numbered_without_a_gap(log: JobLog) -> None:
-    def say() -> None:
+    def add_lines() -> None:
         for _ in range(500):
             log.add(LogLevel.INFO, "x")
 
-    threads = [threading.Thread(target=say) for _ in range(4)]
+    threads = [threading.Thread(target=add_lines) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -44,7 +44,7 @@ def test_lines_that_could_not_be_stored_come_before_the_next_ones(log: JobLog) -
     assert messages(log) == ["one", "two"]
 
 
-def test_a_log_that_nobody_stores_does_not_stop_its_handler_for_ever(
+def test_a_log_that_is_not_stored_does_not_stop_its_handler_for_ever(
     log: JobLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_log, "_MOST_WAITING", 5)
@@ -61,17 +61,19 @@ def test_a_full_log_says_so_once_and_drops_the_rest(log: JobLog, monkeypatch: py
     assert messages(log) == ["12345", "12345", "The log of this run is full; what follows is dropped"]
 
 
-def test_a_closed_log_takes_nothing_more(log: JobLog) -> None:
+def test_a_closed_log_drops_lines(log: JobLog) -> None:
     log.close()
     log.add(LogLevel.INFO, "late")
     assert log.is_empty
 
 
-def test_a_foreign_thread_s_words_do_not_get_in(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_foreign_thread_logs_or_prints_does_not_reach_the_log(
+    log: JobLog, capsys: pytest.CaptureFixture[str]
+) -> None:
     us = frozenset({threading.current_thread()})
-    heard: list[str] = []
+    logged: list[str] = []
     other = logging.Handler()
-    other.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    other.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
     record = logging.LogRecord("x", logging.INFO, "", 1, "said %d", (1,), None)
     LogCapture(log, us, [other]).handle(record)
     out = LineWriter(LogLevel.INFO, sys.stdout)
@@ -79,10 +81,10 @@ def test_a_foreign_thread_s_words_do_not_get_in(log: JobLog, capsys: pytest.Capt
     out.write("printed\n")
     assert log.is_empty
     assert capsys.readouterr().out == "printed\n"
-    assert heard == ["said 1"]
+    assert logged == ["said 1"]
 
 
-def test_a_log_call_that_cannot_be_told_is_told_of(log: JobLog) -> None:
+def test_a_log_message_that_cannot_be_formatted_leaves_a_line(log: JobLog) -> None:
     record = logging.LogRecord("x", logging.ERROR, "", 1, "%d", ("no number",), None)
     LogCapture(log, frozenset()).handle(record)
     (line,) = log.take()
@@ -100,7 +102,7 @@ def test_printed_text_is_cut_into_lines(log: JobLog) -> None:
         out.write(b"bytes")  # type: ignore[arg-type]
 
 
-def test_what_is_printed_between_two_runs_is_in_no_log(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_printed_between_two_runs_reaches_no_log(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
     out = LineWriter(LogLevel.INFO, sys.stdout)
     out.begin(log)
     out.write("begun")
@@ -110,7 +112,7 @@ def test_what_is_printed_between_two_runs_is_in_no_log(log: JobLog, capsys: pyte
     assert capsys.readouterr().out == "late\n"
 
 
-def test_a_line_without_an_end_is_held_in_bounds(log: JobLog) -> None:
+def test_a_line_without_an_end_is_bounded(log: JobLog) -> None:
     out = LineWriter(LogLevel.INFO)
     out.begin(log)
     for _ in range(30):

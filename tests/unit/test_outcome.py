@@ -1,4 +1,4 @@
-"""From what a handler did to what is written."""
+"""What a handler returned or raised decides what is written."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def ended(**given: Any) -> RunEnd:
 
 
 @pytest.mark.parametrize("raised", [None, ValueError("no"), JobCancelled(), asyncio.CancelledError()])
-def test_whatever_a_cancelled_handler_does_its_job_is_cancelled(raised: BaseException | None) -> None:
+def test_a_cancelled_job_is_cancelled_even_if_its_handler_raises(raised: BaseException | None) -> None:
     run_end = ended(stop=Stop.CANCEL, raised=raised, output={"kept": 1})
     assert (run_end.status, run_end.error) == (Status.CANCELLED, None)
     assert run_end.output_json == (None if raised else '{"kept":1}')
 
 
-def test_a_cancelled_handler_that_returns_what_cannot_be_kept_is_cancelled_all_the_same() -> None:
+def test_a_cancelled_job_is_cancelled_even_if_its_output_is_not_json() -> None:
     assert ended(stop=Stop.CANCEL, output=b"bytes").status is Status.CANCELLED
 
 
@@ -48,7 +48,7 @@ def test_an_interrupted_run_has_no_end_of_its_own(stop: Stop) -> None:
     assert decided(stop=stop, raised=JobInterrupted()) is None
 
 
-def test_an_attempt_that_is_not_the_last_is_queued_again_after_a_while() -> None:
+def test_an_attempt_that_is_not_the_last_is_repeated_after_a_back_off() -> None:
     waits = [ended(raised=ValueError(), attempt=n, max_attempts=6).retry_in_seconds for n in (1, 2, 3)]
     assert waits == [1.0, 2.0, 4.0]
     assert ended(raised=ValueError("x"), attempt=6, max_attempts=6).error == "ValueError: x"
@@ -69,7 +69,7 @@ def test_the_closing_line_follows_from_the_status(given: dict[str, Any], closing
     assert run_end.closing_if_cancelled == (LogLevel.WARN, "Handler cancelled after 7ms")
 
 
-def test_a_job_cancelled_that_nobody_asked_for_is_a_failure() -> None:
+def test_a_job_cancelled_without_a_cancel_is_a_failure() -> None:
     assert ended(raised=JobCancelled()).status is Status.FAILED
 
 
@@ -80,7 +80,7 @@ def test_no_interruption_is_an_exception() -> None:
         assert not isinstance(error, Exception)
 
 
-def test_an_error_is_one_line_whatever_its_text() -> None:
+def test_an_error_is_one_bounded_line() -> None:
     assert explain(ValueError("one\n  two\0 \ud800")) == "ValueError: one two\\x00 \\ud800"
     assert explain(ValueError()) == "ValueError: (no message)"
     assert explain(SystemExit(3)) == "SystemExit: the handler called sys.exit(3)"
@@ -93,11 +93,11 @@ def test_a_traceback_begins_at_the_handlers_own_line() -> None:
     except KeyError as error:
         text = format_traceback(error)
     assert "test_outcome.py" in text
-    assert "ava/execution" not in text
+    assert "ava/node" not in text
 
 
 @pytest.mark.parametrize(
-    ("output", "blame"),
+    ("output", "fault"),
     [
         ({"a": [1, {"b": {1, 2}}]}, "output.a[1].b is of type set"),
         ([float("inf")], "output[0] is inf"),
@@ -105,13 +105,13 @@ def test_a_traceback_begins_at_the_handlers_own_line() -> None:
         ("x" * 1_100_000, "at most 1048576"),
     ],
 )
-def test_output_that_cannot_be_kept_is_blamed_by_its_place(output: Any, blame: str) -> None:
+def test_output_that_json_cannot_carry_is_named_by_its_place(output: Any, fault: str) -> None:
     with pytest.raises(OutputError) as caught:
         encode_output(output)
-    assert blame in str(caught.value)
+    assert fault in str(caught.value)
 
 
-def test_output_that_contains_itself_is_blamed() -> None:
+def test_output_that_contains_itself_is_refused() -> None:
     output: list[Any] = []
     output.append({"again": output})
     with pytest.raises(OutputError, match="nested too deep"):

@@ -1,4 +1,4 @@
-"""How long a process tries to write a run's end."""
+"""A process repeats the write of a run's end for five minutes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ava.node.child import run_writer
 
 
 class _Clock:
-    """A clock that only sleeping moves."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -37,12 +37,12 @@ def _write(clock: _Clock, *, away_seconds: float) -> str:
     return run_writer.persist(act)
 
 
-def test_an_end_is_written_when_the_database_is_back_within_five_minutes(clock: _Clock) -> None:
+def test_an_end_is_written_if_the_database_is_back_within_five_minutes(clock: _Clock) -> None:
     assert _write(clock, away_seconds=299) == "written"
     assert clock.seconds < 301.5
 
 
-def test_after_five_minutes_it_is_given_up(clock: _Clock) -> None:
+def test_a_write_fails_after_five_minutes(clock: _Clock) -> None:
     with pytest.raises(DatabaseUnavailable):
         _write(clock, away_seconds=310)
     assert 300 <= clock.seconds <= 302
