@@ -1,0 +1,312 @@
+"""What a handler changes in its process is undone, and what it says goes to its own job's log."""
+
+# Printing is what is tested.
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ava.domain.job import LogLevel
+from ava.node.child.job_log import JobLog
+from ava.node.child.process_state import ProcessState, other_threads
+
+NewState = Callable[[], ProcessState]
+#: Seconds after which a test that waits for something fails.
+_SECONDS = 20
+
+
+@contextmanager
+def process_state() -> Iterator[ProcessState]:
+    """The state of this process; what it changes for the life of a child is undone at the end."""
+    loop_class = asyncio.SelectorEventLoop
+    remove = loop_class.remove_signal_handler
+    loggers = [logging.root, logging.getLogger("ava"), logging.getLogger("ava.job")]
+    levels = [(it, it.level) for it in (*loggers, *logging.root.handlers)]
+    state = ProcessState()
+    try:
+        yield state
+    finally:
+        setattr(loop_class, "remove_signal_handler", remove)  # noqa: B010 - mypy takes no method
+        for number in state._descriptors:
+            os.close(number)
+        for changed, level in levels:
+            changed.setLevel(level)
+
+
+@pytest.fixture
+def new_state() -> Iterator[NewState]:
+    """Returns the state when the test asks for it, because pytest replaces the streams after the set-up."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(process_state())
+
+
+def run(state: ProcessState, handler: Callable[[], object]) -> list[tuple[LogLevel, str]]:
+    """Call a handler as a child does. Returns the lines of its job's log."""
+    log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
+    with state.isolated(log):
+        handler()
+        state.block_signals()
+    return [(line.level, line.msg) for line in log.take()]
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def test_the_environment_is_restored(new_state: NewState) -> None:
+    def handler() -> None:
+        os.environ["HOME"], os.environ["AVA_LEFT"] = "/nowhere", "1"
+        del os.environ["PATH"]
+
+    state = new_state()
+    before = environment()
+    run(state, handler)
+    assert environment() == before
+    assert os.getenv("AVA_LEFT") is None
+    run(state, os.environ.clear)
+    assert environment() == before
+
+
+def test_the_working_directory_and_the_umask_are_restored(new_state: NewState, tmp_path: Path) -> None:
+    def handler() -> None:
+        os.chdir(tmp_path)
+        os.umask(0o777)
+
+    state = new_state()
+    folder, umask = os.getcwd(), os.umask(0o022)
+    os.umask(umask)
+    run(state, handler)
+    assert (os.getcwd(), os.umask(umask)) == (folder, umask)
+
+
+def test_streams_and_their_descriptors_are_restored(new_state: NewState, tmp_path: Path) -> None:
+    def handler() -> None:
+        sys.stdout.close()
+        sys.stdin, sys.stdout, sys.stderr = io.StringIO(), io.StringIO(), io.StringIO()
+        os.close(0)
+        with (tmp_path / "taken").open("w") as other:
+            os.dup2(other.fileno(), 1)
+            os.dup2(other.fileno(), 2)
+
+    state = new_state()
+    streams, files = (sys.stdin, sys.stdout, sys.stderr), [os.fstat(number) for number in range(3)]
+    run(state, handler)
+    assert (sys.stdin, sys.stdout, sys.stderr) == streams
+    assert all(os.path.samestat(os.fstat(number), file) for number, file in enumerate(files))
+
+
+def test_signal_handlers_masks_and_timers_are_restored(new_state: NewState) -> None:
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM]
+
+    def handler() -> None:
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 1_000)
+        signal.setitimer(signal.ITIMER_PROF, 1_000)
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    state = new_state()
+    before = [signal.getsignal(number) for number in numbers]
+    run(state, handler)
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert signal.set_wakeup_fd(-1) == -1
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_pending_signal_of_a_handler_is_dropped(new_state: NewState) -> None:
+    def handler() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: received.append("handler"))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    received: list[str] = []
+    state = new_state()
+    run(state, handler)
+    # Delivered to the default action, the signal would have killed this process.
+    assert received == []
+    assert signal.SIGUSR1 not in signal.sigpending()
+
+
+@pytest.fixture
+def own_signals() -> Iterator[list[int]]:
+    """This process's own handlers of two signals. Returns what they have received."""
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, lambda number, _frame: received.append(number)) for number in numbers]
+    yield received
+    for number, action in zip(numbers, before, strict=True):
+        signal.signal(number, action)
+
+
+def test_what_a_signal_handler_raises_after_the_run_is_dropped(own_signals: list[int]) -> None:
+    def fail(_number: int, _frame: object) -> None:
+        raise ValueError("no")
+
+    def send() -> None:
+        # This thread blocks no signal, so that it takes those that the main thread blocks.
+        while not is_over.is_set():
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def handler() -> None:
+        signal.signal(signal.SIGUSR1, fail)
+        sender.start()
+        while True:
+            time.sleep(0.01)
+
+    is_over, sender = threading.Event(), threading.Thread(target=send)
+    own = signal.getsignal(signal.SIGUSR1)
+    with process_state() as state, state.isolated(JobLog(first_seq=0, started_at=datetime.now(UTC))):
+        try:
+            try:
+                handler()
+            finally:
+                # Twice, as `Run.call` does, because the first call may be interrupted before its first line.
+                try:
+                    state.block_signals()
+                finally:
+                    state.block_signals()
+        except ValueError:
+            assert signal.getsignal(signal.SIGUSR1) is own
+    is_over.set()
+    sender.join()
+
+
+def test_a_loop_that_handled_sigterm_leaves_the_process_s_own_handler(own_signals: list[int]) -> None:
+    async def handle() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+
+    own = signal.getsignal(signal.SIGTERM)
+    with process_state():
+        asyncio.run(handle())
+        assert signal.getsignal(signal.SIGTERM) is own
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert own_signals == [signal.SIGTERM]
+
+
+def test_loggers_are_restored(new_state: NewState) -> None:
+    def handler() -> None:
+        logging.disable(logging.CRITICAL)
+        logging.root.setLevel(logging.CRITICAL)
+        logging.root.handlers = []
+        logger = logging.getLogger("ava.job")
+        logger.setLevel(logging.CRITICAL)
+        logger.disabled, logger.propagate = True, False
+        logger.addHandler(logging.NullHandler())
+        logger.addFilter(lambda _record: False)
+
+    def traits() -> list[object]:
+        logger = logging.getLogger("ava.job")
+        return [
+            logging.root.manager.disable, logging.root.level, list(logging.root.handlers), logger.level,
+            logger.disabled, logger.propagate, list(logger.handlers), list(logger.filters),
+        ]  # fmt: skip
+
+    state = new_state()
+    before = traits()
+    run(state, handler)
+    assert traits() == before
+    assert run(state, lambda: logging.getLogger("ava.job").info("said")) == [(LogLevel.INFO, "said")]
+
+
+def test_warning_filters_and_hooks_are_restored(new_state: NewState) -> None:
+    def handler() -> None:
+        warnings.simplefilter("error")
+        warnings.showwarning = lambda *_args, **_kwargs: None
+        sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
+
+    def hooks() -> list[object]:
+        return [
+            list(warnings.filters), warnings.showwarning, sys.excepthook, sys.unraisablehook, threading.excepthook
+        ]  # fmt: skip
+
+    state = new_state()
+    before = hooks()
+    run(state, handler)
+    assert hooks() == before
+
+
+def test_what_a_handler_raises_passes_and_everything_is_restored(new_state: NewState) -> None:
+    def handler() -> None:
+        os.environ["AVA_LEFT"] = "1"
+        raise ValueError("no")
+
+    state = new_state()
+    with pytest.raises(ValueError, match="no"):
+        run(state, handler)
+    assert "AVA_LEFT" not in os.environ
+
+
+def test_what_a_handler_logs_warns_of_and_prints_goes_to_its_log(
+    new_state: NewState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handler() -> None:
+        logging.getLogger("ava.job").info("logged %d", 1)
+        logging.getLogger("elsewhere").warning("by a library")
+        logging.getLogger("elsewhere").debug("not from INFO on")
+        warnings.warn("warned", stacklevel=1)
+        print("printed")
+        print("to stderr", file=sys.stderr)
+        print("without an end", end="")
+
+    state = new_state()
+    assert run(state, handler) == [
+        (LogLevel.INFO, "logged 1"),
+        (LogLevel.WARN, "by a library"),
+        (LogLevel.WARN, f"UserWarning: warned (test_process_state.py:{handler.__code__.co_firstlineno + 4})"),
+        (LogLevel.INFO, "printed"),
+        (LogLevel.WARN, "to stderr"),
+        (LogLevel.INFO, "without an end"),
+    ]
+    print("after the run")
+    assert capsys.readouterr() == ("after the run\n", "")
+
+
+def test_a_thread_that_a_handler_left_does_not_write_to_the_next_log(
+    new_state: NewState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next_runs, is_said = threading.Event(), threading.Event()
+
+    def say_later() -> None:
+        assert next_runs.wait(_SECONDS)
+        print("printed late")
+        logging.getLogger("ava.job").error("logged late")
+        is_said.set()
+
+    def leave_a_thread() -> None:
+        left.start()
+        own = threading.Thread(target=print, args=("by a thread of the run",))
+        own.start()
+        own.join()
+
+    def wait() -> None:
+        next_runs.set()
+        assert is_said.wait(_SECONDS)
+        print("by the next run")
+
+    left = threading.Thread(target=say_later)
+    state = new_state()
+    assert run(state, leave_a_thread) == [(LogLevel.INFO, "by a thread of the run")]
+    assert left in other_threads()
+    assert run(state, wait) == [(LogLevel.INFO, "by the next run")]
+    left.join()
+    assert capsys.readouterr().out == "printed late\n"
