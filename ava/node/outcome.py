@@ -113,9 +113,8 @@ def explain(error: BaseException) -> str:
 def format_traceback(error: BaseException) -> str:
     """Returns the traceback of what a handler raised, from the handler's own first line on; never raises."""
     try:
-        return "".join(
-            traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__))
-        ).rstrip()
+        lines = traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__))
+        return "".join(lines).rstrip()
     except Exception:
         return f"The traceback of {explain(error)} cannot be shown"
 

@@ -67,9 +67,7 @@ def test_a_closed_log_drops_lines(log: JobLog) -> None:
     assert log.is_empty
 
 
-def test_what_a_foreign_thread_logs_or_prints_does_not_reach_the_log(
-    log: JobLog, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_foreign_thread_logs_or_prints_is_left_out(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
     us = frozenset({threading.current_thread()})
     logged: list[str] = []
     other = logging.Handler()
