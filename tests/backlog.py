@@ -1,4 +1,4 @@
-"""Jobs in a database and messages in a broker, for tests of what moves them."""
+"""Jobs in a database and messages in a broker, for tests of their moves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Backlog:
             workers.announce(connection, [_spec(WORKER, OnWorkerLost.REQUEUE)])
 
     def insert(self, count: int = 1, *, is_published: bool = False, **fields: Any) -> list[Job]:
-        """Insert jobs, unpublished unless said otherwise."""
+        """Insert jobs, unpublished unless `is_published`."""
         specs = [JobSpec(worker_id=WORKER, **fields)] * count
         closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
         with self.database.connect() as connection:
@@ -44,7 +44,7 @@ class Backlog:
             )
 
     def join(self, node_id: str = NODE, *, busy: int = 0, quiet_seconds: float = 0) -> None:
-        """Have a node that lives, has four processes, and has begun nothing for some time."""
+        """Register a live node with four processes that has started no job for some time."""
         spec = NodeSpec(
             id=node_id, name=f"n-{node_id}", host="h", pid=1, version="1", queues=["default"], workers=[], processes=4
         )
@@ -58,17 +58,17 @@ class Backlog:
             return runs.claim(connection, runs.Claim(job_id=job.id, run_no=run_no, node_id=node_id, claim_id=claim_id))
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a statement, for what no move does."""
+        """Run a statement that no move has. Returns its rows."""
         with self.database.connect() as connection:
             found = connection.exec_driver_sql(statement, parameters)
             return [tuple(row) for row in found] if found.returns_rows else []
 
     def count(self, condition: str) -> int:
-        """How many jobs meet a condition."""
+        """Returns the number of jobs that meet a condition."""
         return int(self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
 
     def messages(self, queue: str = "default") -> int:
-        """How many messages wait in the broker."""
+        """Returns the number of messages in the broker."""
         if self.settings.broker_is_redis:
             with redis.Redis.from_url(self.settings.broker_url) as client:
                 return sum(client.llen(key) for key in client.keys(f"{queue}*"))
@@ -76,7 +76,7 @@ class Backlog:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
 
     def empty_broker(self) -> None:
-        """Take every message out of the queue; the canary stays."""
+        """Delete every message of the queue; the reset marker stays."""
         if self.settings.broker_is_redis:
             with redis.Redis.from_url(self.settings.broker_url) as client:
                 client.delete(*client.keys("default*"))
@@ -92,7 +92,7 @@ class Backlog:
 
 @contextmanager
 def open_backlog(settings: Settings) -> Iterator[Backlog]:
-    """A backlog, closed afterwards."""
+    """Open a backlog, and close it afterwards."""
     backlog = Backlog(settings)
     try:
         yield backlog

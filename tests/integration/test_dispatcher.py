@@ -1,4 +1,4 @@
-"""The dispatcher's duties against real servers: each does its part once, says how much, and nothing else."""
+"""The dispatcher's duties against real servers: each does its part once, returns how much it did, and no more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def backlog(settings: Settings) -> Iterator[Backlog]:
 
 @pytest.fixture
 def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that nobody hears."""
+    """Jobs alone, and a broker that is out of reach."""
     with open_backlog(database_settings) as backlog:
         yield backlog
 
@@ -47,7 +47,7 @@ def _lost_messages(backlog: Backlog) -> LostMessages:
 # Due ------------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_due_may_start_and_what_is_not_waits(stored: Backlog) -> None:
+def test_due_jobs_become_startable_and_others_wait(stored: Backlog) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=60)
     stored.insert(3, scheduled_at=soon)
     stored.insert(2, scheduled_at=soon + timedelta(hours=1))
@@ -58,7 +58,7 @@ def test_what_is_due_may_start_and_what_is_not_waits(stored: Backlog) -> None:
     assert DueJobs(stored.database).run_once(0) == 0
 
 
-def test_a_hundred_thousand_jobs_due_in_one_second_are_let_go_in_batches_within_seconds(stored: Backlog) -> None:
+def test_a_hundred_thousand_jobs_due_at_once_become_startable_in_batches_within_seconds(stored: Backlog) -> None:
     moment = datetime.now(UTC) + timedelta(hours=1)
     for _ in range(10):
         stored.insert(2_000, scheduled_at=moment)
@@ -81,14 +81,14 @@ def test_a_hundred_thousand_jobs_due_in_one_second_are_let_go_in_batches_within_
 # The window -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_broker_holds_a_window_whatever_the_backlog(backlog: Backlog) -> None:
+def test_the_broker_holds_one_window_independent_of_the_backlog(backlog: Backlog) -> None:
     backlog.insert(300)
     feed = _feed(backlog, window=100)
     assert feed.run_once(0) == 100
     assert feed.run_once(0) == 0
     assert backlog.messages() == 100
     assert backlog.count("published_at IS NOT NULL") == 100
-    # The oldest went first.
+    # The oldest jobs were published first.
     assert backlog.run("SELECT max(id::text) < (SELECT min(id::text) FROM jobs WHERE published_at IS NULL) FROM jobs"
                        " WHERE published_at IS NOT NULL") == [(True,)]  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_an_urgent_job_is_published_beside_a_full_window(backlog: Backlog) -> No
     assert backlog.count(f"published_at IS NOT NULL AND priority = {urgent.priority}") == 1
 
 
-def test_the_api_adds_nothing_to_a_window_that_is_full_or_has_a_backlog(backlog: Backlog) -> None:
+def test_the_api_does_not_publish_to_a_window_that_is_full_or_has_a_backlog(backlog: Backlog) -> None:
     backlog.insert(30, priority=4)
     backlog.insert(5, priority=7)
     backlog.insert(10, priority=8)
@@ -111,20 +111,20 @@ def test_the_api_adds_nothing_to_a_window_that_is_full_or_has_a_backlog(backlog:
         assert backlog_moves.closed_windows(connection) == {"default:4", "default:8"}
 
 
-def test_jobs_that_come_in_steadily_open_a_window_whose_backlog_is_fed(backlog: Backlog) -> None:
+def test_a_window_opens_under_steady_load_once_its_backlog_is_published(backlog: Backlog) -> None:
     feed = _feed(backlog, window=10)
     backlog.insert(30)
     feed.run_once(0)
     assert backlog.run("SELECT priority FROM closed_windows") == [(5,)]
     backlog.run("DELETE FROM jobs")
-    # The API has not heard that there is room, and adds one to the backlog before each look.
+    # The API does not know yet that the window has space, and adds a job to the backlog before each round.
     for _ in range(3):
         backlog.insert(1)
         assert feed.run_once(0) == 1
         assert backlog.run("SELECT priority FROM closed_windows") == []
 
 
-def test_a_window_opens_again_when_another_dispatcher_had_closed_it(backlog: Backlog) -> None:
+def test_a_window_that_another_dispatcher_closed_opens_again(backlog: Backlog) -> None:
     feed = _feed(backlog, window=10)
     feed.run_once(0)
     backlog.run("INSERT INTO closed_windows (queue, priority) VALUES ('default', 3)")
@@ -132,7 +132,7 @@ def test_a_window_opens_again_when_another_dispatcher_had_closed_it(backlog: Bac
     assert backlog.run("SELECT * FROM closed_windows") == []
 
 
-def test_what_cannot_be_published_stays_in_the_backlog(stored: Backlog) -> None:
+def test_a_job_that_cannot_be_published_stays_in_the_backlog(stored: Backlog) -> None:
     stored.insert(5)
     with pytest.raises(BrokerUnavailable):
         _feed(stored, window=10).run_once(0)
@@ -147,7 +147,7 @@ def _publish(backlog: Backlog, count: int, seconds_ago: float) -> None:
     backlog.run("UPDATE jobs SET published_at = now() - %(ago)s * interval '1 second'", ago=seconds_ago)
 
 
-def test_a_living_backlog_is_not_published_again(backlog: Backlog) -> None:
+def test_messages_that_wait_for_their_turn_are_not_published_again(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     backlog.join(busy=4, quiet_seconds=100)
@@ -156,7 +156,7 @@ def test_a_living_backlog_is_not_published_again(backlog: Backlog) -> None:
     assert backlog.messages() == 50
 
 
-def test_messages_are_published_again_when_an_idle_node_does_not_hear_them(backlog: Backlog) -> None:
+def test_messages_that_an_idle_node_does_not_receive_are_published_again(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     backlog.join(busy=1, quiet_seconds=10)
@@ -164,11 +164,11 @@ def test_messages_are_published_again_when_an_idle_node_does_not_hear_them(backl
     backlog.empty_broker()
     assert duty.run_once(0) == 50
     assert backlog.messages() == 50
-    # Now they are new, and it takes a while until anybody may complain.
+    # Now they are new, and not suspected of loss for a while.
     assert duty.run_once(1) == 0
 
 
-def test_a_node_that_stays_deaf_is_woken_less_and_less_often(backlog: Backlog) -> None:
+def test_messages_for_a_node_that_receives_nothing_are_republished_less_and_less_often(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     published: list[int] = []
@@ -181,7 +181,7 @@ def test_a_node_that_stays_deaf_is_woken_less_and_less_often(backlog: Backlog) -
     assert published == [0, 4, 12, 28, 44]
 
 
-def test_one_lost_message_is_found_when_later_ones_have_had_their_turn(backlog: Backlog) -> None:
+def test_a_lost_message_is_found_once_later_ones_have_run(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     backlog.join(busy=4)
@@ -193,7 +193,7 @@ def test_one_lost_message_is_found_when_later_ones_have_had_their_turn(backlog: 
     assert duty.run_once(1) == 0
 
 
-def test_an_urgent_lost_message_is_found_when_less_urgent_ones_have_their_turn(backlog: Backlog) -> None:
+def test_an_urgent_lost_message_is_found_once_less_urgent_ones_run(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     backlog.join(busy=4)
@@ -203,7 +203,7 @@ def test_an_urgent_lost_message_is_found_when_less_urgent_ones_have_their_turn(b
     assert duty.run_once(0) == 1
 
 
-def test_a_broker_that_was_reset_everything_is_noticed_at_once(backlog: Backlog) -> None:
+def test_the_reset_of_a_broker_is_noticed_at_once(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
     backlog.join(busy=4)
@@ -236,7 +236,7 @@ def _silence(backlog: Backlog, seconds: float) -> None:
     backlog.run("UPDATE nodes SET seen_at = now() - %(s)s * interval '1 second'", s=seconds)
 
 
-def test_a_silent_nodes_runs_wait_again_without_counting_as_attempts(stored: Backlog) -> None:
+def test_runs_of_a_silent_node_wait_again_without_counting_as_attempts(stored: Backlog) -> None:
     stored.join()
     [job] = stored.insert(1)
     assert stored.claim(job)
@@ -248,7 +248,7 @@ def test_a_silent_nodes_runs_wait_again_without_counting_as_attempts(stored: Bac
     assert _dead_nodes(stored).run_once(0) == 0
 
 
-def test_a_job_that_was_lost_too_often_fails_and_says_why(stored: Backlog) -> None:
+def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) -> None:
     stored.join()
     [job] = stored.insert(1)
     for run_no in (1, 2, 3):
@@ -258,7 +258,7 @@ def test_a_job_that_was_lost_too_often_fails_and_says_why(stored: Backlog) -> No
     assert stored.run("SELECT status, error FROM jobs") == [("failed", "WorkerLost: the worker node died")]
 
 
-def test_no_node_is_judged_by_a_dispatcher_that_was_blind_itself(stored: Backlog) -> None:
+def test_a_dispatcher_that_could_not_reach_the_database_declares_no_node_dead(stored: Backlog) -> None:
     stored.join()
     [job] = stored.insert(1)
     assert stored.claim(job)
@@ -269,7 +269,7 @@ def test_no_node_is_judged_by_a_dispatcher_that_was_blind_itself(stored: Backlog
     assert stored.count("status = 'running'") == 1
 
 
-def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
+def test_a_run_that_lost_its_claim_can_write_nothing(stored: Backlog) -> None:
     stored.join()
     [job] = stored.insert(1)
     assert stored.claim(job)
@@ -282,7 +282,7 @@ def test_a_zombie_can_write_nothing(stored: Backlog) -> None:
     assert stored.claim(job, run_no=1) is None
 
 
-def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) -> None:
+def test_a_dead_process_does_not_rescue_the_run_of_another_node(stored: Backlog) -> None:
     stored.join()
     stored.join(OTHER_NODE)
     [job] = stored.insert(1)
@@ -296,7 +296,7 @@ def test_the_death_of_a_process_takes_no_run_from_another_node(stored: Backlog) 
     assert stored.count("status = 'running'") == 1
 
 
-def test_a_claim_whose_answer_was_lost_is_known_again_by_whoever_made_it(stored: Backlog) -> None:
+def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog) -> None:
     stored.join()
     [job] = stored.insert(1)
     mine, other = "01890000-0000-7000-8000-0000000000aa", "01890000-0000-7000-8000-0000000000bb"
@@ -312,7 +312,7 @@ def test_a_claim_whose_answer_was_lost_is_known_again_by_whoever_made_it(stored:
 # Retention ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_past_retention_goes_in_batches_and_nothing_else(stored: Backlog) -> None:
+def test_only_jobs_past_retention_are_deleted_in_batches(stored: Backlog) -> None:
     stored.insert(700)
     stored.run(
         "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now() - interval '31 days'"
@@ -327,7 +327,7 @@ def test_what_is_past_retention_goes_in_batches_and_nothing_else(stored: Backlog
     assert recent
 
 
-def test_an_idempotency_key_goes_after_its_day_and_not_before(stored: Backlog) -> None:
+def test_an_idempotency_key_expires_after_a_day_and_not_before(stored: Backlog) -> None:
     stored.run(
         "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, created_at)"
         " VALUES ('ten_a', 'old', '', now() - interval '25 hours'), ('ten_a', 'new', '', now() - interval '23 hours')"
@@ -336,11 +336,11 @@ def test_an_idempotency_key_goes_after_its_day_and_not_before(stored: Backlog) -
     assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
 
 
-# What it costs --------------------------------------------------------------------------------------------------------
+# Cost ----------------------------------------------------------------------------------------------------------------
 
 
 def _rows_read(backlog: Backlog) -> tuple[int, int]:
-    """Of the jobs' table from end to end, and by its indexes."""
+    """Returns the rows that were read by scans of the jobs' table and through its indexes."""
     backlog.run("SELECT pg_stat_force_next_flush()")
     ((from_end_to_end,),) = backlog.run("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs'")
     ((by_index,),) = backlog.run("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'")

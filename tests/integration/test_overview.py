@@ -1,4 +1,4 @@
-"""What a tenant sees at a glance, and the audit trail: right, its own alone, and bounded."""
+"""A tenant's overview and the audit trail: correct, bounded, and without other tenants' data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _overview(api: Api, **rest: Any) -> dict[str, Any]:
 
 
 def _run(api: Api, job: dict[str, Any], status: str = "completed", *, wait_ms: int = 20, run_ms: int = 500) -> None:
-    """Let a job have been started and ended, three seconds ago."""
+    """Write a job as started and ended, three seconds ago."""
     error = "'ValueError: no'" if status == "failed" else "NULL"
     api.execute(
         f"""UPDATE jobs SET status = '{status}', error = {error}, attempt = 1, run_no = 1, node_id = '{NODE}',
@@ -43,7 +43,7 @@ def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
     return {name: sum(minute[name] for minute in data["minutes"]) for name in ("completed", "failed", "cancelled")}
 
 
-def test_what_waits_is_counted_by_priority_and_scheduled_apart(api: Api) -> None:
+def test_queued_jobs_are_counted_by_priority_and_scheduled_ones_separately(api: Api) -> None:
     for priority in (1, 1, 5):
         api.trigger(priority=priority)
     api.trigger(scheduled_at="2999-01-01T00:00:00Z")
@@ -55,7 +55,7 @@ def test_what_waits_is_counted_by_priority_and_scheduled_apart(api: Api) -> None
     assert 0 <= data["backlog_age_seconds"] < 30
 
 
-def test_a_tenant_without_jobs_has_an_overview_of_sixty_quiet_minutes(api: Api) -> None:
+def test_a_tenant_without_jobs_has_an_overview_of_sixty_empty_minutes(api: Api) -> None:
     data = _overview(api)
     assert len(data["minutes"]) == 60
     assert data["backlog_age_seconds"] is None
@@ -68,7 +68,7 @@ def test_a_tenant_without_jobs_has_an_overview_of_sixty_quiet_minutes(api: Api) 
     }
 
 
-def test_nobody_sees_another_tenants_jobs(api: Api) -> None:
+def test_an_overview_has_no_jobs_of_other_tenants(api: Api) -> None:
     _run(api, api.trigger())
     api.trigger()
     _count(api)
@@ -77,7 +77,7 @@ def test_nobody_sees_another_tenants_jobs(api: Api) -> None:
     assert _totals(api, data) == {"completed": 0, "failed": 0, "cancelled": 0}
 
 
-def test_what_ended_is_counted_once_however_often_it_is_counted(api: Api) -> None:
+def test_an_ended_job_is_counted_once(api: Api) -> None:
     _run(api, api.trigger(priority=1))
     _run(api, api.trigger(priority=2), "failed")
     cancelled = api.trigger(priority=3)
@@ -91,7 +91,7 @@ def test_what_ended_is_counted_once_however_often_it_is_counted(api: Api) -> Non
     assert {total.run_bucket for total in totals if total.status == "cancelled"} == {statistics.NEVER}
 
 
-def test_a_backlog_of_uncounted_jobs_is_counted_stretch_by_stretch(api: Api) -> None:
+def test_many_uncounted_jobs_are_counted_in_batches(api: Api) -> None:
     for _ in range(10):
         api.trigger()
     api.execute(
@@ -116,7 +116,7 @@ def test_percentiles_are_those_of_the_newest_jobs(api: Api) -> None:
     assert latency["run_p95_ms"] == pytest.approx(2900, abs=1)
 
 
-def test_counting_what_waits_stops_somewhere_and_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queued_jobs_are_counted_up_to_a_limit_that_is_reported(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "MOST_COUNTED_OF_TRIGGER", 2)
     for _ in range(4):
         api.trigger()
@@ -125,7 +125,7 @@ def test_counting_what_waits_stops_somewhere_and_says_so(api: Api, monkeypatch: 
     assert data["queued_is_exact"] is False
 
 
-def test_nodes_show_the_callers_jobs_alone_and_how_busy_they_are(api: Api) -> None:
+def test_nodes_show_only_the_callers_jobs_and_how_busy_they_are(api: Api) -> None:
     for tenant in ("ten_test", "ten_other"):
         api.trigger(headers={"x-tenant-id": tenant})
     api.execute(
@@ -140,7 +140,7 @@ def test_nodes_show_the_callers_jobs_alone_and_how_busy_they_are(api: Api) -> No
     assert api.get("/v1/ava/nodes").get_json()["data"][0]["state"] == "silent"
 
 
-def test_every_change_and_every_refusal_stands_in_the_audit_trail(api: Api) -> None:
+def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:
     job = api.trigger()
     api.post(f"/v1/ava/jobs/{job['id']}/cancel", headers={"x-user-id": "usr_other", "x-forwarded-for": "203.0.113.7"})
     api.post("/v1/ava/jobs", json={"worker_id": "wkr_open"}, headers={"x-platform-role": "tenant-user"})
@@ -171,12 +171,12 @@ def test_the_audit_trail_is_paged_and_filtered(api: Api) -> None:
     assert api.get("/v1/ava/audit?cursor=aud_nonsense").status_code == 400
 
 
-def test_entries_are_written_soon_without_anybody_reading_them(api: Api) -> None:
+def test_entries_are_written_soon_even_if_none_is_read(api: Api) -> None:
     api.trigger()
     wait_until(lambda: api.execute("SELECT count(*) FROM audit")[0][0] == 1, what="the entry is written")
 
 
-def test_old_entries_and_minutes_are_forgotten(api: Api) -> None:
+def test_old_entries_and_minutes_are_deleted(api: Api) -> None:
     api.trigger()
     assert len(api.get("/v1/ava/audit").get_json()["data"]) == 1
     api.execute("INSERT INTO job_minutes VALUES ('ten_test', now() - interval '2 days', 'w', 's', 0, 0, 1, 0, 0, 0, 0)")
@@ -185,6 +185,6 @@ def test_old_entries_and_minutes_are_forgotten(api: Api) -> None:
     assert api.get("/v1/ava/audit").get_json()["data"] == []
 
 
-def test_the_routes_stand_in_the_description(api: Api, api_settings: Settings) -> None:
+def test_the_routes_are_in_the_openapi_description(api: Api, api_settings: Settings) -> None:
     paths = api.get("/openapi.json").get_json()["paths"]
     assert {"/v1/ava/overview", "/v1/ava/nodes", "/v1/ava/audit"} <= set(paths)

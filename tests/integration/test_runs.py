@@ -1,4 +1,4 @@
-"""RunWriter of a job that meet each other: whoever comes second finds what the first has written."""
+"""Concurrent moves of one job: the second one sees what the first one has written."""
 
 from __future__ import annotations
 
@@ -64,28 +64,28 @@ def show(connection: Connection, job: Job) -> Job:
     return found
 
 
-def take_back(connection: Connection, job: Job) -> Job | None:
+def rescue(connection: Connection, job: Job) -> Job | None:
     return rescues.rescue(
         connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=True
     )
 
 
-def kill_end(connection: Connection, job: Job) -> Status | None:
+def end_killed(connection: Connection, job: Job) -> Status | None:
     return rescues.end_killed_run(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
 
 
-@pytest.mark.parametrize("move", [take_back, kill_end])
-def test_a_run_is_taken_from_its_process_even_if_a_cancel_is_being_written(
+@pytest.mark.parametrize("move", [rescue, end_killed])
+def test_a_run_is_rescued_even_while_a_cancel_is_written(
     database: Database, move: Callable[[Connection, Job], object]
 ) -> None:
     with database.connect() as connection:
         job = trigger(connection)
         assert claim(connection, job)
-    taken: list[object] = []
+    results: list[object] = []
 
     def act() -> None:
         with database.connect() as connection:
-            taken.append(move(connection, job))
+            results.append(move(connection, job))
 
     with database.transaction() as writing:
         assert cancel(writing, job)
@@ -94,15 +94,15 @@ def test_a_run_is_taken_from_its_process_even_if_a_cancel_is_being_written(
         with database.connect() as connection:
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             wait_until(lambda: connection.exec_driver_sql(waiting).scalar())
-        assert not taken, "it waits for the cancel"
+        assert not results, "it waits for the cancel"
     thread.join()
-    assert taken[0] is not None
+    assert results[0] is not None
     with database.connect() as connection:
         found = show(connection, job)
     assert (found.status, found.cancelled_by) == (Status.CANCELLED, "usr_test")
 
 
-def test_a_cancel_and_an_end_that_meet_agree(database: Database) -> None:
+def test_a_concurrent_cancel_and_end_agree(database: Database) -> None:
     ends: Counter[Status] = Counter()
     for _ in range(60):
         with database.connect() as connection:
@@ -118,7 +118,7 @@ def test_a_cancel_and_an_end_that_meet_agree(database: Database) -> None:
 
 
 def meet(database: Database, one: Callable[[Connection], Any], other: Callable[[Connection], Any]) -> tuple[Any, Any]:
-    """Do two things at the same time, on two connections; what they returned."""
+    """Do two things at the same time, on two connections. Returns both results."""
     barrier = threading.Barrier(2)
 
     def act(what: Callable[[Connection], Any]) -> Any:
@@ -131,7 +131,7 @@ def meet(database: Database, one: Callable[[Connection], Any], other: Callable[[
         return first.result(), second.result()
 
 
-def test_of_many_claims_one_succeeds(database: Database) -> None:
+def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
     barrier = threading.Barrier(8)
@@ -145,7 +145,7 @@ def test_of_many_claims_one_succeeds(database: Database) -> None:
         assert sum(executor.map(act, range(8))) == 1
 
 
-def test_a_claim_that_comes_after_its_process_was_mourned_gets_nothing(database: Database) -> None:
+def test_a_claim_after_its_invalidation_fails(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
         assert rescues.invalidate_unclaimed(connection, job_id=job.id, run_no=1)
@@ -156,12 +156,12 @@ def test_a_claim_that_comes_after_its_process_was_mourned_gets_nothing(database:
         assert started.attempt == 1
 
 
-def test_an_end_waits_for_nobody_who_holds_the_next_job(database: Database) -> None:
+def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -> None:
     with database.connect() as connection:
         job, following = trigger(connection), trigger(connection)
         assert claim(connection, job)
         wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE)
-        # Whoever cancels many may hold the next job, and then want the one that ends.
+        # A statement that cancels many may hold the next job, and then wait for the one that ends.
         with database.transaction() as cancelling:
             assert cancel(cancelling, following)
             assert runs.end_and_claim(connection, *completed(job), None, wanted) == (Status.COMPLETED, None)
@@ -170,42 +170,42 @@ def test_an_end_waits_for_nobody_who_holds_the_next_job(database: Database) -> N
         assert claim(connection, following) is None
 
 
-def test_the_next_run_begins_also_where_the_one_before_has_lost_its_right(database: Database) -> None:
+def test_the_next_run_starts_even_if_the_one_before_has_lost_its_claim(database: Database) -> None:
     with database.connect() as connection:
         job, following = trigger(connection), trigger(connection)
         assert claim(connection, job)
-        assert take_back(connection, job)
+        assert rescue(connection, job)
         wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE, claim_id=str(uuid.uuid4()))
         status, begun = runs.end_and_claim(connection, *completed(job), None, wanted)
         assert status is None
         assert begun is not None
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
-        # A second try, as after an answer that was lost with the database, begins nothing twice.
+        # A repeat, as after a lost result, starts no run twice.
         assert runs.end_and_claim(connection, *completed(job), None, wanted) == (None, None)
         assert runs.claimed(connection, wanted) == show(connection, following)
 
 
-def test_a_run_that_ended_is_not_taken_back(database: Database) -> None:
+def test_an_ended_run_is_not_rescued(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
         claim(connection, job)
         assert end(connection, job) is Status.COMPLETED
         before = show(connection, job)
-        assert take_back(connection, job) is None
+        assert rescue(connection, job) is None
         assert rescues.end_killed_run(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
         assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
         assert cancel(connection, job) is None
         assert show(connection, job) == before
 
 
-def test_a_node_hears_what_it_must_know_of_its_runs(database: Database) -> None:
+def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None:
     with database.connect() as connection:
         unclaimed, running, asked, over = (trigger(connection) for _ in range(4))
         for job in (running, asked, over):
             claim(connection, job)
         cancel(connection, asked)
         end(connection, over)
-        told = nodes.check_runs(connection, [(job.id, 1) for job in (unclaimed, running, asked, over)])
-    assert told.over == {(over.id, 1)}
-    assert told.cancelled == {(asked.id, 1)}
-    assert set(told.running_seconds) == {(running.id, 1), (asked.id, 1)}
+        directives = nodes.check_runs(connection, [(job.id, 1) for job in (unclaimed, running, asked, over)])
+    assert directives.over == {(over.id, 1)}
+    assert directives.cancelled == {(asked.id, 1)}
+    assert set(directives.running_seconds) == {(running.id, 1), (asked.id, 1)}

@@ -1,6 +1,6 @@
-"""Random histories of jobs against PostgreSQL: whatever comes in whatever order, no illegal one is found.
+"""Random histories of jobs against PostgreSQL: no order of moves leads to an illegal history.
 
-The model below says what each move must answer. After every step all rows are compared with it: a move that is not in
+The model below has the result of each move. After every step all rows are compared with it: a move that is not in
 `ava.domain.job.TRANSITIONS`, a final job that changes, a run that writes without its right, or a log that differs from
 its record.
 """
@@ -42,7 +42,7 @@ CLOSED = ("Handler completed", "Handler failed", "Handler cancelled")
 
 @dataclass(kw_only=True)
 class Model:
-    """What a job must be."""
+    """The expected state of a job."""
 
     worker_id: str
     status: Status = Status.QUEUED
@@ -84,7 +84,7 @@ class Model:
         return self.status is Status.RUNNING and self.run_no == run_no
 
     def lose(self, *, is_loss: bool) -> None:
-        """Its process is gone, or lets it go."""
+        """Expect that its process is gone or returns it."""
         is_last = is_loss and (WORKERS[self.worker_id][1] is OnWorkerLost.FAIL or self.losses >= MOST_LOSSES)
         self.losses += is_loss
         if self.is_cancel_asked:
@@ -97,14 +97,14 @@ class Model:
 
 
 class Jobs(RuleBasedStateMachine):
-    """Triggers, claims, ends, cancels, losses and restarts, in any order, by anybody, also by those without a right."""
+    """Triggers, claims, ends, cancels, losses and restarts, in any order, also by processes without a claim."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
         self.models: dict[str, Model] = {}
-        #: Every run that was ever told of, with its node: a message may come late, and twice.
-        self.told: list[tuple[str, int, str]] = []
+        #: Every run that had a message, with its node: a message may come late, and twice.
+        self.messages: list[tuple[str, int, str]] = []
         self.living = set(NODES)
         with self._connect() as connection:
             connection.exec_driver_sql("DELETE FROM job_logs")
@@ -121,10 +121,10 @@ class Jobs(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(self.models.items(), key=lambda item: item[0])), label="job")
 
     def pick_run(self, data: st.DataObject) -> tuple[str, int, str, Model]:
-        job_id, run_no, node = data.draw(st.sampled_from(self.told), label="run")
+        job_id, run_no, node = data.draw(st.sampled_from(self.messages), label="run")
         return job_id, run_no, node, self.models[job_id]
 
-    # What clients do -----------------------------------------------------------------------------------------------
+    # Moves of clients ----------------------------------------------------------------------------------------------
 
     @rule(worker_id=st.sampled_from(sorted(WORKERS)), is_dated=st.booleans())
     def trigger(self, worker_id: str, is_dated: bool) -> None:
@@ -148,7 +148,7 @@ class Jobs(RuleBasedStateMachine):
                 model.move(Status.CANCELLED)
             assert job.status is model.status
 
-    # What a node does ----------------------------------------------------------------------------------------------
+    # Moves of a node ----------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.models)
     @rule(data=st.data(), node=st.sampled_from(NODES), offset=st.sampled_from([0, 0, 0, 0, -1, 1]))
@@ -158,11 +158,11 @@ class Jobs(RuleBasedStateMachine):
         with self._connect() as connection:
             job = runs.claim(connection, runs.Claim(job_id=job_id, run_no=run_no, node_id=node))
         assert (job is not None) == model.may_begin(run_no)
-        self.told.append((job_id, run_no, node))
+        self.messages.append((job_id, run_no, node))
         if job is not None:
             model.begin(job, node)
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.messages)
     @rule(data=st.data())
     def log(self, data: st.DataObject) -> None:
         job_id, run_no, _, model = self.pick_run(data)
@@ -172,7 +172,7 @@ class Jobs(RuleBasedStateMachine):
             )
         assert is_stored == model.holds(run_no)
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.messages)
     @rule(data=st.data(), status=ENDS, is_followed=st.booleans())
     def end(self, data: st.DataObject, status: Status, is_followed: bool) -> None:
         job_id, run_no, node, model = self.pick_run(data)
@@ -186,45 +186,45 @@ class Jobs(RuleBasedStateMachine):
             retry_in_seconds=1.0 if status is Status.QUEUED else None,
         )
         if status is Status.QUEUED and model.attempt >= model.max_attempts:
-            return  # Never asked for: `ava.domain.retry.may_retry`.
+            return  # `ava.domain.retry.may_retry` prevents it.
         last_lines = [line(run_no, 1, "said"), line(run_no, 2, run_end.closing[1])]
         next_id, next_model = self.pick(data)
         wanted = runs.Claim(job_id=next_id, run_no=next_model.run_no + 1, node_id=node)
-        # Of the job that ends itself, there is no next run yet.
+        # The job that ends has no next run yet.
         may_begin = is_followed and next_model.may_begin(wanted.run_no)
         begun = None
         with self._connect() as connection:
             if is_followed:
-                told, begun = runs.end_and_claim(connection, run_end, last_lines, None, wanted)
-                self.told.append((next_id, wanted.run_no, node))
+                status_now, begun = runs.end_and_claim(connection, run_end, last_lines, None, wanted)
+                self.messages.append((next_id, wanted.run_no, node))
             else:
-                told = runs.end(connection, run_end, last_lines)
-        # That it was cancelled is for the database to say, not for the process.
-        is_heard = model.holds(run_no) and (model.is_cancel_asked or status is not Status.CANCELLED)
-        assert told == ((Status.CANCELLED if model.is_cancel_asked else status) if is_heard else None)
-        if told is not None:
-            model.move(told)
-            model.is_dated = told is Status.QUEUED
+                status_now = runs.end(connection, run_end, last_lines)
+        # Only the database decides that a run was cancelled, not the process.
+        is_accepted = model.holds(run_no) and (model.is_cancel_asked or status is not Status.CANCELLED)
+        assert status_now == ((Status.CANCELLED if model.is_cancel_asked else status) if is_accepted else None)
+        if status_now is not None:
+            model.move(status_now)
+            model.is_dated = status_now is Status.QUEUED
         assert (begun is not None) == may_begin
         if begun is not None:
             next_model.begin(begun, node)
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.messages)
     @rule(data=st.data(), is_loss=st.booleans())
-    def take_back(self, data: st.DataObject, is_loss: bool) -> None:
+    def rescue(self, data: st.DataObject, is_loss: bool) -> None:
         job_id, run_no, node, model = self.pick_run(data)
         with self._connect() as connection:
-            taken = rescues.rescue(
+            rescued = rescues.rescue(
                 connection, job_id=job_id, run_no=run_no, node_id=node, msg="lost", error="WorkerLost: it died",
                 is_loss=is_loss,
             )  # fmt: skip
         is_held = model.holds(run_no) and model.node == node
-        assert (taken is not None) == is_held
-        if taken is not None:
+        assert (rescued is not None) == is_held
+        if rescued is not None:
             model.lose(is_loss=is_loss)
-            assert taken.status == model.status
+            assert rescued.status == model.status
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.messages)
     @rule(data=st.data())
     def kill(self, data: st.DataObject) -> None:
         job_id, run_no, node, model = self.pick_run(data)
@@ -239,14 +239,14 @@ class Jobs(RuleBasedStateMachine):
             model.is_dated = model.status is Status.QUEUED
             assert status is model.status
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.messages)
     @rule(data=st.data())
-    def forfeit(self, data: st.DataObject) -> None:
+    def invalidate(self, data: st.DataObject) -> None:
         job_id, run_no, _, model = self.pick_run(data)
         with self._connect() as connection:
-            is_forfeited = rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no)
-        assert is_forfeited == (model.status is Status.QUEUED and run_no == model.run_no + 1)
-        model.run_no += is_forfeited
+            is_invalidated = rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no)
+        assert is_invalidated == (model.status is Status.QUEUED and run_no == model.run_no + 1)
+        model.run_no += is_invalidated
 
     @precondition(lambda self: self.models)
     @rule(data=st.data())
@@ -257,7 +257,7 @@ class Jobs(RuleBasedStateMachine):
         assert is_deferred == (model.status is Status.QUEUED and not model.is_dated)
         model.is_dated |= is_deferred
 
-    # What time and the dispatcher do -------------------------------------------------------------------------------
+    # Moves by time and the dispatcher ------------------------------------------------------------------------------
 
     @rule(node=st.sampled_from(NODES))
     def die(self, node: str) -> None:
@@ -280,9 +280,9 @@ class Jobs(RuleBasedStateMachine):
         self.living.discard(node)
 
     @rule()
-    def take_from_the_dead(self) -> None:
+    def rescue_from_dead_nodes(self) -> None:
         with self._connect() as connection:
-            taken = rescues.rescue_from_dead_nodes(
+            rescued = rescues.rescue_from_dead_nodes(
                 connection, dead_after_seconds=DEAD_AFTER_SECONDS, msg="lost", error="WorkerLost: gone", limit=100
             )
         held = {
@@ -290,7 +290,7 @@ class Jobs(RuleBasedStateMachine):
             for job_id, model in self.models.items()
             if model.status is Status.RUNNING and model.node not in self.living
         }
-        assert {job.id for job in taken} == held
+        assert {job.id for job in rescued} == held
         for job_id in held:
             self.models[job_id].lose(is_loss=True)
 
@@ -301,11 +301,11 @@ class Jobs(RuleBasedStateMachine):
             backlog.make_due(connection, limit=1000)
             for published in backlog.claim_backlog(connection, queue="default", priority=5, limit=1000):
                 assert published.status is Status.QUEUED
-                self.told.append((published.id, published.run_no + 1, NODES[0]))
+                self.messages.append((published.id, published.run_no + 1, NODES[0]))
         for model in self.models.values():
             model.is_dated &= model.status is not Status.QUEUED
 
-    # What must hold ------------------------------------------------------------------------------------------------
+    # Invariants ----------------------------------------------------------------------------------------------------
 
     @invariant()
     def rows_are_as_the_model_says(self) -> None:
@@ -370,7 +370,7 @@ def announce(connection: Connection) -> None:
     workers.announce(connection, specs)
 
 
-def test_no_history_of_jobs_is_illegal(database_settings: Settings) -> None:
+def test_every_history_of_jobs_is_legal(database_settings: Settings) -> None:
     database = Database(database_settings.database_url, name="tests")
     with database.connect() as connection:
         announce(connection)

@@ -1,4 +1,4 @@
-"""Reads that are bounded: what they still find, and where they stop."""
+"""Bounded reads: what they find, and where they stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _queues(api: Api) -> dict[str, Any]:
     return data
 
 
-def test_queues_are_counted_by_worker_whatever_others_have(api: Api) -> None:
+def test_queued_jobs_are_counted_by_worker_within_the_tenant(api: Api) -> None:
     _queue(api, "wkr_a", count=4, priority=3)
     _queue(api, "wkr_a", count=5, priority=4)
     _queue(api, "wkr_c", count=2, priority=1)
@@ -47,7 +47,7 @@ def test_queues_are_counted_by_worker_whatever_others_have(api: Api) -> None:
     ]
 
 
-def test_the_queued_of_one_worker_are_counted_up_to_a_bound(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queued_jobs_of_one_worker_are_counted_up_to_a_limit(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_counts, "MOST_COUNTED_OF_WORKER", 10)
     _queue(api, "wkr_a", count=25)
     _queue(api, "wkr_b", count=3)
@@ -55,7 +55,7 @@ def test_the_queued_of_one_worker_are_counted_up_to_a_bound(api: Api, monkeypatc
     assert _queues(api)["total_queued"] == 13
 
 
-def test_a_created_at_is_the_moment_in_the_id(api: Api) -> None:
+def test_created_at_is_the_time_in_the_id(api: Api) -> None:
     answer = api.post(
         "/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": "wkr_open", "input": {"n": n}} for n in range(50)]}
     )
@@ -69,7 +69,7 @@ def test_a_created_at_is_the_moment_in_the_id(api: Api) -> None:
 
 
 @pytest.mark.parametrize("level", [None, "info", "warn", "error"])
-def test_a_level_of_a_log_is_found_from_any_place_on(api: Api, level: str | None) -> None:
+def test_lines_of_a_level_are_found_after_any_cursor(api: Api, level: str | None) -> None:
     job = api.trigger()
     api.execute(
         "INSERT INTO job_logs (job_id, seq, ts, level, msg)"
@@ -86,7 +86,7 @@ def test_a_level_of_a_log_is_found_from_any_place_on(api: Api, level: str | None
     assert found == [str(n) for n in range(100) if level in (None, levels[n % 4])]
 
 
-def test_what_is_ahead_of_a_job_is_what_starts_before_it(api: Api) -> None:
+def test_jobs_ahead_are_those_that_start_earlier(api: Api) -> None:
     _queue(api, "wkr_open", count=3, priority=1)
     _queue(api, "wkr_open", count=5, priority=5)
     _queue(api, "wkr_open", count=4, priority=5, tenant_id="ten_other")
@@ -106,7 +106,7 @@ def test_what_is_ahead_of_a_job_is_what_starts_before_it(api: Api) -> None:
         assert (facts.ahead, facts.ahead_of_all) == (0, 0)
 
 
-# Pages that lie deep --------------------------------------------------------------------------------------------------
+# Deep pages -----------------------------------------------------------------------------------------------------------
 
 _ANY_KIND = """
 INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, max_attempts, run_no,
@@ -121,7 +121,7 @@ FROM unnest(%s::text[], %s::text[], %s::text[]) AS kinds (worker_id, status, tri
 
 
 def _kinds(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
-    """Workers, statuses and triggers as they come, some of them much oftener than others."""
+    """Returns random workers, statuses and triggers, some much more frequent than others."""
     workers, statuses, triggers = ["wkr_a", "wkr_b"], [s.value for s in Status], [t.value for t in Trigger]
     for values in (workers, statuses, triggers):
         rng.shuffle(values)
@@ -136,9 +136,9 @@ def _kinds(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_deep_page_holds_what_belongs_on_it_however_the_kinds_are_spread(api: Api, seed: int) -> None:
+def test_a_deep_page_has_the_right_jobs_for_any_distribution(api: Api, seed: int) -> None:
     rng = random.Random(seed)
-    # Kinds of their own before and after: what is dense at one depth need not be there at another.
+    # Two distributions: a range that is dense at one depth may be empty at another.
     kinds = [*_kinds(rng, 1_200), *_kinds(rng, 1_200)]
     api.execute(_ANY_KIND, *(list(values) for values in zip(*kinds, strict=True)))
     jobs = api.execute("SELECT id::text, worker_id, status, trigger FROM jobs ORDER BY id DESC")
@@ -168,7 +168,7 @@ def _passes(job: tuple[str, ...], job_filter: JobFilter) -> bool:
     return all(want is None or want == is_ for want, is_ in zip(asked, job[1:], strict=True))
 
 
-def test_a_deep_page_reads_as_much_however_many_jobs_are_older(api: Api) -> None:
+def test_the_cost_of_a_deep_page_is_independent_of_the_number_of_older_jobs(api: Api) -> None:
     read = []
     for _ in range(2):
         kinds = _kinds(random.Random(1), 8_000)
@@ -178,7 +178,7 @@ def test_a_deep_page_reads_as_much_however_many_jobs_are_older(api: Api) -> None
         with api.database.connect() as connection:
             reads.page(connection, tenant_id="ten_test", job_filter=JobFilter(), limit=20, offset=980)
         read.append(_index_rows(api) - before)
-    # The page's own depth, once in the densest range, once in all of them together, and what looking for it takes.
+    # The depth of the page in the densest range, the same in all ranges together, and the search for the densest.
     assert read[1] < 1.2 * read[0] < 6_000
 
 
@@ -196,6 +196,6 @@ def _index_rows(api: Api) -> int:
         ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
     ],
 )
-def test_the_first_id_of_a_moment_is_exact_to_the_millisecond(moment: str, first: str) -> None:
+def test_the_first_id_of_a_time_is_exact_to_the_millisecond(moment: str, first: str) -> None:
     milliseconds = ids.first_uuid(datetime.fromisoformat(moment)).int >> 80
     assert milliseconds == round(datetime.fromisoformat(first).timestamp() * 1000)

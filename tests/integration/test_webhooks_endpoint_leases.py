@@ -1,4 +1,4 @@
-"""Lanes: one sender at a time for each endpoint, nothing lost with a sender, nothing counted twice."""
+"""Endpoint leases: one sender for each endpoint, nothing lost with a sender, nothing counted twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
 
 @pytest.fixture
 def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API that can keep secrets."""
+    """Settings of an API that can seal secrets."""
     return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
@@ -77,7 +77,7 @@ def _row(api: Api, columns: str, table: str = "webhook_deliveries") -> Any:
     return api.execute(f"SELECT {columns} FROM {table}")[0]
 
 
-def test_an_endpoint_is_one_sender_s_until_it_lets_go(api: Api, connection: Connection) -> None:
+def test_one_sender_holds_an_endpoint_until_it_releases_the_lease(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     assert _take(connection, ONE) == []
     api.post(f"/v1/webhooks/{webhook_id}/test")
@@ -91,7 +91,7 @@ def test_an_endpoint_is_one_sender_s_until_it_lets_go(api: Api, connection: Conn
     assert _take(connection, OTHER) == [endpoint]
 
 
-def test_a_lane_is_due_again_when_its_next_delivery_is(api: Api, connection: Connection) -> None:
+def test_a_released_lease_is_due_when_its_next_delivery_is(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     api.post(f"/v1/webhooks/{webhook_id}/test")
     (endpoint,) = _take(connection, ONE)
@@ -106,7 +106,7 @@ def test_a_lane_is_due_again_when_its_next_delivery_is(api: Api, connection: Con
     assert _row(api, "due_at = not_before AND not_before > now() + interval '50 s'", "webhook_lanes")[0]
 
 
-def test_what_a_dead_sender_held_is_free_and_its_failure_counts_once(api: Api, connection: Connection) -> None:
+def test_leases_of_a_dead_sender_are_freed_and_its_failure_counts_once(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     api.post(f"/v1/webhooks/{webhook_id}/test")
     (endpoint,) = _take(connection, ONE)
@@ -117,16 +117,14 @@ def test_what_a_dead_sender_held_is_free_and_its_failure_counts_once(api: Api, c
     assert _due(connection, ONE, endpoint) == []
     (again,) = _due(connection, OTHER, endpoint)
     endpoint_leases.record(connection, [_outcome(again, 500)])
-    # It was only slow, and writes its own failure too; and then a success, which is one, whoever had it.
+    # It was only slow, and writes its own failure too; then a success, which counts from any sender.
     endpoint_leases.record(connection, [_outcome(before, 500)])
     assert _row(api, "failures, jsonb_array_length(history)") == (1, 1)
     endpoint_leases.record(connection, [_outcome(before, 200)])
     assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
 
 
-def test_a_disabled_endpoint_is_left_alone_with_what_waits_until_it_is_enabled(
-    api: Api, connection: Connection
-) -> None:
+def test_deliveries_to_a_disabled_endpoint_wait_until_it_is_enabled(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     api.post(f"/v1/webhooks/{webhook_id}/test")
     api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"enabled": False})
@@ -139,7 +137,7 @@ def test_a_disabled_endpoint_is_left_alone_with_what_waits_until_it_is_enabled(
     assert len(_due(connection, ONE, endpoint)) == 1
 
 
-def test_lanes_are_taken_by_the_manner_of_their_endpoints(api: Api, connection: Connection) -> None:
+def test_leases_are_acquired_by_the_health_of_their_endpoints(api: Api, connection: Connection) -> None:
     for concurrency, timeouts in ((4, 0), (1, 3), (1, 0)):
         api.post(f"/v1/webhooks/{_endpoint(api)}/test")
         api.execute(
@@ -156,7 +154,7 @@ def test_lanes_are_taken_by_the_manner_of_their_endpoints(api: Api, connection: 
         assert (held.concurrency, held.timeouts) == (concurrency, timeouts)
 
 
-def test_what_failed_before_comes_first(api: Api, connection: Connection) -> None:
+def test_failed_deliveries_come_first(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     made = [api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]["event_id"] for _ in range(3)]
     (endpoint,) = _take(connection, ONE)
@@ -167,7 +165,7 @@ def test_what_failed_before_comes_first(api: Api, connection: Connection) -> Non
     assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == [made[2], made[0], made[1]]
 
 
-def test_only_the_last_fifty_attempts_are_remembered(api: Api, connection: Connection) -> None:
+def test_the_history_keeps_the_last_fifty_requests(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     delivery = api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]
     (endpoint,) = _take(connection, ONE)
@@ -180,7 +178,7 @@ def test_only_the_last_fifty_attempts_are_remembered(api: Api, connection: Conne
     assert listed["status"] == DeliveryStatus.PENDING
 
 
-def test_secrets_are_sealed_anew_so_that_an_old_key_can_go(api: Api) -> None:
+def test_secrets_are_sealed_with_the_new_key_so_that_the_old_one_can_be_removed(api: Api) -> None:
     webhook_id = _endpoint(api)
     api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": "another"})
     key = Fernet.generate_key().decode()
