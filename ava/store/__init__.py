@@ -1,1 +1,1 @@
-"""The only room that knows SQLAlchemy and SQL: one function per move of a row."""
+"""The database. Only this package uses SQLAlchemy and SQL; it has one function for each move or read of a row."""

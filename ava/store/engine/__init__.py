@@ -1,1 +1,1 @@
-"""How the database is reached: engine, prepared statements, time-outs, schema, clock, leadership."""
+"""Access to PostgreSQL: connections, prepared statements, time-outs, schema, clock, leader lock."""

@@ -65,7 +65,7 @@ class Leadership:
 
     @property
     def reachable_seconds(self) -> float:
-        """Returns for how many seconds this process has reached the database without a break."""
+        """Returns the seconds for which this process has reached the database without a break."""
         now = time.monotonic()
         if self._reached_since is None or now - self._reached_at > _GAP_SECONDS:
             return 0.0

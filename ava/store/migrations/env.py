@@ -1,4 +1,4 @@
-"""Alembic's entry point. The caller, `ava.store.engine.schema`, passes the connection; no file is read."""
+"""Alembic's entry point. `ava.store.engine.schema` passes the connection; no configuration file is read."""
 
 from alembic import context
 

@@ -69,7 +69,7 @@ def deregister(connection: Connection, *, sender_id: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PendingWork:
-    """Tells whether a sender has something to do."""
+    """What a sender has to do."""
 
     #: Seconds since the oldest event that was not fanned out; None if there is none.
     oldest_event_seconds: float | None

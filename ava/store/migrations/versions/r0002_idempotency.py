@@ -1,4 +1,4 @@
-"""Idempotency keys: which jobs a client's key has made."""
+"""Idempotency keys, each with the jobs that its request created."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What operators see: finished jobs counted by minute and in all, the memory of nodes, and the audit trail."""
+"""What operators see: final jobs counted by minute and in total, the memory of nodes, and the audit trail."""
 
 from alembic import op
 
@@ -7,8 +7,8 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# What finished, counted once by the dispatcher, so that neither a chart nor a scrape ever counts jobs. The buckets are
-# those of `ava.store.reports.statistics`; -1 is a job that never waited for its first start, or never ran.
+# Final jobs, counted once by the dispatcher, so that neither a chart nor a scrape counts jobs. The buckets are those of
+# `ava.store.reports.statistics`; -1 means that a job has no such time, because it never ran or started more than once.
 COUNTED = """
     worker_id text NOT NULL,
     status text NOT NULL,

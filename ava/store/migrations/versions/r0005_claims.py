@@ -1,4 +1,4 @@
-"""Which claim a run came from, so that whoever lost the answer to a claim can tell whether it is his."""
+"""The id of a run's claim, by which a process that lost the result of its claim finds the run."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""The trace that a job and its events belong to, as W3C's `traceparent` has it: its request may be hours ago."""
+"""The trace of a job and its events, as W3C's `traceparent`, because the job may run hours after its request."""
 
 from alembic import op
 
@@ -14,7 +14,7 @@ FORM = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 def upgrade() -> None:
     for table in TABLES:
         op.execute(f"ALTER TABLE {table} ADD COLUMN traceparent text")
-        # The rows that there are have none, so they need not be looked through.
+        # Existing rows have none, so they need no validation.
         op.execute(
             f"ALTER TABLE {table} ADD CONSTRAINT {table}_traceparent_form CHECK (traceparent ~ '{FORM}') NOT VALID"
         )

@@ -1,4 +1,4 @@
-"""An index for the few lines of a log that are not `info`, so that none of the many others is read to find them."""
+"""An index of the few log lines that are not `info`, so that a search for them does not read the many others."""
 
 from alembic import op
 

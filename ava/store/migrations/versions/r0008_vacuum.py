@@ -1,8 +1,8 @@
-"""When the tables that grow are vacuumed: when a twentieth of their rows are dead, instead of a fifth.
+"""Vacuum of the growing tables when a twentieth of their rows are dead, instead of a fifth.
 
-With ten million jobs a fifth are two million dead rows, and until then lists that read indexes alone look into the
-table after all. Log lines only come: what is new is marked as visible to all in the same measure. Smaller tables are
-vacuumed as before, at most once in PostgreSQL's `autovacuum_naptime`.
+Of ten million jobs a fifth are two million rows, and until then index-only scans of lists read the table as well. Log
+lines are only inserted; for them, the same share of new rows starts a vacuum, which marks them as visible to all.
+Smaller tables are vacuumed as before, at most once in PostgreSQL's `autovacuum_naptime`.
 """
 
 from alembic import op
