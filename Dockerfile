@@ -13,9 +13,9 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shel
 COPY --from=build /opt/ava /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001
-# Handlers of your own: mount them here and name their modules in AVA_HANDLERS.
+# Mount your handler modules here and name them in AVA_HANDLERS.
 WORKDIR /handlers
 EXPOSE 8080
-# It passes signals on and reaps what handlers leave behind.
+# tini forwards signals and reaps the processes that handlers leave behind.
 ENTRYPOINT ["tini", "--", "ava"]
 CMD ["--help"]

@@ -1,4 +1,4 @@
-"""The build's entry point; everything it needs to know stands in setup.cfg."""
+"""The entry point of the build; its configuration is in setup.cfg."""
 
 from setuptools import setup
 

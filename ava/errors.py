@@ -85,7 +85,7 @@ class StopRequested(AvaError):
 
 
 class ServerFailed(StartError):
-    """A server that this machine starts for itself did not start."""
+    """A server that this command starts did not start."""
 
 
 class DataDirectoryError(StartError):

@@ -1,6 +1,6 @@
-"""The logs of our own processes, on stderr: lines to be read, or lines of JSON to be collected.
+"""The logs of the processes, on stderr: lines of text for people, or lines of JSON for collectors.
 
-Events carry fields (`extra={"job_id": …}`), and both forms show them. No payload and no secret is ever passed to them.
+Events carry fields (`extra={"job_id": …}`), and both formats show them. No payload and no secret is ever a field.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from ava.settings import Settings
 
 __all__ = ["configure"]
 
-#: Loggers of libraries that say in several lines of each job what we say in one, or what nobody needs to know.
-_TALKATIVE = ("alembic", "celery.app.trace", "celery.worker.strategy", "celery.worker.control", "kombu")
-#: What every record has; all else was given as a field.
+#: Loggers of libraries that write several lines a job, where the processes' own logs write one.
+_VERBOSE_LOGGERS = ("alembic", "celery.app.trace", "celery.worker.strategy", "celery.worker.control", "kombu")
+#: The attributes of every record; any other is a field of the event.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "data"}
 
 
 def configure(settings: Settings, kind: str) -> None:
-    """Set this process's logging up; `kind` says which of our processes it is (`api`, `worker` …)."""
+    """Configure the logging of this process. `kind`: the process kind (`api`, `worker` …)."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines(kind) if settings.logs_json else _ReadableLines(kind))
+    handler.setFormatter(_JsonLines(kind) if settings.logs_json else _TextLines(kind))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -34,28 +34,28 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
 
 
-class _ReadableLines(logging.Formatter):
-    """`2025-06-01 10:00:00,000 INFO worker ava.execution: … (job_id=… attempt=…)`."""
+class _TextLines(logging.Formatter):
+    """`2025-06-01 10:00:00,000 INFO worker ava.node.child: … (job_id=… attempt=…)`."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)s {kind} %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The first line, with the event's fields at its end."""
+        """Returns the line with the event's fields at its end."""
         line = super().formatMessage(record)
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         return f"{line} ({fields})" if fields else line
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line, which nothing that is logged can break out of."""
+    """One JSON object a line; a message cannot break out of it, because JSON escapes line ends."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self._kind = kind
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line. The fields that say which event it is come first, then those that it was given."""
+        """Returns the line: the fields of every event first, then the event's own."""
         event: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
             "level": record.levelname.lower(),

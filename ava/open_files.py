@@ -1,4 +1,4 @@
-"""How many files a process may have open; each connection is one."""
+"""The limit of open files of a process; each connection is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["allow"]
 
 
 def allow(wanted: int) -> int:
-    """Allow this process and its children as many open files as are needed, or as the machine lets us; how many."""
+    """Raise the limit of this process and its children to `wanted`, or to the machine's. Returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

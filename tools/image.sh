@@ -1,14 +1,14 @@
 #!/bin/sh
-# Builds the image and runs the whole system of docker-compose.yml from it, in a project of its own that is deleted again:
-# migrates, runs a job to its end, and looks at what was promised of every container. Wants docker or podman, with compose.
-# ENGINE and COMPOSE choose others (ENGINE=podman COMPOSE="podman compose"); API_PORT is the port that the API gets.
+# Builds the image and runs the whole system of docker-compose.yml from it, in a project of its own that it deletes again:
+# migrates, runs a job to its end, and checks each container's user, capabilities and file system. Needs docker or podman
+# with compose. ENGINE and COMPOSE choose others (ENGINE=podman COMPOSE="podman compose"); API_PORT is the API's port.
 set -eu
 cd "$(dirname "$0")/.."
 : "${API_PORT:=18080}"
 export API_PORT
 
 SERVICES="api worker dispatcher webhooks"
-# Seconds that the containers get to be healthy.
+# Seconds within which a container must be healthy.
 PATIENCE=120
 
 fail() {
@@ -36,9 +36,9 @@ choose_compose() {
 }
 
 engine=$(choose_engine)
-[ -n "$engine" ] || fail "no container engine answers here: install and start docker or podman, or name one with ENGINE="
+[ -n "$engine" ] || fail "no container engine is running: install and start docker or podman, or name one with ENGINE="
 compose=$(choose_compose)
-[ -n "$compose" ] || fail "$engine has no compose here: install its compose plugin, or name one with COMPOSE="
+[ -n "$compose" ] || fail "$engine has no compose: install its compose plugin, or name one with COMPOSE="
 
 random() {
     head -c 32 /dev/urandom | base64
@@ -90,7 +90,7 @@ await_health() {
 echo "Building the image with $engine"
 run build
 
-echo "Starting the servers, and bringing the schema up to date"
+echo "Starting the servers and migrating the database"
 run up --detach postgres redis
 for service in postgres redis; do
     await_health "$service"
@@ -109,7 +109,7 @@ echo "ok  a job ran to its end"
 
 for service in $SERVICES; do
     [ "$(within "$service" id -u)" = 10001 ] || fail "$service does not run as user 10001"
-    # The entry point is tini, which starts the command; neither has a capability.
+    # The entry point is tini, which starts the command; neither may have a capability.
     within "$service" grep -q '^CapEff:[[:space:]]*0*$' /proc/1/status || fail "$service has capabilities"
     for place in / /opt/ava /handlers /etc; do
         if within "$service" sh -c ": >$place/ava-was-here" 2>/dev/null; then
@@ -118,11 +118,11 @@ for service in $SERVICES; do
     done
     within "$service" sh -c ': >/tmp/ava-was-here' || fail "$service cannot write into /tmp"
 done
-echo "ok  nobody is root, has a capability, or can write into the image"
+echo "ok  no container runs as root, has a capability, or can write into the image"
 
 # shellcheck disable=SC2086
 run stop --timeout 60 $SERVICES
 for service in $SERVICES; do
-    [ "$(state_of "$service" '{{.State.ExitCode}}')" = 0 ] || fail "$service did not end in order when it was told to"
+    [ "$(state_of "$service" '{{.State.ExitCode}}')" = 0 ] || fail "$service did not exit with code 0 after SIGTERM"
 done
-echo "ok  all of them end in order"
+echo "ok  every container exits with code 0"

@@ -1,4 +1,4 @@
-"""Which encoding a text from elsewhere is in."""
+"""The encoding of a text from another server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DECLARED = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]{1,40})""", re.IGN
 
 
 def known(name: str) -> str | None:
-    """Python's name for a character set, or None where it knows none of that name."""
+    """Returns Python's name of a character set; None if Python has no such character set."""
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,40}", name):
         return None
     try:
@@ -25,6 +25,6 @@ def known(name: str) -> str | None:
 
 
 def declared_in(content_type: str) -> str | None:
-    """The character set that a Content-Type names, if Python knows it."""
+    """Returns the character set that a Content-Type names; None if Python does not know it."""
     match = _DECLARED.search(content_type[:1_000])
     return known(match[1]) if match else None

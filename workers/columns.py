@@ -1,4 +1,4 @@
-"""What the values of one column of a table have in common, found by seeing each of them once."""
+"""Summarises the values of one column in one pass."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from workers.top_values import TopValues
 
 __all__ = ["Column"]
 
-#: Cells that say that there is no value, beside blank ones.
+#: Cells that count as missing, as blank ones do.
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-"))
 
-#: Characters of a value that are told apart and shown.
+#: Characters of a value that are compared and shown.
 LONGEST_VALUE = 100
 
 # Codes with leading zeros, such as 00501, are texts: their mean means nothing, and a number would lose the zeros.
@@ -51,7 +51,7 @@ class Column:
         self._shortest = self._longest = 0
 
     def add(self, cell: str, times: int = 1) -> None:
-        """See a cell, or several that are the same."""
+        """Count a cell, or `times` equal cells."""
         value = cell.strip()
         if len(value) <= 4 and value.lower() in MISSING:
             self._missing += times
@@ -65,7 +65,7 @@ class Column:
         self._types[kind] = self._types.get(kind, 0) + times
 
     def _see(self, kind: str, value: str, times: int) -> str:
-        """Take a value of a kind into account; gives its kind, which is text where it only looked like another."""
+        """Count a value of a kind. Returns its kind, which is `text` if the value only looked like that kind."""
         match kind:
             case "integer":
                 self._numbers.add(int(value), times)
@@ -80,7 +80,7 @@ class Column:
         return kind
 
     def summary(self, top: int) -> dict[str, Any]:
-        """What is known of the column, with that many of its most frequent values."""
+        """Returns the summary of the column, with the `top` most frequent values."""
         return {
             "name": self.name,
             "type": _common_type(self._types),
@@ -114,7 +114,7 @@ def _common_type(types: dict[str, int]) -> str:
 
 
 class _Numbers:
-    """Least, greatest and mean of numbers."""
+    """The least, the greatest and the mean of numbers."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -135,14 +135,14 @@ class _Numbers:
 
 
 class _Times:
-    """The first and the last of dates or of times, in the words of the file."""
+    """The first and the last of dates or times, as written in the file."""
 
     def __init__(self) -> None:
         self._first: tuple[datetime, str] | None = None
         self._last: tuple[datetime, str] | None = None
 
     def add(self, value: str) -> bool:
-        """See a date or a time; False if it is none, such as 2025-02-30."""
+        """Count a date or a time. Returns False if it is none, such as 2025-02-30."""
         try:
             at = datetime.fromisoformat(value)
         except ValueError:

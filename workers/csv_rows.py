@@ -1,4 +1,4 @@
-"""The rows of a CSV, from a text or from bytes that still come in, in bounded memory whatever they hold."""
+"""Reads the rows of a CSV from a text or from a stream of bytes, in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What people take for a CSV, by its first bytes.
+# Other kinds of files that are mistaken for a CSV, by their first bytes.
 _OTHER_FILES = (
     (b"PK\x03\x04", "an Excel workbook or a zip file; save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save it as CSV"),
@@ -35,7 +35,7 @@ _OTHER_FILES = (
 
 
 class Rows:
-    """The rows of a CSV as lists of cells, and what was noticed on the way. Blank lines are skipped."""
+    """The rows of a CSV as lists of cells, and what was found while reading them. Blank lines are skipped."""
 
     def __init__(self, text: io.TextIOBase, *, encoding: str, delimiter: str | None) -> None:
         self._lines = _Lines(text)
@@ -45,17 +45,17 @@ class Rows:
 
     @property
     def line(self) -> int:
-        """The number of the line that the latest row ended on."""
+        """Returns the number of the line on which the latest row ended."""
         return self._reader.line_num
 
     @property
     def characters(self) -> int:
-        """Characters read up to now."""
+        """Returns the number of characters read."""
         return self._lines.characters
 
     @property
     def undecodable(self) -> int:
-        """Characters that the encoding could not make sense of."""
+        """Returns the number of characters that could not be decoded."""
         return self._lines.undecodable
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -69,14 +69,14 @@ class Rows:
 
 
 def from_text(text: str, *, delimiter: str | None) -> Rows:
-    """The rows of a CSV that was given as a text."""
+    """Returns the rows of a CSV that is a text."""
     return Rows(io.StringIO(text.removeprefix("\ufeff"), newline=None), encoding="utf-8", delimiter=delimiter)
 
 
 def from_bytes(chunks: Iterator[bytes], *, encoding: str | None, delimiter: str | None) -> Rows:
-    """The rows of a CSV that comes in pieces; without an encoding, the likeliest is taken.
+    """Returns the rows of a CSV that comes in chunks. Without an encoding the likeliest is used.
 
-    Raises ValueError for what is plainly another kind of file.
+    Raises ValueError if the first bytes are those of another kind of file.
     """
     data = io.BufferedReader(_Chunks(chunks), _SAMPLE_BYTES)
     sample = data.peek(_SAMPLE_BYTES)
@@ -97,7 +97,7 @@ def _marked(sample: bytes) -> str | None:
 
 
 def _likeliest_encoding(sample: bytes) -> str:
-    """UTF-8 if the beginning is that; otherwise what Windows writes in western Europe and America."""
+    """Returns UTF-8 if the sample is valid UTF-8; otherwise cp1252, which Windows writes in western countries."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample)
     except UnicodeDecodeError:
@@ -106,7 +106,7 @@ def _likeliest_encoding(sample: bytes) -> str:
 
 
 def _likeliest_delimiter(sample: list[str]) -> str:
-    """The delimiter that cuts the most of the sample's rows into the same number of cells, more than one."""
+    """Returns the delimiter that splits most of the sample's rows into the same number of cells, more than one."""
 
     def score(delimiter: str) -> tuple[int, int]:
         try:
@@ -116,12 +116,12 @@ def _likeliest_delimiter(sample: list[str]) -> str:
         width, rows = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
         return rows, width
 
-    # max() gives the first of equals, so a comma wins where nothing speaks for another.
+    # max() returns the first of equals, so a comma wins a tie.
     return max(_DELIMITERS, key=score)
 
 
 class _Chunks(io.RawIOBase):
-    """Pieces of bytes as a file."""
+    """A file over chunks of bytes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -142,7 +142,7 @@ class _Chunks(io.RawIOBase):
 
 
 class _Lines(Iterator[str]):
-    """The lines of a text, none of them and no row of them longer than memory should hold."""
+    """The lines of a text; a line or a row that is too long for memory is refused."""
 
     def __init__(self, text: io.TextIOBase) -> None:
         self._text = text
@@ -152,7 +152,7 @@ class _Lines(Iterator[str]):
         self.undecodable = 0
 
     def sample(self) -> list[str]:
-        """The first lines, which are still given afterwards."""
+        """Returns the first lines; iteration still begins with them."""
         lines: list[str] = []
         while len(lines) < _SAMPLE_LINES and sum(map(len, lines)) < _SAMPLE_BYTES and (line := self._read()):
             lines.append(line)
@@ -160,7 +160,7 @@ class _Lines(Iterator[str]):
         return lines
 
     def begin_row(self) -> None:
-        """Note that the lines up to here have become a row."""
+        """Mark the end of a row."""
         self._row_began = self.characters
 
     def __next__(self) -> str:

@@ -1,4 +1,4 @@
-"""Describes a CSV of any size: its columns, their types, gaps, extremes, means and most frequent values."""
+"""Describes a CSV of any size: its columns, their types, missing values, extremes, means and top values."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MOST_COLUMNS = 1_000
 _MOST_BYTES = 1 << 40
 _MOST_JSON_BYTES = 1_000_000
 _RAGGED_EXAMPLES = 5
-# Different values that are counted exactly, over all columns together: some 10 MB of memory.
+# Distinct values that are counted exactly, over all columns: about 10 MB of memory.
 _VALUES_COUNTED = 50_000
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 4_194_304
 _SECONDS_BETWEEN_REPORTS = 0.5
 
-#: How far the reading is, from 0 to 1; None where nobody knows the size.
+#: The fraction that is read, from 0 to 1; None if the size is not known.
 Fraction = Callable[[], float | None]
 
 
@@ -41,7 +41,7 @@ Fraction = Callable[[], float | None]
     name="CSV summary",
     description=(
         "Describes the CSV in input.csv or at input.url: columns, types, missing, min, max, mean, top values. Options: "
-        "delimiter and encoding (else found out), decimal (. or ,), header (true), top (10)."
+        "delimiter and encoding (else detected), decimal (. or ,), header (true), top (10)."
     ),
     timeout_seconds=_TIMEOUT_SECONDS,
 )
@@ -53,7 +53,7 @@ def csv_summary(input: Input, env: Env) -> dict[str, Any]:
         table = _Table(options)
         for row in _reporting(rows, fraction, env):
             table.add(row, rows)
-        table.see_waiting()
+        table.count_batch()
         if not table.columns:
             raise ValueError("the CSV is empty; it must have at least one line")
         summary = _fitting(table, rows, options.top)
@@ -65,14 +65,14 @@ def csv_summary(input: Input, env: Env) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    #: None where they are to be found out.
+    #: None if they are to be detected.
     delimiter: str | None
     encoding: str | None
     #: The decimal sign of numbers, `.` or `,`.
     decimal: str
     #: Whether the first row holds the columns' names.
     header: bool
-    #: How many of a column's most frequent values are told.
+    #: How many of a column's most frequent values are reported.
     top: int
 
 
@@ -145,7 +145,7 @@ def _rows_of(stream: HttpResponseStream, options: _Options) -> tuple[Rows, Fract
     def fraction() -> float | None:
         return taken / size if size else None
 
-    # The size of a packed answer is not the size of what comes out of it.
+    # Content-Length is the compressed size, and the fraction counts decompressed bytes.
     length = stream.headers.get("content-length", "") if "content-encoding" not in stream.headers else ""
     size = int(length) if length.isdecimal() and len(length) < 16 else 0
     encoding = options.encoding or charsets.declared_in(stream.headers.get("content-type", ""))
@@ -153,7 +153,7 @@ def _rows_of(stream: HttpResponseStream, options: _Options) -> tuple[Rows, Fract
 
 
 def _reporting(rows: Rows, fraction: Fraction, env: Env) -> Iterator[list[str]]:
-    """The rows, while progress is reported now and then."""
+    """Returns the rows, and reports progress at intervals."""
     reported = time.monotonic()
     for number, row in enumerate(rows, start=1):
         if number % _BATCH_ROWS == 0 and time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
@@ -164,9 +164,9 @@ def _reporting(rows: Rows, fraction: Fraction, env: Env) -> Iterator[list[str]]:
 
 @dataclass
 class _Table:
-    """The columns of a CSV, made by its first row.
+    """The columns of a CSV; the first row creates them.
 
-    They see the rows in batches, so that a value which comes again and again is looked at once in a batch.
+    They count rows in batches, so that a frequent value is parsed once a batch.
     """
 
     options: _Options
@@ -178,7 +178,7 @@ class _Table:
     seen_characters: int = 0
 
     def add(self, row: list[str], rows: Rows) -> None:
-        """Take the latest of the rows."""
+        """Add the latest row."""
         if not self.columns:
             self.columns = _columns(row, self.options)
             if self.options.header:
@@ -189,17 +189,17 @@ class _Table:
         self.waiting.append(row)
         if len(self.waiting) >= _BATCH_ROWS or rows.characters - self.seen_characters >= _BATCH_CHARACTERS:
             self.seen_characters = rows.characters
-            self.see_waiting()
+            self.count_batch()
 
-    def see_waiting(self) -> None:
-        """Let the columns see the rows that still wait."""
+    def count_batch(self) -> None:
+        """Count the rows of the current batch."""
         for column, cells in zip(self.columns, zip(*self.waiting, strict=True), strict=False):
             for cell, times in Counter(cells).items():
                 column.add(cell, times)
         self.waiting.clear()
 
     def _evened(self, row: list[str], line: int) -> list[str]:
-        """A ragged row, noted and made as long as the others: cells that lack are missing, surplus ones dropped."""
+        """Count a ragged row. Returns it at the length of the others: missing cells are blank, surplus ones dropped."""
         self.ragged += 1
         if len(self.examples) < _RAGGED_EXAMPLES:
             self.examples.append({"line": line, "cells": len(row), "expected": len(self.columns)})
@@ -215,8 +215,8 @@ def _columns(first: list[str], options: _Options) -> list[Column]:
 
 
 def _names(first: list[str]) -> list[str]:
-    """The names in the header, where a blank one is named by its place and a second one of a name is numbered."""
-    # The names of a thousand columns must leave room in the output for what is said of them.
+    """Returns the header's names. A blank one is named by its position, and a repeated one is numbered."""
+    # The names of a thousand columns must leave space in the output for their summaries.
     longest = max(30, min(100, 30_000 // len(first)))
     names: dict[str, None] = {}
     for place, cell in enumerate(first, start=1):
@@ -226,7 +226,7 @@ def _names(first: list[str]) -> list[str]:
 
 
 def _fitting(table: _Table, rows: Rows, top: int) -> dict[str, Any]:
-    """The summary, with fewer of the most frequent values where it would be larger than a job's output may be."""
+    """Returns the summary, with fewer top values if it is larger than a job's output may be."""
     while len(json.dumps(summary := _summary(table, rows, top))) > _MOST_JSON_BYTES and top:
         top //= 2
     return summary

@@ -1,4 +1,4 @@
-"""Calls a URL and returns what it answered."""
+"""Calls a URL and returns the response."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_ANSWER_BYTES = 900_000
     timeout_seconds=330,
 )
 def http_request(input: Input, env: Env) -> dict[str, Any]:
-    """Call a URL. Any status is a result; the job fails only where there is no answer, or none may be asked for."""
+    """Call a URL. Any status is a result; the job fails only if there is no response or the URL is refused."""
     refuse_unknown(input, "url", "method", "headers", "body", "timeout_seconds", "max_bytes")
     url = text(input, "url", example="https://example.com/", longest=MAX_URL_CHARS)
     method = optional_text(input, "method", default="GET", longest=40)
@@ -40,7 +40,7 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
         timeout_seconds=number(input, "timeout_seconds", least=0.1, most=300, default=30),
         max_bytes=whole_number(input, "max_bytes", least=1, most=_MOST_ANSWER_BYTES, default=262_144),
     )
-    # The path and the query may hold secrets, and logs are read by many.
+    # The path and the query may hold secrets, and many people read logs.
     env.log.info("Calling %s %s", method.upper(), parse(url, allow_private=limits.allow_private).origin)
     answer = send(method, url, headers=headers, body=body, limits=limits)
     env.log.info("Answered %d with %d bytes after %d ms", answer.status, len(answer.body), answer.elapsed_ms)
@@ -48,7 +48,7 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
 
 
 def _body(given: Any) -> tuple[bytes | None, dict[str, str]]:
-    """The bytes to send, and the Content-Type that they have unless the caller says otherwise."""
+    """Returns the bytes to send and their Content-Type, which input.headers may override."""
     if given is None:
         return None, {}
     if isinstance(given, str):
@@ -95,7 +95,7 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
 
 
 def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers up to the size that they may take of the output."""
+    """Returns the headers that fit into their part of the output."""
     kept: dict[str, str] = {}
     room = _MOST_HEADER_JSON_BYTES
     for name, value in headers.items():
@@ -106,7 +106,7 @@ def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fitting_text(whole: str, room: int) -> str:
-    """The beginning of a text that takes no more than `room` bytes as JSON."""
+    """Returns the beginning of a text that takes at most `room` bytes as JSON."""
     while (size := len(json.dumps(whole))) > room:
         whole = whole[: len(whole) * room // size - 1]
     return whole

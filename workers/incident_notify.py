@@ -1,4 +1,4 @@
-"""Tells a Slack channel about an incident."""
+"""Posts an incident to a Slack channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["incident_notify"]
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_DETAIL = 3_000
 _SETTING = "AVA_WORKER_INCIDENT_NOTIFY_SLACK_WEBHOOK_URL"
-# The details of an incident, by the name that we give them, with the names that incident systems give them.
+# The details of an incident by their name here, with the names that incident systems use.
 _DETAILS = {
     "title": ("title", "summary", "name"),
     "severity": ("severity", "priority", "urgency"),
@@ -38,7 +38,7 @@ _DETAILS = {
     max_retries=1,
 )
 def incident_notify(input: Input, env: Env) -> dict[str, Any]:
-    """Post a message about an incident; without a webhook configured, log what would be posted."""
+    """Post a message about an incident; without a configured webhook, log the message instead."""
     refuse_unknown(input, "incident_id", "channel", "title", "severity", "message", "incident_url")
     incident_id = text(input, "incident_id", example="inc_01hxyz", pattern=r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
     channel = text(input, "channel", example="#security-ops", pattern=r"[#@]?[\w][\w.-]{0,79}")
@@ -56,7 +56,7 @@ def incident_notify(input: Input, env: Env) -> dict[str, Any]:
 
 
 def _incident_url(given: Input, incident_id: str, env: Env) -> str:
-    """Where the incident is: what the input says, or the configured INCIDENT_URL with `{incident_id}` filled in."""
+    """Returns the incident's URL: the input's, or the configured INCIDENT_URL with `{incident_id}` filled in."""
     configured = env.get("INCIDENT_URL", "").replace("{incident_id}", quote(incident_id, safe=""))
     return optional_text(given, "incident_url", default=configured, longest=MAX_URL_CHARS)
 
@@ -80,7 +80,7 @@ def _parsed(answer: HttpResponse) -> Mapping[str, Any]:
         incident = json.loads(answer.body)
     except (ValueError, RecursionError):
         incident = None
-    # Many APIs, ours among them, wrap what they answer in `data`.
+    # Many APIs, this service's among them, wrap the resource in `data`.
     if isinstance(incident, dict) and isinstance(incident.get("data"), dict):
         incident = incident["data"]
     if not isinstance(incident, dict):
@@ -127,12 +127,12 @@ def _post(webhook_url: str, channel: str, message: str) -> str:
 
 
 def _without_markup(message: str) -> str:
-    """Slack reads `<!channel>` and `<https://…|text>` as commands; an incident's text must not give any."""
+    """Returns the message without markup: Slack obeys `<!channel>` and `<https://…|text>` in an incident's text."""
     return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _receipt(answer: HttpResponse) -> str:
-    """The time stamp that is a Slack message's id, where the answer has one; else what was answered, mostly `ok`."""
+    """Returns the time stamp of the Slack message if the response has one; else its first line, mostly `ok`."""
     try:
         stamp = json.loads(answer.body)["ts"]
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):

@@ -1,6 +1,6 @@
-"""Checking what a job was given.
+"""Checks the input of a job.
 
-Every refusal is a ValueError whose sentence names the field and says what would be right.
+Every refusal is a ValueError that names the field and says what would be right.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 
 __all__ = ["Input", "number", "optional_text", "refuse_unknown", "text", "whole_number"]
 
-#: A job's input as a handler gets it: parsed JSON.
+#: A job's input as its handler receives it: parsed JSON.
 Input = Mapping[str, Any]
 
 _MISSING = object()
-# NUL and its like mean nothing in any text that we pass on, and lone surrogates cannot be encoded.
+# Control characters have no meaning in any text that is passed on, and lone surrogates cannot be encoded.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def refuse_unknown(given: Input, *names: str) -> None:
-    """Refuse a field that the handler would not look at, for it is most likely a slip of the pen."""
+    """Refuse a field that the handler does not read, because it is most likely a typing error."""
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise ValueError(f"input.{_shown(unknown[0])} is not known; this worker takes {', '.join(names)}")
 
 
 def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern: str = r".*") -> str:
-    """A text that must be there, must not be blank, and matches the pattern as a whole."""
+    """Returns a required text that is not blank and matches the whole pattern."""
     if given.get(name) is None:
         raise ValueError(f"input.{name} is missing; it must be a text such as {example}")
     value = optional_text(given, name, longest=longest)
@@ -38,7 +38,7 @@ def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern
 
 
 def optional_text(given: Input, name: str, *, default: str = "", longest: int = 1_000) -> str:
-    """A text without white space around it; the default where the field is missing or null."""
+    """Returns a text without surrounding white space; the default if the field is missing or null."""
     value = given.get(name)
     if value is None:
         return default
@@ -52,7 +52,7 @@ def optional_text(given: Input, name: str, *, default: str = "", longest: int = 
 
 
 def number(given: Input, name: str, *, least: float, most: float, default: float | None = None) -> float:
-    """A finite number within bounds; without a default it must be there."""
+    """Returns a finite number within bounds; without a default the field is required."""
     value = given.get(name, _MISSING)
     if value is _MISSING and default is not None:
         return default
@@ -62,7 +62,7 @@ def number(given: Input, name: str, *, least: float, most: float, default: float
 
 
 def whole_number(given: Input, name: str, *, least: int, most: int, default: int) -> int:
-    """A whole number within bounds; 3.0 is one."""
+    """Returns a whole number within bounds; 3.0 is one."""
     value = given.get(name, default)
     if not _is_number(value) or not least <= value <= most or value != int(value):
         raise ValueError(f"input.{name} must be a whole number from {least} to {most}{_instead(value)}")

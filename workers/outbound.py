@@ -1,4 +1,4 @@
-"""How far the handlers may go when they call other servers."""
+"""The limits of handlers that call other servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST_CONNECT_SECONDS = 10.0
 
 
 def limits(*, timeout_seconds: float, max_bytes: int, silence_seconds: float = float("inf")) -> Limits:
-    """Limits for one call; addresses that are not public only where `AVA_WEBHOOK_ALLOW_PRIVATE` is set."""
+    """Returns the limits of one call. It may reach private addresses only if `AVA_WEBHOOK_ALLOW_PRIVATE` is set."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,

@@ -1,4 +1,4 @@
-"""Does nothing, visibly: for demonstrations, and to try out cancelling, progress and time limits."""
+"""Sleeps and reports progress: for demonstrations, and to try cancels, progress and time limits."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MOST_STEPS = 1_000
     timeout_seconds=3_600,
 )
 def sleep(input: Input, env: Env) -> dict[str, Any]:
-    """Sleep, and return how long it was. A cancel is raised inside `time.sleep`, so it ends the sleep at once."""
+    """Sleep. Returns the seconds slept. A cancel is raised inside `time.sleep`, so it ends the sleep at once."""
     refuse_unknown(input, "seconds", "steps")
     seconds = number(input, "seconds", least=0, most=_LONGEST_SECONDS)
     steps = whole_number(input, "steps", least=1, most=_MOST_STEPS, default=10)
     start = time.monotonic()
     env.log.info("Sleeping for %g s in %d steps", seconds, steps)
     for step in range(1, steps + 1):
-        # Every step ends at its own time on the clock, so that what a step costs does not add up.
+        # Every step ends at a fixed time after the start, so that the cost of the steps does not add up.
         time.sleep(max(0.0, start + seconds * step / steps - time.monotonic()))
         env.progress(step / steps, f"step {step} of {steps}")
     return {"slept_seconds": round(time.monotonic() - start, 3), "steps": steps}

@@ -41,7 +41,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     Raises `SettingsError` if there is no secret, `PortInUse`, and what `ava.store.engine.schema.check` raises.
     """
     if not settings.internal_secrets:
-        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
+        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
     logs.configure(settings, "api")
     tracing.warn_if_unusable(settings)
     schema.check(settings)

@@ -9,12 +9,12 @@ __all__ = ["db"]
 
 @click.group()
 def db() -> None:
-    """Look after the database."""
+    """Manage the database."""
 
 
 @db.command()
 def upgrade() -> None:
-    """Bring the database's schema up to date; safe when many do it at once."""
+    """Migrate the database to this release's schema; it is safe to run it several times at once."""
     from ava import settings as settings_module
     from ava.store.engine import schema
 

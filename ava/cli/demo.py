@@ -1,4 +1,4 @@
-"""`ava demo`: one job from its trigger to its final record, on a system that is started for it."""
+"""`ava demo`: starts a system and runs one job on it, from its trigger to its final record."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LONGEST_SECONDS = 120.0
 
 
 @click.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where data stays.  [default: it does not stay]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data.  [default: a temporary one]")
 def demo(data_dir: Path | None) -> None:
-    """Start everything, trigger a job, show its log live and its final record, stop everything."""
+    """Start everything, trigger a job, print its log and its final record, stop everything."""
     from ava.local.start import free_port
     from ava.local.system import start_system
 
@@ -43,13 +43,13 @@ def demo(data_dir: Path | None) -> None:
 
 
 def _run_example(system: System) -> dict[str, Any]:
-    """Trigger the example over HTTP and print its log lines as they come; its final record."""
+    """Trigger the example over HTTP and print its log lines as they come. Returns its final record."""
     import requests
 
     from ava.local import example
 
     with requests.Session() as session:
-        # A proxy that the environment names is not for this machine's own address.
+        # The environment's proxy must not be used for an address of this machine.
         session.trust_env = False
         session.headers.update(example.headers(system.secret))
         click.echo(f"\n$ {example.curl(system.url, system.secret)}\n")
@@ -70,7 +70,7 @@ def _follow(system: System, session: Session, url: str) -> dict[str, Any]:
     deadline = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < deadline:
         system.supervisor.step(0.1)
-        # The record first: once it is final, the lines that are read after it are all there will be.
+        # The record is read first: if it is final, the lines that are read after it are complete.
         record: dict[str, Any] = session.get(url, timeout=10).json()["data"]
         lines = session.get(f"{url}/logs", params={"limit": "500"}, timeout=10).json()["data"]["logs"]
         for line in lines[shown:]:

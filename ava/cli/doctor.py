@@ -1,4 +1,4 @@
-"""`ava doctor`: what is right, what is wrong, and what to do about it."""
+"""`ava doctor`: checks the settings and all that they name, and says what to do about each problem."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-#: A difference of clocks that people notice when they compare log files of two machines.
-_CLOCK_SECONDS = 2.0
+#: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
+_MOST_CLOCK_DIFFERENCE_SECONDS = 2.0
 
 
 @click.command()
@@ -23,7 +23,7 @@ def doctor() -> None:
     """Check settings, database, migrations, clock, broker, queues and keys, and say what to do."""
     from ava import settings as settings_module
 
-    # A wrong setting ends it here, with one line like everywhere else.
+    # A wrong setting ends the command here, with one line.
     settings = settings_module.load()
     click.echo("ok  settings: every value can be used")
     problems = [_report(name, check, settings) for name, check in _checks()]
@@ -42,7 +42,7 @@ def _checks() -> Iterator[tuple[str, Callable[[Settings], str]]]:
 
 
 def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
-    """Run one check and print a line about it; whether something is wrong."""
+    """Run one check and print its line. Returns True if it found a problem."""
     from ava.errors import AvaError
 
     try:
@@ -57,7 +57,10 @@ def _check_secret(settings: Settings) -> str:
     from ava.errors import SettingsError
 
     if not settings.internal_secrets:
-        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set, so `ava api` does not start; make one up")
+        raise SettingsError(
+            "AVA_INTERNAL_SECRET",
+            "it is not set, so `ava api` does not start; generate one with `openssl rand -hex 24`",
+        )
     return f"{len(settings.internal_secrets)} valid at the moment"
 
 
@@ -65,7 +68,7 @@ def _check_database(settings: Settings) -> str:
     from ava.store.engine import schema
 
     schema.check(settings)
-    return "reachable, its schema is this code's"
+    return "reachable, its schema is this release's"
 
 
 def _check_clock(settings: Settings) -> str:
@@ -79,9 +82,11 @@ def _check_clock(settings: Settings) -> str:
     with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
         there = clock.now(connection)
     seconds = (there - before).total_seconds()
-    if abs(seconds) > _CLOCK_SECONDS:
-        raise StartError(f"the database's clock differs from ours by {seconds:+.1f} s; synchronise both, as with NTP.")
-    return f"{seconds:+.3f} s between the database's and ours"
+    if abs(seconds) > _MOST_CLOCK_DIFFERENCE_SECONDS:
+        raise StartError(
+            f"the database's clock differs from this machine's by {seconds:+.1f} s; synchronise both, as with NTP."
+        )
+    return f"{seconds:+.3f} s between the database's and this machine's"
 
 
 def _check_broker(settings: Settings) -> str:
@@ -108,7 +113,7 @@ def _check_queues(settings: Settings) -> str:
     from ava.store.fleet import workers
 
     names = {DEFAULT_QUEUE, WEBHOOKS_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
-    # Other nodes may have other handlers; what is wrong with the database is said elsewhere.
+    # Other nodes may have other handlers. A problem of the database is the database check's to report.
     with suppress(AvaError):
         schema.check(settings)
         with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
@@ -128,13 +133,13 @@ def _check_encryption(settings: Settings) -> str:
         count, closed = unreadable(database, Sealer(settings.encryption_keys))
     if not settings.encryption_keys:
         if count:
-            reason = f"it is not set, and {count} webhooks have secrets, which only the key opens that sealed them"
+            reason = f"it is not set, and {count} webhooks have secrets, which only the key that sealed them opens"
             raise SettingsError("AVA_ENCRYPTION_KEY", reason)
-        return "AVA_ENCRYPTION_KEY is not set, which only webhooks need; there are none"
+        return "AVA_ENCRYPTION_KEY is not set; only webhooks need it, and there are none"
     if closed:
         reason = (
             f"it opens the secrets of {count - len(closed)} of {count} webhooks; the others, {closed[0]} among them, "
-            "were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. Where that key is lost, "
+            "were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. If that key is lost, "
             "give them new secrets"
         )
         raise SettingsError("AVA_ENCRYPTION_KEY", reason)

@@ -1,4 +1,4 @@
-"""`ava jobs …` and `ava workers …`: the operator's hand tools, on the same API as everybody's."""
+"""`ava jobs …` and `ava workers …`: the operator's commands, which call the public API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["jobs", "workers"]
 
 _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
 _TRIGGERS = click.Choice(["manual", "scheduled", "webhook", "event"])
-_json: Callable[..., Any] = click.option("--json", "is_json", is_flag=True, help="Print JSON, also on a terminal.")
+_json: Callable[..., Any] = click.option("--json", "is_json", is_flag=True, help="Print JSON on a terminal too.")
 
 
 @click.group()
@@ -32,21 +32,21 @@ def jobs() -> None:
 
 @click.group()
 def workers() -> None:
-    """See which workers there are."""
+    """List workers."""
 
 
 @jobs.command()
 @click.argument("worker_id")
-@click.option("--input", "input_text", default="{}", help="The payload as JSON, @file or - for standard input.")
+@click.option("--input", "input_text", default="{}", help="The input as JSON, @FILE, or - for standard input.")
 @click.option(
     "--priority",
     type=click.IntRange(priorities.FIRST, priorities.LAST),
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
-@click.option("--trigger", type=_TRIGGERS, help="What made the job.  [default: manual]")
-@click.option("--at", "scheduled_at", help="When to start it, in ISO 8601.  [default: at once]")
-@click.option("--key", help="An idempotency key: the same one triggers one job, however often.")
-@click.option("--follow", is_flag=True, help="Show its log as it runs; exit 0 only if it completes.")
+@click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
+@click.option("--at", "scheduled_at", help="When to start the job, in ISO 8601.  [default: at once]")
+@click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
+@click.option("--follow", is_flag=True, help="Print its log as it runs; exit 0 only if it completes.")
 @_json
 @connected
 def trigger(
@@ -61,12 +61,12 @@ def trigger(
 
 
 @jobs.command("list")
-@click.option("--worker", "worker_id", help="Only those of this worker.")
-@click.option("--status", type=_STATUSES, help="Only those in this state.")
-@click.option("--trigger", type=_TRIGGERS, help="Only those that this made.")
-@click.option("--after", "created_after", help="Only those created then or later, in ISO 8601.")
-@click.option("--before", "created_before", help="Only those created earlier, in ISO 8601.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most to show.")
+@click.option("--worker", "worker_id", help="Only jobs of this worker.")
+@click.option("--status", type=_STATUSES, help="Only jobs with this status.")
+@click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger.")
+@click.option("--after", "created_after", help="Only jobs created then or later, in ISO 8601.")
+@click.option("--before", "created_before", help="Only jobs created before then, in ISO 8601.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
 @_json
 @connected
 def list_jobs(client: Client, limit: int, is_json: bool, **filters: Any) -> None:
@@ -82,7 +82,7 @@ def list_jobs(client: Client, limit: int, is_json: bool, **filters: Any) -> None
 
 @jobs.command()
 @click.argument("job_id")
-@click.option("--wait", is_flag=True, help="Wait until it is final.")
+@click.option("--wait", is_flag=True, help="Wait until the job is final.")
 @_json
 @connected
 def show(client: Client, job_id: str, wait: bool, is_json: bool) -> None:
@@ -92,7 +92,7 @@ def show(client: Client, job_id: str, wait: bool, is_json: bool) -> None:
 
 @jobs.command()
 @click.argument("job_id")
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines are written, until the job is final.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the job is final.")
 @click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
 @_json
 @connected
@@ -117,11 +117,11 @@ def cancel(client: Client, job_ids: tuple[str, ...], is_json: bool) -> None:
 
 @jobs.command()
 @click.argument("job_id")
-@click.option("--follow", is_flag=True, help="Show the new job's log as it runs; exit 0 only if it completes.")
+@click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
 @_json
 @connected
 def retry(client: Client, job_id: str, follow: bool, is_json: bool) -> None:
-    """Trigger a new job like a final one."""
+    """Trigger a new job with the worker and the input of a final one."""
     job = client.retry(job_id)
     if follow:
         _follow(client, job, is_json=is_json)
@@ -134,7 +134,7 @@ def retry(client: Client, job_id: str, follow: bool, is_json: bool) -> None:
 @_json
 @connected
 def why(client: Client, job_id: str, is_json: bool) -> None:
-    """Say why a job is in its state."""
+    """Print why a job has its status."""
     explanation = client.why(job_id)
     click.echo(explanation.sentence if printing.for_people(is_json) else printing.as_json(explanation))
 
@@ -189,7 +189,7 @@ def _print(job: Job, is_json: bool) -> None:
 
 
 def _follow(client: Client, job: Job, *, is_json: bool) -> None:
-    """Show what happens to a job until it is final; exit 0 only if it completed."""
+    """Print the events of a job until it is final; exit 0 only if it completed."""
     if printing.for_people(is_json):
         ended = _follow_for_people(client.events(job.id), job)
     else:
@@ -229,17 +229,17 @@ def _follow_for_people(events: Iterator[Event], job: Job) -> Job | None:
 
 
 class _Bar:
-    """A progress bar that stays below what is printed."""
+    """A progress bar below the printed lines."""
 
     text = ""
 
     def clear(self) -> None:
-        """Make room for a line."""
+        """Erase the bar, before a line is printed."""
         if self.text:
             click.echo("\r\x1b[2K", nl=False)
 
     def draw(self) -> None:
-        """Show it again."""
+        """Draw the bar."""
         if self.text:
             click.echo(self.text, nl=False)
 

@@ -1,4 +1,4 @@
-"""What the operator's commands print: tables and colours for people, a line of JSON for each record for programs."""
+"""The output of the operator's commands: tables and colours for people, a line of JSON a record for programs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
 
 
 def for_people(is_json_wanted: bool) -> bool:
-    """Whether to print for people: on a terminal, unless JSON was asked for."""
+    """Returns True if the output is for people: on a terminal, unless JSON was asked for."""
     return sys.stdout.isatty() and not is_json_wanted
 
 
 def as_json(record: Any) -> str:
-    """A record as one line of JSON, as the API has it."""
+    """Returns a record as one line of JSON, with the API's field names."""
     return json.dumps(_plain(record), ensure_ascii=False)
 
 
 def print_record(record: Any) -> None:
-    """A record for people: one field a line, its values readable."""
+    """Print a record for people, one field a line."""
     fields = _plain(record)
     width = max(len(name) for name in fields)
     for name, value in fields.items():
@@ -36,7 +36,7 @@ def print_record(record: Any) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table for people; a cell that is a known status is coloured."""
+    """Print a table for people; a cell that is a status is coloured."""
     table = [list(map(clean, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *table, strict=True)]
     click.echo(click.style("  ".join(map(str.ljust, titles, widths)).rstrip(), bold=True))
@@ -46,13 +46,13 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_line(line: Any) -> None:
-    """A log line for people."""
+    """Print a log line for people."""
     level = click.style(line.level.ljust(5), fg=_LEVEL_COLOURS.get(line.level))
     click.echo(f"{click.style(_time(line.ts), dim=True)}  {level}  {clean(line.msg)}")
 
 
 def shown_status(text: str, width: int = 0) -> str:
-    """A status in its colour; any other text as it is."""
+    """Returns a status in its colour; any other text unchanged."""
     padded = text.ljust(width)
     return click.style(padded, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else padded
 
@@ -66,7 +66,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """A text without what would steer the terminal; a log line may hold anything."""
+    """Returns the text with control characters escaped, because a log line may hold any text."""
     return "".join(char if char.isprintable() or char in "\t\n" else repr(char)[1:-1] for char in text)
 
 

@@ -1,4 +1,4 @@
-"""`ava api`, `ava worker`, `ava dispatcher`: one process kind each, what the Procfile and the containers run."""
+"""`ava api`, `ava worker`, `ava dispatcher`: one process kind each, as the Procfile and the containers run them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["api", "dispatcher", "worker"]
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 def api(host: str, port: int) -> None:
-    """Answer HTTP requests."""
+    """Serve the HTTP API."""
     from ava import settings as settings_module
     from ava.api import server
     from ava.errors import SettingsError
@@ -24,7 +24,7 @@ def api(host: str, port: int) -> None:
 
     settings = settings_module.load()
     if not settings.internal_secrets:
-        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; make one up, as with `openssl rand -hex 24`")
+        raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
     ports.require_free(host, port)
     with shared_counters():
         server.run(settings, host, port)
@@ -32,9 +32,11 @@ def api(host: str, port: int) -> None:
 
 @click.command()
 @click.option("-c", "--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
-@click.option("-q", "--queues", default="", help="The queues to serve, comma-separated.  [default: all]")
+@click.option(
+    "-q", "--queues", default="", help="The queues to consume, comma-separated.  [default: those of its handlers]"
+)
 def worker(concurrency: int | None, queues: str) -> None:
-    """Run jobs: one node with its processes."""
+    """Run jobs: one node with its child processes."""
     from ava import settings as settings_module
     from ava.health.port import serving
     from ava.local import sd_notify
@@ -46,7 +48,7 @@ def worker(concurrency: int | None, queues: str) -> None:
     sys.path.insert(0, os.getcwd())
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     with sharing.shared_counters(), serving(settings):
-        # Imported here, for what counts must come after the folder that it counts into.
+        # Imported here, because the counters need the shared folder when they are created.
         from ava.node import main
 
         sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
@@ -54,7 +56,7 @@ def worker(concurrency: int | None, queues: str) -> None:
 
 @click.command()
 def dispatcher() -> None:
-    """Mend whatever stands still: due jobs, backlog, lost messages, dead nodes."""
+    """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
     from ava import settings as settings_module
     from ava.dispatcher import loop
     from ava.health.port import serving

@@ -1,4 +1,4 @@
-"""`ava up`: everything on this machine."""
+"""`ava up`: the whole system on this machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["up"]
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address that the API listens on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The API's port.")
 @click.option(
-    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="Where data stays."
+    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The folder of the data."
 )
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
 def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
-    """Run everything on this machine; Ctrl-C stops all of it.
+    """Run the whole system on this machine; Ctrl-C stops it.
 
-    PostgreSQL and Redis are started too, unless DATABASE_URL and BROKER_URL name some.
+    It starts PostgreSQL and Redis as well, unless DATABASE_URL and BROKER_URL are set.
     """
     from ava.errors import StopRequested
     from ava.local import example
@@ -29,6 +29,6 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
         with start_system(data_dir, host=host, port=port, concurrency=concurrency, write=click.echo) as system:
             click.echo(f"\nAVA ready: {system.url}\n\nTry it:\n\n{example.curl(system.url, system.secret)}\n")
             system.supervisor.run()
-            click.echo("\nava: stopping; press Ctrl-C again to end everything at once")
+            click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
     except StopRequested:
         click.echo("\nava: stopped before everything was up")

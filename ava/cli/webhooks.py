@@ -1,4 +1,4 @@
-"""`ava webhooks`: the process that sends webhooks, and the rotation of the keys that seal their secrets."""
+"""`ava webhooks`: the process that sends webhooks, and the rotation of the keys that encrypt their secrets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["webhooks"]
 
 
 @click.command()
-@click.option("--reseal", is_flag=True, help="Seal every secret anew with the first AVA_ENCRYPTION_KEY, and end.")
+@click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
 def webhooks(reseal: bool) -> None:
-    """Send webhooks; any number of these may run."""
+    """Send webhooks; any number of these processes may run."""
     from ava import settings as settings_module
 
     settings = settings_module.load()

@@ -49,7 +49,7 @@ def run(settings: Settings) -> None:
     Raises `SettingsError` without an encryption key, and `StartError` if the database is not ready for this code.
     """
     if not settings.encryption_keys:
-        raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; make one up, as with `openssl rand -base64 32`")
+        raise SettingsError("AVA_ENCRYPTION_KEY", "it is not set; generate one with `openssl rand -base64 32`")
     logs.configure(settings, "webhooks")
     tracing.warn_if_unusable(settings)
     schema.check(settings)

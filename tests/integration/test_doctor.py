@@ -1,4 +1,4 @@
-"""`ava doctor`: each check says what it found; what is wrong comes with its cure, and exit code 1."""
+"""`ava doctor` prints a line a check; a problem comes with what to do, and exit code 1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
 
 
 def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and each check's line by its name."""
+    """Returns the exit code, and each check's line by its name."""
     process = system.spawn("doctor", environ=environ)
     exit_code = process.wait(30)
     lines = process.output.splitlines()
@@ -37,7 +37,7 @@ def test_a_healthy_system_passes(system: System) -> None:
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_database_that_is_behind_or_ahead_is_told_apart(system: System) -> None:
+def test_a_database_behind_and_one_ahead_are_distinguished(system: System) -> None:
     for revision, words in (("r9999", "newer than this code"), (None, "ava db upgrade")):
         if revision:
             system.query("UPDATE alembic_version SET version_num = %s", revision)
@@ -50,7 +50,7 @@ def test_a_database_that_is_behind_or_ahead_is_told_apart(system: System) -> Non
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_everything_that_is_wrong_is_said_in_one_go(system: System) -> None:
+def test_every_problem_is_reported_in_one_run(system: System) -> None:
     exit_code, lines = _doctor(
         system,
         DATABASE_URL="postgresql://127.0.0.1:1/ava",
@@ -66,7 +66,7 @@ def test_everything_that_is_wrong_is_said_in_one_go(system: System) -> None:
 
 
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
-def test_a_queue_of_rabbitmq_that_has_no_priorities_is_named_with_what_to_do(settings: Settings) -> None:
+def test_a_rabbitmq_queue_without_priorities_is_reported_with_what_to_do(settings: Settings) -> None:
     names = ["theirs", "ours", "absent"]
     with Connection(settings.broker_url) as connection:
         make_queue("ours").bind(connection.default_channel).queue_declare()
@@ -75,13 +75,13 @@ def test_a_queue_of_rabbitmq_that_has_no_priorities_is_named_with_what_to_do(set
         with pytest.raises(StartError, match=r"'theirs'.*x-max-priority.*rabbitmqctl delete_queue theirs"):
             queues.check(settings, names)
         theirs.delete()
-        # Those that are not there yet stay so.
+        # The check creates no queue.
         for _ in range(2):
             assert queues.check(settings, names).startswith("1 of 3 exist")
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_redis_tells_its_steps_and_what_stands_in_the_way(settings: Settings) -> None:
+def test_redis_reports_its_priority_steps_and_a_key_of_another_type(settings: Settings) -> None:
     assert queues.check(settings, ["one", "other"]) == "2, each with 10 steps of priority, 0 (first) to 9"
     with Redis.from_url(settings.broker_url) as client:
         client.set("other\x06\x167", "somebody's")
@@ -89,11 +89,11 @@ def test_redis_tells_its_steps_and_what_stands_in_the_way(settings: Settings) ->
         queues.check(settings, ["one", "other"])
 
 
-def test_the_keys_must_open_the_secrets_that_there_are(database_settings: Settings) -> None:
+def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
     def check(*keys: str) -> str:
         return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
 
-    assert check() == "AVA_ENCRYPTION_KEY is not set, which only webhooks need; there are none"
+    assert check() == "AVA_ENCRYPTION_KEY is not set; only webhooks need it, and there are none"
     database = Database(database_settings.database_url, name="tests")
     with database.connect() as connection:
         connection.exec_driver_sql(

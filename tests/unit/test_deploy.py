@@ -1,4 +1,4 @@
-"""What is shipped for running it elsewhere: files that can be read, and that say what the code says."""
+"""The deployment files are valid and agree with the code."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def _manifests() -> list[dict[str, object]]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def test_every_container_runs_a_command_that_there_is() -> None:
+def test_every_container_runs_an_existing_command() -> None:
     found = set(re.findall(r'args: \["([a-z]+)"', (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()))
     assert found == COMMANDS
     assert found <= set(cli.commands)
 
 
-def test_every_setting_that_is_named_is_one() -> None:
+def test_every_named_setting_is_documented() -> None:
     documented = (ROOT / "docs/configuration.md").read_text()
     for file in (*ROOT.glob("deploy/**/*.y*ml"), ROOT / "docker-compose.yml"):
         for name in set(re.findall(r"\bAVA_[A-Z_]+\b", file.read_text())):
             assert f"`{name}`" in documented, f"{name} in {file.name}"
 
 
-def test_no_container_is_root_or_writes_into_its_own_image() -> None:
+def test_no_container_runs_as_root_or_writes_into_its_image() -> None:
     deployments = [manifest for manifest in _manifests() if manifest["kind"] == "Deployment"]
     assert len(deployments) == 4
     for deployment in deployments:
@@ -44,7 +44,7 @@ def test_no_container_is_root_or_writes_into_its_own_image() -> None:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_without_a_container_engine_the_image_is_not_said_to_work() -> None:
+def test_make_image_fails_without_a_container_engine() -> None:
     environ = {"PATH": "/usr/bin:/bin", "ENGINE": "no-such-engine"}
     done = subprocess.run(
         [ROOT / "tools/image.sh"], env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -54,7 +54,7 @@ def test_without_a_container_engine_the_image_is_not_said_to_work() -> None:
 
 
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
-def test_the_compose_file_is_one(broker: str) -> None:
+def test_the_compose_file_is_valid(broker: str) -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert {"postgres", "redis", "migrate", "api", "worker", "dispatcher", "webhooks", "flower"} <= set(
         compose["services"]
