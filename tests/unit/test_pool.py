@@ -170,6 +170,17 @@ def test_a_surplus_that_is_in_the_pipe_keeps_the_slot_and_is_held_when_it_comes_
     assert (parent.slots.value, parent.busy) == (1, set())
 
 
+def test_a_child_takes_no_second_slot_if_a_surplus_has_its_first() -> None:
+    parent = Parent(slots=2)
+    job, result, _ = parent.give()
+    parent.accept(job)
+    parent.read(SOON_FREE, job, parent.fd)
+    parent.give()
+    parent.read(STILL_BUSY, job, parent.fd)
+    assert parent.slots.value == 1
+    assert is_soon_free(result), "until the surplus comes back"
+
+
 def test_a_surplus_beyond_the_first_frees_the_slot_that_it_took() -> None:
     parent = Parent(slots=2)
     job, _, request = parent.give()
