@@ -39,6 +39,7 @@ USED: list[tuple[Any, str]] = [
     (billiard_pool.Pool, "_maintain_pool"),
     (billiard_pool.Pool, "_join_exited_workers"),
     (billiard_pool.Pool, "_repopulate_pool"),
+    (billiard_pool.Pool, "mark_as_worker_lost"),
     (billiard_pool.Pool, "_putlock"),
     (billiard_pool.Pool, "_pool"),
     (billiard_pool.Pool, "_cache"),

@@ -212,34 +212,70 @@ def test_a_batch_is_read_in_its_order(parent: Parent) -> None:
 # The pool itself ---------------------------------------------------------------------------------------------------
 
 
-def _pool(parent: Parent, *alive: int) -> Any:
+def _pool(parent: Parent) -> Any:
     pool = cast(Any, object.__new__(_TakeAheadPool))
     pool._cache, pool._putlock = parent.cache, parent.slots
-    pool._pool = [SimpleNamespace(pid=pid) for pid in alive]
     return pool
 
 
-@pytest.mark.parametrize("is_announced", [False, True])
-def test_a_death_frees_the_slot_of_its_child_once(
-    parent: Parent, monkeypatch: pytest.MonkeyPatch, is_announced: bool
+def _let_die(pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the pool find its child dead, as billiard does: accepted jobs are lost, others go to another child."""
+    exits = [-9]
+
+    def join() -> list[int]:
+        for result in list(pool._cache.values()):
+            if result.accepted():
+                pool.mark_as_worker_lost(result, -9)
+        return [exits.pop()] if exits else []
+
+    restarted: list[int] = []
+    monkeypatch.setattr(pool, "_join_exited_workers", join, raising=False)
+    monkeypatch.setattr(pool, "_repopulate_pool", restarted.extend, raising=False)
+    for _ in range(2):
+        pool._maintain_pool()
+    assert restarted == [-9]
+
+
+def test_the_death_of_a_child_frees_the_slot_of_its_job(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, result, _ = parent.give()
+    parent.accept(job)
+    _let_die(_pool(parent), monkeypatch)
+    assert parent.slots.value == 1
+    assert result.ready()
+
+
+@pytest.mark.parametrize("is_taken_ahead", [False, True])
+def test_the_death_of_a_child_between_two_jobs_frees_the_slot_of_the_second_if_that_is_lost(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, is_taken_ahead: bool
 ) -> None:
     job, _, _ = parent.give()
     parent.accept(job)
-    if is_announced:
+    parent.read(SOON_FREE, job, parent.fd)
+    following, _, _ = parent.give()
+    if is_taken_ahead:
+        parent.accept(following)
+    _let_die(_pool(parent), monkeypatch)
+    # One that waited in the pipe keeps its slot, and goes to the next child.
+    assert parent.slots.value == (1 if is_taken_ahead else 0)
+
+
+def test_the_death_of_a_child_that_was_soon_free_of_both_jobs_frees_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = Parent(slots=2)
+    parent.slots.acquire(lambda: None)
+    for _ in range(2):
+        job, _, _ = parent.give()
+        parent.accept(job)
         parent.read(SOON_FREE, job, parent.fd)
-        parent.give()
-    pool = _pool(parent, PID, PID + 1)
-    restarted: list[Any] = []
+    assert parent.slots.value == 1, "another child has the other slot"
+    _let_die(_pool(parent), monkeypatch)
+    assert parent.slots.value == 1
 
-    def join() -> list[int]:
-        pool._pool = [process for process in pool._pool if process.pid != PID]
-        return [0]
 
-    monkeypatch.setattr(pool, "_join_exited_workers", join, raising=False)
-    monkeypatch.setattr(pool, "_repopulate_pool", restarted.extend, raising=False)
-    pool._maintain_pool()
-    assert restarted == [0]
-    assert parent.slots.value == (0 if is_announced else 1)
+def test_the_death_of_an_idle_child_frees_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = Parent(slots=2)
+    parent.slots.acquire(lambda: None)
+    _let_die(_pool(parent), monkeypatch)
+    assert parent.slots.value == 1
 
 
 def test_a_lost_broker_makes_the_pool_forget_only_what_no_child_was_given(

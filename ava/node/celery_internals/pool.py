@@ -111,6 +111,8 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
     ResultHandler = _Results
     #: How billiard queues a job that is to be written to a child.
     _quick_put: Callable[[Any], None]
+    #: Slots of jobs whose children have died, until they are free.
+    _lost_slots = 0
 
     def create_result_handler(self) -> Any:
         """Make the object that reads what the children send."""
@@ -128,14 +130,17 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
 
         self._quick_put = send
 
+    def mark_as_worker_lost(self, job: Any, exitcode: int | None) -> None:
+        """Report a job whose child has died, and count its slot unless `SOON_FREE` has freed it before."""
+        if not job.ready() and not is_soon_free(job):
+            self._lost_slots += 1
+        super().mark_as_worker_lost(job, exitcode)
+
     def _maintain_pool(self) -> None:
-        # Billiard frees the slot of each process that has ended; `SOON_FREE` has freed the slot of some before.
-        freed = {result._worker_pid for result in self._cache.values() if is_soon_free(result)}
-        before = {process.pid for process in self._pool}
-        joined = self._join_exited_workers()
-        freed &= before - {process.pid for process in self._pool}
-        self._repopulate_pool(joined)
-        for _ in joined[len(freed) :]:
+        self._repopulate_pool(self._join_exited_workers())
+        # Billiard would free one slot for each child that has ended. Here one may have had no slot, or two jobs.
+        while self._lost_slots:
+            self._lost_slots -= 1
             self._putlock.release()
 
     def flush(self) -> None:
