@@ -106,7 +106,7 @@ def bad_end(input, env: Env):
         sys.stdout.close()
         sys.stderr.close()
         os.close(0), os.close(1), os.close(2)
-        print("still heard")
+        print("still logged")
     if how == "raise_cancelled":
         raise JobCancelled
     return _BAD_OUTPUTS[how]() if how in _BAD_OUTPUTS else {"how": how}

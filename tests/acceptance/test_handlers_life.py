@@ -124,7 +124,7 @@ def test_ten_megabytes_of_printed_text_are_bounded(fleet: System) -> None:
 def test_closed_streams_are_restored_for_the_next_job(fleet: System) -> None:
     for _ in range(4):
         record, messages = run(fleet, "wkr_t_bad_end", how="close")
-        assert (record["status"], messages[1]) == ("completed", "still heard")
+        assert (record["status"], messages[1]) == ("completed", "still logged")
     record, messages = run(fleet, "wkr_t_look_around")
     assert "printed" in messages
 

@@ -1,1 +1,1 @@
-"""No servers, no processes."""
+"""No servers, and no processes of the system."""

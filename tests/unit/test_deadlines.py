@@ -1,4 +1,4 @@
-"""When a run is asked to stop and when it is killed: the rules of a node's parent, one table a question."""
+"""When a run is asked to stop and when it is killed: the rules of a node's parent as tables."""
 
 from __future__ import annotations
 
@@ -36,16 +36,28 @@ LOST = replace(asked(Stop.LOST, kill_at=NOW + 2), grace_seconds=0)
     [
         pytest.param(RUN, RUNS, None, None, id="a run within its time goes on"),
         pytest.param(RUN, DRAINING, None, None, id="a run goes on while its node drains"),
-        pytest.param(RUN, NodeState(drained_at=NOW + 0.001), None, None, id="until the very end of the drain"),
+        pytest.param(RUN, NodeState(drained_at=NOW + 0.001), None, None, id="it goes on until the drain ends"),
         pytest.param(RUN, DRAINED, Stop.SHUTDOWN, 10.5, id="the end of the drain stops it, with its grace"),
         pytest.param(RUN, HURRIED, Stop.SHUTDOWN, 2.5, id="a hurried node stops it at once, with a short grace"),
         pytest.param(replace(RUN, grace_seconds=1), HURRIED, Stop.SHUTDOWN, 1.5, id="hurry never lengthens a grace"),
         pytest.param(RELEASED, RUNS, Stop.SHUTDOWN, 2.5, id="a released run is stopped with a short grace"),
         pytest.param(replace(RELEASED, grace_seconds=1), RUNS, Stop.SHUTDOWN, 1.5, id="release lengthens no grace"),
-        pytest.param(OVERDUE, RUNS, Stop.TIMEOUT, 10.5, id="a child that does not end its time is asked to"),
-        pytest.param(replace(RUN, claimed_at=NOW - 60.4), RUNS, None, None, id="but gets half a second to end it"),
+        pytest.param(OVERDUE, RUNS, Stop.TIMEOUT, 10.5, id="a child that does not is asked to stop"),
+        pytest.param(
+            replace(RUN, claimed_at=NOW - 60.4),
+            RUNS,
+            None,
+            None,
+            id="a child gets half a second",
+        ),
         pytest.param(replace(RUN, claimed_at=None), RUNS, None, None, id="an unclaimed run has no end of time"),
-        pytest.param(replace(RUN, claimed_at=None), DRAINED, Stop.SHUTDOWN, 10.5, id="but ends with the drain"),
+        pytest.param(
+            replace(RUN, claimed_at=None),
+            DRAINED,
+            Stop.SHUTDOWN,
+            10.5,
+            id="the drain ends it unclaimed",
+        ),
         pytest.param(replace(RUN, grace_seconds=0), DRAINED, Stop.SHUTDOWN, 0.5, id="no grace leaves the margin"),
     ],
 )
@@ -66,12 +78,30 @@ def test_a_running_handler_is_asked_to_stop_when_a_rule_says_so(
         pytest.param(replace(OVERDUE, is_released=True), RUNS, Stop.SHUTDOWN, 2.5, id="release before overdue"),
         pytest.param(OVERDUE, HURRIED, Stop.SHUTDOWN, 2.5, id="hurry before overdue"),
         pytest.param(CANCELLED, DRAINED, Stop.CANCEL, 7, id="a cancel stays a cancel when the drain ends"),
-        pytest.param(replace(CANCELLED, is_released=True), RUNS, Stop.CANCEL, 7, id="or when it is released"),
-        pytest.param(replace(CANCELLED, claimed_at=NOW - 99), RUNS, Stop.CANCEL, 7, id="or when its time is over"),
+        pytest.param(
+            replace(CANCELLED, is_released=True),
+            RUNS,
+            Stop.CANCEL,
+            7,
+            id="it stays a cancel if released",
+        ),
+        pytest.param(
+            replace(CANCELLED, claimed_at=NOW - 99),
+            RUNS,
+            Stop.CANCEL,
+            7,
+            id="it stays a cancel if overdue",
+        ),
         pytest.param(CANCELLED, HURRIED, Stop.CANCEL, 2.5, id="hurry shortens a cancel's grace, not its reason"),
-        pytest.param(asked(Stop.CANCEL, kill_at=NOW + 1), HURRIED, Stop.CANCEL, 1, id="and never postpones the kill"),
+        pytest.param(asked(Stop.CANCEL, kill_at=NOW + 1), HURRIED, Stop.CANCEL, 1, id="hurry never postpones a kill"),
         pytest.param(LOST, DRAINED, Stop.LOST, 2, id="the time to report a lost run outlasts the drain"),
-        pytest.param(replace(LOST, claimed_at=NOW - 99), RUNS, Stop.LOST, 2, id="and the run's own time"),
+        pytest.param(
+            replace(LOST, claimed_at=NOW - 99),
+            RUNS,
+            Stop.LOST,
+            2,
+            id="and its timeout",
+        ),
     ],
 )
 def test_of_several_rules_one_decides(run: RunState, node: NodeState, stop: Stop, kill_in: float) -> None:
@@ -123,13 +153,20 @@ def test_an_abandoned_run_keeps_the_reason_that_it_has(reason: Stop) -> None:
     [
         pytest.param(RUN, False, False, None, None, id="a run that goes on"),
         pytest.param(RUN, False, True, Stop.CANCEL, 10.5, id="a cancel has the handler's grace"),
-        pytest.param(RUN, True, False, Stop.LOST, 10.5, id="a lost run as well"),
-        pytest.param(replace(RUN, grace_seconds=0), True, False, Stop.LOST, 2.5, id="at least two seconds to report"),
-        pytest.param(replace(RUN, grace_seconds=0), False, True, Stop.CANCEL, 0.5, id="which a cancel does not add"),
+        pytest.param(RUN, True, False, Stop.LOST, 10.5, id="a lost run has the handler's grace"),
+        pytest.param(replace(RUN, grace_seconds=0), True, False, Stop.LOST, 2.5, id="it has two seconds at least"),
+        pytest.param(
+            replace(RUN, grace_seconds=0),
+            False,
+            True,
+            Stop.CANCEL,
+            0.5,
+            id="a cancel has not",
+        ),
         pytest.param(RUN, True, True, Stop.LOST, 10.5, id="lost before cancelled"),
     ],
 )
-def test_the_databases_word_on_a_run_stops_it(
+def test_a_run_that_is_over_or_cancelled_in_the_database_is_stopped(
     run: RunState, is_over: bool, is_cancelled: bool, stop: Stop | None, kill_in: float | None
 ) -> None:
     decision = decide_directive(run, NOW, is_over=is_over, is_cancelled=is_cancelled)

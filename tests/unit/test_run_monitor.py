@@ -277,6 +277,16 @@ def test_a_child_that_is_stuck_beyond_its_time_is_stopped_and_killed(node: Node)
     wait_until(lambda: node.store.named("end killed") == [("job_a", 1, "Timeout: exceeded 0.1 s")])
 
 
+@pytest.mark.parametrize("node", [{"AVA_HEARTBEAT_SECONDS": "60"}], indirect=True)
+def test_runs_are_checked_between_two_heartbeats(node: Node) -> None:
+    held, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    wait_until(lambda: node.store.checks > 1)
+    node.store.cancelled.add(held.key)
+    wait_until(lambda: child.received() == [("job_a.1", "cancel")])
+    assert node.store.named("heartbeat") == []
+
+
 def test_time_does_not_run_before_the_claim(node: Node) -> None:
     held, child = node.run("job_a", timeout_seconds=0)
     node.store.running_seconds.clear()

@@ -1,4 +1,4 @@
-"""When a run is asked to stop, asked again, and killed: decisions without I/O, on the monotonic clock."""
+"""When a run is asked to stop and when it is killed: decisions without I/O, in seconds of the monotonic clock."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class Decision:
 
 
 def decide(run: RunState, now: float, node: NodeState) -> Decision:
-    """Decide what time and the node's shutdown ask of a run."""
+    """Decide whether a run is asked to stop or killed, by its deadlines and the node's shutdown."""
     short_grace_seconds = min(run.grace_seconds, SHORT_GRACE_SECONDS)
     if node.is_hurried:
-        # Time and again, which changes nothing after the first: neither the reason nor a kill that is due sooner.
+        # Each later call leaves the reason and the time of the kill as they are.
         run = _ask(run, Stop.SHUTDOWN, now, short_grace_seconds)
     elif run.stop is None and run.is_released:
         run = _ask(run, Stop.SHUTDOWN, now, short_grace_seconds)
@@ -74,7 +74,7 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
 
 
 def decide_directive(run: RunState, now: float, *, is_over: bool, is_cancelled: bool) -> Decision:
-    """Decide what the database's word on a run asks of it: that it is over for this node, or is to be cancelled."""
+    """Decide what follows for a run that the database calls over for this node, or to be cancelled."""
     if run.stop is not None or not (is_over or is_cancelled):
         return Decision(run=run)
     if is_over:
@@ -90,5 +90,5 @@ def _ask(run: RunState, reason: Stop, now: float, grace_seconds: float) -> RunSt
 
 
 def _is_overdue(run: RunState, now: float) -> bool:
-    """Returns True if a run's child, which ends its time itself, is stuck where no signal reaches it."""
+    """Returns True if the child, which enforces the timeout itself, is stuck where no signal reaches it."""
     return run.claimed_at is not None and now >= run.claimed_at + run.timeout_seconds + MARGIN_SECONDS
