@@ -1,4 +1,4 @@
-"""The gunicorn worker: gevent's, with failures in the contract's form where gunicorn would write HTML.
+"""The gunicorn worker: gevent's, with failures in the contract's form instead of gunicorn's HTML.
 
 Gunicorn imports this module by its name; the import patches nothing.
 """

@@ -42,7 +42,7 @@ class Control:
             raise BrokerUnavailable from error
 
     def release_runs(self, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
-        """Tell a node to stop these runs if it cannot reach the database: they are about to run elsewhere.
+        """Ask a node to stop these runs if it cannot reach the database, because they are about to be rescued.
 
         Raises `BrokerUnavailable`.
         """

@@ -17,7 +17,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.webhooks import deliveries, endpoints
 from ava.store.webhooks.deliveries import DeliveryFilter
 
-__all__ = ["Webhooks", "reseal_all"]
+__all__ = ["Webhooks", "reseal_all", "unreadable"]
 
 
 class Webhooks:

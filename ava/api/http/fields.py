@@ -31,7 +31,7 @@ __all__ = [
     "WholeNumber",
 ]
 
-#: The message for a missing field, by which `ava.api.http.parsing` answers 400 instead of 422.
+#: The message for a missing field, by which `ava.api.http.parsing` chooses 400 and not 422.
 REQUIRED = "It is missing, and it is required."
 
 #: The largest input in bytes, as compact JSON in UTF-8.

@@ -39,7 +39,7 @@ class PageRequest:
 
     @property
     def limit(self) -> int:
-        """How many items to read: one more than the page shows, which says whether there are more."""
+        """How many items to read: one more than the page shows, to know if there are more."""
         return self.per_page + 1
 
     @property

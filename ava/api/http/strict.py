@@ -15,7 +15,7 @@ class Strict(Schema):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         names = ", ".join(field.data_key or name for name, field in self.load_fields.items())
-        known = f"known are {names}" if names else "nothing is"
+        known = f"known are {names}" if names else "this route takes none"
         self.error_messages = self.error_messages | {
             "unknown": f"It is not known here; {known}.",
             "type": "It must be an object.",

@@ -38,8 +38,8 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.post("")
 @operation(
     summary="Trigger a job",
-    description="Stores the job and answers at once; the job runs in the background. The record is durable before "
-    "the answer.",
+    description="Stores the job and returns at once; the job runs in the background. The record is durable before "
+    "the response.",
     body=TriggerBody(),
     body_as="spec",
     record=JobRecord(),
@@ -132,7 +132,7 @@ def show(job_id: str, wait_seconds: int | None) -> Response:
 def logs(job_id: str, query: LogRequest) -> Response:
     """Show the lines of a job's log."""
     after = _after_seq(job_id, query.after)
-    # One line more than asked for says whether there are more.
+    # Reads one line more than asked for, to know if there are more.
     job, lines = context().jobs.logs(caller(), job_id, level=query.level, limit=query.limit + 1, after_seq=after)
     shown, has_more = lines[: query.limit], len(lines) > query.limit
     next_cursor = cursors.of_line(job.id, shown[-1].seq) if shown else query.after

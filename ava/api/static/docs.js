@@ -1,4 +1,4 @@
-// Starts Swagger UI on our own description. No validator: it would send the description to somebody else's server.
+// Starts Swagger UI with our description. No validator, because it would send the description to another server.
 "use strict";
 SwaggerUIBundle({
   url: "/openapi.json",
