@@ -8,6 +8,8 @@ from pathlib import Path
 
 from harness.system import ROOT
 
+LONGEST_FILE_LINES = 400
+
 
 def _sources(*folders: str) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -23,3 +25,9 @@ def test_class_names_are_unique_in_ava() -> None:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    files = _sources("ava", "workers", "harness", "tests", "bench", "chaos", "tools", "clients")
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE_LINES} == {}
