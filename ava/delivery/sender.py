@@ -209,7 +209,7 @@ class Sender:
             status=verdict.status,
             retry_in_seconds=verdict.retry_in_seconds,
             is_gone=result.is_gone,
-            entry=describe_request(result, sent_at, delivery.attempts + 1),
+            entry=describe_request(result, sent_at, delivery.requests + 1),
         )
 
     def _lease_endpoints(self) -> None:
@@ -338,5 +338,5 @@ def _start_span(delivery: DueDelivery) -> tracing.Span:
         "deliver",
         Kind.CLIENT,
         parent=delivery.traceparent,
-        about={"ava.event.id": delivery.event_id, "ava.attempt": delivery.attempts + 1},
+        about={"ava.event.id": delivery.event_id, "ava.attempt": delivery.requests + 1},
     )

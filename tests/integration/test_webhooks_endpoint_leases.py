@@ -64,7 +64,7 @@ def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
         status=verdict.status,
         retry_in_seconds=verdict.retry_in_seconds,
         is_gone=result.is_gone,
-        entry=describe_request(result, datetime.now(UTC), delivery.attempts + 1),
+        entry=describe_request(result, datetime.now(UTC), delivery.requests + 1),
     )
 
 

@@ -223,7 +223,7 @@ def _queue(concurrency: int = 4, timeouts: int = 0) -> EndpointQueue:
 
 def _due(name: str, job: str | None = None) -> DueDelivery:
     return DueDelivery(
-        id=name, endpoint="e", job=job, failures=0, attempts=0, event_id="evt", body="{}", url="", sealed_secrets=("s",)
+        id=name, endpoint="e", job=job, failures=0, requests=0, event_id="evt", body="{}", url="", sealed_secrets=("s",)
     )
 
 

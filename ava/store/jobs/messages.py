@@ -111,5 +111,5 @@ WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL AND publ
 
 
 def unpublish_all(connection: Connection) -> int:
-    """Return every published job that has not started to the backlog. Returns the number of jobs."""
+    """Put every published job that has not started back into the backlog. Returns the number of jobs."""
     return connection.exec_driver_sql(_UNPUBLISH_ALL).rowcount

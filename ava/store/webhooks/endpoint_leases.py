@@ -150,7 +150,7 @@ class DueDelivery:
     job: str | None
     failures: int
     #: The number of earlier requests, those before a redelivery included.
-    attempts: int
+    requests: int
     event_id: str
     body: str
     #: The trace that it belongs to; None if nothing was traced.
@@ -201,13 +201,13 @@ def due_deliveries(
 
 
 def _due_delivery(row: Any) -> DueDelivery:
-    id_, endpoint, job, failures, attempts, event, body, traceparent, url, secret, previous_secret = row
+    id_, endpoint, job, failures, requests, event, body, traceparent, url, secret, previous_secret = row
     return DueDelivery(
         id=id_,
         endpoint=endpoint,
         job=job,
         failures=failures,
-        attempts=attempts,
+        requests=requests,
         event_id=ids.encode("evt", event),
         body=body,
         traceparent=traceparent,
