@@ -20,12 +20,12 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 __all__ = [
-    "ATTEMPTS",
     "DUTY_CHANGES",
     "DUTY_FAILURES",
     "DUTY_SECONDS",
-    "REQUESTS",
-    "REQUEST_SECONDS",
+    "HTTP_REQUESTS",
+    "HTTP_REQUEST_SECONDS",
+    "RUNS_ENDED",
     "WEBHOOK_REQUESTS",
     "WEBHOOK_REQUEST_SECONDS",
     "ConnectionMeter",
@@ -38,15 +38,17 @@ _RETRY_SECONDS = 0.01
 
 _registry = CollectorRegistry()
 
-REQUESTS = Counter("ava_http_requests", "Answered HTTP requests.", ("method", "route", "status"), registry=_registry)
-REQUEST_SECONDS = Histogram(
+HTTP_REQUESTS = Counter(
+    "ava_http_requests", "Answered HTTP requests.", ("method", "route", "status"), registry=_registry
+)
+HTTP_REQUEST_SECONDS = Histogram(
     "ava_http_request_seconds",
     "Seconds from a request's arrival to the beginning of its response.",
     ("route",),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
     registry=_registry,
 )
-ATTEMPTS = Counter(
+RUNS_ENDED = Counter(
     "ava_attempts", "Runs that ended on this node, by what became of the job.", ("worker", "result"), registry=_registry
 )
 DUTY_SECONDS = Histogram(

@@ -257,7 +257,7 @@ def test_the_grafana_dashboard_names_existing_metrics(api: Api, monkeypatch: pyt
 def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import re
 
-    counters.ATTEMPTS.labels("wkr_open", "completed").inc()
+    counters.RUNS_ENDED.labels("wkr_open", "completed").inc()
     counters.DUTY_SECONDS.labels("due").observe(0)
     counters.DUTY_FAILURES.labels("due").inc()
     counters.WEBHOOK_REQUESTS.labels("taken").inc()

@@ -33,8 +33,10 @@ def _start() -> None:
 def _finish(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     endpoint = request.endpoint or "none"
-    counters.REQUESTS.labels(request.method if endpoint != "none" else "other", endpoint, response.status_code).inc()
-    counters.REQUEST_SECONDS.labels(endpoint).observe(seconds)
+    counters.HTTP_REQUESTS.labels(
+        request.method if endpoint != "none" else "other", endpoint, response.status_code
+    ).inc()
+    counters.HTTP_REQUEST_SECONDS.labels(endpoint).observe(seconds)
     audit.record(response)
     is_quiet = endpoint in _QUIET and response.status_code < 400
     _log.log(

@@ -35,7 +35,7 @@ def report_end(run: Run, status: Status | None) -> None:
     run.span.set_attribute("ava.job.status", "" if status is None else status.value)
     if status is not Status.COMPLETED:
         run.span.record_failure(result)
-    counters.ATTEMPTS.labels(run.job.worker_id, result.replace(" ", "_")).inc()
+    counters.RUNS_ENDED.labels(run.job.worker_id, result.replace(" ", "_")).inc()
     _log.info(
         "Attempt of %s ended: %s after %d ms",
         run.job.worker_id,
