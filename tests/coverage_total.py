@@ -1,4 +1,4 @@
-"""Coverage, subprocesses included, summed up before pytest's closing line so that the closing line stays the last."""
+"""Prints the coverage of all processes before pytest's closing line, which stays the last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Combine what all processes measured and print the total; nothing happens when coverage does not run."""
+    """Combine the data of all processes and print the total; does nothing unless coverage runs."""
     measured = coverage.Coverage.current()
     if measured is None:
         return
@@ -25,7 +25,7 @@ def _write_report(path: Path) -> float:
     combined = coverage.Coverage()
     combined.combine()
     combined.save()
-    # What a coverage tool thinks of a file is no reason to hide how the tests ended.
+    # A warning of coverage must not hide the result of the tests.
     with path.open("w") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return combined.report(file=file, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The client and the operator's commands, against the system as it is run."""
+"""The client and the operator's commands, against a running system."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=Tr
 
 
 def _client(system: System, **options: str) -> Client:
-    told = {"secret": SECRET, "tenant": "ten_test", "user": "usr_test"} | options
-    return Client(system.url, **told)  # type: ignore[arg-type]
+    caller = {"secret": SECRET, "tenant": "ten_test", "user": "usr_test"} | options
+    return Client(system.url, **caller)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def running(fleet: System) -> System:
-    """The system of this file, in which no job is left of the test before."""
+    """The system of this file, without the jobs of the test before."""
     fleet.query("TRUNCATE jobs, job_logs")
     return fleet
 
 
 @pytest.fixture
 def client(running: System) -> Iterator[Client]:
-    """A client of it."""
+    """A client of this system."""
     with _client(running) as client:
         yield client
 
@@ -65,7 +65,7 @@ def test_a_job_is_triggered_followed_and_read_as_typed_records(client: Client) -
     assert client.retry(job.id).retry_of == job.id
 
 
-def test_a_wait_ends_with_the_job_or_with_its_time(client: Client) -> None:
+def test_a_wait_ends_with_the_job_or_after_its_time_out(client: Client) -> None:
     started = time.monotonic()
     assert client.wait(client.trigger("wkr_sleep", {"seconds": 0.5}).id, 20).status == "completed"
     assert time.monotonic() - started < 5
@@ -74,7 +74,7 @@ def test_a_wait_ends_with_the_job_or_with_its_time(client: Client) -> None:
         client.wait(job.id, 1.2)
     assert client.cancel(job.id).cancel_requested_at
     assert client.wait(job.id, 20).status == "cancelled"
-    # Asking again for what is already so is no conflict; asking for what cannot be is one.
+    # A second cancel is no conflict; a cancel of a completed job is one.
     assert client.cancel(job.id).status == "cancelled"
     with pytest.raises(ApiConflict):
         client.cancel(client.wait(client.trigger("wkr_sleep", {"seconds": 0}).id).id)
@@ -119,7 +119,7 @@ def test_a_call_survives_an_api_that_comes_back_and_makes_one_job(running: Syste
         assert [found.id for found in client.list()] == [job.id]
 
 
-def test_following_goes_on_when_the_api_is_started_anew(running: System) -> None:
+def test_following_resumes_after_the_api_restarts(running: System) -> None:
     with Client(running.url, secret=SECRET, tenant="ten_test", user="usr_test", retries=8) as client:
         job = client.trigger("wkr_sleep", {"seconds": 3, "steps": 30})
         lines = []
@@ -152,7 +152,7 @@ def _on_a_terminal(system: System, *arguments: str) -> tuple[int, str]:
             while chunk := os.read(leader, 65536):
                 shown += chunk
         except OSError:
-            # The terminal ends with the last process that has it open.
+            # The terminal closes with the last process that holds it.
             pass
         os.close(leader)
     return process.returncode, shown.decode()
@@ -205,7 +205,7 @@ def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: Sys
     assert "yes" in workers
 
 
-def test_a_command_that_cannot_do_its_work_says_so_in_one_line(running: System) -> None:
+def test_a_command_that_fails_prints_one_line(running: System) -> None:
     for arguments, options, said in (
         (("jobs", "show", "job_x"), {}, "No such job"),
         (("jobs", "list"), {"AVA_INTERNAL_SECRET": "wrong"}, "x-internal-secret"),

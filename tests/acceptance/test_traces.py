@@ -1,4 +1,4 @@
-"""One trace from the request to the webhook, as a collector hears it; and a collector that is away harms nobody."""
+"""One trace from the request to the webhook, as a collector receives it; an unreachable collector delays nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENVIRON = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A span as the collector was told of it."""
+    """A span as the collector received it."""
 
     service: str
     name: str
@@ -44,7 +44,7 @@ class Seen:
 
 
 class Collector(Receiver):
-    """What OpenTelemetry's collector is to whoever sends to it."""
+    """A server that receives spans as OpenTelemetry's collector does."""
 
     @property
     def endpoint(self) -> str:
@@ -55,7 +55,7 @@ class Collector(Receiver):
         return list(itertools.chain.from_iterable(_parsed(received.body) for received in list(self.received)))
 
     def of(self, trace: str) -> dict[str, list[Seen]]:
-        """The spans of a trace, by name."""
+        """Returns the spans of a trace, by name."""
         found: dict[str, list[Seen]] = {}
         for span in self.spans:
             if span.trace == trace:
@@ -149,8 +149,8 @@ def _assert_a_wrong_context_is_ignored(system: System, collector: Collector) -> 
     assert [span.parent for span in roots] == [""] * 4
 
 
-def test_what_is_cut_off_is_told_and_sent_before_a_node_ends(system: System, collector: Collector) -> None:
-    # It is sent seldom, so what comes soon is what is sent at the end.
+def test_spans_of_interrupted_runs_are_sent_before_a_node_ends(system: System, collector: Collector) -> None:
+    # The batch interval is ten minutes, so that spans that arrive are those sent at the end.
     seldom = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_SERVICE_NAME": "ours", "AVA_DRAIN_SECONDS": "0"}
     endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"}
     system.start(
@@ -158,14 +158,14 @@ def test_what_is_cut_off_is_told_and_sent_before_a_node_ends(system: System, col
         environ={**ENVIRON, **seldom, **endpoint},
     )
     jobs = [system.trigger("wkr_sleep", input={"seconds": 60}) for _ in range(2)]
-    # A process that dies tells nothing; its node does.
+    # The node reports the run of a process that is killed.
     killed = system.trigger("wkr_t_bad_end", input={"how": "kill"})
     for job in jobs:
         system.wait_for(job["id"], "running")
     system.wait_for(killed["id"], "failed")
-    told = wait_until(lambda: (spans := [span for span in collector.spans if span.name == "run"])[-1:] and spans)
-    assert {span.about["ava.job.id"] for span in told} == {killed["id"]}
-    assert all(span.is_failed for span in told)
+    reported = wait_until(lambda: (spans := [span for span in collector.spans if span.name == "run"])[-1:] and spans)
+    assert {span.about["ava.job.id"] for span in reported} == {killed["id"]}
+    assert all(span.is_failed for span in reported)
     system.cancel(jobs[0]["id"])
     system.wait_for(jobs[0]["id"], "cancelled")
     system.workers[0].terminate()
@@ -179,7 +179,7 @@ def test_what_is_cut_off_is_told_and_sent_before_a_node_ends(system: System, col
     assert "POST /v1/ava/jobs" in collector.of(runs[jobs[0]["id"]].trace)
 
 
-def test_a_collector_that_is_away_harms_nobody(system: System) -> None:
+def test_an_unreachable_collector_delays_no_job_and_no_shutdown(system: System) -> None:
     system.start(environ={**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
     for _ in range(5):
         job = system.trigger("wkr_sleep", input={"seconds": 0})

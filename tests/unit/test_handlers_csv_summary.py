@@ -25,13 +25,13 @@ def summary(csv: str, **options: Any) -> dict[str, Any]:
 
 
 def column(csv: str, **options: Any) -> dict[str, Any]:
-    """What is said of the first column."""
+    """Returns the summary of the first column."""
     first: dict[str, Any] = summary(csv, **options)["columns"][0]
     return first
 
 
 def of(values: str, **options: Any) -> dict[str, Any]:
-    """What is said of a column of these values."""
+    """Returns the summary of a column of these values."""
     return column("\n".join(["c", *values.split()]), **options)
 
 
@@ -104,7 +104,7 @@ def test_a_mean_of_huge_and_of_many_numbers_stays_a_number() -> None:
     assert of("10 10 10 10 5 5")["mean"] == pytest.approx(50 / 6)
 
 
-def test_decimal_commas_are_numbers_where_that_is_said() -> None:
+def test_decimal_commas_are_numbers_if_the_input_says_so() -> None:
     found = column("a;b\n1,5;x\n2,5;y\n", decimal=",")
     assert (found["type"], found["mean"]) == ("number", 2)
 
@@ -126,7 +126,7 @@ def test_without_a_header_the_columns_are_numbered() -> None:
     assert [each["name"] for each in output["columns"]] == ["column_1", "column_2"]
 
 
-def test_blank_and_repeated_names_are_told_apart() -> None:
+def test_blank_and_repeated_names_become_distinct() -> None:
     assert [each["name"] for each in summary("a,,a, a ,\n1,2,3,4,5")["columns"]] == [
         "a",
         "column_2",

@@ -116,7 +116,7 @@ def test_a_slow_server_fails_the_job_in_time(serve: Serve) -> None:
         http_request({"url": peer.url, "timeout_seconds": 0.2}, Run().env)
 
 
-def test_nobody_there_fails_the_job_plainly(serve: Serve) -> None:
+def test_an_unreachable_server_fails_the_job_with_a_clear_error(serve: Serve) -> None:
     peer = serve(answering(b""))
     with pytest.raises(OutboundFailed):
         http_request({"url": peer.url}, Run().env)

@@ -126,7 +126,7 @@ def test_a_slack_that_refuses_fails_the_job_with_what_it_said(
         ok(b"\xff\xfe"),
     ],
 )
-def test_an_incident_that_cannot_be_had_fails_the_job_and_sends_nothing(serve: Serve, answer: bytes) -> None:
+def test_an_incident_that_cannot_be_fetched_fails_the_job_and_sends_nothing(serve: Serve, answer: bytes) -> None:
     slack = serve(answering(ok(b"ok")))
     run = Run(SLACK_WEBHOOK_URL=slack.url)
     with pytest.raises(OutboundFailed, match="The incident's URL"):

@@ -12,7 +12,7 @@ SEQUENCES = st.lists(st.one_of(st.sampled_from("ab"), st.integers(0, 60).map(str
 
 
 @given(SEQUENCES, st.integers(1, 20))
-def test_a_count_is_never_too_large_and_too_small_by_no_more_than_is_said(values: list[str], capacity: int) -> None:
+def test_a_count_is_never_too_large_and_too_small_by_at_most_the_undercount(values: list[str], capacity: int) -> None:
     top = TopValues(capacity)
     for value in values:
         top.add(value)

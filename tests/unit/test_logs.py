@@ -1,4 +1,4 @@
-"""The logs of our own processes: lines that can be read, or collected, and that nothing can break out of."""
+"""The processes' own logs: text or JSON, one event a line whatever the message holds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _lines(capsys: pytest.CaptureFixture[str], settings: Settings, message: str,
     return capsys.readouterr().err.splitlines()
 
 
-def test_a_line_of_json_says_who_what_and_of_which_job(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_line_holds_the_process_the_message_and_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = _lines(capsys, replace(SETTINGS, logs_json=True), "An attempt ended.", job_id="job_1", attempt=2)
     event = json.loads(line)
     assert event["msg"] == "An attempt ended."
@@ -58,7 +58,7 @@ def test_a_field_cannot_pretend_to_be_another_event(capsys: pytest.CaptureFixtur
     assert (event["level"], "job_id" in event) == ("info", False)
 
 
-def test_a_readable_line_ends_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_line_ends_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = _lines(capsys, SETTINGS, "An attempt ended.", job_id="job_1", tenant_id="ten_1")
     assert line.endswith("INFO worker ava.tests: An attempt ended. (job_id=job_1 tenant_id=ten_1)")
 
