@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,19 +34,34 @@ class Backlog:
         with self.database.connect() as connection:
             workers.announce(connection, [_spec(WORKER, OnWorkerLost.REQUEUE)])
 
-    def insert(self, count: int = 1, *, is_published: bool = False, **fields: Any) -> list[Job]:
+    def announce(self, worker_id: str, *, queue: str = "default") -> None:
+        """Announce a worker, as a node with its handler does."""
+        with self.database.connect() as connection:
+            workers.announce(connection, [_spec(worker_id, OnWorkerLost.REQUEUE, queue=queue)])
+
+    def insert(
+        self, count: int = 1, *, is_published: bool = False, worker_id: str = WORKER, **fields: Any
+    ) -> list[Job]:
         """Insert jobs, unpublished unless `is_published`."""
-        specs = [JobSpec(worker_id=WORKER, **fields)] * count
+        specs = [JobSpec(worker_id=worker_id, **fields)] * count
         closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
         with self.database.connect() as connection:
             return client_moves.insert(
                 connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed_windows=closed
             )
 
-    def join(self, node_id: str = NODE, *, busy: int = 0, quiet_seconds: float = 0) -> None:
+    def join(
+        self,
+        node_id: str = NODE,
+        *,
+        busy: int = 0,
+        quiet_seconds: float = 0,
+        handlers: Sequence[str] = (WORKER,),
+        queues: Sequence[str] = ("default",),
+    ) -> None:
         """Register a live node with four processes that has started no job for some time."""
         spec = NodeSpec(
-            id=node_id, name=f"n-{node_id}", host="h", pid=1, version="1", queues=["default"], workers=[], processes=4
+            id=node_id, name=f"n-{node_id}", host="h", pid=1, version="1", queues=queues, workers=handlers, processes=4
         )
         with self.database.connect() as connection:
             nodes.register(connection, spec)
@@ -100,7 +115,7 @@ def open_backlog(settings: Settings) -> Iterator[Backlog]:
         backlog.close()
 
 
-def _spec(worker_id: str, on_worker_lost: OnWorkerLost) -> WorkerSpec:
+def _spec(worker_id: str, on_worker_lost: OnWorkerLost, *, queue: str = "default") -> WorkerSpec:
     return WorkerSpec(
         id=worker_id,
         name="Test",
@@ -108,7 +123,7 @@ def _spec(worker_id: str, on_worker_lost: OnWorkerLost) -> WorkerSpec:
         timeout_seconds=60,
         max_retries=0,
         cancel_grace_seconds=1,
-        queue="default",
+        queue=queue,
         tenants=None,
         on_worker_lost=on_worker_lost,
     )

@@ -17,6 +17,8 @@ from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.lost_messages import LostMessages
+from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.served_again import ServedAgain
 from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
@@ -132,7 +134,9 @@ def make_duties(
     dead_seconds = settings.node_dead_seconds
     return [
         DueJobs(database),
-        WindowFeed(database, publisher, window=settings.window),
+        MovedWorkers(database),
+        ServedAgain(database, node_dead_seconds=dead_seconds),
+        WindowFeed(database, publisher, window=settings.window, node_dead_seconds=dead_seconds),
         SilentNodes(database, control, node_dead_seconds=dead_seconds, reachable_seconds=reachable_seconds),
         DeadNodes(database, node_dead_seconds=dead_seconds, reachable_seconds=reachable_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),

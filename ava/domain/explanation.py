@@ -72,11 +72,11 @@ def _sentence(facts: Facts) -> str:
 
 def _why_queued(facts: Facts) -> str:
     job = facts.job
-    if job.run_at is not None:
+    if job.run_at is not None and not job.is_unserved:
         if job.attempt:
             return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
         return f"scheduled for {format_time(job.run_at)}"
-    if not facts.processes:
+    if job.is_unserved or not facts.processes:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
     are_more = facts.ahead_of_all >= MOST_EXAMINED
     more = "more than " if are_more or facts.ahead >= MOST_AHEAD else ""

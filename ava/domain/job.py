@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
 
-__all__ = ["FINAL", "TRANSITIONS", "Job", "JobSpec", "LogLevel", "LogLine", "RunEnd", "Status", "Trigger"]
+__all__ = [
+    "FINAL",
+    "TRANSITIONS",
+    "WHEN_SERVED",
+    "Job",
+    "JobSpec",
+    "LogLevel",
+    "LogLine",
+    "RunEnd",
+    "Status",
+    "Trigger",
+]
 
 
 class Status(StrEnum):
@@ -39,6 +50,9 @@ class LogLevel(StrEnum):
     WARN = "warn"
     ERROR = "error"
 
+
+#: The `run_at` of a job whose worker no live node serves: PostgreSQL's `infinity`, as psycopg2 reads it.
+WHEN_SERVED = datetime.max.replace(tzinfo=UTC)
 
 #: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
@@ -105,7 +119,7 @@ class Job:
     queue: str
     #: How often it was started; the number that every write of a run must carry.
     run_no: int
-    #: When it may start, if that is in the future: its schedule or the end of its back-off.
+    #: When it may start, if that is in the future: its schedule, the end of its back-off, or `WHEN_SERVED`.
     run_at: datetime | None
     #: When its message was published; None while it waits in the database alone.
     published_at: datetime | None
@@ -136,6 +150,16 @@ class Job:
         if self.started_at is None or self.completed_at is None:
             return None
         return max(0, round((self.completed_at - self.started_at).total_seconds() * 1000))
+
+    @property
+    def is_unserved(self) -> bool:
+        """Returns True if the job waits for a node that has its worker's handler."""
+        return self.run_at == WHEN_SERVED
+
+    @property
+    def due_at(self) -> datetime | None:
+        """Returns when the job may start, or None if it waits for no time."""
+        return None if self.is_unserved else self.run_at
 
     @property
     def is_final(self) -> bool:

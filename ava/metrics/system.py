@@ -46,7 +46,11 @@ class SystemMetrics:
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [
-            *_of_queues(metrics.queue_depths(connection), metrics.scheduled_jobs(connection)),
+            *_of_queues(
+                metrics.queue_depths(connection),
+                metrics.scheduled_jobs(connection),
+                metrics.unserved_jobs(connection),
+            ),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
             *_of_fleet(metrics.node_counts(connection, dead_after_seconds=self._node_dead_seconds)),
@@ -88,7 +92,9 @@ def _gauges(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[
     return family
 
 
-def _of_queues(depths: Sequence[metrics.QueueDepth], scheduled: int) -> Iterator[Metric]:
+def _of_queues(
+    depths: Sequence[metrics.QueueDepth], scheduled: int, unserved: Sequence[tuple[str, int]]
+) -> Iterator[Metric]:
     queues = sorted({depth.queue for depth in depths})
     by_queue = {queue: [depth for depth in depths if depth.queue == queue] for queue in queues}
     labels = ("queue", "priority", "place")
@@ -115,6 +121,12 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], scheduled: int) -> Iterator
         [((queue,), max(depth.oldest_seconds for depth in of)) for queue, of in by_queue.items()],
     )
     yield _gauge("ava_jobs_scheduled", "Queued jobs whose time has not come.", scheduled)
+    yield _gauges(
+        "ava_jobs_unserved",
+        "Queued jobs whose worker no live node of its queue has a handler for.",
+        ("worker_id",),
+        [((worker_id,), jobs) for worker_id, jobs in unserved[:_MOST_WORKERS]],
+    )
 
 
 def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:

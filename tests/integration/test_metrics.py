@@ -261,6 +261,8 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.DUTY_SECONDS.labels("due").observe(0)
     counters.DUTY_FAILURES.labels("due").inc()
     counters.WEBHOOK_REQUESTS.labels("taken").inc()
+    api.trigger()
+    api.execute("UPDATE jobs SET run_at = 'infinity', published_at = NULL WHERE status = 'queued'")
     with api.database.connect() as connection:
         connection.exec_driver_sql(
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"

@@ -253,7 +253,9 @@ class Jobs(RuleBasedStateMachine):
     def defer(self, data: st.DataObject) -> None:
         job_id, model = self.pick(data)
         with self._connect() as connection:
-            is_deferred = runs.defer(connection, job_id=job_id, run_no=model.run_no + 1, seconds=5)
+            is_deferred = runs.defer(
+                connection, job_id=job_id, run_no=model.run_no + 1, seconds=5, dead_after_seconds=DEAD_AFTER_SECONDS
+            )
         assert is_deferred == (model.status is Status.QUEUED and not model.is_dated)
         model.is_dated |= is_deferred
 

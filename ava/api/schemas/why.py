@@ -26,7 +26,7 @@ class ExplanationFacts(Schema):
     )
     ahead = WholeNumber(least=0, most=MOST_AHEAD)
     estimate_seconds = Number(allow_none=True)
-    run_at = Instant(attribute="job.run_at", allow_none=True)
+    run_at = Instant(attribute="job.due_at", allow_none=True)
     attempt = WholeNumber(attribute="job.attempt", least=0, most=6)
     max_attempts = WholeNumber(attribute="job.max_attempts", least=1, most=6)
     node = Text(attribute="node_name", allow_none=True)

@@ -161,7 +161,7 @@ class Child:
 
     def defer(self, *, job_id: str, run_no: int) -> None:
         """Put off a job whose handler this node does not have."""
-        self._run_writer.defer(job_id, run_no)
+        self._run_writer.defer(job_id, run_no, dead_after_seconds=self._settings.node_dead_seconds)
 
     # Running -------------------------------------------------------------------------------------------------------
 

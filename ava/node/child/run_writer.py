@@ -40,9 +40,13 @@ class RunWriter:
     def _claim(self, job_id: str, run_no: int) -> runs.Claim:
         return runs.Claim(job_id=job_id, run_no=run_no, node_id=self._node_id, claim_id=str(uuid.uuid4()))
 
-    def defer(self, job_id: str, run_no: int) -> None:
+    def defer(self, job_id: str, run_no: int, *, dead_after_seconds: float) -> None:
         """Put off a job whose handler this node does not have."""
-        self._persist(lambda c: runs.defer(c, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS))
+        self._persist(
+            lambda c: runs.defer(
+                c, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS, dead_after_seconds=dead_after_seconds
+            )
+        )
 
     def is_held(self, run: Run) -> bool:
         """Returns True if a run still holds its job. Raises `DatabaseUnavailable` at the first failure.

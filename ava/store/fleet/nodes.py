@@ -17,6 +17,7 @@ __all__ = [
     "delete_old",
     "deregister",
     "heartbeat",
+    "live",
     "name_of",
     "names_of",
     "register",
@@ -109,6 +110,16 @@ def runs_of(connection: Connection, node_id: str) -> set[tuple[str, int]]:
 
 
 _DEREGISTER = Statement("UPDATE nodes SET stopped_at = now() WHERE id = %(id)s::uuid")
+
+
+_LIVE = Statement("""
+SELECT id::text FROM nodes WHERE stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
+""")
+
+
+def live(connection: Connection, *, dead_after_seconds: float) -> frozenset[str]:
+    """Returns the ids of the live nodes."""
+    return frozenset(connection.exec_driver_sql(_LIVE, {"dead_after": dead_after_seconds}).scalars())
 
 
 def deregister(connection: Connection, node_id: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["announce", "page", "queues", "show"]
+__all__ = ["announce", "changed_at", "page", "queues", "show", "unserved"]
 
 _ANNOUNCE = Statement("""
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
@@ -107,6 +108,35 @@ _QUEUES = Statement("SELECT DISTINCT queue FROM workers")
 def queues(connection: Connection) -> set[str]:
     """Returns the queues of all workers, for all tenants."""
     return set(connection.exec_driver_sql(_QUEUES).scalars())
+
+
+_CHANGED_AT = Statement("SELECT max(updated_at) FROM workers")
+
+
+def changed_at(connection: Connection) -> datetime | None:
+    """Returns when a worker's definition last changed, or None if there is no worker."""
+    found: datetime | None = connection.exec_driver_sql(_CHANGED_AT).scalar()
+    return found
+
+
+_UNSERVED = Statement("""
+WITH live AS (
+    SELECT workers FROM nodes WHERE stopped_at IS NULL AND %(queue)s = ANY(queues)
+        AND seen_at > now() - %(dead_after)s * interval '1 second'
+)
+SELECT w.id FROM workers AS w
+WHERE w.queue = %(queue)s AND EXISTS (SELECT FROM live)
+    AND NOT EXISTS (SELECT FROM live WHERE w.id = ANY(live.workers))
+""")
+
+
+def unserved(connection: Connection, *, queue: str, dead_after_seconds: float) -> list[str]:
+    """Returns the workers of a queue whose handler none of the queue's live nodes has.
+
+    Returns none if the queue has no live node, because then no job of it can overtake another.
+    """
+    parameters = {"queue": queue, "dead_after": dead_after_seconds}
+    return list(connection.exec_driver_sql(_UNSERVED, parameters).scalars())
 
 
 def _worker(row: Any) -> Worker:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ava.domain import ids, priority
+from ava.domain import ids
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -19,8 +19,11 @@ __all__ = [
     "claim_backlog",
     "closed_windows",
     "delete_old_jobs",
+    "follow_workers",
     "make_due",
+    "return_served",
     "runs_of_silent_nodes",
+    "set_aside_unserved",
     "windows",
     "write_closed_windows",
 ]
@@ -30,12 +33,14 @@ WITH due AS (
     SELECT id FROM jobs WHERE status = 'queued' AND run_at <= now()
     ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE jobs AS j SET run_at = NULL FROM due WHERE j.id = due.id
+UPDATE jobs AS j SET
+    run_at = NULL, queue = coalesce((SELECT w.queue FROM workers AS w WHERE w.id = j.worker_id), j.queue)
+FROM due WHERE j.id = due.id
 """)
 
 
 def make_due(connection: Connection, *, limit: int) -> int:
-    """Make jobs startable whose time has come, earliest first. Returns the number of jobs."""
+    """Make jobs startable whose time has come, earliest first, in their workers' queues. Returns the number of jobs."""
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
 
 
@@ -56,22 +61,31 @@ class Window:
         return f"{self.queue}:{self.priority}"
 
 
-# Published jobs are counted up to the size of a window, which has no space for more. The backlog is asked for its first
-# job, in the order of `jobs_startable`: for an EXISTS the planner may scan the table once for each empty priority.
-_WINDOWS = Statement(f"""
-SELECT q.queue, p.priority,
+# The first part finds each window by one step in the index (a loose index scan), so the cost grows with the windows
+# that have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which
+# has no space for more. The backlog is asked for its first job, in the order of `jobs_startable`: for an EXISTS the
+# planner may scan the table once for each window without one.
+_WINDOWS = Statement("""
+WITH RECURSIVE waiting AS (
+    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.queue, j.priority FROM jobs AS j
+        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
+        ORDER BY j.queue, j.priority LIMIT 1) AS next
+)
+SELECT w.queue, w.priority,
        (SELECT count(*) FROM (
-            SELECT FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
+            SELECT FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued'
                 AND j.run_at IS NULL AND j.published_at IS NOT NULL LIMIT %(count_up_to)s) AS counted),
-       (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.priority = p.priority AND j.status = 'queued'
+       (SELECT j.id FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued'
             AND j.run_at IS NULL AND j.published_at IS NULL ORDER BY j.published_at, j.id LIMIT 1) IS NOT NULL
-FROM (SELECT DISTINCT queue FROM workers) AS q
-CROSS JOIN generate_series({priority.FIRST}, {priority.LAST}) AS p (priority)
+FROM waiting AS w
 """)
 
 
 def windows(connection: Connection, *, count_up_to: int) -> list[Window]:
-    """Returns every window of the queues that workers name, its published jobs counted up to a limit."""
+    """Returns every window that has waiting jobs, its published ones counted up to a limit."""
     return [
         Window(queue=row[0], priority=row[1], published=row[2], has_backlog=row[3])
         for row in connection.exec_driver_sql(_WINDOWS, {"count_up_to": count_up_to})
@@ -84,7 +98,7 @@ _CLAIM_BACKLOG = Statement(f"""
 WITH next AS (
     SELECT id FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
-        AND published_at IS NULL
+        AND published_at IS NULL AND worker_id <> ALL(%(unserved)s::text[])
     ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE jobs AS j SET published_at = clock_timestamp() FROM next WHERE j.id = next.id RETURNING j.*
@@ -93,10 +107,74 @@ SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.id
 """)
 
 
-def claim_backlog(connection: Connection, *, queue: str, priority: int, limit: int) -> list[Job]:
-    """Mark the oldest unpublished jobs of a window as published. Returns them for publishing."""
-    parameters = {"queue": queue, "priority": priority, "limit": limit}
+def claim_backlog(
+    connection: Connection, *, queue: str, priority: int, limit: int, unserved: Collection[str] = ()
+) -> list[Job]:
+    """Mark the oldest unpublished jobs of a window as published, but none of the `unserved` workers' jobs.
+
+    Returns them for publishing.
+    """
+    parameters = {"queue": queue, "priority": priority, "limit": limit, "unserved": list(unserved)}
     return [rows.job(row) for row in connection.exec_driver_sql(_CLAIM_BACKLOG, parameters)]
+
+
+# `infinity` keeps these jobs out of `jobs_startable`: until a node has their handler they cost their queue nothing.
+_SET_ASIDE_UNSERVED = Statement("""
+WITH unserved AS (
+    SELECT id FROM jobs
+    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+        AND published_at IS NULL AND worker_id = ANY(%(unserved)s::text[])
+    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs AS j SET run_at = 'infinity' FROM unserved WHERE j.id = unserved.id
+""")
+
+
+def set_aside_unserved(
+    connection: Connection, *, queue: str, priority: int, unserved: Collection[str], limit: int
+) -> int:
+    """Take the oldest jobs of `unserved` workers out of a window's backlog. Returns the number of jobs."""
+    parameters = {"queue": queue, "priority": priority, "unserved": list(unserved), "limit": limit}
+    return connection.exec_driver_sql(_SET_ASIDE_UNSERVED, parameters).rowcount
+
+
+_RETURN_SERVED = Statement("""
+WITH served AS (
+    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON w.id = j.worker_id
+    WHERE j.status = 'queued' AND j.run_at = 'infinity' AND EXISTS (
+        SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
+            AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE jobs AS j SET run_at = NULL, queue = served.queue FROM served WHERE j.id = served.id
+""")
+
+
+def return_served(connection: Connection, *, dead_after_seconds: float, limit: int) -> int:
+    """Return jobs that were set aside, and whose worker a live node serves now, to the backlog.
+
+    Returns the number of jobs.
+    """
+    parameters = {"dead_after": dead_after_seconds, "limit": limit}
+    return connection.exec_driver_sql(_RETURN_SERVED, parameters).rowcount
+
+
+_FOLLOW_WORKERS = Statement("""
+WITH moved AS (
+    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON w.id = j.worker_id
+    WHERE j.status = 'queued' AND j.run_at IS NULL AND j.queue <> w.queue
+    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE jobs AS j SET queue = moved.queue, published_at = NULL FROM moved WHERE j.id = moved.id
+""")
+
+
+def follow_workers(connection: Connection, *, limit: int) -> int:
+    """Move waiting jobs to the backlog of the queue that their worker names now. Returns the number of jobs.
+
+    A message that stays in the old queue is harmless: it starts the run there first, or is a duplicate.
+    """
+    return connection.exec_driver_sql(_FOLLOW_WORKERS, {"limit": limit}).rowcount
 
 
 _RUNS_OF_SILENT_NODES = Statement("""

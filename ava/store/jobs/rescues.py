@@ -14,7 +14,8 @@ from ava.store.jobs.runs import SEQ_OF_OTHERS, SEQ_PER_RUN
 
 __all__ = ["end_killed_run", "invalidate_unclaimed", "rescue", "rescue_from_dead_nodes"]
 
-# A rescued run waits again, unless it is to be cancelled, is not to be repeated, or was lost too often.
+# A rescued run waits again, in the queue that its worker names now, unless it is to be cancelled, is not to be
+# repeated, or was lost too often.
 #
 # A cancel may be written while the statement waits for the row. PostgreSQL evaluates the constraints once against the
 # row's old version, so each UPDATE here writes the cancel's columns as `held` found them.
@@ -22,7 +23,7 @@ __all__ = ["end_killed_run", "invalidate_unclaimed", "rescue", "rescue_from_dead
 # One run is rescued only from the node that asks, because another node may have received the same message and run it.
 _RESCUE = Statement(f"""
 WITH held AS (
-    SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by,
+    SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN %(is_loss)s AND (w.on_worker_lost = 'fail' OR j.losses >= {MOST_LOSSES}) THEN 'failed'
                 ELSE 'queued' END AS next
@@ -40,6 +41,7 @@ WITH held AS (
         started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
         node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
         published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
+        queue = held.queue,
         losses = j.losses + CASE WHEN %(is_loss)s THEN 1 ELSE 0 END,
         attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END
     FROM held WHERE j.id = held.id AND j.run_no = held.run_no
@@ -78,7 +80,7 @@ def rescue(
 # It runs again and again, so it does not wait for rows that another transaction has locked.
 _RESCUE_FROM_DEAD_NODES = Statement(f"""
 WITH held AS (
-    SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by,
+    SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN w.on_worker_lost = 'fail' OR j.losses >= {MOST_LOSSES} THEN 'failed'
                 ELSE 'queued' END AS next
@@ -98,6 +100,7 @@ WITH held AS (
         started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
         node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
         published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
+        queue = held.queue,
         losses = j.losses + 1,
         attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END
     FROM held WHERE j.id = held.id AND j.run_no = held.run_no

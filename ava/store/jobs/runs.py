@@ -289,12 +289,19 @@ def _quote(text: str) -> str:
 
 
 _DEFER = Statement("""
-UPDATE jobs SET run_at = now() + %(seconds)s * interval '1 second', published_at = NULL
+UPDATE jobs AS j SET published_at = NULL, run_at = CASE WHEN EXISTS (
+        SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
+            AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+    THEN now() + %(seconds)s * interval '1 second' ELSE 'infinity' END
 WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL
 """)
 
 
-def defer(connection: Connection, *, job_id: str, run_no: int, seconds: float) -> bool:
-    """Return a job that this node cannot run to the queue, due in `seconds`. Returns False if it no longer waits."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "seconds": seconds}
+def defer(connection: Connection, *, job_id: str, run_no: int, seconds: float, dead_after_seconds: float) -> bool:
+    """Return a job that this node cannot run to the queue: due in `seconds` if a live node can, else set aside.
+
+    Returns False if it no longer waits.
+    """
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "seconds": seconds}
+    parameters["dead_after"] = dead_after_seconds
     return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1

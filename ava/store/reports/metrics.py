@@ -22,6 +22,7 @@ __all__ = [
     "running_jobs",
     "scheduled_jobs",
     "statistics_lag_seconds",
+    "unserved_jobs",
 ]
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
@@ -46,6 +47,13 @@ class QueueDepth:
 # An entry of `jobs_startable` is found by queue, priority, and whether it is published; the oldest is the first by id.
 # In the last subselect `published_at` is always null; ordering by it keeps the planner from the primary key.
 _QUEUE_DEPTHS = Statement(f"""
+WITH RECURSIVE waiting AS (
+    (SELECT queue FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT next.queue FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.queue FROM jobs AS j WHERE j.status = 'queued' AND j.run_at IS NULL AND j.queue > w.queue
+        ORDER BY j.queue LIMIT 1) AS next
+)
 SELECT q.queue, p.priority,
     (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = q.queue AND priority = p.priority AND status = 'queued'
         AND run_at IS NULL AND published_at IS NOT NULL LIMIT %(most)s) AS c),
@@ -58,14 +66,14 @@ SELECT q.queue, p.priority,
         (SELECT greatest(created_at, scheduled_at) FROM jobs
             WHERE queue = q.queue AND priority = p.priority AND status = 'queued' AND run_at IS NULL
                 AND published_at IS NULL ORDER BY published_at, id LIMIT 1))), 0)
-FROM (SELECT DISTINCT queue FROM workers) AS q
+FROM (SELECT queue FROM workers UNION SELECT queue FROM waiting) AS q
 CROSS JOIN generate_series({priority.FIRST}, {priority.LAST}) AS p (priority)
 ORDER BY 1, 2
 """)
 
 
 def queue_depths(connection: Connection) -> list[QueueDepth]:
-    """Returns the depth of every queue that workers name, by priority."""
+    """Returns the depth, by priority, of every queue that workers name or that waiting jobs have."""
     found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"most": MOST_QUEUED_COUNTED})
     return [
         QueueDepth(
@@ -76,13 +84,26 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
 
 
 _SCHEDULED_JOBS = Statement("""
-SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND run_at IS NOT NULL LIMIT %(most)s) AS c
+SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND run_at < 'infinity' LIMIT %(most)s) AS c
 """)
 
 
 def scheduled_jobs(connection: Connection) -> int:
     """Returns the number of jobs that wait for their time."""
     return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MOST_QUEUED_COUNTED}).scalar_one())
+
+
+_UNSERVED_JOBS = Statement("""
+SELECT c.worker_id, count(*) FROM (
+    SELECT worker_id FROM jobs WHERE status = 'queued' AND run_at = 'infinity' LIMIT %(most)s
+) AS c GROUP BY 1 ORDER BY 1
+""")
+
+
+def unserved_jobs(connection: Connection) -> list[tuple[str, int]]:
+    """Returns the workers whose jobs are set aside because no live node has their handler, each with their number."""
+    found = connection.exec_driver_sql(_UNSERVED_JOBS, {"most": MOST_QUEUED_COUNTED})
+    return [(worker_id, int(jobs)) for worker_id, jobs in found]
 
 
 @dataclass(frozen=True, kw_only=True)

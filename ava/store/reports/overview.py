@@ -105,7 +105,7 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 # comparisons because with equalities the planner may prefer the primary key, and walk it over all jobs in search of a
 # status that has none.
 _WAITING = Statement("""
-SELECT t.trigger, q.priority, count(*), count(q.run_at)
+SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.run_at < 'infinity')
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
     SELECT j.priority, j.run_at FROM jobs AS j
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
@@ -156,7 +156,7 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
     ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s
-) AS q WHERE q.run_at IS NULL
+) AS q WHERE q.run_at IS NULL OR q.run_at = 'infinity'
 """)
 
 

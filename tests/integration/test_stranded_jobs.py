@@ -1,0 +1,150 @@
+"""Jobs that wait where no process can start them: their worker moved to another queue, or no node has its handler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ava.dispatcher.due import DueJobs
+from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.served_again import ServedAgain
+from ava.dispatcher.window import WindowFeed
+from ava.domain.explanation import explain
+from ava.domain.job import Job
+from ava.settings import Settings
+from ava.store.jobs import backlog as backlog_moves
+from ava.store.jobs import messages, reads, rescues, runs
+from ava.store.jobs.explanation_reads import read_facts
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
+
+OTHER_NODE = "01890000-0000-7000-8000-000000000002"
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    """Jobs alone, and a broker that no process consumes."""
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+@pytest.fixture
+def backlog(settings: Settings) -> Iterator[Backlog]:
+    """Jobs and messages, on each broker in turn."""
+    with open_backlog(settings) as backlog:
+        yield backlog
+
+
+def _feed(backlog: Backlog) -> WindowFeed:
+    return WindowFeed(backlog.database, backlog.publisher, window=100, node_dead_seconds=14)
+
+
+def _queues(backlog: Backlog) -> set[str]:
+    return {queue for (queue,) in backlog.run("SELECT DISTINCT queue FROM jobs")}
+
+
+def test_waiting_jobs_follow_their_worker_to_its_new_queue(backlog: Backlog) -> None:
+    backlog.insert(150, is_published=True)
+    backlog.insert(50)
+    duty = MovedWorkers(backlog.database)
+    assert duty.run_once(0) == 0
+    backlog.announce(WORKER, queue="elsewhere")
+    assert duty.run_once(1) == 200
+    assert backlog.count("queue = 'elsewhere' AND published_at IS NULL") == 200
+    assert _feed(backlog).run_once(2) == 100
+    assert backlog.messages("elsewhere") == 100
+    # An insert that read the definition of before may commit after the move.
+    backlog.run("UPDATE jobs SET queue = 'default' WHERE id = (SELECT min(id::text)::uuid FROM jobs)")
+    assert (duty.run_once(3), duty.run_once(12), duty.run_once(13)) == (0, 1, 0)
+
+
+def test_a_dated_job_becomes_due_in_the_queue_that_its_worker_names_then(stored: Backlog) -> None:
+    stored.insert(scheduled_at=datetime.now(UTC) + timedelta(milliseconds=200))
+    stored.announce(WORKER, queue="elsewhere")
+    time.sleep(0.3)
+    assert DueJobs(stored.database).run_once(0) == 1
+    assert _queues(stored) == {"elsewhere"}
+
+
+def test_a_rescued_run_waits_in_the_queue_that_its_worker_names_then(stored: Backlog) -> None:
+    first, second = stored.insert(2)
+    assert stored.claim(first)
+    assert stored.claim(second, node_id=OTHER_NODE)
+    stored.announce(WORKER, queue="elsewhere")
+    with stored.database.connect() as connection:
+        found = rescues.rescue(
+            connection, job_id=first.id, run_no=1, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
+        )
+        assert found is not None
+        assert found.queue == "elsewhere"
+        (other,) = rescues.rescue_from_dead_nodes(
+            connection, dead_after_seconds=1, msg="m", error="WorkerLost: e", limit=1
+        )
+    assert other.queue == "elsewhere"
+
+
+def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) -> None:
+    stored.insert(2)
+    stored.run("UPDATE jobs SET queue = 'unnamed', published_at = CASE WHEN id = (SELECT max(id::text)::uuid FROM jobs)"
+               " THEN now() END")  # fmt: skip
+    with stored.database.connect() as connection:
+        (window,) = backlog_moves.windows(connection, count_up_to=10)
+        assert (window.queue, window.priority, window.published, window.has_backlog) == ("unnamed", 5, 1, True)
+        assert messages.published_queues(connection) == ["unnamed"]
+
+
+def test_jobs_whose_handler_no_node_has_are_set_aside_and_cost_their_queue_nothing(backlog: Backlog) -> None:
+    backlog.announce("wkr_gone")
+    backlog.join(handlers=[WORKER])
+    backlog.insert(3000, worker_id="wkr_gone", priority=1)
+    backlog.insert(1, priority=10)
+    feed = _feed(backlog)
+    assert feed.run_once(0) == 1
+    assert backlog.messages() == 1
+    assert backlog.count("worker_id = 'wkr_gone' AND run_at = 'infinity'") == 3000
+    assert [feed.run_once(n) for n in range(3)] == [0, 0, 0]
+
+
+def test_jobs_that_were_set_aside_return_when_a_node_has_their_handler(backlog: Backlog) -> None:
+    backlog.announce("wkr_gone")
+    backlog.join(handlers=[WORKER])
+    (job,) = backlog.insert(1, worker_id="wkr_gone")
+    feed, duty = _feed(backlog), ServedAgain(backlog.database, node_dead_seconds=14)
+    assert (feed.run_once(0), duty.run_once(0)) == (0, 0)
+    assert "no live worker serves wkr_gone" in _why(backlog, job)
+    backlog.join(OTHER_NODE, handlers=["wkr_gone"], queues=["default"])
+    assert (duty.run_once(1), feed.run_once(1)) == (1, 1)
+    assert backlog.messages() == 1
+
+
+def test_a_queue_without_any_live_node_keeps_its_order(stored: Backlog) -> None:
+    stored.insert(3)
+    with stored.database.connect() as connection:
+        (window,) = backlog_moves.windows(connection, count_up_to=10)
+    assert _feed(stored)._set_aside(window) == []
+    assert stored.count("run_at IS NULL") == 3
+
+
+@pytest.mark.parametrize("has_handler", [False, True])
+def test_a_message_on_a_node_without_the_handler_sets_the_job_aside_unless_another_node_has_it(
+    stored: Backlog, has_handler: bool
+) -> None:
+    (job,) = stored.insert(is_published=True)
+    stored.join(handlers=["wkr_other"])
+    if has_handler:
+        stored.join(OTHER_NODE, handlers=[WORKER])
+    with stored.database.connect() as connection:
+        assert runs.defer(connection, job_id=job.id, run_no=1, seconds=5, dead_after_seconds=14)
+    assert stored.count("run_at = 'infinity'") == (0 if has_handler else 1)
+    assert stored.count("run_at < now() + interval '6 seconds'") == (1 if has_handler else 0)
+
+
+def _why(backlog: Backlog, job: Job) -> str:
+    with backlog.database.connect() as connection:
+        found = reads.show(connection, tenant_id="ten_test", job_id=job.id)
+        assert found is not None
+        assert found.is_unserved
+        assert found.due_at is None
+        return explain(read_facts(connection, found, dead_after_seconds=14)).sentence
