@@ -51,7 +51,9 @@ def make_queue(name: str, *, no_ack: bool = False) -> Queue:
 def _redis_options(consumes: bool) -> dict[str, Any]:
     options = {
         "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
-        "queue_order_strategy": "priority",
+        # Of two queues with one priority the one that was served last goes last. kombu asks priority by priority, and
+        # for each in the order of its queues, so priorities stay exact.
+        "queue_order_strategy": "round_robin",
         "visibility_timeout": _LONGEST_RUN_SECONDS,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,

@@ -1,0 +1,53 @@
+"""A node that serves several queues: none waits for another, and one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.polling import wait_until
+from harness.system import System
+
+HANDLERS = {"AVA_HANDLERS": "workers,tests.acceptance.queue_handlers"}
+
+
+def _trigger(system: System, worker_id: str, count: int, **fields: object) -> None:
+    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": worker_id, **fields}] * count})
+    assert answer.status_code == 201, answer.text
+
+
+def _all_ended(system: System, worker_id: str) -> bool:
+    return system.query("SELECT count(*) FROM jobs WHERE worker_id = %s AND completed_at IS NULL", worker_id) == [(0,)]
+
+
+def _started_before_last(system: System, first: str, last: str) -> int:
+    """Returns how many jobs of `first` started between the trigger of the jobs of `last` and the last one's start."""
+    ((count,),) = system.query(
+        "SELECT count(*) FROM jobs, (SELECT min(created_at) AS since, max(started_at) AS until FROM jobs"
+        " WHERE worker_id = %s) AS other WHERE worker_id = %s AND started_at BETWEEN since AND until",
+        last, first,
+    )  # fmt: skip
+    return int(count)
+
+
+def test_two_queues_of_one_priority_take_turns(system: System) -> None:
+    system.start(concurrency=1, environ=HANDLERS)
+    _trigger(system, "wkr_a_busy", 400)
+    _trigger(system, "wkr_b_quiet", 5)
+    wait_until(lambda: _all_ended(system, "wkr_b_quiet"), seconds=60)
+    overtaken = _started_before_last(system, "wkr_a_busy", "wkr_b_quiet")
+    assert overtaken <= 40, f"{overtaken} jobs of the first queue started while five of the other waited"
+
+
+# RabbitMQ gives each queue its turn, and priorities hold within a queue.
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_higher_priority_goes_first_whatever_its_queue(system: System) -> None:
+    system.start(concurrency=1, environ=HANDLERS)
+    _trigger(system, "wkr_b_quiet", 100)
+    _trigger(system, "wkr_a_busy", 100, priority=6)
+    _trigger(system, "wkr_b_quiet", 20, priority=3)
+    wait_until(lambda: _all_ended(system, "wkr_a_busy") and _all_ended(system, "wkr_b_quiet"), seconds=60)
+    priorities = [row[0] for row in system.query("SELECT priority FROM jobs ORDER BY started_at")]
+    # What started before the last trigger is of any priority; from the first urgent job on the order is exact, except
+    # for one message that the node had already taken.
+    rest = priorities[priorities.index(3) :]
+    assert sum(one > other for one, other in zip(rest, sorted(rest), strict=True)) <= 1, rest
