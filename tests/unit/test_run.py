@@ -84,13 +84,18 @@ def run_of(function: Callable[..., Any], **job: Any) -> Run:
 class Stopper:
     """Acts on a run in a thread of its own, as the companion thread of a child does, once the handler has begun."""
 
-    def __init__(self, act: Callable[[], object]) -> None:
+    def __init__(self, act: Callable[[], object], *, again_after: float = _SECONDS) -> None:
+        """`again_after`: the seconds after which it acts again, as a node's parent sends a stop again and again."""
         self.handler_runs = threading.Event()
+        self._ended = threading.Event()
+        self._again_after = again_after
         self._thread = threading.Thread(target=self._act, args=(act,))
 
     def _act(self, act: Callable[[], object]) -> None:
         assert self.handler_runs.wait(_SECONDS)
         act()
+        while not self._ended.wait(self._again_after):
+            act()
 
     def __enter__(self) -> Stopper:
         self._thread.start()
@@ -98,6 +103,7 @@ class Stopper:
 
     def __exit__(self, *_: object) -> None:
         self.handler_runs.set()
+        self._ended.set()
         self._thread.join()
 
 
@@ -204,6 +210,34 @@ def test_the_first_reason_counts_and_interrupts_once(process: Process) -> None:
     assert (run.stopped_for, run.output, process.sigterms) == (Stop.TIMEOUT, "exceeded 2 s", 2)
 
 
+@pytest.mark.parametrize(("has_own", "signals"), [(False, 2), (True, 1)])
+def test_a_signal_that_does_not_end_a_blocking_call_is_sent_again_unless_the_handler_has_its_own(
+    process: Process, monkeypatch: pytest.MonkeyPatch, has_own: bool, signals: int
+) -> None:
+    sent: list[int] = []
+    kill = signal.pthread_kill
+
+    def pthread_kill(thread_id: int, signum: int) -> None:
+        sent.append(signum)
+        if len(sent) > 1:
+            kill(thread_id, signum)
+
+    monkeypatch.setattr(signal, "pthread_kill", pthread_kill)
+
+    def handle(_input: dict[str, Any], _env: Env) -> None:
+        if has_own:
+            signal.signal(signal.SIGTERM, lambda *_: None)
+        run.stop(Stop.CANCEL)
+        run.stop(Stop.CANCEL)
+
+    run = run_of(handle)
+    before = signal.getsignal(signal.SIGTERM)
+    process.call(run)
+    signal.signal(signal.SIGTERM, before)
+    assert len(sent) == signals
+    assert isinstance(run.raised, JobCancelled) is not has_own
+
+
 def test_an_interruption_that_python_drops_is_repeated(process: Process) -> None:
     class Dropped:
         def __del__(self) -> None:
@@ -244,7 +278,7 @@ def test_a_stop_cancels_the_task_of_an_async_handler(process: Process, is_kept: 
         return {"cancelled": env.cancelled}
 
     run = run_of(handle)
-    with Stopper(lambda: run.stop(Stop.CANCEL)) as stopper:
+    with Stopper(lambda: run.stop(Stop.CANCEL), again_after=0.1) as stopper:
         process.call(run)
     assert run.end is not None
     assert run.end.status is Status.CANCELLED

@@ -262,6 +262,9 @@ class Child:
                 self._take_ahead.check_announcement()
                 if (run := self._run) is not None:
                     self._check_run(run)
+            except DatabaseUnavailable:
+                # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
+                time.sleep(_TICK_SECONDS)
             except Exception:
                 _log.exception("Companion thread: iteration failed, will retry")
                 time.sleep(_TICK_SECONDS)
@@ -287,13 +290,9 @@ class Child:
         if run.is_overdue:
             run.stop(Stop.TIMEOUT)
         run.interrupt_again_if_swallowed()
-        try:
-            if not self._store_lines(run):
-                run.stop(Stop.LOST)
-            self._heartbeat_for_frozen_parent()
-        except DatabaseUnavailable:
-            # The lines are kept until the database is back, or until the parent ends the node.
-            time.sleep(_TICK_SECONDS)
+        if not self._store_lines(run):
+            run.stop(Stop.LOST)
+        self._heartbeat_for_frozen_parent()
 
     def _heartbeat_for_frozen_parent(self) -> None:
         """Write the node's heartbeat if its parent is frozen and does not write it."""

@@ -61,6 +61,8 @@ class Run:
         self._main_thread = main_thread
         self._lock = threading.Lock()
         self._is_open = False
+        #: What SIGTERM does in this process until the job's handler changes it.
+        self._sigterm_action: object = None
         self._is_interrupted = self._is_swallowed = False
         self._async_task: asyncio.Task[Any] | None = None
         self._deadline = time.monotonic() + handler.spec.timeout_seconds
@@ -134,6 +136,7 @@ class Run:
 
     def _open(self) -> None:
         with self._lock:
+            self._sigterm_action = signal.getsignal(signal.SIGTERM)
             self._is_open = True
         if self.stopped_for is not None and not self.handler.is_async:
             raise self._interruption()
@@ -149,10 +152,13 @@ class Run:
         """Stop the handler. Other threads of this process call it any number of times; the first reason counts.
 
         The signal goes to the main thread, so that a SIGTERM handler that the job's handler installed runs as well.
+        Without one, the signal is sent at each call until it has interrupted the handler: CPython notes a signal that
+        comes just before a blocking call, but the call does not end for it. A handler's own gets one signal.
         """
         with self._lock:
-            if self.stopped_for is None:
-                self.stopped_for = reason
+            is_first = self.stopped_for is None
+            self.stopped_for = self.stopped_for or reason
+            if is_first or (not self._is_interrupted and signal.getsignal(signal.SIGTERM) is self._sigterm_action):
                 self._signal()
 
     @property
