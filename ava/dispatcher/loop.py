@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ava import logs, tracing
 from ava.broker.app import make_app
@@ -16,6 +16,7 @@ from ava.dispatcher import retention
 from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty
+from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
 from ava.dispatcher.served_again import ServedAgain
@@ -47,14 +48,17 @@ _ENDING_SECONDS = 5.0
 class DutyLoop:
     """Runs each duty when it is due, while this process is the active dispatcher.
 
-    Every duty has a thread of its own, so that no duty waits for a slow one.
+    Every duty has a thread of its own, so that no duty waits for a slow one. `standby_duties` run on all dispatchers.
     """
 
-    def __init__(self, duties: Sequence[Duty], leadership: Leadership) -> None:
+    def __init__(self, duties: Sequence[Duty], leadership: Leadership, standby_duties: Sequence[Duty] = ()) -> None:
         self._leadership = leadership
         self._is_active = threading.Event()
         self._is_ending = threading.Event()
+        always = threading.Event()
+        always.set()
         self._threads = [DutyThread(duty, self._is_active, self._is_ending) for duty in duties]
+        self._threads += [DutyThread(duty, always, self._is_ending) for duty in standby_duties]
 
     def run(self, is_ending: threading.Event) -> None:
         """Run until `is_ending` is set."""
@@ -128,7 +132,7 @@ def make_duties(
     database: Database,
     publisher: Publisher,
     control: Control,
-    reachable_seconds: Callable[[], float],
+    heartbeats: Heartbeats,
 ) -> list[Duty]:
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
@@ -137,8 +141,8 @@ def make_duties(
         MovedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),
         WindowFeed(database, publisher, window=settings.window, node_dead_seconds=dead_seconds),
-        SilentNodes(database, control, node_dead_seconds=dead_seconds, reachable_seconds=reachable_seconds),
-        DeadNodes(database, node_dead_seconds=dead_seconds, reachable_seconds=reachable_seconds),
+        SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
+        DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookWakeup(database, publisher),
         retention.of_jobs(database, retention_days=settings.retention_days),
@@ -166,10 +170,11 @@ def run(settings: Settings) -> None:
     leadership = Leadership(settings.database_url)
     app = make_app(settings)
     publisher = Publisher(app, settings)
-    duties = make_duties(settings, database, publisher, Control(app), lambda: leadership.reachable_seconds)
+    heartbeats = Heartbeats()
+    duties = make_duties(settings, database, publisher, Control(app), heartbeats)
     tracing.start(settings, "dispatcher")
     try:
-        DutyLoop(duties, leadership).run(is_ending)
+        DutyLoop(duties, leadership, [HeartbeatWatch(database, heartbeats)]).run(is_ending)
     finally:
         tracing.stop()
         publisher.close()

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ava.dispatcher import retention
-from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.window import WindowFeed
@@ -225,61 +224,7 @@ def _wipe(backlog: Backlog) -> None:
             connection.default_channel.queue_delete("ava.reset_marker")
 
 
-# Dead nodes -----------------------------------------------------------------------------------------------------------
-
-
-def _dead_nodes(backlog: Backlog, reachable_seconds: float = 100) -> DeadNodes:
-    return DeadNodes(backlog.database, node_dead_seconds=14, reachable_seconds=lambda: reachable_seconds)
-
-
-def _silence(backlog: Backlog, seconds: float) -> None:
-    backlog.run("UPDATE nodes SET seen_at = now() - %(s)s * interval '1 second'", s=seconds)
-
-
-def test_runs_of_a_silent_node_wait_again_without_counting_as_attempts(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    assert stored.claim(job)
-    _silence(stored, 13)
-    assert _dead_nodes(stored).run_once(0) == 0
-    _silence(stored, 15)
-    assert _dead_nodes(stored).run_once(0) == 1
-    assert stored.run("SELECT status, attempt, losses, run_no, published_at FROM jobs") == [("queued", 0, 1, 1, None)]
-    assert _dead_nodes(stored).run_once(0) == 0
-
-
-def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    for run_no in (1, 2, 3):
-        assert stored.claim(job, run_no=run_no)
-        _silence(stored, 15)
-        assert _dead_nodes(stored).run_once(0) == 1
-    assert stored.run("SELECT status, error FROM jobs") == [("failed", "WorkerLost: the worker node died")]
-
-
-def test_a_dispatcher_that_could_not_reach_the_database_declares_no_node_dead(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    assert stored.claim(job)
-    _silence(stored, 60)
-    assert _dead_nodes(stored, reachable_seconds=13).run_once(0) == 0
-    stored.join()
-    assert _dead_nodes(stored, reachable_seconds=15).run_once(0) == 0
-    assert stored.count("status = 'running'") == 1
-
-
-def test_a_run_that_lost_its_claim_can_write_nothing(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    assert stored.claim(job)
-    _silence(stored, 15)
-    assert _dead_nodes(stored).run_once(0) == 1
-    with stored.database.connect() as connection:
-        assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
-        assert not runs.is_held(connection, job_id=job.id, run_no=1)
-        assert not rescues.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, msg="", error="", is_loss=True)
-    assert stored.claim(job, run_no=1) is None
+# Claims ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_dead_process_does_not_rescue_the_run_of_another_node(stored: Backlog) -> None:

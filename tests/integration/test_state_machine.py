@@ -284,8 +284,9 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def rescue_from_dead_nodes(self) -> None:
         with self._connect() as connection:
+            silent = {id_: at for id_, at in nodes.read_heartbeats(connection).items() if id_ not in self.living}
             rescued = rescues.rescue_from_dead_nodes(
-                connection, dead_after_seconds=DEAD_AFTER_SECONDS, msg="lost", error="WorkerLost: gone", limit=100
+                connection, silent=silent, msg="lost", error="WorkerLost: gone", limit=100
             )
         held = {
             job_id

@@ -128,7 +128,7 @@ def test_a_killed_run_and_a_run_of_a_dead_node_make_events(api: Api, connection:
     rescues.end_killed_run(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
     api.execute("DELETE FROM nodes")
     rescues.rescue_from_dead_nodes(
-        connection, dead_after_seconds=1, msg="lost", error="WorkerLost: the worker node died", limit=10
+        connection, silent={}, msg="lost", error="WorkerLost: the worker node died", limit=10
     )
     assert _types(api) == ["queued", "queued", "failed", "queued"]
 

@@ -25,8 +25,9 @@ class HeldRun:
     #: Its deadlines; replaced as a whole, by the run monitor's thread alone.
     state: RunState = field(init=False)
     is_killed: bool = False
-    #: When the child took its message, in Unix nanoseconds.
+    #: When the child took its message, in Unix nanoseconds and in seconds of the monotonic clock.
     began_ns: int = field(default_factory=time.time_ns)
+    began_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self, timeout_seconds: float, grace_seconds: float) -> None:
         self.state = RunState(timeout_seconds=timeout_seconds, grace_seconds=grace_seconds)

@@ -280,7 +280,8 @@ class RunMonitor:
         for held in runs:
             seconds = directives.running_seconds.get(held.key)
             if held.state.claimed_at is None and seconds is not None:
-                held.state = replace(held.state, claimed_at=now - seconds)
+                # PostgreSQL's clock may have jumped since the claim.
+                held.state = replace(held.state, claimed_at=min(max(now - seconds, held.began_at), now))
             is_over, is_cancelled = held.key in directives.over, held.key in directives.cancelled
             self._follow(held, deadlines.decide_directive(held.state, now, is_over=is_over, is_cancelled=is_cancelled))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -19,8 +18,6 @@ __all__ = ["LOCK_KEY", "Leadership"]
 LOCK_KEY = 0x61766120_64697370
 #: PostgreSQL ends the session, and so frees the lock, of a process that is frozen or cut off.
 _SESSION = "-c idle_session_timeout=3000 -c statement_timeout=2000"
-#: If more seconds pass between two calls of `acquire`, the database may have been out of reach meanwhile.
-_GAP_SECONDS = 3.0
 
 _TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
 
@@ -37,39 +34,23 @@ class Leadership:
             connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _SESSION},
         )
         self._connection: Any = None
-        self._reached_since: float | None = None
-        self._reached_at = float("-inf")
 
     def acquire(self) -> bool:
         """Acquire the lock, or check that this process still holds it.
 
         Returns False if another process holds it or the database is out of reach.
         """
-        began = time.monotonic()
         try:
-            is_held = self._try_lock()
+            return self._try_lock()
         except (DBAPIError, psycopg2.Error):
             self.release()
-            self._reached_since = None
             return False
-        if self._reached_since is None or began - self._reached_at > _GAP_SECONDS:
-            self._reached_since = time.monotonic()
-        self._reached_at = time.monotonic()
-        return is_held
 
     def _try_lock(self) -> bool:
         if self._connection is None:
             self._connection = self._engine.connect()
         # A session may acquire the lock more than once; its end frees all of them.
         return bool(self._connection.exec_driver_sql(_TRY_LOCK, {"key": LOCK_KEY}).scalar())
-
-    @property
-    def reachable_seconds(self) -> float:
-        """Returns the seconds for which this process has reached the database without a break."""
-        now = time.monotonic()
-        if self._reached_since is None or now - self._reached_at > _GAP_SECONDS:
-            return 0.0
-        return now - self._reached_since
 
     def release(self) -> None:
         """Close the session, so that another process can acquire the lock."""

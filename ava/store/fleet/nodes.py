@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from ava.domain import ids
 from ava.store.engine.database import Connection
@@ -20,6 +21,7 @@ __all__ = [
     "live",
     "name_of",
     "names_of",
+    "read_heartbeats",
     "register",
 ]
 
@@ -83,9 +85,22 @@ def heartbeat(
     return connection.exec_driver_sql(_HEARTBEAT, parameters).rowcount == 1
 
 
+# A server that cannot be written, such as a demoted primary, takes no heartbeats.
+_READ_HEARTBEATS = Statement("""
+SELECT id::text, seen_at FROM nodes WHERE stopped_at IS NULL AND current_setting('transaction_read_only') = 'off'
+""")
+
+
+def read_heartbeats(connection: Connection) -> dict[str, datetime]:
+    """Returns the last heartbeats of the nodes that have not stopped, by their ids; none if the server is read-only."""
+    return {row[0]: row[1] for row in connection.exec_driver_sql(_READ_HEARTBEATS)}
+
+
+# A heartbeat in the future is out of date as well: PostgreSQL's clock was set back.
 _HEARTBEAT_FOR_FROZEN_PARENT = Statement("""
 UPDATE nodes SET seen_at = now(), busy = processes
-WHERE id = %(id)s::uuid AND stopped_at IS NULL AND seen_at < now() - %(silent)s * interval '1 second'
+WHERE id = %(id)s::uuid AND stopped_at IS NULL
+    AND abs(extract(epoch FROM now() - seen_at)) > %(silent)s
 """)
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "follow_workers",
     "make_due",
     "return_served",
-    "runs_of_silent_nodes",
+    "runs_of_nodes",
     "set_aside_unserved",
     "windows",
     "write_closed_windows",
@@ -177,17 +177,17 @@ def follow_workers(connection: Connection, *, limit: int) -> int:
     return connection.exec_driver_sql(_FOLLOW_WORKERS, {"limit": limit}).rowcount
 
 
-_RUNS_OF_SILENT_NODES = Statement("""
+_RUNS_OF_NODES = Statement("""
 SELECT n.name, j.id::text, j.run_no FROM nodes AS n JOIN jobs AS j ON j.node_id = n.id AND j.status = 'running'
-WHERE n.stopped_at IS NULL AND n.seen_at < now() - %(silent)s * interval '1 second'
+WHERE n.stopped_at IS NULL AND n.id = ANY(%(node_ids)s::uuid[])
 LIMIT 1000
 """)
 
 
-def runs_of_silent_nodes(connection: Connection, *, silent_seconds: float) -> dict[str, list[tuple[str, int]]]:
-    """Returns the runs of nodes that have been silent so long, as job id and run number, by the node's name."""
+def runs_of_nodes(connection: Connection, node_ids: Collection[str]) -> dict[str, list[tuple[str, int]]]:
+    """Returns the runs of these nodes, as job id and run number, by the node's name."""
     found: dict[str, list[tuple[str, int]]] = {}
-    for name, id_, run_no in connection.exec_driver_sql(_RUNS_OF_SILENT_NODES, {"silent": silent_seconds}):
+    for name, id_, run_no in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
         found.setdefault(name, []).append((ids.encode("job", id_), run_no))
     return found
 

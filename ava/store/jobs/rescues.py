@@ -5,6 +5,9 @@ Each compares the run's number, as those of `ava.store.jobs.runs` do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from ava.domain.job import Job, Status
 from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MOST_LOSSES
 from ava.store.engine.database import Connection
@@ -77,6 +80,9 @@ def rescue(
 
 
 # This is `_RESCUE` for the runs of dead nodes, each of them a loss. A node without a row is as dead as a silent one.
+# A silent node whose heartbeat has changed since it was read is alive. Moments are only compared for equality, because
+# PostgreSQL's clock may jump.
+#
 # It runs again and again, so it does not wait for rows that another transaction has locked.
 _RESCUE_FROM_DEAD_NODES = Statement(f"""
 WITH held AS (
@@ -87,7 +93,7 @@ WITH held AS (
     FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
     WHERE j.status = 'running' AND NOT EXISTS (
         SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
-            AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+            AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))
     ORDER BY j.id LIMIT %(limit)s
     FOR UPDATE OF j SKIP LOCKED
 ), rescued AS (
@@ -122,10 +128,14 @@ SELECT {rows.JOB_COLUMNS} FROM rescued AS j
 
 
 def rescue_from_dead_nodes(
-    connection: Connection, *, dead_after_seconds: float, msg: str, error: str, limit: int
+    connection: Connection, *, silent: Mapping[str, datetime], msg: str, error: str, limit: int
 ) -> list[Job]:
-    """Rescue the runs of dead nodes, oldest jobs first. Returns the jobs as they are then."""
-    parameters = {"dead_after": dead_after_seconds, "limit": limit, "msg": msg, "error": error}
+    """Rescue the runs of dead nodes, oldest jobs first. Returns the jobs as they are then.
+
+    `silent` has the silent nodes' last heartbeats by their ids.
+    """
+    parameters: dict[str, object] = {"silent_ids": list(silent), "silent_at": list(silent.values())}
+    parameters |= {"limit": limit, "msg": msg, "error": error}
     return [rows.job(row) for row in connection.exec_driver_sql(_RESCUE_FROM_DEAD_NODES, parameters)]
 
 

@@ -1,0 +1,136 @@
+"""Which nodes count as dead, and what becomes of their runs: the watch and the rescue against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from ava.dispatcher.dead_nodes import DeadNodes
+from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
+from ava.settings import Settings
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes
+from ava.store.jobs import rescues, runs
+from tests.backlog import NODE, Backlog, open_backlog
+
+OTHER_NODE = "01890000-0000-7000-8000-000000000002"
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    """Jobs alone, and a broker that is out of reach."""
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+class _Judge:
+    """The watch and the rescue of one dispatcher, on a clock of the test."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.now = 1000.0
+        self.rescued = 0
+        self._backlog = backlog
+        heartbeats = Heartbeats()
+        self._watch = HeartbeatWatch(backlog.database, heartbeats)
+        self._duty = DeadNodes(backlog.database, heartbeats, node_dead_seconds=14)
+
+    def judge(self, seconds: float, *, living: Sequence[str] = ()) -> int:
+        """Watch and rescue twice a second for so long; each second `living` nodes send a heartbeat."""
+        before, end = self.rescued, self.now + seconds
+        while self.now < end:
+            if self.now % 1 == 0:
+                for node_id in living:
+                    self._backlog.join(node_id)
+            self._watch.run_once(self.now)
+            self.rescued += self._duty.run_once(self.now)
+            self.now += 0.5
+        return self.rescued - before
+
+
+def test_runs_of_a_silent_node_wait_again_without_counting_as_attempts(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    judge = _Judge(stored)
+    assert judge.judge(14) == 0
+    assert judge.judge(1) == 1
+    assert stored.run("SELECT status, attempt, losses, run_no, published_at FROM jobs") == [("queued", 0, 1, 1, None)]
+    assert judge.judge(1) == 0
+
+
+@pytest.mark.parametrize("seconds", [-3600, -60, 60, 3600])
+def test_a_jump_of_postgresqls_clock_kills_no_living_node_and_hides_no_dead_one(
+    stored: Backlog, seconds: float
+) -> None:
+    stored.join(NODE)
+    stored.join(OTHER_NODE)
+    job, other = stored.insert(2)
+    assert stored.claim(job)
+    assert stored.claim(other, node_id=OTHER_NODE)
+    judge = _Judge(stored)
+    judge.judge(10, living=[NODE, OTHER_NODE])
+    # A clock that jumps ahead makes all earlier moments older by as much.
+    stored.run("UPDATE nodes SET seen_at = seen_at - %(s)s * interval '1 second'", s=seconds)
+    assert judge.judge(14, living=[NODE]) == 0
+    assert judge.judge(1, living=[NODE]) == 1
+    assert judge.judge(30, living=[NODE]) == 0
+    assert stored.run("SELECT node_id::text FROM jobs WHERE status = 'running'") == [(NODE,)]
+
+
+def test_a_heartbeat_that_comes_just_before_the_rescue_saves_its_node(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    with stored.database.connect() as connection:
+        silent = nodes.read_heartbeats(connection)
+        stored.join()
+        assert rescues.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10) == []
+
+
+def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    judge = _Judge(stored)
+    for run_no in (1, 2, 3):
+        stored.join()
+        assert stored.claim(job, run_no=run_no)
+        assert judge.judge(15) == 1
+    assert stored.run("SELECT status, error FROM jobs") == [("failed", "WorkerLost: the worker node died")]
+
+
+def test_a_dispatcher_that_could_not_reach_the_database_declares_no_node_dead(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    judge = _Judge(stored)
+    assert judge.judge(13) == 0
+    judge.now += 60
+    assert judge.judge(13) == 0
+    assert judge.judge(14, living=[NODE]) == 0
+    assert stored.count("status = 'running'") == 1
+
+
+def test_silence_on_a_read_only_server_is_not_counted(stored: Backlog) -> None:
+    stored.join()
+    database = stored.run("SELECT current_database()")[0][0]
+    read_only = Database(stored.settings.database_url, name="test")
+    stored.run(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on')
+    try:
+        with read_only.connect() as connection:
+            assert nodes.read_heartbeats(connection) == {}
+    finally:
+        stored.run(f'ALTER DATABASE "{database}" RESET default_transaction_read_only')
+        read_only.close()
+
+
+def test_a_run_that_lost_its_claim_can_write_nothing(stored: Backlog) -> None:
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    assert _Judge(stored).judge(15) == 1
+    with stored.database.connect() as connection:
+        assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
+        assert not runs.is_held(connection, job_id=job.id, run_no=1)
+        assert not rescues.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, msg="", error="", is_loss=True)
+    assert stored.claim(job, run_no=1) is None
