@@ -10,6 +10,7 @@ import ctypes
 import os
 import select
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,12 +45,13 @@ def survive_parent() -> None:
 def await_parent_exit(parent_pid: int) -> None:
     """Wait until this process's parent has ended."""
     with suppress(ProcessLookupError):
+        # It is never closed: the process ends next, and if a handler has closed it, the number may be another file.
         descriptor = os.pidfd_open(parent_pid)
-        try:
-            while os.getppid() == parent_pid:
+        while os.getppid() == parent_pid:
+            try:
                 select.select([descriptor], [], [])
-        finally:
-            os.close(descriptor)
+            except OSError:
+                time.sleep(1)
 
 
 def has_children() -> bool:

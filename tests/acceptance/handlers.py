@@ -18,7 +18,7 @@ import warnings
 from typing import Any
 
 from ava import Env, JobCancelled, worker
-from tests.acceptance import stopped_handlers  # noqa: F401 - importing it declares them as well
+from tests.acceptance import spoiling_handlers, stopped_handlers  # noqa: F401 - importing declares them as well
 
 _here = threading.local()
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,13 +31,13 @@ _SECONDS = 20
 
 
 @contextmanager
-def process_state() -> Iterator[ProcessState]:
+def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessState]:
     """The state of this process; what it changes for the life of a child is undone at the end."""
     loop_class = asyncio.SelectorEventLoop
     remove = loop_class.remove_signal_handler
     loggers = [logging.root, logging.getLogger("ava"), logging.getLogger("ava.job")]
     levels = [(it, it.level) for it in (*loggers, *logging.root.handlers)]
-    state = ProcessState()
+    state = ProcessState(needed_descriptors)
     try:
         yield state
     finally:
@@ -92,6 +92,36 @@ def test_the_working_directory_and_the_umask_are_restored(new_state: NewState, t
     os.umask(umask)
     run(state, handler)
     assert (os.getcwd(), os.umask(umask)) == (folder, umask)
+
+
+def test_a_replaced_environment_is_put_back(new_state: NewState) -> None:
+    def handler() -> None:
+        os.environ["AVA_LEFT"] = "1"
+        os.environ = {}  # type: ignore[assignment]  # noqa: B003 - the mistake that is tested
+
+    state = new_state()
+    before, mapping = environment(), os.environ
+    run(state, handler)
+    assert os.environ is mapping
+    assert environment() == before
+
+
+def test_what_can_be_restored_is_restored_when_a_needed_descriptor_is_closed(tmp_path: Path) -> None:
+    def handler() -> None:
+        os.chdir(tmp_path)
+        os.close(reading)
+        # The number is that of another file now.
+        assert os.dup(other) == reading
+
+    reading, other = os.open(__file__, os.O_RDONLY), os.open(os.devnull, os.O_RDWR)
+    folder = os.getcwd()
+    with process_state([reading]) as state:
+        with pytest.raises(OSError, match=f"closed descriptor {reading}"):
+            run(state, handler)
+        assert os.getcwd() == folder
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    os.close(reading)
+    os.close(other)
 
 
 def test_streams_and_their_descriptors_are_restored(new_state: NewState, tmp_path: Path) -> None:

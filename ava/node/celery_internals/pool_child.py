@@ -46,6 +46,8 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
     take_over: Callable[[PoolChild], None]
     #: How billiard's loop gets its next job.
     wait_for_job: Callable[[], Any]
+    #: The descriptors from which this child reads messages and to which it writes states.
+    pipes: tuple[int, ...] = ()
     #: Billiard's number of the job that its loop was given last, and of the job that was taken ahead last.
     _job: int | None = None
     _job_ahead: int | None = None
@@ -67,7 +69,8 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         self._receive, self.wait_for_job = self.wait_for_job, self._wait_for_job
         self._put, self.outq.put = self.outq.put, self._put_once
         self._arrivals = select.poll()
-        self._arrivals.register(self.inq._reader.fileno(), select.POLLIN)
+        self.pipes = (self.inq._reader.fileno(), self.outq._writer.fileno())
+        self._arrivals.register(self.pipes[0], select.POLLIN)
         #: Held while this child waits for a message and takes it out of the pipe.
         self._taking = threading.Lock()
         #: Held while this child decides what to send, and sends it.

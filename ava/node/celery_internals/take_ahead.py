@@ -27,6 +27,9 @@ Message = tuple[str, int, str]
 class TakeAhead(Protocol):
     """The side of a child that asks for messages ahead."""
 
+    #: The descriptors of the pipes from and to the parent, as far as they are known.
+    pipes: tuple[int, ...]
+
     def announce_soon_free(self) -> None:
         """Have the parent fetch the next message: only the end of this child's run is still to be written."""
 
@@ -45,6 +48,8 @@ class TakeAhead(Protocol):
 
 class NoTakeAhead:
     """A child of Celery's own pool: the next message comes when the job is over."""
+
+    pipes: tuple[int, ...] = ()
 
     def announce_soon_free(self) -> None:
         """Do nothing."""

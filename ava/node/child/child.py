@@ -72,20 +72,21 @@ class Child:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
-        self._database = Database(settings.database_url, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
-        self._run_writer = RunWriter(self._database, node_id)
+        self._connect()
         self._run: Run | None = None
         #: The next run, if it was claimed by the statement that wrote the end of this one.
         self._next_run: Run | None = None
         #: Held while lines are stored, so that no line is stored after the end of its run.
         self._storing = threading.Lock()
         self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        #: Connections that a handler may have closed. We never close them: the numbers may be other files by now.
+        self._abandoned: list[object] = []
         self._process_state: ProcessState | None = None
         self._pid = self._parent_pid = 0
         self._check_parent_at = 0.0
         #: How long the last runs of each worker's handler took, by worker id.
         self._handler_seconds: dict[str, float] = {}
-        #: Whether this process ends after its run, because threads of a stopped handler still run in it.
+        #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
 
     def start(self) -> None:
@@ -101,12 +102,20 @@ class Child:
         signal.signal(signal.SIGCONT, self._on_sigcont)
         timeouts.uninstall()
         sys.unraisablehook = self._on_unraisable
-        self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._mailbox.bind(mailbox.address(self._node_id, os.getpid()))
+        self._open_mailbox()
         for name, target in (("companion", self._run_companion), ("exit-with-parent", self._exit_with_parent)):
             threading.Thread(target=target, name=f"ava-{name}", daemon=True).start()
         tracing.start(self._settings, "worker")
-        self._process_state = ProcessState()
+        self._process_state = ProcessState([self._mailbox.fileno(), *self._take_ahead.pipes])
+
+    def _connect(self) -> None:
+        meter = ConnectionMeter("worker", 2)
+        self._database = Database(self._settings.database_url, name="worker", pool_size=2, meter=meter)
+        self._run_writer = RunWriter(self._database, self._node_id)
+
+    def _open_mailbox(self) -> None:
+        self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._mailbox.bind(mailbox.address(self._node_id, os.getpid()))
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
         run = self._run
@@ -168,20 +177,39 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
-        before, began = other_threads(), time.monotonic()
-        with self._process_state.isolated(run.log) as logger, tracing.start_span("handler", parent=run.span) as span:
-            run.call(logger, self._process_state.block_signals)
-            if run.raised is not None:
-                span.record_failure(type(run.raised).__name__)
-            if os.getpid() != self._pid:
-                # The handler forked, and its child returned up to here.
-                os._exit(1)
+        before, began, is_over = other_threads(), time.monotonic(), False
+        try:
+            with self._process_state.isolated(run.log) as logger, tracing.start_span("handler", parent=run.span) as at:
+                run.call(logger, self._process_state.block_signals)
+                is_over = True
+                if run.raised is not None:
+                    at.record_failure(type(run.raised).__name__)
+                if os.getpid() != self._pid:
+                    # The handler forked, and its child returned up to here.
+                    os._exit(1)
+        except Exception:
+            if not is_over:
+                raise
+            _log.exception("Process not restored after a run, it will exit", extra={"job_id": run.job.id})
+            self._retire()
         self._record_duration(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             processes.kill_children()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
+
+    def _retire(self) -> None:
+        """Have this process end after its run, whose end is written first, on a new connection."""
+        self._is_to_retire = True
+        # The handler may have closed the connections, and the companion thread may wait for one without end.
+        is_free = self._storing.acquire(timeout=_THREADS_SECONDS)
+        self._abandoned += [self._database, self._run_writer]
+        self._connect()
+        if is_free:
+            self._storing.release()
+        else:
+            self._storing = threading.Lock()
 
     def _await_handler_threads(self, before: frozenset[threading.Thread]) -> None:
         """Wait for the threads of a stopped handler. If they do not end in time, this process ends after its run."""
@@ -270,10 +298,17 @@ class Child:
                 time.sleep(_TICK_SECONDS)
 
     def _read_mailbox(self) -> None:
-        readable, _, _ = select.select([self._mailbox], [], [], _TICK_SECONDS)
-        if not readable:
+        try:
+            readable, _, _ = select.select([self._mailbox], [], [], _TICK_SECONDS)
+            if not readable:
+                return
+            message, ancillary, _, _ = self._mailbox.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+        except OSError:
+            # The handler has closed it. Its run may still have to be stopped.
+            self._mailbox.detach()
+            self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._open_mailbox()
             return
-        message, ancillary, _, _ = self._mailbox.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
         if not any(_CREDENTIALS.unpack(data)[1] == os.getuid() for *_, data in ancillary):
             return
         task_id, reason = json.loads(message)

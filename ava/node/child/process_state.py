@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -36,7 +36,9 @@ _MOST_BLOCK_TRIES = 200
 class ProcessState:
     """The state of this process before any handler has run; it is restored after each run."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed_descriptors: Iterable[int] = ()) -> None:
+        """`needed_descriptors`: what this process cannot go on without once a handler has closed it."""
+        self._environ, self._environ_bytes = os.environ, os.environb
         self._environment = dict(os.environ)
         #: The encoded environment, which is compared faster: the mapping decodes every name and value.
         self._raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
@@ -48,6 +50,9 @@ class ProcessState:
         #: The streams that the last handler set; kept alive, because a thread that it left may be printing to them.
         self._replaced_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
+        #: Which file each descriptor has to be.
+        self._stream_files = [_file(number) for number in range(3)]
+        self._needed_files = [(number, _file(number)) for number in needed_descriptors]
         # None means an action that was not set from Python and cannot be restored from Python.
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
@@ -85,7 +90,7 @@ class ProcessState:
         """Send what a handler prints, logs or warns of to its job's log, and restore the process after it.
 
         Yields the handler's logger. The caller calls `block_signals` before it leaves, so that no signal interrupts the
-        restoration.
+        restoration. Raises what goes wrong in the restoration: then no other handler may run in this process.
         """
         # Threads that an earlier handler left behind do not write to this job's log.
         foreign = other_threads()
@@ -128,11 +133,16 @@ class ProcessState:
                 signal.signal(number, action)
 
     def _restore(self) -> None:
-        self._restore_python()
-        self._restore_process()
-        # Last, because only this process's own signal handlers are left now.
-        signal.set_wakeup_fd(-1)
-        _signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # Each part is restored even if another one cannot be.
+        try:
+            self._restore_python()
+        finally:
+            try:
+                self._restore_process()
+            finally:
+                # Last, because only this process's own signal handlers are left now.
+                signal.set_wakeup_fd(-1)
+                _signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_python(self) -> None:
         self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
@@ -147,15 +157,25 @@ class ProcessState:
                 _restore_logger(logger, state)
 
     def _restore_process(self) -> None:
+        os.environ, os.environb = self._environ, self._environ_bytes
         if os.environ._data != self._raw_environment:  # type: ignore[attr-defined]
             os.environ.clear()
             os.environ.update(self._environment)
         with suppress(OSError):
             os.chdir(self._working_directory)
         os.umask(self._umask)
-        for number, kept in enumerate(self._descriptors):
-            if not _is_same_file(number, kept):
-                os.dup2(kept, number)
+        self._restore_streams()
+        for number, file in self._needed_files:
+            if _file(number) != file:
+                raise OSError(f"the handler closed descriptor {number}, which belongs to this process")
+
+    def _restore_streams(self) -> None:
+        for number, (kept, file) in enumerate(zip(self._descriptors, self._stream_files, strict=True)):
+            if _file(number) == file:
+                continue
+            if _file(kept) != file:
+                raise OSError(f"the handler closed descriptor {kept}, the copy of {number}")
+            os.dup2(kept, number)
 
 
 def other_threads() -> frozenset[threading.Thread]:
@@ -199,11 +219,13 @@ def _set_level(level: int) -> None:
         logging.root.setLevel(level)
 
 
-def _is_same_file(one: int, other: int) -> bool:
+def _file(descriptor: int) -> tuple[int, int] | None:
+    """Returns the device and the inode of a descriptor's file; None if it is closed."""
     try:
-        return os.path.samestat(os.fstat(one), os.fstat(other))
+        found = os.fstat(descriptor)
     except OSError:
-        return False
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _show_warning(log: JobLog) -> Any:

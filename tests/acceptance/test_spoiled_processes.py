@@ -1,0 +1,62 @@
+"""A handler that spoils its process ends once, as it ended, and no other job runs in that process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from harness.servers.postgres import Databases
+from harness.system import System
+
+
+@pytest.fixture(scope="module")
+def node(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A node of one process, so that the next job would run in the same process."""
+    with _databases.fresh() as database_url:
+        system = System(tmp_path_factory.mktemp("spoiled"), database_url=database_url, broker_url=module_broker_url)
+        # The node logs why a process was not restored.
+        system.expects_traceback = True
+        try:
+            system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
+            yield system
+        finally:
+            system.stop()
+        system.assert_clean()
+
+
+@pytest.mark.parametrize("seconds", [0, 1], ids=["briefly", "for_a_second"])
+@pytest.mark.parametrize("how", ["descriptors", "reused descriptors", "logging"])
+def test_a_handler_that_spoils_its_process_completes_once(node: System, how: str, seconds: float) -> None:
+    for _ in range(2):
+        job = node.trigger("wkr_t_spoil", input={"how": how, "seconds": seconds})
+        after = node.trigger("wkr_t_look_around")
+        record = node.wait_for(job["id"])
+        assert (record["status"], record["attempt"]) == ("completed", 1), record
+        messages = node.messages(job["id"])
+        assert messages.count("Worker handler started") == 1
+        assert messages[-1].startswith("Handler completed in ")
+        assert "spoiled" in messages
+        seen = node.wait_for(after["id"])
+        assert seen["status"] == "completed"
+        assert seen["output"]["pid"] != record["output"]["pid"]
+    assert node.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
+
+
+def test_a_replaced_environment_is_put_back(node: System) -> None:
+    job = node.trigger("wkr_t_spoil", input={"how": "environment"})
+    assert node.wait_for(job["id"])["attempt"] == 1
+    seen = node.wait_for(node.trigger("wkr_t_look_around")["id"])["output"]
+    assert seen["path"]
+    assert node.messages(job["id"]).count("Worker handler started") == 1
+
+
+def test_a_time_out_holds_without_descriptors(node: System) -> None:
+    job = node.trigger("wkr_t_spoil_and_wait")
+    record = node.wait_for(job["id"])
+    assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded 2 s")
+    assert node.messages(job["id"]).count("Worker handler started") == 1
+    assert node.messages(job["id"])[-1].startswith("Handler failed after ")
+    assert not node.messages(job["id"])[-1].endswith("(its process was killed)"), "the child ended it by itself"
+    assert os.path.exists(f"/proc/{node.workers[0].pid}")
