@@ -145,9 +145,9 @@ def make_duties(
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookWakeup(database, publisher),
-        retention.of_jobs(database, retention_days=settings.retention_days),
+        retention.of_jobs(database, retention_days=settings.retention_days, audit_days=settings.audit_days),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
-        Statistics(database, audit_days=settings.audit_days),
+        Statistics(database),
     ]
 
 

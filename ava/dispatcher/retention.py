@@ -1,52 +1,112 @@
-"""Duties: delete what is past retention, in batches so small that they disturb no other statement."""
+"""Duties: delete what is past retention, in statements so short that they disturb no other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 
+from ava.errors import DatabaseUnavailable
+from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
-from ava.store.jobs import backlog, idempotency
+from ava.store.jobs import idempotency, old_jobs
+from ava.store.reports import audit, statistics
 from ava.store.webhooks import events
 
-__all__ = ["Retention", "of_events", "of_jobs"]
+__all__ = ["OldRows", "Retention", "of_events", "of_jobs"]
 
-_BATCH = 500
+#: Seconds for which one call of a duty goes on while there are old rows.
+_CALL_SECONDS = 3.0
+#: A batch that took fewer seconds is doubled, one that took more, or failed, is halved.
+_SHORT_SECONDS = 0.2
+_LONG_SECONDS = 1.0
+#: Rows of the first batch, of the smallest and of the largest.
+_FIRST_BATCH = 500
+_SMALLEST_BATCH = 10
+_LARGEST_BATCH = 20_000
 #: Seconds for which the row of an ended node is kept.
 _ENDED_NODE_SECONDS = 3600.0
+#: Seconds for which counted minutes are kept.
+_MINUTES_SECONDS = 24 * 3600.0
+
+
+class OldRows:
+    """One kind of old rows. Its batch adapts to the time that a deletion takes."""
+
+    def __init__(self, delete: Callable[[Connection, int], int]) -> None:
+        """`delete` deletes about so many rows, the oldest first. It returns that number or more if there are others."""
+        self.batch = _FIRST_BATCH
+        self.has_more = True
+        self._delete = delete
+
+    def delete_batch(self, database: Database) -> int:
+        """Delete one batch. Returns the number of rows. Raises `DatabaseUnavailable`, also if it took too long."""
+        size, began = self.batch, time.monotonic()
+        self.batch = max(size // 2, _SMALLEST_BATCH)
+        with database.connect() as connection:
+            count = self._delete(connection, size)
+        took = time.monotonic() - began
+        if took <= _LONG_SECONDS:
+            self.batch = min(size * 2, _LARGEST_BATCH) if took < _SHORT_SECONDS else size
+        self.has_more = count >= size
+        return count
 
 
 class Retention:
-    """Deletes one kind of old rows."""
+    """Deletes several kinds of old rows in turn, as long as there are any."""
 
+    changes = "old rows deleted"
     every_seconds = 1.0
 
-    def __init__(self, name: str, database: Database, delete_batch: Callable[[Connection], int], changes: str) -> None:
-        """`delete_batch` deletes one batch and returns the number of `changes`."""
+    def __init__(self, name: str, database: Database, kinds: Sequence[OldRows]) -> None:
         self.name = name
-        self.changes = changes
         self._database = database
-        self._delete_batch = delete_batch
+        self._kinds = kinds
 
     def run_once(self, _now: float) -> int:
-        """Delete one batch. Returns the number of rows that it counts."""
-        with self._database.connect() as connection:
-            return self._delete_batch(connection)
+        """Delete old rows for some seconds. Returns their number. A kind that fails does not stop the others."""
+        ends = time.monotonic() + _CALL_SECONDS
+        waiting, count, failure = list(self._kinds), 0, None
+        while waiting and time.monotonic() < ends:
+            for kind in tuple(waiting):
+                try:
+                    count += kind.delete_batch(self._database)
+                except DatabaseUnavailable as error:
+                    failure = error
+                    waiting.remove(kind)
+                else:
+                    if not kind.has_more:
+                        waiting.remove(kind)
+        if failure is not None:
+            raise failure
+        return count
 
 
-def of_jobs(database: Database, *, retention_days: float) -> Retention:
-    """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and ended nodes."""
-    return Retention("retention", database, partial(_delete_jobs, retention_days=retention_days), "jobs deleted")
+def of_jobs(database: Database, *, retention_days: float, audit_days: float) -> Retention:
+    """Returns the duty that deletes final jobs with their log lines, expired idempotency keys, ended nodes,
+    audit entries and counted minutes.
+    """
+    kinds: Sequence[Callable[[Connection, int], int]] = (
+        lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
+        lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
+        lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS),
+        partial(_delete_audit, audit_days=audit_days),
+        lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
+    )
+    return Retention("retention", database, [OldRows(delete) for delete in kinds])
 
 
 def of_events(database: Database, *, retention_days: float) -> Retention:
     """Returns the duty that deletes events with their deliveries, and the rest of deleted webhooks."""
-    delete_batch = partial(events.delete_old, retention_days=retention_days, limit=_BATCH)
-    return Retention("old_events", database, delete_batch, "webhook events deleted")
+    return Retention(
+        "old_events",
+        database,
+        [OldRows(lambda connection, limit: events.delete_old(connection, retention_days=retention_days, limit=limit))],
+    )
 
 
-def _delete_jobs(connection: Connection, *, retention_days: float) -> int:
-    nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS)
-    idempotency.delete_expired(connection, limit=_BATCH)
-    return backlog.delete_old_jobs(connection, retention_days=retention_days, limit=_BATCH)
+def _delete_audit(connection: Connection, limit: int, *, audit_days: float) -> int:
+    before = clock.now(connection) - timedelta(days=audit_days)
+    return audit.delete_old(connection, before=before, limit=limit)

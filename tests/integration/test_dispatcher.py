@@ -8,14 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher import retention
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.window import WindowFeed
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
-from ava.store.jobs import messages, rescues, runs
+from ava.store.jobs import messages, old_jobs, rescues, runs
 from tests.backlog import NODE, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -254,33 +253,6 @@ def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog)
     assert (known.attempt, known.run_no) == (1, 1)
 
 
-# Retention ------------------------------------------------------------------------------------------------------------
-
-
-def test_only_jobs_past_retention_are_deleted_in_batches(stored: Backlog) -> None:
-    stored.insert(700)
-    stored.run(
-        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now() - interval '31 days'"
-    )
-    stored.run("INSERT INTO job_logs (job_id, seq, ts, level, msg) SELECT id, 1, now(), 'info', 'x' FROM jobs")
-    [recent] = stored.insert(1)
-    duty = retention.of_jobs(stored.database, retention_days=30)
-    counts = [duty.run_once(now) for now in range(3)]
-    assert counts == [500, 200, 0]
-    assert stored.count("true") == 1
-    assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
-    assert recent
-
-
-def test_an_idempotency_key_expires_after_a_day_and_not_before(stored: Backlog) -> None:
-    stored.run(
-        "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, created_at)"
-        " VALUES ('ten_a', 'old', '', now() - interval '25 hours'), ('ten_a', 'new', '', now() - interval '23 hours')"
-    )
-    retention.of_jobs(stored.database, retention_days=30).run_once(0)
-    assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
-
-
 # Cost ----------------------------------------------------------------------------------------------------------------
 
 
@@ -312,7 +284,7 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         assert not messages.republish(connection, queue="default", **settled)
         assert backlog_moves.make_due(connection, limit=10) == 0
         assert len(backlog_moves.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10
-        assert backlog_moves.delete_old_jobs(connection, retention_days=1, limit=10) == 0
+        assert old_jobs.delete(connection, retention_days=1, limit=10) == 0
     assert [(w.priority, w.published, w.has_backlog) for w in found] == [(5, 50, True)]
     from_end_to_end, by_index = (after - was for after, was in zip(_rows_read(stored), before, strict=True))
     assert from_end_to_end == 0

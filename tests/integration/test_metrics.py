@@ -80,7 +80,7 @@ def _populate(api: Api) -> None:
             completed_at = now() - interval '5 s' WHERE priority = 4"""
     )
     assert running["id"] != failed["id"]
-    Statistics(api.database, audit_days=90).run_once(0.0)
+    Statistics(api.database).run_once(0.0)
 
 
 def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:

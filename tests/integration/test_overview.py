@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ava.dispatcher import retention
 from ava.dispatcher.statistics import Statistics
 from ava.settings import Settings
 from ava.store.reports import overview, statistics
@@ -36,7 +37,7 @@ def _run(api: Api, job: dict[str, Any], status: str = "completed", *, wait_ms: i
 
 def _count(api: Api, times: int = 1) -> None:
     for _ in range(times):
-        Statistics(api.database, audit_days=90).run_once(0.0)
+        Statistics(api.database).run_once(0.0)
 
 
 def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
@@ -180,8 +181,8 @@ def test_old_entries_and_minutes_are_deleted(api: Api) -> None:
     api.trigger()
     assert len(api.get("/v1/ava/audit").get_json()["data"]) == 1
     api.execute("INSERT INTO job_minutes VALUES ('ten_test', now() - interval '2 days', 'w', 's', 0, 0, 1, 0, 0, 0, 0)")
-    assert Statistics(api.database, audit_days=90).run_once(0.0) == 1
-    assert Statistics(api.database, audit_days=-1).run_once(0.0) == 1
+    assert retention.of_jobs(api.database, retention_days=30, audit_days=90).run_once(0.0) == 1
+    assert retention.of_jobs(api.database, retention_days=30, audit_days=-1).run_once(0.0) == 1
     assert api.get("/v1/ava/audit").get_json()["data"] == []
 
 

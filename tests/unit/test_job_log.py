@@ -55,10 +55,17 @@ def test_a_log_that_is_not_stored_does_not_stop_its_handler_for_ever(
 
 
 def test_a_full_log_says_so_once_and_drops_the_rest(log: JobLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_log, "_MOST_CHARACTERS", 10)
+    monkeypatch.setattr(job_log, "_MOST_CHARACTERS", 300)
     for _ in range(5):
         log.add(LogLevel.INFO, "12345")
     assert messages(log) == ["12345", "12345", "The log of this run is full; what follows is dropped"]
+
+
+def test_empty_lines_count_too(log: JobLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_log, "_MOST_CHARACTERS", 1_000)
+    for _ in range(100):
+        log.add(LogLevel.INFO, "")
+    assert messages(log) == [""] * 7 + ["The log of this run is full; what follows is dropped"]
 
 
 def test_a_closed_log_drops_lines(log: JobLog) -> None:

@@ -21,6 +21,9 @@ _LONGEST_WAIT_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
 #: Characters that one run may log; a line says that the rest is dropped.
 _MOST_CHARACTERS = 64 * 1024 * 1024
+#: Characters that a line counts beside its text: about what its row and its index entry take. So even of empty lines a
+#: run has at most 524,288.
+_LINE_CHARACTERS = 128
 
 
 class JobLog:
@@ -49,10 +52,11 @@ class JobLog:
         with self._lock:
             if self._is_closed:
                 return
-            self._characters += len(text)
+            before = self._characters
+            self._characters += len(text) + _LINE_CHARACTERS
             if self._characters <= _MOST_CHARACTERS:
                 self._lines.append(self._line(level, text))
-            elif self._characters - len(text) <= _MOST_CHARACTERS:
+            elif before <= _MOST_CHARACTERS:
                 self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
         if len(self._lines) >= _MOST_WAITING:
             self._wait()

@@ -1,4 +1,4 @@
-"""The backlog: jobs that become due, that are published next, that silent nodes hold, and that are past retention.
+"""The backlog: jobs that become due, that are published next, and that silent nodes hold.
 
 Every statement is bounded and uses an index made for it (`jobs_dated`, `jobs_startable`, `jobs_running`).
 """
@@ -18,7 +18,6 @@ __all__ = [
     "Window",
     "claim_backlog",
     "closed_windows",
-    "delete_old_jobs",
     "follow_workers",
     "make_due",
     "return_served",
@@ -215,19 +214,3 @@ _CLOSED_WINDOWS = Statement("SELECT queue || ':' || priority FROM closed_windows
 def closed_windows(connection: Connection) -> frozenset[str]:
     """Returns the windows that take no more messages from the API, each as `queue:priority`."""
     return frozenset(connection.exec_driver_sql(_CLOSED_WINDOWS).scalars())
-
-
-_DELETE_OLD_JOBS = Statement("""
-WITH old AS (
-    SELECT id FROM jobs WHERE completed_at < now() - %(days)s * interval '1 day'
-    ORDER BY completed_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), lines AS (
-    DELETE FROM job_logs WHERE job_id IN (SELECT id FROM old)
-)
-DELETE FROM jobs WHERE id IN (SELECT id FROM old)
-""")
-
-
-def delete_old_jobs(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the oldest final jobs past retention, with their log lines. Returns the number of jobs."""
-    return connection.exec_driver_sql(_DELETE_OLD_JOBS, {"days": retention_days, "limit": limit}).rowcount

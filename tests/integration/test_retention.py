@@ -1,0 +1,125 @@
+"""Retention: whatever is past it is deleted, however much it is, in statements that are bounded by rows and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from ava.dispatcher import retention
+from ava.dispatcher.retention import OldRows, Retention
+from ava.errors import DatabaseUnavailable
+from ava.settings import Settings
+from ava.store.engine.database import Connection, Database
+from tests.backlog import Backlog, open_backlog
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _of_jobs(database: Database) -> Retention:
+    return retention.of_jobs(database, retention_days=30, audit_days=90)
+
+
+def _age(stored: Backlog, *, days: float, jobs: str = "true") -> None:
+    stored.run(
+        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
+        f" completed_at = now() - %(days)s * interval '1 day' WHERE {jobs}",
+        days=days,
+    )
+
+
+def _write_lines(stored: Backlog, *, lines: int, jobs: str = "true") -> None:
+    stored.run(
+        "INSERT INTO job_logs (job_id, seq, ts, level, msg) SELECT id, seq, now(), 'info', 'x'"
+        f" FROM jobs, generate_series(1, %(lines)s) AS seq WHERE {jobs}",
+        lines=lines,
+    )
+
+
+def test_only_jobs_past_retention_are_deleted(stored: Backlog) -> None:
+    stored.insert(700)
+    _age(stored, days=31)
+    _write_lines(stored, lines=1)
+    stored.insert(1)
+    assert _of_jobs(stored.database).run_once(0) == 1400
+    assert stored.count("true") == 1
+    assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+
+
+_SLOW_DISK = """
+CREATE FUNCTION slow_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END';
+CREATE TRIGGER slow_disk BEFORE DELETE ON job_logs FOR EACH ROW EXECUTE FUNCTION slow_disk();
+"""
+
+
+def test_a_job_of_a_great_many_lines_does_not_stop_retention(stored: Backlog) -> None:
+    stored.insert(1)
+    _age(stored, days=32)
+    _write_lines(stored, lines=2_000)
+    stored.insert(300)
+    _age(stored, days=31, jobs="completed_at IS NULL")
+    _write_lines(stored, lines=2, jobs="completed_at > now() - interval '31.5 days'")
+    stored.run(_SLOW_DISK)
+    # A third of the time that the deletion of the first job's lines takes, at least.
+    hasty = Database(stored.settings.database_url, name="hasty", statement_seconds=0.7)
+    duty, deadline = _of_jobs(hasty), time.monotonic() + 60
+    while stored.count("true"):
+        assert time.monotonic() < deadline
+        with suppress(DatabaseUnavailable):
+            duty.run_once(0)
+    assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+    hasty.close()
+
+
+def test_an_idempotency_key_expires_after_a_day_and_not_before(stored: Backlog) -> None:
+    stored.run(
+        "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, created_at)"
+        " VALUES ('ten_a', 'old', '', now() - interval '25 hours'), ('ten_a', 'new', '', now() - interval '23 hours')"
+    )
+    _of_jobs(stored.database).run_once(0)
+    assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
+
+
+def test_more_than_one_batch_of_each_kind_is_deleted_in_one_call(stored: Backlog) -> None:
+    stored.run(
+        "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, created_at)"
+        " SELECT 'ten_a', i, '', now() - interval '25 hours' FROM generate_series(1, 5000) AS i"
+    )
+    assert _of_jobs(stored.database).run_once(0) == 5000
+
+
+def test_a_batch_shrinks_if_it_fails_and_grows_if_it_is_quick(stored: Backlog) -> None:
+    sizes: list[int] = []
+
+    def delete(connection: Connection, limit: int) -> int:
+        sizes.append(limit)
+        if limit > 200:
+            connection.exec_driver_sql("SET statement_timeout = 1")
+            connection.exec_driver_sql("SELECT pg_sleep(1)")
+        return limit if len(sizes) < 5 else 0
+
+    duty = Retention("test", stored.database, [OldRows(delete)])
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            duty.run_once(0)
+    with pytest.raises(DatabaseUnavailable):
+        duty.run_once(0)
+    assert sizes == [500, 250, 125, 250]
+    duty.run_once(0)
+    assert sizes == [500, 250, 125, 250, 125]
+
+
+def test_a_kind_that_fails_does_not_stop_the_others(stored: Backlog) -> None:
+    def fail(_connection: Connection, _limit: int) -> int:
+        raise DatabaseUnavailable
+
+    deleted = OldRows(lambda _connection, _limit: 0)
+    with pytest.raises(DatabaseUnavailable):
+        Retention("test", stored.database, [OldRows(fail), deleted]).run_once(0)
+    assert not deleted.has_more
