@@ -149,3 +149,24 @@ def test_the_event_loop_turns_for_three_seconds_after_a_turn(world: World) -> No
     loop_liveness.record_turn()
     assert loop_liveness.is_turning()
     assert loop_liveness.silent_seconds() == 0
+
+
+def test_a_thawed_node_is_not_ended_before_its_loop_could_turn(
+    world: World, dog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) == 2:
+            # The loop turns a moment after the thaw.
+            loop_liveness.record_turn()
+        if len(sleeps) == 4:
+            raise InterruptedError
+        world.seconds += 600 if len(sleeps) == 1 else seconds
+
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: world.seconds, sleep=sleep))
+    monkeypatch.setattr(os, "_exit", lambda _: pytest.fail("the node ended itself"))
+    with pytest.raises(InterruptedError):
+        dog.run()
+    assert "abandon" not in world.calls

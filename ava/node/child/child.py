@@ -84,6 +84,9 @@ class Child:
         self._process_state: ProcessState | None = None
         self._pid = self._parent_pid = 0
         self._check_parent_at = 0.0
+        #: How often this process was continued after a freeze, and whether it is asking if it may go on.
+        self._thaws = 0
+        self._is_asking = False
         #: How long the last runs of each worker's handler took, by worker id.
         self._handler_seconds: dict[str, float] = {}
         #: Whether this process ends after its run, because no other handler may run in it.
@@ -123,13 +126,35 @@ class Child:
             run.on_sigterm()
 
     def _on_sigcont(self, _signum: int, _frame: Any) -> None:
-        """Check that the run still holds its job before the handler goes on: this process was stopped for a while."""
+        """Ask whether the run still holds its job before the handler goes on: this process was stopped for a while."""
+        self._thaws += 1
+        self._database.forget_silence()
         run = self._run
-        if run is None or not run.is_open:
+        if run is None or not run.is_open or self._is_asking:
             return
-        with suppress(DatabaseUnavailable):
-            if not self._run_writer.is_held(run):
+        self._is_asking = True
+        try:
+            self._ask_until_answered(run)
+        finally:
+            self._is_asking = False
+
+    def _ask_until_answered(self, run: Run) -> None:
+        """Wait until the database says that the run holds its job; the main thread does nothing else meanwhile.
+
+        A stop of the run interrupts the wait.
+        """
+        while run.stopped_for is None:
+            # An answer from before another freeze does not count.
+            thaws = self._thaws
+            try:
+                is_held = self._run_writer.is_held(run)
+            except DatabaseUnavailable:
+                time.sleep(_TICK_SECONDS)
+                continue
+            if not is_held:
                 run.stop_as_lost()
+            if thaws == self._thaws:
+                return
 
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:

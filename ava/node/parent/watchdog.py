@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds without the database after which a node has no result left to write: a child holds one for 300.
 _DATABASE_SECONDS = 360.0
+#: A sleep that takes so many seconds more than it should was a freeze of this process.
+_FREEZE_SECONDS = 5.0
 
 
 class Watchdog(threading.Thread):
@@ -41,7 +43,7 @@ class Watchdog(threading.Thread):
     def run(self) -> None:
         """Check again and again, and end the process when there is a reason."""
         while (reason := self.find_reason()) is None:
-            time.sleep(min(2.0, self._deaf_seconds / 8))
+            _pause(min(2.0, self._deaf_seconds / 8))
         _log.critical("Node ends itself, to be started again: %s", reason)
         self._run_monitor.abandon()
         self._run_monitor.close()
@@ -72,3 +74,11 @@ class Watchdog(threading.Thread):
         for job, published_at in found.items():
             self._missed.setdefault(job, set()).add(published_at)
         return any(len(self._missed[job]) > 1 for job in found)
+
+
+def _pause(seconds: float) -> None:
+    """Sleep; twice if this process was frozen meanwhile, so that its other threads show that they go on."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    if time.monotonic() - began > seconds + _FREEZE_SECONDS:
+        time.sleep(seconds)

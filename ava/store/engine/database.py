@@ -92,7 +92,7 @@ class Database:
         )
         event.listen(self._engine, "checkout", _refuse_dead)
         event.listen(self._engine, "do_connect", self._refuse_silent)
-        self._silent_until = 0.0
+        self._silent_until = self._thawed_at = 0.0
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -163,8 +163,12 @@ class Database:
 
     def _note_silence(self, began: float) -> None:
         # If the server does not answer, one wait is enough for all. A refusal costs no wait.
-        if (now := time.monotonic()) - began >= _SILENCE_SECONDS:
+        if (now := time.monotonic()) - max(began, self._thawed_at) >= _SILENCE_SECONDS:
             self._silent_until = now + _SILENCE_SECONDS
+
+    def forget_silence(self) -> None:
+        """Ask the server again: this process was frozen, so the time that has passed does not count as silence."""
+        self._silent_until, self._thawed_at = 0.0, time.monotonic()
 
     def _refuse_silent(self, *_: Any) -> None:
         # This serves calls that began to wait for a connection before the server was known to be silent.

@@ -1,0 +1,119 @@
+"""A process that was frozen asks whether its run still holds its job, and does not go on before there is an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ava import settings
+from ava.errors import DatabaseUnavailable
+from ava.handler import Env
+from ava.node.celery_internals.take_ahead import NoTakeAhead
+from ava.node.child.child import Child
+from ava.node.child.run import Run
+from ava.node.outcome import Stop
+from ava.store.engine import database
+from ava.store.engine.database import Database
+from tests.unit.test_run import block_sigterm, run_of
+
+
+class _Answers:
+    """The answers of a database: True or False, None if it cannot be asked."""
+
+    def __init__(self, *answers: bool | None) -> None:
+        self._answers = list(answers)
+        self.asked = threading.Event()
+
+    def is_held(self, _run: Run) -> bool:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        self.asked.set()
+        if answer is None:
+            raise DatabaseUnavailable
+        return answer
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    environ = {"DATABASE_URL": "postgresql://h/d", "BROKER_URL": "redis://h/0"}
+    child = Child(settings.load(environ), "01890000-0000-7000-8000-000000000001", NoTakeAhead())
+    before = [signal.signal(signal.SIGCONT, child._on_sigcont), signal.signal(signal.SIGTERM, child._on_sigterm)]
+    yield child
+    signal.signal(signal.SIGCONT, before[0])
+    signal.signal(signal.SIGTERM, before[1])
+    child._mailbox.close()
+
+
+def _thaw_during_handler(child: Child, answers: _Answers) -> tuple[Run, list[str]]:
+    """Call a handler that is thawed between two effects. Returns its run and its effects."""
+    effects: list[str] = []
+
+    def handle(_input: dict[str, Any], _env: Env) -> None:
+        effects.append("before")
+        os.kill(os.getpid(), signal.SIGCONT)
+        effects.append("after")
+
+    run = run_of(handle)
+    child._run, child._run_writer = run, answers  # type: ignore[assignment]
+    run.call(None, block_sigterm)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    child._run = None
+    return run, effects
+
+
+def test_a_thawed_run_that_lost_its_job_does_nothing_more_though_the_first_questions_fail(child: Child) -> None:
+    run, effects = _thaw_during_handler(child, _Answers(None, None, False))
+    assert (run.stopped_for, effects) == (Stop.LOST, ["before"])
+
+
+def test_a_thawed_run_that_holds_its_job_goes_on_once_it_is_answered(child: Child) -> None:
+    run, effects = _thaw_during_handler(child, _Answers(None, None, True))
+    assert (run.stopped_for, effects) == (None, ["before", "after"])
+
+
+def test_a_thawed_run_that_gets_no_answer_can_be_stopped(child: Child) -> None:
+    answers = _Answers(None)
+
+    def cancel() -> None:
+        answers.asked.wait(20)
+        assert child.run is not None
+        child.run.stop(Stop.CANCEL)
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    run, effects = _thaw_during_handler(child, answers)
+    thread.join()
+    assert (run.stopped_for, effects) == (Stop.CANCEL, ["before"])
+
+
+def test_an_answer_from_before_a_second_freeze_does_not_count(child: Child) -> None:
+    class FrozenAgain(_Answers):
+        def is_held(self, run: Run) -> bool:
+            answer = super().is_held(run)
+            if answer:
+                os.kill(os.getpid(), signal.SIGCONT)
+            return answer
+
+    run, effects = _thaw_during_handler(child, FrozenAgain(True, False))
+    assert (run.stopped_for, effects) == (Stop.LOST, ["before"])
+
+
+def test_the_time_of_a_freeze_is_not_taken_for_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(database.time, "monotonic", lambda: now)
+    silent, thawed = (Database("postgresql://nowhere.invalid/x", name="test") for _ in range(2))
+    began = silent._begin()
+    now += 40
+    thawed.forget_silence()
+    for each in (silent, thawed):
+        each._note_silence(began)
+    with pytest.raises(DatabaseUnavailable):
+        silent._begin()
+    thawed._begin()
+    silent.forget_silence()
+    silent._begin()
