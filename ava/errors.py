@@ -30,6 +30,7 @@ __all__ = [
     "JobNotFound",
     "JobStateConflict",
     "MediaTypeRefused",
+    "NodeFailed",
     "NotFound",
     "OutboundError",
     "OutboundFailed",
@@ -102,6 +103,10 @@ class DatabaseNotMigrated(StartError):
 
 class DatabaseAhead(StartError):
     """The database is newer than this code; install the newer release, or restore the older database."""
+
+
+class NodeFailed(StartError):
+    """An error of the broker or of the machine ended the node; `ava doctor` looks for it."""
 
 
 class WorkerConflict(StartError):

@@ -90,10 +90,13 @@ def _check_clock(settings: Settings) -> str:
 
 
 def _check_broker(settings: Settings) -> str:
-    from ava.broker import connectivity
+    from ava.broker import connectivity, queues
 
     connectivity.require(settings)
-    return f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable"
+    queues.try_out(settings)
+    return (
+        f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable; a node can declare, publish and consume"
+    )
 
 
 def _check_handlers(settings: Settings) -> str:

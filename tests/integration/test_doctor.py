@@ -15,6 +15,7 @@ from ava.domain.sealing import Sealer
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 from ava.store.engine.database import Database
+from harness.servers.server import Server
 from harness.system import ENCRYPTION_KEY, System
 
 OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
@@ -63,6 +64,25 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     assert wrong == ["secret", "database", "clock", "broker", "handlers", "queues", "encryption"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_redis_user_who_may_not_consume_is_named_by_doctor_and_worker(system: System, private_redis: Server) -> None:
+    with Redis.from_url(private_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "node", "on", ">secret-of-node", "~*", "&*", "+@all", "-brpop")
+    url = f"redis://node:secret-of-node@{private_redis.url.rpartition('@')[2]}"
+    exit_code, lines = _doctor(system, BROKER_URL=url)
+    assert exit_code == 1
+    assert lines["broker"].startswith("!!")
+    assert "consume" in lines["broker"]
+    assert "brpop" in lines["broker"]
+    with Redis.from_url(private_redis.url) as client:
+        assert not client.keys("ava.doctor.*"), "the queue is deleted, whatever happened"
+    worker = system.spawn("worker", "-c", "1", environ={"BROKER_URL": url})
+    assert worker.wait(60) == 1
+    assert worker.output.splitlines()[-1].startswith("ava: The node ended, because of NoPermissionError: ")
+    assert "Traceback" not in worker.output
+    assert "secret-of-node" not in worker.output
 
 
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
