@@ -156,9 +156,9 @@ class Cluster:
             self.broker.forget()
         self.broker.start()
 
-    def start_worker(self, *, environ: Mapping[str, str] | None = None) -> RunningProcess:
-        """Start one more node, with `environ` on top."""
-        worker = self.system.spawn("worker", "-c", "4", environ=environ)
+    def start_worker(self, *arguments: str, environ: Mapping[str, str] | None = None) -> RunningProcess:
+        """Start one more node, with these arguments, and `environ` on top."""
+        worker = self.system.spawn("worker", "-c", "4", *arguments, environ=environ)
         self.system.workers.append(worker)
         return worker
 

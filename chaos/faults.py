@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -221,6 +221,34 @@ def _skew_clock(cluster: Cluster) -> Injury:
     return _due_job(cluster, since)
 
 
+def _drop_handler(cluster: Cluster) -> Injury:
+    """Replace all nodes by one without the load's handler, and start one that has it after 10 s."""
+    _stop_nodes(cluster)
+    cluster.start_worker(environ={"AVA_HANDLERS": "workers"})
+    time.sleep(10)
+    return _start_node(cluster)
+
+
+def _move_worker(cluster: Cluster) -> Injury:
+    """Replace all nodes by one whose handler names another queue, and which consumes that one alone."""
+    _stop_nodes(cluster)
+    return _start_node(cluster, "-q", "elsewhere", environ={"CHAOS_QUEUE": "elsewhere"})
+
+
+def _stop_nodes(cluster: Cluster) -> None:
+    for node in cluster.system.workers:
+        node.send(signal.SIGQUIT)
+    for node in cluster.system.workers:
+        node.wait()
+    cluster.system.workers.clear()
+
+
+def _start_node(cluster: Cluster, *arguments: str, environ: Mapping[str, str] | None = None) -> Injury:
+    cluster.start_worker(*arguments, environ=environ)
+    cluster.system.await_workers()
+    return Injury(since=time.monotonic())
+
+
 def _no_faketime() -> str | None:
     return None if faketime_library() else "libfaketime is missing; apt-get install faketime"
 
@@ -239,6 +267,8 @@ FAULTS = (
     Fault(name="a node frozen for 40 s (zombie)", inject=_freeze_node, promised_seconds=15),
     Fault(name="a node's parent alone frozen for 40 s", inject=_freeze_parent, promised_seconds=15),
     Fault(name="a node cut from the database for 40 s", inject=_cut_database, promised_seconds=15),
+    Fault(name="a handler gone for 10 s", inject=_drop_handler, promised_seconds=5),
+    Fault(name="a worker moved to another queue", inject=_move_worker, promised_seconds=5),
     Fault(name="a host's clock an hour ahead", inject=_skew_clock, promised_seconds=15, impossible=_no_faketime),
 )
 

@@ -12,7 +12,13 @@ _numbers = itertools.count(1)
 _TICK_SECONDS = 0.02
 
 
-@worker("chaos_effect", name="Chaos: record effects", timeout_seconds=300, cancel_grace_seconds=5)
+@worker(
+    "chaos_effect",
+    name="Chaos: record effects",
+    timeout_seconds=300,
+    cancel_grace_seconds=5,
+    queue=os.environ.get("CHAOS_QUEUE", "default"),
+)
 def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
     """Work for `seconds`, and record an effect at every step."""
     run = f"{os.getpid()}.{next(_numbers)}"
