@@ -18,6 +18,7 @@ from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import messages, reads, rescues, runs
 from ava.store.jobs.explanation_reads import read_facts
+from ava.store.reports import metrics
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -79,9 +80,7 @@ def test_a_rescued_run_waits_in_the_queue_that_its_worker_names_then(stored: Bac
         )
         assert found is not None
         assert found.queue == "elsewhere"
-        (other,) = rescues.rescue_from_dead_nodes(
-            connection, dead_after_seconds=1, msg="m", error="WorkerLost: e", limit=1
-        )
+        (other,) = rescues.rescue_from_dead_nodes(connection, silent={}, msg="m", error="WorkerLost: e", limit=1)
     assert other.queue == "elsewhere"
 
 
@@ -93,6 +92,25 @@ def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) 
         (window,) = backlog_moves.windows(connection, count_up_to=10)
         assert (window.queue, window.priority, window.published, window.has_backlog) == ("unnamed", 5, 1, True)
         assert messages.published_queues(connection) == ["unnamed"]
+
+
+def test_a_thousand_queues_cost_what_waits_in_them(stored: Backlog) -> None:
+    stored.run(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " SELECT 'wkr_w' || n, 'w', 60, 0, 1, 'q' || n, 'requeue' FROM generate_series(1, 1000) AS n"
+    )
+    stored.insert(3, worker_id="wkr_w7")
+    stored.run("ANALYZE workers, jobs")
+    steps = stored.run("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_startable'")[0][0]
+    with stored.database.connect() as connection:
+        assert [window.queue for window in backlog_moves.windows(connection, count_up_to=10)] == ["q7"]
+        assert messages.published_queues(connection) == ["q7"]
+        depths = metrics.queue_depths(connection)
+        connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+    assert len(depths) == 1001
+    assert sum(depth.published for depth in depths) == 3
+    after = stored.run("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_startable'")[0][0]
+    assert after - steps < 50
 
 
 def test_jobs_whose_handler_no_node_has_are_set_aside_and_cost_their_queue_nothing(backlog: Backlog) -> None:

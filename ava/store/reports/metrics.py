@@ -44,30 +44,35 @@ class QueueDepth:
     oldest_seconds: float
 
 
-# An entry of `jobs_startable` is found by queue, priority, and whether it is published; the oldest is the first by id.
-# In the last subselect `published_at` is always null; ordering by it keeps the planner from the primary key.
+# The first part is a loose index scan, as in `ava.store.jobs.backlog`: the cost grows with the windows that have jobs,
+# not with the queues that workers name. Queues without jobs are one row each, of the default priority. The oldest job
+# is the first by id. In the last subselect `published_at` is always null; ordering by it keeps the planner from the
+# primary key.
 _QUEUE_DEPTHS = Statement(f"""
 WITH RECURSIVE waiting AS (
-    (SELECT queue FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue LIMIT 1)
+    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
     UNION ALL
-    SELECT next.queue FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue FROM jobs AS j WHERE j.status = 'queued' AND j.run_at IS NULL AND j.queue > w.queue
-        ORDER BY j.queue LIMIT 1) AS next
+    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.queue, j.priority FROM jobs AS j
+        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
+        ORDER BY j.queue, j.priority LIMIT 1) AS next
 )
-SELECT q.queue, p.priority,
-    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = q.queue AND priority = p.priority AND status = 'queued'
+SELECT w.queue, w.priority,
+    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
         AND run_at IS NULL AND published_at IS NOT NULL LIMIT %(most)s) AS c),
-    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = q.queue AND priority = p.priority AND status = 'queued'
+    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
         AND run_at IS NULL AND published_at IS NULL LIMIT %(most)s) AS c),
     coalesce(extract(epoch FROM now() - least(
         (SELECT min(greatest(created_at, scheduled_at)) FROM (SELECT created_at, scheduled_at FROM jobs
-            WHERE queue = q.queue AND priority = p.priority AND status = 'queued' AND run_at IS NULL
+            WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND run_at IS NULL
                 AND published_at IS NOT NULL ORDER BY published_at, id LIMIT 100) AS o),
         (SELECT greatest(created_at, scheduled_at) FROM jobs
-            WHERE queue = q.queue AND priority = p.priority AND status = 'queued' AND run_at IS NULL
+            WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND run_at IS NULL
                 AND published_at IS NULL ORDER BY published_at, id LIMIT 1))), 0)
-FROM (SELECT queue FROM workers UNION SELECT queue FROM waiting) AS q
-CROSS JOIN generate_series({priority.FIRST}, {priority.LAST}) AS p (priority)
+FROM waiting AS w
+UNION ALL
+SELECT DISTINCT queue, {priority.DEFAULT}, 0, 0, 0 FROM workers
+WHERE queue NOT IN (SELECT queue FROM waiting)
 ORDER BY 1, 2
 """)
 
