@@ -5,7 +5,7 @@ The errors that are raised inside a handler are in `ava.handler.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ava.error_codes import ErrorCode
 
@@ -38,6 +38,7 @@ __all__ = [
     "OutputError",
     "PayloadTooLarge",
     "PortInUse",
+    "QueueRefused",
     "RequestError",
     "SecretUnreadable",
     "ServerFailed",
@@ -241,6 +242,15 @@ class ConnectionsBusy(DatabaseUnavailable):
 
 class BrokerUnavailable(AvaError):
     """The broker is out of reach; the dispatcher publishes the job when it is back."""
+
+
+class QueueRefused(BrokerUnavailable):
+    """The broker refuses a queue; the dispatcher publishes its jobs when it accepts the queue again."""
+
+    def __init__(self, job_ids: Sequence[str] = ()) -> None:
+        super().__init__()
+        #: The jobs that were not published; all others were.
+        self.job_ids = job_ids
 
 
 # Commands ----------------------------------------------------------------------------------------------------------

@@ -44,7 +44,13 @@ def make_queue(name: str, *, no_ack: bool = False) -> Queue:
     delivers the next message when a process is free.
     """
     # The default exchange routes by the queue's name, on Redis without a look-up.
-    arguments = {"x-max-priority": priority.LAST, "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000}
+    arguments = {
+        # A virtual host may have another default, and a quorum queue has no ten priorities. RabbitMQ accepts this for a
+        # queue that was declared without it where classic is the default.
+        "x-queue-type": "classic",
+        "x-max-priority": priority.LAST,
+        "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000,
+    }
     return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=no_ack or None)
 
 

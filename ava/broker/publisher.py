@@ -6,19 +6,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, NoReturn, TypeVar
 
 from celery import Celery
 from kombu import Queue
 
 from ava import tracing
-from ava.broker import connectivity, reset_marker, webhook_wakeup
+from ava.broker import connectivity, refusals, reset_marker, webhook_wakeup
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain import priority
 from ava.domain.job import Job
-from ava.domain.messages import TASK, task_id
-from ava.errors import BrokerUnavailable
+from ava.domain.messages import TASK, WEBHOOKS_QUEUE, task_id
+from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.tracing import Kind
 
@@ -38,7 +39,7 @@ class Publisher:
     """Publishes the messages of one process, behind a circuit breaker.
 
     A failure opens the breaker: calls then fail at once, and a thread probes the broker and closes the breaker when
-    the broker answers.
+    the broker answers. A refusal of one queue does not: that queue is left alone for some seconds.
     """
 
     #: Seconds between two probes.
@@ -49,37 +50,58 @@ class Publisher:
         self._is_redis = settings.broker_is_redis
         self._to_broker = priority.to_redis if self._is_redis else priority.to_rabbitmq
         self._queues: dict[str, Queue] = {}
+        self._refusals = refusals.Refusals()
         self._lock = threading.Lock()
         self._is_breaker_open = False
         self._is_closed = False
 
     def publish(self, jobs: Iterable[Job]) -> None:
-        """Publish a message for each job, in order, without waiting for the broker after each.
+        """Publish a message for each job, those of a queue in order, without waiting for the broker after each.
 
         Raises `BrokerUnavailable`. Some of the messages may be published by then, which is harmless, because a message
-        may arrive twice.
+        may arrive twice. Raises `QueueRefused` if the broker refused queues; the jobs of all others are published.
         """
         waiting = list(jobs)
         if waiting:
             with tracing.of_jobs("publish", Kind.PRODUCER, waiting):
-                self._publish(waiting)
+                refused = [job.id for queue, of_queue in _by_queue(waiting) for job in self._publish(queue, of_queue)]
+            if refused:
+                raise QueueRefused(refused)
 
-    def _publish(self, jobs: Sequence[Job]) -> None:
+    def is_refused(self, queue: str) -> bool:
+        """Returns True if the broker refused the queue a moment ago; nothing is published to it for some seconds."""
+        return self._refusals.holds(queue)
+
+    def _publish(self, queue: str, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Publish jobs of one queue. Returns them if the broker refuses the queue, otherwise none."""
+        if self._refusals.holds(queue):
+            return jobs
         began = time.monotonic()
         try:
-            self._run(lambda connection: self._send_all(connection, jobs))
-        except BrokerUnavailable as error:
-            if self._is_breaker_open or time.monotonic() - began > _STALE_SECONDS:
-                self._open_breaker(error)
-                raise
-            self._run_or_open(lambda connection: self._send_all(connection, jobs))
+            try:
+                self._run(lambda connection: self._send_all(connection, jobs))
+            except BrokerUnavailable as error:
+                if self._is_breaker_open or time.monotonic() - began > _STALE_SECONDS:
+                    self._fail(queue, error)
+                self._run_or_fail(queue, lambda connection: self._send_all(connection, jobs))
+        except QueueRefused:
+            return jobs
+        self._refusals.remove(queue)
+        return ()
 
-    def _run_or_open(self, act: Callable[[Any], Result]) -> Result:
+    def _run_or_fail(self, queue: str, act: Callable[[Any], Result]) -> Result:
         try:
             return self._run(act)
         except BrokerUnavailable as error:
-            self._open_breaker(error)
-            raise
+            self._fail(queue, error)
+
+    def _fail(self, queue: str, error: BrokerUnavailable) -> NoReturn:
+        """Leave a queue that the broker refuses alone, and open the breaker for any other error."""
+        if refusals.is_of_queue(error.__cause__):
+            self._refusals.add(queue, error.__cause__)
+            raise QueueRefused from error
+        self._open_breaker(error)
+        raise error
 
     def _run(self, act: Callable[[Any], Result]) -> Result:
         """Run `act` with a pooled connection. Raises `BrokerUnavailable`."""
@@ -115,8 +137,7 @@ class Publisher:
         for job in jobs:
             self._send(producer, job)
         # RabbitMQ handles the frames of a channel in order, so its reply to this confirms the messages before it.
-        for queue in {job.queue for job in jobs}:
-            self._queue(queue).bind(producer.channel).queue_declare(passive=True)
+        self._queue(jobs[0].queue).bind(producer.channel).queue_declare(passive=True)
 
     def _send(self, producer: ProducerChannel, job: Job) -> None:
         run_no = job.run_no + 1
@@ -157,16 +178,36 @@ class Publisher:
 
     def was_reset(self) -> bool:
         """Returns True if the broker has lost its messages since the last call. Raises `BrokerUnavailable`."""
-        return self._run_or_open(lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis))
+        with suppress(QueueRefused):
+            return self._run_or_fail(
+                reset_marker.NAME,
+                lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis),
+            )
+        # Nothing is known of a marker that cannot be reached.
+        return False
 
     def wake_one_sender(self) -> bool:
         """Queue one wake-up for webhook senders unless one is pending. Returns True if it was queued.
 
         Raises `BrokerUnavailable`.
         """
-        return self._run_or_open(lambda connection: webhook_wakeup.wake_one_sender(self._app, connection))
+        with suppress(QueueRefused):
+            return self._run_or_fail(
+                WEBHOOKS_QUEUE, lambda connection: webhook_wakeup.wake_one_sender(self._app, connection)
+            )
+        # The senders poll the database as well.
+        return False
 
     def close(self) -> None:
         """Close every connection to the broker."""
         self._is_closed = True
         self._app.pool.force_close_all()
+
+
+def _by_queue(jobs: Sequence[Job]) -> Iterable[tuple[str, Sequence[Job]]]:
+    if len(jobs) == 1:
+        return [(jobs[0].queue, jobs)]
+    by_queue: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_queue.setdefault(job.queue, []).append(job)
+    return by_queue.items()

@@ -24,8 +24,9 @@ def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
     if is_redis:
         with channel.conn_or_acquire() as client:
             return bool(client.set(NAME, "1", nx=True))
-    queue = Queue(NAME, exchange="", routing_key=NAME, durable=True).bind(channel)
-    queue.queue_declare()
+    # A quorum queue, which a virtual host may have as its default, keeps the marker over a restart.
+    arguments = {"x-queue-type": "classic"}
+    Queue(NAME, exchange="", routing_key=NAME, durable=True, queue_arguments=arguments).bind(channel).queue_declare()
     if channel.queue_declare(NAME, passive=True).message_count > 0:
         return False
     # A second dispatcher may publish a second marker at the same moment, which is harmless.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.broker.publisher import Publisher
-from ava.errors import BrokerUnavailable
+from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
 from ava.store.jobs import client_moves, messages
 
@@ -87,10 +87,12 @@ class LostMessages:
             self._idle_republishes[queue] = _next_republish(last, now, frozenset(job.id for job in lost))
         try:
             self._publisher.publish(lost)
-        except BrokerUnavailable:
+        except BrokerUnavailable as error:
             with self._database.connect() as connection:
                 client_moves.unpublish(connection, [job.id for job in lost])
-            raise
+            # The messages of other queues may be found.
+            if not isinstance(error, QueueRefused):
+                raise
         return len(lost)
 
 

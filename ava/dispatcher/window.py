@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava.broker.publisher import Publisher
-from ava.errors import BrokerUnavailable
+from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
 from ava.store.jobs import backlog, client_moves
@@ -41,11 +41,19 @@ class WindowFeed:
         fed = {window: self._feed(window) for window in found if window.has_backlog}
         # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
         # soon fed as well. If such a window stayed closed, a steady flow of new jobs would never let it open.
-        self._close({(w.queue, w.priority) for w in found if w.published + fed.get(w, 0) >= self._window})
+        full = {(w.queue, w.priority) for w in found if w.published + fed.get(w, 0) >= self._window}
+        # The API need not try a queue that the broker refuses.
+        refused = {(w.queue, w.priority) for w in found if self._publisher.is_refused(w.queue)}
+        self._close(full | refused)
         return sum(fed.values())
 
     def _feed(self, window: Window) -> int:
-        """Publish jobs of the backlog until the window is full. Returns the number of jobs."""
+        """Publish jobs of the backlog until the window is full. Returns the number of jobs.
+
+        None is published to a queue that the broker refuses, which the publisher logs and tries again.
+        """
+        if self._publisher.is_refused(window.queue):
+            return 0
         unserved = self._set_aside(window)
         room, fed = self._window - window.published, 0
         while room > 0:
@@ -61,9 +69,11 @@ class WindowFeed:
                 break
             try:
                 self._publisher.publish(batch)
-            except BrokerUnavailable:
+            except BrokerUnavailable as error:
                 with self._database.connect() as connection:
                     client_moves.unpublish(connection, [job.id for job in batch])
+                if isinstance(error, QueueRefused):
+                    break
                 raise
             room -= len(batch)
             fed += len(batch)

@@ -22,6 +22,7 @@ from ava.errors import (
     IdempotencyKeyReused,
     JobNotFound,
     JobStateConflict,
+    QueueRefused,
     WorkerNotFound,
     WorkerPaused,
 )
@@ -151,13 +152,13 @@ class Jobs:
         startable = [job for job in created if job.published_at is not None]
         try:
             self._publisher.publish(startable)
-        except BrokerUnavailable:
-            _log.warning(
-                "Publish failed, the broker is out of reach: the dispatcher publishes later",
-                extra={"jobs": len(startable)},
-            )
+        except BrokerUnavailable as error:
+            reason, unsent = "the broker is out of reach", [job.id for job in startable]
+            if isinstance(error, QueueRefused):
+                reason, unsent = "the broker refuses the queue", list(error.job_ids)
+            _log.warning("Publish failed, %s: the dispatcher publishes later", reason, extra={"jobs": len(unsent)})
             with suppress(Exception), self._database.connect() as connection:
-                client_moves.unpublish(connection, [job.id for job in startable])
+                client_moves.unpublish(connection, unsent)
 
     def show(self, caller: Caller, job_id: str) -> Job:
         """Returns one job. Raises `JobNotFound`, `DatabaseUnavailable`."""

@@ -68,10 +68,10 @@ class RabbitMQ:
         shutil.rmtree(self._home / "mnesia")
 
     @contextmanager
-    def virtual_host(self) -> Iterator[str]:
+    def virtual_host(self, *, default_queue_type: str = "classic") -> Iterator[str]:
         """The URL of a new virtual host, deleted afterwards."""
         name = f"test_{next(_numbers)}"
-        self._call("PUT", f"vhosts/{name}")
+        self._call("PUT", f"vhosts/{name}", {"default_queue_type": default_queue_type})
         try:
             yield f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
         finally:
@@ -140,8 +140,9 @@ class RabbitMQ:
         except requests.RequestException:
             return False
 
-    def _call(self, method: str, path: str) -> requests.Response:
-        return requests.request(method, f"http://127.0.0.1:{self._management_port}/api/{path}", auth=_USER, timeout=30)
+    def _call(self, method: str, path: str, body: Mapping[str, str] | None = None) -> requests.Response:
+        url = f"http://127.0.0.1:{self._management_port}/api/{path}"
+        return requests.request(method, url, auth=_USER, timeout=30, json=body)
 
 
 @contextmanager

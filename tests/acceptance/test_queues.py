@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.polling import wait_until
+from harness.servers.rabbitmq import RabbitMQ
 from harness.system import System
 
 HANDLERS = {"AVA_HANDLERS": "workers,tests.acceptance.queue_handlers"}
@@ -51,3 +52,15 @@ def test_a_higher_priority_goes_first_whatever_its_queue(system: System) -> None
     # for one message that the node had already taken.
     rest = priorities[priorities.index(3) :]
     assert sum(one > other for one, other in zip(rest, sorted(rest), strict=True)) <= 1, rest
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_virtual_host_whose_default_is_quorum_queues_will_do(system: System, rabbitmq_server: RabbitMQ) -> None:
+    with rabbitmq_server.virtual_host(default_queue_type="quorum") as url:
+        try:
+            system.start(broker_url=url, environ=HANDLERS)
+            job = system.trigger("wkr_a_busy")
+            assert system.wait_for(job["id"])["status"] == "completed"
+            assert system.spawn("doctor").wait(30) == 0
+        finally:
+            system.stop()

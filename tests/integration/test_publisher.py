@@ -6,13 +6,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import kombu
 import pytest
+import redis
 
-from ava.errors import BrokerUnavailable
+from ava.broker.app import make_queue
+from ava.broker.refusals import Refusals
+from ava.dispatcher.window import WindowFeed
+from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from harness.polling import wait_until
 from harness.servers.server import Server
-from tests.backlog import Backlog, open_backlog
+from tests.backlog import WORKER, Backlog, open_backlog
 
 
 @pytest.fixture
@@ -91,6 +96,74 @@ def test_a_reset_broker_is_reported_once(on_private_redis: Backlog, private_redi
     private_redis.kill()
     private_redis.start()
     assert [publisher.was_reset(), publisher.was_reset()] == [True, False]
+
+
+@pytest.fixture
+def refused(backlog: Backlog, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A worker whose queue the broker refuses: it exists with other arguments, or is no list."""
+    monkeypatch.setattr(Refusals, "retry_seconds", 1.0)
+    backlog.announce("wkr_refused", queue="refused")
+    backlog.join(handlers=[WORKER, "wkr_refused"], queues=["default", "refused"])
+    if backlog.settings.broker_is_redis:
+        with redis.Redis.from_url(backlog.settings.broker_url) as client:
+            client.set("refused\x06\x165", "a string")
+    else:
+        with kombu.Connection(backlog.settings.broker_url) as connection:
+            connection.default_channel.queue_declare("refused", durable=True, auto_delete=False)
+    return "wkr_refused"
+
+
+def _accept(backlog: Backlog) -> None:
+    """Remove the reason why the broker refuses the queue."""
+    if backlog.settings.broker_is_redis:
+        with redis.Redis.from_url(backlog.settings.broker_url) as client:
+            client.delete("refused\x06\x165")
+    else:
+        with kombu.Connection(backlog.settings.broker_url) as connection:
+            connection.default_channel.queue_delete("refused")
+
+
+def test_a_refused_queue_stops_no_other(backlog: Backlog, refused: str) -> None:
+    theirs = backlog.insert(3, is_published=True, worker_id=refused)
+    ours = backlog.insert(10, is_published=True)
+    with pytest.raises(QueueRefused) as refusal:
+        backlog.publisher.publish([*theirs, *ours])
+    assert sorted(refusal.value.job_ids) == sorted(job.id for job in theirs)
+    assert backlog.messages() == 10
+    # The breaker is closed, and the refused queue costs nothing.
+    began = time.monotonic()
+    for _ in range(1_000):
+        with pytest.raises(QueueRefused):
+            backlog.publisher.publish(theirs[:1])
+    backlog.publisher.publish(ours)
+    assert time.monotonic() - began < 0.9
+    assert backlog.messages() == 20
+
+
+def test_the_feed_goes_on_beside_a_refused_queue_and_comes_back_to_it(backlog: Backlog, refused: str) -> None:
+    backlog.insert(1_000, worker_id=refused)
+    backlog.insert(1_000)
+    backlog.run("UPDATE jobs SET published_at = NULL")
+    feed = WindowFeed(backlog.database, backlog.publisher, window=5_000, node_dead_seconds=15)
+    assert feed.run_once(0) == 1_000
+    assert backlog.count("queue = 'refused' AND published_at IS NULL") == 1_000
+    before = backlog.run("SELECT sum(xmin::text::bigint) FROM jobs")
+    assert feed.run_once(0) == 0
+    assert backlog.run("SELECT sum(xmin::text::bigint) FROM jobs") == before, "no row is touched meanwhile"
+    _accept(backlog)
+    wait_until(lambda: feed.run_once(0) == 1_000, seconds=5, what="the queue is fed again")
+    assert backlog.messages("refused") == 1_000
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_queue_of_a_release_without_a_queue_type_is_accepted(backlog: Backlog) -> None:
+    with kombu.Connection(backlog.settings.broker_url) as connection:
+        arguments = {k: v for k, v in make_queue("default").queue_arguments.items() if k != "x-queue-type"}
+        connection.default_channel.queue_declare("default", durable=True, auto_delete=False, arguments=arguments)
+        backlog.publisher.publish(backlog.insert(2, is_published=True))
+        # The release before declares the queue without it again.
+        connection.default_channel.queue_declare("default", durable=True, auto_delete=False, arguments=arguments)
+    assert backlog.messages() == 2
 
 
 def _can_publish(backlog: Backlog) -> bool:
