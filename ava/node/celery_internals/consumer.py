@@ -11,6 +11,7 @@ from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
 
 from ava.broker.control import RELEASE_RUNS
+from ava.node.celery_internals.places import CHECK_SECONDS, Places
 from ava.node.celery_internals.request import JobRequest
 from ava.node.parent import loop_liveness
 
@@ -69,6 +70,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         loop_liveness.record_turn()
         hub.call_repeatedly(_LIVENESS_SECONDS, loop_liveness.record_turn)
         hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
+        if self.app.conf.worker_pool != "prefork":
+            hub.call_repeatedly(CHECK_SECONDS, Places(self.pool._pool).check)
 
     def on_close(self) -> None:
         """The connection is lost: forget the messages that no child was given."""

@@ -93,6 +93,12 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         task_ready(self)
         self.run_monitor.return_to_queue(parse_task_id(self.id)[0])
 
+    def give_up(self) -> None:
+        """No child takes this message. Its job returns to the queue with the next number, so that none can claim it."""
+        task_ready(self)
+        self.run_monitor.rescue(self._make_held(pid=0), "WorkerLost: no process of the worker took it")
+        self.acknowledge()
+
     def _count_as_reserved(self) -> None:
         if self.is_acknowledged_on_arrival:
             reserved_requests.add(self)
