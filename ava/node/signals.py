@@ -20,7 +20,7 @@ from ava.broker.app import make_queue
 from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import StartError
 from ava.handler import registry
-from ava.node import task
+from ava.node import outcome, task
 from ava.node.celery_internals import versions
 from ava.node.celery_internals.event_batching import EventBatching
 from ava.node.celery_internals.request import JobRequest
@@ -93,7 +93,13 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
 def _start(node: Node, consumer: Any) -> None:
     if problem := versions.describe_untested():
         _log.warning("Celery's own pool runs on an untested version: %s.", problem)
-    node.start(consumer)
+    try:
+        node.start(consumer)
+    except Exception as error:
+        # Celery logs and ignores what a receiver raises, and would consume without run monitor, watchdog and row. The
+        # children end with this process.
+        _log.critical("Node cannot start: %s", outcome.explain(error))
+        os._exit(1)
 
 
 # In a child of Celery's own pool -----------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import psycopg2
 
 from ava.local import start
 from ava.local.postgres import Postgres
@@ -61,6 +62,22 @@ class Server:
             yield
         finally:
             _each([*children, server], psutil.Process.resume)
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Make PostgreSQL refuse writes for the length of a `with`, as a demoted primary does, in open sessions too."""
+        self._configure("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            self._configure("ALTER SYSTEM RESET default_transaction_read_only")
+
+    def _configure(self, statement: str) -> None:
+        with closing(psycopg2.connect(self.url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                cursor.execute("SELECT pg_reload_conf()")
 
 
 def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]) -> None:

@@ -29,13 +29,45 @@ def _raise(database: Database, state: str) -> None:
         connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{state}'; END $$")
 
 
-@pytest.mark.parametrize("state", ["53100", "53200", "53300", "57014", "57P01", "57P03", "58030", "08006"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("08006", "25006", "25P03", "40001", "40P01", "42501", "53100", "53200", "53300", "55P03"),
+        *("57014", "57P01", "57P03", "58030"),
+    ],
+)
 def test_a_passing_failure_is_an_outage(database_url: str, state: str) -> None:
     database = Database(database_url, name="test")
     with pytest.raises(DatabaseUnavailable):
         _raise(database, state)
     database.ping()
     database.close()
+
+
+@pytest.mark.parametrize("is_dedicated", [False, True])
+def test_a_write_to_a_read_only_server_replaces_every_connection(database_url: str, is_dedicated: bool) -> None:
+    database = Database(database_url, name="test", pool_size=2)
+    # Both sessions of the pool are those of a demoted server.
+    with database.connect() as one, database.connect() as two:
+        for connection in (one, two):
+            connection.exec_driver_sql("SET default_transaction_read_only = on")
+    dedicated = database.dedicated()
+    with pytest.raises(DatabaseUnavailable), dedicated if is_dedicated else database.connect() as connection:
+        connection.exec_driver_sql("DELETE FROM closed_windows")
+    with dedicated as one, database.connect() as two:
+        for connection in (one, two):
+            connection.exec_driver_sql("DELETE FROM closed_windows")
+    dedicated.close()
+    database.close()
+
+
+def test_no_dispatcher_is_active_on_a_read_only_server(private_postgres: Server) -> None:
+    leadership = Leadership(private_postgres.url)
+    assert leadership.acquire()
+    with private_postgres.read_only():
+        wait_until(lambda: not leadership.acquire(), seconds=5, what="it is not active")
+    wait_until(leadership.acquire, seconds=5, what="it is active again")
+    leadership.release()
 
 
 def test_a_programming_error_is_no_outage(database_url: str) -> None:

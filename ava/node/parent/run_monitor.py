@@ -43,6 +43,8 @@ _CHECK_SECONDS = 1.0
 _CUT_OFF_SECONDS = 5.0
 #: Seconds between two attempts to reach a database that is away.
 _RETRY_SECONDS = 0.5
+#: Seconds for which a node that starts tries to register.
+_START_SECONDS = 10.0
 #: Seconds that the thread gets for its last iteration and its last writes.
 _CLOSE_SECONDS = 5.0
 
@@ -79,10 +81,17 @@ class RunMonitor:
         self._last_started_at = time.monotonic()
 
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
-        """Register the node and its workers, and start the thread."""
+        """Register the node and its workers, and start the thread.
+
+        Raises `DatabaseUnavailable` if the node cannot be registered for so long that its supervisor should know.
+        """
         self._node, self._specs, self._is_registered = node, specs, False
         # Before the first message: the runs of a node that has no row are rescued, as those of a dead node are.
-        self._with_database(self._check_in)
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_registered:
+            self._with_database(self._check_in)
+            if not self._is_registered and time.monotonic() >= deadline:
+                raise DatabaseUnavailable
         self._thread.start()
 
     # Called from Celery's event loop -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import sys
 import threading
@@ -20,9 +21,28 @@ from ava.store.engine.statement import Statement
 
 __all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter"]
 
-#: SQLSTATE classes of outages: connection failures, lack of resources (connections, disk, memory), an operator's
-#: intervention (shutdown, statement time-out). PostgreSQL manual, appendix A.
-_OUTAGE_CLASSES = ("08", "53", "57", "58")
+_log = logging.getLogger(__name__)
+
+#: The SQLSTATE of a write to a server that is read-only, as a demoted primary is.
+_READ_ONLY = "25006"
+#: The SQLSTATE of a missing privilege.
+_NO_PRIVILEGE = "42501"
+#: SQLSTATEs and their classes that mean an outage: the same statement may succeed later. PostgreSQL manual, appendix A.
+_OUTAGES = (
+    "08",  # The connection failed.
+    "53",  # Resources are missing: connections, disk, memory.
+    "57",  # An operator intervened: shutdown, statement time-out.
+    "58",  # The system failed below PostgreSQL.
+    _READ_ONLY,
+    "25P03",  # The session was ended because its transaction was idle, or …
+    "25P04",  # … took too long.
+    "40001",  # A standby or a concurrent transaction cancelled the statement.
+    "40P01",  # The statement was the victim of a deadlock.
+    "55P03",  # A lock was not available in time.
+    _NO_PRIVILEGE,  # Until an operator grants it again, no result may be dropped.
+)
+#: Seconds between two log lines about a server that refuses statements.
+_REFUSAL_LOG_SECONDS = 10.0
 #: Every session's settings. A generic plan is the best for all our prepared statements, so each is planned once only.
 _SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 #: A failure after so many seconds was silence, not a refusal. For as long again, further calls fail at once.
@@ -93,6 +113,7 @@ class Database:
         event.listen(self._engine, "checkout", _refuse_dead)
         event.listen(self._engine, "do_connect", self._refuse_silent)
         self._silent_until = self._thawed_at = 0.0
+        self._refusal_logged_at = float("-inf")
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -153,9 +174,20 @@ class Database:
         """Raise `DatabaseUnavailable` if an error means that; `began` is the start of the call."""
         if not _is_outage(error):
             return
-        if _state(error) is None:
+        state = _state(error)
+        if state is None:
             self._note_silence(began)
+        if state in (_READ_ONLY, _NO_PRIVILEGE):
+            self._log_refusal(error)
+        if state == _READ_ONLY:
+            # The other connections lead to the same server, and a new one may lead to the new primary.
+            self._engine.dispose()
         raise DatabaseUnavailable from error
+
+    def _log_refusal(self, error: BaseException) -> None:
+        if (now := time.monotonic()) - self._refusal_logged_at >= _REFUSAL_LOG_SECONDS:
+            self._refusal_logged_at = now
+            _log.warning("PostgreSQL refuses statements, will retry: %s", str(_cause(error)).partition("\n")[0])
 
     def dedicated(self) -> DedicatedConnection:
         """Returns a connection of the pool that one thread keeps from its first use on."""
@@ -237,7 +269,7 @@ def _is_outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if (state := _state(error)) is not None:
-        return state.startswith(_OUTAGE_CLASSES)
+        return state.startswith(_OUTAGES)
     return isinstance(_cause(error), psycopg2.OperationalError | psycopg2.InterfaceError)
 
 

@@ -19,7 +19,7 @@ LOCK_KEY = 0x61766120_64697370
 #: PostgreSQL ends the session, and so frees the lock, of a process that is frozen or cut off.
 _SESSION = "-c idle_session_timeout=3000 -c statement_timeout=2000"
 
-_TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
+_TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s), current_setting('transaction_read_only') = 'off'")
 
 
 class Leadership:
@@ -38,19 +38,23 @@ class Leadership:
     def acquire(self) -> bool:
         """Acquire the lock, or check that this process still holds it.
 
-        Returns False if another process holds it or the database is out of reach.
+        Returns False if another process holds it, or the database is out of reach or read-only: nodes cannot write
+        their heartbeats then, and a new session may lead to the new primary.
         """
         try:
-            return self._try_lock()
+            is_held, is_writable = self._try_lock()
         except (DBAPIError, psycopg2.Error):
+            is_held = is_writable = False
+        if not is_writable:
             self.release()
-            return False
+        return is_held and is_writable
 
-    def _try_lock(self) -> bool:
+    def _try_lock(self) -> tuple[bool, bool]:
         if self._connection is None:
             self._connection = self._engine.connect()
         # A session may acquire the lock more than once; its end frees all of them.
-        return bool(self._connection.exec_driver_sql(_TRY_LOCK, {"key": LOCK_KEY}).scalar())
+        is_held, is_writable = self._connection.exec_driver_sql(_TRY_LOCK, {"key": LOCK_KEY}).one()
+        return is_held, is_writable
 
     def release(self) -> None:
         """Close the session, so that another process can acquire the lock."""
