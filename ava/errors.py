@@ -30,6 +30,7 @@ __all__ = [
     "JobNotFound",
     "JobStateConflict",
     "MediaTypeRefused",
+    "NoDowngrade",
     "NodeFailed",
     "NotFound",
     "OutboundError",
@@ -40,6 +41,7 @@ __all__ = [
     "PortInUse",
     "QueueRefused",
     "RequestError",
+    "SchemaLocked",
     "SecretUnreadable",
     "ServerFailed",
     "ServerProgramMissing",
@@ -103,7 +105,15 @@ class DatabaseNotMigrated(StartError):
 
 
 class DatabaseAhead(StartError):
-    """The database is newer than this code; install the newer release, or restore the older database."""
+    """The database is newer than this code may run on; install the newer release, or run its `ava db downgrade`."""
+
+
+class SchemaLocked(StartError):
+    """Other transactions hold locks that a migration needs; end the oldest (`pg_stat_activity`), and run this again."""
+
+
+class NoDowngrade(StartError):
+    """There is no migration that can be undone; restore a backup instead."""
 
 
 class NodeFailed(StartError):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from ava.settings import Settings
+    from ava.store.engine.schema import State
 
 __all__ = ["db"]
 
@@ -13,10 +19,61 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
+@click.option("--sql", is_flag=True, help="Print the statements of the upgrade instead, and change nothing.")
+def upgrade(sql: bool) -> None:
     """Migrate the database to this release's schema; it is safe to run it several times at once."""
-    from ava import settings as settings_module
     from ava.store.engine import schema
 
-    schema.upgrade(settings_module.load())
-    click.echo("The database is up to date.")
+    if sql:
+        click.echo(schema.upgrade_sql(_settings()) or "-- The database is up to date.")
+        return
+    state = schema.upgrade(_settings())
+    click.echo(_NEWER if state.is_ahead else "The database is up to date.")
+
+
+@db.command()
+def current() -> None:
+    """Show the revision of the database and that of this release."""
+    from ava.errors import StartError
+    from ava.store.engine import schema
+
+    state = schema.state(_settings())
+    click.echo(f"database: {state.revision or 'not migrated'}")
+    click.echo(f"this release: {schema.revisions()[-1]}")
+    click.echo(f"code that may run on the database: {_range(state)}")
+    try:
+        state.check()
+    except StartError as error:
+        click.echo(str(error))
+    else:
+        click.echo(_NEWER if state.is_ahead else "The database is up to date.")
+
+
+@db.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def downgrade(yes: bool) -> None:
+    """Undo the newest migration, with the data that only it can hold."""
+    from ava.store.engine import schema
+
+    settings = _settings()
+    if not yes:
+        revision = schema.state(settings).revision
+        click.confirm(f"Undo migration {revision}, with its data? This release then refuses to run.", abort=True)
+    state = schema.downgrade(settings)
+    click.echo(f"The database is at {state.revision}.")
+
+
+_NEWER = "The database is newer than this release, which may run on it."
+
+
+def _range(state: State) -> str:
+    return f"revision {state.oldest_code} and newer" if state.oldest_code else f"revision {state.revision}"
+
+
+def _settings() -> Settings:
+    from ava import logs
+    from ava import settings as settings_module
+
+    settings = settings_module.load()
+    logs.configure(settings, "db")
+    return settings

@@ -68,7 +68,7 @@ def _check_database(settings: Settings) -> str:
     from ava.store.engine import schema
 
     schema.check(settings)
-    return "reachable, its schema is this release's"
+    return "reachable, this release may run on its schema"
 
 
 def _check_clock(settings: Settings) -> str:

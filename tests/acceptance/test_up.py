@@ -299,6 +299,7 @@ def test_a_database_newer_than_the_code_is_refused_in_one_line(place: Path, data
     connection = psycopg2.connect(database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE alembic_version SET version_num = 'r9999'")
+        cursor.execute("UPDATE schema_compatibility SET oldest_revision = 'r9999'")
     connection.close()
     arguments = ("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
     _assert_one_line(_run(*arguments, environ={"DATABASE_URL": database_url}), "newer")

@@ -42,6 +42,7 @@ def test_a_database_behind_and_one_ahead_are_distinguished(system: System) -> No
     for revision, words in (("r9999", "newer than this code"), (None, "ava db upgrade")):
         if revision:
             system.query("UPDATE alembic_version SET version_num = %s", revision)
+            system.query("UPDATE schema_compatibility SET oldest_revision = %s", revision)
         else:
             system.query("DELETE FROM alembic_version")
         exit_code, lines = _doctor(system)

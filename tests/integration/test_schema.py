@@ -95,6 +95,7 @@ def test_ten_concurrent_migrations_take_turns(engine: Engine, database_settings:
 def test_a_database_of_a_newer_release_is_refused(engine: Engine, database_settings: Settings) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("UPDATE schema_compatibility SET oldest_revision = '9999'")
     for refused in (schema.check, schema.upgrade):
         with pytest.raises(DatabaseAhead):
             refused(database_settings)

@@ -1,15 +1,21 @@
-"""The database's schema: its upgrade, and the check that it is the one of this release."""
+"""The database's schema: its upgrade and downgrade, and the check that this code may run on it."""
 
 from __future__ import annotations
 
+import logging
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from ava.errors import DatabaseAhead, DatabaseNotMigrated, StartError
+from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, SchemaLocked, StartError
 from ava.settings import Settings
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
@@ -17,60 +23,158 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["alembic_config", "check", "check_connection", "revisions", "upgrade"]
+__all__ = [
+    "State",
+    "alembic_config",
+    "check",
+    "check_connection",
+    "downgrade",
+    "revisions",
+    "state",
+    "upgrade",
+    "upgrade_sql",
+]
+
+_log = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _FILE = re.compile(r"r(\d+)_\w+\.py")
 
 #: The key of the advisory lock under which the schema changes: "ava db" as a number.
 _LOCK_KEY = 0x61766120_6462
+#: Seconds between two attempts to acquire it.
+_LOCK_SECONDS = 0.2
+#: Milliseconds that a migration waits for a lock. Whoever comes after it waits as long, even to read.
+_LOCK_TIMEOUT_MS = 1_000
+#: Seconds until a migration that got no lock is tried again, at first and at most: statements that waited for it run.
+_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 10.0
+#: Seconds after which a migration that got no lock fails.
+_MOST_SECONDS = 600.0
+#: A lock was not free in time, or the migration was the victim of a deadlock (PostgreSQL manual, appendix A).
+_LOCKED = ("55P03", "40P01")
 
-_LOCK = Statement("SELECT pg_advisory_xact_lock(%(key)s)")
-_VERSION_TABLE = Statement("SELECT to_regclass('alembic_version')")
+_TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
+_TABLE = Statement("SELECT to_regclass(%(name)s)")
 _REVISION = Statement("SELECT version_num FROM alembic_version")
+_OLDEST_CODE = Statement("SELECT oldest_revision FROM schema_compatibility")
+_OLDEST_TRANSACTION = Statement("""
+SELECT pid, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1
+""")
 
 
-def upgrade(settings: Settings) -> None:
-    """Upgrade the schema to this release. Many processes may do it at once, because they take turns.
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """The schema of a database beside this release's."""
 
-    Raises `DatabaseAhead` if the database is of a newer release, `StartError` if it cannot be reached.
-    """
-    # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
-    from alembic import command
+    #: The database's revision; None if it was never migrated.
+    revision: str | None
+    #: The newest revision that code must know to run on it; None if it is too old to say so.
+    oldest_code: str | None
 
-    with _connection(settings) as connection, connection.begin():
-        # The lock ends with the transaction, so a crash frees it.
-        connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
-        _refuse_ahead(_revision(connection))
-        command.upgrade(alembic_config(connection), "head")
+    @property
+    def is_ahead(self) -> bool:
+        """Returns True if a newer release has migrated the database."""
+        return self.revision is not None and self.revision > revisions()[-1]
+
+    @property
+    def pending(self) -> list[str]:
+        """Returns the revisions of this release that the database does not have."""
+        return [revision for revision in revisions() if self.revision is None or revision > self.revision]
+
+    def check(self) -> None:
+        """Raises `DatabaseNotMigrated` or `DatabaseAhead` if this code may not run on the schema."""
+        if self.pending:
+            raise DatabaseNotMigrated
+        self.check_not_too_new()
+
+    def check_not_too_new(self) -> None:
+        """Raises `DatabaseAhead` if the schema is newer than this code may run on."""
+        if self.is_ahead and (self.oldest_code is None or self.oldest_code > revisions()[-1]):
+            raise DatabaseAhead
 
 
-def alembic_config(connection: Connection) -> Config:
-    """Returns Alembic's configuration for our migrations on a connection."""
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
+def state(settings: Settings) -> State:
+    """Returns the state of the schema. Raises `StartError` if the database cannot be reached."""
+    with _connection(settings) as connection:
+        return _state(connection)
 
 
 def check(settings: Settings) -> None:
-    """Check that the schema is that of this release.
+    """Check that this code may run on the schema: that of its release, or a newer one that says so.
 
     Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` if the database cannot be reached.
     """
-    with _connection(settings) as connection:
-        check_connection(connection)
+    state(settings).check()
 
 
 def check_connection(connection: Connection) -> None:
     """Check the same on an open connection. Raises `DatabaseNotMigrated` or `DatabaseAhead`."""
-    revision = _revision(connection)
-    _refuse_ahead(revision)
-    if revision != revisions()[-1]:
-        raise DatabaseNotMigrated
+    _state(connection).check()
+
+
+def upgrade(settings: Settings) -> State:
+    """Upgrade the schema to this release, one transaction a migration. Returns its state.
+
+    Many processes may do it at once, because they take turns. A migration waits a second for a lock, then gives way and
+    tries again. A newer schema on which this code may run is left as it is.
+    Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached.
+    """
+    # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
+    from alembic import command
+
+    with _turn(settings), _connection(settings) as connection:
+        before = _state(connection)
+        before.check_not_too_new()
+        for revision in before.pending:
+            _migrate(connection, f"Migration {revision}", command.upgrade, revision)
+        return _state(connection)
+
+
+def downgrade(settings: Settings) -> State:
+    """Undo the newest migration. Returns the state of the schema.
+
+    Raises `NoDowngrade`, `DatabaseAhead` if only a newer release can do it, and as `upgrade`.
+    """
+    from alembic import command
+
+    with _turn(settings), _connection(settings) as connection:
+        current = _state(connection)
+        if current.is_ahead:
+            raise DatabaseAhead
+        if current.revision in (None, revisions()[0]):
+            raise NoDowngrade
+        before = revisions()[revisions().index(str(current.revision)) - 1]
+        _migrate(connection, f"Downgrade of migration {current.revision}", command.downgrade, before)
+        return _state(connection)
+
+
+def upgrade_sql(settings: Settings) -> str:
+    """Returns the SQL of the migrations that an upgrade would run now; it changes nothing. Raises as `upgrade`."""
+    from alembic import command
+
+    with _connection(settings) as connection:
+        current = _state(connection)
+        current.check_not_too_new()
+        if not current.pending:
+            return ""
+        output = StringIO()
+        config = alembic_config(connection, output=output)
+        newest = current.pending[-1]
+        command.upgrade(config, f"{current.revision}:{newest}" if current.revision else newest, sql=True)
+    return f"SET lock_timeout = {_LOCK_TIMEOUT_MS};\n\n{output.getvalue()}"
+
+
+def alembic_config(connection: Connection, *, output: StringIO | None = None) -> Config:
+    """Returns Alembic's configuration for our migrations on a connection; `output` is for SQL that is not run."""
+    from alembic.config import Config
+
+    config = Config() if output is None else Config(output_buffer=output)
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
 
 
 def revisions() -> list[str]:
@@ -78,22 +182,68 @@ def revisions() -> list[str]:
     return sorted(found[1] for path in (_MIGRATIONS / "versions").iterdir() if (found := _FILE.fullmatch(path.name)))
 
 
-def _revision(connection: Connection) -> str | None:
-    if connection.exec_driver_sql(_VERSION_TABLE).scalar() is None:
-        return None
-    revision: str | None = connection.exec_driver_sql(_REVISION).scalar()
-    return revision
+def _migrate(connection: Connection, name: str, command: Callable[[Config, str], None], revision: str) -> None:
+    """Run one migration; as long as it gets no lock, again and again."""
+    deadline, pause = time.monotonic() + _MOST_SECONDS, _PAUSE_SECONDS
+    while True:
+        # Alembic begins its own transactions.
+        connection.rollback()
+        try:
+            command(alembic_config(connection), revision)
+        except SQLAlchemyError as error:
+            if connection.invalidated:
+                raise StartError(f"{name}: the connection to the database was lost; run this again.") from error
+            if not isinstance(error, DBAPIError) or getattr(error.orig, "pgcode", None) not in _LOCKED:
+                raise
+            connection.rollback()
+            if time.monotonic() + pause > deadline:
+                raise SchemaLocked from error
+            fields = {"retry_in_seconds": pause, **_oldest_transaction(connection)}
+            _log.warning("%s: a lock that it needs is not free, will retry", name, extra=fields)
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        else:
+            return
 
 
-def _refuse_ahead(revision: str | None) -> None:
-    if revision is not None and revision not in revisions():
-        raise DatabaseAhead
+def _oldest_transaction(connection: Connection) -> dict[str, object]:
+    """Returns the session that most likely holds the lock, as fields of a log line."""
+    row = connection.exec_driver_sql(_OLDEST_TRANSACTION).first()
+    return {} if row is None else {"oldest_pid": row[0], "oldest_application": row[1], "oldest_seconds": row[2]}
 
 
-def _connection(settings: Settings) -> Connection:
-    engine = create_engine(driver_url(settings.database_url), connect_args={"connect_timeout": 5})
+def _state(connection: Connection) -> State:
+    def has(table: str) -> bool:
+        return connection.exec_driver_sql(_TABLE, {"name": table}).scalar() is not None
+
+    revision = connection.exec_driver_sql(_REVISION).scalar() if has("alembic_version") else None
+    oldest_code = connection.exec_driver_sql(_OLDEST_CODE).scalar() if has("schema_compatibility") else None
+    return State(revision=revision, oldest_code=oldest_code)
+
+
+@contextmanager
+def _turn(settings: Settings) -> Iterator[None]:
+    """Hold the lock under which the schema changes. It ends with its session, so a crash frees it.
+
+    The session has no transaction, and none waits for the lock inside a statement: CREATE INDEX CONCURRENTLY would wait
+    for both.
+    """
+    with _connection(settings) as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        while not connection.exec_driver_sql(_TRY_LOCK, {"key": _LOCK_KEY}).scalar():
+            time.sleep(_LOCK_SECONDS)
+        yield
+
+
+@contextmanager
+def _connection(settings: Settings) -> Iterator[Connection]:
+    options = f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout=0"
+    connect_args = {"connect_timeout": 5, "application_name": "ava db", "options": options}
+    engine = create_engine(driver_url(settings.database_url), poolclass=NullPool, connect_args=connect_args)
     try:
-        return engine.connect()
+        connection = engine.connect()
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise StartError(f"DATABASE_URL: the database cannot be reached: {reason}") from None
+    with connection:
+        yield connection

@@ -3,7 +3,7 @@
 Migrations are plain SQL because the statements that use these tables are plain SQL too.
 """
 
-from alembic import op
+from alembic import context, op
 
 from ava.store.migrations import sql_files
 
@@ -130,7 +130,8 @@ CREATE TABLE closed_windows (
 
 
 def upgrade() -> None:
-    has_uuid7 = (op.get_bind().dialect.server_version_info or (0,)) >= (18,)
+    # Not `op.get_bind()`, which has no server while the SQL is only printed.
+    has_uuid7 = (context.config.attributes["connection"].dialect.server_version_info or (0,)) >= (18,)
     uuid7 = sql_files.read("0001_uuid7_postgresql_18" if has_uuid7 else "0001_uuid7")
     for statement in (uuid7, WORKERS, NODES, JOBS, *INDEXES, JOB_LOGS, CLOSED_WINDOWS):
         op.execute(statement)

@@ -1,0 +1,33 @@
+"""Which code may run on the schema: each migration declares it, and one row of the database says it to older code.
+
+From 0009 on a migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema
+after it. For a migration that only adds, and accepts what the release before writes, this is the revision before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+__all__ = ["FIRST", "oldest_code", "write"]
+
+#: The migration that creates the table.
+FIRST = "0009"
+
+_WRITE = """
+INSERT INTO schema_compatibility (oldest_revision) VALUES ('{oldest}')
+ON CONFLICT (only_row) DO UPDATE SET oldest_revision = excluded.oldest_revision
+"""
+
+
+def oldest_code(scripts: Any, revision: str) -> str:
+    """Returns what the migrations up to a revision allow together: the newest of their constants."""
+    found = [script for script in scripts.iterate_revisions(revision, "base") if script.revision >= FIRST]
+    return max(str(script.module.oldest_code) for script in found)
+
+
+def write(*, ctx: Any, heads: Collection[Any], **_: Any) -> None:
+    """Write the row. Alembic calls this in the transaction of each migration, after its upgrade or downgrade."""
+    revision = max(heads, default="")
+    if revision >= FIRST:
+        ctx.execute(_WRITE.format(oldest=oldest_code(ctx.opts["script"], revision)))

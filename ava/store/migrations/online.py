@@ -1,0 +1,28 @@
+"""Steps of migrations that block no writer, however long other transactions last."""
+
+from __future__ import annotations
+
+from alembic import op
+
+__all__ = ["create_index", "drop_index"]
+
+
+def create_index(name: str, definition: str) -> None:
+    """Create an index, as in `create_index("jobs_x", "ON jobs (x)")`, while its table is written.
+
+    This ends the migration's transaction, so it is the only step of its migration. It can be repeated.
+    """
+    _run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE INDEX CONCURRENTLY {name} {definition}")
+
+
+def drop_index(name: str) -> None:
+    """Drop an index while its table is written; like `create_index` the only step of its migration."""
+    _run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def _run(*statements: str) -> None:
+    # CONCURRENTLY waits for older transactions, but nothing waits for it, so it needs no time-out. If it fails, the
+    # next attempt drops the invalid index that it left.
+    with op.get_context().autocommit_block():
+        for statement in ("SET lock_timeout = 0", *statements, "RESET lock_timeout"):
+            op.execute(statement)

@@ -1,0 +1,240 @@
+"""Migrations beside a running system: they block no one for long, and the release before runs on the newer schema."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import Connection, Engine, create_engine
+
+import ava.store
+from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, StartError
+from ava.settings import Settings
+from ava.store.engine import schema
+from ava.store.engine.database import driver_url
+from ava.store.engine.schema_text import schema_text
+from harness.api import Api
+from harness.polling import wait_until
+from tests.backlog import Backlog, open_backlog
+
+#: This release's revision, and those of the next two.
+THIS = schema.revisions()[-1]
+NEXT, AFTER_NEXT = (f"{int(THIS) + step:04}" for step in (1, 2))
+
+_MIGRATION = """
+from alembic import op
+from ava.store.migrations import online
+
+revision, down_revision = "{revision}", "{before}"
+branch_labels = depends_on = None
+oldest_code = "{oldest_code}"
+
+
+def upgrade():
+    {upgrade}
+
+
+def downgrade():
+    {downgrade}
+"""
+ADD_COLUMN = 'op.execute("ALTER TABLE jobs ADD COLUMN added text")'
+DROP_COLUMN = 'op.execute("ALTER TABLE jobs DROP COLUMN added")'
+CREATE_INDEX = 'online.create_index("jobs_added", "ON jobs (worker_id)")'
+DROP_INDEX = 'online.drop_index("jobs_added")'
+
+#: Makes a newer release of this code: it adds migrations, each as its `upgrade`, its `downgrade` and its `oldest_code`.
+Release = Callable[..., None]
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    def install(*migrations: tuple[str, str, str]) -> None:
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(Path(ava.store.__file__).parent / "migrations", folder)
+        before = THIS
+        for upgrade, downgrade, oldest_code in migrations:
+            revision = f"{int(before) + 1:04}"
+            fields = {"revision": revision, "before": before, "oldest_code": oldest_code}
+            text = _MIGRATION.format(**fields, upgrade=upgrade, downgrade=downgrade)
+            (folder / "versions" / f"r{revision}_new.py").write_text(text)
+            before = revision
+        monkeypatch.setattr(schema, "_MIGRATIONS", folder)
+
+    return install
+
+
+@pytest.fixture
+def engine(database_settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(driver_url(database_settings.database_url))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _slowest_insert(stored: Backlog, *, until: Callable[[], bool], most_seconds: float = 30.0) -> float:
+    """Insert jobs until a condition is met. Returns the seconds that the slowest took."""
+    slowest, deadline = 0.0, time.monotonic() + most_seconds
+    while not until():
+        began = time.monotonic()
+        assert began < deadline
+        stored.insert(1)
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.02)
+    return slowest
+
+
+def _snapshot(engine: Engine) -> AbstractContextManager[Connection]:
+    """Returns a transaction as that of a dump, for which CREATE INDEX CONCURRENTLY waits."""
+    return engine.execution_options(isolation_level="REPEATABLE READ").begin()
+
+
+def _is_valid(connection: Connection) -> bool:
+    return bool(
+        connection.exec_driver_sql(
+            "SELECT bool_and(indisvalid) FROM pg_index WHERE indexrelid = to_regclass('jobs_added')"
+        ).scalar()
+    )
+
+
+def test_an_upgrade_behind_a_long_reader_blocks_no_writer_for_long(
+    stored: Backlog, engine: Engine, release: Release, caplog: pytest.LogCaptureFixture
+) -> None:
+    release((ADD_COLUMN, DROP_COLUMN, THIS))
+    caplog.set_level(logging.WARNING)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as reader:
+            reader.exec_driver_sql("SELECT count(*) FROM jobs")
+            upgrade = pool.submit(schema.upgrade, stored.settings)
+            slowest = _slowest_insert(stored, until=lambda: caplog.text.count("will retry") >= 3)
+            assert not upgrade.done()
+        assert upgrade.result(60).revision == NEXT
+    # The time-out is a second; the rest is for a busy machine.
+    assert slowest < 2.5
+    assert "oldest_pid" in caplog.records[0].__dict__
+
+
+def test_an_index_is_created_while_its_table_is_read_and_written(
+    stored: Backlog, engine: Engine, release: Release
+) -> None:
+    release((CREATE_INDEX, DROP_INDEX, THIS))
+
+    def creates() -> bool:
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%' AND state = 'active'"
+        return stored.run(statement) != [(0,)]
+
+    with ThreadPoolExecutor(2) as pool:
+        with _snapshot(engine) as reader:
+            reader.exec_driver_sql("SELECT count(*) FROM jobs")
+            upgrades = [pool.submit(schema.upgrade, stored.settings) for _ in range(2)]
+            wait_until(creates, what="the index is being created")
+            began = time.monotonic()
+            assert _slowest_insert(stored, until=lambda: time.monotonic() - began > 2) < 1
+            assert not any(upgrade.done() for upgrade in upgrades)
+        assert [upgrade.result(60).revision for upgrade in upgrades] == [NEXT] * 2
+    with engine.connect() as connection:
+        assert _is_valid(connection)
+
+
+def test_an_upgrade_that_died_while_it_created_an_index_can_be_repeated(
+    stored: Backlog, engine: Engine, release: Release
+) -> None:
+    release((CREATE_INDEX, DROP_INDEX, THIS))
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%'"
+    with ThreadPoolExecutor(1) as pool, _snapshot(engine) as reader:
+        reader.exec_driver_sql("SELECT count(*) FROM jobs")
+        upgrade = pool.submit(schema.upgrade, stored.settings)
+        wait_until(lambda: stored.run(kill), what="the upgrade is killed")
+        with pytest.raises(StartError, match="run this again"):
+            upgrade.result(30)
+    with engine.connect() as connection:
+        assert not _is_valid(connection)
+        assert schema.upgrade(stored.settings).revision == NEXT
+        assert _is_valid(connection)
+
+
+def test_the_release_before_runs_on_a_newer_schema_that_allows_it(
+    api: Api, api_settings: Settings, release: Release
+) -> None:
+    release((ADD_COLUMN, DROP_COLUMN, THIS), (CREATE_INDEX, DROP_INDEX, NEXT))
+    newest = schema.upgrade(api_settings)
+    assert (newest.revision, newest.oldest_code) == (AFTER_NEXT, NEXT)
+
+    release()
+    for refused in (schema.check, schema.upgrade, schema.upgrade_sql):
+        with pytest.raises(DatabaseAhead):
+            refused(api_settings)
+    wait_until(lambda: api.get("/readyz").status_code == 503, what="this release is not ready")
+
+    release((ADD_COLUMN, DROP_COLUMN, THIS), (CREATE_INDEX, DROP_INDEX, NEXT))
+    assert schema.downgrade(api_settings).revision == NEXT
+
+    release()
+    schema.check(api_settings)
+    assert schema.upgrade(api_settings).is_ahead
+    assert schema.upgrade_sql(api_settings) == ""
+    wait_until(lambda: api.get("/readyz").status_code == 200, what="this release is ready")
+    assert api.trigger()["status"] == "queued"
+    with pytest.raises(DatabaseAhead):
+        schema.downgrade(api_settings)
+
+
+def test_the_printed_sql_makes_the_schema_and_printing_it_changes_nothing(
+    engine: Engine, database_settings: Settings
+) -> None:
+    with engine.connect() as connection:
+        expected = schema_text(connection)
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+        connection.commit()
+    text = schema.upgrade_sql(database_settings)
+    with pytest.raises(DatabaseNotMigrated):
+        schema.check(database_settings)
+    raw = psycopg2.connect(database_settings.database_url)
+    raw.autocommit = True
+    raw.cursor().execute(text)
+    raw.close()
+    schema.check(database_settings)
+    with engine.connect() as connection:
+        assert schema_text(connection) == expected
+
+
+def test_the_first_migration_is_never_undone(database_settings: Settings) -> None:
+    for revision in schema.revisions()[-2::-1]:
+        assert schema.downgrade(database_settings).revision == revision
+    with pytest.raises(NoDowngrade):
+        schema.downgrade(database_settings)
+    assert schema.upgrade(database_settings).revision == THIS
+
+
+def test_the_command_line_shows_downgrades_and_upgrades(database_settings: Settings) -> None:
+    def run(*words: str, answer: str = "") -> str:
+        urls = {"DATABASE_URL": database_settings.database_url, "BROKER_URL": database_settings.broker_url}
+        command = (sys.executable, "-m", "ava.cli.main", "db", *words)
+        result = subprocess.run(
+            command, env=os.environ | urls, input=answer, capture_output=True, text=True, check=False
+        )
+        return result.stdout + result.stderr
+
+    assert "The database is up to date." in run("current")
+    assert "Aborted" in run("downgrade", answer="n\n")
+    assert "The database is up to date." in run("current")
+    assert f"The database is at {schema.revisions()[-2]}." in run("downgrade", "--yes")
+    assert "ava db upgrade" in run("current")
+    assert "UPDATE alembic_version" in run("upgrade", "--sql")
+    assert "ava db upgrade" in run("current")
+    assert "The database is up to date." in run("upgrade")
