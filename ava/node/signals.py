@@ -21,7 +21,7 @@ from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import StartError
 from ava.handler import registry
 from ava.node import outcome, task
-from ava.node.celery_internals import versions
+from ava.node.celery_internals import remote_control, versions
 from ava.node.celery_internals.event_batching import EventBatching
 from ava.node.celery_internals.request import JobRequest
 from ava.node.celery_internals.take_ahead import NoTakeAhead
@@ -40,6 +40,7 @@ def install(app: Celery, settings: Settings) -> None:
     JobRequest.pool_pids = staticmethod(node.pool_pids)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
     app.steps["consumer"].add(EventBatching)
+    remote_control.restrict()
     task.register(app, node)
     if settings.pool == "celery" or versions.describe_untested():
         # A worker on untested versions must be able to start, so that `_prepare` can refuse it.
