@@ -124,6 +124,34 @@ def test_leases_of_a_dead_sender_are_freed_and_its_failure_counts_once(api: Api,
     assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
 
 
+def test_a_pending_delivery_that_is_redelivered_is_due_now(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    delivery = api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]
+    (endpoint,) = _take(connection, ONE)
+    (due,) = _due(connection, ONE, endpoint)
+    endpoint_leases.record(connection, [_outcome(due, 500)])
+    _release(connection, ONE, endpoint)
+    assert _take(connection, ONE) == []
+    again = api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver").get_json()["data"]
+    assert again["status"] == "pending"
+    assert _take(connection, ONE) == [endpoint]
+    (due,) = _due(connection, ONE, endpoint)
+    # A failure that was under way still counts.
+    assert (due.failures, due.requests) == (1, 1)
+
+
+def test_a_410_after_the_last_retry_disables_the_endpoint(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    (endpoint,) = _take(connection, ONE)
+    for status in (500, 500, 500, 500, 500, 410):
+        (due,) = _due(connection, ONE, endpoint)
+        endpoint_leases.record(connection, [_outcome(due, status)])
+        api.execute("UPDATE webhook_deliveries SET due_at = now() WHERE status = 'pending'")
+    assert _row(api, "status, failures") == ("abandoned", 6)
+    assert _row(api, "status, disabled_reason", "webhook_endpoints") == ("disabled", "gone")
+
+
 def test_deliveries_to_a_disabled_endpoint_wait_until_it_is_enabled(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     api.post(f"/v1/webhooks/{webhook_id}/test")

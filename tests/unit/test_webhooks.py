@@ -135,6 +135,12 @@ def test_a_timestamp_more_than_five_minutes_off_is_a_replay(seconds: int) -> Non
     assert verify(body, headers, SECRET, now=1_000_000 + seconds * 0.99)
 
 
+def test_an_old_event_in_a_new_request_is_recent() -> None:
+    assert EVENT.created_at < datetime.now(UTC) - timedelta(days=1)
+    body, headers = _signed(SECRET)
+    assert verify(body, headers, SECRET)["created_at"] == "2026-01-01T00:00:00Z"
+
+
 def test_a_body_whose_id_differs_from_the_header_s_is_refused() -> None:
     body, headers = _signed(SECRET, body=b'{"id":"evt_other"}')
     with pytest.raises(WebhookUnverified):

@@ -147,7 +147,7 @@ def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
 @operation(
     summary="Send a delivery again",
     description="The same id and the same bytes, from the beginning of the retry schedule; one that is still pending "
-    "stays as it is.",
+    "is due now, and its schedule goes on.",
     body=NoBody(),
     may_be_empty=True,
     record=DeliveryRecord(),

@@ -94,14 +94,15 @@ def _filter_parameters(tenant_id: str, webhook_id: str, delivery_filter: Deliver
     }
 
 
-# A redelivery starts the retry schedule again and keeps the history. A pending delivery is due already.
+# A redelivery starts the retry schedule again and keeps the history. A pending delivery is due now and keeps its place
+# in the schedule, because a request under way may be about to count a failure.
 _REDELIVER = Statement(f"""
 WITH again AS (
-    UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
+    UPDATE webhook_deliveries AS d SET status = 'pending', due_at = least(d.due_at, now()), completed_at = NULL,
+        failures = CASE WHEN d.status = 'pending' THEN d.failures ELSE 0 END
     FROM webhook_endpoints AS p
     WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(webhook_id)s::uuid
-        AND p.status <> 'deleted' AND p.status <> 'disabled'
-        AND d.id = %(id)s::uuid AND d.status <> 'pending'
+        AND p.status <> 'deleted' AND p.status <> 'disabled' AND d.id = %(id)s::uuid
     RETURNING d.*
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
@@ -109,15 +110,10 @@ WITH again AS (
 )
 SELECT {_COLUMNS} FROM again AS d
 """)
-_PENDING = Statement(f"""
-SELECT {_COLUMNS} FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
-WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid
-    AND d.id = %(id)s::uuid AND d.status = 'pending'
-""")
 
 
 def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str) -> Delivery | None:
-    """Send a delivery again, with the same id and bytes, or leave it as it is if it is pending.
+    """Send a delivery again now, with the same id and bytes.
 
     Returns None if there is no such delivery, or its endpoint is disabled.
     """
@@ -127,8 +123,6 @@ def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delive
         "id": _delivery_uuid(delivery_id),
     }
     row = connection.exec_driver_sql(_REDELIVER, parameters).first()
-    if row is None:
-        row = connection.exec_driver_sql(_PENDING, parameters).first()
     return None if row is None else _delivery(row)
 
 
