@@ -98,6 +98,28 @@ def test_a_node_that_was_frozen_beyond_its_death_does_not_go_on(system: System, 
     assert [attempt.is_done for attempt in by_job[job_id]] == [False, True]
 
 
+@ON_REDIS
+def test_a_run_whose_claim_a_failover_lost_stops_and_writes_nothing(system: System, tmp_path: Path) -> None:
+    system.start(workers=1, concurrency=2, environ=_environ(tmp_path))
+    job_id = _run(system, 6)
+    wait_until(lambda: _attempts(tmp_path, job_id) == 1, what="it runs")
+    # The claim was not replicated when the primary died, so the new primary still has the job waiting in the broker.
+    # The dispatcher publishes it again, and another process claims it by the same number.
+    system.query(
+        "UPDATE jobs SET status = 'queued', run_no = 0, attempt = 0, claim_id = NULL, node_id = NULL,"
+        " started_at = NULL, published_at = NULL"
+    )
+    system.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'ava worker' AND datname = current_database()"
+    )
+    assert system.wait_for(job_id, "completed", seconds=30)["attempt"] == 1
+    assert system.query("SELECT run_no, losses FROM jobs") == [(1, 0)]
+    begun = [effect for effect in effects.read(tmp_path / "effects") if effect.kind == "begin"]
+    done = [effect for effect in effects.read(tmp_path / "effects") if effect.kind == "done"]
+    assert (len(begun), len(done)) == (2, 1)
+
+
 def _attempts(folder: Path, job_id: str) -> int:
     return len(effects.runs(effects.read(folder / "effects")).get(job_id, []))
 

@@ -205,7 +205,7 @@ def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None
             claim(connection, job)
         cancel(connection, asked)
         end(connection, over)
-        directives = nodes.check_runs(connection, [(job.id, 1) for job in (unclaimed, running, asked, over)])
+        directives = nodes.check_runs(connection, NODE, [(job.id, 1) for job in (unclaimed, running, asked, over)])
     assert directives.over == {(over.id, 1)}
     assert directives.cancelled == {(asked.id, 1)}
     assert set(directives.running_seconds) == {(running.id, 1), (asked.id, 1)}

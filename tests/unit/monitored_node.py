@@ -69,7 +69,7 @@ class Store:
     def deregister(self, _connection: Any, node_id: str) -> None:
         self.calls.append(("deregister", node_id))
 
-    def check_runs(self, _connection: Any, runs: Collection[Key]) -> RunDirectives:
+    def check_runs(self, _connection: Any, _node_id: str, runs: Collection[Key]) -> RunDirectives:
         self.checks += 1
         return RunDirectives(
             running_seconds={run: s for run, s in self.running_seconds.items() if run in runs},

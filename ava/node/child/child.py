@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +33,7 @@ from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
+from ava.node.child.thaw import Thaw
 from ava.node.outcome import Stop
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -84,9 +86,9 @@ class Child:
         self._process_state: ProcessState | None = None
         self._pid = self._parent_pid = 0
         self._check_parent_at = 0.0
-        #: How often this process was continued after a freeze, and whether it is asking if it may go on.
-        self._thaws = 0
-        self._is_asking = False
+        #: The number of connections that were opened when the database last said that the run holds its job.
+        self._opened = 0
+        self._thaw = Thaw()
         #: How long the last runs of each worker's handler took, by worker id.
         self._handler_seconds: dict[str, float] = {}
         #: Whether this process ends after its run, because no other handler may run in it.
@@ -126,35 +128,8 @@ class Child:
             run.on_sigterm()
 
     def _on_sigcont(self, _signum: int, _frame: Any) -> None:
-        """Ask whether the run still holds its job before the handler goes on: this process was stopped for a while."""
-        self._thaws += 1
         self._database.forget_silence()
-        run = self._run
-        if run is None or not run.is_open or self._is_asking:
-            return
-        self._is_asking = True
-        try:
-            self._ask_until_answered(run)
-        finally:
-            self._is_asking = False
-
-    def _ask_until_answered(self, run: Run) -> None:
-        """Wait until the database says that the run holds its job; the main thread does nothing else meanwhile.
-
-        A stop of the run interrupts the wait.
-        """
-        while run.stopped_for is None:
-            # An answer from before another freeze does not count.
-            thaws = self._thaws
-            try:
-                is_held = self._run_writer.is_held(run)
-            except DatabaseUnavailable:
-                time.sleep(_TICK_SECONDS)
-                continue
-            if not is_held:
-                run.stop_as_lost()
-            if thaws == self._thaws:
-                return
+        self._thaw.ask(self._run, self._run_writer.is_held)
 
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
@@ -175,11 +150,11 @@ class Child:
         if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
             self._run = next_run
             return
-        began_ns = time.time_ns()
-        if (job := self._run_writer.claim(job_id, run_no)) is not None:
-            self._run = self._make_run(job, handler, began_ns)
+        began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
+        if (job := self._run_writer.claim(job_id, run_no, claim_id)) is not None:
+            self._run = self._make_run(job, claim_id, handler, began_ns)
 
-    def _make_run(self, job: Job, handler: Handler, began_ns: int) -> Run:
+    def _make_run(self, job: Job, claim_id: str, handler: Handler, began_ns: int) -> Run:
         """Returns the run of a job that was just claimed. `began_ns`: when the claim was sent, in Unix nanoseconds."""
         assert job.started_at is not None
         prefix = f"{handler.slug.upper()}_"
@@ -190,6 +165,7 @@ class Child:
             log=JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at),
             config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
             main_thread=threading.main_thread(),
+            claim_id=claim_id,
             span=run_reports.start_run_span(job, began_ns),
         )
 
@@ -288,12 +264,12 @@ class Child:
         lines = run.log.take_with_closing(*run_end.closing)
         message = self._take_ahead.take_next(self._is_brief) if goes_on else None
         handler = registry.find(message[2]) if message is not None else None
-        began_ns = time.time_ns()
         if message is None or handler is None:
-            return self._run_writer.end(run_end, lines, run.progress_json)[0]
-        status, job = self._run_writer.end(run_end, lines, run.progress_json, message[:2])
+            return self._run_writer.end(run, run_end, lines)[0]
+        began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
+        status, job = self._run_writer.end(run, run_end, lines, (message[0], message[1], claim_id))
         # A run that was not claimed here is claimed again when billiard's loop reaches its message.
-        self._next_run = None if job is None else self._make_run(job, handler, began_ns)
+        self._next_run = None if job is None else self._make_run(job, claim_id, handler, began_ns)
         return status
 
     def _record_duration(self, worker_id: str, seconds: float) -> None:
@@ -350,8 +326,11 @@ class Child:
         if run.is_overdue:
             run.stop(Stop.TIMEOUT)
         run.interrupt_again_if_swallowed()
-        if not self._store_lines(run):
+        # A new connection may lead to a server that has lost the claim, after a failover.
+        opened = self._database.opened
+        if not self._store_lines(run, force=opened != self._opened):
             run.stop(Stop.LOST)
+        self._opened = opened
         self._heartbeat_for_frozen_parent()
 
     def _heartbeat_for_frozen_parent(self) -> None:
@@ -376,6 +355,7 @@ class Child:
                         connection,
                         job_id=run.job.id,
                         run_no=run.job.run_no,
+                        claim_id=run.claim_id,
                         lines=lines,
                         progress_json=progress_json,
                     )

@@ -39,9 +39,12 @@ class Run:
         log: JobLog,
         config: Mapping[str, str],
         main_thread: threading.Thread,
+        claim_id: str | None = None,
         span: tracing.Span = tracing.NOTHING,
     ) -> None:
         self.job = job
+        #: The id of the claim, part of the fence of every write.
+        self.claim_id = claim_id
         #: The run's span in the trace: from the claim until the end is written.
         self.span = span
         self.handler = handler

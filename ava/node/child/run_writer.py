@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -31,14 +30,14 @@ class RunWriter:
         self._kept = database.dedicated()
         self._node_id = node_id
 
-    def claim(self, job_id: str, run_no: int) -> Job | None:
+    def claim(self, job_id: str, run_no: int, claim_id: str) -> Job | None:
         """Start a run. Returns None if it cannot be claimed."""
-        wanted = self._claim(job_id, run_no)
+        wanted = self._claim(job_id, run_no, claim_id)
         # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
         return self._persist(lambda c: runs.claim(c, wanted) or runs.claimed(c, wanted))
 
-    def _claim(self, job_id: str, run_no: int) -> runs.Claim:
-        return runs.Claim(job_id=job_id, run_no=run_no, node_id=self._node_id, claim_id=str(uuid.uuid4()))
+    def _claim(self, job_id: str, run_no: int, claim_id: str) -> runs.Claim:
+        return runs.Claim(job_id=job_id, run_no=run_no, node_id=self._node_id, claim_id=claim_id)
 
     def defer(self, job_id: str, run_no: int, *, dead_after_seconds: float) -> None:
         """Put off a job whose handler this node does not have."""
@@ -54,25 +53,23 @@ class RunWriter:
         It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
         """
         with self._database.connect() as connection:
-            return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no)
+            return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id)
 
     def end(
-        self,
-        run_end: RunEnd,
-        lines: Sequence[LogLine],
-        progress_json: str | None,
-        following: tuple[str, int] | None = None,
+        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[str, int, str] | None = None
     ) -> tuple[Status | None, Job | None]:
         """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
 
-        Returns the status of the ended run's job, or None if the run has lost it; and the job that was claimed.
+        `following`: its job's id, its number and the id of its claim. Returns the status of the ended run's job, or
+        None if the run has lost it; and the job that was claimed.
         """
+        progress_json, claim_id = run.progress_json, run.claim_id
         if following is None:
-            return self._persist(lambda c: runs.end(c, run_end, lines, progress_json)), None
+            return self._persist(lambda c: runs.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
         wanted = self._claim(*following)
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
-            status, job = runs.end_and_claim(connection, run_end, lines, progress_json, wanted)
+            status, job = runs.end_and_claim(connection, run_end, lines, progress_json, wanted, claim_id=claim_id)
             return status, job or runs.claimed(connection, wanted)
 
         return self._persist(act)
@@ -81,7 +78,10 @@ class RunWriter:
         """Return a run's job to the queue, because the node shuts down."""
 
         def act(connection: Connection) -> None:
-            runs.append_lines(connection, job_id=run.job.id, run_no=run.job.run_no, lines=lines)
+            if not runs.append_lines(
+                connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id, lines=lines
+            ):
+                return
             rescues.rescue(
                 connection,
                 job_id=run.job.id,

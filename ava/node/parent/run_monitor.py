@@ -284,7 +284,7 @@ class RunMonitor:
             self._orphans.rescue(connection, orphan)
 
     def _apply_directives(self, connection: Connection, runs: list[HeldRun]) -> None:
-        directives = nodes.check_runs(connection, [held.key for held in runs])
+        directives = nodes.check_runs(connection, self._node_id, [held.key for held in runs])
         now = time.monotonic()
         for held in runs:
             seconds = directives.running_seconds.get(held.key)

@@ -112,6 +112,9 @@ class Database:
         )
         event.listen(self._engine, "checkout", _refuse_dead)
         event.listen(self._engine, "do_connect", self._refuse_silent)
+        event.listen(self._engine, "connect", self._count_connection)
+        #: The number of connections that were opened so far. A new one may lead to another server.
+        self.opened = 0
         self._silent_until = self._thawed_at = 0.0
         self._refusal_logged_at = float("-inf")
 
@@ -206,6 +209,9 @@ class Database:
         # This serves calls that began to wait for a connection before the server was known to be silent.
         if time.monotonic() < self._silent_until:
             raise psycopg2.OperationalError("PostgreSQL did not answer a moment ago")
+
+    def _count_connection(self, *_: Any) -> None:
+        self.opened += 1
 
     def ping(self) -> None:
         """Check that the database answers. Raises `DatabaseUnavailable` if it does not."""

@@ -174,16 +174,17 @@ class RunDirectives:
 # An unclaimed run is none of these, because its number is above the job's.
 _CHECK_RUNS = Statement("""
 SELECT r.job_id, r.run_no, j.cancel_requested_at IS NOT NULL,
-       CASE WHEN j.run_no = r.run_no AND j.status = 'running'
+       CASE WHEN j.run_no = r.run_no AND j.status = 'running' AND j.node_id = %(node_id)s::uuid
             THEN extract(epoch FROM clock_timestamp() - j.started_at)::float END
 FROM unnest(%(job_ids)s::text[], %(uuids)s::uuid[], %(run_nos)s::int[]) AS r (job_id, id, run_no)
 JOIN jobs AS j ON j.id = r.id AND j.run_no >= r.run_no
 """)
 
 
-def check_runs(connection: Connection, runs: Collection[tuple[str, int]]) -> RunDirectives:
+def check_runs(connection: Connection, node_id: str, runs: Collection[tuple[str, int]]) -> RunDirectives:
     """Returns which of a node's runs continue, which are to be cancelled, and which are over."""
-    parameters = {
+    parameters: dict[str, object] = {
+        "node_id": node_id,
         "job_ids": [job_id for job_id, _ in runs],
         "uuids": [rows.job_uuid(job_id) for job_id, _ in runs],
         "run_nos": [run_no for _, run_no in runs],

@@ -1,7 +1,8 @@
 """The moves of a job that its run makes: claim, log, end. `ava.store.jobs.rescues` has those made on behalf of a run.
 
-A run is one claim of a job by one process. Its number is the fence: every statement here compares it, so that a
-process that lost its claim cannot write to the job.
+A run is one claim of a job by one process. Its number and the claim's id are the fence: every statement here compares
+them, so that a process that lost its claim cannot write to the job. The number alone is not enough, because after a
+failover that lost transactions another claim may get the same one.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Claim:
     run_no: int
     #: The process's node.
     node_id: str
-    #: A UUID by which `claimed` finds this claim if its result was lost.
+    #: A UUID, part of the fence. `claimed` finds this claim by it if its result was lost.
     claim_id: str | None = None
     #: The run's first log line.
     opening: str = "Worker handler started"
@@ -102,12 +103,14 @@ def claimed(connection: Connection, wanted: Claim) -> Job | None:
 
 _IS_HELD = Statement("""
 SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+    AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
 """)
 
 
-def is_held(connection: Connection, *, job_id: str, run_no: int) -> bool:
+def is_held(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None = None) -> bool:
     """Returns True if a run still holds its job."""
-    return connection.exec_driver_sql(_IS_HELD, {"id": rows.job_uuid(job_id), "run_no": run_no}).first() is not None
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id}
+    return connection.exec_driver_sql(_IS_HELD, parameters).first() is not None
 
 
 _SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid")
@@ -125,10 +128,11 @@ _APPEND_LINES = Prepared(
 WITH alive AS (
     UPDATE jobs SET progress = coalesce(%(progress)s::json, progress)
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
-        AND %(progress)s::json IS NOT NULL
+        AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid AND %(progress)s::json IS NOT NULL
     RETURNING id
 ), held AS (
     SELECT id FROM jobs WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
 ), stored AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT held.id, l.seq, l.ts, l.level, l.msg
@@ -142,10 +146,17 @@ SELECT id FROM held
 
 
 def append_lines(
-    connection: Connection, *, job_id: str, run_no: int, lines: Sequence[LogLine], progress_json: str | None = None
+    connection: Connection,
+    *,
+    job_id: str,
+    run_no: int,
+    claim_id: str | None = None,
+    lines: Sequence[LogLine],
+    progress_json: str | None = None,
 ) -> bool:
     """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "progress": progress_json, **_columns(lines)}
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id, "progress": progress_json}
+    parameters |= _columns(lines)
     return bool(_APPEND_LINES.run(connection, parameters))
 
 
@@ -165,6 +176,7 @@ WITH ended AS (
         started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
         node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
         AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
     RETURNING id, status
 ), stored AS (
@@ -198,6 +210,7 @@ WITH ended AS (
         started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
         node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
         AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
     RETURNING id, status
 ), claimed AS (
@@ -228,34 +241,48 @@ SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS} FROM (SELECT) AS always LE
 
 
 def end(
-    connection: Connection, run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None = None
+    connection: Connection,
+    run_end: RunEnd,
+    lines: Sequence[LogLine],
+    progress_json: str | None = None,
+    *,
+    claim_id: str | None = None,
 ) -> Status | None:
     """Write how a run ended, with its last log lines: the closing line comes last.
 
     Returns the job's status, which is `cancelled` if a cancel was requested while it ran, whatever the handler did.
     Returns None if the run has lost its job; then nothing is written.
     """
-    found = _END.run(connection, _end_parameters(run_end, lines, progress_json))
+    found = _END.run(connection, _end_parameters(run_end, lines, progress_json, claim_id))
     return Status(found[0][0]) if found else None
 
 
 def end_and_claim(
-    connection: Connection, run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None, wanted: Claim
+    connection: Connection,
+    run_end: RunEnd,
+    lines: Sequence[LogLine],
+    progress_json: str | None,
+    wanted: Claim,
+    *,
+    claim_id: str | None = None,
 ) -> tuple[Status | None, Job | None]:
     """End a run and start the process's next one, in one transaction. Returns what `end` and `claim` return.
 
     A job that another transaction writes at this moment is not waited for, and not claimed.
     """
-    parameters = _end_parameters(run_end, lines, progress_json) | wanted.parameters
+    parameters = _end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters
     ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
     return Status(status) if status else None, rows.job(job) if job[0] else None
 
 
-def _end_parameters(run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None) -> dict[str, object]:
+def _end_parameters(
+    run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None, claim_id: str | None
+) -> dict[str, object]:
     cancelled_level, cancelled_msg = run_end.closing_if_cancelled
     return {
         "id": rows.job_uuid(run_end.job_id),
         "run_no": run_end.run_no,
+        "held_claim_id": claim_id,
         "status": run_end.status.value,
         "output": run_end.output_json,
         "error": run_end.error,

@@ -1,0 +1,48 @@
+"""What a process does that was frozen and is continued: it asks whether its run still holds its job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ava.errors import DatabaseUnavailable
+from ava.node.child.run import Run
+
+__all__ = ["Thaw"]
+
+#: Seconds between two questions while the database is away.
+_PAUSE_SECONDS = 0.1
+
+
+class Thaw:
+    """Keeps the handler from going on until the database says that its run holds the job."""
+
+    def __init__(self) -> None:
+        #: How often this process was continued, and whether it is asking now.
+        self._count = 0
+        self._is_asking = False
+
+    def ask(self, run: Run | None, is_held: Callable[[Run], bool]) -> None:
+        """Ask until there is an answer. The SIGCONT handler calls it in the main thread, which does nothing else then.
+
+        A stop of the run interrupts the wait.
+        """
+        self._count += 1
+        if run is None or not run.is_open or self._is_asking:
+            return
+        self._is_asking = True
+        try:
+            while run.stopped_for is None and not self._is_answered(run, is_held):
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            self._is_asking = False
+
+    def _is_answered(self, run: Run, is_held: Callable[[Run], bool]) -> bool:
+        count = self._count
+        try:
+            if not is_held(run):
+                run.stop_as_lost()
+        except DatabaseUnavailable:
+            return False
+        # An answer from before another freeze does not count.
+        return count == self._count
