@@ -16,6 +16,9 @@ __all__ = ["make_app", "make_queue"]
 #: Longer than the longest job (an hour) and its clean-up. Recovery relies on neither broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
+#: Seconds without an answer after which a node gives a connection up, because its event loop waits for the answer.
+#: Redis answers at once, or not; RabbitMQ may take longer to declare a queue in a cluster.
+_REDIS_CONSUMER_SECONDS, _RABBITMQ_CONSUMER_SECONDS = 2, 4
 #: A process that only sends retries in the publisher, not in kombu.
 _TRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
@@ -65,10 +68,14 @@ def _redis_options(consumes: bool) -> dict[str, Any]:
         "socket_keepalive": True,
         # A node whose blocking read gets no reply for a second longer than this has lost its connection.
         "health_check_interval": 3,
+        # A node asks for messages without waiting: this limits all other commands, and answers of which a part came.
+        "socket_timeout": _REDIS_CONSUMER_SECONDS,
     }
     return options if consumes else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5, **_TRY_ONCE}
 
 
 def _rabbitmq_options(consumes: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"confirm_publish": False}
-    return options if consumes else options | {"read_timeout": 2, "write_timeout": 2, **_TRY_ONCE}
+    if consumes:
+        return options | {"read_timeout": _RABBITMQ_CONSUMER_SECONDS, "write_timeout": _RABBITMQ_CONSUMER_SECONDS}
+    return options | {"read_timeout": 2, "write_timeout": 2, **_TRY_ONCE}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from billiard import common, process
 from billiard import pool as billiard_pool
+from celery.app.events import Events
 from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency import asynpool, prefork
 from celery.events import EventDispatcher
@@ -83,6 +84,8 @@ USED: list[tuple[Any, str]] = [
     (semaphore.LaxBoundedSemaphore, "_waiting"),
     (semaphore.LaxBoundedSemaphore, "initial_value"),
     (hub.Hub, "call_repeatedly"),
+    (Events, "dispatcher_cls"),
+    (EventDispatcher, "send"),
     (EventDispatcher, "buffer_limit"),
     (EventDispatcher, "on_send_buffered"),
     (WorkerProgram, "on_before_init"),

@@ -336,6 +336,15 @@ def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
     ]
 
 
+def test_what_runs_in_a_node_that_ends_itself_is_lost(node: Node) -> None:
+    _, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    node.monitor.close("the worker ended itself because its event loop stands still")
+    assert child.process.wait(2) == -signal.SIGKILL
+    reason = "Handler lost: the worker ended itself because its event loop stands still"
+    assert node.store.named("rescue") == [("job_a", 1, reason, True)]
+
+
 def test_an_iteration_that_fails_is_followed_by_another(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     node.start()
     node.store.is_broken = True

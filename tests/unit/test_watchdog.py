@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -36,6 +36,8 @@ class World:
         self.messages: dict[str, datetime] = {}
         self.error: Exception | None = None
         self.calls: list[str] = []
+        #: The runs of the node that have not ended.
+        self.running = 0
 
     @contextmanager
     def connect(self) -> Iterator[None]:
@@ -43,11 +45,11 @@ class World:
             raise self.error
         yield
 
-    def abandon(self) -> None:
-        self.calls.append("abandon")
+    def has_runs(self, _connection: None) -> bool:
+        return self.running > 0
 
-    def close(self) -> None:
-        self.calls.append("close")
+    def close(self, failure: str | None = None) -> None:
+        self.calls.append("close" if failure is None else f"close: {failure}")
 
 
 @pytest.fixture
@@ -126,16 +128,77 @@ def test_a_check_that_fails_is_no_reason(world: World, dog: Watchdog, error: Exc
     assert dog.find_reason() is None
 
 
-def test_a_node_with_a_reason_kills_what_runs_deregisters_and_ends(
-    world: World, dog: Watchdog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+LOST = "close: the worker ended itself because its event loop stands still"
+
+
+@pytest.fixture
+def pauses(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], object]]]:
+    """What happens during each pause of the watchdog; each is 2 s, and the test fails if there are more."""
+
     def end(code: int) -> None:
         world.calls.append(f"exit {code}")
 
+    def pause(seconds: float) -> None:
+        world.seconds += seconds
+        planned.pop(0)()
+
+    planned: list[Callable[[], object]] = []
     monkeypatch.setattr(watchdog, "os", SimpleNamespace(_exit=end, EX_SOFTWARE=os.EX_SOFTWARE))
+    monkeypatch.setattr(watchdog, "_pause", pause)
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: world.seconds))
+    yield planned
+    assert planned == []
+
+
+def test_a_node_with_a_reason_deregisters_and_ends(
+    world: World, dog: Watchdog, pauses: list[Callable[[], object]]
+) -> None:
     world.seconds += 61
     dog.run()
-    assert world.calls == ["abandon", "close", f"exit {os.EX_SOFTWARE}"]
+    assert world.calls == [LOST, f"exit {os.EX_SOFTWARE}"]
+
+
+def test_a_node_whose_loop_stands_still_ends_after_its_jobs(
+    world: World, dog: Watchdog, pauses: list[Callable[[], object]]
+) -> None:
+    def be_cut_off() -> None:
+        world.error = DatabaseUnavailable()
+
+    def end_the_job() -> None:
+        world.error, world.running = None, 0
+
+    world.seconds += 61
+    world.running = 1
+    pauses += [lambda: None] * 100 + [be_cut_off, end_the_job]
+    dog.run()
+    assert world.calls == [LOST, f"exit {os.EX_SOFTWARE}"]
+
+
+def test_a_node_whose_loop_recovers_while_its_jobs_run_goes_on(
+    world: World, dog: Watchdog, pauses: list[Callable[[], object]]
+) -> None:
+    def stop_testing() -> None:
+        raise InterruptedError
+
+    world.seconds += 61
+    world.running = 1
+    pauses += [lambda: None] * 20 + [loop_liveness.record_turn, lambda: None, stop_testing]
+    with pytest.raises(InterruptedError):
+        dog.run()
+    assert LOST not in world.calls
+
+
+def test_a_job_that_never_ends_does_not_keep_a_node_whose_loop_stands_still(
+    world: World, dog: Watchdog, pauses: list[Callable[[], object]]
+) -> None:
+    def wait_for_hours() -> None:
+        world.seconds += 4300
+
+    world.seconds += 61
+    world.running = 1
+    pauses += [wait_for_hours]
+    dog.run()
+    assert world.calls == [LOST, f"exit {os.EX_SOFTWARE}"]
 
 
 def test_the_event_loop_turns_for_three_seconds_after_a_turn(world: World) -> None:
@@ -169,4 +232,4 @@ def test_a_thawed_node_is_not_ended_before_its_loop_could_turn(
     monkeypatch.setattr(os, "_exit", lambda _: pytest.fail("the node ended itself"))
     with pytest.raises(InterruptedError):
         dog.run()
-    assert "abandon" not in world.calls
+    assert LOST not in world.calls

@@ -1,17 +1,26 @@
-"""Celery's task events, for Flower and `celery events`, sent in batches a few times a second."""
+"""Celery's events, for Flower and `celery events`: sent once, and those of tasks in batches a few times a second."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celery import bootsteps
+from celery.events.dispatcher import EventDispatcher
 
-__all__ = ["EventBatching"]
+__all__ = ["EventBatching", "SendOnce"]
 
 #: Seconds for which an event waits for others.
 _FLUSH_SECONDS = 0.25
 #: Waiting events that are sent at once.
 _MOST_WAITING_EVENTS = 500
+
+
+class SendOnce(EventDispatcher):  # type: ignore[misc]  # Celery has no annotations
+    """Sends each event once. Celery repeats a heartbeat without end, in the event loop, while the broker is away."""
+
+    def send(self, type: str, **fields: Any) -> Any:
+        """Send an event, or keep it until the broker is back."""
+        return super().send(type, **fields | {"retry": False})
 
 
 class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations

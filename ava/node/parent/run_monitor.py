@@ -78,6 +78,8 @@ class RunMonitor:
         #: The task ids of the runs that the dispatcher has asked this node to release since then.
         self._released: set[str] = set()
         self._orphans = Orphans(node_id)
+        #: Why the node ends itself; None if it is shut down.
+        self._failure: str | None = None
         self._last_started_at = time.monotonic()
 
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
@@ -149,6 +151,11 @@ class RunMonitor:
         """Returns the seconds since the database was last reached."""
         return time.monotonic() - self._reached_at
 
+    def has_runs(self, connection: Connection) -> bool:
+        """Returns True if by the database a run of this node has not ended, and its process was not killed."""
+        killed = {held.key for held in self._runs() if held.is_killed}
+        return bool(nodes.runs_of(connection, self._node_id) - killed)
+
     # Called from signal handlers: no lock is taken, because the main thread may hold it ------------------------------
 
     def drain(self) -> None:
@@ -164,8 +171,12 @@ class RunMonitor:
         self._is_abandoning = True
         self._wakeups.put(None)
 
-    def close(self) -> None:
-        """Do the deferred writes, deregister the node and end the thread."""
+    def close(self, failure: str | None = None) -> None:
+        """Do the deferred writes, deregister the node and end the thread.
+
+        What still runs is killed. It is lost if the node ends by a `failure`, and interrupted if not.
+        """
+        self._failure = failure
         self._is_ending = True
         self._wakeups.put(None)
         if self._thread.is_alive():
@@ -307,8 +318,10 @@ class RunMonitor:
         self._write_deferred(connection)
         for held in self._runs():
             _kill_child(held.pid)
-            held.state = replace(held.state, stop=held.stop or Stop.SHUTDOWN)
-            rescue_run(connection, held, node_id=self._node_id, error="WorkerLost: the worker was shut down")
+            if self._failure is None:
+                held.state = replace(held.state, stop=held.stop or Stop.SHUTDOWN)
+            error = f"WorkerLost: {self._failure or 'the worker was shut down'}"
+            rescue_run(connection, held, node_id=self._node_id, error=error)
         nodes.deregister(connection, self._node_id)
 
 

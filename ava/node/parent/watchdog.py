@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds without the database after which a node has no result left to write: a child holds one for 300.
 _DATABASE_SECONDS = 360.0
+#: The longest time-out, the longest grace and a minute: what runs then cannot be ended without this process's end.
+_LONGEST_RUN_SECONDS = 3600 + 600 + 60
+_STANDS_STILL = "its event loop stands still"
 #: A sleep that takes so many seconds more than it should was a freeze of this process.
 _FREEZE_SECONDS = 5.0
 
@@ -39,20 +42,43 @@ class Watchdog(threading.Thread):
         self._database = Database(settings.database_url, name="watchdog", pool_size=1, statement_seconds=5)
         #: The messages that this node should have received: by job, when each was published.
         self._missed: dict[str, set[datetime]] = {}
+        #: Since when it waits for the end of the node's jobs.
+        self._draining_since: float | None = None
 
     def run(self) -> None:
         """Check again and again, and end the process when there is a reason."""
-        while (reason := self.find_reason()) is None:
+        while (reason := self.find_reason()) is None or not self._is_drained(reason):
             _pause(min(2.0, self._deaf_seconds / 8))
         _log.critical("Node ends itself, to be started again: %s", reason)
-        self._run_monitor.abandon()
-        self._run_monitor.close()
+        self._run_monitor.close(f"the worker ended itself because {reason}")
         os._exit(os.EX_SOFTWARE)
+
+    def _is_drained(self, reason: str) -> bool:
+        """Returns True if no job would be lost with this process, or if it has waited for them for long enough.
+
+        While the loop stands still no message is received, and the children end their runs without it.
+        """
+        now = time.monotonic()
+        if reason != _STANDS_STILL:
+            return True
+        if self._draining_since is None:
+            _log.error("Node's event loop stands still: the node ends after its jobs, unless the loop recovers")
+            self._draining_since = now
+        if now - self._draining_since > _LONGEST_RUN_SECONDS:
+            return True
+        try:
+            with self._database.connect() as connection:
+                return not self._run_monitor.has_runs(connection)
+        except DatabaseUnavailable:
+            return False
 
     def find_reason(self) -> str | None:
         """Returns why this process must end; None if it goes on."""
         if loop_liveness.silent_seconds() > self._deaf_seconds:
-            return "its event loop stands still"
+            return _STANDS_STILL
+        if self._draining_since is not None:
+            _log.warning("Node's event loop turns again: the node goes on")
+            self._draining_since = None
         if self._run_monitor.unreachable_seconds > _DATABASE_SECONDS:
             return "it has not reached the database for too long"
         try:
