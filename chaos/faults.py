@@ -164,6 +164,13 @@ def _kill_database(cluster: Cluster) -> Injury:
     return Injury(since=time.monotonic())
 
 
+def _make_read_only(cluster: Cluster) -> Injury:
+    """Make the database read-only for longer than a node may be silent, as a demoted primary is."""
+    with cluster.postgres.read_only():
+        time.sleep(20)
+    return Injury(since=time.monotonic())
+
+
 def _stop_both(cluster: Cluster) -> Injury:
     cluster.postgres.kill()
     cluster.broker.kill()
@@ -263,6 +270,7 @@ FAULTS = (
     Fault(name="broker killed and restarted empty", inject=_restart_broker_empty, promised_seconds=10),
     Fault(name="broker stopped for 30 s", inject=_stop_broker, promised_seconds=10),
     Fault(name="PostgreSQL killed, back after 20 s", inject=_kill_database, promised_seconds=10),
+    Fault(name="PostgreSQL read-only for 20 s", inject=_make_read_only, promised_seconds=10),
     Fault(name="both killed, back after 15 s", inject=_stop_both, promised_seconds=10),
     Fault(name="a node frozen for 40 s (zombie)", inject=_freeze_node, promised_seconds=15),
     Fault(name="a node's parent alone frozen for 40 s", inject=_freeze_parent, promised_seconds=15),
