@@ -187,10 +187,14 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
 
 
 def _database_url(env: Mapping[str, str]) -> str:
-    url = _required(env, "DATABASE_URL", "postgresql://user:password@host:5432/name")
+    url = _required(env, "DATABASE_URL", "postgresql://user:password@host:5432/name", has_hosts=True)
     if urlsplit(url).scheme not in ("postgres", "postgresql"):
         raise SettingsError("DATABASE_URL", "it must begin with postgresql:// (or postgres://)")
-    return "postgresql://" + url.split("://", 1)[1]
+    authority = urlsplit(url).netloc
+    credentials, at, hosts = authority.rpartition("@")
+    # Its readers disagree on which @ of several ends the password. One of them took the rest for the host, and an error
+    # of the driver shows the host.
+    return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{url.split('://', 1)[1][len(authority) :]}"
 
 
 def _broker_url(env: Mapping[str, str]) -> str:
@@ -200,14 +204,23 @@ def _broker_url(env: Mapping[str, str]) -> str:
     return url
 
 
-def _required(env: Mapping[str, str], name: str, example: str) -> str:
+def _required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool = False) -> str:
+    """Returns a URL. `has_hosts`: it may name several hosts, with commas between them."""
     value = env.get(name, "").strip()
     if not value:
         raise SettingsError(name, f"it is not set; it looks like {example}")
     try:
-        urlsplit(value).port  # noqa: B018 - the look-up checks the port
+        url = urlsplit(value)
+        hosts = url.netloc.rpartition("@")[2]
+        for host in hosts.split(",") if has_hosts else [hosts]:
+            urlsplit(f"//{host}").port  # noqa: B018 - the look-up checks the port
     except ValueError:
         raise SettingsError(name, f"it is not a URL; it looks like {example}") from None
+    if "@" in value and "@" not in url.netloc:
+        # The rest of the password would be read as the path, which errors show.
+        raise SettingsError(
+            name, "the characters / ? # @ of a user name or password must be written as %2F %3F %23 %40"
+        )
     return value
 
 

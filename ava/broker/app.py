@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from ava.broker.connectivity import make_connection
 from ava.domain import priority
 from ava.domain.messages import DEFAULT_QUEUE
 from ava.settings import Settings
@@ -27,7 +28,12 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     """Build the Celery application of one process. Nothing connects yet.
 
     `consumes`: the process consumes messages. All others only send, with short timeouts, so that they fail soon.
+
+    Raises `SettingsError` for a BROKER_URL that cannot be used.
     """
+    if "?" in settings.broker_url:
+        # Checks the options. The transport, which this loads, is otherwise loaded when it is needed.
+        make_connection(settings).release()
     app = Celery("ava", broker=settings.broker_url)
     app.config_from_object("celery_config")
     app.conf.update(

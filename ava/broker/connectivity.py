@@ -9,10 +9,26 @@ from typing import Any
 from celery import Celery
 from kombu import Connection
 
-from ava.errors import StartError
+from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
-__all__ = ["ping", "raise_if_closed", "require"]
+__all__ = ["make_connection", "ping", "raise_if_closed", "require"]
+
+
+def make_connection(settings: Settings) -> Connection:
+    """Returns a connection to the broker that is not open yet.
+
+    Raises `SettingsError` if the transport does not take an option in the query of BROKER_URL.
+    """
+    try:
+        return Connection(settings.broker_url, connect_timeout=3)
+    except Exception as problem:
+        # kombu passes the options on, and each transport raises errors of its own; none holds a password.
+        raise SettingsError(
+            "BROKER_URL",
+            f"an option in its query cannot be used ({type(problem).__name__}: {problem}); those of TLS are "
+            "ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_cert_reqs",
+        ) from None
 
 
 def raise_if_closed(connection: Any) -> None:
@@ -51,7 +67,7 @@ def ping(app: Celery) -> bool:
 
 def require(settings: Settings) -> None:
     """Connect to the broker of BROKER_URL once. Raises `StartError` with the broker's reason if that fails."""
-    with Connection(settings.broker_url, connect_timeout=3) as connection:
+    with make_connection(settings) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
             connection.default_channel.close()

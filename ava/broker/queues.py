@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from kombu import Connection
-
+from ava.broker import connectivity
 from ava.broker.app import make_app, make_queue
 from ava.domain import priority
 from ava.errors import StartError
@@ -33,7 +32,7 @@ def check(settings: Settings, names: Collection[str]) -> str:
     Raises `StartError`, which says what to do, if a queue differs from our declaration or the broker is out of reach.
     """
     check_on = _check_on_redis if settings.broker_is_redis else _check_on_rabbitmq
-    with Connection(settings.broker_url, connect_timeout=3) as connection:
+    with connectivity.make_connection(settings) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
             return check_on(connection, sorted(names))

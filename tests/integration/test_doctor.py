@@ -68,6 +68,36 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_an_unknown_option_of_the_broker_url_is_one_line(system: System) -> None:
+    url = "rediss://:sesame@127.0.0.1:1/0?ca_certs=/x.pem"
+    exit_code, lines = _doctor(system, BROKER_URL=url)
+    assert exit_code == 1
+    for name in ("broker", "queues"):
+        assert "BROKER_URL: an option in its query" in lines[name]
+        assert "ssl_ca_certs" in lines[name]
+    worker = system.spawn("worker", "-c", "1", environ={"BROKER_URL": url})
+    assert worker.wait(30) == 1
+    assert worker.output.startswith("ava: BROKER_URL: an option in its query")
+    assert "sesame" not in worker.output
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_the_tail_of_a_password_with_an_at_sign_is_not_printed(system: System) -> None:
+    _, lines = _doctor(system, DATABASE_URL="postgresql://ava:pass@sesame@127.0.0.1:1/ava")
+    assert "cannot be reached" in lines["database"]
+    assert not any("sesame" in line for line in lines.values())
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_one_of_several_database_hosts_is_enough(system: System) -> None:
+    authority, slash, rest = system.database_url.partition("://")[2].partition("/")
+    credentials, at, host = authority.rpartition("@")
+    several = f"postgresql://{credentials}{at}127.0.0.1:1,{host}{slash}{rest}"
+    _, lines = _doctor(system, DATABASE_URL=several)
+    assert lines["database"].startswith("ok"), lines["database"]
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_redis_user_who_may_not_consume_is_named_by_doctor_and_worker(system: System, private_redis: Server) -> None:
     with Redis.from_url(private_redis.url) as client:
         client.execute_command("ACL", "SETUSER", "node", "on", ">secret-of-node", "~*", "&*", "+@all", "-brpop")

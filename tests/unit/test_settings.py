@@ -11,6 +11,7 @@ import pytest
 from ava import settings
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
+from ava.store.engine.database import driver_url
 
 LEAST = {"DATABASE_URL": "postgresql://ava:pass@db:5432/ava", "BROKER_URL": "redis://broker:6379/0"}
 CONFIGURATION = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
@@ -116,6 +117,36 @@ def test_a_refusal_does_not_repeat_a_password() -> None:
     with pytest.raises(SettingsError) as refused:
         _load(DATABASE_URL="mysql://ava:hidden@db/ava")
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL"])
+@pytest.mark.parametrize("password", ["12/hidden", "hid?den", "hid#den", "1#hidden"])
+def test_a_password_that_would_be_read_as_a_path_is_refused_without_being_shown(name: str, password: str) -> None:
+    scheme = LEAST[name].split(":")[0]
+    with pytest.raises(SettingsError, match=f"^{name}: ") as refused:
+        _load(**{name: f"{scheme}://ava:{password}@host/0"})
+    assert "hid" not in str(refused.value)
+
+
+def test_an_unescaped_at_sign_belongs_to_the_password() -> None:
+    url = driver_url(_load(DATABASE_URL="postgresql://ava:p@ss@w@db:5433/ava?sslmode=require").database_url)
+    assert (url.username, url.password, url.host, url.port, url.database) == ("ava", "p@ss@w", "db", 5433, "ava")
+
+
+def test_several_hosts_are_passed_on_to_libpq() -> None:
+    text = "postgresql://ava:p%40ss@h1:5432,h2,[::1]:5434/ava?target_session_attrs=read-write"
+    url = driver_url(_load(DATABASE_URL=text).database_url)
+    _, options = url.get_dialect()().create_connect_args(url)
+    assert options == {
+        "host": "h1,h2,::1",
+        "port": "5432,5432,5434",
+        "user": "ava",
+        "password": "p@ss",
+        "dbname": "ava",
+        "target_session_attrs": "read-write",
+    }
+    with pytest.raises(SettingsError):
+        _load(DATABASE_URL="postgresql://h1:5432,h2:port/ava")
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:

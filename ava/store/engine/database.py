@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import psycopg2
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -266,8 +267,19 @@ class DedicatedConnection:
 
 
 def driver_url(url: str) -> URL:
-    """Returns the URL with psycopg2 as the driver; SQLAlchemy 2.1 uses psycopg 3 for a plain `postgresql://`."""
-    return make_url(url).set(drivername="postgresql+psycopg2")
+    """Returns the URL with psycopg2 as the driver; SQLAlchemy 2.1 uses psycopg 3 for a plain `postgresql://`.
+
+    The URL may name several hosts, as libpq's may.
+    """
+    parts = urlsplit(url)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return make_url(url).set(drivername="postgresql+psycopg2")
+    # libpq takes several hosts and tries them in order; SQLAlchemy takes them as options.
+    several = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    names, ports = [host.hostname or "" for host in several], [str(host.port or 5432) for host in several]
+    without = make_url(parts._replace(netloc=f"{credentials}{at}").geturl()).set(drivername="postgresql+psycopg2")
+    return without.update_query_dict({"host": ",".join(names), "port": ",".join(ports)})
 
 
 def _is_outage(error: BaseException) -> bool:
