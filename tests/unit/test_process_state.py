@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
+import locale
 import logging
 import os
+import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -341,3 +345,39 @@ def test_a_thread_that_a_handler_left_does_not_write_to_the_next_log(
     assert run(state, wait) == [(LogLevel.INFO, "by the next run")]
     left.join()
     assert capsys.readouterr().out == "printed late\n"
+
+
+def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_state: NewState) -> None:
+    def handler() -> None:
+        socket.setdefaulttimeout(0.5)
+        sys.setrecursionlimit(12_345)
+        gc.disable()
+        gc.set_threshold(7)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        locale.setlocale(locale.LC_NUMERIC, "C.UTF-8" if locale.setlocale(locale.LC_NUMERIC) == "C" else "C")
+        os.environ["TZ"] = "America/Anchorage"
+        time.tzset()
+
+    def traits() -> list[object]:
+        return [
+            socket.getdefaulttimeout(), sys.getrecursionlimit(), gc.isenabled(), gc.get_threshold(),
+            resource.getrlimit(resource.RLIMIT_NOFILE), os.sched_getaffinity(0), locale.setlocale(locale.LC_ALL),
+            time.tzname, time.localtime(0).tm_gmtoff,
+        ]  # fmt: skip
+
+    state = new_state()
+    before = traits()
+    run(state, handler)
+    assert traits() == before
+
+
+def test_what_cannot_be_restored_is_an_error(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = new_state()
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    # As for a process that is not root: it may raise its niceness, and not lower it again.
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+    monkeypatch.setattr(os, "getpriority", lambda *_: niceness + 1)
+    with pytest.raises(OSError, match="niceness"):
+        run(state, lambda: None)

@@ -155,13 +155,15 @@ class LineWriter(io.TextIOBase):
         self._other = other
         self._job_log: JobLog | None = None
         self._foreign_threads: Set[threading.Thread] = frozenset()
-        self._rest = ""
+        #: The pieces of a line that has not ended; joined once, because some handlers print a character at a time.
+        self._pieces: list[str] = []
+        self._length = 0
         #: Whether the current line was too long, so that the rest of it is dropped.
         self._is_cut = False
 
     def begin(self, job_log: JobLog, foreign_threads: Set[threading.Thread] = frozenset()) -> None:
         """Write to a run's log from now on, except for `foreign_threads`, which existed before the run."""
-        self._rest, self._is_cut = "", False
+        self._pieces, self._length, self._is_cut = [], 0, False
         self._foreign_threads = foreign_threads
         self._job_log = job_log
 
@@ -184,23 +186,33 @@ class LineWriter(io.TextIOBase):
         job_log = self._job_log
         if job_log is None or threading.current_thread() in self._foreign_threads:
             return self._other.write(text) if self._other is not None else len(text)
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            self._end_line(job_log, line.rstrip("\r"))
-        if self._is_cut:
-            self._rest = ""
-        elif len(self._rest) > self._longest_line:
-            self._flush_rest()
-            self._is_cut = True
+        first, *others = text.split("\n")
+        self._keep(first)
+        for other in others:
+            self._end_line(job_log)
+            self._keep(other)
         return len(text)
 
-    def _end_line(self, job_log: JobLog, line: str) -> None:
+    def _keep(self, piece: str) -> None:
+        if self._is_cut:
+            return
+        self._pieces.append(piece)
+        self._length += len(piece)
+        if self._length > self._longest_line:
+            self._flush_rest()
+            self._is_cut = True
+
+    def _end_line(self, job_log: JobLog) -> None:
         if not self._is_cut:
-            job_log.add(self._level, line)
+            job_log.add(self._level, self._take_pieces().rstrip("\r"))
         self._is_cut = False
 
+    def _take_pieces(self) -> str:
+        pieces, self._pieces, self._length = self._pieces, [], 0
+        return "".join(pieces)
+
     def _flush_rest(self) -> None:
-        rest, self._rest = self._rest, ""
+        rest = self._take_pieces()
         if rest and self._job_log is not None:
             self._job_log.add(self._level, rest)
 

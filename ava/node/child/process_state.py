@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from ava.domain.job import LogLevel
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
+from ava.node.child.process_traits import ProcessTraits
 
 __all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "other_threads"]
 
@@ -67,6 +68,7 @@ class ProcessState:
         self._logger_states = [
             (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _logger_states(self._loggers)
         ]
+        self._traits = ProcessTraits()
         self._patch_asyncio_to_restore_sigterm()
 
     def _patch_asyncio_to_restore_sigterm(self) -> None:
@@ -165,6 +167,7 @@ class ProcessState:
             os.chdir(self._working_directory)
         os.umask(self._umask)
         self._restore_streams()
+        self._traits.restore()
         for number, file in self._needed_files:
             if _file(number) != file:
                 raise OSError(f"the handler closed descriptor {number}, which belongs to this process")

@@ -1,0 +1,89 @@
+"""Limits and modes of a process that a handler may change, and that can be read in a microsecond each."""
+
+from __future__ import annotations
+
+import gc
+import locale
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+__all__ = ["ProcessTraits"]
+
+#: Those that programs set; each costs about a microsecond after every job.
+_LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
+
+
+class _Trait(NamedTuple):
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+
+
+def _read_collector() -> tuple[bool, tuple[int, int, int], int]:
+    return gc.isenabled(), gc.get_threshold(), gc.get_debug()
+
+
+def _write_collector(state: tuple[bool, tuple[int, int, int], int]) -> None:
+    is_enabled, thresholds, debug = state
+    (gc.enable if is_enabled else gc.disable)()
+    gc.set_threshold(*thresholds)
+    gc.set_debug(debug)
+
+
+def _read_limits() -> list[tuple[int, int]]:
+    return list(map(resource.getrlimit, _LIMITS))
+
+
+def _write_limits(limits: list[tuple[int, int]]) -> None:
+    for each, limit in zip(_LIMITS, limits, strict=True):
+        resource.setrlimit(each, limit)
+
+
+_TRAITS = (
+    _Trait("socket time-out", socket.getdefaulttimeout, socket.setdefaulttimeout),
+    _Trait("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    _Trait("garbage collection", _read_collector, _write_collector),
+    _Trait("resource limits", _read_limits, _write_limits),
+    _Trait("CPU affinity", lambda: os.sched_getaffinity(0), lambda processors: os.sched_setaffinity(0, processors)),
+    _Trait(
+        "niceness",
+        lambda: os.getpriority(os.PRIO_PROCESS, 0),
+        lambda niceness: os.setpriority(os.PRIO_PROCESS, 0, niceness),
+    ),
+    _Trait("locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+    # It follows the environment, which is restored before.
+    _Trait("time zone", lambda: (time.tzname, time.timezone, time.altzone), lambda _: time.tzset()),
+)
+
+
+_READERS = [trait.read for trait in _TRAITS]
+
+
+class ProcessTraits:
+    """The limits and modes of this process as they are now."""
+
+    def __init__(self) -> None:
+        self._values = [read() for read in _READERS]
+
+    def restore(self) -> None:
+        """Restore each trait that has changed. Raises `OSError`, which names those that cannot be restored."""
+        if [read() for read in _READERS] == self._values:
+            return
+        lost = [trait.name for trait, value in zip(_TRAITS, self._values, strict=True) if not _restore(trait, value)]
+        if lost:
+            raise OSError(f"the handler changed the {', '.join(lost)} for good")
+
+
+def _restore(trait: _Trait, value: Any) -> bool:
+    if trait.read() == value:
+        return True
+    try:
+        trait.write(value)
+    except (OSError, ValueError, RecursionError, locale.Error):
+        return False
+    return bool(trait.read() == value)
