@@ -79,6 +79,11 @@ class Cluster:
     #: Processes that are frozen, to be continued in any case.
     frozen: set[int] = field(default_factory=set)
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """Returns the environment variables that name its servers."""
+        return {"DATABASE_URL": self.postgres.url, "BROKER_URL": self.broker.url}
+
     # Looking -------------------------------------------------------------------------------------------------------
 
     def runs(self) -> dict[str, list[effects.Run]]:

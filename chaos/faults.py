@@ -6,12 +6,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from unittest.mock import patch
 
+import psycopg2
+
+from ava import settings as settings_module
+from ava.store.engine import schema
 from chaos.cluster import Cluster, Watch, faketime_library
 from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
+from harness.releases import ADD_COLUMN, DROP_COLUMN, write_release
 from harness.system import RunningProcess
 
 __all__ = ["FAULTS", "Fault", "Injury", "fault_named"]
@@ -242,6 +249,25 @@ def _move_worker(cluster: Cluster) -> Injury:
     return _start_node(cluster, "-q", "elsewhere", environ={"CHAOS_QUEUE": "elsewhere"})
 
 
+def _migrate_behind_reader(cluster: Cluster) -> Injury:
+    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start one more node of this one."""
+    folder = cluster.effects_path.parent / "newer_release"
+    write_release(folder, (ADD_COLUMN, DROP_COLUMN, schema.revisions()[-1]))
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
+    reader = psycopg2.connect(cluster.postgres.url)
+    with patch.object(schema, "_MIGRATIONS", folder), ThreadPoolExecutor(1) as pool:
+        reader.cursor().execute("SELECT count(*) FROM jobs")
+        upgrade = pool.submit(schema.upgrade, settings_module.load(cluster.urls))
+        wait_until(lambda: cluster.system.query(waiting) != [(0,)])
+        since = time.monotonic()
+        time.sleep(15)
+        reader.close()
+        upgrade.result()
+    cluster.start_worker()
+    cluster.system.await_workers()
+    return Injury(since=since)
+
+
 def _stop_nodes(cluster: Cluster) -> None:
     for node in cluster.system.workers:
         node.send(signal.SIGQUIT)
@@ -277,6 +303,7 @@ FAULTS = (
     Fault(name="a node cut from the database for 40 s", inject=_cut_database, promised_seconds=15),
     Fault(name="a handler gone for 10 s", inject=_drop_handler, promised_seconds=5),
     Fault(name="a worker moved to another queue", inject=_move_worker, promised_seconds=5),
+    Fault(name="a migration behind a reader of 15 s", inject=_migrate_behind_reader, promised_seconds=5),
     Fault(name="a host's clock an hour ahead", inject=_skew_clock, promised_seconds=15, impossible=_no_faketime),
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ import psycopg2
 import pytest
 from sqlalchemy import Connection, Engine, create_engine
 
-import ava.store
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
@@ -25,32 +23,12 @@ from ava.store.engine.database import driver_url
 from ava.store.engine.schema_text import schema_text
 from harness.api import Api
 from harness.polling import wait_until
+from harness.releases import ADD_COLUMN, CREATE_INDEX, DROP_COLUMN, DROP_INDEX, write_release
 from tests.backlog import Backlog, open_backlog
 
 #: This release's revision, and those of the next two.
 THIS = schema.revisions()[-1]
 NEXT, AFTER_NEXT = (f"{int(THIS) + step:04}" for step in (1, 2))
-
-_MIGRATION = """
-from alembic import op
-from ava.store.migrations import online
-
-revision, down_revision = "{revision}", "{before}"
-branch_labels = depends_on = None
-oldest_code = "{oldest_code}"
-
-
-def upgrade():
-    {upgrade}
-
-
-def downgrade():
-    {downgrade}
-"""
-ADD_COLUMN = 'op.execute("ALTER TABLE jobs ADD COLUMN added text")'
-DROP_COLUMN = 'op.execute("ALTER TABLE jobs DROP COLUMN added")'
-CREATE_INDEX = 'online.create_index("jobs_added", "ON jobs (worker_id)")'
-DROP_INDEX = 'online.drop_index("jobs_added")'
 
 #: Makes a newer release of this code: it adds migrations, each as its `upgrade`, its `downgrade` and its `oldest_code`.
 Release = Callable[..., None]
@@ -60,14 +38,7 @@ Release = Callable[..., None]
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     def install(*migrations: tuple[str, str, str]) -> None:
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        shutil.copytree(Path(ava.store.__file__).parent / "migrations", folder)
-        before = THIS
-        for upgrade, downgrade, oldest_code in migrations:
-            revision = f"{int(before) + 1:04}"
-            fields = {"revision": revision, "before": before, "oldest_code": oldest_code}
-            text = _MIGRATION.format(**fields, upgrade=upgrade, downgrade=downgrade)
-            (folder / "versions" / f"r{revision}_new.py").write_text(text)
-            before = revision
+        write_release(folder, *migrations)
         monkeypatch.setattr(schema, "_MIGRATIONS", folder)
 
     return install

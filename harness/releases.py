@@ -1,0 +1,47 @@
+"""Newer releases of this code: the same, with migrations that a test or a fault adds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import ava.store
+
+__all__ = ["ADD_COLUMN", "CREATE_INDEX", "DROP_COLUMN", "DROP_INDEX", "write_release"]
+
+_TEXT = """
+from alembic import op
+from ava.store.migrations import online
+
+revision, down_revision = "{revision}", "{before}"
+branch_labels = depends_on = None
+oldest_code = "{oldest_code}"
+
+
+def upgrade():
+    {upgrade}
+
+
+def downgrade():
+    {downgrade}
+"""
+
+ADD_COLUMN = 'op.execute("ALTER TABLE jobs ADD COLUMN added text")'
+DROP_COLUMN = 'op.execute("ALTER TABLE jobs DROP COLUMN added")'
+CREATE_INDEX = 'online.create_index("jobs_added", "ON jobs (worker_id)")'
+DROP_INDEX = 'online.drop_index("jobs_added")'
+
+
+def write_release(folder: Path, *migrations: tuple[str, str, str]) -> None:
+    """Write the migrations of a newer release into a new folder, which replaces `schema._MIGRATIONS`.
+
+    Each one more is the code of its `upgrade` and its `downgrade`, and its `oldest_code`.
+    """
+    shutil.copytree(Path(ava.store.__file__).parent / "migrations", folder)
+    versions = folder / "versions"
+    before = max(path.name[1:5] for path in versions.glob("r*.py"))
+    for upgrade, downgrade, oldest_code in migrations:
+        revision = f"{int(before) + 1:04}"
+        names = {"revision": revision, "before": before, "oldest_code": oldest_code}
+        (versions / f"r{revision}_new.py").write_text(_TEXT.format(**names, upgrade=upgrade, downgrade=downgrade))
+        before = revision
