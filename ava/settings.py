@@ -41,6 +41,10 @@ class Settings:
     #: Seconds for which a node may receive no messages although some wait, or stand still, before it ends itself to be
     #: started again (`AVA_DEAF_SECONDS`).
     deaf_seconds: float = 60.0
+    #: Jobs after which a node's process is replaced (`AVA_MAX_JOBS_PER_PROCESS`); 0: never.
+    max_jobs_per_process: int = 0
+    #: MiB of memory after whose use a node's process is replaced (`AVA_MAX_MEMORY_PER_PROCESS`); 0: never.
+    max_memory_per_process: int = 0
     #: The pool of a node's children: `ava`, or `celery` for Celery's own (`AVA_POOL`).
     pool: str = "ava"
     #: Unstarted messages that may wait in the broker for one queue and priority (`AVA_WINDOW`).
@@ -138,6 +142,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", default.heartbeat_seconds, least=0.1, most=60),
         node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", default.node_dead_seconds, least=1, most=3600),
         deaf_seconds=_number(env, "AVA_DEAF_SECONDS", default.deaf_seconds, least=5, most=3600),
+        max_jobs_per_process=_whole(
+            env, "AVA_MAX_JOBS_PER_PROCESS", default.max_jobs_per_process, least=0, most=1_000_000_000
+        ),
+        max_memory_per_process=_whole(
+            env, "AVA_MAX_MEMORY_PER_PROCESS", default.max_memory_per_process, least=0, most=1_000_000_000
+        ),
         pool=_choice(env, "AVA_POOL", default.pool, ("ava", "celery")),
         window=_whole(env, "AVA_WINDOW", default.window, least=1, most=1_000_000),
         retention_days=_number(env, "AVA_RETENTION_DAYS", default.retention_days, least=0.001, most=36_500),

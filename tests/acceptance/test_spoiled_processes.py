@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -60,3 +61,16 @@ def test_a_time_out_holds_without_descriptors(node: System) -> None:
     assert node.messages(job["id"])[-1].startswith("Handler failed after ")
     assert not node.messages(job["id"])[-1].endswith("(its process was killed)"), "the child ended it by itself"
     assert os.path.exists(f"/proc/{node.workers[0].pid}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most_jobs"), [("AVA_MAX_JOBS_PER_PROCESS", "3", 3), ("AVA_MAX_MEMORY_PER_PROCESS", "1", 1)]
+)
+def test_a_process_that_has_served_its_time_is_replaced(system: System, name: str, value: str, most_jobs: int) -> None:
+    system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers", name: value})
+    ids = [system.trigger("wkr_t_nothing")["id"] for _ in range(7)]
+    ended = [system.wait_for(job_id) for job_id in ids]
+    assert {record["status"] for record in ended} == {"completed"}
+    pids = Counter(record["output"]["pid"] for record in ended)
+    assert max(pids.values()) <= most_jobs
+    assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]

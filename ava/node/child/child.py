@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -91,6 +92,8 @@ class Child:
         self._thaw = Thaw()
         #: How long the last runs of each worker's handler took, by worker id.
         self._handler_seconds: dict[str, float] = {}
+        #: The runs of this process so far.
+        self._runs = 0
         #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
 
@@ -198,7 +201,18 @@ class Child:
             processes.kill_children()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
+        self._runs += 1
+        if self._is_worn_out():
+            self._is_to_retire = True
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
+
+    def _is_worn_out(self) -> bool:
+        """Returns True if this process has run as many jobs, or used as much memory, as one process may."""
+        most_runs, most_mib = self._settings.max_jobs_per_process, self._settings.max_memory_per_process
+        if most_runs and self._runs >= most_runs:
+            return True
+        # In KiB, and the most that it has used at any time.
+        return bool(most_mib) and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > most_mib * 1024
 
     def _retire(self) -> None:
         """Have this process end after its run, whose end is written first, on a new connection."""
