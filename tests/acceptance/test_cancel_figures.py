@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from bench.cancel import latencies, leaks, percentile, storm
@@ -19,11 +20,14 @@ def test_cancels_are_exact_and_fast_and_leave_nothing_behind(system: System, tmp
 
 
 def cancels_around_the_end_touch_no_other_job(system: System) -> None:
-    result = storm(system, count=150)
-    print(f"{dict(result.targets)} of 150, responses {dict(result.answers)}")  # noqa: T201 - figures
-    assert result.harmed == []
-    assert result.contradictions == []
-    assert min(result.targets["completed"], result.targets["cancelled"]) >= 3, "cancels came on both sides of the end"
+    targets = Counter[str]()
+    # On a busy machine one storm may come on one side of the end only.
+    while min(targets["completed"], targets["cancelled"]) < 3:
+        result = storm(system, count=150)
+        print(f"{dict(result.targets)} of 150, responses {dict(result.answers)}")  # noqa: T201 - figures
+        assert result.harmed == []
+        assert result.contradictions == []
+        targets += result.targets
 
 
 def a_cancel_reaches_the_handler_soon(system: System, folder: Path) -> None:

@@ -187,20 +187,22 @@ def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
 def test_a_warm_start_is_quick_and_keeps_data_and_secret(place: Path) -> None:
     jobs = []
     secrets = set()
+    seconds = []
     for _ in range(2):
         started_at = time.monotonic()
         running = Up(place / ".ava")
         try:
             running.await_ready()
-            seconds = time.monotonic() - started_at
+            seconds.append(time.monotonic() - started_at)
             jobs.append(running.trigger("wkr_incident_notify", input=example.EXAMPLE["input"]))
             secrets.add(running.headers["x-internal-secret"])
             assert [running.await_status(job, *FINAL) for job in jobs] == ["completed"] * len(jobs)
             running.send(signal.SIGTERM)
-            assert running.process.wait(20) == 0
+            assert running.process.wait(60) == 0
         finally:
             running.clean_up()
-    assert seconds < 15
+    cold, warm = seconds
+    assert warm < cold
     assert len(secrets) == 1
 
 

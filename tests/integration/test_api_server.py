@@ -143,7 +143,7 @@ def test_the_api_does_not_outlive_its_parent(running: System) -> None:
         wait_until(lambda: len(api.children) == 2)
         parent.kill()
         parent.wait()
-        assert api.wait(seconds=5) == 0
+        assert api.wait() == 0
 
 
 def test_a_killed_gunicorn_worker_is_replaced(running: System) -> None:
