@@ -18,6 +18,7 @@ from chaos import effects
 from harness.polling import wait_until
 from harness.servers.server import Server
 from harness.system import HEADERS, System
+from tests.acceptance.deaf_handlers import DEAFEN
 
 ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 ON_RABBITMQ = pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
@@ -139,10 +140,12 @@ def test_the_children_of_a_frozen_parent_finish_their_runs(system: System, tmp_p
 
 @ON_REDIS
 def test_a_node_that_receives_no_messages_ends_itself(system: System, tmp_path: Path) -> None:
-    system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="5"))
+    handlers = "chaos.handlers,tests.acceptance.deaf_handlers"
+    system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="5") | {"AVA_HANDLERS": handlers})
     system.wait_for(_run(system, 0), "completed")
     app = make_app(load(system.environ))
-    app.control.cancel_consumer("default")
+    # Redis's pub/sub may lose a command or its reply.
+    wait_until(lambda: app.control.broadcast(DEAFEN, reply=True, timeout=2), what="the node is deaf")
     app.close()
     job_id = _run(system, 0)
     assert system.workers[0].wait(40) == os.EX_SOFTWARE
