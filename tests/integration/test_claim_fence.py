@@ -1,4 +1,4 @@
-"""A failover that lost transactions: two runs of one job may get one number, and the claim's id tells them apart."""
+"""A failover that lost transactions: two runs of one job may get one number, which the claim's id distinguishes."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _FILE = re.compile(r"r(\d+)_\w+\.py")
 _LOCK_KEY = 0x61766120_6462
 #: Seconds between two attempts to acquire it.
 _LOCK_SECONDS = 0.2
-#: Milliseconds that a migration waits for a lock. Whoever comes after it waits as long, even to read.
+#: Milliseconds that a migration waits for a lock. Statements that come after it wait as long, reads too.
 _LOCK_TIMEOUT_MS = 1_000
 #: Seconds until a migration that got no lock is tried again, at first and at most: statements that waited for it run.
 _PAUSE_SECONDS = 1.0
