@@ -8,8 +8,8 @@ from typing import Any
 from ava import Env, worker
 
 
-@worker("tell", name="Tell", description="Reports its progress while it runs.", timeout_seconds=120)
-def tell(input: dict[str, Any], env: Env) -> dict[str, Any]:
+@worker("report", name="Report", description="Reports its progress while it runs.", timeout_seconds=120)
+def report(input: dict[str, Any], env: Env) -> dict[str, Any]:
     steps = int(input.get("steps", 10))
     for step in range(1, steps + 1):
         env.log.info("Step %d of %d", step, steps)

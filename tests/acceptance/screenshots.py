@@ -26,7 +26,7 @@ def test_screenshots_are_saved(signed_in: Browser, running: System) -> None:
     for job_id in ended:
         running.wait_for(job_id, "completed", "failed", seconds=60)
     incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 400}
-    job = running.trigger("wkr_tell", input=incident, priority=1)
+    job = running.trigger("wkr_report", input=incident, priority=1)
     running.wait_for(job["id"], "running")
     _populate(running)
     pages = {"overview": "#/", "jobs": "#/jobs", "job": f"#/jobs/{job['id']}", "workers": "#/workers"}

@@ -81,7 +81,7 @@ def test_a_wrong_secret_shows_the_apis_message(browser: Browser) -> None:
 
 def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: System) -> None:
     signed_in.click("button", "New job")
-    signed_in.fill("worker", "Tell")
+    signed_in.fill("worker", "Report")
     signed_in.fill("input", '{"steps": 300, "seconds": 0.1}')
     signed_in.click("button", "Trigger")
     signed_in.await_text("Worker handler started", "Step 2 of 300", "Running on node")
@@ -93,7 +93,7 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
 
 
 def test_a_jobs_end_its_attempts_and_its_output_appear_without_a_reload(signed_in: Browser, running: System) -> None:
-    job = running.trigger("wkr_tell", input={"steps": 5, "seconds": 0.3})
+    job = running.trigger("wkr_report", input={"steps": 5, "seconds": 0.3})
     go(signed_in, f"#/jobs/{job['id']}")
     signed_in.await_text("completed", "Handler completed in", '"steps": 5', "That was all")
     failed = running.trigger("wkr_fail", input={"why": "no such channel"})
@@ -106,7 +106,7 @@ def test_a_jobs_end_its_attempts_and_its_output_appear_without_a_reload(signed_i
 
 
 def test_log_lines_are_filtered_by_level(signed_in: Browser, running: System) -> None:
-    job = running.trigger("wkr_tell", input={"steps": 2, "seconds": 0})
+    job = running.trigger("wkr_report", input={"steps": 2, "seconds": 0})
     running.wait_for(job["id"], "completed")
     go(signed_in, f"#/jobs/{job['id']}")
     signed_in.await_text("Step 1 of 2", "That was all")

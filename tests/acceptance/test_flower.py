@@ -56,7 +56,7 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
         what=lambda: f"a node is online; {flower.log.read_text()[-2000:]}",
     )
     secret = "for-the-handler-alone"
-    job = system.trigger("wkr_tell", input={"steps": 600, "seconds": 0.1, "note": secret})
+    job = system.trigger("wkr_report", input={"steps": 600, "seconds": 0.1, "note": secret})
     quick = system.trigger("wkr_echo")
     system.wait_for(job["id"], "running")
     system.wait_for(quick["id"], "completed")
@@ -69,7 +69,7 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
     ended = wait_until(lambda: task_of(quick, "SUCCESS"), seconds=20, what="Flower shows the completed job")
     assert running["name"] == "ava.run_job"
     assert job["id"] in running["uuid"]
-    assert "wkr_tell" in running["args"]
+    assert "wkr_report" in running["args"]
     assert ended["runtime"] >= 0
     assert secret not in json.dumps(flower.get("tasks"))
     # `refresh` has Flower query the nodes; it does not wait for their replies.
