@@ -13,7 +13,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check lowest schema bench chaos image client format clean
+.PHONY: help install run demo test coverage check lowest schema limits bench chaos image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -49,6 +49,9 @@ check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, the law 
 
 schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated database
 	@$(BIN)/python -m tools.schema
+
+limits: $(INSTALLED) ## Write the table of docs/limits.md from ava/domain/limits.py
+	@$(BIN)/python -m tools.limits
 
 lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the lowest versions that setup.cfg allows
 	@tools/servers.sh redis

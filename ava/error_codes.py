@@ -52,7 +52,10 @@ class ErrorCode(StrEnum):
             "paused or deprecated, or the webhook is disabled."
         },
     )
-    PAYLOAD_TOO_LARGE = "payload_too_large", {413: "The body or the input is larger than allowed."}
+    PAYLOAD_TOO_LARGE = (
+        "payload_too_large",
+        {413: "The body or the input is larger than allowed; the message names the limit."},
+    )
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported_media_type",
         {415: "The body is not sent as application/json in UTF-8, or it is encoded."},
@@ -61,7 +64,13 @@ class ErrorCode(StrEnum):
         "idempotency_key_reused",
         {422: "The same Idempotency-Key came with another request in the last 24 hours."},
     )
-    RATE_LIMITED = "rate_limited", {429: "Too many requests; try again after the seconds in Retry-After."}
+    RATE_LIMITED = (
+        "rate_limited",
+        {
+            429: "Too many requests, or too much at once, for this tenant; the message names the limit. Try again "
+            "after the seconds in Retry-After."
+        },
+    )
     INTERNAL_ERROR = "internal_error", {500: "The server failed; the request_id finds the error in its log."}
     UNAVAILABLE = (
         "unavailable",

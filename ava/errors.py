@@ -48,6 +48,7 @@ __all__ = [
     "SettingsError",
     "StartError",
     "StopRequested",
+    "TooMany",
     "Unauthorized",
     "UrlRefused",
     "WebhookNotFound",
@@ -238,6 +239,17 @@ class IdempotencyKeyReused(RequestError):
     """This Idempotency-Key came with another request in the last 24 hours; send a new key, or the same request."""
 
     code = ErrorCode.IDEMPOTENCY_KEY_REUSED
+
+
+class TooMany(RequestError):
+    """There are too many of these at once; try again after the seconds in Retry-After."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, message: str = "", *, retry_after_seconds: int = 1) -> None:
+        super().__init__(*([message] if message else []))
+        #: The value of Retry-After.
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DatabaseUnavailable(RequestError):

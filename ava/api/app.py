@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
-from ava.api.http import auth, converters, errors, limits, response_hooks, traces
+from ava.api.http import auth, body, converters, errors, limits, response_hooks, traces
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
+from ava.api.http.shares import make_shares
 from ava.api.routes import admin, bulk, docs, health, jobs, queues, streams, webhooks, why, workers
+from ava.api.routes import limits as limits_route
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
@@ -15,6 +17,7 @@ from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
 from ava.metrics.counters import ConnectionMeter
 from ava.services.jobs import Jobs
+from ava.services.limits import TenantLimits
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -31,6 +34,7 @@ _BLUEPRINTS = (
     workers.blueprint,
     queues.blueprint,
     webhooks.blueprint,
+    limits_route.blueprint,
     health.blueprint,
     docs.blueprint,
 )
@@ -54,6 +58,7 @@ def make_app(settings: Settings) -> Flask:
     app.before_request(auth.identify)
     limits.install(app, settings)
     errors.install(app)
+    app.teardown_request(body.release)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
     admin.install(app)
@@ -80,6 +85,8 @@ def _make_context(settings: Settings) -> Context:
         readiness=Readiness(database, settings),
         watches=Watches(database),
         admin=make_admin(settings, database),
+        limits=TenantLimits(database, settings),
+        shares=make_shares(settings),
         database=database,
         publisher=publisher,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, doctor, jobs, processes, up, webhooks
+from ava.cli import database, demo, doctor, jobs, limits, processes, up, webhooks
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -42,6 +42,7 @@ cli.add_command(database.db)
 cli.add_command(doctor.doctor)
 cli.add_command(jobs.jobs)
 cli.add_command(jobs.workers)
+cli.add_command(limits.limits)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from ava.client.errors import (
     WaitTimeout,
     WebhookUnverified,
 )
-from ava.client.records import Event, Explanation, Job, LogLine, Progress, QueueCount, Queues, Worker
+from ava.client.records import Event, Explanation, Job, Limit, LogLine, Progress, QueueCount, Queues, Worker
 from ava.client.webhooks import verify
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Event",
     "Explanation",
     "Job",
+    "Limit",
     "LogLine",
     "Progress",
     "QueueCount",

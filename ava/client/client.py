@@ -12,7 +12,7 @@ from typing import Any
 from ava.client.calls import Calls
 from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
-from ava.client.records import Event, Explanation, Job, LogLine, Queues, Worker, read
+from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
 
 __all__ = ["Client"]
 
@@ -194,6 +194,10 @@ class Client:
     def queues(self) -> Queues:
         """Returns how many jobs are queued and running."""
         return read(Queues, self._calls.data("GET", "/v1/ava/queues"))
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Returns the limits of the installation, with what the tenant uses of them."""
+        return tuple(read(Limit, data) for data in self._calls.data("GET", "/v1/ava/limits"))
 
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-__all__ = ["Event", "Explanation", "Job", "LogLine", "Progress", "QueueCount", "Queues", "Worker", "read"]
+__all__ = ["Event", "Explanation", "Job", "Limit", "LogLine", "Progress", "QueueCount", "Queues", "Worker", "read"]
 
 Record = TypeVar("Record")
 
@@ -119,6 +119,26 @@ class Queues:
     total_running: int
     by_worker: list[QueueCount]
     sampled_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A limit of the installation, and what the tenant uses of it."""
+
+    name: str
+    #: None: there is no limit.
+    value: int | None
+    #: What is counted, such as `bytes`.
+    unit: str
+    #: None: it is not counted.
+    used: int | None
+    #: False: `used` is a lower bound.
+    used_is_exact: bool | None
+    #: The variable of the environment that sets it; None: it is fixed.
+    setting: str | None
+    #: The HTTP status of a request beyond it; None: the response ends early instead.
+    status: int | None
+    meaning: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,10 @@ def _sees_no_job_in(response: Any) -> None:
     assert "job_" not in response.text
 
 
+def _uses_nothing(response: Any) -> None:
+    assert {limit["used"] for limit in response.get_json()["data"]} <= {None, 0}
+
+
 def _made_a_job_of_its_own(response: Any) -> None:
     assert response.get_json()["data"]["tenant_id"] == "ten_other"
 
@@ -140,6 +144,7 @@ SCOPE = {
     ("GET", "/v1/ava/overview"): _sees_no_job_in,
     ("GET", "/v1/ava/nodes"): _sees_no_job_in,
     ("GET", "/v1/ava/audit"): _sees_nothing,
+    ("GET", "/v1/ava/limits"): _uses_nothing,
     ("POST", HOOKS): _made_a_hook_of_its_own,
     ("GET", HOOKS): _sees_nothing,
     ("GET", HOOK): _is_404,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from marshmallow import ValidationError
 
 from ava.api.http import body
-from ava.errors import BadRequest
+from ava.api.schemas.jobs import BulkBody, TriggerBody
+from ava.errors import BadRequest, PayloadTooLarge
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,69 @@ def test_strange_characters_survive(value: str) -> None:
 
 def test_integers_of_400_digits_survive() -> None:
     assert body.parse(b'{"a": ' + b"7" * 400 + b"}") == {"a": int("7" * 400)}
+
+
+# What a body may cost ------------------------------------------------------------------------------------------------
+
+_MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("raw", "limit"),
+    [
+        (b'{"x":[' + b"[]," * (5 * _MIB) + b"1]}", "body_parts"),
+        (b'{"x":[' + b"{}," * 200_000 + b"1]}", "body_parts"),
+        (b"{" + b",".join(b'"%d":1' % number for number in range(200_001)) + b"}", "body_parts"),
+        (b'{"x":[' + b"0," * (2 * _MIB) + b"1]}", "body_values"),
+        (b'{"x":[' + b'"",' * (2 * _MIB) + b"1]}", "body_values"),
+        (b'{"x":[' + b'"[,:\\",",' * _MIB + b"1]}", "body_values"),
+    ],
+)
+def test_a_body_of_too_many_parts_is_refused_before_it_is_parsed(
+    raw: bytes, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "_decoder", None)
+    with pytest.raises(PayloadTooLarge, match=rf"\(limit {limit}\)$"):
+        body.parse(raw)
+
+
+def test_what_is_inside_strings_is_no_part_and_no_value() -> None:
+    text = '[{,:"\\' * 300_000
+    assert body.parse(json.dumps({"x": text, "y": [text]}).encode()) == {"x": text, "y": [text]}
+
+
+@pytest.mark.parametrize("raw", [b'{"x":[' + b"0," * 999_998 + b"1]}", b'{"x":[' + b"[]," * 199_997 + b"1]}"])
+def test_a_body_at_its_limits_is_parsed(raw: bytes) -> None:
+    assert len(body.parse(raw)["x"]) > 199_000
+
+
+@pytest.fixture
+def validated(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Returns the entries of bulks that are validated."""
+    seen: list[object] = []
+    load = TriggerBody.load
+
+    def record(self: TriggerBody, data: object, **options: object) -> object:
+        seen.append(data)
+        return load(self, data, **options)
+
+    monkeypatch.setattr(TriggerBody, "load", record)
+    return seen
+
+
+def test_a_bulk_of_too_many_entries_is_refused_before_any_is_validated(validated: list[object]) -> None:
+    with pytest.raises(ValidationError, match=r"There must be 1 to 1000 of them. \(limit bulk_jobs\)"):
+        BulkBody().load({"jobs": [0] * 100_000})
+    assert validated == []
+
+
+def test_the_validation_of_a_bulk_stops_after_20_wrong_entries(validated: list[object]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        BulkBody().load({"jobs": [0] * 1_000})
+    assert len(refused.value.messages["jobs"]) == len(validated) == 20  # type: ignore[index]
+
+
+def test_of_a_hundred_thousand_unknown_fields_twenty_are_looked_at() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TriggerBody().load({"worker_id": "wkr_x"} | {f"x{number}": 1 for number in range(100_000)})
+    assert len(refused.value.messages) == 20

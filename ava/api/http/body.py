@@ -1,4 +1,8 @@
-"""The body of a request: one JSON object in UTF-8, of bounded size and depth, and unambiguous."""
+"""The body of a request: one JSON object in UTF-8, of bounded size, structure and depth, and unambiguous.
+
+What is cheap is checked first, so that no body costs more than its limits allow: its length, then its structure, which
+is counted without parsing. A large body is parsed outside the event loop.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,23 @@ import json
 import re
 from typing import Any, NoReturn
 
-from flask import request
+from flask import g, request
 
+from ava.api.http import offload
+from ava.api.http.context import caller, context
+from ava.domain import limits
+from ava.domain.limits import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge
 
-__all__ = ["DEEPEST", "MOST_BYTES", "is_empty", "parse", "read"]
+__all__ = ["DEEPEST", "is_empty", "parse", "raw_json", "release"]
 
-#: The largest body in bytes, unless a route sets its own: an input of 1 MiB and what surrounds it.
-MOST_BYTES = 2**20 + 2**16
 #: How deep arrays and objects may nest.
-DEEPEST = 500
+DEEPEST = limits.NESTING.value
 
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+#: Strings and what is before each, so many at once that Python lets other threads run between two of these pieces.
+_PIECE = re.compile(rb'(?:[^"]*+"(?:[^"\\]++|\\.)*+"?){1,10000}+', re.DOTALL)
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def is_empty() -> bool:
@@ -25,12 +34,26 @@ def is_empty() -> bool:
     return not request.content_length and "chunked" not in request.headers.get("transfer-encoding", "").lower()
 
 
-def read(*, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """Returns the parsed body. Raises `BadRequest`, `PayloadTooLarge` or `MediaTypeRefused`."""
+def raw_json(most: Limit) -> bytes:
+    """Returns the bytes of a body of JSON. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
+
+    A large body has a share of what its tenant may have in memory, until `release`.
+    """
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
     _check_media_type()
-    return parse(_read(most_bytes))
+    length = request.content_length
+    if (length or 0) > most.value:
+        raise _too_large(most)
+    # A body in chunks has no length; most of them are small.
+    raw = b"" if length is not None else _read(offload.LARGE_BYTES + 1)
+    if (length or len(raw)) > offload.LARGE_BYTES:
+        _reserve(length or most.value)
+    if length is not None or len(raw) > offload.LARGE_BYTES:
+        raw += _read(most.value + 1 - len(raw))
+    if len(raw) > most.value:
+        raise _too_large(most)
+    return raw
 
 
 def _check_media_type() -> None:
@@ -42,26 +65,34 @@ def _check_media_type() -> None:
         raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
 
 
-def _read(most_bytes: int) -> bytes:
-    if (request.content_length or 0) > most_bytes:
-        raise _too_large(most_bytes)
+def _read(size: int) -> bytes:
     try:
-        raw: bytes = request.stream.read(most_bytes + 1)
+        raw: bytes = request.stream.read(size)
     except Exception as error:
         # Every error of the server's reader (a broken chunk, a closed connection) is a fault of the body.
         raise BadRequest("The body ended early, or its framing is not valid HTTP.") from error
-    if len(raw) > most_bytes:
-        raise _too_large(most_bytes)
     return raw
 
 
-def _too_large(most_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is too large; at most {most_bytes:,} bytes are accepted here.")
+def _reserve(size: int) -> None:
+    tenant_id = caller().tenant_id
+    context().shares.large_bodies.acquire(tenant_id, size)
+    g.body_share = (tenant_id, size)
+
+
+def release(_error: BaseException | None = None) -> None:
+    """Return the share of this request's body, if it has one; called when the request is over."""
+    if (share := g.pop("body_share", None)) is not None:
+        context().shares.large_bodies.release(*share)
+
+
+def _too_large(most: Limit) -> PayloadTooLarge:
+    return PayloadTooLarge(most.says(f"The body is too large; at most {most.value:,} bytes are accepted here."))
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """Parse a body. Raises `BadRequest`, which says what is wrong and where."""
-    _refuse_depth(raw)
+    """Parse a body. Raises `BadRequest` or `PayloadTooLarge`, which say what is wrong and where."""
+    _check_structure(raw)
     try:
         parsed = _decoder.decode(raw.decode())
     except UnicodeDecodeError as error:
@@ -76,18 +107,38 @@ def parse(raw: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _refuse_depth(raw: bytes) -> None:
-    if raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+def _check_structure(raw: bytes) -> None:
+    """Count what parsing would make, and refuse what is too much. Counts inside strings only make it count exactly."""
+    brackets = raw.count(b"[") + raw.count(b"{")
+    parts = brackets + raw.count(b":")
+    if brackets <= DEEPEST and parts <= limits.BODY_PARTS.value and raw.count(b",") <= limits.BODY_VALUES.value:
         return
+    place = parts = values = 0
+    nesting: list[bytes] = []
+    while place < len(raw):
+        found = _PIECE.match(raw, place)
+        end = len(raw) if found is None else found.end()
+        plain = _STRING.sub(b"", raw[place:end])
+        place = end
+        parts += plain.count(b"[") + plain.count(b"{") + plain.count(b":")
+        values += plain.count(b",")
+        _refuse_above(limits.BODY_PARTS, parts, "The body has too many arrays, objects and fields")
+        _refuse_above(limits.BODY_VALUES, values, "The body has too many values")
+        nesting.append(plain.translate(None, _NO_BRACKETS))
+    _refuse_depth(b"".join(nesting))
+
+
+def _refuse_above(limit: Limit, count: int, sentence: str) -> None:
+    if count > limit.value:
+        raise PayloadTooLarge(limit.says(f"{sentence}; at most {limit.value:,} are accepted."))
+
+
+def _refuse_depth(brackets: bytes) -> None:
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(raw):
-        first = match[0][:1]
-        if first in b"[{":
-            depth += 1
-            if depth > DEEPEST:
-                raise BadRequest(f"The body nests too deep; at most {DEEPEST} levels are accepted.")
-        elif first in b"]}":
-            depth -= 1
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise BadRequest(limits.NESTING.says(f"The body nests too deep; at most {DEEPEST} levels are accepted."))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -96,7 +147,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise BadRequest(f"The body has {json.dumps(name)} twice in one object; send it once.")
+                raise BadRequest(f"The body has {json.dumps(name[:100])} twice in one object; send it once.")
             seen.add(name)
     return made
 

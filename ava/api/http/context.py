@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from flask import current_app, g
 
 from ava.api.http.admin import Admin
+from ava.api.http.shares import Shares
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.health.readiness import Readiness
 from ava.services.jobs import Jobs
+from ava.services.limits import TenantLimits
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -33,6 +35,8 @@ class Context:
     readiness: Readiness
     watches: Watches
     admin: Admin
+    limits: TenantLimits
+    shares: Shares
     database: Database
     publisher: Publisher
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from ava.api.http.context import context, request_id
 from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of
-from ava.errors import RequestError
+from ava.errors import RequestError, TooMany
 
 __all__ = ["RETRY_AFTER_SECONDS", "error_text", "install"]
 
@@ -55,6 +55,8 @@ def _handle_request_error(error: RequestError) -> Response:
     if error.code is ErrorCode.UNAVAILABLE:
         _log.warning("%s", error, extra={"request_id": request_id()}, exc_info=error.__cause__)
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    elif isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 

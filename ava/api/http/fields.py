@@ -12,10 +12,10 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ava.domain import ids, moments
+from ava.domain.limits import INPUT_BYTES
 from ava.errors import PayloadTooLarge
 
 __all__ = [
-    "MOST_INPUT_BYTES",
     "REQUIRED",
     "Choice",
     "ClientId",
@@ -33,9 +33,6 @@ __all__ = [
 
 #: The message for a missing field, by which `ava.api.http.parsing` chooses 400 and not 422.
 REQUIRED = "It is missing, and it is required."
-
-#: The largest input in bytes, as compact JSON in UTF-8.
-MOST_INPUT_BYTES = 2**20
 
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
@@ -162,8 +159,9 @@ class JsonObject(_Plain):
             text = json.dumps(value, allow_nan=False, separators=(",", ":"))
         except ValueError:
             raise ValidationError("It holds a number that is too large for a double.") from None
-        if len(text) > MOST_INPUT_BYTES and _size(value) > MOST_INPUT_BYTES:
-            raise PayloadTooLarge(f"The input is too large; at most {MOST_INPUT_BYTES:,} bytes are accepted.")
+        most = INPUT_BYTES.value
+        if len(text) > most and _size(value) > most:
+            raise PayloadTooLarge(INPUT_BYTES.says(f"The input is too large; at most {most:,} bytes are accepted."))
         return text
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
-from ava.api.http import body as bodies
 from ava.api.http.context import caller
 from ava.api.http.parsing import load_body, load_key, load_query
 from ava.api.http.strict import NoParameters
+from ava.domain import limits
+from ava.domain.limits import Limit
 from ava.errors import Forbidden
 
 __all__ = ["Operation", "find_operation", "operation"]
@@ -38,8 +39,8 @@ class Operation:
     body_as: str = "body"
     #: Whether the route may be called without a body.
     may_be_empty: bool = False
-    #: The largest body in bytes.
-    most_bytes: int = bodies.MOST_BYTES
+    #: The limit of the body's bytes.
+    most_bytes: Limit = limits.BODY_BYTES
     #: The schema of `data` in the response, or of each of its items if it is a list.
     record: Schema | None = None
     #: Whether `data` is a list of `record`, in pages.

@@ -9,14 +9,17 @@ from typing import Any
 from flask import request
 from marshmallow import Schema, ValidationError
 
-from ava.api.http import body
+from ava.api.http import body, offload
+from ava.api.http.context import caller, context
 from ava.api.http.fields import REQUIRED
+from ava.domain import limits
+from ava.domain.limits import Limit
 from ava.errors import InvalidFields, InvalidParameters
 
 __all__ = ["load_body", "load_key", "load_query"]
 
-#: The most wrong fields that one failure names.
-_MOST_NAMED = 100
+#: Characters of a client's own name of a field that an error repeats.
+_LONGEST_NAME = 100
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -34,12 +37,22 @@ def load_query(schema: Schema) -> Any:
         raise _refused(InvalidParameters, dict(_leaves("", error.messages))) from None
 
 
-def load_body(schema: Schema, *, most_bytes: int, may_be_empty: bool) -> Any:
-    """Returns the loaded body.
+def load_body(schema: Schema, *, most_bytes: Limit, may_be_empty: bool) -> Any:
+    """Returns the loaded body. A large one is parsed and checked outside the event loop, one at a time per tenant.
 
-    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.read` raises.
+    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.raw_json` and
+    `body.parse` raise.
     """
-    given = {} if may_be_empty and body.is_empty() else body.read(most_bytes=most_bytes)
+    if may_be_empty and body.is_empty():
+        return _load(schema, {})
+    raw = body.raw_json(most_bytes)
+    if len(raw) <= offload.LARGE_BYTES:
+        return _load(schema, body.parse(raw))
+    with context().shares.parsing.take(caller().tenant_id):
+        return offload.run(lambda: _load(schema, body.parse(raw)))
+
+
+def _load(schema: Schema, given: dict[str, Any]) -> Any:
     try:
         return schema.load(given)
     except ValidationError as error:
@@ -66,6 +79,7 @@ def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def _path(path: str, name: object) -> str:
+    name = name[:_LONGEST_NAME] if isinstance(name, str) else name
     if name == "_schema":
         return path
     if isinstance(name, int):
@@ -74,7 +88,7 @@ def _path(path: str, name: object) -> str:
 
 
 def _refused(error: type[InvalidParameters], wrong: Mapping[str, list[str]]) -> InvalidParameters:
-    named = dict(list(wrong.items())[:_MOST_NAMED])
+    named = dict(list(wrong.items())[: limits.NAMED_ERRORS.value])
     name, texts = next(iter(named.items()))
     others = f" ({len(wrong) - 1} more in fields)" if len(wrong) > 1 else ""
     return error(f"{name}: {texts[0]}{others}", named)

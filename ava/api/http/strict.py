@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
-from marshmallow import Schema
+from marshmallow import Schema, ValidationError, fields
 
-__all__ = ["NoBody", "NoParameters", "Strict"]
+from ava.domain.limits import NAMED_ERRORS, Limit
+
+__all__ = ["Entries", "NoBody", "NoParameters", "Strict"]
 
 
 class Strict(Schema):
@@ -20,6 +24,41 @@ class Strict(Schema):
             "unknown": f"It is not known here; {known}.",
             "type": "It must be an object.",
         }
+
+    def load(self, data: Any, **options: Any) -> Any:
+        """Returns the loaded data. Of unknown fields no more are looked at than an error names."""
+        most = len(self.load_fields) + NAMED_ERRORS.value
+        if isinstance(data, Mapping) and len(data) > most:
+            known = {field.data_key or name for name, field in self.load_fields.items()}
+            unknown = islice((name for name in data if name not in known), NAMED_ERRORS.value)
+            data = {name: data[name] for name in known if name in data} | {name: data[name] for name in unknown}
+        return super().load(data, **options)
+
+
+class Entries(fields.List[Any]):
+    """A list whose number of entries is checked before the entries, and whose check stops after so many wrong ones."""
+
+    def __init__(self, entry: Strict, *, most: Limit, **rest: Any) -> None:
+        super().__init__(fields.Nested(entry), **rest)
+        self._most = most
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> list[Any]:  # noqa: ARG002 - marshmallow's names
+        if not isinstance(value, list):
+            raise self.make_error("invalid")
+        if not 1 <= len(value) <= self._most.value:
+            raise ValidationError(self._most.says(f"There must be 1 to {self._most.value} of them."))
+        loaded: list[Any] = []
+        wrong: dict[int, Any] = {}
+        for index, entry in enumerate(value):
+            try:
+                loaded.append(self.inner.deserialize(entry, **options))
+            except ValidationError as error:
+                wrong[index] = error.messages
+                if len(wrong) == NAMED_ERRORS.value:
+                    break
+        if wrong:
+            raise ValidationError(wrong)
+        return loaded
 
 
 class NoParameters(Strict):

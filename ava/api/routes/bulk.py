@@ -11,6 +11,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.jobs import BulkBody, CancelBody, CancelledRecord, JobRecord, write_job
+from ava.domain import limits
 from ava.domain.job import JobSpec
 from ava.errors import RequestError, WorkerNotFound, WorkerPaused
 from ava.store.jobs.reads import JobFilter
@@ -18,9 +19,6 @@ from ava.store.jobs.reads import JobFilter
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
-
-#: The largest body of a bulk in bytes.
-_MOST_BYTES = 16 * 2**20
 
 
 @blueprint.post("/bulk")
@@ -30,7 +28,7 @@ _MOST_BYTES = 16 * 2**20
     "its index, as in `jobs[3].priority`. The body may have 16 MiB.",
     body=BulkBody(),
     body_as="specs",
-    most_bytes=_MOST_BYTES,
+    most_bytes=limits.BULK_BODY_BYTES,
     record=JobRecord(many=True),
     status=201,
     failures=(404, 409, 413, 415, 422),

@@ -26,13 +26,11 @@ from ava.api.schemas.webhooks import (
     write_delivery,
     write_webhook,
 )
+from ava.domain import limits
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
-
-#: The largest body in bytes: a long URL and what surrounds it.
-_MOST_BYTES = 2**16
 
 
 @blueprint.post("")
@@ -42,7 +40,7 @@ _MOST_BYTES = 2**16
     "public; the address that its host resolves to is checked again at every request.",
     body=WebhookBody(),
     body_as="fields",
-    most_bytes=_MOST_BYTES,
+    most_bytes=limits.WEBHOOK_BODY_BYTES,
     record=WebhookRecord(),
     status=201,
     failures=(413, 415, 422),
@@ -80,7 +78,7 @@ def show(webhook_id: str) -> Response:
     "so that the receiver can change over. `enabled` switches it off and on; deliveries that wait are kept meanwhile.",
     body=WebhookChangeBody(),
     body_as="changes",
-    most_bytes=_MOST_BYTES,
+    most_bytes=limits.WEBHOOK_BODY_BYTES,
     record=WebhookRecord(),
     failures=(404, 413, 415, 422),
     is_write=True,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import cursors
 from ava.api.http.fields import (
@@ -25,9 +25,10 @@ from ava.api.http.fields import (
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Entries, Strict
 from ava.domain import priority
 from ava.domain.job import JobSpec, LogLevel, Status, Trigger
+from ava.domain.limits import BULK_JOBS
 from ava.store.jobs.reads import JobFilter
 
 __all__ = [
@@ -46,9 +47,6 @@ __all__ = [
     "write_job",
     "write_log_line",
 ]
-
-#: The most jobs that one call may trigger.
-MOST_IN_BULK = 1_000
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -199,10 +197,11 @@ class ShowQuery(Strict):
 class BulkBody(Strict):
     """Many jobs to trigger, all or none."""
 
-    jobs = fields.List(
-        fields.Nested(TriggerBody()),
+    jobs = Entries(
+        TriggerBody(),
+        most=BULK_JOBS,
         required=True,
-        validate=validate.Length(1, MOST_IN_BULK, error="There must be {min} to {max} of them."),
+        metadata={"minItems": 1, "maxItems": BULK_JOBS.value},
         error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
     )
 

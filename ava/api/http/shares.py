@@ -1,0 +1,34 @@
+"""The shares of one API process that tenants have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.api.http.tenant_shares import TenantShares
+from ava.domain import limits
+from ava.settings import Settings
+
+__all__ = ["Shares", "make_shares"]
+
+#: Seconds for which a large request waits until its tenant's others are over.
+_TURN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What each tenant has in use in this process."""
+
+    #: Bytes of large bodies whose requests are being served.
+    large_bodies: TenantShares
+    #: Large bodies that are being parsed: one at a time.
+    parsing: TenantShares
+
+
+def make_shares(settings: Settings) -> Shares:
+    """Returns the shares of a process."""
+    return Shares(
+        large_bodies=TenantShares(
+            limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS
+        ),
+        parsing=TenantShares(limits.LARGE_BODY_BYTES, 1, wait_seconds=_TURN_SECONDS),
+    )

@@ -1,0 +1,88 @@
+"""What each tenant has in use of something that one process has little of: bodies in memory, streams, waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ava.domain.limits import Limit
+from ava.errors import TooMany
+
+__all__ = ["TenantShares"]
+
+#: The most calls of one tenant that wait for a share; each of them holds a connection.
+_MOST_WAITING = 32
+#: The value of Retry-After if a share is not free.
+_RETRY_AFTER_SECONDS = 1
+
+
+class TenantShares:
+    """Bounds what each tenant has in use at once in this process. A tenant waits for itself alone."""
+
+    def __init__(self, limit: Limit, most: int | None, *, wait_seconds: float = 0.0) -> None:
+        """`most` is the limit's value, None for no limit; a call waits up to `wait_seconds` for its share."""
+        self._limit = limit
+        self._most = most
+        self._wait_seconds = wait_seconds
+        self._changed = threading.Condition()
+        self._used: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+
+    def used(self, tenant_id: str) -> int:
+        """Returns what a tenant has in use."""
+        return self._used.get(tenant_id, 0)
+
+    def acquire(self, tenant_id: str, amount: int = 1) -> None:
+        """Take a share, which `release` returns. One that exceeds the limit alone is given if nothing else is in use.
+
+        Raises `TooMany` if the share is not free in time.
+        """
+        with self._changed:
+            if not self._is_free(tenant_id, amount):
+                self._wait(tenant_id, amount)
+            self._used[tenant_id] = self.used(tenant_id) + amount
+
+    def release(self, tenant_id: str, amount: int = 1) -> None:
+        """Return a share, or a part of it."""
+        with self._changed:
+            if (left := self.used(tenant_id) - amount) > 0:
+                self._used[tenant_id] = left
+            else:
+                self._used.pop(tenant_id, None)
+            if self._waiting:
+                self._changed.notify_all()
+
+    @contextmanager
+    def take(self, tenant_id: str, amount: int = 1) -> Iterator[None]:
+        """Hold a share. Raises `TooMany` if it is not free in time."""
+        self.acquire(tenant_id, amount)
+        try:
+            yield
+        finally:
+            self.release(tenant_id, amount)
+
+    def _is_free(self, tenant_id: str, amount: int) -> bool:
+        used = self.used(tenant_id)
+        return self._most is None or not used or used + amount <= self._most
+
+    def _wait(self, tenant_id: str, amount: int) -> None:
+        waiting = self._waiting.get(tenant_id, 0)
+        if not self._wait_seconds or waiting >= _MOST_WAITING:
+            raise self._refusal()
+        self._waiting[tenant_id] = waiting + 1
+        deadline = time.monotonic() + self._wait_seconds
+        try:
+            while not self._is_free(tenant_id, amount):
+                if (left := deadline - time.monotonic()) <= 0 or not self._changed.wait(left):
+                    raise self._refusal()
+        finally:
+            if self._waiting[tenant_id] == 1:
+                del self._waiting[tenant_id]
+            else:
+                self._waiting[tenant_id] -= 1
+
+    def _refusal(self) -> TooMany:
+        sentence = f"This tenant has {self._most:,} {self._limit.unit} in use at this process; try again shortly."
+        return TooMany(self._limit.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)

@@ -1,0 +1,175 @@
+"""The limits of whatever a client or tenant can make grow: one table, from which errors, the API and the docs read.
+
+A limit that an operator can set is a field of `Settings`, which holds its default. An error names the limit that it
+comes from, in the form of `Limit.says`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ava.settings import Settings
+
+__all__ = [
+    "BODY_BYTES",
+    "BODY_PARTS",
+    "BODY_VALUES",
+    "BULK_BODY_BYTES",
+    "BULK_JOBS",
+    "INPUT_BYTES",
+    "LARGE_BODY_BYTES",
+    "LIMITS",
+    "NAMED_ERRORS",
+    "NESTING",
+    "WEBHOOK_BODY_BYTES",
+    "Limit",
+    "as_table",
+]
+
+_KIB, _MIB = 2**10, 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A limit with a name; it has a fixed value, or the value of a setting."""
+
+    #: The name that errors, the API and the docs use, such as `bulk_jobs`.
+    name: str
+    #: What is counted, such as `bytes`.
+    unit: str
+    #: What is limited, as a sentence without a subject of its own: "Bytes of a body …".
+    meaning: str
+    #: The HTTP status of a request beyond the limit; None if the response is cut or ends early instead.
+    status: int | None
+    #: The fixed value; None if a setting has it.
+    fixed: int | None = None
+    #: The variable of the environment that sets the limit, and the field of `Settings` that holds it.
+    setting: str | None = None
+    field: str | None = None
+
+    @property
+    def default(self) -> int | None:
+        """Returns the value without any setting; None means that there is no limit."""
+        if self.field is None:
+            return self.fixed
+        return _set(Settings.__dataclass_fields__[self.field].default)
+
+    def of(self, settings: Settings) -> int | None:
+        """Returns the value that these settings give; None means that there is no limit."""
+        return self.fixed if self.field is None else _set(getattr(settings, self.field))
+
+    def says(self, sentence: str) -> str:
+        """Returns the message of an error that this limit causes."""
+        return f"{sentence} (limit {self.name})"
+
+    @property
+    def value(self) -> int:
+        """Returns the fixed value. Raises `TypeError` if a setting has it."""
+        if self.fixed is None:
+            raise TypeError(f"the limit {self.name} has no fixed value")
+        return self.fixed
+
+
+def _set(value: Any) -> int | None:
+    # 0 is how a setting says "no limit".
+    return int(value) or None
+
+
+BODY_BYTES = Limit(
+    name="body_bytes",
+    unit="bytes",
+    meaning="Bytes of a request's body: an input of 1 MiB and what surrounds it.",
+    status=413,
+    fixed=_MIB + 64 * _KIB,
+)
+BULK_BODY_BYTES = Limit(
+    name="bulk_body_bytes",
+    unit="bytes",
+    meaning="Bytes of the body of a bulk trigger.",
+    status=413,
+    fixed=16 * _MIB,
+)
+WEBHOOK_BODY_BYTES = Limit(
+    name="webhook_body_bytes",
+    unit="bytes",
+    meaning="Bytes of a body that makes or changes a webhook.",
+    status=413,
+    fixed=64 * _KIB,
+)
+NESTING = Limit(
+    name="nesting",
+    unit="levels",
+    meaning="Levels of arrays and objects inside each other in a body.",
+    status=400,
+    fixed=500,
+)
+BODY_PARTS = Limit(
+    name="body_parts",
+    unit="parts",
+    meaning="Arrays, objects and fields of objects in a body.",
+    status=413,
+    fixed=200_000,
+)
+BODY_VALUES = Limit(
+    name="body_values",
+    unit="values",
+    meaning="Values in a body, counted by the commas between them.",
+    status=413,
+    fixed=1_000_000,
+)
+LARGE_BODY_BYTES = Limit(
+    name="large_body_bytes",
+    unit="bytes",
+    meaning="Bytes of a tenant's requests with bodies of more than 64 KiB at once in one API process; a request waits "
+    "up to 10 s for its turn.",
+    status=429,
+    fixed=16 * _MIB,
+)
+NAMED_ERRORS = Limit(
+    name="named_errors",
+    unit="errors",
+    meaning="Wrong fields that one error names; the check of a body stops there.",
+    status=None,
+    fixed=20,
+)
+INPUT_BYTES = Limit(
+    name="input_bytes",
+    unit="bytes",
+    meaning="Bytes of a job's input, as compact JSON in UTF-8.",
+    status=413,
+    fixed=_MIB,
+)
+BULK_JOBS = Limit(
+    name="bulk_jobs",
+    unit="jobs",
+    meaning="Jobs that one call may trigger.",
+    status=422,
+    fixed=1_000,
+)
+
+#: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
+LIMITS: tuple[Limit, ...] = (
+    BODY_BYTES,
+    BULK_BODY_BYTES,
+    WEBHOOK_BODY_BYTES,
+    NESTING,
+    BODY_PARTS,
+    BODY_VALUES,
+    LARGE_BODY_BYTES,
+    NAMED_ERRORS,
+    INPUT_BYTES,
+    BULK_JOBS,
+)
+
+
+def as_table(limits: Iterable[Limit] = LIMITS) -> str:
+    """Returns the table of `docs/limits.md`, in Markdown."""
+    rows = ["| limit | default | setting | error | meaning |", "|---|---|---|---|---|"]
+    for limit in limits:
+        default = "none" if limit.default is None else f"{limit.default:,} {limit.unit}"
+        setting = "–" if limit.setting is None else f"`{limit.setting}`"
+        status = "–" if limit.status is None else str(limit.status)
+        rows.append(f"| `{limit.name}` | {default} | {setting} | {status} | {limit.meaning} |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,74 @@
+"""The use case of limits: show each limit of this installation, with what a tenant uses of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.domain.caller import Caller
+from ava.domain.limits import LIMITS, Limit
+from ava.settings import Settings
+from ava.store.engine.database import Database
+from ava.store.reports import usage
+from ava.store.reports.usage import MOST_COUNTED_IN_USE
+
+__all__ = ["LimitUse", "TenantLimits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitUse:
+    """A limit as it is set here, and what one tenant uses of it."""
+
+    limit: Limit
+    #: The limit's value; None if there is none.
+    value: int | None
+    #: What the tenant uses; None if it is not counted. At most `MOST_COUNTED_IN_USE`, …
+    used: int | None
+    #: … of which it is a lower bound then.
+    used_is_exact: bool | None
+
+    @property
+    def name(self) -> str:
+        """Returns the limit's name."""
+        return self.limit.name
+
+    @property
+    def unit(self) -> str:
+        """Returns what is counted."""
+        return self.limit.unit
+
+    @property
+    def setting(self) -> str | None:
+        """Returns the variable that sets the limit; None if it is fixed."""
+        return self.limit.setting
+
+    @property
+    def status(self) -> int | None:
+        """Returns the HTTP status of a request beyond the limit; None if it is no error."""
+        return self.limit.status
+
+    @property
+    def meaning(self) -> str:
+        """Returns what is limited."""
+        return self.limit.meaning
+
+
+class TenantLimits:
+    """The limits of this installation, over one database."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def show(self, caller: Caller) -> list[LimitUse]:
+        """Returns every limit with what the caller's tenant uses of it. Raises `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            used = usage.read(connection, tenant_id=caller.tenant_id)
+        return [self._use_of(limit, used.get(limit.name)) for limit in LIMITS]
+
+    def _use_of(self, limit: Limit, used: int | None) -> LimitUse:
+        return LimitUse(
+            limit=limit,
+            value=limit.of(self._settings),
+            used=None if used is None else min(used, MOST_COUNTED_IN_USE),
+            used_is_exact=None if used is None else used <= MOST_COUNTED_IN_USE,
+        )

@@ -1,0 +1,25 @@
+"""What a tenant uses of its limits. Every count is bounded, whatever the tenant has."""
+
+from __future__ import annotations
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["MOST_COUNTED_IN_USE", "read"]
+
+#: Each use is counted up to here; a number above is a lower bound.
+MOST_COUNTED_IN_USE = 10_000
+
+# The columns have the names of the limits in `ava.domain.limits`.
+_READ = Statement(f"""
+SELECT
+    (SELECT count(*) FROM (SELECT 1 FROM jobs
+        WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT {MOST_COUNTED_IN_USE + 1}) AS q) AS queued_jobs,
+    (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
+        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MOST_COUNTED_IN_USE + 1}) AS w) AS webhooks
+""")
+
+
+def read(connection: Connection, *, tenant_id: str) -> dict[str, int]:
+    """Returns what a tenant uses, by the name of the limit, counted up to one more than `MOST_COUNTED_IN_USE`."""
+    return dict(connection.exec_driver_sql(_READ, {"tenant_id": tenant_id}).mappings().one())

@@ -1,0 +1,60 @@
+"""The table of limits: names are unique, settings exist, and docs/limits.md shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from ava import settings
+from ava.domain.limits import LIMITS, Limit
+from ava.error_codes import ErrorCode
+from ava.settings import Settings
+from harness.system import ROOT
+from tools.limits import PAGE, with_table
+
+LEAST = {"DATABASE_URL": "postgresql://ava:pass@db:5432/ava", "BROKER_URL": "redis://broker:6379/0"}
+EVERY = pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
+
+
+def test_the_page_holds_the_present_table() -> None:
+    assert PAGE.read_text() == with_table(PAGE.read_text()), "run `make limits`"
+
+
+def test_the_names_are_unique() -> None:
+    names = [limit.name for limit in LIMITS]
+    assert len(set(names)) == len(names)
+
+
+@EVERY
+def test_a_limit_has_a_name_a_sentence_and_a_status_that_errors_have(limit: Limit) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", limit.name)
+    assert limit.meaning[0].isupper()
+    assert limit.meaning.endswith(".")
+    assert limit.status is None or any(limit.status in code.meanings for code in ErrorCode)
+
+
+@EVERY
+def test_a_limit_is_fixed_or_the_value_of_a_documented_setting(limit: Limit) -> None:
+    loaded = settings.load(LEAST)
+    if limit.field is None:
+        assert limit.setting is None
+        assert limit.of(loaded) == limit.default == limit.value
+        return
+    assert limit.field in {field.name for field in dataclasses.fields(Settings)}
+    assert limit.fixed is None
+    assert f"| `{limit.setting}` |" in (ROOT / "docs" / "configuration.md").read_text()
+    assert limit.of(loaded) == limit.default
+
+
+@EVERY
+def test_a_setting_changes_its_limit(limit: Limit) -> None:
+    if limit.setting is not None:
+        wanted = (limit.default or 0) + 1
+        assert limit.of(settings.load({**LEAST, limit.setting: str(wanted)})) == wanted
+
+
+def test_an_error_names_its_limit() -> None:
+    limit = next(limit for limit in LIMITS if limit.name == "bulk_jobs")
+    assert limit.says("There must be 1 to 1,000 of them.") == "There must be 1 to 1,000 of them. (limit bulk_jobs)"
