@@ -1,0 +1,222 @@
+"""Cron patterns of five fields: the grammar, its errors, and what the pattern is in numbers alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from cronsim import CronSim, CronSimError
+
+__all__ = [
+    "DAY",
+    "HOUR",
+    "LAST_YEAR",
+    "LONGEST_CRON",
+    "MINUTE",
+    "MONTH",
+    "WEEKDAY",
+    "CronError",
+    "CronField",
+    "CronPattern",
+    "parse_cron",
+]
+
+#: Characters of a pattern. One that lists every value of every field has 356.
+LONGEST_CRON = 500
+#: The last year of a slot. A walk looks 50 years ahead, and dates end with the year 9999.
+LAST_YEAR = 9900
+#: Characters of a wrong entry that an error repeats.
+_LONGEST_SHOWN = 40
+#: Patterns whose check is remembered: a dispatcher asks for those of due schedules again and again.
+_REMEMBERED = 4096
+#: A pattern that matches at all matches in the 28 years from here: they hold each year's first weekday with and
+#: without 29 February.
+_FEASIBLE_FROM = datetime(1999, 12, 31, 23, 59)
+
+_MACROS = {
+    "@YEARLY": "0 0 1 1 *",
+    "@ANNUALLY": "0 0 1 1 *",
+    "@MONTHLY": "0 0 1 * *",
+    "@WEEKLY": "0 0 * * 0",
+    "@DAILY": "0 0 * * *",
+    "@MIDNIGHT": "0 0 * * *",
+    "@HOURLY": "0 * * * *",
+}
+
+
+class CronError(ValueError):
+    """A cron pattern is wrong; the message names the field."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        #: `minute`, `hour`, `day of month`, `month`, `day of week`; `cron` if no single field is to blame.
+        self.field = field
+
+
+@dataclass(frozen=True, kw_only=True)
+class CronField:
+    """A field of a pattern: its name, its range, and the names that stand for its values."""
+
+    name: str
+    first: int
+    last: int
+    names: Mapping[str, int]
+
+    @property
+    def span(self) -> int:
+        """Returns how many values there are; day of week has 0 and 7 for Sunday."""
+        return 7 if self.last == 7 else self.last - self.first + 1
+
+
+_MONTHS = {name: index for index, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}
+_DAYS = {name: index for index, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}
+MINUTE = CronField(name="minute", first=0, last=59, names={})
+HOUR = CronField(name="hour", first=0, last=23, names={})
+DAY = CronField(name="day of month", first=1, last=31, names={})
+MONTH = CronField(name="month", first=1, last=12, names=_MONTHS)
+WEEKDAY = CronField(name="day of week", first=0, last=7, names=_DAYS)
+_FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CronPattern:
+    """A pattern that was checked, in numbers alone."""
+
+    #: minute, hour, day of month, month, day of week
+    fields: tuple[str, str, str, str, str]
+
+    def __str__(self) -> str:
+        """Returns the pattern with one space between the fields."""
+        return " ".join(self.fields)
+
+    @property
+    def is_cadence(self) -> bool:
+        """Returns True if the hour field begins with `*`: the pattern names a pace and no time of the day."""
+        return self.fields[1].startswith("*")
+
+    @property
+    def takes_both_days(self) -> bool:
+        """Returns True if day of month and day of week must both match; if neither begins with `*`, one is enough.
+
+        Source: crontab(5) of Debian.
+        """
+        return self.fields[2].startswith("*") or self.fields[4].startswith("*")
+
+    def local_times(self, after: datetime) -> Iterator[datetime]:
+        """Yields the local times, without a zone, that the pattern names after a local time, until the year 9900."""
+        # The walk gives up after 50 years without a match.
+        for slot in CronSim(str(self), after):
+            if slot.year > LAST_YEAR:
+                return
+            yield slot
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def parse_cron(cron: str) -> CronPattern:
+    """Returns the pattern of a text. Raises `CronError` if it is wrong or never matches a day."""
+    if len(cron) > LONGEST_CRON:
+        raise CronError("cron", f"the pattern has {len(cron)} characters; at most {LONGEST_CRON} are possible")
+    # Only these two separate fields; Unicode has more spaces, and more digits.
+    if not re.fullmatch(r"[!-~ \t]*", cron):
+        raise CronError("cron", "the pattern holds a character that is not printable ASCII")
+    texts = cron.upper().split()
+    _check_count(texts)
+    minute, hour, day, month, weekday = (_field(field, text) for field, text in zip(_FIELDS, texts, strict=True))
+    pattern = CronPattern(fields=(minute, hour, day, month, weekday))
+    _check_matches(pattern)
+    return pattern
+
+
+def _check_count(texts: list[str]) -> None:
+    if texts and texts[0].startswith("@"):
+        plain = _MACROS.get(texts[0])
+        cure = f"write {plain!r}" if plain else "write the five fields"
+        raise CronError("cron", f"macros such as {_shown(texts[0].lower())} are not possible; {cure}")
+    if len(texts) == 6:
+        raise CronError("cron", "the pattern has 6 fields; there are 5, and none for seconds or years")
+    if len(texts) != 5:
+        raise CronError(
+            "cron",
+            f"the pattern has {len(texts)} fields; it needs 5: minute, hour, day of month, month, day of week",
+        )
+
+
+def _check_matches(pattern: CronPattern) -> None:
+    try:
+        found = next(pattern.local_times(_FEASIBLE_FROM), None)
+    except CronSimError:
+        found = None
+    if found is None:
+        raise CronError("day of month", f"no date ever matches: {_shown(' '.join(pattern.fields[2:]))}")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+
+
+# Terms -------------------------------------------------------------------------------------------------------------
+
+_VALUE = "[0-9]{1,9}|[A-Z]{3}"
+_TERM = re.compile(
+    rf"(?P<every>\*|(?P<first>{_VALUE})(?:-(?P<last>{_VALUE}))?)(?:/(?P<step>[0-9]{{1,9}}))?", re.ASCII
+)
+_LAST_OF_MONTH = re.compile(rf"(?P<first>{_VALUE})L", re.ASCII)
+_NTH_OF_MONTH = re.compile(rf"(?P<first>{_VALUE})#(?P<nth>[0-9]{{1,9}})", re.ASCII)
+
+
+def _field(field: CronField, text: str) -> str:
+    return ",".join(_term(field, term) for term in text.split(","))
+
+
+def _term(field: CronField, term: str) -> str:
+    if field is DAY and term in ("L", "LW"):
+        return term
+    if field is WEEKDAY and (match := _LAST_OF_MONTH.fullmatch(term)):
+        return f"{_value(field, match['first'])}L"
+    if field is WEEKDAY and (match := _NTH_OF_MONTH.fullmatch(term)):
+        if not 1 <= int(match["nth"]) <= 5:
+            raise CronError(field.name, f"{_shown(term)} must end with #1 to #5")
+        return f"{_value(field, match['first'])}#{int(match['nth'])}"
+    match = _TERM.fullmatch(term)
+    if match is None:
+        raise CronError(field.name, f"{_shown(term)} is not understood; {_possible(field)}")
+    step = match["step"]
+    if step is not None and not 1 <= int(step) <= field.span:
+        raise CronError(field.name, f"the step of {_shown(term)} must be from 1 to {field.span}")
+    steps = "" if step is None else f"/{int(step)}"
+    if match["every"] == "*":
+        return f"*{steps}"
+    first = _value(field, match["first"])
+    if match["last"] is None:
+        return f"{first}{steps}"
+    last = _last(field, term, first, match["last"])
+    # A step from a single value counts to the end of the field, that of a range only to the end of the range.
+    return str(first) if first == last else f"{first}-{last}{steps}"
+
+
+def _last(field: CronField, term: str, first: int, text: str) -> int:
+    last = _value(field, text)
+    if field is WEEKDAY and text == "SUN" and first > 0:
+        # FRI-SUN: Sunday is also 7.
+        last = 7
+    if last < first:
+        raise CronError(field.name, f"the range {_shown(term)} runs backwards; write it as two entries")
+    return last
+
+
+def _value(field: CronField, text: str) -> int:
+    value = field.names.get(text)
+    if value is None and text.isdecimal():
+        value = int(text)
+    if value is None or not field.first <= value <= field.last:
+        raise CronError(field.name, f"{_shown(text)} is not possible; {_possible(field)}")
+    return value
+
+
+def _possible(field: CronField) -> str:
+    names = f", {next(iter(field.names))} to {list(field.names)[-1]}" if field.names else ""
+    more = {DAY.name: ", L for the last day", WEEKDAY.name: ", 5L for the last Friday, 1#2 for the second Monday"}
+    return f"it takes *, {field.first} to {field.last}{names}, lists, ranges and steps{more.get(field.name, '')}"

@@ -1,0 +1,191 @@
+"""What cron patterns mean, minute by minute: written from the rule alone, to be compared with `ava.domain.schedule`.
+
+It knows no offsets and no folds. It reads the local clock at every minute of a window, and looks which minutes a pattern
+names. Patterns are of `patterns()`: sets of numbers, so that it needs no parser.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from zoneinfo import ZoneInfo
+
+import tzdata
+from hypothesis import strategies as st
+
+MINUTE = timedelta(minutes=1)
+#: What is compared around each change of a clock, on both sides.
+MARGIN = timedelta(hours=30)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A pattern: its text, and what each of its fields holds."""
+
+    text: str
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    is_day: Callable[[datetime], bool]
+    is_cadence: bool
+
+    def names(self, local: datetime) -> bool:
+        """Returns True if the pattern names a local time."""
+        return local.minute in self.minutes and local.hour in self.hours and self.is_day(local)
+
+
+# Zones and the changes of their clocks ---------------------------------------------------------------------------
+
+
+@cache
+def zones() -> dict[str, list[str]]:
+    """Returns the zones that differ, each with the other names of the same data."""
+    root = resources.files(tzdata)
+    by_data: dict[bytes, list[str]] = {}
+    for name in root.joinpath("zones").read_text().split():
+        by_data.setdefault(root.joinpath("zoneinfo", *name.split("/")).read_bytes(), []).append(name)
+    return {names[0]: names[1:] for names in by_data.values()}
+
+
+@cache
+def place(name: str) -> ZoneInfo:
+    """Returns a zone of the tzdata package."""
+    with resources.files(tzdata).joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
+def shifts(name: str, first_year: int, last_year: int) -> Iterator[datetime]:
+    """Yields the instants at which a zone's clock jumps, by looking at it once in three hours."""
+    zone = place(name)
+    late, end = datetime(first_year, 1, 1, tzinfo=UTC), datetime(last_year + 1, 1, 1, tzinfo=UTC)
+    offset = late.astimezone(zone).utcoffset()
+    while late < end:
+        early, late = late, late + timedelta(hours=3)
+        if (later := late.astimezone(zone).utcoffset()) == offset:
+            continue
+        found = late
+        while found - early > MINUTE:
+            middle = early + (found - early) // MINUTE // 2 * MINUTE
+            early, found = (middle, found) if middle.astimezone(zone).utcoffset() == offset else (early, middle)
+        yield found
+        offset = later
+
+
+# The rule --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """The minutes around a change of a clock: each instant with the local time that the clock shows."""
+
+    start: datetime
+    end: datetime
+    clock: list[tuple[datetime, datetime]]
+
+
+def window(name: str, shift: datetime) -> Window:
+    """Returns the minutes around an instant."""
+    zone, start = place(name), shift - MARGIN
+    instants = [start + MINUTE * count for count in range(2 * MARGIN // MINUTE)]
+    clock = [(instant, instant.astimezone(zone).replace(tzinfo=None, fold=0)) for instant in instants]
+    return Window(start, instants[-1], clock)
+
+
+def expected(pattern: Pattern, seen: Window) -> list[tuple[datetime, datetime, str | None]]:
+    """Returns the slots of a window that come after its first minute: the instant, the local time, the note."""
+    first_seen: dict[datetime, datetime] = {}
+    twice = set()
+    for instant, local in seen.clock:
+        if local in first_seen:
+            twice.add(local)
+        first_seen.setdefault(local, instant)
+    found: list[tuple[datetime, datetime, str | None]] = []
+    if pattern.is_cadence:
+        for instant, local in seen.clock:
+            if pattern.names(local):
+                found.append((instant, local, "overlap" if local in twice else None))
+    else:
+        local, last = seen.clock[0][1], seen.clock[-1][1]
+        gap_end = None
+        while local <= last:
+            if pattern.names(local):
+                if local in first_seen:
+                    found.append((first_seen[local], local, "overlap" if local in twice else None))
+                else:
+                    after_gap = next(instant for instant, shown in seen.clock if shown > local)
+                    if after_gap != gap_end:
+                        found.append((after_gap, local, "gap"))
+                    gap_end = after_gap
+            local += MINUTE
+    return sorted(slot for slot in found if seen.start < slot[0] <= seen.end)
+
+
+# Patterns --------------------------------------------------------------------------------------------------------
+
+
+def _numbers(low: int, high: int) -> st.SearchStrategy[tuple[str, frozenset[int]]]:
+    """Returns terms without a star: numbers, ranges, steps, lists."""
+    number = st.integers(low, high)
+    one = number.map(lambda value: (str(value), frozenset({value})))
+    ends = st.tuples(number, number).map(sorted)
+    several = st.tuples(ends, st.integers(1, high - low + 1)).map(
+        lambda drawn: (
+            f"{drawn[0][0]}-{drawn[0][1]}" + (f"/{drawn[1]}" if drawn[1] > 1 else ""),
+            frozenset(range(drawn[0][0], drawn[0][1] + 1, drawn[1])),
+        )
+    )
+    return st.lists(st.one_of(one, several), min_size=1, max_size=3).map(
+        lambda terms: (",".join(text for text, _ in terms), frozenset().union(*(values for _, values in terms)))
+    )
+
+
+def _stars(low: int, high: int) -> st.SearchStrategy[tuple[str, frozenset[int]]]:
+    return st.integers(1, high - low + 1).map(
+        lambda step: ("*" if step == 1 else f"*/{step}", frozenset(range(low, high + 1, step)))
+    )
+
+
+def _last_day(day: datetime) -> int:
+    return calendar.monthrange(day.year, day.month)[1]
+
+
+#: Days as text of both day fields. Most patterns run on all days, because the window has only three.
+_DAYS: list[tuple[str, str, Callable[[datetime], bool]]] = [
+    ("*", "*", lambda day: True),
+    ("*", "SUN", lambda day: day.isoweekday() == 7),
+    ("*", "0,6", lambda day: day.isoweekday() > 5),
+    ("*", "FRI-SUN", lambda day: day.isoweekday() >= 5),
+    ("*", "0L", lambda day: day.isoweekday() == 7 and day.day + 7 > _last_day(day)),
+    ("*", "7#2", lambda day: day.isoweekday() == 7 and 8 <= day.day <= 14),
+    ("L", "*", lambda day: day.day == _last_day(day)),
+    ("*/2", "SAT,SUN", lambda day: day.day % 2 == 1 and day.isoweekday() > 5),
+    ("1,25-31", "SUN", lambda day: day.day == 1 or day.day >= 25 or day.isoweekday() == 7),
+]
+
+
+def patterns() -> st.SearchStrategy[Pattern]:
+    """Returns patterns, most of them busy at night, when clocks are changed."""
+    night = st.one_of(_numbers(0, 4), _numbers(0, 23), _numbers(22, 23))
+
+    def build(
+        minutes: tuple[str, frozenset[int]],
+        hours: tuple[str, frozenset[int]],
+        days: tuple[str, str, Callable[[datetime], bool]],
+        months: tuple[str, frozenset[int]],
+    ) -> Pattern:
+        def is_day(day: datetime) -> bool:
+            return day.month in months[1] and days[2](day)
+
+        text = f"{minutes[0]} {hours[0]} {days[0]} {months[0]} {days[1]}"
+        return Pattern(text, minutes[1], hours[1], is_day, hours[0].startswith("*"))
+
+    return st.builds(
+        build,
+        st.one_of(_numbers(0, 59), _stars(0, 59)),
+        st.one_of(night, night, _stars(0, 23)),
+        st.one_of(st.just(_DAYS[0]), st.sampled_from(_DAYS)),
+        st.one_of(st.just(("*", frozenset(range(1, 13)))), _numbers(1, 12)),
+    )

@@ -1,0 +1,40 @@
+"""Every change of every zone's clock from 2000 to 2037 against the oracle, with patterns drawn for each.
+
+It takes about a quarter of an hour, so `make test` does not collect it:
+
+    .venv/bin/python -m pytest tests/unit/every_transition.py --timeout=0 -n 2
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+import pytest
+from hypothesis import given, settings
+
+from ava.domain import schedule
+
+from . import cron_oracle as oracle
+
+#: Patterns drawn for each change of a clock.
+PATTERNS = 8
+
+
+@pytest.mark.parametrize("name", sorted(oracle.zones()))
+def test_every_change_of_a_zone_s_clock(name: str) -> None:
+    for shift in oracle.shifts(name, 2000, 2037):
+        seen = oracle.window(name, shift)
+
+        @settings(max_examples=PATTERNS, deadline=None, database=None)
+        @given(pattern=oracle.patterns())
+        def compare(pattern: oracle.Pattern, seen: oracle.Window = seen) -> None:
+            walk = schedule.slots_after(pattern.text, name, seen.start)
+            walked = takewhile(lambda slot: slot.at <= seen.end, walk)
+            assert [(slot.at, slot.slot, slot.note) for slot in walked] == oracle.expected(pattern, seen)
+
+        compare()
+
+
+def test_aliases_have_the_data_of_the_zones_that_were_looked_at() -> None:
+    known = set(oracle.zones()).union(*oracle.zones().values())
+    assert schedule.timezone_names() <= known
