@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -58,12 +58,12 @@ class CronError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class CronField:
-    """A field of a pattern: its name, its range, and the names that stand for its values."""
+    """A field of a pattern: its name, its range, and the names that stand for its values, from the first on."""
 
     name: str
     first: int
     last: int
-    names: Mapping[str, int]
+    names: Sequence[str] = ()
 
     @property
     def span(self) -> int:
@@ -71,11 +71,11 @@ class CronField:
         return 7 if self.last == 7 else self.last - self.first + 1
 
 
-_MONTHS = {name: index for index, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}
-_DAYS = {name: index for index, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}
-MINUTE = CronField(name="minute", first=0, last=59, names={})
-HOUR = CronField(name="hour", first=0, last=23, names={})
-DAY = CronField(name="day of month", first=1, last=31, names={})
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+MINUTE = CronField(name="minute", first=0, last=59)
+HOUR = CronField(name="hour", first=0, last=23)
+DAY = CronField(name="day of month", first=1, last=31)
 MONTH = CronField(name="month", first=1, last=12, names=_MONTHS)
 WEEKDAY = CronField(name="day of week", first=0, last=7, names=_DAYS)
 _FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
@@ -160,9 +160,7 @@ def _shown(text: str) -> str:
 # Terms -------------------------------------------------------------------------------------------------------------
 
 _VALUE = "[0-9]{1,9}|[A-Z]{3}"
-_TERM = re.compile(
-    rf"(?P<every>\*|(?P<first>{_VALUE})(?:-(?P<last>{_VALUE}))?)(?:/(?P<step>[0-9]{{1,9}}))?", re.ASCII
-)
+_TERM = re.compile(rf"(?P<every>\*|(?P<first>{_VALUE})(?:-(?P<last>{_VALUE}))?)(?:/(?P<step>[0-9]{{1,9}}))?", re.ASCII)
 _LAST_OF_MONTH = re.compile(rf"(?P<first>{_VALUE})L", re.ASCII)
 _NTH_OF_MONTH = re.compile(rf"(?P<first>{_VALUE})#(?P<nth>[0-9]{{1,9}})", re.ASCII)
 
@@ -208,15 +206,14 @@ def _last(field: CronField, term: str, first: int, text: str) -> int:
 
 
 def _value(field: CronField, text: str) -> int:
-    value = field.names.get(text)
-    if value is None and text.isdecimal():
-        value = int(text)
-    if value is None or not field.first <= value <= field.last:
+    is_name = text in field.names
+    value = field.names.index(text) + field.first if is_name else int(text) if text.isdecimal() else -1
+    if not field.first <= value <= field.last:
         raise CronError(field.name, f"{_shown(text)} is not possible; {_possible(field)}")
     return value
 
 
 def _possible(field: CronField) -> str:
-    names = f", {next(iter(field.names))} to {list(field.names)[-1]}" if field.names else ""
+    names = f", {field.names[0]} to {field.names[-1]}" if field.names else ""
     more = {DAY.name: ", L for the last day", WEEKDAY.name: ", 5L for the last Friday, 1#2 for the second Monday"}
     return f"it takes *, {field.first} to {field.last}{names}, lists, ranges and steps{more.get(field.name, '')}"

@@ -94,4 +94,5 @@ def _values(field: CronField, text: str) -> str:
 def _words(expression: str, part: DescriptionTypeEnum) -> str:
     # Without a locale the library takes that of the process.
     options = Options(use_24hour_time_format=True, locale_code="en_US")
-    return ExpressionDescriptor(expression, options).get_description(part)
+    words: str = ExpressionDescriptor(expression, options).get_description(part)
+    return words

@@ -1,9 +1,9 @@
 """Schedules: the instants that a cron pattern names in a time zone.
 
-The rule. A *slot* is a local time that the pattern names. If the hour field is fixed, i.e. does not begin with `*`, each
-slot comes exactly once: in a gap (clocks go forward) at the first instant after it, several lost slots together once;
-in an overlap (clocks go back) at the first of the two instants. If the hour field begins with `*`, the pattern is a
-*cadence*: it comes at every real instant whose local time it names, i.e. never in a gap and twice in an overlap.
+The rule. A *slot* is a local time that the pattern names. If the hour field is fixed, i.e. does not begin with `*`,
+each slot comes exactly once: in a gap (clocks go forward) at the first instant after it, several lost slots together
+once; in an overlap (clocks go back) at the first of the two instants. If the hour field begins with `*`, the pattern is
+a *cadence*: it comes at every real instant whose local time it names, i.e. never in a gap and twice in an overlap.
 
 `cronsim` walks over local times without a zone; this module maps them to instants.
 """
@@ -44,9 +44,9 @@ _LONGEST_OVERLAP = timedelta(days=1)
 class Slot(NamedTuple):
     """A local time that a pattern names, and the instant at which it comes.
 
-    A schedule's slots differ in `slot`, except in the overlap of a cadence: there each local time comes twice, the second
-    time with 1 as the `fold` of `slot`. They differ in `at`, except at the end of a gap: the lost slots come together with the slot of
-    that very minute.
+    The slots of a pattern differ in `slot`, except in the overlap of a cadence: there each local time comes twice, the
+    second time with 1 as the `fold` of `slot`. They differ in `at`, except at the end of a gap: the lost slots come
+    together at that instant, and a slot of that very minute comes beside them.
     """
 
     #: The local time, without a zone. Of several lost slots that come together, the first.
@@ -94,8 +94,9 @@ def _fixed_slots(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iter
     gap_end = None
     for slot in pattern.local_times(_local(after, place)):
         first, second = _offsets(slot, place)
+        note: Note | None = None
         if first >= second:
-            at, note = _instant(slot, first), None if first == second else "overlap"
+            at, note = _instant(slot, first), "overlap" if first > second else None
         else:
             at, note = _end_of_gap(slot, place, first, second), "gap"
             if at == gap_end:
@@ -142,7 +143,7 @@ def _offset(instant: datetime, place: ZoneInfo) -> timedelta:
 def _offsets(slot: datetime, place: ZoneInfo) -> tuple[timedelta, timedelta]:
     """Returns the offsets before and after the change of the clock that a local time belongs to.
 
-    They are equal if it exists once, the first is larger if it exists twice, and smaller if it does not exist (PEP 495).
+    They are equal if it exists once; the first is larger if it exists twice, smaller if it does not exist (PEP 495).
     """
     there = slot.replace(tzinfo=place)
     return there.utcoffset() or timedelta(0), there.replace(fold=1).utcoffset() or timedelta(0)

@@ -1,7 +1,7 @@
 """What cron patterns mean, minute by minute: written from the rule alone, to be compared with `ava.domain.schedule`.
 
-It knows no offsets and no folds. It reads the local clock at every minute of a window, and looks which minutes a pattern
-names. Patterns are of `patterns()`: sets of numbers, so that it needs no parser.
+It knows no offsets and no folds. It reads the local clock at every minute of a window, and looks which minutes a
+pattern names. Patterns are of `patterns()`: sets of numbers, so that it needs no parser.
 """
 
 from __future__ import annotations
@@ -94,33 +94,38 @@ def window(name: str, shift: datetime) -> Window:
     return Window(start, instants[-1], clock)
 
 
-def expected(pattern: Pattern, seen: Window) -> list[tuple[datetime, datetime, str | None]]:
+ExpectedSlot = tuple[datetime, datetime, str | None]
+
+
+def expected(pattern: Pattern, seen: Window) -> list[ExpectedSlot]:
     """Returns the slots of a window that come after its first minute: the instant, the local time, the note."""
-    first_seen: dict[datetime, datetime] = {}
-    twice = set()
+    shown: dict[datetime, list[datetime]] = {}
     for instant, local in seen.clock:
-        if local in first_seen:
-            twice.add(local)
-        first_seen.setdefault(local, instant)
-    found: list[tuple[datetime, datetime, str | None]] = []
-    if pattern.is_cadence:
-        for instant, local in seen.clock:
-            if pattern.names(local):
-                found.append((instant, local, "overlap" if local in twice else None))
-    else:
-        local, last = seen.clock[0][1], seen.clock[-1][1]
-        gap_end = None
-        while local <= last:
-            if pattern.names(local):
-                if local in first_seen:
-                    found.append((first_seen[local], local, "overlap" if local in twice else None))
-                else:
-                    after_gap = next(instant for instant, shown in seen.clock if shown > local)
-                    if after_gap != gap_end:
-                        found.append((after_gap, local, "gap"))
-                    gap_end = after_gap
-            local += MINUTE
+        shown.setdefault(local, []).append(instant)
+    found = (_cadence if pattern.is_cadence else _fixed)(pattern, seen, shown)
     return sorted(slot for slot in found if seen.start < slot[0] <= seen.end)
+
+
+def _cadence(pattern: Pattern, seen: Window, shown: dict[datetime, list[datetime]]) -> Iterator[ExpectedSlot]:
+    for instant, local in seen.clock:
+        if pattern.names(local):
+            yield instant, local, "overlap" if len(shown[local]) > 1 else None
+
+
+def _fixed(pattern: Pattern, seen: Window, shown: dict[datetime, list[datetime]]) -> Iterator[ExpectedSlot]:
+    local, last = seen.clock[0][1], seen.clock[-1][1]
+    gap_ends = set()
+    for count in range((last - local) // MINUTE + 1):
+        named = local + count * MINUTE
+        if not pattern.names(named):
+            continue
+        if named in shown:
+            yield shown[named][0], named, "overlap" if len(shown[named]) > 1 else None
+            continue
+        gap_end = next(instant for instant, time in seen.clock if time > named)
+        if gap_end not in gap_ends:
+            yield gap_end, named, "gap"
+        gap_ends.add(gap_end)
 
 
 # Patterns --------------------------------------------------------------------------------------------------------
@@ -143,9 +148,8 @@ def _numbers(low: int, high: int) -> st.SearchStrategy[tuple[str, frozenset[int]
 
 
 def _stars(low: int, high: int) -> st.SearchStrategy[tuple[str, frozenset[int]]]:
-    return st.integers(1, high - low + 1).map(
-        lambda step: ("*" if step == 1 else f"*/{step}", frozenset(range(low, high + 1, step)))
-    )
+    steps = st.one_of(st.just(1), st.integers(1, 3), st.integers(1, high - low + 1))
+    return steps.map(lambda step: ("*" if step == 1 else f"*/{step}", frozenset(range(low, high + 1, step))))
 
 
 def _last_day(day: datetime) -> int:
@@ -168,7 +172,7 @@ _DAYS: list[tuple[str, str, Callable[[datetime], bool]]] = [
 
 def patterns() -> st.SearchStrategy[Pattern]:
     """Returns patterns, most of them busy at night, when clocks are changed."""
-    night = st.one_of(_numbers(0, 4), _numbers(0, 23), _numbers(22, 23))
+    night = st.one_of(_numbers(0, 4), _numbers(0, 4), _numbers(0, 23), _numbers(22, 23))
 
     def build(
         minutes: tuple[str, frozenset[int]],
@@ -182,10 +186,11 @@ def patterns() -> st.SearchStrategy[Pattern]:
         text = f"{minutes[0]} {hours[0]} {days[0]} {months[0]} {days[1]}"
         return Pattern(text, minutes[1], hours[1], is_day, hours[0].startswith("*"))
 
+    all_days, all_months = st.just(_DAYS[0]), st.just(("*", frozenset(range(1, 13))))
     return st.builds(
         build,
         st.one_of(_numbers(0, 59), _stars(0, 59)),
         st.one_of(night, night, _stars(0, 23)),
-        st.one_of(st.just(_DAYS[0]), st.sampled_from(_DAYS)),
-        st.one_of(st.just(("*", frozenset(range(1, 13)))), _numbers(1, 12)),
+        st.one_of(all_days, all_days, st.sampled_from(_DAYS)),
+        st.one_of(all_months, all_months, all_months, _numbers(1, 12)),
     )

@@ -7,14 +7,13 @@ It takes about a quarter of an hour, so `make test` does not collect it:
 
 from __future__ import annotations
 
-from itertools import takewhile
-
 import pytest
 from hypothesis import given, settings
 
 from ava.domain import schedule
 
 from . import cron_oracle as oracle
+from .test_schedule_transitions import slots
 
 #: Patterns drawn for each change of a clock.
 PATTERNS = 8
@@ -28,9 +27,8 @@ def test_every_change_of_a_zone_s_clock(name: str) -> None:
         @settings(max_examples=PATTERNS, deadline=None, database=None)
         @given(pattern=oracle.patterns())
         def compare(pattern: oracle.Pattern, seen: oracle.Window = seen) -> None:
-            walk = schedule.slots_after(pattern.text, name, seen.start)
-            walked = takewhile(lambda slot: slot.at <= seen.end, walk)
-            assert [(slot.at, slot.slot, slot.note) for slot in walked] == oracle.expected(pattern, seen)
+            found = slots(pattern, name, seen.start, seen.end)
+            assert [(slot.at, slot.slot, slot.note) for slot in found] == oracle.expected(pattern, seen)
 
         compare()
 

@@ -66,6 +66,16 @@ def test_a_cadence_comes_at_every_real_instant() -> None:
     ]
 
 
+def test_the_slots_of_both_hours_of_an_overlap_come_in_their_order() -> None:
+    first_hour = datetime(2026, 10, 25, 0, 10, tzinfo=UTC)
+    assert _slots("*/30 * * * *", BERLIN, first_hour, hours=2) == [
+        ("02:30", "00:30", "overlap"),
+        ("02:00", "01:00", "overlap"),
+        ("02:30", "01:30", "overlap"),
+        ("03:00", "02:00", None),
+    ]
+
+
 def test_the_second_slot_of_an_overlap_has_fold_1() -> None:
     walk = islice(schedule.slots_after("30 * * * *", BERLIN, datetime(2026, 10, 25, 0, 0, tzinfo=UTC)), 2)
     assert [(slot.slot, slot.slot.fold) for slot in walk] == [
@@ -244,7 +254,8 @@ def test_zones_are_those_of_the_package_and_not_of_the_machine(tmp_path: Path) -
 
 def test_each_zone_of_the_package_can_be_used() -> None:
     for name in schedule.timezone_names():
-        assert next(schedule.slots_after("0 0 * * *", name, NIGHT_OF_THE_GAP)).note is None
+        slot = next(schedule.slots_after("0 0 * * *", name, datetime(2026, 6, 1, tzinfo=UTC)))
+        assert (slot.slot.hour, slot.note) == (0, None)
     assert len(schedule.timezone_names()) > 500
     assert schedule.timezone_data_version()[:2] == "20"
 
