@@ -102,7 +102,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
             # The heartbeat is the time of a file; a busy disk could delay it.
-            "worker_tmp_dir": _MEMORY_FOLDER if os.path.isdir(_MEMORY_FOLDER) else None,
+            "worker_tmp_dir": _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None,
             "logger_class": _Logger,
             "worker_exit": lambda _server, _worker: tracing.stop(),
             "proc_name": "ava api",

@@ -12,7 +12,12 @@ from kombu import Connection
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
-__all__ = ["make_connection", "ping", "raise_if_closed", "require"]
+__all__ = ["make_connection", "ping", "raise_if_closed", "require", "require_usable"]
+
+_CLUSTER = (
+    "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
+    "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
+)
 
 
 def make_connection(settings: Settings) -> Connection:
@@ -65,12 +70,26 @@ def ping(app: Celery) -> bool:
         return False
 
 
+def require_usable(connection: Any) -> None:
+    """Raises `StartError` if an open connection leads to a broker of a kind that no node can consume."""
+    if connection.transport.driver_type != "redis":
+        return
+    channel = connection.default_channel
+    with channel.conn_or_acquire() as client, suppress(channel.ResponseError):
+        # A user without the right to ask is not stopped by that.
+        if client.info("cluster").get("cluster_enabled"):
+            raise StartError(_CLUSTER)
+
+
 def require(settings: Settings) -> None:
-    """Connect to the broker of BROKER_URL once. Raises `StartError` with the broker's reason if that fails."""
+    """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if that fails or is of no use."""
     with make_connection(settings) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
+            require_usable(connection)
             connection.default_channel.close()
+        except StartError:
+            raise
         except Exception as problem:
             # Each transport raises errors of its own, without a common class.
             reason = str(problem.__cause__ or problem).strip() or type(problem).__name__

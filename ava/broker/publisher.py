@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from celery import Celery
@@ -178,25 +177,29 @@ class Publisher:
 
     def was_reset(self) -> bool:
         """Returns True if the broker has lost its messages since the last call. Raises `BrokerUnavailable`."""
-        with suppress(QueueRefused):
-            return self._run_or_fail(
-                reset_marker.NAME,
-                lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis),
-            )
         # Nothing is known of a marker that cannot be reached.
-        return False
+        return self._try(
+            reset_marker.NAME, lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis)
+        )
 
     def wake_one_sender(self) -> bool:
         """Queue one wake-up for webhook senders unless one is pending. Returns True if it was queued.
 
         Raises `BrokerUnavailable`.
         """
-        with suppress(QueueRefused):
-            return self._run_or_fail(
-                WEBHOOKS_QUEUE, lambda connection: webhook_wakeup.wake_one_sender(self._app, connection)
-            )
         # The senders poll the database as well.
-        return False
+        return self._try(WEBHOOKS_QUEUE, lambda connection: webhook_wakeup.wake_one_sender(self._app, connection))
+
+    def _try(self, queue: str, act: Callable[[Any], bool]) -> bool:
+        """Act on a queue of our own. Returns False while the broker refuses it. Raises `BrokerUnavailable`."""
+        if self._refusals.holds(queue):
+            return False
+        try:
+            result = self._run_or_fail(queue, act)
+        except QueueRefused:
+            return False
+        self._refusals.remove(queue)
+        return result
 
     def close(self) -> None:
         """Close every connection to the broker."""

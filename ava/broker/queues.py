@@ -13,16 +13,22 @@ from ava.domain import priority
 from ava.errors import StartError
 from ava.settings import Settings
 
-__all__ = ["check", "try_out"]
+__all__ = ["check", "find_foreign_key", "try_out"]
 
 #: Separates the queue's name from the priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
 #: Seconds for one message to arrive in an empty queue.
 _CONSUME_SECONDS = 5.0
+#: AMQP's reply codes.
+_NOT_FOUND, _PRECONDITION_FAILED = 404, 406
 _DIFFERENT = (
     "the queue {name!r} of RabbitMQ differs from our declaration ({reason}), so it has no priorities and no node can "
     "consume it. Stop what else declares it, then run `rabbitmqctl delete_queue {name}`: our processes declare it "
     "again, and the dispatcher republishes its messages."
+)
+_REFUSED = (
+    "RabbitMQ refuses the queue {name!r} ({reason}). Its jobs wait, all other queues go on, and it is tried again "
+    "every few seconds. If its cluster node is down, start that node, or run `rabbitmqctl forget_cluster_node`."
 )
 
 
@@ -80,29 +86,56 @@ def _acknowledge(message: Any) -> None:
         message.ack()
 
 
+def find_foreign_key(channel: Any, name: str) -> Exception | None:
+    """Returns Redis's refusal of a queue under one of whose keys it holds no list, or None.
+
+    `channel` is one of kombu's Redis transport.
+    """
+    with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipeline:
+        lists = _lists(name)
+        for key in lists:
+            pipeline.type(key)
+        types = [type_.decode() for type_ in pipeline.execute()]
+    for key, type_ in zip(lists, types, strict=True):
+        if type_ not in ("list", "none"):
+            return channel.ResponseError(f"WRONGTYPE Redis holds a {type_} under the key {key!r}")  # type: ignore[no-any-return]
+    return None
+
+
 def _check_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
-    present = [name for name in names if _exists(connection, name)]
-    for name in present:
+    present, problems = 0, []
+    for name in names:
         # A channel of its own, because a refusal closes it.
         channel = connection.channel()
         try:
-            make_queue(name).bind(channel).queue_declare()
+            if _exists(channel, name):
+                present += 1
+                make_queue(name).bind(channel).queue_declare()
         except connection.channel_errors as refusal:
-            raise StartError(_DIFFERENT.format(name=name, reason=_reason(refusal))) from refusal
+            problems.append(_describe(name, refusal))
         finally:
             _close(connection, channel)
-    return f"{len(present)} of {len(names)} exist, with priorities (x-max-priority {priority.LAST})"
+    if problems:
+        raise StartError(" ".join(problems))
+    return f"{present} of {len(names)} exist, with priorities (x-max-priority {priority.LAST})"
 
 
-def _exists(connection: Any, name: str) -> bool:
-    channel = connection.channel()
+def _exists(channel: Any, name: str) -> bool:
     try:
         channel.queue_declare(name, passive=True)
-    except connection.channel_errors:
+    except channel.connection.channel_errors as refusal:
+        # The code is the same if the queue's cluster node is down.
+        if refusal.reply_code != _NOT_FOUND or "no queue" not in refusal.reply_text:
+            raise
         return False
-    finally:
-        _close(connection, channel)
     return True
+
+
+def _describe(name: str, refusal: Any) -> str:
+    """Returns which queue RabbitMQ refuses, why, and what to do about it."""
+    if refusal.reply_code == _PRECONDITION_FAILED:
+        return _DIFFERENT.format(name=name, reason=_reason(refusal))
+    return _REFUSED.format(name=name, reason=_reason(refusal))
 
 
 def _close(connection: Any, channel: Any) -> None:
@@ -115,14 +148,20 @@ def _reason(refusal: Exception) -> str:
 
 
 def _check_on_redis(connection: Any, names: Collection[str]) -> str:
-    steps = [priority.to_redis(each) for each in range(priority.FIRST, priority.LAST + 1)]
-    lists = [f"{name}{_SEPARATOR}{step}" if step else name for name in names for step in steps]
-    with connection.default_channel.conn_or_acquire() as client:
-        types = [client.type(name).decode() for name in lists]
-    for name, type_ in zip(lists, types, strict=True):
-        if type_ not in ("list", "none"):
+    for name in names:
+        if (refusal := find_foreign_key(connection.default_channel, name)) is not None:
             raise StartError(
-                f"Redis holds a {type_} under the key of the queue {name.partition(_SEPARATOR)[0]!r}: name a numbered "
-                "database in BROKER_URL that nothing else uses, such as redis://host:6379/1."
+                f"the queue {name!r} is refused ({refusal}): name a numbered database in BROKER_URL that nothing else "
+                "uses, such as redis://host:6379/1."
             )
+    steps = _steps()
     return f"{len(names)}, each with {len(steps)} steps of priority, {steps[0]} (first) to {steps[-1]}"
+
+
+def _steps() -> list[int]:
+    return [priority.to_redis(each) for each in range(priority.FIRST, priority.LAST + 1)]
+
+
+def _lists(name: str) -> list[str]:
+    """Returns the names of the Redis lists of a queue, one a priority."""
+    return [f"{name}{_SEPARATOR}{step}" if step else name for step in _steps()]

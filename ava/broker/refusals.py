@@ -30,6 +30,10 @@ class Refusals:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
+    def names(self) -> frozenset[str]:
+        """Returns the queues that the broker refused when they were last tried. Any thread may ask."""
+        return frozenset(tuple(self._until))
+
     def holds(self, queue: str) -> bool:
         """Returns True if the queue is not to be tried yet."""
         return bool(self._until) and self._until.get(queue, 0) > time.monotonic()
@@ -41,6 +45,6 @@ class Refusals:
         self._until[queue] = time.monotonic() + self.retry_seconds
 
     def remove(self, queue: str) -> None:
-        """The broker has accepted a message for the queue."""
+        """The broker has accepted the queue."""
         if self._until and self._until.pop(queue, None) is not None:
             _log.warning("The broker accepts the queue %s again.", queue)

@@ -13,6 +13,8 @@ from kombu import Queue
 __all__ = ["NAME", "set_if_absent"]
 
 NAME = "ava.reset_marker"
+#: AMQP's reply code if a queue exists with other arguments.
+_PRECONDITION_FAILED = 406
 
 
 def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
@@ -24,11 +26,26 @@ def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
     if is_redis:
         with channel.conn_or_acquire() as client:
             return bool(client.set(NAME, "1", nx=True))
-    # A quorum queue, which a virtual host may have as its default, keeps the marker over a restart.
-    arguments = {"x-queue-type": "classic"}
-    Queue(NAME, exchange="", routing_key=NAME, durable=True, queue_arguments=arguments).bind(channel).queue_declare()
+    try:
+        _declare(channel)
+    except connection.channel_errors as refusal:
+        if getattr(refusal, "reply_code", None) != _PRECONDITION_FAILED:
+            raise
+        # An earlier release declared it as a queue of another type, which may keep the marker over a restart.
+        with connection.channel() as spare:
+            spare.queue_delete(NAME)
+        # The refusal has closed the default channel.
+        connection.collect()
+        channel = connection.default_channel
+        _declare(channel)
     if channel.queue_declare(NAME, passive=True).message_count > 0:
         return False
     # A second dispatcher may publish a second marker at the same moment, which is harmless.
     connection.Producer(auto_declare=False).publish("", exchange="", routing_key=NAME, delivery_mode="transient")
     return True
+
+
+def _declare(channel: Any) -> None:
+    # A quorum queue, which a virtual host may have as its default, keeps the marker over a restart.
+    arguments = {"x-queue-type": "classic"}
+    Queue(NAME, exchange="", routing_key=NAME, durable=True, queue_arguments=arguments).bind(channel).queue_declare()

@@ -20,7 +20,7 @@ _MOST_CLOCK_DIFFERENCE_SECONDS = 2.0
 
 @click.command()
 def doctor() -> None:
-    """Check settings, database, migrations, clock, broker, queues and keys, and say what to do."""
+    """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do."""
     from ava import settings as settings_module
 
     # A wrong setting ends the command here, with one line.
@@ -36,6 +36,7 @@ def _checks() -> Iterator[tuple[str, Callable[[Settings], str]]]:
     yield "database", _check_database
     yield "clock", _check_clock
     yield "broker", _check_broker
+    yield "node", _check_node
     yield "handlers", _check_handlers
     yield "queues", _check_queues
     yield "encryption", _check_encryption
@@ -97,6 +98,17 @@ def _check_broker(settings: Settings) -> str:
     return (
         f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable; a node can declare, publish and consume"
     )
+
+
+def _check_node(settings: Settings) -> str:
+    from ava.node import semaphores
+    from ava.node.celery_internals import versions
+
+    versions.require_tested(settings.pool)
+    semaphores.require()
+    problem = versions.describe_untested()
+    on = f"an untested version: {problem}" if problem else "tested versions of Celery, kombu and billiard"
+    return f"the pool {settings.pool!r} can start processes, on {on}"
 
 
 def _check_handlers(settings: Settings) -> str:

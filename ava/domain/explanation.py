@@ -24,6 +24,8 @@ class Facts:
     is_worker_active: bool | None
     #: Live processes that have its handler and consume its queue.
     processes: int
+    #: Whether the broker refuses its queue to a live node that has its handler.
+    is_queue_refused: bool
     #: The tenant's own jobs that start before it; at most `MOST_AHEAD`.
     ahead: int
     #: Those of all tenants, at most `MOST_EXAMINED`; never shown, because it would reveal other tenants' jobs.
@@ -76,6 +78,8 @@ def _why_queued(facts: Facts) -> str:
         if job.attempt:
             return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
         return f"scheduled for {format_time(job.run_at)}"
+    if facts.is_queue_refused and not facts.processes:
+        return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it try it again"
     if job.is_unserved or not facts.processes:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
     are_more = facts.ahead_of_all >= MOST_EXAMINED

@@ -54,6 +54,15 @@ class SystemMetrics:
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
             *_of_fleet(metrics.node_counts(connection, dead_after_seconds=self._node_dead_seconds)),
+            _gauges(
+                "ava_queue_refused",
+                "Live nodes to which the broker refuses the queue.",
+                ("queue",),
+                [
+                    ((queue,), count)
+                    for queue, count in metrics.refused_queues(connection, dead_after_seconds=self._node_dead_seconds)
+                ],
+            ),
             *_of_webhooks(metrics.endpoint_counts(connection)),
             *_of_totals(_bounded(statistics.totals(connection))),
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),

@@ -10,7 +10,8 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_ready
 
 from ava.broker.app import make_app
-from ava.errors import NodeFailed
+from ava.errors import NodeFailed, StartError
+from ava.node import semaphores
 from ava.node.celery_internals import failure, versions
 from ava.settings import Settings
 from ava.store.engine import schema
@@ -29,10 +30,11 @@ def run(
 
     `concurrency`: the number of jobs that run at once; None: one a CPU. `queues`: the queues that it consumes; None:
     the default queue and those of its handlers. `on_ready`: called when the node consumes. Raises `StartError` if the
-    database is not ready for this code, or if Celery is of a version that was not tested, and `NodeFailed` if an error
-    ends the node.
+    database is not ready for this code, if Celery is of a version that was not tested, or if this machine or the broker
+    is of a kind on which no node can run, and `NodeFailed` if an error ends the node.
     """
     versions.require_tested(settings.pool)
+    semaphores.require()
     # An untested Celery may lack what this imports.
     from ava.node.signals import install
 
@@ -56,6 +58,8 @@ def run(
         app.worker_main(arguments)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
+    if errors and isinstance(errors[0], StartError):
+        raise errors[0]
     if errors:
         raise NodeFailed(f"The node ended, because of {type(errors[0]).__name__}: {errors[0]}. Run `ava doctor`.")
     return 0

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from ava import tracing
+from ava.broker.refusals import Refusals
 from ava.domain import ids
 from ava.handler import registry
 from ava.node import processes
@@ -28,7 +29,9 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.id = str(ids.new_uuid())
-        self.run_monitor = RunMonitor(settings, self.id)
+        #: The queues that the broker refuses to this node.
+        self.refusals = Refusals()
+        self.run_monitor = RunMonitor(settings, self.id, self.refusals)
         self.child: Child | None = None
         self._pool: Any = None
 
@@ -42,6 +45,7 @@ class Node:
         timeouts.install_for_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
+        queues = sorted(consumer.app.amqp.queues.consume_from)
         self.run_monitor.start(
             NodeSpec(
                 id=self.id,
@@ -49,13 +53,13 @@ class Node:
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 version=VERSION,
-                queues=sorted(consumer.app.amqp.queues.consume_from),
+                queues=queues,
                 workers=sorted(handlers),
                 processes=consumer.pool.num_processes,
             ),
             [handler.spec for handler in handlers.values()],
         )
-        Watchdog(self._settings, self.run_monitor, sorted(consumer.app.amqp.queues.consume_from)).start()
+        Watchdog(self._settings, self.run_monitor, queues, self.refusals).start()
 
     def pool_pids(self) -> list[int]:
         """Returns the pool's processes. For Celery's own thread alone, because that thread starts them."""

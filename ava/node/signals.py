@@ -23,6 +23,7 @@ from ava.handler import registry
 from ava.node import outcome, task
 from ava.node.celery_internals import remote_control, versions
 from ava.node.celery_internals.event_batching import EventBatching, SendOnce
+from ava.node.celery_internals.queue_consumer import QueueConsumer
 from ava.node.celery_internals.request import JobRequest
 from ava.node.celery_internals.take_ahead import NoTakeAhead
 from ava.node.node import Node
@@ -41,6 +42,8 @@ def install(app: Celery, settings: Settings) -> None:
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
     app.steps["consumer"].add(EventBatching)
     app.events.dispatcher_cls = SendOnce
+    QueueConsumer.refusals = node.refusals
+    app.amqp.Consumer = QueueConsumer
     remote_control.restrict()
     task.register(app, node)
     if settings.pool == "celery" or versions.describe_untested():

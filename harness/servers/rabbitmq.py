@@ -77,6 +77,22 @@ class RabbitMQ:
         finally:
             self._call("DELETE", f"vhosts/{name}")
 
+    @contextmanager
+    def user(self, url: str, *, read: str) -> Iterator[str]:
+        """The URL of a virtual host for a new user who may consume only the queues that match a pattern."""
+        name, host = f"user_{next(_numbers)}", url.rpartition("/")[2]
+        self._call("PUT", f"users/{name}", {"password": "of-the-tests", "tags": ""})
+        self.permit(name, host, read=read)
+        try:
+            yield url.replace("guest:guest", f"{name}:of-the-tests")
+        finally:
+            self._call("DELETE", f"users/{name}")
+
+    def permit(self, user: str, virtual_host: str, *, read: str) -> None:
+        """Let a user consume the queues that match a pattern, and do everything else in a virtual host."""
+        body = {"configure": ".*", "write": ".*", "read": read}
+        assert self._call("PUT", f"permissions/{virtual_host}/{user}", body).ok
+
     def _spawn(self, name: str, *argv: str) -> ChildProcess:
         program = Program(
             name=name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,9 +14,11 @@ import redis
 from ava.local import account, programs
 from ava.local.redis import Redis
 from ava.local.start import free_port
-from harness.servers.server import Server, private_folder
+from harness.polling import wait_until
+from harness.servers.server import Server, account_folder, private_folder
 
 _DATABASES = 512
+_SLOTS = 16384
 _numbers = itertools.count(1)
 
 
@@ -25,6 +28,36 @@ def running_redis() -> Iterator[Server]:
     with private_folder() as folder:
         server = Server(_redis(folder), folder)
         try:
+            yield server
+        finally:
+            server.kill()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ClusterRedis(Redis):
+    """A Redis in the cluster mode."""
+
+    folder: Path
+
+    def _settings(self) -> str:
+        return f"{super()._settings()}cluster-enabled yes\ndir {self.folder}\n"
+
+
+@contextmanager
+def running_redis_cluster() -> Iterator[Server]:
+    """A Redis Cluster of one server, which has all slots."""
+    with private_folder() as folder:
+        owner = account.for_servers(folder / "redis")
+        place = account_folder(folder, "data", owner.uid if owner else None)
+        # A cluster has one numbered database.
+        cluster = _ClusterRedis(
+            server=programs.find_redis(owner), account=owner, port=free_port(), databases=1, folder=place
+        )
+        server = Server(cluster, folder)
+        try:
+            with redis.Redis.from_url(server.url) as client:
+                client.execute_command("CLUSTER", "ADDSLOTS", *range(_SLOTS))
+                wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), seconds=10)
             yield server
         finally:
             server.kill()

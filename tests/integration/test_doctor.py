@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from importlib import metadata
+from typing import Literal
 
 import pytest
 from kombu import Connection, Queue
@@ -13,8 +17,10 @@ from ava.broker.app import make_queue
 from ava.cli import doctor
 from ava.domain.sealing import Sealer
 from ava.errors import SettingsError, StartError
+from ava.node.celery_internals import versions
 from ava.settings import Settings
 from ava.store.engine.database import Database
+from harness.servers.redis import running_redis_cluster
 from harness.servers.server import Server
 from harness.system import ENCRYPTION_KEY, System
 
@@ -33,7 +39,17 @@ def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
 def test_a_healthy_system_passes(system: System) -> None:
     exit_code, lines = _doctor(system)
     assert exit_code == 0
-    assert list(lines) == ["settings", "secret", "database", "clock", "broker", "handlers", "queues", "encryption"]
+    assert list(lines) == [
+        "settings",
+        "secret",
+        "database",
+        "clock",
+        "broker",
+        "node",
+        "handlers",
+        "queues",
+        "encryption",
+    ]
     assert all(line.startswith("ok") for line in lines.values())
 
 
@@ -116,6 +132,54 @@ def test_a_redis_user_who_may_not_consume_is_named_by_doctor_and_worker(system: 
     assert "secret-of-node" not in worker.output
 
 
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_redis_cluster_is_refused_by_doctor_and_worker(system: System) -> None:
+    with running_redis_cluster() as cluster:
+        exit_code, lines = _doctor(system, BROKER_URL=cluster.url)
+        assert exit_code == 1
+        assert lines["broker"].startswith("!!  broker: BROKER_URL: this is a Redis Cluster, which a node cannot use")
+        worker = system.spawn("worker", "-c", "1", environ={"BROKER_URL": cluster.url})
+        assert worker.wait(60) == 1
+        last = worker.output.splitlines()[-1]
+        assert last.startswith("ava: BROKER_URL: this is a Redis Cluster")
+        assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_machine_without_semaphores_is_named_by_doctor_and_worker(system: System) -> None:
+    # A mount namespace of its own, in which no file can be made in /dev/shm.
+    without = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$@"', "-")
+    if subprocess.run([*without, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace can be made here")
+    said = "no POSIX semaphore can be made ([Errno 30] Read-only file system)"
+    for command, line in (("doctor", f"!!  node: {said}"), ("worker", f"ava: {said}")):
+        ended = subprocess.run(
+            [*without, sys.executable, "-m", "ava.cli.main", command],
+            env=system.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 1
+        assert line in ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("pool", ["ava", "celery"])
+def test_an_untested_version_is_named(
+    database_settings: Settings, monkeypatch: pytest.MonkeyPatch, pool: Literal["ava", "celery"]
+) -> None:
+    real = metadata.version
+    monkeypatch.setattr(versions.metadata, "version", lambda name: "5.8.0" if name == "kombu" else real(name))
+    settings = replace(database_settings, pool=pool)
+    if pool == "celery":
+        assert "an untested version: kombu 5.8.0 was not tested" in doctor._check_node(settings)
+    else:
+        with pytest.raises(StartError, match=r"kombu 5\.8\.0 was not tested .*AVA_POOL=celery"):
+            doctor._check_node(settings)
+
+
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 def test_a_rabbitmq_queue_without_priorities_is_reported_with_what_to_do(settings: Settings) -> None:
     names = ["theirs", "ours", "absent"]
@@ -136,7 +200,7 @@ def test_redis_reports_its_priority_steps_and_a_key_of_another_type(settings: Se
     assert queues.check(settings, ["one", "other"]) == "2, each with 10 steps of priority, 0 (first) to 9"
     with Redis.from_url(settings.broker_url) as client:
         client.set("other\x06\x167", "somebody's")
-    with pytest.raises(StartError, match="holds a string under the key of the queue 'other'"):
+    with pytest.raises(StartError, match=r"the queue 'other' is refused \(WRONGTYPE Redis holds a string under"):
         queues.check(settings, ["one", "other"])
 
 

@@ -10,6 +10,7 @@ import kombu
 import pytest
 import redis
 
+from ava.broker import reset_marker
 from ava.broker.app import make_queue
 from ava.broker.refusals import Refusals
 from ava.dispatcher.window import WindowFeed
@@ -172,3 +173,40 @@ def _can_publish(backlog: Backlog) -> bool:
     except BrokerUnavailable:
         return False
     return True
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_reset_marker_of_another_type_is_replaced(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:
+    with kombu.Connection(backlog.settings.broker_url) as connection:
+        connection.default_channel.queue_declare(
+            reset_marker.NAME, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+        )
+    assert [backlog.publisher.was_reset(), backlog.publisher.was_reset()] == [True, False]
+    backlog.publisher.publish(backlog.insert(3, is_published=True))
+    assert backlog.messages() == 3
+    assert "refuses" not in caplog.text
+
+
+def test_a_refused_queue_of_our_own_is_logged_once_and_left_alone(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusal(Exception):
+        reply_code = 404
+
+    calls: list[object] = []
+
+    def refuse(*arguments: object, **_options: object) -> bool:
+        calls.append(arguments)
+        raise Refusal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Refusals, "retry_seconds", 60.0)
+        patch.setattr(reset_marker, "set_if_absent", refuse)
+        assert not any(backlog.publisher.was_reset() for _ in range(3))
+    assert len(calls) == 1
+    monkeypatch.setattr(Refusals, "holds", lambda *_: False)
+    assert backlog.publisher.was_reset()
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "The broker refuses the queue ava.reset_marker",
+        "The broker accepts the queue ava.reset_marker again.",
+    ]

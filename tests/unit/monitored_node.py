@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ava.broker.refusals import Refusals
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
 from ava.node.parent.held_run import HeldRun
@@ -146,7 +147,7 @@ class Node:
     def __init__(self, store: Store, **environ: str) -> None:
         self.id = f"test-{os.getpid()}-{time.monotonic_ns()}"
         self.store = store
-        self.monitor = RunMonitor(load(ENVIRON | environ), self.id)
+        self.monitor = RunMonitor(load(ENVIRON | environ), self.id, Refusals())
         self._children: list[Child] = []
 
     def start(self) -> None:

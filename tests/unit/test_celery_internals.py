@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amqp import channel as amqp_channel
 from billiard import common, process
 from billiard import pool as billiard_pool
+from celery.app.amqp import AMQP
 from celery.app.events import Events
 from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency import asynpool, prefork
 from celery.events import EventDispatcher
 from celery.worker import consumer, request, state
 from kombu import Connection
+from kombu import Consumer as KombuConsumer
 from kombu.asynchronous import hub, semaphore
 from kombu.transport import redis as kombu_redis
 
@@ -81,6 +84,13 @@ USED: list[tuple[Any, str]] = [
     (consumer.Consumer, "register_with_event_loop"),
     (consumer.Consumer, "broker_connection_retry_attempt"),
     (consumer.Consumer, "first_connection_attempt"),
+    (consumer.Consumer, "connect"),
+    (AMQP, "Consumer"),
+    (KombuConsumer, "declare"),
+    (KombuConsumer, "_queues"),
+    (KombuConsumer, "_basic_consume"),
+    (KombuConsumer, "cancel_by_queue"),
+    (amqp_channel.Channel, "is_open"),
     (semaphore.LaxBoundedSemaphore, "_waiting"),
     (semaphore.LaxBoundedSemaphore, "initial_value"),
     (hub.Hub, "call_repeatedly"),

@@ -26,6 +26,7 @@ _FACTS = Facts(
     job=_JOB,
     is_worker_active=True,
     processes=4,
+    is_queue_refused=False,
     ahead=214,
     ahead_of_all=240,
     average_ms=200,
@@ -51,6 +52,14 @@ def test_a_queued_job_names_the_jobs_ahead_of_it_and_the_wait() -> None:
 
 def test_a_queued_job_without_a_live_worker_says_so() -> None:
     assert _why(facts={"processes": 0}) == "queued: no live worker serves wkr_x on queue gpu"
+
+
+def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
+    refused = {"is_queue_refused": True}
+    said = "queued: the broker refuses the queue gpu; the nodes that serve it try it again"
+    assert _why(facts={"processes": 0, **refused}) == said
+    # Another node may be served by another server of the cluster.
+    assert _why(facts=refused) == _why()
 
 
 def test_a_dated_job_names_its_time() -> None:

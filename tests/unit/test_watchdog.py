@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ava.broker.refusals import Refusals
 from ava.errors import DatabaseUnavailable
 from ava.node.parent import loop_liveness, watchdog
 from ava.node.parent.watchdog import Watchdog
@@ -67,7 +68,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture
 def dog(world: World) -> Watchdog:
     monitor: Any = world
-    return Watchdog(load(ENVIRON), monitor, ["default"])
+    return Watchdog(load(ENVIRON), monitor, ["default"], Refusals())
 
 
 def test_a_healthy_node_goes_on(dog: Watchdog) -> None:

@@ -40,7 +40,10 @@ class NodeRecord(Schema):
     host = Text()
     pid = WholeNumber(least=0, most=_MOST)
     version = Text()
-    queues = fields.List(Text())
+    queues = fields.List(Text(), metadata={"description": "The queues that it consumes."})
+    refused_queues = fields.List(
+        Text(), metadata={"description": "Those that the broker refuses to it; it tries them again every few seconds."}
+    )
     workers = fields.List(Text())
     processes = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it can run at once."})
     busy = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it runs, of all tenants."})

@@ -24,6 +24,10 @@ class ExplanationFacts(Schema):
         most=2**31,
         metadata={"description": "Processes of live nodes that have its handler and consume its queue."},
     )
+    queue_refused = Flag(
+        attribute="is_queue_refused",
+        metadata={"description": "True if the broker refuses the queue to a live node that has the handler."},
+    )
     ahead = WholeNumber(least=0, most=MOST_AHEAD)
     estimate_seconds = Number(allow_none=True)
     run_at = Instant(attribute="job.due_at", allow_none=True)

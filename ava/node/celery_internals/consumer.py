@@ -1,4 +1,7 @@
-"""Celery's consumer, which here reconnects soon after the broker is back and records each turn of its event loop."""
+"""Celery's consumer, which here reconnects soon after the broker is back and records each turn of its event loop.
+
+It goes on with its other queues if the broker refuses some (`queue_consumer.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from celery.worker.consumer import Consumer
 from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
 
+from ava.broker import connectivity
 from ava.broker.control import RELEASE_RUNS
+from ava.broker.refusals import Refusals
 from ava.node.celery_internals.places import CHECK_SECONDS, Places
 from ava.node.celery_internals.request import JobRequest
 from ava.node.parent import loop_liveness
@@ -48,6 +53,12 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             _, (surplus,), _ = waiting.pop()
             next(iter(JobRequest.expecting_surplus)).hold_surplus(surplus)
 
+    def connect(self) -> Any:
+        """Connect to consume. Raises `StartError` if no node can consume this kind of broker."""
+        connection = super().connect()
+        connectivity.require_usable(connection)
+        return connection
+
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, and try again until it works."""
         loop_liveness.record_attempt()
@@ -70,6 +81,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         loop_liveness.record_turn()
         hub.call_repeatedly(_LIVENESS_SECONDS, loop_liveness.record_turn)
         hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
+        hub.call_repeatedly(Refusals.retry_seconds, self.task_consumer.retry)
         if self.app.conf.worker_pool != "prefork":
             hub.call_repeatedly(CHECK_SECONDS, Places(self.pool._pool).check)
 

@@ -6,6 +6,8 @@ import logging
 
 from celery import Celery
 
+from ava.errors import StartError
+
 __all__ = ["catch"]
 
 #: The logger with which Celery's worker writes "Unrecoverable error".
@@ -31,7 +33,7 @@ class _Catch(logging.Filter):
 def catch(app: Celery) -> list[BaseException]:
     """Returns a list that receives the error with which Celery's worker ends, if one ends it."""
     with app.connection_for_read() as connection:
-        foreseen = (OSError, *connection.connection_errors, *connection.channel_errors)
+        foreseen = (StartError, OSError, *connection.connection_errors, *connection.channel_errors)
     catching = _Catch(foreseen)
     logging.getLogger(_LOGGER).addFilter(catching)
     return catching.errors

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ava.broker.refusals import Refusals
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
 from ava.metrics.counters import ConnectionMeter
@@ -52,8 +53,9 @@ _CLOSE_SECONDS = 5.0
 class RunMonitor:
     """What one node knows of its runs. Its methods may be called from any thread."""
 
-    def __init__(self, settings: Settings, node_id: str) -> None:
+    def __init__(self, settings: Settings, node_id: str, refusals: Refusals) -> None:
         self._settings = settings
+        self._refusals = refusals
         self._node_id = node_id
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
@@ -280,6 +282,10 @@ class RunMonitor:
         assert self._node is not None
         if not self._is_registered:
             workers.announce(connection, self._specs)
+        if (refused := self._refusals.names()) != set(self._node.refused_queues):
+            self._node = self._node.with_refused(refused)
+            if self._is_registered:
+                nodes.write_queues(connection, self._node)
         quiet_seconds = time.monotonic() - self._last_started_at
         if not self._is_registered or not nodes.heartbeat(
             connection,

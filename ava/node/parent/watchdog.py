@@ -11,6 +11,7 @@ import threading
 import time
 from datetime import datetime
 
+from ava.broker.refusals import Refusals
 from ava.errors import DatabaseUnavailable
 from ava.node.parent import loop_liveness
 from ava.node.parent.run_monitor import RunMonitor
@@ -34,11 +35,12 @@ _FREEZE_SECONDS = 5.0
 class Watchdog(threading.Thread):
     """Watches one node's parent, in a thread that waits for no other."""
 
-    def __init__(self, settings: Settings, run_monitor: RunMonitor, queues: list[str]) -> None:
+    def __init__(self, settings: Settings, run_monitor: RunMonitor, queues: list[str], refusals: Refusals) -> None:
         super().__init__(name="ava-watchdog", daemon=True)
         self._deaf_seconds = settings.deaf_seconds
         self._run_monitor = run_monitor
         self._queues = queues
+        self._refusals = refusals
         self._database = Database(settings.database_url, name="watchdog", pool_size=1, statement_seconds=5)
         #: The messages that this node should have received: by job, when each was published.
         self._missed: dict[str, set[datetime]] = {}
@@ -95,7 +97,9 @@ class Watchdog(threading.Thread):
             self._missed.clear()
             return False
         with self._database.connect() as connection:
-            found = messages.oldest_messages(connection, queues=self._queues, after_seconds=self._deaf_seconds / 4)
+            # What waits in a queue that the broker refuses is received by no other process of this machine either.
+            queues = [queue for queue in self._queues if queue not in self._refusals.names()]
+            found = messages.oldest_messages(connection, queues=queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()
         for job, published_at in found.items():
             self._missed.setdefault(job, set()).add(published_at)

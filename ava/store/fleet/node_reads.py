@@ -36,7 +36,9 @@ class NodeView:
     host: str
     pid: int
     version: str
+    #: The queues that it consumes, and those that the broker refuses to it.
     queues: list[str]
+    refused_queues: list[str]
     workers: list[str]
     #: The number of jobs that it can run at once, and that it runs, of all tenants.
     processes: int
@@ -55,7 +57,7 @@ _NODES = Statement("""
 SELECT id::text, name, host, pid, version, queues, workers, processes, busy, memory_bytes,
     CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
          WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
-    started_at, seen_at, stopped_at
+    started_at, seen_at, stopped_at, refused_queues
 FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
 """)
 
@@ -88,6 +90,7 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
             started_at=row[11],
             seen_at=row[12],
             stopped_at=row[13],
+            refused_queues=row[14],
             jobs=running.get(row[0], []),
         )
         for row in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
@@ -23,6 +23,7 @@ __all__ = [
     "names_of",
     "read_heartbeats",
     "register",
+    "write_queues",
 ]
 
 
@@ -38,16 +39,24 @@ class NodeSpec:
     pid: int
     #: The release that it runs.
     version: str
+    #: The queues that it consumes, and those that the broker refuses to it.
     queues: Sequence[str]
+    refused_queues: Sequence[str] = ()
     #: The ids of the workers whose handlers it has.
     workers: Sequence[str]
     #: The number of jobs that it runs at once.
     processes: int
 
+    def with_refused(self, refused: Collection[str]) -> NodeSpec:
+        """Returns the same node if the broker refuses these of its queues."""
+        queues = {*self.queues, *self.refused_queues}
+        return replace(self, queues=sorted(queues.difference(refused)), refused_queues=sorted(queues & set(refused)))
+
 
 _REGISTER = Statement("""
-INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)
-VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(workers)s::text[], %(processes)s)
+INSERT INTO nodes (id, name, host, pid, version, queues, refused_queues, workers, processes)
+VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(refused_queues)s::text[],
+    %(workers)s::text[], %(processes)s)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 
@@ -61,10 +70,22 @@ def register(connection: Connection, node: NodeSpec) -> None:
         "pid": node.pid,
         "version": node.version,
         "queues": list(node.queues),
+        "refused_queues": list(node.refused_queues),
         "workers": list(node.workers),
         "processes": node.processes,
     }
     connection.exec_driver_sql(_REGISTER, parameters)
+
+
+_WRITE_QUEUES = Statement("""
+UPDATE nodes SET queues = %(queues)s::text[], refused_queues = %(refused_queues)s::text[] WHERE id = %(id)s::uuid
+""")
+
+
+def write_queues(connection: Connection, node: NodeSpec) -> None:
+    """Write which queues a registered node consumes, and which the broker refuses to it."""
+    parameters = {"id": node.id, "queues": list(node.queues), "refused_queues": list(node.refused_queues)}
+    connection.exec_driver_sql(_WRITE_QUEUES, parameters)
 
 
 _HEARTBEAT = Statement("""

@@ -20,6 +20,8 @@ SELECT
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
      WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
        AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
+    EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers)
+        AND j.queue = ANY(n.refused_queues) AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
     least(coalesce(ahead.of_tenant, 0), {MOST_AHEAD}),
     coalesce(ahead.of_all, 0),
     (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000) FROM (
@@ -55,11 +57,12 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
     """Returns the present facts about a job's worker, queue and node."""
     parameters = {"id": rows.job_uuid(job.id), "tenant_id": job.tenant_id, "dead_after": dead_after_seconds}
     found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
-    is_active, processes, ahead, ahead_of_all, average_ms, node_name, silent = found
+    is_active, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found
     return Facts(
         job=job,
         is_worker_active=is_active,
         processes=processes,
+        is_queue_refused=is_refused,
         ahead=ahead,
         ahead_of_all=ahead_of_all,
         average_ms=None if average_ms is None else float(average_ms),

@@ -19,6 +19,7 @@ __all__ = [
     "has_leader",
     "node_counts",
     "queue_depths",
+    "refused_queues",
     "running_jobs",
     "scheduled_jobs",
     "statistics_lag_seconds",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
 MOST_QUEUED_COUNTED = 100_000
+#: The most refused queues that have a metric of their own.
+_MOST_REFUSED = 100
 #: The most tenants that have metrics of their own.
 _MOST_TENANTS = 50
 
@@ -198,6 +201,19 @@ def node_counts(connection: Connection, *, dead_after_seconds: float) -> list[No
             _NODE_COUNTS, {"dead_after": dead_after_seconds}
         )
     ]
+
+
+_REFUSED_QUEUES = Statement("""
+SELECT queue, count(*) FROM nodes CROSS JOIN LATERAL unnest(refused_queues) AS queue
+WHERE stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
+GROUP BY queue ORDER BY count(*) DESC, queue LIMIT %(most)s
+""")
+
+
+def refused_queues(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
+    """Returns the queues that the broker refuses to live nodes, and the number of these nodes."""
+    parameters = {"dead_after": dead_after_seconds, "most": _MOST_REFUSED}
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(_REFUSED_QUEUES, parameters)]
 
 
 _ENDPOINT_COUNTS = Statement("""

@@ -59,6 +59,9 @@ function nodeCard(node) {
   const slots = h("div", { class: "slots", role: "img" });
   const memory = h("dd", {});
   const busy = h("dd", {});
+  const queues = h("dd", {});
+  const refused = h("dd", {});
+  const refusedRow = h("div", { hidden: true }, h("dt", {}, "Refused by the broker"), refused);
   const list = h("ul", { class: "plain running" });
   const jobs = new Keyed(list, (job) => job.id, runningLine);
   const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
@@ -66,7 +69,7 @@ function nodeCard(node) {
     h("p", { class: "mono muted" }, node.name),
     slots,
     h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last heartbeat", h("dd", {}, heartbeat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
-      ["Version", h("dd", {}, node.version)], ["Queues", h("dd", {}, node.queues.join(", "))]].map(([name, value]) => h("div", {}, h("dt", {}, name), value))),
+      ["Version", h("dd", {}, node.version)], ["Queues", queues]].map(([name, value]) => h("div", {}, h("dt", {}, name), value)), refusedRow),
     list);
   return {
     element,
@@ -74,6 +77,9 @@ function nodeCard(node) {
       state.update(next.state);
       heartbeat.update(next.seen_at);
       say(busy, `${next.busy} of ${next.processes} processes`);
+      say(queues, next.queues.join(", ") || "–");
+      say(refused, next.refused_queues.join(", "));
+      refusedRow.hidden = next.refused_queues.length === 0;
       say(memory, bytes(next.memory_bytes));
       if (slots.dataset.busy !== `${next.busy}/${next.processes}`) {
         slots.dataset.busy = `${next.busy}/${next.processes}`;
