@@ -70,8 +70,8 @@ def _populate(api: Api) -> None:
     api.trigger(scheduled_at="2999-01-01T00:00:00Z")
     running, failed = api.trigger(priority=3), api.trigger(priority=4)
     api.execute(
-        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes, busy)
-            VALUES ('{NODE}', 'ava-1@here', 'here', 1, '1.0', '{{default}}', '{{wkr_open}}', 4, 1)"""
+        f"""INSERT INTO nodes (id, name, host, pid, version, queues, refused_queues, workers, processes, busy)
+            VALUES ('{NODE}', 'ava-1@here', 'here', 1, '1.0', '{{default}}', '{{gpu}}', '{{wkr_open}}', 4, 1)"""
     )
     start = f"attempt = 1, run_no = 1, node_id = '{NODE}', started_at = created_at + interval '40 ms'"
     api.execute(f"UPDATE jobs SET status = 'running', {start} WHERE priority = 3")
