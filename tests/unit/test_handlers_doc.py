@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,10 +23,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "handlers.md"
 def examples() -> Iterator[dict[str, Any]]:
     """What the examples define; the workers they declare are forgotten afterwards."""
     before = dict(registry._handlers)
-    found: dict[str, Any] = {"__name__": "docs_handlers"}
+    # The module's name in the examples of tests.
+    module = ModuleType("my_handlers")
+    found, sys.modules["my_handlers"] = vars(module), module
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), found)
     yield found
+    del sys.modules["my_handlers"]
     registry._handlers.clear()
     registry._handlers.update(before)
 
@@ -48,6 +53,11 @@ def test_the_async_handler_ends_and_cleans_up(examples: dict[str, Any]) -> None:
     run = Run()
     assert asyncio.run(examples["watch_feed"]({"seconds": 0.1}, run.env)) == {"seen": 0}
     assert run.lines == ["Closing the feed"]
+
+
+def test_the_examples_of_tests_pass(examples: dict[str, Any]) -> None:
+    examples["test_greet"]()
+    examples["test_a_cancelled_copy_cleans_up"]()
 
 
 def test_the_calling_handler_refuses_private_addresses(examples: dict[str, Any]) -> None:

@@ -1,0 +1,99 @@
+"""A plugin of pytest: the fixture `ava` is a client of a whole system that runs the project's handlers.
+
+The plugin is loaded with each run of pytest, so it imports what it needs only when the fixture is used.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ava.client import Client
+    from ava.local.program import ChildProcess
+
+__all__ = ["ava", "pytest_addoption", "running_system"]
+
+#: Seconds within which the system is ready.
+_READY_SECONDS = 120.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the setting `ava_handlers`."""
+    parser.addini("ava_handlers", "the handler modules of the fixture `ava`", type="args", default=[])
+
+
+@pytest.fixture(scope="session")
+def ava(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a system that runs for this session: API, node, dispatcher, PostgreSQL and Redis of its own.
+
+    The node has the handlers of the modules that `ava_handlers` names in pytest's configuration.
+    """
+    handlers = pytestconfig.getini("ava_handlers") or _own("AVA_HANDLERS")
+    if not handlers:
+        raise pytest.UsageError("set ava_handlers in pytest's configuration to the modules of your handlers")
+    with running_system(tmp_path_factory.mktemp("ava"), handlers, root=pytestconfig.rootpath) as client:
+        yield client
+
+
+def _own(name: str) -> list[str]:
+    return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+@contextmanager
+def running_system(folder: Path, handlers: list[str], *, root: Path) -> Iterator[Client]:
+    """Run `ava up` with its data in `folder`, in the working directory `root`. Yields a client. Stops it at the end.
+
+    Raises `StartError`, with what it printed, if it does not become ready.
+    """
+    from ava.client import Client
+    from ava.local import example
+    from ava.local.program import ChildProcess, Program
+    from ava.local.start import free_port
+
+    port, log, secret = free_port(), folder / "ava-up.log", secrets.token_hex(24)
+    url, headers = f"http://127.0.0.1:{port}", example.headers(secret)
+    program = Program(
+        name="up",
+        argv=(sys.executable, "-m", "ava.cli.main", "up", "--port", str(port), "--data-dir", str(folder / "data")),
+        environ=_environ(handlers, root) | {"AVA_INTERNAL_SECRET": secret},
+        stop_seconds=60,
+    )
+    with log.open("wb") as output:
+        process = ChildProcess.start(program, output)
+    try:
+        _await_ready(process, log, url, headers)
+        with Client(url, secret=secret, tenant=headers["x-tenant-id"], user=headers["x-user-id"]) as client:
+            yield client
+    finally:
+        process.stop()
+
+
+def _environ(handlers: list[str], root: Path) -> dict[str, str]:
+    # Without the settings of this process, because tests must never reach the database that they name.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AVA_WORKER_") or not (name.startswith("AVA_") or name in ("DATABASE_URL", "BROKER_URL"))
+    }
+    path = os.pathsep.join(part for part in (str(root), kept.get("PYTHONPATH", "")) if part)
+    return {**kept, "PYTHONPATH": path, "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}
+
+
+def _await_ready(process: ChildProcess, log: Path, url: str, headers: Mapping[str, str]) -> None:
+    from ava.errors import StartError
+    from ava.local import system_ready
+
+    deadline = time.monotonic() + _READY_SECONDS
+    while not system_ready.is_ready(url, headers):
+        if process.exit_code is not None or time.monotonic() > deadline:
+            raise StartError(f"`ava up` did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+        time.sleep(0.05)

@@ -1,0 +1,232 @@
+"""Calls a handler in this process as a node's child calls it, without servers, and returns what its job would show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ava.domain import ids, retry
+from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
+from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.errors import HandlerError
+from ava.handler import registry
+from ava.handler.errors import Interruption
+from ava.handler.registry import Handler
+from ava.node.child.job_log import JobLog, LineWriter, LogCapture
+from ava.node.child.run import Run
+from ava.node.outcome import Stop
+
+__all__ = ["Result", "run"]
+
+#: Seconds between two checks of the stops.
+_TICK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The end of one attempt, as the job's record and log show it."""
+
+    #: `completed`, `failed` or `cancelled`.
+    status: Status
+    #: What the handler returned, after its way through JSON.
+    output: Any
+    #: One line, `Kind: reason`, if the attempt failed.
+    error: str | None
+    #: What the handler raised; None if it returned.
+    exception: BaseException | None
+    #: The handler's lines: what it logged and printed, and the traceback of what it raised.
+    logs: list[LogLine]
+    #: Each progress that the handler reported, as its fraction and its message.
+    progress: list[tuple[float, str]]
+    #: True if a node would run another attempt.
+    is_retried: bool
+
+    @property
+    def messages(self) -> list[str]:
+        """Returns the texts of `logs`."""
+        return [line.msg for line in self.logs]
+
+
+class _RecordedRun(Run):
+    """A run that keeps each progress, not only the last one."""
+
+    reports: list[tuple[float, str]]
+
+    def _report(self, fraction: float, message: str) -> None:
+        super()._report(fraction, message)
+        self.reports.append((fraction, message))
+
+
+def run(
+    handler: Callable[..., Any] | str,
+    input: Mapping[str, Any] | None = None,
+    *,
+    config: Mapping[str, str] | None = None,
+    attempt: int = 1,
+    cancel_after: float | None = None,
+    timeout_seconds: float | None = None,
+    tenant_id: str = "ten_test",
+    user_id: str = "usr_test",
+) -> Result:
+    """Run one attempt of a handler in this process and return its end.
+
+    `handler`: a function that `@worker` declares, or its worker's slug or id. `config`: what `env["KEY"]` returns.
+    `cancel_after`: seconds until the job is cancelled. `timeout_seconds`: in place of the handler's own.
+
+    The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
+    Warnings are left to the test. Raises `HandlerError` if no such handler is declared, `TypeError` or `ValueError` if
+    JSON cannot carry the input, and `RuntimeError` outside the main thread, which takes the signals, or for an async
+    handler in a running event loop.
+    """
+    found = _find(handler, timeout_seconds)
+    _check_thread(found)
+    log = JobLog(first_seq=0, started_at=datetime.now(UTC))
+    one = _RecordedRun(
+        job=_job(found, _input_json(input), attempt, tenant_id, user_id),
+        handler=found,
+        log=log,
+        config=dict(config or {}),
+        main_thread=threading.main_thread(),
+    )
+    one.reports = []
+    with _captured(log), _stopping(one, cancel_after):
+        one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
+    # The same decision as in a node. It never returns None here, because only a shutdown and a lost claim write no end.
+    one.decide_end(chance=0.5)
+    assert one.end is not None
+    return _result(one, one.end)
+
+
+def _result(one: _RecordedRun, end: RunEnd) -> Result:
+    max_attempts = one.handler.spec.max_retries + 1
+    return Result(
+        status=end.status,
+        output=None if end.output_json is None else json.loads(end.output_json),
+        error=end.error,
+        exception=one.raised,
+        logs=one.log.take(),
+        progress=one.reports,
+        is_retried=end.status is Status.FAILED and retry.may_retry(attempt=one.job.attempt, max_attempts=max_attempts),
+    )
+
+
+def _find(handler: Callable[..., Any] | str, timeout_seconds: float | None) -> Handler:
+    if isinstance(handler, str):
+        found = registry.find(f"wkr_{handler.removeprefix('wkr_')}")
+    else:
+        found = next((each for each in registry.handlers().values() if each.function is handler), None)
+    if found is None:
+        raise HandlerError(f"{handler!r} is not a declared handler; declare it with @worker and import its module.")
+    if timeout_seconds is None:
+        return found
+    return replace(found, spec=replace(found.spec, timeout_seconds=timeout_seconds))
+
+
+def _check_thread(handler: Handler) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("call ava.testing.run in the main thread, because a stop is a signal")
+    if handler.is_async and asyncio._get_running_loop() is not None:
+        raise RuntimeError("call ava.testing.run outside an event loop, because an async handler gets its own")
+
+
+def _input_json(input: Mapping[str, Any] | None) -> str:
+    if input is not None and not isinstance(input, Mapping):
+        raise TypeError(f"the input must be a mapping, not {type(input).__name__}")
+    return json.dumps(dict(input or {}), allow_nan=False)
+
+
+def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_id: str) -> Job:
+    now = datetime.now(UTC)
+    return Job(
+        id=ids.encode("job", ids.new_uuid()),
+        worker_id=handler.spec.id,
+        tenant_id=tenant_id,
+        status=Status.RUNNING,
+        trigger=Trigger.MANUAL,
+        priority=DEFAULT_PRIORITY,
+        input_json=input_json,
+        triggered_by=user_id,
+        created_at=now,
+        started_at=now,
+        completed_at=None,
+        output_json=None,
+        error=None,
+        scheduled_at=None,
+        attempt=attempt,
+        # The last attempt, so that its end shows the error; `Result.is_retried` says what a node would do.
+        max_attempts=attempt,
+        cancel_requested_at=None,
+        cancelled_by=None,
+        progress_json=None,
+        retry_of=None,
+        queue=handler.spec.queue,
+        run_no=attempt,
+        run_at=None,
+        published_at=now,
+        node_id=None,
+    )
+
+
+@contextmanager
+def _captured(log: JobLog) -> Iterator[None]:
+    """Write what is logged or printed to `log`. The root logger's other handlers get the records as well."""
+    capture, level = LogCapture(log, frozenset()), logging.root.level
+    capture.setLevel(logging.INFO)
+    writers = LineWriter(LogLevel.INFO), LineWriter(LogLevel.WARN)
+    with ExitStack() as stack:
+        stack.callback(logging.root.removeHandler, capture)
+        stack.callback(logging.root.setLevel, level)
+        logging.root.addHandler(capture)
+        logging.root.setLevel(min(level, logging.INFO) or logging.INFO)
+        for writer in writers:
+            writer.begin(log)
+            stack.callback(writer.end)
+        stack.enter_context(redirect_stdout(writers[0]))
+        stack.enter_context(redirect_stderr(writers[1]))
+        yield
+
+
+@contextmanager
+def _stopping(one: Run, cancel_after: float | None) -> Iterator[None]:
+    """Stop the run when it is cancelled or exceeds its time-out, with a signal as in a node."""
+    is_over = threading.Event()
+    cancel_at = None if cancel_after is None else time.monotonic() + cancel_after
+
+    def watch() -> None:
+        while not is_over.wait(_TICK_SECONDS):
+            if cancel_at is not None and time.monotonic() >= cancel_at:
+                one.stop(Stop.CANCEL)
+            elif one.is_overdue:
+                one.stop(Stop.TIMEOUT)
+            one.interrupt_again_if_swallowed()
+
+    def on_unraisable(unraisable: Any) -> None:
+        # Python drops an interruption that is raised in a `__del__`.
+        if isinstance(unraisable.exc_value, Interruption):
+            one.mark_swallowed()
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, on_unraisable
+    own = signal.signal(signal.SIGTERM, lambda *_: one.on_sigterm())
+    watcher = threading.Thread(target=watch, name="ava-testing", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
+        # Handles a signal that is already noted, before its action is another one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        signal.signal(signal.SIGTERM, own)
+        sys.unraisablehook = hook
