@@ -79,6 +79,10 @@ class Settings:
     #: (`AVA_RATE_LIMIT_READ`, `AVA_RATE_LIMIT_WRITE`).
     rate_limit_read: str = ""
     rate_limit_write: str = ""
+    #: Streams, and requests that wait, of one tenant in each API process; 0: any number (`AVA_TENANT_MAX_STREAMS`,
+    #: `AVA_TENANT_MAX_WAITS`).
+    tenant_max_streams: int = 200
+    tenant_max_waits: int = 1_000
     #: The origins whose pages may call the API, or `*` (`AVA_CORS_ORIGINS`, comma-separated).
     cors_origins: tuple[str, ...] = ()
     #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
@@ -168,6 +172,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         api_connections=_whole(env, "AVA_API_CONNECTIONS", default.api_connections, least=1, most=100),
         rate_limit_read=_rate(env, "AVA_RATE_LIMIT_READ"),
         rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
+        tenant_max_streams=_whole(env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000),
+        tenant_max_waits=_whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
         cors_origins=_origins(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or default.docs_url,
         notify_socket=env.get("NOTIFY_SOCKET", ""),

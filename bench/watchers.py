@@ -166,7 +166,7 @@ def _watched_api(*, waits: int, streams: int) -> Iterator[_WatchedApi]:
         system = Ours(servers, "redis")
         port = open_port()
         command = ["ava.cli.main", "api", "--port", str(port)]
-        environ = {**system.environ, "AVA_API_PROCESSES": "1"}
+        environ = {**system.environ, "AVA_API_PROCESSES": "1", "AVA_TENANT_MAX_WAITS": "0"}
         pids = stack.enter_context(processes(servers.folder, environ, command))
         until(lambda: port_answers(port))
         api = _WatchedApi(system, port, pids, waits=waits, streams=streams)

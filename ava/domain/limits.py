@@ -23,6 +23,10 @@ __all__ = [
     "LIMITS",
     "NAMED_ERRORS",
     "NESTING",
+    "STREAM_BUFFER_BYTES",
+    "TENANT_STREAMS",
+    "TENANT_WAITS",
+    "WATCHERS",
     "WEBHOOK_BODY_BYTES",
     "Limit",
     "as_table",
@@ -149,6 +153,38 @@ BULK_JOBS = Limit(
     fixed=1_000,
 )
 
+TENANT_STREAMS = Limit(
+    name="tenant_streams",
+    unit="streams",
+    meaning="Streams of one tenant at once, in each API process.",
+    status=429,
+    setting="AVA_TENANT_MAX_STREAMS",
+    field="tenant_max_streams",
+)
+TENANT_WAITS = Limit(
+    name="tenant_waits",
+    unit="waits",
+    meaning="Requests with `wait` of one tenant at once, in each API process.",
+    status=429,
+    setting="AVA_TENANT_MAX_WAITS",
+    field="tenant_max_waits",
+)
+WATCHERS = Limit(
+    name="watchers",
+    unit="watchers",
+    meaning="Streams and waits of all tenants at once, in each API process.",
+    status=429,
+    fixed=3_000,
+)
+STREAM_BUFFER_BYTES = Limit(
+    name="stream_buffer_bytes",
+    unit="bytes",
+    meaning="Bytes of updates that a stream holds for a client that reads slowly; one that does not read for 30 s is "
+    "closed.",
+    status=None,
+    fixed=64 * _KIB,
+)
+
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
     BODY_BYTES,
@@ -161,6 +197,10 @@ LIMITS: tuple[Limit, ...] = (
     NAMED_ERRORS,
     INPUT_BYTES,
     BULK_JOBS,
+    TENANT_STREAMS,
+    TENANT_WAITS,
+    WATCHERS,
+    STREAM_BUFFER_BYTES,
 )
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ava.domain.caller import Caller, Role
+from ava.domain.limits import STREAM_BUFFER_BYTES
+from ava.services.followers import WatchUpdate
+from ava.settings import Settings
+from ava.store.jobs import watch_reads
 from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
 
 JOBS = "/v1/ava/jobs"
 _RUN = 2**32
+CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
 
 
 def _start(api: Api, job_id: str) -> None:
@@ -121,7 +130,7 @@ def test_many_watchers_share_one_poll_and_leave_no_thread(api: Api) -> None:
     api.post(f"{JOBS}/cancel", json={"filter": {"status": "queued"}})
     for thread in threads:
         thread.join(5)
-    assert sorted(job.id for job in found) == sorted(jobs * 3)
+    assert found == [True] * 60
     wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "watches"])
 
 
@@ -181,7 +190,7 @@ def test_a_final_jobs_stream_sends_its_whole_log_and_ends(api: Api) -> None:
     assert [event["data"]["msg"] for event in events[2:-1]] == [f"line {n}" for n in range(1, 1201)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_a_stream_resumed_after_any_cut_sends_each_line_exactly_once(api: Api, cuts: list[int]) -> None:
     api.execute("DELETE FROM job_logs")
@@ -215,6 +224,88 @@ def test_an_event_id_of_another_job_or_a_broken_one_is_refused(api: Api) -> None
     for last_event_id in (cursor, "x", "log_", cursor.upper()):
         response = api.get(f"{JOBS}/{job['id']}/stream", headers={"Last-Event-ID": last_event_id})
         assert "last-event-id" in error_of(response, 400, "validation_error")["fields"]
+
+
+def _long_log(api: Api, lines: int) -> None:
+    api.execute(
+        "INSERT INTO job_logs SELECT id, %s + n, now(), 'info', rpad(n || ' ', 16000, 'x')"
+        " FROM jobs, generate_series(1, %s) AS n",
+        _RUN,
+        lines,
+    )
+
+
+def test_followers_of_one_job_share_one_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    read = watch_reads.lines_after
+
+    def record(connection: Any, positions: Any) -> Any:
+        sizes.append(len(positions))
+        return read(connection, positions)
+
+    monkeypatch.setattr(watch_reads, "lines_after", record)
+    job = api.trigger()
+    followed = [_events(api, job["id"]) for _ in range(30)]
+    for events in followed:
+        next(events)
+    _start(api, job["id"])
+    for events in followed:
+        assert [next(events)["event"] for _ in range(2)] == ["status", "log"]
+    _finish(api, job["id"])
+    assert all([event["event"] for event in events] == ["status", "end"] for events in followed)
+    assert max(sizes) == 1
+
+
+def test_followers_that_do_not_read_hold_a_bounded_number_of_bytes(api: Api) -> None:
+    job = api.trigger()
+    _start(api, job["id"])
+    _long_log(api, 600)
+    _finish(api, job["id"])
+    watches = api.app.extensions["ava"].watches
+    with contextlib.ExitStack() as stack:
+        present = api.app.extensions["ava"].jobs.show(CALLER, job["id"])
+        followers = [stack.enter_context(watches.follow(present, -1)) for _ in range(30)]
+        wait_until(lambda: all(follower.is_behind for follower in followers))
+        assert max(follower.unread_bytes for follower in followers) < 3 * STREAM_BUFFER_BYTES.value
+        lines: list[str] = []
+        updates: list[WatchUpdate] = []
+        while not updates or not updates[-1].is_end:
+            updates = followers[0].read(10)
+            lines += [update.line.msg.split()[0] for update in updates if update.line is not None]
+            assert followers[0].unread_bytes < 3 * STREAM_BUFFER_BYTES.value
+            assert sum(update.size for update in updates) < STREAM_BUFFER_BYTES.value
+        assert lines == ["Worker", *map(str, range(1, 601))]
+
+
+def test_the_streams_of_a_tenant_are_limited_and_a_closed_one_is_free_again(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, tenant_max_streams=2)) as api:
+        job, theirs = api.trigger(), api.trigger(headers={"x-tenant-id": "ten_other"})
+        path = f"{JOBS}/{job['id']}/stream"
+        first, second = api.get(path), api.get(path)
+        refused = api.get(path)
+        assert "(limit tenant_streams)" in error_of(refused, 429, "rate_limited")["message"]
+        assert int(refused.headers["Retry-After"]) >= 1
+        other = api.get(f"{JOBS}/{theirs['id']}/stream", headers={"x-tenant-id": "ten_other"})
+        assert other.status_code == 200
+        first.close()
+        third = api.get(path)
+        assert third.status_code == 200
+        for response in (second, third, other):
+            response.close()
+
+
+def test_the_waits_of_a_tenant_are_limited(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, tenant_max_waits=1)) as api:
+        job = api.trigger()
+        path = f"{JOBS}/{job['id']}?wait=30"
+        waiting = threading.Thread(target=lambda: Api(api.app, api.database).get(path))
+        waiting.start()
+        wait_until(lambda: len(api.app.extensions["ava"].watches._waiters) == 1)
+        assert "(limit tenant_waits)" in error_of(api.get(path), 429, "rate_limited")["message"]
+        api.post(f"{JOBS}/{job['id']}/cancel")
+        waiting.join(10)
+        # A job that is final already waits for nothing.
+        assert api.get(path).status_code == 200
 
 
 def test_a_closed_stream_is_forgotten(api: Api) -> None:

@@ -19,7 +19,7 @@ def _shares(most: int | None, wait_seconds: float = 0.0) -> TenantShares:
 def test_a_share_beyond_the_limit_is_refused_by_name_with_the_seconds_to_wait() -> None:
     shares = _shares(10)
     shares.acquire("ten_a", 8)
-    with pytest.raises(TooMany, match=r"10 bytes in use .* \(limit large_body_bytes\)") as refused:
+    with pytest.raises(TooMany, match=r"10 bytes at once .* \(limit large_body_bytes\)") as refused:
         shares.acquire("ten_a", 3)
     assert (refused.value.status, refused.value.retry_after_seconds) == (429, 1)
     shares.acquire("ten_a", 2)

@@ -8,8 +8,10 @@ from ava.api.http.tenant_shares import TenantShares
 from ava.domain import limits
 from ava.settings import Settings
 
-__all__ = ["Shares", "make_shares"]
+__all__ = ["ALL_TENANTS", "Shares", "make_shares"]
 
+#: The holder of what all tenants have in use together.
+ALL_TENANTS = ""
 #: Seconds for which a large request waits until its tenant's others are over.
 _TURN_SECONDS = 10.0
 
@@ -22,6 +24,10 @@ class Shares:
     large_bodies: TenantShares
     #: Large bodies that are being parsed: one at a time.
     parsing: TenantShares
+    streams: TenantShares
+    waits: TenantShares
+    #: Streams and waits of all tenants; `ALL_TENANTS` stands for these.
+    watchers: TenantShares
 
 
 def make_shares(settings: Settings) -> Shares:
@@ -31,4 +37,7 @@ def make_shares(settings: Settings) -> Shares:
             limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS
         ),
         parsing=TenantShares(limits.LARGE_BODY_BYTES, 1, wait_seconds=_TURN_SECONDS),
+        streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
+        waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),
+        watchers=TenantShares(limits.WATCHERS, limits.WATCHERS.of(settings)),
     )

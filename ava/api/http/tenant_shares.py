@@ -84,5 +84,5 @@ class TenantShares:
                 self._waiting[tenant_id] -= 1
 
     def _refusal(self) -> TooMany:
-        sentence = f"This tenant has {self._most:,} {self._limit.unit} in use at this process; try again shortly."
+        sentence = f"There are {self._most:,} {self._limit.unit} at once at this process already; try again shortly."
         return TooMany(self._limit.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)

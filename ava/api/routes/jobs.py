@@ -11,7 +11,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
-from ava.api.routes.streams import client_watch
+from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.jobs import (
     JobListQuery,
     JobListRequest,
@@ -114,8 +114,9 @@ def show(job_id: str, wait_seconds: int | None) -> Response:
     """Show one job, at once or when it is final."""
     job = context().jobs.show(caller(), job_id)
     if wait_seconds is not None and not job.is_final:
-        ended = context().watches.wait(job.id, wait_seconds, client_watch())
-        job = ended or context().jobs.show(caller(), job_id)
+        with watching(context().shares.waits, caller().tenant_id):
+            context().watches.wait(job.id, wait_seconds, client_watch())
+        job = context().jobs.show(caller(), job_id)
     response = responses.data(write_job(job))
     return response_hooks.keep_until_changed(response) if job.is_final else response
 

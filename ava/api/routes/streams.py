@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -11,13 +12,15 @@ from flask import Blueprint, Response, request
 from ava.api.http import cursors
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.shares import ALL_TENANTS
+from ava.api.http.tenant_shares import TenantShares
 from ava.api.schemas.jobs import write_job, write_log_line
 from ava.domain.job import Job
-from ava.errors import InvalidParameters
+from ava.errors import InvalidParameters, RequestError
 from ava.services.watches import Watches, WatchUpdate
 from ava.store.jobs.watch_reads import WatchedState
 
-__all__ = ["blueprint", "client_watch"]
+__all__ = ["blueprint", "client_watch", "watching"]
 
 blueprint = Blueprint("streams", __name__, url_prefix="/v1/ava/jobs")
 
@@ -39,12 +42,42 @@ _RETRY_MS = 2_000
 )
 def stream(job_id: str) -> Response:
     """Follow one job."""
-    job = context().jobs.show(caller(), job_id)
-    events = _events(context().watches, job, _resume_seq(job), client_watch())
-    response = Response(events, mimetype="text/event-stream")
+    who, jobs, shares = caller(), context().jobs, context().shares
+    job = jobs.show(who, job_id)
+    after_seq, is_gone = _resume_seq(job), client_watch()
+    share = ExitStack()
+    share.enter_context(watching(shares.streams, who.tenant_id))
+    events = _events(context().watches, job, after_seq, is_gone, lambda: jobs.show(who, job_id))
+    response = Response(_EventStream(events, share), mimetype="text/event-stream")
     # Keeps nginx from buffering the events.
     response.headers["X-Accel-Buffering"] = "no"
     return response
+
+
+@contextmanager
+def watching(shares: TenantShares, tenant_id: str) -> Iterator[None]:
+    """Hold the share of one watcher. Raises `TooMany` if its tenant, or all together, have too many."""
+    with shares.take(tenant_id), context().shares.watchers.take(ALL_TENANTS):
+        yield
+
+
+class _EventStream:
+    """The events of a response; its share is released when the response is closed, or dropped without being sent."""
+
+    def __init__(self, events: Generator[str], share: ExitStack) -> None:
+        self._events = events
+        self._share = share
+
+    def __iter__(self) -> Iterator[str]:
+        return self._events
+
+    def close(self) -> None:
+        """End the stream."""
+        self._events.close()
+        self._share.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def client_watch() -> Callable[[], bool]:
@@ -76,13 +109,19 @@ def _resume_seq(job: Job) -> int:
     return seq
 
 
-def _events(watches: Watches, job: Job, after_seq: int, is_gone: Callable[[], bool]) -> Iterator[str]:
+def _events(
+    watches: Watches, job: Job, after_seq: int, is_gone: Callable[[], bool], read_final: Callable[[], Job]
+) -> Generator[str]:
     with watches.follow(job, after_seq) as follower:
         yield f"retry: {_RETRY_MS}\n\n{_snapshot(follower.seen)}"
         while not watches.is_closing and not is_gone():
             updates = follower.read(_HEARTBEAT_SECONDS)
-            yield "".join([_event(job.id, update) for update in updates]) or ":\n\n"
-            if updates and updates[-1].ended is not None:
+            is_over = bool(updates) and updates[-1].is_end
+            yield "".join([_event(job.id, update) for update in updates if not update.is_end]) or ":\n\n"
+            if is_over:
+                with suppress(RequestError):
+                    # Without it the client comes again, as after any other break.
+                    yield f"event: end\ndata: {write_job(read_final())}\n\n"
                 return
 
 
@@ -95,10 +134,8 @@ def _event(job_id: str, update: WatchUpdate) -> str:
         return f"id: {cursors.of_line(job_id, update.line.seq)}\nevent: log\ndata: {write_log_line(update.line)}\n\n"
     if update.status is not None:
         return _status(update.status)
-    if update.progress is not None:
-        return _progress(update.progress)
-    assert update.ended is not None
-    return f"event: end\ndata: {write_job(update.ended)}\n\n"
+    assert update.progress is not None
+    return _progress(update.progress)
 
 
 def _status(state: WatchedState) -> str:

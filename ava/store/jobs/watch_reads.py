@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain.job import Job, LogLine, Status
+from ava.domain import ids
+from ava.domain.job import LogLine, Status
+from ava.domain.limits import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["MOST_LINES", "LogPosition", "WatchedState", "changed_states", "final_jobs", "lines_after"]
+__all__ = ["FoundLines", "LogPosition", "WatchedState", "changed_states", "final_states", "lines_after"]
 
 #: The most lines that one read returns for one watcher.
 MOST_LINES = 500
@@ -35,24 +37,46 @@ class WatchedState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogPosition:
-    """The position up to which a watcher has read a job's log."""
+    """The position up to which watchers have read a job's log."""
 
-    #: The watcher's number.
+    #: The number by which its lines are returned.
     number: int
     job_id: str
     after_seq: int
 
 
-_FINAL_JOBS = Statement(f"""
-SELECT {rows.JOB_COLUMNS} FROM jobs AS j
-WHERE j.id = ANY(%(ids)s::uuid[]) AND j.completed_at IS NOT NULL
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundLines:
+    """The lines after a position."""
+
+    lines: Sequence[LogLine]
+    #: True if more lines follow these.
+    has_more: bool
+
+
+# The records stay in the database: a thousand watchers of large jobs that end at once must not load them all.
+_FINAL_STATES = Statement("""
+SELECT j.id::text, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
+FROM jobs AS j WHERE j.id = ANY(%(ids)s::uuid[]) AND j.completed_at IS NOT NULL
 """)
 
 
-def final_jobs(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
-    """Returns those of the jobs that are final."""
-    parameters = {"ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    return [rows.job(row) for row in connection.exec_driver_sql(_FINAL_JOBS, parameters)]
+def final_states(connection: Connection, job_ids: Sequence[str]) -> dict[str, WatchedState]:
+    """Returns the last states of those of the jobs that are final, by their ids."""
+    found = connection.exec_driver_sql(_FINAL_STATES, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
+    states = (
+        WatchedState(
+            number=0,
+            job_id=ids.encode("job", uuid),
+            status=Status(status),
+            run_no=run_no,
+            attempt=attempt,
+            is_cancel_requested=is_cancelling,
+            progress_json=progress,
+        )
+        for uuid, status, run_no, attempt, is_cancelling, progress in found
+    )
+    return {state.job_id: state for state in states}
 
 
 _CHANGED_STATES = Statement("""
@@ -91,24 +115,37 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
     ]
 
 
+# Of each log no more is returned than begins within the budget; `octet_length` reads no compressed text.
 _LINES_AFTER = Statement(f"""
-SELECT w.n, l.seq, l.ts, l.level, l.msg
+SELECT w.n, l.seq, l.ts, l.level, l.msg, l.found
 FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(seqs)s::bigint[]) AS w (n, id, after_seq)
 CROSS JOIN LATERAL (
-    SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.after_seq ORDER BY seq LIMIT {MOST_LINES}
+    SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
+        SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.after_seq
+        ORDER BY seq LIMIT {MOST_LINES}
+    ) AS next
 ) AS l
+WHERE l.before < {STREAM_BUFFER_BYTES.value}
 ORDER BY w.n, l.seq
 """)
 
 
-def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dict[int, list[LogLine]]:
-    """Returns the lines after each position, oldest first, at most `MOST_LINES` each, by the watchers' numbers."""
+def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dict[int, FoundLines]:
+    """Returns the lines after each position, oldest first, by the positions' numbers.
+
+    Each gets at most `MOST_LINES` lines, and no line that begins beyond the buffer of a stream.
+    """
     parameters = {
         "numbers": [position.number for position in positions],
         "ids": [rows.job_uuid(position.job_id) for position in positions],
         "seqs": [position.after_seq for position in positions],
     }
-    found: dict[int, list[LogLine]] = {}
-    for number, *line in connection.exec_driver_sql(_LINES_AFTER, parameters):
-        found.setdefault(number, []).append(rows.log_line(line))
-    return found
+    lines: dict[int, list[LogLine]] = {}
+    counts: dict[int, int] = {}
+    for number, *line, count in connection.exec_driver_sql(_LINES_AFTER, parameters):
+        lines.setdefault(number, []).append(rows.log_line(line))
+        counts[number] = count
+    return {
+        number: FoundLines(lines=found, has_more=len(found) < counts[number] or counts[number] == MOST_LINES)
+        for number, found in lines.items()
+    }

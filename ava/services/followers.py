@@ -1,0 +1,131 @@
+"""Followers: the watchers that read everything of a job, each with a bounded buffer of what it has not read yet."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ava.domain.job import Job, LogLine
+from ava.domain.limits import STREAM_BUFFER_BYTES
+from ava.store.jobs.watch_reads import WatchedState
+
+__all__ = ["Follower", "WatchUpdate"]
+
+#: Bytes that one call of `read` returns, at least one update: what is being sent is in memory once more.
+_READ_BYTES = 2**15
+#: Bytes that an update takes beside its text.
+_UPDATE_BYTES = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchUpdate:
+    """One change of a followed job; exactly one field is set."""
+
+    #: A new line of its log.
+    line: LogLine | None = None
+    #: Its status, run or cancel request has changed.
+    status: WatchedState | None = None
+    #: Its progress has changed.
+    progress: WatchedState | None = None
+    #: It is final, and all of its lines have been read.
+    is_end: bool = False
+
+    @property
+    def size(self) -> int:
+        """Returns the bytes that it takes in memory."""
+        text = self.line.msg if self.line is not None else self.progress and self.progress.progress_json
+        return _UPDATE_BYTES + (sys.getsizeof(text) if text else 0)
+
+
+class Follower:
+    """A watcher that reads everything of a job: its lines after `after_seq`, its states, its end."""
+
+    def __init__(self, number: int, job: Job, after_seq: int, request_poll: Callable[[], None]) -> None:
+        self.number = number
+        self.job_id = job.id
+        self.after_seq = after_seq
+        self.seen = _state(number, job)
+        #: The last state of the job, once it is final.
+        self.final: WatchedState | None = None
+        #: True if there are lines that it has not received because its buffer is full.
+        self.has_more = False
+        self.is_over = False
+        self._request_poll = request_poll
+        self._unread: deque[WatchUpdate] = deque()
+        self._unread_bytes = 0
+        self._woken = threading.Event()
+
+    @property
+    def unread_bytes(self) -> int:
+        """Returns the bytes of the updates that it has not read."""
+        return self._unread_bytes
+
+    @property
+    def is_behind(self) -> bool:
+        """True if its buffer is full, so that it gets no more for now."""
+        return self._unread_bytes >= STREAM_BUFFER_BYTES.value
+
+    def receive(self, lines: Sequence[LogLine], state: WatchedState | None, *, has_more: bool) -> None:
+        """Add what one poll has found; the end comes after the last line."""
+        if state is not None:
+            self._compare(state)
+        for line in lines:
+            self._add(WatchUpdate(line=line))
+            self.after_seq = line.seq
+        self.has_more = has_more
+        if self.final is not None and not has_more:
+            self._compare(replace(self.final, number=self.number))
+            self._add(WatchUpdate(is_end=True))
+            self.is_over = True
+        if self._unread:
+            self._woken.set()
+
+    def _add(self, update: WatchUpdate) -> None:
+        self._unread.append(update)
+        self._unread_bytes += update.size
+
+    def _compare(self, state: WatchedState) -> None:
+        before, self.seen = self.seen, state
+        if state.progress_json not in (None, before.progress_json):
+            self._add(WatchUpdate(progress=state))
+        if (state.status, state.run_no, state.is_cancel_requested) != (
+            before.status,
+            before.run_no,
+            before.is_cancel_requested,
+        ):
+            self._add(WatchUpdate(status=state))
+
+    def wake(self) -> None:
+        """Make `read` return."""
+        self._woken.set()
+
+    def read(self, seconds: float) -> list[WatchUpdate]:
+        """Returns unread updates, the oldest first and not all if they are large; waits up to `seconds` for one."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+        updates: list[WatchUpdate] = []
+        size = 0
+        while self._unread and size < _READ_BYTES:
+            updates.append(self._unread.popleft())
+            size += updates[-1].size
+        self._unread_bytes -= size
+        if self._unread:
+            self._woken.set()
+        elif self.has_more:
+            self._request_poll()
+        return updates
+
+
+def _state(number: int, job: Job) -> WatchedState:
+    return WatchedState(
+        number=number,
+        job_id=job.id,
+        status=job.status,
+        run_no=job.run_no,
+        attempt=job.attempt,
+        is_cancel_requested=job.cancel_requested_at is not None,
+        progress_json=job.progress_json,
+    )
