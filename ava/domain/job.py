@@ -13,6 +13,7 @@ from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
 __all__ = [
     "FINAL",
     "TRANSITIONS",
+    "WHEN_RELEASED",
     "WHEN_SERVED",
     "Job",
     "JobSpec",
@@ -53,6 +54,8 @@ class LogLevel(StrEnum):
 
 #: The `run_at` of a job whose worker no live node serves: PostgreSQL's `infinity`, as psycopg2 reads it.
 WHEN_SERVED = datetime.max.replace(tzinfo=UTC)
+#: The `run_at` of a job that waits for an earlier job of its schedule to end (`queue_one`).
+WHEN_RELEASED = datetime(9999, 1, 1, tzinfo=UTC)
 
 #: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
@@ -157,9 +160,14 @@ class Job:
         return self.run_at == WHEN_SERVED
 
     @property
+    def is_held(self) -> bool:
+        """Returns True if the job waits for an earlier job of its schedule to end."""
+        return self.run_at == WHEN_RELEASED
+
+    @property
     def due_at(self) -> datetime | None:
         """Returns when the job may start, or None if it waits for no time."""
-        return None if self.is_unserved else self.run_at
+        return None if self.is_unserved or self.is_held else self.run_at
 
     @property
     def is_final(self) -> bool:

@@ -1,0 +1,279 @@
+"""What a due schedule does at one moment: which of its slots fire, are skipped or were missed, and why."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from ava.domain import ids
+from ava.domain.job import Status
+from ava.domain.record import format_time
+from ava.domain.schedule import Slot
+from ava.domain.schedule_record import CatchUp, Overlap, Schedule, format_slot, spread_delay
+
+__all__ = [
+    "MOST_GONE",
+    "MOST_LISTED",
+    "ON_TIME_SECONDS",
+    "Decision",
+    "DueSchedule",
+    "Firing",
+    "Outcome",
+    "RunnableWorker",
+    "SlotDecision",
+    "decide",
+    "firing_place",
+    "postpone",
+]
+
+#: A slot that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over needs
+#: a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
+ON_TIME_SECONDS = 60
+#: The most slots that one decision fires or lists; of more, the newest.
+MOST_LISTED = 100
+#: A schedule is disabled after so many firings in a row for which its worker was gone.
+MOST_GONE = 3
+#: Seconds after which a schedule that could not be decided is tried again.
+_POSTPONED_SECONDS = 300
+
+_PREFIX = "fir"
+_LOW = 2**64 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOCAL_EPOCH = datetime(1970, 1, 1)
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+
+
+class Outcome(StrEnum):
+    """What became of a slot."""
+
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Firing:
+    """A slot that is past, and what became of it."""
+
+    #: The local time, without a zone.
+    slot: datetime
+    at: datetime
+    outcome: Outcome
+    #: Why it was skipped or missed; None if it fired.
+    reason: str | None
+    job_id: str | None
+
+    @property
+    def id(self) -> str:
+        """Returns its place in the list of its schedule's firings, in the form of an id."""
+        at, slot = (self.at - _EPOCH) // _MICROSECOND, (self.slot - _LOCAL_EPOCH) // _SECOND
+        return ids.encode(_PREFIX, UUID(int=at << 64 | slot << 1 | self.slot.fold))
+
+
+def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
+    """Returns the instant and the local time of a firing's `id`; None if it is no such id."""
+    value = ids.decode(_PREFIX, firing_id)
+    if value is None:
+        return None
+    at, slot = value.int >> 64, (value.int & _LOW) >> 1
+    try:
+        return _EPOCH + at * _MICROSECOND, (_LOCAL_EPOCH + slot * _SECOND).replace(fold=value.int & 1)
+    except OverflowError:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunnableWorker:
+    """The worker of a schedule, if its tenant may run it."""
+
+    queue: str
+    max_attempts: int
+    is_active: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueSchedule:
+    """A due schedule, and what its decision depends on."""
+
+    schedule: Schedule
+    #: None if there is no such worker any more, or none that the tenant may run.
+    worker: RunnableWorker | None
+    #: The status of its last job; None if there is none. It is read only if the overlap matters.
+    last_status: Status | None
+    #: True if a job of it waits for its last job but one to end (`queue_one`).
+    has_waiting: bool
+    #: For how many firings in a row its worker was gone.
+    gone: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlotDecision:
+    """What becomes of one slot."""
+
+    slot: Slot
+    outcome: Outcome
+    reason: str | None = None
+    #: Seconds since the moment at which it was due.
+    late_seconds: float = 0.0
+    #: True if its job waits until the last one is final.
+    is_held: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What a due schedule does now."""
+
+    due: DueSchedule
+    slots: Sequence[SlotDecision] = ()
+    #: Every slot up to this instant is decided.
+    decided_until: datetime
+    next_run_at: datetime | None
+    gone: int = 0
+    #: The job to cancel before the new one is made (`cancel_running`).
+    cancels_job_id: str | None = None
+
+    @property
+    def disables(self) -> bool:
+        """Returns True if its worker was gone too often."""
+        return self.gone >= MOST_GONE
+
+
+def decide(due: DueSchedule, now: datetime) -> Decision:
+    """Returns what a due schedule does at this moment."""
+    schedule = due.schedule
+    delay = spread_delay(schedule.id, schedule.spread_seconds)
+    first, past, upcoming = _walk(schedule, now - delay)
+    decided = [_by_lateness(schedule, slot, now - delay, is_newest=slot is past[-1]) for slot in past]
+    if first is not None:
+        decided.insert(0, first)
+    decision = Decision(
+        due=due,
+        slots=decided,
+        decided_until=past[-1].at if past else schedule.decided_until,
+        next_run_at=None if upcoming is None else upcoming.at + delay,
+        gone=due.gone,
+    )
+    return _by_overlap(_by_worker(decision))
+
+
+def postpone(due: DueSchedule, now: datetime) -> Decision:
+    """Returns the decision about a schedule that cannot be decided because of an error: try again later."""
+    retry_at = now + timedelta(seconds=_POSTPONED_SECONDS)
+    return Decision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
+
+
+def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Sequence[Slot], Slot | None]:
+    """Returns the slots up to an instant that are listed one by one, and the first slot after it.
+
+    First comes the first of the slots that are not listed one by one, if there are any; it stands for all of them.
+    """
+    horizon = until - timedelta(seconds=max(schedule.catch_up_seconds, ON_TIME_SECONDS))
+    after, unlisted = schedule.decided_until, None
+    if after < horizon:
+        oldest = next(schedule.slots_after(after), None)
+        if oldest is not None and oldest.at < horizon:
+            after, unlisted = horizon - timedelta(microseconds=1), oldest
+    past: deque[Slot] = deque()
+    upcoming = None
+    for slot in schedule.slots_after(after):
+        if slot.at > until:
+            upcoming = slot
+            break
+        past.append(slot)
+        if len(past) > MOST_LISTED:
+            dropped = past.popleft()
+            unlisted = unlisted or dropped
+    if unlisted is None:
+        return None, past, upcoming
+    listed_from = format_time(past[0].at if past else until)
+    reason = f"nothing could fire at its time; it stands for every slot from then until {listed_from}"
+    return SlotDecision(slot=unlisted, outcome=Outcome.MISSED, reason=reason), past, upcoming
+
+
+def _by_lateness(schedule: Schedule, slot: Slot, until: datetime, *, is_newest: bool) -> SlotDecision:
+    late = (until - slot.at).total_seconds()
+    fired = SlotDecision(slot=slot, outcome=Outcome.FIRED, late_seconds=late)
+    if late <= ON_TIME_SECONDS:
+        return fired
+    if schedule.catch_up is CatchUp.NONE:
+        reason = "catch_up is none"
+    elif late > schedule.catch_up_seconds:
+        reason = f"it is older than {schedule.catch_up_seconds} s (catch_up_seconds)"
+    elif schedule.catch_up is CatchUp.LAST and not is_newest:
+        reason = "a later one stands for it (catch_up is last)"
+    else:
+        return fired
+    return SlotDecision(slot=slot, outcome=Outcome.MISSED, reason=f"nothing could fire at its time, and {reason}")
+
+
+def _by_worker(decision: Decision) -> Decision:
+    worker, worker_id = decision.due.worker, decision.due.schedule.worker_id
+    if worker is not None and worker.is_active:
+        return replace(decision, gone=0)
+    if not any(slot.outcome is Outcome.FIRED for slot in decision.slots):
+        return decision
+    reason = f"worker {worker_id} is {'gone' if worker is None else 'paused'}"
+    slots = [_skip(slot, reason) if slot.outcome is Outcome.FIRED else slot for slot in decision.slots]
+    gone = decision.gone + 1 if worker is None else 0
+    if gone >= MOST_GONE:
+        # A disabled schedule fires at no slot.
+        return replace(decision, slots=slots, gone=gone, next_run_at=None)
+    return replace(decision, slots=slots, gone=gone)
+
+
+def _skip(slot: SlotDecision, reason: str) -> SlotDecision:
+    return SlotDecision(slot=slot.slot, outcome=Outcome.SKIPPED, reason=reason)
+
+
+def _by_overlap(decision: Decision) -> Decision:
+    schedule = decision.due.schedule
+    is_unfinished = decision.due.last_status in (Status.QUEUED, Status.RUNNING)
+    if schedule.overlap is Overlap.ALLOW:
+        return decision
+    if schedule.overlap is Overlap.CANCEL_RUNNING:
+        cancelled = schedule.last_job_id if is_unfinished and _fires(decision.slots) else None
+        return replace(decision, slots=list(_newest_alone(decision.slots)), cancels_job_id=cancelled)
+    if schedule.overlap is Overlap.SKIP:
+        return replace(decision, slots=list(_one_at_a_time(decision, is_unfinished)))
+    return replace(decision, slots=list(_one_waits(decision, is_unfinished)))
+
+
+def _fires(slots: Sequence[SlotDecision]) -> bool:
+    return any(slot.outcome is Outcome.FIRED for slot in slots)
+
+
+def _newest_alone(slots: Sequence[SlotDecision]) -> Iterator[SlotDecision]:
+    fired = [slot for slot in slots if slot.outcome is Outcome.FIRED]
+    for slot in slots:
+        is_replaced = slot.outcome is Outcome.FIRED and slot is not fired[-1]
+        yield _skip(slot, "a later one fires at the same time (overlap is cancel_running)") if is_replaced else slot
+
+
+def _one_at_a_time(decision: Decision, is_unfinished: bool) -> Iterator[SlotDecision]:
+    status = decision.due.last_status
+    blocker = f"{decision.due.schedule.last_job_id} is still {status}" if is_unfinished else None
+    for slot in decision.slots:
+        if slot.outcome is not Outcome.FIRED:
+            yield slot
+        elif blocker is not None:
+            yield _skip(slot, f"{blocker} (overlap is skip)")
+        else:
+            yield slot
+            blocker = f"the job of {format_slot(slot.slot.slot)} is still queued"
+
+
+def _one_waits(decision: Decision, is_unfinished: bool) -> Iterator[SlotDecision]:
+    has_waiting = decision.due.has_waiting
+    for slot in decision.slots:
+        if slot.outcome is not Outcome.FIRED:
+            yield slot
+        elif has_waiting:
+            yield _skip(slot, "a job of this schedule waits already (overlap is queue_one)")
+        else:
+            yield replace(slot, is_held=is_unfinished)
+            has_waiting, is_unfinished = is_unfinished, True
