@@ -19,9 +19,11 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.served_again import ServedAgain
 from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
@@ -137,6 +139,8 @@ def make_duties(
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
     return [
+        ScheduleFirings(database, control),
+        TimeZoneData(database),
         DueJobs(database),
         MovedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),

@@ -13,6 +13,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.jobs import idempotency, old_jobs
 from ava.store.reports import audit, statistics
+from ava.store.schedules import firings
 from ava.store.webhooks import events
 
 __all__ = ["OldRows", "Retention", "of_events", "of_jobs"]
@@ -86,12 +87,13 @@ class Retention:
 
 def of_jobs(database: Database, *, retention_days: float, audit_days: float) -> Retention:
     """Returns the duty that deletes final jobs with their log lines, expired idempotency keys, ended nodes,
-    audit entries and counted minutes.
+    firings of schedules, audit entries and counted minutes.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS),
+        lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         partial(_delete_audit, audit_days=audit_days),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
     )

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from ava.domain.job import Job, Status
 from ava.domain.record import format_time
+from ava.domain.schedule_record import format_slot
 
-__all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "explain"]
+__all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
 
 #: The most jobs ahead that are counted of the tenant's own …
 MOST_AHEAD = 10_000
 #: … and of all tenants', which include them.
 MOST_EXAMINED = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFiring:
+    """The firing of a schedule that made a job."""
+
+    #: The local time, and its zone.
+    slot: datetime
+    timezone: str
+    #: The job of the same schedule whose end it waits for; None if it does not wait.
+    waits_for: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +49,8 @@ class Facts:
     node_name: str | None
     node_silent_seconds: float | None
     node_dead_after_seconds: float
+    #: The firing that made it; None if no schedule did, or its firing is deleted.
+    firing: JobFiring | None = None
 
     @property
     def estimate_seconds(self) -> float | None:
@@ -56,7 +71,11 @@ class Explanation:
 
 def explain(facts: Facts) -> Explanation:
     """Returns why the job has its status."""
-    return Explanation(job=facts.job, sentence=_sentence(facts), facts=facts)
+    sentence = _sentence(facts)
+    if facts.firing is not None:
+        slot = format_slot(facts.firing.slot)
+        sentence += f"; made by schedule {facts.job.triggered_by}, slot {slot} in {facts.firing.timezone}"
+    return Explanation(job=facts.job, sentence=sentence, facts=facts)
 
 
 def _sentence(facts: Facts) -> str:
@@ -74,6 +93,9 @@ def _sentence(facts: Facts) -> str:
 
 def _why_queued(facts: Facts) -> str:
     job = facts.job
+    if job.is_held:
+        earlier = "an earlier job" if facts.firing is None else facts.firing.waits_for or "an earlier job"
+        return f"queued: waits until {earlier} of the same schedule is final"
     if job.run_at is not None and not job.is_unserved:
         if job.attempt:
             return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"

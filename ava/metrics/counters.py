@@ -26,6 +26,8 @@ __all__ = [
     "HTTP_REQUESTS",
     "HTTP_REQUEST_SECONDS",
     "RUNS_ENDED",
+    "SCHEDULE_FIRINGS",
+    "SCHEDULE_LATENESS_SECONDS",
     "WEBHOOK_REQUESTS",
     "WEBHOOK_REQUEST_SECONDS",
     "ConnectionMeter",
@@ -60,6 +62,16 @@ DUTY_SECONDS = Histogram(
 )
 DUTY_CHANGES = Counter("ava_dispatcher_duty_changes", "Changes that a duty made.", ("duty",), registry=_registry)
 DUTY_FAILURES = Counter("ava_dispatcher_duty_failures", "Failed calls of a duty.", ("duty",), registry=_registry)
+
+SCHEDULE_FIRINGS = Counter(
+    "ava_schedule_firings", "Slots of schedules, by what became of them.", ("outcome",), registry=_registry
+)
+SCHEDULE_LATENESS_SECONDS = Histogram(
+    "ava_schedule_lateness_seconds",
+    "Seconds from the time at which a schedule was due to the transaction that made its job.",
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 15, 60, 600, 3600),
+    registry=_registry,
+)
 
 WEBHOOK_REQUESTS = Counter(
     "ava_webhook_attempts",

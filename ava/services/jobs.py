@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from ava import tracing
@@ -34,6 +35,7 @@ from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.reads import JobFilter
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
+from ava.store.schedules import firings
 
 __all__ = ["Jobs"]
 
@@ -265,7 +267,8 @@ class Jobs:
         """Explain why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return explain(explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds))
+            facts = explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds)
+            return explain(replace(facts, firing=firings.firing_of(connection, job)))
 
     def queue_counts(self, caller: Caller) -> QueueCounts:
         """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED_OF_WORKER`."""

@@ -13,7 +13,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["EarlierRequest", "delete_expired", "record_jobs", "reserve"]
+__all__ = ["EarlierRequest", "delete_expired", "record", "record_jobs", "reserve"]
 
 #: Hours until a key expires.
 HOURS = 24
@@ -25,7 +25,13 @@ class EarlierRequest:
 
     #: The digest of the request.
     fingerprint: bytes
-    job_ids: Sequence[str]
+    #: The UUIDs of what it created, in order: jobs, unless the fingerprint is that of another kind of request.
+    uuids: Sequence[str]
+
+    @property
+    def job_ids(self) -> Sequence[str]:
+        """Returns the ids of the jobs that it created."""
+        return [ids.encode("job", uuid) for uuid in self.uuids]
 
 
 _RESERVE = Statement(f"""
@@ -45,19 +51,24 @@ def reserve(connection: Connection, *, tenant_id: str, key: str, fingerprint: by
     parameters = {"tenant_id": tenant_id, "key": key, "fingerprint": fingerprint}
     if connection.exec_driver_sql(_RESERVE, parameters).scalar():
         return None
-    known, job_ids = connection.exec_driver_sql(_EARLIER_REQUEST, parameters).one()
-    return EarlierRequest(fingerprint=bytes(known), job_ids=[ids.encode("job", job_id) for job_id in job_ids])
+    known, uuids = connection.exec_driver_sql(_EARLIER_REQUEST, parameters).one()
+    return EarlierRequest(fingerprint=bytes(known), uuids=uuids)
 
 
-_RECORD_JOBS = Statement("""
-UPDATE idempotency_keys SET job_ids = %(job_ids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
+# The column has its name from the requests that create jobs. Others store their UUIDs there as well.
+_RECORD = Statement("""
+UPDATE idempotency_keys SET job_ids = %(uuids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
 """)
+
+
+def record(connection: Connection, *, tenant_id: str, key: str, uuids: Sequence[str | None]) -> None:
+    """Store the UUIDs of what a key's request created, in the transaction of `reserve`."""
+    connection.exec_driver_sql(_RECORD, {"tenant_id": tenant_id, "key": key, "uuids": list(uuids)})
 
 
 def record_jobs(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
     """Store the jobs that a key's request created, in the transaction of `reserve`."""
-    parameters = {"tenant_id": tenant_id, "key": key, "job_ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    connection.exec_driver_sql(_RECORD_JOBS, parameters)
+    record(connection, tenant_id=tenant_id, key=key, uuids=[rows.job_uuid(job_id) for job_id in job_ids])
 
 
 _DELETE_EXPIRED = Statement(f"""

@@ -1,0 +1,140 @@
+"""Duty: fire schedules that are due."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.broker.control import Control
+from ava.domain.firing import Decision, DueSchedule, Outcome, decide, postpone
+from ava.domain.job import Job, Status
+from ava.domain.schedule import timezone_data_version
+from ava.errors import BrokerUnavailable
+from ava.metrics import counters
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes
+from ava.store.schedules import due as due_schedules
+
+__all__ = ["ScheduleFirings"]
+
+_log = logging.getLogger(__name__)
+
+#: Schedules of one transaction.
+_BATCH = 500
+#: Batches in one call without a pause.
+_MOST_BATCHES = 40
+#: Seconds for which one transaction decides. It then writes what it has decided, and the rest is left for the next.
+_DECIDING_SECONDS = 1.0
+#: Firings that one transaction writes, apart from those of its last schedule.
+_MOST_FIRINGS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FiredBatch:
+    """What one transaction did."""
+
+    decisions: Sequence[Decision] = ()
+    firings: int = 0
+    cancelled: Sequence[Job] = ()
+    #: True if it could not decide all that it found, or may not have found all.
+    has_more: bool = False
+
+
+class ScheduleFirings:
+    """Writes the firings of due schedules, with their jobs and the next firing, and releases jobs that wait.
+
+    Any number of dispatchers may do this at once. A transaction that is not committed has done nothing.
+    """
+
+    name = "schedules"
+    changes = "firings of schedules"
+    every_seconds = 0.1
+
+    def __init__(
+        self, database: Database, control: Control, *, clock: Callable[[], datetime | None] = lambda: None
+    ) -> None:
+        """`clock` returns the moment that counts as now; None means the database's."""
+        self._database = database
+        self._control = control
+        self._clock = clock
+
+    def run_once(self, _now: float) -> int:
+        """Fire what is due. Returns the number of firings."""
+        now = self._clock()
+        with self._database.connect() as connection:
+            is_due, is_waiting = due_schedules.are_due(connection, now=now)
+            if is_waiting:
+                due_schedules.release_waiting(connection, limit=_BATCH)
+        firings = 0
+        for _ in range(_MOST_BATCHES if is_due else 0):
+            batch = self._fire_batch(now)
+            self._report(batch)
+            firings += batch.firings
+            if not batch.has_more:
+                break
+        return firings
+
+    def _fire_batch(self, now: datetime | None) -> _FiredBatch:
+        with self._database.transaction() as connection:
+            found = due_schedules.claim_due(connection, limit=_BATCH, now=now)
+            decisions = _decide_all(found)
+            # Cancelled first, so that the new job is never before the one that it replaces.
+            cancelled = due_schedules.cancel_jobs(connection, decisions)
+            firings, made = due_schedules.write_firings(connection, decisions)
+            due_schedules.advance(connection, decisions, made, timezone_data=timezone_data_version(), now=now)
+        has_more = len(found) == _BATCH or len(decisions) < len(found)
+        return _FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled, has_more=has_more)
+
+    def _report(self, batch: _FiredBatch) -> None:
+        self._revoke([job for job in batch.cancelled if job.status is Status.RUNNING])
+        for decision in batch.decisions:
+            _count(decision)
+            if decision.disables:
+                _log.warning(
+                    "Schedule disabled: its worker was gone at %d firings in a row",
+                    decision.gone,
+                    extra={"schedule_id": decision.due.schedule.id, "tenant_id": decision.due.schedule.tenant_id},
+                )
+
+    def _revoke(self, running: Sequence[Job]) -> None:
+        if not running:
+            return
+        with self._database.connect() as connection:
+            names = nodes.names_of(connection, {job.node_id for job in running if job.node_id})
+        for node_id, name in names.items():
+            runs = [(job.id, job.run_no) for job in running if job.node_id == node_id]
+            with suppress(BrokerUnavailable):
+                # The nodes read from the database what they do not receive.
+                self._control.revoke_all(runs=runs, node_name=name)
+
+
+def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[Decision]:
+    """Returns the decisions about schedules, as many as there is time for, but at least one."""
+    decisions: list[Decision] = []
+    firings, ends = 0, time.monotonic() + _DECIDING_SECONDS
+    for due, now in found:
+        decisions.append(_decide_one(due, now))
+        firings += len(decisions[-1].slots)
+        if time.monotonic() > ends or firings > _MOST_FIRINGS:
+            break
+    return decisions
+
+
+def _decide_one(due: DueSchedule, now: datetime) -> Decision:
+    try:
+        return decide(due, now)
+    except Exception:
+        # One that cannot be decided, as in a zone that the time zone data no longer has, must not block the others.
+        _log.exception("Schedule could not be fired, will retry later", extra={"schedule_id": due.schedule.id})
+        return postpone(due, now)
+
+
+def _count(decision: Decision) -> None:
+    for each in decision.slots:
+        counters.SCHEDULE_FIRINGS.labels(each.outcome.value).inc()
+        if each.outcome is Outcome.FIRED:
+            counters.SCHEDULE_LATENESS_SECONDS.observe(each.late_seconds)

@@ -1,0 +1,216 @@
+"""Schedules, as their tenants create and change them. Every statement here is scoped to a tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ava.domain import ids
+from ava.domain.job import WHEN_RELEASED
+from ava.domain.schedule_record import Schedule, ScheduleSpec
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.schedules import rows
+from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
+
+__all__ = ["ScheduleFilter", "change", "count", "create", "delete", "has_room", "lock", "new_id", "page", "show"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFilter:
+    """Which of a tenant's schedules; None means any."""
+
+    worker_id: str | None = None
+    enabled: bool | None = None
+
+
+_NEW_ID = Statement("SELECT ava_uuid7()::text, now()")
+
+
+def new_id(connection: Connection) -> tuple[str, datetime]:
+    """Returns an id for a new schedule, from which its delay follows, and the time of the transaction."""
+    uuid, now = connection.exec_driver_sql(_NEW_ID).one()
+    return ids.encode("sch", uuid), now
+
+
+# The lock makes the creations of one tenant take turns, so that their number stays exact. Its key is the tenant's.
+_LOCK_TENANT = Statement("""
+SELECT pg_advisory_xact_lock(hashtextextended('schedules of ' || %(tenant_id)s, 0))
+""")
+_COUNT_OF_TENANT = Statement("SELECT count(*) FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s")
+
+
+def has_room(connection: Connection, *, tenant_id: str, most: int) -> bool:
+    """Returns True if the tenant may create another schedule in this transaction; others of the tenant wait for it."""
+    connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
+    return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < most
+
+
+_CREATE = Statement(f"""
+INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, input, priority, enabled, overlap, catch_up,
+                            catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at,
+                            timezone_data, created_by)
+VALUES (%(id)s::uuid, %(tenant_id)s, %(worker_id)s, %(name)s, %(cron)s, %(timezone)s, %(input)s::json, %(priority)s,
+        %(enabled)s, %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s, %(starts_at)s, %(ends_at)s,
+        %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(user_id)s)
+RETURNING {SCHEDULE_COLUMNS}
+""")
+
+
+def create(
+    connection: Connection,
+    spec: ScheduleSpec,
+    *,
+    schedule_id: str,
+    tenant_id: str,
+    user_id: str,
+    decided_until: datetime,
+    next_run_at: datetime | None,
+    timezone_data: str,
+) -> Schedule:
+    """Create a schedule, whose first slot comes after `decided_until`."""
+    parameters = _fields(spec) | {
+        "id": schedule_uuid(schedule_id),
+        "tenant_id": tenant_id,
+        "user_id": user_id,
+        "decided_until": decided_until,
+        "next_run_at": next_run_at,
+        "timezone_data": timezone_data,
+    }
+    return rows.schedule(connection.exec_driver_sql(_CREATE, parameters).one())
+
+
+def _fields(spec: ScheduleSpec) -> dict[str, object]:
+    return {
+        "worker_id": spec.worker_id,
+        "name": spec.name,
+        "cron": spec.cron,
+        "timezone": spec.timezone,
+        "input": spec.input_json,
+        "priority": spec.priority,
+        "enabled": spec.enabled,
+        "overlap": spec.overlap.value,
+        "catch_up": spec.catch_up.value,
+        "catch_up_seconds": spec.catch_up_seconds,
+        "spread_seconds": spec.spread_seconds,
+        "starts_at": spec.starts_at,
+        "ends_at": spec.ends_at,
+    }
+
+
+_SHOW = Statement(f"""
+SELECT {SCHEDULE_COLUMNS} FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
+""")
+
+
+def show(connection: Connection, *, tenant_id: str, schedule_id: str) -> Schedule | None:
+    """Returns one schedule of a tenant, or None if the tenant has no such schedule."""
+    parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
+    row = connection.exec_driver_sql(_SHOW, parameters).first()
+    return None if row is None else rows.schedule(row)
+
+
+_LOCK = Statement(f"""
+SELECT {SCHEDULE_COLUMNS}, now() FROM schedules AS s
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid FOR UPDATE
+""")
+
+
+def lock(connection: Connection, *, tenant_id: str, schedule_id: str) -> tuple[Schedule, datetime] | None:
+    """Lock one schedule of a tenant, so that nothing fires it until the transaction ends.
+
+    Returns it with the time of the transaction, or None if the tenant has no such schedule.
+    """
+    parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
+    row = connection.exec_driver_sql(_LOCK, parameters).first()
+    return None if row is None else (rows.schedule(row), row[-1])
+
+
+# A change by a client ends the count of firings without a worker, because the client may have repaired it.
+_CHANGE = Statement(f"""
+UPDATE schedules AS s SET
+    worker_id = %(worker_id)s, name = %(name)s, cron = %(cron)s, timezone = %(timezone)s, input = %(input)s::json,
+    priority = %(priority)s, enabled = %(enabled)s, overlap = %(overlap)s, catch_up = %(catch_up)s,
+    catch_up_seconds = %(catch_up_seconds)s, spread_seconds = %(spread_seconds)s, starts_at = %(starts_at)s,
+    ends_at = %(ends_at)s, decided_until = %(decided_until)s, next_run_at = %(next_run_at)s,
+    timezone_data = %(timezone_data)s, gone = 0, updated_at = clock_timestamp()
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
+RETURNING {SCHEDULE_COLUMNS}
+""")
+
+
+def change(
+    connection: Connection,
+    schedule: Schedule,
+    *,
+    decided_until: datetime,
+    next_run_at: datetime | None,
+    timezone_data: str,
+) -> Schedule:
+    """Write all of a schedule's fields, within the transaction that locked it. Returns it as it is then."""
+    parameters = _fields(schedule) | {
+        "id": schedule_uuid(schedule.id),
+        "tenant_id": schedule.tenant_id,
+        "decided_until": decided_until,
+        "next_run_at": next_run_at,
+        "timezone_data": timezone_data,
+    }
+    return rows.schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
+
+
+# The job that waits for another one of this schedule may start now, because nothing else would release it.
+_DELETE = Statement("""
+WITH deleted AS (
+    DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid RETURNING s.waiting_job_id
+), released AS (
+    UPDATE jobs AS j SET run_at = now() FROM deleted
+    WHERE j.id = deleted.waiting_job_id AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at = %(held)s
+)
+SELECT count(*) FROM deleted
+""")
+
+
+def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
+    """Delete a schedule; its jobs go on, and retention deletes its firings. Returns False if there is none."""
+    parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id), "held": WHEN_RELEASED}
+    return int(connection.exec_driver_sql(_DELETE, parameters).scalar_one()) == 1
+
+
+_PAGE = Statement(f"""
+SELECT {SCHEDULE_COLUMNS} FROM schedules AS s
+WHERE s.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR s.id < %(before_id)s::uuid)
+    AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
+    AND (%(enabled)s::bool IS NULL OR s.enabled = %(enabled)s)
+ORDER BY s.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement("""
+SELECT count(*) FROM schedules AS s
+WHERE s.tenant_id = %(tenant_id)s AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
+    AND (%(enabled)s::bool IS NULL OR s.enabled = %(enabled)s)
+""")
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    schedule_filter: ScheduleFilter,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
+) -> list[Schedule]:
+    """Returns schedules of a tenant, newest first."""
+    before: UUID | None = None if before_id is None else ids.decode("sch", before_id)
+    parameters = _filter_parameters(tenant_id, schedule_filter) | {"limit": limit, "offset": offset}
+    parameters["before_id"] = None if before is None else str(before)
+    return [rows.schedule(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter) -> int:
+    """Returns the number of a tenant's schedules, of which `AVA_MOST_SCHEDULES` bounds the total."""
+    return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, schedule_filter)).scalar_one())
+
+
+def _filter_parameters(tenant_id: str, schedule_filter: ScheduleFilter) -> dict[str, object]:
+    return {"tenant_id": tenant_id, "worker_id": schedule_filter.worker_id, "enabled": schedule_filter.enabled}

@@ -1,0 +1,111 @@
+"""The firings of schedules, as their tenants list them, and those past retention."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.explanation import JobFiring
+from ava.domain.firing import Firing, Outcome, firing_place
+from ava.domain.job import Job
+from ava.domain.paging import MOST_IN_TOTAL
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows as job_rows
+from ava.store.schedules.rows import schedule_uuid
+
+__all__ = ["count", "delete_old", "firing_of", "page"]
+
+_PAGE = Statement("""
+SELECT f.slot, f.fold, f.at, f.outcome, f.reason, f.job_id::text
+FROM schedule_firings AS f JOIN schedules AS s ON s.id = f.schedule_id
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(schedule_id)s::uuid AND f.schedule_id = %(schedule_id)s::uuid
+    AND (f.at, f.slot, f.fold) < (%(at)s::timestamptz, %(slot)s::timestamp, %(fold)s::smallint)
+ORDER BY f.at DESC, f.slot DESC, f.fold DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+#: The place before every firing.
+_NEWEST = (datetime.max, datetime.max)
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    schedule_id: str,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
+) -> list[Firing]:
+    """Returns firings of a schedule of a tenant, newest first."""
+    place = None if before_id is None else firing_place(before_id)
+    parameters = {
+        "tenant_id": tenant_id,
+        "schedule_id": schedule_uuid(schedule_id),
+        "at": "infinity" if place is None else place[0],
+        "slot": "infinity" if place is None else place[1].replace(fold=0),
+        "fold": 0 if place is None else place[1].fold,
+        "limit": limit,
+        "offset": offset,
+    }
+    return [_firing(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def _firing(row: Any) -> Firing:
+    slot, fold, at, outcome, reason, job_id = row
+    return Firing(
+        slot=slot.replace(fold=fold),
+        at=at,
+        outcome=Outcome(outcome),
+        reason=reason,
+        job_id=None if job_id is None else ids.encode("job", job_id),
+    )
+
+
+_COUNT = Statement("""
+SELECT count(*) FROM (
+    SELECT FROM schedule_firings AS f JOIN schedules AS s ON s.id = f.schedule_id
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(schedule_id)s::uuid AND f.schedule_id = %(schedule_id)s::uuid
+    LIMIT %(most)s
+) AS c
+""")
+
+
+def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
+    """Returns the number of a schedule's firings, counted up to `paging.MOST_IN_TOTAL`."""
+    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "most": MOST_IN_TOTAL}
+    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+
+
+# The schedule may be deleted; its firings stay until retention.
+_FIRING_OF = Statement("""
+SELECT f.slot, f.timezone, s.waits_for_job_id::text
+FROM schedule_firings AS f LEFT JOIN schedules AS s ON s.id = f.schedule_id AND s.waiting_job_id = f.job_id
+WHERE f.schedule_id = %(schedule_id)s::uuid AND f.at = %(at)s AND f.job_id = %(job_id)s::uuid
+""")
+
+
+def firing_of(connection: Connection, job: Job) -> JobFiring | None:
+    """Returns the firing that made a job of the caller's tenant, or None if none did, or its firing is deleted."""
+    if (uuid := schedule_uuid(job.triggered_by)) is None:
+        return None
+    parameters = {"schedule_id": uuid, "at": job.scheduled_at, "job_id": job_rows.job_uuid(job.id)}
+    row = connection.exec_driver_sql(_FIRING_OF, parameters).first()
+    if row is None:
+        return None
+    slot, timezone, waits_for = row
+    return JobFiring(
+        slot=slot, timezone=timezone, waits_for=None if waits_for is None else ids.encode("job", waits_for)
+    )
+
+
+_DELETE_OLD = Statement("""
+DELETE FROM schedule_firings WHERE (schedule_id, timezone, slot, fold) IN (
+    SELECT schedule_id, timezone, slot, fold FROM schedule_firings
+    WHERE at < now() - %(days)s * interval '1 day' ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+""")
+
+
+def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
+    """Delete the oldest firings past retention. Returns the number of firings."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount

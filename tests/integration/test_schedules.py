@@ -1,0 +1,367 @@
+"""Schedules against a real database: each slot makes one job, whatever else happens at the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+
+from ava.broker.control import Control
+from ava.broker.publisher import Publisher
+from ava.dispatcher import retention
+from ava.dispatcher.due import DueJobs
+from ava.dispatcher.schedules import ScheduleFirings
+from ava.dispatcher.time_zones import TimeZoneData
+from ava.domain.caller import Caller, Role
+from ava.domain.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec
+from ava.services.jobs import Jobs
+from ava.services.schedules import Schedules
+from ava.settings import Settings
+from ava.store.jobs import reads, runs
+from ava.store.schedules import due as due_schedules
+from ava.store.schedules import firings, time_zones
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
+
+CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
+MINUTE = timedelta(minutes=1)
+
+
+class Scheduled:
+    """Schedules in a database, and a dispatcher's duty whose clock the test sets."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+        self.control = Control(backlog.app)
+        jobs = Jobs(backlog.database, Publisher(backlog.app, backlog.settings), self.control)
+        self.service = Schedules(backlog.database, jobs, most=1000)
+        [(self.now,)] = backlog.run("SELECT date_trunc('minute', now())")
+
+    def create(self, **fields: Any) -> Schedule:
+        """Create a schedule that fires each minute."""
+        spec = ScheduleSpec(**{"worker_id": WORKER, "cron": "* * * * *", "timezone": "UTC", **fields})
+        return self.service.create(CALLER, spec)[0]
+
+    def fire(self, minutes: float) -> int:
+        """Fire what is due some minutes from now."""
+        return ScheduleFirings(self.backlog.database, self.control, clock=lambda: self.now + minutes * MINUTE).run_once(
+            0
+        )
+
+    def show(self, schedule: Schedule) -> Schedule:
+        """Returns a schedule as it is now."""
+        return self.service.show(CALLER, schedule.id)
+
+    def outcomes(self, schedule: Schedule) -> list[tuple[str, str | None]]:
+        """Returns the outcomes and reasons of a schedule's firings, oldest first."""
+        found, _ = self.service.firings(CALLER, schedule.id, limit=100)
+        return [(each.outcome.value, each.reason) for each in reversed(found)]
+
+    def jobs(self, columns: str = "id") -> list[tuple[Any, ...]]:
+        """Returns columns of all jobs, oldest first."""
+        return self.backlog.run(f"SELECT {columns} FROM jobs ORDER BY id")
+
+    def start_last(self, schedule: Schedule) -> None:
+        """Start the last job of a schedule, as a node does."""
+        job_id = self.show(schedule).last_job_id
+        assert job_id is not None
+        with self.backlog.database.connect() as connection:
+            assert runs.claim(connection, runs.Claim(job_id=job_id, run_no=1, node_id=NODE))
+
+
+@pytest.fixture
+def scheduled(database_settings: Settings) -> Iterator[Scheduled]:
+    with open_backlog(database_settings) as backlog:
+        yield Scheduled(backlog)
+
+
+# Firing --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_slot_makes_one_job_that_any_dispatcher_feeds(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(input_json='{"a":1}', priority=2)
+    assert scheduled.fire(0.5) == 0
+    assert scheduled.fire(1) == 1
+    assert scheduled.fire(1.9) == 0
+    columns = "tenant_id, worker_id, trigger, priority, input, triggered_by, scheduled_at, run_at, published_at, queue"
+    slot = scheduled.now + MINUTE
+    assert scheduled.jobs(columns) == [
+        ("ten_test", WORKER, "scheduled", 2, {"a": 1}, schedule.id, slot, None, None, "default")
+    ]
+    shown = scheduled.show(schedule)
+    assert (shown.next_run_at, shown.last_run_at, shown.decided_until) == (slot + MINUTE, slot, slot)
+    assert shown.last_job_id is not None
+    found, total = scheduled.service.firings(CALLER, schedule.id, limit=10)
+    assert [(each.at, each.job_id) for each in found] == [(slot, shown.last_job_id)]
+    assert total == 1
+
+
+def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(scheduled: Scheduled) -> None:
+    for _ in range(3):
+        scheduled.create()
+    scheduled.backlog.run(
+        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
+        " SELECT tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by"
+        " FROM schedules, generate_series(1, 399)"
+    )
+    assert scheduled.fire(1) == 1200
+    assert scheduled.backlog.count("trigger = 'scheduled'") == 1200
+    assert scheduled.backlog.run("SELECT count(DISTINCT xmin::text) FROM schedule_firings") == [(3,)]
+
+
+def test_several_dispatchers_at_once_fire_each_slot_once(scheduled: Scheduled) -> None:
+    schedules = [scheduled.create(catch_up=CatchUp.ALL) for _ in range(20)]
+    duties = [
+        ScheduleFirings(scheduled.backlog.database, scheduled.control, clock=lambda: scheduled.now + 10 * MINUTE)
+        for _ in range(4)
+    ]
+    start = threading.Barrier(4)
+
+    def fire(duty: ScheduleFirings) -> int:
+        start.wait()
+        return sum(duty.run_once(0) for _ in range(3))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(fire, duties)) == 200
+    assert scheduled.backlog.count("trigger = 'scheduled'") == 200
+    for schedule in schedules:
+        assert scheduled.outcomes(schedule) == [("fired", None)] * 10
+
+
+@pytest.mark.parametrize("statement", ["write_firings", "advance"])
+def test_a_dispatcher_that_dies_at_a_statement_has_done_nothing(
+    scheduled: Scheduled, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = scheduled.create()
+
+    class Died(BaseException):
+        pass
+
+    def then_die(act: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            act(*arguments, **named)
+            raise Died
+
+        return run
+
+    with monkeypatch.context() as patched:
+        patched.setattr(due_schedules, statement, then_die(getattr(due_schedules, statement)))
+        with pytest.raises(Died):
+            scheduled.fire(1)
+    assert scheduled.jobs() == []
+    assert scheduled.outcomes(schedule) == []
+    assert scheduled.fire(1.1) == 1
+    assert len(scheduled.jobs()) == 1
+
+
+def test_a_slot_that_is_written_already_makes_no_second_job(scheduled: Scheduled) -> None:
+    schedule = scheduled.create()
+    assert scheduled.fire(1) == 1
+    # As after a change of the time zone data by which a slot that has fired comes again.
+    scheduled.backlog.run(
+        "UPDATE schedules SET decided_until = decided_until - interval '1 minute', next_run_at = now()"
+    )
+    assert scheduled.fire(1.5) == 0
+    assert len(scheduled.jobs()) == 1
+    assert scheduled.show(schedule).next_run_at == scheduled.now + 2 * MINUTE
+
+
+def test_the_second_hour_of_an_overlap_has_firings_of_its_own(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(cron="*/30 * * * *", timezone="Europe/Berlin", catch_up=CatchUp.ALL)
+    scheduled.backlog.run("UPDATE schedules SET decided_until = '2026-10-24 23:59Z', next_run_at = '2026-10-25 00:00Z'")
+    scheduled.now = datetime(2026, 10, 25, 1, 59, tzinfo=UTC)
+    scheduled.backlog.run("UPDATE schedules SET catch_up_seconds = 10000")
+    assert scheduled.fire(0) == 4
+    found, _ = scheduled.service.firings(CALLER, schedule.id, limit=10)
+    assert [(each.slot.hour, each.slot.minute, each.slot.fold, each.at.hour) for each in reversed(found)] == [
+        (2, 0, 0, 0), (2, 30, 0, 0), (2, 0, 1, 1), (2, 30, 1, 1)
+    ]  # fmt: skip
+
+
+def test_moving_to_another_zone_does_not_meet_the_slots_of_the_old_one(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(cron="*/5 * * * *")
+    scheduled.fire(5)
+    fired = len(scheduled.jobs())
+    assert fired == 1
+    # The same local times come again an hour later, in a zone an hour to the west.
+    scheduled.service.change(CALLER, schedule.id, {"timezone": "Atlantic/Azores", "catch_up": CatchUp.ALL})
+    scheduled.fire(80)
+    assert {outcome for outcome, _ in scheduled.outcomes(schedule)} == {"fired", "missed"}
+    assert len(scheduled.jobs()) >= fired + 10
+
+
+def test_a_locked_schedule_delays_no_other(scheduled: Scheduled) -> None:
+    locked, _other = scheduled.create(), scheduled.create()
+    connection = psycopg2.connect(scheduled.backlog.settings.database_url)
+    try:
+        connection.cursor().execute(
+            "SELECT FROM schedules WHERE created_at = (SELECT min(created_at) FROM schedules) FOR UPDATE"
+        )
+        assert scheduled.fire(1) == 1
+        assert scheduled.outcomes(locked) == []
+    finally:
+        connection.close()
+    assert scheduled.fire(1) == 1
+
+
+def test_a_schedule_that_cannot_be_decided_blocks_no_other(
+    scheduled: Scheduled, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, sound = scheduled.create(), scheduled.create()
+    scheduled.backlog.run("UPDATE schedules SET timezone = 'Mars/Base' WHERE created_at = (SELECT min(created_at) FROM"
+                          " schedules)")  # fmt: skip
+    assert scheduled.fire(1) == 1
+    assert scheduled.outcomes(sound) == [("fired", None)]
+    assert "Schedule could not be fired, will retry later" in caplog.text
+    assert scheduled.show(broken).next_run_at == scheduled.now + 6 * MINUTE
+
+
+def test_idle_schedules_are_not_read(scheduled: Scheduled) -> None:
+    scheduled.create(cron="0 0 1 1 *")
+    scheduled.backlog.run(
+        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
+        " SELECT 'ten_' || n, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by"
+        " FROM schedules, generate_series(1, 5000) AS n"
+    )
+    scheduled.backlog.run("ANALYZE schedules")
+    version = scheduled.backlog.run("SELECT min(timezone_data) FROM schedules")[0][0]
+    for statement, parameters in (
+        (due_schedules._ARE_DUE, {"now": None}),
+        (due_schedules._CLAIM_DUE, {"now": None, "limit": 500, "held": None}),
+        (due_schedules._RELEASE_WAITING, {"limit": 500, "held": None}),
+        (time_zones._CLAIM_OUTDATED, {"version": version, "limit": 500}),
+    ):
+        plan = "\n".join(row[0] for row in scheduled.backlog.run(f"EXPLAIN {statement}", **parameters))
+        assert "Seq Scan on schedules" not in plan, plan
+
+
+# Overlap --------------------------------------------------------------------------------------------------------------
+
+
+def test_skip_makes_no_job_while_the_last_one_is_not_final(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.SKIP)
+    assert [scheduled.fire(1), scheduled.fire(2)] == [1, 1]
+    assert len(scheduled.jobs()) == 1
+    scheduled.backlog.run("UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now()")
+    scheduled.fire(3)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "skipped", "fired"]
+
+
+def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    scheduled.fire(3)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "skipped"]
+    assert DueJobs(scheduled.backlog.database).run_once(0) == 0
+    assert scheduled.backlog.count("status = 'queued' AND run_at = '9999-01-01Z'") == 1
+    scheduled.fire(3.1)
+    scheduled.backlog.run("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
+    scheduled.fire(3.2)
+    assert DueJobs(scheduled.backlog.database).run_once(0) == 1
+    assert scheduled.backlog.count("status = 'queued' AND run_at IS NULL") == 1
+    scheduled.fire(4)
+    # The released job is the last one now; the new one waits for it.
+    assert scheduled.backlog.count("status = 'queued' AND run_at = '9999-01-01Z'") == 1
+
+
+def test_a_waiting_job_explains_what_it_waits_for(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE, timezone="Europe/Berlin")
+    scheduled.fire(1)
+    first = scheduled.show(schedule).last_job_id
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    waiting = scheduled.show(schedule).last_job_id
+    assert waiting is not None
+    explained = scheduled.service._jobs.explain(CALLER, waiting, node_dead_seconds=14)
+    assert explained.sentence.startswith(f"queued: waits until {first} of the same schedule is final")
+    assert f"made by schedule {schedule.id}, slot " in explained.sentence
+    assert explained.sentence.endswith(" in Europe/Berlin")
+    # The firing remains when the schedule is deleted, and the job goes on.
+    scheduled.service.delete(CALLER, schedule.id)
+    assert DueJobs(scheduled.backlog.database).run_once(0) == 1
+    assert f"made by schedule {schedule.id}, slot " in scheduled.service._jobs.explain(
+        CALLER, waiting, node_dead_seconds=14
+    ).sentence  # fmt: skip
+
+
+def test_a_waiting_job_that_a_client_cancels_makes_room(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    scheduled.service._jobs.cancel(CALLER, str(scheduled.show(schedule).last_job_id))
+    scheduled.fire(3)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "fired"]
+
+
+def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.CANCEL_RUNNING)
+    scheduled.fire(1)
+    scheduled.fire(2)
+    scheduled.start_last(schedule)
+    scheduled.fire(3)
+    assert scheduled.jobs("status, cancelled_by, cancel_requested_at IS NOT NULL") == [
+        ("cancelled", schedule.id, True),
+        ("running", schedule.id, True),
+        ("queued", None, False),
+    ]
+
+
+# The worker, the zone, retention --------------------------------------------------------------------------------------
+
+
+def test_a_schedule_whose_worker_is_gone_is_disabled_after_three_firings(scheduled: Scheduled) -> None:
+    schedule = scheduled.create()
+    scheduled.backlog.run("UPDATE workers SET tenants = '{ten_other}'")
+    for minute in (1, 2, 3, 4):
+        scheduled.fire(minute)
+    assert scheduled.outcomes(schedule) == [("skipped", f"worker {WORKER} is gone")] * 3
+    shown = scheduled.show(schedule)
+    assert (shown.enabled, shown.next_run_at) == (False, None)
+    # Enabling it begins a new count.
+    scheduled.service.change(CALLER, schedule.id, {"enabled": True})
+    scheduled.fire(5)
+    assert scheduled.show(schedule).enabled
+
+
+def test_a_new_version_of_the_time_zone_data_computes_every_next_firing_anew(scheduled: Scheduled) -> None:
+    created = scheduled.create(cron="0 12 * * *", timezone="Europe/Berlin")
+    scheduled.create(enabled=False)
+    scheduled.backlog.run("UPDATE schedules SET next_run_at = next_run_at + interval '1 hour' WHERE enabled")
+    duty = TimeZoneData(scheduled.backlog.database)
+    assert duty.run_once(0) == 0
+    scheduled.backlog.run("UPDATE schedules SET timezone_data = '2001a'")
+    assert duty.run_once(0) == 1
+    assert scheduled.show(created).next_run_at == created.next_run_at
+    assert duty.run_once(0) == 0
+
+
+def test_old_firings_are_deleted_and_later_ones_are_kept(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(catch_up=CatchUp.ALL)
+    scheduled.fire(3)
+    scheduled.backlog.run("UPDATE schedule_firings SET at = at - interval '31 days' WHERE slot < %(slot)s",
+                          slot=(scheduled.now + 3 * MINUTE).replace(tzinfo=None))  # fmt: skip
+    retention.of_jobs(scheduled.backlog.database, retention_days=30, audit_days=90).run_once(0)
+    assert len(scheduled.outcomes(schedule)) == 1
+
+
+def test_a_job_of_a_schedule_is_found_by_its_firing_alone(scheduled: Scheduled) -> None:
+    scheduled.create()
+    scheduled.fire(1)
+    [retried] = scheduled.backlog.insert(1)
+    with scheduled.backlog.database.connect() as connection:
+        [job] = reads.page(connection, tenant_id="ten_test", job_filter=reads.JobFilter(), limit=5)[1:]
+        found = firings.firing_of(connection, job)
+        assert found is not None
+        assert (found.timezone, found.slot) == ("UTC", (scheduled.now + MINUTE).replace(tzinfo=None))
+        assert firings.firing_of(connection, retried) is None
