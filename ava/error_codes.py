@@ -39,7 +39,7 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "forbidden", {403: "The role in x-platform-role is unknown, or may not do this."}
     RESOURCE_NOT_FOUND = (
         "resource_not_found",
-        {404: "This tenant has no such job, worker, webhook or delivery, or there is no such route."},
+        {404: "This tenant has no such job, worker, schedule, webhook or delivery, or there is no such route."},
     )
     METHOD_NOT_ALLOWED = (
         "method_not_allowed",
@@ -49,7 +49,7 @@ class ErrorCode(StrEnum):
         "resource_conflict",
         {
             409: "The state forbids it: the job is final already (cancel) or not final yet (retry), the worker is "
-            "paused or deprecated, or the webhook is disabled."
+            "paused or deprecated, the webhook is disabled, or the tenant has as many schedules as it may have."
         },
     )
     PAYLOAD_TOO_LARGE = (

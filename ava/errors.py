@@ -41,6 +41,8 @@ __all__ = [
     "PortInUse",
     "QueueRefused",
     "RequestError",
+    "ScheduleLimitReached",
+    "ScheduleNotFound",
     "SchemaLocked",
     "SecretUnreadable",
     "ServerFailed",
@@ -213,6 +215,16 @@ class WebhookNotFound(NotFound):
 
 class WebhookStateConflict(RequestError):
     """The webhook is disabled; enable it first with PATCH {"enabled": true}."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class ScheduleNotFound(NotFound):
+    """No such schedule; GET /v1/ava/schedules lists those that exist."""
+
+
+class ScheduleLimitReached(RequestError):
+    """The tenant has as many schedules as it may have."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

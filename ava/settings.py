@@ -83,6 +83,8 @@ class Settings:
     #: `AVA_TENANT_MAX_WAITS`).
     tenant_max_streams: int = 200
     tenant_max_waits: int = 1_000
+    #: Schedules that one tenant may have (`AVA_MOST_SCHEDULES`); 0: any number.
+    most_schedules: int = 1000
     #: The origins whose pages may call the API, or `*` (`AVA_CORS_ORIGINS`, comma-separated).
     cors_origins: tuple[str, ...] = ()
     #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
@@ -174,6 +176,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
         tenant_max_streams=_whole(env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000),
         tenant_max_waits=_whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
+        most_schedules=_whole(env, "AVA_MOST_SCHEDULES", default.most_schedules, least=0, most=1_000_000),
         cors_origins=_origins(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or default.docs_url,
         notify_socket=env.get("NOTIFY_SOCKET", ""),

@@ -8,16 +8,18 @@ from ava.api.http import auth, body, converters, errors, limits, response_hooks,
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
 from ava.api.http.shares import make_shares
-from ava.api.routes import admin, bulk, docs, health, jobs, queues, streams, webhooks, why, workers
+from ava.api.routes import admin, bulk, docs, health, jobs, queues, schedules, streams, webhooks, why, workers
 from ava.api.routes import limits as limits_route
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
+from ava.domain.limits import SCHEDULES
 from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
 from ava.metrics.counters import ConnectionMeter
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.schedules import Schedules
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -31,6 +33,7 @@ _BLUEPRINTS = (
     bulk.blueprint,
     streams.blueprint,
     why.blueprint,
+    schedules.blueprint,
     workers.blueprint,
     queues.blueprint,
     webhooks.blueprint,
@@ -77,9 +80,11 @@ def _make_context(settings: Settings) -> Context:
     )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
+    jobs_service = Jobs(database, publisher, Control(celery))
     return Context(
         settings=settings,
-        jobs=Jobs(database, publisher, Control(celery)),
+        jobs=jobs_service,
+        schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), allow_private=settings.allow_private_addresses),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),

@@ -125,7 +125,8 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    schema = {"type": "string", "pattern": "^job_"} if name == "job_id" else {"type": "string"}
+    prefix = {"job_id": "job", "schedule_id": "sch"}.get(name)
+    schema = {"type": "string"} if prefix is None else {"type": "string", "pattern": f"^{prefix}_"}
     return {"in": "path", "name": name, "required": True, "schema": schema}
 
 
@@ -174,7 +175,8 @@ def _envelope(operation: Operation) -> dict[str, Any]:
             "required": ["data", "pagination"],
             "properties": {"data": {"type": "array", "items": operation.record}, "pagination": "Pagination"},
         }
-    properties: dict[str, Any] = {"data": operation.record}
+    data = {"type": "array", "items": operation.record} if operation.is_array else operation.record
+    properties: dict[str, Any] = {"data": data}
     if type(operation.record).__name__ == "JobLogRecord":
         properties["pagination"] = parts.LOG_PLACE
     return {"type": "object", "required": list(properties), "properties": properties}

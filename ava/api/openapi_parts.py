@@ -142,6 +142,15 @@ _JOB = {
     "progress": None,
     "retry_of": None,
 }
+_SLOT = {"slot": "2026-10-25T02:30", "at": "2026-10-25T00:30:00Z", "note": "overlap"}
+_SCHEDULE = {
+    "worker_id": "wkr_incident_notify",
+    "cron": "30 2 * * *",
+    "timezone": "Europe/Berlin",
+    "name": "Nightly report",
+    "input": _PAYLOAD,
+    "overlap": "skip",
+}
 _TRIGGER = {"worker_id": "wkr_incident_notify", "priority": 2, "input": _PAYLOAD}
 
 #: Examples by the name of their schema.
@@ -150,6 +159,41 @@ EXAMPLES: dict[str, Any] = {
     "BulkBody": {"jobs": [_TRIGGER]},
     "CancelBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},
     "JobRecord": _JOB,
+    "ScheduleBody": _SCHEDULE,
+    "ScheduleChangeBody": {"enabled": False},
+    "ScheduleRecord": {
+        "id": "sch_01jwnqrgt0e3rt0q9vz5k8x2mc",
+        "worker_id": "wkr_incident_notify",
+        "tenant_id": "ten_01hxyz",
+        "name": "Nightly report",
+        "cron": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "input": _PAYLOAD,
+        "priority": 5,
+        "enabled": True,
+        "overlap": "skip",
+        "catch_up": "last",
+        "catch_up_seconds": 3600,
+        "spread_seconds": 0,
+        "starts_at": None,
+        "ends_at": None,
+        "next_run_at": "2026-10-25T00:30:00Z",
+        "last_run_at": "2026-10-24T00:30:00.120Z",
+        "last_job_id": "job_01jwnqrgt0e3rt0q9vz5k8x2mc",
+        "created_by": "usr_01hxyz",
+        "created_at": "2025-06-01T10:00:00Z",
+        "updated_at": "2025-06-01T10:00:00Z",
+    },
+    "PreviewBody": {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "count": 1},
+    "PreviewRecord": {"description": "Every day at 02:30, Berlin time", "next": [_SLOT]},
+    "SlotRecord": _SLOT,
+    "FiringRecord": {
+        "slot": "2026-10-24T02:30",
+        "at": "2026-10-24T00:30:00Z",
+        "outcome": "skipped",
+        "reason": "job_01jwnqrgt0e3rt0q9vz5k8x2mc is still running (overlap is skip)",
+        "job_id": None,
+    },
     "LogLineRecord": {"ts": "2025-06-01T10:00:01.120Z", "level": "info", "msg": "Worker handler started"},
     "Error": {
         "error": {

@@ -23,6 +23,9 @@ __all__ = [
     "LIMITS",
     "NAMED_ERRORS",
     "NESTING",
+    "SCHEDULES",
+    "SCHEDULE_BODY_BYTES",
+    "SCHEDULE_INPUT_BYTES",
     "STREAM_BUFFER_BYTES",
     "TENANT_STREAMS",
     "TENANT_WAITS",
@@ -152,6 +155,28 @@ BULK_JOBS = Limit(
     status=422,
     fixed=1_000,
 )
+SCHEDULES = Limit(
+    name="schedules",
+    unit="schedules",
+    meaning="Schedules of a tenant.",
+    status=409,
+    setting="AVA_MOST_SCHEDULES",
+    field="most_schedules",
+)
+SCHEDULE_BODY_BYTES = Limit(
+    name="schedule_body_bytes",
+    unit="bytes",
+    meaning="Bytes of a body that makes, changes or previews a schedule.",
+    status=413,
+    fixed=512 * _KIB,
+)
+SCHEDULE_INPUT_BYTES = Limit(
+    name="schedule_input_bytes",
+    unit="bytes",
+    meaning="Bytes of a schedule's input, as compact JSON in UTF-8. A page of schedules is smaller than 8 MiB.",
+    status=413,
+    fixed=64 * _KIB,
+)
 
 TENANT_STREAMS = Limit(
     name="tenant_streams",
@@ -201,6 +226,9 @@ LIMITS: tuple[Limit, ...] = (
     TENANT_WAITS,
     WATCHERS,
     STREAM_BUFFER_BYTES,
+    SCHEDULES,
+    SCHEDULE_BODY_BYTES,
+    SCHEDULE_INPUT_BYTES,
 )
 
 

@@ -11,6 +11,9 @@ from harness.api import Api, error_of
 JOBS = "/v1/ava/jobs"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"
+SCHEDULES = "/v1/ava/schedules"
+SCHEDULE = f"{SCHEDULES}/<schedule:schedule_id>"
+DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
 OTHER = {"x-tenant-id": "ten_other", "x-user-id": "usr_other"}
 
 
@@ -118,6 +121,14 @@ def _made_a_hook_of_its_own(response: Any) -> None:
     assert response.status_code == 201, response.text
 
 
+def _made_a_schedule_of_its_own(response: Any) -> None:
+    assert response.get_json()["data"]["tenant_id"] == "ten_other"
+
+
+def _sees_a_preview(response: Any) -> None:
+    assert len(response.get_json()["data"]["next"]) == 10
+
+
 def _made_jobs_of_its_own(response: Any) -> None:
     assert [job["tenant_id"] for job in response.get_json()["data"]] == ["ten_other"]
 
@@ -145,6 +156,15 @@ SCOPE = {
     ("GET", "/v1/ava/nodes"): _sees_no_job_in,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
+    ("POST", SCHEDULES): _made_a_schedule_of_its_own,
+    ("GET", SCHEDULES): _sees_nothing,
+    ("POST", f"{SCHEDULES}/preview"): _sees_a_preview,
+    ("GET", SCHEDULE): _is_404,
+    ("PATCH", SCHEDULE): _is_404,
+    ("DELETE", SCHEDULE): _is_404,
+    ("GET", f"{SCHEDULE}/next"): _is_404,
+    ("POST", f"{SCHEDULE}/run"): _is_404,
+    ("GET", f"{SCHEDULE}/firings"): _is_404,
     ("POST", HOOKS): _made_a_hook_of_its_own,
     ("GET", HOOKS): _sees_nothing,
     ("GET", HOOK): _is_404,
@@ -159,6 +179,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", JOBS): {"worker_id": "wkr_open"},
     ("POST", f"{JOBS}/bulk"): {"jobs": [{"worker_id": "wkr_open"}]},
     ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
+    ("POST", SCHEDULES): DAILY,
+    ("POST", f"{SCHEDULES}/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
+    ("PATCH", SCHEDULE): {"enabled": False},
     ("POST", HOOKS): {"url": "https://example.com/theirs", "events": ["ava.job.completed"], "secret": "theirs"},
     ("PATCH", HOOK): {"enabled": False},
     ("POST", f"{HOOK}/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
@@ -187,16 +210,19 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     hook = api.post(HOOKS, json=mine)
     assert hook.status_code == 201, hook.text
     hook_id = hook.get_json()["data"]["id"]
+    schedule = api.post(SCHEDULES, json=DAILY).get_json()["data"]
     before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
     response = api.request(
         method,
-        _fill(path, job["id"], "wkr_mine", hook_id),
+        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"]),
         headers=OTHER,
         json=BODIES.get((method, path), {}) if method in ("POST", "PATCH") else None,
     )
     SCOPE[method, path](response)
     assert job["id"] not in response.text
     assert hook_id not in response.text
+    assert schedule["id"] not in response.text
+    assert api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
     assert api.get(f"{HOOKS}/{hook_id}").get_json()["data"] == hook.get_json()["data"]
     assert api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'") == before
 
@@ -226,6 +252,9 @@ def _operations(api: Api) -> list[tuple[str, str, bool]]:
     return found
 
 
-def _fill(path: str, job_id: str, worker_id: str = "wkr_open", webhook_id: str = "wh_x") -> str:
+def _fill(
+    path: str, job_id: str, worker_id: str = "wkr_open", webhook_id: str = "wh_x", schedule_id: str = "sch_x"
+) -> str:
     filled = path.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
+    filled = filled.replace("<schedule:schedule_id>", schedule_id)
     return filled.replace("<webhook_id>", webhook_id).replace("<delivery_id>", "evt_01h455vb4pex5vsknk084sn02q")

@@ -13,6 +13,7 @@ from ava.domain.caller import Caller
 from ava.health.readiness import Readiness
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.schedules import Schedules
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -30,6 +31,7 @@ class Context:
 
     settings: Settings
     jobs: Jobs
+    schedules: Schedules
     webhooks: Webhooks
     workers: Workers
     readiness: Readiness

@@ -14,6 +14,13 @@ class _JobIds(BaseConverter):
     regex = r"job_[0-9a-z_]{1,60}"
 
 
+class _ScheduleIds(BaseConverter):
+    """A schedule's id or something of its form. `/schedules/preview` does not match."""
+
+    regex = r"sch_[0-9a-z_]{1,60}"
+
+
 def install(app: Flask) -> None:
     """Register the converters; to be called before the routes that use them are registered."""
     app.url_map.converters["job"] = _JobIds
+    app.url_map.converters["schedule"] = _ScheduleIds

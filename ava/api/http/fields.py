@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ava.domain import ids, moments
-from ava.domain.limits import INPUT_BYTES
+from ava.domain.limits import INPUT_BYTES, Limit
 from ava.errors import PayloadTooLarge
 
 __all__ = [
@@ -57,7 +57,12 @@ class Text(_Plain):
 
 
 class Flag(_Plain):
-    """True or false."""
+    """True or false; `1`, `"true"` and null are refused."""
+
+    def read(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("It must be true or false.")
+        return value
 
 
 class Number(_Plain):
@@ -152,6 +157,10 @@ class Cursor(_Plain):
 class JsonObject(_Plain):
     """A JSON object, kept as JSON text in ASCII so that NUL and lone surrogates in its strings survive."""
 
+    def __init__(self, *, limit: Limit = INPUT_BYTES, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.limit = limit
+
     def read(self, value: Any) -> str:
         if not isinstance(value, dict):
             raise ValidationError("It must be an object.")
@@ -159,9 +168,10 @@ class JsonObject(_Plain):
             text = json.dumps(value, allow_nan=False, separators=(",", ":"))
         except ValueError:
             raise ValidationError("It holds a number that is too large for a double.") from None
-        most = INPUT_BYTES.value
-        if len(text) > most and _size(value) > most:
-            raise PayloadTooLarge(INPUT_BYTES.says(f"The input is too large; at most {most:,} bytes are accepted."))
+        if len(text) > self.limit.value and _size(value) > self.limit.value:
+            raise PayloadTooLarge(
+                self.limit.says(f"The input is too large; at most {self.limit.value:,} bytes are accepted here.")
+            )
         return text
 
 

@@ -45,6 +45,8 @@ class Operation:
     record: Schema | None = None
     #: Whether `data` is a list of `record`, in pages.
     is_list: bool = False
+    #: Whether `data` is a short list of `record`, without pages.
+    is_array: bool = False
     status: int = 200
     #: The media type of the response.
     media_type: str = "application/json"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, current_app, g, request
 
 from ava.api.http.context import caller, context, request_id
-from ava.api.http.operations import operation
+from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
 from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
 from ava.domain.text import storable
@@ -40,6 +40,10 @@ def list_entries(query: AuditListRequest) -> Response:
 def record(response: Response) -> None:
     """Record a request that asked for a change, with its response's status, if its caller is known."""
     if request.method not in _CHANGING or request.endpoint is None or (who := g.get("caller")) is None:
+        return
+    declared = find_operation(current_app.view_functions[request.endpoint])
+    if declared is not None and not declared.is_write:
+        # It is a POST for the sake of its body, as the preview of a schedule is.
         return
     context().admin.audit.record(
         AuditRecord(

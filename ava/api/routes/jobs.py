@@ -27,7 +27,7 @@ from ava.api.schemas.jobs import (
 from ava.domain.job import Job, JobSpec
 from ava.errors import InvalidParameters
 
-__all__ = ["REPLAYED", "blueprint"]
+__all__ = ["REPLAYED", "blueprint", "created"]
 
 #: The header of a response that repeats the jobs of an earlier call with the same Idempotency-Key.
 REPLAYED = "Idempotent-Replayed"
@@ -54,10 +54,11 @@ def trigger(spec: JobSpec, key: str | None) -> Response:
         (job,), is_replay = context().jobs.trigger(caller(), [spec]), False
     else:
         (job,), is_replay = context().jobs.trigger_once(caller(), [spec], key)
-    return _created(job, is_replay)
+    return created(job, is_replay)
 
 
-def _created(job: Job, is_replay: bool) -> Response:
+def created(job: Job, is_replay: bool) -> Response:
+    """Returns the response to a request that created a job, or repeated one that did."""
     response = responses.data(write_job(job), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
     if is_replay:
@@ -79,7 +80,7 @@ def _created(job: Job, is_replay: bool) -> Response:
 )
 def retry(job_id: str, key: str | None) -> Response:
     """Trigger one job again."""
-    return _created(*context().jobs.retry(caller(), job_id, key))
+    return created(*context().jobs.retry(caller(), job_id, key))
 
 
 @blueprint.get("")

@@ -263,7 +263,9 @@ class JobRecord(Schema):
     trigger = Choice(Trigger)
     priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
     input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
-    triggered_by = Id("usr")
+    triggered_by = Text(
+        metadata={"pattern": "^(usr|sch)_", "description": "The user who triggered it, or the schedule that made it."}
+    )
     created_at = Instant()
     started_at = Instant(allow_none=True, metadata={"description": "When its current or last run started."})
     completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
@@ -278,7 +280,13 @@ class JobRecord(Schema):
     )
     max_attempts = WholeNumber(least=1, most=6)
     cancel_requested_at = Instant(allow_none=True)
-    cancelled_by = Id("usr", allow_none=True)
+    cancelled_by = Text(
+        allow_none=True,
+        metadata={
+            "pattern": "^(usr|sch)_",
+            "description": "The user who cancelled it, or the schedule whose next firing did (`cancel_running`).",
+        },
+    )
     progress = JsonText(
         attribute="progress_json",
         allow_none=True,

@@ -1,0 +1,192 @@
+"""`/v1/ava/schedules`: workers that run by themselves, by a cron pattern in a time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import PageRequest, page_of
+from ava.api.http.strict import NoBody
+from ava.api.routes.jobs import REPLAYED, created
+from ava.api.schemas.jobs import JobRecord
+from ava.api.schemas.schedules import (
+    FiringListQuery,
+    FiringRecord,
+    NextQuery,
+    PreviewBody,
+    PreviewRecord,
+    PreviewRequest,
+    ScheduleBody,
+    ScheduleChangeBody,
+    ScheduleDeletedRecord,
+    ScheduleListQuery,
+    ScheduleListRequest,
+    ScheduleRecord,
+    SlotRecord,
+    write_firing,
+    write_preview,
+    write_schedule,
+    write_slot,
+)
+from ava.domain import limits
+from ava.domain.schedule_record import ScheduleSpec
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
+
+
+@blueprint.post("")
+@operation(
+    summary="Create a schedule",
+    description="From now on it makes a job at each slot, i.e. at each local time of its zone that its pattern names. "
+    "Each slot fires exactly once, also on the days on which clocks change, and whatever process dies.",
+    body=ScheduleBody(),
+    body_as="spec",
+    most_bytes=limits.SCHEDULE_BODY_BYTES,
+    record=ScheduleRecord(),
+    status=201,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def create(spec: ScheduleSpec, key: str | None) -> Response:
+    """Create a schedule."""
+    schedule, is_replay = context().schedules.create(caller(), spec, key)
+    response = responses.data(write_schedule(schedule), 201)
+    response.headers["Location"] = f"{blueprint.url_prefix}/{schedule.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.get("")
+@operation(
+    summary="List schedules",
+    description="Newest first.",
+    query=ScheduleListQuery(),
+    record=ScheduleRecord(),
+    is_list=True,
+)
+def list_schedules(query: ScheduleListRequest) -> Response:
+    """Show a page of schedules."""
+    found, total = context().schedules.page(
+        caller(), query.schedule_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found, total, write_schedule)
+
+
+@blueprint.post("/preview")
+@operation(
+    summary="Preview a pattern",
+    description="The pattern in words, and its next slots. Nothing is saved.",
+    body=PreviewBody(),
+    body_as="preview",
+    most_bytes=limits.SCHEDULE_BODY_BYTES,
+    record=PreviewRecord(),
+    failures=(413, 415, 422),
+)
+def show_preview(preview: PreviewRequest) -> Response:
+    """Show the slots of a pattern."""
+    return responses.data(write_preview(context().schedules.preview(**vars(preview))))
+
+
+@blueprint.get("/<schedule:schedule_id>")
+@operation(summary="Show a schedule", record=ScheduleRecord(), failures=(404,))
+def show(schedule_id: str) -> Response:
+    """Show one schedule."""
+    return responses.data(write_schedule(context().schedules.show(caller(), schedule_id)))
+
+
+@blueprint.patch("/<schedule:schedule_id>")
+@operation(
+    summary="Change a schedule",
+    description="Only the fields that are sent change. After a change of the pattern, the zone, the dates or `enabled` "
+    "the next firing is that of the first slot from now on.",
+    body=ScheduleChangeBody(),
+    body_as="changes",
+    most_bytes=limits.SCHEDULE_BODY_BYTES,
+    record=ScheduleRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+)
+def change(schedule_id: str, changes: dict[str, Any]) -> Response:
+    """Change one schedule."""
+    return responses.data(write_schedule(context().schedules.change(caller(), schedule_id, changes)))
+
+
+@blueprint.delete("/<schedule:schedule_id>")
+@operation(
+    summary="Delete a schedule",
+    description="At once, with its firings. Its jobs go on.",
+    record=ScheduleDeletedRecord(),
+    failures=(404,),
+    is_write=True,
+)
+def delete(schedule_id: str) -> Response:
+    """Delete one schedule."""
+    context().schedules.delete(caller(), schedule_id)
+    return responses.data(f'{{"id":"{schedule_id}","deleted":true}}')
+
+
+@blueprint.get("/<schedule:schedule_id>/next")
+@operation(
+    summary="List the next slots of a schedule",
+    description="Earliest first, from now on, without the delay of `spread_seconds`; also of a schedule that is "
+    "disabled.",
+    query=NextQuery(),
+    query_as="count",
+    record=SlotRecord(),
+    is_array=True,
+    failures=(404,),
+)
+def list_next(schedule_id: str, count: int) -> Response:
+    """Show the next slots of one schedule."""
+    return responses.data(
+        _array(write_slot(slot) for slot in context().schedules.next_slots(caller(), schedule_id, count))
+    )
+
+
+def _array(texts: Iterable[str]) -> str:
+    return f"[{','.join(texts)}]"
+
+
+@blueprint.post("/<schedule:schedule_id>/run")
+@operation(
+    summary="Run a schedule now",
+    description="Triggers a job with the worker, input and priority of the schedule. It is no firing: the next one "
+    "comes as before.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=JobRecord(),
+    status=201,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def run(schedule_id: str, key: str | None) -> Response:
+    """Trigger a job of one schedule."""
+    return created(*context().schedules.run(caller(), schedule_id, key))
+
+
+@blueprint.get("/<schedule:schedule_id>/firings")
+@operation(
+    summary="List the firings of a schedule",
+    description="Newest first: each slot that is past, with the job that it made, or why it made none. They are kept "
+    "as long as jobs.",
+    query=FiringListQuery(),
+    record=FiringRecord(),
+    is_list=True,
+    failures=(404,),
+)
+def list_firings(schedule_id: str, query: PageRequest) -> Response:
+    """Show a page of a schedule's firings."""
+    found, total = context().schedules.firings(
+        caller(), schedule_id, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found, total, write_firing)

@@ -1,0 +1,354 @@
+"""Schedules and their firings: what clients send and what they get back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+
+from ava.api.http import cursors
+from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, WholeNumber
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.domain import priority
+from ava.domain.firing import Outcome
+from ava.domain.limits import SCHEDULE_INPUT_BYTES
+from ava.domain.schedule import LONGEST_CRON, CronError, Slot, check_cron, check_timezone
+from ava.domain.schedule_record import (
+    DEFAULT_CATCH_UP_SECONDS,
+    MOST_CATCH_UP_SECONDS,
+    MOST_SPREAD_SECONDS,
+    CatchUp,
+    Overlap,
+    ScheduleSpec,
+    format_slot,
+)
+from ava.store.schedules.definitions import ScheduleFilter
+
+__all__ = [
+    "FiringListQuery",
+    "FiringRecord",
+    "NextQuery",
+    "PreviewBody",
+    "PreviewRecord",
+    "PreviewRequest",
+    "ScheduleBody",
+    "ScheduleChangeBody",
+    "ScheduleDeletedRecord",
+    "ScheduleListQuery",
+    "ScheduleListRequest",
+    "ScheduleRecord",
+    "SlotRecord",
+    "write_firing",
+    "write_preview",
+    "write_schedule",
+    "write_slot",
+]
+
+#: The longest name, in characters.
+LONGEST_NAME = 200
+#: The most slots that one call lists.
+MOST_SLOTS = 50
+_DEFAULT_SLOTS = 10
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+class _Cron(Text):
+    """A cron pattern."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError('It must be a text of five fields, such as "30 9 * * 1-5".')
+        try:
+            check_cron(value)
+        except CronError as error:
+            raise ValidationError(str(error).removeprefix("cron: ")) from None
+        return value
+
+
+class _TimeZone(Text):
+    """The IANA name of a time zone; an alias is kept as it was given."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("It must be the IANA name of a time zone, such as Europe/Berlin.")
+        try:
+            check_timezone(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+        return value
+
+
+class _ScheduleName(Text):
+    """A name that people give."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):
+            raise ValidationError(f"It must be a text of 1 to {LONGEST_NAME} printable characters.")
+        return value
+
+
+_CRON = {
+    "description": "Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` and "
+    "`#`. If the hour does not begin with `*`, each local time fires exactly once, also on the days on which clocks "
+    "change.",
+    "maxLength": LONGEST_CRON,
+}
+_TIMEZONE = {"description": "The IANA name of the time zone in which the pattern is read, such as Europe/Berlin."}
+_NAME = {"description": "A name for people.", "minLength": 1, "maxLength": LONGEST_NAME}
+_INPUT = {"description": "The input of its jobs. At most 64 KiB."}
+_OVERLAP = {
+    "description": "What a firing does while the last job of this schedule is not final: `allow` makes its job, `skip` "
+    "makes none, `queue_one` makes one that starts when the last one is final (unless one waits already), "
+    "`cancel_running` cancels the last one first."
+}
+_CATCH_UP = {
+    "description": "What happens to firings that were missed, because nothing could fire for more than a minute: "
+    "`last` makes one job for the newest, `none` makes none, `all` makes one for each, at most 100."
+}
+_CATCH_UP_SECONDS = {"description": "No missed firing that is older is made up for."}
+_SPREAD = {"description": "The most by which its firings are delayed; the delay is constant, and follows from its id."}
+_STARTS = {"description": "It fires at no slot before this moment."}
+_ENDS = {"description": "It fires at no slot from this moment on."}
+
+
+def _priority(**rest: Any) -> WholeNumber:
+    text = f"The priority of its jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
+    return WholeNumber(least=priority.FIRST, most=priority.LAST, metadata={"description": text}, **rest)
+
+
+def _seconds(most: int, metadata: dict[str, Any], **rest: Any) -> WholeNumber:
+    return WholeNumber(least=0, most=most, metadata=metadata, **rest)
+
+
+class ScheduleBody(Strict):
+    """A schedule to create."""
+
+    worker_id = ClientId("wkr", required=True, metadata={"description": "ID of the worker to run."})
+    cron = _Cron(required=True, metadata=_CRON)
+    timezone = _TimeZone(required=True, metadata=_TIMEZONE)
+    name = _ScheduleName(load_default=None, allow_none=True, metadata=_NAME)
+    input = JsonObject(load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
+    priority = _priority(load_default=priority.DEFAULT)
+    enabled = Flag(load_default=True, metadata={"description": "False to fire at no slot until it is enabled."})
+    overlap = Choice(Overlap, load_default=Overlap.ALLOW, metadata=_OVERLAP)
+    catch_up = Choice(CatchUp, load_default=CatchUp.LAST, metadata=_CATCH_UP)
+    catch_up_seconds = _seconds(MOST_CATCH_UP_SECONDS, _CATCH_UP_SECONDS, load_default=DEFAULT_CATCH_UP_SECONDS)
+    spread_seconds = _seconds(MOST_SPREAD_SECONDS, _SPREAD, load_default=0)
+    starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
+    ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
+
+    @post_load
+    def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
+        return ScheduleSpec(input_json=values.pop("input"), **values)
+
+
+class ScheduleChangeBody(Strict):
+    """What to change of a schedule; at least one field."""
+
+    worker_id = ClientId("wkr", metadata={"description": "ID of the worker to run."})
+    cron = _Cron(metadata=_CRON)
+    timezone = _TimeZone(metadata=_TIMEZONE)
+    name = _ScheduleName(allow_none=True, metadata=_NAME)
+    input = JsonObject(limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
+    priority = _priority()
+    enabled = Flag(metadata={"description": "True to fire at the slots from now on; nothing is caught up."})
+    overlap = Choice(Overlap, metadata=_OVERLAP)
+    catch_up = Choice(CatchUp, metadata=_CATCH_UP)
+    catch_up_seconds = _seconds(MOST_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
+    spread_seconds = _seconds(MOST_SPREAD_SECONDS, _SPREAD)
+    starts_at = Instant(allow_none=True, metadata=_STARTS)
+    ends_at = Instant(allow_none=True, metadata=_ENDS)
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not values:
+            raise ValidationError("It must have at least one field.")
+
+    @post_load
+    def _changes(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "input" in values:
+            values["input_json"] = values.pop("input")
+        return values
+
+
+class _TextFlag(Flag):
+    """True or false in a query."""
+
+    def read(self, value: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError("It must be true or false.")
+        return bool(value == "true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleListRequest(PageRequest):
+    """Which schedules a list shows."""
+
+    schedule_filter: ScheduleFilter
+
+
+class ScheduleListQuery(PageQuery):
+    """The parameters of the list of schedules."""
+
+    worker_id = ClientId(
+        "wkr",
+        data_key="filter[worker_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to a specific worker."},
+    )
+    enabled = _TextFlag(
+        data_key="filter[enabled]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to those that fire, or to those that do not."},
+    )
+    cursor = cursor_field(cursors.id_reader("sch"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> ScheduleListRequest:
+        page = take_page(values)
+        return ScheduleListRequest(**page, schedule_filter=ScheduleFilter(**values))
+
+
+class FiringListQuery(PageQuery):
+    """The parameters of the list of firings."""
+
+    cursor = cursor_field(cursors.id_reader("fir"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
+        return PageRequest(**take_page(values))
+
+
+def _slot_count(**rest: Any) -> WholeNumber:
+    metadata = {"description": "How many slots to list."}
+    return WholeNumber(least=1, most=MOST_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)
+
+
+class NextQuery(Strict):
+    """How many of the next slots to list."""
+
+    count = _slot_count(is_text=True)
+
+    @post_load
+    def _count(self, values: dict[str, Any], **_: Any) -> int:
+        count: int = values["count"]
+        return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewRequest:
+    """Which slots to preview."""
+
+    cron: str
+    timezone: str
+    count: int
+
+
+class PreviewBody(Strict):
+    """A pattern to preview."""
+
+    cron = _Cron(required=True, metadata=_CRON)
+    timezone = _TimeZone(required=True, metadata=_TIMEZONE)
+    count = _slot_count()
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> PreviewRequest:
+        return PreviewRequest(**values)
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class ScheduleRecord(Schema):
+    """A schedule: when a worker is run by itself."""
+
+    id = Id("sch")
+    worker_id = Id("wkr")
+    tenant_id = Id("ten")
+    name = Text(allow_none=True)
+    cron = Text()
+    timezone = Text()
+    input = JsonText(attribute="input_json", metadata={"type": "object"})
+    priority = _priority()
+    enabled = Flag()
+    overlap = Choice(Overlap)
+    catch_up = Choice(CatchUp)
+    catch_up_seconds = _seconds(MOST_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
+    spread_seconds = _seconds(MOST_SPREAD_SECONDS, _SPREAD)
+    starts_at = Instant(allow_none=True)
+    ends_at = Instant(allow_none=True)
+    next_run_at = Instant(
+        allow_none=True,
+        metadata={"description": "When it fires next, its delay included; null if it is disabled or over."},
+    )
+    last_run_at = Instant(allow_none=True, metadata={"description": "When it last made a job."})
+    last_job_id = Id("job", allow_none=True, metadata={"description": "The job that it made last."})
+    created_by = Id("usr")
+    created_at = Instant()
+    updated_at = Instant(metadata={"description": "When it was last changed; firing changes nothing here."})
+
+
+class ScheduleDeletedRecord(Schema):
+    """The schedule that was deleted."""
+
+    id = Id("sch")
+    deleted = fields.Boolean(metadata={"type": "boolean"})
+
+
+_SLOT_TEXT = {"description": "The local time, without an offset.", "example": "2026-10-25T02:30"}
+_NOTE_TEXT = {
+    "type": ["string", "null"],
+    "enum": ["gap", "overlap", None],
+    "description": "`gap`: clocks go forward, and the local time does not exist; `overlap`: clocks go back, and it "
+    "exists twice.",
+}
+
+
+class SlotRecord(Schema):
+    """A local time that a pattern names, and the instant at which it comes."""
+
+    slot = Text(metadata=_SLOT_TEXT)
+    at = Instant()
+    note = Text(allow_none=True, metadata=_NOTE_TEXT)
+
+
+class PreviewRecord(Schema):
+    """A pattern in words, and its next slots."""
+
+    description = Text(metadata={"description": "The pattern in words."})
+    next = fields.List(fields.Nested(SlotRecord))
+
+
+class FiringRecord(Schema):
+    """A slot that is past, and what became of it."""
+
+    slot = Text(metadata=_SLOT_TEXT)
+    at = Instant()
+    outcome = Choice(Outcome)
+    reason = Text(allow_none=True, metadata={"description": "Why it was skipped or missed; null if it fired."})
+    job_id = Id("job", allow_none=True)
+
+
+def _write_slot_text(slot: datetime) -> str:
+    return f'"{format_slot(slot)}"'
+
+
+def _write_slots(slots: Iterable[Slot]) -> str:
+    return f"[{','.join(map(write_slot, slots))}]"
+
+
+write_schedule = compile_schema(ScheduleRecord())
+write_slot = compile_schema(SlotRecord(), slot=_write_slot_text)
+write_preview = compile_schema(PreviewRecord(), next=_write_slots)
+write_firing = compile_schema(FiringRecord(), slot=_write_slot_text)

@@ -1,0 +1,214 @@
+"""The use cases of schedules: create, show, change, delete, run now, and list their slots and firings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.caller import Caller
+from ava.domain.firing import Firing
+from ava.domain.job import Job, JobSpec
+from ava.domain.limits import SCHEDULES
+from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
+from ava.domain.schedule_record import Schedule, ScheduleSpec
+from ava.errors import IdempotencyKeyReused, InvalidFields, ScheduleLimitReached, ScheduleNotFound, WorkerNotFound
+from ava.services.jobs import Jobs
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import workers
+from ava.store.jobs import idempotency
+from ava.store.schedules import definitions, firings
+from ava.store.schedules.definitions import ScheduleFilter
+from ava.store.schedules.rows import schedule_uuid
+
+__all__ = ["Preview", "Schedules"]
+
+#: The fields on which the slots depend. A change of another field leaves what is due, and what was missed, as it is.
+_DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a pattern means in a time zone."""
+
+    description: str
+    next: Sequence[Slot]
+
+
+class Schedules:
+    """The use cases of schedules, over one database."""
+
+    def __init__(self, database: Database, jobs: Jobs, *, most: int | None) -> None:
+        """`most`: the schedules that one tenant may have; None for any number."""
+        self._database = database
+        self._jobs = jobs
+        self._most = most
+
+    def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
+        """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
+
+        Raises `InvalidFields` if it ends before it starts, `WorkerNotFound` if the tenant cannot see its worker,
+        `ScheduleLimitReached`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        """
+        _check(spec)
+        with self._database.transaction() as connection:
+            if key is not None and (earlier := self._earlier(connection, caller, spec, key)) is not None:
+                return earlier, True
+            _check_worker(connection, caller, spec.worker_id)
+            if self._most is not None and not definitions.has_room(
+                connection, tenant_id=caller.tenant_id, most=self._most
+            ):
+                raise ScheduleLimitReached(
+                    SCHEDULES.says(f"The tenant has {self._most} schedules, as many as {SCHEDULES.setting} allows.")
+                )
+            schedule_id, now = definitions.new_id(connection)
+            created = definitions.create(
+                connection,
+                spec,
+                schedule_id=schedule_id,
+                tenant_id=caller.tenant_id,
+                user_id=caller.user_id,
+                decided_until=now,
+                next_run_at=spec.first_run(schedule_id, now),
+                timezone_data=timezone_data_version(),
+            )
+            if key is not None:
+                uuid = schedule_uuid(schedule_id)
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[uuid])
+        return created, False
+
+    def _earlier(self, connection: Connection, caller: Caller, spec: ScheduleSpec, key: str) -> Schedule | None:
+        """Reserve an idempotency key. Returns the schedule that an earlier call with it created."""
+        asked = dataclasses.asdict(spec) | {"input_json": json.loads(spec.input_json)}
+        digest = hashlib.sha256(b"schedule" + json.dumps(asked, sort_keys=True, default=str).encode()).digest()
+        earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
+        if earlier is None:
+            return None
+        if earlier.fingerprint != digest:
+            raise IdempotencyKeyReused
+        return _show(connection, caller, ids.encode("sch", earlier.uuids[0]))
+
+    def show(self, caller: Caller, schedule_id: str) -> Schedule:
+        """Returns one schedule. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return _show(connection, caller, schedule_id)
+
+    def page(
+        self,
+        caller: Caller,
+        schedule_filter: ScheduleFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before_id: str | None = None,
+    ) -> tuple[list[Schedule], int]:
+        """Returns a page of schedules, newest first, and the number that match."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = definitions.page(
+                connection,
+                tenant_id=tenant_id,
+                schedule_filter=schedule_filter,
+                limit=limit,
+                offset=offset,
+                before_id=before_id,
+            )
+            return found, definitions.count(connection, tenant_id=tenant_id, schedule_filter=schedule_filter)
+
+    def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
+        """Change fields of a schedule. A field on which its slots depend makes the next firing the first from now on.
+
+        Raises `ScheduleNotFound`, and what `create` raises.
+        """
+        with self._database.transaction() as connection:
+            locked = definitions.lock(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id)
+            if locked is None:
+                raise ScheduleNotFound
+            schedule, now = locked
+            changed = replace(schedule, **changes)
+            _check(changed)
+            if changed.worker_id != schedule.worker_id:
+                _check_worker(connection, caller, changed.worker_id)
+            is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)
+            decided_until = now if is_decisive else schedule.decided_until
+            return definitions.change(
+                connection,
+                changed,
+                decided_until=decided_until,
+                next_run_at=changed.first_run(schedule_id, decided_until),
+                timezone_data=timezone_data_version(),
+            )
+
+    def delete(self, caller: Caller, schedule_id: str) -> None:
+        """Delete a schedule; its jobs go on. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            if not definitions.delete(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id):
+                raise ScheduleNotFound
+
+    def next_slots(self, caller: Caller, schedule_id: str, count: int) -> list[Slot]:
+        """Returns the next slots of a schedule, also if it is disabled. Raises `ScheduleNotFound`."""
+        with self._database.connect() as connection:
+            schedule = _show(connection, caller, schedule_id)
+            now = clock.now(connection)
+        return list(islice(schedule.slots_after(now), count))
+
+    def preview(self, *, cron: str, timezone: str, count: int) -> Preview:
+        """Returns what a pattern means, and its next slots. The database is not asked, not even for its clock."""
+        slots = list(islice(slots_after(cron, timezone, datetime.now(UTC)), count))
+        return Preview(description=describe(cron, timezone), next=slots)
+
+    def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
+        """Trigger a job like those of a schedule, now. Returns it, and True if an earlier call with the key did.
+
+        It is no firing: neither the overlap nor the next firing depends on it. Raises `ScheduleNotFound`, and what
+        `Jobs.trigger_once` raises.
+        """
+        schedule = self.show(caller, schedule_id)
+        spec = JobSpec(worker_id=schedule.worker_id, input_json=schedule.input_json, priority=schedule.priority)
+        if key is None:
+            return self._jobs.trigger(caller, [spec])[0], False
+        (job,), is_replay = self._jobs.trigger_once(caller, [spec], key)
+        return job, is_replay
+
+    def firings(
+        self, caller: Caller, schedule_id: str, *, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> tuple[list[Firing], int]:
+        """Returns a page of a schedule's firings, newest first, and their total. Raises `ScheduleNotFound`."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            _show(connection, caller, schedule_id)
+            found = firings.page(
+                connection,
+                tenant_id=tenant_id,
+                schedule_id=schedule_id,
+                limit=limit,
+                offset=offset,
+                before_id=before_id,
+            )
+            return found, firings.count(connection, tenant_id=tenant_id, schedule_id=schedule_id)
+
+
+def _show(connection: Connection, caller: Caller, schedule_id: str) -> Schedule:
+    found = definitions.show(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id)
+    if found is None:
+        raise ScheduleNotFound
+    return found
+
+
+def _check(spec: ScheduleSpec) -> None:
+    if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at <= spec.starts_at:
+        reason = "It must be later than starts_at."
+        raise InvalidFields(f"ends_at: {reason}", {"ends_at": [reason]})
+
+
+def _check_worker(connection: Connection, caller: Caller, worker_id: str) -> None:
+    worker = workers.show(connection, tenant_id=caller.tenant_id, worker_id=worker_id, dead_after_seconds=0)
+    if worker is None:
+        raise WorkerNotFound

@@ -1,0 +1,335 @@
+"""The routes of schedules: the record, what is refused and why, pages, and the idempotency key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from harness.api import Api, error_of
+
+SCHEDULES = "/v1/ava/schedules"
+FIELDS = [
+    *("id", "worker_id", "tenant_id", "name", "cron", "timezone", "input", "priority", "enabled", "overlap"),
+    *("catch_up", "catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "next_run_at", "last_run_at"),
+    *("last_job_id", "created_by", "created_at", "updated_at"),
+]
+DAILY = {"worker_id": "wkr_open", "cron": "30 9 * * 1-5", "timezone": "Europe/Berlin"}
+
+
+def _create(api: Api, **fields: Any) -> dict[str, Any]:
+    answer = api.post(SCHEDULES, json={**DAILY, **fields})
+    assert answer.status_code == 201, answer.text
+    record: dict[str, Any] = answer.get_json()["data"]
+    return record
+
+
+def _change(api: Api, schedule: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    answer = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json=fields)
+    assert answer.status_code == 200, answer.text
+    record: dict[str, Any] = answer.get_json()["data"]
+    return record
+
+
+# Create ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_has_the_contracts_fields_in_its_order_and_its_defaults(api: Api) -> None:
+    answer = api.post(SCHEDULES, json=DAILY)
+    record = answer.get_json()["data"]
+    assert list(record) == FIELDS
+    assert answer.headers["Location"] == f"{SCHEDULES}/{record['id']}"
+    assert record["id"].startswith("sch_")
+    expected = {
+        "name": None,
+        "input": {},
+        "priority": 5,
+        "enabled": True,
+        "overlap": "allow",
+        "catch_up": "last",
+        "catch_up_seconds": 3600,
+        "spread_seconds": 0,
+        "starts_at": None,
+        "ends_at": None,
+        "last_run_at": None,
+        "last_job_id": None,
+        "created_by": "usr_test",
+        "tenant_id": "ten_test",
+    }
+    assert {name: record[name] for name in expected} == expected
+    slots = api.get(f"{SCHEDULES}/{record['id']}/next?count=1").get_json()["data"]
+    assert [slot["at"] for slot in slots] == [record["next_run_at"]]
+    assert api.get(f"{SCHEDULES}/{record['id']}").get_json()["data"] == record
+
+
+def test_every_field_is_kept_as_it_was_given(api: Api) -> None:
+    given = {
+        "name": "Täglich \N{ALARM CLOCK}",
+        "input": {"a": ["\0", "\ud800", 1]},
+        "priority": 1,
+        "enabled": False,
+        "overlap": "cancel_running",
+        "catch_up": "all",
+        "catch_up_seconds": 60,
+        "spread_seconds": 3600,
+        "starts_at": "2030-01-01T00:00:00Z",
+        "ends_at": "2031-01-01T00:00:00Z",
+        "timezone": "Asia/Calcutta",
+    }
+    record = _create(api, **given)
+    assert {name: record[name] for name in given} == given
+    assert record["next_run_at"] is None
+    enabled = _change(api, record, enabled=True, spread_seconds=0, timezone="UTC")
+    assert enabled["next_run_at"] == "2030-01-01T09:30:00Z"
+
+
+@pytest.mark.parametrize("missing", ["worker_id", "cron", "timezone"])
+def test_a_missing_field_is_400_and_named(api: Api, missing: str) -> None:
+    body = {name: value for name, value in DAILY.items() if name != missing}
+    assert list(error_of(api.post(SCHEDULES, json=body), 400, "validation_error")["fields"]) == [missing]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cron", "0 0 9 * * *"),
+        ("cron", "0 0 30 2 *"),
+        ("cron", "0 0 31 2 *"),
+        ("cron", "0 25 * * *"),
+        ("cron", "@midnightish"),
+        ("cron", ""),
+        ("cron", 5),
+        ("cron", "* " * 10_000),
+        ("cron", "0 9 * * \0"),
+        ("timezone", "Mars/Base"),
+        ("timezone", "../../etc/passwd"),
+        ("timezone", ""),
+        ("timezone", None),
+        ("timezone", "Europe/Berlin\0"),
+        ("timezone", "x" * 100_000),
+        ("name", ""),
+        ("name", "a\0b"),
+        ("name", "\ud800"),
+        ("name", "x" * 201),
+        ("input", []),
+        ("priority", 11),
+        ("priority", "2"),
+        ("enabled", "true"),
+        ("enabled", None),
+        ("overlap", "never"),
+        ("catch_up", "some"),
+        ("catch_up_seconds", -1),
+        ("catch_up_seconds", 604_801),
+        ("spread_seconds", 3601),
+        ("spread_seconds", 1.5),
+        ("starts_at", "yesterday"),
+        ("next_run_at", "2030-01-01T00:00:00Z"),
+    ],
+)
+def test_a_wrong_field_is_422_and_named(api: Api, field: str, value: Any) -> None:
+    error = error_of(api.post(SCHEDULES, json={**DAILY, field: value}), 422, "validation_error")
+    assert list(error["fields"]) == [field]
+    schedule = _create(api)
+    error = error_of(
+        api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={field: value}), 422, "validation_error"
+    )
+    assert list(error["fields"]) == [field]
+
+
+def test_the_message_names_the_wrong_field_of_a_pattern(api: Api) -> None:
+    error = error_of(api.post(SCHEDULES, json={**DAILY, "cron": "0 25 * * *"}), 422, "validation_error")
+    assert "hour" in error["message"]
+
+
+def test_it_must_end_after_its_start(api: Api) -> None:
+    dates = {"starts_at": "2030-01-01T00:00:00Z", "ends_at": "2030-01-01T00:00:00Z"}
+    error = error_of(api.post(SCHEDULES, json={**DAILY, **dates}), 422, "validation_error")
+    assert list(error["fields"]) == ["ends_at"]
+    schedule = _create(api, starts_at="2030-01-01T00:00:00Z")
+    answer = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"ends_at": "2029-01-01T00:00:00Z"})
+    error_of(answer, 422, "validation_error")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_the_ends_of_the_calendar_are_moments_too(api: Api, moment: str) -> None:
+    assert _create(api, starts_at=moment)["starts_at"] == moment
+    assert _create(api, ends_at=moment)["ends_at"] == moment
+
+
+def test_an_input_of_a_schedule_is_bounded(api: Api) -> None:
+    _create(api, input={"a": "x" * 65_000})
+    answer = api.post(SCHEDULES, json={**DAILY, "input": {"a": "x" * 65_600}})
+    assert "65,536" in error_of(answer, 413, "payload_too_large")["message"]
+
+
+def test_the_worker_must_be_one_that_the_tenant_sees(api: Api) -> None:
+    for worker in ("wkr_none", "wkr_theirs"):
+        error_of(api.post(SCHEDULES, json={**DAILY, "worker_id": worker}), 404, "resource_not_found")
+    schedule = _create(api)
+    answer = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"worker_id": "wkr_theirs"})
+    error_of(answer, 404, "resource_not_found")
+
+
+def test_a_tenant_has_a_limit_with_a_name(api: Api) -> None:
+    api.app.extensions["ava"].schedules._most = 2
+    first = _create(api)
+    _create(api)
+    assert "AVA_MOST_SCHEDULES" in error_of(api.post(SCHEDULES, json=DAILY), 409, "resource_conflict")["message"]
+    other = {"x-tenant-id": "ten_other"}
+    assert api.post(SCHEDULES, json=DAILY, headers=other).status_code == 201
+    assert api.request("DELETE", f"{SCHEDULES}/{first['id']}").status_code == 200
+    _create(api)
+
+
+# Idempotency ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_call_with_a_key_creates_one_schedule(api: Api) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = api.post(SCHEDULES, json={**DAILY, "input": {"a": 1, "b": 2}}, headers=headers)
+    again = api.post(SCHEDULES, json={**DAILY, "input": {"b": 2, "a": 1}}, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.get_json() == first.get_json()
+    error_of(api.post(SCHEDULES, json={**DAILY, "priority": 1}, headers=headers), 422, "idempotency_key_reused")
+    job = {"worker_id": "wkr_open"}
+    error_of(api.post("/v1/ava/jobs", json=job, headers=headers), 422, "idempotency_key_reused")
+    assert api.get(SCHEDULES).get_json()["pagination"]["total"] == 1
+
+
+# Change and delete ----------------------------------------------------------------------------------------------------
+
+
+def test_a_change_of_the_pattern_makes_the_next_firing_the_first_from_now(api: Api) -> None:
+    schedule = _create(api, cron="0 0 1 1 *", timezone="UTC")
+    changed = _change(api, schedule, cron="* * * * *")
+    next_run = datetime.fromisoformat(changed["next_run_at"])
+    assert timedelta(0) <= next_run - datetime.now(UTC) + timedelta(seconds=5) <= timedelta(seconds=65)
+    assert changed["updated_at"] > schedule["updated_at"]
+
+
+def test_disabling_stops_it_and_enabling_catches_nothing_up(api: Api) -> None:
+    schedule = _create(api, cron="* * * * *")
+    assert _change(api, schedule, enabled=False)["next_run_at"] is None
+    api.execute("UPDATE schedules SET decided_until = now() - interval '1 day'")
+    enabled = _change(api, schedule, enabled=True)
+    assert datetime.fromisoformat(enabled["next_run_at"]) > datetime.now(UTC) - timedelta(seconds=5)
+
+
+def test_a_change_of_another_field_keeps_what_is_due(api: Api) -> None:
+    schedule = _create(api, cron="* * * * *")
+    api.execute("UPDATE schedules SET decided_until = now() - interval '1 hour'")
+    changed = _change(api, schedule, name="still due", catch_up="all")
+    assert datetime.fromisoformat(changed["next_run_at"]) < datetime.now(UTC) - timedelta(minutes=50)
+
+
+def test_an_empty_change_is_refused(api: Api) -> None:
+    schedule = _create(api)
+    error_of(api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={}), 422, "validation_error")
+
+
+def test_a_deleted_schedule_is_gone_at_once(api: Api) -> None:
+    schedule = _create(api)
+    deleted = api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
+    assert deleted.get_json() == {"data": {"id": schedule["id"], "deleted": True}}
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/next"), ("GET", "/firings"), ("POST", "/run")):
+        answer = api.request(method, f"{SCHEDULES}/{schedule['id']}{path}", json={} if method == "POST" else None)
+        error_of(answer, 404, "resource_not_found")
+
+
+# Lists ----------------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_are_listed_newest_first_in_pages_and_by_filters(api: Api) -> None:
+    made = [_create(api, enabled=number % 2 == 0)["id"] for number in range(5)]
+    other = _create(api, worker_id="wkr_paused")["id"]
+    assert [each["id"] for each in api.get(SCHEDULES).get_json()["data"]] == [other, *reversed(made)]
+    found = api.get(f"{SCHEDULES}?filter[worker_id]=wkr_open&filter[enabled]=true").get_json()
+    assert [each["id"] for each in found["data"]] == [made[4], made[2], made[0]]
+    assert found["pagination"]["total"] == 3
+    page = api.get(f"{SCHEDULES}?per_page=2").get_json()
+    rest = api.get(f"{SCHEDULES}?per_page=10&cursor={page['pagination']['next_cursor']}").get_json()
+    assert [each["id"] for each in page["data"] + rest["data"]] == [other, *reversed(made)]
+    for query in ("filter[cron]=x", "filter[enabled]=1", "cursor=x", "page=0"):
+        error_of(api.get(f"{SCHEDULES}?{query}"), 400, "validation_error")
+
+
+def test_firings_are_listed_newest_first_in_pages(api: Api) -> None:
+    schedule = _create(api)
+    api.execute(
+        "INSERT INTO schedule_firings (schedule_id, timezone, slot, fold, at, outcome, reason, job_id)"
+        " SELECT id, 'Europe/Berlin', timestamp '2026-10-25 02:00' + mod(n, 2) * interval '30 minutes', n / 2,"
+        " timestamptz '2026-10-25 00:00Z' + n * interval '30 minutes', CASE WHEN n = 0 THEN 'missed' ELSE 'fired' END,"
+        " CASE WHEN n = 0 THEN 'why' END, CASE WHEN n > 0 THEN ava_uuid7() END"
+        " FROM schedules, generate_series(0, 3) AS n"
+    )
+    path = f"{SCHEDULES}/{schedule['id']}/firings"
+    whole = api.get(path).get_json()
+    assert [(each["slot"], each["at"][11:16]) for each in whole["data"]] == [
+        ("2026-10-25T02:30", "01:30"),
+        ("2026-10-25T02:00", "01:00"),
+        ("2026-10-25T02:30", "00:30"),
+        ("2026-10-25T02:00", "00:00"),
+    ]
+    assert whole["data"][3] == {
+        "slot": "2026-10-25T02:00",
+        "at": "2026-10-25T00:00:00Z",
+        "outcome": "missed",
+        "reason": "why",
+        "job_id": None,
+    }
+    assert whole["pagination"]["total"] == 4
+    walked, query = [], "per_page=1"
+    for _ in range(4):
+        page = api.get(f"{path}?{query}").get_json()
+        walked += page["data"]
+        query = f"per_page=1&cursor={page['pagination']['next_cursor']}"
+    assert walked == whole["data"]
+    assert not page["pagination"]["has_more"]
+
+
+# Next, preview, run ---------------------------------------------------------------------------------------------------
+
+
+def test_next_lists_slots_with_their_notes(api: Api) -> None:
+    schedule = _create(api, cron="30 2 * * *", starts_at="2026-10-24T00:00:00Z", ends_at="2026-10-27T00:00:00Z")
+    slots = api.get(f"{SCHEDULES}/{schedule['id']}/next?count=50").get_json()["data"]
+    assert all(list(slot) == ["slot", "at", "note"] for slot in slots)
+    for count in ("0", "51", "x"):
+        error_of(api.get(f"{SCHEDULES}/{schedule['id']}/next?count={count}"), 400, "validation_error")
+
+
+def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:
+    answer = api.post(f"{SCHEDULES}/preview", json={"cron": "30 9 * * 1-5", "timezone": "Europe/Berlin", "count": 3})
+    preview = answer.get_json()["data"]
+    assert list(preview) == ["description", "next"]
+    assert preview["description"].endswith("09:30, Berlin time")
+    assert [slot["slot"][11:] for slot in preview["next"]] == ["09:30"] * 3
+    assert api.get(SCHEDULES).get_json()["data"] == []
+    # It needs no role that may write, and leaves no trace.
+    reader = {"x-platform-role": "tenant-user"}
+    body = {"cron": "0 0 30 2 *", "timezone": "Europe/Berlin"}
+    error_of(api.post(f"{SCHEDULES}/preview", json=body, headers=reader), 422, "validation_error")
+    actions = [entry["action"] for entry in api.get("/v1/ava/audit").get_json()["data"]]
+    assert "schedules.show_preview" not in actions
+
+
+def test_run_now_makes_a_manual_job_and_no_firing(api: Api) -> None:
+    schedule = _create(api, input={"a": 1}, priority=3)
+    headers = {"Idempotency-Key": "now"}
+    answers = [api.post(f"{SCHEDULES}/{schedule['id']}/run", headers=headers) for _ in range(2)]
+    job = answers[0].get_json()["data"]
+    assert (job["trigger"], job["triggered_by"], job["input"], job["priority"]) == ("manual", "usr_test", {"a": 1}, 3)
+    assert answers[1].get_json()["data"]["id"] == job["id"]
+    assert answers[0].headers["Location"] == f"/v1/ava/jobs/{job['id']}"
+    assert api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
+    assert api.get(f"{SCHEDULES}/{schedule['id']}/firings").get_json()["data"] == []
+
+
+def test_changes_are_in_the_audit_trail(api: Api) -> None:
+    schedule = _create(api)
+    _change(api, schedule, enabled=False)
+    api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
+    entries = api.get(f"/v1/ava/audit?filter[target]={schedule['id']}").get_json()["data"]
+    assert [entry["action"] for entry in entries] == ["schedules.delete", "schedules.change", "schedules.create"]
