@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.broker.control import Control
-from ava.domain.firing import Decision, DueSchedule, Outcome, decide, postpone
+from ava.domain.firing import DueSchedule, FiringDecision, Outcome, decide, postpone
 from ava.domain.job import Job, Status
 from ava.domain.schedule import timezone_data_version
 from ava.errors import BrokerUnavailable
@@ -37,7 +37,7 @@ _MOST_FIRINGS = 5_000
 class _FiredBatch:
     """What one transaction did."""
 
-    decisions: Sequence[Decision] = ()
+    decisions: Sequence[FiringDecision] = ()
     firings: int = 0
     cancelled: Sequence[Job] = ()
     #: True if it could not decide all that it found, or may not have found all.
@@ -112,9 +112,9 @@ class ScheduleFirings:
                 self._control.revoke_all(runs=runs, node_name=name)
 
 
-def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[Decision]:
+def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[FiringDecision]:
     """Returns the decisions about schedules, as many as there is time for, but at least one."""
-    decisions: list[Decision] = []
+    decisions: list[FiringDecision] = []
     firings, ends = 0, time.monotonic() + _DECIDING_SECONDS
     for due, now in found:
         decisions.append(_decide_one(due, now))
@@ -124,7 +124,7 @@ def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[Decision]
     return decisions
 
 
-def _decide_one(due: DueSchedule, now: datetime) -> Decision:
+def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
     try:
         return decide(due, now)
     except Exception:
@@ -133,7 +133,7 @@ def _decide_one(due: DueSchedule, now: datetime) -> Decision:
         return postpone(due, now)
 
 
-def _count(decision: Decision) -> None:
+def _count(decision: FiringDecision) -> None:
     for each in decision.slots:
         counters.SCHEDULE_FIRINGS.labels(each.outcome.value).inc()
         if each.outcome is Outcome.FIRED:

@@ -19,9 +19,9 @@ __all__ = [
     "MOST_GONE",
     "MOST_LISTED",
     "ON_TIME_SECONDS",
-    "Decision",
     "DueSchedule",
     "Firing",
+    "FiringDecision",
     "Outcome",
     "RunnableWorker",
     "SlotDecision",
@@ -125,7 +125,7 @@ class SlotDecision:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
+class FiringDecision:
     """What a due schedule does now."""
 
     due: DueSchedule
@@ -143,7 +143,7 @@ class Decision:
         return self.gone >= MOST_GONE
 
 
-def decide(due: DueSchedule, now: datetime) -> Decision:
+def decide(due: DueSchedule, now: datetime) -> FiringDecision:
     """Returns what a due schedule does at this moment."""
     schedule = due.schedule
     delay = spread_delay(schedule.id, schedule.spread_seconds)
@@ -151,7 +151,7 @@ def decide(due: DueSchedule, now: datetime) -> Decision:
     decided = [_by_lateness(schedule, slot, now - delay, is_newest=slot is past[-1]) for slot in past]
     if first is not None:
         decided.insert(0, first)
-    decision = Decision(
+    decision = FiringDecision(
         due=due,
         slots=decided,
         decided_until=past[-1].at if past else schedule.decided_until,
@@ -161,10 +161,10 @@ def decide(due: DueSchedule, now: datetime) -> Decision:
     return _by_overlap(_by_worker(decision))
 
 
-def postpone(due: DueSchedule, now: datetime) -> Decision:
+def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
     """Returns the decision about a schedule that cannot be decided because of an error: try again later."""
     retry_at = now + timedelta(seconds=_POSTPONED_SECONDS)
-    return Decision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
+    return FiringDecision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
 
 
 def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Sequence[Slot], Slot | None]:
@@ -211,7 +211,7 @@ def _by_lateness(schedule: Schedule, slot: Slot, until: datetime, *, is_newest: 
     return SlotDecision(slot=slot, outcome=Outcome.MISSED, reason=f"nothing could fire at its time, and {reason}")
 
 
-def _by_worker(decision: Decision) -> Decision:
+def _by_worker(decision: FiringDecision) -> FiringDecision:
     worker, worker_id = decision.due.worker, decision.due.schedule.worker_id
     if worker is not None and worker.is_active:
         return replace(decision, gone=0)
@@ -230,7 +230,7 @@ def _skip(slot: SlotDecision, reason: str) -> SlotDecision:
     return SlotDecision(slot=slot.slot, outcome=Outcome.SKIPPED, reason=reason)
 
 
-def _by_overlap(decision: Decision) -> Decision:
+def _by_overlap(decision: FiringDecision) -> FiringDecision:
     schedule = decision.due.schedule
     is_unfinished = decision.due.last_status in (Status.QUEUED, Status.RUNNING)
     if schedule.overlap is Overlap.ALLOW:
@@ -254,7 +254,7 @@ def _newest_alone(slots: Sequence[SlotDecision]) -> Iterator[SlotDecision]:
         yield _skip(slot, "a later one fires at the same time (overlap is cancel_running)") if is_replaced else slot
 
 
-def _one_at_a_time(decision: Decision, is_unfinished: bool) -> Iterator[SlotDecision]:
+def _one_at_a_time(decision: FiringDecision, is_unfinished: bool) -> Iterator[SlotDecision]:
     status = decision.due.last_status
     blocker = f"{decision.due.schedule.last_job_id} is still {status}" if is_unfinished else None
     for slot in decision.slots:
@@ -267,7 +267,7 @@ def _one_at_a_time(decision: Decision, is_unfinished: bool) -> Iterator[SlotDeci
             blocker = f"the job of {format_slot(slot.slot.slot)} is still queued"
 
 
-def _one_waits(decision: Decision, is_unfinished: bool) -> Iterator[SlotDecision]:
+def _one_waits(decision: FiringDecision, is_unfinished: bool) -> Iterator[SlotDecision]:
     has_waiting = decision.due.has_waiting
     for slot in decision.slots:
         if slot.outcome is not Outcome.FIRED:

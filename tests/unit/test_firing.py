@@ -10,9 +10,9 @@ import pytest
 
 from ava.domain.firing import (
     MOST_LISTED,
-    Decision,
     DueSchedule,
     Firing,
+    FiringDecision,
     Outcome,
     RunnableWorker,
     decide,
@@ -51,11 +51,11 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
     )
 
 
-def _outcomes(decision: Decision) -> list[Outcome]:
+def _outcomes(decision: FiringDecision) -> list[Outcome]:
     return [each.outcome for each in decision.slots]
 
 
-def _fired(decision: Decision) -> list[datetime]:
+def _fired(decision: FiringDecision) -> list[datetime]:
     return [each.slot.at for each in decision.slots if each.outcome is Outcome.FIRED]
 
 

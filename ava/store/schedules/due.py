@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.firing import Decision, DueSchedule, RunnableWorker
+from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.job import WHEN_RELEASED, Job, Status
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
@@ -106,7 +106,9 @@ FROM written AS f LEFT JOIN given AS g ON g.job_id = f.job_id ORDER BY g.n
 """)
 
 
-def write_firings(connection: Connection, decisions: Sequence[Decision]) -> tuple[int, Mapping[str, list[MadeJob]]]:
+def write_firings(
+    connection: Connection, decisions: Sequence[FiringDecision]
+) -> tuple[int, Mapping[str, list[MadeJob]]]:
     """Write the firings of decisions, and a job for each that fires.
 
     Returns the number of firings, and the jobs by the schedule's id, oldest first. A slot that is written already is
@@ -155,7 +157,7 @@ WHERE s.id = g.id
 
 def advance(
     connection: Connection,
-    decisions: Sequence[Decision],
+    decisions: Sequence[FiringDecision],
     made: Mapping[str, list[MadeJob]],
     *,
     timezone_data: str,
@@ -197,7 +199,7 @@ RETURNING {job_rows.JOB_COLUMNS}
 """)
 
 
-def cancel_jobs(connection: Connection, decisions: Collection[Decision]) -> list[Job]:
+def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -> list[Job]:
     """Cancel the jobs that new firings replace, on behalf of their schedules. Returns them as they are then."""
     asked = [(d.cancels_job_id, d.due.schedule) for d in decisions if d.cancels_job_id is not None]
     if not asked:
