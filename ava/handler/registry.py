@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from ava.domain.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 
-__all__ = ["Handler", "find", "handlers", "load", "worker"]
+__all__ = ["Handler", "declared_by", "find", "handlers", "load", "worker"]
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -156,7 +157,24 @@ def load(modules: Iterable[str]) -> None:
         except (HandlerError, WorkerConflict):
             raise
         except Exception as error:
-            raise HandlerError(f"AVA_HANDLERS: the module {module!r} cannot be imported: {error!r}") from error
+            raise HandlerError(f"AVA_HANDLERS: the module {module!r} cannot be imported: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns the file and the line at fault, and the error."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    own = (__file__, importlib.__file__, "<frozen")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(own)]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+    return f"{place}{type(error).__name__}: {error}"
+
+
+def declared_by(module: str) -> list[str]:
+    """Returns the ids of the workers whose handlers a module, or a module of this package, declares."""
+    return sorted(
+        each.spec.id for each in _handlers.values() if f"{each.function.__module__}.".startswith(f"{module}.")
+    )
 
 
 def handlers() -> Mapping[str, Handler]:

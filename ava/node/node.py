@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import Any
@@ -21,6 +22,8 @@ from ava.store.fleet.nodes import NodeSpec
 from ava.version import VERSION
 
 __all__ = ["Node"]
+
+_log = logging.getLogger(__name__)
 
 
 class Node:
@@ -45,6 +48,7 @@ class Node:
         timeouts.install_for_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
+        self._log_handlers()
         queues = sorted(consumer.app.amqp.queues.consume_from)
         self.run_monitor.start(
             NodeSpec(
@@ -60,6 +64,13 @@ class Node:
             [handler.spec for handler in handlers.values()],
         )
         Watchdog(self._settings, self.run_monitor, queues, self.refusals).start()
+
+    def _log_handlers(self) -> None:
+        for module in self._settings.handler_modules:
+            if workers := registry.declared_by(module):
+                _log.info("Handler module %s declares %s", module, ", ".join(workers))
+            else:
+                _log.warning("Handler module %s declares no worker", module)
 
     def pool_pids(self) -> list[int]:
         """Returns the pool's processes. For Celery's own thread alone, because that thread starts them."""

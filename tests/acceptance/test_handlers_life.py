@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -70,6 +71,13 @@ def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
     assert (record["status"], record["attempt"]) == ("failed", 3)
     assert record["error"] == "ValueError: attempt 3 went wrong"
     assert any("raise ValueError" in message and "ava/node" not in message for message in messages)
+    # The line of each attempt in its node's log says why as well, whether another attempt follows or not.
+    pattern = re.compile(r"Attempt of wkr_t_fails ended: .* ms: (.*) \(job_id=" + record["id"])
+    reasons = wait_until(
+        lambda: len(found := pattern.findall("".join(node.output for node in fleet.workers))) == 3 and found,
+        what="the nodes log the attempts",
+    )
+    assert sorted(reasons) == [f"ValueError: attempt {attempt} went wrong" for attempt in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +146,8 @@ def test_lone_surrogates_and_nul_in_output_are_kept(fleet: System) -> None:
 def test_a_node_announces_its_workers(fleet: System) -> None:
     worker = fleet.get("/v1/ava/workers/wkr_t_fails").json()["data"]
     assert (worker["max_retries"], worker["status"], worker["runtime"]) == (2, "active", "python")
+    # It logs them too, by module.
+    assert re.search(r"Handler module tests\.acceptance\.handlers declares .*wkr_t_fails", fleet.workers[0].output)
 
 
 def test_two_handlers_with_one_slug_refuse_to_start(fleet: System) -> None:

@@ -100,12 +100,37 @@ def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> Non
         worker("mine")(lambda input: None)
 
 
-@pytest.mark.parametrize("text", ["import nothing_of_that_name", "1 / 0", "this is no Python"])
-def test_a_module_that_cannot_be_imported_is_named(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\nimport nothing_of_that_name", "line 2: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("def fail():\n    1 / 0\n\nfail()", "line 2: ZeroDivisionError: division by zero"),
+        ("this is no Python", "line 1: SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named_with_the_line_at_fault(
+    text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_handlers.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(HandlerError, match="AVA_HANDLERS: the module 'broken_handlers' cannot be imported"):
+    with pytest.raises(HandlerError) as raised:
         registry.load(["broken_handlers"])
+    beginning = "AVA_HANDLERS: the module 'broken_handlers' cannot be imported: "
+    assert str(raised.value) == f"{beginning}{tmp_path / 'broken_handlers.py'}, {reason}"
+
+
+def test_a_module_that_does_not_exist_is_named() -> None:
+    with pytest.raises(HandlerError, match=r"imported: ModuleNotFoundError: No module named 'nowhere_at_all'$"):
+        registry.load(["nowhere_at_all"])
+
+
+def test_the_workers_of_a_module_are_those_of_its_package_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(input: object) -> None: ...
+
+    monkeypatch.setattr(elsewhere, "__module__", "shop.orders")
+    worker("order")(elsewhere)
+    assert registry.declared_by("shop") == registry.declared_by("shop.orders") == ["wkr_order"]
+    assert registry.declared_by("sho") == []
 
 
 @pytest.mark.parametrize("name", ava.__all__)

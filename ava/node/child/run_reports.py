@@ -7,6 +7,7 @@ import logging
 from ava import tracing
 from ava.domain.job import Job, Status
 from ava.metrics import counters
+from ava.node import outcome
 from ava.node.child.run import Run
 from ava.tracing import Kind
 
@@ -37,9 +38,15 @@ def report_end(run: Run, status: Status | None) -> None:
         run.span.record_failure(result)
     counters.RUNS_ENDED.labels(run.job.worker_id, result.replace(" ", "_")).inc()
     _log.info(
-        "Attempt of %s ended: %s after %d ms",
+        "Attempt of %s ended: %s after %d ms%s",
         run.job.worker_id,
         result,
         run.log.elapsed_ms,
+        _reason(run) if status in (Status.FAILED, Status.QUEUED) else "",
         extra={"job_id": run.job.id, "tenant_id": run.job.tenant_id, "attempt": run.job.attempt},
     )
+
+
+def _reason(run: Run) -> str:
+    error = None if run.end is None else run.end.error
+    return f": {error or ('' if run.raised is None else outcome.explain(run.raised))}"
