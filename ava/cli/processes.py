@@ -36,12 +36,17 @@ def api(host: str, port: int) -> None:
     "-q", "--queues", default="", help="The queues to consume, comma-separated.  [default: those of its handlers]"
 )
 def worker(concurrency: int | None, queues: str) -> None:
-    """Run jobs: one node with its child processes."""
+    """Run jobs: one node with its child processes.
+
+    Without DATABASE_URL and BROKER_URL it joins the `ava up` that was started in this folder.
+    """
     from ava import settings as settings_module
     from ava.health.port import serving
-    from ava.local import sd_notify
+    from ava.local import environment, sd_notify
     from ava.metrics import sharing
 
+    if file := environment.use_running_system():
+        click.echo(f"ava: this node joins the system of `ava up` in this folder (settings from {file})", err=True)
     settings = settings_module.load()
     on_ready = partial(sd_notify.notify, settings.notify_socket) if settings.notify_socket else None
     # Handler modules are found in the current directory, as with `python -m` and `celery`.

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from ava.local.data_folder import DataFolder, write_private
 
-__all__ = ["for_children", "own", "write_file"]
+__all__ = ["for_children", "own", "use_running_system", "write_file"]
+
+#: Where `ava up` writes its settings, in the folder that it is started in.
+_FILE = Path(".ava") / "environment"
 
 
 def own(name: str) -> str:
@@ -20,6 +23,24 @@ def for_children(additions: Mapping[str, str]) -> dict[str, str]:
     """Returns our own environment with `additions`, for child processes, which must not outlive us."""
     inherited = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     return {**inherited, **additions, "AVA_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+
+
+def use_running_system() -> str | None:
+    """Set what is not set in our own environment to the settings of the `ava up` that was started in this folder.
+
+    Returns the path of the file that was read. Returns None if there is none, or if a database or a broker is set,
+    because the settings of two systems must not be mixed.
+    """
+    if own("DATABASE_URL") or own("BROKER_URL"):
+        return None
+    try:
+        lines = _FILE.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, value = line.partition("=")
+        os.environ.setdefault(name, value.strip("'"))
+    return str(_FILE)
 
 
 def write_file(folder: DataFolder, additions: Mapping[str, str]) -> Path:

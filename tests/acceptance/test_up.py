@@ -158,9 +158,11 @@ def _environ(additions: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1", **(additions or {})}
 
 
-def _run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    *arguments: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _ava(*arguments), env=_environ(environ), capture_output=True, text=True, timeout=60, check=False
+        _ava(*arguments), env=_environ(environ), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -215,6 +217,25 @@ def _database_created(data_dir: Path) -> tuple[str, ...]:
             return tuple(cursor.fetchone())
     finally:
         connection.close()
+
+
+def test_a_node_that_is_started_in_its_folder_joins_it(up: Up, place: Path) -> None:
+    (place / "more_handlers.py").write_text("from ava import worker\n\n\n@worker('more')\ndef more(input): return 1\n")
+    environ = _environ({MARK: up.mark, "AVA_HANDLERS": "more_handlers"})
+    log = place / "node.log"
+    with log.open("wb") as output:
+        node = subprocess.Popen(_ava("worker", "-c", "1"), cwd=place, env=environ, stdout=output, stderr=output)
+    try:
+        wait_until(
+            lambda: requests.get(f"{up.url}/v1/ava/workers/wkr_more", headers=up.headers, timeout=10).ok,
+            seconds=30,
+            what=lambda: f"the node joins: {log.read_text()}",
+        )
+        assert up.await_status(up.trigger("wkr_more"), *FINAL) == "completed"
+        assert "this node joins the system of `ava up` in this folder" in log.read_text()
+    finally:
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(30) == 0, log.read_text()
 
 
 def test_a_running_job_may_finish_after_ctrl_c_but_not_after_a_second_one(up: Up) -> None:
@@ -336,8 +357,8 @@ def test_help_imports_no_implementation() -> None:
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "dispatcher", "webhooks", "doctor"])
-def test_every_process_refuses_to_start_without_its_settings_in_one_line(command: str) -> None:
-    _assert_one_line(_run(command), "DATABASE_URL", "not set")
+def test_every_process_refuses_to_start_without_its_settings_in_one_line(command: str, tmp_path: Path) -> None:
+    _assert_one_line(_run(command, cwd=tmp_path), "DATABASE_URL", "not set")
 
 
 def test_the_api_does_not_start_without_a_secret() -> None:
