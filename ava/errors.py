@@ -39,6 +39,7 @@ __all__ = [
     "OutputError",
     "PayloadTooLarge",
     "PortInUse",
+    "ProjectError",
     "QueueRefused",
     "RequestError",
     "ScheduleLimitReached",
@@ -73,6 +74,10 @@ class AvaError(Exception):
 
 class StartError(AvaError):
     """A process cannot start; the command line prints the message and exits 1."""
+
+
+class ProjectError(AvaError):
+    """A new project cannot be created."""
 
 
 class SettingsError(StartError):

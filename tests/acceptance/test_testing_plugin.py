@@ -1,4 +1,4 @@
-"""The plugin of pytest: a project's own tests get a whole system with its handlers, and leave no process behind."""
+"""`ava new` and the plugin of pytest: the tests of a project pass, on a system of its own, and leave no process."""
 
 from __future__ import annotations
 
@@ -9,45 +9,19 @@ import uuid
 from pathlib import Path
 
 import psutil
+import pytest
 
 from harness.servers.server import private_folder
-from harness.system import MARK, carries, lives
-
-_HANDLERS = """
-from ava import worker
+from harness.system import MARK, ROOT, carries, lives
 
 
-@worker("greet")
-def greet(input):
-    print("greeting")
-    return {"greeting": f"Hello, {input['name']}"}
-"""
-_TESTS = """
-import os
-
-from ava.client import Client
-
-
-def test_greet(ava):
-    assert isinstance(ava, Client)
-    job = ava.wait(ava.trigger("wkr_greet", {"name": "Ada"}).id, timeout_seconds=60)
-    assert (job.status, job.output) == ("completed", {"greeting": "Hello, Ada"})
-
-
-def test_the_same_system_serves_the_session(ava):
-    assert [job.status for job in ava.list()] == ["completed"]
-"""
-
-
-def test_a_projects_tests_run_jobs_on_a_system_of_their_own() -> None:
+def test_the_tests_of_a_new_project_pass_without_servers_and_on_a_system_of_their_own() -> None:
     mark = uuid.uuid4().hex
     with private_folder() as folder:
-        (folder / "my_handlers.py").write_text(_HANDLERS)
-        (folder / "test_jobs.py").write_text(_TESTS)
-        (folder / "pytest.ini").write_text("[pytest]\nava_handlers = my_handlers\n")
+        assert "pytest" in _ava_new(folder, "order-mails").stdout
         # A database that is named in the environment is not used: it may be one of production.
-        printed = _run(folder, {MARK: mark, "DATABASE_URL": "postgresql://nowhere.invalid/x"})
-        assert "2 passed" in printed, printed
+        printed = _pytest(folder / "order-mails", {MARK: mark, "DATABASE_URL": "postgresql://nowhere.invalid/x"})
+        assert "3 passed" in printed, printed
         left = [process for process in psutil.process_iter() if carries(process, mark) and lives(process)]
         assert left == []
 
@@ -55,13 +29,42 @@ def test_a_projects_tests_run_jobs_on_a_system_of_their_own() -> None:
 def test_without_handlers_the_fixture_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "test_jobs.py").write_text("def test_it(ava): ...\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    assert "set ava_handlers in pytest's configuration" in _run(tmp_path, {"AVA_HANDLERS": ""})
+    assert "set ava_handlers in pytest's configuration" in _pytest(tmp_path, {"AVA_HANDLERS": ""})
 
 
-def _run(folder: Path, additions: dict[str, str]) -> str:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Orders", "it must match"),
+        ("1st", "it must match"),
+        ("class", "no keyword of Python"),
+        ("json", "another Python module has this name"),
+        ("workers", "another Python module has this name"),
+        ("taken", "is not empty"),
+        ("file/below", "cannot be written: Not a directory"),
+    ],
+)
+def test_a_wrong_name_is_refused_in_one_line(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "x").touch()
+    (tmp_path / "file").touch()
+    done = _ava_new(tmp_path, name)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("ava: ")
+    assert reason in done.stderr
+
+
+def _ava_new(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ava.cli.main", "new", name]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def _pytest(folder: Path, additions: dict[str, str]) -> str:
     """Run the tests of a project. Returns what pytest printed."""
     # The plugin is named, because the entry point of an installation may belong to other code.
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **additions}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "ava.testing.plugin", "-p", "no:cacheprovider", "."]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "ava.testing.plugin", "-p", "no:cacheprovider"]
     done = subprocess.run(command, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=110)
     return done.stdout + done.stderr
