@@ -135,7 +135,7 @@ def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], objec
 
 def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], object]]:
     def why(connection: Connection, status: Status) -> None:
-        for job in reads.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1):
+        for job in reads.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1).jobs:
             explanation_reads.read_facts(connection, job, dead_after_seconds=14)
 
     everything: dict[str, Callable[[Connection], object]] = {

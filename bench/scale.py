@@ -70,12 +70,12 @@ def _some(system: Ours) -> list[str]:
 
 
 def _ids(system: Ours, status: Status) -> list[str]:
-    return [job.id for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20)[0]]
+    return [job.id for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20)[0].jobs]
 
 
 def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int], str]]:
     """Returns the timed requests, each as a function from a number to a path. All lists but the last fill a page."""
-    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
+    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0].jobs[0]
     lately = quote((newest.created_at - timedelta(seconds=30)).isoformat())
     long_ago = quote((newest.created_at - rows.APART * jobs / 2).isoformat())
     filters = {
@@ -164,7 +164,7 @@ def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
 
 def explain(system: Ours) -> list[str]:
     """Check the plan of every read. Returns the faults."""
-    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0][0]
+    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0].jobs[0]
     database = StoreDatabase(system.database.url, name="bench", statement_seconds=120)
     findings, count = plans.check(database, newest.created_at, _some(system), newest.id)
     database.close()

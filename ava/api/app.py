@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from ava.api.http import auth, body, converters, errors, limits, response_hooks, traces
+from ava.api.http import auth, body, converters, errors, limits, offload, response_hooks, traces
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
 from ava.api.http.shares import make_shares
@@ -80,7 +80,7 @@ def _make_context(settings: Settings) -> Context:
     )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
-    jobs_service = Jobs(database, publisher, Control(celery))
+    jobs_service = Jobs(database, publisher, Control(celery), run_long=offload.run)
     return Context(
         settings=settings,
         jobs=jobs_service,

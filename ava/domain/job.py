@@ -130,6 +130,9 @@ class Job:
     node_id: str | None
     #: The W3C `traceparent` of the request that made it; None if nothing was traced.
     traceparent: str | None = None
+    #: The bytes of the input and output that this copy leaves out because they are large; None if they are here.
+    input_bytes: int | None = None
+    output_bytes: int | None = None
 
     @property
     def input(self) -> dict[str, Any]:

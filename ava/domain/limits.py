@@ -13,6 +13,8 @@ from typing import Any
 from ava.settings import Settings
 
 __all__ = [
+    "ANSWERS_IN_FLIGHT_BYTES",
+    "ANSWER_BYTES",
     "BODY_BYTES",
     "BODY_PARTS",
     "BODY_VALUES",
@@ -178,6 +180,20 @@ SCHEDULE_INPUT_BYTES = Limit(
     fixed=64 * _KIB,
 )
 
+ANSWER_BYTES = Limit(
+    name="answer_bytes",
+    unit="bytes",
+    meaning="Bytes of an answer: a page or log ends early, and a bulk leaves inputs and outputs out beyond it.",
+    status=None,
+    fixed=8 * _MIB,
+)
+ANSWERS_IN_FLIGHT_BYTES = Limit(
+    name="answers_in_flight_bytes",
+    unit="bytes",
+    meaning="Bytes of a tenant's answers of more than 64 KiB that are being sent at once, in each API process.",
+    status=429,
+    fixed=64 * _MIB,
+)
 TENANT_STREAMS = Limit(
     name="tenant_streams",
     unit="streams",
@@ -222,6 +238,8 @@ LIMITS: tuple[Limit, ...] = (
     NAMED_ERRORS,
     INPUT_BYTES,
     BULK_JOBS,
+    ANSWER_BYTES,
+    ANSWERS_IN_FLIGHT_BYTES,
     TENANT_STREAMS,
     TENANT_WAITS,
     WATCHERS,

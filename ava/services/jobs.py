@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +16,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
-from ava.domain.job import Job, JobSpec, LogLevel, LogLine, Status
+from ava.domain.job import Job, JobSpec, LogLevel, Status
 from ava.domain.worker import Worker, WorkerStatus
 from ava.errors import (
     BrokerUnavailable,
@@ -32,7 +32,8 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, reads
 from ava.store.jobs.idempotency import EarlierRequest
-from ava.store.jobs.reads import JobFilter
+from ava.store.jobs.reads import JobFilter, JobPage
+from ava.store.jobs.rows import FoundLines
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
 from ava.store.schedules import firings
@@ -43,6 +44,8 @@ _log = logging.getLogger(__name__)
 
 #: The most jobs that one statement cancels.
 _BATCH = 500
+#: Bytes of inputs whose fingerprint takes long.
+_LONG_BYTES = 2**16
 
 
 class Jobs:
@@ -51,10 +54,19 @@ class Jobs:
     #: Seconds for which this process keeps the list of closed windows that it has read.
     windows_seconds = 0.5
 
-    def __init__(self, database: Database, publisher: Publisher, control: Control) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        control: Control,
+        *,
+        run_long: Callable[[Callable[[], bytes]], bytes] = lambda work: work(),
+    ) -> None:
+        """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
         self._database = database
         self._publisher = publisher
         self._control = control
+        self._run_long = run_long
         self._closed: frozenset[str] = frozenset()
         self._closed_read_at = float("-inf")
 
@@ -74,7 +86,8 @@ class Jobs:
 
         Raises `IdempotencyKeyReused` if the key came with other jobs, and what `trigger` raises.
         """
-        fingerprint = _fingerprint(specs)
+        is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
+        fingerprint = self._run_long(lambda: _fingerprint(specs)) if is_long else _fingerprint(specs)
         with self._database.transaction() as connection:
             earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=fingerprint)
             if earlier is not None:
@@ -174,7 +187,7 @@ class Jobs:
 
     def page(
         self, caller: Caller, job_filter: JobFilter, *, limit: int, before_id: str | None = None, offset: int = 0
-    ) -> tuple[list[Job], int]:
+    ) -> tuple[JobPage, int]:
         """Returns a page of jobs, newest first, and their total (exact up to `paging.MOST_IN_TOTAL`)."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
@@ -190,7 +203,7 @@ class Jobs:
 
     def logs(
         self, caller: Caller, job_id: str, *, level: LogLevel | None, limit: int, after_seq: int
-    ) -> tuple[Job, Sequence[LogLine]]:
+    ) -> tuple[Job, FoundLines]:
         """Returns a job and its log lines after `after_seq`. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)

@@ -18,7 +18,8 @@ from ava.errors import DatabaseUnavailable
 from ava.services.followers import Follower, WatchUpdate
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import watch_reads
-from ava.store.jobs.watch_reads import FoundLines, LogPosition, WatchedState
+from ava.store.jobs.rows import FoundLines
+from ava.store.jobs.watch_reads import LogPosition, WatchedState
 
 __all__ = ["Follower", "WatchUpdate", "Watches"]
 

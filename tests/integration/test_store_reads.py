@@ -153,12 +153,14 @@ def test_a_deep_page_has_the_right_jobs_for_any_distribution(api: Api, seed: int
         for job_filter in filters:
             wanted = [job[0] for job in jobs if _passes(job, job_filter)]
             for offset in (150, 179, 180, 300, 500, 700, 980):
-                found = reads.page(connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=offset)
+                found = reads.page(
+                    connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=offset
+                ).jobs
                 assert [str(ids.decode("job", job.id)) for job in found] == wanted[offset : offset + 20]
             before = ids.encode("job", jobs[100][0])
             found = reads.page(
                 connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=200, before_id=before
-            )
+            ).jobs
             older = [id_ for id_ in wanted if id_ < jobs[100][0]]
             assert [str(ids.decode("job", job.id)) for job in found] == older[200:220]
 

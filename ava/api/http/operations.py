@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
+from ava.api.http import answers
 from ava.api.http.context import caller
 from ava.api.http.parsing import load_body, load_key, load_query
 from ava.api.http.strict import NoParameters
@@ -80,7 +81,7 @@ def operation(**declared: Any) -> Callable[[View], View]:
                     arguments[declaration.body_as] = body
             if declaration.takes_key:
                 arguments["key"] = load_key()
-            return view(**arguments)
+            return answers.held(view(**arguments), is_write=declaration.is_write)
 
         run.operation = declaration  # type: ignore[attr-defined]
         return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -14,9 +14,10 @@ from ava.api.http import cursors
 from ava.api.http.fields import Cursor, WholeNumber
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
+from ava.domain.limits import ANSWER_BYTES
 from ava.domain.paging import DEEPEST_ROW
 
-__all__ = ["PageQuery", "PageRequest", "cursor_field", "page_of", "per_page_field", "take_page"]
+__all__ = ["PageQuery", "PageRequest", "cursor_field", "page_of", "per_page_field", "take_page", "within_answer"]
 
 
 class _Item(Protocol):
@@ -104,16 +105,35 @@ def page_of(
     total: int,
     write: Callable[[Item], str],
     *,
+    has_more: bool | None = None,
     cursor_of: Callable[[str], str] = cursors.of_item,
 ) -> Response:
-    """Returns `{"data": [ … ], "pagination": … }` of up to `asked.limit` items; `write` makes an item's JSON text."""
-    shown, has_more = found[: asked.per_page], len(found) > asked.per_page
+    """Returns `{"data": [ … ], "pagination": … }` of the items; `write` makes an item's JSON text.
+
+    The page ends early if it has more bytes than an answer. `has_more` says if items follow these; without it `found`
+    has one more item than the page if there are more.
+    """
+    texts = within_answer(map(write, found[: asked.per_page]))
+    shown = found[: len(texts)]
+    are_more = len(found) > len(shown) or bool(has_more)
     pagination = {
         "page": None if asked.after_id else asked.page or 1,
         "per_page": asked.per_page,
         "total": total,
-        "has_more": has_more,
-        "next_cursor": cursor_of(shown[-1].id) if has_more else None,
+        "has_more": are_more,
+        "next_cursor": cursor_of(shown[-1].id) if are_more else None,
     }
     place = json.dumps(pagination, separators=(",", ":"))
-    return as_json(f'{{"data":[{",".join([write(item) for item in shown])}],"pagination":{place}}}\n')
+    return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')
+
+
+def within_answer(texts: Iterable[str]) -> list[str]:
+    """Returns the first texts, as many as an answer has bytes for, and at least one."""
+    kept: list[str] = []
+    size = 0
+    for text in texts:
+        size += len(text)
+        if kept and size > ANSWER_BYTES.value:
+            break
+        kept.append(text)
+    return kept

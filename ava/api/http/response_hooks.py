@@ -7,6 +7,7 @@ import hashlib
 
 from flask import Flask, Response, g, request
 
+from ava.api.http import offload
 from ava.settings import Settings
 
 __all__ = ["install", "keep_until_changed"]
@@ -75,11 +76,18 @@ def _allow_origin(response: Response, origins: frozenset[str]) -> None:
         response.headers["Access-Control-Max-Age"] = "600"
 
 
+def _gzip(raw: bytes) -> bytes:
+    return gzip.compress(raw, _GZIP_LEVEL, mtime=0)
+
+
 def _compress(response: Response) -> Response:
     if response.is_streamed or response.direct_passthrough or (response.content_length or 0) < _GZIP_BYTES:
         return response
     response.vary.add("Accept-Encoding")
     if request.accept_encodings.quality("gzip") > 0 and "Content-Encoding" not in response.headers:
-        response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
+        raw = response.get_data()
+        response.set_data(
+            _gzip(raw) if len(raw) <= offload.LARGE_BYTES else offload.run(lambda: _gzip(raw)),
+        )
         response.headers["Content-Encoding"] = "gzip"
     return response

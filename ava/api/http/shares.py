@@ -24,6 +24,8 @@ class Shares:
     large_bodies: TenantShares
     #: Large bodies that are being parsed: one at a time.
     parsing: TenantShares
+    #: Bytes of large answers that are being sent.
+    answers: TenantShares
     streams: TenantShares
     waits: TenantShares
     #: Streams and waits of all tenants; `ALL_TENANTS` stands for these.
@@ -37,6 +39,7 @@ def make_shares(settings: Settings) -> Shares:
             limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS
         ),
         parsing=TenantShares(limits.LARGE_BODY_BYTES, 1, wait_seconds=_TURN_SECONDS),
+        answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),
         watchers=TenantShares(limits.WATCHERS, limits.WATCHERS.of(settings)),

@@ -44,6 +44,11 @@ class TenantShares:
                 self._wait(tenant_id, amount)
             self._used[tenant_id] = self.used(tenant_id) + amount
 
+    def add(self, tenant_id: str, amount: int) -> None:
+        """Take a share that cannot be refused any more, because the call has changed something already."""
+        with self._changed:
+            self._used[tenant_id] = self.used(tenant_id) + amount
+
     def release(self, tenant_id: str, amount: int = 1) -> None:
         """Return a share, or a part of it."""
         with self._changed:

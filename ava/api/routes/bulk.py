@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from flask import Blueprint, Response
 
@@ -10,9 +11,10 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED
-from ava.api.schemas.jobs import BulkBody, CancelBody, CancelledRecord, JobRecord, write_job
+from ava.api.schemas.jobs import BulkBody, BulkJobRecord, CancelBody, CancelledRecord, write_bulk_job
 from ava.domain import limits
-from ava.domain.job import JobSpec
+from ava.domain.job import Job, JobSpec
+from ava.domain.limits import ANSWER_BYTES
 from ava.errors import RequestError, WorkerNotFound, WorkerPaused
 from ava.store.jobs.reads import JobFilter
 
@@ -25,11 +27,12 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
 @operation(
     summary="Trigger many jobs",
     description="1 to 1,000 jobs in one transaction, all or none, answered in their order. A wrong entry is named by "
-    "its index, as in `jobs[3].priority`. The body may have 16 MiB.",
+    "its index, as in `jobs[3].priority`. The body may have 16 MiB. The answer has 8 MiB for inputs and outputs; one "
+    "that does not fit is null, and `input_bytes` and `output_bytes` beside it say how many it has.",
     body=BulkBody(),
     body_as="specs",
     most_bytes=limits.BULK_BODY_BYTES,
-    record=JobRecord(many=True),
+    record=BulkJobRecord(many=True),
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
@@ -44,10 +47,30 @@ def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
             jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
     except (WorkerNotFound, WorkerPaused) as error:
         raise _with_index(error) from None
-    response = responses.data(f"[{','.join([write_job(job) for job in jobs])}]", 201)
+    response = responses.data(f"[{','.join(_texts(jobs))}]", 201)
     if is_replay:
         response.headers[REPLAYED] = "true"
     return response
+
+
+def _texts(jobs: Sequence[Job]) -> Iterator[str]:
+    """Yields the records, without the inputs and outputs that an answer has no bytes for."""
+    used = 0
+    for job in jobs:
+        input_bytes, output_bytes = len(job.input_json), len(job.output_json or "")
+        used += input_bytes + output_bytes
+        if job.input_bytes is not None or used <= ANSWER_BYTES.value:
+            yield write_bulk_job(job)
+        else:
+            used -= input_bytes + output_bytes
+            left_out = replace(
+                job,
+                input_json="null",
+                output_json=None,
+                input_bytes=input_bytes,
+                output_bytes=output_bytes or None,
+            )
+            yield write_bulk_job(left_out)
 
 
 def _with_index(error: RequestError) -> RequestError:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from ava.api.http import cursors, response_hooks, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of
+from ava.api.http.paging import page_of, within_answer
 from ava.api.http.strict import NoBody
 from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.jobs import (
@@ -87,7 +87,8 @@ def retry(job_id: str, key: str | None) -> Response:
 @operation(
     summary="List jobs",
     description="Newest first. `total` is exact up to 1,000 and stays there beyond, because counting millions would "
-    "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them.",
+    "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them. A page ends early at "
+    "8 MiB; `has_more` is true then, and `next_cursor` leads on.",
     query=JobListQuery(),
     record=JobRecord(),
     is_list=True,
@@ -95,9 +96,9 @@ def retry(job_id: str, key: str | None) -> Response:
 def list_jobs(query: JobListRequest) -> Response:
     """Show a page of jobs."""
     found, total = context().jobs.page(
-        caller(), query.job_filter, limit=query.limit, before_id=query.after_id, offset=query.offset
+        caller(), query.job_filter, limit=query.per_page, before_id=query.after_id, offset=query.offset
     )
-    return page_of(query, found, total, write_job)
+    return page_of(query, found.jobs, total, write_job, has_more=found.has_more)
 
 
 @blueprint.get("/<job:job_id>")
@@ -126,7 +127,7 @@ def show(job_id: str, wait_seconds: int | None) -> Response:
 @operation(
     summary="View a job's log",
     description="Oldest line first. To follow a log, ask again with `after` set to the `next_cursor` of the previous "
-    "answer; it stays the same until there is a new line.",
+    "answer; it stays the same until there is a new line. An answer ends early at 8 MiB.",
     query=LogsQuery(),
     record=JobLogRecord(),
     failures=(404,),
@@ -134,12 +135,11 @@ def show(job_id: str, wait_seconds: int | None) -> Response:
 def logs(job_id: str, query: LogRequest) -> Response:
     """Show the lines of a job's log."""
     after = _after_seq(job_id, query.after)
-    # Reads one line more than asked for, to know if there are more.
-    job, lines = context().jobs.logs(caller(), job_id, level=query.level, limit=query.limit + 1, after_seq=after)
-    shown, has_more = lines[: query.limit], len(lines) > query.limit
-    next_cursor = cursors.of_line(job.id, shown[-1].seq) if shown else query.after
-    texts = ",".join([write_log_line(line) for line in shown])
-    log = f'{{"job_id":"{job.id}","job_status":"{job.status}","logs":[{texts}]}}'
+    job, found = context().jobs.logs(caller(), job_id, level=query.level, limit=query.limit, after_seq=after)
+    texts = within_answer(map(write_log_line, found.lines))
+    has_more = found.has_more or len(texts) < len(found.lines)
+    next_cursor = cursors.of_line(job.id, found.lines[len(texts) - 1].seq) if texts else query.after
+    log = f'{{"job_id":"{job.id}","job_status":"{job.status}","logs":[{",".join(texts)}]}}'
     place = json.dumps({"has_more": has_more, "next_cursor": next_cursor}, separators=(",", ":"))
     return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
 

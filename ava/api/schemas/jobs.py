@@ -27,12 +27,13 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.domain import priority
-from ava.domain.job import JobSpec, LogLevel, Status, Trigger
+from ava.domain.job import Job, JobSpec, LogLevel, Status, Trigger
 from ava.domain.limits import BULK_JOBS
 from ava.store.jobs.reads import JobFilter
 
 __all__ = [
     "BulkBody",
+    "BulkJobRecord",
     "CancelBody",
     "CancelledRecord",
     "JobListQuery",
@@ -44,6 +45,7 @@ __all__ = [
     "LogsQuery",
     "ShowQuery",
     "TriggerBody",
+    "write_bulk_job",
     "write_job",
     "write_log_line",
 ]
@@ -295,6 +297,16 @@ class JobRecord(Schema):
     retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
 
 
+class BulkJobRecord(JobRecord):
+    """A job of a bulk; its input and output are null if the answer has no bytes for them."""
+
+    input = JsonText(
+        attribute="input_json",
+        allow_none=True,
+        metadata={"type": ["object", "null"], "description": "The payload; null if it was left out."},
+    )
+
+
 class LogLineRecord(Schema):
     """One line of a job's log."""
 
@@ -316,6 +328,14 @@ class CancelledRecord(Schema):
 
     cancelled = WholeNumber(least=0, most=2**53, metadata={"description": "Queued jobs, which are cancelled now."})
     signalled = WholeNumber(least=0, most=2**53, metadata={"description": "Running jobs, which were asked to stop."})
+
+
+def write_bulk_job(job: Job) -> str:
+    """Returns a job of a bulk as JSON text; the bytes of what was left out follow the record's fields."""
+    text = write_job(job)
+    if job.input_bytes is None:
+        return text
+    return f'{text[:-1]},"input_bytes":{job.input_bytes},"output_bytes":{job.output_bytes or "null"}}}'
 
 
 def _write_line_time(moment: datetime) -> str:

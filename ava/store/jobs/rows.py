@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 
-__all__ = ["JOB_COLUMNS", "job", "job_uuid", "log_line"]
+__all__ = ["JOB_COLUMNS", "LIGHT_COLUMNS", "SIZES", "FoundLines", "job", "job_uuid", "light_job", "log_line"]
 
 #: The columns of a job, in the order in which `job` reads them.
 JOB_COLUMNS = (
@@ -17,6 +19,28 @@ JOB_COLUMNS = (
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at, "
     "j.published_at, j.node_id::text, j.traceparent"
 )
+
+#: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice.
+SIZES = """CROSS JOIN LATERAL (
+    SELECT octet_length(j.input::text) AS input, coalesce(octet_length(j.output::text), 0) AS output OFFSET 0
+) AS size"""
+#: Likewise, with `SIZES`, in the order in which `light_job` reads them: without an input and output that together have
+#: more bytes than the parameter `large`.
+LIGHT_COLUMNS = (
+    JOB_COLUMNS.replace(
+        "j.input::text", "CASE WHEN size.input + size.output <= %(large)s THEN j.input::text END"
+    ).replace("j.output::text", "CASE WHEN size.input + size.output <= %(large)s THEN j.output::text END")
+    + ", size.input, size.output, size.input + size.output <= %(large)s"
+)
+
+
+def light_job(row: Any) -> Job:
+    """Returns the job of a row of `LIGHT_COLUMNS`; `input_bytes` and `output_bytes` say what was left out."""
+    input_bytes, output_bytes, is_whole = row[26:]
+    light = job(row)
+    if is_whole:
+        return light
+    return replace(light, input_json="null", input_bytes=input_bytes, output_bytes=output_bytes or None)
 
 
 def job(row: Any) -> Job:
@@ -60,6 +84,15 @@ def job_uuid(job_id: str) -> str | None:
     """Returns the UUID of a job's id, or None if it is not a job's id."""
     value = ids.decode("job", job_id)
     return None if value is None else str(value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundLines:
+    """Lines of a log."""
+
+    lines: Sequence[LogLine]
+    #: True if more lines follow these.
+    has_more: bool
 
 
 def log_line(row: Any) -> LogLine:

@@ -14,8 +14,9 @@ from ava.domain.limits import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.rows import FoundLines
 
-__all__ = ["FoundLines", "LogPosition", "WatchedState", "changed_states", "final_states", "lines_after"]
+__all__ = ["LogPosition", "WatchedState", "changed_states", "final_states", "lines_after"]
 
 #: The most lines that one read returns for one watcher.
 MOST_LINES = 500
@@ -43,15 +44,6 @@ class LogPosition:
     number: int
     job_id: str
     after_seq: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FoundLines:
-    """The lines after a position."""
-
-    lines: Sequence[LogLine]
-    #: True if more lines follow these.
-    has_more: bool
 
 
 # The records stay in the database: a thousand watchers of large jobs that end at once must not load them all.

@@ -1,0 +1,112 @@
+"""Every answer has a bound in bytes: lists, logs and bulks; and a tenant has so many bytes of answers in flight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ava.api.http.tenant_shares import TenantShares
+from ava.domain.limits import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
+from ava.store.jobs import reads
+from harness.api import Api, error_of
+
+JOBS = "/v1/ava/jobs"
+#: A record's own fields, and those around the list.
+_OVERHEAD = 4_096
+
+
+def _large_jobs(api: Api, count: int, characters: int) -> None:
+    """Insert jobs whose inputs have six times as many bytes as characters."""
+    api.execute(
+        "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)"
+        " SELECT 'ten_test', 'wkr_open', 'manual', 5, 'default',"
+        " ('{\"n\":' || n || ',\"x\":\"' || repeat('\\u00e9', %s) || '\"}')::json, 'usr_test', 1"
+        " FROM generate_series(1, %s) AS n",
+        characters,
+        count,
+    )
+
+
+def test_a_page_of_large_records_ends_early_and_the_cursor_leads_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    _large_jobs(api, 7, 500_000)
+    read: list[int] = []
+    show = reads.show
+
+    def record(*given: Any, **named: Any) -> Any:
+        job = show(*given, **named)
+        read.append(len(job.input_json) if job else 0)
+        return job
+
+    monkeypatch.setattr(reads, "show", record)
+    seen: list[int] = []
+    cursor: dict[str, str] = {}
+    while True:
+        response = api.get(JOBS, query_string={"per_page": "100", **cursor})
+        assert len(response.data) <= ANSWER_BYTES.value + _OVERHEAD
+        # No more is read from the database than the answer holds.
+        assert sum(read) <= len(response.data)
+        read.clear()
+        body = response.get_json()
+        assert body["pagination"]["total"] == 7
+        seen += [job["input"]["n"] for job in body["data"]]
+        if not body["pagination"]["has_more"]:
+            break
+        assert len(body["data"]) == 2
+        cursor = {"cursor": body["pagination"]["next_cursor"]}
+    assert seen == list(range(7, 0, -1))
+
+
+def test_a_record_larger_than_its_share_of_a_page_is_shown_whole(api: Api) -> None:
+    _large_jobs(api, 3, 50_000)
+    (first, *_) = listed = api.get(JOBS, query_string={"per_page": "100"}).get_json()["data"]
+    assert [job["input"]["n"] for job in listed] == [3, 2, 1]
+    assert first == api.get(f"{JOBS}/{first['id']}").get_json()["data"]
+
+
+def test_a_log_of_long_lines_ends_early_and_is_followed_without_a_gap(api: Api) -> None:
+    job_id = api.trigger()["id"]
+    api.execute(
+        "INSERT INTO job_logs (job_id, seq, ts, level, msg)"
+        " SELECT j.id, 4294967296 + n, now(), 'warn', n || ' ' || repeat('€', 16000)"
+        " FROM jobs AS j, generate_series(1, 220) AS n"
+    )
+    for level in ({}, {"filter[level]": "warn"}):
+        seen: list[str] = []
+        after: dict[str, str] = {}
+        while True:
+            response = api.get(f"{JOBS}/{job_id}/logs", query_string={"limit": "500", **level, **after})
+            assert len(response.data) <= ANSWER_BYTES.value + _OVERHEAD
+            body = response.get_json()
+            seen += [line["msg"].split()[0] for line in body["data"]["logs"]]
+            if not body["pagination"]["has_more"]:
+                break
+            after = {"after": body["pagination"]["next_cursor"]}
+        assert seen == [str(number) for number in range(1, 221)]
+
+
+def test_a_bulk_leaves_out_inputs_that_its_answer_has_no_bytes_for(api: Api) -> None:
+    asked = {"jobs": [{"worker_id": "wkr_open", "input": {"n": n, "x": "y" * 1_000_000}} for n in range(10)]}
+    first, again = (api.post(f"{JOBS}/bulk", json=asked, headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert (first.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
+    for response in (first, again):
+        assert len(response.data) <= ANSWER_BYTES.value + 10 * _OVERHEAD
+        jobs = response.get_json()["data"]
+        assert [job["input"] and job["input"]["n"] for job in jobs] == [*range(8), None, None]
+        assert [job.get("input_bytes") for job in jobs] == [None] * 8 + [1_000_014] * 2
+    last = first.get_json()["data"][-1]
+    assert api.get(f"{JOBS}/{last['id']}").get_json()["data"]["input"]["n"] == 9
+
+
+def test_the_answers_of_a_tenant_that_are_being_sent_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = TenantShares(ANSWERS_IN_FLIGHT_BYTES, 1_000_000)
+    object.__setattr__(api.app.extensions["ava"].shares, "answers", shares)
+    path = f"{JOBS}/{api.trigger(input={'x': 'y' * 700_000})['id']}"
+    first = api.get(path)
+    assert shares.used("ten_test") > 700_000
+    refused = api.get(path)
+    assert "(limit answers_in_flight_bytes)" in error_of(refused, 429, "rate_limited")["message"]
+    # What has written something is answered all the same.
+    assert api.trigger(input={"x": "y" * 700_000})["status"] == "queued"
+    first.close()
+    assert api.get(path).status_code == 200
