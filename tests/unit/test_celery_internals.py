@@ -102,6 +102,15 @@ USED: list[tuple[Any, str]] = [
     (Connection, "_connection"),
     (kombu_redis.Channel, "conn_or_acquire"),
     (kombu_redis.Channel, "sep"),
+    (kombu_redis.Channel, "_brpop_start"),
+    (kombu_redis.Channel, "handlers"),
+    (kombu_redis.Channel, "_in_poll"),
+    (kombu_redis.Channel, "_brpop_sent_at"),
+    (kombu_redis.Channel, "brpop_timeout"),
+    (kombu_redis.Channel, "_queue_cycle"),
+    (kombu_redis.Channel, "_q_for_pri"),
+    (kombu_redis.Channel, "priority_steps"),
+    (kombu_redis.Channel, "global_keyprefix"),
 ]
 
 

@@ -1,0 +1,117 @@
+"""How a node asks Redis for its next message: of many queues, only for those in which messages wait.
+
+kombu asks with one BRPOP for all lists: ten a queue, one a priority. Python and Redis handle each of these names for
+each message. Redis deletes a list that is empty, so the lists that exist are those in which messages wait. A node of
+many queues reads their names with SCAN and asks for the first of them, in the order of kombu's BRPOP. If none exists
+it asks for all, and waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from queue import Empty
+from typing import Any
+
+from ava.broker.refusals import is_of_queue
+from ava.node.celery_internals.queue_consumer import QueueConsumer
+
+__all__ = ["RedisLists"]
+
+_log = logging.getLogger(__name__)
+
+#: A node of more queues asks for those with messages only. Up to here one BRPOP for all costs no more than a SCAN: a
+#: queue adds 0.01 ms to it, and a SCAN of few keys takes 0.3 ms.
+_FEW_QUEUES = 30
+#: The keys at which one SCAN looks. A database with more holds other data than messages, and a SCAN of all may cost
+#: more than it saves.
+_MOST_KEYS = 10_000
+#: Seconds until such a database is looked at again.
+_PAUSE_SECONDS = 10.0
+#: The lists that are asked for at once. The first has a message, unless another node has just taken it.
+_MOST_LISTS = 20
+#: Seconds for which Redis waits if other nodes have emptied all of them.
+_WAIT_SECONDS = 0.01
+
+
+class RedisLists:
+    """Asks for the messages of one channel of kombu's Redis transport."""
+
+    def __init__(self, channel: Any, consumer: QueueConsumer) -> None:
+        self._channel = channel
+        self._consumer = consumer
+        self._start_for_all = channel._brpop_start
+        self._read = channel.handlers["BRPOP"]
+        self._client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
+        #: The queue, and the place of the priority in the order, of each list of the active queues.
+        self._lists: Mapping[str, tuple[str, int]] = {}
+        self._queues: frozenset[str] = frozenset()
+        #: The BRPOP for all lists, as it is sent.
+        self._for_all: Sequence[bytes] = ()
+        self._scans_from = float("inf") if channel.global_keyprefix else 0.0
+        channel._brpop_start = self.start
+        channel.handlers["BRPOP"] = self.read
+
+    def start(self, timeout: float | None = None) -> None:
+        """Ask for the next message."""
+        channel = self._channel
+        queues = channel._queue_cycle.items
+        waiting = self._find_waiting(queues) if len(queues) > _FEW_QUEUES else None
+        if waiting is None:
+            self._start_for_all(timeout)
+            return
+        connection = channel.client.connection
+        channel._in_poll = connection
+        channel._brpop_sent_at = time.monotonic()
+        if waiting:
+            connection.send_command("BRPOP", *waiting, _WAIT_SECONDS)
+        else:
+            connection.send_packed_command(self._for_all)
+
+    def read(self, **options: Any) -> Any:
+        """Read the answer, and deliver the message if it is one.
+
+        Raises `Empty` without a message, also if a key of a queue holds no list. That queue is then refused.
+        """
+        try:
+            return self._read(**options)
+        except self._channel.ResponseError as error:
+            if is_of_queue(error) and self._consumer.check():
+                raise Empty from error
+            raise
+
+    def _note_queues(self, queues: frozenset[str]) -> None:
+        channel, steps = self._channel, self._channel.priority_steps
+        self._lists = {
+            channel._q_for_pri(queue, step): (queue, place) for place, step in enumerate(steps) for queue in queues
+        }
+        # The order does not matter, because all are empty.
+        self._for_all = channel.client.connection.pack_command("BRPOP", *self._lists, channel.brpop_timeout)
+        self._queues = queues
+
+    def _find_waiting(self, queues: Sequence[str]) -> list[str] | None:
+        """Returns the first lists with messages, in the order of their priority and then of `queues`.
+
+        Returns None if it is not known, because the user may not ask or the database holds too much else.
+        """
+        if time.monotonic() < self._scans_from:
+            return None
+        if len(queues) != len(self._queues) or not self._queues.issuperset(queues):
+            self._note_queues(frozenset(queues))
+        try:
+            cursor, keys = self._client.scan(0, count=_MOST_KEYS, _type="list")
+        except self._channel.ResponseError as error:
+            _log.warning("Redis refuses SCAN, so each message costs a node of many queues more: %s", error)
+            self._scans_from = float("inf")
+            return None
+        if cursor:
+            self._scans_from = time.monotonic() + _PAUSE_SECONDS
+            return None
+        places = {queue: place for place, queue in enumerate(queues)}
+        found = []
+        for name in (key.decode(errors="replace") for key in keys):
+            if name in self._lists:
+                queue, step = self._lists[name]
+                found.append((step, places[queue], name))
+        return [name for _, _, name in sorted(found)[:_MOST_LISTS]]
