@@ -29,6 +29,7 @@ __all__ = [
     "InvalidParameters",
     "JobNotFound",
     "JobStateConflict",
+    "LockTimeout",
     "MediaTypeRefused",
     "NoDowngrade",
     "NodeFailed",
@@ -50,6 +51,7 @@ __all__ = [
     "ServerProgramMissing",
     "SettingsError",
     "StartError",
+    "StatementTimeout",
     "StopRequested",
     "TooMany",
     "Unauthorized",
@@ -277,6 +279,14 @@ class DatabaseUnavailable(RequestError):
 
 class ConnectionsBusy(DatabaseUnavailable):
     """The API is overloaded: no connection to the database was free in time; try again shortly."""
+
+
+class StatementTimeout(DatabaseUnavailable):
+    """A statement took too long; try again shortly."""
+
+
+class LockTimeout(StatementTimeout):
+    """A statement waited too long for a lock; try again shortly."""
 
 
 class BrokerUnavailable(AvaError):

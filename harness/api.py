@@ -43,7 +43,7 @@ class Api:
     @contextmanager
     def running(cls, settings: Settings, *, workers: bool = True) -> Iterator[Api]:
         """An application; everything that it opened is closed afterwards."""
-        database = Database(settings.database_url, name="tests", pool_size=2)
+        database = Database(settings.database_url, name="tests", pool_size=4)
         app = make_app(settings)
         api = cls(app, database)
         if workers:

@@ -40,6 +40,7 @@ def _checks() -> Iterator[tuple[str, Callable[[Settings], str]]]:
     yield "handlers", _check_handlers
     yield "queues", _check_queues
     yield "encryption", _check_encryption
+    yield "webhooks", _check_webhooks
 
 
 def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
@@ -159,3 +160,22 @@ def _check_encryption(settings: Settings) -> str:
         )
         raise SettingsError("AVA_ENCRYPTION_KEY", reason)
     return f"AVA_ENCRYPTION_KEY opens the secrets of all webhooks ({count})"
+
+
+def _check_webhooks(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.webhooks import set_aside
+
+    schema.check(settings)
+    with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
+        found = set_aside.find(connection)
+    if found.count:
+        shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)
+        events = "1 webhook event is" if found.count == 1 else f"{found.count} webhook events are"
+        raise StartError(
+            f"{events} set aside, because the fan-out failed; the newest: {shown}. The sender's log says more. Once "
+            "the cause is repaired, run `ava webhooks --retry-set-aside`"
+        )
+    return "no event is set aside"

@@ -1,31 +1,55 @@
-"""`ava webhooks`: the process that sends webhooks, and the rotation of the keys that encrypt their secrets."""
+"""`ava webhooks`: the process that sends webhooks, and what an operator does for it by hand."""
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from ava.settings import Settings
 
 __all__ = ["webhooks"]
 
 
 @click.command()
 @click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
-def webhooks(reseal: bool) -> None:
+@click.option("--retry-set-aside", is_flag=True, help="Return the events that are set aside to the fan-out, and exit.")
+def webhooks(reseal: bool, retry_set_aside: bool) -> None:
     """Send webhooks; any number of these processes may run."""
     from ava import settings as settings_module
 
     settings = settings_module.load()
-    if reseal:
-        from ava.domain.sealing import Sealer
-        from ava.services.webhooks import reseal_all
-        from ava.store.engine.database import Database
-
-        database = Database(settings.database_url, name="reseal", pool_size=1)
-        count = reseal_all(database, Sealer(settings.encryption_keys))
-        database.close()
-        click.echo(f"Sealed the secrets of {count} webhooks anew.")
+    if reseal or retry_set_aside:
+        if reseal:
+            _reseal(settings)
+        if retry_set_aside:
+            _retry_set_aside(settings)
         return
     from ava.delivery import process
     from ava.health.port import serving
 
     with serving(settings):
         process.run(settings)
+
+
+def _reseal(settings: Settings) -> None:
+    from ava.domain.sealing import Sealer
+    from ava.services.webhooks import reseal_all
+    from ava.store.engine.database import Database
+
+    with closing(Database(settings.database_url, name="reseal", pool_size=1)) as database:
+        count = reseal_all(database, Sealer(settings.encryption_keys))
+    click.echo(f"Sealed the secrets of {count} webhooks anew.")
+
+
+def _retry_set_aside(settings: Settings) -> None:
+    from ava.store.engine.database import Database
+    from ava.store.webhooks import set_aside
+
+    count = 0
+    with closing(Database(settings.database_url, name="retry", pool_size=1)) as database, database.connect() as found:
+        while returned := set_aside.retry(found):
+            count += returned
+    click.echo(f"Returned {count} event{'' if count == 1 else 's'} to the fan-out.")

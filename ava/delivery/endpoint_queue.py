@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable
 
 from ava.domain import webhook
 from ava.domain.webhook import EndpointHealth, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRelease
 
-__all__ = ["EndpointQueue"]
+__all__ = ["MOST_HELD", "EndpointQueue", "shared_rooms"]
 
 #: The longest pause of an endpoint because of its `Retry-After`, in seconds.
 _LONGEST_RETRY_AFTER_PAUSE_SECONDS = 300.0
 #: The queue of an answering endpoint holds this many times its concurrency, so that it need not wait for the database.
 _QUEUED_PER_CONCURRENT = 8
+#: Deliveries that the queues of one sender hold in memory, in total and of one tenant. An empty queue gets one anyway.
+MOST_HELD = 4_000
+_MOST_HELD_OF_TENANT = 1_000
 
 
 class EndpointQueue:
@@ -22,6 +25,7 @@ class EndpointQueue:
 
     def __init__(self, lease: HeldLease, *, time_scale: float = 1.0) -> None:
         self.endpoint = lease.endpoint
+        self.tenant_id = lease.tenant_id
         #: Whether the database may hold due deliveries that are not in the queue.
         self.may_have_more = True
         self._concurrency = lease.concurrency
@@ -76,24 +80,30 @@ class EndpointQueue:
         """Add due deliveries, in order."""
         self._waiting.extend(deliveries)
 
-    def next(self) -> DueDelivery | None:
+    def next(self, fits: Callable[[DueDelivery], bool] = lambda _: True) -> DueDelivery | None:
         """Returns the next delivery to send, or None if none may be sent now.
 
-        An event waits until the outcome of its job's previous event is written.
+        An event waits until the outcome of its job's previous event is written. One that does not fit lets those of
+        other jobs pass.
         """
         if self._is_closing or len(self._sending) >= self._concurrency:
             return None
         if not self._waiting:
             return None
         others = (*self._sending.values(), *self._unwritten.values())
-        under_way = {delivery.job for delivery in others if delivery.job is not None}
+        under_way: set[str | None] = {delivery.job for delivery in others if delivery.job is not None}
         for delivery in self._waiting:
-            if delivery.job not in under_way:
+            if delivery.job not in under_way and fits(delivery):
                 self._waiting.remove(delivery)
                 self._sending[delivery.id] = delivery
                 return delivery
-            under_way.add(delivery.job)
+            if delivery.job is not None:
+                under_way.add(delivery.job)
         return None
+
+    def put_back(self, delivery_id: str) -> None:
+        """Return a delivery whose request could not begin to the head of the queue."""
+        self._waiting.appendleft(self._sending.pop(delivery_id))
 
     def note_result(self, delivery_id: str, result: RequestResult) -> None:
         """Adapt concurrency and pause to a request's result."""
@@ -124,3 +134,24 @@ class EndpointQueue:
     def _is_closing(self) -> bool:
         # Timeouts from before this lease do not count: their pause is over, and the endpoint gets a request again.
         return self._has_asked_to_wait and self.pause_seconds > 0
+
+
+def shared_rooms(queues: Collection[EndpointQueue]) -> dict[str, int]:
+    """Returns how many deliveries are added to each queue that has room, by its endpoint.
+
+    Queues share what one sender holds, and those of one tenant what it may hold, but an empty queue always gets one.
+    """
+    held = {queue.endpoint: len(queue.busy) for queue in queues}
+    of_tenant: Counter[str] = Counter()
+    for queue in queues:
+        of_tenant[queue.tenant_id] += held[queue.endpoint]
+    asking = [queue for queue in queues if queue.may_have_more and queue.room]
+    asking_of_tenant = Counter(queue.tenant_id for queue in asking)
+    left = MOST_HELD - sum(held.values())
+    rooms = {}
+    for queue in asking:
+        of_its_tenant = (_MOST_HELD_OF_TENANT - of_tenant[queue.tenant_id]) // asking_of_tenant[queue.tenant_id]
+        room = min(queue.room, of_its_tenant, left // len(asking))
+        if (room := max(room, 0 if held[queue.endpoint] else 1)) > 0:
+            rooms[queue.endpoint] = room
+    return rooms

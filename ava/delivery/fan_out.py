@@ -1,48 +1,164 @@
-"""Fan-out: makes the body of each new event, once, and a delivery for every endpoint that subscribes to it."""
+"""Fan-out: makes the body of each new event, once, and a delivery for every endpoint that subscribes to it.
+
+Tenants take turns, each statement is bounded, and an event that fails is set aside. So no tenant's events stop those of
+others, whatever it has stored.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+from itertools import takewhile
 
+from ava.domain import ids
 from ava.domain.events import make_body
 from ava.domain.record import make_record
-from ava.store.engine.database import Database
-from ava.store.webhooks import events
-from ava.store.webhooks.events import NewEvent
+from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
+from ava.store.engine.database import Database, describe_failure
+from ava.store.webhooks import fan_out
+from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 
-__all__ = ["FanOut"]
+__all__ = ["BATCH", "MOST_DELIVERIES", "FanOut", "choose"]
 
 _log = logging.getLogger(__name__)
 
-#: Events in one transaction. `ava.store.webhooks.events` bounds their bytes, whatever their payloads.
+#: Events in one batch.
 BATCH = 200
+#: Tenants in one batch.
+_MOST_TENANTS = 50
+#: Deliveries that one batch creates, so that its statement stays short.
+MOST_DELIVERIES = 2_000
+#: Time-outs after which an event that is alone in its batch is set aside. One that waits for a lock is never at fault.
+_MOST_TIMEOUTS = 3
+
+
+def choose(found: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
+    """Returns the first candidates whose deliveries fit into one batch.
+
+    It ends a tenant's events at one that needs a further batch, because an endpoint gets the events of a job in order.
+    """
+    chosen: list[FanOutCandidate] = []
+    unfinished: set[str] = set()
+    deliveries = 0
+    for candidate in found:
+        if candidate.tenant_id in unfinished:
+            continue
+        deliveries += candidate.deliveries
+        if chosen and deliveries > MOST_DELIVERIES:
+            break
+        chosen.append(candidate)
+        if candidate.has_more:
+            unfinished.add(candidate.tenant_id)
+    return chosen
 
 
 class FanOut:
-    """Fans events out in the order in which they happened, in one process at a time."""
+    """Fans events out, those of one tenant in the order in which they happened, in one process at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: Whether the last batch left events over.
+        self.has_more = False
+        #: Events in the next batch. A batch that fails is halved, until the event that fails is alone.
+        self._batch = BATCH
+        #: The tenant that had the last turn; empty before the first.
+        self._after_tenant = ""
+        self._timeouts: Counter[str] = Counter()
 
     def run_once(self) -> int:
-        """Fan out one batch. Returns the number of events.
+        """Fan out one batch. Returns the number of events, 0 if it failed or if another process fans out.
 
-        Raises `DatabaseUnavailable`; then no event of the batch was fanned out.
+        Raises `DatabaseUnavailable`.
         """
+        self.has_more = False
+        # The lock has a connection of its own. While bodies are made, its transaction holds no row and no snapshot.
         with self._database.transaction() as connection:
-            new = events.claim_new(connection, limit=BATCH)
-            if new:
-                events.fan_out(connection, [(each, _body(each)) for each in new])
-        return len(new)
+            return self._run_batch() if fan_out.lock(connection) else 0
+
+    def _run_batch(self) -> int:
+        found = self._find()
+        chosen = choose(found)
+        if not chosen:
+            return 0
+        try:
+            taken = self._fan_out(chosen)
+        except Exception as error:
+            if isinstance(error, DatabaseUnavailable) and not isinstance(error, StatementTimeout):
+                raise
+            self.has_more = True
+            self._handle_failure(chosen, error)
+            return 0
+        self.has_more = len(taken) < len(found) or len(found) >= self._batch or any(each.has_more for each in taken)
+        self._end_turns(found, taken)
+        self._batch = min(2 * self._batch, BATCH)
+        return len(taken)
+
+    def _find(self) -> list[FanOutCandidate]:
+        with self._database.connect() as connection:
+            for after in dict.fromkeys((self._after_tenant, "")):
+                self._after_tenant = after
+                found = fan_out.candidates(
+                    connection, after_tenant=after, most_tenants=min(_MOST_TENANTS, self._batch), limit=self._batch
+                )
+                if found:
+                    return found
+        return []
+
+    def _end_turns(self, found: Sequence[FanOutCandidate], taken: Sequence[FanOutCandidate]) -> None:
+        """Begin the next batch with the tenants that had no turn in this one."""
+        tenants, served = sorted({each.tenant_id for each in found}), {each.tenant_id for each in taken}
+        last = list(takewhile(served.__contains__, tenants))[-1]
+        is_complete = last == tenants[-1] and len(tenants) < min(_MOST_TENANTS, self._batch)
+        self._after_tenant = "" if is_complete else last
+
+    def _fan_out(self, chosen: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
+        """Fan out the first of the chosen events whose payloads fit. Returns those."""
+        with self._database.connect() as connection:
+            new = deque(fan_out.payloads(connection, [each.id for each in chosen if not each.has_body]))
+        read = {each.uuid for each in new}
+        taken = list(takewhile(lambda each: each.has_body or each.id in read, chosen))
+        bodies: list[tuple[str, str | None, str | None]] = [(each.id, None, None) for each in taken if each.has_body]
+        while new:
+            # One payload after the other becomes a body, so that not all of them are held twice.
+            event = new.popleft()
+            try:
+                bodies.append((event.uuid, _body(event), None if event.job is None else event.job.traceparent))
+            except Exception as error:
+                self._set_aside(event.uuid, error)
+        with self._database.transaction() as connection:
+            fan_out.create_deliveries(connection, bodies)
+        return taken
+
+    def _handle_failure(self, chosen: Sequence[FanOutCandidate], error: Exception) -> None:
+        """Halve the next batch, or set the event aside that has failed alone."""
+        first = chosen[0]
+        if len(chosen) > 1:
+            self._batch = max(1, len(chosen) // 2)
+            _log.warning(
+                "Fan-out: a batch of %d webhook events failed, will retry with half of them: %s",
+                len(chosen),
+                describe_failure(error),
+            )
+            return
+        if isinstance(error, StatementTimeout):
+            self._timeouts[first.id] += not isinstance(error, LockTimeout)
+            if self._timeouts[first.id] < _MOST_TIMEOUTS:
+                _log.warning("Fan-out: a webhook event of %s timed out, will retry", first.tenant_id)
+                self._after_tenant = first.tenant_id
+                return
+        del self._timeouts[first.id]
+        self._set_aside(first.id, error)
+
+    def _set_aside(self, uuid: str, error: Exception) -> None:
+        reason = describe_failure(error)
+        with self._database.connect() as connection:
+            fan_out.set_aside(connection, uuid=uuid, error=reason)
+        _log.error("Fan-out: webhook event %s failed and is set aside: %s", ids.encode("evt", uuid), reason)
 
 
 def _body(new: NewEvent) -> str | None:
     if new.job is None:
         _log.warning("Webhook event %s dropped: its job is past retention", new.event.id)
         return None
-    try:
-        return make_body(new.event, make_record(new.job))
-    except Exception:
-        # One record that cannot be written must not block all other events for ever.
-        _log.exception("Webhook event %s dropped: its body could not be made", new.event.id)
-        return None
+    return make_body(new.event, make_record(new.job))

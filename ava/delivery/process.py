@@ -35,8 +35,8 @@ __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
-#: Connections to PostgreSQL.
-_CONNECTIONS = 2
+#: Connections to PostgreSQL: the lock of the fan-out, the rounds, and the bodies that are read for their requests.
+_CONNECTIONS = 3
 #: Threads for DNS look-ups, because those of the C library block.
 _LOOK_UPS = 200
 #: Open files that the process needs in addition to its connections to endpoints.

@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 
 import gevent
 import gevent.event
+import gevent.lock
 
 from ava import tracing
 from ava.delivery.cpu_throttle import CpuThrottle
-from ava.delivery.endpoint_queue import EndpointQueue
-from ava.delivery.fan_out import BATCH, FanOut
+from ava.delivery.endpoint_queue import EndpointQueue, shared_rooms
+from ava.delivery.fan_out import FanOut
 from ava.delivery.request import send_event
+from ava.delivery.send_budget import SendBudget
 from ava.domain import ids
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import EndpointHealth, RequestResult, describe_request, judge
@@ -78,7 +80,9 @@ class Sender:
         self._wakeup = gevent.event.Event()
         #: The queue of each leased endpoint, by the endpoint's UUID.
         self._queues: dict[str, EndpointQueue] = {}
-        self._open_connections = 0
+        self._budget = SendBudget(settings.webhook_connections)
+        #: Large bodies are read one at a time, because the sender has few connections to the database.
+        self._body_turn = gevent.lock.BoundedSemaphore()
         #: Results that are not written yet, each with its delivery and the time at which the request was sent.
         self._results: list[tuple[DueDelivery, RequestResult, datetime]] = []
         self._secrets: dict[str, str] = {}
@@ -99,7 +103,7 @@ class Sender:
             self._wait()
         self._is_ending = True
         deadline = time.monotonic() + _DRAIN_SECONDS
-        while self._open_connections and time.monotonic() < deadline:
+        while self._budget.open_connections and time.monotonic() < deadline:
             gevent.sleep(_ROUND_SECONDS)
         self._try(self._deregister)
         self._connections.close()
@@ -149,8 +153,9 @@ class Sender:
         with self._database.connect() as connection:
             work = endpoint_leases.find_work(connection)
         self._oldest_event_seconds = work.oldest_event_seconds
-        if self._oldest_event_seconds is not None and self._fan_out.run_once() == BATCH:
-            self._is_behind = True
+        if self._oldest_event_seconds is not None:
+            self._fan_out.run_once()
+            self._is_behind = self._is_behind or self._fan_out.has_more
         if work:
             self._lease_endpoints()
         self._load_due()
@@ -234,7 +239,7 @@ class Sender:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             for queue in self._queues.values():
                 queue.may_have_more = True
-        rooms = {queue.endpoint: queue.room for queue in self._queues.values() if queue.may_have_more and queue.room}
+        rooms = shared_rooms(self._queues.values())
         if not rooms:
             return
         busy = [delivery for endpoint in rooms for delivery in self._queues[endpoint].busy]
@@ -251,57 +256,72 @@ class Sender:
         """Start requests, one of each endpoint in turn, while connections are free."""
         ranks = {health: rank for rank, health in enumerate(EndpointHealth)}
         candidates = sorted(self._queues.values(), key=lambda queue: ranks[queue.health])
-        while candidates and self._has_free_connection():
+        while candidates and self._budget.has_connection():
             served = []
             for queue in candidates:
-                if not self._has_free_connection():
-                    break
-                if (delivery := queue.next()) is not None:
+                if (delivery := self._next(queue)) is not None:
                     self._spawn(queue, delivery)
                     served.append(queue)
             candidates = served
 
+    def _next(self, queue: EndpointQueue) -> DueDelivery | None:
+        """Returns a delivery whose request may begin now."""
+        if self._is_ending or not self._budget.has_connection(queue.tenant_id):
+            return None
+        return queue.next(self._budget.fits)
+
     def _spawn(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
-        self._open_connections += 1
+        self._budget.take(delivery)
         gevent.spawn(self._work_off, queue, delivery)
 
     def _work_off(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
         """Send a delivery, then those that follow it in the queue, while connections are free."""
-        following: DueDelivery | None = delivery
-        while following is not None:
-            delivery, sent_at = following, datetime.now(UTC)
+        while True:
+            sent_at = datetime.now(UTC)
             result = self._send_safely(delivery)
+            is_connection_wanted = not self._budget.has_connection(queue.tenant_id)
+            self._budget.give_back(delivery)
+            if result is None:
+                queue.put_back(delivery.id)
+                return
             queue.note_result(delivery.id, result)
             self._results.append((delivery, result, sent_at))
-            following = queue.next() if self._has_free_connection() else None
+            if is_connection_wanted or (following := self._next(queue)) is None:
+                break
+            delivery = following
+            self._budget.take(delivery)
             # The endpoint may have been granted more concurrency.
-            while following and self._has_free_connection() and (another := queue.next()) is not None:
+            while (another := self._next(queue)) is not None:
                 self._spawn(queue, another)
-        is_connection_wanted = not self._has_free_connection()
-        self._open_connections -= 1
         if is_connection_wanted or queue.needs_round or len(self._results) >= _ENOUGH_RESULTS:
             self.wake()
 
-    def _has_free_connection(self) -> bool:
-        return self._open_connections < self._settings.webhook_connections and not self._is_ending
-
-    def _send_safely(self, delivery: DueDelivery) -> RequestResult:
+    def _send_safely(self, delivery: DueDelivery) -> RequestResult | None:
+        """Returns the result of a request; None if it did not begin, because the database is away."""
         try:
-            return self._send(delivery)
+            return self._send(delivery, self._body_of(delivery))
+        except DatabaseUnavailable:
+            return None
         except Exception as error:
             # Our own failure, such as a missing key. It counts as a failed request, and the delivery's record shows it.
             _log.exception("Webhook sender: event %s could not be sent", delivery.event_id)
             text = f"It could not be sent: {type(error).__name__}."
             return RequestResult(status=None, elapsed_ms=0, response_body="", error=text)
 
-    def _send(self, delivery: DueDelivery) -> RequestResult:
+    def _body_of(self, delivery: DueDelivery) -> str:
+        if delivery.body is not None:
+            return delivery.body
+        with self._body_turn, self._database.connect() as connection:
+            return endpoint_leases.read_body(connection, event_id=delivery.event_id) or ""
+
+    def _send(self, delivery: DueDelivery, body: str) -> RequestResult:
         with _start_span(delivery) as span:
             result = send_event(
                 self._connections,
                 endpoint=delivery.endpoint,
                 url=delivery.url,
                 event_id=delivery.event_id,
-                body=delivery.body,
+                body=body,
                 secrets=[self._open(sealed) for sealed in delivery.sealed_secrets],
                 traceparent=span.traceparent,
             )

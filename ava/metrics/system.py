@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, statistics
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
+from ava.store.webhooks import set_aside
 
 __all__ = ["SystemMetrics"]
 
@@ -64,6 +65,11 @@ class SystemMetrics:
                 ],
             ),
             *_of_webhooks(metrics.endpoint_counts(connection)),
+            _gauge(
+                "ava_webhook_events_set_aside",
+                "Events that could not be fanned out, so no webhook gets them.",
+                set_aside.count(connection),
+            ),
             *_of_totals(_bounded(statistics.totals(connection))),
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
             _gauge(

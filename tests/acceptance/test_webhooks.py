@@ -6,8 +6,10 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from standardwebhooks.webhooks import Webhook
 
@@ -229,3 +231,26 @@ def test_a_killed_sender_loses_no_event_and_no_event_is_sent_twice_without_a_kil
         wait_until(lambda receiver=receiver: _completed(receiver) == {*first, *second}, seconds=60)
     wait_until(lambda: not _deliveries(system, webhook_ids[2], "pending"), seconds=60)
     assert _completed(failing) == {*first, *second}
+
+
+def test_large_payloads_do_not_fill_the_sender_s_memory(system: System, receive: Receive) -> None:
+    """It holds at most 24 MiB of large bodies three times, a batch of the fan-out, and what waits in its queues."""
+    receiver = receive(lambda _: Reply(after=0.1))
+    system.start(workers=0, environ=ENVIRON)
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_sleep', 'Sleep', 60, 0, 10, 'default', 'fail')"
+    )
+    _subscribe(system, receiver.url, ["ava.job.queued"])
+    jobs = [{"worker_id": "wkr_sleep", "input": {"text": "x" * 1_000_000}, "scheduled_at": "2100-01-01T00:00:00Z"}]
+    for _ in range(4):
+        assert system.post("/v1/ava/jobs/bulk", json={"jobs": jobs * 14}).status_code == 201
+    system.start_sender()
+    wait_until(lambda: len(receiver.received) == 56, seconds=60)
+    assert _peak_memory(psutil.Process(system.senders[0].pid)) < 220 * 2**20
+
+
+def _peak_memory(process: psutil.Process) -> int:
+    """Returns the most bytes of memory that a process has used."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024

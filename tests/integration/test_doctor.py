@@ -49,6 +49,7 @@ def test_a_healthy_system_passes(system: System) -> None:
         "handlers",
         "queues",
         "encryption",
+        "webhooks",
     ]
     assert all(line.startswith("ok") for line in lines.values())
 
@@ -78,7 +79,7 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    assert wrong == ["secret", "database", "clock", "broker", "handlers", "queues", "encryption"]
+    assert wrong == ["secret", "database", "clock", "broker", "handlers", "queues", "encryption", "webhooks"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
 

@@ -17,10 +17,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ava.errors import ConnectionsBusy, DatabaseUnavailable
+from ava.errors import ConnectionsBusy, DatabaseUnavailable, LockTimeout, StatementTimeout
 from ava.store.engine.statement import Statement
 
-__all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter"]
+__all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter", "describe_failure"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ _OUTAGES = (
     "55P03",  # A lock was not available in time.
     _NO_PRIVILEGE,  # Until an operator grants it again, no result may be dropped.
 )
+#: The SQLSTATEs of a statement that was ended because of its own time-outs.
+_TIMEOUTS = {"57014": StatementTimeout, "55P03": LockTimeout}
 #: Seconds between two log lines about a server that refuses statements.
 _REFUSAL_LOG_SECONDS = 10.0
 #: Every session's settings. A generic plan is the best for all our prepared statements, so each is planned once only.
@@ -186,7 +188,7 @@ class Database:
         if state == _READ_ONLY:
             # The other connections lead to the same server, and a new one may lead to the new primary.
             self._engine.dispose()
-        raise DatabaseUnavailable from error
+        raise _TIMEOUTS.get(state or "", DatabaseUnavailable) from error
 
     def _log_refusal(self, error: BaseException) -> None:
         if (now := time.monotonic()) - self._refusal_logged_at >= _REFUSAL_LOG_SECONDS:
@@ -280,6 +282,14 @@ def driver_url(url: str) -> URL:
     names, ports = [host.hostname or "" for host in several], [str(host.port or 5432) for host in several]
     without = make_url(parts._replace(netloc=f"{credentials}{at}").geturl()).set(drivername="postgresql+psycopg2")
     return without.update_query_dict({"host": ",".join(names), "port": ",".join(ports)})
+
+
+def describe_failure(error: BaseException) -> str:
+    """Returns an error's kind and SQLSTATE. The message is left out, because PostgreSQL's quote values of rows."""
+    known = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None else error
+    cause = _cause(known) or known
+    state = _state(known)
+    return type(cause).__name__ if state is None else f"{type(cause).__name__}, SQLSTATE {state}"
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "due_deliveries",
     "find_work",
     "heartbeat",
+    "read_body",
     "record",
     "release",
 ]
@@ -102,6 +103,7 @@ class HeldLease:
 
     #: The endpoint's UUID.
     endpoint: str
+    tenant_id: str
     #: The most requests to the endpoint at once.
     concurrency: int
     #: The number of requests in a row that got no response in time.
@@ -119,7 +121,8 @@ WITH next AS (
 )
 UPDATE webhook_lanes AS l SET sender_id = %(sender_id)s::uuid, due_at = NULL
 FROM next WHERE l.endpoint_id = next.endpoint_id
-RETURNING l.endpoint_id::text, l.width, l.timeouts
+RETURNING l.endpoint_id::text, (SELECT p.tenant_id FROM webhook_endpoints AS p WHERE p.id = l.endpoint_id), l.width,
+    l.timeouts
 """,
 )
 
@@ -136,7 +139,8 @@ def acquire(connection: Connection, *, sender_id: str, health: EndpointHealth, l
         "limit": limit,
     }
     return [
-        HeldLease(endpoint=row[0], concurrency=row[1], timeouts=row[2]) for row in _ACQUIRE.run(connection, parameters)
+        HeldLease(endpoint=row[0], tenant_id=row[1], concurrency=row[2], timeouts=row[3])
+        for row in _ACQUIRE.run(connection, parameters)
     ]
 
 
@@ -147,12 +151,16 @@ class DueDelivery:
     #: Its UUID.
     id: str
     endpoint: str
+    tenant_id: str
     job: str | None
     failures: int
     #: The number of earlier requests, those before a redelivery included.
     requests: int
     event_id: str
-    body: str
+    #: None if it is large. Then `read_body` reads it when its request begins, so that no bodies wait in memory.
+    body: str | None
+    #: The bytes of a large body; 0 if `body` is here.
+    bytes_to_read: int = 0
     #: The trace that it belongs to; None if nothing was traced.
     traceparent: str | None = None
     url: str
@@ -160,11 +168,17 @@ class DueDelivery:
     sealed_secrets: tuple[str, ...]
 
 
-# Deliveries that failed before come first, so that they keep their retry schedule however many are new.
+#: Bytes of a body from which on it is read when its request begins. Most bodies are smaller.
+_LARGE_BODY_BYTES = 8_192
+
+# Deliveries that failed before come first, so that they keep their retry schedule however many are new. To measure a
+# body PostgreSQL does not read it, even if it is compressed.
 _DUE_DELIVERIES = Prepared(
     "due_deliveries",
     f"""
-SELECT d.id::text, p.id::text, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text, e.body,
+SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text,
+       CASE WHEN octet_length(e.body) < {_LARGE_BODY_BYTES} THEN e.body END,
+       CASE WHEN octet_length(e.body) >= {_LARGE_BODY_BYTES} THEN octet_length(e.body) ELSE 0 END,
        e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
 FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, capacity)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
@@ -201,19 +215,31 @@ def due_deliveries(
 
 
 def _due_delivery(row: Any) -> DueDelivery:
-    id_, endpoint, job, failures, requests, event, body, traceparent, url, secret, previous_secret = row
+    (id_, endpoint, tenant_id, job, failures, requests, event, body, bytes_to_read, traceparent, url, secret,
+     previous_secret) = row  # fmt: skip
     return DueDelivery(
         id=id_,
         endpoint=endpoint,
+        tenant_id=tenant_id,
         job=job,
         failures=failures,
         requests=requests,
         event_id=ids.encode("evt", event),
         body=body,
+        bytes_to_read=bytes_to_read,
         traceparent=traceparent,
         url=url,
         sealed_secrets=(secret,) if previous_secret is None else (secret, previous_secret),
     )
+
+
+_READ_BODY = Prepared("read_webhook_body", "SELECT body FROM webhook_events WHERE id = %(id)s::uuid")
+
+
+def read_body(connection: Connection, *, event_id: str) -> str | None:
+    """Returns the body of an event; None if retention has deleted the event."""
+    found = _READ_BODY.run(connection, {"id": str(ids.decode("evt", event_id))})
+    return found[0][0] if found else None
 
 
 @dataclass(frozen=True, kw_only=True)

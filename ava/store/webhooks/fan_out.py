@@ -1,0 +1,253 @@
+"""The statements of the fan-out: which new events are next, what their bodies are made of, their deliveries.
+
+Each of them is bounded, whatever one tenant has stored: in events, in deliveries, and in bytes of payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.events import Event
+from ava.domain.job import Job
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+__all__ = [
+    "MOST_BYTES",
+    "MOST_DELIVERIES_PER_EVENT",
+    "FanOutCandidate",
+    "NewEvent",
+    "candidates",
+    "create_deliveries",
+    "lock",
+    "payloads",
+    "set_aside",
+]
+
+#: The key of the advisory lock that a fan-out holds: "ava fan" as a number.
+_LOCK_KEY = 0x61766120_66616E
+#: Bytes of payloads, uncompressed, that one batch reads. It ends with the event that reaches them.
+MOST_BYTES = 4 * 2**20
+#: Deliveries of one event that one statement creates. The following batches create those of the other endpoints.
+MOST_DELIVERIES_PER_EVENT = 500
+#: Seconds for which the statement that creates deliveries may run, and wait for a lock. A sender may be silent longer.
+STATEMENT_SECONDS = 5.0
+LOCK_SECONDS = 2.0
+
+# The time-out ends the transaction of a process that freezes while it holds the lock.
+_LOCK = Statement("""
+SELECT pg_try_advisory_xact_lock(%(key)s) FROM set_config('idle_in_transaction_session_timeout', '10s', true)
+""")
+
+
+def lock(connection: Connection) -> bool:
+    """Lock the fan-out until the end of the transaction. Returns False if another process fans out.
+
+    One process at a time fans out, so that the deliveries of one job are created in the order of its events.
+    """
+    return bool(connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY}).scalar())
+
+
+@dataclass(frozen=True, kw_only=True)
+class FanOutCandidate:
+    """An event that was not fanned out yet."""
+
+    #: Its UUID.
+    id: str
+    tenant_id: str
+    #: Deliveries to create next, at most `MOST_DELIVERIES_PER_EVENT`.
+    deliveries: int
+    #: Whether there are endpoints beyond them.
+    has_more: bool
+    #: Whether an earlier batch has stored its body.
+    has_body: bool
+
+
+# The first part is a loose index scan over the tenants that have new events, so that its cost does not grow with the
+# events. The tenants share the batch, and their first events come before all second ones.
+_CANDIDATES = Prepared(
+    "fan_out_candidates",
+    f"""
+WITH RECURSIVE tenants (tenant_id, place) AS (
+    (SELECT tenant_id, 1 FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id > %(after)s::text
+     ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, t.place + 1 FROM tenants AS t CROSS JOIN LATERAL (
+        SELECT e.tenant_id FROM webhook_events AS e WHERE e.fanned_out_at IS NULL AND e.tenant_id > t.tenant_id
+        ORDER BY e.tenant_id LIMIT 1
+    ) AS next
+    WHERE t.place < %(tenants)s::int
+), share AS (
+    SELECT greatest(1, %(events)s::int / greatest(1, count(*))) AS events FROM tenants
+)
+SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL
+FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
+    SELECT e.*, row_number() OVER (ORDER BY e.n) AS place FROM (
+        SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
+        ORDER BY tenant_id, n LIMIT (SELECT events FROM share)
+    ) AS e
+) AS e CROSS JOIN LATERAL (
+    SELECT count(*) AS deliveries FROM (
+        SELECT 1 FROM webhook_endpoints AS p
+        WHERE p.tenant_id = e.tenant_id AND p.status IN ('active', 'degraded') AND e.type = ANY(p.events)
+            AND p.created_at <= e.created_at AND (e.fanned_out_to IS NULL OR p.id > e.fanned_out_to)
+        LIMIT {MOST_DELIVERIES_PER_EVENT} + 1
+    ) AS p
+) AS p
+ORDER BY e.place, t.tenant_id
+LIMIT %(events)s::int
+""",
+)
+
+
+def candidates(connection: Connection, *, after_tenant: str, most_tenants: int, limit: int) -> list[FanOutCandidate]:
+    """Returns the first new events of tenants whose ids follow `after_tenant`: one of each in turn, oldest first."""
+    parameters = {"after": after_tenant, "tenants": most_tenants, "events": limit}
+    return [
+        FanOutCandidate(
+            id=id_,
+            tenant_id=tenant_id,
+            deliveries=min(count, MOST_DELIVERIES_PER_EVENT),
+            has_more=count > MOST_DELIVERIES_PER_EVENT,
+            has_body=has_body,
+        )
+        for id_, tenant_id, count, has_body in _CANDIDATES.run(connection, parameters)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEvent:
+    """An event with what its body is made of."""
+
+    #: Its UUID.
+    uuid: str
+    event: Event
+    #: The job as it was at the event; None if it was deleted since.
+    job: Job | None
+
+
+# The recursion reads the true size of one event after the other, and no more of them than fit. The size that is stored
+# would not do: a payload that compresses well takes a thousandth of its bytes. The columns are those of
+# `rows.JOB_COLUMNS`; those that may change after the event are read from the event.
+_PAYLOADS = Prepared(
+    "fan_out_payloads",
+    f"""
+WITH RECURSIVE asked AS (
+    SELECT * FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS a (id, place)
+), fitting (place, bytes) AS (
+    SELECT 0::bigint, 0::bigint
+    UNION ALL
+    SELECT asked.place, fitting.bytes + coalesce((
+        SELECT octet_length(j.input::text) + coalesce(octet_length(j.output::text), 0)
+        FROM webhook_events AS e JOIN jobs AS j ON j.id = e.job_id WHERE e.id = asked.id
+    ), 0)
+    FROM fitting JOIN asked ON asked.place = fitting.place + 1
+    WHERE fitting.bytes < {MOST_BYTES}
+)
+SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
+    j.id::text, j.worker_id, j.tenant_id, e.status, j.trigger, j.priority, j.input::text, j.triggered_by,
+    j.created_at, e.started_at, e.completed_at, CASE WHEN e.completed_at IS NOT NULL THEN j.output END::text,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.error END, j.scheduled_at, e.attempt, j.max_attempts,
+    e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at,
+    j.published_at, j.node_id::text, j.traceparent
+FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id LEFT JOIN jobs AS j ON j.id = e.job_id
+ORDER BY place
+""",
+)
+
+
+def payloads(connection: Connection, uuids: Sequence[str]) -> list[NewEvent]:
+    """Returns the first of these events, in order, with at most `MOST_BYTES` of payloads before the last of them."""
+    return [_new_event(row) for row in _PAYLOADS.run(connection, {"ids": list(uuids)})] if uuids else []
+
+
+def _new_event(row: Any) -> NewEvent:
+    id_, type_, created_at, tenant_id, sequence, *job = row
+    event = Event(id=ids.encode("evt", id_), type=type_, created_at=created_at, tenant_id=tenant_id, sequence=sequence)
+    return NewEvent(uuid=id_, event=event, job=None if job[0] is None else rows.job(job))
+
+
+_LIMIT_STATEMENTS = Statement("""
+SELECT set_config('statement_timeout', %(run)s, true), set_config('lock_timeout', %(lock)s, true)
+""")
+
+# An event is fanned out when fewer deliveries than allowed were left to create. Otherwise the last endpoint is noted.
+# The events are locked, so that a process which was taken for dead creates no delivery twice.
+_CREATE_DELIVERIES = Prepared(
+    "create_deliveries",
+    f"""
+WITH given AS (
+    SELECT e.id, e.n, e.type, e.job_id, e.tenant_id, e.created_at, e.fanned_out_to,
+           coalesce(e.body, g.body) AS body, coalesce(e.traceparent, g.traceparent) AS traceparent
+    FROM unnest(%(ids)s::uuid[], %(bodies)s::text[], %(traces)s::text[]) AS g (id, body, traceparent)
+    JOIN webhook_events AS e ON e.id = g.id AND e.fanned_out_at IS NULL
+    FOR UPDATE OF e
+), pairs AS (
+    SELECT given.id, given.type, given.job_id, given.n, p.endpoint_id
+    FROM given CROSS JOIN LATERAL (
+        SELECT p.id AS endpoint_id FROM webhook_endpoints AS p
+        WHERE p.tenant_id = given.tenant_id AND p.status IN ('active', 'degraded') AND given.type = ANY(p.events)
+            AND p.created_at <= given.created_at AND (given.fanned_out_to IS NULL OR p.id > given.fanned_out_to)
+        ORDER BY p.id LIMIT {MOST_DELIVERIES_PER_EVENT}
+    ) AS p
+    WHERE given.body IS NOT NULL
+), reached AS (
+    SELECT id, count(*) AS deliveries, (array_agg(endpoint_id ORDER BY endpoint_id DESC))[1] AS last
+    FROM pairs GROUP BY id
+), done AS (
+    UPDATE webhook_events AS e SET body = given.body, traceparent = given.traceparent, fanned_out_to = reached.last,
+        fanned_out_at = CASE WHEN coalesce(reached.deliveries, 0) < {MOST_DELIVERIES_PER_EVENT} THEN now() END
+    FROM given LEFT JOIN reached USING (id) WHERE e.id = given.id
+), created AS (
+    INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)
+    SELECT endpoint_id, id, type, job_id, n FROM pairs ORDER BY n, endpoint_id
+    RETURNING endpoint_id
+), leases AS (
+    -- All of them are locked: a sender that acquires one between this read and the commit would miss the deliveries.
+    SELECT endpoint_id, due_at, greatest(now(), not_before) AS next_due_at FROM webhook_lanes
+    WHERE endpoint_id IN (SELECT endpoint_id FROM created)
+    ORDER BY endpoint_id FOR UPDATE
+), made_due AS (
+    UPDATE webhook_lanes AS l SET due_at = leases.next_due_at
+    FROM leases
+    WHERE l.endpoint_id = leases.endpoint_id AND (leases.due_at IS NULL OR leases.due_at > leases.next_due_at)
+)
+SELECT count(*) FROM created
+""",
+)
+
+
+def create_deliveries(connection: Connection, bodies: Sequence[tuple[str, str | None, str | None]]) -> int:
+    """Create deliveries of events, each given as its UUID, its body (JSON text) and its trace, within a transaction.
+
+    A body that is stored already stays. An event without a body has no deliveries, and an endpoint does not receive
+    events that are older than itself. Returns the number of deliveries. Raises the driver's errors.
+    """
+    limits = {"run": f"{round(STATEMENT_SECONDS * 1000)}ms", "lock": f"{round(LOCK_SECONDS * 1000)}ms"}
+    connection.exec_driver_sql(_LIMIT_STATEMENTS, limits)
+    parameters = {
+        "ids": [uuid for uuid, _, _ in bodies],
+        "bodies": [body for _, body, _ in bodies],
+        "traces": [trace for _, _, trace in bodies],
+    }
+    return int(_CREATE_DELIVERIES.run(connection, parameters)[0][0])
+
+
+_SET_ASIDE = Statement("""
+WITH aside AS (
+    UPDATE webhook_events SET fanned_out_at = now() WHERE id = %(id)s::uuid AND fanned_out_at IS NULL
+    RETURNING id, tenant_id
+)
+INSERT INTO webhook_set_aside (event_id, tenant_id, error) SELECT id, tenant_id, %(error)s FROM aside
+ON CONFLICT (event_id) DO UPDATE SET error = excluded.error, failed_at = now()
+""")
+
+
+def set_aside(connection: Connection, *, uuid: str, error: str) -> None:
+    """Exclude an event from the fan-out until an operator returns it (`ava webhooks --retry-set-aside`)."""
+    connection.exec_driver_sql(_SET_ASIDE, {"id": uuid, "error": error})

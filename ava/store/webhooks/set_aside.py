@@ -1,0 +1,60 @@
+"""Events that could not be fanned out: how many there are, and their return to the fan-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.domain import ids
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["SetAsideEvents", "count", "find", "retry"]
+
+#: The events of a report.
+_MOST_SHOWN = 5
+#: The most events that are returned in one statement.
+_MOST_RETRIED = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAsideEvents:
+    """The events that are set aside."""
+
+    count: int
+    #: The newest of them: the event's id, its tenant, and the reason.
+    newest: list[tuple[str, str, str]]
+
+
+_COUNT = Statement("SELECT count(*) FROM webhook_set_aside")
+
+
+def count(connection: Connection) -> int:
+    """Returns the number of events that are set aside."""
+    return int(connection.exec_driver_sql(_COUNT).scalar_one())
+
+
+_NEWEST = Statement("""
+SELECT event_id::text, tenant_id, error FROM webhook_set_aside ORDER BY failed_at DESC, event_id LIMIT %(limit)s
+""")
+
+
+def find(connection: Connection) -> SetAsideEvents:
+    """Returns the events that are set aside."""
+    found = connection.exec_driver_sql(_NEWEST, {"limit": _MOST_SHOWN})
+    newest = [(ids.encode("evt", uuid), tenant_id, error) for uuid, tenant_id, error in found]
+    return SetAsideEvents(count=count(connection), newest=newest)
+
+
+_RETRY = Statement("""
+WITH returned AS (
+    DELETE FROM webhook_set_aside WHERE event_id IN (
+        SELECT event_id FROM webhook_set_aside ORDER BY failed_at, event_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING event_id
+)
+UPDATE webhook_events AS e SET fanned_out_at = NULL FROM returned WHERE e.id = returned.event_id
+""")
+
+
+def retry(connection: Connection) -> int:
+    """Return the oldest events that are set aside to the fan-out. Returns their number; 0 if there are no more."""
+    return connection.exec_driver_sql(_RETRY, {"limit": _MOST_RETRIED}).rowcount
