@@ -58,6 +58,7 @@ __all__ = [
     "UrlRefused",
     "WebhookNotFound",
     "WebhookStateConflict",
+    "WebhooksFull",
     "WorkerConflict",
     "WorkerNotFound",
     "WorkerPaused",
@@ -232,6 +233,12 @@ class ScheduleNotFound(NotFound):
 
 class ScheduleLimitReached(RequestError):
     """The tenant has as many schedules as it may have."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class WebhooksFull(RequestError):
+    """The tenant has as many webhooks as it may have; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

@@ -32,6 +32,7 @@ __all__ = [
     "TENANT_STREAMS",
     "TENANT_WAITS",
     "WATCHERS",
+    "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
     "Limit",
     "as_table",
@@ -225,6 +226,13 @@ STREAM_BUFFER_BYTES = Limit(
     status=None,
     fixed=64 * _KIB,
 )
+WEBHOOKS = Limit(
+    name="webhooks",
+    unit="webhooks",
+    meaning="Webhooks of a tenant. Each event makes a delivery for every one of them.",
+    status=409,
+    fixed=100,
+)
 
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
@@ -247,6 +255,7 @@ LIMITS: tuple[Limit, ...] = (
     SCHEDULES,
     SCHEDULE_BODY_BYTES,
     SCHEDULE_INPUT_BYTES,
+    WEBHOOKS,
 )
 
 

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, statistics
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
-from ava.store.webhooks import set_aside
+from ava.store.webhooks import endpoint_leases, set_aside
 
 __all__ = ["SystemMetrics"]
 
@@ -65,6 +65,11 @@ class SystemMetrics:
                 ],
             ),
             *_of_webhooks(metrics.endpoint_counts(connection)),
+            _gauge(
+                "ava_webhook_events_late_seconds",
+                "Seconds that the oldest event has waited for the fan-out.",
+                endpoint_leases.find_work(connection).oldest_event_seconds or 0.0,
+            ),
             _gauge(
                 "ava_webhook_events_set_aside",
                 "Events that could not be fanned out, so no webhook gets them.",

@@ -8,10 +8,11 @@ from datetime import datetime
 from ava.domain import ids, outbound_url
 from ava.domain.caller import Caller
 from ava.domain.events import TEST, Event, make_body
+from ava.domain.limits import WEBHOOKS
 from ava.domain.record import format_time
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import Delivery, Endpoint, EndpointStatus
-from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhookStateConflict
+from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.webhooks import deliveries, endpoints
@@ -29,13 +30,25 @@ class Webhooks:
         self._allow_private = allow_private
 
     def create(self, caller: Caller, *, url: str, events: Sequence[str], secret: str) -> Endpoint:
-        """Create an endpoint. Raises `InvalidFields` if the URL cannot be called, and `EncryptionKeyMissing`."""
+        """Create an endpoint.
+
+        Raises `InvalidFields` if the URL cannot be called, `EncryptionKeyMissing`, and `WebhooksFull`.
+        """
         self._check_url(url)
         sealed = self._sealer.seal(secret)
-        with self._database.connect() as connection:
-            return endpoints.create(
-                connection, tenant_id=caller.tenant_id, url=url, events=events, sealed_secret=sealed
+        with self._database.transaction() as connection:
+            created = endpoints.create(
+                connection,
+                tenant_id=caller.tenant_id,
+                url=url,
+                events=events,
+                sealed_secret=sealed,
+                most=WEBHOOKS.value,
             )
+        if created is None:
+            sentence = f"The tenant has {WEBHOOKS.value} webhooks, which is the most; delete one first."
+            raise WebhooksFull(WEBHOOKS.says(sentence))
+        return created
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
         """Returns one endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""

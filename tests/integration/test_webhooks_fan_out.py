@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from ava.cli.main import cli
 from ava.delivery.fan_out import MOST_DELIVERIES, FanOut
 from ava.settings import Settings
 from ava.store.webhooks import endpoint_leases, fan_out
-from harness.api import Api
+from harness.api import Api, error_of
 from harness.system import ENCRYPTION_KEY
 
 OTHER = {"x-tenant-id": "ten_other"}
@@ -170,6 +171,24 @@ def test_an_event_that_fails_is_set_aside_alone_and_can_be_retried(
     assert "Returned 1 event" in CliRunner().invoke(cli, ["webhooks", "--retry-set-aside"]).output
     _run_until_done(api, FanOut(api.database))
     assert _deliveries(api, "ten_test") == 20
+
+
+def test_a_tenant_has_at_most_a_hundred_webhooks(api: Api) -> None:
+    _subscribe(api)
+    _copy_endpoints(api, "ten_test", 98)
+    body = {"url": "https://example.com/", "events": ["ava.job.queued"], "secret": SECRET}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: api.post("/v1/webhooks", json=body), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    full = next(answer for answer in answers if answer.status_code == 409)
+    assert "(limit webhooks)" in error_of(full, 409, "resource_conflict")["message"]
+    used = {limit["name"]: limit["used"] for limit in api.get("/v1/ava/limits").get_json()["data"]}
+    assert used["webhooks"] == 100
+    # One that is deleted makes room, and another tenant has its own.
+    webhook_id = next(answer for answer in answers if answer.status_code == 201).get_json()["data"]["id"]
+    assert api.request("DELETE", f"/v1/webhooks/{webhook_id}").status_code == 200
+    _subscribe(api)
+    _subscribe(api, headers=OTHER)
 
 
 @contextmanager

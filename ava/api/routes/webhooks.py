@@ -43,7 +43,7 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     most_bytes=limits.WEBHOOK_BODY_BYTES,
     record=WebhookRecord(),
     status=201,
-    failures=(413, 415, 422),
+    failures=(409, 413, 415, 422),
     is_write=True,
 )
 def create(fields: dict[str, Any]) -> Response:

@@ -20,10 +20,17 @@ _COLUMNS = (
     "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END"
 )
 
+# Calls of one tenant take turns, so that several at once do not exceed the limit together. The next statement sees what
+# the one before has committed.
+_LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(%(key)s, hashtext(%(tenant_id)s))")
+#: The key of that lock: "whks" as a number.
+_LOCK_KEY = 0x77686B73
+
 _CREATE = Statement(f"""
 WITH created AS (
     INSERT INTO webhook_endpoints (tenant_id, url, events, secret)
-    VALUES (%(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s)
+    SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s
+    WHERE (SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND status <> 'deleted') < %(most)s
     RETURNING *
 ), lease AS (
     INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM created
@@ -32,10 +39,17 @@ SELECT {_COLUMNS} FROM created AS e
 """)
 
 
-def create(connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str) -> Endpoint:
-    """Create an endpoint. It receives events from now on."""
-    parameters = {"tenant_id": tenant_id, "url": url, "events": list(events), "secret": sealed_secret}
-    return _endpoint(connection.exec_driver_sql(_CREATE, parameters).one())
+def create(
+    connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str, most: int
+) -> Endpoint | None:
+    """Create an endpoint, within a transaction. It receives events from now on.
+
+    Returns None if the tenant has `most` endpoints.
+    """
+    connection.exec_driver_sql(_LOCK_TENANT, {"key": _LOCK_KEY, "tenant_id": tenant_id})
+    parameters = {"tenant_id": tenant_id, "url": url, "events": list(events), "secret": sealed_secret, "most": most}
+    row = connection.exec_driver_sql(_CREATE, parameters).first()
+    return None if row is None else _endpoint(row)
 
 
 _SHOW = Statement(f"""
