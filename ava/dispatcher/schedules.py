@@ -61,6 +61,9 @@ class ScheduleFirings:
         self._database = database
         self._control = control
         self._clock = clock
+        # All series exist from the start on, so that the first missed firing is an increase.
+        for outcome in Outcome:
+            counters.SCHEDULE_FIRINGS.labels(outcome.value)
 
     def run_once(self, _now: float) -> int:
         """Fire what is due. Returns the number of firings."""

@@ -78,6 +78,11 @@ class SystemMetrics:
             *_of_totals(_bounded(statistics.totals(connection))),
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
             _gauge(
+                "ava_schedules_overdue_seconds",
+                "Seconds that the first due schedule has waited to fire.",
+                metrics.schedules_overdue_seconds(connection),
+            ),
+            _gauge(
                 "ava_statistics_lag_seconds",
                 "Seconds by which the counting of ended jobs is behind.",
                 metrics.statistics_lag_seconds(connection),

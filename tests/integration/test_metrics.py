@@ -100,6 +100,16 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
 
 
+def test_a_schedule_that_nothing_fires_is_overdue(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+    assert _value(_scrape(api), "ava_schedules_overdue_seconds") == 0
+    schedule = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
+    assert api.post("/v1/ava/schedules", json=schedule).status_code == 201
+    assert _value(_scrape(api), "ava_schedules_overdue_seconds") == 0
+    api.execute("UPDATE schedules SET next_run_at = now() - interval '20 seconds'")
+    assert 20 <= _value(_scrape(api), "ava_schedules_overdue_seconds") < 80
+
+
 def test_buckets_count_values_up_to_their_bound(api: Api) -> None:
     _populate(api)
     text = _scrape(api)
@@ -261,6 +271,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.DUTY_SECONDS.labels("due").observe(0)
     counters.DUTY_FAILURES.labels("due").inc()
     counters.WEBHOOK_REQUESTS.labels("taken").inc()
+    counters.SCHEDULE_FIRINGS.labels("missed").inc()
     api.trigger()
     api.execute("UPDATE jobs SET run_at = 'infinity', published_at = NULL WHERE status = 'queued'")
     with api.database.connect() as connection:

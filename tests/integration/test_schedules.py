@@ -19,6 +19,7 @@ from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.domain.caller import Caller, Role
 from ava.domain.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec
+from ava.metrics import counters
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
 from ava.settings import Settings
@@ -194,6 +195,23 @@ def test_moving_to_another_zone_does_not_meet_the_slots_of_the_old_one(scheduled
     scheduled.fire(80)
     assert {outcome for outcome, _ in scheduled.outcomes(schedule)} == {"fired", "missed"}
     assert len(scheduled.jobs()) >= fired + 10
+
+
+def test_firings_are_counted_by_outcome_and_by_how_late_they_are(scheduled: Scheduled) -> None:
+    def read(name: str) -> float:
+        lines = [line for line in counters.expose().decode().splitlines() if line.startswith(f"{name} ")]
+        return float(lines[0].split()[1]) if lines else 0.0
+
+    names = (
+        'ava_schedule_firings_total{outcome="fired"}',
+        'ava_schedule_firings_total{outcome="missed"}',
+        "ava_schedule_lateness_seconds_count",
+        "ava_schedule_lateness_seconds_sum",
+    )
+    scheduled.create()
+    before = [read(name) for name in names]
+    scheduled.fire(3.5)
+    assert [read(name) - was for name, was in zip(names, before, strict=True)] == [1, 2, 1, pytest.approx(30)]
 
 
 def test_a_locked_schedule_delays_no_other(scheduled: Scheduled) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "refused_queues",
     "running_jobs",
     "scheduled_jobs",
+    "schedules_overdue_seconds",
     "statistics_lag_seconds",
     "unserved_jobs",
 ]
@@ -249,3 +250,14 @@ SELECT extract(epoch FROM clock_timestamp() - counted_until) FROM statistics_pro
 def statistics_lag_seconds(connection: Connection) -> float:
     """Returns the seconds by which the count of ended jobs is behind."""
     return max(0.0, float(connection.exec_driver_sql(_STATISTICS_LAG).scalar_one()))
+
+
+# The first entry of the index `schedules_due`.
+_SCHEDULES_OVERDUE = Statement("""
+SELECT coalesce(extract(epoch FROM now() - min(next_run_at)), 0) FROM schedules WHERE next_run_at IS NOT NULL
+""")
+
+
+def schedules_overdue_seconds(connection: Connection) -> float:
+    """Returns the seconds that the first due schedule has waited to fire; 0 if none is due."""
+    return max(0.0, float(connection.exec_driver_sql(_SCHEDULES_OVERDUE).scalar_one()))
