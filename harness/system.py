@@ -178,12 +178,14 @@ class System:
         self.senders.append(self.spawn("webhooks"))
         return self.senders[-1]
 
-    def spawn(self, *arguments: str, environ: Mapping[str, str] | None = None) -> RunningProcess:
-        """Start `ava` with these arguments, and its environment with `environ` on top."""
+    def spawn(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, module: str = "ava.cli.main"
+    ) -> RunningProcess:
+        """Start `ava` with these arguments, and its environment with `environ` on top; `module` stands for `ava`."""
         log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
         program = Program(
             name=f"ava {arguments[0]}",
-            argv=(sys.executable, "-m", "ava.cli.main", *arguments),
+            argv=(sys.executable, "-m", module, *arguments),
             environ={**self.environ, **(environ or {})},
         )
         with log.open("wb") as output:

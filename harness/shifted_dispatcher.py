@@ -1,0 +1,39 @@
+"""A dispatcher whose schedules fire by the clock of a test: `python -m harness.shifted_dispatcher`.
+
+The clock stands at the moment in the file that `SHIFTED_CLOCK` names; all else of the dispatcher keeps the real time.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from ava import settings
+from ava.dispatcher import loop
+from ava.dispatcher.schedules import ScheduleFirings
+
+__all__ = ["VARIABLE", "set_clock"]
+
+#: The variable of the environment that names the file.
+VARIABLE = "SHIFTED_CLOCK"
+
+
+def set_clock(file: Path, moment: datetime) -> None:
+    """Set the clock of the dispatchers that read a file. They never read a part of it."""
+    written = file.with_suffix(".new")
+    written.write_text(moment.isoformat())
+    written.replace(file)
+
+
+def main() -> None:
+    """Run a dispatcher until SIGTERM."""
+    file = Path(os.environ[VARIABLE])
+    duty = partial(ScheduleFirings, clock=lambda: datetime.fromisoformat(file.read_text()))
+    loop.ScheduleFirings = duty  # type: ignore[misc, assignment]  # make_duties makes it
+    loop.run(settings.load())
+
+
+if __name__ == "__main__":
+    main()
