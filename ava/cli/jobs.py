@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli import printing
 from ava.cli.connection import connected
+from ava.cli.inputs import read_input
 from ava.domain import priority as priorities
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def trigger(
     client: Client, worker_id: str, input_text: str, key: str | None, follow: bool, is_json: bool, **rest: Any
 ) -> None:
     """Trigger a job of WORKER_ID."""
-    job = client.trigger(worker_id, _read_input(input_text), idempotency_key=key, **rest)
+    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **rest)
     if follow:
         _follow(client, job, is_json=is_json)
     else:
@@ -155,23 +155,6 @@ def list_workers(client: Client, is_json: bool) -> None:
     else:
         for worker in found:
             click.echo(printing.as_json(worker))
-
-
-def _read_input(text: str) -> dict[str, Any]:
-    if text == "-":
-        text = sys.stdin.read()
-    elif text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text()
-        except OSError as problem:
-            raise click.BadParameter(f"{text[1:]} cannot be read: {problem.strerror}.", param_hint="--input") from None
-    try:
-        value = json.loads(text)
-    except ValueError as problem:
-        raise click.BadParameter(f"it is not JSON: {problem}.", param_hint="--input") from None
-    if not isinstance(value, dict):
-        raise click.BadParameter("it must be a JSON object.", param_hint="--input")
-    return value
 
 
 def _row(job: Job) -> tuple[str, ...]:

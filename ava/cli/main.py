@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, doctor, jobs, limits, new, processes, up, webhooks
+from ava.cli import database, demo, doctor, jobs, limits, new, processes, schedules, up, webhooks
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -44,6 +44,7 @@ cli.add_command(doctor.doctor)
 cli.add_command(jobs.jobs)
 cli.add_command(jobs.workers)
 cli.add_command(limits.limits)
+cli.add_command(schedules.schedules)
 
 
 def main() -> None:

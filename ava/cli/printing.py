@@ -81,4 +81,7 @@ def _plain(value: Any) -> Any:
 
 
 def _time(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        # A schedule's slot is a local time, which the API writes so.
+        return moment.isoformat(timespec="minutes")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

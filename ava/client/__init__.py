@@ -18,7 +18,21 @@ from ava.client.errors import (
     WaitTimeout,
     WebhookUnverified,
 )
-from ava.client.records import Event, Explanation, Job, Limit, LogLine, Progress, QueueCount, Queues, Worker
+from ava.client.records import (
+    Event,
+    Explanation,
+    Firing,
+    Job,
+    Limit,
+    LogLine,
+    Progress,
+    QueueCount,
+    Queues,
+    Schedule,
+    SchedulePreview,
+    ScheduleSlot,
+    Worker,
+)
 from ava.client.webhooks import verify
 
 __all__ = [
@@ -34,12 +48,16 @@ __all__ = [
     "ClientError",
     "Event",
     "Explanation",
+    "Firing",
     "Job",
     "Limit",
     "LogLine",
     "Progress",
     "QueueCount",
     "Queues",
+    "Schedule",
+    "SchedulePreview",
+    "ScheduleSlot",
     "WaitTimeout",
     "WebhookUnverified",
     "Worker",

@@ -13,6 +13,7 @@ from ava.client.calls import Calls
 from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
+from ava.client.schedules import Schedules
 
 __all__ = ["Client"]
 
@@ -47,6 +48,8 @@ class Client:
             "accept": "application/json",
         }
         self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries)
+        #: Creates, shows and changes schedules: `client.schedules.create(…)`.
+        self.schedules = Schedules(self._calls, self._pages)
 
     def __enter__(self) -> Client:
         return self

@@ -7,7 +7,22 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-__all__ = ["Event", "Explanation", "Job", "Limit", "LogLine", "Progress", "QueueCount", "Queues", "Worker", "read"]
+__all__ = [
+    "Event",
+    "Explanation",
+    "Firing",
+    "Job",
+    "Limit",
+    "LogLine",
+    "Progress",
+    "QueueCount",
+    "Queues",
+    "Schedule",
+    "SchedulePreview",
+    "ScheduleSlot",
+    "Worker",
+    "read",
+]
 
 Record = TypeVar("Record")
 
@@ -151,6 +166,72 @@ class Explanation:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A cron pattern in a time zone that makes jobs of a worker."""
+
+    id: str
+    worker_id: str
+    tenant_id: str
+    name: str | None
+    #: Five fields, as in crontab(5).
+    cron: str
+    #: An IANA name, such as `Europe/Berlin`.
+    timezone: str
+    input: dict[str, Any]
+    priority: int
+    enabled: bool
+    #: `allow`, `skip`, `queue_one` or `cancel_running`.
+    overlap: str
+    #: `last`, `none` or `all`.
+    catch_up: str
+    catch_up_seconds: int
+    spread_seconds: int
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    #: None if it is disabled or has no more firings.
+    next_run_at: datetime | None = None
+    last_run_at: datetime | None = None
+    last_job_id: str | None = None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSlot:
+    """A firing to come."""
+
+    #: The local time, without a zone.
+    slot: datetime
+    #: The instant.
+    at: datetime
+    #: `gap` if the local time does not exist, `overlap` if it exists twice.
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulePreview:
+    """What a cron pattern in a time zone means."""
+
+    #: The pattern in words.
+    description: str
+    next: list[ScheduleSlot]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firing:
+    """A slot of a schedule that is past."""
+
+    slot: datetime
+    at: datetime
+    #: `fired`, `skipped` or `missed`.
+    outcome: str
+    #: Why it was skipped or missed.
+    reason: str | None = None
+    job_id: str | None = None
+
+
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
     """Returns the record that a response's JSON holds."""
     known = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
@@ -162,4 +243,6 @@ def _value(kind: str, value: Any) -> Any:
         return datetime.fromisoformat(value)
     if kind == "list[QueueCount]":
         return [read(QueueCount, count) for count in value]
+    if kind == "list[ScheduleSlot]":
+        return [read(ScheduleSlot, slot) for slot in value]
     return value

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -91,6 +92,43 @@ def test_lists_go_over_all_pages_and_bulks_are_one_call(client: Client) -> None:
     assert client.cancel_all(worker_id="wkr_sleep") == (25, 0)
     assert client.worker("wkr_sleep").live
     assert "wkr_sleep" in [worker.id for worker in client.workers()]
+
+
+def test_schedules_are_created_changed_run_and_deleted(client: Client) -> None:
+    made = client.schedules.create(
+        "wkr_sleep",
+        "30 2 * 10 0L",
+        "Europe/Berlin",
+        name="Autumn",
+        input={"seconds": 0},
+        ends_at=datetime(2999, 1, 1, tzinfo=UTC),
+    )
+    assert (made.cron, made.timezone, made.input, made.overlap) == (
+        "30 2 * 10 0L",
+        "Europe/Berlin",
+        {"seconds": 0},
+        "allow",
+    )
+    assert client.schedules.get(made.id) == made
+    upcoming = client.schedules.next(made.id, 2)
+    assert [(slot.slot.hour, slot.at.hour, slot.note) for slot in upcoming] == [(2, 0, "overlap")] * 2
+    assert upcoming[0].at == made.next_run_at
+    preview = client.schedules.preview("0 9 * * 1-5", "Europe/Berlin", 3)
+    assert (preview.description, len(preview.next)) == ("Every weekday at 09:00, Berlin time", 3)
+    changed = client.schedules.change(made.id, cron="0 9 * * *", ends_at=None)
+    assert (changed.cron, changed.ends_at, changed.name) == ("0 9 * * *", None, "Autumn")
+    assert client.schedules.pause(made.id).next_run_at is None
+    assert [found.id for found in client.schedules.list(enabled=False)] == [made.id]
+    assert list(client.schedules.list(worker_id="wkr_sleep", enabled=True)) == []
+    assert client.schedules.resume(made.id).next_run_at
+    job = client.schedules.run(made.id)
+    assert (job.worker_id, job.trigger, client.wait(job.id, 20).status) == ("wkr_sleep", "manual", "completed")
+    assert list(client.schedules.firings(made.id)) == []
+    client.schedules.delete(made.id)
+    with pytest.raises(ApiNotFound):
+        client.schedules.get(made.id)
+    with pytest.raises(ApiRefused, match="hour: '25' is not possible"):
+        client.schedules.create("wkr_sleep", "0 25 * * *", "UTC")
 
 
 def test_refusals_are_typed_and_say_what_is_wrong(running: System, client: Client) -> None:
@@ -203,6 +241,28 @@ def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: Sys
     assert not listed.lstrip().startswith("{")
     _, workers = _on_a_terminal(running, "workers", "list")
     assert "yes" in workers
+
+
+def test_schedules_are_managed_by_commands(running: System) -> None:
+    arguments = ("schedules", "create", "wkr_sleep", "30 2 * 10 0L", "Europe/Berlin", "--input", '{"seconds": 0}')
+    made = json.loads(_ava(running, *arguments, "--overlap", "skip", "--paused", "--key", "autumn").stdout)
+    assert (made["overlap"], made["enabled"], made["next_run_at"]) == ("skip", False, None)
+    resumed = json.loads(_ava(running, "schedules", "resume", made["id"]).stdout)
+    assert resumed["next_run_at"]
+    assert json.loads(_ava(running, "schedules", "pause", made["id"]).stdout)["enabled"] is False
+    slot = json.loads(_ava(running, "schedules", "next", made["id"], "--count", "1").stdout)
+    assert (slot["slot"][10:], slot["at"], slot["note"]) == ("T02:30", resumed["next_run_at"], "overlap")
+    assert json.loads(_ava(running, "schedules", "run", made["id"]).stdout)["trigger"] == "manual"
+    assert json.loads(_ava(running, "schedules", "list", "--paused").stdout)["id"] == made["id"]
+    assert _ava(running, "schedules", "list", "--enabled").stdout == ""
+    _, listed = _on_a_terminal(running, "schedules", "list")
+    assert "TIMEZONE" in listed
+    assert "paused" in listed
+    _, shown = _on_a_terminal(running, "schedules", "show", made["id"], "--firings", "5")
+    assert "30 2 * 10 0L" in shown
+    assert "OUTCOME" in shown
+    assert _ava(running, "schedules", "delete", made["id"]).returncode == 0
+    assert "No such schedule" in _ava(running, "schedules", "show", made["id"]).stderr
 
 
 def test_a_command_that_fails_prints_one_line(running: System) -> None:

@@ -1,0 +1,121 @@
+"""The schedules of the client: `client.schedules.create(…)`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+
+from ava.client.calls import Calls
+from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot, read
+
+__all__ = ["ScheduleOptions", "Schedules"]
+
+_SCHEDULES = "/v1/ava/schedules"
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """The fields of a schedule that may be left out; the API has a default for each."""
+
+    name: str | None
+    #: The payload of its jobs.
+    input: Mapping[str, Any]
+    #: 1 (first) to 10 (last).
+    priority: int
+    enabled: bool
+    #: What a firing does while the last job is not final: `allow`, `skip`, `queue_one` or `cancel_running`.
+    overlap: str
+    #: Which missed firings are made up for: `last`, `none` or `all`.
+    catch_up: str
+    #: No missed firing that is older is made up for.
+    catch_up_seconds: int
+    #: The most by which each firing is delayed, to spread schedules that would start in one second.
+    spread_seconds: int
+    starts_at: datetime | str | None
+    ends_at: datetime | str | None
+
+
+class _ScheduleChanges(ScheduleOptions, total=False):
+    worker_id: str
+    cron: str
+    timezone: str
+
+
+class Schedules:
+    """Calls about schedules. Every method raises the `ApiError` of the response's status."""
+
+    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
+        self._calls = calls
+        self._pages = pages
+
+    def create(
+        self,
+        worker_id: str,
+        cron: str,
+        timezone: str,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> Schedule:
+        """Create a schedule: `cron` has five fields, `timezone` is an IANA name such as `Europe/Berlin`."""
+        body = _body({"worker_id": worker_id, "cron": cron, "timezone": timezone, **options})
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Schedule, self._calls.data("POST", _SCHEDULES, body=body, headers=headers))
+
+    def next(self, schedule_id: str, count: int = 10) -> Sequence[ScheduleSlot]:
+        """Returns the next 1 to 50 firings of a schedule."""
+        found = self._calls.data("GET", f"{_SCHEDULES}/{schedule_id}/next", params={"count": count})
+        return [read(ScheduleSlot, data) for data in found]
+
+    def list(
+        self, *, worker_id: str | None = None, enabled: bool | None = None, per_page: int = 100
+    ) -> Iterator[Schedule]:
+        """Returns the schedules that match the filters, newest first. Pages are fetched as they are reached."""
+        params: dict[str, Any] = {"per_page": per_page}
+        if worker_id is not None:
+            params["filter[worker_id]"] = worker_id
+        if enabled is not None:
+            params["filter[enabled]"] = "true" if enabled else "false"
+        for data in self._pages(_SCHEDULES, params):
+            yield read(Schedule, data)
+
+    def get(self, schedule_id: str) -> Schedule:
+        """Returns a schedule."""
+        return read(Schedule, self._calls.data("GET", f"{_SCHEDULES}/{schedule_id}"))
+
+    def change(self, schedule_id: str, **changes: Unpack[_ScheduleChanges]) -> Schedule:
+        """Change fields of a schedule. Returns it with its next firing, computed from now."""
+        body = _body(changes)
+        return read(Schedule, self._calls.data("PATCH", f"{_SCHEDULES}/{schedule_id}", body=body))
+
+    def pause(self, schedule_id: str) -> Schedule:
+        """Disable a schedule: its firings are skipped until it is resumed, and none of them is made up for."""
+        return self.change(schedule_id, enabled=False)
+
+    def resume(self, schedule_id: str) -> Schedule:
+        """Enable a schedule."""
+        return self.change(schedule_id, enabled=True)
+
+    def delete(self, schedule_id: str) -> None:
+        """Delete a schedule; its jobs go on."""
+        self._calls.send("DELETE", f"{_SCHEDULES}/{schedule_id}")
+
+    def run(self, schedule_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Trigger a job with the worker, the input and the priority of a schedule, now."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Job, self._calls.data("POST", f"{_SCHEDULES}/{schedule_id}/run", headers=headers))
+
+    def preview(self, cron: str, timezone: str, count: int = 10) -> SchedulePreview:
+        """Returns the pattern in words and its next 1 to 50 firings; saves nothing."""
+        body = {"cron": cron, "timezone": timezone, "count": count}
+        return read(SchedulePreview, self._calls.data("POST", f"{_SCHEDULES}/preview", body=body))
+
+    def firings(self, schedule_id: str, *, per_page: int = 100) -> Iterator[Firing]:
+        """Returns the firings of a schedule, newest first. Pages are fetched as the iterator reaches them."""
+        for data in self._pages(f"{_SCHEDULES}/{schedule_id}/firings", {"per_page": per_page}):
+            yield read(Firing, data)
+
+
+def _body(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
