@@ -109,6 +109,10 @@ class Browser:
         """Press keys one after the other, on the focused element."""
         ActionChains(self.driver).send_keys(*keys).perform()
 
+    def replace(self, text: str) -> None:
+        """Select what the focused field holds, and type over it."""
+        ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys(text).perform()
+
     def tab_to(self, text: str, most: int = 80) -> None:
         """Press Tab until the focused element has this label or text."""
         label = ""

@@ -8,6 +8,18 @@ export const number = (value) => (value === null || value === undefined ? "–" 
 export const full = (text) => (text ? moment.format(new Date(text)) : "–");
 export const hour = (text) => clock.format(new Date(text));
 
+/** A moment as the value of an input of type `datetime-local`. */
+export function toLocal(text) {
+  const moment = new Date(text ?? "");
+  if (Number.isNaN(moment.getTime())) return "";
+  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+}
+
+const wall = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+
+/** A local time without a zone, as people read it. */
+export const localTime = (slot) => wall.format(new Date(`${slot}Z`));
+
 /** A duration: `340 ms`, `12.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function span(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) return "–";

@@ -7,6 +7,7 @@ import * as signin from "./pages/signin.js";
 const PAGES = {
   "": ["Overview", () => import("./pages/overview.js")],
   jobs: ["Jobs", () => import("./pages/jobs.js")],
+  schedules: ["Schedules", () => import("./pages/schedules.js")],
   workers: ["Workers", () => import("./pages/workers.js")],
   webhooks: ["Webhooks", () => import("./pages/webhooks.js")],
   audit: ["Audit", () => import("./pages/audit.js")],

@@ -2,7 +2,7 @@
 
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { number, short, span } from "../format.js";
+import { number, short, span, toLocal } from "../format.js";
 import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
@@ -73,12 +73,6 @@ function filters(query) {
     put(workerControl, options([["", "Any"], ...ids.map((id) => [id])], now));
   }).catch(() => {});
   return form;
-}
-
-function toLocal(text) {
-  const moment = new Date(text ?? "");
-  if (Number.isNaN(moment.getTime())) return "";
-  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 }
 
 function row(job, selected, changed) {
