@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ava.errors import SettingsError
 
-__all__ = ["ClientSettings", "Settings", "load", "load_client"]
+__all__ = ["SECRETS", "ClientSettings", "Settings", "load", "load_client"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,12 @@ class Settings:
     database_url: str = field(repr=False)
     #: Where Redis (`redis://…`) or RabbitMQ (`amqp://…`) is (`BROKER_URL`). Holds a password: never logged.
     broker_url: str = field(repr=False)
+    #: A file of certificate authorities, in PEM, of which one must have signed the broker's certificate; empty: those
+    #: of the system (`AVA_BROKER_CA`).
+    broker_ca: str = ""
+    #: The keys that sign messages, the newest first; without any, messages are not signed (`AVA_MESSAGE_KEY`,
+    #: comma-separated).
+    message_keys: tuple[str, ...] = field(default=(), repr=False)
     #: The shared keys that callers may send as `x-internal-secret` (`AVA_INTERNAL_SECRET`, comma-separated).
     internal_secrets: tuple[str, ...] = field(default=(), repr=False)
     #: The handler modules (`AVA_HANDLERS`, or its alias `AVA_WORKERS`, comma-separated).
@@ -128,6 +134,10 @@ class ClientSettings:
 _WORKER = "AVA_WORKER_"
 _REDIS_SCHEMES = ("redis", "rediss")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
+#: The variables that hold secrets. Each may be read from a file, which the variable with `_FILE` names.
+SECRETS = ("DATABASE_URL", "BROKER_URL", "AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY")
+#: Bytes of such a file, and characters of a key that signs messages.
+_MOST_SECRET_BYTES, _LEAST_KEY_CHARACTERS = 64 * 1024, 32
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -136,11 +146,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
     Raises `SettingsError` for a value that cannot be used; it names the variable and what would be right.
     """
-    env = os.environ if environ is None else environ
+    env = _with_secrets(os.environ if environ is None else environ)
     default = Settings(database_url="", broker_url="")
     return Settings(
         database_url=_database_url(env),
         broker_url=_broker_url(env),
+        broker_ca=_file(env, "AVA_BROKER_CA"),
+        message_keys=_message_keys(env),
         internal_secrets=_names(env, "AVA_INTERNAL_SECRET"),
         handler_modules=_handler_modules(env) or default.handler_modules,
         worker_config={k.removeprefix(_WORKER): v for k, v in env.items() if k.startswith(_WORKER)},
@@ -191,7 +203,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is no URL."""
-    env = os.environ if environ is None else environ
+    env = _with_secrets(os.environ if environ is None else environ)
     default = ClientSettings()
     url = env.get("AVA_URL", "").strip() or default.url
     if urlsplit(url).scheme not in ("http", "https"):
@@ -203,6 +215,48 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
     )
+
+
+def _with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns the environment with the secrets that it names by files."""
+    found = {}
+    for name in SECRETS:
+        if path := env.get(f"{name}_FILE", "").strip():
+            if env.get(name, "").strip():
+                raise SettingsError(f"{name}_FILE", f"{name} is set as well; unset one of them")
+            found[name] = _read_secret(f"{name}_FILE", path)
+    return {**env, **found} if found else env
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MOST_SECRET_BYTES + 1)
+        text = content.decode()
+    except OSError as problem:
+        raise SettingsError(name, f"the file cannot be read ({problem.strerror})") from None
+    except ValueError:
+        text = ""
+    if len(content) > _MOST_SECRET_BYTES or not text.strip() or "\0" in text:
+        raise SettingsError(name, f"the file must hold the value, a text of at most {_MOST_SECRET_BYTES} bytes")
+    return text.strip()
+
+
+def _file(env: Mapping[str, str], name: str) -> str:
+    path = env.get(name, "").strip()
+    if path and not os.access(path, os.R_OK):
+        raise SettingsError(name, "there is no such file, or this account cannot read it")
+    return path
+
+
+def _message_keys(env: Mapping[str, str]) -> tuple[str, ...]:
+    keys = _names(env, "AVA_MESSAGE_KEY")
+    if any(len(key) < _LEAST_KEY_CHARACTERS for key in keys):
+        raise SettingsError(
+            "AVA_MESSAGE_KEY",
+            f"each key must have {_LEAST_KEY_CHARACTERS} characters or more; make one with `openssl rand -hex 32`",
+        )
+    return keys
 
 
 def _database_url(env: Mapping[str, str]) -> str:

@@ -101,7 +101,8 @@ class _WatchedApi:
     def _begin(self, streamed: list[Job]) -> None:
         for job in streamed:
             with self._database.connect() as connection:
-                assert runs.claim(connection, runs.Claim(job_id=job.id, run_no=1, node_id=_NODE))
+                wanted = runs.Claim(job_id=job.id, run_no=1, worker_id=job.worker_id, node_id=_NODE)
+                assert runs.claim(connection, wanted)
 
     def trigger(self, *, requests: int, connections: int) -> Figures:
         """Returns the latencies of triggers in milliseconds."""

@@ -70,7 +70,10 @@ class Backlog:
     def claim(self, job: Job, *, run_no: int = 1, node_id: str = NODE, claim_id: str | None = None) -> Job | None:
         """Claim a job for a node."""
         with self.database.connect() as connection:
-            return runs.claim(connection, runs.Claim(job_id=job.id, run_no=run_no, node_id=node_id, claim_id=claim_id))
+            wanted = runs.Claim(
+                job_id=job.id, run_no=run_no, worker_id=job.worker_id, node_id=node_id, claim_id=claim_id
+            )
+            return runs.claim(connection, wanted)
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement that no move has. Returns its rows."""

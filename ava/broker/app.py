@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from ava.broker import tls
 from ava.broker.connectivity import make_connection
 from ava.domain import priority
 from ava.domain.messages import DEFAULT_QUEUE
@@ -34,9 +35,10 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     if "?" in settings.broker_url:
         # Checks the options. The transport, which this loads, is otherwise loaded when it is needed.
         make_connection(settings).release()
-    app = Celery("ava", broker=settings.broker_url)
+    app = Celery("ava", broker=tls.plain_url(settings))
     app.config_from_object("celery_config")
     app.conf.update(
+        broker_use_ssl=tls.options(settings),
         broker_transport_options=_redis_options(consumes) if settings.broker_is_redis else _rabbitmq_options(consumes),
         broker_connection_timeout=3 if consumes else 1,
         task_default_queue=DEFAULT_QUEUE,

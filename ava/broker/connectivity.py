@@ -8,16 +8,21 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
+from kombu.transport import TRANSPORT_ALIASES
 
+from ava.broker import tls
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
-__all__ = ["make_connection", "ping", "raise_if_closed", "require", "require_usable"]
+__all__ = ["explain", "make_connection", "ping", "raise_if_closed", "require", "require_usable"]
 
 _CLUSTER = (
     "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
     "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
 )
+# Every connection to Redis drops what it cannot read.
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "ava.broker.redis_transport:GuardedTransport"
 
 
 def make_connection(settings: Settings) -> Connection:
@@ -26,13 +31,15 @@ def make_connection(settings: Settings) -> Connection:
     Raises `SettingsError` if the transport does not take an option in the query of BROKER_URL.
     """
     try:
-        return Connection(settings.broker_url, connect_timeout=3)
+        return Connection(tls.plain_url(settings), ssl=tls.options(settings), connect_timeout=3)
+    except SettingsError:
+        raise
     except Exception as problem:
         # kombu passes the options on, and each transport raises errors of its own; none holds a password.
         raise SettingsError(
             "BROKER_URL",
             f"an option in its query cannot be used ({type(problem).__name__}: {problem}); those of TLS are "
-            "ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_cert_reqs",
+            "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs and ssl_check_hostname",
         ) from None
 
 
@@ -91,6 +98,9 @@ def require(settings: Settings) -> None:
         except StartError:
             raise
         except Exception as problem:
-            # Each transport raises errors of its own, without a common class.
-            reason = str(problem.__cause__ or problem).strip() or type(problem).__name__
-            raise StartError(f"BROKER_URL: the broker cannot be reached: {reason}") from problem
+            raise StartError(f"BROKER_URL: the broker cannot be reached: {explain(problem)}") from problem
+
+
+def explain(problem: BaseException) -> str:
+    """Returns the reason of a transport's error in one line. Each transport raises errors of its own."""
+    return tls.explain(problem) or str(problem.__cause__ or problem).strip() or type(problem).__name__

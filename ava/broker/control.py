@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from ava.domain.messages import task_id
+from ava.domain.messages import sign, task_id
 from ava.errors import BrokerUnavailable
 
 __all__ = ["RELEASE_RUNS", "Control"]
@@ -23,8 +23,13 @@ class Control:
     the same from the database as well.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, keys: Sequence[str] = ()) -> None:
+        """`keys`: those of AVA_MESSAGE_KEY; the first signs what could end a run.
+
+        A revoke needs no signature, because the node asks the database what is to be cancelled.
+        """
         self._app = app
+        self._keys = keys
 
     def revoke(self, *, job_id: str, run_no: int, node_name: str) -> None:
         """Ask a node to send SIGTERM to the process that runs exactly this run, if it still does.
@@ -46,7 +51,10 @@ class Control:
 
         Raises `BrokerUnavailable`.
         """
-        arguments = {"task_ids": [task_id(job_id, run_no) for job_id, run_no in runs]}
+        task_ids = [task_id(job_id, run_no) for job_id, run_no in runs]
+        arguments: dict[str, object] = {"task_ids": task_ids}
+        if self._keys:
+            arguments["signature"] = sign(self._keys[0], RELEASE_RUNS, node_name, *task_ids)
         # Each transport raises errors of its own, with no common class.
         try:
             self._app.control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])

@@ -17,7 +17,7 @@ from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain import priority
 from ava.domain.job import Job
-from ava.domain.messages import TASK, WEBHOOKS_QUEUE, task_id
+from ava.domain.messages import SIGNATURE, TASK, WEBHOOKS_QUEUE, sign, task_id
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.tracing import Kind
@@ -48,6 +48,7 @@ class Publisher:
         self._app = app
         self._is_redis = settings.broker_is_redis
         self._to_broker = priority.to_redis if self._is_redis else priority.to_rabbitmq
+        self._key = settings.message_keys[0] if settings.message_keys else None
         self._queues: dict[str, Queue] = {}
         self._refusals = refusals.Refusals()
         self._lock = threading.Lock()
@@ -149,6 +150,8 @@ class Publisher:
             kwargsrepr="{}",
             ignore_result=True,
         )
+        if self._key is not None:
+            message.headers[SIGNATURE] = sign(self._key, job.id, run_no, job.worker_id)
         declare = producer.undeclared(self._queue(job.queue))
         producer.send(message, job.queue, priority=self._to_broker(job.priority), declare=declare)
 
@@ -164,7 +167,7 @@ class Publisher:
             if self._is_breaker_open or self._is_closed:
                 return
             self._is_breaker_open = True
-        _log.warning("The broker is out of reach, will retry: %s", error.__cause__ or error)
+        _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
         threading.Thread(target=self._probe, name="ava-broker-probe", daemon=True).start()
 
     def _probe(self) -> None:

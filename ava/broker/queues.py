@@ -45,7 +45,7 @@ def check(settings: Settings, names: Collection[str]) -> str:
         except StartError:
             raise
         except Exception as problem:
-            reason = str(problem.__cause__ or problem).strip() or type(problem).__name__
+            reason = connectivity.explain(problem)
             raise StartError(f"the broker's queues cannot be checked: {reason}") from problem
 
 
@@ -76,8 +76,7 @@ def try_out(settings: Settings) -> None:
                 bound.purge()
                 bound.delete()
         except Exception as problem:
-            # Each transport raises errors of its own, without a common class.
-            reason = str(problem.__cause__ or problem).strip() or type(problem).__name__
+            reason = connectivity.explain(problem)
             raise StartError(f"this user of BROKER_URL cannot {step}, as a node must: {reason}") from problem
 
 

@@ -16,7 +16,10 @@ from celery import Celery
 from celery.utils import uuid
 from kombu.mixins import ConsumerMixin
 
+from ava.broker import compression
 from ava.broker.app import make_queue
+from ava.broker.connectivity import explain
+from ava.broker.dropped import DROPPED
 from ava.broker.producer_channel import producer_channel_of
 from ava.domain.messages import WEBHOOKS_QUEUE, WEBHOOKS_TASK
 
@@ -43,6 +46,7 @@ class WakeUpListener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annot
     """Consumes wake-ups, and reconnects after every failure."""
 
     def __init__(self, app: Celery, on_wakeup: Callable[[], None]) -> None:
+        compression.refuse()
         self.connection = app.connection_for_read()
         self._on_wakeup = on_wakeup
         self._is_away = False
@@ -56,14 +60,15 @@ class WakeUpListener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annot
             except (*self.connection_errors, *self.channel_errors) as error:
                 self.on_connection_error(error, _RECONNECT_SECONDS)
             except Exception:
-                # On Redis, a value that no client of kombu's has written.
-                _log.exception("Webhook wake-ups: the queue held an invalid message")
+                _log.exception("Webhook wake-ups: failed, will retry")
             time.sleep(_RECONNECT_SECONDS)
 
     def get_consumers(self, Consumer: Callable[..., Any], _channel: Any) -> list[Any]:
         """Consume messages without parsing them. The broker drops each when it delivers it."""
         queue = make_queue(WEBHOOKS_QUEUE, no_ack=True)
-        return [Consumer(queues=[queue], on_message=lambda _: self._on_wakeup(), no_ack=True)]
+        consumer = Consumer(queues=[queue], on_message=lambda _: self._on_wakeup(), no_ack=True)
+        consumer.on_decode_error = lambda *_: DROPPED.drop("unreadable")
+        return [consumer]
 
     @contextmanager
     def establish_connection(self) -> Iterator[Any]:
@@ -80,7 +85,7 @@ class WakeUpListener(ConsumerMixin):  # type: ignore[misc]  # kombu has no annot
     def on_connection_error(self, exc: Exception, _interval: float) -> None:
         """Log an outage once."""
         if not self._is_away:
-            _log.warning("Webhook wake-ups: the queue is out of reach, polling the database instead: %s", exc)
+            _log.warning("Webhook wake-ups: the queue is out of reach, polling the database instead: %s", explain(exc))
         self._is_away = True
 
     def on_connection_revived(self) -> None:

@@ -175,7 +175,7 @@ def run(settings: Settings) -> None:
     app = make_app(settings)
     publisher = Publisher(app, settings)
     heartbeats = Heartbeats()
-    duties = make_duties(settings, database, publisher, Control(app), heartbeats)
+    duties = make_duties(settings, database, publisher, Control(app, settings.message_keys), heartbeats)
     tracing.start(settings, "dispatcher")
     try:
         DutyLoop(duties, leadership, [HeartbeatWatch(database, heartbeats)]).run(is_ending)

@@ -25,6 +25,7 @@ __all__ = [
     "DUTY_SECONDS",
     "HTTP_REQUESTS",
     "HTTP_REQUEST_SECONDS",
+    "MESSAGES_DROPPED",
     "RUNS_ENDED",
     "SCHEDULE_FIRINGS",
     "SCHEDULE_LATENESS_SECONDS",
@@ -52,6 +53,12 @@ HTTP_REQUEST_SECONDS = Histogram(
 )
 RUNS_ENDED = Counter(
     "ava_attempts", "Runs that ended on this node, by what became of the job.", ("worker", "result"), registry=_registry
+)
+MESSAGES_DROPPED = Counter(
+    "ava_messages_dropped",
+    "Messages of the broker that were dropped, because no process of this service has published them.",
+    ("reason",),
+    registry=_registry,
 )
 DUTY_SECONDS = Histogram(
     "ava_dispatcher_duty_seconds",

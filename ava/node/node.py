@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from ava import tracing
+from ava.broker import compression
 from ava.broker.refusals import Refusals
 from ava.domain import ids
 from ava.handler import registry
@@ -93,6 +94,7 @@ class Node:
 
     def start_child(self, take_ahead: TakeAhead) -> None:
         """This process has just been forked from the node's parent, to run what its pool gives it."""
+        compression.allow()
         self.child = Child(self._settings, self.id, take_ahead)
         self.child.start()
 

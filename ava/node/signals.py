@@ -16,12 +16,16 @@ from typing import Any
 from celery import Celery, signals
 
 from ava import logs, tracing
+from ava.broker import compression
 from ava.broker.app import make_queue
+from ava.broker.dropped import DROPPED
 from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import StartError
 from ava.handler import registry
+from ava.metrics.counters import MESSAGES_DROPPED
 from ava.node import outcome, task
 from ava.node.celery_internals import remote_control, versions
+from ava.node.celery_internals.consumer import JobConsumer
 from ava.node.celery_internals.event_batching import EventBatching, SendOnce
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 from ava.node.celery_internals.request import JobRequest
@@ -40,11 +44,14 @@ def install(app: Celery, settings: Settings) -> None:
     JobRequest.run_monitor = node.run_monitor
     JobRequest.pool_pids = staticmethod(node.pool_pids)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
+    JobConsumer.message_keys = settings.message_keys
     app.steps["consumer"].add(EventBatching)
     app.events.dispatcher_cls = SendOnce
     QueueConsumer.refusals = node.refusals
     app.amqp.Consumer = QueueConsumer
-    remote_control.restrict()
+    remote_control.restrict(app)
+    compression.refuse()
+    DROPPED.on_drop = lambda reason: MESSAGES_DROPPED.labels(reason).inc()
     task.register(app, node)
     if settings.pool == "celery" or versions.describe_untested():
         # A worker on untested versions must be able to start, so that `_prepare` can refuse it.
@@ -131,11 +138,11 @@ def _claim(node: Node, message: Sequence[Any]) -> None:
     if node.child is None:
         return
     job_id, run_no, worker_id = message
-    if (handler := registry.find(worker_id)) is not None:
-        node.child.claim(job_id=job_id, run_no=run_no, handler=handler)
+    if registry.find(worker_id) is not None:
+        node.child.claim(job_id=job_id, run_no=run_no, worker_id=worker_id)
     else:
         _log.warning("This node has no handler for a job's worker; the job is deferred.", extra={"job_id": job_id})
-        node.child.defer(job_id=job_id, run_no=run_no)
+        node.child.defer(job_id=job_id, run_no=run_no, worker_id=worker_id)
 
 
 def _record(node: Node) -> None:

@@ -11,7 +11,7 @@ from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.jobs import runs
-from tests.backlog import NODE, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 FIRST, SECOND = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
@@ -51,7 +51,7 @@ def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) ->
             connection, job_id=job.id, run_no=1, claim_id=FIRST, lines=[LINE], progress_json="1"
         )
         assert runs.end(connection, _end(job), [LINE], claim_id=FIRST) is None
-        wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE, claim_id=FIRST)
+        wanted = runs.Claim(job_id=following.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=FIRST)
         status, claimed = runs.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
     assert status is None
     assert claimed is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from ava.errors import BrokerUnavailable
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import messages, old_jobs, rescues, runs
-from tests.backlog import NODE, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 
@@ -247,8 +248,9 @@ def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog)
     assert stored.claim(job, claim_id=mine)
     assert stored.claim(job, claim_id=mine) is None
     with stored.database.connect() as connection:
-        assert runs.claimed(connection, runs.Claim(job_id=job.id, run_no=1, node_id=NODE, claim_id=other)) is None
-        known = runs.claimed(connection, runs.Claim(job_id=job.id, run_no=1, node_id=NODE, claim_id=mine))
+        wanted = runs.Claim(job_id=job.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=mine)
+        assert runs.claimed(connection, replace(wanted, claim_id=other)) is None
+        known = runs.claimed(connection, wanted)
     assert known is not None
     assert (known.attempt, known.run_no) == (1, 1)
 

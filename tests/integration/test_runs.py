@@ -41,8 +41,12 @@ def trigger(connection: Connection) -> Job:
     return client_moves.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])[0]
 
 
+def wanted(job: Job, run_no: int = 1, claim_id: str | None = None, worker_id: str = "wkr_plain") -> runs.Claim:
+    return runs.Claim(job_id=job.id, run_no=run_no, worker_id=worker_id, node_id=NODE, claim_id=claim_id)
+
+
 def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
-    return runs.claim(connection, runs.Claim(job_id=job.id, run_no=run_no, node_id=NODE))
+    return runs.claim(connection, wanted(job, run_no))
 
 
 def completed(job: Job) -> tuple[RunEnd, list[LogLine]]:
@@ -160,11 +164,10 @@ def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -
     with database.connect() as connection:
         job, following = trigger(connection), trigger(connection)
         assert claim(connection, job)
-        wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE)
         # A statement that cancels many may hold the next job, and then wait for the one that ends.
         with database.transaction() as cancelling:
             assert cancel(cancelling, following)
-            assert runs.end_and_claim(connection, *completed(job), None, wanted) == (Status.COMPLETED, None)
+            assert runs.end_and_claim(connection, *completed(job), None, wanted(following)) == (Status.COMPLETED, None)
             assert cancel(cancelling, job) is None
         assert show(connection, following).status is Status.CANCELLED
         assert claim(connection, following) is None
@@ -175,14 +178,14 @@ def test_the_next_run_starts_even_if_the_one_before_has_lost_its_claim(database:
         job, following = trigger(connection), trigger(connection)
         assert claim(connection, job)
         assert rescue(connection, job)
-        wanted = runs.Claim(job_id=following.id, run_no=1, node_id=NODE, claim_id=str(uuid.uuid4()))
-        status, begun = runs.end_and_claim(connection, *completed(job), None, wanted)
+        of_next = wanted(following, claim_id=str(uuid.uuid4()))
+        status, begun = runs.end_and_claim(connection, *completed(job), None, of_next)
         assert status is None
         assert begun is not None
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
         # A repeat, as after a lost result, starts no run twice.
-        assert runs.end_and_claim(connection, *completed(job), None, wanted) == (None, None)
-        assert runs.claimed(connection, wanted) == show(connection, following)
+        assert runs.end_and_claim(connection, *completed(job), None, of_next) == (None, None)
+        assert runs.claimed(connection, of_next) == show(connection, following)
 
 
 def test_an_ended_run_is_not_rescued(database: Database) -> None:
@@ -209,3 +212,18 @@ def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None
     assert directives.over == {(over.id, 1)}
     assert directives.cancelled == {(asked.id, 1)}
     assert set(directives.running_seconds) == {(running.id, 1), (asked.id, 1)}
+
+
+def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database: Database) -> None:
+    with database.connect() as connection:
+        ended, job = trigger(connection), trigger(connection)
+        assert claim(connection, ended)
+        forged = wanted(job, worker_id="wkr_private")
+        assert runs.claim(connection, forged) is None
+        assert runs.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
+        assert runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_private")
+        assert not runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_plain")
+        assert not runs.defer(
+            connection, job_id=job.id, run_no=1, worker_id="wkr_private", seconds=5, dead_after_seconds=14
+        )
+        assert claim(connection, job)

@@ -156,7 +156,7 @@ class Jobs(RuleBasedStateMachine):
         job_id, model = self.pick(data)
         run_no = model.run_no + 1 + offset
         with self._connect() as connection:
-            job = runs.claim(connection, runs.Claim(job_id=job_id, run_no=run_no, node_id=node))
+            job = runs.claim(connection, _wanted(job_id, model, run_no, node))
         assert (job is not None) == model.may_begin(run_no)
         self.messages.append((job_id, run_no, node))
         if job is not None:
@@ -189,7 +189,7 @@ class Jobs(RuleBasedStateMachine):
             return  # `ava.domain.retry.may_retry` prevents it.
         last_lines = [line(run_no, 1, "said"), line(run_no, 2, run_end.closing[1])]
         next_id, next_model = self.pick(data)
-        wanted = runs.Claim(job_id=next_id, run_no=next_model.run_no + 1, node_id=node)
+        wanted = _wanted(next_id, next_model, next_model.run_no + 1, node)
         # The job that ends has no next run yet.
         may_begin = is_followed and next_model.may_begin(wanted.run_no)
         begun = None
@@ -254,7 +254,12 @@ class Jobs(RuleBasedStateMachine):
         job_id, model = self.pick(data)
         with self._connect() as connection:
             is_deferred = runs.defer(
-                connection, job_id=job_id, run_no=model.run_no + 1, seconds=5, dead_after_seconds=DEAD_AFTER_SECONDS
+                connection,
+                job_id=job_id,
+                run_no=model.run_no + 1,
+                worker_id=model.worker_id,
+                seconds=5,
+                dead_after_seconds=DEAD_AFTER_SECONDS,
             )
         assert is_deferred == (model.status is Status.QUEUED and not model.is_dated)
         model.is_dated |= is_deferred
@@ -345,6 +350,10 @@ SELECT id::text, status, run_no, attempt, losses, node_id::text, started_at, com
        cancel_requested_at, cancelled_by, progress::text
 FROM jobs ORDER BY id
 """
+
+
+def _wanted(job_id: str, model: Model, run_no: int, node: str) -> runs.Claim:
+    return runs.Claim(job_id=job_id, run_no=run_no, worker_id=model.worker_id, node_id=node)
 
 
 def line(run_no: int, number: int, text: str) -> LogLine:

@@ -154,7 +154,7 @@ def test_a_message_on_a_node_without_the_handler_sets_the_job_aside_unless_anoth
     if has_handler:
         stored.join(OTHER_NODE, handlers=[WORKER])
     with stored.database.connect() as connection:
-        assert runs.defer(connection, job_id=job.id, run_no=1, seconds=5, dead_after_seconds=14)
+        assert runs.defer(connection, job_id=job.id, run_no=1, worker_id=WORKER, seconds=5, dead_after_seconds=14)
     assert stored.count("run_at = 'infinity'") == (0 if has_handler else 1)
     assert stored.count("run_at < now() + interval '6 seconds'") == (1 if has_handler else 0)
 

@@ -47,7 +47,8 @@ def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]
 
 
 def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
-    assert runs.claim(connection, runs.Claim(job_id=job_id, run_no=run_no, node_id=NODE))
+    wanted = runs.Claim(job_id=job_id, run_no=run_no, worker_id="wkr_open", node_id=NODE)
+    assert runs.claim(connection, wanted)
 
 
 def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:

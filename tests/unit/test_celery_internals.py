@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from amqp import channel as amqp_channel
+from amqp.transport import SSLTransport
 from billiard import common, process
 from billiard import pool as billiard_pool
 from celery.app.amqp import AMQP
@@ -16,7 +17,7 @@ from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency import asynpool, prefork
 from celery.events import EventDispatcher
 from celery.worker import consumer, request, state
-from kombu import Connection
+from kombu import Connection, compression, pidbox, transport
 from kombu import Consumer as KombuConsumer
 from kombu.asynchronous import hub, semaphore
 from kombu.transport import redis as kombu_redis
@@ -94,6 +95,12 @@ USED: list[tuple[Any, str]] = [
     (semaphore.LaxBoundedSemaphore, "_waiting"),
     (semaphore.LaxBoundedSemaphore, "initial_value"),
     (hub.Hub, "call_repeatedly"),
+    (consumer.Consumer, "create_task_handler"),
+    (consumer.Consumer, "on_decode_error"),
+    (pidbox.Mailbox, "node_cls"),
+    (pidbox.Mailbox, "reply_exchange"),
+    (pidbox.Node, "handle_message"),
+    (pidbox.Node, "handlers"),
     (Events, "dispatcher_cls"),
     (EventDispatcher, "send"),
     (EventDispatcher, "buffer_limit"),
@@ -111,6 +118,12 @@ USED: list[tuple[Any, str]] = [
     (kombu_redis.Channel, "_q_for_pri"),
     (kombu_redis.Channel, "priority_steps"),
     (kombu_redis.Channel, "global_keyprefix"),
+    (kombu_redis.Channel, "_brpop_read"),
+    (kombu_redis.Channel, "_handle_message"),
+    (kombu_redis.Channel, "_get"),
+    (compression, "_decoders"),
+    (transport, "TRANSPORT_ALIASES"),
+    (SSLTransport, "_wrap_socket_sni"),
 ]
 
 

@@ -166,3 +166,47 @@ def test_every_default_is_documented_as_it_is() -> None:
         shown = f"{default:g}" if isinstance(default, float) else str(default)
         assert row.split("|")[2].strip() == f"`{shown}`", row
         assert getattr(_load(), name) == default
+
+
+# Secrets in files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
+    values = {
+        **LEAST, "AVA_INTERNAL_SECRET": "new,old", "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
+        "AVA_MESSAGE_KEY": "k" * 32,
+    }  # fmt: skip
+    file = tmp_path / "secret"
+    file.write_text(f"{values[name]}\n")
+    by_file = {**values, name: "", f"{name}_FILE": str(file)}
+    assert settings.load(by_file) == settings.load(values)
+    with pytest.raises(SettingsError, match=f"^{name}_FILE: {name} is set as well"):
+        settings.load({**values, f"{name}_FILE": str(file)})
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff", b"a\0b", b"x" * 65_537])
+def test_a_file_that_holds_no_secret_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"^AVA_INTERNAL_SECRET_FILE: the file must hold the value"):
+        _load(AVA_INTERNAL_SECRET_FILE=str(file))
+    with pytest.raises(SettingsError, match=r"^AVA_INTERNAL_SECRET_FILE: the file cannot be read"):
+        _load(AVA_INTERNAL_SECRET_FILE=str(tmp_path / "missing"))
+
+
+def test_the_commands_read_their_key_from_a_file_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("new,old")
+    assert settings.load_client({"AVA_INTERNAL_SECRET_FILE": str(file)}).secret == "new"
+
+
+def test_a_key_for_messages_is_long() -> None:
+    assert _load(AVA_MESSAGE_KEY=f"{'n' * 32}, {'o' * 32}").message_keys == ("n" * 32, "o" * 32)
+    with pytest.raises(SettingsError, match="AVA_MESSAGE_KEY: each key must have 32 characters or more"):
+        _load(AVA_MESSAGE_KEY=f"{'n' * 32},short")
+
+
+def test_the_authorities_of_the_broker_must_be_a_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="AVA_BROKER_CA: there is no such file"):
+        _load(AVA_BROKER_CA=str(tmp_path / "missing.pem"))

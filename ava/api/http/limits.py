@@ -9,6 +9,7 @@ from flask import Flask, current_app, request
 from ava.api.http.auth import is_open
 from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
+from ava.broker import tls
 from ava.settings import Settings
 
 __all__ = ["install"]
@@ -24,7 +25,8 @@ def install(app: Flask, settings: Settings) -> None:
     limiter = Limiter(
         _key,
         application_limits=[lambda: _limit(settings)],
-        storage_uri=_storage(settings),
+        storage_uri=tls.plain_url(settings) if settings.broker_is_redis else "memory://",
+        storage_options=tls.redis_options(settings) if settings.broker_is_redis else {},
         strategy="moving-window",
         headers_enabled=True,
         retry_after="delta-seconds",
@@ -34,10 +36,6 @@ def install(app: Flask, settings: Settings) -> None:
     )
     limiter.request_filter(lambda: _is_unlimited(settings))
     limiter.init_app(app)
-
-
-def _storage(settings: Settings) -> str:
-    return settings.broker_url if settings.broker_is_redis else "memory://"
 
 
 def _key() -> str:

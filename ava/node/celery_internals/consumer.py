@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 from celery.worker.control import control_command
@@ -15,7 +15,10 @@ from celery.worker.state import maybe_shutdown
 
 from ava.broker import connectivity
 from ava.broker.control import RELEASE_RUNS
+from ava.broker.dropped import DROPPED
 from ava.broker.refusals import Refusals
+from ava.domain.messages import is_signed
+from ava.node.celery_internals import inbound
 from ava.node.celery_internals.places import CHECK_SECONDS, Places
 from ava.node.celery_internals.redis_lists import RedisLists
 from ava.node.celery_internals.request import JobRequest
@@ -37,6 +40,8 @@ _MAINTAIN_SECONDS = 0.2
 class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     """Consumes the queues in a node's parent; `celery_config.py` names it."""
 
+    #: The keys of AVA_MESSAGE_KEY, set when the node starts.
+    message_keys: ClassVar[tuple[str, ...]] = ()
     #: Celery's own count of failed attempts since the last connection.
     broker_connection_retry_attempt: int
 
@@ -46,6 +51,29 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             self._hold_surplus()
 
         super().__init__(take, *args, **kwargs)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Returns what is called with each message: Celery's function, for the messages that are ours."""
+        take = super().create_task_handler(*args, **kwargs)
+
+        def take_if_ours(message: Any) -> None:
+            try:
+                inbound.admit(message, self.message_keys)
+            except inbound.MessageRefused as refusal:
+                self._drop(message, str(refusal))
+            else:
+                take(message)
+
+        return take_if_ours
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - Celery passes the error
+        """Drop a message that kombu cannot decode."""
+        self._drop(message, "unreadable")
+
+    def _drop(self, message: Any, reason: str) -> None:
+        DROPPED.drop(reason)
+        if not JobRequest.is_acknowledged_on_arrival:
+            message.ack_log_error(_log, self.connection_errors)
 
     def _hold_surplus(self) -> None:
         # A request waits here if no process is free, so the broker was asked for it too early.
@@ -73,7 +101,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     def _on_unreachable(self, error: Exception, _interval: float) -> None:
         loop_liveness.record_attempt()
         if not self.broker_connection_retry_attempt:
-            _log.warning("The broker is out of reach, will retry: %s", error)
+            _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
         self.broker_connection_retry_attempt += 1
 
     def register_with_event_loop(self, hub: Any) -> None:
@@ -103,5 +131,9 @@ def _on_wait() -> None:
 
 
 @control_command(name=RELEASE_RUNS, args=[("task_ids", list)], signature="<task ids>")  # type: ignore[untyped-decorator]
-def _release_runs(_state: Any, task_ids: Sequence[str]) -> None:
+def _release_runs(state: Any, task_ids: Sequence[str], signature: object = None) -> None:
+    keys = JobConsumer.message_keys
+    if keys and not is_signed(keys, signature, RELEASE_RUNS, state.hostname, *task_ids):
+        DROPPED.drop("unsigned")
+        return
     JobRequest.run_monitor.release_runs(task_ids)

@@ -23,8 +23,8 @@ from typing import Any
 from billiard.pool import ACK, READY
 from celery.concurrency.asynpool import Worker
 
-from ava.domain.messages import TASK
-from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY, Message
+from ava.domain.messages import TASK, Message, read_arguments
+from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
 
 __all__ = ["PoolChild"]
 
@@ -32,8 +32,6 @@ __all__ = ["PoolChild"]
 _CLOSE_SECONDS = 0.002
 #: Seconds that a job may take after an early `SOON_FREE`.
 _EARLY_SECONDS = 0.1
-#: One more than PostgreSQL's largest integer.
-_MOST_RUNS = 2**31
 
 
 class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
@@ -195,8 +193,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
 def _read(body: str | bytes) -> Message | None:
     """Read a message of ours. Returns None for any other, which must not break the end that is being written."""
     try:
-        ((job_id, run_no, worker_id), *_) = json.loads(body)
+        (arguments, *_) = json.loads(body)
     except (ValueError, TypeError, RecursionError):
         return None
-    is_ours = isinstance(job_id, str) and isinstance(worker_id, str) and type(run_no) is int and 0 < run_no < _MOST_RUNS
-    return (job_id, run_no, worker_id) if is_ours else None
+    return read_arguments(arguments)

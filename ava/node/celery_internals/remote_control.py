@@ -6,23 +6,27 @@ import logging
 from functools import partial
 from typing import Any
 
+from celery import Celery
 from celery.worker import control
+
+from ava.node.celery_internals.inbound import GuardedControlNode
 
 __all__ = ["restrict"]
 
 _log = logging.getLogger(__name__)
 
-#: What Flower, `celery inspect` and our own revokes use.
+#: What Flower reads, `ping`, the search for one job, and our own revokes.
 _KEPT = frozenset(
     {
-        "active", "active_queues", "clock", "conf", "enable_events", "heartbeat", "hello", "ping", "query_task",
-        "registered", "report", "reserved", "revoke", "revoked", "scheduled", "stats",
+        "active", "active_queues", "conf", "enable_events", "ping", "query_task", "registered", "reserved", "revoke",
+        "revoked", "scheduled", "stats",
     }
 )  # fmt: skip
 
 
-def restrict() -> None:
-    """Refuse every other command of Celery's; those of handler modules stay."""
+def restrict(app: Celery) -> None:
+    """Refuse every other command of Celery's, and malformed messages; the commands of handler modules stay."""
+    app.control.mailbox.node_cls = GuardedControlNode
     for name, command in control.Panel.data.items():
         is_of_celery = getattr(command, "__module__", "") == control.__name__
         if is_of_celery and command.__name__ not in _KEPT:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["BATCH", "RETURNED", "SOON_FREE", "STILL_BUSY", "Message", "NoTakeAhead", "TakeAhead"]
+from ava.domain.messages import Message
+
+__all__ = ["BATCH", "RETURNED", "SOON_FREE", "STILL_BUSY", "NoTakeAhead", "TakeAhead"]
 
 # What a child sends to its parent, beside billiard's own states (`ACK`, `READY` …, all below 16).
 #: (job, inqueue): the child is about to be free of this job. The parent fetches its next message.
@@ -19,9 +21,6 @@ STILL_BUSY = 65
 RETURNED = 66
 #: (state, …): several of all these in their order, in one write, because each write wakes the parent.
 BATCH = 67
-
-#: A job's id, a run's number, a worker's id.
-Message = tuple[str, int, str]
 
 
 class TakeAhead(Protocol):

@@ -21,11 +21,11 @@ from typing import Any
 from billiard.process import current_process
 
 from ava import tracing
+from ava.broker.dropped import DROPPED
 from ava.domain.job import Job, RunEnd, Status
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.handler.errors import Interruption
-from ava.handler.registry import Handler
 from ava.metrics.counters import ConnectionMeter
 from ava.node import mailbox, processes
 from ava.node.celery_internals.take_ahead import TakeAhead
@@ -147,18 +147,26 @@ class Child:
 
     # Claiming ------------------------------------------------------------------------------------------------------
 
-    def claim(self, *, job_id: str, run_no: int, handler: Handler) -> None:
-        """Start a run if it can be claimed; waits for a database that is away."""
+    def claim(self, *, job_id: str, run_no: int, worker_id: str) -> None:
+        """Start a run if it can be claimed; waits for a database that is away.
+
+        The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
+        """
         next_run, self._next_run = self._next_run, None
         if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
             self._run = next_run
             return
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
-        if (job := self._run_writer.claim(job_id, run_no, claim_id)) is not None:
-            self._run = self._make_run(job, claim_id, handler, began_ns)
+        if (job := self._run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
+            self._run = self._make_run(job, claim_id, began_ns)
+        elif self._run_writer.names_other_worker(job_id, worker_id):
+            DROPPED.drop("worker")
 
-    def _make_run(self, job: Job, claim_id: str, handler: Handler, began_ns: int) -> Run:
+    def _make_run(self, job: Job, claim_id: str, began_ns: int) -> Run:
         """Returns the run of a job that was just claimed. `began_ns`: when the claim was sent, in Unix nanoseconds."""
+        handler = registry.find(job.worker_id)
+        # The claim compares the row's worker with the message's, whose handler was found before.
+        assert handler is not None
         assert job.started_at is not None
         prefix = f"{handler.slug.upper()}_"
         config = self._settings.worker_config
@@ -172,9 +180,9 @@ class Child:
             span=run_reports.start_run_span(job, began_ns),
         )
 
-    def defer(self, *, job_id: str, run_no: int) -> None:
+    def defer(self, *, job_id: str, run_no: int, worker_id: str) -> None:
         """Put off a job whose handler this node does not have."""
-        self._run_writer.defer(job_id, run_no, dead_after_seconds=self._settings.node_dead_seconds)
+        self._run_writer.defer(job_id, run_no, worker_id, dead_after_seconds=self._settings.node_dead_seconds)
 
     # Running -------------------------------------------------------------------------------------------------------
 
@@ -277,13 +285,12 @@ class Child:
             self._take_ahead.withdraw()
         lines = run.log.take_with_closing(*run_end.closing)
         message = self._take_ahead.take_next(self._is_brief) if goes_on else None
-        handler = registry.find(message[2]) if message is not None else None
-        if message is None or handler is None:
+        if message is None or registry.find(message[2]) is None:
             return self._run_writer.end(run, run_end, lines)[0]
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
-        status, job = self._run_writer.end(run, run_end, lines, (message[0], message[1], claim_id))
+        status, job = self._run_writer.end(run, run_end, lines, (*message, claim_id))
         # A run that was not claimed here is claimed again when billiard's loop reaches its message.
-        self._next_run = None if job is None else self._make_run(job, claim_id, handler, began_ns)
+        self._next_run = None if job is None else self._make_run(job, claim_id, began_ns)
         return status
 
     def _record_duration(self, worker_id: str, seconds: float) -> None:

@@ -30,20 +30,29 @@ class RunWriter:
         self._kept = database.dedicated()
         self._node_id = node_id
 
-    def claim(self, job_id: str, run_no: int, claim_id: str) -> Job | None:
+    def claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> Job | None:
         """Start a run. Returns None if it cannot be claimed."""
-        wanted = self._claim(job_id, run_no, claim_id)
+        wanted = self._claim(job_id, run_no, worker_id, claim_id)
         # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
         return self._persist(lambda c: runs.claim(c, wanted) or runs.claimed(c, wanted))
 
-    def _claim(self, job_id: str, run_no: int, claim_id: str) -> runs.Claim:
-        return runs.Claim(job_id=job_id, run_no=run_no, node_id=self._node_id, claim_id=claim_id)
+    def _claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> runs.Claim:
+        return runs.Claim(job_id=job_id, run_no=run_no, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
 
-    def defer(self, job_id: str, run_no: int, *, dead_after_seconds: float) -> None:
+    def names_other_worker(self, job_id: str, worker_id: str) -> bool:
+        """Returns True if a message that could not be claimed named another worker than the job's row does."""
+        return self._persist(lambda c: runs.names_other_worker(c, job_id=job_id, worker_id=worker_id))
+
+    def defer(self, job_id: str, run_no: int, worker_id: str, *, dead_after_seconds: float) -> None:
         """Put off a job whose handler this node does not have."""
         self._persist(
             lambda c: runs.defer(
-                c, job_id=job_id, run_no=run_no, seconds=_DEFER_SECONDS, dead_after_seconds=dead_after_seconds
+                c,
+                job_id=job_id,
+                run_no=run_no,
+                worker_id=worker_id,
+                seconds=_DEFER_SECONDS,
+                dead_after_seconds=dead_after_seconds,
             )
         )
 
@@ -56,12 +65,12 @@ class RunWriter:
             return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id)
 
     def end(
-        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[str, int, str] | None = None
+        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[str, int, str, str] | None = None
     ) -> tuple[Status | None, Job | None]:
         """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
 
-        `following`: its job's id, its number and the id of its claim. Returns the status of the ended run's job, or
-        None if the run has lost it; and the job that was claimed.
+        `following`: its job's id, its number, its worker and the id of its claim. Returns the status of the ended run's
+        job, or None if the run has lost it; and the job that was claimed.
         """
         progress_json, claim_id = run.progress_json, run.claim_id
         if following is None:

@@ -27,6 +27,7 @@ __all__ = [
     "end",
     "end_and_claim",
     "is_held",
+    "names_other_worker",
     "show",
 ]
 
@@ -45,7 +46,7 @@ WITH claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
         claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
     WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
-        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.worker_id = %(next_worker_id)s
     RETURNING j.*
 ), stored AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
@@ -63,6 +64,8 @@ class Claim:
 
     job_id: str
     run_no: int
+    #: The worker that the message names. The claim fails unless the job's row names the same one.
+    worker_id: str
     #: The process's node.
     node_id: str
     #: A UUID, part of the fence. `claimed` finds this claim by it if its result was lost.
@@ -76,6 +79,7 @@ class Claim:
         return {
             "next_id": rows.job_uuid(self.job_id),
             "next_run_no": self.run_no,
+            "next_worker_id": self.worker_id,
             "node_id": self.node_id,
             "opening": self.opening,
             "claim_id": self.claim_id,
@@ -83,7 +87,7 @@ class Claim:
 
 
 def claim(connection: Connection, wanted: Claim) -> Job | None:
-    """Start a run. Returns None if the message is a duplicate, or the job is cancelled or not due."""
+    """Start a run. Returns None if the message is a duplicate or names another worker, or the job is not due."""
     found = _CLAIM.run(connection, wanted.parameters)
     return rows.job(found[0]) if found else None
 
@@ -111,6 +115,17 @@ def is_held(connection: Connection, *, job_id: str, run_no: int, claim_id: str |
     """Returns True if a run still holds its job."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id}
     return connection.exec_driver_sql(_IS_HELD, parameters).first() is not None
+
+
+_NAMES_OTHER_WORKER = Statement("""
+SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND worker_id <> %(worker_id)s
+""")
+
+
+def names_other_worker(connection: Connection, *, job_id: str, worker_id: str) -> bool:
+    """Returns True if the job's row names another worker, so that a message with `worker_id` was forged."""
+    parameters = {"id": rows.job_uuid(job_id), "worker_id": worker_id}
+    return connection.exec_driver_sql(_NAMES_OTHER_WORKER, parameters).first() is not None
 
 
 _SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid")
@@ -219,7 +234,7 @@ WITH ended AS (
     WHERE j.id = (
         SELECT j.id FROM jobs AS j
         WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
-            AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+            AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.worker_id = %(next_worker_id)s
             AND (SELECT count(*) FROM ended) >= 0
         FOR UPDATE SKIP LOCKED)
     RETURNING j.*
@@ -321,14 +336,17 @@ UPDATE jobs AS j SET published_at = NULL, run_at = CASE WHEN EXISTS (
             AND n.seen_at > now() - %(dead_after)s * interval '1 second')
     THEN now() + %(seconds)s * interval '1 second' ELSE 'infinity' END
 WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL
+    AND worker_id = %(worker_id)s
 """)
 
 
-def defer(connection: Connection, *, job_id: str, run_no: int, seconds: float, dead_after_seconds: float) -> bool:
+def defer(
+    connection: Connection, *, job_id: str, run_no: int, worker_id: str, seconds: float, dead_after_seconds: float
+) -> bool:
     """Return a job that this node cannot run to the queue: due in `seconds` if a live node can, else set aside.
 
-    Returns False if it no longer waits.
+    Returns False if it no longer waits, or is not a job of this worker.
     """
-    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "seconds": seconds}
-    parameters["dead_after"] = dead_after_seconds
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "worker_id": worker_id}
+    parameters |= {"seconds": seconds, "dead_after": dead_after_seconds}
     return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1

@@ -1,0 +1,86 @@
+"""TLS to the broker: its certificate is verified unless BROKER_URL says otherwise.
+
+kombu's own default for `rediss://` is to verify nothing, and each transport has names of its own for the options.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from ava.errors import SettingsError
+from ava.settings import Settings
+
+__all__ = ["explain", "options", "plain_url", "redis_options"]
+
+_SCHEMES = ("rediss", "amqps")
+_PREFIX = "ssl_"
+#: What the query of BROKER_URL may hold.
+_REQUIRED = {"required": ssl.CERT_REQUIRED, "CERT_REQUIRED": ssl.CERT_REQUIRED}
+_NONE = {"none": ssl.CERT_NONE, "CERT_NONE": ssl.CERT_NONE}
+_FILES = ("ca_certs", "certfile", "keyfile")
+
+
+def plain_url(settings: Settings) -> str:
+    """Returns BROKER_URL without its options of TLS."""
+    url = urlsplit(settings.broker_url)
+    query = [
+        (name, value) for name, value in parse_qsl(url.query, keep_blank_values=True) if not name.startswith(_PREFIX)
+    ]
+    return url._replace(query=urlencode(query)).geturl()
+
+
+def options(settings: Settings) -> dict[str, Any] | bool:
+    """Returns kombu's `ssl` argument; False without TLS. Raises `SettingsError` for an option that is unknown."""
+    if urlsplit(settings.broker_url).scheme not in _SCHEMES:
+        return False
+    return redis_options(settings) if settings.broker_is_redis else _amqp_options(settings)
+
+
+def redis_options(settings: Settings) -> dict[str, Any]:
+    """Returns the options of TLS of redis-py; empty without TLS. Raises `SettingsError`."""
+    if urlsplit(settings.broker_url).scheme not in _SCHEMES:
+        return {}
+    verify, checks_name, files = _read(settings)
+    named = {f"{_PREFIX}{name}": path for name, path in files.items()}
+    return {"ssl_cert_reqs": verify, "ssl_check_hostname": checks_name, **named}
+
+
+def _amqp_options(settings: Settings) -> dict[str, Any]:
+    verify, checks_name, files = _read(settings)
+    # py-amqp compares the name in the certificate if, and only if, it is given the name.
+    name = {"server_hostname": urlsplit(settings.broker_url).hostname} if checks_name else {}
+    return {"cert_reqs": verify, **name, **files}
+
+
+def _read(settings: Settings) -> tuple[ssl.VerifyMode, bool, dict[str, str]]:
+    """Returns whether the certificate and its name are verified, and the files that are named."""
+    named = {
+        name.removeprefix(_PREFIX): value
+        for name, value in parse_qsl(urlsplit(settings.broker_url).query, keep_blank_values=True)
+        if name.startswith(_PREFIX)
+    }
+    verify = (_REQUIRED | _NONE).get(named.pop("cert_reqs", "required"))
+    checks_name = named.pop("check_hostname", "true").lower()
+    if verify is None or checks_name not in ("true", "false") or not named.keys() <= set(_FILES):
+        raise SettingsError(
+            "BROKER_URL",
+            "an option in its query cannot be used; of TLS there are ssl_ca_certs, ssl_certfile and ssl_keyfile, each "
+            "a path, ssl_cert_reqs=none and ssl_check_hostname=false",
+        )
+    if settings.broker_ca:
+        named.setdefault("ca_certs", settings.broker_ca)
+    return verify, verify is ssl.CERT_REQUIRED and checks_name == "true", named
+
+
+def explain(problem: BaseException) -> str | None:
+    """Returns in one line why the broker's certificate was refused; None if the error is another one."""
+    seen = set[int]()
+    error: BaseException | None = problem
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate was refused: {error.verify_message}"
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,90 @@
+"""A node takes messages exactly as the publisher writes them, and keeps only what it has checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from kombu import Message
+
+from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments, sign
+from ava.node.celery_internals import inbound
+from ava.node.celery_internals.inbound import MessageRefused
+
+OURS = ("job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo")
+KEY, OLD_KEY = "k" * 32, "o" * 32
+
+
+def _message(
+    arguments: Any = OURS,
+    *,
+    embedded: Any = None,
+    body: Any = None,
+    content_type: str = "application/json",
+    **headers: Any,
+) -> Message:
+    body = json.dumps([arguments, {}, embedded or {}]).encode() if body is None else body
+    told = {"task": TASK, "id": f"{OURS[0]}.1", **headers}
+    return Message(
+        body, content_type=content_type, content_encoding="utf-8", headers=told, properties={"reply_to": "x"}
+    )
+
+
+def test_only_what_was_checked_is_left_in_a_message() -> None:
+    message = _message(eta="2999-01-01", timelimit=[1, 1], shadow="other", callbacks=["x"], lang="py")
+    inbound.admit(message)
+    assert message.headers.keys() == {"task", "id", "root_id", "ignore_result", "argsrepr", "kwargsrepr"}
+    assert message.properties == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (_message(task="other"), "foreign"),
+        (_message(task=["ava.run_job"]), "foreign"),
+        (_message(id=f"{OURS[0]}.2"), "foreign"),
+        (_message(id=None), "foreign"),
+        (_message(embedded={"callbacks": [{"task": "x"}]}), "foreign"),
+        (_message(embedded=[1]), "foreign"),
+        (_message(content_type="text/plain"), "foreign"),
+        (_message(content_type="application/x-python-serialize"), "foreign"),
+        (_message(body=b" " * 3000), "foreign"),
+        (_message(body=b"{"), "unreadable"),
+        (_message(body=b"[" * 2000), "unreadable"),
+        (_message(body=b"\xff"), "unreadable"),
+        (_message(body=b"[]"), "unreadable"),
+        (_message(body=b"5"), "unreadable"),
+        (_message(("job_x", 1, "wkr_echo")), "foreign"),
+        (_message(body=json.dumps([OURS, {"a": 1}, {}]).encode()), "foreign"),
+    ],
+)
+def test_any_other_message_is_refused(message: Message, reason: str) -> None:
+    with pytest.raises(MessageRefused, match=reason):
+        inbound.admit(message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        None, "abc", {}, [], [*OURS, 1], [OURS[0], "1", OURS[2]], [OURS[0], True, OURS[2]], [OURS[0], 0, OURS[2]],
+        [OURS[0], 2**31, OURS[2]], [OURS[0], 1, "wkr_"], [OURS[0], 1, "wkr_a\n"], [OURS[0] + "\n", 1, OURS[2]],
+        [OURS[0].upper(), 1, OURS[2]], [OURS[0], 1, "wkr_" + "a" * 60],
+    ],
+)  # fmt: skip
+def test_arguments_that_are_not_ours_are_none(arguments: Any) -> None:
+    assert read_arguments(arguments) is None
+
+
+def test_with_a_key_a_message_must_be_signed_by_one_of_the_keys() -> None:
+    for key in (KEY, OLD_KEY):
+        inbound.admit(_message(**{SIGNATURE: sign(key, *OURS)}), (KEY, OLD_KEY))
+    for signature in (None, "", "é", 5, sign("x" * 32, *OURS), sign(KEY, OURS[0], 2, OURS[2])):
+        with pytest.raises(MessageRefused, match="unsigned"):
+            inbound.admit(_message(**{SIGNATURE: signature}), (KEY, OLD_KEY))
+
+
+@pytest.mark.parametrize("said", [("job_a", 1, "wkr_b"), (OURS[0], 11, "wkr_echo"), (*OURS, "")])
+def test_a_signature_covers_each_part(said: tuple[Any, ...]) -> None:
+    assert is_signed([KEY], sign(KEY, *OURS), *OURS)
+    assert not is_signed([KEY], sign(KEY, *OURS), *said)
