@@ -4,8 +4,11 @@ FROM python:3.13-slim AS build
 RUN python -m venv /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
+# Each package by its hash, and this project without a look at the network.
+COPY requirements.lock .
+RUN pip install --require-hashes -r requirements.lock
 COPY . .
-RUN pip install '.[flower,otel]'
+RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes setuptools
 
 FROM python:3.13-slim
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*

@@ -13,7 +13,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check lowest schema limits bench chaos image client format clean
+.PHONY: help install run demo test coverage check lowest schema limits bench chaos lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -64,6 +64,9 @@ chaos: $(INSTALLED) ## Inject every fault under load on both brokers and check t
 bench: $(INSTALLED) ## Measure this system beside a baseline, on servers of the bench's own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq
 	@$(BIN)/python -m bench $(ARGS)
+
+lock: ## Write requirements.lock, the packages of the image with their hashes
+	@tools/lock.sh
 
 image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman
 	@tools/image.sh

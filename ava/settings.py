@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ava.errors import SettingsError
+from ava.secret_files import with_secrets
 
-__all__ = ["SECRETS", "ClientSettings", "Settings", "load", "load_client"]
+__all__ = ["ClientSettings", "Settings", "load", "load_client"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,9 @@ class Settings:
 
     #: Where PostgreSQL is, as `postgresql://…` (`DATABASE_URL`). Holds a password: never logged.
     database_url: str = field(repr=False)
+    #: Where PostgreSQL is, for the role that owns the tables, which `ava db` uses; empty: the role of `database_url`
+    #: (`DATABASE_OWNER_URL`). Holds a password: never logged.
+    database_owner_url: str = field(default="", repr=False)
     #: Where Redis (`redis://…`) or RabbitMQ (`amqp://…`) is (`BROKER_URL`). Holds a password: never logged.
     broker_url: str = field(repr=False)
     #: A file of certificate authorities, in PEM, of which one must have signed the broker's certificate; empty: those
@@ -134,10 +138,8 @@ class ClientSettings:
 _WORKER = "AVA_WORKER_"
 _REDIS_SCHEMES = ("redis", "rediss")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
-#: The variables that hold secrets. Each may be read from a file, which the variable with `_FILE` names.
-SECRETS = ("DATABASE_URL", "BROKER_URL", "AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY")
-#: Bytes of such a file, and characters of a key that signs messages.
-_MOST_SECRET_BYTES, _LEAST_KEY_CHARACTERS = 64 * 1024, 32
+#: Characters of a key that signs messages.
+_LEAST_KEY_CHARACTERS = 32
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -146,10 +148,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
     Raises `SettingsError` for a value that cannot be used; it names the variable and what would be right.
     """
-    env = _with_secrets(os.environ if environ is None else environ)
+    env = with_secrets(os.environ if environ is None else environ)
     default = Settings(database_url="", broker_url="")
     return Settings(
-        database_url=_database_url(env),
+        database_url=_database_url(env, "DATABASE_URL"),
+        database_owner_url=_database_url(env, "DATABASE_OWNER_URL")
+        if env.get("DATABASE_OWNER_URL", "").strip()
+        else "",
         broker_url=_broker_url(env),
         broker_ca=_file(env, "AVA_BROKER_CA"),
         message_keys=_message_keys(env),
@@ -203,7 +208,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is no URL."""
-    env = _with_secrets(os.environ if environ is None else environ)
+    env = with_secrets(os.environ if environ is None else environ)
     default = ClientSettings()
     url = env.get("AVA_URL", "").strip() or default.url
     if urlsplit(url).scheme not in ("http", "https"):
@@ -215,31 +220,6 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
     )
-
-
-def _with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
-    """Returns the environment with the secrets that it names by files."""
-    found = {}
-    for name in SECRETS:
-        if path := env.get(f"{name}_FILE", "").strip():
-            if env.get(name, "").strip():
-                raise SettingsError(f"{name}_FILE", f"{name} is set as well; unset one of them")
-            found[name] = _read_secret(f"{name}_FILE", path)
-    return {**env, **found} if found else env
-
-
-def _read_secret(name: str, path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_MOST_SECRET_BYTES + 1)
-        text = content.decode()
-    except OSError as problem:
-        raise SettingsError(name, f"the file cannot be read ({problem.strerror})") from None
-    except ValueError:
-        text = ""
-    if len(content) > _MOST_SECRET_BYTES or not text.strip() or "\0" in text:
-        raise SettingsError(name, f"the file must hold the value, a text of at most {_MOST_SECRET_BYTES} bytes")
-    return text.strip()
 
 
 def _file(env: Mapping[str, str], name: str) -> str:
@@ -259,10 +239,10 @@ def _message_keys(env: Mapping[str, str]) -> tuple[str, ...]:
     return keys
 
 
-def _database_url(env: Mapping[str, str]) -> str:
-    url = _required(env, "DATABASE_URL", "postgresql://user:password@host:5432/name", has_hosts=True)
+def _database_url(env: Mapping[str, str], name: str) -> str:
+    url = _required(env, name, "postgresql://user:password@host:5432/name", has_hosts=True)
     if urlsplit(url).scheme not in ("postgres", "postgresql"):
-        raise SettingsError("DATABASE_URL", "it must begin with postgresql:// (or postgres://)")
+        raise SettingsError(name, "it must begin with postgresql:// (or postgres://)")
     authority = urlsplit(url).netloc
     credentials, at, hosts = authority.rpartition("@")
     # Its readers disagree on which @ of several ends the password. One of them took the rest for the host, and an error

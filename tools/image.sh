@@ -46,9 +46,11 @@ random() {
 
 COMPOSE_PROJECT_NAME=ava-image-$$
 POSTGRES_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
+DATABASE_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
+BROKER_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
 AVA_INTERNAL_SECRET=$(random | tr -dc 'a-zA-Z0-9')
 AVA_ENCRYPTION_KEY=$(random)
-export COMPOSE_PROJECT_NAME POSTGRES_PASSWORD AVA_INTERNAL_SECRET AVA_ENCRYPTION_KEY
+export COMPOSE_PROJECT_NAME POSTGRES_PASSWORD DATABASE_PASSWORD BROKER_PASSWORD AVA_INTERNAL_SECRET AVA_ENCRYPTION_KEY
 
 run() {
     # shellcheck disable=SC2086 # a compose command is one word or two

@@ -27,6 +27,8 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
 
     try:
         with start_system(data_dir, host=host, port=port, concurrency=concurrency, write=click.echo) as system:
+            if system.broker:
+                click.echo(system.broker)
             click.echo(f"\nAVA ready: {system.url}\n\nTry it:\n\n{example.curl(system.url, system.secret)}\n")
             system.supervisor.run()
             click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ava.errors import StartError
 
-__all__ = ["Account", "can_enter", "can_run", "for_servers"]
+__all__ = ["Account", "can_enter", "can_import", "can_run", "for_processes", "for_servers"]
+
+#: Imports what a process needs, and finds the handler modules.
+_PROBE = """
+import importlib.util, os, sys
+sys.path.insert(0, os.getcwd())
+import ava.cli.main, psycopg2
+sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,32 @@ def for_servers(data: Path) -> Account | None:
     if data.exists() and data.stat().st_uid != 0:
         return _find(data.stat().st_uid)
     return _nobody()
+
+
+def for_processes() -> Account | None:
+    """Returns the account for the processes that run handlers and answer requests; None is our own account.
+
+    If we are root, it is `daemon`, and not `nobody`, to whom PostgreSQL's data belongs.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam("daemon")
+    except KeyError:
+        return None
+    return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def can_import(account: Account, modules: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Returns True if `account` can run this Python, this package and the handler modules from where we are."""
+    command = (sys.executable, "-c", _PROBE, *modules)
+    try:
+        done = subprocess.run(
+            command, env=environ, user=account.uid, group=account.gid, extra_groups=[], capture_output=True, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
 
 
 def can_enter(account: Account | None, folder: Path) -> bool:

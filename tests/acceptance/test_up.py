@@ -18,14 +18,15 @@ import psycopg2
 import pytest
 import requests
 
-from ava.local import example
+from ava.local import example, programs
+from ava.local.account import can_import, for_processes
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import private_folder
 from harness.system import FINAL, MARK, ROOT, carries, lives
 
 #: The titles that processes set for themselves.
-_TITLES = {"worker": "celeryd", "api": "gunicorn"}
+_TITLES = {"worker": "celeryd", "api": "gunicorn", "redis-server": "valkey-server"}
 
 
 class Up:
@@ -176,6 +177,7 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> N
 
 
 def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
+    assert f"Broker: {programs.describe_redis(programs.find_redis(None)).split()[1]}" in up.output
     job = up.trigger("wkr_incident_notify", input=example.EXAMPLE["input"])
     assert up.await_status(job, *FINAL) == "completed"
 
@@ -208,7 +210,7 @@ def test_a_warm_start_creates_no_database_and_keeps_data_and_secret(place: Path)
 
 def _database_created(data_dir: Path) -> tuple[str, ...]:
     """Returns what a new data directory and every migration change: the system identifier, and a transaction's id."""
-    url = (data_dir / "environment").read_text().split("DATABASE_URL='")[1].split("'")[0]
+    url = (data_dir / "environment").read_text().split("DATABASE_OWNER_URL='")[1].split("'")[0]
     connection = psycopg2.connect(url)
     try:
         with connection, connection.cursor() as cursor:
@@ -269,6 +271,46 @@ def test_a_node_of_a_killed_ava_up_does_not_count_as_living(up: Up, place: Path)
     result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ=environ)
     assert result.returncode == 1
     assert "AVA ready" not in result.stdout
+
+
+#: Which of the service's keys each process needs.
+NEEDED = {
+    "api": {"AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY"},
+    "worker": set[str](),
+    "dispatcher": set[str](),
+    "webhooks": {"AVA_ENCRYPTION_KEY"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_a_process_is_not_root_and_holds_no_key_that_it_does_not_need(shared_up: Up, name: str) -> None:
+    account = for_processes()
+    # An account that cannot read this checkout runs nothing.
+    is_usable = account is not None and can_import(account, ["workers"], _environ())
+    expected = account.uid if account is not None and is_usable else os.geteuid()
+    process = wait_until(lambda: shared_up.child(name), what=f"{name} runs")
+    for each in (process, *process.children(recursive=True)):
+        environ = each.environ()
+        keys = {"AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "DATABASE_OWNER_URL"} & environ.keys()
+        assert keys == NEEDED[name], each
+        assert each.uids().effective == expected, each
+        if name == "worker":
+            assert "postgresql://" not in "".join(environ.values())
+
+
+def test_the_processes_own_nothing_in_the_database(shared_up: Up, place: Path) -> None:
+    text = (place / "shared" / "environment").read_text()
+    connection = psycopg2.connect(text.split("DATABASE_URL='")[1].split("'")[0])
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        assert cursor.fetchone() == (False,)
+        cursor.execute("SELECT count(*) FROM pg_class WHERE relowner = current_user::regrole")
+        assert cursor.fetchone() == (0,)
+        connection.commit()
+        for statement in ("DROP TABLE jobs", "CREATE TABLE x ()", "UPDATE alembic_version SET version_num = 'r0'"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(statement)
+            connection.rollback()
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "redis-server", "postgres"])

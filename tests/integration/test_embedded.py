@@ -216,14 +216,14 @@ def test_a_stale_lock_file_does_not_prevent_a_start(place: Path) -> None:
         other_child.stop()
 
 
-def test_without_a_pypi_package_the_machine_s_own_redis_is_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = place / "bin" / "redis-server"
+def test_the_machine_s_own_redis_is_preferred(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = place / "bin" / "valkey-server"
     own.parent.mkdir()
     own.symlink_to(programs.find_redis(None))
-    monkeypatch.setattr(programs, "_package_folder", lambda name: None)
     monkeypatch.setenv("PATH", str(own.parent), prepend=os.pathsep)
     server = Redis(server=programs.find_redis(None), account=None, port=free_port())
     assert server.server == str(own)
+    assert str(own) in programs.describe_redis(str(own))
     _run(server, place / "log").stop()
 
 

@@ -71,7 +71,8 @@ class Scheduled:
         job_id = self.show(schedule).last_job_id
         assert job_id is not None
         with self.backlog.database.connect() as connection:
-            assert runs.claim(connection, runs.Claim(job_id=job_id, run_no=1, node_id=NODE))
+            wanted = runs.Claim(job_id=job_id, run_no=1, worker_id=WORKER, node_id=NODE)
+            assert runs.claim(connection, wanted)
 
 
 @pytest.fixture

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 
 import ava.store
-from ava.errors import DatabaseAhead, DatabaseNotMigrated
+from ava import settings as settings_module
+from ava.errors import DatabaseAhead, DatabaseNotMigrated, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
 from ava.store.engine.schema_text import schema_text
+from tests.conftest import UNREACHABLE_BROKER
 
 _SCHEMA = Path(ava.store.__file__).parent / "schema.sql"
 
@@ -101,3 +107,43 @@ def test_a_database_of_a_newer_release_is_refused(engine: Engine, database_setti
     for refused in (schema.check, schema.upgrade):
         with pytest.raises(DatabaseAhead):
             refused(database_settings)
+
+
+# Roles ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_by_the_owner_gives_the_processes_rows_and_nothing_else(database_url: str) -> None:
+    role = f"processes_{uuid.uuid4().hex}"
+    # The password has a quote, and what PostgreSQL and its driver read as placeholders.
+    url = urlsplit(database_url)
+    at = url.netloc.rpartition("@")[2]
+    of_processes = url._replace(netloc=f"{role}:pa%27s%25s%3Aword@{at}").geturl()
+    settings = settings_module.load(
+        {"DATABASE_URL": of_processes, "DATABASE_OWNER_URL": database_url, "BROKER_URL": UNREACHABLE_BROKER}
+    )
+    for _ in range(2):
+        schema.upgrade(settings)
+    schema.check(settings)
+    with closing(psycopg2.connect(of_processes)) as connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM jobs")
+        for refused in ("DROP TABLE jobs", "TRUNCATE jobs", "CREATE TABLE x ()", "DELETE FROM schema_compatibility"):
+            connection.commit()
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(refused)
+            connection.rollback()
+
+
+def test_an_owner_that_may_create_no_role_gets_an_error_that_says_what_to_do(database_url: str) -> None:
+    url = urlsplit(database_url)
+    at = url.netloc.rpartition("@")[2]
+    owner, missing = (f"{name}_{uuid.uuid4().hex}" for name in ("owner", "missing"))
+    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {owner} LOGIN PASSWORD 'x'; GRANT {owner} TO CURRENT_USER")
+        cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {owner}")
+        connection.commit()
+    urls = {name: url._replace(netloc=f"{name}:x@{at}").geturl() for name in (owner, missing)}
+    settings = settings_module.load(
+        {"DATABASE_URL": urls[missing], "DATABASE_OWNER_URL": urls[owner], "BROKER_URL": UNREACHABLE_BROKER}
+    )
+    with pytest.raises(StartError, match=f"may not create the role '{missing}'"):
+        schema.upgrade(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shutil
@@ -13,6 +14,19 @@ import yaml
 from ava.cli.main import cli
 from harness.system import ROOT
 
+#: The variables without which the compose file refuses to start.
+REQUIRED = (
+    *("POSTGRES_PASSWORD", "DATABASE_PASSWORD", "BROKER_PASSWORD"),
+    *("AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY"),
+)
+#: The secrets that each pod gets, besides DATABASE_URL and BROKER_URL.
+POD_SECRETS = {
+    "ava-migrate": {"ava-jobs", "ava-jobs-owner"},
+    "ava-api": {"ava-jobs", "ava-jobs-callers", "ava-jobs-encryption"},
+    "ava-worker": {"ava-jobs"},
+    "ava-dispatcher": {"ava-jobs"},
+    "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
+}
 COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
 
 
@@ -61,7 +75,50 @@ def test_the_compose_file_is_valid(broker: str) -> None:
     )
     if not shutil.which("docker-compose"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-compose is needed; on Debian apt-get install it")
-    environ = {"POSTGRES_PASSWORD": "x", "AVA_INTERNAL_SECRET": "x", "AVA_ENCRYPTION_KEY": "x", "PATH": "/usr/bin:/bin"}
+    environ = dict.fromkeys(REQUIRED, "x") | {"PATH": "/usr/bin:/bin"}
     command = ("docker-compose", "--profile", broker, "--profile", "flower", "config", "--quiet")
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_pod_gets_a_secret_that_its_process_does_not_need() -> None:
+    found = {}
+    for manifest in _manifests():
+        if manifest["kind"] in ("Deployment", "Job"):
+            (container,) = manifest["spec"]["template"]["spec"]["containers"]  # type: ignore[index]
+            references = [each["secretRef"]["name"] for each in container["envFrom"] if "secretRef" in each]
+            found[manifest["metadata"]["name"]] = set(references)  # type: ignore[index]
+    assert found == POD_SECRETS
+
+
+def test_a_network_policy_holds_for_every_pod_and_private_addresses_are_not_called() -> None:
+    text = (ROOT / "deploy/kubernetes/network-policy.yaml").read_text()
+    policies = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(text)}
+    (selected,) = policies["ava-jobs"]["podSelector"]["matchExpressions"]
+    assert set(selected["values"]) == POD_SECRETS.keys()
+    assert policies["ava-jobs"]["policyTypes"] == ["Ingress", "Egress"]
+    (rule,) = policies["ava-outbound"]["egress"]
+    public = ipaddress.ip_network(rule["to"][0]["ipBlock"]["cidr"])
+    excepted = [ipaddress.ip_network(each) for each in rule["to"][0]["ipBlock"]["except"]]
+    for address in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.100.100.200"):
+        assert any(ipaddress.ip_address(address) in network for network in excepted), address
+    assert all(network.subnet_of(public) for network in excepted)
+
+
+def test_the_compose_file_has_no_password_of_its_own() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for name in REQUIRED:
+        assert f"${{{name}:?" in text
+    assert not re.search(r"(PASSWORD|PASS|SECRET|KEY): [^$\s]", text)
+    assert not re.search(r"://[^$@\s]*:[^$@\s]+@", text)
+
+
+def test_only_the_migration_owns_the_tables_and_only_the_api_knows_its_callers() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    holders: dict[str, set[str]] = {}
+    for service, description in services.items():
+        for name in description.get("environment", {}):
+            holders.setdefault(name, set()).add(service)
+    assert holders["DATABASE_OWNER_URL"] == {"migrate"}
+    assert holders["AVA_INTERNAL_SECRET"] == {"api"}
+    assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks"}

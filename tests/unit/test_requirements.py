@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 
 from gunicorn.config import Config
 from gunicorn.http import errors
 from gunicorn.http.body import Body
+from packaging.requirements import Requirement
 
 from harness.system import ROOT
 
@@ -23,3 +26,28 @@ def test_every_requirement_has_a_lower_bound() -> None:
     pins = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert "gunicorn==27" in pins
     assert all("==" in pin for pin in pins)
+
+
+def _locked() -> dict[str, str]:
+    """Returns the version of each package of the image, by its name."""
+    text = (ROOT / "requirements.lock").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", text, flags=re.MULTILINE))
+
+
+def test_the_image_installs_every_requirement_in_a_version_that_setup_cfg_allows() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = config["options.extras_require"]
+    locked = _locked()
+    for line in f"{config['options']['install_requires']}\n{extras['flower']}\n{extras['otel']}".split("\n"):
+        if line.strip():
+            requirement = Requirement(line)
+            assert requirement.specifier.contains(locked[requirement.name.lower()]), f"{line}: run `make lock`"
+
+
+def test_the_image_installs_nothing_without_a_hash() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    packages = re.split(r"\n(?=[a-z])", text.split("\n", 1)[1])
+    assert len(packages) == len(_locked())
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", package) for package in packages)
+    assert "pip install --require-hashes -r requirements.lock" in (ROOT / "Dockerfile").read_text()

@@ -10,6 +10,7 @@ import pytest
 
 from ava import settings
 from ava.errors import SettingsError, StartError
+from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store.engine.database import driver_url
 
@@ -151,7 +152,7 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = Path(settings.__file__).read_text()
-    read = set(re.findall(r'"(DATABASE_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z_]*[A-Z])"', source))
+    read = set(re.findall(r'"(DATABASE_URL|DATABASE_OWNER_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z_]*[A-Z])"', source))
     documented = set(re.findall(r"^\| `([A-Z_]+)", CONFIGURATION.read_text(), re.MULTILINE))
     # These two stand for many names.
     assert read == documented - {"AVA_WORKER_", "OTEL_EXPORTER_OTLP_ENDPOINT"}
@@ -171,10 +172,11 @@ def test_every_default_is_documented_as_it_is() -> None:
 # Secrets in files ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", settings.SECRETS)
+@pytest.mark.parametrize("name", SECRETS)
 def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
     values = {
-        **LEAST, "AVA_INTERNAL_SECRET": "new,old", "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
+        **LEAST, "DATABASE_OWNER_URL": "postgresql://owner:pass@db/ava", "AVA_INTERNAL_SECRET": "new,old",
+        "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
         "AVA_MESSAGE_KEY": "k" * 32,
     }  # fmt: skip
     file = tmp_path / "secret"

@@ -14,7 +14,7 @@ import ava.store
 from ava.store import statements
 from ava.store.engine.statement import Statement
 
-_KEYWORDS = ("DELETE", "INSERT", "SELECT", "UPDATE", "WITH")
+_KEYWORDS = ("DO", "DELETE", "INSERT", "SELECT", "UPDATE", "WITH")
 _STORE = Path(ava.store.__file__).parent
 #: `schema_text` reads PostgreSQL's catalogs, for `make schema` alone.
 _MODULES = [path for path in _STORE.rglob("*.py") if "migrations" not in path.parts and path.stem != "schema_text"]

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, SchemaLocked, StartError
 from ava.settings import Settings
+from ava.store.engine import roles
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
 
@@ -106,7 +107,8 @@ def check(settings: Settings) -> None:
 
     Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` if the database cannot be reached.
     """
-    state(settings).check()
+    with _connection(settings, as_owner=False) as connection:
+        check_connection(connection)
 
 
 def check_connection(connection: Connection) -> None:
@@ -117,6 +119,7 @@ def check_connection(connection: Connection) -> None:
 def upgrade(settings: Settings) -> State:
     """Upgrade the schema to this release, one transaction a migration. Returns its state.
 
+    With DATABASE_OWNER_URL, the role of DATABASE_URL gets what the processes need, and no more.
     Many processes may do it at once, because they take turns. A migration waits a second for a lock, then gives way and
     tries again. A newer schema on which this code may run is left as it is.
     Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached.
@@ -129,6 +132,8 @@ def upgrade(settings: Settings) -> State:
         before.check_not_too_new()
         for revision in before.pending:
             _migrate(connection, f"Migration {revision}", command.upgrade, revision)
+        if settings.database_owner_url:
+            roles.grant_to_processes(connection, settings)
         return _state(connection)
 
 
@@ -236,14 +241,17 @@ def _turn(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _connection(settings: Settings) -> Iterator[Connection]:
+def _connection(settings: Settings, *, as_owner: bool = True) -> Iterator[Connection]:
     options = f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout=0"
     connect_args = {"connect_timeout": 5, "application_name": "ava db", "options": options}
-    engine = create_engine(driver_url(settings.database_url), poolclass=NullPool, connect_args=connect_args)
+    is_owner = as_owner and bool(settings.database_owner_url)
+    url = settings.database_owner_url if is_owner else settings.database_url
+    engine = create_engine(driver_url(url), poolclass=NullPool, connect_args=connect_args)
     try:
         connection = engine.connect()
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        raise StartError(f"DATABASE_URL: the database cannot be reached: {reason}") from None
+        name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL"
+        raise StartError(f"{name}: the database cannot be reached: {reason}") from None
     with connection:
         yield connection

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Writes requirements.lock: what the image installs, each package with its hashes, of the newest versions that setup.cfg allows.
+# It needs no environment but a Python; `uv` resolves the versions.
+set -eu
+cd "$(dirname "$0")/.."
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+"${PYTHON:-python3}" -m venv "$place"
+"$place/bin/python" -m pip install --quiet uv
+# The image builds this project without a look at the network, so what builds it is locked as well.
+echo 'setuptools>=77' >"$place/build.in"
+{
+    echo '# Written by "make lock"; the image installs exactly this (pip install --require-hashes).'
+    "$place/bin/uv" pip compile setup.cfg "$place/build.in" --extra flower --extra otel --universal --generate-hashes \
+        --python-version 3.13 --no-header --no-annotate --no-emit-index-url --quiet
+} >"$place/requirements.lock"
+mv "$place/requirements.lock" requirements.lock
