@@ -149,7 +149,12 @@ def make_duties(
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookWakeup(database, publisher),
-        retention.of_jobs(database, retention_days=settings.retention_days, audit_days=settings.audit_days),
+        retention.of_jobs(
+            database,
+            retention_days=settings.retention_days,
+            audit_days=settings.audit_days,
+            silent_nodes=lambda: heartbeats.silent(time.monotonic(), seconds=dead_seconds),
+        ),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database),
     ]

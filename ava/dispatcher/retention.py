@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -85,14 +85,16 @@ class Retention:
         return count
 
 
-def of_jobs(database: Database, *, retention_days: float, audit_days: float) -> Retention:
+def of_jobs(
+    database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
+) -> Retention:
     """Returns the duty that deletes final jobs with their log lines, expired idempotency keys, ended nodes,
-    firings of schedules, audit entries and counted minutes.
+    firings of schedules, audit entries and counted minutes. `silent_nodes` returns the ids of nodes that count as dead.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
-        lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS),
+        lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         partial(_delete_audit, audit_days=audit_days),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),

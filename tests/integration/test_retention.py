@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import pytest
@@ -22,8 +22,8 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
         yield backlog
 
 
-def _of_jobs(database: Database) -> Retention:
-    return retention.of_jobs(database, retention_days=30, audit_days=90)
+def _of_jobs(database: Database, *, silent_nodes: Sequence[str] = ()) -> Retention:
+    return retention.of_jobs(database, retention_days=30, audit_days=90, silent_nodes=lambda: silent_nodes)
 
 
 def _age(stored: Backlog, *, days: float, jobs: str = "true") -> None:
@@ -84,6 +84,17 @@ def test_an_idempotency_key_expires_after_a_day_and_not_before(stored: Backlog) 
     )
     _of_jobs(stored.database).run_once(0)
     assert stored.run("SELECT key FROM idempotency_keys") == [("new",)]
+
+
+def test_a_living_node_keeps_its_row_when_the_clock_of_the_database_jumps(stored: Backlog) -> None:
+    living, dead, stopped = (f"01890000-0000-7000-8000-00000000000{number}" for number in range(1, 4))
+    for node_id in (living, dead, stopped):
+        stored.join(node_id)
+    # To the rows it is the same whether the clock was set forward or the heartbeats are old.
+    stored.run("UPDATE nodes SET seen_at = now() - interval '2 hours'")
+    stored.run("UPDATE nodes SET stopped_at = seen_at WHERE id = %(id)s::uuid", id=stopped)
+    assert _of_jobs(stored.database, silent_nodes=[dead]).run_once(0) == 2
+    assert stored.run("SELECT id::text FROM nodes") == [(living,)]
 
 
 def test_more_than_one_batch_of_each_kind_is_deleted_in_one_call(stored: Backlog) -> None:
