@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import traceback
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from ava.domain.text import one_line
 from ava.errors import OutputError
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout
 
-__all__ = ["Stop", "decide", "encode_output", "explain", "format_traceback"]
+__all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback"]
 
 #: The most bytes of a job's output (the contract's 1 MiB).
 MOST_OUTPUT_BYTES = 1024 * 1024
@@ -39,6 +39,25 @@ class Stop(StrEnum):
         if self is Stop.TIMEOUT:
             return JobTimeout(f"exceeded {timeout_seconds:g} s")
         return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
+
+
+class Retirement(IntEnum):
+    """The exit codes of a process that has written the end of its run and must not start another.
+
+    They say how the run ended, because such a process reports no end to Celery. Far from those that programs use.
+    """
+
+    COMPLETED = 211
+    FAILED = 212
+    #: Cancelled, or returned to the queue by a shutdown.
+    STOPPED = 213
+
+    @classmethod
+    def after(cls, run_end: RunEnd | None) -> Retirement:
+        """Returns the exit code after the end of a run; None means that the run was interrupted or has lost its job."""
+        if run_end is None or run_end.status is Status.CANCELLED:
+            return cls.STOPPED
+        return cls.COMPLETED if run_end.status is Status.COMPLETED else cls.FAILED
 
 
 def decide(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from ava import settings as settings_module
+from ava.broker.app import make_app
+from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.system import System
 
@@ -66,11 +70,44 @@ def test_a_time_out_holds_without_descriptors(node: System) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "most_jobs"), [("AVA_MAX_JOBS_PER_PROCESS", "3", 3), ("AVA_MAX_MEMORY_PER_PROCESS", "1", 1)]
 )
-def test_a_process_that_has_served_its_time_is_replaced(system: System, name: str, value: str, most_jobs: int) -> None:
+def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_as_they_ended(
+    system: System, name: str, value: str, most_jobs: int
+) -> None:
     system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers", name: value})
-    ids = [system.trigger("wkr_t_nothing")["id"] for _ in range(7)]
-    ended = [system.wait_for(job_id) for job_id in ids]
+    with _task_events(system) as events:
+        ids = [system.trigger("wkr_t_nothing")["id"] for _ in range(7)]
+        ended = [system.wait_for(job_id) for job_id in ids]
+        assert Counter(events(14)) == {"task-started": 7, "task-succeeded": 7}
     assert {record["status"] for record in ended} == {"completed"}
     pids = Counter(record["output"]["pid"] for record in ended)
     assert max(pids.values()) <= most_jobs
     assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
+
+
+@contextmanager
+def _task_events(system: System) -> Iterator[Callable[[int], list[str]]]:
+    """Receive Celery's events as Flower does. Yields a function that waits for so many starts and ends of tasks."""
+    seen: list[str] = []
+    app = make_app(settings_module.load(system.environ))
+    with app.connection_for_read() as broker:
+        receiver = app.events.Receiver(broker, handlers={"*": lambda event: seen.append(event["type"])})
+
+        def drain() -> None:
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.5)
+
+        def has_heartbeat() -> bool:
+            receiver.wakeup_workers()
+            drain()
+            return "worker-heartbeat" in seen
+
+        def wait_for(count: int) -> list[str]:
+            def of_tasks() -> list[str]:
+                drain()
+                return [kind for kind in seen if kind.startswith("task-") and kind != "task-received"]
+
+            return wait_until(lambda: (found := of_tasks()) and len(found) >= count and found, what=lambda: str(seen))
+
+        with receiver.consumer_context(wakeup=False) as (connection, _, _):
+            wait_until(has_heartbeat, what="the events of the node are received")
+            yield wait_for

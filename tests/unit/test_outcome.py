@@ -11,7 +11,7 @@ import pytest
 from ava.domain.job import LogLevel, RunEnd, Status
 from ava.errors import OutputError
 from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout
-from ava.node.outcome import Stop, decide, encode_output, explain, format_traceback
+from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback
 from tests.unit.handlers import JOB
 
 
@@ -116,3 +116,11 @@ def test_output_that_contains_itself_is_refused() -> None:
     output.append({"again": output})
     with pytest.raises(OutputError, match="nested too deep"):
         encode_output(output)
+
+
+def test_a_retired_process_says_how_its_run_ended() -> None:
+    assert Retirement.after(ended(output=1)) is Retirement.COMPLETED
+    assert Retirement.after(ended(raised=ValueError("no"))) is Retirement.FAILED
+    assert Retirement.after(ended(raised=ValueError("no"), max_attempts=2)) is Retirement.FAILED
+    assert Retirement.after(ended(stop=Stop.CANCEL)) is Retirement.STOPPED
+    assert Retirement.after(decided(stop=Stop.SHUTDOWN)) is Retirement.STOPPED

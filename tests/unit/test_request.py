@@ -17,6 +17,7 @@ from celery.worker import state
 from ava.domain.messages import TASK
 from ava.node import processes
 from ava.node.celery_internals.request import JobRequest
+from ava.node.outcome import Retirement
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
 PID = 4711
@@ -196,7 +197,7 @@ def test_a_busy_child_of_rabbitmq_does_not_count_because_the_unacknowledged_surp
     ("description", "cause"),
     [
         ("Worker exited prematurely: signal 9 (SIGKILL) Job: 3.", "signal 9"),
-        ("Worker exited prematurely: exitcode 75 Job: 3.", "exitcode 75"),
+        ("Worker exited prematurely: exitcode 70 Job: 3.", "exitcode 70"),
         ("Worker exited prematurely: exitcode -1 Job: 3.", "exitcode -1"),
         ("something else", "unknown cause"),
     ],
@@ -215,6 +216,24 @@ def test_a_lost_process_has_its_run_rescued_and_its_message_acknowledged(
         ("acknowledge", request.id),
         ("task-failed", request.id),
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "event"),
+    [
+        (Retirement.COMPLETED, "task-succeeded"),
+        (Retirement.FAILED, "task-failed"),
+        (Retirement.STOPPED, "task-revoked"),
+    ],
+)
+def test_a_process_that_retires_after_its_run_is_shown_as_the_run_ended(
+    node: Node, code: Retirement, event: str
+) -> None:
+    request = node.receive()
+    request.on_accepted(PID, 0.0)
+    node.calls.clear()
+    request.on_failure(_info(WorkerLostError(f"Worker exited prematurely: exitcode {code:d} Job: 3.")))
+    assert [call[0] for call in node.calls if call[0].startswith("task-")] == [event]
 
 
 def test_a_run_that_was_over_when_its_process_died_is_not_rescued(node: Node) -> None:

@@ -7,6 +7,7 @@ may hit the next task. Here the child is asked to stop one named run, and compar
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -18,12 +19,14 @@ from celery.worker.state import reserved_requests, task_ready
 from ava.domain.messages import parse_task_id
 from ava.handler import registry
 from ava.node import processes
+from ava.node.outcome import Retirement
 from ava.node.parent.held_run import HeldRun
 from ava.node.parent.run_monitor import RunMonitor
 
 __all__ = ["JobRequest"]
 
 _EXIT = re.compile(r"(signal \d+|exitcode -?\d+)")
+_RETIREMENTS = {f"exitcode {code:d}": code for code in Retirement}
 #: The time limit of a run whose handler this node does not have; the child defers its job at once.
 _UNKNOWN_SECONDS = 3600.0
 
@@ -153,12 +156,24 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def _on_lost(self, description: str) -> None:
         task_ready(self)
         how = _EXIT.search(description)
-        error = f"WorkerLost: the worker process died ({how[1] if how else 'unknown cause'})"
+        cause = how[1] if how else "unknown cause"
+        error = f"WorkerLost: the worker process died ({cause})"
         # Nothing is held if the process died before it accepted the message.
         held = self.held or self._make_held(pid=0)
         if self.run_monitor.untrack(held) or not held.pid:
             self.run_monitor.rescue(held, error)
         self.acknowledge()
-        self.send_event("task-failed", exception=error, traceback="")
+        self._send_end_event(error, _RETIREMENTS.get(cause))
         # This process has adopted what the handler had started and detached.
         processes.kill_children(keep=frozenset(self.pool_pids()))
+
+    def _send_end_event(self, error: str, retirement: Retirement | None) -> None:
+        """Send the event of a run whose process ended before it reported the end; Flower shows it."""
+        if retirement is Retirement.COMPLETED:
+            runtime = time.time() - (self.time_start or time.time())
+            self.send_event("task-succeeded", result="'completed'", runtime=runtime)
+        elif retirement is Retirement.STOPPED:
+            self.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False)
+        else:
+            error = "JobFailed: its process was replaced" if retirement is Retirement.FAILED else error
+            self.send_event("task-failed", exception=error, traceback="")

@@ -35,14 +35,14 @@ from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
-from ava.node.outcome import Stop
+from ava.node.outcome import Retirement, Stop
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs import runs
 
-__all__ = ["RETIRED", "Child"]
+__all__ = ["Child"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +54,6 @@ _PARENT_CHECK_SECONDS = 2.0
 _BRIEF_SECONDS = 0.002
 #: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
-#: The exit code of a process that has written the end of its run and must not start another.
-RETIRED = 75
 #: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
 _CREDENTIALS = struct.Struct("iII")
 
@@ -96,6 +94,8 @@ class Child:
         self._runs = 0
         #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
+        #: The end of the last run.
+        self._last_end: RunEnd | None = None
 
     def start(self) -> None:
         """Set this process up; called once, right after the fork, in the main thread."""
@@ -264,7 +264,7 @@ class Child:
             _log.exception("End of run not written, process exits", extra={"job_id": run.job.id})
             os._exit(os.EX_SOFTWARE)
         finally:
-            self._run = None
+            self._run, self._last_end = None, run.end
             run.span.end()
 
     def finish_task(self) -> None:
@@ -274,7 +274,7 @@ class Child:
             os._exit(os.EX_SOFTWARE)
         if self._is_to_retire:
             self.close()
-            os._exit(RETIRED)
+            os._exit(Retirement.after(self._last_end))
 
     def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
         # A process whose handler was stopped may have to end after this run, so it takes no next message yet.
