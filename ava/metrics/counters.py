@@ -14,10 +14,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from ava.metrics import ended_counters
 
 __all__ = [
     "DUTY_CHANGES",
@@ -33,9 +34,11 @@ __all__ = [
     "WEBHOOK_REQUEST_SECONDS",
     "ConnectionMeter",
     "expose",
+    "merge_ended",
 ]
 
-#: How often, and how many seconds apart, a read is retried that meets the empty file of a process just starting.
+#: How often, and how many seconds apart, a read is retried that meets the empty file of a process just starting, or a
+#: merge.
 _MOST_READS = 20
 _RETRY_SECONDS = 0.01
 
@@ -130,21 +133,20 @@ def expose() -> bytes:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(_registry)
-    _remove_gauges_of_dead(folder)
+    merge_ended()
     shared = CollectorRegistry()
     MultiProcessCollector(shared, path=folder)  # type: ignore[no-untyped-call]  # it has no annotations
     for _ in range(_MOST_READS):
         try:
-            return generate_latest(shared)
-        except struct.error:
+            with ended_counters.no_merge(Path(folder)):
+                return generate_latest(shared)
+        except (struct.error, BlockingIOError):
             # A process that is just starting has created its file and written nothing yet.
             time.sleep(_RETRY_SECONDS)
     return generate_latest(shared)
 
 
-def _remove_gauges_of_dead(folder: str) -> None:
-    """Remove the gauges of processes that died, so that they do not count connections that no process uses."""
-    for file in Path(folder).glob("gauge_live*_*.db"):
-        pid = file.stem.rpartition("_")[2]
-        if not psutil.pid_exists(int(pid)):
-            mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]  # it has no annotations
+def merge_ended() -> None:
+    """Merge the counters of ended processes that shared a folder with ours, and drop their gauges."""
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        ended_counters.merge(Path(folder))

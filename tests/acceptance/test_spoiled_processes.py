@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from ava import settings as settings_module
 from ava.broker.app import make_app
@@ -82,6 +86,17 @@ def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_a
     pids = Counter(record["output"]["pid"] for record in ended)
     assert max(pids.values()) <= most_jobs
     assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
+    _assert_counters_are_merged(system.workers[0].pid, jobs=7)
+
+
+def _assert_counters_are_merged(pid: int, *, jobs: int) -> None:
+    """Assert that a node has counted so many jobs, in the files of its two processes and in the merged ones."""
+    (folder,) = Path(tempfile.gettempdir()).glob(f"ava-counters-{pid}-*")
+    wait_until(lambda: len(list(folder.glob("*.db"))) <= 8, what=lambda: f"files are merged: {os.listdir(folder)}")
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    labels = {"worker": "wkr_t_nothing", "result": "completed"}
+    assert registry.get_sample_value("ava_attempts_total", labels) == jobs
 
 
 @contextmanager

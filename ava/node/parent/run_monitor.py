@@ -17,6 +17,7 @@ from dataclasses import replace
 from ava.broker.refusals import Refusals
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
+from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
 from ava.node.mailbox import send_stop
@@ -44,6 +45,8 @@ _CHECK_SECONDS = 1.0
 _CUT_OFF_SECONDS = 5.0
 #: Seconds between two attempts to reach a database that is away.
 _RETRY_SECONDS = 0.5
+#: Seconds between two merges of the counters of processes that have ended.
+_MERGE_SECONDS = 1.0
 #: Seconds for which a node that starts tries to register.
 _START_SECONDS = 10.0
 #: Seconds that the thread gets for its last iteration and its last writes.
@@ -73,7 +76,7 @@ class RunMonitor:
         self._drained_at: float | None = None
         self._is_hurried = self._is_abandoning = self._is_ending = False
         self._thread = threading.Thread(target=self._loop, name="ava-run-monitor", daemon=True)
-        self._next_heartbeat_at = self._next_check_at = 0.0
+        self._next_heartbeat_at = self._next_check_at = self._next_merge_at = 0.0
         self._is_registered = self._is_reachable = True
         #: When the database was last reached.
         self._reached_at = time.monotonic()
@@ -204,10 +207,16 @@ class RunMonitor:
     def _run_once(self) -> None:
         try:
             self._apply_deadlines()
+            self._merge_counters()
             if self._is_check_in_due():
                 self._with_database(self._check_in)
         except Exception:
             _log.exception("Run monitor: iteration failed, will retry")
+
+    def _merge_counters(self) -> None:
+        if (now := time.monotonic()) >= self._next_merge_at:
+            self._next_merge_at = now + _MERGE_SECONDS
+            counters.merge_ended()
 
     def _runs(self) -> list[HeldRun]:
         with self._lock:
