@@ -15,12 +15,26 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 from ava import Env, JobCancelled, worker
 from tests.acceptance import spoiling_handlers, stopped_handlers  # noqa: F401 - importing declares them as well
 
 _here = threading.local()
+
+
+@worker("t_background")
+def background(input):
+    """Leave ended processes in the background until they are reaped, and ask late for the exit code of an own one."""
+    own = subprocess.Popen(["sh", "-c", "exit 7"])
+    for _ in range(input["count"]):
+        subprocess.run(["sh", "-c", "true &"], check=True)
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    deadline = time.monotonic() + 30
+    while (left := children.read_text().split()) != [str(own.pid)] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return {"left": len(left), "exit_code": own.wait()}
 
 
 # Ends ----------------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from ava.metrics.counters import ConnectionMeter
 from ava.node import mailbox, processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
+from ava.node.child.adopted import Adopted
 from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
@@ -87,7 +88,7 @@ class Child:
         self._check_parent_at = 0.0
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
-        self._thaw = Thaw()
+        self._thaw, self._adopted = Thaw(), Adopted()
         #: How long the last runs of each worker's handler took, by worker id.
         self._handler_seconds: dict[str, float] = {}
         #: The runs of this process so far.
@@ -311,6 +312,7 @@ class Child:
                 self._read_mailbox()
                 self._take_ahead.check_announcement()
                 if (run := self._run) is not None:
+                    self._adopted.reap(time.monotonic())
                     self._check_run(run)
             except DatabaseUnavailable:
                 # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
