@@ -9,7 +9,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def wait_until(condition: Callable[[], Value], *, seconds: float = 15, what: str | Callable[[], str] = "") -> Value:
+def wait_until(condition: Callable[[], Value], *, seconds: float = 30, what: str | Callable[[], str] = "") -> Value:
     """Call `condition` until its result is true, and return the result. Fails after `seconds`, naming `what`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.cancel import latencies, leaks, percentile, storm
+from harness.busy import busy_factor
 from harness.system import System
 
 
@@ -35,10 +36,11 @@ def a_cancel_reaches_the_handler_soon(system: System, folder: Path) -> None:
     by_database = latencies(system, count=3, folder=folder, is_cut_off=True)
     p50 = percentile(by_message, 0.5)
     print(f"p50 {p50:.0f} ms, most {max(by_message):.0f} ms; cut off {max(by_database):.0f} ms")  # noqa: T201 - figures
-    assert max(by_database) <= 2500
-    # The promise is 60 and 500 ms on an otherwise idle machine.
-    assert p50 <= 300
-    assert max(by_message) <= 1500
+    # The promise is 60, 500 and 2,000 ms on an otherwise idle machine.
+    busy = busy_factor()
+    assert max(by_database) <= 2500 * busy
+    assert p50 <= 300 * busy
+    assert max(by_message) <= 1500 * busy
 
 
 def cancels_leave_nothing_behind(system: System, folder: Path) -> None:

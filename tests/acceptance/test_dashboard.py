@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from harness.busy import busy_factor
 from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
@@ -210,9 +211,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(signed_in: Browser,
     for where in (*PAGES, f"#/jobs/{job['id']}", f"#/jobs/{failed['id']}"):
         go(signed_in, where)
         signed_in.find("main h1")
-        wait_until(
-            lambda: signed_in.script("return document.documentElement.scrollWidth") <= 360, seconds=3, what=where
-        )
+        wait_until(lambda: signed_in.script("return document.documentElement.scrollWidth") <= 360, what=where)
 
 
 def test_the_theme_follows_the_browser_and_the_users_choice(signed_in: Browser) -> None:
@@ -378,5 +377,5 @@ def test_with_many_jobs_the_first_paint_is_fast_and_no_request_is_slow(signed_in
             signed_in.script("return Math.max(...performance.getEntriesByType('resource').map((e) => e.duration))")
         )
     # The best of three, because the machine may be busy with something else.
-    assert min(paints) < 1000
-    assert min(requests) < 300
+    assert min(paints) < 1000 * busy_factor()
+    assert min(requests) < 300 * busy_factor()

@@ -49,4 +49,4 @@ def test_a_node_that_cannot_register_ends_with_one_line(system: System, private_
         node = system.spawn("worker", "-c", "1")
         assert node.wait(30) == 1
     assert len([line for line in node.output.splitlines() if "Node cannot start" in line]) == 1
-    wait_until(lambda: not system.leftovers(), seconds=5, what="its processes have ended as well")
+    wait_until(lambda: not system.leftovers(), what="its processes have ended as well")

@@ -94,10 +94,8 @@ def test_a_message_in_the_pipe_of_a_child_is_still_known_after_an_outage_of_the_
     system.wait_for(following, "running")
     assert system.show(ending)["status"] == "completed"
     # Only a node that knows what its child runs can stop it.
-    began = time.monotonic()
     assert system.cancel(following).status_code == 200
-    assert system.wait_for(following, seconds=5)["status"] == "cancelled"
-    assert time.monotonic() - began < 5
+    assert system.wait_for(following)["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -183,7 +183,7 @@ def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
 
     up.remember()
     up.send(signal.SIGINT)
-    assert up.process.wait(20) == 0
+    assert up.process.wait(60) == 0
     assert up.left() == []
     assert "Traceback" not in up.output
 
@@ -250,8 +250,8 @@ def test_a_running_job_may_finish_after_ctrl_c_but_not_after_a_second_one(up: Up
     assert up.process.poll() is None
 
     up.send(signal.SIGINT)
-    up.process.wait(5)
-    wait_until(lambda: not up.left(), seconds=2, what=lambda: f"nothing is left: {up.left()}")
+    up.process.wait(30)
+    wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}")
 
 
 def test_sigkill_leaves_no_process(up: Up) -> None:
@@ -260,13 +260,13 @@ def test_sigkill_leaves_no_process(up: Up) -> None:
     up.remember()
     up.process.kill()
     up.process.wait()
-    wait_until(lambda: not up.left(), seconds=5, what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
+    wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
 
 
 def test_a_node_of_a_killed_ava_up_does_not_count_as_living(up: Up, place: Path) -> None:
     up.process.kill()
     up.process.wait()
-    wait_until(lambda: not up.left(), seconds=5, what="nothing is left")
+    wait_until(lambda: not up.left(), what="nothing is left")
     environ = {"AVA_HANDLERS": "no_such_module"}
     result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ=environ)
     assert result.returncode == 1

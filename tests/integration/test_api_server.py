@@ -131,9 +131,7 @@ def test_gunicorn_workers_do_not_outlive_their_master(running: System) -> None:
     children = running.api.children
     assert len(children) == 2
     running.api.kill()
-    wait_until(
-        lambda: not [child for child in children if child.is_running() and child.status() != "zombie"], seconds=5
-    )
+    wait_until(lambda: not [child for child in children if child.is_running() and child.status() != "zombie"])
 
 
 def test_the_api_does_not_outlive_its_parent(running: System) -> None:

@@ -57,9 +57,9 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
         yield backlog
 
 
-def _slowest_insert(stored: Backlog, *, until: Callable[[], bool], most_seconds: float = 30.0) -> float:
+def _slowest_insert(stored: Backlog, *, until: Callable[[], bool]) -> float:
     """Insert jobs until a condition is met. Returns the seconds that the slowest took."""
-    slowest, deadline = 0.0, time.monotonic() + most_seconds
+    slowest, deadline = 0.0, time.monotonic() + 60
     while not until():
         began = time.monotonic()
         assert began < deadline
@@ -94,8 +94,8 @@ def test_an_upgrade_behind_a_long_reader_blocks_no_writer_for_long(
             slowest = _slowest_insert(stored, until=lambda: caplog.text.count("will retry") >= 3)
             assert not upgrade.done()
         assert upgrade.result(60).revision == NEXT
-    # The time-out is a second; the rest is for a busy machine.
-    assert slowest < 2.5
+    # The time-out is a second, and the reader never ends by itself; the rest is for a busy machine.
+    assert slowest < 15
     assert "oldest_pid" in caplog.records[0].__dict__
 
 
@@ -113,8 +113,9 @@ def test_an_index_is_created_while_its_table_is_read_and_written(
             reader.exec_driver_sql("SELECT count(*) FROM jobs")
             upgrades = [pool.submit(schema.upgrade, stored.settings) for _ in range(2)]
             wait_until(creates, what="the index is being created")
-            began = time.monotonic()
-            assert _slowest_insert(stored, until=lambda: time.monotonic() - began > 2) < 1
+            # An insert that waited for the index would wait for the reader, which ends after them.
+            for _ in range(20):
+                stored.insert(1)
             assert not any(upgrade.done() for upgrade in upgrades)
         assert [upgrade.result(60).revision for upgrade in upgrades] == [NEXT] * 2
     with engine.connect() as connection:

@@ -15,9 +15,12 @@ import pytest
 from ava import JobCancelled
 from ava.errors import OutboundError, OutboundFailed, OutboundTimeout
 from ava.outbound.http import Limits, open_stream, send
+from harness.polling import wait_until
 from harness.servers.certificates import AUTHORITY, SERVER
 from harness.servers.peer import Serve, answering, name_server, ok, read_request
 
+#: Seconds in which a call that times out has ended on a busy machine too; a server here stays silent for a minute.
+_LONG_SECONDS = 20
 LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 
 
@@ -105,7 +108,7 @@ def test_a_stream_is_read_while_it_is_received(serve: Serve) -> None:
     def talk(sock: socket.socket) -> None:
         read_request(sock)
         sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(65_536))
-        may_end.wait(5)
+        may_end.wait(60)
         sock.sendall(b"end")
 
     with open_stream("GET", serve(talk).url, limits=Limits(allow_private=True, max_answer_bytes=10**9)) as stream:
@@ -173,27 +176,27 @@ def test_a_server_that_sends_slowly_times_out(serve: Serve, first: bytes, drop: 
     start = time.monotonic()
     with pytest.raises(OutboundTimeout, match=r"did not .* within 0\.4 s"):
         send("GET", serve(dripping(first, drop)).url, limits=Limits(allow_private=True, exchange_timeout_seconds=0.4))
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < _LONG_SECONDS
 
 
 def test_a_server_that_does_not_read_times_out(serve: Serve) -> None:
     done = threading.Event()
-    peer = serve(lambda sock: bool(done.wait(5)) and None)
+    peer = serve(lambda sock: bool(done.wait(60)) and None)
     start = time.monotonic()
     with pytest.raises(OutboundTimeout):
         send("POST", peer.url, body=bytes(50_000_000), limits=Limits(allow_private=True, exchange_timeout_seconds=0.4))
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < _LONG_SECONDS
     done.set()
 
 
 def test_a_silent_server_times_out_before_the_deadline(serve: Serve) -> None:
     done = threading.Event()
-    peer = serve(lambda sock: bool(done.wait(5)) and None)
+    peer = serve(lambda sock: bool(done.wait(60)) and None)
     limits = Limits(allow_private=True, exchange_timeout_seconds=60, silence_timeout_seconds=0.3)
     start = time.monotonic()
     with pytest.raises(OutboundTimeout):
         send("GET", peer.url, limits=limits)
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < _LONG_SECONDS
     done.set()
 
 
@@ -207,10 +210,10 @@ def test_a_tls_handshake_without_end_times_out(serve: Serve) -> None:
     with pytest.raises(OutboundError):
         send("GET", f"https://127.0.0.1:{serve(talk).port}/", limits=LOCAL)
     done = threading.Event()
-    quiet = serve(lambda sock: bool(done.wait(5)) and None)
+    quiet = serve(lambda sock: bool(done.wait(60)) and None)
     with pytest.raises(OutboundTimeout, match=r"did not accept a connection within 0\.4 s"):
         send("GET", f"https://127.0.0.1:{quiet.port}/", limits=Limits(allow_private=True, connect_timeout_seconds=0.4))
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < _LONG_SECONDS
     done.set()
 
 
@@ -218,11 +221,11 @@ def test_a_dns_look_up_without_answer_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: done.wait(5) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: done.wait(60) and [])
     start = time.monotonic()
     with pytest.raises(OutboundTimeout, match=r"within 0\.3 s"):
         send("GET", "http://slow.example.com/", limits=Limits(connect_timeout_seconds=0.3))
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < _LONG_SECONDS
     done.set()
 
 
@@ -299,9 +302,7 @@ def test_the_connection_is_closed_when_the_caller_raises(serve: Serve) -> None:
 
     with pytest.raises(JobCancelled):
         read_and_raise()
-    deadline = time.monotonic() + 5
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: ended, what="the server sees the end")
     assert ended == [b""]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import kombu
@@ -14,6 +14,7 @@ from ava.broker import reset_marker
 from ava.broker.app import make_queue
 from ava.broker.refusals import Refusals
 from ava.dispatcher.window import WindowFeed
+from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from harness.polling import wait_until
@@ -39,6 +40,15 @@ def _seconds(act: object, *arguments: object) -> float:
     with pytest.raises(BrokerUnavailable):
         act(*arguments)  # type: ignore[operator]
     return time.monotonic() - began
+
+
+def _assert_the_breaker_is_open(backlog: Backlog, found: Sequence[Job]) -> None:
+    """Assert that a thousand calls fail without a try of the broker, but for one each few seconds."""
+    began = time.thread_time()
+    for _ in range(1_000):
+        _seconds(backlog.publisher.publish, found)
+    # In seconds of the processor, which a busy machine does not lengthen much. A try takes milliseconds of it.
+    assert time.thread_time() - began < 1
 
 
 def test_a_thousand_published_jobs_all_arrive(backlog: Backlog) -> None:
@@ -67,19 +77,20 @@ def test_while_the_broker_is_away_a_publish_fails_at_once(on_private_redis: Back
     found = on_private_redis.insert(1, is_published=True)
     on_private_redis.publisher.publish(found)
     private_redis.kill()
-    assert _seconds(on_private_redis.publisher.publish, found) < 1
-    assert sum(_seconds(on_private_redis.publisher.publish, found) for _ in range(1_000)) < 0.5
+    assert _seconds(on_private_redis.publisher.publish, found) < 5
+    _assert_the_breaker_is_open(on_private_redis, found)
     private_redis.start()
-    wait_until(lambda: _can_publish(on_private_redis), seconds=5, what="the breaker closes by itself")
+    wait_until(lambda: _can_publish(on_private_redis), what="the breaker closes by itself")
 
 
 def test_a_frozen_broker_delays_one_publish_and_no_more(on_private_redis: Backlog, private_redis: Server) -> None:
     found = on_private_redis.insert(1, is_published=True)
     on_private_redis.publisher.publish(found)
     with private_redis.frozen():
-        assert _seconds(on_private_redis.publisher.publish, found) < 4
-        assert sum(_seconds(on_private_redis.publisher.publish, found) for _ in range(1_000)) < 0.5
-    wait_until(lambda: _can_publish(on_private_redis), seconds=8, what="the breaker closes by itself")
+        # Its socket would wait for minutes.
+        assert _seconds(on_private_redis.publisher.publish, found) < 10
+        _assert_the_breaker_is_open(on_private_redis, found)
+    wait_until(lambda: _can_publish(on_private_redis), what="the breaker closes by itself")
 
 
 def test_a_stale_connection_loses_no_message(on_private_redis: Backlog, private_redis: Server) -> None:
@@ -124,20 +135,19 @@ def _accept(backlog: Backlog) -> None:
             connection.default_channel.queue_delete("refused")
 
 
-def test_a_refused_queue_stops_no_other(backlog: Backlog, refused: str) -> None:
+def test_a_refused_queue_stops_no_other(backlog: Backlog, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refusals, "retry_seconds", 60.0)
     theirs = backlog.insert(3, is_published=True, worker_id=refused)
     ours = backlog.insert(10, is_published=True)
     with pytest.raises(QueueRefused) as refusal:
         backlog.publisher.publish([*theirs, *ours])
     assert sorted(refusal.value.job_ids) == sorted(job.id for job in theirs)
     assert backlog.messages() == 10
-    # The breaker is closed, and the refused queue costs nothing.
-    began = time.monotonic()
-    for _ in range(1_000):
-        with pytest.raises(QueueRefused):
-            backlog.publisher.publish(theirs[:1])
+    # The breaker is closed, and the refused queue costs nothing: the broker would accept it now, and is not asked.
+    _accept(backlog)
+    with pytest.raises(QueueRefused):
+        backlog.publisher.publish(theirs[:1])
     backlog.publisher.publish(ours)
-    assert time.monotonic() - began < 0.9
     assert backlog.messages() == 20
 
 
@@ -152,7 +162,7 @@ def test_the_feed_goes_on_beside_a_refused_queue_and_comes_back_to_it(backlog: B
     assert feed.run_once(0) == 0
     assert backlog.run("SELECT sum(xmin::text::bigint) FROM jobs") == before, "no row is touched meanwhile"
     _accept(backlog)
-    wait_until(lambda: feed.run_once(0) == 1_000, seconds=5, what="the queue is fed again")
+    wait_until(lambda: feed.run_once(0) == 1_000, what="the queue is fed again")
     assert backlog.messages("refused") == 1_000
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +18,7 @@ from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import messages, reads, rescues, runs
 from ava.store.jobs.explanation_reads import read_facts
 from ava.store.reports import metrics
+from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -64,8 +64,7 @@ def test_waiting_jobs_follow_their_worker_to_its_new_queue(backlog: Backlog) -> 
 def test_a_dated_job_becomes_due_in_the_queue_that_its_worker_names_then(stored: Backlog) -> None:
     stored.insert(scheduled_at=datetime.now(UTC) + timedelta(milliseconds=200))
     stored.announce(WORKER, queue="elsewhere")
-    time.sleep(0.3)
-    assert DueJobs(stored.database).run_once(0) == 1
+    wait_until(lambda: DueJobs(stored.database).run_once(0) == 1, what="it is due")
     assert _queues(stored) == {"elsewhere"}
 
 

