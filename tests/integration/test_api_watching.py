@@ -254,7 +254,8 @@ def test_followers_of_one_job_share_one_read(api: Api, monkeypatch: pytest.Monke
         assert [next(events)["event"] for _ in range(2)] == ["status", "log"]
     _finish(api, job["id"])
     assert all([event["event"] for event in events] == ["status", "end"] for events in followed)
-    assert max(sizes) == 1
+    # As many positions as there are lines and one more, however many followers: some are ahead of others for a moment.
+    assert max(sizes) <= 3
 
 
 def test_followers_that_do_not_read_hold_a_bounded_number_of_bytes(api: Api) -> None:
