@@ -55,6 +55,8 @@ class Settings:
     max_jobs_per_process: int = 0
     #: MiB of memory after whose use a node's process is replaced (`AVA_MAX_MEMORY_PER_PROCESS`); 0: never.
     max_memory_per_process: int = 0
+    #: Whether a node prints the lines of its jobs' logs, for development (`AVA_PRINT_JOB_LOGS`). They may hold secrets.
+    print_job_logs: bool = False
     #: The pool of a node's children: `ava`, or `celery` for Celery's own (`AVA_POOL`).
     pool: str = "ava"
     #: Unstarted messages that may wait in the broker for one queue and priority (`AVA_WINDOW`).
@@ -175,6 +177,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         window=_whole(env, "AVA_WINDOW", default.window, least=1, most=1_000_000),
         retention_days=_number(env, "AVA_RETENTION_DAYS", default.retention_days, least=0.001, most=36_500),
         log_level=_choice(env, "AVA_LOG_LEVEL", default.log_level, _LOG_LEVELS),
+        print_job_logs=_flag(env, "AVA_PRINT_JOB_LOGS"),
         allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
         encryption_keys=_keys(env, "AVA_ENCRYPTION_KEY"),
         webhook_timeout_seconds=_number(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, doctor, jobs, limits, new, processes, schedules, up, webhooks
+from ava.cli import database, demo, dev, doctor, jobs, limits, new, processes, schedules, up, webhooks
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -35,6 +35,7 @@ def cli() -> None:
 cli.add_command(up.up)
 cli.add_command(demo.demo)
 cli.add_command(new.new)
+cli.add_command(dev.dev)
 cli.add_command(processes.api)
 cli.add_command(processes.worker)
 cli.add_command(processes.dispatcher)

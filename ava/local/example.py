@@ -25,9 +25,9 @@ def headers(secret: str) -> dict[str, str]:
     }
 
 
-def curl(url: str, secret: str) -> str:
-    """Returns a shell command that triggers the example."""
+def curl(url: str, secret: str, job: dict[str, Any] = EXAMPLE) -> str:
+    """Returns a shell command that triggers a job."""
     lines = [f"curl -X POST {url}/v1/ava/jobs"]
     lines += [f'-H "{name}: {value}"' for name, value in headers(secret).items()]
-    lines += ['-H "Content-Type: application/json"', f"-d '{json.dumps(EXAMPLE)}'"]
+    lines += ['-H "Content-Type: application/json"', f"-d '{json.dumps(job)}'"]
     return " \\\n  ".join(lines)

@@ -73,6 +73,8 @@ class Supervisor:
         self._output = Output(self._selector, self.print_line)
         self._wake_read, self._wake_write = socket.socketpair()
         self._one_shots: list[_ServiceState] = []
+        #: Processes that were replaced and finish their work.
+        self._replaced: list[ChildProcess] = []
         self._stop_signals_at: list[float] = []
         self._is_output_closed = False
         #: Whether a program that ends is restarted. Until the system is ready, an end is a failed start.
@@ -125,6 +127,14 @@ class Supervisor:
         self._services.append(state)
         return self._start(state)
 
+    def replace(self, name: str) -> None:
+        """Start another process of a service, and ask its present one to stop, which may take its time."""
+        state = next(each for each in self._services if each.name == name)
+        if state.child is not None:
+            self._replaced.append(state.child)
+            state.child.ask_to_stop()
+        self._restart(state)
+
     def run_to_end(self, program: Program) -> None:
         """Run a program once. Raises `StartError` with the program's error message if it fails."""
         state = _ServiceState(service=Service(program=program))
@@ -157,11 +167,14 @@ class Supervisor:
             raise StopRequested
         for state in self._services:
             self._check(state)
+        for child in [each for each in self._replaced if each.exit_code is not None]:
+            child.kill()
+            self._replaced.remove(child)
 
     def stop(self) -> None:
         """Stop every program, the last one started first, each within its `stop_seconds`; at once if urgent."""
         states = reversed((*self._services, *self._one_shots))
-        children = [state.child for state in states if state.child]
+        children = [*self._replaced, *(state.child for state in states if state.child)]
         for child in children:
             if not self.is_stop_urgent:
                 child.ask_to_stop()

@@ -30,9 +30,16 @@ _TITLES = {"worker": "celeryd", "api": "gunicorn", "redis-server": "valkey-serve
 
 
 class Up:
-    """One `ava up`, started as from a shell."""
+    """One `ava up`, or `ava dev`, started as from a shell."""
 
-    def __init__(self, data_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        command: tuple[str, ...] = ("up",),
+        cwd: Path | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.mark = uuid.uuid4().hex
@@ -40,8 +47,9 @@ class Up:
         self._processes: set[psutil.Process] = set()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                _ava("up", "--port", str(self.port), "--data-dir", str(data_dir), "--concurrency", "2", *arguments),
+                _ava(*command, "--port", str(self.port), "--data-dir", str(data_dir), "--concurrency", "2", *arguments),
                 env=_environ({MARK: self.mark, **(environ or {})}),
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -174,7 +174,11 @@ class Child:
         return Run(
             job=job,
             handler=handler,
-            log=JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at),
+            log=JobLog(
+                first_seq=job.run_no * runs.SEQ_PER_RUN,
+                started_at=job.started_at,
+                echo=run_reports.printer(job) if self._settings.print_job_logs else None,
+            ),
             config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
             main_thread=threading.main_thread(),
             claim_id=claim_id,

@@ -6,7 +6,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import datetime, timedelta
 from typing import TextIO
 
@@ -29,8 +29,14 @@ _LINE_CHARACTERS = 128
 class JobLog:
     """The lines of one run. Any thread may add lines; one thread at a time takes them to be stored."""
 
-    def __init__(self, *, first_seq: int, started_at: datetime) -> None:
-        """`started_at` is PostgreSQL's time now: a line's time is this one plus the seconds since then."""
+    def __init__(
+        self, *, first_seq: int, started_at: datetime, echo: Callable[[LogLevel, str], None] | None = None
+    ) -> None:
+        """`started_at` is PostgreSQL's time now: a line's time is this one plus the seconds since then.
+
+        `echo` is called with each line as well.
+        """
+        self._echo = echo
         self._seq = first_seq
         self._started_at = started_at
         self._stopwatch = time.monotonic()
@@ -58,6 +64,8 @@ class JobLog:
                 self._lines.append(self._line(level, text))
             elif before <= _MOST_CHARACTERS:
                 self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
+        if self._echo is not None:
+            self._echo(level, text)
         if len(self._lines) >= _MOST_WAITING:
             self._wait()
 

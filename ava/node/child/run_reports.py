@@ -1,17 +1,20 @@
-"""What a child reports of each run: its span in the trace, one log line at its end, and a count."""
+"""What a child reports of each run: its span, its lines if they are printed, one log line at its end, and a count."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
 
 from ava import tracing
-from ava.domain.job import Job, Status
+from ava.domain.job import Job, LogLevel, Status
 from ava.metrics import counters
 from ava.node import outcome
 from ava.node.child.run import Run
 from ava.tracing import Kind
 
-__all__ = ["report_end", "start_run_span"]
+__all__ = ["printer", "report_end", "start_run_span"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +28,20 @@ def start_run_span(job: Job, began_ns: int) -> tracing.Span:
     )
     tracing.start_span("claim", parent=span, began_ns=began_ns).end()
     return span
+
+
+def printer(job: Job) -> Callable[[LogLevel, str], None]:
+    """Returns a function that prints a line of a job's log, without the control characters that steer a terminal."""
+    prefix = f"{job.worker_id} {job.id}"
+
+    def print_line(level: LogLevel, text: str) -> None:
+        for line in text.split("\n"):
+            printable = "".join(char if char.isprintable() else " " for char in line)
+            # The handler may have replaced or closed the streams.
+            with suppress(OSError):
+                os.write(2, f"{prefix} {level.value.upper():<5} {printable}\n".encode(errors="replace"))
+
+    return print_line
 
 
 def report_end(run: Run, status: Status | None) -> None:

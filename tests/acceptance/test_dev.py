@@ -1,0 +1,88 @@
+"""`ava dev`: jobs run the handlers that are in the file now, their lines are printed, a mistake stops no job."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from harness.polling import wait_until
+from harness.servers.server import private_folder
+from tests.acceptance.test_up import Up, _environ
+
+_HANDLERS = """
+import time
+
+from ava import worker
+
+
+@worker("greet")
+def greet(input):
+    print("greeting \\x1b[31m" + input["name"])
+    time.sleep(input.get("seconds", 0))
+    return "Hello"
+"""
+
+
+def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> None:
+    with private_folder() as folder:
+        file = folder / "my_handlers.py"
+        file.write_text(_HANDLERS)
+        dev = Up(folder / ".ava", command=("dev", "my_handlers.py"), cwd=folder)
+        try:
+            dev.await_ready()
+            assert "wkr_greet" in dev.output.split("curl -X POST")[1]
+            running = dev.trigger("wkr_greet", input={"name": "Ada", "seconds": 8})
+            dev.await_status(running, "running")
+            file.write_text(_HANDLERS.replace('"Hello"', '"Hi"'))
+            wait_until(lambda: dev.output.count(" declares wkr_greet") == 2, seconds=30, what="a new node runs")
+            changed = dev.trigger("wkr_greet", input={"name": "Bob"})
+            assert dev.await_status(changed, "completed", "failed") == "completed"
+            assert (_output(dev, changed), dev.status(running)) == ("Hi", "running")
+            assert dev.await_status(running, "completed", "failed") == "completed"
+            assert _output(dev, running) == "Hello"
+            # The lines of jobs are in the terminal, and cannot steer it.
+            assert f"wkr_greet {changed} INFO  greeting  [31mBob" in dev.output
+            file.write_text(_HANDLERS + "this is a mistake\n")
+            wait_until(
+                lambda: "the running handlers stay, because" in dev.output and "SyntaxError" in dev.output,
+                what="it names the mistake",
+            )
+            still = dev.trigger("wkr_greet", input={"name": "Cy"})
+            assert dev.await_status(still, "completed", "failed") == "completed"
+            dev.remember()
+            dev.send(signal.SIGINT)
+            assert dev.process.wait(60) == 0
+            assert dev.left() == []
+        finally:
+            dev.clean_up()
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("nowhere.py", "There is no file nowhere.py"),
+        ("my-handlers.py", "cannot be imported as a module"),
+        ("broken.py", "broken.py, line 1: ZeroDivisionError: division by zero"),
+        ("empty", "declares no worker"),
+    ],
+)
+def test_a_target_without_handlers_is_refused_in_one_line(target: str, reason: str, tmp_path: Path) -> None:
+    for name, text in (("my-handlers.py", ""), ("broken.py", "1 / 0"), ("empty.py", "")):
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "ava.cli.main", "dev", target]
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path, env=_environ(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert reason in done.stderr
+
+
+def _output(dev: Up, job_id: str) -> object:
+    response = requests.get(f"{dev.url}/v1/ava/jobs/{job_id}", headers=dev.headers, timeout=10)
+    return response.json()["data"]["output"]
