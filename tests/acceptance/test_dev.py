@@ -12,7 +12,7 @@ import requests
 
 from harness.polling import wait_until
 from harness.servers.server import private_folder
-from tests.acceptance.test_up import Up, _environ
+from tests.acceptance.up_process import Up, environment
 
 _HANDLERS = """
 import time
@@ -76,7 +76,7 @@ def test_a_target_without_handlers_is_refused_in_one_line(target: str, reason: s
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "ava.cli.main", "dev", target]
     done = subprocess.run(
-        command, check=False, cwd=tmp_path, env=_environ(), capture_output=True, text=True, timeout=60
+        command, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

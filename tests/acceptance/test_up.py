@@ -23,107 +23,8 @@ from ava.local.account import can_import, for_processes
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import private_folder
-from harness.system import FINAL, MARK, ROOT, carries, lives
-
-#: The titles that processes set for themselves.
-_TITLES = {"worker": "celeryd", "api": "gunicorn", "redis-server": "valkey-server"}
-
-
-class Up:
-    """One `ava up`, or `ava dev`, started as from a shell."""
-
-    def __init__(
-        self,
-        data_dir: Path,
-        *arguments: str,
-        environ: Mapping[str, str] | None = None,
-        command: tuple[str, ...] = ("up",),
-        cwd: Path | None = None,
-    ) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.mark = uuid.uuid4().hex
-        self.log = data_dir.parent / f"up-{self.mark}.log"
-        self._processes: set[psutil.Process] = set()
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                _ava(*command, "--port", str(self.port), "--data-dir", str(data_dir), "--concurrency", "2", *arguments),
-                env=_environ({MARK: self.mark, **(environ or {})}),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The four headers, with the printed secret."""
-        return example.headers(self.output.split("x-internal-secret: ")[1].split('"')[0])
-
-    def await_ready(self, seconds: float = 30) -> None:
-        def is_ready() -> bool:
-            assert self.process.poll() is None, self.output
-            return f"AVA ready: {self.url}" in self.output and "Content-Type" in self.output
-
-        wait_until(is_ready, seconds=seconds, what=f"`ava up` is ready; see {self.log}")
-        self.remember()
-
-    def trigger(self, worker_id: str, **fields: object) -> str:
-        answer = requests.post(
-            f"{self.url}/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=self.headers, timeout=10
-        )
-        assert answer.status_code == 201, answer.text
-        job_id: str = answer.json()["data"]["id"]
-        return job_id
-
-    def status(self, job_id: str) -> str:
-        answer = requests.get(f"{self.url}/v1/ava/jobs/{job_id}", headers=self.headers, timeout=10)
-        assert answer.status_code == 200, answer.text
-        status: str = answer.json()["data"]["status"]
-        return status
-
-    def await_status(self, job_id: str, *statuses: str) -> str:
-        return wait_until(
-            lambda: (status := self.status(job_id)) in statuses and status, what=f"{job_id} is {statuses}"
-        )
-
-    def remember(self) -> None:
-        """Remember its processes, because the servers' environment does not hold the mark."""
-        self._processes.update(psutil.Process(self.process.pid).children(recursive=True))
-
-    def child(self, name: str) -> psutil.Process | None:
-        """Returns its process that runs `ava NAME` or the server program NAME, or None."""
-        for process in psutil.Process(self.process.pid).children():
-            if any(title in " ".join(process.cmdline()) for title in (name, _TITLES.get(name, name))):
-                return process
-        return None
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def left(self) -> list[str]:
-        """Returns those of its processes that still live."""
-        marked = [process for process in psutil.process_iter() if carries(process, self.mark)]
-        living = []
-        for process in {*marked, *self._processes}:
-            # A process may end meanwhile.
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if lives(process):
-                    living.append(f"{process.pid} {process.cmdline()}")
-        return living
-
-    def clean_up(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        for process in self._processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+from harness.system import FINAL, MARK, carries, lives
+from tests.acceptance.up_process import Up, ava_command, environment
 
 
 @pytest.fixture(scope="module")
@@ -156,22 +57,17 @@ def shared_up(place: Path) -> Iterator[Up]:
         running.clean_up()
 
 
-def _ava(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "ava.cli.main", *arguments)
-
-
-def _environ(additions: Mapping[str, str] | None = None) -> dict[str, str]:
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AVA_", "DATABASE_", "BROKER_"))
-    }
-    return {**inherited, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1", **(additions or {})}
-
-
 def _run(
     *arguments: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _ava(*arguments), env=_environ(environ), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        ava_command(*arguments),
+        env=environment(environ),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -231,10 +127,10 @@ def _database_created(data_dir: Path) -> tuple[str, ...]:
 
 def test_a_node_that_is_started_in_its_folder_joins_it(up: Up, place: Path) -> None:
     (place / "more_handlers.py").write_text("from ava import worker\n\n\n@worker('more')\ndef more(input): return 1\n")
-    environ = _environ({MARK: up.mark, "AVA_HANDLERS": "more_handlers"})
+    environ = environment({MARK: up.mark, "AVA_HANDLERS": "more_handlers"})
     log = place / "node.log"
     with log.open("wb") as output:
-        node = subprocess.Popen(_ava("worker", "-c", "1"), cwd=place, env=environ, stdout=output, stderr=output)
+        node = subprocess.Popen(ava_command("worker", "-c", "1"), cwd=place, env=environ, stdout=output, stderr=output)
     try:
         wait_until(
             lambda: requests.get(f"{up.url}/v1/ava/workers/wkr_more", headers=up.headers, timeout=10).ok,
@@ -289,7 +185,7 @@ NEEDED = {"api": ("AVA_ENCRYPTION_KEY", "AVA_INTERNAL_SECRET"), "worker": (), "w
 def test_a_process_is_not_root_and_holds_no_key_that_it_does_not_need(shared_up: Up, name: str) -> None:
     account = for_processes()
     # An account that cannot read this checkout runs nothing.
-    is_usable = account is not None and can_import(account, ["workers"], _environ())
+    is_usable = account is not None and can_import(account, ["workers"], environment())
     expected = account.uid if account is not None and is_usable else os.geteuid()
     process = wait_until(lambda: shared_up.child(name), what=f"{name} runs")
     for each in (process, *process.children(recursive=True)):
@@ -393,7 +289,9 @@ def test_the_demo_shows_a_job_from_trigger_to_record() -> None:
 
 def test_help_imports_no_implementation() -> None:
     code = "import sys; from ava.cli.main import cli; print(sorted({m.split('.')[0] for m in sys.modules}))"
-    imported = subprocess.run((sys.executable, "-c", code), env=_environ(), capture_output=True, text=True, check=True)
+    imported = subprocess.run(
+        (sys.executable, "-c", code), env=environment(), capture_output=True, text=True, check=True
+    )
     for heavy in ("celery", "flask", "sqlalchemy", "gevent", "requests", "kombu", "marshmallow"):
         assert f"'{heavy}'" not in imported.stdout
 

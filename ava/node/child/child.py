@@ -31,7 +31,6 @@ from ava.node import mailbox, processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.adopted import Adopted
-from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
@@ -168,17 +167,12 @@ class Child:
         handler = registry.find(job.worker_id)
         # The claim compares the row's worker with the message's, whose handler was found before.
         assert handler is not None
-        assert job.started_at is not None
         prefix = f"{handler.slug.upper()}_"
         config = self._settings.worker_config
         return Run(
             job=job,
             handler=handler,
-            log=JobLog(
-                first_seq=job.run_no * runs.SEQ_PER_RUN,
-                started_at=job.started_at,
-                echo=run_reports.printer(job) if self._settings.print_job_logs else None,
-            ),
+            log=run_reports.make_log(job, is_printed=self._settings.print_job_logs),
             config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
             main_thread=threading.main_thread(),
             claim_id=claim_id,

@@ -11,10 +11,12 @@ from ava import tracing
 from ava.domain.job import Job, LogLevel, Status
 from ava.metrics import counters
 from ava.node import outcome
+from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run
+from ava.store.jobs import runs
 from ava.tracing import Kind
 
-__all__ = ["printer", "report_end", "start_run_span"]
+__all__ = ["make_log", "report_end", "start_run_span"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +32,14 @@ def start_run_span(job: Job, began_ns: int) -> tracing.Span:
     return span
 
 
-def printer(job: Job) -> Callable[[LogLevel, str], None]:
+def make_log(job: Job, *, is_printed: bool = False) -> JobLog:
+    """Returns the log of a run that was just claimed. `is_printed`: whether this process prints its lines as well."""
+    assert job.started_at is not None
+    echo = _printer(job) if is_printed else None
+    return JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at, echo=echo)
+
+
+def _printer(job: Job) -> Callable[[LogLevel, str], None]:
     """Returns a function that prints a line of a job's log, without the control characters that steer a terminal."""
     prefix = f"{job.worker_id} {job.id}"
 
