@@ -51,6 +51,7 @@ __all__ = [
     "ServerProgramMissing",
     "SettingsError",
     "StartError",
+    "StatementFailed",
     "StatementTimeout",
     "StopRequested",
     "TooMany",
@@ -294,6 +295,10 @@ class StatementTimeout(DatabaseUnavailable):
 
 class LockTimeout(StatementTimeout):
     """A statement waited too long for a lock; try again shortly."""
+
+
+class StatementFailed(AvaError):
+    """A statement failed. The message has its SQLSTATE and no value, because logs show it."""
 
 
 class BrokerUnavailable(AvaError):

@@ -1,6 +1,7 @@
 """The logs of the processes, on stderr: lines of text for people, or lines of JSON for collectors.
 
 Events carry fields (`extra={"job_id": …}`), and both formats show them. No payload and no secret is ever a field.
+Neither format lets a text control the terminal on which it is read.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from ava.domain.text import printable
 from ava.settings import Settings
 
 __all__ = ["configure"]
@@ -42,9 +44,15 @@ class _TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Returns the line with the event's fields at its end."""
+        # A further line of a message is indented, so that it does not pretend to be another event.
+        record.message = printable(record.message, kept="\t\n").replace("\n", "\n    ")
         line = super().formatMessage(record)
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        fields = " ".join(f"{name}={printable(str(value))}" for name, value in _fields(record).items())
         return f"{line} ({fields})" if fields else line
+
+    def formatException(self, ei: Any) -> str:
+        """Returns the traceback, without anything that a terminal obeys."""
+        return printable(super().formatException(ei), kept="\t\n")
 
 
 class _JsonLines(logging.Formatter):

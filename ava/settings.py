@@ -135,6 +135,8 @@ class ClientSettings:
     tenant: str = "ten_01hxyz"
     user: str = "usr_01hxyz"
     role: str = "tenant-system-admin"
+    #: The proxy to call through (`AVA_PROXY`); empty for none. HTTP_PROXY is not read, because a proxy sees the key.
+    proxy: str = field(default="", repr=False)
 
 
 _WORKER = "AVA_WORKER_"
@@ -222,6 +224,7 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         tenant=env.get("AVA_TENANT_ID", "").strip() or default.tenant,
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
+        proxy=env.get("AVA_PROXY", "").strip(),
     )
 
 

@@ -59,6 +59,7 @@ def _connect(url: str | None, tenant: str | None, user: str | None, role: str | 
         tenant=tenant or defaults.tenant,
         user=user or defaults.user,
         role=role or defaults.role,
+        proxy=defaults.proxy or None,
     )
 
 

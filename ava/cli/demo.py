@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import uuid
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ava.cli import printing
 
 if TYPE_CHECKING:
     from requests import Session
@@ -54,7 +55,7 @@ def _run_example(system: System) -> dict[str, Any]:
         session.headers.update(example.headers(system.secret))
         click.echo(f"\n$ {example.curl(system.url, system.secret)}\n")
         answer = session.post(f"{system.url}/v1/ava/jobs", json=example.EXAMPLE, timeout=10)
-        click.echo(f"{answer.status_code} {answer.reason}\n{_as_json(answer.json())}\n")
+        click.echo(f"{answer.status_code} {printing.clean(answer.reason)}\n{_as_json(answer.json())}\n")
         answer.raise_for_status()
         record = _follow(system, session, f"{system.url}/v1/ava/jobs/{answer.json()['data']['id']}")
     click.echo(f"\n{_as_json(record)}")
@@ -74,7 +75,7 @@ def _follow(system: System, session: Session, url: str) -> dict[str, Any]:
         record: dict[str, Any] = session.get(url, timeout=10).json()["data"]
         lines = session.get(f"{url}/logs", params={"limit": "500"}, timeout=10).json()["data"]["logs"]
         for line in lines[shown:]:
-            click.echo(f"{line['ts']}  {line['level']:<5}  {line['msg']}")
+            printing.print_text(f"{line['ts']}  {line['level']:<5}  {line['msg']}")
         shown = len(lines)
         if record["status"] in _FINAL:
             return record
@@ -82,4 +83,4 @@ def _follow(system: System, session: Session, url: str) -> dict[str, Any]:
 
 
 def _as_json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return printing.as_json(value, indent=2)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli import printing
+
 if TYPE_CHECKING:
     from ava.settings import Settings
 
@@ -48,9 +50,9 @@ def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> 
     from ava.errors import AvaError
 
     try:
-        click.echo(f"ok  {name}: {check(settings)}")
+        printing.print_text(f"ok  {name}: {check(settings)}")
     except AvaError as problem:
-        click.echo(f"!!  {name}: {' '.join(str(problem).split())}")
+        printing.print_text(f"!!  {name}: {' '.join(str(problem).split())}")
         return True
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -77,7 +76,7 @@ def list_jobs(client: Client, limit: int, is_json: bool, **filters: Any) -> None
         printing.print_table(titles, map(_row, found))
     else:
         for job in found:
-            click.echo(printing.as_json(job))
+            printing.print_json(job)
 
 
 @jobs.command()
@@ -102,7 +101,7 @@ def logs(client: Client, job_id: str, follow: bool, level: str | None, is_json: 
         if printing.for_people(is_json):
             printing.print_line(line)
         else:
-            click.echo(printing.as_json(line))
+            printing.print_json(line)
 
 
 @jobs.command()
@@ -136,7 +135,10 @@ def retry(client: Client, job_id: str, follow: bool, is_json: bool) -> None:
 def why(client: Client, job_id: str, is_json: bool) -> None:
     """Print why a job has its status."""
     explanation = client.why(job_id)
-    click.echo(explanation.sentence if printing.for_people(is_json) else printing.as_json(explanation))
+    if printing.for_people(is_json):
+        printing.print_text(explanation.sentence)
+    else:
+        printing.print_json(explanation)
 
 
 @workers.command("list")
@@ -154,7 +156,7 @@ def list_workers(client: Client, is_json: bool) -> None:
         printing.print_table(titles, rows)
     else:
         for worker in found:
-            click.echo(printing.as_json(worker))
+            printing.print_json(worker)
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -168,7 +170,7 @@ def _print(job: Job, is_json: bool) -> None:
     if printing.for_people(is_json):
         printing.print_record(job)
     else:
-        click.echo(printing.as_json(job))
+        printing.print_json(job)
 
 
 def _follow(client: Client, job: Job, *, is_json: bool) -> None:
@@ -183,15 +185,15 @@ def _follow(client: Client, job: Job, *, is_json: bool) -> None:
 def _follow_for_programs(events: Iterator[Event]) -> Job | None:
     for event in events:
         if event.line is not None:
-            click.echo(printing.as_json(event.line))
+            printing.print_json(event.line)
         elif event.ended is not None:
-            click.echo(printing.as_json(event.ended))
+            printing.print_json(event.ended)
             return event.ended
     return None
 
 
 def _follow_for_people(events: Iterator[Event], job: Job) -> Job | None:
-    click.echo(f"{job.id} {printing.shown_status(job.status)}")
+    printing.print_status(job.id, job.status)
     bar = _Bar()
     for event in events:
         bar.clear()
@@ -200,12 +202,12 @@ def _follow_for_people(events: Iterator[Event], job: Job) -> Job | None:
         elif event.progress is not None:
             bar.text = _bar_text(event.progress.fraction, event.progress.message)
         elif event.status is not None:
-            click.echo(f"{job.id} {printing.shown_status(event.status)}")
+            printing.print_status(job.id, event.status)
         elif event.ended is not None:
             if event.ended.error:
-                click.echo(click.style(event.ended.error, fg="red"))
+                printing.print_text(event.ended.error, colour="red")
             elif event.ended.output is not None:
-                click.echo(json.dumps(event.ended.output, ensure_ascii=False))
+                printing.print_json(event.ended.output)
             return event.ended
         bar.draw()
     return None

@@ -25,7 +25,7 @@ def limits(client: Client, is_json: bool) -> None:
         printing.print_table(("LIMIT", "VALUE", "UNIT", "USED", "ERROR", "SETTING"), map(_row, found))
     else:
         for limit in found:
-            click.echo(printing.as_json(limit))
+            printing.print_json(limit)
 
 
 def _row(limit: Limit) -> tuple[str, ...]:

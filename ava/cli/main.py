@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, dev, doctor, jobs, limits, new, processes, schedules, up, webhooks
+from ava.cli import database, demo, dev, doctor, jobs, limits, new, printing, processes, schedules, up, webhooks
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -21,7 +21,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AvaError as error:
-            click.echo(f"ava: {' '.join(str(error).split())}", err=True)
+            printing.print_text(f"ava: {' '.join(str(error).split())}", is_error=True)
             ctx.exit(1)
 
 

@@ -1,4 +1,8 @@
-"""The output of the operator's commands: tables and colours for people, a line of JSON a record for programs."""
+"""The output of the operator's commands: tables and colours for people, a line of JSON a record for programs.
+
+Whatever comes from a job, a client or a server is escaped here before it reaches the terminal, which would obey it: the
+functions of this module take plain texts and add the colours themselves.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,19 @@ from typing import Any
 
 import click
 
-__all__ = ["as_json", "clean", "for_people", "print_line", "print_record", "print_table", "shown_status"]
+from ava.domain.text import printable
+
+__all__ = [
+    "as_json",
+    "clean",
+    "for_people",
+    "print_json",
+    "print_line",
+    "print_record",
+    "print_status",
+    "print_table",
+    "print_text",
+]
 
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
@@ -22,9 +38,25 @@ def for_people(is_json_wanted: bool) -> bool:
     return sys.stdout.isatty() and not is_json_wanted
 
 
-def as_json(record: Any) -> str:
-    """Returns a record as one line of JSON, with the API's field names."""
-    return json.dumps(_plain(record), ensure_ascii=False)
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Returns a record as JSON, with the API's field names. Characters that a terminal obeys are escaped as in JSON."""
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent)
+    return text if text.isprintable() else "".join(map(_json_character, text))
+
+
+def print_json(record: Any) -> None:
+    """Print a record as one line of JSON."""
+    click.echo(as_json(record))
+
+
+def print_text(text: str, *, colour: str | None = None, is_error: bool = False) -> None:
+    """Print one line."""
+    click.echo(click.style(clean(text), fg=colour) if colour else clean(text), err=is_error)
+
+
+def print_status(job_id: str, status: str) -> None:
+    """Print the status of a job for people."""
+    click.echo(f"{clean(job_id)} {_shown_status(clean(status))}")
 
 
 def print_record(record: Any) -> None:
@@ -41,17 +73,19 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(titles, *table, strict=True)]
     click.echo(click.style("  ".join(map(str.ljust, titles, widths)).rstrip(), bold=True))
     for row in table:
-        cells = [shown_status(cell, width) for cell, width in zip(row, widths, strict=True)]
+        cells = [_shown_status(cell, width) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
 
 
 def print_line(line: Any) -> None:
     """Print a log line for people."""
-    level = click.style(line.level.ljust(5), fg=_LEVEL_COLOURS.get(line.level))
-    click.echo(f"{click.style(_time(line.ts), dim=True)}  {level}  {clean(line.msg)}")
+    level = click.style(clean(line.level).ljust(5), fg=_LEVEL_COLOURS.get(line.level))
+    # A further line of the message is indented, so that it does not pretend to be another event.
+    message = printable(line.msg, kept="\t\n").replace("\n", "\n    ")
+    click.echo(f"{click.style(_time(line.ts), dim=True)}  {level}  {message}")
 
 
-def shown_status(text: str, width: int = 0) -> str:
+def _shown_status(text: str, width: int = 0) -> str:
     """Returns a status in its colour; any other text unchanged."""
     padded = text.ljust(width)
     return click.style(padded, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else padded
@@ -61,13 +95,18 @@ def _shown(name: str, value: Any) -> str:
     if value is None:
         return click.style("-", dim=True)
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return shown_status(clean(str(value))) if name == "status" else clean(str(value))
+        return as_json(value)
+    return _shown_status(clean(str(value))) if name == "status" else clean(str(value))
 
 
 def clean(text: str) -> str:
-    """Returns the text with control characters escaped, because a log line may hold any text."""
-    return "".join(char if char.isprintable() or char in "\t\n" else repr(char)[1:-1] for char in text)
+    """Returns a text as one line without anything that a terminal obeys."""
+    return printable(text)
+
+
+def _json_character(char: str) -> str:
+    # Outside its texts, JSON has only printable characters, and line ends if it is indented.
+    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
 
 
 def _plain(value: Any) -> Any:

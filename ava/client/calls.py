@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ _ERRORS: dict[int, type[ApiError]] = {
     503: ApiUnavailable,
     504: ApiUnavailable,
 }
+#: The variables that name the trusted certificate authorities, as `requests` reads them.
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 #: Statuses of failures that may pass within seconds.
 _PASSING = (429, 502, 503, 504)
 #: The longest pause before another attempt that a response's Retry-After is obeyed for, in seconds.
@@ -45,11 +48,19 @@ _LONGEST_PAUSE_SECONDS = 60.0
 class Calls:
     """Calls over one HTTP session, with the four headers of one caller."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int, proxy: str | None = None
+    ) -> None:
         self._url = url.rstrip("/")
         self._timeout = (5.0, timeout_seconds)
         self._retries = retries
         self._session = requests.Session()
+        # Only a proxy that was asked for may see the shared key, which every request carries. HTTP_PROXY and ~/.netrc
+        # are not read; certificate authorities are.
+        self._session.trust_env = False
+        self._session.verify = next(filter(None, map(os.environ.get, _CERTIFICATES)), True)
+        if proxy:
+            self._session.proxies = {"http": proxy, "https": proxy}
         self._session.headers.update(headers)
 
     def send(

@@ -39,7 +39,9 @@ class Client:
         role: str = "tenant-system-admin",
         timeout_seconds: float = 30.0,
         retries: int = 4,
+        proxy: str | None = None,
     ) -> None:
+        """`proxy` is the URL of a proxy to call through. `HTTP_PROXY` is not read, because a proxy sees the secret."""
         headers = {
             "x-internal-secret": secret,
             "x-tenant-id": tenant,
@@ -47,7 +49,7 @@ class Client:
             "x-platform-role": role,
             "accept": "application/json",
         }
-        self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries)
+        self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy)
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
 

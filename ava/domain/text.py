@@ -1,8 +1,8 @@
-"""Texts from handlers, made fit to be stored: what they raised, logged or printed."""
+"""Texts from handlers and clients, made fit to be stored, and fit to be shown on a terminal."""
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_ERROR", "LONGEST_LINE", "one_line", "storable"]
+__all__ = ["LONGEST_ERROR", "LONGEST_LINE", "one_line", "printable", "storable"]
 
 #: Characters of a log line; a longer one is cut, and says so.
 LONGEST_LINE = 16_384
@@ -24,3 +24,14 @@ def storable(text: str, longest: int = LONGEST_LINE) -> str:
 def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
     """Returns a text as one line: each run of white space and line ends becomes one space."""
     return storable(" ".join(text[: 4 * longest].split()), longest)
+
+
+def printable(text: str, *, kept: str = "") -> str:
+    """Returns a text with every character escaped that is not printed as itself, except those in `kept`.
+
+    These are controls (C0 and C1, which begin the sequences that move a cursor or set a title), formats such as
+    bidirectional overrides, line separators, lone surrogates and unassigned characters.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in kept else repr(char)[1:-1] for char in text)

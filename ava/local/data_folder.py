@@ -8,13 +8,13 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from ava.errors import DataDirectoryError
 from ava.local.account import Account, can_enter, for_servers
 from ava.local.programs import SHARED_FOLDER
 
-__all__ = ["DataFolder", "open_folder", "server_folder", "write_private"]
+__all__ = ["DataFolder", "open_folder", "open_private", "server_folder", "write_private"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def open_folder(path: Path) -> DataFolder:
             path.mkdir(parents=True)
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             (path / ".gitignore").write_text("*\n")
-        lock = (path / "lock").open("a+")
+        lock = os.fdopen(os.open(path / "lock", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "a+")
     except OSError as problem:
         raise DataDirectoryError(
             f"{path} cannot hold the data ({problem.strerror}); give another --data-dir."
@@ -80,6 +80,13 @@ def server_folder(folder: DataFolder, name: str) -> tuple[Path, Account | None]:
     if place.stat().st_uid != (account.uid if account else os.geteuid()):
         raise DataDirectoryError(f"{place} belongs to another account; start as that one, or give another --data-dir.")
     return place, account
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open an empty file that only our account can read, also if an earlier release left one that others can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -7,6 +7,8 @@ import selectors
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ava.domain.text import printable
+
 __all__ = ["Output", "last_line"]
 
 _LONGEST_LINE_BYTES = 64 * 1024
@@ -78,7 +80,7 @@ class Output:
 
     def _print(self, stream: _Stream, lines: list[bytes]) -> None:
         for line in lines:
-            text = line.decode(errors="replace").rstrip("\r")
+            text = printable(line.decode(errors="replace").rstrip("\r"), kept="\t")
             if text.startswith("ava: "):
                 self.last_errors[stream.name] = text.removeprefix("ava: ")
             else:

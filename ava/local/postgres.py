@@ -22,6 +22,17 @@ __all__ = ["Postgres"]
 
 _USER = "ava"
 _DATABASE = "ava"
+#: What the server logs: no statement, no parameter and no error of a statement, because all of them hold payloads. Our
+#: own logs have each error, with its SQLSTATE.
+_LOGGING = {
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -68,7 +79,8 @@ class Postgres:
 
     def program(self) -> Program:
         """Returns how it is run. SIGINT stops it in order. After a SIGQUIT it recovers at its next start."""
-        options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.options}
+        options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        options |= {**_LOGGING, **self.options}
         return Program(
             name="postgres",
             argv=(self.programs.postgres, "-D", str(self.data), *_as_arguments(options)),

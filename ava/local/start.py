@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ava.errors import ServerFailed
+from ava.local.data_folder import open_private
 from ava.local.output import last_line
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
@@ -27,7 +28,7 @@ def free_port() -> int:
 def start(server: Postgres | Redis, log: Path) -> ChildProcess:
     """Start `server` with its output to `log`, without waiting until it is ready."""
     server.prepare()
-    with log.open("wb") as output:
+    with open_private(log) as output:
         return ChildProcess.start(server.program(), output)
 
 

@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ava.errors import StartError, StopRequested
+from ava.local.data_folder import open_private
 from ava.local.output import Output
 from ava.local.program import ChildProcess, Program
 from ava.local.reaper import Reaper
@@ -192,7 +193,7 @@ class Supervisor:
         service = state.service
         service.prepare()
         if service.log:
-            with service.log.open("wb") as output:
+            with open_private(service.log) as output:
                 child = ChildProcess.start(service.program, output)
         else:
             child = self._start_with_pipe(service.program)

@@ -262,6 +262,30 @@ def test_secrets_are_kept_between_runs_and_private(place: Path) -> None:
     folder.close()
 
 
+def test_the_logs_of_servers_hold_no_payload_and_only_our_account_can_read_them(place: Path) -> None:
+    postgres, log = _postgres(place / "data"), place / "postgres.log"
+    log.touch(mode=0o644)
+    child = _run(postgres, log)
+    connection = psycopg2.connect(postgres.url)
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE kept (name text PRIMARY KEY, number integer CHECK (number < 5))")
+    for statement in (
+        "INSERT INTO kept VALUES ('payload-1', 7)",
+        "INSERT INTO kept VALUES ('payload-2', 'payload-3')",
+        "DO $$ BEGIN RAISE EXCEPTION 'payload-4'; END $$",
+        "SELECT pg_sleep(9), 'payload-5'",
+    ):
+        cursor.execute("SET statement_timeout = 50")
+        with pytest.raises(psycopg2.Error):
+            cursor.execute(statement)
+    connection.close()
+    child.stop()
+    assert "payload" not in log.read_text()
+    assert "database system is ready" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
 _STARTER = """
 import sys, time
 from pathlib import Path

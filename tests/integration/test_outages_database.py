@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
-from sqlalchemy.exc import DBAPIError
 
-from ava.errors import DatabaseUnavailable
+from ava.errors import DatabaseUnavailable, StatementFailed
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lock import Leadership
@@ -72,7 +71,7 @@ def test_no_dispatcher_is_active_on_a_read_only_server(private_postgres: Server)
 
 def test_a_programming_error_is_no_outage(database_url: str) -> None:
     database = Database(database_url, name="test")
-    with pytest.raises(DBAPIError):
+    with pytest.raises(StatementFailed):
         _raise(database, "23505")
     database.close()
 

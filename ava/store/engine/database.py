@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ava.errors import ConnectionsBusy, DatabaseUnavailable, LockTimeout, StatementTimeout
+from ava.errors import ConnectionsBusy, DatabaseUnavailable, LockTimeout, StatementFailed, StatementTimeout
 from ava.store.engine.statement import Statement
 
 __all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter", "describe_failure"]
@@ -103,6 +103,7 @@ class Database:
             max_overflow=0,
             pool_timeout=wait_seconds,
             pool_use_lifo=True,
+            hide_parameters=True,
             connect_args={
                 "application_name": f"ava {name}",
                 "connect_timeout": max(2, round(wait_seconds)),
@@ -167,7 +168,7 @@ class Database:
             raise ConnectionsBusy from None
         except (DBAPIError, psycopg2.Error) as error:
             self._raise_outage(error, began)
-            raise
+            raise _without_values(error) from None
 
     def _begin(self) -> float:
         """Returns the monotonic time. Raises `DatabaseUnavailable` if the server did not answer a moment ago."""
@@ -188,7 +189,7 @@ class Database:
         if state == _READ_ONLY:
             # The other connections lead to the same server, and a new one may lead to the new primary.
             self._engine.dispose()
-        raise _TIMEOUTS.get(state or "", DatabaseUnavailable) from error
+        raise _TIMEOUTS.get(state or "", DatabaseUnavailable) from _without_values(error)
 
     def _log_refusal(self, error: BaseException) -> None:
         if (now := time.monotonic()) - self._refusal_logged_at >= _REFUSAL_LOG_SECONDS:
@@ -260,6 +261,8 @@ class DedicatedConnection:
         if error is not None:
             self.close()
             self._database._raise_outage(error, self._began)
+        if isinstance(error, DBAPIError | psycopg2.Error):
+            raise _without_values(error) from None
 
     def close(self) -> None:
         """Return the connection to the pool."""
@@ -285,11 +288,27 @@ def driver_url(url: str) -> URL:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Returns an error's kind and SQLSTATE. The message is left out, because PostgreSQL's quote values of rows."""
+    """Returns an error in words that hold no value of a row or a parameter."""
     known = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None else error
-    cause = _cause(known) or known
-    state = _state(known)
-    return type(cause).__name__ if state is None else f"{type(cause).__name__}, SQLSTATE {state}"
+    return str(known) if isinstance(known, StatementFailed) else type(known).__name__
+
+
+def _without_values(error: BaseException) -> BaseException:
+    """Returns the error that is raised instead of one of SQLAlchemy's or the driver's, because logs show it.
+
+    PostgreSQL's messages quote values ("Key (url)=(https://…)", "Failing row contains (…)"), and a position in them
+    repeats the statement with its parameters. An error without a SQLSTATE is the driver's own, about a connection.
+    """
+    cause = _cause(error) or error
+    state, diagnostics = _state(error), getattr(cause, "diag", None)
+    if state is None:
+        return cause.with_traceback(error.__traceback__)
+    names = (diagnostics.table_name, diagnostics.column_name, diagnostics.constraint_name) if diagnostics else ()
+    parts = [f"{type(cause).__name__}, SQLSTATE {state}", *(name for name in names if name)]
+    # The messages of outages are about the server alone.
+    if state.startswith(_OUTAGES) and diagnostics and diagnostics.message_primary:
+        parts.append(diagnostics.message_primary)
+    return StatementFailed(": ".join(parts)).with_traceback(error.__traceback__)
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -31,6 +31,7 @@ class Leadership:
             isolation_level="AUTOCOMMIT",
             pool_size=1,
             max_overflow=0,
+            hide_parameters=True,
             connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _SESSION},
         )
         self._connection: Any = None

@@ -246,7 +246,7 @@ def _connection(settings: Settings, *, as_owner: bool = True) -> Iterator[Connec
     connect_args = {"connect_timeout": 5, "application_name": "ava db", "options": options}
     is_owner = as_owner and bool(settings.database_owner_url)
     url = settings.database_owner_url if is_owner else settings.database_url
-    engine = create_engine(driver_url(url), poolclass=NullPool, connect_args=connect_args)
+    engine = create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, connect_args=connect_args)
     try:
         connection = engine.connect()
     except OperationalError as error:

@@ -1,0 +1,225 @@
+"""Nothing that comes from a job, a client or a server controls the terminal on which it is shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import selectors
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import ava.cli
+from ava import logs, settings
+from ava.cli import printing
+from ava.cli.main import cli
+from ava.client import ApiUnavailable, Client
+from ava.domain.text import printable
+from ava.local.output import Output
+
+#: It clears the screen, sets the title (by C0 and by C1), rings, returns, and reverses what follows it.
+HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\x9d0;title\x9c\r\x08\x7f\u202e\u2066\u200f\u2028\x85 end\U000e0041"
+_ALLOWED = set("\n\t")
+
+JOB: dict[str, Any] = {
+    "id": f"job_1{HOSTILE}", "worker_id": f"wkr_{HOSTILE}", "tenant_id": HOSTILE, "status": "completed",
+    "trigger": HOSTILE, "priority": 5, "input": {HOSTILE: [HOSTILE]}, "triggered_by": HOSTILE,
+    "created_at": "2026-01-01T00:00:00Z", "started_at": None, "completed_at": None, "duration_ms": 3,
+    "output": {HOSTILE: HOSTILE}, "error": HOSTILE, "scheduled_at": None, "attempt": 1, "max_attempts": 1,
+    "cancel_requested_at": None, "cancelled_by": HOSTILE, "progress": {"fraction": 0.5, "message": HOSTILE},
+    "retry_of": HOSTILE,
+}  # fmt: skip
+LINE = {"ts": "2026-01-01T00:00:00Z", "level": f"info{HOSTILE}", "msg": f"{HOSTILE}\n2026 forged"}
+WORKER = {
+    "id": HOSTILE, "name": HOSTILE, "description": HOSTILE, "runtime": HOSTILE, "status": HOSTILE, "queue": HOSTILE,
+    "timeout_seconds": 3, "max_retries": 0, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
+    "live": True,
+}  # fmt: skip
+PAGE = {"page": 1, "per_page": 20, "total": 1, "has_more": False, "next_cursor": None}
+LIMIT = {
+    "name": HOSTILE, "value": 1, "unit": HOSTILE, "meaning": HOSTILE, "status": 409, "setting": HOSTILE, "used": 1,
+    "used_is_exact": True,
+}  # fmt: skip
+
+
+class _HostileApi(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path.endswith("/stream"):
+            events = [("log", LINE), ("progress", JOB["progress"]), ("status", {"status": HOSTILE}), ("end", JOB)]
+            text = "".join(
+                f"id: {n}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for n, (kind, data) in enumerate(events)
+            )
+            self._send(text.encode(), "text/event-stream")
+            return
+        data: Any = JOB
+        if path.endswith("/logs"):
+            data = {"job_id": HOSTILE, "job_status": HOSTILE, "logs": [LINE]}
+        elif path.endswith("/why"):
+            data = {"job_id": HOSTILE, "status": HOSTILE, "sentence": HOSTILE, "facts": {HOSTILE: HOSTILE}}
+        elif path.endswith(("/workers", "/limits")) or path == "/v1/ava/jobs":
+            data = [{"workers": WORKER, "limits": LIMIT}.get(path.rpartition("/")[2], JOB)]
+        self._send(json.dumps({"data": data, "pagination": PAGE}).encode(), "application/json")
+
+    def do_POST(self) -> None:
+        if "refused" in self.path:
+            error = {"error": {"code": HOSTILE, "message": HOSTILE, "request_id": HOSTILE, "docs_url": HOSTILE}}
+            self._send(json.dumps(error).encode(), "application/json", 422)
+        else:
+            self._send(json.dumps({"data": JOB}).encode(), "application/json", 201)
+
+    def _send(self, body: bytes, kind: str, status: int = 200) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _HostileApi)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+COMMANDS = [
+    ["jobs", "trigger", "wkr_a"],
+    ["jobs", "trigger", "wkr_a", "--follow"],
+    ["jobs", "list"],
+    ["jobs", "show", "job_1"],
+    ["jobs", "show", "job_1", "--wait"],
+    ["jobs", "logs", "job_1"],
+    ["jobs", "logs", "job_1", "--follow"],
+    ["jobs", "cancel", "job_1"],
+    ["jobs", "cancel", "refused"],
+    ["jobs", "retry", "job_1"],
+    ["jobs", "retry", "job_1", "--follow"],
+    ["jobs", "why", "job_1"],
+    ["workers", "list"],
+    ["limits"],
+]
+
+
+@pytest.mark.parametrize("is_for_people", [True, False], ids=["people", "programs"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_command_prints_what_a_terminal_obeys(
+    url: str, command: list[str], is_for_people: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVA_URL", url)
+    monkeypatch.setenv("AVA_INTERNAL_SECRET", "of-the-tests-of-terminals")
+    monkeypatch.setattr(printing, "for_people", lambda is_json: is_for_people and not is_json)
+    result = CliRunner().invoke(cli, command, color=True)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    # The bar of `--follow` is erased by a sequence of our own, and the colours are our own too.
+    text = re.sub(r"\x1b\[\d+m", "", result.output.replace("\r\x1b[2K", ""))
+    assert "end" in text
+    assert {char for char in text if not char.isprintable()} <= _ALLOWED
+    assert not any(line.startswith("2026 forged") for line in text.splitlines())
+    if not is_for_people and result.exit_code == 0:
+        assert all(HOSTILE in json.loads(line).values() or "ts" in json.loads(line) for line in text.splitlines())
+
+
+def test_the_list_of_commands_is_complete() -> None:
+    tested = {tuple(command[:2]) if command[0] in ("jobs", "workers") else (command[0],) for command in COMMANDS}
+    groups = {name: command for name, command in cli.commands.items() if isinstance(command, click.Group)}
+    calling = {(name, inner) for name in ("jobs", "workers") for inner in groups[name].commands}
+    assert calling <= tested
+
+
+def test_only_one_module_prints_texts_of_others() -> None:
+    folder = Path(str(ava.cli.__file__)).parent
+    printed = {line.strip() for name in ("jobs.py", "limits.py") for line in (folder / name).read_text().splitlines()}
+    assert {line for line in printed if "click.echo" in line} == {
+        'click.echo("\\r\\x1b[2K", nl=False)',
+        "click.echo(self.text, nl=False)",
+    }
+
+
+def test_a_log_of_our_processes_shows_texts_and_cannot_be_forged(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    environ = {"DATABASE_URL": "postgresql://u@h/d", "BROKER_URL": "redis://h"}
+    logs.configure(settings.load(environ), "worker")
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logging.getLogger("ava.tests").exception("%s\n2026 forged", HOSTILE, extra={"job_id": f"{HOSTILE}\nforged"})
+    finally:
+        root.handlers[:], root.level = before
+    text = capsys.readouterr().err
+    assert {char for char in text if not char.isprintable()} <= _ALLOWED
+    assert not any(line.startswith(("2026 forged", "forged")) for line in text.splitlines())
+
+
+def test_the_output_of_the_processes_of_ava_up_is_escaped() -> None:
+    printed: list[str] = []
+    with selectors.DefaultSelector() as selector:
+        output = Output(selector, printed.append)
+        read, write = os.pipe()
+        output.add("worker", read)
+        os.write(write, f"{HOSTILE}\n".encode())
+        os.close(write)
+        output.drain()
+        output.close()
+    assert printed
+    assert all(line.isprintable() for line in printed)
+
+
+def test_plain_text_stays_as_it_is() -> None:
+    assert printable("Übergröße, 日本語 😀 and\ttabs", kept="\t") == "Übergröße, 日本語 😀 and\ttabs"
+    assert json.loads(printing.as_json({"a": HOSTILE, "ü": "日本"})) == {"a": HOSTILE, "ü": "日本"}
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_the_client_sends_its_secret_through_no_proxy_of_the_environment(
+    url: str, name: str, monkeypatch: pytest.MonkeyPatch, proxied: Callable[[], int]
+) -> None:
+    monkeypatch.setenv(name, os.environ["TEST_PROXY"])
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Client(url, secret="s", tenant="ten_a", user="usr_a") as client:
+        client.get("job_1")
+    assert proxied() == 0
+    # One that was asked for is used.
+    proxy = os.environ["TEST_PROXY"]
+    client = Client(url, secret="s", tenant="ten_a", user="usr_a", proxy=proxy, retries=0)
+    with client, pytest.raises(ApiUnavailable):
+        client.get("job_1")
+    assert proxied() == 1
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """A proxy that answers 502. Returns the number of its requests."""
+    seen: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            self.send_error(502)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("TEST_PROXY", f"http://127.0.0.1:{server.server_port}")
+    yield lambda: len(seen)
+    server.shutdown()
+    server.server_close()
