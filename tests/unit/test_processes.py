@@ -123,6 +123,8 @@ from ava.node.child import adopted
 
 adopted.record_starts()
 adopted.record_starts()
+subprocess.run(["true"])
+assert adopted._records == [], "nothing is kept in a process that runs no handlers"
 processes.adopt_orphans()
 reaper = adopted.Adopted()
 own = [subprocess.Popen(["sh", "-c", f"exit {code}"]) for code in range(3, 6)]
@@ -143,7 +145,7 @@ reaper.reap(106)
 left = len(processes.children(os.getpid()))
 codes = [process.wait() for process in own] + [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in own_pids]
 reaper.reap(108)
-print(zombies, kept, left, codes, len(adopted._started), processes.has_zombie())
+print(zombies, kept, left, codes, len(reaper._started), processes.has_zombie())
 """
 
 

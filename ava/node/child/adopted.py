@@ -34,12 +34,12 @@ _STARTS: tuple[tuple[Any, str], ...] = (
     (subprocess, "_fork_exec"),
 )
 
-#: The processes that were started in this process, and may not be reaped yet.
-_started: set[int] = set()
+#: Where starts are recorded: the processes that this one has started. Empty in a process that runs no handlers.
+_records: list[set[int]] = []
 
 
 def record_starts() -> None:
-    """Record the processes that are started from now on; called before a handler module imports the functions."""
+    """Have the starts of processes recorded in each child; called before a handler module imports the functions."""
     for module, name in _STARTS:
         start = getattr(module, name)
         if not hasattr(start, "__wrapped__"):
@@ -50,7 +50,8 @@ def _recorded(start: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(start)
     def start_and_record(*args: Any, **kwargs: Any) -> Any:
         found = start(*args, **kwargs)
-        _started.add(found[0] if isinstance(found, tuple) else found)
+        for record in _records:
+            record.add(found[0] if isinstance(found, tuple) else found)
         return found
 
     return start_and_record
@@ -63,7 +64,9 @@ class Adopted:
         self._look_at = 0.0
         #: When each zombie was first seen.
         self._zombies: dict[int, float] = {}
-        _started.clear()
+        #: The processes that Python code has started and that may not be reaped yet.
+        self._started: set[int] = set()
+        _records[:] = [self._started]
 
     def reap(self, now: float) -> None:
         """Reap those that ended some seconds ago. `now`: seconds of the monotonic clock."""
@@ -71,12 +74,12 @@ class Adopted:
             return
         self._look_at = now + _LOOK_SECONDS
         # Copied before the children are read: each of these is among them until the handler has reaped it.
-        started = frozenset(_started)
+        started = frozenset(self._started)
         if not started and not processes.has_zombie():
             self._zombies.clear()
             return
         children = frozenset(processes.children(os.getpid()))
-        _started.difference_update(started - children)
+        self._started -= started - children
         zombies = [pid for pid in children - started if processes.is_zombie(pid)]
         self._zombies = {pid: self._zombies.get(pid, now) for pid in zombies}
         for pid, since in self._zombies.items():
