@@ -380,7 +380,7 @@ def test_a_job_of_a_schedule_is_found_by_its_firing_alone(scheduled: Scheduled) 
     scheduled.fire(1)
     [retried] = scheduled.backlog.insert(1)
     with scheduled.backlog.database.connect() as connection:
-        [job] = reads.page(connection, tenant_id="ten_test", job_filter=reads.JobFilter(), limit=5)[1:]
+        [job] = reads.page(connection, tenant_id="ten_test", job_filter=reads.JobFilter(), limit=5).jobs[1:]
         found = firings.firing_of(connection, job)
         assert found is not None
         assert (found.timezone, found.slot) == ("UTC", (scheduled.now + MINUTE).replace(tzinfo=None))
