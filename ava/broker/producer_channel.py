@@ -47,7 +47,18 @@ def producer_channel_of(connection: Any) -> ProducerChannel:
         producer = connection.Producer(channel, auto_declare=False)
         current = connection.ava_producer_channel = ProducerChannel(channel, producer)
         _reuse_client(channel)
+        _limit_waits(connection)
     return current
+
+
+def _limit_waits(connection: Any) -> None:
+    """Limit each wait for RabbitMQ's answer to the transport's `read_timeout`.
+
+    py-amqp sets that one with SO_RCVTIMEO, which has no effect on gevent's sockets.
+    """
+    sock = getattr(getattr(connection._connection, "transport", None), "sock", None)
+    if sock is not None:
+        sock.settimeout(connection.transport_options["read_timeout"])
 
 
 def _reuse_client(channel: Any) -> None:

@@ -97,11 +97,15 @@ class Publisher:
 
     def _fail(self, queue: str, error: BrokerUnavailable) -> NoReturn:
         """Leave a queue that the broker refuses alone, and open the breaker for any other error."""
-        if refusals.is_of_queue(error.__cause__):
+        if refusals.is_of_queue(error.__cause__) or self._is_silent_on(error.__cause__):
             self._refusals.add(queue, error.__cause__)
             raise QueueRefused from error
         self._open_breaker(error)
         raise error
+
+    def _is_silent_on(self, error: BaseException | None) -> bool:
+        """Returns True if RabbitMQ gave no answer about a queue and answers otherwise: its cluster node was killed."""
+        return not self._is_redis and isinstance(error, TimeoutError) and connectivity.ping(self._app)
 
     def _run(self, act: Callable[[Any], Result]) -> Result:
         """Run `act` with a pooled connection. Raises `BrokerUnavailable`."""

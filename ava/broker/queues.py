@@ -17,6 +17,8 @@ __all__ = ["check", "find_foreign_key", "try_out"]
 
 #: Separates the queue's name from the priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
+#: Seconds for RabbitMQ's answer about one queue. If its cluster node was killed, RabbitMQ answers after a minute.
+_ANSWER_SECONDS = 3
 #: Seconds for one message to arrive in an empty queue.
 _CONSUME_SECONDS = 5.0
 #: AMQP's reply codes.
@@ -103,6 +105,8 @@ def find_foreign_key(channel: Any, name: str) -> Exception | None:
 
 def _check_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
     present, problems = 0, []
+    connection.transport_options.update(read_timeout=_ANSWER_SECONDS)
+    connection.collect()
     for name in names:
         # A channel of its own, because a refusal closes it.
         channel = connection.channel()
@@ -112,6 +116,9 @@ def _check_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
                 make_queue(name).bind(channel).queue_declare()
         except connection.channel_errors as refusal:
             problems.append(_describe(name, refusal))
+        except TimeoutError:
+            problems.append(_REFUSED.format(name=name, reason=f"it gives no answer within {_ANSWER_SECONDS} s"))
+            connection.collect()
         finally:
             _close(connection, channel)
     if problems:

@@ -24,8 +24,9 @@ def is_of_queue(error: BaseException | None) -> bool:
 class Refusals:
     """The queues that the broker refused a moment ago. Each is tried again after some seconds."""
 
-    #: Seconds until a queue is tried again.
+    #: Seconds until a queue is tried again; longer if the broker gave no answer, because each trial waits for it.
     retry_seconds = 5.0
+    silent_retry_seconds = 30.0
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -42,7 +43,8 @@ class Refusals:
         """Leave a queue alone for some seconds, and log it once."""
         if queue not in self._until:
             _log.warning("The broker refuses the queue %s, will retry; its jobs wait in the database: %s", queue, error)
-        self._until[queue] = time.monotonic() + self.retry_seconds
+        seconds = self.silent_retry_seconds if isinstance(error, TimeoutError) else self.retry_seconds
+        self._until[queue] = time.monotonic() + seconds
 
     def remove(self, queue: str) -> None:
         """The broker has accepted the queue."""

@@ -26,13 +26,17 @@ _numbers = itertools.count(1)
 
 
 class RabbitMQ:
-    """One running RabbitMQ, with its management API for making virtual hosts."""
+    """One running RabbitMQ, with its management API for making virtual hosts. It may have further members."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, joins: RabbitMQ | None = None) -> None:
+        self._joins = joins
         self._log = folder / "rabbitmq.log"
         self._account = account.for_servers(folder / "rabbitmq")
         self._home = account_folder(folder, "rabbitmq", self._account.uid if self._account else None)
         self.port, self._management_port, self._distribution_port, self._mapper_port = (free_port() for _ in range(4))
+        self._name = f"ava{self.port}@localhost"
+        if joins:
+            self._mapper_port = joins._mapper_port
         self._write_settings()
         self._mapper: ChildProcess | None = None
         self._server: ChildProcess | None = None
@@ -45,7 +49,7 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start it and wait until it answers, which takes some seconds."""
-        if self._mapper is None:
+        if self._mapper is None and self._joins is None:
             self._mapper = self._spawn("epmd", _mapper(), "-port", str(self._mapper_port), "-address", "127.0.0.1")
         self._server = self._spawn("rabbitmq", _program())
         self._await_ready(time.monotonic() + 90)
@@ -66,6 +70,16 @@ class RabbitMQ:
     def forget(self) -> None:
         """Delete everything that it has stored; only while it does not run."""
         shutil.rmtree(self._home / "mnesia")
+
+    @contextmanager
+    def member(self) -> Iterator[RabbitMQ]:
+        """A second RabbitMQ that has joined this one as a cluster. A queue lives on the one that it is declared at."""
+        with private_folder() as folder:
+            member = RabbitMQ(folder, joins=self)
+            try:
+                yield member
+            finally:
+                member.kill()
 
     @contextmanager
     def virtual_host(self, *, default_queue_type: str = "classic") -> Iterator[str]:
@@ -110,12 +124,13 @@ class RabbitMQ:
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin",
             "LC_ALL": "C.UTF-8",
-            "HOME": str(home),
+            # Members of a cluster share the cookie in this folder.
+            "HOME": str(self._joins._home if self._joins else home),
             # Run the Erlang VM in this process, not behind a shell that does not pass on a kill.
             "RUNNING_UNDER_SYSTEMD": "true",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._mapper_port),
-            "RABBITMQ_NODENAME": f"ava{self.port}@localhost",
+            "RABBITMQ_NODENAME": self._name,
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
@@ -134,7 +149,8 @@ class RabbitMQ:
             f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
             "log.console = true\nlog.console.level = warning\n"
             # A test must not block on RabbitMQ's alarms about the machine's memory and disk.
-            "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.relative = 0.9\n",
+            "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.relative = 0.9\n"
+            + (f"cluster_formation.classic_config.nodes.1 = {self._joins._name}\n" if self._joins else ""),
         )
 
     def _write(self, name: str, text: str) -> None:

@@ -5,11 +5,43 @@ from __future__ import annotations
 import time
 from urllib.parse import urlsplit
 
+import psutil
+import pytest
+
 from chaos.proxy import Proxy
 from harness.system import System
 
 #: Seconds for which the broker is silent, three times AVA_DEAF_SECONDS.
 SILENT_SECONDS = 18
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_request_waits_for_a_silent_rabbitmq_no_longer_than_seconds(system: System) -> None:
+    system.start(workers=0, dispatchers=0, environ={"AVA_API_PROCESSES": "1"})
+    system.query(
+        "INSERT INTO workers (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds,"
+        " queue, on_worker_lost)"
+        " VALUES ('wkr_quiet', 'Quiet', '', 60, 0, 1, 'default', 'requeue')"
+    )
+    # Its connection to RabbitMQ is open from now on.
+    system.trigger("wkr_quiet")
+    assert system.api
+    server = urlsplit(system.broker_url)
+    assert server.port
+    stopped = [
+        psutil.Process(connection.pid)
+        for connection in psutil.net_connections("tcp")
+        if connection.laddr.port == server.port and connection.status == "LISTEN" and connection.pid
+    ]
+    assert len(stopped) == 1
+    stopped[0].suspend()
+    try:
+        began = time.monotonic()
+        answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": "wkr_quiet"}] * 2}, timeout=20)
+        assert answer.status_code == 201
+        assert time.monotonic() - began < 15
+    finally:
+        stopped[0].resume()
 
 
 def test_a_job_finishes_while_the_broker_is_silent(system: System) -> None:

@@ -10,8 +10,9 @@ import kombu
 import pytest
 import redis
 
-from ava.broker import reset_marker
+from ava.broker import publisher, reset_marker
 from ava.broker.app import make_queue
+from ava.broker.publisher import Publisher
 from ava.broker.refusals import Refusals
 from ava.dispatcher.window import WindowFeed
 from ava.domain.job import Job
@@ -103,11 +104,11 @@ def test_a_stale_connection_loses_no_message(on_private_redis: Backlog, private_
 
 
 def test_a_reset_broker_is_reported_once(on_private_redis: Backlog, private_redis: Server) -> None:
-    publisher = on_private_redis.publisher
-    assert [publisher.was_reset(), publisher.was_reset()] == [True, False]
+    ours = on_private_redis.publisher
+    assert [ours.was_reset(), ours.was_reset()] == [True, False]
     private_redis.kill()
     private_redis.start()
-    assert [publisher.was_reset(), publisher.was_reset()] == [True, False]
+    assert [ours.was_reset(), ours.was_reset()] == [True, False]
 
 
 @pytest.fixture
@@ -220,3 +221,25 @@ def test_a_refused_queue_of_our_own_is_logged_once_and_left_alone(
         "The broker refuses the queue ava.reset_marker",
         "The broker accepts the queue ava.reset_marker again.",
     ]
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_queue_without_an_answer_stops_no_other(backlog: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_all = Publisher._send_all
+
+    def send(publisher: Publisher, connection: object, jobs: Sequence[Job]) -> None:
+        if jobs[0].queue == "refused":
+            # What a publish meets if the cluster node of its queue was killed.
+            raise TimeoutError
+        send_all(publisher, connection, jobs)
+
+    monkeypatch.setattr(Publisher, "_send_all", send)
+    monkeypatch.setattr(publisher, "_STALE_SECONDS", -1.0)
+    backlog.announce("wkr_refused", queue="refused")
+    theirs = backlog.insert(2, is_published=True, worker_id="wkr_refused")
+    ours = backlog.insert(3, is_published=True)
+    with pytest.raises(QueueRefused) as refusal:
+        backlog.publisher.publish([*theirs, *ours])
+    assert sorted(refusal.value.job_ids) == sorted(job.id for job in theirs)
+    assert backlog.messages() == 3
+    assert backlog.publisher.is_refused("refused")

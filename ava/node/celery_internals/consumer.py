@@ -16,10 +16,10 @@ from celery.worker.state import maybe_shutdown
 from ava.broker import connectivity
 from ava.broker.control import RELEASE_RUNS
 from ava.broker.dropped import DROPPED
-from ava.broker.refusals import Refusals
 from ava.domain.messages import is_signed
 from ava.node.celery_internals import inbound
 from ava.node.celery_internals.places import CHECK_SECONDS, Places
+from ava.node.celery_internals.queue_consumer import LOOK_SECONDS
 from ava.node.celery_internals.redis_lists import RedisLists
 from ava.node.celery_internals.request import JobRequest
 from ava.node.parent import loop_liveness
@@ -112,7 +112,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
         if self.connection.transport.driver_type == "redis":
             RedisLists(self.task_consumer.channel, self.task_consumer)
-        hub.call_repeatedly(Refusals.retry_seconds, self.task_consumer.retry)
+        hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.retry)
         if self.app.conf.worker_pool != "prefork":
             hub.call_repeatedly(CHECK_SECONDS, Places(self.pool._pool).check)
 

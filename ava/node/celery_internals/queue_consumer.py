@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import logging
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from kombu import Consumer, Queue
 
-from ava.broker import queues
 from ava.broker.refusals import Refusals, is_of_queue
+from ava.node.celery_internals.queue_trials import try_queues
 
-__all__ = ["QueueConsumer"]
+__all__ = ["LOOK_SECONDS", "QueueConsumer"]
 
-#: The refusals after which one call of `retry` ends, because the event loop waits for the broker's answers.
-_MOST_REFUSALS = 10
+_log = logging.getLogger(__name__)
+
+#: Seconds between two calls of `retry`.
+LOOK_SECONDS = 1.0
 
 
 class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
-    """Consumes those of a node's queues that the broker accepts, and tries the others again.
-
-    RabbitMQ closes the channel of a refusal, so each queue is tried on a spare channel first.
-    """
+    """Consumes those of a node's queues that the broker accepts, and tries the others again."""
 
     #: The refused queues of this node; `ava.node.signals` sets it.
     refusals: Refusals
     #: Whether this node has consumed a queue since it started.
     has_consumed = False
     #: Whether a trial also consumes. Only after a queue was declared and could not be consumed, because a trial that
-    #: consumes may receive a message and returns it to the queue.
+    #: consumes may receive a message.
     is_consumption_tried = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._refused: dict[str, Queue] = {}
-        self._spare: Any = None
+        #: What the last trial of refused queues found; empty until it has.
+        self._found: Mapping[str, Exception | None] = {}
+        self._trial: threading.Thread | None = None
         super().__init__(*args, **options)
 
     def declare(self) -> None:
@@ -41,16 +44,14 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
 
         Raises the broker's error if the node starts and all are refused.
         """
-        error = None
+        found = self._try(self.queues)
         for queue in self.queues:
-            if (refusal := self._try(queue)) is None:
+            if (refusal := found[queue.name]) is None:
                 self.refusals.remove(queue.name)
             else:
-                error = refusal
                 self._refuse(queue, refusal)
-        self._close_spare()
-        if error is not None and not self.queues and not self.has_consumed:
-            raise error
+        if (refusal := next(iter(found.values()), None)) is not None and not self.queues and not self.has_consumed:
+            raise refusal
 
     def consume(self, no_ack: bool | None = None) -> None:
         """Start consuming.
@@ -62,77 +63,59 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
             super().consume(no_ack)
 
     def retry(self) -> None:
-        """Try the refused queues again, and consume those that the broker accepts."""
-        refusals = 0
-        for name in list(self._refused):
-            queue = self._refused.pop(name)
-            if (refusal := self._try(queue)) is not None:
-                self._refuse(queue, refusal)
-                refusals += 1
-            else:
-                queue = self._queues[name] = queue(self.channel)
-                with self._consuming():
-                    self._basic_consume(queue, no_ack=self.no_ack, nowait=False)
-                self.refusals.remove(name)
-            if refusals == _MOST_REFUSALS:
-                break
-        self._close_spare()
+        """Consume the refused queues that the broker accepts now. A thread tries them, which may take seconds."""
+        if self._trial is not None and not self._trial.is_alive():
+            found, self._found, self._trial = self._found, {}, None
+            for name, refusal in found.items():
+                queue = self._refused.pop(name)
+                if refusal is not None:
+                    self._refuse(queue, refusal)
+                else:
+                    self._accept(queue)
+        due = [queue for name, queue in self._refused.items() if not self.refusals.holds(name)]
+        if due and self._trial is None:
+            self._trial = threading.Thread(target=self._try_again, args=(due,), name="ava-queue-trial", daemon=True)
+            self._trial.start()
 
     def check(self) -> bool:
         """Stop consuming the queues that the broker refuses now. Returns True if there is one."""
-        refused = [(queue, refusal) for queue in self.queues if (refusal := self._try(queue)) is not None]
-        for queue, refusal in refused:
-            self.cancel_by_queue(queue)
-            self._refuse(queue, refusal)
-        return bool(refused)
+        found = self._try(self.queues)
+        for queue in self.queues:
+            if (refusal := found[queue.name]) is not None:
+                self.cancel_by_queue(queue)
+                self._refuse(queue, refusal)
+        return any(found.values())
+
+    def _try(self, tried: Collection[Queue]) -> Mapping[str, Exception | None]:
+        return try_queues(self.channel, tried, is_consumed=self.is_consumption_tried)
+
+    def _try_again(self, tried: Collection[Queue]) -> None:
+        try:
+            self._found = self._try(tried)
+        except Exception as error:
+            # Each transport raises errors of its own. The event loop notices if the broker is away.
+            _log.info("Refused queues cannot be tried, will retry: %s", error)
 
     def _refuse(self, queue: Queue, refusal: BaseException) -> None:
         self._queues.pop(queue.name, None)
-        # The last to be tried again.
         self._refused[queue.name] = queue
         self.refusals.add(queue.name, refusal)
 
+    def _accept(self, queue: Queue) -> None:
+        queue = self._queues[queue.name] = queue(self.channel)
+        with self._consuming():
+            self._basic_consume(queue, no_ack=self.no_ack, nowait=False)
+        self.refusals.remove(queue.name)
+
     @contextmanager
     def _consuming(self) -> Iterator[None]:
+        errors = self.channel.connection.client.channel_errors
         try:
             yield
-        except self._connection.channel_errors as error:
+        except errors as error:
             if not is_of_queue(error):
                 raise
             # The channel is closed, and with it no other queue is consumed any more.
             type(self).is_consumption_tried = True
             raise ConnectionAbortedError(f"a queue that was declared cannot be consumed: {error}") from error
         type(self).has_consumed = True
-
-    # Trials ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def _connection(self) -> Any:
-        return self.channel.connection.client
-
-    def _try(self, queue: Queue) -> Exception | None:
-        """Declare a queue as the node needs it. Returns the broker's refusal, or None."""
-        if self._connection.transport.driver_type == "redis":
-            return queues.find_foreign_key(self.channel, queue.name)
-        errors: tuple[type[Exception], ...] = self._connection.channel_errors
-        if self._spare is None or not self._spare.is_open:
-            self._spare = self._connection.channel()
-        bound = queue(self._spare)
-        try:
-            bound.declare()
-            if self.is_consumption_tried:
-                # A message that comes is returned to the queue when the channel is closed.
-                self._spare.basic_qos(0, 1, True)
-                tag = bound.consume(f"trial.{queue.name}", no_ack=False, callback=lambda _message: None)
-                self._spare.basic_cancel(tag)
-        except errors as error:
-            if not is_of_queue(error):
-                raise
-            return error
-        return None
-
-    def _close_spare(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is not None and spare.is_open:
-            with suppress(*self._connection.channel_errors):
-                spare.close()
