@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 
 from ava.domain.caller import Caller
 from ava.errors import DatabaseUnavailable
+from ava.services.refusals import RefusalCounts
 from ava.store.engine.database import Database
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
@@ -31,14 +33,18 @@ class Audit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._refusals = RefusalCounts()
         self._held: deque[AuditRecord] = deque()
         self._lock = threading.Lock()
         self._is_ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     def record(self, record: AuditRecord) -> None:
-        """Queue a record, which is written within a fraction of a second."""
-        self._held.append(record)
+        """Queue a record, which is written within a fraction of a second. Refusals are counted, and sampled."""
+        if record.status in RefusalCounts.statuses:
+            self._held.extend(self._refusals.add(record, time.monotonic()))
+        else:
+            self._held.append(record)
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._is_ending.is_set():
@@ -60,6 +66,7 @@ class Audit:
     def close(self) -> None:
         """Write the records that are held, and stop."""
         self._is_ending.set()
+        self._held.extend(self._refusals.all())
         if self._thread is not None:
             self._thread.join(timeout=3)
         try:
@@ -80,6 +87,7 @@ class Audit:
 
     def _write(self) -> None:
         while not self._is_ending.wait(_PAUSE_SECONDS):
+            self._held.extend(self._refusals.due(time.monotonic()))
             try:
                 self.flush()
             except DatabaseUnavailable:

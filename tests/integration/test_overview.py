@@ -172,6 +172,69 @@ def test_the_audit_trail_is_paged_and_filtered(api: Api) -> None:
     assert api.get("/v1/ava/audit?cursor=aud_nonsense").status_code == 400
 
 
+def test_refusals_by_role_are_counted_and_sampled(api: Api) -> None:
+    user = {"x-platform-role": "tenant-user", "x-user-id": "usr_flood"}
+    for number in range(200):
+        address = {"x-forwarded-for": f"203.0.113.{number}"}
+        assert api.post("/v1/ava/jobs", json={"worker_id": "wkr_open"}, headers=user | address).status_code == 403
+    api.post("/v1/ava/jobs/cancel", json={}, headers=user)
+    api.post("/v1/ava/jobs", json={"worker_id": "wkr_open"}, headers=user | OTHER)
+    entries = api.get("/v1/ava/audit").get_json()["data"]
+    assert [(e["action"], e["occurrences"]) for e in entries] == [("bulk.cancel", None), ("jobs.trigger", None)]
+    # When the minute is over, or the process ends, one entry stands for the others.
+    api.app.extensions["ava"].admin.audit.close()
+    (last, *_) = found = api.get("/v1/ava/audit?filter[action]=jobs.trigger").get_json()["data"]
+    assert [e["occurrences"] for e in found] == [199, None]
+    assert (last["address"], last["status"], last["role"]) == ("127.0.0.1 for 203.0.113.199", 403, "tenant-user")
+    assert len(api.get("/v1/ava/audit", headers=OTHER).get_json()["data"]) == 1
+
+
+def test_a_change_keeps_old_and_new_values_and_no_secret(api: Api) -> None:
+    made = {"url": "https://example.com/old-secret-path", "events": ["ava.job.completed"], "secret": "s" * 20}
+    hook = api.post("/v1/webhooks", json=made).get_json()["data"]
+    changes = {"url": "https://example.org/new-secret-path", "events": ["ava.job.failed"], "secret": "t" * 20}
+    assert api.request("PATCH", f"/v1/webhooks/{hook['id']}", json=changes | {"enabled": False}).status_code == 200
+    response = api.get("/v1/ava/audit")
+    entry = response.get_json()["data"][0]
+    assert entry["changes"] == {
+        "events": [["ava.job.completed"], ["ava.job.failed"]],
+        "status": ["active", "disabled"],
+        "secret": ["••••••", "••••••"],
+        "url": ["https://example.com", "https://example.org"],
+    }
+    assert "secret-path" not in response.text
+
+
+def test_every_filter_of_the_audit_trail_reads_an_index(api: Api) -> None:
+    # What is looked for is older than everything else of its tenant, and other tenants have as much.
+    api.execute(
+        "INSERT INTO audit (tenant_id, user_id, role, action, target, status, address, request_id, at)"
+        " SELECT CASE WHEN n %% 2 = 0 THEN 'ten_test' ELSE 'ten_other' END, CASE WHEN n <= 20 THEN 'usr_a' ELSE 'usr_b'"
+        " END, 'r', CASE WHEN n <= 20 THEN 'jobs.cancel' ELSE 'jobs.trigger' END, CASE WHEN n <= 20 THEN 'job_a' ELSE"
+        " 'job_' || n END, 200, 'a', 'r', now() FROM generate_series(1, 40000) AS n"
+    )
+    api.execute("VACUUM ANALYZE audit")
+    for query in ("", "filter[action]=jobs.cancel", "filter[user_id]=usr_a", "filter[target]=job_a"):
+        before = _rows_read(api, "audit")
+        found = api.get(f"/v1/ava/audit?per_page=10&{query}").get_json()
+        assert len(found["data"]) == 10
+        assert found["pagination"]["total"] == (10 if query else 1_000)
+        assert _rows_read(api, "audit") - before < 1_100, query
+    combined = api.get("/v1/ava/audit?filter[action]=jobs.cancel&filter[user_id]=usr_a").get_json()
+    assert combined["pagination"]["total"] == 10
+
+
+def _rows_read(api: Api, table: str) -> int:
+    api.execute("SELECT pg_stat_force_next_flush()")
+    ((count,),) = api.execute(
+        "SELECT idx_tup_fetch + seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = %s)"
+        " FROM pg_stat_user_tables WHERE relname = %s",
+        table,
+        table,
+    )
+    return int(count)
+
+
 def test_entries_are_written_soon_even_if_none_is_read(api: Api) -> None:
     api.trigger()
     wait_until(lambda: api.execute("SELECT count(*) FROM audit")[0][0] == 1, what="the entry is written")

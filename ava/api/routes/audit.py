@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
 
@@ -10,10 +13,11 @@ from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
 from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
+from ava.domain.changes import differences
 from ava.domain.text import storable
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["blueprint", "record"]
+__all__ = ["blueprint", "note_change", "record"]
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
@@ -26,7 +30,8 @@ _MOST_FORWARDED = 200
 @operation(
     summary="List the audit trail",
     description="Newest first: every request of the tenant that triggered, cancelled, retried or changed something, or "
-    "was refused.",
+    "was refused. Refusals by role or limit are counted: the first has an entry, the others one a minute, with their "
+    "number. With several filters the newest 10,000 entries of one of them are searched.",
     query=AuditListQuery(),
     record=AuditEntryRecord(),
     is_list=True,
@@ -56,8 +61,23 @@ def record(response: Response) -> None:
             address=_address(),
             request_id=request_id(),
             at=datetime.now(UTC),
+            changes_json=_changes(response),
         )
     )
+
+
+def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mapping[str, Any] | None = None) -> None:
+    """Keep for the audit entry of this request what it has changed: the named fields of two records as JSON texts.
+
+    `hidden` has what stands for values that are not shown.
+    """
+    old, new = json.loads(before), json.loads(after)
+    g.changes = differences(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
+
+
+def _changes(response: Response) -> str | None:
+    changes = g.get("changes")
+    return json.dumps(changes) if changes and response.status_code < 400 else None
 
 
 def _target(response: Response) -> str | None:

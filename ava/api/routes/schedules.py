@@ -12,6 +12,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import NoBody
+from ava.api.routes.audit import note_change
 from ava.api.routes.jobs import REPLAYED, created
 from ava.api.schemas.jobs import JobRecord
 from ava.api.schemas.schedules import (
@@ -117,7 +118,10 @@ def show(schedule_id: str) -> Response:
 )
 def change(schedule_id: str, changes: dict[str, Any]) -> Response:
     """Change one schedule."""
-    return responses.data(write_schedule(context().schedules.change(caller(), schedule_id, changes)))
+    before = write_schedule(context().schedules.show(caller(), schedule_id))
+    after = write_schedule(context().schedules.change(caller(), schedule_id, changes))
+    note_change(before, after, ScheduleChangeBody().fields)
+    return responses.data(after)
 
 
 @blueprint.delete("/<schedule:schedule_id>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response
 
@@ -12,6 +13,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import NoBody
+from ava.api.routes.audit import note_change
 from ava.api.schemas.webhooks import (
     DeletedRecord,
     DeliveryListQuery,
@@ -27,6 +29,7 @@ from ava.api.schemas.webhooks import (
     write_webhook,
 )
 from ava.domain import limits
+from ava.domain.changes import HIDDEN
 
 __all__ = ["blueprint"]
 
@@ -85,7 +88,21 @@ def show(webhook_id: str) -> Response:
 )
 def change(webhook_id: str, changes: dict[str, Any]) -> Response:
     """Change one webhook."""
-    return responses.data(write_webhook(context().webhooks.change(caller(), webhook_id, **changes)))
+    before = context().webhooks.show(caller(), webhook_id)
+    changed = context().webhooks.change(caller(), webhook_id, **changes)
+    hidden: dict[str, tuple[str, str]] = {}
+    if "secret" in changes:
+        hidden["secret"] = (HIDDEN, HIDDEN)
+    if before.url != changed.url:
+        # The path of a URL may be a secret.
+        hidden["url"] = (_without_path(before.url), _without_path(changed.url))
+    note_change(write_webhook(before), write_webhook(changed), ("events", "status"), hidden=hidden)
+    return responses.data(write_webhook(changed))
+
+
+def _without_path(url: str) -> str:
+    scheme, host, *_ = urlsplit(url)
+    return f"{scheme}://{host}"
 
 
 @blueprint.delete("/<webhook_id>")

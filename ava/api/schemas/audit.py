@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http.fields import ClientId, Id, Instant, Text, WholeNumber
+from ava.api.http.fields import ClientId, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
@@ -76,6 +76,17 @@ class AuditEntryRecord(Schema):
     )
     address = Text(metadata={"description": "The peer's address, and `for` what x-forwarded-for names."})
     request_id = Text()
+    occurrences = WholeNumber(
+        least=1,
+        most=2**31,
+        allow_none=True,
+        metadata={"description": "How many refusals of this kind the entry stands for, if it is their sample."},
+    )
+    changes = JsonText(
+        attribute="changes_json",
+        allow_none=True,
+        metadata={"type": ["object", "null"], "description": "`{field: [old, new]}` of a change."},
+    )
 
 
 write_audit_entry = compile_schema(AuditEntryRecord())

@@ -31,6 +31,10 @@ class AuditRecord:
     address: str
     request_id: str
     at: datetime
+    #: How many refusals the record stands for; None for any other record.
+    occurrences: int | None = None
+    #: What was changed, `{"field": [old, new]}`, as JSON text.
+    changes_json: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,59 +53,99 @@ class AuditFilter:
     target: str | None = None
 
 
-_COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at"
+_COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at, occurrences"
 
 _INSERT = Statement(f"""
-INSERT INTO audit ({_COLUMNS})
-SELECT {_COLUMNS}
+INSERT INTO audit ({_COLUMNS}, changes)
+SELECT {_COLUMNS}, changes::json
 FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[], %(target)s::text[],
-            %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[])
-    AS d ({_COLUMNS})
+            %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[],
+            %(occurrences)s::integer[], %(changes_json)s::text[])
+    AS d ({_COLUMNS}, changes)
 """)
 
 
 def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
     """Insert records with one statement."""
-    columns = {name: [getattr(record, name) for record in records] for name in _COLUMNS.split(", ")}
+    names = [*_COLUMNS.split(", "), "changes_json"]
+    columns = {name: [getattr(record, name) for record in records] for name in names}
     connection.exec_driver_sql(_INSERT, columns)
 
 
-_PAGE = Statement(f"""
-SELECT id::text, {_COLUMNS}
-FROM audit WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
-    AND (%(action)s::text IS NULL OR action = %(action)s)
-    AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-    AND (%(target)s::text IS NULL OR target = %(target)s)
-ORDER BY id DESC LIMIT %(limit)s
-""")
-_COUNT = Statement("""
-SELECT count(*) FROM (
-    SELECT 1
-    FROM audit WHERE tenant_id = %(tenant_id)s
-        AND (%(action)s::text IS NULL OR action = %(action)s)
-        AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-        AND (%(target)s::text IS NULL OR target = %(target)s)
-    LIMIT %(limit)s
-) AS counted
-""")
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
+#: The entries of the leading filter that are searched for the others.
+_MOST_SEARCHED = 10_000
+
+
+def _search(*leading: str) -> str:
+    """Returns the newest entries with these columns' values, as a FROM item; the other filters are applied to those.
+
+    It is a range of an index, in the index's own order: with equalities the planner may prefer the primary key, and
+    walk it over the entries of all tenants.
+    """
+    columns, values = ", ".join(leading), ", ".join(f"%({name})s" for name in leading)
+    order = ", ".join(f"{name} DESC" for name in leading)
+    return f"""(
+    SELECT * FROM audit
+    WHERE ({columns}, id) >= ({values}, %(first)s::uuid) AND ({columns}, id) < ({values}, %(before)s::uuid)
+    ORDER BY {order}, id DESC LIMIT CASE WHEN %(filters)s > 1 THEN {_MOST_SEARCHED} ELSE %(limit)s END
+) AS newest
+WHERE (%(action)s::text IS NULL OR action = %(action)s) AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
+    AND (%(target)s::text IS NULL OR target = %(target)s)"""
+
+
+def _page(*leading: str) -> Statement:
+    return Statement(
+        f"SELECT id::text, changes::text, {_COLUMNS} FROM {_search(*leading)} ORDER BY id DESC LIMIT %(limit)s"
+    )
+
+
+def _count(*leading: str) -> Statement:
+    return Statement(f"SELECT count(*) FROM (SELECT 1 FROM {_search(*leading)} LIMIT %(limit)s) AS counted")
+
+
+_PAGE, _COUNT = _page("tenant_id"), _count("tenant_id")
+_PAGE_OF_ACTION, _COUNT_OF_ACTION = _page("tenant_id", "action"), _count("tenant_id", "action")
+_PAGE_OF_USER, _COUNT_OF_USER = _page("tenant_id", "user_id"), _count("tenant_id", "user_id")
+_PAGE_OF_TARGET, _COUNT_OF_TARGET = _page("tenant_id", "target"), _count("tenant_id", "target")
+
+
+def _statements(audit_filter: AuditFilter) -> tuple[Statement, Statement]:
+    """Returns the statements of a page and its count, by the filter with the fewest entries."""
+    if audit_filter.target is not None:
+        return _PAGE_OF_TARGET, _COUNT_OF_TARGET
+    if audit_filter.user_id is not None:
+        return _PAGE_OF_USER, _COUNT_OF_USER
+    if audit_filter.action is not None:
+        return _PAGE_OF_ACTION, _COUNT_OF_ACTION
+    return _PAGE, _COUNT
 
 
 def page(
     connection: Connection, *, tenant_id: str, audit_filter: AuditFilter, limit: int, before_id: str | None
 ) -> list[AuditEntry]:
-    """Returns entries of a tenant, newest first, older than `before_id`."""
+    """Returns entries of a tenant, newest first, older than `before_id`.
+
+    With several filters, the newest entries of the one that leads are searched for the others.
+    """
     before = None if before_id is None else ids.decode("aud", before_id)
     parameters = _filter_parameters(tenant_id, audit_filter)
-    parameters |= {"before": None if before is None else str(before), "limit": limit}
+    parameters |= {"before": _LAST_UUID if before is None else str(before), "limit": limit}
     names = _COLUMNS.split(", ")
-    found = connection.exec_driver_sql(_PAGE, parameters)
-    return [AuditEntry(id=ids.encode("aud", row[0]), **dict(zip(names, row[1:], strict=True))) for row in found]
+    statement, _ = _statements(audit_filter)
+    found = connection.exec_driver_sql(statement, parameters)
+    return [
+        AuditEntry(id=ids.encode("aud", id_), changes_json=changes, **dict(zip(names, row, strict=True)))
+        for id_, changes, *row in found
+    ]
 
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
     """Returns the number of entries that a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters = _filter_parameters(tenant_id, audit_filter) | {"limit": MOST_IN_TOTAL}
-    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+    parameters = _filter_parameters(tenant_id, audit_filter) | {"before": _LAST_UUID, "limit": MOST_IN_TOTAL}
+    _, statement = _statements(audit_filter)
+    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 
 
 def _filter_parameters(tenant_id: str, audit_filter: AuditFilter) -> dict[str, object]:
@@ -110,6 +154,8 @@ def _filter_parameters(tenant_id: str, audit_filter: AuditFilter) -> dict[str, o
         "action": audit_filter.action,
         "user_id": audit_filter.user_id,
         "target": audit_filter.target,
+        "first": _FIRST_UUID,
+        "filters": sum(value is not None for value in (audit_filter.action, audit_filter.user_id, audit_filter.target)),
     }
 
 

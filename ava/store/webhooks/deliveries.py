@@ -30,21 +30,40 @@ class DeliveryFilter:
     event_type: str | None = None
 
 
-# As with jobs, a list is a few index ranges, one for each status.
-_PAGE = Statement(f"""
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+# As with jobs, a list is a few index ranges, one for each status, and row comparisons in the index's own order.
+def _ranges(*index: str) -> str:
+    """Returns the ranges of an index as a FROM item that gives, newest first, `found.id`."""
+    values = {"d.endpoint_id": "p.id", "d.status": "s.status", "d.event_type": "%(event_type)s"}
+    columns, keys = ", ".join(index), ", ".join(values[name] for name in index)
+    order = ", ".join(f"{name} DESC" for name in index)
+    return f"""webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
+    SELECT d.id FROM webhook_deliveries AS d
+    WHERE ({columns}, d.id) >= ({keys}, '{_FIRST_UUID}'::uuid) AND ({columns}, d.id) < ({keys}, %(before_id)s::uuid)
+    ORDER BY {order}, d.id DESC LIMIT %(limit)s
+) AS found
+WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid"""
+
+
+def _page(ranges: str) -> Statement:
+    return Statement(f"""
 SELECT {_COLUMNS} FROM (
-    SELECT found.id
-    FROM webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
-        SELECT d.id FROM webhook_deliveries AS d
-        WHERE d.endpoint_id = p.id AND d.status = s.status
-            AND (%(event_type)s::text IS NULL OR d.event_type = %(event_type)s)
-            AND (%(before_id)s::uuid IS NULL OR d.id < %(before_id)s::uuid)
-        ORDER BY d.id DESC LIMIT %(limit)s
-    ) AS found
-    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid
-    ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
+    SELECT found.id FROM {ranges} ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
 ) AS asked JOIN webhook_deliveries AS d ON d.id = asked.id ORDER BY d.id DESC
 """)
+
+
+def _count(ranges: str) -> Statement:
+    return Statement(f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted")
+
+
+_BY_STATUS = _ranges("d.endpoint_id", "d.status")
+_BY_TYPE = _ranges("d.endpoint_id", "d.status", "d.event_type")
+_PAGE, _PAGE_OF_TYPE = _page(_BY_STATUS), _page(_BY_TYPE)
+_COUNT, _COUNT_OF_TYPE = _count(_BY_STATUS), _count(_BY_TYPE)
 
 
 def page(
@@ -59,30 +78,18 @@ def page(
 ) -> list[Delivery]:
     """Returns deliveries to an endpoint of a tenant, newest first."""
     parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter)
-    parameters["before_id"] = None if before_id is None else _delivery_uuid(before_id)
-    parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
-    return [_delivery(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-_COUNT = Statement("""
-SELECT count(*) FROM (
-    SELECT 1
-    FROM webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
-        SELECT d.id FROM webhook_deliveries AS d
-        WHERE d.endpoint_id = p.id AND d.status = s.status
-            AND (%(event_type)s::text IS NULL OR d.event_type = %(event_type)s)
-        ORDER BY d.id DESC LIMIT %(limit)s
-    ) AS found
-    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid
-    LIMIT %(limit)s
-) AS counted
-""")
+    before = _LAST_UUID if before_id is None else _delivery_uuid(before_id)
+    parameters |= {"before_id": before, "limit": limit + offset, "offset": offset, "page": limit}
+    statement = _PAGE if delivery_filter.event_type is None else _PAGE_OF_TYPE
+    return [_delivery(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> int:
     """Returns the number of deliveries that a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter) | {"limit": MOST_IN_TOTAL}
-    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+    parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter)
+    parameters |= {"before_id": _LAST_UUID, "limit": MOST_IN_TOTAL}
+    statement = _COUNT if delivery_filter.event_type is None else _COUNT_OF_TYPE
+    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 
 
 def _filter_parameters(tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> dict[str, object]:

@@ -20,9 +20,13 @@ export async function open(main, { signal, query }) {
   }
 }
 
+function changed(changes) {
+  return Object.entries(changes).map(([name, [old, now]]) => `${name}: ${JSON.stringify(old)} → ${JSON.stringify(now)}`).join("; ");
+}
+
 function line(entry) {
   const target = entry.target?.startsWith("job_") ? h("a", { href: `#/jobs/${entry.target}` }, entry.target) : entry.target ?? "–";
   const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
-  return h("div", { role: "row" }, cell("Time", when(entry.at).element), cell("User", [entry.user_id, h("small", {}, entry.role)]), cell("Action", entry.action),
-    cell("Target", target, "mono"), cell("Status", String(entry.status), entry.status >= 400 ? "error" : ""), cell("Address", entry.address, "mono"));
+  return h("div", { role: "row" }, cell("Time", when(entry.at).element), cell("User", [entry.user_id, h("small", {}, entry.role)]), cell("Action", [entry.action, entry.changes && h("small", {}, changed(entry.changes))]),
+    cell("Target", target, "mono"), cell("Status", entry.occurrences ? `${entry.status} × ${entry.occurrences}` : String(entry.status), entry.status >= 400 ? "error" : ""), cell("Address", entry.address, "mono"));
 }

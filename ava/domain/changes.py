@@ -1,0 +1,28 @@
+"""What a change has changed: the old and new values of fields, as the audit trail keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["HIDDEN", "differences"]
+
+#: What stands for a value that is never shown.
+HIDDEN = "••••••"
+#: Characters of a value's JSON text that are kept; of a longer one only the number of characters is.
+_LONGEST_VALUE = 1_000
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    """Returns `[old, new]` of those of the named fields that differ; both are JSON values."""
+    return {
+        name: [_short(before.get(name)), _short(after.get(name))]
+        for name in names
+        if before.get(name) != after.get(name)
+    }
+
+
+def _short(value: Any) -> Any:
+    length = len(json.dumps(value))
+    return value if length <= _LONGEST_VALUE else f"({length} characters)"

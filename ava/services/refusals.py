@@ -1,0 +1,57 @@
+"""Refused requests for the audit trail: counted, and sampled, so that a caller cannot fill the trail with them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from ava.store.reports.audit import AuditRecord
+
+__all__ = ["RefusalCounts"]
+
+#: Seconds for which the refusals of one tenant, action and status are counted before the next entry.
+_SPAN_SECONDS = 60.0
+#: The most tenants, actions and statuses that are counted at once.
+_MOST_COUNTED_AT_ONCE = 1_000
+
+
+class RefusalCounts:
+    """Counts refusals that resemble each other: the first has an entry at once, the others one entry a minute."""
+
+    #: The statuses that a caller can cause in any number without being allowed to change anything.
+    statuses = frozenset({403, 429})
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: By tenant, action and status: when the span ends, how many were counted in it, and the last of them.
+        self._counts: dict[tuple[str, str, int], tuple[float, int, AuditRecord | None]] = {}
+
+    def add(self, refusal: AuditRecord, now: float) -> list[AuditRecord]:
+        """Returns the entries to write now: the refusal itself if it is the first of its kind for a minute."""
+        key = (refusal.tenant_id, refusal.action, refusal.status)
+        with self._lock:
+            if (known := self._counts.get(key)) is not None:
+                until, count, _ = known
+                self._counts[key] = (until, count + 1, refusal)
+                return []
+            is_full = len(self._counts) >= _MOST_COUNTED_AT_ONCE
+            entries = self._take(lambda _: is_full)
+            self._counts[key] = (now + _SPAN_SECONDS, 0, None)
+            return [*entries, refusal]
+
+    def due(self, now: float) -> list[AuditRecord]:
+        """Returns the entries of the spans that are over; each is the span's last refusal, with the number of all."""
+        if not self._counts:
+            return []
+        with self._lock:
+            return self._take(lambda until: until <= now)
+
+    def all(self) -> list[AuditRecord]:
+        """Returns the entries of all spans, which end with this."""
+        return self.due(float("inf"))
+
+    def _take(self, is_over: Callable[[float], bool]) -> list[AuditRecord]:
+        over = [key for key, (until, _, _) in self._counts.items() if is_over(until)]
+        taken = [self._counts.pop(key) for key in over]
+        return [replace(last, occurrences=count) for _, count, last in taken if last is not None]
