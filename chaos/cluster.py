@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,20 +22,34 @@ from ava.store.engine import schema
 from chaos import effects
 from chaos.load import Load
 from chaos.proxy import Proxy
+from harness.servers.clock import SteppedClock
 from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import running_redis
 from harness.servers.server import Server
 from harness.system import RunningProcess, System
 
-__all__ = ["Cluster", "open_cluster"]
+__all__ = ["BROKERS", "Cluster", "Plan", "Watch", "open_cluster"]
+
+BROKERS = ("redis", "rabbitmq")
 
 Broker = Server | RabbitMQ
 
-_FAKETIME = (
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the cluster of a fault differs from the usual one."""
+
+    #: The environment of every process, on top.
+    environ: Mapping[str, str] = field(default_factory=dict)
+    #: Called when the servers run, and no process yet.
+    prepare: Callable[[Cluster], None] | None = None
+    #: True if PostgreSQL has a clock of its own, which the fault steps.
+    has_clock: bool = False
+    #: True if every process reaches the broker through a proxy, which the fault cuts.
+    proxies_broker: bool = False
+    #: Writes the code that the processes run at first into a folder; None is this code.
+    write_code: Callable[[Path], None] | None = None
 
 
 class Watch:
@@ -76,6 +90,9 @@ class Cluster:
     effects_path: Path
     #: Between the first node and the database.
     proxy: Proxy
+    #: Between every process and the broker, and PostgreSQL's clock, if the plan says so.
+    broker_proxy: Proxy | None = None
+    clock: SteppedClock | None = None
     #: Processes that are frozen, to be continued in any case.
     frozen: set[int] = field(default_factory=set)
 
@@ -110,6 +127,11 @@ class Cluster:
         """Watch until a dated job may start, which only a dispatcher can do."""
         statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND run_at IS NOT NULL"
         return Watch(self.system, statement, [job_id])
+
+    def begun(self, since: float, *, pids: Collection[int] | None = None) -> int:
+        """Returns how many handlers have begun since then; with `pids` only those in these processes."""
+        found = effects.begins(self.effects_path)
+        return sum(at > since and (pids is None or pid in pids) for pid, at in found)
 
     def held_by(self, pids: list[int]) -> list[str]:
         """Returns the jobs that run in these processes now."""
@@ -170,54 +192,73 @@ class Cluster:
 
 @contextmanager
 def open_cluster(
-    broker_name: str, folder: Path, *, jobs: int, per_second: float, environ: Mapping[str, str] | None = None
+    broker_name: str, folder: Path, *, jobs: int, per_second: float, plan: Plan | None = None
 ) -> Iterator[Cluster]:
-    """Start everything, with this environment on top; at the end stop it, and fail if a process is left running."""
+    """Start everything as `plan` says; at the end stop it, and fail if a process is left running."""
+    plan = plan or Plan()
     run_broker = running_redis if broker_name == "redis" else running_rabbitmq
-    with running_postgres() as postgres, run_broker() as broker:
-        schema.upgrade(settings_module.load({"DATABASE_URL": postgres.url, "BROKER_URL": broker.url}))
-        parts = urlsplit(postgres.url)
-        proxy = Proxy(parts.hostname or "127.0.0.1", parts.port or 5432)
-        system = System(folder, database_url=postgres.url, broker_url=broker.url)
+    with ExitStack() as stack:
+        clock = SteppedClock(folder) if plan.has_clock else None
+        postgres = stack.enter_context(running_postgres(environ=clock.environ if clock else {}))
+        broker = stack.enter_context(run_broker())
+        broker_proxy = _proxy(broker.url) if plan.proxies_broker else None
+        broker_url = _through(broker_proxy, broker.url) if broker_proxy else broker.url
+        system = System(folder, database_url=postgres.url, broker_url=broker_url)
         system.expects_traceback = True  # Faults are logged with their causes.
-        path = folder / "effects"
         cluster = Cluster(
             broker_name=broker_name,
             postgres=postgres,
             broker=broker,
             system=system,
             load=Load(system.url, total=jobs, per_second=per_second),
-            effects_path=path,
-            proxy=proxy,
+            effects_path=folder / "effects",
+            proxy=_proxy(postgres.url),
+            broker_proxy=broker_proxy,
+            clock=clock,
         )
         try:
-            _start(
-                cluster,
-                environ or {},
-                parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl(),
-            )
+            if plan.prepare:
+                plan.prepare(cluster)
+            _start(cluster, plan)
             yield cluster
         finally:
             cluster.thaw()
-            proxy.heal()
+            proxies = [each for each in (cluster.proxy, broker_proxy) if each]
+            for proxy in proxies:
+                proxy.heal()
             system.stop()
-            proxy.close()
+            for proxy in proxies:
+                proxy.close()
         system.assert_clean()
 
 
-def _start(cluster: Cluster, more: Mapping[str, str], proxied_url: str) -> None:
+def _start(cluster: Cluster, plan: Plan) -> None:
     """Two nodes of four processes, of which the first reaches the database through the proxy; two dispatchers."""
+    if plan.write_code:
+        cluster.system.code = cluster.effects_path.parent / "older_code"
+        plan.write_code(cluster.system.code)
+        cluster.system.run("db", "upgrade")
+    else:
+        schema.upgrade(settings_module.load(cluster.urls))
     environ = {
         "AVA_HANDLERS": "chaos.handlers",
         "AVA_WORKER_CHAOS_EFFECT_FILE": str(cluster.effects_path),
-        **more,
+        **plan.environ,
     }
     cluster.system.start(workers=0, dispatchers=2, environ=environ)
-    cluster.start_worker(environ={"DATABASE_URL": proxied_url})
+    cluster.start_worker(environ={"DATABASE_URL": _through(cluster.proxy, cluster.postgres.url)})
     cluster.start_worker()
     cluster.system.await_workers()
 
 
-def faketime_library() -> str | None:
-    """Returns the path of libfaketime, None if it is not installed."""
-    return next((path for path in _FAKETIME if Path(path).exists()), None)
+def _proxy(url: str) -> Proxy:
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return Proxy(parts.hostname, parts.port)
+
+
+def _through(proxy: Proxy, url: str) -> str:
+    """Returns a server's URL with the address of the proxy before it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()

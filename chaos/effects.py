@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Effect", "Run", "append", "overlapping", "read", "runs"]
+__all__ = ["Effect", "Run", "append", "begins", "overlapping", "read", "runs"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +43,20 @@ def read(path: Path) -> list[Effect]:
     return sorted(effects, key=lambda effect: effect.at)
 
 
+def begins(path: Path) -> list[tuple[int, float]]:
+    """Returns the process and the time of every `begin` so far; it is for polling, so it parses nothing else."""
+    text = path.read_text() if path.exists() else ""
+    found = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if " begin " in line]
+    return [(int(run.partition(".")[0]), float(at)) for _, run, _, at in found]
+
+
 @dataclass(kw_only=True, slots=True)
 class Run:
     """One call of the handler."""
 
     job_id: str
+    #: Its process and its number there.
+    name: str
     began_at: float
     #: When it last did something.
     last_at: float
@@ -59,7 +68,7 @@ def runs(effects: Iterable[Effect]) -> dict[str, list[Run]]:
     by_run: dict[tuple[str, str], Run] = {}
     for effect in effects:
         key = (effect.job_id, effect.run)
-        run = by_run.setdefault(key, Run(job_id=effect.job_id, began_at=effect.at, last_at=effect.at))
+        run = by_run.setdefault(key, Run(job_id=effect.job_id, name=effect.run, began_at=effect.at, last_at=effect.at))
         run.last_at = effect.at
         run.is_done |= effect.kind == "done"
     by_job: dict[str, list[Run]] = {}

@@ -24,7 +24,8 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
     run = f"{os.getpid()}.{next(_numbers)}"
 
     def record(kind: str) -> None:
-        append(env["FILE"], Effect(job_id=env.job["id"], run=run, kind=kind, at=time.monotonic()))
+        path = os.environ["AVA_WORKER_CHAOS_EFFECT_FILE"]
+        append(path, Effect(job_id=env.job["id"], run=run, kind=kind, at=time.monotonic()))
 
     record("begin")
     if input["seconds"] > 1:
@@ -35,3 +36,8 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
         record("tick")
     record("done")
     return {"run": run}
+
+
+# Further workers, each with a queue of its own: `wkr_chaos_1` in the queue `chaos.1`, and so on.
+for _number in range(1, int(os.environ.get("CHAOS_QUEUES", "0")) + 1):
+    worker(f"chaos_{_number}", queue=f"chaos.{_number}", timeout_seconds=300)(chaos_effect)

@@ -71,6 +71,16 @@ class Load:
         """Trigger a job with these fields on top. Returns its id."""
         return self._insist("/v1/ava/jobs", {**self._job(), **fields})
 
+    def trigger_bulk(self, *worker_ids: str, count: int) -> list[str]:
+        """Trigger so many brief jobs of each of these workers at once, beside the others. Returns their ids."""
+        jobs = [{"worker_id": each, "input": {"seconds": 0.02}} for each in worker_ids for _ in range(count)]
+        self._total += len(jobs)
+        return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs})
+
+    def move(self, url: str) -> None:
+        """Send further requests to this URL, as a load balancer does."""
+        self._url = url
+
     def _trickle(self) -> None:
         while not self._may_end.is_set():
             self._insist("/v1/ava/jobs", self._job())
@@ -85,6 +95,10 @@ class Load:
             return {"worker_id": WORKER, "priority": priority, "input": {"seconds": seconds}}
 
     def _insist(self, path: str, body: dict[str, Any]) -> str:
+        return self._insist_on_all(path, body)[-1]
+
+    def _insist_on_all(self, path: str, body: dict[str, Any]) -> list[str]:
+        """Send a request until it is accepted. Returns the ids of its jobs."""
         headers = {**HEADERS, "Idempotency-Key": uuid.uuid4().hex}
         while True:
             began = time.monotonic()
@@ -99,11 +113,11 @@ class Load:
                 self._refused(str(answer.status_code))
             time.sleep(0.1)
 
-    def _note(self, data: Any) -> str:
+    def _note(self, data: Any) -> list[str]:
         records = data if isinstance(data, list) else [data]
         at = time.monotonic()
         self.accepted += [Accepted(id=record["id"], at=at) for record in records]
-        return str(records[-1]["id"])
+        return [str(record["id"]) for record in records]
 
     def _refused(self, what: str) -> None:
         with self._lock:

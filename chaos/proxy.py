@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut: connections then stay open and nothing passes, until it is healed."""
+"""A TCP proxy that can be cut, as if packets were dropped: connections stay open and nothing passes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
+        #: Set while data passes. A connection keeps the one that it began with.
         self._passes = threading.Event()
         self._passes.set()
+        self._abandoned: list[threading.Event] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: set[socket.socket] = set()
@@ -29,9 +31,17 @@ class Proxy:
         """Forward again, including what was sent meanwhile, as a network would."""
         self._passes.set()
 
+    def abandon(self) -> None:
+        """Forward new connections. Those that are open stay so and pass nothing more: their host is gone for good."""
+        self._passes.clear()
+        self._abandoned.append(self._passes)
+        self._passes = threading.Event()
+        self._passes.set()
+
     def close(self) -> None:
         """Accept no more connections, and close the open ones."""
-        self._passes.set()
+        for passes in (*self._abandoned, self._passes):
+            passes.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -47,7 +57,8 @@ class Proxy:
             threading.Thread(target=self._join, args=(client,), daemon=True).start()
 
     def _join(self, client: socket.socket) -> None:
-        self._passes.wait()
+        passes = self._passes
+        passes.wait()
         try:
             server = socket.create_connection(self._target, timeout=5)
         except OSError:
@@ -55,15 +66,15 @@ class Proxy:
             return
         server.settimeout(None)
         self._sockets |= {client, server}
-        threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
-        self._pass(server, client)
+        threading.Thread(target=self._pass, args=(client, server, passes), daemon=True).start()
+        self._pass(server, client, passes)
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, passes: threading.Event) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
-                self._passes.wait()
+                passes.wait()
                 sink.sendall(data)
-        self._passes.wait()
+        passes.wait()
         _end(source)
         _end(sink)
         self._sockets -= {source, sink}

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
+from ava.domain import ids
 from chaos import effects
 from chaos.cluster import Cluster
-from chaos.faults import Fault, Injury
+from chaos.fault import Fault, Injury
+from harness.polling import wait_until
+from harness.system import FINAL
 
-__all__ = ["Result", "evaluate"]
+__all__ = ["Result", "await_starts", "evaluate"]
 
 _LONGEST_SECONDS = 240.0
+_LONGEST_RECOVERY_SECONDS = 60.0
 #: Starts that show that work goes on, if the fault names no particular jobs.
 _STARTS = 10
 
@@ -30,49 +35,88 @@ class Result:
     invented: int
     #: Of which one run did anything after a later one had begun.
     twice: int
-    #: Completed in the records without the handler's `done`, or the reverse.
+    #: Completed in the records by another run than the last one, or without its `done`, or the reverse.
     untrue: int
     #: Began more than once, one after the other, as a lost process makes necessary.
     repeated: int
     failed: int
     recovery_seconds: float | None
     promised_seconds: float
+    #: Accepted by a server that the fault took, and not replicated: no other server can know them.
+    uncommitted: int
     #: How often clients were refused, by reason.
     refusals: str
+    #: What the fault promises beyond that, and that was not kept.
+    broken: tuple[str, ...]
 
     @property
     def is_kept(self) -> bool:
         """True if every promise was kept."""
         return (
             self.lost == self.invented == self.twice == self.untrue == self.failed == 0
+            and not self.broken
             and self.recovery_seconds is not None
             and self.recovery_seconds <= self.promised_seconds
         )
 
 
+def await_starts(cluster: Cluster, injury: Injury) -> None:
+    """Wait while the load lasts until so many handlers have begun that work goes on, if that shows the recovery."""
+    if injury.watch is None and injury.recovered_at is None and not injury.jobs:
+        with suppress(AssertionError):
+            wait_until(lambda: cluster.begun(injury.since) >= _STARTS, seconds=_LONGEST_RECOVERY_SECONDS)
+
+
 def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
     """Wait until the whole load is done, and count."""
-    ids = {job.id for job in cluster.load.accepted}
     _await_end(cluster)
-    statuses = dict(cluster.system.query("SELECT status, count(*)::int FROM jobs GROUP BY status"))
-    finished = sum(statuses.get(status, 0) for status in ("completed", "failed", "cancelled"))
-    known = sum(statuses.values())
     by_job = cluster.runs()
+    records = {
+        ids.encode("job", id_): _Record(status=status, run=run)
+        for id_, status, run in cluster.system.query("SELECT id::text, status, output ->> 'run' FROM jobs")
+    }
+    accepted = {job.id for job in cluster.load.accepted}
+    final = {job_id for job_id, record in records.items() if record.status in FINAL}
+    repeated = sum(len(found) > 1 for found in by_job.values())
+    refusals = ", ".join(f"{count} × {what}" for what, count in sorted(cluster.load.refusals.items()))
+    broken = []
+    if fault.repeats_nothing and repeated:
+        broken.append(f"{repeated} repeated")
+    if fault.refuses_nothing and refusals:
+        broken.append(refusals)
     return Result(
         broker=cluster.broker_name,
         fault=fault.name,
-        accepted=len(ids),
-        finished=finished,
-        lost=max(0, len(ids) - known) + known - finished,
-        invented=max(0, known - len(ids)),
+        accepted=len(accepted),
+        finished=len(final),
+        lost=len(accepted - final - set(injury.uncommitted)),
+        invented=len(records.keys() - accepted),
         twice=len(effects.overlapping(by_job)),
-        untrue=abs(statuses.get("completed", 0) - sum(any(a.is_done for a in found) for found in by_job.values())),
-        repeated=sum(len(found) > 1 for found in by_job.values()),
-        failed=statuses.get("failed", 0),
+        untrue=sum(not _is_true(record, by_job.get(job_id, [])) for job_id, record in records.items()),
+        repeated=repeated,
+        failed=sum(record.status == "failed" for record in records.values()),
         recovery_seconds=_recovery(by_job, injury),
         promised_seconds=fault.promised_seconds,
-        refusals=", ".join(f"{count} × {what}" for what, count in sorted(cluster.load.refusals.items())),
+        uncommitted=len(injury.uncommitted),
+        refusals=refusals,
+        broken=tuple(broken),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """A job as the database has it."""
+
+    status: str
+    #: The run that returned its output; None before that.
+    run: str | None
+
+
+def _is_true(record: _Record, found: list[effects.Run]) -> bool:
+    """Returns False if a record contradicts the job's runs: the last one must have completed it, and no other."""
+    if record.status != "completed":
+        return not any(run.is_done for run in found)
+    return bool(found) and found[-1].is_done and found[-1].name == record.run
 
 
 def _await_end(cluster: Cluster) -> None:
@@ -84,6 +128,8 @@ def _await_end(cluster: Cluster) -> None:
 
 
 def _recovery(by_job: dict[str, list[effects.Run]], injury: Injury) -> float | None:
+    if injury.recovered_at is not None:
+        return injury.recovered_at - injury.since
     if injury.watch:
         return None if injury.watch.over_at is None else max(0.0, injury.watch.over_at - injury.since)
     if not injury.jobs:

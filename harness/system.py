@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ HEADERS = {
 FINAL = ("completed", "failed", "cancelled")
 #: Every process of a system inherits a variable of this name, by which leftovers are found.
 MARK = "AVA_TEST_SYSTEM"
+#: The module behind the `ava` command.
+_AVA = "ava.cli.main"
 
 
 class RunningProcess:
@@ -105,6 +108,8 @@ class System:
         self.broker_url = broker_url
         #: Set it if a process is expected to print a traceback, with the reason beside it.
         self.expects_traceback = False
+        #: The folder of the code that processes run which are started from now on.
+        self.code = ROOT
         self.api: RunningProcess | None = None
         self.workers: list[RunningProcess] = []
         self.dispatchers: list[RunningProcess] = []
@@ -178,14 +183,12 @@ class System:
         self.senders.append(self.spawn("webhooks"))
         return self.senders[-1]
 
-    def spawn(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, module: str = "ava.cli.main"
-    ) -> RunningProcess:
+    def spawn(self, *arguments: str, environ: Mapping[str, str] | None = None, module: str = _AVA) -> RunningProcess:
         """Start `ava` with these arguments, and its environment with `environ` on top; `module` stands for `ava`."""
         log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
         program = Program(
             name=f"ava {arguments[0]}",
-            argv=(sys.executable, "-m", module, *arguments),
+            argv=self._argv(module, *arguments),
             environ={**self.environ, **(environ or {})},
         )
         with log.open("wb") as output:
@@ -193,12 +196,24 @@ class System:
         self.processes.append(process)
         return process
 
+    def run(self, *arguments: str) -> None:
+        """Run `ava` with these arguments to its end, which must be a success."""
+        done = subprocess.run(
+            self._argv(_AVA, *arguments), env=self.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"ava {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+
+    def _argv(self, module: str, *arguments: str) -> tuple[str, ...]:
+        program = (sys.executable, "-m", module, *arguments)
+        # A node looks for handler modules in its current directory first, where no other code may be.
+        return program if self.code == ROOT else ("sh", "-c", 'cd "$0" && exec "$@"', str(self.code), *program)
+
     @property
     def environ(self) -> dict[str, str]:
         """The environment of every process of the system."""
         return {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
+            "PYTHONPATH": os.pathsep.join((str(self.code), os.environ.get("PYTHONPATH", ""))),
             "PYTHONUNBUFFERED": "1",
             # setproctitle would write the title over the environment by which the process is found.
             "SPT_NOENV": "1",

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import psycopg2
 
 from ava.local import account, programs
 from ava.local.postgres import Postgres
+from ava.local.program import Program
 from ava.local.start import free_port
 from harness.servers.server import Server, account_folder, private_folder
 
@@ -20,12 +22,30 @@ _OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300",
 _numbers = itertools.count(1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Postgres(Postgres):
+    #: Variables of its environment, on top.
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def program(self) -> Program:
+        program = super().program()
+        return replace(program, environ={**(program.environ or {}), **self.environ})
+
+
 @contextmanager
-def running_postgres(options: Mapping[str, str] | None = None, *, size_mib: int | None = None) -> Iterator[Server]:
-    """A PostgreSQL server with one empty database, `ava`; with `size_mib` on a disk of its own (needs root)."""
+def running_postgres(
+    options: Mapping[str, str] | None = None,
+    *,
+    size_mib: int | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """A PostgreSQL server with one empty database, `ava`; with `size_mib` on a disk of its own (needs root).
+
+    `environ`: variables of its environment, on top.
+    """
     with private_folder() as place, _disk(place, size_mib) as folder:
         # Its log is outside, because its disk may be full.
-        server = Server(_postgres(folder, options or {}), place)
+        server = Server(_postgres(folder, options or {}, environ or {}), place)
         try:
             yield server
         finally:
@@ -48,15 +68,16 @@ def _disk(place: Path, size_mib: int | None) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _postgres(folder: Path, options: Mapping[str, str]) -> Postgres:
+def _postgres(folder: Path, options: Mapping[str, str], environ: Mapping[str, str]) -> Postgres:
     owner = account.for_servers(folder / "postgres")
-    return Postgres(
+    return _Postgres(
         folder=account_folder(folder, "postgres", owner.uid if owner else None),
         programs=programs.find_postgres(owner),
         account=owner,
         port=free_port(),
         password="of-the-tests",
         options=_OPTIONS | dict(options),
+        environ=environ,
     )
 
 

@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, server: Postgres | Redis, folder: Path) -> None:
         self.server = server
-        self.log = folder / f"{type(server).__name__.lower()}.log"
+        self.log = folder / ("postgres.log" if isinstance(server, Postgres) else "redis.log")
         self.child: ChildProcess | None = None
         self.start()
 

@@ -11,7 +11,7 @@ import pytest
 
 from ava.errors import ServerProgramMissing
 from chaos import effects
-from chaos.cluster import Cluster, open_cluster
+from chaos.cluster import Cluster, Plan, open_cluster
 from chaos.effects import Effect
 from chaos.faults import fault_named
 from chaos.result import evaluate
@@ -36,7 +36,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     try:
         with (
             private_folder() as folder,
-            open_cluster(request.param, folder, jobs=_JOBS, per_second=20, environ=_ENVIRON) as cluster,
+            open_cluster(request.param, folder, jobs=_JOBS, per_second=20, plan=Plan(environ=_ENVIRON)) as cluster,
         ):
             yield cluster
     except ServerProgramMissing as missing:

@@ -1,0 +1,15 @@
+"""Every fault, in the order of the table in docs/recovery.md."""
+
+from __future__ import annotations
+
+from chaos.fault import Fault
+from chaos.faults import clocks, deploys, processes, queues, servers
+
+__all__ = ["FAULTS", "fault_named"]
+
+FAULTS = (*processes.FAULTS, *servers.FAULTS, *queues.FAULTS, *deploys.FAULTS, *clocks.FAULTS)
+
+
+def fault_named(name: str) -> Fault:
+    """Returns the fault of that name."""
+    return next(fault for fault in FAULTS if fault.name == name)

@@ -1,0 +1,132 @@
+"""Faults of deploys: handlers gone, queues moved, migrations behind readers, and releases that replace each other."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import patch
+
+import psycopg2
+import requests
+
+from ava import settings as settings_module
+from ava.local.start import free_port
+from ava.store.engine import schema
+from chaos.cluster import Cluster, Plan
+from chaos.fault import Fault, Injury
+from harness import releases
+from harness.polling import wait_until
+from harness.releases import ADD_COLUMN, DROP_COLUMN, write_release
+from harness.system import ROOT
+
+__all__ = ["FAULTS"]
+
+
+def _drop_handler(cluster: Cluster) -> Injury:
+    """Replace all nodes by one without the load's handler, and start one that has it after 10 s."""
+    _stop_nodes(cluster)
+    cluster.start_worker(environ={"AVA_HANDLERS": "workers"})
+    time.sleep(10)
+    return _start_node(cluster)
+
+
+def _move_worker(cluster: Cluster) -> Injury:
+    """Replace all nodes by one whose handler names another queue, and which consumes that one alone."""
+    _stop_nodes(cluster)
+    return _start_node(cluster, "-q", "elsewhere", environ={"CHAOS_QUEUE": "elsewhere"})
+
+
+def _migrate_behind_reader(cluster: Cluster) -> Injury:
+    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start one more node of this one."""
+    folder = cluster.effects_path.parent / "newer_release"
+    write_release(folder, (ADD_COLUMN, DROP_COLUMN, schema.revisions()[-1]))
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
+    reader = psycopg2.connect(cluster.postgres.url)
+    with patch.object(schema, "_MIGRATIONS", folder), ThreadPoolExecutor(1) as pool:
+        reader.cursor().execute("SELECT count(*) FROM jobs")
+        upgrade = pool.submit(schema.upgrade, settings_module.load(cluster.urls))
+        wait_until(lambda: cluster.system.query(waiting) != [(0,)])
+        since = time.monotonic()
+        time.sleep(15)
+        reader.close()
+        upgrade.result()
+    cluster.start_worker()
+    cluster.system.await_workers()
+    return Injury(since=since)
+
+
+def _stop_nodes(cluster: Cluster) -> None:
+    for node in cluster.system.workers:
+        node.send(signal.SIGQUIT)
+    for node in cluster.system.workers:
+        node.wait()
+    cluster.system.workers.clear()
+
+
+def _start_node(cluster: Cluster, *arguments: str, environ: Mapping[str, str] | None = None) -> Injury:
+    cluster.start_worker(*arguments, environ=environ)
+    cluster.system.await_workers()
+    return Injury(since=time.monotonic())
+
+
+def _roll(cluster: Cluster) -> Injury:
+    """Replace the oldest release that the schema allows by this code under load, the schema first; then go back."""
+    system = cluster.system
+    old = system.code
+    system.code = ROOT
+    system.run("db", "upgrade")
+    if (status := requests.get(f"{system.url}/readyz", timeout=10).status_code) != 200:
+        raise AssertionError(f"The old release answers {status} on the new schema.")
+    _replace_all(cluster)
+    system.code = old
+    _replace_all(cluster)
+    return Injury(since=time.monotonic())
+
+
+def _replace_all(cluster: Cluster) -> None:
+    """Replace every process by one of the present code, one at a time, as docs/operations.md says."""
+    system = cluster.system
+    for dispatcher in list(system.dispatchers):
+        system.start_dispatcher()
+        system.dispatchers.remove(dispatcher)
+        dispatcher.terminate()
+    for node in list(system.workers):
+        cluster.start_worker()
+        system.await_workers()
+        system.workers.remove(node)
+        node.terminate()
+    api = system.api
+    assert api
+    # A load balancer sends new requests to the new process, and the old one ends those that it has.
+    system.port = free_port()
+    system.start_api()
+    cluster.load.move(system.url)
+    api.terminate()
+
+
+def _write_oldest(folder: Path) -> None:
+    commit = releases.oldest_release()
+    assert commit
+    releases.write_commit(folder, commit)
+
+
+def _no_history() -> str | None:
+    return None if releases.oldest_release() else "the history is not here; git fetch --unshallow"
+
+
+FAULTS = (
+    Fault(name="a handler gone for 10 s", inject=_drop_handler, promised_seconds=5),
+    Fault(name="a worker moved to another queue", inject=_move_worker, promised_seconds=5),
+    Fault(name="a migration behind a reader of 15 s", inject=_migrate_behind_reader, promised_seconds=5),
+    Fault(
+        name="rolled from the oldest release that the schema allows, and back",
+        inject=_roll,
+        promised_seconds=5,
+        refuses_nothing=True,
+        plan=Plan(write_code=_write_oldest),
+        impossible=_no_history,
+    ),
+)

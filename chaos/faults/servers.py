@@ -1,0 +1,128 @@
+"""Faults of the servers: the broker and PostgreSQL are wiped, killed, silent, read-only, or replaced by a standby."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from ava.domain import ids
+from chaos.cluster import Cluster, Plan
+from chaos.fault import Fault, Injury
+from harness.polling import wait_until
+from harness.servers.standby import streaming_standby
+
+__all__ = ["FAULTS"]
+
+#: Seconds for which a recovery is awaited; the result says if it did not come.
+_LONGEST_WAIT_SECONDS = 60.0
+
+
+def _wipe_broker(cluster: Cluster) -> Injury:
+    jobs = cluster.next_in_broker(10)
+    since = time.monotonic()
+    cluster.wipe_broker()
+    # The load continues at its rate meanwhile. The rest of it at once, some of it urgent and long, would be ahead of
+    # these jobs if the API publishes it before the loss is detected, and their start would measure that rest.
+    with suppress(AssertionError):
+        wait_until(lambda: all(cluster.runs().get(job) for job in jobs), seconds=_LONGEST_WAIT_SECONDS)
+    return Injury(since=since, jobs=jobs)
+
+
+def _restart_broker_empty(cluster: Cluster) -> Injury:
+    cluster.restart_broker_empty()
+    return Injury(since=time.monotonic())
+
+
+def _stop_broker(cluster: Cluster) -> Injury:
+    cluster.broker.stop()
+    time.sleep(30)
+    cluster.broker.start()
+    return Injury(since=time.monotonic())
+
+
+def _kill_database(cluster: Cluster) -> Injury:
+    cluster.postgres.kill()
+    time.sleep(20)
+    cluster.postgres.start()
+    return Injury(since=time.monotonic())
+
+
+def _make_read_only(cluster: Cluster) -> Injury:
+    """Make the database read-only for longer than a node may be silent, as a demoted primary is."""
+    with cluster.postgres.read_only():
+        time.sleep(20)
+    return Injury(since=time.monotonic())
+
+
+def _stop_both(cluster: Cluster) -> Injury:
+    cluster.postgres.kill()
+    cluster.broker.kill()
+    time.sleep(15)
+    cluster.broker.start()
+    cluster.postgres.start()
+    return Injury(since=time.monotonic())
+
+
+def _darken_broker(cluster: Cluster) -> Injury:
+    """Let the broker's host go dark for 20 s: every connection stays open, and nothing passes."""
+    assert cluster.broker_proxy
+    cluster.broker_proxy.cut()
+    time.sleep(20)
+    cluster.broker_proxy.heal()
+    return Injury(since=time.monotonic())
+
+
+def _replace_broker(cluster: Cluster) -> Injury:
+    """Let the broker die in the middle of reads, without a word on its connections, and another have its address."""
+    assert cluster.broker_proxy
+    cluster.broker_proxy.cut()
+    cluster.restart_broker_empty()
+    time.sleep(5)
+    since = time.monotonic()
+    cluster.broker_proxy.abandon()
+    return Injury(since=since)
+
+
+def _promote_standby(cluster: Cluster) -> Injury:
+    """Kill the primary while a standby lacks its last seconds, and promote the standby at the primary's address."""
+    with streaming_standby(cluster.postgres) as standby:
+        standby.stop_receiving()
+        # Jobs are accepted, begin and end, of which the standby will know nothing.
+        time.sleep(4)
+        cluster.postgres.kill()
+        # The response of the last commit may be on its way.
+        time.sleep(0.5)
+        accepted = {job.id for job in cluster.load.accepted}
+        standby.take_over()
+        cluster.system.query("SELECT pg_promote()")
+        since = time.monotonic()
+    known = {ids.encode("job", row[0]) for row in cluster.system.query("SELECT id::text FROM jobs")}
+    return Injury(since=since, uncommitted=accepted - known)
+
+
+_PROXIED = Plan(proxies_broker=True)
+
+FAULTS = (
+    Fault(name="broker wiped", inject=_wipe_broker, promised_seconds=10),
+    Fault(name="broker killed and restarted empty", inject=_restart_broker_empty, promised_seconds=10),
+    Fault(name="broker stopped for 30 s", inject=_stop_broker, promised_seconds=10),
+    Fault(
+        name="broker's host dark for 20 s",
+        inject=_darken_broker,
+        promised_seconds=10,
+        repeats_nothing=True,
+        plan=_PROXIED,
+    ),
+    Fault(
+        name="Redis's master dead in the middle of reads, another in its place",
+        inject=_replace_broker,
+        promised_seconds=10,
+        repeats_nothing=True,
+        brokers=["redis"],
+        plan=_PROXIED,
+    ),
+    Fault(name="PostgreSQL killed, back after 20 s", inject=_kill_database, promised_seconds=10),
+    Fault(name="PostgreSQL read-only for 20 s", inject=_make_read_only, promised_seconds=10),
+    Fault(name="PostgreSQL killed, a standby promoted that lacks 4 s", inject=_promote_standby, promised_seconds=15),
+    Fault(name="both killed, back after 15 s", inject=_stop_both, promised_seconds=10),
+)

@@ -1,0 +1,66 @@
+"""The table of a run, as Markdown, and its place in docs/recovery.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chaos.result import Result
+
+__all__ = ["row", "table", "write"]
+
+_ROOT = Path(__file__).parent.parent
+_HEAD = ("broker", "fault", "accepted", "finished", "lost", "run twice", "repeated", "recovery", "promised", "kept")
+_BEGIN, _END = "<!-- The table that `make chaos` writes begins here. -->\n", "<!-- It ends here. -->\n"
+
+
+def row(result: Result) -> str:
+    """Returns a result as a row of a Markdown table."""
+    recovery = "never" if result.recovery_seconds is None else f"{result.recovery_seconds:.1f} s"
+    cells = (
+        result.broker,
+        result.fault,
+        result.accepted,
+        result.finished,
+        f"{result.lost} (and {result.uncommitted} not replicated)" if result.uncommitted else result.lost,
+        result.twice,
+        result.repeated,
+        recovery,
+        f"{result.promised_seconds:g} s",
+        "yes" if result.is_kept else f"NO ({_blame(result)})",
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _blame(result: Result) -> str:
+    counts = {"invented": result.invented, "untrue": result.untrue, "failed": result.failed}
+    return ", ".join([*(f"{count} {name}" for name, count in counts.items() if count), *result.broken]) or "see the row"
+
+
+def table(results: Sequence[Result]) -> str:
+    """Returns all results as a Markdown table."""
+    return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results)])
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """Replace the marked block of a page by the table, with the commit and the date of the run."""
+    before, begin, rest = path.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{path} has no block between {_BEGIN.strip()} and {_END.strip()}")
+    moment = f"{datetime.now(UTC):%Y-%m-%d}"
+    origin = (
+        f"All rows are from one run of commit {_commit()} on {moment}, on {os.cpu_count()} cores without other load."
+    )
+    path.write_text(f"{before}{begin}{origin}\n\n{table(results)}\n{end}{after}")
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(("git", "-C", str(_ROOT), *arguments), check=True, capture_output=True, text=True).stdout
+
+    is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+    return f"`{git('rev-parse', '--short=12', 'HEAD').strip()}`" + (" with changes" if is_changed else "")
