@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
@@ -16,7 +17,7 @@ from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
 from harness.system import RunningProcess
 
-__all__ = ["FAULTS", "due_job", "node_with_patience"]
+__all__ = ["FAULTS", "dated_job", "due_job", "node_with_patience"]
 
 #: Seconds of jobs that outlast the time after which a node is dead.
 PATIENT_SECONDS = 25.0
@@ -102,11 +103,16 @@ def _freeze_dispatcher(cluster: Cluster) -> Injury:
 
 def due_job(cluster: Cluster, since: float) -> Injury:
     """Trigger a job that is dated into the future, so that only a dispatcher can start it."""
-    [[moment]] = cluster.system.query(
-        "SELECT to_char(now() + interval '0.3 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')"
-    )
-    job = cluster.load.trigger_one(scheduled_at=f"{moment}:00", priority=1)
+    job = dated_job(cluster, in_seconds=0.3)
     return Injury(since=since, watch=cluster.watch_due(job))
+
+
+def dated_job(cluster: Cluster, *, in_seconds: float, **fields: Any) -> str:
+    """Trigger an urgent job that is dated into the future by PostgreSQL's clock. Returns its id."""
+    [[moment]] = cluster.system.query(
+        "SELECT to_char(now() + %s * interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')", in_seconds
+    )
+    return cluster.load.trigger_one(scheduled_at=f"{moment}:00", priority=1, **fields)
 
 
 def _freeze_node(cluster: Cluster) -> Injury:

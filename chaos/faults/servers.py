@@ -8,6 +8,7 @@ from contextlib import suppress
 from ava.domain import ids
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
+from chaos.faults.processes import dated_job
 from harness.polling import wait_until
 from harness.servers.standby import streaming_standby
 
@@ -15,6 +16,8 @@ __all__ = ["FAULTS"]
 
 #: Seconds for which a recovery is awaited; the result says if it did not come.
 _LONGEST_WAIT_SECONDS = 60.0
+#: Seconds of jobs that outlast a failover.
+_LONG_SECONDS = 15.0
 
 
 def _wipe_broker(cluster: Cluster) -> Injury:
@@ -86,15 +89,18 @@ def _replace_broker(cluster: Cluster) -> Injury:
 def _promote_standby(cluster: Cluster) -> Injury:
     """Kill the primary while a standby lacks its last seconds, and promote the standby at the primary's address."""
     with streaming_standby(cluster.postgres) as standby:
+        # The standby will have these as due, so the next dispatcher publishes them while their first runs go on.
+        long = [dated_job(cluster, in_seconds=1.5, input={"seconds": _LONG_SECONDS}) for _ in range(4)]
+        standby.await_stream()
         standby.stop_receiving()
         # Jobs are accepted, begin and end, of which the standby will know nothing.
         time.sleep(4)
+        wait_until(lambda: not set(long) - set(cluster.runs()), seconds=30, what="the dated jobs have begun")
         cluster.postgres.kill()
         # The response of the last commit may be on its way.
         time.sleep(0.5)
         accepted = {job.id for job in cluster.load.accepted}
         standby.take_over()
-        cluster.system.query("SELECT pg_promote()")
         since = time.monotonic()
     known = {ids.encode("job", row[0]) for row in cluster.system.query("SELECT id::text FROM jobs")}
     return Injury(since=since, uncommitted=accepted - known)
@@ -123,6 +129,10 @@ FAULTS = (
     ),
     Fault(name="PostgreSQL killed, back after 20 s", inject=_kill_database, promised_seconds=10),
     Fault(name="PostgreSQL read-only for 20 s", inject=_make_read_only, promised_seconds=10),
-    Fault(name="PostgreSQL killed, a standby promoted that lacks 4 s", inject=_promote_standby, promised_seconds=15),
+    Fault(
+        name="PostgreSQL killed, a standby promoted that lacks 4 s",
+        inject=_promote_standby,
+        promised_seconds=15,
+    ),
     Fault(name="both killed, back after 15 s", inject=_stop_both, promised_seconds=10),
 )

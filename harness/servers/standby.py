@@ -40,7 +40,8 @@ class Standby:
         wait_until(lambda: self._run("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)], what="replication stopped")
 
     def take_over(self) -> None:
-        """Become the primary, at the address of the former one, which must be dead."""
+        """Become the primary, and then take the address of the former one, which must be dead."""
+        self._run("SELECT pg_promote()")
         self._server.stop()
         assert isinstance(self._primary.server, Postgres)
         assert isinstance(self._server.server, Postgres)
