@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from ava.errors import DatabaseUnavailable, StatementFailed
-from ava.store.engine import timeouts
+from ava.store.engine import leader_lock, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lock import Leadership
 from harness.polling import wait_until
@@ -111,7 +111,7 @@ def test_after_a_restart_pooled_connections_and_the_lock_work(private_postgres: 
     private_postgres.start()
     for _ in range(5):
         database.ping()
-    assert leadership.acquire()
+    wait_until(leadership.acquire, what="it is active again")
     leadership.release()
     database.close()
 
@@ -163,8 +163,44 @@ def test_one_dispatcher_is_active_and_the_next_replaces_one_that_sleeps(database
     assert time.monotonic() - began > 1
     assert not first.acquire()
     second.release()
-    wait_until(first.acquire, what="the first takes over at once from one that releases the lock")
+    wait_until(first.acquire, what="the first takes over from one that releases the lock")
     first.release()
+
+
+def test_after_a_failure_no_dispatcher_is_active_until_processes_have_asked_for_their_runs(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader_lock, "_SETTLE_SECONDS", 1.5)
+    first, second = Leadership(database_url), Leadership(database_url)
+    assert first.acquire()
+    assert not second.acquire()
+    database = Database(database_url, name="test")
+    with database.connect() as connection:
+        # As by a failover: every session ends.
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'ava dispatcher lock'"
+        )
+    database.close()
+    assert not first.acquire()
+    assert not second.acquire()
+    began = time.monotonic()
+    wait_until(lambda: first.acquire() or second.acquire(), what="one is active")
+    assert time.monotonic() - began > 1
+    first.release()
+    second.release()
+
+
+def test_a_dispatcher_takes_over_at_once_if_only_the_active_one_ends(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader_lock, "_SETTLE_SECONDS", 60)
+    first, second = Leadership(database_url), Leadership(database_url)
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    wait_until(second.acquire, what="the second is active")
+    second.release()
 
 
 def test_a_server_is_probed_at_its_address(database_url: str) -> None:

@@ -314,6 +314,8 @@ class Child:
                     self._check_run(run)
             except DatabaseUnavailable:
                 # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
+                # The server that is back may be another, so it is asked at once.
+                self._opened = -1
                 time.sleep(_TICK_SECONDS)
             except Exception:
                 _log.exception("Companion thread: iteration failed, will retry")

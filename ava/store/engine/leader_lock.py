@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +20,11 @@ LOCK_KEY = 0x61766120_64697370
 #: PostgreSQL ends the session, and so frees the lock, of a process that is frozen or cut off.
 _SESSION = "-c idle_session_timeout=3000 -c statement_timeout=2000"
 
+#: Seconds after a failure for which no dispatcher is active. The server that answers may be a standby that took over
+#: without the last claims. A job that runs may be queued there, and a duty would publish it, until each process has
+#: asked whether its run still holds its job, which is at most 2 s later (`ava.node.child.child`).
+_SETTLE_SECONDS = 3.0
+
 _TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s), current_setting('transaction_read_only') = 'off'")
 
 
@@ -35,20 +41,27 @@ class Leadership:
             connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _SESSION},
         )
         self._connection: Any = None
+        self._has_failed = False
+        #: From when on it may be active, on the monotonic clock.
+        self._settled_at = 0.0
 
     def acquire(self) -> bool:
         """Acquire the lock, or check that this process still holds it.
 
-        Returns False if another process holds it, or the database is out of reach or read-only: nodes cannot write
-        their heartbeats then, and a new session may lead to the new primary.
+        Returns False if another process holds it, or the database is out of reach or read-only, or was so within
+        `_SETTLE_SECONDS`: nodes cannot write their heartbeats then, and a new session may lead to the new primary.
         """
         try:
             is_held, is_writable = self._try_lock()
         except (DBAPIError, psycopg2.Error):
             is_held = is_writable = False
         if not is_writable:
+            self._has_failed = True
             self.release()
-        return is_held and is_writable
+            return False
+        if self._has_failed:
+            self._has_failed, self._settled_at = False, time.monotonic() + _SETTLE_SECONDS
+        return is_held and time.monotonic() >= self._settled_at
 
     def _try_lock(self) -> tuple[bool, bool]:
         if self._connection is None:
