@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.broker.control import Control
-from ava.domain.firing import DueSchedule, FiringDecision, Outcome, decide, postpone
+from ava.domain import ids
+from ava.domain.events import Event, EventType, make_body
+from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone
 from ava.domain.job import Job, Status
 from ava.domain.schedule import timezone_data_version
+from ava.domain.schedule_record import Schedule, make_schedule_record
 from ava.errors import BrokerUnavailable
 from ava.metrics import counters
-from ava.store.engine.database import Database
+from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.schedules import due as due_schedules
+from ava.store.webhooks import events
 
 __all__ = ["ScheduleFirings"]
 
@@ -89,6 +93,8 @@ class ScheduleFirings:
             cancelled = due_schedules.cancel_jobs(connection, decisions)
             firings, made = due_schedules.write_firings(connection, decisions)
             due_schedules.advance(connection, decisions, made, timezone_data=timezone_data_version(), now=now)
+            for schedule in due_schedules.disabled(connection, decisions):
+                _write_event(connection, schedule)
         has_more = len(found) == _BATCH or len(decisions) < len(found)
         return _FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled, has_more=has_more)
 
@@ -134,6 +140,19 @@ def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
         # One that cannot be decided, as in a zone that the time zone data no longer has, must not block the others.
         _log.exception("Schedule could not be fired, will retry later", extra={"schedule_id": due.schedule.id})
         return postpone(due, now)
+
+
+def _write_event(connection: Connection, schedule: Schedule) -> None:
+    """Write the event that a schedule was disabled, in the transaction that disabled it."""
+    event = Event(
+        id=ids.encode("evt", ids.new_uuid()),
+        type=EventType.SCHEDULE_DISABLED,
+        created_at=schedule.updated_at,
+        tenant_id=schedule.tenant_id,
+        sequence=0,
+    )
+    reason = f"worker {schedule.worker_id} was gone at {MOST_GONE} firings in a row"
+    events.insert(connection, event, make_body(event, {**make_schedule_record(schedule), "reason": reason}))
 
 
 def _count(decision: FiringDecision) -> None:

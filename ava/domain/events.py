@@ -32,6 +32,7 @@ class EventType(StrEnum):
     CANCELLED = "ava.job.cancelled"
     STARTED = "ava.job.started"
     QUEUED = "ava.job.queued"
+    SCHEDULE_DISABLED = "ava.schedule.disabled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Event:
     type: str
     created_at: datetime
     tenant_id: str
-    #: Ascends over the events of one job, with gaps.
+    #: Ascends over the events of one job, with gaps; 0 for what is no job's event.
     sequence: int
 
 

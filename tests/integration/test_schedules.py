@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ import pytest
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
+from ava.delivery.fan_out import FanOut
 from ava.dispatcher import retention
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.domain.caller import Caller, Role
-from ava.domain.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec
+from ava.domain.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec, make_schedule_record
 from ava.metrics import counters
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
@@ -353,6 +355,29 @@ def test_a_schedule_whose_worker_is_gone_is_disabled_after_three_firings(schedul
     assert scheduled.show(schedule).enabled
 
 
+def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Scheduled) -> None:
+    scheduled.backlog.run(
+        "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
+        " VALUES ('ten_test', 'https://example.com', '{ava.schedule.disabled}', 'sealed'),"
+        " ('ten_other', 'https://example.com', '{ava.schedule.disabled}', 'sealed')"
+    )
+    scheduled.backlog.run("INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM webhook_endpoints")
+    schedule = scheduled.create(worker_id=WORKER, name="Nightly")
+    scheduled.backlog.run("UPDATE workers SET tenants = '{ten_other}'")
+    for minute in (1, 2, 3):
+        scheduled.fire(minute)
+    assert FanOut(scheduled.backlog.database).run_once() == 1
+    [(body, tenant)] = scheduled.backlog.run(
+        "SELECT e.body, p.tenant_id FROM webhook_deliveries AS d JOIN webhook_events AS e ON e.id = d.event_id"
+        " JOIN webhook_endpoints AS p ON p.id = d.endpoint_id"
+    )
+    event = json.loads(body)
+    shown = make_schedule_record(scheduled.show(schedule))
+    assert (event["type"], event["tenant_id"], tenant) == ("ava.schedule.disabled", "ten_test", "ten_test")
+    assert event["data"] == {**shown, "reason": f"worker {WORKER} was gone at 3 firings in a row"}
+    assert event["data"]["enabled"] is False
+
+
 def test_a_new_version_of_the_time_zone_data_computes_every_next_firing_anew(scheduled: Scheduled) -> None:
     created = scheduled.create(cron="0 12 * * *", timezone="Europe/Berlin")
     scheduled.create(enabled=False)
@@ -376,11 +401,12 @@ def test_old_firings_are_deleted_and_later_ones_are_kept(scheduled: Scheduled) -
 
 
 def test_a_job_of_a_schedule_is_found_by_its_firing_alone(scheduled: Scheduled) -> None:
-    scheduled.create()
+    schedule = scheduled.create()
     scheduled.fire(1)
     [retried] = scheduled.backlog.insert(1)
     with scheduled.backlog.database.connect() as connection:
-        [job] = reads.page(connection, tenant_id="ten_test", job_filter=reads.JobFilter(), limit=5).jobs[1:]
+        job = reads.show(connection, tenant_id="ten_test", job_id=str(scheduled.show(schedule).last_job_id))
+        assert job is not None
         found = firings.firing_of(connection, job)
         assert found is not None
         assert (found.timezone, found.slot) == ("UTC", (scheduled.now + MINUTE).replace(tzinfo=None))

@@ -296,7 +296,7 @@ class ScheduleRecord(Schema):
     last_job_id = Id("job", allow_none=True, metadata={"description": "The job that it made last."})
     created_by = Id("usr")
     created_at = Instant()
-    updated_at = Instant(metadata={"description": "When it was last changed; firing changes nothing here."})
+    updated_at = Instant(metadata={"description": "When it was last changed or disabled; firing changes nothing here."})
 
 
 class ScheduleDeletedRecord(Schema):

@@ -13,6 +13,7 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.job import WHEN_RELEASED, Job, Status
+from ava.domain.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -20,7 +21,7 @@ from ava.store.jobs import rows as job_rows
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = ["advance", "are_due", "cancel_jobs", "claim_due", "release_waiting", "write_firings"]
+__all__ = ["advance", "are_due", "cancel_jobs", "claim_due", "disabled", "release_waiting", "write_firings"]
 
 #: The moment that counts as now; None means that of the database's clock.
 Moment = datetime | None
@@ -143,6 +144,7 @@ _ADVANCE = Statement("""
 UPDATE schedules AS s SET
     decided_until = g.decided_until, next_run_at = g.next_run_at, gone = g.gone, timezone_data = %(timezone_data)s,
     enabled = s.enabled AND NOT g.disables,
+    updated_at = CASE WHEN g.disables THEN clock_timestamp() ELSE s.updated_at END,
     last_run_at = CASE WHEN g.last_job_id IS NULL THEN s.last_run_at ELSE coalesce(%(now)s::timestamptz, now()) END,
     last_job_id = coalesce(g.last_job_id, s.last_job_id),
     waiting_job_id = coalesce(g.waiting_job_id, s.waiting_job_id),
@@ -179,6 +181,19 @@ def advance(
         "now": now,
     }
     connection.exec_driver_sql(_ADVANCE, parameters)
+
+
+_DISABLED = Statement(f"""
+SELECT {SCHEDULE_COLUMNS} FROM schedules AS s WHERE s.id = ANY(%(ids)s::uuid[]) AND NOT s.enabled
+""")
+
+
+def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> list[Schedule]:
+    """Returns the schedules that decisions have disabled, in the transaction that wrote the decisions."""
+    uuids = [schedule_uuid(decision.due.schedule.id) for decision in decisions if decision.disables]
+    if not uuids:
+        return []
+    return [rows.schedule(row) for row in connection.exec_driver_sql(_DISABLED, {"ids": uuids})]
 
 
 _CANCEL_JOBS = Statement(f"""

@@ -1,15 +1,39 @@
-"""Webhook events past retention, with their deliveries."""
+"""Webhook events that are not of a job, and those past retention with their deliveries."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from ava.domain import ids
+from ava.domain.events import Event
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["delete_old"]
+__all__ = ["delete_old", "insert"]
+
+# As with a job's event, which a trigger writes, nothing is written if no endpoint subscribes. The fan-out takes the
+# body as it is.
+_INSERT = Statement("""
+INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, body)
+SELECT %(id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(body)s
+WHERE EXISTS (SELECT FROM webhook_endpoints AS e
+              WHERE e.tenant_id = %(tenant_id)s AND e.status IN ('active', 'degraded') AND %(type)s = ANY(e.events))
+""")
+
+
+def insert(connection: Connection, event: Event, body: str) -> bool:
+    """Write an event that is not of a job, with its body as JSON text. Returns False if no endpoint subscribes."""
+    parameters = {
+        "id": str(ids.decode("evt", event.id)),
+        "tenant_id": event.tenant_id,
+        "type": event.type,
+        "sequence": event.sequence,
+        "created_at": event.created_at,
+        "body": body,
+    }
+    return connection.exec_driver_sql(_INSERT, parameters).rowcount == 1
+
 
 _DELETE_OLD = Statement("""
 WITH old AS (

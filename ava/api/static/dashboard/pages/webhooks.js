@@ -5,7 +5,10 @@ import { h, Keyed, put, say } from "../dom.js";
 import { number, short, span } from "../format.js";
 import { ask, button, empty, field, heading, notify, pill, repeat, when } from "../parts.js";
 
-const EVENTS = ["ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started", "ava.job.queued"];
+const EVENTS = [
+  "ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started", "ava.job.queued",
+  "ava.schedule.disabled",
+];
 
 export function open(main, { signal }) {
   const list = h("div", {});
