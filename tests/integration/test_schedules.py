@@ -6,75 +6,24 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
 import pytest
 
-from ava.broker.control import Control
-from ava.broker.publisher import Publisher
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher import retention
-from ava.dispatcher.due import DueJobs
 from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.time_zones import TimeZoneData
-from ava.domain.caller import Caller, Role
-from ava.domain.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec, make_schedule_record
+from ava.domain.schedule_record import CatchUp, make_schedule_record
 from ava.metrics import counters
-from ava.services.jobs import Jobs
-from ava.services.schedules import Schedules
 from ava.settings import Settings
-from ava.store.jobs import reads, runs
+from ava.store.jobs import reads
 from ava.store.schedules import due as due_schedules
 from ava.store.schedules import firings, time_zones
-from tests.backlog import NODE, WORKER, Backlog, open_backlog
-
-CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
-MINUTE = timedelta(minutes=1)
-
-
-class Scheduled:
-    """Schedules in a database, and a dispatcher's duty whose clock the test sets."""
-
-    def __init__(self, backlog: Backlog) -> None:
-        self.backlog = backlog
-        self.control = Control(backlog.app)
-        jobs = Jobs(backlog.database, Publisher(backlog.app, backlog.settings), self.control)
-        self.service = Schedules(backlog.database, jobs, most=1000)
-        [(self.now,)] = backlog.run("SELECT date_trunc('minute', now())")
-
-    def create(self, **fields: Any) -> Schedule:
-        """Create a schedule that fires each minute."""
-        spec = ScheduleSpec(**{"worker_id": WORKER, "cron": "* * * * *", "timezone": "UTC", **fields})
-        return self.service.create(CALLER, spec)[0]
-
-    def fire(self, minutes: float) -> int:
-        """Fire what is due some minutes from now."""
-        return ScheduleFirings(self.backlog.database, self.control, clock=lambda: self.now + minutes * MINUTE).run_once(
-            0
-        )
-
-    def show(self, schedule: Schedule) -> Schedule:
-        """Returns a schedule as it is now."""
-        return self.service.show(CALLER, schedule.id)
-
-    def outcomes(self, schedule: Schedule) -> list[tuple[str, str | None]]:
-        """Returns the outcomes and reasons of a schedule's firings, oldest first."""
-        found, _ = self.service.firings(CALLER, schedule.id, limit=100)
-        return [(each.outcome.value, each.reason) for each in reversed(found)]
-
-    def jobs(self, columns: str = "id") -> list[tuple[Any, ...]]:
-        """Returns columns of all jobs, oldest first."""
-        return self.backlog.run(f"SELECT {columns} FROM jobs ORDER BY id")
-
-    def start_last(self, schedule: Schedule) -> None:
-        """Start the last job of a schedule, as a node does."""
-        job_id = self.show(schedule).last_job_id
-        assert job_id is not None
-        with self.backlog.database.connect() as connection:
-            wanted = runs.Claim(job_id=job_id, run_no=1, worker_id=WORKER, node_id=NODE)
-            assert runs.claim(connection, wanted)
+from tests.backlog import WORKER, open_backlog
+from tests.scheduled import CALLER, MINUTE, Scheduled
 
 
 @pytest.fixture
@@ -262,80 +211,6 @@ def test_idle_schedules_are_not_read(scheduled: Scheduled) -> None:
     ):
         plan = "\n".join(row[0] for row in scheduled.backlog.run(f"EXPLAIN {statement}", **parameters))
         assert "Seq Scan on schedules" not in plan, plan
-
-
-# Overlap --------------------------------------------------------------------------------------------------------------
-
-
-def test_skip_makes_no_job_while_the_last_one_is_not_final(scheduled: Scheduled) -> None:
-    schedule = scheduled.create(overlap=Overlap.SKIP)
-    assert [scheduled.fire(1), scheduled.fire(2)] == [1, 1]
-    assert len(scheduled.jobs()) == 1
-    scheduled.backlog.run("UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now()")
-    scheduled.fire(3)
-    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "skipped", "fired"]
-
-
-def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: Scheduled) -> None:
-    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
-    scheduled.fire(1)
-    scheduled.start_last(schedule)
-    scheduled.fire(2)
-    scheduled.fire(3)
-    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "skipped"]
-    assert DueJobs(scheduled.backlog.database).run_once(0) == 0
-    assert scheduled.backlog.count("status = 'queued' AND run_at = '9999-01-01Z'") == 1
-    scheduled.fire(3.1)
-    scheduled.backlog.run("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
-    scheduled.fire(3.2)
-    assert DueJobs(scheduled.backlog.database).run_once(0) == 1
-    assert scheduled.backlog.count("status = 'queued' AND run_at IS NULL") == 1
-    scheduled.fire(4)
-    # The released job is the last one now; the new one waits for it.
-    assert scheduled.backlog.count("status = 'queued' AND run_at = '9999-01-01Z'") == 1
-
-
-def test_a_waiting_job_explains_what_it_waits_for(scheduled: Scheduled) -> None:
-    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE, timezone="Europe/Berlin")
-    scheduled.fire(1)
-    first = scheduled.show(schedule).last_job_id
-    scheduled.start_last(schedule)
-    scheduled.fire(2)
-    waiting = scheduled.show(schedule).last_job_id
-    assert waiting is not None
-    explained = scheduled.service._jobs.explain(CALLER, waiting, node_dead_seconds=14)
-    assert explained.sentence.startswith(f"queued: waits until {first} of the same schedule is final")
-    assert f"made by schedule {schedule.id}, slot " in explained.sentence
-    assert explained.sentence.endswith(" in Europe/Berlin")
-    # The firing remains when the schedule is deleted, and the job goes on.
-    scheduled.service.delete(CALLER, schedule.id)
-    assert DueJobs(scheduled.backlog.database).run_once(0) == 1
-    assert f"made by schedule {schedule.id}, slot " in scheduled.service._jobs.explain(
-        CALLER, waiting, node_dead_seconds=14
-    ).sentence  # fmt: skip
-
-
-def test_a_waiting_job_that_a_client_cancels_makes_room(scheduled: Scheduled) -> None:
-    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
-    scheduled.fire(1)
-    scheduled.start_last(schedule)
-    scheduled.fire(2)
-    scheduled.service._jobs.cancel(CALLER, str(scheduled.show(schedule).last_job_id))
-    scheduled.fire(3)
-    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "fired"]
-
-
-def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled: Scheduled) -> None:
-    schedule = scheduled.create(overlap=Overlap.CANCEL_RUNNING)
-    scheduled.fire(1)
-    scheduled.fire(2)
-    scheduled.start_last(schedule)
-    scheduled.fire(3)
-    assert scheduled.jobs("status, cancelled_by, cancel_requested_at IS NOT NULL") == [
-        ("cancelled", schedule.id, True),
-        ("running", schedule.id, True),
-        ("queued", None, False),
-    ]
 
 
 # The worker, the zone, retention --------------------------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""What a firing does while the last job of its schedule is not final."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ava.dispatcher.due import DueJobs
+from ava.domain.schedule_record import Overlap
+from ava.settings import Settings
+from tests.backlog import open_backlog
+from tests.scheduled import CALLER, Scheduled
+
+
+@pytest.fixture
+def scheduled(database_settings: Settings) -> Iterator[Scheduled]:
+    with open_backlog(database_settings) as backlog:
+        yield Scheduled(backlog)
+
+
+def test_skip_makes_no_job_while_the_last_one_is_not_final(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.SKIP)
+    assert [scheduled.fire(1), scheduled.fire(2)] == [1, 1]
+    assert len(scheduled.jobs()) == 1
+    scheduled.backlog.run("UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now()")
+    scheduled.fire(3)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "skipped", "fired"]
+
+
+def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    scheduled.fire(3)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "skipped"]
+    assert DueJobs(scheduled.backlog.database).run_once(0) == 0
+    assert scheduled.backlog.count("status = 'queued' AND run_at = '9999-01-01Z'") == 1
+    scheduled.fire(3.1)
+    scheduled.backlog.run("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
+    scheduled.fire(3.2)
+    assert DueJobs(scheduled.backlog.database).run_once(0) == 1
+    assert scheduled.backlog.count("status = 'queued' AND run_at IS NULL") == 1
+    scheduled.fire(4)
+    # The released job is the last one now; the new one waits for it.
+    assert scheduled.backlog.count("status = 'queued' AND run_at = '9999-01-01Z'") == 1
+
+
+def test_a_waiting_job_explains_what_it_waits_for(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE, timezone="Europe/Berlin")
+    scheduled.fire(1)
+    first = scheduled.show(schedule).last_job_id
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    waiting = scheduled.show(schedule).last_job_id
+    assert waiting is not None
+    explained = scheduled.service._jobs.explain(CALLER, waiting, node_dead_seconds=14)
+    assert explained.sentence.startswith(f"queued: waits until {first} of the same schedule is final")
+    assert f"made by schedule {schedule.id}, slot " in explained.sentence
+    assert explained.sentence.endswith(" in Europe/Berlin")
+    # The firing remains when the schedule is deleted, and the job goes on.
+    scheduled.service.delete(CALLER, schedule.id)
+    assert DueJobs(scheduled.backlog.database).run_once(0) == 1
+    assert f"made by schedule {schedule.id}, slot " in scheduled.service._jobs.explain(
+        CALLER, waiting, node_dead_seconds=14
+    ).sentence  # fmt: skip
+
+
+def test_a_waiting_job_that_a_client_cancels_makes_room(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    scheduled.service._jobs.cancel(CALLER, str(scheduled.show(schedule).last_job_id))
+    scheduled.fire(3)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "fired"]
+
+
+def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.CANCEL_RUNNING)
+    scheduled.fire(1)
+    scheduled.fire(2)
+    scheduled.start_last(schedule)
+    scheduled.fire(3)
+    assert scheduled.jobs("status, cancelled_by, cancel_requested_at IS NOT NULL") == [
+        ("cancelled", schedule.id, True),
+        ("running", schedule.id, True),
+        ("queued", None, False),
+    ]
