@@ -144,6 +144,8 @@ _REDIS_SCHEMES = ("redis", "rediss")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 #: Characters of a key that signs messages.
 _LEAST_KEY_CHARACTERS = 32
+#: Characters of a shared key, so that it cannot be guessed.
+_LEAST_KEY_CHARS = 16
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -162,7 +164,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         broker_url=_broker_url(env),
         broker_ca=_file(env, "AVA_BROKER_CA"),
         message_keys=_message_keys(env),
-        internal_secrets=_names(env, "AVA_INTERNAL_SECRET"),
+        internal_secrets=_shared_keys(env),
         handler_modules=_handler_modules(env) or default.handler_modules,
         worker_config={k.removeprefix(_WORKER): v for k, v in env.items() if k.startswith(_WORKER)},
         drain_seconds=_number(env, "AVA_DRAIN_SECONDS", default.drain_seconds, least=0, most=3600),
@@ -285,6 +287,14 @@ def _required(env: Mapping[str, str], name: str, example: str, *, has_hosts: boo
 
 def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
+
+
+def _shared_keys(env: Mapping[str, str]) -> tuple[str, ...]:
+    keys = _names(env, "AVA_INTERNAL_SECRET")
+    if any(len(key) < _LEAST_KEY_CHARS for key in keys):
+        reason = f"each key must have at least {_LEAST_KEY_CHARS} characters; make one with `openssl rand -hex 24`"
+        raise SettingsError("AVA_INTERNAL_SECRET", reason)
+    return keys
 
 
 def _handler_modules(env: Mapping[str, str]) -> tuple[str, ...]:

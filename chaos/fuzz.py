@@ -170,7 +170,7 @@ def main() -> int:
     given = parser.parse_args()
     with ExitStack() as stack:
         postgres, redis = stack.enter_context(running_postgres()), stack.enter_context(running_redis())
-        urls = {"DATABASE_URL": postgres.url, "BROKER_URL": redis.url, "AVA_INTERNAL_SECRET": "of-the-tests"}
+        urls = {"DATABASE_URL": postgres.url, "BROKER_URL": redis.url, "AVA_INTERNAL_SECRET": "of-all-the-tests"}
         schema.upgrade(settings_module.load(urls))
         system = System(stack.enter_context(private_folder()), database_url=postgres.url, broker_url=redis.url)
         stack.callback(system.stop)

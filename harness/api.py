@@ -17,7 +17,7 @@ from ava.store.engine.database import Database
 from ava.store.fleet import workers
 
 HEADERS = {
-    "x-internal-secret": "of-the-tests",
+    "x-internal-secret": "of-all-the-tests",
     "x-tenant-id": "ten_test",
     "x-user-id": "usr_test",
     "x-platform-role": "tenant-system-admin",

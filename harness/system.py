@@ -31,7 +31,7 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 
 ROOT = Path(__file__).parent.parent
-SECRET = "of-the-tests"
+SECRET = "of-all-the-tests"
 ENCRYPTION_KEY = "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU="
 HEADERS = {
     "x-internal-secret": SECRET,

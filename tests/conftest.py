@@ -160,7 +160,7 @@ def system(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Syste
 
 def _settings(database_url: str, broker_url: str) -> Settings:
     return settings_module.load(
-        {"DATABASE_URL": database_url, "BROKER_URL": broker_url, "AVA_INTERNAL_SECRET": "of-the-tests"}
+        {"DATABASE_URL": database_url, "BROKER_URL": broker_url, "AVA_INTERNAL_SECRET": "of-all-the-tests"}
     )
 
 

@@ -42,15 +42,14 @@ def worker(concurrency: int | None, queues: str) -> None:
     """
     from ava import settings as settings_module
     from ava.health.port import serving
-    from ava.local import environment, sd_notify
+    from ava.local import environment, handler_folder, sd_notify
     from ava.metrics import sharing
 
     if file := environment.use_running_system():
         click.echo(f"ava: this node joins the system of `ava up` in this folder (settings from {file})", err=True)
     settings = settings_module.load()
     on_ready = partial(sd_notify.notify, settings.notify_socket) if settings.notify_socket else None
-    # Handler modules are found in the current directory, as with `python -m` and `celery`.
-    sys.path.insert(0, os.getcwd())
+    handler_folder.search(os.getcwd(), settings.handler_modules)
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     with sharing.shared_counters(), serving(settings):
         # Imported here, because the counters need the shared folder when they are created.

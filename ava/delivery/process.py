@@ -27,6 +27,7 @@ from ava.domain.sealing import Sealer  # noqa: E402
 from ava.errors import SettingsError  # noqa: E402
 from ava.metrics.counters import ConnectionMeter  # noqa: E402
 from ava.outbound.connections import MOST_KEPT  # noqa: E402
+from ava.outbound.look_ups import MOST_LOOK_UPS  # noqa: E402
 from ava.settings import Settings  # noqa: E402
 from ava.store.engine import schema  # noqa: E402
 from ava.store.engine.database import Database  # noqa: E402
@@ -37,8 +38,6 @@ _log = logging.getLogger(__name__)
 
 #: Connections to PostgreSQL: the lock of the fan-out, the rounds, and the bodies that are read for their requests.
 _CONNECTIONS = 3
-#: Threads for DNS look-ups, because those of the C library block.
-_LOOK_UPS = 200
 #: Open files that the process needs in addition to its connections to endpoints.
 _OTHER_FILES = 300
 
@@ -58,7 +57,7 @@ def run(settings: Settings) -> None:
     wanted = settings.webhook_connections + MOST_KEPT + _OTHER_FILES
     if (most := open_files.allow(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
-    gevent.get_hub().threadpool.maxsize = _LOOK_UPS
+    gevent.get_hub().threadpool.maxsize = MOST_LOOK_UPS
     database = Database(
         settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
     )

@@ -22,6 +22,7 @@ def send_event(
     connections: Connections,
     *,
     endpoint: str,
+    tenant_id: str,
     url: str,
     event_id: str,
     body: str,
@@ -38,7 +39,7 @@ def send_event(
     if traceparent is not None:
         headers["traceparent"] = traceparent
     try:
-        response = connections.send("POST", url, owner=endpoint, headers=headers, body=raw)
+        response = connections.send("POST", url, owner=endpoint, tenant=tenant_id, headers=headers, body=raw)
     except OutboundError as error:
         return RequestResult(
             status=None,

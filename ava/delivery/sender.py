@@ -319,6 +319,7 @@ class Sender:
             result = send_event(
                 self._connections,
                 endpoint=delivery.endpoint,
+                tenant_id=delivery.tenant_id,
                 url=delivery.url,
                 event_id=delivery.event_id,
                 body=body,

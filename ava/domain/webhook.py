@@ -187,8 +187,8 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
         return min(float(text[:9]), LONGEST_RETRY_AFTER_SECONDS) or None
     try:
         seconds = (parsedate_to_datetime(text) - now).total_seconds()
-    except (ValueError, TypeError):
-        # Not a date, or a date without a zone.
+    except (ValueError, TypeError, OverflowError):
+        # Not a date, a date without a zone, or one that no calendar has.
         return None
     return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
 

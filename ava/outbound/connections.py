@@ -10,10 +10,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 from ava.errors import OutboundFailed
 from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
+from ava.outbound.look_ups import LookUps
 from ava.outbound.socket import GuardedSocket, is_quiet
 
 __all__ = ["MOST_KEPT", "Connections"]
@@ -46,11 +48,16 @@ class Connections:
         """`tls` replaces the trusted certificates."""
         self._limits = limits
         self._tls = tls
+        self._look_ups = LookUps()
         self._idle: dict[_Key, list[_Connection]] = {}
         self._idle_count = 0
 
-    def send(self, method: str, url: str, *, owner: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
+    def send(
+        self, method: str, url: str, *, owner: str, tenant: str = "", headers: Mapping[str, str], body: bytes
+    ) -> HttpResponse:
         """Call a URL and read the response. Raises what `ava.outbound.http.send` raises.
+
+        Connections are reused for the same `owner`, and name look-ups are limited for each `tenant`.
 
         If an idle connection turns out to be dead before any response, the call is made once more on a new one.
         """
@@ -62,9 +69,9 @@ class Connections:
             try:
                 return self._exchange(call, key, idle, start)
             except OutboundFailed:
-                if idle.sock.has_received:
+                if idle.sock.received_bytes:
                     raise
-        sock = dial(call.target, self._limits, self._tls)
+        sock = dial(call.target, self._limits, self._tls, partial(self._look_ups.resolve, owner=tenant))
         now = monotonic()
         return self._exchange(call, key, _Connection(sock=sock, opened_at=now, used_at=now), start)
 
@@ -90,7 +97,8 @@ class Connections:
         self._idle_count = 0
 
     def _exchange(self, call: Call, key: _Key, connection: _Connection, start: float) -> HttpResponse:
-        connection.sock.has_received = is_reusable = False
+        is_reusable = False
+        connection.sock.received_bytes = 0
         try:
             with exchange(connection.sock, call, self._limits) as stream:
                 content = b"".join(stream.chunks())

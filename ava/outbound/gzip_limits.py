@@ -9,6 +9,8 @@ __all__ = ["Decoder"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
+#: Members of one response. An empty one has 20 bytes and costs as much as a large one; servers send one.
+_MOST_MEMBERS = 1_000
 
 
 class Decoder:
@@ -19,6 +21,7 @@ class Decoder:
         self._member = zlib.decompressobj(_GZIP_WBITS)
         self._between_members = b""
         self._any_data = False
+        self._members = 1
 
     def decode(self, data: bytes, max_bytes: int) -> Iterator[bytes]:
         """Yields the decoded `data` in pieces of at most `max_bytes`. Raises `zlib.error` for invalid gzip."""
@@ -47,5 +50,8 @@ class Decoder:
             return b""
         if not following.startswith(_GZIP_MAGIC):
             return b""
+        self._members += 1
+        if self._members > _MOST_MEMBERS:
+            raise zlib.error(f"the gzip stream has more than {_MOST_MEMBERS} members")
         self._member = zlib.decompressobj(_GZIP_WBITS)
         return following

@@ -7,7 +7,8 @@ Its guarantees:
 - only http and https, no credentials in the URL, and only addresses that are public at the moment of connecting;
 - no redirect is followed: a 3xx is a response like any other;
 - connecting and the exchange each end within their seconds, however slowly the server sends;
-- no more than `max_answer_bytes` are read, and memory stays bounded whatever the encoding;
+- no more than `max_answer_bytes` of a body are read, and of everything that is received, headers, framing and empty
+  members of gzip included, at most eight times that and 256 KiB; memory stays bounded whatever the encoding;
 - only the certificate store comes from the environment, and no error or log line holds a path or a query.
 """
 
@@ -29,12 +30,15 @@ import certifi
 from ava.domain.outbound_url import Target, parse
 from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
 from ava.outbound.gzip_limits import Decoder
-from ava.outbound.socket import Deadline, GuardedSocket, connect
+from ava.outbound.socket import Deadline, GuardedSocket, Resolve, connect
 from ava.version import VERSION
 
 __all__ = ["Call", "HttpResponse", "HttpResponseStream", "Limits", "dial", "exchange", "open_stream", "send"]
 
 _READ_BYTES = 65_536
+#: Bytes that are received beside a body, and for each byte of it, because a body may come in chunks of a byte.
+_MOST_AROUND_BYTES = 2**18
+_MOST_RECEIVED_RATIO = 8
 _METHODS_WITH_BODY = ("PATCH", "POST", "PUT")
 _MAX_HEADERS = 100
 _MAX_HEADER_CHARS = 65_536
@@ -196,6 +200,7 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
     Raises `OutboundTimeout` or `OutboundFailed`.
     """
     seconds = limits.exchange_timeout_seconds
+    sock.received_bytes, sock.most_bytes = 0, _MOST_AROUND_BYTES + _MOST_RECEIVED_RATIO * limits.max_answer_bytes
     sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
     response = http.client.HTTPResponse(sock, method=call.method)
     with closing(response):
@@ -207,12 +212,17 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
         yield HttpResponseStream(response, call.target, limits)
 
 
-def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None) -> GuardedSocket:
-    """Connect to a target after checking its addresses. Raises `AddressRefused` and what `exchange` raises."""
+def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None, resolve: Resolve | None = None) -> GuardedSocket:
+    """Connect to a target after checking its addresses. Raises `AddressRefused` and what `exchange` raises.
+
+    `resolve` replaces the look-up of names.
+    """
     seconds = limits.connect_timeout_seconds
     trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
     with _translate_errors(target, "accept a connection", seconds):
-        return connect(target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted)
+        return connect(
+            target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted, resolve=resolve
+        )
 
 
 @functools.cache

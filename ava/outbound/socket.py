@@ -6,10 +6,11 @@ is no second look-up that DNS could answer differently.
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from queue import Empty, SimpleQueue
@@ -22,7 +23,7 @@ from ava.domain.outbound_url import Target, refuse_address
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Deadline", "GuardedSocket", "connect", "is_quiet"]
+__all__ = ["Deadline", "GuardedSocket", "Resolve", "connect", "is_quiet", "resolve_name"]
 
 #: A name may have hundreds of addresses. A server that answers on none of four is not up.
 MAX_ADDRESSES_TRIED = 4
@@ -56,14 +57,13 @@ class _PlainSocket(socket.socket):
     """
 
     deadline: Deadline | None = None
-    #: Whether a byte was received since this was last set to False.
-    has_received = False
+    #: Bytes that were received since this was last set to 0, and the most of them.
+    received_bytes = 0
+    most_bytes: int | None = None
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         _arm(self, self.deadline)
-        received = super().recv_into(buffer, nbytes, flags)
-        self.has_received = self.has_received or received > 0
-        return received
+        return _count(self, super().recv_into(buffer, nbytes, flags))
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         _arm(self, self.deadline)
@@ -74,13 +74,12 @@ class _TlsSocket(ssl.SSLSocket):
     """The same over TLS, whose `sendall` calls `send` repeatedly."""
 
     deadline: Deadline | None = None
-    has_received = False
+    received_bytes = 0
+    most_bytes: int | None = None
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         _arm(self, self.deadline)
-        received = super().recv_into(buffer, nbytes, flags)
-        self.has_received = self.has_received or received > 0
-        return received
+        return _count(self, super().recv_into(buffer, nbytes, flags))
 
     def send(self, data: ReadableBuffer, flags: int = 0, **of_gevent: Any) -> int:
         # In a process patched by gevent, `sendall` passes a time-out to `send`. Our deadline is the stricter one.
@@ -89,11 +88,21 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 GuardedSocket = _PlainSocket | _TlsSocket
+#: Looks a name up: host, port and deadline.
+Resolve = Callable[[str, int, Deadline], list[Any]]
 
 
 def _arm(sock: socket.socket, deadline: Deadline | None) -> None:
     if deadline is not None:
         sock.settimeout(deadline.seconds_left())
+
+
+def _count(sock: GuardedSocket, received: int) -> int:
+    """Count received bytes. Raises `OSError` beyond the most, whatever they are: headers, framing, padding of gzip."""
+    sock.received_bytes += received
+    if sock.most_bytes is not None and sock.received_bytes > sock.most_bytes:
+        raise OSError(errno.EMSGSIZE, f"it sent more than {sock.most_bytes:,} bytes around its answer")
+    return received
 
 
 def is_quiet(sock: GuardedSocket) -> bool:
@@ -108,31 +117,43 @@ def is_quiet(sock: GuardedSocket) -> bool:
     return False
 
 
-def connect(target: Target, deadline: Deadline, *, allow_private: bool, tls: ssl.SSLContext | None) -> GuardedSocket:
+def connect(
+    target: Target,
+    deadline: Deadline,
+    *,
+    allow_private: bool,
+    tls: ssl.SSLContext | None,
+    resolve: Resolve | None = None,
+) -> GuardedSocket:
     """Connect to a target, over TLS if `tls` is given. DNS, TCP and TLS share the one deadline.
+
+    `resolve` replaces the look-up of names.
 
     Raises `AddressRefused` if any address of the name is not public (unless `allow_private`), `TimeoutError`, and
     `OSError` otherwise: `socket.gaierror` for an unknown name, `ssl.SSLError` for a failed handshake.
     """
-    addresses = _look_up(target, deadline)
+    addresses = _look_up(target, deadline, resolve or resolve_name)
     if not allow_private:
         _check_public(target, addresses)
     sock = _dial(addresses, target.port, deadline)
     return sock if tls is None else _wrap(sock, target.host, deadline, tls)
 
 
-def _look_up(target: Target, deadline: Deadline) -> list[str]:
+def _look_up(target: Target, deadline: Deadline, resolve: Resolve) -> list[str]:
     if target.address is not None:
         return [str(target.address)]
-    answer = _getaddrinfo(target.host, target.port, deadline)
+    answer = resolve(target.host, target.port, deadline)
     addresses = [str(sockaddr[0]) for family, *_, sockaddr in answer if family in (socket.AF_INET, socket.AF_INET6)]
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
     return list(dict.fromkeys(addresses))
 
 
-def _getaddrinfo(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """Resolve a name in a thread, because the C library's look-up has no time limit and ignores signals."""
+def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], None] = lambda: None) -> list[Any]:
+    """Resolve a name in a thread, because the C library's look-up has no time limit and ignores signals.
+
+    `on_end` is called when the look-up ends, which may be long after the deadline.
+    """
     answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def look_up() -> None:
@@ -140,6 +161,8 @@ def _getaddrinfo(host: str, port: int, deadline: Deadline) -> list[Any]:
             answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except Exception as error:
             answers.put(error)
+        finally:
+            on_end()
 
     threading.Thread(target=look_up, name="ava-look-up", daemon=True).start()
     try:

@@ -47,7 +47,8 @@ def _populate(running: System) -> None:
            ON CONFLICT DO NOTHING"""
     )
     running.post(
-        "/v1/webhooks", json={"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up"}
+        "/v1/webhooks",
+        json={"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up, a secret"},
     )
     for priority, count in ((1, 3), (2, 9), (3, 14), (5, 42), (7, 21), (9, 6)):
         entry = {"worker_id": "wkr_sleep", "input": {"seconds": 40}, "priority": priority}

@@ -51,7 +51,7 @@ def test_a_queue_that_is_refused_to_a_node_waits_and_stops_no_other(system: Syst
     assert why["sentence"].startswith(f"queued: the broker refuses the queue {REFUSED}")
     assert why["facts"]["queue_refused"] is True
     assert node.output.count(f"The broker refuses the queue {REFUSED}, will retry") == 1
-    metrics = system.get("/metrics", headers={"Authorization": "Bearer of-the-tests"}).text
+    metrics = system.get("/metrics", headers={"Authorization": "Bearer of-all-the-tests"}).text
     assert f'ava_queue_refused{{queue="{REFUSED}"}} 1.0' in metrics
     doctor = system.spawn("doctor")
     assert doctor.wait(30) == 1

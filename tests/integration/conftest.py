@@ -19,7 +19,7 @@ def api_settings(database_url: str, redis_url: str) -> Settings:
         {
             "DATABASE_URL": database_url,
             "BROKER_URL": redis_url,
-            "AVA_INTERNAL_SECRET": "of-the-tests,the-next-one",
+            "AVA_INTERNAL_SECRET": "of-all-the-tests,one-after-the-next",
             "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
         }
     )

@@ -18,13 +18,14 @@ OTHER = {"x-tenant-id": "ten_other", "x-user-id": "usr_other"}
 
 
 @pytest.mark.parametrize(
-    "secret", [None, "", "wrong", "of-the-tests,", "of-the-tests,the-next-one", "OF-THE-TESTS", "sécret"]
+    "secret",
+    [None, "", "wrong", "of-all-the-tests,", "of-all-the-tests,one-after-the-next", "OF-ALL-THE-TESTS", "sécret"],
 )
 def test_a_missing_or_wrong_secret_is_unauthorized(api: Api, secret: str | None) -> None:
     error_of(api.get(JOBS, headers={"x-internal-secret": secret}), 401, "unauthorized")
 
 
-@pytest.mark.parametrize("secret", ["of-the-tests", "the-next-one"])
+@pytest.mark.parametrize("secret", ["of-all-the-tests", "one-after-the-next"])
 def test_each_of_several_secrets_is_valid(api: Api, secret: str) -> None:
     assert api.get(JOBS, headers={"x-internal-secret": secret}).status_code == 200
 
@@ -182,7 +183,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", SCHEDULES): DAILY,
     ("POST", f"{SCHEDULES}/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
     ("PATCH", SCHEDULE): {"enabled": False},
-    ("POST", HOOKS): {"url": "https://example.com/theirs", "events": ["ava.job.completed"], "secret": "theirs"},
+    ("POST", HOOKS): {
+        "url": "https://example.com/theirs",
+        "events": ["ava.job.completed"],
+        "secret": "their-own-secret",
+    },
     ("PATCH", HOOK): {"enabled": False},
     ("POST", f"{HOOK}/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
 }
@@ -206,7 +211,7 @@ def test_every_route_has_a_tenant_check_here(api: Api) -> None:
 def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: str, path: str) -> None:
     api.announce("wkr_mine", tenants=("ten_test",))
     job = api.trigger("wkr_mine")
-    mine = {"url": "https://example.com/mine", "events": ["ava.job.completed"], "secret": "mine"}
+    mine = {"url": "https://example.com/mine", "events": ["ava.job.completed"], "secret": "mine-and-long-enough"}
     hook = api.post(HOOKS, json=mine)
     assert hook.status_code == 201, hook.text
     hook_id = hook.get_json()["data"]["id"]

@@ -32,7 +32,7 @@ from harness.polling import wait_until
 from harness.system import ROOT, System
 
 DEPLOY = ROOT / "deploy"
-SECRET = {"authorization": "Bearer of-the-tests"}
+SECRET = {"authorization": "Bearer of-all-the-tests"}
 
 
 def _promtool(*arguments: str, text: str = "") -> None:

@@ -90,8 +90,10 @@ _WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"events": ["ava.job.failed", None]}, 422, "events[1]"),
     ({"secret": ""}, 422, "secret"),
     ({"secret": "x" * 257}, 422, "secret"),
-    ({"secret": "nul\x00"}, 422, "secret"),
-    ({"secret": "half \ud800"}, 422, "secret"),
+    ({"secret": "fifteen letters"}, 422, "secret"),
+    ({"secret": "whsec_c2hvcnQ="}, 422, "secret"),
+    ({"secret": "nul\x00 in sixteen letters"}, 422, "secret"),
+    ({"secret": "half \ud800 in sixteen letters"}, 422, "secret"),
     ({"secret": "whsec_???"}, 422, "secret"),
     ({"secret": "whsec_"}, 422, "secret"),
     ({"color": "red"}, 422, "color"),
@@ -123,7 +125,7 @@ def test_a_change_affects_only_the_fields_it_names(api: Api) -> None:
     assert (disabled["status"], disabled["disabled_reason"]) == ("disabled", "client")
     enabled = _patch(api, made["id"], enabled=True).get_json()["data"]
     assert (enabled["status"], enabled["disabled_reason"]) == ("active", None)
-    rotated = _patch(api, made["id"], secret="another secret").get_json()["data"]
+    rotated = _patch(api, made["id"], secret="another secret, longer").get_json()["data"]
     assert rotated["previous_secret_until"] is not None
 
 
@@ -201,7 +203,7 @@ def test_a_disabled_webhook_gets_no_events(api: Api) -> None:
 
 def test_without_an_encryption_key_no_webhook_is_created(database_url: str, redis_url: str) -> None:
     settings = settings_module.load(
-        {"DATABASE_URL": database_url, "BROKER_URL": redis_url, "AVA_INTERNAL_SECRET": "of-the-tests"}
+        {"DATABASE_URL": database_url, "BROKER_URL": redis_url, "AVA_INTERNAL_SECRET": "of-all-the-tests"}
     )
     with Api.running(settings) as api:
         error = error_of(_make(api), 503, "unavailable")

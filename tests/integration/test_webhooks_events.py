@@ -41,7 +41,11 @@ def connection(api: Api) -> Iterator[Connection]:
 
 
 def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]:
-    response = api.post("/v1/webhooks", json={"url": "https://example.com/", "events": events, "secret": "s"}, **rest)
+    response = api.post(
+        "/v1/webhooks",
+        json={"url": "https://example.com/", "events": events, "secret": "of-the-tests-of-events"},
+        **rest,
+    )
     record: dict[str, Any] = response.get_json()["data"]
     return record
 

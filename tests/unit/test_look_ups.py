@@ -1,0 +1,59 @@
+"""Name look-ups: the slow resolver of one tenant's names does not stop those of others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ava.outbound.look_ups import LookUps
+from ava.outbound.socket import Deadline
+from harness.polling import wait_until
+
+ANSWER = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A resolver that answers for names of `slow.example` only when the event is set."""
+    answers = threading.Event()
+
+    def getaddrinfo(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host.endswith("slow.example"):
+            answers.wait(30)
+        return ANSWER
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield answers
+    answers.set()
+
+
+def _resolve(look_ups: LookUps, host: str, owner: str) -> list[Any]:
+    return look_ups.resolve(host, 443, Deadline.after(0.05), owner=owner)
+
+
+def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silence: threading.Event) -> None:
+    look_ups = LookUps(most=10, most_of_owner=3)
+    before = threading.active_count()
+    for number in range(8):
+        with pytest.raises(TimeoutError):
+            _resolve(look_ups, f"{number}.slow.example", "ten_a")
+    assert threading.active_count() - before == 3
+    assert _resolve(look_ups, "example.com", "ten_b") == ANSWER
+    silence.set()
+    wait_until(lambda: threading.active_count() == before)
+    assert _resolve(look_ups, "0.slow.example", "ten_a") == ANSWER
+
+
+def test_all_look_ups_together_are_limited(silence: threading.Event) -> None:
+    look_ups = LookUps(most=4, most_of_owner=3)
+    before = threading.active_count()
+    for number in range(9):
+        with pytest.raises(TimeoutError):
+            _resolve(look_ups, "slow.example", f"ten_{number}")
+    assert threading.active_count() - before == 4
+    silence.set()
+    wait_until(lambda: threading.active_count() == before)
