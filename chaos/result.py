@@ -13,7 +13,7 @@ from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 from harness.system import FINAL
 
-__all__ = ["Result", "await_starts", "evaluate"]
+__all__ = ["Record", "Result", "await_starts", "evaluate", "is_true"]
 
 _LONGEST_SECONDS = 240.0
 _LONGEST_RECOVERY_SECONDS = 60.0
@@ -72,7 +72,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
     _await_end(cluster)
     by_job = cluster.runs()
     records = {
-        ids.encode("job", id_): _Record(status=status, run=run)
+        ids.encode("job", id_): Record(status=status, run=run)
         for id_, status, run in cluster.system.query("SELECT id::text, status, output ->> 'run' FROM jobs")
     }
     accepted = {job.id for job in cluster.load.accepted}
@@ -92,7 +92,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         lost=len(accepted - final - set(injury.uncommitted)),
         invented=len(records.keys() - accepted),
         twice=len(effects.overlapping(by_job)),
-        untrue=sum(not _is_true(record, by_job.get(job_id, [])) for job_id, record in records.items()),
+        untrue=sum(not is_true(record, by_job.get(job_id, [])) for job_id, record in records.items()),
         repeated=repeated,
         failed=sum(record.status == "failed" for record in records.values()),
         recovery_seconds=_recovery(by_job, injury),
@@ -104,7 +104,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Record:
+class Record:
     """A job as the database has it."""
 
     status: str
@@ -112,7 +112,7 @@ class _Record:
     run: str | None
 
 
-def _is_true(record: _Record, found: list[effects.Run]) -> bool:
+def is_true(record: Record, found: list[effects.Run]) -> bool:
     """Returns False if a record contradicts the job's runs: the last one must have completed it, and no other."""
     if record.status != "completed":
         return not any(run.is_done for run in found)

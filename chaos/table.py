@@ -51,10 +51,8 @@ def write(path: Path, results: Sequence[Result]) -> None:
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{path} has no block between {_BEGIN.strip()} and {_END.strip()}")
-    moment = f"{datetime.now(UTC):%Y-%m-%d}"
-    origin = (
-        f"All rows are from one run of commit {_commit()} on {moment}, on {os.cpu_count()} cores without other load."
-    )
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    origin = f"All rows are from one run of commit {_commit()} on {date}, on {os.cpu_count()} cores."
     path.write_text(f"{before}{begin}{origin}\n\n{table(results)}\n{end}{after}")
 
 
@@ -62,5 +60,7 @@ def _commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(("git", "-C", str(_ROOT), *arguments), check=True, capture_output=True, text=True).stdout
 
+    if not (_ROOT / ".git").exists():
+        return "(unknown)"
     is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
     return f"`{git('rev-parse', '--short=12', 'HEAD').strip()}`" + (" with changes" if is_changed else "")
