@@ -91,6 +91,8 @@ class Settings:
     #: (`AVA_RATE_LIMIT_READ`, `AVA_RATE_LIMIT_WRITE`).
     rate_limit_read: str = ""
     rate_limit_write: str = ""
+    #: The peers whose `SCRIPT_NAME` and `X-Forwarded-Proto` are believed (`AVA_FORWARDED_ALLOW_IPS`, comma-separated).
+    forwarded_allow_ips: tuple[str, ...] = ()
     #: Streams, and requests that wait, of one tenant in each API process; 0: any number (`AVA_TENANT_MAX_STREAMS`,
     #: `AVA_TENANT_MAX_WAITS`).
     tenant_max_streams: int = 200
@@ -198,6 +200,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         api_connections=_whole(env, "AVA_API_CONNECTIONS", default.api_connections, least=1, most=100),
         rate_limit_read=_rate(env, "AVA_RATE_LIMIT_READ"),
         rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
+        forwarded_allow_ips=_names(env, "AVA_FORWARDED_ALLOW_IPS"),
         tenant_max_streams=_whole(env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000),
         tenant_max_waits=_whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
         most_schedules=_whole(env, "AVA_MOST_SCHEDULES", default.most_schedules, least=0, most=1_000_000),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gevent
@@ -19,11 +20,17 @@ from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
 from ava.api.http.errors import error_text
-from ava.domain import ids
+from ava.domain import ids, limits
 from ava.error_codes import code_of
 
 __all__ = ["GreenletWorker"]
 
+#: Seconds that a connection may wait for a request's first byte, and seconds from that to the end of its headers.
+_IDLE_SECONDS = 60
+_HEADER_SECONDS = limits.HEADER_SECONDS.value
+#: Beyond so many connections a new one closes the one that has waited the longest for a request. So idle connections
+#: leave room for requests, and for health checks.
+_BUSY_CONNECTIONS = limits.CONNECTIONS.value
 #: Seconds that a client may take to send a body, and to receive any one piece of a response.
 _BODY_SECONDS = 30
 _SEND_SECONDS = 30
@@ -33,7 +40,14 @@ _DRAIN_SECONDS = 5
 
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "The request line is too long."),
-    (http_errors.LimitRequestHeaders, 431, "The headers are too many or too large."),
+    (
+        http_errors.LimitRequestHeaders,
+        431,
+        limits.HEADER_FIELDS.says(
+            f"The headers are too many or too large; at most {limits.HEADER_FIELDS.value} of "
+            f"{limits.HEADER_FIELD_BYTES.value:,} bytes are accepted."
+        ),
+    ),
     (http_errors.UnsupportedTransferCoding, 501, "This Transfer-Encoding is not supported; send chunked or none."),
     (http_errors.ExpectationFailed, 417, "This expectation cannot be met; only 100-continue can."),
     (http_errors.ParseException, 400, "The request is not valid HTTP/1.1."),
@@ -55,8 +69,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         #: The connection that each greenlet serves.
         self._connections: dict[Any, Any] = {}
-        #: The greenlets that wait for a request.
-        self._idle: set[Any] = set()
+        #: The greenlets that wait for a request, those that wait the longest first.
+        self._idle: dict[Any, None] = {}
 
     def init_process(self) -> None:
         """Start, after the fork."""
@@ -91,7 +105,10 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         self._close_idle()
 
     def _close_idle(self) -> None:
-        for greenlet in list(self._idle):
+        self._close_waiting(list(self._idle))
+
+    def _close_waiting(self, greenlets: Iterable[Any]) -> None:
+        for greenlet in greenlets:
             with contextlib.suppress(OSError, KeyError):
                 # The greenlet still serves what has arrived, then reads the end of the stream. The kernel's own socket,
                 # because gevent's would make the greenlet fail instead.
@@ -100,9 +117,14 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve the requests of one connection."""
         current = gevent.getcurrent()
-        self._connections[current] = client
+        self._connections[current] = connection = _ClientConnection(client)
+        if (excess := len(self._connections) - _BUSY_CONNECTIONS) > 0:
+            oldest = list(itertools.islice(self._idle, excess))
+            for greenlet in oldest:
+                del self._idle[greenlet]
+            self._close_waiting(oldest)
         try:
-            super().handle(listener, client, addr)
+            super().handle(listener, connection, addr)
         finally:
             self._connections.pop(current, None)
 
@@ -110,12 +132,14 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def timeout_ctx(self) -> Iterator[None]:
         """The wait for a request: it is bounded, and ends when the process stops."""
         current = gevent.getcurrent()
-        self._idle.add(current)
+        connection = self._connections[current]
+        self._idle[current] = None
+        connection.begin_request()
         try:
-            with super().timeout_ctx():
-                yield
+            yield
         finally:
-            self._idle.discard(current)
+            connection.end_request()
+            self._idle.pop(current, None)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serve one request; its body and its response must pass in bounded time."""
@@ -146,6 +170,45 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             client.sendall(_response(status, text, request_id))
             client.shutdown(socket.SHUT_WR)
             _drain(client)
+
+
+class _ClientConnection:
+    """A client's socket on which a request's line and headers must arrive in bounded time."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._is_waiting = False
+        self._deadline: float | None = None
+
+    def begin_request(self) -> None:
+        """Bound what follows: the wait for a request, then the time that its line and headers take."""
+        self._is_waiting, self._deadline = True, None
+
+    def end_request(self) -> None:
+        """Bound nothing any more."""
+        self._is_waiting = False
+        with contextlib.suppress(OSError):
+            self._client.settimeout(None)
+
+    def recv(self, *arguments: Any) -> bytes:
+        """Returns what has arrived; nothing, as at the end of a connection, if the time is over."""
+        if not self._is_waiting:
+            received: bytes = self._client.recv(*arguments)
+            return received
+        seconds = _IDLE_SECONDS if self._deadline is None else self._deadline - time.monotonic()
+        if seconds <= 0:
+            return b""
+        self._client.settimeout(seconds)
+        try:
+            received = self._client.recv(*arguments)
+        except TimeoutError:
+            return b""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + _HEADER_SECONDS
+        return received
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
 
 
 class _TimedBody:

@@ -16,6 +16,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from ava import logs, open_files, tracing
+from ava.domain import limits
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
 from ava.store.engine import schema
@@ -26,8 +27,8 @@ __all__ = ["run"]
 _CONNECTIONS = 4_000
 #: Files that it has open beside them: connections to servers, logs, modules that are being read.
 _OTHER_FILES = 256
-#: Seconds that a connection may be idle, or take to send a request's line and headers.
-_IDLE_SECONDS = 60
+#: Seconds that a connection may be idle.
+_IDLE_SECONDS = 60  # `ava.api.greenlet_worker` keeps to it.
 #: Seconds that requests may still take when the process stops.
 _GRACEFUL_SECONDS = 10
 #: Seconds without a heartbeat after which a gunicorn worker is killed: one that is stuck, not one that is busy.
@@ -45,6 +46,8 @@ def run(settings: Settings, host: str, port: int) -> None:
     logs.configure(settings, "api")
     tracing.warn_if_unusable(settings)
     schema.check(settings)
+    # Gunicorn would take it for the path below which the application is.
+    os.environ.pop("SCRIPT_NAME", None)
     listener = _listen(host, port)
     # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
     open_files.allow(_CONNECTIONS + _OTHER_FILES)
@@ -97,8 +100,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "timeout": _STUCK_SECONDS,
             "graceful_timeout": _GRACEFUL_SECONDS,
             "limit_request_line": 8190,
-            "limit_request_fields": 100,
-            "limit_request_field_size": 8190,
+            "limit_request_fields": limits.HEADER_FIELDS.value,
+            "limit_request_field_size": limits.HEADER_FIELD_BYTES.value,
+            # Gunicorn would believe the headers of proxies on this machine, and of those in a variable of its own.
+            "forwarded_allow_ips": ",".join(self._settings.forwarded_allow_ips),
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
             # The heartbeat is the time of a file; a busy disk could delay it.

@@ -35,6 +35,11 @@ class Caller:
     role: Role
 
     @property
+    def is_operator(self) -> bool:
+        """Returns True if this caller may see the machines, and the workers of all tenants."""
+        return self.role >= Role.PLATFORM_ADMIN
+
+    @property
     def may_write(self) -> bool:
         """Returns True if this caller may trigger, cancel, retry and change webhooks."""
         return self.role >= Role.TENANT_SYSTEM_ADMIN

@@ -43,7 +43,7 @@ class Facts:
     ahead: int
     #: Those of all tenants, at most `MOST_EXAMINED`; never shown, because it would reveal other tenants' jobs.
     ahead_of_all: int
-    #: Milliseconds that recent jobs of its queue took, on average; None if there were none.
+    #: Milliseconds that the tenant's own recent jobs of its worker took, on average; None if there were none.
     average_ms: float | None
     #: Celery's name of the node that runs it, and how long that node has sent no heartbeat.
     node_name: str | None

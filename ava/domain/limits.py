@@ -20,6 +20,10 @@ __all__ = [
     "BODY_VALUES",
     "BULK_BODY_BYTES",
     "BULK_JOBS",
+    "CONNECTIONS",
+    "HEADER_FIELDS",
+    "HEADER_FIELD_BYTES",
+    "HEADER_SECONDS",
     "INPUT_BYTES",
     "LARGE_BODY_BYTES",
     "LIMITS",
@@ -87,6 +91,35 @@ def _set(value: Any) -> int | None:
     return int(value) or None
 
 
+HEADER_FIELDS = Limit(
+    name="header_fields",
+    unit="fields",
+    meaning="Fields of a request's headers.",
+    status=431,
+    fixed=40,
+)
+HEADER_FIELD_BYTES = Limit(
+    name="header_field_bytes",
+    unit="bytes",
+    meaning="Bytes of one field of a request's headers.",
+    status=431,
+    fixed=4 * _KIB,
+)
+HEADER_SECONDS = Limit(
+    name="header_seconds",
+    unit="seconds",
+    meaning="Seconds from a request's first byte to the end of its headers; then the connection is closed.",
+    status=None,
+    fixed=10,
+)
+CONNECTIONS = Limit(
+    name="connections",
+    unit="connections",
+    meaning="Connections of an API process beyond which a new one closes the one that has waited the longest for a "
+    "request.",
+    status=None,
+    fixed=3_500,
+)
 BODY_BYTES = Limit(
     name="body_bytes",
     unit="bytes",
@@ -236,6 +269,10 @@ WEBHOOKS = Limit(
 
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
+    HEADER_FIELDS,
+    HEADER_FIELD_BYTES,
+    HEADER_SECONDS,
+    CONNECTIONS,
     BODY_BYTES,
     BULK_BODY_BYTES,
     WEBHOOK_BODY_BYTES,

@@ -14,6 +14,7 @@ from datetime import datetime
 from ava import tracing
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
+from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, LogLevel, Status
@@ -281,7 +282,11 @@ class Jobs:
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             facts = explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds)
-            return explain(replace(facts, firing=firings.firing_of(connection, job)))
+            facts = replace(facts, firing=firings.firing_of(connection, job))
+        if facts.node_name is not None and job.node_id is not None and not caller.is_operator:
+            # The name holds the host's.
+            facts = replace(facts, node_name=ids.encode("node", job.node_id))
+        return explain(facts)
 
     def queue_counts(self, caller: Caller) -> QueueCounts:
         """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED_OF_WORKER`."""

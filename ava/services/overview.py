@@ -25,6 +25,12 @@ class Overviews:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
     def nodes(self, caller: Caller) -> list[NodeView]:
-        """Returns the nodes, each with the tenant's jobs that it runs. Raises `DatabaseUnavailable`."""
+        """Returns the nodes, each with the tenant's jobs that it runs. Raises `DatabaseUnavailable`.
+
+        A role of the platform sees their hosts and all of their workers; a tenant only what it can use.
+        """
         with self._database.connect() as connection:
-            return node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)
+            found = node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)
+            if caller.is_operator:
+                return found
+            return node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)

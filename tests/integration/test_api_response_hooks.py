@@ -121,6 +121,38 @@ def test_a_jobs_state_is_explained(api: Api) -> None:
         f"UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = '{NODE}'"
         " WHERE priority = 1"
     )
-    assert str(_why(api, first["id"])["sentence"]).startswith("running on node ava@host since 2")
+    # The name of a node holds the host's, which only the platform's roles see.
+    assert str(_why(api, first["id"])["sentence"]).startswith("running on node node_0")
+    shown = _why(api, first["id"], **{"x-platform-role": "platform-admin"})
+    assert str(shown["sentence"]).startswith("running on node ava@host since 2")
     scheduled = api.trigger(scheduled_at="2999-01-01T00:00:00Z")
     assert _why(api, scheduled["id"])["sentence"] == "scheduled for 2999-01-01T00:00:00Z"
+
+
+def test_an_estimate_is_made_of_the_tenants_own_jobs(api: Api) -> None:
+    job = api.trigger()
+    api.execute(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
+        " VALUES (%s, 'ava@host', 'h', 1, '0', '{default}', '{wkr_open}', 1)",
+        NODE,
+    )
+
+    def ended(tenant_id: str, seconds: int) -> None:
+        api.execute(
+            "INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by,"
+            " max_attempts, started_at, completed_at) SELECT %s, 'wkr_open', 'completed', 'manual', 1, 'default', '{}',"
+            " 'usr_x', 1, now() - %s * interval '1 s', now() FROM generate_series(1, 5)",
+            tenant_id,
+            seconds,
+        )
+
+    ended("ten_other", 1_000)
+    assert _facts(api, job["id"])["estimate_seconds"] is None
+    ahead = api.trigger(priority=1)
+    ended("ten_test", 20)
+    assert (_facts(api, ahead["id"])["estimate_seconds"], _facts(api, job["id"])["estimate_seconds"]) == (0, 20)
+
+
+def _facts(api: Api, job_id: str) -> dict[str, object]:
+    facts: dict[str, object] = _why(api, job_id)["facts"]  # type: ignore[assignment]
+    return facts

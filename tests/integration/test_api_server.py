@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -54,8 +55,8 @@ INVALID_REQUESTS = [
     (b"GET /livez HTTP/1.1\r\nHost: x\r\nbroken header\r\n\r\n", 400),
     (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: \x00\r\n\r\n", 400),
     (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-    (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n", 431),
-    (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-A: a\r\n" * 120 + b"\r\n", 431),
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 4_100 + b"\r\n\r\n", 431),
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-A: a\r\n" * 40 + b"\r\n", 431),
     (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     (b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
     (b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nope\r\n\r\n", 501),
@@ -69,6 +70,70 @@ def test_an_invalid_http_request_is_refused_in_the_contracts_form(running: Syste
         assert (answered, headers["content-type"]) == (status, "application/json"), sent
         assert error["request_id"] == headers["x-request-id"]
         assert error["message"]
+
+
+@pytest.fixture
+def small(system: System) -> System:
+    """A system with one API process that takes few connections and gives little time."""
+    one = {"AVA_API_PROCESSES": "1"}
+    arguments = ("api", "--host", "127.0.0.1", "--port", str(system.port))
+    system.api = system.spawn(*arguments, environ=one, module="tests.integration.small_api")
+    system.await_api()
+    return system
+
+
+def test_a_client_that_does_not_complete_its_headers_in_time_is_closed(small: System) -> None:
+    with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+        assert connection.recv(65536) == b""
+
+
+def test_idle_connections_leave_room_for_a_health_check(small: System) -> None:
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", small.port)
+        idle = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(100)]
+        # The oldest ones are closed for it.
+        assert _exchange(small, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0] == 200
+        assert idle[0].recv(1) == b""
+        newest = idle[-1]
+        newest.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert newest.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_watcher_that_does_not_read_is_dropped(small: System) -> None:
+    small.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
+    )
+    job = small.trigger("wkr_open")
+    small.query(
+        "INSERT INTO job_logs SELECT id, 4294967296 + n, now(), 'info', repeat('x', 16000)"
+        " FROM jobs, generate_series(1, 2000) AS n"
+    )
+    assert small.api
+    (process,) = small.api.children
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", small.port))
+        connection.sendall(f"GET {JOBS}/{job['id']}/stream HTTP/1.1\r\nHost: x\r\n{HEAD}\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        port = connection.getsockname()[1]
+
+        def is_served() -> bool:
+            return any(c.raddr and c.raddr.port == port for c in psutil.Process(process.pid).net_connections())
+
+        assert is_served()
+        wait_until(lambda: not is_served(), seconds=20, what="the server has closed the stream")
+
+
+def test_variables_and_headers_of_proxies_are_not_believed(system: System) -> None:
+    theirs = {"SCRIPT_NAME": "/elsewhere", "FORWARDED_ALLOW_IPS": "*", "AVA_API_PROCESSES": "1"}
+    system.api = system.spawn("api", "--host", "127.0.0.1", "--port", str(system.port), environ=theirs)
+    system.await_api()
+    for header in ("SCRIPT_NAME: /livez", "SCRIPT_NAME: /elsewhere", "PATH_INFO: /metrics"):
+        sent = f"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n".encode()
+        assert (_exchange(system, sent)[0], header) == (200, header)
 
 
 def _post(body: bytes, framing: str) -> bytes:

@@ -135,10 +135,29 @@ def test_nodes_show_only_the_callers_jobs_and_how_busy_they_are(api: Api) -> Non
     )
     api.execute(f"UPDATE jobs SET status = 'running', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = now()")
     (node,) = api.get("/v1/ava/nodes").get_json()["data"]
-    assert (node["state"], node["processes"], node["busy"], node["host"]) == ("live", 4, 2, "here")
+    assert (node["state"], node["processes"], node["busy"]) == ("live", 4, 2)
     assert [job["worker_id"] for job in node["jobs"]] == ["wkr_open"]
     api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
     assert api.get("/v1/ava/nodes").get_json()["data"][0]["state"] == "silent"
+
+
+def test_the_roles_of_a_tenant_see_no_machines_and_no_workers_of_others(api: Api) -> None:
+    api.execute(
+        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)
+            VALUES ('{NODE}', 'ava-1@here', 'here', 17, '1.0', '{{default,private}}', '{{wkr_open,wkr_theirs}}', 4)"""
+    )
+    api.execute("UPDATE workers SET queue = 'private' WHERE id = 'wkr_theirs'")
+    for role in ("tenant-user", "tenant-system-admin"):
+        response = api.get("/v1/ava/nodes", headers={"x-platform-role": role})
+        (node,) = response.get_json()["data"]
+        assert (node["workers"], node["queues"]) == (["wkr_open"], ["default"])
+        assert (node["name"], node["host"], node["pid"]) == (node["id"], None, None)
+        assert "here" not in response.text
+    (node,) = api.get("/v1/ava/nodes", headers=OTHER).get_json()["data"]
+    assert node["workers"] == ["wkr_open", "wkr_theirs"]
+    (node,) = api.get("/v1/ava/nodes", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
+    assert (node["name"], node["host"], node["pid"]) == ("ava-1@here", "here", 17)
+    assert node["workers"] == ["wkr_open", "wkr_theirs"]
 
 
 def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:

@@ -208,3 +208,22 @@ def test_without_an_encryption_key_no_webhook_is_created(database_url: str, redi
     with Api.running(settings) as api:
         error = error_of(_make(api), 503, "unavailable")
     assert "AVA_ENCRYPTION_KEY" in error["message"]
+
+
+@pytest.mark.parametrize("url", ["https://example.com/#\ud800", "https://example.com/\ud800", "https://\ud800.com/"])
+def test_a_url_with_half_of_a_surrogate_pair_is_refused(api: Api, url: str) -> None:
+    body = {"url": url, "events": ["ava.job.completed"], "secret": "s" * 24}
+    assert "url" in error_of(api.post("/v1/webhooks", json=body), 422, "validation_error")["fields"]
+
+
+def test_a_path_in_the_log_is_escaped(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(api.app.extensions["ava"].webhooks, "show", fail)
+    error_of(api.get("/v1/webhooks/a%0AForged%1B[31m"), 500, "internal_error")
+    logged = [record.getMessage() for record in caplog.records if "Forged" in record.getMessage()]
+    assert logged
+    assert not any(character in message for message in logged for character in "\n\x1b")

@@ -247,6 +247,12 @@ def test_without_a_key_nothing_is_sealed() -> None:
         Sealer([]).seal("s3cret")
 
 
+@pytest.mark.parametrize("year", ["99999999999999999999", "999999999", "-1"])
+def test_a_retry_after_date_beyond_all_years_is_no_date(year: str) -> None:
+    header = f"Thu, 01 Jan {year} 00:00:00 GMT"
+    assert retry_after_seconds(header, datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
 def test_a_retry_after_date_is_bounded() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     header = format_datetime(now + timedelta(days=365), usegmt=True)

@@ -83,7 +83,7 @@ def _handle_unexpected(error: Exception) -> Response:
     _log.error(
         "Request failed with an unexpected error: %s %s",
         request.method,
-        request.path,
+        request.path[:200].encode("unicode_escape").decode(),
         exc_info=error,
         extra={"request_id": request_id()},
     )

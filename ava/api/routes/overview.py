@@ -31,7 +31,8 @@ def show() -> Response:
 @operation(
     summary="List the nodes",
     description="The live ones first; one that has ended is shown for an hour. `jobs` holds those of the caller's "
-    "tenant only, while `busy` counts the jobs of all tenants.",
+    "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the workers that it "
+    "can run, with their queues, and no names of machines.",
     record=NodeRecord(many=True),
 )
 def nodes() -> Response:

@@ -36,9 +36,9 @@ class NodeRecord(Schema):
     """A node: one Celery worker process with its children."""
 
     id = Id("node")
-    name = Text()
-    host = Text()
-    pid = WholeNumber(least=0, most=_MOST)
+    name = Text(metadata={"description": "Celery's name; the id for the roles of a tenant."})
+    host = Text(allow_none=True, metadata={"description": "Null for the roles of a tenant."})
+    pid = WholeNumber(least=0, most=_MOST, allow_none=True, metadata={"description": "Null for the roles of a tenant."})
     version = Text()
     queues = fields.List(Text(), metadata={"description": "The queues that it consumes."})
     refused_queues = fields.List(

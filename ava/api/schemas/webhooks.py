@@ -45,6 +45,10 @@ class _Url(Text):
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError("It must be a URL such as https://example.com/hooks.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValidationError("It holds half of a surrogate pair, which is no character.") from None
         return value
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["NodeView", "RunningJob", "nodes"]
+__all__ = ["NodeView", "RunningJob", "nodes", "only_visible"]
 
 #: The most nodes that are listed, and the most jobs of each.
 _MOST_NODES = 500
@@ -32,9 +33,11 @@ class NodeView:
     """A node, and those of one tenant's jobs that it runs."""
 
     id: str
+    #: Celery's name of it. A tenant sees the id, because the name holds the host's.
     name: str
-    host: str
-    pid: int
+    #: None: it is not shown.
+    host: str | None
+    pid: int | None
     version: str
     #: The queues that it consumes, and those that the broker refuses to it.
     queues: list[str]
@@ -68,6 +71,34 @@ FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
     ORDER BY started_at LIMIT %(most)s
 ) AS j
 """)
+
+
+_VISIBLE_WORKERS = Statement("""
+SELECT id, queue FROM workers
+WHERE id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
+""")
+
+
+def only_visible(connection: Connection, views: list[NodeView], *, tenant_id: str) -> list[NodeView]:
+    """Returns the nodes as a tenant may see them: its workers and their queues, and nothing of the machines."""
+    named = sorted({worker for view in views for worker in view.workers})
+    found = connection.exec_driver_sql(_VISIBLE_WORKERS, {"workers": named, "tenant_id": tenant_id})
+    queues = {row.id: row.queue for row in found}
+    return [_visible(view, queues) for view in views]
+
+
+def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
+    workers = [worker for worker in view.workers if worker in queues]
+    shown = {queues[worker] for worker in workers}
+    return replace(
+        view,
+        name=view.id,
+        host=None,
+        pid=None,
+        workers=workers,
+        queues=[queue for queue in view.queues if queue in shown],
+        refused_queues=[queue for queue in view.refused_queues if queue in shown],
+    )
 
 
 def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:

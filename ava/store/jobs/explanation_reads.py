@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from ava.domain import priority
 from ava.domain.explanation import MOST_AHEAD, MOST_EXAMINED, Facts
-from ava.domain.job import Job
+from ava.domain.job import Job, Trigger
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = ["read_facts"]
 
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+# The average is that of the tenant's own newest jobs of this worker, because others' would show how long theirs take.
 # A job starts earlier if its priority number is smaller, then if its id is. Each priority is a range of the index
 # `jobs_startable`. Within the job's own priority, the published ones are at most a window, and the others are
 # ordered by id.
@@ -24,10 +28,15 @@ SELECT
         AND j.queue = ANY(n.refused_queues) AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
     least(coalesce(ahead.of_tenant, 0), {MOST_AHEAD}),
     coalesce(ahead.of_all, 0),
-    (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000) FROM (
-        SELECT started_at, completed_at, queue FROM jobs WHERE completed_at IS NOT NULL
-        ORDER BY completed_at DESC LIMIT 200) AS r
-     WHERE r.queue = j.queue AND r.started_at IS NOT NULL),
+    (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000)
+     FROM unnest(%(triggers)s::text[]) AS kind (trigger) CROSS JOIN LATERAL (
+        SELECT d.started_at, d.completed_at FROM jobs AS d
+        WHERE (d.tenant_id, d.worker_id, d.status, d.trigger, d.id)
+                >= (j.tenant_id, j.worker_id, 'completed', kind.trigger, '{_FIRST_UUID}'::uuid)
+            AND (d.tenant_id, d.worker_id, d.status, d.trigger, d.id)
+                < (j.tenant_id, j.worker_id, 'completed', kind.trigger, '{_LAST_UUID}'::uuid)
+        ORDER BY d.tenant_id DESC, d.worker_id DESC, d.status DESC, d.trigger DESC, d.id DESC LIMIT 50) AS r
+     WHERE r.started_at IS NOT NULL),
     n.name,
     extract(epoch FROM now() - n.seen_at)
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
@@ -55,7 +64,12 @@ WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
 
 def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
     """Returns the present facts about a job's worker, queue and node."""
-    parameters = {"id": rows.job_uuid(job.id), "tenant_id": job.tenant_id, "dead_after": dead_after_seconds}
+    parameters = {
+        "id": rows.job_uuid(job.id),
+        "tenant_id": job.tenant_id,
+        "dead_after": dead_after_seconds,
+        "triggers": [trigger.value for trigger in Trigger],
+    }
     found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
     is_active, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found
     return Facts(

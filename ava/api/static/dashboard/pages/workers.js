@@ -65,7 +65,7 @@ function nodeCard(node) {
   const list = h("ul", { class: "plain running" });
   const jobs = new Keyed(list, (job) => job.id, runningLine);
   const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
-    h("header", {}, h("h3", {}, node.host), state.element),
+    h("header", {}, h("h3", {}, node.host ?? "Node"), state.element),
     h("p", { class: "mono muted" }, node.name),
     slots,
     h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last heartbeat", h("dd", {}, heartbeat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
