@@ -158,3 +158,23 @@ def test_another_error_of_a_channel_is_raised(connection: Connection) -> None:
     consumer = _consumer(connection)
     with pytest.raises(kombu.exceptions.OperationalError), consumer._consuming():
         raise kombu.exceptions.OperationalError
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_queue_that_is_deleted_is_declared_again_and_stops_no_other(
+    connection: Connection, broker_url: str, refusals: Refusals
+) -> None:
+    consumer = _consumer(connection)
+    consumer.consume()
+    _accept(broker_url, "one")
+    _send(broker_url, "other")
+    while not consumer.received or not refusals.names():
+        connection.drain_events(timeout=5)
+    assert refusals.names() == {"one"}
+    assert [queue.name for queue in consumer.queues] == ["other"]
+    _retry_once(consumer)
+    assert not refusals.names()
+    consumer.received.clear()
+    _send(broker_url, "one")
+    connection.drain_events(timeout=5)
+    assert [message.delivery_info["routing_key"] for message in consumer.received] == ["one"]

@@ -92,6 +92,7 @@ USED: list[tuple[Any, str]] = [
     (KombuConsumer, "_basic_consume"),
     (KombuConsumer, "cancel_by_queue"),
     (amqp_channel.Channel, "is_open"),
+    (amqp_channel.Channel, "cancel_callbacks"),
     (semaphore.LaxBoundedSemaphore, "_waiting"),
     (semaphore.LaxBoundedSemaphore, "initial_value"),
     (hub.Hub, "call_repeatedly"),

@@ -96,6 +96,20 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
             # Each transport raises errors of its own. The event loop notices if the broker is away.
             _log.info("Refused queues cannot be tried, will retry: %s", error)
 
+    def _basic_consume(self, queue: Queue, *args: Any, **options: Any) -> str:
+        tag: str = super()._basic_consume(queue, *args, **options)
+        # RabbitMQ cancels a consumer whose queue is gone. Without a callback py-amqp raises an error, with which Celery
+        # connects again, or which it ignores in the first moment of its loop.
+        callbacks = getattr(self.channel, "cancel_callbacks", None)
+        if callbacks is not None:
+            callbacks[tag] = lambda _tag: self._on_cancelled(queue)
+        return tag
+
+    def _on_cancelled(self, queue: Queue) -> None:
+        self._active_tags.pop(queue.name, None)
+        self._active_queue_no_ack.pop(queue.name, None)
+        self._refuse(queue, ConnectionAbortedError("it was deleted, or its cluster node is down"))
+
     def _refuse(self, queue: Queue, refusal: BaseException) -> None:
         self._queues.pop(queue.name, None)
         self._refused[queue.name] = queue
