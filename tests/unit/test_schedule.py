@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zoneinfo
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from itertools import islice, takewhile
 from pathlib import Path
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ava.domain import schedule, time_zones
 from ava.domain.schedule import CronError, Slot
+from harness.system import ROOT
 
 BERLIN = "Europe/Berlin"
 NIGHT_OF_THE_GAP = datetime(2026, 3, 28, 20, tzinfo=UTC)
@@ -297,3 +298,32 @@ def test_a_description_names_the_place() -> None:
         "Etc/GMT+5 time",
         "EST5EDT time",
     ]
+
+
+# The documentation ------------------------------------------------------------------------------------------------
+
+_TABLE_PATTERNS = ("30 2 * * *", "*/15 2 * * *", "0 1-4 * * *", "30 * * * *")
+
+
+def table_of(day: date) -> list[str]:
+    """Returns the rows of the table in the documentation: a night in Berlin, hour by real hour."""
+    rows = []
+    begin = datetime(day.year, day.month, day.day, tzinfo=time_zones.zone(BERLIN)).astimezone(UTC)
+    for hour in range(6):
+        start = begin + timedelta(hours=hour)
+        local = start.astimezone(time_zones.zone(BERLIN))
+        cells = [_cell(cron, start) for cron in _TABLE_PATTERNS]
+        rows.append(f"| {local:%H:%M %Z} | {start:%H:%M} | {' | '.join(cells)} |")
+    return rows
+
+
+def _cell(cron: str, start: datetime) -> str:
+    walk = schedule.slots_after(cron, BERLIN, start - timedelta(microseconds=1))
+    found = takewhile(lambda slot: slot.at < start + timedelta(hours=1), walk)
+    return ", ".join(f"{slot.slot:%H:%M}" + (f" *{slot.note}*" if slot.note else "") for slot in found) or "–"
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 29), date(2026, 10, 25)])
+def test_the_tables_of_the_documentation_are_what_the_rule_gives(day: date) -> None:
+    page = (ROOT / "docs" / "schedules.md").read_text()
+    assert "\n".join(table_of(day)) in page
