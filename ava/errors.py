@@ -43,6 +43,7 @@ __all__ = [
     "ProjectError",
     "QueueRefused",
     "RequestError",
+    "ScheduleDeclared",
     "ScheduleLimitReached",
     "ScheduleNotFound",
     "SchemaLocked",
@@ -230,6 +231,12 @@ class WebhookStateConflict(RequestError):
 
 class ScheduleNotFound(NotFound):
     """No such schedule; GET /v1/ava/schedules lists those that exist."""
+
+
+class ScheduleDeclared(RequestError):
+    """A handler module declares this schedule; change worker, cron and timezone there, or disable it with PATCH."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class ScheduleLimitReached(RequestError):

@@ -14,6 +14,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher import retention
 from ava.dispatcher.dead_nodes import DeadNodes
+from ava.dispatcher.declared_schedules import DeclaredSchedules
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
@@ -141,6 +142,7 @@ def make_duties(
     return [
         ScheduleFirings(database, control),
         TimeZoneData(database),
+        DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         DueJobs(database),
         MovedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),

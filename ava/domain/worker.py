@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["OnWorkerLost", "Worker", "WorkerSpec", "WorkerStatus"]
+__all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerSpec", "WorkerStatus"]
 
 
 class WorkerStatus(StrEnum):
@@ -21,6 +21,18 @@ class OnWorkerLost(StrEnum):
 
     REQUEUE = "requeue"
     FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class DeclaredSchedule:
+    """A schedule as the author of a handler declares it."""
+
+    #: Five fields, as in crontab(5).
+    cron: str
+    #: An IANA name.
+    timezone: str
+    #: The tenant for which it makes jobs.
+    tenant_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,8 @@ class WorkerSpec:
     #: The tenants that may run it; None means all.
     tenants: tuple[str, ...] | None
     on_worker_lost: OnWorkerLost
+    #: When it runs by itself; None if it does not.
+    schedule: DeclaredSchedule | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ava.domain import ids
 from ava.domain.messages import DEFAULT_QUEUE, RESERVED
-from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 
-__all__ = ["Handler", "declared_by", "find", "handlers", "load", "worker"]
+__all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "worker"]
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -43,9 +44,11 @@ class Handler:
 
 
 _handlers: dict[str, Handler] = {}
+#: The handler module whose import declared a worker, as the settings name it.
+_modules: dict[str, str] = {}
 
 
-def worker(
+def worker(  # noqa: PLR0913 - authors name the options that they need
     slug: str,
     *,
     name: str | None = None,
@@ -56,13 +59,17 @@ def worker(
     queue: str = DEFAULT_QUEUE,
     tenants: Iterable[str] | None = None,
     on_worker_lost: str = "requeue",
+    schedule: str | None = None,
+    timezone: str | None = None,
+    schedule_tenant: str | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function as the handler of the worker `wkr_<slug>`.
 
     The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
     carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts if it raises.
     `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
-    of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
+    of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`. `schedule`: a
+    cron pattern by which it runs by itself, in `timezone` (an IANA name), for the tenant `schedule_tenant`.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -78,8 +85,10 @@ def worker(
             queue=queue,
             tenants=None if tenants is None else tuple(tenants),
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
+            schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
         )
         _check(slug, spec, on_worker_lost)
+        _check_schedule(slug, spec, timezone, schedule_tenant)
         _register(_handler(spec, function))
         return function
 
@@ -109,8 +118,32 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
         )
         if not is_right
     ]
-    if wrong:
-        raise HandlerError(f"Worker {slug!r}: {'; '.join(wrong)}.")
+    _refuse(slug, wrong)
+
+
+def _refuse(slug: str, reasons: list[str]) -> None:
+    if reasons:
+        raise HandlerError(f"Worker {slug!r}: {'; '.join(reasons)}.")
+
+
+def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: str | None) -> None:
+    if spec.schedule is None:
+        _refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
+        return
+    # Imported here, because a handler module without a schedule needs no time zones.
+    from ava.domain.schedule import check_cron, check_timezone
+
+    wrong = []
+    for name, check, value in (("schedule", check_cron, spec.schedule.cron), ("timezone", check_timezone, timezone)):
+        try:
+            check(value if isinstance(value, str) else "")
+        except ValueError as error:
+            wrong.append(f"{name}: {error}")
+    if not (isinstance(tenant, str) and ids.is_client_id("ten", tenant)):
+        wrong.append("schedule_tenant must name the tenant of its jobs, such as ten_01hxyz")
+    elif spec.tenants is not None and tenant not in spec.tenants:
+        wrong.append(f"schedule_tenant {tenant} is not among the tenants that may run it")
+    _refuse(slug, wrong)
 
 
 def _handler(spec: WorkerSpec, function: Callable[..., Any]) -> Handler:
@@ -152,12 +185,14 @@ def load(modules: Iterable[str]) -> None:
     Raises `HandlerError` if one cannot be imported, and `WorkerConflict` if two handlers claim one slug.
     """
     for module in modules:
+        known = set(_handlers)
         try:
             importlib.import_module(module)
         except (HandlerError, WorkerConflict):
             raise
         except Exception as error:
             raise HandlerError(f"AVA_HANDLERS: the module {module!r} cannot be imported: {_reason(error)}") from error
+        _modules.update(dict.fromkeys(_handlers.keys() - known, module))
 
 
 def _reason(error: Exception) -> str:
@@ -185,3 +220,8 @@ def handlers() -> Mapping[str, Handler]:
 def find(worker_id: str) -> Handler | None:
     """Returns the handler of a worker; None if this process has none."""
     return _handlers.get(worker_id)
+
+
+def module_of(worker_id: str) -> str:
+    """Returns the handler module that declares a worker, as the settings name it."""
+    return _modules.get(worker_id) or _handlers[worker_id].function.__module__

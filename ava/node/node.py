@@ -11,6 +11,7 @@ from ava import tracing
 from ava.broker import compression
 from ava.broker.refusals import Refusals
 from ava.domain import ids
+from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.handler import registry
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
@@ -63,10 +64,16 @@ class Node:
                 queues=queues,
                 workers=sorted(handlers),
                 processes=consumer.pool.num_processes,
+                declarations=self._declarations(),
             ),
             [handler.spec for handler in handlers.values()],
         )
         Watchdog(self._settings, self.run_monitor, queues, self.refusals).start()
+
+    def _declarations(self) -> NodeDeclarations:
+        specs = [handler.spec for handler in registry.handlers().values()]
+        declared = [Declaration(registry.module_of(each.id), each.id, each.schedule) for each in specs if each.schedule]
+        return NodeDeclarations(self._settings.handler_modules, declared)
 
     def _log_handlers(self) -> None:
         for module in self._settings.handler_modules:

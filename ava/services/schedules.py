@@ -18,13 +18,20 @@ from ava.domain.job import Job, JobSpec
 from ava.domain.limits import SCHEDULES
 from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
 from ava.domain.schedule_record import Schedule, ScheduleSpec
-from ava.errors import IdempotencyKeyReused, InvalidFields, ScheduleLimitReached, ScheduleNotFound, WorkerNotFound
+from ava.errors import (
+    IdempotencyKeyReused,
+    InvalidFields,
+    ScheduleDeclared,
+    ScheduleLimitReached,
+    ScheduleNotFound,
+    WorkerNotFound,
+)
 from ava.services.jobs import Jobs
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
 from ava.store.jobs import idempotency
-from ava.store.schedules import definitions, firings
+from ava.store.schedules import declared, definitions, firings
 from ava.store.schedules.definitions import ScheduleFilter
 from ava.store.schedules.rows import schedule_uuid
 
@@ -32,6 +39,8 @@ __all__ = ["Preview", "Schedules"]
 
 #: The fields on which the slots depend. A change of another field leaves what is due, and what was missed, as it is.
 _DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
+#: The fields that a handler module decides if it declares the schedule.
+_DECLARED = ("worker_id", "cron", "timezone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +134,7 @@ class Schedules:
     def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
         """Change fields of a schedule. A field on which its slots depend makes the next firing the first from now on.
 
-        Raises `ScheduleNotFound`, and what `create` raises.
+        Raises `ScheduleNotFound`, `ScheduleDeclared`, and what `create` raises.
         """
         with self._database.transaction() as connection:
             locked = definitions.lock(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id)
@@ -134,6 +143,9 @@ class Schedules:
             schedule, now = locked
             changed = replace(schedule, **changes)
             _check(changed)
+            is_redefined = any(getattr(changed, name) != getattr(schedule, name) for name in _DECLARED)
+            if is_redefined and declared.is_declared(connection, schedule_id):
+                raise ScheduleDeclared
             if changed.worker_id != schedule.worker_id:
                 _check_worker(connection, caller, changed.worker_id)
             is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 import ava
 import ava.handler
+from ava.domain.worker import DeclaredSchedule
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import registry
 from ava.handler.registry import worker
@@ -56,6 +59,49 @@ def test_a_wrong_option_is_named(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(HandlerError, match=f"Worker 'odd': {reason}"):
         worker("odd", **wrong)(handle)
     assert registry.find("wkr_odd") is None
+
+
+NIGHTLY = {"schedule": "0 3 * * *", "timezone": "Europe/Berlin", "schedule_tenant": "ten_ops"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"schedule": "0 25 * * *"}, "schedule: hour: '25' is not possible"),
+        ({"schedule": "@daily"}, "schedule: cron: macros such as '@daily'"),
+        ({"schedule": "0 0 30 2 *"}, "schedule: day of month: no date ever matches"),
+        ({"schedule": ""}, "schedule: cron: the pattern has 0 fields"),
+        ({"schedule": 3}, "schedule: cron: the pattern has 0 fields"),
+        ({"timezone": None}, "timezone: '' is not a time zone"),
+        ({"timezone": "Europe/Bonn"}, "timezone: 'Europe/Bonn' is not a time zone"),
+        ({"schedule_tenant": None}, "schedule_tenant must name the tenant"),
+        ({"schedule_tenant": "ops"}, "schedule_tenant must name the tenant"),
+        ({"tenants": ["ten_other"]}, "schedule_tenant ten_ops is not among the tenants"),
+        ({"schedule": None}, "timezone and schedule_tenant need a schedule"),
+    ],
+)
+def test_a_wrong_schedule_is_named(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(HandlerError, match=f"Worker 'odd': {reason}"):
+        worker("odd", **(NIGHTLY | wrong))(handle)
+    assert registry.find("wkr_odd") is None
+
+
+def test_a_schedule_is_part_of_a_declaration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nightly_handlers.py").write_text(
+        "from ava import worker\n"
+        "@worker('nightly', schedule='0 3 * * *', timezone='Europe/Berlin', schedule_tenant='ten_ops')\n"
+        "def nightly(input): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.load(["nightly_handlers"])
+    declared = DeclaredSchedule("0 3 * * *", "Europe/Berlin", "ten_ops")
+    assert registry.handlers()["wkr_nightly"].spec.schedule == declared
+    assert registry.module_of("wkr_nightly") == "nightly_handlers"
+
+
+def test_a_handler_module_without_a_schedule_loads_no_time_zones() -> None:
+    look = "import sys, ava; ava.worker('plain')(lambda input: None); assert 'cronsim' not in sys.modules"
+    subprocess.run([sys.executable, "-c", look], check=True)
 
 
 def test_all_wrong_options_are_named_at_once() -> None:

@@ -108,12 +108,13 @@ def show(schedule_id: str) -> Response:
 @operation(
     summary="Change a schedule",
     description="Only the fields that are sent change. After a change of the pattern, the zone, the dates or `enabled` "
-    "the next firing is that of the first slot from now on.",
+    "the next firing is that of the first slot from now on. Worker, pattern and zone of a schedule that a handler "
+    "module declares cannot be changed here: 409.",
     body=ScheduleChangeBody(),
     body_as="changes",
     most_bytes=limits.SCHEDULE_BODY_BYTES,
     record=ScheduleRecord(),
-    failures=(404, 413, 415, 422),
+    failures=(404, 409, 413, 415, 422),
     is_write=True,
 )
 def change(schedule_id: str, changes: dict[str, Any]) -> Response:

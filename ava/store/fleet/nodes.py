@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.declarations import NO_DECLARATIONS, NodeDeclarations
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -46,6 +47,8 @@ class NodeSpec:
     workers: Sequence[str]
     #: The number of jobs that it runs at once.
     processes: int
+    #: What its handler modules declare.
+    declarations: NodeDeclarations = NO_DECLARATIONS
 
     def with_refused(self, refused: Collection[str]) -> NodeSpec:
         """Returns the same node if the broker refuses these of its queues."""
@@ -54,9 +57,9 @@ class NodeSpec:
 
 
 _REGISTER = Statement("""
-INSERT INTO nodes (id, name, host, pid, version, queues, refused_queues, workers, processes)
+INSERT INTO nodes (id, name, host, pid, version, queues, refused_queues, workers, processes, declarations)
 VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(refused_queues)s::text[],
-    %(workers)s::text[], %(processes)s)
+    %(workers)s::text[], %(processes)s, %(declarations)s::json)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 
@@ -73,6 +76,7 @@ def register(connection: Connection, node: NodeSpec) -> None:
         "refused_queues": list(node.refused_queues),
         "workers": list(node.workers),
         "processes": node.processes,
+        "declarations": node.declarations.to_json(),
     }
     connection.exec_driver_sql(_REGISTER, parameters)
 

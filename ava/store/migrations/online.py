@@ -7,12 +7,13 @@ from alembic import op
 __all__ = ["create_index", "drop_index"]
 
 
-def create_index(name: str, definition: str) -> None:
+def create_index(name: str, definition: str, *, is_unique: bool = False) -> None:
     """Create an index, as in `create_index("jobs_x", "ON jobs (x)")`, while its table is written.
 
     This ends the migration's transaction, so it is the only step of its migration. It can be repeated.
     """
-    _run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE INDEX CONCURRENTLY {name} {definition}")
+    kind = "UNIQUE INDEX" if is_unique else "INDEX"
+    _run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE {kind} CONCURRENTLY {name} {definition}")
 
 
 def drop_index(name: str) -> None:

@@ -1,0 +1,68 @@
+"""The schedules that handler modules declare, and what the live nodes declare at the moment."""
+
+from __future__ import annotations
+
+from ava.domain.declarations import ModuleSchedule, NodeDeclarations
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.schedules import rows
+from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
+
+__all__ = ["existing", "is_declared", "newest_declarations", "set_module", "take_turn"]
+
+_TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('declared schedules', 0))")
+
+
+def take_turn(connection: Connection) -> bool:
+    """Returns True if no other dispatcher compares declarations before this transaction ends."""
+    return bool(connection.exec_driver_sql(_TAKE_TURN).scalar_one())
+
+
+# One node for each set of handler modules. Newer is the higher release and, of one release, the later start.
+_NEWEST_DECLARATIONS = Statement("""
+SELECT d.declarations FROM (
+    SELECT DISTINCT ON (n.declarations->>'modules') n.declarations::text, r.release, n.started_at, n.id
+    FROM nodes AS n
+    CROSS JOIN LATERAL (
+        SELECT string_to_array(coalesce(substring(n.version FROM '^[0-9]+(?:[.][0-9]+)*'), '0'), '.')::numeric[]
+    ) AS r (release)
+    WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'
+        AND n.declarations IS NOT NULL
+    ORDER BY n.declarations->>'modules', r.release DESC, n.started_at DESC, n.id DESC
+) AS d ORDER BY d.release DESC, d.started_at DESC, d.id DESC
+""")
+
+
+def newest_declarations(connection: Connection, *, dead_after_seconds: float) -> list[NodeDeclarations]:
+    """Returns what live nodes declare, of nodes with the same handler modules only the newest, the newest first."""
+    found = connection.exec_driver_sql(_NEWEST_DECLARATIONS, {"dead_after": dead_after_seconds}).scalars()
+    return [NodeDeclarations.from_json(text) for text in found]
+
+
+_EXISTING = Statement(f"""
+SELECT {SCHEDULE_COLUMNS}, s.handler_module FROM schedules AS s WHERE s.handler_module IS NOT NULL
+""")
+
+
+def existing(connection: Connection) -> list[ModuleSchedule]:
+    """Returns the schedules that handler modules have declared, of all tenants."""
+    found = connection.exec_driver_sql(_EXISTING)
+    return [ModuleSchedule(row[-1], rows.schedule(row)) for row in found]
+
+
+_SET_MODULE = Statement("UPDATE schedules SET handler_module = %(module)s WHERE id = %(id)s::uuid")
+
+
+def set_module(connection: Connection, schedule_id: str, module: str) -> None:
+    """Write which handler module declares a schedule."""
+    connection.exec_driver_sql(_SET_MODULE, {"id": schedule_uuid(schedule_id), "module": module})
+
+
+_IS_DECLARED = Statement("""
+SELECT EXISTS (SELECT FROM schedules WHERE id = %(id)s::uuid AND handler_module IS NOT NULL)
+""")
+
+
+def is_declared(connection: Connection, schedule_id: str) -> bool:
+    """Returns True if a handler module declares a schedule."""
+    return bool(connection.exec_driver_sql(_IS_DECLARED, {"id": schedule_uuid(schedule_id)}).scalar_one())
