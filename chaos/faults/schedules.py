@@ -1,0 +1,95 @@
+"""Faults while schedules fire: a thousand of them, at each minute of a fast clock."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from ava.domain import ids
+from chaos.cluster import Cluster
+from chaos.fault import Fault, Injury
+from chaos.faults.processes import due_job
+from chaos.load import WORKER, Accepted
+from harness.polling import wait_until
+from harness.shifted_dispatcher import VARIABLE, set_clock
+from harness.system import RunningProcess
+
+__all__ = ["FAULTS"]
+
+#: Schedules, the slots of each, and the seconds between two slots; a dispatcher is killed at each slot.
+_SCHEDULES, _SLOTS, _SLOT_SECONDS = 1_000, 6, 1.0
+_MINUTE = timedelta(minutes=1)
+
+_COPY = """
+INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,
+                       catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)
+SELECT tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up, catch_up_seconds,
+       spread_seconds, decided_until, next_run_at, timezone_data, created_by
+FROM schedules, generate_series(2, %s)
+"""
+_MADE = """
+SELECT f.schedule_id::text, f.at, j.id::text FROM schedule_firings AS f JOIN jobs AS j ON j.id = f.job_id
+WHERE f.outcome = 'fired' AND j.scheduled_at = f.at AND j.trigger = 'scheduled'
+"""
+
+
+def _kill_dispatchers(cluster: Cluster) -> Injury:
+    """Kill one of three dispatchers each second, while a thousand schedules fire in each of these seconds."""
+    file = cluster.effects_path.parent / "clock"
+    first = _create(cluster)
+    set_clock(file, first - _MINUTE)
+    for usual in cluster.system.dispatchers:
+        usual.kill()
+    dispatchers = [_start_dispatcher(cluster, str(file)) for _ in range(3)]
+    chance = random.Random(18)
+    for number in range(_SLOTS):
+        set_clock(file, first + number * _MINUTE)
+        time.sleep(_SLOT_SECONDS * chance.random())
+        since = time.monotonic()
+        dispatchers.pop(chance.randrange(3)).kill()
+        dispatchers.append(_start_dispatcher(cluster, str(file)))
+    cluster.system.dispatchers[:] = dispatchers
+    injury = due_job(cluster, since)
+    _expect_jobs(cluster, {first + number * _MINUTE for number in range(_SLOTS)})
+    return injury
+
+
+def _create(cluster: Cluster) -> datetime:
+    """Create the schedules. Returns their first slot."""
+    fields: dict[str, Any] = {"worker_id": WORKER, "cron": "* * * * *", "timezone": "Europe/Berlin"}
+    fields |= {"catch_up": "all", "input": {"seconds": 0.01}}
+    answer = cluster.system.post("/v1/ava/schedules", json=fields)
+    answer.raise_for_status()
+    cluster.system.query(_COPY, _SCHEDULES)
+    return datetime.fromisoformat(answer.json()["data"]["next_run_at"])
+
+
+def _start_dispatcher(cluster: Cluster, file: str) -> RunningProcess:
+    return cluster.system.spawn("dispatcher", module="harness.shifted_dispatcher", environ={VARIABLE: file})
+
+
+def _expect_jobs(cluster: Cluster, slots: set[datetime]) -> None:
+    """Count exactly one job of each slot of each schedule as accepted: one too few is lost, one too many invented."""
+    wanted = _SCHEDULES * len(slots)
+    wait_until(
+        lambda: cluster.system.query("SELECT count(*) FROM schedule_firings") >= [(wanted,)],
+        seconds=60,
+        what="every slot has fired",
+    )
+    made: dict[tuple[str, datetime], str] = {}
+    for schedule_id, at, job_uuid in cluster.system.query(_MADE):
+        if at in slots:
+            made.setdefault((schedule_id, at), ids.encode("job", job_uuid))
+    jobs = [*made.values(), *(f"missing {number}" for number in range(wanted - len(made)))]
+    cluster.load.accepted += [Accepted(id=job, at=time.monotonic()) for job in jobs]
+
+
+FAULTS = (
+    Fault(
+        name="kill -9 of one of three dispatchers each second, while schedules fire",
+        inject=_kill_dispatchers,
+        promised_seconds=5,
+    ),
+)
