@@ -92,6 +92,8 @@ def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
     assert "Traceback" not in up.output
 
 
+# It starts and stops the whole system twice, which takes minutes on a very busy machine.
+@pytest.mark.timeout(360)
 def test_a_warm_start_creates_no_database_and_keeps_data_and_secret(place: Path) -> None:
     jobs = []
     secrets = set()
