@@ -13,7 +13,7 @@ TESTERS ?= 3
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check lowest schema limits bench chaos lock image client format clean
+.PHONY: help install run demo test coverage check lowest schema limits bench chaos hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -60,6 +60,10 @@ lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the 
 chaos: $(INSTALLED) ## Inject every fault under load on both brokers and check the outcome; 45 minutes (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime
 	@$(BIN)/python -m chaos $(ARGS)
+
+hostile: $(INSTALLED) ## Run an honest tenant beside one that attacks in every known way; three minutes (ARGS="--seconds 30")
+	@tools/servers.sh redis
+	@$(BIN)/python -m chaos.tenants $(ARGS)
 
 bench: $(INSTALLED) ## Measure this system beside a baseline, on servers of the bench's own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq

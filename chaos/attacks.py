@@ -1,0 +1,204 @@
+"""What the hostile tenant of `chaos.tenants` does, all of it at once: `python -m chaos.attacks PORT SECRET SECONDS`.
+
+It runs as a process of its own, so that its work does not count as the system's or the honest tenant's. Each attack
+is a thread that repeats one round. Names of attacks may follow the seconds. It prints one line of JSON: for each
+attack, the statuses of its responses.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["ATTACKS", "TENANT", "Attacker"]
+
+TENANT = "ten_hostile"
+_SECONDS = 30
+#: The bodies that stop an API which checks entry by entry: 1.9 million zeros, and 5 million empty arrays.
+_ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
+_ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
+#: A job whose input is large, and small once PostgreSQL has compressed it.
+_LARGE = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "a" * 1_000_000}}).encode()
+_LATER = json.dumps({"worker_id": "wkr_brief", "scheduled_at": "2099-01-01T00:00:00Z"}).encode()
+_LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
+
+
+class Attacker:
+    """The requests of one tenant, and what came of them."""
+
+    def __init__(self, port: int, secret: str, seconds: float, names: Sequence[str] = ()) -> None:
+        self.port = port
+        self.statuses: dict[str, Counter[str]] = {name: Counter() for name in names or ATTACKS}
+        self._secret = secret
+        self._end = time.monotonic() + seconds
+        #: Connections that are never read and never closed.
+        self._held: list[socket.socket] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Returns True when the time is over."""
+        return time.monotonic() > self._end
+
+    def run(self) -> None:
+        """Run every attack until the time is over."""
+        threads = [threading.Thread(target=self._repeat, args=(name,), daemon=True) for name in self.statuses]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, self._end - time.monotonic()))
+
+    def _repeat(self, name: str) -> None:
+        while not self.is_over:
+            try:
+                ATTACKS[name](self, self.statuses[name])
+            except (OSError, http.client.HTTPException) as error:
+                self.statuses[name][type(error).__name__] += 1
+                time.sleep(0.1)
+
+    def headers(self, role: str = "tenant-system-admin") -> dict[str, str]:
+        """Returns the four headers."""
+        return {
+            "x-internal-secret": self._secret,
+            "x-tenant-id": TENANT,
+            "x-user-id": "usr_hostile",
+            "x-platform-role": role,
+            "Content-Type": "application/json",
+        }
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, *, role: str = "tenant-system-admin"
+    ) -> tuple[int, bytes]:
+        """Send one request over a connection of its own. Returns the status and the body of the response."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_SECONDS)
+        try:
+            connection.request(method, path, body, self.headers(role))
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def hold(self, text: str, *, count: int, most: int) -> None:
+        """Open connections that send this and then neither read nor end."""
+        while len(self._held) > most:
+            self._held.pop(0).close()
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS)
+            # A small buffer, so that what is not read stays in the server.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            with suppress(OSError):
+                sock.sendall(text.encode())
+            self._held.append(sock)
+
+
+# Attacks -------------------------------------------------------------------------------------------------------------
+
+
+def _bulk_of_zeros(attacker: Attacker, statuses: Counter[str]) -> None:
+    for body in (_ZEROS, _ARRAYS):
+        status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", body)
+        statuses[str(status)] += 1
+
+
+def _large_inputs(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs", _LARGE)
+    statuses[str(status)] += 1
+
+
+def _large_lists(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("GET", "/v1/ava/jobs?per_page=100", role="tenant-user")
+    statuses[str(status)] += 1
+
+
+def _long_jobs(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs", _LONG)
+    statuses[str(status)] += 1
+    time.sleep(0.2)
+
+
+def _many_endpoints(attacker: Attacker, statuses: Counter[str]) -> None:
+    """Endpoints that never answer, because this attacker listens and accepts nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        fields = {"url": url, "events": ["ava.job.queued", "ava.job.completed"], "secret": "s" * 32}
+        while not attacker.is_over:
+            status, _ = attacker.send("POST", "/v1/webhooks", json.dumps(fields).encode())
+            statuses[str(status)] += 1
+            time.sleep(0.02 if status == 201 else 0.5)
+
+
+def _stalled_streams(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, body = attacker.send("POST", "/v1/ava/jobs", _LATER)
+    statuses[str(status)] += 1
+    if status != 201:
+        time.sleep(0.5)
+        _, body = attacker.send("GET", "/v1/ava/jobs?per_page=1")
+        found = json.loads(body).get("data") or []
+        job_id = found[0]["id"] if found else ""
+    else:
+        job_id = json.loads(body)["data"]["id"]
+    head = "".join(f"{name}: {value}\r\n" for name, value in attacker.headers("tenant-user").items())
+    attacker.hold(f"GET /v1/ava/jobs/{job_id}/stream HTTP/1.1\r\nHost: a\r\n{head}\r\n", count=20, most=600)
+    time.sleep(0.3)
+
+
+def _unfinished_headers(attacker: Attacker, statuses: Counter[str]) -> None:
+    """Heads of requests that do not end, without any key."""
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", attacker.port), timeout=_SECONDS) as sock:
+            sock.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
+            with suppress(OSError):
+                for number in range(100):
+                    sock.sendall(f"x-{number}: ".encode() + b"a" * 8_000 + b"\r\n")
+                statuses["sent"] += 1
+    time.sleep(0.05)
+
+
+def _idle_connections(attacker: Attacker, statuses: Counter[str]) -> None:
+    attacker.hold("", count=50, most=600)
+    statuses["opened"] += 50
+    time.sleep(0.2)
+
+
+def _refused_writes(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs", b"{}", role="tenant-user")
+    statuses[str(status)] += 1
+    time.sleep(0.005)
+
+
+def _expensive_reads(attacker: Attacker, statuses: Counter[str]) -> None:
+    for path in ("/v1/ava/audit?per_page=100", "/v1/ava/jobs?per_page=100&page=10", "/v1/ava/overview"):
+        status, _ = attacker.send("GET", path)
+        statuses[str(status)] += 1
+
+
+ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
+    "bulk of zeros and of empty arrays": _bulk_of_zeros,
+    "jobs of 1 MB": _large_inputs,
+    "lists of large records": _large_lists,
+    "jobs of an hour at priority 1": _long_jobs,
+    "endpoints that never answer": _many_endpoints,
+    "streams that are not read": _stalled_streams,
+    "headers without an end": _unfinished_headers,
+    "idle connections": _idle_connections,
+    "refused writes": _refused_writes,
+    "expensive reads": _expensive_reads,
+}
+
+
+def main() -> int:
+    attacker = Attacker(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:])
+    attacker.run()
+    print(json.dumps(attacker.statuses), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

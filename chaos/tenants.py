@@ -1,0 +1,336 @@
+"""An honest tenant beside a hostile one on `ava up`: `python -m chaos.tenants [--seconds 120]`.
+
+First the honest tenant is alone, then the hostile one does all of `chaos.attacks` at once. It prints a table of what
+the honest one noticed, and exits with 1 if a condition does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ava.local.start import free_port
+from chaos.attacks import ATTACKS
+from harness.polling import wait_until
+from harness.servers.receiver import Receiver
+from harness.servers.server import private_folder
+from harness.system import ROOT
+
+__all__ = ["Condition", "Outcome", "run"]
+
+_MIB = 2**20
+SECRET = "of-the-hostile-suite"
+#: The tenant's own limits, as an operator sets them where tenants share nodes.
+ENVIRON = {
+    "AVA_HANDLERS": "chaos.tenant_handlers",
+    "AVA_INTERNAL_SECRET": SECRET,
+    "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
+    "AVA_TENANT_MAX_RUNNING": "2",
+    "AVA_LOG_LEVEL": "WARNING",
+    "PYTHONPATH": str(ROOT),
+}
+#: Seconds between two jobs of the honest tenant.
+_PACE = 0.1
+#: Seconds in which its last jobs and webhooks may come after the end.
+_PATIENCE = 60.0
+#: The conditions.
+_TIMING = ("triggers p99", "starts p99", "triggers a second", "latest webhook")
+_MOST_TRIGGER, _MOST_START, _MOST_WEBHOOK_SECONDS, _MOST_GROWTH_MIB = 3, 5, 5.0, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One row of the table."""
+
+    name: str
+    alone: str
+    beside: str
+    allowed: str
+    holds: bool
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What was found."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    #: For each attack, the statuses of its responses.
+    attacks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def failed(self, *, timing: bool = True) -> list[str]:
+        """Returns the names of the conditions that do not hold. `timing`: those that compare durations count too."""
+        return [each.name for each in self.conditions if not each.holds and (timing or each.name not in _TIMING)]
+
+
+@dataclass(kw_only=True)
+class _Figures:
+    """What the honest tenant measured in one phase, in seconds."""
+
+    seconds: float
+    triggers: list[float] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
+    webhooks: list[float] = field(default_factory=list)
+    refused: int = 0
+    unfinished: int = 0
+    undelivered: int = 0
+
+
+class _Honest:
+    """A tenant that triggers a job every tenth of a second and receives a webhook for each."""
+
+    def __init__(self, port: int, receiver: Receiver) -> None:
+        self._port, self._receiver = port, receiver
+        self._headers = {
+            "x-internal-secret": SECRET,
+            "x-tenant-id": "ten_honest",
+            "x-user-id": "usr_honest",
+            "x-platform-role": "tenant-system-admin",
+            "Content-Type": "application/json",
+        }
+
+    def register(self) -> None:
+        """Register the endpoint."""
+        fields = {"url": self._receiver.url, "events": ["ava.job.completed"], "secret": "s" * 32}
+        status, record = self._send("POST", "/v1/webhooks", fields)
+        assert status == 201, record
+
+    def work(self, seconds: float) -> _Figures:
+        """Trigger jobs for some seconds, and wait for all of them and their webhooks."""
+        figures, job_ids = _Figures(seconds=seconds), []
+        end, due = time.monotonic() + seconds, time.monotonic()
+        while time.monotonic() < end:
+            began = time.monotonic()
+            status, record = self._send("POST", "/v1/ava/jobs", {"worker_id": "wkr_brief", "input": {"seconds": 0.01}})
+            figures.triggers.append(time.monotonic() - began)
+            if status == 201:
+                job_ids.append(record["data"]["id"])
+            else:
+                figures.refused += 1
+            due += _PACE
+            time.sleep(max(0.0, due - time.monotonic()))
+        self._await_ends(job_ids, figures)
+        self._await_webhooks(job_ids, figures)
+        return figures
+
+    def _await_ends(self, job_ids: list[str], figures: _Figures) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        for job_id in job_ids:
+            left = max(1, min(10, int(deadline - time.monotonic())))
+            _, body = self._send("GET", f"/v1/ava/jobs/{job_id}?wait={left}")
+            record = body.get("data", {})
+            if record.get("status") == "completed":
+                figures.starts.append(_at(record["started_at"]) - _at(record["created_at"]))
+            else:
+                figures.unfinished += 1
+            if time.monotonic() > deadline:
+                figures.unfinished += len(job_ids) - len(figures.starts) - figures.unfinished
+                return
+
+    def _await_webhooks(self, job_ids: list[str], figures: _Figures) -> None:
+        wanted, deadline = set(job_ids), time.monotonic() + _PATIENCE
+        arrived: dict[str, float] = {}
+        while time.monotonic() < deadline and len(arrived) < len(wanted) - figures.unfinished:
+            for each in list(self._receiver.received):
+                record = each.event["data"]
+                if record["id"] in wanted:
+                    arrived.setdefault(record["id"], each.at - _at(record["completed_at"]))
+            time.sleep(0.2)
+        figures.webhooks = list(arrived.values())
+        figures.undelivered = len(wanted) - figures.unfinished - len(arrived)
+
+    def _send(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=90)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or b"{}")
+        except (OSError, http.client.HTTPException, ValueError):
+            return 0, {}
+        finally:
+            connection.close()
+
+
+class _Watched:
+    """The processes of a system: their memory, and whether they are still the same."""
+
+    def __init__(self, pid: int, log: Path) -> None:
+        self._root, self._log = psutil.Process(pid), log
+        self._first = {process.pid for process in self._services()}
+        self.idle = self._memory()
+        self.most = dict(self.idle)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more samples."""
+        self._is_over.set()
+        self._thread.join()
+
+    def restarts(self) -> int:
+        """Returns how many of the processes are gone."""
+        now = {process.pid for process in self._services()}
+        return max(len(self._first - now), self._log.read_text(errors="replace").count("starting it again"))
+
+    def _services(self) -> list[psutil.Process]:
+        """Returns the supervisor's children, and the processes that the API and the node have forked."""
+        found = []
+        for child in self._root.children():
+            name = _kind(child)
+            found += [child] if name in ("postgres", "redis") else [child, *child.children(recursive=True)]
+        return found
+
+    def _memory(self) -> dict[str, float]:
+        """Returns MiB by process. PostgreSQL's is of its largest process, without what its processes share."""
+        found: dict[str, float] = {}
+        for process in [self._root, *self._root.children(recursive=True)]:
+            try:
+                kind = _kind(process)
+                used = process.memory_full_info().uss if kind == "postgres" else process.memory_info().rss
+                key = kind if kind == "postgres" else f"{kind} {process.pid}"
+                found[key] = max(found.get(key, 0.0), used / _MIB)
+            except psutil.Error:
+                continue
+        return found
+
+    def _sample(self) -> None:
+        while not self._is_over.wait(0.5):
+            for key, used in self._memory().items():
+                self.most[key] = max(self.most.get(key, 0.0), used)
+                # A process that is new, as a backend of PostgreSQL, is compared with the least of the others.
+                self.idle.setdefault(key, min(self.idle.values()))
+
+
+def _kind(process: psutil.Process) -> str:
+    command = " ".join(process.cmdline())
+    titles = {"gunicorn": "api", "celeryd": "worker", "valkey-server": "redis", "redis-server": "redis"}
+    for title, kind in (*titles.items(), *((name, name) for name in ("postgres", "dispatcher", "webhooks", "worker"))):
+        if title in command:
+            return kind
+    return "api" if " api " in f"{command} " else "ava up"
+
+
+@contextmanager
+def _up(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """A ready `ava up`: its port, its process id and its output."""
+    port, log = free_port(), folder / "up.log"
+    command = (sys.executable, "-m", "ava.cli.main", "up", "--port", str(port), "--data-dir", str(folder / "data"))
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AVA_", "DATABASE_", "BROKER_"))
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            (*command, "--concurrency", "4"), cwd=ROOT, env={**inherited, **ENVIRON}, stdout=output, stderr=output
+        )
+    try:
+        wait_until(lambda: "AVA ready" in log.read_text(), seconds=90, what=lambda: f"it is ready:\n{log.read_text()}")
+        yield port, process.pid, log
+    finally:
+        # The second asks it not to wait for the hostile tenant's jobs of an hour.
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        process.wait(60)
+
+
+def run(seconds: float, *, alone_seconds: float | None = None, attacks: Sequence[str] = ()) -> Outcome:
+    """Run both phases. Returns what was found. `attacks`: their names; none stands for all."""
+    receiver = Receiver()
+    with private_folder() as folder, _up(folder) as (port, pid, log):
+        honest = _Honest(port, receiver)
+        honest.register()
+        honest.work(2)
+        watched = _Watched(pid, log)
+        alone = honest.work(alone_seconds or seconds / 4)
+        command = (sys.executable, "-m", "chaos.attacks", str(port), SECRET, str(seconds), *attacks)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as attacker:
+            beside = honest.work(seconds)
+            printed, _ = attacker.communicate(timeout=120)
+        watched.stop()
+        outcome = Outcome(conditions=list(_conditions(alone, beside, watched)), attacks=json.loads(printed or "{}"))
+    receiver.close()
+    return outcome
+
+
+def _conditions(alone: _Figures, beside: _Figures, watched: _Watched) -> Iterator[Condition]:
+    for name, factor in (("triggers", _MOST_TRIGGER), ("starts", _MOST_START)):
+        before, after = _p99(getattr(alone, name)), _p99(getattr(beside, name))
+        shown = f"{name} p99"
+        yield Condition(
+            name=shown, alone=f"{before * 1000:.0f} ms", beside=f"{after * 1000:.0f} ms", allowed=f"{factor} times",
+            holds=after <= factor * before,
+        )  # fmt: skip
+    rates = [len(each.triggers) / each.seconds for each in (alone, beside)]
+    yield Condition(
+        name="triggers a second", alone=f"{rates[0]:.1f}", beside=f"{rates[1]:.1f}", allowed="half or more",
+        holds=rates[1] >= rates[0] / 2,
+    )  # fmt: skip
+    latest = max(beside.webhooks, default=float("inf"))
+    yield Condition(
+        name="latest webhook", alone=f"{max(alone.webhooks, default=0):.1f} s", beside=f"{latest:.1f} s",
+        allowed=f"{_MOST_WEBHOOK_SECONDS:g} s", holds=latest <= _MOST_WEBHOOK_SECONDS,
+    )  # fmt: skip
+    for name in ("refused", "unfinished", "undelivered"):
+        count = getattr(beside, name)
+        yield Condition(
+            name=f"jobs {name}", alone=str(getattr(alone, name)), beside=str(count), allowed="0", holds=not count
+        )
+    growth = {key: most - 2 * watched.idle[key] for key, most in watched.most.items()}
+    worst = max(growth, key=lambda key: growth[key])
+    yield Condition(
+        name="memory of each process", alone=f"{watched.idle[worst]:.0f} MiB",
+        allowed=f"2 times and {_MOST_GROWTH_MIB} MiB",
+        beside=f"{watched.most[worst]:.0f} MiB ({worst.split()[0]})", holds=growth[worst] <= _MOST_GROWTH_MIB,
+    )  # fmt: skip
+    restarts = watched.restarts()
+    yield Condition(name="restarts", alone="0", beside=str(restarts), allowed="0", holds=restarts == 0)
+
+
+def _at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[int(0.99 * (len(values) - 1))] if values else float("inf")
+
+
+def table(outcome: Outcome) -> str:
+    """Returns the findings as tables of Markdown."""
+    lines = ["| honest tenant | alone | beside the hostile one | allowed | holds |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {each.name} | {each.alone} | {each.beside} | {each.allowed} | {'yes' if each.holds else '**NO**'} |"
+        for each in outcome.conditions
+    ]
+    lines += ["", "| attack | responses |", "|---|---|"]
+    for name, statuses in outcome.attacks.items():
+        lines.append(f"| {name} | {', '.join(f'{status}: {count}' for status, count in sorted(statuses.items()))} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=120, help="how long the hostile tenant is there")
+    parser.add_argument("--attack", action="append", default=[], choices=list(ATTACKS), help="only this one")
+    options = parser.parse_args()
+    outcome = run(options.seconds, attacks=options.attack)
+    print(table(outcome))
+    return int(bool(outcome.failed()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Least rights on RabbitMQ, one user a process kind, in the virtual host ava: `AVA_QUEUES='default|reports' users.sh PASSWORD_API
+# PASSWORD_DISPATCHER PASSWORD_WEBHOOKS PASSWORD_WORKER`. Each process gets a BROKER_URL with its own user, as in
+# amqps://ava_api:PASSWORD@rabbitmq/ava. RabbitMQ compares each pattern with the name of a queue or of an exchange;
+# the default exchange, through which jobs are published, is amq.default.
+set -eu
+[ $# = 4 ] || { sed -n '2,5p' "$0" >&2; exit 2; }
+queues="(${AVA_QUEUES:-default})"
+ctl=${RABBITMQCTL:-rabbitmqctl}
+
+create() {
+    "$ctl" add_user "$1" "$2" 2>/dev/null || "$ctl" change_password "$1" "$2"
+    # What it may configure (declare), write (publish) and read (consume).
+    "$ctl" set_permissions --vhost ava "$1" "$3" "$4" "$5"
+}
+
+"$ctl" add_vhost ava 2>/dev/null || true
+create ava_api "$1" "^($queues|(reply\\.)?celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' '^$'
+create ava_dispatcher "$2" "^($queues|ava\\..*|celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' '^ava\..*$'
+create ava_webhooks "$3" '^ava\.webhooks$' '^$' '^ava\.webhooks$'
+create ava_worker "$4" "^($queues|.*\\.celery\\.pidbox|celery\\.pidbox|celeryev.*)\$" "^($queues|amq\\.default|.*celery\\.pidbox|celeryev)\$" "^($queues|.*celery\\.pidbox|celeryev)\$"

@@ -1,0 +1,16 @@
+"""A tenant that attacks in many ways at once ends no process, fills no memory and loses no job of others."""
+
+from __future__ import annotations
+
+from chaos import tenants
+from chaos.attacks import ATTACKS
+
+#: Left to `make hostile`: they hold processes and connections of the whole installation, and take minutes to judge.
+LEFT_OUT = ("jobs of an hour at priority 1", "headers without an end", "idle connections")
+
+
+def test_beside_a_hostile_tenant_an_honest_one_loses_nothing_and_no_process_ends() -> None:
+    attacks = [name for name in ATTACKS if name not in LEFT_OUT]
+    outcome = tenants.run(6, alone_seconds=1, attacks=attacks)
+    assert outcome.failed(timing=False) == [], tenants.table(outcome)
+    assert all(outcome.attacks[name] for name in attacks), tenants.table(outcome)
