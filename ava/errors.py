@@ -40,6 +40,7 @@ __all__ = [
     "OutputError",
     "PayloadTooLarge",
     "PortInUse",
+    "PriorityTooUrgent",
     "ProjectError",
     "QueueRefused",
     "RequestError",
@@ -181,6 +182,15 @@ class InvalidFields(InvalidParameters):
     def status(self) -> int:
         """422; a `validation_error` is 400 otherwise."""
         return 422
+
+
+class PriorityTooUrgent(InvalidFields):
+    """The priority is more urgent than the caller's role may ask for."""
+
+    def __init__(self, reason: str, entry: int = 0, name: str = "priority") -> None:
+        super().__init__(f"{name}: {reason}", {name: [reason]})
+        self.reason = reason
+        self.entry = entry
 
 
 class Unauthorized(RequestError):

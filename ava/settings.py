@@ -91,6 +91,12 @@ class Settings:
     #: (`AVA_RATE_LIMIT_READ`, `AVA_RATE_LIMIT_WRITE`).
     rate_limit_read: str = ""
     rate_limit_write: str = ""
+    #: Likewise, requests that make webhooks (`AVA_RATE_LIMIT_WEBHOOKS`); empty means like any that writes.
+    rate_limit_webhooks: str = ""
+    #: Queued jobs of one tenant; 0: any number (`AVA_TENANT_MAX_QUEUED`).
+    tenant_max_queued: int = 0
+    #: The smallest priority number that the roles of a tenant may use (`AVA_TENANT_MOST_URGENT_PRIORITY`).
+    tenant_most_urgent_priority: int = 1
     #: The peers whose `SCRIPT_NAME` and `X-Forwarded-Proto` are believed (`AVA_FORWARDED_ALLOW_IPS`, comma-separated).
     forwarded_allow_ips: tuple[str, ...] = ()
     #: Streams, and requests that wait, of one tenant in each API process; 0: any number (`AVA_TENANT_MAX_STREAMS`,
@@ -200,6 +206,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         api_connections=_whole(env, "AVA_API_CONNECTIONS", default.api_connections, least=1, most=100),
         rate_limit_read=_rate(env, "AVA_RATE_LIMIT_READ"),
         rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
+        rate_limit_webhooks=_rate(env, "AVA_RATE_LIMIT_WEBHOOKS"),
+        tenant_max_queued=_whole(env, "AVA_TENANT_MAX_QUEUED", default.tenant_max_queued, least=0, most=100_000_000),
+        tenant_most_urgent_priority=_whole(
+            env, "AVA_TENANT_MOST_URGENT_PRIORITY", default.tenant_most_urgent_priority, least=1, most=10
+        ),
         forwarded_allow_ips=_names(env, "AVA_FORWARDED_ALLOW_IPS"),
         tenant_max_streams=_whole(env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000),
         tenant_max_waits=_whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),

@@ -1,8 +1,9 @@
-"""`python -m chaos.fuzz [--requests 20000] [--seed 1]`: malformed and hostile requests against a running system.
+"""`python -m chaos.fuzz [--requests 20000] [--large 5000] [--seed 1]`: malformed and hostile requests.
 
 Four senders make them at random from the seed (`chaos.hostile`), over raw sockets, while a node runs the jobs that
-result. Prints the responses by status, and exits with 1 if there is a 5xx, a response out of shape, a traceback in a
-log, a row that is half-written or that no response mentioned, or growth of the API's memory.
+result. Then one sender makes requests with bodies between 1 and 16 MiB (`chaos.large_bodies`), each of which must be
+answered within 2 s. Prints the responses by status, and exits with 1 if there is a 5xx, a response out of shape, a
+traceback in a log, a row that is half-written or that no response mentioned, or growth of the API's memory.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import psutil
 from ava import settings as settings_module
 from ava.domain import ids
 from ava.store.engine import schema
+from chaos.large_bodies import make_large
 from chaos.sender import Sender
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
@@ -38,6 +40,9 @@ _SENDERS = 4
 _MOST_GROWTH = 1.1
 #: With fewer requests memory is not judged, because the processes are still warming up.
 _LEAST_JUDGED = 10_000
+_LEAST_JUDGED_LARGE = 1_000
+#: Seconds that a response to a large body may take.
+_MOST_SECONDS = 2.0
 _ENDINGS = ("Handler completed in ", "Handler failed after ", "Handler cancelled after ")
 
 
@@ -54,20 +59,32 @@ class Findings:
     first_mib: float
     second_mib: float
     seconds: float
+    #: The longest that a response took.
+    slowest_seconds: float
 
 
 def fuzz(system: System, *, requests: int, seed: str) -> Findings:
     """Send requests to a system that was started with `ENVIRON`, and check its responses, rows and logs."""
-    began = time.monotonic()
     senders = [Sender(port=system.port, seed=f"{seed}-{number}") for number in range(_SENDERS)]
-    with ThreadPoolExecutor(_SENDERS) as threads:
-        running = [threads.submit(_send, sender, requests // _SENDERS) for sender in senders]
+    return _run(system, senders, requests, least_judged=_LEAST_JUDGED)
+
+
+def fuzz_large(system: System, *, requests: int, seed: str, most_seconds: float | None = _MOST_SECONDS) -> Findings:
+    """Send requests with bodies between 1 and 16 MiB, and check the same, and the time of each response."""
+    sender = Sender(port=system.port, seed=f"{seed}-large", make=make_large, most_seconds=most_seconds)
+    return _run(system, [sender], requests, least_judged=_LEAST_JUDGED_LARGE)
+
+
+def _run(system: System, senders: list[Sender], requests: int, *, least_judged: int) -> Findings:
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(senders)) as threads:
+        running = [threads.submit(_send, sender, requests // len(senders)) for sender in senders]
         samples = list(_memory(system, lambda: all(each.done() for each in running)))
         for each in running:
             each.result()
     first, second = _halves(samples)
     faults = [fault for sender in senders for fault in sender.faults]
-    if requests >= _LEAST_JUDGED and second > _MOST_GROWTH * first:
+    if requests >= least_judged and second > _MOST_GROWTH * first:
         faults.append(f"the API's memory grew from {first:.0f} to {second:.0f} MiB")
     created = {job_id: asked for sender in senders for job_id, asked in sender.created.items()}
     faults += _check_rows(system, created, {each for sender in senders for each in sender.webhooks})
@@ -79,6 +96,7 @@ def fuzz(system: System, *, requests: int, seed: str) -> Findings:
         first_mib=first,
         second_mib=second,
         seconds=time.monotonic() - began,
+        slowest_seconds=max(sender.slowest_seconds for sender in senders),
     )
 
 
@@ -166,6 +184,7 @@ def main() -> int:
     """Fuzz a system on servers of our own."""
     parser = argparse.ArgumentParser(prog="python -m chaos.fuzz", description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--large", type=int, default=5_000)
     parser.add_argument("--seed", default="1")
     given = parser.parse_args()
     with ExitStack() as stack:
@@ -175,9 +194,15 @@ def main() -> int:
         system = System(stack.enter_context(private_folder()), database_url=postgres.url, broker_url=redis.url)
         stack.callback(system.stop)
         system.start(environ=ENVIRON)
-        found = fuzz(system, requests=given.requests, seed=given.seed)
-    _print(found)
-    return int(bool(found.faults))
+        _print(found := fuzz(system, requests=given.requests, seed=given.seed))
+        faults = len(found.faults)
+        if given.large:
+            # The rows of the first part are known to be right, and each part knows its own jobs only.
+            for table in ("job_logs", "idempotency_keys", "webhook_endpoints", "jobs"):
+                system.query(f"TRUNCATE {table} CASCADE")
+            _print(found := fuzz_large(system, requests=given.large, seed=given.seed))
+            faults += len(found.faults)
+    return int(bool(faults))
 
 
 def _print(found: Findings) -> None:
@@ -186,6 +211,7 @@ def _print(found: Findings) -> None:
     print("by status (0: the connection was closed without a response):")
     print("  " + ", ".join(f"{status}: {count:,}" for status, count in sorted(found.statuses.items())))
     print(f"memory of the API: {found.first_mib:.0f} MiB in the first half, {found.second_mib:.0f} MiB in the second")
+    print(f"slowest response: {found.slowest_seconds:.2f} s")
     for fault in found.faults[:30]:
         print(f"FAULT: {fault}")
     print(f"{len(found.faults)} faults")

@@ -16,7 +16,7 @@ from ava.domain import ids
 from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
 from harness.system import HEADERS
 
-__all__ = ["Known", "Request", "make"]
+__all__ = ["Known", "Request", "in_json", "make", "make_request"]
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,7 @@ def make(rng: random.Random, known: Known) -> Request:
 # Parts ---------------------------------------------------------------------------------------------------------------
 
 
-def _request(kind: str, method: str, path: str, *, body: bytes | None = None, **rest: Any) -> Request:
+def make_request(kind: str, method: str, path: str, *, body: bytes | None = None, **rest: Any) -> Request:
     headers: list[tuple[str, str | bytes]] = rest.pop("headers", None) or list(HEADERS.items())
     framing: list[str] = rest.pop("framing", None) or ([] if body is None else [f"Content-Length: {len(body)}"])
     lines = [f"{method} {path} HTTP/1.1".encode("utf-8", "surrogatepass"), b"Host: 127.0.0.1"]
@@ -77,7 +77,7 @@ def _with(*more: tuple[str, str | bytes], without: str = "") -> list[tuple[str, 
     return [*kept, *more]
 
 
-def _in_json(*more: tuple[str, str | bytes]) -> list[tuple[str, str | bytes]]:
+def in_json(*more: tuple[str, str | bytes]) -> list[tuple[str, str | bytes]]:
     return _with(("Content-Type", JSON), *more)
 
 
@@ -125,7 +125,7 @@ def _trigger(kind: str, rng: random.Random, _known: Known) -> Request:
     if rng.random() < 0.3:
         more = [("Idempotency-Key", _key(rng))]
     inputs = None if more else [fields.get("input", {})]
-    return _request(kind, "POST", "/v1/ava/jobs", body=_dump(fields), headers=_in_json(*more), inputs=inputs)
+    return make_request(kind, "POST", "/v1/ava/jobs", body=_dump(fields), headers=in_json(*more), inputs=inputs)
 
 
 def _key(rng: random.Random) -> str | bytes:
@@ -147,7 +147,7 @@ def _bulk(kind: str, rng: random.Random, _known: Known) -> Request:
         jobs[rng.randrange(len(jobs))] = _value(rng)
     body = rng.choice([{"jobs": jobs}] * 8 + [{"jobs": _value(rng)}, {"jobs": jobs, "x": 1}, {}])
     inputs = [each.get("input", {}) if isinstance(each, dict) else each for each in jobs]
-    return _request(kind, "POST", "/v1/ava/jobs/bulk", body=_dump(body), headers=_in_json(), inputs=inputs)
+    return make_request(kind, "POST", "/v1/ava/jobs/bulk", body=_dump(body), headers=in_json(), inputs=inputs)
 
 
 def _broken_body(kind: str, rng: random.Random, known: Known) -> Request:
@@ -171,20 +171,20 @@ def _broken_body(kind: str, rng: random.Random, known: Known) -> Request:
         rng.randbytes(rng.randrange(200)),
     ])  # fmt: skip
     path = rng.choice(["", "", "/bulk", "/cancel", f"/{quote(_job_id(rng, known))}/cancel"])
-    return _request(kind, "POST", f"/v1/ava/jobs{path}", body=body, headers=_in_json())
+    return make_request(kind, "POST", f"/v1/ava/jobs{path}", body=body, headers=in_json())
 
 
 def _huge_body(kind: str, rng: random.Random, _known: Known) -> Request:
     size = rng.choice([2**20 - 100, 2**20, 2**20 + 2**16, 2**20 + 2**17])
     body = _dump({"worker_id": "wkr_t_nothing", "input": {"a": "x" * size}})
-    return _request(kind, "POST", "/v1/ava/jobs", body=body, headers=_in_json())
+    return make_request(kind, "POST", "/v1/ava/jobs", body=body, headers=in_json())
 
 
 def _media(kind: str, rng: random.Random, _known: Known) -> Request:
     headers = _with(("Content-Type", rng.choice(MEDIA)))
     if rng.random() < 0.3:
         headers.append(("Content-Encoding", rng.choice(["gzip", "identity", "\xff", "br, gzip"])))
-    return _request(kind, "POST", "/v1/ava/jobs", body=_dump({"worker_id": "wkr_t_nothing"}), headers=headers)
+    return make_request(kind, "POST", "/v1/ava/jobs", body=_dump({"worker_id": "wkr_t_nothing"}), headers=headers)
 
 
 def _caller(kind: str, rng: random.Random, known: Known) -> Request:
@@ -198,7 +198,7 @@ def _caller(kind: str, rng: random.Random, known: Known) -> Request:
     path, body = rng.choice(
         [("/v1/ava/jobs", None), ("/v1/ava/jobs", b"{}"), (f"/v1/ava/jobs/{_quoted(rng, known)}", None)]
     )
-    return _request(kind, "POST" if body else "GET", path, body=body, headers=headers)
+    return make_request(kind, "POST" if body else "GET", path, body=body, headers=headers)
 
 
 def _headers(kind: str, rng: random.Random, known: Known) -> Request:
@@ -221,7 +221,7 @@ def _headers(kind: str, rng: random.Random, known: Known) -> Request:
     value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
     more: list[tuple[str, str | bytes]] = [(name, value)] * rng.choice([1, 1, 1, 2, 110])
     path = rng.choice(["/v1/ava/jobs", f"/v1/ava/jobs/{_quoted(rng, known)}", "/openapi.json", "/livez"])
-    return _request(kind, "GET", path, headers=_with(*more), is_last=True)
+    return make_request(kind, "GET", path, headers=_with(*more), is_last=True)
 
 
 def _quoted(rng: random.Random, known: Known) -> str:
@@ -234,7 +234,7 @@ def _list(kind: str, rng: random.Random, known: Known) -> Request:
     values = ("queued", "completed", "manual", "event", "wkr_t_echo", "wkr_none", *INSTANTS, *TEXTS)
     parts = [part for part in RIGHT_PARTS if rng.random() < 0.3]
     if rng.random() < 0.3:
-        return _request(kind, "GET", f"/v1/ava/jobs?{'&'.join(parts)}")
+        return make_request(kind, "GET", f"/v1/ava/jobs?{'&'.join(parts)}")
     for _ in range(rng.choice([0, 1, 1, 2, 3, 6])):
         bracket = rng.choice(["filter[{}]", "filter%5B{}%5D", "filter%5b{}]", "filter{}", "{}"])
         parts.append(f"{bracket.format(rng.choice(names))}={_escaped(rng, rng.choice(values))}")
@@ -250,7 +250,7 @@ def _list(kind: str, rng: random.Random, known: Known) -> Request:
         ["/v1/ava/jobs"] * 4
         + ["/v1/ava/workers", "/v1/ava/audit", "/v1/webhooks", "/v1/ava/queues", "/v1/ava/overview"]
     )
-    return _request(kind, "GET", f"{path}?{'&'.join(parts)}")
+    return make_request(kind, "GET", f"{path}?{'&'.join(parts)}")
 
 
 def _escaped(rng: random.Random, text: str) -> str:
@@ -279,7 +279,7 @@ def _read(kind: str, rng: random.Random, known: Known) -> Request:
         query = f"?after={_cursor(rng, known)}"
     if rng.random() < 0.3:
         query = f"?filter%5Blevel%5D={_escaped(rng, rng.choice(['info', 'INFO', *TEXTS]))}"
-    return _request(kind, "GET", f"/v1/ava/jobs/{job_id}{rng.choice(['', '/logs', '/logs', '/why'])}{query}")
+    return make_request(kind, "GET", f"/v1/ava/jobs/{job_id}{rng.choice(['', '/logs', '/logs', '/why'])}{query}")
 
 
 def _stranger(kind: str, rng: random.Random, known: Known) -> Request:
@@ -292,29 +292,29 @@ def _stranger(kind: str, rng: random.Random, known: Known) -> Request:
         ("GET", f"/v1/webhooks/{rng.choice([*known.webhooks, 'wh_'])}"),
         ("DELETE", f"/v1/webhooks/{rng.choice([*known.webhooks, 'wh_'])}"),
     ])  # fmt: skip
-    return _request(kind, method, path, headers=headers)
+    return make_request(kind, method, path, headers=headers)
 
 
 def _move(kind: str, rng: random.Random, known: Known) -> Request:
     job_id = _quoted(rng, known)
     move = rng.choice(["cancel", "cancel", "retry", "stream", "why", "nothing", ""])
     body = rng.choice([None, None, b"", b"{}", b'{"a":1}', b"[]", b"\xff"])
-    headers = _with() if body is None else _in_json()
-    return _request(kind, "POST", f"/v1/ava/jobs/{job_id}/{move}", body=body, headers=headers)
+    headers = _with() if body is None else in_json()
+    return make_request(kind, "POST", f"/v1/ava/jobs/{job_id}/{move}", body=body, headers=headers)
 
 
 def _stream(kind: str, rng: random.Random, known: Known) -> Request:
     event = rng.choice([*known.events[-50:], *TEXTS[:-1], "x" * 300, b"\xff"])
     value = event if isinstance(event, bytes) else _bytes(event).replace(b"\r\n", b" ")
     headers = _with(("Last-Event-ID", value)) if rng.random() < 0.8 else _with()
-    return _request(kind, "GET", f"/v1/ava/jobs/{_quoted(rng, known)}/stream", headers=headers, is_stream=True)
+    return make_request(kind, "GET", f"/v1/ava/jobs/{_quoted(rng, known)}/stream", headers=headers, is_stream=True)
 
 
 def _path(kind: str, rng: random.Random, known: Known) -> Request:
     job_id = _quoted(rng, known)
     base = f"/v1/ava/jobs/{job_id}"
     path = rng.choice([*PATHS, base, f"{base}/", f"{base}/logs/1", f"/v1/webhooks/{job_id}"])
-    return _request(kind, rng.choice(METHODS), path, is_last=True)
+    return make_request(kind, rng.choice(METHODS), path, is_last=True)
 
 
 def _webhook(kind: str, rng: random.Random, known: Known) -> Request:
@@ -334,8 +334,8 @@ def _webhook(kind: str, rng: random.Random, known: Known) -> Request:
         method = rng.choice(["GET", "PATCH", "DELETE", "PATCH"])
         changed = {name: fields[name] for name in fields if rng.random() < 0.4}
         body = _dump(changed) if method == "PATCH" else None
-        return _request(kind, method, f"/v1/webhooks/{webhook_id}", body=body, headers=_in_json())
-    return _request(kind, "POST", "/v1/webhooks", body=_dump(fields), headers=_in_json())
+        return make_request(kind, method, f"/v1/webhooks/{webhook_id}", body=body, headers=in_json())
+    return make_request(kind, "POST", "/v1/webhooks", body=_dump(fields), headers=in_json())
 
 
 def _framing(kind: str, rng: random.Random, _known: Known) -> Request:
@@ -357,8 +357,8 @@ def _framing(kind: str, rng: random.Random, _known: Known) -> Request:
         (["X-A: \x00"], body),
     ])  # fmt: skip
     # RFC 9112, section 6.1: 501 is the response to an unknown transfer coding.
-    return _request(
-        kind, "POST", "/v1/ava/jobs", framing=framing, body=sent, headers=_in_json(), is_last=True, allowed=(501,)
+    return make_request(
+        kind, "POST", "/v1/ava/jobs", framing=framing, body=sent, headers=in_json(), is_last=True, allowed=(501,)
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import socket
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +44,12 @@ class Sender:
 
     port: int
     seed: str
+    #: What makes the requests.
+    make: Callable[[random.Random, Known], Request] = make
+    #: Seconds beyond which a response is a fault; None for any.
+    most_seconds: float | None = None
+    #: The longest that a response took.
+    slowest_seconds: float = 0.0
     known: Known = field(default_factory=Known)
     statuses: Counter[int] = field(default_factory=Counter)
     by_kind: Counter[str] = field(default_factory=Counter)
@@ -57,7 +65,8 @@ class Sender:
 
     def send(self, number: int) -> None:
         """Make a request, send it, and evaluate its answer."""
-        request = make(random.Random(f"{self.seed}-{number}"), self.known)
+        request = self.make(random.Random(f"{self.seed}-{number}"), self.known)
+        began = time.monotonic()
         try:
             answer = self._exchange(request)
         except (OSError, ValueError) as error:
@@ -65,6 +74,10 @@ class Sender:
             self._report(number, request, f"no response: {error!r}")
             return
         self.by_kind[request.kind] += 1
+        seconds = time.monotonic() - began
+        self.slowest_seconds = max(self.slowest_seconds, seconds)
+        if self.most_seconds is not None and seconds > self.most_seconds:
+            self._report(number, request, f"it took {seconds:.1f} s")
         if answer is None:
             self.statuses[0] += 1
             return

@@ -80,7 +80,9 @@ def _make_context(settings: Settings) -> Context:
     )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
-    jobs_service = Jobs(database, publisher, Control(celery, settings.message_keys), run_long=offload.run)
+    jobs_service = Jobs(
+        database, publisher, Control(celery, settings.message_keys), settings=settings, run_long=offload.run
+    )
     return Context(
         settings=settings,
         jobs=jobs_service,

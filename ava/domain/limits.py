@@ -21,18 +21,24 @@ __all__ = [
     "BULK_BODY_BYTES",
     "BULK_JOBS",
     "CONNECTIONS",
+    "DAYS_AHEAD",
     "HEADER_FIELDS",
     "HEADER_FIELD_BYTES",
     "HEADER_SECONDS",
     "INPUT_BYTES",
     "LARGE_BODY_BYTES",
     "LIMITS",
+    "MOST_URGENT_PRIORITY",
     "NAMED_ERRORS",
     "NESTING",
+    "RATE_LIMIT_READ",
+    "RATE_LIMIT_WEBHOOKS",
+    "RATE_LIMIT_WRITE",
     "SCHEDULES",
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
     "STREAM_BUFFER_BYTES",
+    "TENANT_QUEUED_JOBS",
     "TENANT_STREAMS",
     "TENANT_WAITS",
     "WATCHERS",
@@ -87,8 +93,8 @@ class Limit:
 
 
 def _set(value: Any) -> int | None:
-    # 0 is how a setting says "no limit".
-    return int(value) or None
+    # 0, or nothing, is how a setting says "no limit"; a rate is a text such as 300/minute.
+    return int(str(value).partition("/")[0] or 0) or None
 
 
 HEADER_FIELDS = Limit(
@@ -267,6 +273,54 @@ WEBHOOKS = Limit(
     fixed=100,
 )
 
+TENANT_QUEUED_JOBS = Limit(
+    name="tenant_queued_jobs",
+    unit="jobs",
+    meaning="Queued jobs of a tenant, those of a later date too; a trigger beyond them is refused.",
+    status=429,
+    setting="AVA_TENANT_MAX_QUEUED",
+    field="tenant_max_queued",
+)
+MOST_URGENT_PRIORITY = Limit(
+    name="most_urgent_priority",
+    unit="priority",
+    meaning="The smallest priority number that the roles of a tenant may use; the roles of the platform may use all.",
+    status=422,
+    setting="AVA_TENANT_MOST_URGENT_PRIORITY",
+    field="tenant_most_urgent_priority",
+)
+DAYS_AHEAD = Limit(
+    name="days_ahead",
+    unit="days",
+    meaning="Days from now to a job's `scheduled_at`.",
+    status=422,
+    fixed=366,
+)
+RATE_LIMIT_READ = Limit(
+    name="rate_limit_read",
+    unit="requests",
+    meaning="Requests of a tenant with GET or PATCH, in the rolling span that the setting names, such as a minute.",
+    status=429,
+    setting="AVA_RATE_LIMIT_READ",
+    field="rate_limit_read",
+)
+RATE_LIMIT_WRITE = Limit(
+    name="rate_limit_write",
+    unit="requests",
+    meaning="Likewise, requests with POST, PUT or DELETE.",
+    status=429,
+    setting="AVA_RATE_LIMIT_WRITE",
+    field="rate_limit_write",
+)
+RATE_LIMIT_WEBHOOKS = Limit(
+    name="rate_limit_webhooks",
+    unit="requests",
+    meaning="Likewise, requests that make webhooks.",
+    status=429,
+    setting="AVA_RATE_LIMIT_WEBHOOKS",
+    field="rate_limit_webhooks",
+)
+
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
     HEADER_FIELDS,
@@ -289,6 +343,12 @@ LIMITS: tuple[Limit, ...] = (
     TENANT_WAITS,
     WATCHERS,
     STREAM_BUFFER_BYTES,
+    TENANT_QUEUED_JOBS,
+    MOST_URGENT_PRIORITY,
+    DAYS_AHEAD,
+    RATE_LIMIT_READ,
+    RATE_LIMIT_WRITE,
+    RATE_LIMIT_WEBHOOKS,
     SCHEDULES,
     SCHEDULE_BODY_BYTES,
     SCHEDULE_INPUT_BYTES,

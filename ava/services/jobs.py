@@ -14,7 +14,7 @@ from datetime import datetime
 from ava import tracing
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.domain import ids
+from ava.domain import ids, limits, priority
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, LogLevel, Status
@@ -24,10 +24,13 @@ from ava.errors import (
     IdempotencyKeyReused,
     JobNotFound,
     JobStateConflict,
+    PriorityTooUrgent,
     QueueRefused,
     WorkerNotFound,
     WorkerPaused,
 )
+from ava.services.quotas import QueuedJobsQuota
+from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
@@ -61,6 +64,7 @@ class Jobs:
         publisher: Publisher,
         control: Control,
         *,
+        settings: Settings | None = None,
         run_long: Callable[[Callable[[], bytes]], bytes] = lambda work: work(),
     ) -> None:
         """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
@@ -68,6 +72,8 @@ class Jobs:
         self._publisher = publisher
         self._control = control
         self._run_long = run_long
+        self._quota = QueuedJobsQuota(limits.TENANT_QUEUED_JOBS.of(settings) if settings else None)
+        self._most_urgent = settings.tenant_most_urgent_priority if settings else priority.FIRST
         self._closed: frozenset[str] = frozenset()
         self._closed_read_at = float("-inf")
 
@@ -111,6 +117,8 @@ class Jobs:
         return found
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+        self._refuse_urgent(caller, specs)
+        self._quota.admit(connection, caller.tenant_id, len(specs))
         created = client_moves.insert(
             connection,
             tenant_id=caller.tenant_id,
@@ -122,6 +130,14 @@ class Jobs:
         if len(created) < len(specs):
             self._refuse(connection, caller, specs)
         return created
+
+    def _refuse_urgent(self, caller: Caller, specs: Sequence[JobSpec]) -> None:
+        if self._most_urgent == priority.FIRST or caller.is_operator:
+            return
+        for entry, spec in enumerate(specs):
+            if spec.priority < self._most_urgent:
+                reason = f"It must be {self._most_urgent} to {priority.LAST} for the roles of a tenant."
+                raise PriorityTooUrgent(limits.MOST_URGENT_PRIORITY.says(reason), entry)
 
     def retry(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Trigger a new job like a final one. Returns it, and True if an earlier call with the key triggered it.
@@ -135,7 +151,8 @@ class Jobs:
             worker_id=job.worker_id,
             input_json=job.input_json,
             trigger=job.trigger,
-            priority=job.priority,
+            # A job of the platform may have been more urgent than this caller may ask for.
+            priority=job.priority if caller.is_operator else max(job.priority, self._most_urgent),
             retry_of=job.id,
         )
         if key is None:

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import System, lives
 from tests.acceptance.witness import Witness
@@ -41,7 +42,7 @@ def settled_pool(fleet: System) -> set[int]:
 
 
 def test_a_queued_job_is_cancelled_at_once_and_never_runs(fleet: System, witness: Witness) -> None:
-    later = fleet.trigger("wkr_t_echo", input=witness.input, scheduled_at="2100-01-01T00:00:00Z")
+    later = fleet.trigger("wkr_t_echo", input=witness.input, scheduled_at=LATER)
     answer = fleet.cancel(later["id"])
     record = answer.json()["data"]
     assert (answer.status_code, record["status"], record["cancelled_by"]) == (200, "cancelled", "usr_test")

@@ -24,6 +24,7 @@ from ava.client import (
     Client,
     WaitTimeout,
 )
+from harness.moments import LATER_DAY
 from harness.system import SECRET, System
 
 pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
@@ -79,9 +80,7 @@ def test_a_wait_ends_with_the_job_or_after_its_time_out(client: Client) -> None:
 
 
 def test_lists_go_over_all_pages_and_bulks_are_one_call(client: Client) -> None:
-    made = client.trigger_many(
-        [client.entry("wkr_sleep", {"seconds": 0}, scheduled_at="2999-01-01") for _ in range(25)]
-    )
+    made = client.trigger_many([client.entry("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(25)])
     assert [job.id for job in client.list(per_page=10)] == [job.id for job in made][::-1]
     assert len(list(islice(client.list(status="queued", per_page=10), 15))) == 15
     assert list(client.list(status="failed")) == []

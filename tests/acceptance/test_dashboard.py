@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from harness.busy import busy_factor
+from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
@@ -134,7 +135,7 @@ def test_a_shared_link_shows_its_filters_once_signed_in(browser: Browser, runnin
 
 def test_rows_keep_up_to_date_and_selected_jobs_are_cancelled_and_retried(signed_in: Browser, running: System) -> None:
     go(signed_in, f"#/jobs?{quote('filter[worker_id]')}=wkr_sleep")
-    jobs = [running.trigger("wkr_sleep", input={"seconds": 60}, scheduled_at="2999-01-01T00:00:00Z") for _ in range(3)]
+    jobs = [running.trigger("wkr_sleep", input={"seconds": 60}, scheduled_at=LATER) for _ in range(3)]
     for job in jobs[:2]:
         signed_in.click(f"input[aria-label='Select {job['id']}']")
     signed_in.await_text("2 selected")

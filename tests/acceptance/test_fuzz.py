@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.fuzz import ENVIRON, fuzz
+from chaos.fuzz import ENVIRON, fuzz, fuzz_large
 from harness.system import System
 
 
@@ -16,3 +16,13 @@ def test_requests_as_nobody_should_send_them_break_nothing(system: System) -> No
     assert sum(found.statuses.values()) == 400
     assert found.jobs > 5
     assert {200, 201, 400, 401, 403, 404, 405, 415, 422} <= set(found.statuses)
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_large_bodies_break_nothing(system: System) -> None:
+    system.start(environ=ENVIRON)
+    # The long form also judges times and memory, which another load on this machine would change.
+    found = fuzz_large(system, requests=30, seed="of-the-tests", most_seconds=None)
+    assert found.faults == []
+    assert {413, 422} <= set(found.statuses) <= {201, 400, 413, 422}
+    assert found.slowest_seconds < 30

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.server import Server
 from harness.system import System
@@ -53,7 +54,7 @@ def test_an_orphaned_run_is_rescued_and_its_job_runs(system: System) -> None:
     system.start(concurrency=1, environ=ENVIRON)
     held = system.trigger("wkr_t_steady", input={"seconds": 3})["id"]
     system.wait_for(held, "running")
-    orphan = system.trigger("wkr_t_steady", input={"seconds": 0.1}, scheduled_at="2999-01-01T00:00:00Z")["id"]
+    orphan = system.trigger("wkr_t_steady", input={"seconds": 0.1}, scheduled_at=LATER)["id"]
     # As an unknown fault might leave it.
     system.query(
         "UPDATE jobs SET status = 'running', run_at = NULL, started_at = now(), run_no = 1, attempt = 1,"

@@ -15,6 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
 from ava.domain.webhook import RETRY_SCHEDULE_SECONDS
+from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer
 from harness.system import System
@@ -198,7 +199,7 @@ def test_endpoints_that_hang_delay_no_other_endpoint(system: System, receive: Re
     delays = []
     for number in range(1, 11):
         start = time.time()
-        system.trigger("wkr_sleep", scheduled_at="2100-01-01T00:00:00Z")
+        system.trigger("wkr_sleep", scheduled_at=LATER)
         wait_until(lambda number=number: len(receiver.received) == number)
         delays.append(receiver.received[-1].at - start)
     assert max(delays) < 1, delays
@@ -242,7 +243,7 @@ def test_large_payloads_do_not_fill_the_sender_s_memory(system: System, receive:
         " VALUES ('wkr_sleep', 'Sleep', 60, 0, 10, 'default', 'fail')"
     )
     _subscribe(system, receiver.url, ["ava.job.queued"])
-    jobs = [{"worker_id": "wkr_sleep", "input": {"text": "x" * 1_000_000}, "scheduled_at": "2100-01-01T00:00:00Z"}]
+    jobs = [{"worker_id": "wkr_sleep", "input": {"text": "x" * 1_000_000}, "scheduled_at": LATER}]
     for _ in range(4):
         assert system.post("/v1/ava/jobs/bulk", json={"jobs": jobs * 14}).status_code == 201
     system.start_sender()

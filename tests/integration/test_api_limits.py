@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.limits import LIMITS
+from ava.settings import Settings
 from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
@@ -41,3 +44,72 @@ def test_an_error_names_the_limit_that_it_comes_from(api: Api) -> None:
         (api.post_raw(too_deep), 400, "bad_request", "nesting"),
     ):
         assert f"(limit {name})" in error_of(response, status, code)["message"]
+
+
+def test_a_job_may_be_dated_a_year_ahead_and_no_more(api: Api) -> None:
+    now = datetime.now(UTC)
+    assert api.trigger(scheduled_at=(now + timedelta(days=365)).isoformat())["status"] == "queued"
+    for moment in ((now + timedelta(days=367)).isoformat(), "9999-12-31T23:59:59Z"):
+        response = api.post(JOBS, json={"worker_id": "wkr_open", "scheduled_at": moment})
+        (reason,) = error_of(response, 422, "validation_error")["fields"]["scheduled_at"]
+        assert reason.endswith("(limit days_ahead)")
+
+
+def test_the_queued_jobs_of_a_tenant_are_limited(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, tenant_max_queued=5)) as api:
+        for _ in range(4):
+            api.trigger()
+        two = {"jobs": [{"worker_id": "wkr_open"}] * 2}
+        refused = api.post(f"{JOBS}/bulk", json=two)
+        assert "(limit tenant_queued_jobs)" in error_of(refused, 429, "rate_limited")["message"]
+        assert int(refused.headers["Retry-After"]) >= 1
+        last = api.trigger()
+        error_of(api.post(JOBS, json={"worker_id": "wkr_open"}), 429, "rate_limited")
+        assert api.trigger(headers={"x-tenant-id": "ten_other"})["status"] == "queued"
+        shown = _limits(api)["tenant_queued_jobs"]
+        assert (shown["value"], shown["used"], shown["used_is_exact"]) == (5, 5, True)
+        # A job that is queued no more makes room, as soon as the jobs are counted again.
+        api.post(f"{JOBS}/{last['id']}/cancel")
+        quota = api.app.extensions["ava"].jobs._quota
+        later = quota._clock() + 2
+        quota._clock = lambda: later
+        assert api.trigger()["status"] == "queued"
+
+
+def test_the_most_urgent_priorities_are_for_the_roles_of_the_platform(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, tenant_most_urgent_priority=3)) as api:
+        operator = {"x-platform-role": "platform-admin"}
+        urgent = api.trigger(priority=1, headers=operator)
+        assert api.trigger(priority=3)["priority"] == 3
+        error = error_of(api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2}), 422, "validation_error")
+        assert error["fields"] == {
+            "priority": ["It must be 3 to 10 for the roles of a tenant. (limit most_urgent_priority)"]
+        }
+        bulk = {"jobs": [{"worker_id": "wkr_open"}, {"worker_id": "wkr_open", "priority": 1}]}
+        assert list(error_of(api.post(f"{JOBS}/bulk", json=bulk), 422, "validation_error")["fields"]) == [
+            "jobs[1].priority"
+        ]
+        api.post(f"{JOBS}/{urgent['id']}/cancel")
+        assert api.post(f"{JOBS}/{urgent['id']}/retry").get_json()["data"]["priority"] == 3
+
+
+def test_each_rate_has_its_own_requests_and_its_name(api_settings: Settings) -> None:
+    rates = {"rate_limit_read": "4/minute", "rate_limit_write": "3/minute", "rate_limit_webhooks": "1/minute"}
+    with Api.running(replace(api_settings, **rates)) as api:
+        hook = {"url": "https://example.com/", "events": ["ava.job.completed"], "secret": "s" * 24}
+        made = api.post("/v1/webhooks", json=hook)
+        path = f"/v1/webhooks/{made.get_json()['data']['id']}"
+        for _ in range(4):
+            assert api.request("PATCH", path, json={"enabled": True}).status_code == 200
+        for _ in range(3):
+            last = api.post(JOBS, json={"worker_id": "wkr_open"})
+        assert (last.headers["X-RateLimit-Limit"], last.headers["X-RateLimit-Remaining"]) == ("3", "0")
+        assert 0 < int(last.headers["X-RateLimit-Reset"]) - datetime.now(UTC).timestamp() <= 61
+        for response, name in (
+            (api.post("/v1/webhooks", json=hook), "rate_limit_webhooks"),
+            (api.request("DELETE", path), "rate_limit_write"),
+            (api.get(JOBS), "rate_limit_read"),
+        ):
+            error = error_of(response, 429, "rate_limited")
+            assert error["message"].endswith(f"(limit {name})")
+            assert 0 < int(response.headers["Retry-After"]) <= 60

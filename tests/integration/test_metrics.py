@@ -28,6 +28,7 @@ from ava.metrics.system import SystemMetrics
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from harness.api import NODE, Api
+from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import ROOT, System
 
@@ -67,7 +68,7 @@ def _scrape(api: Api) -> str:
 def _populate(api: Api) -> None:
     for priority in (1, 1, 7):
         api.trigger(priority=priority)
-    api.trigger(scheduled_at="2999-01-01T00:00:00Z")
+    api.trigger(scheduled_at=LATER)
     running, failed = api.trigger(priority=3), api.trigger(priority=4)
     api.execute(
         f"""INSERT INTO nodes (id, name, host, pid, version, queues, refused_queues, workers, processes, busy)

@@ -11,6 +11,7 @@ from ava.dispatcher.statistics import Statistics
 from ava.settings import Settings
 from ava.store.reports import overview, statistics
 from harness.api import NODE, Api
+from harness.moments import LATER
 from harness.polling import wait_until
 
 OTHER = {"x-tenant-id": "ten_other"}
@@ -47,7 +48,7 @@ def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
 def test_queued_jobs_are_counted_by_priority_and_scheduled_ones_separately(api: Api) -> None:
     for priority in (1, 1, 5):
         api.trigger(priority=priority)
-    api.trigger(scheduled_at="2999-01-01T00:00:00Z")
+    api.trigger(scheduled_at=LATER)
     data = _overview(api)
     assert data["queued"] == 4
     assert data["scheduled"] == 1

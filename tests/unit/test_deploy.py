@@ -48,6 +48,16 @@ def test_every_named_setting_is_documented() -> None:
             assert f"`{name}`" in documented, f"{name} in {file.name}"
 
 
+def test_the_deployments_limit_rates_to_the_platforms_figures() -> None:
+    figures = {"READ": "300/minute", "WRITE": "60/minute", "WEBHOOKS": "30/minute"}
+    config = next(manifest for manifest in _manifests() if manifest["kind"] == "ConfigMap")
+    api = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["api"]["environment"]
+    for name, rate in figures.items():
+        variable = f"AVA_RATE_LIMIT_{name}"
+        assert config["data"][variable] == rate  # type: ignore[index]
+        assert api[variable] == f"${{{variable}:-{rate}}}"
+
+
 def test_no_container_runs_as_root_or_writes_into_its_image() -> None:
     deployments = [manifest for manifest in _manifests() if manifest["kind"] == "Deployment"]
     assert len(deployments) == 4

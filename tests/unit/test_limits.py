@@ -53,7 +53,8 @@ def test_a_limit_is_fixed_or_the_value_of_a_documented_setting(limit: Limit) -> 
 def test_a_setting_changes_its_limit(limit: Limit) -> None:
     if limit.setting is not None:
         wanted = (limit.default or 0) + 1
-        assert limit.of(settings.load({**LEAST, limit.setting: str(wanted)})) == wanted
+        text = f"{wanted}/minute" if limit.name.startswith("rate_") else str(wanted)
+        assert limit.of(settings.load({**LEAST, limit.setting: text})) == wanted
 
 
 def test_an_error_names_its_limit() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from ava.api.http import limits
 from ava.api.http.context import context, request_id
 from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of
@@ -76,6 +77,8 @@ def _message(status: int, error: HTTPException) -> str:
         return "There is nothing here: no such route, or no such id in it; /openapi.json lists the routes."
     if isinstance(error, MethodNotAllowed):
         return f"{request.method} is not allowed here; use {' or '.join(sorted(error.valid_methods or ()))}."
+    if status == 429:
+        return limits.message(error.description or "")
     return error.description or error.name
 
 

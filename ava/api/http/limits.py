@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Flask, current_app, request
+from flask import Flask, g, request
 
 from ava.api.http.auth import is_open
 from ava.api.http.context import caller
-from ava.api.http.operations import find_operation
-from ava.broker import tls
+from ava.domain import limits
+from ava.domain.limits import Limit
 from ava.settings import Settings
 
-__all__ = ["install"]
+__all__ = ["install", "message"]
+
+#: The views that make what calls out for as long as it exists.
+_MAKING = frozenset({"webhooks.create"})
+_WRITING = frozenset({"POST", "PUT", "DELETE"})
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Limit the requests of each tenant; to be called after the hook that identifies callers is installed."""
-    if not settings.rate_limit_read and not settings.rate_limit_write:
+    if not (settings.rate_limit_read or settings.rate_limit_write or settings.rate_limit_webhooks):
         return
     # Imported here, because it loads many modules and is off by default.
     from flask_limiter import Limiter
 
     limiter = Limiter(
-        _key,
-        application_limits=[lambda: _limit(settings)],
-        storage_uri=tls.plain_url(settings) if settings.broker_is_redis else "memory://",
-        storage_options=tls.redis_options(settings) if settings.broker_is_redis else {},
+        lambda: f"{caller().tenant_id}:{_limit(settings).name}",
+        application_limits=[lambda: _rate(settings)],
+        storage_uri=_storage(settings),
         strategy="moving-window",
         headers_enabled=True,
         retry_after="delta-seconds",
@@ -38,19 +39,30 @@ def install(app: Flask, settings: Settings) -> None:
     limiter.init_app(app)
 
 
-def _key() -> str:
-    return f"{caller().tenant_id}:{'write' if _is_write() else 'read'}"
+def message(text: str) -> str:
+    """Returns the message of the refusal of a request beyond a rate; `text` is the rate as the limiter words it."""
+    limit: Limit = g.rate_limit
+    return limit.says(f"Too many requests; this tenant has {text}. Try again after the seconds in Retry-After.")
 
 
-def _limit(settings: Settings) -> str:
-    return settings.rate_limit_write if _is_write() else settings.rate_limit_read
+def _storage(settings: Settings) -> str:
+    return settings.broker_url if settings.broker_is_redis else "memory://"
+
+
+def _limit(settings: Settings) -> Limit:
+    """Returns the limit that this request counts for."""
+    if request.endpoint in _MAKING and settings.rate_limit_webhooks:
+        g.rate_limit = limits.RATE_LIMIT_WEBHOOKS
+    else:
+        g.rate_limit = limits.RATE_LIMIT_WRITE if request.method in _WRITING else limits.RATE_LIMIT_READ
+    found: Limit = g.rate_limit
+    return found
+
+
+def _rate(settings: Settings) -> str:
+    rate: str = getattr(settings, _limit(settings).field or "")
+    return rate
 
 
 def _is_unlimited(settings: Settings) -> bool:
-    return request.endpoint is None or is_open(request.endpoint) or not _limit(settings)
-
-
-def _is_write() -> bool:
-    view: Any = current_app.view_functions[request.endpoint or ""]
-    operation = find_operation(view)
-    return operation is not None and operation.is_write
+    return request.endpoint is None or is_open(request.endpoint) or not _rate(settings)

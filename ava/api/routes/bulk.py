@@ -15,7 +15,7 @@ from ava.api.schemas.jobs import BulkBody, BulkJobRecord, CancelBody, CancelledR
 from ava.domain import limits
 from ava.domain.job import Job, JobSpec
 from ava.domain.limits import ANSWER_BYTES
-from ava.errors import RequestError, WorkerNotFound, WorkerPaused
+from ava.errors import PriorityTooUrgent, RequestError, WorkerNotFound, WorkerPaused
 from ava.store.jobs.reads import JobFilter
 
 __all__ = ["blueprint"]
@@ -47,6 +47,8 @@ def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
             jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
     except (WorkerNotFound, WorkerPaused) as error:
         raise _with_index(error) from None
+    except PriorityTooUrgent as error:
+        raise PriorityTooUrgent(error.reason, error.entry, f"jobs[{error.entry}].priority") from None
     response = responses.data(f"[{','.join(_texts(jobs))}]", 201)
     if is_replay:
         response.headers[REPLAYED] = "true"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -28,7 +28,7 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.domain import priority
 from ava.domain.job import Job, JobSpec, LogLevel, Status, Trigger
-from ava.domain.limits import BULK_JOBS
+from ava.domain.limits import BULK_JOBS, DAYS_AHEAD
 from ava.store.jobs.reads import JobFilter
 
 __all__ = [
@@ -54,6 +54,16 @@ __all__ = [
 # In ------------------------------------------------------------------------------------------------------------------
 
 
+class _StartTime(Instant):
+    """A moment at which a job may start; not too far ahead."""
+
+    def read(self, value: Any) -> datetime:
+        moment = super().read(value)
+        if moment - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
+            raise ValidationError(DAYS_AHEAD.says(f"It must be at most {DAYS_AHEAD.value} days from now."))
+        return moment
+
+
 class TriggerBody(Strict):
     """A job to trigger."""
 
@@ -72,12 +82,12 @@ class TriggerBody(Strict):
             "first."
         },
     )
-    scheduled_at = Instant(
+    scheduled_at = _StartTime(
         load_default=None,
         allow_none=True,
         metadata={
             "description": "ISO 8601 datetime to delay execution until; it is UTC without an offset, and a time in "
-            "the past means now. Omit for immediate queuing."
+            "the past means now. At most a year ahead. Omit for immediate queuing."
         },
     )
 

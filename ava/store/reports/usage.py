@@ -5,7 +5,7 @@ from __future__ import annotations
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_IN_USE", "read"]
+__all__ = ["MOST_COUNTED_IN_USE", "queued_jobs", "read"]
 
 #: Each use is counted up to here; a number above is a lower bound.
 MOST_COUNTED_IN_USE = 10_000
@@ -14,12 +14,23 @@ MOST_COUNTED_IN_USE = 10_000
 _READ = Statement(f"""
 SELECT
     (SELECT count(*) FROM (SELECT 1 FROM jobs
-        WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT {MOST_COUNTED_IN_USE + 1}) AS q) AS queued_jobs,
+        WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT {MOST_COUNTED_IN_USE + 1}) AS q)
+        AS tenant_queued_jobs,
     (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
         WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MOST_COUNTED_IN_USE + 1}) AS w) AS webhooks,
     (SELECT count(*) FROM (SELECT 1 FROM schedules
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS s) AS schedules
 """)
+
+
+_QUEUED_JOBS = Statement("""
+SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT %(limit)s) AS q
+""")
+
+
+def queued_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
+    """Returns the number of a tenant's queued jobs, counted up to a limit."""
+    return int(connection.exec_driver_sql(_QUEUED_JOBS, {"tenant_id": tenant_id, "limit": limit}).scalar_one())
 
 
 def read(connection: Connection, *, tenant_id: str) -> dict[str, int]:

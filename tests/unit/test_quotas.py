@@ -1,0 +1,90 @@
+"""The queued jobs of a tenant are limited without counting them for every job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ava.errors import TooMany
+from ava.services.quotas import QueuedJobsQuota
+from ava.store.reports import usage
+
+TENANT = "ten_test"
+
+
+class Stored:
+    """How many queued jobs a tenant has, how often they are counted, and the time."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+        self.counts = 0
+        self.now = 1_000.0
+
+    def count(self, _connection: Any, *, tenant_id: str, limit: int) -> int:
+        assert tenant_id == TENANT
+        self.counts += 1
+        return min(self.jobs, limit)
+
+    def fill(self, quota: QueuedJobsQuota) -> int:
+        """Trigger jobs until one is refused. Returns how many there are then."""
+        while True:
+            try:
+                quota.admit(None, TENANT, 1)  # type: ignore[arg-type]  # the count needs no connection here
+            except TooMany:
+                return self.jobs
+            self.jobs += 1
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
+    found = Stored()
+    monkeypatch.setattr(usage, "queued_jobs", found.count)
+    return found
+
+
+def _quota(stored: Stored, most: int | None) -> QueuedJobsQuota:
+    return QueuedJobsQuota(most, clock=lambda: stored.now)
+
+
+def test_a_limit_of_a_hundred_thousand_is_kept_with_few_counts(stored: Stored) -> None:
+    assert stored.fill(_quota(stored, 100_000)) == 100_000
+    assert stored.counts < 100
+
+
+def test_several_processes_keep_the_limit_nearly(stored: Stored) -> None:
+    quotas = [_quota(stored, 1_000) for _ in range(8)]
+    refused = 0
+    while refused < len(quotas):
+        refused = 0
+        for quota in quotas:
+            try:
+                quota.admit(None, TENANT, 1)  # type: ignore[arg-type]
+                stored.jobs += 1
+            except TooMany:
+                refused += 1
+    assert 1_000 <= stored.jobs <= 1_000 + 7 * 64
+
+
+def test_a_full_tenant_is_counted_once_a_second_and_gets_what_became_free(stored: Stored) -> None:
+    quota = _quota(stored, 10)
+    stored.fill(quota)
+    counts = stored.counts
+    for _ in range(50):
+        assert stored.fill(quota) == 10
+    assert stored.counts == counts
+    stored.jobs = 4
+    stored.now += 1.1
+    assert stored.fill(quota) == 10
+
+
+def test_a_bulk_is_refused_as_a_whole_and_one_that_fits_is_not(stored: Stored) -> None:
+    quota = _quota(stored, 1_000)
+    with pytest.raises(TooMany, match=r"1,000 queued jobs, 1,000 more .* \(limit tenant_queued_jobs\)"):
+        quota.admit(None, TENANT, 1_001)  # type: ignore[arg-type]
+    quota.admit(None, TENANT, 1_000)  # type: ignore[arg-type]
+
+
+def test_without_a_limit_nothing_is_counted(stored: Stored) -> None:
+    _quota(stored, None).admit(None, TENANT, 10**9)  # type: ignore[arg-type]
+    assert stored.counts == 0
