@@ -19,6 +19,7 @@ from harness.servers.server import Server, account_folder, private_folder
 
 _DATABASES = 512
 _SLOTS = 16384
+_HIGHEST_CLUSTER_PORT = 55535
 _numbers = itertools.count(1)
 
 
@@ -50,9 +51,9 @@ def running_redis_cluster() -> Iterator[Server]:
         owner = account.for_servers(folder / "redis")
         place = account_folder(folder, "data", owner.uid if owner else None)
         # A cluster has one numbered database.
-        cluster = _ClusterRedis(
-            server=programs.find_redis(owner), account=owner, port=free_port(), databases=1, folder=place
-        )
+        # Its members talk to each other on a port that is 10,000 higher.
+        port = next(port for port in iter(free_port, None) if port <= _HIGHEST_CLUSTER_PORT)
+        cluster = _ClusterRedis(server=programs.find_redis(owner), account=owner, port=port, databases=1, folder=place)
         server = Server(cluster, folder)
         try:
             with redis.Redis.from_url(server.url) as client:
