@@ -258,7 +258,7 @@ def test_webhooks_are_created_tested_and_deleted(signed_in: Browser, running: Sy
     go(signed_in, "#/webhooks")
     signed_in.click("button", "New webhook")
     signed_in.fill("url", f"{running.url}/livez")
-    signed_in.fill("secret", "a-secret")
+    signed_in.fill("secret", "a-secret-of-the-tests")
     signed_in.click("button", "Create")
     signed_in.await_text(f"{running.url}/livez", "active", "ava.job.completed")
     signed_in.click("button", "Test")

@@ -1,6 +1,6 @@
 """Every change of every zone's clock from 2000 to 2037 against the oracle, with patterns drawn for each.
 
-It takes about half an hour, so `make test` does not collect it:
+It takes about 20 minutes of one core, so `make test` does not collect it:
 
     .venv/bin/python -m pytest tests/unit/every_transition.py --timeout=0 -n 2
 """

@@ -40,7 +40,7 @@ function create(refresh) {
       field("URL", h("input", { name: "url", type: "url", required: true, placeholder: "https://example.com/hooks" })),
       h("fieldset", { class: "events" }, h("legend", {}, "Events"),
         EVENTS.map((event, place) => h("label", { class: "row check" }, h("input", { type: "checkbox", name: event, checked: place < 3 }), event))),
-      field("Secret", h("input", { name: "secret", type: "password", required: true, autocomplete: "new-password" }), "Signs every request; it is never shown again"),
+      field("Secret", h("input", { name: "secret", type: "password", required: true, autocomplete: "new-password" }), "Signs every request, 16 to 256 characters; it is never shown again"),
     ],
     submit: async (values) => {
       await post("/v1/webhooks", { url: values.url, secret: values.secret, events: EVENTS.filter((event) => values[event]) });
