@@ -8,7 +8,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ava.domain import ids
 from ava.domain.messages import DEFAULT_QUEUE, RESERVED
@@ -48,8 +48,30 @@ _handlers: dict[str, Handler] = {}
 _modules: dict[str, str] = {}
 
 
+@overload
+def worker(function: Function, /) -> Function: ...
+
+
+@overload
+def worker(
+    slug: str | None = None,
+    *,
+    name: str | None = ...,
+    description: str = ...,
+    timeout_seconds: float = ...,
+    max_retries: int = ...,
+    cancel_grace_seconds: float = ...,
+    queue: str = ...,
+    tenants: Iterable[str] | None = ...,
+    on_worker_lost: str = ...,
+    schedule: str | None = ...,
+    timezone: str | None = ...,
+    schedule_tenant: str | None = ...,
+) -> Callable[[Function], Function]: ...
+
+
 def worker(  # noqa: PLR0913 - authors name the options that they need
-    slug: str,
+    slug: str | Function | None = None,
     *,
     name: str | None = None,
     description: str = "",
@@ -62,9 +84,10 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     schedule: str | None = None,
     timezone: str | None = None,
     schedule_tenant: str | None = None,
-) -> Callable[[Function], Function]:
-    """Declare a function as the handler of the worker `wkr_<slug>`.
+) -> Callable[[Function], Function] | Function:
+    """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
+    It is used with options, `@worker("greet", max_retries=2)`, or without parentheses, `@worker`.
     The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
     carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts if it raises.
     `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
@@ -74,10 +97,14 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
 
+    if slug is not None and not isinstance(slug, str):
+        return worker()(slug)
+
     def declare(function: Function) -> Function:
+        own_slug = str(getattr(function, "__name__", "")) if slug is None else slug
         spec = WorkerSpec(
-            id=f"wkr_{slug}",
-            name=name or slug,
+            id=f"wkr_{own_slug}",
+            name=name or own_slug,
             description=description or inspect.getdoc(function) or "",
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,
@@ -87,8 +114,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
         )
-        _check(slug, spec, on_worker_lost)
-        _check_schedule(slug, spec, timezone, schedule_tenant)
+        _check(own_slug, spec, on_worker_lost)
+        _check_schedule(own_slug, spec, timezone, schedule_tenant)
         _register(_handler(spec, function))
         return function
 

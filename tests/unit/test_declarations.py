@@ -182,3 +182,29 @@ def test_the_workers_of_a_module_are_those_of_its_package_too(monkeypatch: pytes
 @pytest.mark.parametrize("name", ava.__all__)
 def test_ava_exports_what_ava_handler_exports(name: str) -> None:
     assert getattr(ava, name) is getattr(ava.handler, name)
+
+
+def test_without_a_slug_the_functions_name_is_the_slug() -> None:
+    @worker
+    def plain(input: object) -> None:
+        """Does it plainly."""
+
+    @worker()
+    def empty(input: object) -> None: ...
+
+    @worker(max_retries=3)
+    def with_options(input: object) -> None: ...
+
+    found = registry.handlers()
+    assert [found[f"wkr_{name}"].function for name in ("plain", "empty", "with_options")] == [
+        plain,
+        empty,
+        with_options,
+    ]
+    assert (found["wkr_plain"].spec.name, found["wkr_plain"].spec.description) == ("plain", "Does it plainly.")
+    assert found["wkr_with_options"].spec.max_retries == 3
+
+
+def test_a_functions_name_that_is_no_slug_is_refused() -> None:
+    with pytest.raises(HandlerError, match="Worker '<lambda>': the slug must match"):
+        worker(lambda input: None)
