@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import cancel, measures, scale, webhooks
+from bench import cancel, measures, scale, schedules, webhooks
 from bench.footprint import footprint
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
@@ -148,6 +148,11 @@ class Bench:
         """Start jobs that become due: alone, and 100,000 in one second."""
         self._alone("due in one second", lambda ours: due_in_one_second(ours, jobs=self._count(100_000)), rounds=1)
 
+    def schedules(self) -> None:
+        """Fire schedules: alone, 10,000 in one second, and beside 100,000 idle ones."""
+        due, idle = self._count(10_000), self._count(100_000)
+        self._alone("schedules", lambda ours: schedules.fire(ours, due=due, idle=idle), rounds=1)
+
     def footprint(self) -> None:
         """Measure the time to start, and the memory of idle processes."""
         self._alone("footprint", footprint)
@@ -185,6 +190,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "cost": Bench.cost,
     "nodes": Bench.nodes,
     "scheduled": Bench.scheduled,
+    "schedules": Bench.schedules,
     "webhooks": Bench.webhooks,
     "scale": Bench.scale,
     "long": Bench.long,

@@ -45,8 +45,9 @@ FROM jobs WHERE started_at IS NOT NULL
 
 def fire(system: Ours, *, due: int, idle: int) -> Figures:
     """How late schedules fire alone, the rate of many that are due in the same second, and the cost of idle ones."""
-    alone = _alone(system)
+    _clear(system)
     plain = drain(system, jobs=min(due, 20_000))["jobs/s"]
+    alone = _alone(system)
     return {
         "alone: p50 ms late": percentile(alone, 50),
         "alone: p99 ms late": percentile(alone, 99),
