@@ -67,6 +67,11 @@ class Settings:
     log_level: str = "INFO"
     #: Whether handlers and webhooks may reach private addresses (`AVA_WEBHOOK_ALLOW_PRIVATE`).
     allow_private_addresses: bool = False
+    #: Networks and hosts that they may reach although they are not public, or may not although they are, and prefixes
+    #: of NAT64 (`AVA_OUTBOUND_ALLOW`, `AVA_OUTBOUND_DENY`, `AVA_OUTBOUND_NAT64`); see `ava.domain.outbound_rules`.
+    outbound_allow: tuple[str, ...] = ()
+    outbound_deny: tuple[str, ...] = ()
+    outbound_nat64: tuple[str, ...] = ()
     #: The keys that encrypt the secrets of webhooks, 32 bytes in base64 each, the newest first (`AVA_ENCRYPTION_KEY`,
     #: comma-separated).
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
@@ -191,6 +196,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         log_level=_choice(env, "AVA_LOG_LEVEL", default.log_level, _LOG_LEVELS),
         print_job_logs=_flag(env, "AVA_PRINT_JOB_LOGS"),
         allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
+        outbound_allow=_names(env, "AVA_OUTBOUND_ALLOW"),
+        outbound_deny=_names(env, "AVA_OUTBOUND_DENY"),
+        outbound_nat64=_names(env, "AVA_OUTBOUND_NAT64"),
         encryption_keys=_keys(env, "AVA_ENCRYPTION_KEY"),
         webhook_timeout_seconds=_number(
             env, "AVA_WEBHOOK_TIMEOUT_SECONDS", default.webhook_timeout_seconds, least=0.1, most=60

@@ -19,6 +19,7 @@ from statistics import median
 import psutil
 import requests
 
+from ava.domain.outbound_rules import ANY
 from ava.domain.sealing import Sealer
 from ava.services.webhooks import Webhooks
 from ava.store.engine.database import Database
@@ -46,7 +47,7 @@ class WithWebhooks(Ours):
         }
         #: URLs that are subscribed again whenever everything is cleared.
         self.subscribers: list[str] = []
-        self.webhooks = Webhooks(Database(self.database.url, name="bench"), Sealer([_KEY]), allow_private=True)
+        self.webhooks = Webhooks(Database(self.database.url, name="bench"), Sealer([_KEY]), rules=ANY)
 
     def clear(self) -> None:
         """Delete every job, webhook and event."""

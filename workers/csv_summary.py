@@ -123,7 +123,7 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
 def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
     url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
     limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=_MOST_BYTES, silence_seconds=60)
-    origin = parse(url, allow_private=limits.allow_private).origin
+    origin = parse(url, rules=limits.rules).origin
     env.log.info("Reading a CSV from %s", origin)
     with open_stream("GET", url, limits=limits) as stream:
         if 300 <= stream.status < 400:

@@ -41,7 +41,7 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
         max_bytes=whole_number(input, "max_bytes", least=1, most=_MOST_ANSWER_BYTES, default=262_144),
     )
     # The path and the query may hold secrets, and many people read logs.
-    env.log.info("Calling %s %s", method.upper(), parse(url, allow_private=limits.allow_private).origin)
+    env.log.info("Calling %s %s", method.upper(), parse(url, rules=limits.rules).origin)
     answer = send(method, url, headers=headers, body=body, limits=limits)
     env.log.info("Answered %d with %d bytes after %d ms", answer.status, len(answer.body), answer.elapsed_ms)
     return _output(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ava import settings
+from ava.domain.outbound_rules import OutboundRules
 from ava.outbound.http import Limits
 
 __all__ = ["limits"]
@@ -11,11 +12,11 @@ _LONGEST_CONNECT_SECONDS = 10.0
 
 
 def limits(*, timeout_seconds: float, max_bytes: int, silence_seconds: float = float("inf")) -> Limits:
-    """Returns the limits of one call. It may reach private addresses only if `AVA_WEBHOOK_ALLOW_PRIVATE` is set."""
+    """Returns the limits of one call. `ava.domain.outbound_rules` says which addresses it may reach."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,
         silence_timeout_seconds=silence_seconds,
         max_answer_bytes=max_bytes,
-        allow_private=settings.load().allow_private_addresses,
+        rules=OutboundRules.of(settings.load()),
     )

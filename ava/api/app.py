@@ -14,6 +14,7 @@ from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.limits import SCHEDULES
+from ava.domain.outbound_rules import OutboundRules
 from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
 from ava.metrics.counters import ConnectionMeter
@@ -87,7 +88,7 @@ def _make_context(settings: Settings) -> Context:
         settings=settings,
         jobs=jobs_service,
         schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
-        webhooks=Webhooks(database, Sealer(settings.encryption_keys), allow_private=settings.allow_private_addresses),
+        webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
         watches=Watches(database),

@@ -24,9 +24,11 @@ _MOST_CLOCK_DIFFERENCE_SECONDS = 2.0
 def doctor() -> None:
     """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do."""
     from ava import settings as settings_module
+    from ava.domain.outbound_rules import OutboundRules
 
     # A wrong setting ends the command here, with one line.
     settings = settings_module.load()
+    OutboundRules.of(settings)
     click.echo("ok  settings: every value can be used")
     problems = [_report(name, check, settings) for name, check in _checks()]
     if any(problems):

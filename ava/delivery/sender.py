@@ -26,6 +26,7 @@ from ava.delivery.fan_out import FanOut
 from ava.delivery.request import send_event
 from ava.delivery.send_budget import SendBudget
 from ava.domain import ids
+from ava.domain.outbound_rules import OutboundRules
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import EndpointHealth, RequestResult, describe_request, judge
 from ava.errors import DatabaseUnavailable
@@ -71,9 +72,7 @@ class Sender:
         self._database = database
         self._sealer = sealer
         self._settings = settings
-        limits = Limits(
-            exchange_timeout_seconds=settings.webhook_timeout_seconds, allow_private=settings.allow_private_addresses
-        )
+        limits = Limits(exchange_timeout_seconds=settings.webhook_timeout_seconds, rules=OutboundRules.of(settings))
         self._connections = Connections(limits)
         self._fan_out = FanOut(database)
         self._id = str(ids.new_uuid())

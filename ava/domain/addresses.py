@@ -6,9 +6,10 @@ differ between patch releases of Python, and both allow some of these addresses 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["Address", "why_not_public"]
+__all__ = ["Address", "embedded", "why_not_public"]
 
 Address = IPv4Address | IPv6Address
 
@@ -31,7 +32,7 @@ _NOT_PUBLIC_V4 = (
     (IPv4Network("240.0.0.0/4"), "reserved"),
 )
 
-# These names only make a refusal readable: every address outside 2000::/3 is refused anyway.
+# These names only make a refusal readable: every address outside `_PUBLIC_V6` is refused anyway.
 _NOT_PUBLIC_V6 = (
     (IPv6Network("::/128"), "unspecified"),
     (IPv6Network("::1/128"), "loopback"),
@@ -43,11 +44,30 @@ _NOT_PUBLIC_V6 = (
     (IPv6Network("2002::/16"), "6to4"),  # Embeds an IPv4 address, and is obsolete.
     (IPv6Network("3fff::/20"), "documentation"),
 )
-_PUBLIC_V6 = IPv6Network("2000::/3")
+# Of the global unicast space 2000::/3, IANA has allocated blocks of this half only.
+_PUBLIC_V6 = IPv6Network("2000::/4")
 
 # Such an address leads to the IPv4 address in its last 32 bits. NAT64 is allowed, because a machine without IPv4
 # reaches every public IPv4 server through it (DNS64).
 _EMBEDDING_V6 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+
+
+def embedded(address: Address, nat64: Sequence[IPv6Network] = ()) -> list[IPv4Address]:
+    """Returns the IPv4 address that an address leads to, if there is one; `nat64` are prefixes besides the usual."""
+    if not isinstance(address, IPv6Address):
+        return []
+    for prefix in (*_EMBEDDING_V6, *nat64):
+        if address in prefix:
+            return [_unwrapped(address, prefix.prefixlen)]
+    return []
+
+
+def _unwrapped(address: IPv6Address, length: int) -> IPv4Address:
+    """Returns the IPv4 address behind a prefix (RFC 6052, 2.2): it skips bits 64 to 71."""
+    if length == 96:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    octets = address.packed[:8] + address.packed[9:]
+    return IPv4Address(octets[length // 8 : length // 8 + 4])
 
 
 def why_not_public(address: Address) -> str | None:

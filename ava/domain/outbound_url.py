@@ -12,7 +12,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NoReturn
 from urllib.parse import quote
 
-from ava.domain.addresses import Address, why_not_public
+from ava.domain.addresses import Address
+from ava.domain.outbound_rules import PUBLIC, OutboundRules
 from ava.errors import AddressRefused, UrlRefused
 
 __all__ = ["MAX_URL_CHARS", "Target", "parse", "refuse_address"]
@@ -60,18 +61,18 @@ class Target:
         return f"{self.scheme}://{self.authority}"
 
 
-def parse(url: object, *, allow_private: bool = False) -> Target:
+def parse(url: object, *, rules: OutboundRules = PUBLIC) -> Target:
     """Returns the parts of a URL.
 
     Raises `UrlRefused` for anything but a plain http(s) URL, and `AddressRefused` for a host that can only be
-    private, unless `allow_private`. No message has more of the URL than its scheme and host.
+    private, unless the rules allow it. No message has more of the URL than its scheme and host.
     """
-    return _parse(_plain_text(url), allow_private)
+    return _parse(_plain_text(url), rules)
 
 
 # Cached, because the same endpoints are called again and again, and the result depends on the text alone.
 @lru_cache(maxsize=1_000)
-def _parse(url: str, allow_private: bool) -> Target:
+def _parse(url: str, rules: OutboundRules) -> Target:
     match = _URL.fullmatch(url)
     if match is None:
         raise UrlRefused("The URL has no scheme and host; it must look like https://example.com/path.")
@@ -87,8 +88,7 @@ def _parse(url: str, allow_private: bool) -> Target:
         path=_request_path(match["path"], match["query"] or ""),
         address=address,
     )
-    if not allow_private:
-        _refuse_private(target)
+    _refuse_private(target, rules)
     return target
 
 
@@ -96,7 +96,8 @@ def refuse_address(target: Target, why: str) -> NoReturn:
     """Raises `AddressRefused`, which names only the kind of address: the address itself would reveal the network."""
     raise AddressRefused(
         f"{target.origin} was not called: its address is {why}, and only public addresses may be called. "
-        "Use a public address, or set AVA_WEBHOOK_ALLOW_PRIVATE=1 for development."
+        "Use a public address. An operator can allow others with AVA_OUTBOUND_ALLOW, or all of them for development "
+        "with AVA_WEBHOOK_ALLOW_PRIVATE=1."
     )
 
 
@@ -161,10 +162,11 @@ def _request_path(path: str, query: str) -> str:
         raise UrlRefused("The URL contains half a character (a lone surrogate); percent-encode it.") from None
 
 
-def _refuse_private(target: Target) -> None:
+def _refuse_private(target: Target, rules: OutboundRules) -> None:
+    why = None
     if target.address is not None:
-        why = why_not_public(target.address)
-        if why:
-            refuse_address(target, why)
-    elif "." not in target.host or target.host.endswith(_PRIVATE_SUFFIXES):
-        refuse_address(target, "a name of the local network")
+        why = rules.why_refused(target.host, target.address)
+    elif rules.denied.has_host(target.host) or "." not in target.host or target.host.endswith(_PRIVATE_SUFFIXES):
+        why = rules.why_name_refused(target.host)
+    if why:
+        refuse_address(target, why)

@@ -27,6 +27,7 @@ from time import monotonic
 
 import certifi
 
+from ava.domain.outbound_rules import PUBLIC, OutboundRules
 from ava.domain.outbound_url import Target, parse
 from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
 from ava.outbound.gzip_limits import Decoder
@@ -62,8 +63,8 @@ class Limits:
     silence_timeout_seconds: float = float("inf")
     #: Bytes of the response's body that are read, after decoding.
     max_answer_bytes: int = 65_536
-    #: Whether non-public addresses may be called. Every other check stays.
-    allow_private: bool = False
+    #: Which addresses may be called. Every other check stays.
+    rules: OutboundRules = PUBLIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class Call:
         keep_alive: bool = False,
     ) -> Call:
         """Check a call before any look-up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
-        target = parse(url, allow_private=limits.allow_private)
+        target = parse(url, rules=limits.rules)
         method = _checked_method(method)
         sent = _default_headers(target, keep_alive) | _checked_headers(headers or {})
         if body is not None or method in _METHODS_WITH_BODY:
@@ -220,9 +221,7 @@ def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None, resolve: Re
     seconds = limits.connect_timeout_seconds
     trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
     with _translate_errors(target, "accept a connection", seconds):
-        return connect(
-            target, Deadline.after(seconds), allow_private=limits.allow_private, tls=trusted, resolve=resolve
-        )
+        return connect(target, Deadline.after(seconds), rules=limits.rules, tls=trusted, resolve=resolve)
 
 
 @functools.cache

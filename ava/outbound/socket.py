@@ -17,8 +17,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ava.domain.addresses import why_not_public
+from ava.domain.outbound_rules import OutboundRules
 from ava.domain.outbound_url import Target, refuse_address
+from ava.outbound.own_networks import own_networks
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -121,7 +122,7 @@ def connect(
     target: Target,
     deadline: Deadline,
     *,
-    allow_private: bool,
+    rules: OutboundRules,
     tls: ssl.SSLContext | None,
     resolve: Resolve | None = None,
 ) -> GuardedSocket:
@@ -129,12 +130,11 @@ def connect(
 
     `resolve` replaces the look-up of names.
 
-    Raises `AddressRefused` if any address of the name is not public (unless `allow_private`), `TimeoutError`, and
+    Raises `AddressRefused` if the rules refuse any address of the name, `TimeoutError`, and
     `OSError` otherwise: `socket.gaierror` for an unknown name, `ssl.SSLError` for a failed handshake.
     """
     addresses = _look_up(target, deadline, resolve or resolve_name)
-    if not allow_private:
-        _check_public(target, addresses)
+    _check_addresses(target, addresses, rules)
     sock = _dial(addresses, target.port, deadline)
     return sock if tls is None else _wrap(sock, target.host, deadline, tls)
 
@@ -174,10 +174,11 @@ def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], 
     return answer
 
 
-def _check_public(target: Target, addresses: Sequence[str]) -> None:
-    """Refuse the name if one of its addresses is not public. A legitimate name does not mix both kinds."""
+def _check_addresses(target: Target, addresses: Sequence[str], rules: OutboundRules) -> None:
+    """Refuse the name if one of its addresses is refused. A legitimate name does not mix both kinds."""
+    own = own_networks()
     for address in addresses:
-        why = why_not_public(ip_address(address))
+        why = rules.why_refused(target.host, ip_address(address), own)
         if why:
             refuse_address(target, why)
 

@@ -9,6 +9,7 @@ from ava.domain import ids, outbound_url
 from ava.domain.caller import Caller
 from ava.domain.events import TEST, Event, make_body
 from ava.domain.limits import WEBHOOKS
+from ava.domain.outbound_rules import OutboundRules
 from ava.domain.record import format_time
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import Delivery, Endpoint, EndpointStatus
@@ -24,10 +25,10 @@ __all__ = ["Webhooks", "reseal_all", "unreadable"]
 class Webhooks:
     """The use cases of webhooks, over one database."""
 
-    def __init__(self, database: Database, sealer: Sealer, *, allow_private: bool) -> None:
+    def __init__(self, database: Database, sealer: Sealer, *, rules: OutboundRules) -> None:
         self._database = database
         self._sealer = sealer
-        self._allow_private = allow_private
+        self._rules = rules
 
     def create(self, caller: Caller, *, url: str, events: Sequence[str], secret: str) -> Endpoint:
         """Create an endpoint.
@@ -100,7 +101,7 @@ class Webhooks:
 
     def _check_url(self, url: str) -> None:
         try:
-            outbound_url.parse(url, allow_private=self._allow_private)
+            outbound_url.parse(url, rules=self._rules)
         except OutboundError as error:
             raise InvalidFields(f"url: {error}", {"url": [str(error)]}) from None
 

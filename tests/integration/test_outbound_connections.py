@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ava.domain.outbound_rules import ANY
 from ava.errors import AddressRefused, OutboundFailed, OutboundTimeout
 from ava.outbound import connections as outbound_connections
 from ava.outbound.connections import Connections
@@ -20,7 +21,7 @@ from harness.servers.peer import Peer, Serve, name_server, ok, read_request, ser
 
 __all__ = ["serve"]
 
-LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=1, max_answer_bytes=1000)
+LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=1, max_answer_bytes=1000)
 
 
 @pytest.fixture

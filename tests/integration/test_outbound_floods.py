@@ -7,11 +7,12 @@ import socket
 
 import pytest
 
+from ava.domain.outbound_rules import ANY
 from ava.errors import OutboundFailed
 from ava.outbound.http import Limits, send
 from harness.servers.peer import Serve, answering, read_request
 
-LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
+LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 
 _EMPTY_MEMBER = gzip.compress(b"")
 _HEAD = b"HTTP/1.1 200 OK\r\n"

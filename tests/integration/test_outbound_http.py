@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ava import JobCancelled
+from ava.domain.outbound_rules import ANY
 from ava.errors import OutboundError, OutboundFailed, OutboundTimeout
 from ava.outbound.http import Limits, open_stream, send
 from harness.polling import wait_until
@@ -21,7 +22,7 @@ from harness.servers.peer import Serve, answering, name_server, ok, read_request
 
 #: Seconds in which a call that times out has ended on a busy machine too; a server here stays silent for a minute.
 _LONG_SECONDS = 20
-LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
+LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 
 
 # An ordinary call --------------------------------------------------------------------------------------------------
@@ -81,16 +82,12 @@ def test_a_head_request_waits_for_no_body(serve: Serve) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000])
 def test_a_response_up_to_the_limit_is_whole(serve: Serve, size: int) -> None:
-    answer = send(
-        "GET", serve(answering(ok(b"x" * size))).url, limits=Limits(allow_private=True, max_answer_bytes=1000)
-    )
+    answer = send("GET", serve(answering(ok(b"x" * size))).url, limits=Limits(rules=ANY, max_answer_bytes=1000))
     assert (len(answer.body), answer.truncated) == (size, False)
 
 
 def test_a_response_beyond_the_limit_is_marked_truncated(serve: Serve) -> None:
-    answer = send(
-        "GET", serve(answering(ok(b"x" * 1001))).url, limits=Limits(allow_private=True, max_answer_bytes=1000)
-    )
+    answer = send("GET", serve(answering(ok(b"x" * 1001))).url, limits=Limits(rules=ANY, max_answer_bytes=1000))
     assert (len(answer.body), answer.truncated) == (1000, True)
 
 
@@ -98,7 +95,7 @@ def test_chunks_and_gzip_are_decoded_and_limited_after_decoding(serve: Serve) ->
     packed = gzip.compress(bytes(10_000_000))
     frame = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
     peer = serve(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n" + frame))
-    assert len(send("GET", peer.url, limits=Limits(allow_private=True, max_answer_bytes=10_000_000)).body) == 10_000_000
+    assert len(send("GET", peer.url, limits=Limits(rules=ANY, max_answer_bytes=10_000_000)).body) == 10_000_000
     assert send("GET", peer.url, limits=LOCAL).truncated
 
 
@@ -111,7 +108,7 @@ def test_a_stream_is_read_while_it_is_received(serve: Serve) -> None:
         may_end.wait(60)
         sock.sendall(b"end")
 
-    with open_stream("GET", serve(talk).url, limits=Limits(allow_private=True, max_answer_bytes=10**9)) as stream:
+    with open_stream("GET", serve(talk).url, limits=Limits(rules=ANY, max_answer_bytes=10**9)) as stream:
         chunks = stream.chunks()
         assert len(next(chunks)) == 65_536
         may_end.set()
@@ -175,7 +172,7 @@ def dripping(first: bytes, drop: bytes) -> Callable[[socket.socket], None]:
 def test_a_server_that_sends_slowly_times_out(serve: Serve, first: bytes, drop: bytes) -> None:
     start = time.monotonic()
     with pytest.raises(OutboundTimeout, match=r"did not .* within 0\.4 s"):
-        send("GET", serve(dripping(first, drop)).url, limits=Limits(allow_private=True, exchange_timeout_seconds=0.4))
+        send("GET", serve(dripping(first, drop)).url, limits=Limits(rules=ANY, exchange_timeout_seconds=0.4))
     assert time.monotonic() - start < _LONG_SECONDS
 
 
@@ -184,7 +181,7 @@ def test_a_server_that_does_not_read_times_out(serve: Serve) -> None:
     peer = serve(lambda sock: bool(done.wait(60)) and None)
     start = time.monotonic()
     with pytest.raises(OutboundTimeout):
-        send("POST", peer.url, body=bytes(50_000_000), limits=Limits(allow_private=True, exchange_timeout_seconds=0.4))
+        send("POST", peer.url, body=bytes(50_000_000), limits=Limits(rules=ANY, exchange_timeout_seconds=0.4))
     assert time.monotonic() - start < _LONG_SECONDS
     done.set()
 
@@ -192,7 +189,7 @@ def test_a_server_that_does_not_read_times_out(serve: Serve) -> None:
 def test_a_silent_server_times_out_before_the_deadline(serve: Serve) -> None:
     done = threading.Event()
     peer = serve(lambda sock: bool(done.wait(60)) and None)
-    limits = Limits(allow_private=True, exchange_timeout_seconds=60, silence_timeout_seconds=0.3)
+    limits = Limits(rules=ANY, exchange_timeout_seconds=60, silence_timeout_seconds=0.3)
     start = time.monotonic()
     with pytest.raises(OutboundTimeout):
         send("GET", peer.url, limits=limits)
@@ -212,7 +209,7 @@ def test_a_tls_handshake_without_end_times_out(serve: Serve) -> None:
     done = threading.Event()
     quiet = serve(lambda sock: bool(done.wait(60)) and None)
     with pytest.raises(OutboundTimeout, match=r"did not accept a connection within 0\.4 s"):
-        send("GET", f"https://127.0.0.1:{quiet.port}/", limits=Limits(allow_private=True, connect_timeout_seconds=0.4))
+        send("GET", f"https://127.0.0.1:{quiet.port}/", limits=Limits(rules=ANY, connect_timeout_seconds=0.4))
     assert time.monotonic() - start < _LONG_SECONDS
     done.set()
 

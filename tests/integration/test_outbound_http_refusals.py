@@ -7,16 +7,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
+from ava.domain.outbound_rules import ANY
 from ava.errors import AddressRefused, HeaderRefused, OutboundFailed, UrlRefused
+from ava.outbound import own_networks
 from ava.outbound.http import Limits, send
 from harness.servers.peer import Serve, answering, name_server, ok
 from tests.integration.hostile_urls import HOSTILE_URLS
 
-LOCAL = Limits(allow_private=True, connect_timeout_seconds=2, exchange_timeout_seconds=2)
+LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 PUBLIC_ONLY = Limits(connect_timeout_seconds=2, exchange_timeout_seconds=2)
 
 # An audit hook records every connection of this process. It cannot be removed again.
@@ -145,3 +149,13 @@ def test_an_invalid_header_is_refused_without_a_connection(serve: Serve, headers
     with no_connection(), pytest.raises(HeaderRefused) as refusal:
         send("GET", peer.url, headers=headers, limits=LOCAL)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_public_address_of_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    name_server(monkeypatch, ["203.0.112.200"])
+    interface = SimpleNamespace(family=socket.AF_INET, address="203.0.112.9", netmask="255.255.255.0")
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": [interface]})
+    monkeypatch.setattr(own_networks, "_read_at", float("-inf"))
+    with pytest.raises(AddressRefused, match="of this machine or its network"):
+        send("GET", "http://example.com/")
+    monkeypatch.setattr(own_networks, "_read_at", float("-inf"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ava.domain.outbound_rules import ANY
 from ava.domain.outbound_url import MAX_URL_CHARS, parse
 from ava.errors import AddressRefused, OutboundError, UrlRefused
 
@@ -38,7 +39,7 @@ def test_the_request_is_made_from_the_parsed_url(url: str, authority: str, path:
 def test_a_private_host_is_refused_when_it_is_given_unless_allowed(url: str) -> None:
     with pytest.raises(AddressRefused, match="AVA_WEBHOOK_ALLOW_PRIVATE=1"):
         parse(url)
-    assert parse(url, allow_private=True).port
+    assert parse(url, rules=ANY).port
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_private_host_is_refused_when_it_is_given_unless_allowed(url: str) -> 
 )
 def test_allowing_private_addresses_lifts_no_other_check(url: str) -> None:
     with pytest.raises(UrlRefused):
-        parse(url, allow_private=True)
+        parse(url, rules=ANY)
 
 
 @pytest.mark.parametrize("url", [None, 7, True, b"http://example.com", ["http://example.com"], ""])
