@@ -14,6 +14,7 @@ from itertools import takewhile
 from ava.domain import ids
 from ava.domain.events import make_body
 from ava.domain.record import make_record
+from ava.domain.redaction import redact
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
 from ava.store.engine.database import Database, describe_failure
 from ava.store.webhooks import fan_out
@@ -161,4 +162,5 @@ def _body(new: NewEvent) -> str | None:
     if new.job is None:
         _log.warning("Webhook event %s dropped: its job is past retention", new.event.id)
         return None
-    return make_body(new.event, make_record(new.job))
+    record = make_record(new.job)
+    return make_body(new.event, record | {"input": redact(record["input"])})

@@ -13,10 +13,10 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from ava.domain.addresses import Address
-from ava.domain.outbound_rules import PUBLIC, OutboundRules
+from ava.domain.outbound_rules import ANY, PUBLIC, OutboundRules
 from ava.errors import AddressRefused, UrlRefused
 
-__all__ = ["MAX_URL_CHARS", "Target", "parse", "refuse_address"]
+__all__ = ["MAX_URL_CHARS", "Target", "origin_of", "parse", "refuse_address"]
 
 #: The longest URL that is taken, in characters.
 MAX_URL_CHARS = 8_000
@@ -90,6 +90,11 @@ def _parse(url: str, rules: OutboundRules) -> Target:
     )
     _refuse_private(target, rules)
     return target
+
+
+def origin_of(url: str) -> str:
+    """Returns the scheme and the host of a URL that was taken before, which may be shown."""
+    return _parse(url, ANY).origin
 
 
 def refuse_address(target: Target, why: str) -> NoReturn:

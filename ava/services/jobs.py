@@ -18,6 +18,7 @@ from ava.domain import ids, limits, priority
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, LogLevel, Status
+from ava.domain.redaction import shown_to
 from ava.domain.worker import Worker, WorkerStatus
 from ava.errors import (
     BrokerUnavailable,
@@ -144,7 +145,8 @@ class Jobs:
 
         Raises `JobNotFound`, `JobStateConflict` if the job is not final, and what `trigger_once` raises.
         """
-        job = self.show(caller, job_id)
+        with self._database.connect() as connection:
+            job = self._show(connection, caller, job_id)
         if not job.is_final:
             raise JobStateConflict(f"The job is still {job.status}; only a final job can be retried.")
         spec = JobSpec(
@@ -194,9 +196,9 @@ class Jobs:
                 client_moves.unpublish(connection, unsent)
 
     def show(self, caller: Caller, job_id: str) -> Job:
-        """Returns one job. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Returns one job as the caller may see it. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return self._show(connection, caller, job_id)
+            return shown_to(caller, self._show(connection, caller, job_id))
 
     def _show(self, connection: Connection, caller: Caller, job_id: str) -> Job:
         if (job := reads.show(connection, tenant_id=caller.tenant_id, job_id=job_id)) is None:
@@ -206,7 +208,10 @@ class Jobs:
     def page(
         self, caller: Caller, job_filter: JobFilter, *, limit: int, before_id: str | None = None, offset: int = 0
     ) -> tuple[JobPage, int]:
-        """Returns a page of jobs, newest first, and their total (exact up to `paging.MOST_IN_TOTAL`)."""
+        """Returns a page of jobs as the caller may see them, newest first, and their total.
+
+        The total is exact up to `paging.MOST_IN_TOTAL`.
+        """
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = reads.page(
@@ -217,7 +222,8 @@ class Jobs:
                 before_id=before_id,
                 offset=offset,
             )
-            return found, reads.count(connection, tenant_id=tenant_id, job_filter=job_filter)
+            total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter)
+        return replace(found, jobs=[shown_to(caller, job) for job in found.jobs]), total
 
     def logs(
         self, caller: Caller, job_id: str, *, level: LogLevel | None, limit: int, after_seq: int

@@ -16,6 +16,7 @@ from ava.domain.caller import Caller
 from ava.domain.firing import Firing
 from ava.domain.job import Job, JobSpec
 from ava.domain.limits import SCHEDULES
+from ava.domain.redaction import shown_to
 from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
 from ava.domain.schedule_record import Schedule, ScheduleSpec
 from ava.errors import (
@@ -107,7 +108,7 @@ class Schedules:
     def show(self, caller: Caller, schedule_id: str) -> Schedule:
         """Returns one schedule. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return _show(connection, caller, schedule_id)
+            return shown_to(caller, _show(connection, caller, schedule_id))
 
     def page(
         self,
@@ -129,7 +130,8 @@ class Schedules:
                 offset=offset,
                 before_id=before_id,
             )
-            return found, definitions.count(connection, tenant_id=tenant_id, schedule_filter=schedule_filter)
+            total = definitions.count(connection, tenant_id=tenant_id, schedule_filter=schedule_filter)
+        return [shown_to(caller, schedule) for schedule in found], total
 
     def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
         """Change fields of a schedule. A field on which its slots depend makes the next firing the first from now on.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from ava.domain import ids, outbound_url
-from ava.domain.caller import Caller
+from ava.domain.caller import Caller, Role
 from ava.domain.events import TEST, Event, make_body
 from ava.domain.limits import WEBHOOKS
 from ava.domain.outbound_rules import OutboundRules
@@ -54,7 +55,7 @@ class Webhooks:
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
         """Returns one endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return self._show(connection, caller, webhook_id)
+            return _shown_to(caller, self._show(connection, caller, webhook_id))
 
     def _show(self, connection: Connection, caller: Caller, webhook_id: str) -> Endpoint:
         found = endpoints.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
@@ -69,7 +70,8 @@ class Webhooks:
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = endpoints.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
-            return found, endpoints.count(connection, tenant_id=tenant_id)
+            total = endpoints.count(connection, tenant_id=tenant_id)
+        return [_shown_to(caller, endpoint) for endpoint in found], total
 
     def change(
         self,
@@ -177,6 +179,13 @@ class Webhooks:
     def _show_enabled(self, connection: Connection, caller: Caller, webhook_id: str) -> None:
         if self._show(connection, caller, webhook_id).status is EndpointStatus.DISABLED:
             raise WebhookStateConflict
+
+
+def _shown_to(caller: Caller, endpoint: Endpoint) -> Endpoint:
+    """Returns an endpoint as the caller may see it, because the path and the query of many URLs are credentials."""
+    if caller.role >= Role.TENANT_ADMIN:
+        return endpoint
+    return replace(endpoint, url=outbound_url.origin_of(endpoint.url))
 
 
 def reseal_all(database: Database, sealer: Sealer) -> int:

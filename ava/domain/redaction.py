@@ -1,0 +1,64 @@
+"""Credentials in inputs: values that are not shown, judged by the names of their keys.
+
+Only what is shown changes: to callers below `tenant-admin`, and in the bodies of webhooks. What is stored stays whole,
+and the handler receives it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ava.domain.caller import Caller, Role
+from ava.domain.job import Job
+from ava.domain.schedule_record import Schedule
+
+__all__ = ["HIDDEN", "NAMES", "redact", "shown_to"]
+
+#: What is shown in place of a value.
+HIDDEN = "••••••"
+#: A key holds a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.
+#: `docs/api.md` lists them.
+NAMES = (
+    "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "credentials",
+    "apikey", "accesskey", "privatekey", "secretkey", "signingkey", "encryptionkey",
+)  # fmt: skip
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9]")
+#: Finds the texts that may have such a key, so that the others are not parsed.
+_MAY_HOLD = re.compile("authorization|cookie|passw|passphrase|secret|token|credential|key", re.IGNORECASE)
+#: The keys of a header that is written as an object, `{"name": "Authorization", "value": "…"}`.
+_NAMING = ("name", "key", "header")
+
+Shown = TypeVar("Shown", Job, Schedule)
+
+
+def shown_to(caller: Caller, record: Shown) -> Shown:
+    """Returns a record as this caller sees it."""
+    if caller.role >= Role.TENANT_ADMIN or not _MAY_HOLD.search(record.input_json):
+        return record
+    text = json.dumps(redact(json.loads(record.input_json)), separators=(",", ":"))
+    return replace(record, input_json=text)
+
+
+def redact(value: Any) -> Any:
+    """Returns a JSON value with the credentials in it hidden. Null, true and false stay, because they are none."""
+    if isinstance(value, list):
+        return [redact(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    is_pair = "value" in value and any(_is_credential(value.get(name)) for name in _NAMING)
+    return {
+        name: _hidden(inner) if _is_credential(name) or (is_pair and name == "value") else redact(inner)
+        for name, inner in value.items()
+    }
+
+
+def _is_credential(name: object) -> bool:
+    return isinstance(name, str) and _NOT_IN_A_NAME.sub("", name.lower()).endswith(NAMES)
+
+
+def _hidden(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool) else HIDDEN

@@ -1,0 +1,79 @@
+"""Credentials in inputs and in the URLs of webhooks are shown to those who may write, and to their handler."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ava.delivery.fan_out import FanOut
+from ava.settings import Settings
+from ava.store.fleet import nodes
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs import runs
+from harness.api import NODE, Api
+from harness.system import ENCRYPTION_KEY
+
+INPUT = {"url": "https://example.com", "headers": {"Authorization": "Bearer s3cret", "Accept": "*/*"}}
+SHOWN = {"url": "https://example.com", "headers": {"Authorization": "••••••", "Accept": "*/*"}}
+
+
+@pytest.fixture
+def api_settings(api_settings: Settings) -> Settings:
+    """Settings of an API with an encryption key."""
+    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
+
+
+def _as(role: str) -> dict[str, str | None]:
+    return {"x-platform-role": role}
+
+
+def _inputs(api: Api, job_id: str, role: str) -> list[Any]:
+    """Returns the input of a final job in every answer that shows it."""
+    one = api.get(f"/v1/ava/jobs/{job_id}", headers=_as(role)).get_json()["data"]["input"]
+    waited = api.get(f"/v1/ava/jobs/{job_id}?wait=1", headers=_as(role)).get_json()["data"]["input"]
+    (listed,) = api.get("/v1/ava/jobs", headers=_as(role)).get_json()["data"]
+    stream = api.get(f"/v1/ava/jobs/{job_id}/stream", headers=_as(role)).get_data(as_text=True)
+    ended = json.loads(stream.rpartition("event: end\ndata: ")[2])
+    return [one, waited, listed["input"], ended["input"]]
+
+
+def test_a_credential_in_an_input_is_hidden_below_tenant_admin_and_in_webhooks(api: Api) -> None:
+    body = {"url": "https://example.com/", "events": ["ava.job.queued"], "secret": "of-the-tests-of-redaction"}
+    assert api.post("/v1/webhooks", json=body).status_code == 201
+    job = api.trigger(input=INPUT)
+    assert job["input"] == INPUT
+    api.post(f"/v1/ava/jobs/{job['id']}/cancel")
+    for role, expected in (("tenant-user", SHOWN), ("tenant-admin", INPUT), ("platform-system-admin", INPUT)):
+        assert _inputs(api, job["id"], role) == [expected] * 4
+    assert FanOut(api.database).run_once() == 1
+    ((text,),) = api.execute("SELECT body FROM webhook_events")
+    sent = json.loads(text)["data"]
+    assert sent["input"] == SHOWN
+    assert list(sent) == list(job), "the record is whole"
+
+
+def test_the_handler_and_a_retry_receive_the_true_input(api: Api) -> None:
+    job = api.trigger(input=INPUT)
+    api.post(f"/v1/ava/jobs/{job['id']}/cancel")
+    again = api.post(f"/v1/ava/jobs/{job['id']}/retry").get_json()["data"]
+    assert again["input"] == INPUT
+    with api.database.connect() as connection:
+        spec = NodeSpec(id=NODE, name="n", host="h", pid=1, version="1", queues=[], workers=[], processes=1)
+        nodes.register(connection, spec)
+        claimed = runs.claim(connection, runs.Claim(job_id=again["id"], run_no=1, worker_id="wkr_open", node_id=NODE))
+    assert claimed is not None
+    assert claimed.input == INPUT
+
+
+def test_the_url_of_a_webhook_is_shown_without_path_and_query_below_tenant_admin(api: Api) -> None:
+    url = "https://hooks.example.com:8443/T0/B0/s3cret?token=s3cret"
+    body = {"url": url, "events": ["ava.job.queued"], "secret": "of-the-tests-of-redaction"}
+    made = api.post("/v1/webhooks", json=body).get_json()["data"]
+    assert made["url"] == url
+    for role, expected in (("tenant-user", "https://hooks.example.com:8443"), ("tenant-admin", url)):
+        shown = api.get(f"/v1/webhooks/{made['id']}", headers=_as(role)).get_json()["data"]
+        (listed,) = api.get("/v1/webhooks", headers=_as(role)).get_json()["data"]
+        assert [shown["url"], listed["url"]] == [expected] * 2
