@@ -157,7 +157,9 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = Path(settings.__file__).read_text()
-    read = set(re.findall(r'"(DATABASE_URL|DATABASE_OWNER_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"', source))
+    read = set(
+        re.findall(r'"(DATABASE_URL|DATABASE_OWNER_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"', source)
+    )
     documented = set(re.findall(r"^\| `([A-Z0-9_]+)", CONFIGURATION.read_text(), re.MULTILINE))
     # These two stand for many names.
     assert read == documented - {"AVA_WORKER_", "OTEL_EXPORTER_OTLP_ENDPOINT"}
