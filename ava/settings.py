@@ -67,8 +67,7 @@ class Settings:
     log_level: str = "INFO"
     #: Whether handlers and webhooks may reach private addresses (`AVA_WEBHOOK_ALLOW_PRIVATE`).
     allow_private_addresses: bool = False
-    #: Networks and hosts that they may reach although they are not public, or may not although they are, and prefixes
-    #: of NAT64 (`AVA_OUTBOUND_ALLOW`, `AVA_OUTBOUND_DENY`, `AVA_OUTBOUND_NAT64`); see `ava.domain.outbound_rules`.
+    #: Networks and hosts, allowed and denied, and prefixes of NAT64 (`AVA_OUTBOUND_ALLOW` …): `domain.outbound_rules`.
     outbound_allow: tuple[str, ...] = ()
     outbound_deny: tuple[str, ...] = ()
     outbound_nat64: tuple[str, ...] = ()
@@ -157,8 +156,6 @@ _REDIS_SCHEMES = ("redis", "rediss")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 #: Characters of a key that signs messages.
 _LEAST_KEY_CHARACTERS = 32
-#: Characters of a shared key, so that it cannot be guessed.
-_LEAST_KEY_CHARS = 16
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -313,9 +310,8 @@ def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 def _shared_keys(env: Mapping[str, str]) -> tuple[str, ...]:
     keys = _names(env, "AVA_INTERNAL_SECRET")
-    if any(len(key) < _LEAST_KEY_CHARS for key in keys):
-        reason = f"each key must have at least {_LEAST_KEY_CHARS} characters; make one with `openssl rand -hex 24`"
-        raise SettingsError("AVA_INTERNAL_SECRET", reason)
+    if any(len(key) < 16 for key in keys):
+        raise SettingsError("AVA_INTERNAL_SECRET", "each key must have at least 16 characters, so that none is guessed")
     return keys
 
 
