@@ -132,3 +132,13 @@ def test_only_the_migration_owns_the_tables_and_only_the_api_knows_its_callers()
     assert holders["DATABASE_OWNER_URL"] == {"migrate"}
     assert holders["AVA_INTERNAL_SECRET"] == {"api"}
     assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks"}
+
+
+def test_every_image_can_be_pinned_by_its_digest() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    documented = (ROOT / "docs/security.md").read_text()
+    images = set(re.findall(r"^    image: (.+)$", compose, re.MULTILINE))
+    names = {re.fullmatch(r"\$\{([A-Z]+_IMAGE):-[a-z]+:\d+\}", image)[1] for image in images}  # type: ignore[index]
+    assert names == {"POSTGRES_IMAGE", "REDIS_IMAGE", "RABBITMQ_IMAGE"}
+    assert all(f"`{name}`" in documented for name in {*names, "PYTHON_IMAGE"})
+    assert re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
