@@ -135,7 +135,8 @@ function details(schedule, signal) {
   return {
     element,
     show(firings) {
-      put(past, firings.slice(0, 10).map((firing) => h("li", {},
+      if (!firings.length) return put(past, h("li", { class: "muted" }, "No firings yet"));
+      return put(past, firings.slice(0, 10).map((firing) => h("li", {},
         h("span", { title: full(firing.at) }, localTime(firing.slot)), pill(firing.outcome).element,
         firing.job_id ? h("a", { href: `#/jobs/${firing.job_id}`, class: "mono", title: firing.job_id }, short(firing.job_id)) : h("small", {}, firing.reason ?? ""))));
     },
