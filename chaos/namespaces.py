@@ -47,6 +47,7 @@ def main(jobs: int) -> int:
         stack.enter_context(_bridge())
         environ = {
             **os.environ,
+            "AVA_HANDLERS": "workers,workers.sleep",
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": _forwarded(postgres),
             "BROKER_URL": _forwarded(rabbitmq),

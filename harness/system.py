@@ -219,6 +219,7 @@ class System:
             "SPT_NOENV": "1",
             "DATABASE_URL": self.database_url,
             "BROKER_URL": self.broker_url,
+            "AVA_HANDLERS": "workers,workers.sleep",
             "AVA_INTERNAL_SECRET": SECRET,
             "AVA_ENCRYPTION_KEY": ENCRYPTION_KEY,
             MARK: self._mark,

@@ -32,7 +32,7 @@ def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytes
     with _databases.fresh() as database_url:
         system = System(tmp_path_factory.mktemp("fleet"), database_url=database_url, broker_url=module_broker_url)
         try:
-            system.start(concurrency=4, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
+            system.start(concurrency=4, environ={"AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.handlers"})
             yield system
         finally:
             system.stop()

@@ -210,6 +210,8 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
     logs = _ava(running, "jobs", "logs", job["id"], "-f").stdout.splitlines()
     assert json.loads(logs[0])["msg"] == "Worker handler started"
     assert "wkr_sleep" in _ava(running, "workers", "list").stdout
+    limits = {limit["name"]: limit for limit in map(json.loads, _ava(running, "limits").stdout.splitlines())}
+    assert (limits["bulk_jobs"]["value"], limits["webhooks"]["used"]) == (1_000, 0)
     assert json.loads(_ava(running, "jobs", "why", job["id"]).stdout)["sentence"].startswith("completed")
     assert json.loads(_ava(running, "jobs", "retry", job["id"]).stdout)["retry_of"] == job["id"]
 

@@ -31,7 +31,7 @@ def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytes
             system.start(
                 concurrency=3,
                 environ={
-                    "AVA_HANDLERS": "workers,tests.acceptance.dashboard_handlers",
+                    "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers",
                     "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
                 },
             )

@@ -25,7 +25,7 @@ CALLER = "b7ad6b7169203331"
 SECRET = "nobody-but-the-handler"
 ENVIRON = {
     "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
-    "AVA_HANDLERS": "workers,tests.acceptance.handlers",
+    "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.handlers",
     "AVA_API_PROCESSES": "1",
     "OTEL_BSP_SCHEDULE_DELAY": "100",
 }

@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def up(place: Path) -> Iterator[Up]:
     """A ready `ava up`."""
-    running = Up(place / ".ava")
+    running = Up(place / ".ava", environ={"AVA_HANDLERS": "workers,workers.sleep"})
     try:
         running.await_ready()
         yield running
