@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 __all__ = ["ATTACKS", "TENANT", "Attacker"]
@@ -27,7 +28,9 @@ _ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
 _ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
 #: A job whose input is large, and small once PostgreSQL has compressed it.
 _LARGE = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "a" * 1_000_000}}).encode()
-_LATER = json.dumps({"worker_id": "wkr_brief", "scheduled_at": "2099-01-01T00:00:00Z"}).encode()
+_LATER = json.dumps(
+    {"worker_id": "wkr_brief", "scheduled_at": (datetime.now(UTC) + timedelta(days=30)).isoformat()}
+).encode()
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 
 
