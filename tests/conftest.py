@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
@@ -36,6 +37,10 @@ from harness.servers.server import Server
 from harness.system import System
 
 pytest_plugins = ["tests.coverage_total"]
+
+# No example has a time limit, because a busy machine may pause any of them. Each test has one (pytest-timeout).
+hypothesis_settings.register_profile("ava", deadline=None)
+hypothesis_settings.load_profile("ava")
 
 #: An address on which nothing listens: port 1 of this machine.
 UNREACHABLE_BROKER = "redis://127.0.0.1:1/0"
