@@ -71,6 +71,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         self._connections: dict[Any, Any] = {}
         #: The greenlets that wait for a request, those that wait the longest first.
         self._idle: dict[Any, None] = {}
+        #: Connections that were closed for newer ones and have not ended yet; they do not count.
+        self._closing: set[Any] = set()
 
     def init_process(self) -> None:
         """Start, after the fork."""
@@ -118,15 +120,17 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         """Serve the requests of one connection."""
         current = gevent.getcurrent()
         self._connections[current] = connection = _ClientConnection(client)
-        if (excess := len(self._connections) - _BUSY_CONNECTIONS) > 0:
+        if (excess := len(self._connections) - len(self._closing) - _BUSY_CONNECTIONS) > 0:
             oldest = list(itertools.islice(self._idle, excess))
             for greenlet in oldest:
                 del self._idle[greenlet]
+            self._closing.update(oldest)
             self._close_waiting(oldest)
         try:
             super().handle(listener, connection, addr)
         finally:
             self._connections.pop(current, None)
+            self._closing.discard(current)
 
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:

@@ -58,6 +58,16 @@ def test_a_full_disk_refuses_triggers_as_a_whole_until_there_is_space(small_post
     system.assert_clean()
 
 
+def _fill(disk: Path, descriptor: int) -> bool:
+    """Give a file all the space that is free. Returns False if PostgreSQL took some of it meanwhile."""
+    free = os.statvfs(disk)
+    try:
+        os.posix_fallocate(descriptor, 0, free.f_bavail * free.f_bsize)
+    except OSError:
+        return False
+    return True
+
+
 def _fill_and_free(system: System, disk: Path) -> None:
     system.start_api()
     system.query(
@@ -66,9 +76,8 @@ def _fill_and_free(system: System, disk: Path) -> None:
     )
     accepted = [system.trigger(**_job())["id"]]
     ballast = disk / "ballast"
-    free = os.statvfs(disk)
     with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize)
+        wait_until(lambda: _fill(disk, file.fileno()), what="the disk is full")
     while (answer := system.post(JOBS, json=_job())).status_code == 201:
         # There is still space inside the database's files.
         accepted.append(answer.json()["data"]["id"])

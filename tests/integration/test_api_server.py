@@ -98,6 +98,16 @@ def test_idle_connections_leave_room_for_a_health_check(small: System) -> None:
         newest = idle[-1]
         newest.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert newest.recv(65536).startswith(b"HTTP/1.1 200")
+        # No more than needed: 20 are kept, beside the one of the health check.
+        assert sum(_is_open(each) for each in idle) >= 19
+
+
+def _is_open(connection: socket.socket) -> bool:
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
 
 
 def test_a_watcher_that_does_not_read_is_dropped(small: System) -> None:
