@@ -1,4 +1,4 @@
-"""Whoever can write to the broker can neither end a node nor choose which handler runs, for whom."""
+"""A stranger with access to the broker cannot end a node, and cannot choose the handler of a job or its tenant."""
 
 from __future__ import annotations
 

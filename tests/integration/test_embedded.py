@@ -28,9 +28,9 @@ from harness.polling import wait_until
 from harness.servers.server import private_folder
 from harness.system import ROOT
 
-#: Only root can start a server as another account.
 _IS_ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not _IS_ROOT, reason="only root becomes another account")  # CI is root, and skips none
+# An ordinary user runs the suite as well, and the kernel lets only root start a process as another account (setuid(2)).
+needs_root = pytest.mark.skipif(not _IS_ROOT, reason="only root can start a server as another account")
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ def test_a_count_is_never_too_large_and_too_small_by_at_most_the_undercount(valu
     for value in values:
         top.add(value)
     truth = Counter(values)
-    told = dict(top.most_frequent(1000))
-    assert all(truth[value] - top.undercount <= count <= truth[value] for value, count in told.items())
-    assert all(value in told for value, count in truth.items() if count > top.undercount + 1)
+    counted = dict(top.most_frequent(1000))
+    assert all(truth[value] - top.undercount <= count <= truth[value] for value, count in counted.items())
+    assert all(value in counted for value, count in truth.items() if count > top.undercount + 1)
     assert top.undercount <= len(values) / capacity
-    assert len(told) <= 2 * capacity
+    assert len(counted) <= 2 * capacity
 
 
 @given(SEQUENCES)

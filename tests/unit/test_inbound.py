@@ -25,9 +25,9 @@ def _message(
     **headers: Any,
 ) -> Message:
     body = json.dumps([arguments, {}, embedded or {}]).encode() if body is None else body
-    told = {"task": TASK, "id": f"{OURS[0]}.1", **headers}
+    all_headers = {"task": TASK, "id": f"{OURS[0]}.1", **headers}
     return Message(
-        body, content_type=content_type, content_encoding="utf-8", headers=told, properties={"reply_to": "x"}
+        body, content_type=content_type, content_encoding="utf-8", headers=all_headers, properties={"reply_to": "x"}
     )
 
 

@@ -29,7 +29,7 @@ def test_the_output_goes_through_json_and_the_log_has_what_was_logged_and_printe
     def copy(input: dict[str, Any], env: Env) -> Any:
         env.log.info("Copying %d", input["rows"])
         env.log.debug("left out")
-        logging.getLogger("some.library").warning("slow")
+        logging.getLogger("slow_queries").warning("slow")
         print("a\nb", end="")  # noqa: T201 - a handler may print
         print("oops", file=sys.stderr)  # noqa: T201
         env.progress(0.5, "half")
