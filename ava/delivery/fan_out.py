@@ -91,7 +91,9 @@ class FanOut:
             self._handle_failure(chosen, error)
             return 0
         self.has_more = len(taken) < len(found) or len(found) >= self._batch or any(each.has_more for each in taken)
-        self._end_turns(found, taken)
+        # None is taken if retention has deleted all of them meanwhile.
+        if taken:
+            self._end_turns(found, taken)
         self._batch = min(2 * self._batch, BATCH)
         return len(taken)
 

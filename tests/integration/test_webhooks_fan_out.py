@@ -173,6 +173,26 @@ def test_an_event_that_fails_is_set_aside_alone_and_can_be_retried(
     assert _deliveries(api, "ten_test") == 20
 
 
+def test_events_that_retention_deletes_in_the_middle_of_a_batch_stop_no_other(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _subscribe(api)
+    api.trigger()
+    read = fan_out.payloads
+
+    def delete_and_read(connection: Any, uuids: Any) -> Any:
+        api.execute("DELETE FROM webhook_events")
+        return read(connection, uuids)
+
+    one = FanOut(api.database)
+    with monkeypatch.context() as patch:
+        patch.setattr(fan_out, "payloads", delete_and_read)
+        assert one.run_once() == 0
+    api.trigger()
+    _run_until_done(api, one)
+    assert _deliveries(api, "ten_test") == 1
+
+
 def test_a_tenant_has_at_most_a_hundred_webhooks(api: Api) -> None:
     _subscribe(api)
     _copy_endpoints(api, "ten_test", 98)
