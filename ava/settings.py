@@ -5,13 +5,12 @@ This module is the only reader of the environment. A bad value is refused by the
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from ava import setting_values as values
 from ava.errors import SettingsError
 from ava.secret_files import with_secrets
 
@@ -132,7 +131,7 @@ class Settings:
     @property
     def broker_is_redis(self) -> bool:
         """Returns True if the broker is Redis, False if it is RabbitMQ."""
-        return urlsplit(self.broker_url).scheme in _REDIS_SCHEMES
+        return urlsplit(self.broker_url).scheme in values.REDIS_SCHEMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +151,6 @@ class ClientSettings:
 
 
 _WORKER = "AVA_WORKER_"
-_REDIS_SCHEMES = ("redis", "rediss")
-_AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
-#: Characters of a key that signs messages.
-_LEAST_KEY_CHARACTERS = 32
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -167,68 +162,78 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     env = with_secrets(os.environ if environ is None else environ)
     default = Settings(database_url="", broker_url="")
     return Settings(
-        database_url=_database_url(env, "DATABASE_URL"),
-        database_owner_url=_database_url(env, "DATABASE_OWNER_URL")
+        database_url=values.database_url(env, "DATABASE_URL"),
+        database_owner_url=values.database_url(env, "DATABASE_OWNER_URL")
         if env.get("DATABASE_OWNER_URL", "").strip()
         else "",
-        broker_url=_broker_url(env),
-        broker_ca=_file(env, "AVA_BROKER_CA"),
-        message_keys=_message_keys(env),
-        internal_secrets=_shared_keys(env),
-        handler_modules=_handler_modules(env) or default.handler_modules,
+        broker_url=values.broker_url(env),
+        broker_ca=values.file(env, "AVA_BROKER_CA"),
+        message_keys=values.message_keys(env),
+        internal_secrets=values.shared_keys(env),
+        handler_modules=values.handler_modules(env) or default.handler_modules,
         worker_config={k.removeprefix(_WORKER): v for k, v in env.items() if k.startswith(_WORKER)},
-        drain_seconds=_number(env, "AVA_DRAIN_SECONDS", default.drain_seconds, least=0, most=3600),
-        heartbeat_seconds=_number(env, "AVA_HEARTBEAT_SECONDS", default.heartbeat_seconds, least=0.1, most=60),
-        node_dead_seconds=_number(env, "AVA_NODE_DEAD_SECONDS", default.node_dead_seconds, least=1, most=3600),
-        deaf_seconds=_number(env, "AVA_DEAF_SECONDS", default.deaf_seconds, least=5, most=3600),
-        max_jobs_per_process=_whole(
+        drain_seconds=values.number(env, "AVA_DRAIN_SECONDS", default.drain_seconds, least=0, most=3600),
+        heartbeat_seconds=values.number(env, "AVA_HEARTBEAT_SECONDS", default.heartbeat_seconds, least=0.1, most=60),
+        node_dead_seconds=values.number(env, "AVA_NODE_DEAD_SECONDS", default.node_dead_seconds, least=1, most=3600),
+        deaf_seconds=values.number(env, "AVA_DEAF_SECONDS", default.deaf_seconds, least=5, most=3600),
+        max_jobs_per_process=values.whole(
             env, "AVA_MAX_JOBS_PER_PROCESS", default.max_jobs_per_process, least=0, most=1_000_000_000
         ),
-        max_memory_per_process=_whole(
+        max_memory_per_process=values.whole(
             env, "AVA_MAX_MEMORY_PER_PROCESS", default.max_memory_per_process, least=0, most=1_000_000_000
         ),
-        pool=_choice(env, "AVA_POOL", default.pool, ("ava", "celery")),
-        window=_whole(env, "AVA_WINDOW", default.window, least=1, most=1_000_000),
-        retention_days=_number(env, "AVA_RETENTION_DAYS", default.retention_days, least=0.001, most=36_500),
-        log_level=_choice(env, "AVA_LOG_LEVEL", default.log_level, _LOG_LEVELS),
-        print_job_logs=_flag(env, "AVA_PRINT_JOB_LOGS"),
-        allow_private_addresses=_flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
-        outbound_allow=_names(env, "AVA_OUTBOUND_ALLOW"),
-        outbound_deny=_names(env, "AVA_OUTBOUND_DENY"),
-        outbound_nat64=_names(env, "AVA_OUTBOUND_NAT64"),
-        encryption_keys=_keys(env, "AVA_ENCRYPTION_KEY"),
-        webhook_timeout_seconds=_number(
+        pool=values.choice(env, "AVA_POOL", default.pool, ("ava", "celery")),
+        window=values.whole(env, "AVA_WINDOW", default.window, least=1, most=1_000_000),
+        retention_days=values.number(env, "AVA_RETENTION_DAYS", default.retention_days, least=0.001, most=36_500),
+        log_level=values.choice(env, "AVA_LOG_LEVEL", default.log_level, _LOG_LEVELS),
+        print_job_logs=values.flag(env, "AVA_PRINT_JOB_LOGS"),
+        allow_private_addresses=values.flag(env, "AVA_WEBHOOK_ALLOW_PRIVATE"),
+        outbound_allow=values.names(env, "AVA_OUTBOUND_ALLOW"),
+        outbound_deny=values.names(env, "AVA_OUTBOUND_DENY"),
+        outbound_nat64=values.names(env, "AVA_OUTBOUND_NAT64"),
+        encryption_keys=values.keys(env, "AVA_ENCRYPTION_KEY"),
+        webhook_timeout_seconds=values.number(
             env, "AVA_WEBHOOK_TIMEOUT_SECONDS", default.webhook_timeout_seconds, least=0.1, most=60
         ),
-        webhook_connections=_whole(env, "AVA_WEBHOOK_CONNECTIONS", default.webhook_connections, least=4, most=100_000),
-        webhook_look_seconds=_number(env, "AVA_WEBHOOK_LOOK_SECONDS", default.webhook_look_seconds, least=0.1, most=60),
-        webhook_retention_days=_number(
+        webhook_connections=values.whole(
+            env, "AVA_WEBHOOK_CONNECTIONS", default.webhook_connections, least=4, most=100_000
+        ),
+        webhook_look_seconds=values.number(
+            env, "AVA_WEBHOOK_LOOK_SECONDS", default.webhook_look_seconds, least=0.1, most=60
+        ),
+        webhook_retention_days=values.number(
             env, "AVA_WEBHOOK_RETENTION_DAYS", default.webhook_retention_days, least=0.001, most=36_500
         ),
-        webhook_niceness=_whole(env, "AVA_WEBHOOK_NICENESS", default.webhook_niceness, least=0, most=19),
-        webhook_time_scale=_number(env, "AVA_WEBHOOK_TIME_SCALE", default.webhook_time_scale, least=0.0001, most=1),
-        api_processes=_whole(env, "AVA_API_PROCESSES", default.api_processes, least=1, most=64),
-        api_connections=_whole(env, "AVA_API_CONNECTIONS", default.api_connections, least=1, most=100),
-        rate_limit_read=_rate(env, "AVA_RATE_LIMIT_READ"),
-        rate_limit_write=_rate(env, "AVA_RATE_LIMIT_WRITE"),
-        rate_limit_webhooks=_rate(env, "AVA_RATE_LIMIT_WEBHOOKS"),
-        tenant_max_queued=_whole(env, "AVA_TENANT_MAX_QUEUED", default.tenant_max_queued, least=0, most=100_000_000),
-        tenant_most_urgent_priority=_whole(
+        webhook_niceness=values.whole(env, "AVA_WEBHOOK_NICENESS", default.webhook_niceness, least=0, most=19),
+        webhook_time_scale=values.number(
+            env, "AVA_WEBHOOK_TIME_SCALE", default.webhook_time_scale, least=0.0001, most=1
+        ),
+        api_processes=values.whole(env, "AVA_API_PROCESSES", default.api_processes, least=1, most=64),
+        api_connections=values.whole(env, "AVA_API_CONNECTIONS", default.api_connections, least=1, most=100),
+        rate_limit_read=values.rate(env, "AVA_RATE_LIMIT_READ"),
+        rate_limit_write=values.rate(env, "AVA_RATE_LIMIT_WRITE"),
+        rate_limit_webhooks=values.rate(env, "AVA_RATE_LIMIT_WEBHOOKS"),
+        tenant_max_queued=values.whole(
+            env, "AVA_TENANT_MAX_QUEUED", default.tenant_max_queued, least=0, most=100_000_000
+        ),
+        tenant_most_urgent_priority=values.whole(
             env, "AVA_TENANT_MOST_URGENT_PRIORITY", default.tenant_most_urgent_priority, least=1, most=10
         ),
-        forwarded_allow_ips=_names(env, "AVA_FORWARDED_ALLOW_IPS"),
-        tenant_max_streams=_whole(env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000),
-        tenant_max_waits=_whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
-        most_schedules=_whole(env, "AVA_MOST_SCHEDULES", default.most_schedules, least=0, most=1_000_000),
-        cors_origins=_origins(env),
+        forwarded_allow_ips=values.names(env, "AVA_FORWARDED_ALLOW_IPS"),
+        tenant_max_streams=values.whole(
+            env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000
+        ),
+        tenant_max_waits=values.whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
+        most_schedules=values.whole(env, "AVA_MOST_SCHEDULES", default.most_schedules, least=0, most=1_000_000),
+        cors_origins=values.origins(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or default.docs_url,
         notify_socket=env.get("NOTIFY_SOCKET", ""),
-        health_port=_whole(env, "AVA_HEALTH_PORT", default.health_port, least=0, most=65_535),
+        health_port=values.whole(env, "AVA_HEALTH_PORT", default.health_port, least=0, most=65_535),
         health_host=env.get("AVA_HEALTH_HOST", "").strip() or default.health_host,
-        logs_json=_choice(env, "AVA_LOG_FORMAT", "text", ("text", "json")) == "json",
-        audit_days=_number(env, "AVA_AUDIT_DAYS", default.audit_days, least=0.001, most=36_500),
-        traces=_traces(env),
-        parent_pid=_whole(env, "AVA_PARENT_PID", default.parent_pid, least=0, most=2**31),
+        logs_json=values.choice(env, "AVA_LOG_FORMAT", "text", ("text", "json")) == "json",
+        audit_days=values.number(env, "AVA_AUDIT_DAYS", default.audit_days, least=0.001, most=36_500),
+        traces=values.traces(env),
+        parent_pid=values.whole(env, "AVA_PARENT_PID", default.parent_pid, least=0, most=2**31),
     )
 
 
@@ -241,160 +246,9 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         raise SettingsError("AVA_URL", "it must begin with http:// or https://")
     return ClientSettings(
         url=url,
-        secret=next(iter(_names(env, "AVA_INTERNAL_SECRET")), ""),
+        secret=next(iter(values.names(env, "AVA_INTERNAL_SECRET")), ""),
         tenant=env.get("AVA_TENANT_ID", "").strip() or default.tenant,
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
         proxy=env.get("AVA_PROXY", "").strip(),
     )
-
-
-def _file(env: Mapping[str, str], name: str) -> str:
-    path = env.get(name, "").strip()
-    if path and not os.access(path, os.R_OK):
-        raise SettingsError(name, "there is no such file, or this account cannot read it")
-    return path
-
-
-def _message_keys(env: Mapping[str, str]) -> tuple[str, ...]:
-    keys = _names(env, "AVA_MESSAGE_KEY")
-    if any(len(key) < _LEAST_KEY_CHARACTERS for key in keys):
-        raise SettingsError(
-            "AVA_MESSAGE_KEY",
-            f"each key must have {_LEAST_KEY_CHARACTERS} characters or more; make one with `openssl rand -hex 32`",
-        )
-    return keys
-
-
-def _database_url(env: Mapping[str, str], name: str) -> str:
-    url = _required(env, name, "postgresql://user:password@host:5432/name", has_hosts=True)
-    if urlsplit(url).scheme not in ("postgres", "postgresql"):
-        raise SettingsError(name, "it must begin with postgresql:// (or postgres://)")
-    authority = urlsplit(url).netloc
-    credentials, at, hosts = authority.rpartition("@")
-    # Its readers disagree on which @ of several ends the password. One of them took the rest for the host, and an error
-    # of the driver shows the host.
-    return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{url.split('://', 1)[1][len(authority) :]}"
-
-
-def _broker_url(env: Mapping[str, str]) -> str:
-    url = _required(env, "BROKER_URL", "redis://host:6379/0 or amqp://user:password@host:5672/vhost")
-    if urlsplit(url).scheme not in _REDIS_SCHEMES + _AMQP_SCHEMES:
-        raise SettingsError("BROKER_URL", "it must begin with redis://, rediss://, amqp:// or amqps://")
-    return url
-
-
-def _required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool = False) -> str:
-    """Returns a URL. `has_hosts`: it may name several hosts, with commas between them."""
-    value = env.get(name, "").strip()
-    if not value:
-        raise SettingsError(name, f"it is not set; it looks like {example}")
-    try:
-        url = urlsplit(value)
-        hosts = url.netloc.rpartition("@")[2]
-        for host in hosts.split(",") if has_hosts else [hosts]:
-            urlsplit(f"//{host}").port  # noqa: B018 - the look-up checks the port
-    except ValueError:
-        raise SettingsError(name, f"it is not a URL; it looks like {example}") from None
-    if "@" in value and "@" not in url.netloc:
-        # The rest of the password would be read as the path, which errors show.
-        raise SettingsError(
-            name, "the characters / ? # @ of a user name or password must be written as %2F %3F %23 %40"
-        )
-    return value
-
-
-def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
-
-
-def _shared_keys(env: Mapping[str, str]) -> tuple[str, ...]:
-    keys = _names(env, "AVA_INTERNAL_SECRET")
-    if any(len(key) < 16 for key in keys):
-        raise SettingsError("AVA_INTERNAL_SECRET", "each key must have at least 16 characters, so that none is guessed")
-    return keys
-
-
-def _handler_modules(env: Mapping[str, str]) -> tuple[str, ...]:
-    named, alias = _names(env, "AVA_HANDLERS"), _names(env, "AVA_WORKERS")
-    if named and alias and named != alias:
-        raise SettingsError("AVA_HANDLERS", "AVA_WORKERS, its alias, is set to other modules; unset one of them")
-    return named or alias
-
-
-def _keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    keys = tuple(key + "=" * (-len(key) % 4) for key in _names(env, name))
-    for key in keys:
-        try:
-            is_key = (
-                len(base64.b64decode(key, altchars=b"-_" if "-" in key or "_" in key else None, validate=True)) == 32
-            )
-        except ValueError:
-            is_key = False
-        if not is_key:
-            raise SettingsError(name, "each key must be 32 bytes in base64; make one with `openssl rand -base64 32`")
-    return keys
-
-
-def _rate(env: Mapping[str, str], name: str) -> str:
-    text = env.get(name, "").strip()
-    if text and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
-        raise SettingsError(name, "it must look like 600/minute (or /second, /hour, /day)")
-    return text
-
-
-def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
-    origins = _names(env, "AVA_CORS_ORIGINS")
-    for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise SettingsError("AVA_CORS_ORIGINS", "each must look like https://console.example.com, or be *")
-    return origins
-
-
-def _traces(env: Mapping[str, str]) -> str:
-    """Returns the protocol of traces that OpenTelemetry's settings ask for; empty if they ask for none."""
-
-    def of_traces(name: str, default: str = "") -> str:
-        return env.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or default
-
-    is_disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    is_chosen = "otlp" in (env.get("OTEL_TRACES_EXPORTER") or "otlp").split(",")
-    return of_traces("PROTOCOL", "http/protobuf") if of_traces("ENDPOINT") and is_chosen and not is_disabled else ""
-
-
-def _number(env: Mapping[str, str], name: str, default: float, *, least: float, most: float) -> float:
-    text = env.get(name, "").strip()
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        raise SettingsError(name, f"it must be a number from {least:g} to {most:g}") from None
-    if not least <= value <= most:
-        raise SettingsError(name, f"it must be a number from {least:g} to {most:g}")
-    return value
-
-
-def _whole(env: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
-    value = _number(env, name, default, least=least, most=most)
-    if value != int(value):
-        raise SettingsError(name, f"it must be a whole number from {least} to {most}")
-    return int(value)
-
-
-def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
-    """Returns the choice that the variable names, in upper or lower case."""
-    value = env.get(name, "").strip() or default
-    for choice in choices:
-        if value.lower() == choice.lower():
-            return choice
-    raise SettingsError(name, f"it must be one of {', '.join(choices)}")
-
-
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    value = env.get(name, "").strip().lower()
-    if value in ("", "0", "false", "no", "off"):
-        return False
-    if value in ("1", "true", "yes", "on"):
-        return True
-    raise SettingsError(name, "it must be 1 or 0")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ava import settings
+from ava import setting_values, settings
 from ava.errors import SettingsError, StartError
 from ava.secret_files import SECRETS
 from ava.settings import Settings
@@ -156,7 +156,7 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
-    source = Path(settings.__file__).read_text()
+    source = "".join(Path(module.__file__).read_text() for module in (settings, setting_values))
     read = set(
         re.findall(r'"(DATABASE_URL|DATABASE_OWNER_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"', source)
     )
