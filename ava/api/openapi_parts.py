@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ava.api.http.auth import ROLES
+from ava.api.http.caller_headers import ROLES
 from ava.error_codes import ErrorCode
 
 __all__ = [

@@ -1,23 +1,23 @@
-"""Authentication: the four headers of every request."""
+"""Authentication: a request identifies its caller in one of several ways."""
 
 from __future__ import annotations
 
-import hmac
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import current_app, g, request
 
-from ava.api.http.context import context
+from ava.api.http.caller_headers import by_headers
 from ava.domain import ids
-from ava.domain.caller import Caller, Role
-from ava.errors import Forbidden, InvalidParameters, Unauthorized
+from ava.domain.caller import Caller
+from ava.errors import Unauthorized
 
-__all__ = ["ROLES", "identify", "is_open", "is_secret", "name_request", "open_to_all"]
+__all__ = ["identify", "is_open", "name_request", "open_to_all"]
 
-#: The roles as the header has them, the least first.
-ROLES = tuple(role.name.lower().replace("_", "-") for role in Role)
+#: The ways to identify a caller. Each returns None if the request does not use it, and raises what refuses the request
+#: if it uses it wrongly, so that the first way that a request uses decides.
+_WAYS: tuple[Callable[[], Caller | None], ...] = (by_headers,)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -25,7 +25,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
 def open_to_all(view: View) -> View:
-    """Mark a view that needs none of the headers; every other view needs all four."""
+    """Mark a view that needs no caller; every other view needs one."""
     view.is_open_to_all = True  # type: ignore[attr-defined]
     return view
 
@@ -44,40 +44,13 @@ def name_request() -> None:
 def identify() -> None:
     """Identify the caller, for every route that is not open to all.
 
-    Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, for the first header that is wrong.
+    Raises `Unauthorized` if the request uses none of the ways, and what the first that it uses raises.
     """
     if request.endpoint is None or is_open(request.endpoint):
         # Without an endpoint there is no such route. That is no secret: /openapi.json lists the routes.
         return
-    if not is_secret(request.headers.get("x-internal-secret", ""), context().settings.internal_secrets):
-        raise Unauthorized
-    g.caller = Caller(tenant_id=_client_id("x-tenant-id", "ten"), user_id=_client_id("x-user-id", "usr"), role=_role())
-
-
-def is_secret(given: str, secrets: Iterable[str]) -> bool:
-    """Returns True if a header's value is one of the shared keys."""
-    # All keys are compared, so that the time reveals nothing. WSGI decodes the bytes of a header as latin-1.
-    given_bytes = given.encode("latin-1", "replace")
-    return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]
-
-
-def _client_id(header: str, prefix: str) -> str:
-    value = request.headers.get(header, "")
-    if not value:
-        raise _refused(header, f"it is missing; send an id such as {prefix}_01hxyz")
-    if not ids.is_client_id(prefix, value):
-        raise _refused(header, f"it must be {prefix}_ and 1 to 60 of a-z, 0-9 and _")
-    return value
-
-
-def _role() -> Role:
-    value = request.headers.get("x-platform-role", "")
-    if not value:
-        raise _refused("x-platform-role", f"it is missing; send one of {', '.join(ROLES)}")
-    if (role := Role.parse(value)) is None:
-        raise Forbidden(f"The role in x-platform-role is unknown; send one of {', '.join(ROLES)}.")
-    return role
-
-
-def _refused(header: str, reason: str) -> InvalidParameters:
-    return InvalidParameters(f"Header {header}: {reason}.", {header: [reason[0].upper() + reason[1:] + "."]})
+    for way in _WAYS:
+        if (found := way()) is not None:
+            g.caller = found
+            return
+    raise Unauthorized
