@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ava.cli import printing
 from ava.cli.connection import connected
+from ava.cli.output import RecordPrinter, output_options
+from ava.cli.tables import Column
 
 if TYPE_CHECKING:
     from ava.client import Client, Limit
@@ -15,20 +16,26 @@ if TYPE_CHECKING:
 __all__ = ["limits"]
 
 
+def _used(limit: Limit) -> str | None:
+    if limit.used is None:
+        return None
+    return f"{'' if limit.used_is_exact else '> '}{limit.used:,}"
+
+
+_COLUMNS = (
+    Column(title="LIMIT", value=lambda limit: limit.name, least=20),
+    Column(title="VALUE", value=lambda limit: limit.value),
+    Column(title="UNIT", value=lambda limit: limit.unit, least=8),
+    Column(title="USED", value=_used),
+    Column(title="ERROR", value=lambda limit: limit.status, is_wide=True),
+    Column(title="SETTING", value=lambda limit: limit.setting, least=10),
+    Column(title="MEANING", value=lambda limit: limit.meaning, is_wide=True),
+)
+
+
 @click.command()
-@click.option("--json", "is_json", is_flag=True, help="Print JSON on a terminal too.")
+@output_options
 @connected
-def limits(client: Client, is_json: bool) -> None:
+def limits(client: Client, printer: RecordPrinter) -> None:
     """Show each limit, and what the tenant uses of it."""
-    found = client.limits()
-    if printing.for_people(is_json):
-        printing.print_table(("LIMIT", "VALUE", "UNIT", "USED", "ERROR", "SETTING"), map(_row, found))
-    else:
-        for limit in found:
-            printing.print_json(limit)
-
-
-def _row(limit: Limit) -> tuple[str, ...]:
-    used = "-" if limit.used is None else f"{'' if limit.used_is_exact else '> '}{limit.used:,}"
-    value = "none" if limit.value is None else f"{limit.value:,}"
-    return limit.name, value, limit.unit, used, str(limit.status or "-"), limit.setting or "-"
+    printer.records(client.limits(), _COLUMNS)

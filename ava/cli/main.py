@@ -6,7 +6,21 @@ from typing import Any
 
 import click
 
-from ava.cli import database, demo, dev, doctor, jobs, limits, new, printing, processes, schedules, up, webhooks
+from ava.cli import (
+    database,
+    demo,
+    dev,
+    doctor,
+    jobs,
+    limits,
+    new,
+    printing,
+    processes,
+    schedules,
+    up,
+    webhooks,
+    workers,
+)
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -43,7 +57,7 @@ cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
 cli.add_command(doctor.doctor)
 cli.add_command(jobs.jobs)
-cli.add_command(jobs.workers)
+cli.add_command(workers.workers)
 cli.add_command(limits.limits)
 cli.add_command(schedules.schedules)
 

@@ -1,4 +1,4 @@
-"""The output of the operator's commands: tables and colours for people, a line of JSON a record for programs.
+"""Texts, records and log lines on a terminal, with colours, and records as JSON.
 
 Whatever comes from a job, a client or a server is escaped here before it reaches the terminal, which would obey it: the
 functions of this module take plain texts and add the colours themselves.
@@ -7,35 +7,32 @@ functions of this module take plain texts and add the colours themselves.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from ava.cli.terminal import cut, local_time, terminal_width, width_of, zone_name
 from ava.domain.text import printable
 
 __all__ = [
     "as_json",
     "clean",
-    "for_people",
+    "coloured_status",
+    "fold",
     "print_json",
     "print_line",
     "print_record",
     "print_status",
-    "print_table",
     "print_text",
 ]
 
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
-
-
-def for_people(is_json_wanted: bool) -> bool:
-    """Returns True if the output is for people: on a terminal, unless JSON was asked for."""
-    return sys.stdout.isatty() and not is_json_wanted
+#: Lines of a JSON value that are shown.
+_MOST_LINES = 20
+_GAP = "  "
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
@@ -56,25 +53,33 @@ def print_text(text: str, *, colour: str | None = None, is_error: bool = False) 
 
 def print_status(job_id: str, status: str) -> None:
     """Print the status of a job for people."""
-    click.echo(f"{clean(job_id)} {_shown_status(clean(status))}")
+    click.echo(f"{clean(job_id)} {coloured_status(clean(status))}")
 
 
-def print_record(record: Any) -> None:
-    """Print a record for people, one field a line."""
-    fields = _plain(record)
-    width = max(len(name) for name in fields)
-    for name, value in fields.items():
-        click.echo(f"{click.style(name.ljust(width), dim=True)}  {_shown(name, value)}")
+def print_record(record: Any, *, is_whole: bool = False) -> None:
+    """Print a record for people, one field a line. A large JSON value is folded unless `is_whole`."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    margin = max(map(len, values)) + len(_GAP)
+    for name, value in values.items():
+        lines = _shown(name, value, None if is_whole else margin).replace("\n", f"\n{' ' * margin}")
+        click.echo(f"{click.style(name.ljust(margin), dim=True)}{lines}")
 
 
-def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table for people; a cell that is a status is coloured."""
-    table = [list(map(clean, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(titles, *table, strict=True)]
-    click.echo(click.style("  ".join(map(str.ljust, titles, widths)).rstrip(), bold=True))
-    for row in table:
-        cells = [_shown_status(cell, width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+def fold(value: Any, margin: int = 0) -> str:
+    """Returns a JSON value for people: on one line if it fits, else indented and cut after some lines.
+
+    `margin` is how many columns of the terminal stand before each line.
+    """
+    width = terminal_width() - margin
+    short = as_json(value)
+    if len(short) <= width and width_of(short) <= width:
+        return short
+    lines = as_json(value, indent=2).split("\n")
+    shown = [cut(line, width) for line in lines[:_MOST_LINES]]
+    if shown != lines:
+        left = f"{len(lines) - len(shown):,} more lines; " if len(lines) > len(shown) else ""
+        shown.append(f"… {left}{len(short.encode()):,} bytes; -o json prints all")
+    return "\n".join(shown)
 
 
 def print_line(line: Any) -> None:
@@ -82,21 +87,29 @@ def print_line(line: Any) -> None:
     level = click.style(clean(line.level).ljust(5), fg=_LEVEL_COLOURS.get(line.level))
     # A further line of the message is indented, so that it does not pretend to be another event.
     message = printable(line.msg, kept="\t\n").replace("\n", "\n    ")
-    click.echo(f"{click.style(_time(line.ts), dim=True)}  {level}  {message}")
+    click.echo(f"{click.style(_local(line.ts, '%m-%d'), dim=True)}  {level}  {message}")
 
 
-def _shown_status(text: str, width: int = 0) -> str:
+def coloured_status(text: str) -> str:
     """Returns a status in its colour; any other text unchanged."""
-    padded = text.ljust(width)
-    return click.style(padded, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else padded
+    return click.style(text, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else text
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: Any, margin: int | None) -> str:
+    """Returns a field's value for people; a JSON value is folded if there is a margin."""
     if value is None:
         return click.style("-", dim=True)
+    if isinstance(value, datetime):
+        return _local(value, "%Y-%m-%d")
     if isinstance(value, dict | list):
-        return as_json(value)
-    return _shown_status(clean(str(value))) if name == "status" else clean(str(value))
+        return as_json(value) if margin is None else fold(value, margin)
+    return coloured_status(clean(str(value))) if name == "status" else clean(str(value))
+
+
+def _local(moment: datetime, day: str) -> str:
+    if moment.tzinfo is None:
+        return local_time(moment)
+    return f"{local_time(moment, f'{day} %H:%M:%S')}.{moment.microsecond // 1000:03} {zone_name(moment)}"
 
 
 def clean(text: str) -> str:

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli import printing
 from ava.cli.connection import connected
 from ava.cli.inputs import read_input
+from ava.cli.output import RecordPrinter, output_options
+from ava.cli.tables import Column
 from ava.domain import priority as priorities
 
 if TYPE_CHECKING:
-    from ava.client import Client, Firing, Schedule, ScheduleSlot
+    from ava.client import Client
 
 __all__ = ["schedules"]
 
-_json: Callable[..., Any] = click.option("--json", "is_json", is_flag=True, help="Print JSON on a terminal too.")
+_COLUMNS = (
+    Column(title="ID", value=lambda schedule: schedule.id),
+    Column(title="NAME", value=lambda schedule: schedule.name, least=8, is_optional=True),
+    Column(title="WORKER", value=lambda schedule: schedule.worker_id, least=8),
+    Column(title="CRON", value=lambda schedule: schedule.cron, least=8),
+    Column(title="TIMEZONE", value=lambda schedule: schedule.timezone, is_wide=True),
+    Column(title="NEXT", value=lambda schedule: schedule.next_run_at if schedule.enabled else "paused"),
+    Column(title="LAST", value=lambda schedule: schedule.last_run_at, is_wide=True),
+)
+_FIRING_COLUMNS = (
+    Column(title="SLOT", value=lambda firing: firing.slot),
+    Column(title="AT", value=lambda firing: firing.at, is_wide=True),
+    Column(title="OUTCOME", value=lambda firing: firing.outcome),
+    Column(title="JOB", value=lambda firing: firing.job_id, is_optional=True),
+    Column(title="REASON", value=lambda firing: firing.reason, least=12, is_optional=True),
+)
+_SLOT_COLUMNS = (
+    Column(title="SLOT", value=lambda slot: slot.slot),
+    Column(title="AT", value=lambda slot: slot.at),
+    Column(title="NOTE", value=lambda slot: slot.note, is_optional=True),
+)
 
 
 @click.group()
@@ -31,36 +50,27 @@ def schedules() -> None:
 @click.option("--worker", "worker_id", help="Only schedules of this worker.")
 @click.option("--enabled/--paused", default=None, help="Only schedules that are enabled, or paused.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most schedules to print.")
-@_json
+@output_options
 @connected
-def list_schedules(client: Client, limit: int, is_json: bool, **filters: Any) -> None:
+def list_schedules(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
     """List schedules, newest first."""
     found = islice(client.schedules.list(per_page=min(limit, 100), **filters), limit)
-    if printing.for_people(is_json):
-        titles = ("ID", "NAME", "WORKER", "CRON", "TIMEZONE", "STATE", "NEXT", "LAST")
-        printing.print_table(titles, map(_row, found))
-    else:
-        for schedule in found:
-            click.echo(printing.as_json(schedule))
+    printer.records(found, _COLUMNS, empty="No schedules match.")
 
 
 @schedules.command()
 @click.argument("schedule_id")
 @click.option("--firings", type=click.IntRange(0, 1000), default=0, help="Print so many of its last firings as well.")
-@_json
+@output_options
 @connected
-def show(client: Client, schedule_id: str, firings: int, is_json: bool) -> None:
+def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter) -> None:
     """Show a schedule."""
-    _print(client.schedules.get(schedule_id), is_json)
-    if not firings:
-        return
-    found = islice(client.schedules.firings(schedule_id, per_page=min(firings, 100)), firings)
-    if printing.for_people(is_json):
-        click.echo()
-        printing.print_table(("SLOT", "AT", "OUTCOME", "JOB", "REASON"), map(_firing_row, found))
-    else:
-        for firing in found:
-            click.echo(printing.as_json(firing))
+    printer.record(client.schedules.get(schedule_id))
+    if firings:
+        found = islice(client.schedules.firings(schedule_id, per_page=min(firings, 100)), firings)
+        if printer.is_for_people:
+            click.echo()
+        printer.records(found, _FIRING_COLUMNS, empty="It has not fired yet.")
 
 
 @schedules.command()
@@ -90,7 +100,7 @@ def show(client: Client, schedule_id: str, firings: int, is_json: bool) -> None:
 @click.option("--starts-at", help="The first moment at which it may fire, in ISO 8601.")
 @click.option("--ends-at", help="The moment from which it does not fire any more, in ISO 8601.")
 @click.option("--key", help="An idempotency key: calls with the same key create one schedule.")
-@_json
+@output_options
 @connected
 def create(
     client: Client,
@@ -101,7 +111,7 @@ def create(
     input_text: str,
     paused: bool,
     key: str | None,
-    is_json: bool,
+    printer: RecordPrinter,
     **options: Any,
 ) -> None:
     """Create a schedule of WORKER_ID, as in: ava schedules create wkr_nightly "0 3 * * *" Europe/Berlin.
@@ -114,52 +124,47 @@ def create(
     made = client.schedules.create(
         worker_id, cron, timezone, idempotency_key=key, input=read_input(input_text), **given
     )
-    _print(made, is_json)
+    printer.record(made)
 
 
 @schedules.command()
 @click.argument("schedule_ids", nargs=-1, required=True)
-@_json
+@output_options
 @connected
-def pause(client: Client, schedule_ids: tuple[str, ...], is_json: bool) -> None:
+def pause(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
     """Pause schedules: firings are skipped until they are resumed."""
     for schedule_id in schedule_ids:
-        _print(client.schedules.pause(schedule_id), is_json)
+        printer.record(client.schedules.pause(schedule_id))
 
 
 @schedules.command()
 @click.argument("schedule_ids", nargs=-1, required=True)
-@_json
+@output_options
 @connected
-def resume(client: Client, schedule_ids: tuple[str, ...], is_json: bool) -> None:
+def resume(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
     """Resume schedules. Firings that were skipped meanwhile are not made up for."""
     for schedule_id in schedule_ids:
-        _print(client.schedules.resume(schedule_id), is_json)
+        printer.record(client.schedules.resume(schedule_id))
 
 
 @schedules.command()
 @click.argument("schedule_id")
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
-@_json
+@output_options
 @connected
-def run(client: Client, schedule_id: str, key: str | None, is_json: bool) -> None:
+def run(client: Client, schedule_id: str, key: str | None, printer: RecordPrinter) -> None:
     """Trigger a job of a schedule now."""
-    _print(client.schedules.run(schedule_id, idempotency_key=key), is_json)
+    printer.record(client.schedules.run(schedule_id, idempotency_key=key))
 
 
 @schedules.command("next")
 @click.argument("schedule_id")
 @click.option("--count", type=click.IntRange(1, 50), default=10, show_default=True, help="How many firings.")
-@_json
+@output_options
 @connected
-def show_next(client: Client, schedule_id: str, count: int, is_json: bool) -> None:
+def show_next(client: Client, schedule_id: str, count: int, printer: RecordPrinter) -> None:
     """Print the next firings of a schedule."""
-    found = client.schedules.next(schedule_id, count)
-    if printing.for_people(is_json):
-        printing.print_table(("SLOT", "AT", "NOTE"), map(_slot_row, found))
-    else:
-        for slot in found:
-            click.echo(printing.as_json(slot))
+    printer.records(client.schedules.next(schedule_id, count), _SLOT_COLUMNS, empty="It does not fire any more.")
 
 
 @schedules.command()
@@ -169,33 +174,3 @@ def delete(client: Client, schedule_ids: tuple[str, ...]) -> None:
     """Delete schedules. Their jobs go on."""
     for schedule_id in schedule_ids:
         client.schedules.delete(schedule_id)
-
-
-def _print(record: object, is_json: bool) -> None:
-    if printing.for_people(is_json):
-        printing.print_record(record)
-    else:
-        click.echo(printing.as_json(record))
-
-
-def _row(schedule: Schedule) -> tuple[str, ...]:
-    state = "enabled" if schedule.enabled else "paused"
-    moments = _moment(schedule.next_run_at), _moment(schedule.last_run_at)
-    name = (schedule.name or "-")[:40]
-    return schedule.id, name, schedule.worker_id, schedule.cron, schedule.timezone, state, *moments
-
-
-def _slot_row(slot: ScheduleSlot) -> tuple[str, ...]:
-    return _slot(slot.slot), _moment(slot.at), slot.note or "-"
-
-
-def _firing_row(firing: Firing) -> tuple[str, ...]:
-    return _slot(firing.slot), _moment(firing.at), firing.outcome, firing.job_id or "-", firing.reason or "-"
-
-
-def _slot(local: datetime) -> str:
-    return local.isoformat(" ", timespec="minutes")
-
-
-def _moment(moment: datetime | None) -> str:
-    return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -65,6 +65,8 @@ class _HostileApi(BaseHTTPRequestHandler):
             data = {"job_id": HOSTILE, "job_status": HOSTILE, "logs": [LINE]}
         elif path.endswith("/why"):
             data = {"job_id": HOSTILE, "status": HOSTILE, "sentence": HOSTILE, "facts": {HOSTILE: HOSTILE}}
+        elif path.startswith("/v1/ava/workers/"):
+            data = WORKER
         elif path.endswith(("/workers", "/limits")) or path == "/v1/ava/jobs":
             data = [{"workers": WORKER, "limits": LIMIT}.get(path.rpartition("/")[2], JOB)]
         self._send(json.dumps({"data": data, "pagination": PAGE}).encode(), "application/json")
@@ -112,27 +114,37 @@ COMMANDS = [
     ["jobs", "retry", "job_1", "--follow"],
     ["jobs", "why", "job_1"],
     ["workers", "list"],
+    ["workers", "show", "wkr_a"],
     ["limits"],
 ]
 
 
-@pytest.mark.parametrize("is_for_people", [True, False], ids=["people", "programs"])
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_command_prints_what_a_terminal_obeys(
-    url: str, command: list[str], is_for_people: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVA_URL", url)
     monkeypatch.setenv("AVA_INTERNAL_SECRET", "of-the-tests-of-terminals")
-    monkeypatch.setattr(printing, "for_people", lambda is_json: is_for_people and not is_json)
-    result = CliRunner().invoke(cli, command, color=True)
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "json", "id", "csv"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_command_prints_what_a_terminal_obeys(command: list[str], form: str) -> None:
+    if command[:2] == ["jobs", "logs"] and form == "id":
+        return
+    result = CliRunner().invoke(cli, [*command, "-o", form], color=True)
     assert result.exception is None or isinstance(result.exception, SystemExit)
-    # The bar of `--follow` is erased by a sequence of our own, and the colours are our own too.
-    text = re.sub(r"\x1b\[\d+m", "", result.output.replace("\r\x1b[2K", ""))
+    # The colours are our own.
+    text = re.sub(r"\x1b\[\d+m", "", result.output)
     assert "end" in text
     assert {char for char in text if not char.isprintable()} <= _ALLOWED
     assert not any(line.startswith("2026 forged") for line in text.splitlines())
-    if not is_for_people and result.exit_code == 0:
+    if form == "json" and result.exit_code == 0:
         assert all(HOSTILE in json.loads(line).values() or "ts" in json.loads(line) for line in text.splitlines())
+
+
+def test_a_log_line_has_no_id_to_print() -> None:
+    result = CliRunner().invoke(cli, ["jobs", "logs", "job_1", "-o", "id"])
+    assert result.exit_code == 2
+    assert "these records have no id" in result.output
 
 
 def test_the_list_of_commands_is_complete() -> None:
@@ -143,12 +155,14 @@ def test_the_list_of_commands_is_complete() -> None:
 
 
 def test_only_one_module_prints_texts_of_others() -> None:
-    folder = Path(str(ava.cli.__file__)).parent
-    printed = {line.strip() for name in ("jobs.py", "limits.py") for line in (folder / name).read_text().splitlines()}
-    assert {line for line in printed if "click.echo" in line} == {
-        'click.echo("\\r\\x1b[2K", nl=False)',
-        "click.echo(self.text, nl=False)",
+    files = {
+        path: path.read_text()
+        for path in Path(str(ava.cli.__file__)).parent.glob("*.py")
+        if path.name not in ("connection.py", "output.py", "printing.py", "tables.py", "terminal.py")
     }
+    calling = [text for text in files.values() if "connection import" in text or "ava.client" in text]
+    printed = {line.strip() for text in calling for line in text.splitlines() if "click.echo(" in line}
+    assert printed <= {"click.echo()", "click.echo(printing.fold(job.output))"}
 
 
 def test_a_log_of_our_processes_shows_texts_and_cannot_be_forged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,183 @@
+"""What the operator's commands print: tables within the terminal's width, JSON, ids and CSV."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import pkgutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wcwidth import wcswidth
+
+import ava.cli
+from ava.cli import printing, tables, terminal
+from ava.cli.output import OutputFormat, RecordPrinter
+from ava.cli.tables import Column
+
+ID = "job_01hxyzabcdefghjkmnpqrstvwx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """A record as the client has them."""
+
+    id: str = ID
+    name: str | None = "a thing"
+    count: int = 1_234
+    made_at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    output: Any = None
+
+
+COLUMNS = (
+    Column(title="ID", value=lambda thing: thing.id),
+    Column(title="NAME", value=lambda thing: thing.name, least=8, is_optional=True),
+    Column(title="COUNT", value=lambda thing: thing.count),
+    Column(title="MADE", value=lambda thing: thing.made_at),
+    Column(title="OUTPUT", value=lambda thing: str(thing.output), is_wide=True),
+)
+
+
+@pytest.fixture
+def terminal_of_80(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
+    with monkeypatch.context() as patched:
+        patched.setenv("COLUMNS", "80")
+        patched.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def _printed(capsys: pytest.CaptureFixture[str], form: str, things: Sequence[Thing]) -> list[str]:
+    RecordPrinter(format=OutputFormat(form)).records(things, COLUMNS)
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_table_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _printed(capsys, "table", [Thing(name="x" * 200), Thing(name="語" * 100, count=7), Thing(name=None)])
+    assert max(map(wcswidth, lines)) == 80
+    assert all(line.startswith(ID) for line in lines[1:])
+    assert lines[1].endswith("01-02 03:04")
+    assert "…" in lines[1]
+    assert "…" in lines[2]
+    assert "OUTPUT" not in lines[0]
+
+
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_wide_table_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _printed(capsys, "wide", [Thing(name="x" * 200)])
+    assert "x" * 200 in lines[1]
+    assert "2026-01-02 03:04:05" in lines[1]
+    assert "OUTPUT" in lines[0]
+
+
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_column_without_values_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "NAME" not in _printed(capsys, "table", [Thing(name=None)])[0]
+    assert "NAME" in _printed(capsys, "wide", [Thing(name=None)])[0]
+
+
+def test_no_records_are_a_sentence_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    RecordPrinter(format=OutputFormat.TABLE).records([], COLUMNS, empty="No things match.")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "No things match.\n"
+
+
+def test_ids_are_printed_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _printed(capsys, "id", [Thing(), Thing(id="job_2")]) == [ID, "job_2"]
+
+
+def test_csv_has_every_field_and_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _printed(capsys, "csv", [Thing(name="=1+1", output={"a": [1]}), Thing(name='say "a, b"\n')])
+    rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
+    assert rows[0] == {
+        "id": ID, "name": "'=1+1", "count": "1234", "made_at": "2026-01-02T03:04:05.678Z", "output": '{"a": [1]}'
+    }  # fmt: skip
+    assert rows[1]["name"] == 'say "a, b"\\n'
+
+
+def test_json_is_one_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [json.loads(line)["id"] for line in _printed(capsys, "json", [Thing(), Thing(id="b")])] == [ID, "b"]
+
+
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_large_value_of_a_record_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    RecordPrinter(format=OutputFormat.TABLE).record(Thing(output={"rows": [{"text": "x" * 500}] * 1_000}))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 30
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].strip() == "… 2,984 more lines; 514,010 bytes; -o json prints all"
+    RecordPrinter(format=OutputFormat.TABLE).record(Thing(output={"rows": 3}))
+    assert capsys.readouterr().out.splitlines()[-1] == 'output   {"rows": 3}'
+
+
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_moment_is_shown_in_the_named_local_zone(capsys: pytest.CaptureFixture[str]) -> None:
+    RecordPrinter(format=OutputFormat.TABLE).record(Thing())
+    assert "2026-01-02 03:04:05.678 UTC" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_status_line_leaves_nothing_behind_whatever_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def stop() -> None:
+        with terminal.StatusLine() as line:
+            line.set_progress(0.5, "half\x1b[2J" + "x" * 200)
+            assert wcswidth(capsys.readouterr().out) == 79
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    # click removes the sequence that erases the line, because this is no terminal.
+    assert capsys.readouterr().out == "\r"
+
+
+def test_a_status_line_is_not_written_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.StatusLine() as line:
+        line.set_progress(0.5, "half")
+    assert capsys.readouterr().out == ""
+
+
+@given(st.text(), st.integers(1, 40))
+def test_a_cut_text_is_no_wider_than_asked(text: str, width: int) -> None:
+    assert wcswidth(terminal.cut(printing.clean(text), width)) <= width
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.none() | st.integers(1, 20)), min_size=1, max_size=9))
+def test_columns_are_cut_only_as_far_as_needed(columns: list[tuple[int, int | None]]) -> None:
+    widths, least = [width for width, _ in columns], [bound for _, bound in columns]
+    found = tables.fit(widths, least, 80)
+    gaps = 2 * (len(widths) - 1)
+    for width, bound, new in zip(widths, least, found, strict=True):
+        assert new == width or (bound is not None and bound <= new < width)
+    if found != widths:
+        assert sum(found) + gaps >= 80
+
+
+def _tables() -> list[Any]:
+    modules = [importlib.import_module(f"ava.cli.{module.name}") for module in pkgutil.iter_modules(ava.cli.__path__)]
+    return [
+        pytest.param(value, id=f"{module.__name__.rpartition('.')[2]}{name.lower()}")
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, tuple) and value and isinstance(value[0], Column)
+    ]
+
+
+@pytest.mark.parametrize("columns", _tables())
+def test_every_table_can_be_cut_to_80_columns(columns: tuple[Column, ...]) -> None:
+    """Ids have 30 characters at most, moments 11; a column that is never cut has a title that says how wide it is."""
+    widths = {"ID": 30, "JOB": 30}
+    shown = [column for column in columns if not column.is_wide]
+    least = [column.least or widths.get(column.title, max(len(column.title), 11)) for column in shown]
+    assert sum(least) + 2 * (len(shown) - 1) <= 80
