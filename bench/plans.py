@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from ava.domain.job import LogLevel, Status, Trigger
+from ava.domain.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads
 from ava.store.jobs import explanation_reads, reads
-from ava.store.jobs.reads import JobFilter
 from ava.store.reports import metrics, overview, queue_counts, statistics
 
 __all__ = ["Finding", "check"]

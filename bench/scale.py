@@ -23,8 +23,8 @@ import requests
 
 from ava.domain import ids
 from ava.domain.job import JobSpec, Status
+from ava.domain.job_filter import JobFilter
 from ava.store.engine.database import Database as StoreDatabase
-from ava.store.jobs.reads import JobFilter
 from bench import plans, rows
 from bench.load import percentile
 from bench.servers import Servers, until

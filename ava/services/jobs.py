@@ -18,6 +18,7 @@ from ava.domain import ids, limits, priority
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, LogLevel, Status
+from ava.domain.job_filter import JobFilter
 from ava.domain.redaction import shown_to
 from ava.domain.worker import Worker, WorkerStatus
 from ava.errors import (
@@ -37,7 +38,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, reads
 from ava.store.jobs.idempotency import EarlierRequest
-from ava.store.jobs.reads import JobFilter, JobPage
+from ava.store.jobs.reads import JobPage
 from ava.store.jobs.rows import FoundLines
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts

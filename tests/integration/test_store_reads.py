@@ -12,8 +12,8 @@ import pytest
 from ava.domain import ids
 from ava.domain.explanation import MOST_EXAMINED
 from ava.domain.job import Status, Trigger
+from ava.domain.job_filter import JobFilter
 from ava.store.jobs import explanation_reads, reads
-from ava.store.jobs.reads import JobFilter
 from ava.store.reports import queue_counts
 from harness.api import NODE, Api
 

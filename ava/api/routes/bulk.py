@@ -14,9 +14,9 @@ from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.jobs import BulkBody, BulkJobRecord, CancelBody, CancelledRecord, write_bulk_job
 from ava.domain import limits
 from ava.domain.job import Job, JobSpec
+from ava.domain.job_filter import JobFilter
 from ava.domain.limits import ANSWER_BYTES
 from ava.errors import PriorityTooUrgent, RequestError, WorkerNotFound, WorkerPaused
-from ava.store.jobs.reads import JobFilter
 
 __all__ = ["blueprint"]
 

@@ -19,17 +19,17 @@ from ava.api.http.fields import (
     Instant,
     JsonObject,
     JsonText,
-    QueryInstant,
     Text,
     WholeNumber,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.job_filters import filter_fields, take_filter
 from ava.domain import priority
 from ava.domain.job import Job, JobSpec, LogLevel, Status, Trigger
+from ava.domain.job_filter import JobFilter
 from ava.domain.limits import BULK_JOBS, DAYS_AHEAD
-from ava.store.jobs.reads import JobFilter
 
 __all__ = [
     "BulkBody",
@@ -112,45 +112,16 @@ class JobListRequest(PageRequest):
 class JobListQuery(PageQuery):
     """The parameters of the list of jobs."""
 
-    worker_id = ClientId(
-        "wkr",
-        data_key="filter[worker_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Filter to a specific worker."},
-    )
-    status = Choice(
-        Status,
-        data_key="filter[status]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Filter to one status."},
-    )
-    trigger = Choice(
-        Trigger,
-        data_key="filter[trigger]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Filter to one trigger."},
-    )
-    created_after = QueryInstant(
-        data_key="filter[created_after]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "ISO 8601 lower bound, inclusive."},
-    )
-    created_before = QueryInstant(
-        data_key="filter[created_before]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "ISO 8601 upper bound, exclusive."},
-    )
+    class Meta:
+        """The filters."""
+
+        include = filter_fields(in_query=True)
+
     cursor = cursor_field(cursors.id_reader("job"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> JobListRequest:
-        page = take_page(values)
-        return JobListRequest(**page, job_filter=JobFilter(**values))
+        return JobListRequest(**take_page(values), job_filter=take_filter(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,18 +204,16 @@ class _Cancellable(StrEnum):
 class CancelFilter(Strict):
     """Which queued and running jobs to cancel; at least one field."""
 
-    worker_id = ClientId("wkr", load_default=None, allow_none=False)
-    status = Choice(_Cancellable, load_default=None, allow_none=False)
-    trigger = Choice(Trigger, load_default=None, allow_none=False)
-    created_after = Instant(load_default=None, allow_none=False)
-    created_before = Instant(load_default=None, allow_none=False)
+    class Meta:
+        """The filters."""
+
+        include = filter_fields(in_query=False, statuses=_Cancellable)
 
     @post_load
     def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
         if not any(values.values()):
             raise ValidationError("It must name at least one field; all jobs at once cannot be cancelled.")
-        status = values["status"] and Status(values["status"])
-        return JobFilter(**values | {"status": status})
+        return take_filter(values)
 
 
 class CancelBody(Strict):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ava.domain import ids
 from ava.domain.job import Job, Status
+from ava.domain.job_filter import JobFilter
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.reads import JobFilter, filter_parameters
+from ava.store.jobs.filters import filter_parameters
 
 __all__ = ["cancel_batch", "remaining"]
 
@@ -63,5 +64,4 @@ def remaining(connection: Connection, *, tenant_id: str, job_filter: JobFilter, 
 
 
 def _parameters(tenant_id: str, job_filter: JobFilter, until: object, limit: int) -> dict[str, object]:
-    statuses = [status.value for status in _CANCELLABLE if job_filter.status in (None, status)]
-    return filter_parameters(tenant_id, job_filter) | {"statuses": statuses, "until": until, "limit": limit}
+    return filter_parameters(tenant_id, job_filter, among=_CANCELLABLE) | {"until": until, "limit": limit}

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from ava.domain import ids
-from ava.domain.job import Job, LogLevel, Status, Trigger
+from ava.domain.job import Job, LogLevel
+from ava.domain.job_filter import JobFilter
 from ava.domain.limits import ANSWER_BYTES
 from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 from ava.store.jobs.rows import FoundLines
 
-__all__ = ["JobFilter", "JobPage", "count", "filter_parameters", "log_lines", "page", "show", "show_many"]
-
-
-_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobFilter:
-    """Which of a tenant's jobs; None means any."""
-
-    worker_id: str | None = None
-    status: Status | None = None
-    trigger: Trigger | None = None
-    #: With a time zone. `created_after` is inclusive, `created_before` exclusive.
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+__all__ = ["JobPage", "count", "log_lines", "page", "show", "show_many"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,45 +89,11 @@ def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
     return None if row is None else rows.job(row)
 
 
-# A list is a few index ranges, one for each status and trigger that the filter admits, each read only as far as the
-# page goes. So any combination of filters walks along an index, newest first, independent of the size of the table.
-#
-# The ranges are row comparisons in the index's own order. With equalities the planner may prefer the primary key, and
-# walk it over all jobs in search of a status that has none.
-#
-# A filter on a worker uses the other index, so each statement exists for both. The driver writes the parameters into
-# the statement, so a condition that the filter does not have becomes `NULL IS NULL OR …`, which the planner removes.
-_BY_STATUS = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
-_BY_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | _BY_STATUS
-_KINDS = """(
-    SELECT status, trigger
-    FROM unnest(%(statuses)s::text[]) AS status CROSS JOIN unnest(%(triggers)s::text[]) AS trigger
-)"""
-
-
-def _ranges(index: dict[str, str], *, kinds: str = _KINDS, floor: str = "%(floor)s::uuid", limit: str) -> str:
-    """Returns the ranges of an index as a FROM item that gives `kind` and, newest first, `found.id`.
-
-    `index` has the index's columns before the id and what each is compared with. No id is below `floor`.
-    """
-    columns, keys = ", ".join(index), ", ".join(index.values())
-    order = ", ".join(f"{column} DESC" for column in index)
-    return f"""{kinds} AS kind CROSS JOIN LATERAL (
-    SELECT j.id FROM jobs AS j
-    WHERE ({columns}, j.id) >= ({keys}, {floor}) AND ({columns}, j.id) < ({keys}, %(ceiling)s::uuid)
-        AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
-        AND (%(after_id)s::uuid IS NULL OR j.id >= %(after_id)s::uuid)
-        AND (%(before_floor)s::uuid IS NULL OR j.id < %(before_floor)s::uuid)
-        AND (%(before_id)s::uuid IS NULL OR j.id < %(before_id)s::uuid)
-    ORDER BY {order}, j.id DESC LIMIT {limit}
-) AS found"""
-
-
-def _page(ranges: str) -> Statement:
+def _page(found: str) -> Statement:
     # The ranges give ids alone; only the page itself is read from the table in full.
     return Statement(f"""
 SELECT {rows.LIGHT_COLUMNS} FROM (
-SELECT found.id FROM {ranges}
+SELECT found.id FROM {found}
 ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
 ) AS p JOIN jobs AS j ON j.id = p.id {rows.SIZES} ORDER BY j.id DESC
 """)
@@ -156,32 +107,32 @@ def _floor_of_deep_page(index: dict[str, str]) -> str:
     """
     share = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
     densest = f"""(
-SELECT kind.status, kind.trigger FROM {_ranges(index, limit=share)}
+SELECT kind.status, kind.trigger FROM {ranges(index, limit=share)}
 ORDER BY found.id DESC LIMIT 1
 )"""
-    deepest = _ranges(index, kinds=densest, limit="1 OFFSET %(limit)s - 1")
+    deepest = ranges(index, kinds=densest, limit="1 OFFSET %(limit)s - 1")
     return f"greatest(%(floor)s::uuid, (\nSELECT found.id FROM {deepest}\n))"
 
 
 def _deep_page(index: dict[str, str]) -> Statement:
-    return _page(_ranges(index, floor=_floor_of_deep_page(index), limit="%(limit)s"))
+    return _page(ranges(index, floor=_floor_of_deep_page(index), limit="%(limit)s"))
 
 
 def _count(index: dict[str, str]) -> Statement:
     return Statement(f"""
 SELECT count(*) FROM (
-SELECT 1 FROM {_ranges(index, limit="%(limit)s")}
+SELECT 1 FROM {ranges(index, limit="%(limit)s")}
 LIMIT %(limit)s
 ) AS counted
 """)
 
 
-_PAGE = _page(_ranges(_BY_STATUS, limit="%(limit)s"))
-_PAGE_OF_WORKER = _page(_ranges(_BY_WORKER, limit="%(limit)s"))
-_DEEP_PAGE = _deep_page(_BY_STATUS)
-_DEEP_PAGE_OF_WORKER = _deep_page(_BY_WORKER)
-_COUNT = _count(_BY_STATUS)
-_COUNT_OF_WORKER = _count(_BY_WORKER)
+_PAGE = _page(ranges(BY_STATUS, limit="%(limit)s"))
+_PAGE_OF_WORKER = _page(ranges(BY_WORKER, limit="%(limit)s"))
+_DEEP_PAGE = _deep_page(BY_STATUS)
+_DEEP_PAGE_OF_WORKER = _deep_page(BY_WORKER)
+_COUNT = _count(BY_STATUS)
+_COUNT_OF_WORKER = _count(BY_WORKER)
 #: A page is deep if it ends at this row of the list or after it.
 _DEEP = 200
 
@@ -216,26 +167,6 @@ def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> i
     parameters = filter_parameters(tenant_id, job_filter) | {"limit": MOST_IN_TOTAL}
     statement = _COUNT if job_filter.worker_id is None else _COUNT_OF_WORKER
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
-
-
-def filter_parameters(tenant_id: str, job_filter: JobFilter, before_id: str | None = None) -> dict[str, object]:
-    """Returns the parameters of a filter; None for a condition that it does not have."""
-    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
-    after, before = job_filter.created_after, job_filter.created_before
-    after_id = None if after is None else str(ids.first_uuid(after))
-    before_floor = None if before is None else str(ids.first_uuid(before))
-    before_uuid = None if before_id is None else rows.job_uuid(before_id)
-    return {
-        "tenant_id": tenant_id,
-        "worker_id": job_filter.worker_id,
-        "statuses": [status.value for status in Status if job_filter.status in (None, status)],
-        "triggers": [trigger.value for trigger in Trigger if job_filter.trigger in (None, trigger)],
-        "after_id": after_id,
-        "before_floor": before_floor,
-        "before_id": before_uuid,
-        "floor": after_id or "00000000-0000-0000-0000-000000000000",
-        "ceiling": min(before_floor or _LAST_UUID, before_uuid or _LAST_UUID),
-    }
 
 
 # No more is returned than begins within the bytes of an answer; `octet_length` reads no compressed text.

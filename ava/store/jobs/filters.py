@@ -1,0 +1,72 @@
+"""The jobs that a filter finds, as ranges of an index. Lists, exports and operations share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ava.domain import ids
+from ava.domain.job import Status, Trigger
+from ava.domain.job_filter import JobFilter
+from ava.store.jobs import rows
+
+__all__ = ["BY_STATUS", "BY_WORKER", "filter_parameters", "ranges"]
+
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+# A list is a few index ranges, one for each status and trigger that the filter admits, each read only as far as the
+# page goes. So any combination of filters walks along an index, newest first, independent of the size of the table.
+#
+# The ranges are row comparisons in the index's own order. With equalities the planner may prefer the primary key, and
+# walk it over all jobs in search of a status that has none.
+#
+# A filter on a worker uses the other index, so each statement exists for both. The driver writes the parameters into
+# the statement, so a condition that the filter does not have becomes `NULL IS NULL OR …`, which the planner removes.
+BY_STATUS = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
+BY_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | BY_STATUS
+_KINDS = """(
+    SELECT status, trigger
+    FROM unnest(%(statuses)s::text[]) AS status CROSS JOIN unnest(%(triggers)s::text[]) AS trigger
+)"""
+
+
+def ranges(index: dict[str, str], *, kinds: str = _KINDS, floor: str = "%(floor)s::uuid", limit: str) -> str:
+    """Returns the ranges of an index as a FROM item that gives `kind` and, newest first, `found.id`.
+
+    `index` has the index's columns before the id and what each is compared with. No id is below `floor`.
+    """
+    columns, keys = ", ".join(index), ", ".join(index.values())
+    order = ", ".join(f"{column} DESC" for column in index)
+    return f"""{kinds} AS kind CROSS JOIN LATERAL (
+    SELECT j.id FROM jobs AS j
+    WHERE ({columns}, j.id) >= ({keys}, {floor}) AND ({columns}, j.id) < ({keys}, %(ceiling)s::uuid)
+        AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
+        AND (%(after_id)s::uuid IS NULL OR j.id >= %(after_id)s::uuid)
+        AND (%(before_floor)s::uuid IS NULL OR j.id < %(before_floor)s::uuid)
+        AND (%(before_id)s::uuid IS NULL OR j.id < %(before_id)s::uuid)
+    ORDER BY {order}, j.id DESC LIMIT {limit}
+) AS found"""
+
+
+def filter_parameters(
+    tenant_id: str, job_filter: JobFilter, before_id: str | None = None, *, among: Iterable[Status] = Status
+) -> dict[str, object]:
+    """Returns the parameters of a filter; None for a condition that it does not have.
+
+    `among` are the statuses that are asked for at all.
+    """
+    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
+    after, before = job_filter.created_after, job_filter.created_before
+    after_id = None if after is None else str(ids.first_uuid(after))
+    before_floor = None if before is None else str(ids.first_uuid(before))
+    before_uuid = None if before_id is None else rows.job_uuid(before_id)
+    return {
+        "tenant_id": tenant_id,
+        "worker_id": job_filter.worker_id,
+        "statuses": [status.value for status in among if job_filter.status in (None, status)],
+        "triggers": [trigger.value for trigger in Trigger if job_filter.trigger in (None, trigger)],
+        "after_id": after_id,
+        "before_floor": before_floor,
+        "before_id": before_uuid,
+        "floor": after_id or "00000000-0000-0000-0000-000000000000",
+        "ceiling": min(before_floor or _LAST_UUID, before_uuid or _LAST_UUID),
+    }
