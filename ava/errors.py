@@ -11,6 +11,9 @@ from ava.error_codes import ErrorCode
 
 __all__ = [
     "AddressRefused",
+    "ApiKeyNotFound",
+    "ApiKeyRoleTooHigh",
+    "ApiKeysFull",
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
@@ -194,7 +197,7 @@ class PriorityTooUrgent(InvalidFields):
 
 
 class Unauthorized(RequestError):
-    """The header x-internal-secret is missing or wrong; send one of the service's shared keys."""
+    """The caller is unknown; send a shared key in x-internal-secret, or an API key as `Authorization: Bearer ava_…`."""
 
     code = ErrorCode.UNAUTHORIZED
 
@@ -203,6 +206,10 @@ class Forbidden(RequestError):
     """The role in x-platform-role may not do this; tenant-system-admin or above may."""
 
     code = ErrorCode.FORBIDDEN
+
+
+class ApiKeyRoleTooHigh(Forbidden):
+    """An API key grants no role above its maker's; choose your own role or a lower one."""
 
 
 class NotFound(RequestError):
@@ -257,6 +264,16 @@ class ScheduleLimitReached(RequestError):
 
 class WebhooksFull(RequestError):
     """The tenant has as many webhooks as it may have; delete one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class ApiKeyNotFound(NotFound):
+    """No such API key; GET /v1/ava/keys lists those that exist."""
+
+
+class ApiKeysFull(RequestError):
+    """The tenant has as many API keys as it may have; revoke one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

@@ -8,7 +8,7 @@ from ava.api.http import auth, body, converters, errors, limits, offload, respon
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
 from ava.api.http.shares import make_shares
-from ava.api.routes import admin, bulk, docs, health, jobs, queues, schedules, streams, webhooks, why, workers
+from ava.api.routes import admin, bulk, docs, health, jobs, keys, queues, schedules, streams, webhooks, why, workers
 from ava.api.routes import limits as limits_route
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
@@ -18,6 +18,7 @@ from ava.domain.outbound_rules import OutboundRules
 from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
 from ava.metrics.counters import ConnectionMeter
+from ava.services.api_keys import ApiKeys
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.schedules import Schedules
@@ -38,6 +39,7 @@ _BLUEPRINTS = (
     workers.blueprint,
     queues.blueprint,
     webhooks.blueprint,
+    keys.blueprint,
     limits_route.blueprint,
     health.blueprint,
     docs.blueprint,
@@ -92,6 +94,7 @@ def _make_context(settings: Settings) -> Context:
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
         readiness=Readiness(database, settings),
         watches=Watches(database),
+        api_keys=ApiKeys(database),
         admin=make_admin(settings, database),
         limits=TenantLimits(database, settings),
         shares=make_shares(settings),

@@ -9,6 +9,8 @@ from ava.error_codes import ErrorCode
 
 __all__ = [
     "ALWAYS",
+    "BEARER",
+    "BEARER_TEXT",
     "ERROR",
     "EXAMPLES",
     "FAILURES",
@@ -43,6 +45,9 @@ SECURITY = {
         f"One of {', '.join(ROLES)}; writing needs tenant-system-admin or above.",
     ),
 }
+
+BEARER = "ApiKey"
+BEARER_TEXT = "An API key, `ava_…`, instead of the four headers; x-user-id may name the user who acts."
 
 ERROR = {
     "type": "object",

@@ -22,8 +22,13 @@ class Role(IntEnum):
         """Returns the role of a header's text, such as `tenant-user`; None if there is no such role."""
         return _BY_NAME.get(text)
 
+    @property
+    def header(self) -> str:
+        """Returns the role as a header and a record have it."""
+        return self.name.lower().replace("_", "-")
 
-_BY_NAME = {role.name.lower().replace("_", "-"): role for role in Role}
+
+_BY_NAME = {role.header: role for role in Role}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,11 @@ class Caller:
     """Who makes a request. Everything read or written belongs to its tenant."""
 
     tenant_id: str
+    #: The user who acts; of an API key without a user the key's id.
     user_id: str
     role: Role
+    #: The API key that stands for the caller; None if another way identified it.
+    key_id: str | None = None
 
     @property
     def is_operator(self) -> bool:

@@ -15,6 +15,7 @@ from ava.settings import Settings
 __all__ = [
     "ANSWERS_IN_FLIGHT_BYTES",
     "ANSWER_BYTES",
+    "API_KEYS",
     "BODY_BYTES",
     "BODY_PARTS",
     "BODY_VALUES",
@@ -273,6 +274,14 @@ WEBHOOKS = Limit(
     fixed=100,
 )
 
+API_KEYS = Limit(
+    name="api_keys",
+    unit="keys",
+    meaning="API keys of a tenant, expired ones too.",
+    status=409,
+    fixed=200,
+)
+
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
@@ -299,7 +308,8 @@ DAYS_AHEAD = Limit(
 RATE_LIMIT_READ = Limit(
     name="rate_limit_read",
     unit="requests",
-    meaning="Requests of a tenant with GET or PATCH, in the rolling span that the setting names, such as a minute.",
+    meaning="Requests of a tenant, or of an API key where one is used, with GET or PATCH, in "
+    "the rolling span that the setting names, such as a minute.",
     status=429,
     setting="AVA_RATE_LIMIT_READ",
     field="rate_limit_read",
@@ -353,6 +363,7 @@ LIMITS: tuple[Limit, ...] = (
     SCHEDULE_BODY_BYTES,
     SCHEDULE_INPUT_BYTES,
     WEBHOOKS,
+    API_KEYS,
 )
 
 

@@ -11,6 +11,7 @@ from harness.api import Api, error_of
 JOBS = "/v1/ava/jobs"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"
+KEYS = "/v1/ava/keys"
 SCHEDULES = "/v1/ava/schedules"
 SCHEDULE = f"{SCHEDULES}/<schedule:schedule_id>"
 DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
@@ -126,6 +127,10 @@ def _made_a_schedule_of_its_own(response: Any) -> None:
     assert response.get_json()["data"]["tenant_id"] == "ten_other"
 
 
+def _made_a_key_of_its_own(response: Any) -> None:
+    assert response.get_json()["data"]["created_by"] == "usr_other"
+
+
 def _sees_a_preview(response: Any) -> None:
     assert len(response.get_json()["data"]["next"]) == 10
 
@@ -166,6 +171,9 @@ SCOPE = {
     ("GET", f"{SCHEDULE}/next"): _is_404,
     ("POST", f"{SCHEDULE}/run"): _is_404,
     ("GET", f"{SCHEDULE}/firings"): _is_404,
+    ("POST", KEYS): _made_a_key_of_its_own,
+    ("GET", KEYS): _sees_nothing,
+    ("DELETE", f"{KEYS}/<key_id>"): _is_404,
     ("POST", HOOKS): _made_a_hook_of_its_own,
     ("GET", HOOKS): _sees_nothing,
     ("GET", HOOK): _is_404,
@@ -181,6 +189,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", f"{JOBS}/bulk"): {"jobs": [{"worker_id": "wkr_open"}]},
     ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
     ("POST", SCHEDULES): DAILY,
+    ("POST", KEYS): {"name": "theirs", "role": "tenant-user"},
     ("POST", f"{SCHEDULES}/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
     ("PATCH", SCHEDULE): {"enabled": False},
     ("POST", HOOKS): {
@@ -216,10 +225,11 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     assert hook.status_code == 201, hook.text
     hook_id = hook.get_json()["data"]["id"]
     schedule = api.post(SCHEDULES, json=DAILY).get_json()["data"]
+    key = api.post(KEYS, json={"name": "mine", "role": "tenant-user"}).get_json()["data"]
     before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
     response = api.request(
         method,
-        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"]),
+        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"], key["id"]),
         headers=OTHER,
         json=BODIES.get((method, path), {}) if method in ("POST", "PATCH") else None,
     )
@@ -227,6 +237,8 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     assert job["id"] not in response.text
     assert hook_id not in response.text
     assert schedule["id"] not in response.text
+    assert key["id"] not in response.text
+    assert [found["id"] for found in api.get(KEYS).get_json()["data"]] == [key["id"]]
     assert api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
     assert api.get(f"{HOOKS}/{hook_id}").get_json()["data"] == hook.get_json()["data"]
     assert api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'") == before
@@ -258,8 +270,14 @@ def _operations(api: Api) -> list[tuple[str, str, bool]]:
 
 
 def _fill(
-    path: str, job_id: str, worker_id: str = "wkr_open", webhook_id: str = "wh_x", schedule_id: str = "sch_x"
+    path: str,
+    job_id: str,
+    worker_id: str = "wkr_open",
+    webhook_id: str = "wh_x",
+    schedule_id: str = "sch_x",
+    key_id: str = "key_x",
 ) -> str:
-    filled = path.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
+    filled = path.replace("<key_id>", key_id)
+    filled = filled.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
     filled = filled.replace("<schedule:schedule_id>", schedule_id)
     return filled.replace("<webhook_id>", webhook_id).replace("<delivery_id>", "evt_01h455vb4pex5vsknk084sn02q")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from flask import current_app, g, request
 
 from ava.api.http.caller_headers import by_headers
+from ava.api.http.caller_key import by_key
 from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.errors import Unauthorized
@@ -17,7 +18,7 @@ __all__ = ["identify", "is_open", "name_request", "open_to_all"]
 
 #: The ways to identify a caller. Each returns None if the request does not use it, and raises what refuses the request
 #: if it uses it wrongly, so that the first way that a request uses decides.
-_WAYS: tuple[Callable[[], Caller | None], ...] = (by_headers,)
+_WAYS: tuple[Callable[[], Caller | None], ...] = (by_headers, by_key)
 
 View = TypeVar("View", bound=Callable[..., Any])
 

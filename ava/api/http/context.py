@@ -11,6 +11,7 @@ from ava.api.http.shares import Shares
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.health.readiness import Readiness
+from ava.services.api_keys import ApiKeys
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.schedules import Schedules
@@ -36,6 +37,7 @@ class Context:
     workers: Workers
     readiness: Readiness
     watches: Watches
+    api_keys: ApiKeys
     admin: Admin
     limits: TenantLimits
     shares: Shares

@@ -1,4 +1,7 @@
-"""Rate limits by tenant: off unless a setting names one; then every response has the limit in its headers."""
+"""Rate limits, by API key where one is used and else by tenant.
+
+They are off unless a setting names one; then every response has the limit in its headers.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ _WRITING = frozenset({"POST", "PUT", "DELETE"})
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Limit the requests of each tenant; to be called after the hook that identifies callers is installed."""
+    """Limit the requests of each key and tenant; to be called after the hook that identifies callers is installed."""
     if not (settings.rate_limit_read or settings.rate_limit_write or settings.rate_limit_webhooks):
         return
     # Imported here, because it loads many modules and is off by default.
     from flask_limiter import Limiter
 
     limiter = Limiter(
-        lambda: f"{caller().tenant_id}:{_limit(settings).name}",
+        lambda: f"{caller().key_id or caller().tenant_id}:{_limit(settings).name}",
         application_limits=[lambda: _rate(settings)],
         storage_uri=_storage(settings),
         strategy="moving-window",
@@ -42,7 +45,8 @@ def install(app: Flask, settings: Settings) -> None:
 def message(text: str) -> str:
     """Returns the message of the refusal of a request beyond a rate; `text` is the rate as the limiter words it."""
     limit: Limit = g.rate_limit
-    return limit.says(f"Too many requests; this tenant has {text}. Try again after the seconds in Retry-After.")
+    whose = "this tenant" if caller().key_id is None else "this API key"
+    return limit.says(f"Too many requests; {whose} has {text}. Try again after the seconds in Retry-After.")
 
 
 def _storage(settings: Settings) -> str:

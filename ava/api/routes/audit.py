@@ -54,7 +54,7 @@ def record(response: Response) -> None:
         AuditRecord(
             tenant_id=who.tenant_id,
             user_id=who.user_id,
-            role=who.role.name.lower().replace("_", "-"),
+            role=who.role.header,
             action=request.endpoint,
             target=_target(response),
             status=response.status_code,

@@ -19,7 +19,9 @@ SELECT
     (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
         WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MOST_COUNTED_IN_USE + 1}) AS w) AS webhooks,
     (SELECT count(*) FROM (SELECT 1 FROM schedules
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS s) AS schedules
+        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS s) AS schedules,
+    (SELECT count(*) FROM (SELECT 1 FROM api_keys
+        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS k) AS api_keys
 """)
 
 

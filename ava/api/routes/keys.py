@@ -1,0 +1,76 @@
+"""`/v1/ava/keys`: tokens that stand for a tenant and a role."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import PageRequest, page_of
+from ava.api.routes.jobs import REPLAYED
+from ava.api.schemas.keys import (
+    KeyBody,
+    KeyDeletedRecord,
+    KeyListQuery,
+    KeyRecord,
+    NewKeyRecord,
+    write_key,
+    write_new_key,
+)
+from ava.domain.api_key import ApiKeySpec
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("keys", __name__, url_prefix="/v1/ava/keys")
+
+
+@blueprint.post("")
+@operation(
+    summary="Create an API key",
+    description="Its token, sent as `Authorization: Bearer ava_…`, stands for the four headers: the tenant is the "
+    "caller's, the role the key's. The token is shown once; the server keeps its hash only.",
+    body=KeyBody(),
+    body_as="spec",
+    record=NewKeyRecord(),
+    status=201,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def create(spec: ApiKeySpec, key: str | None) -> Response:
+    """Create an API key."""
+    created, is_replay = context().api_keys.create(caller(), spec, key)
+    response = responses.data(write_new_key(created), 201)
+    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.get("")
+@operation(
+    summary="List API keys",
+    description="Newest first, expired ones too. No token is shown.",
+    query=KeyListQuery(),
+    record=KeyRecord(),
+    is_list=True,
+)
+def list_keys(query: PageRequest) -> Response:
+    """Show a page of API keys."""
+    found, total = context().api_keys.page(caller(), limit=query.limit, offset=query.offset, before_id=query.after_id)
+    return page_of(query, found, total, write_key)
+
+
+@blueprint.delete("/<key_id>")
+@operation(
+    summary="Revoke an API key",
+    description="It is refused at once, by every process within 2 seconds.",
+    record=KeyDeletedRecord(),
+    failures=(404,),
+    is_write=True,
+)
+def delete(key_id: str) -> Response:
+    """Revoke one API key."""
+    context().api_keys.revoke(caller(), key_id)
+    return responses.data(f'{{"id":"{key_id}","deleted":true}}')

@@ -1,0 +1,148 @@
+"""The use cases of API keys: create, list, revoke; and find the caller of a request that has one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ava.domain import api_key, ids
+from ava.domain.api_key import ApiKey, ApiKeySpec
+from ava.domain.caller import Caller
+from ava.domain.limits import API_KEYS
+from ava.errors import (
+    ApiKeyNotFound,
+    ApiKeyRoleTooHigh,
+    ApiKeysFull,
+    DatabaseUnavailable,
+    IdempotencyKeyReused,
+    InvalidFields,
+    Unauthorized,
+)
+from ava.services.key_cache import KeyCache
+from ava.store.access import api_keys
+from ava.store.access.api_keys import FoundKey
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import idempotency
+
+__all__ = ["ApiKeys"]
+
+#: Seconds for which a process trusts what it has read of a key. A revoked key is refused everywhere within 2 s.
+_TRUST_SECONDS = 1.5
+#: The most tokens that a process remembers, and the most that it remembers as unknown. They are apart, so that a client
+#: which tries tokens displaces no valid one.
+_MOST_REMEMBERED = 10_000
+
+
+class ApiKeys:
+    """The use cases of API keys, over one database."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns monotonic seconds."""
+        self._database = database
+        self._clock = clock
+        self._known: KeyCache[FoundKey] = KeyCache(_MOST_REMEMBERED)
+        self._unknown: KeyCache[bool] = KeyCache(_MOST_REMEMBERED)
+
+    def create(self, caller: Caller, spec: ApiKeySpec, key: str | None = None) -> tuple[ApiKey, bool]:
+        """Create a key. Returns it, and True if an earlier call with the idempotency key created it.
+
+        The token is in the first answer only, because the database does not hold it. Raises `ApiKeyRoleTooHigh`,
+        `InvalidFields` if it has expired already, `ApiKeysFull`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        """
+        if spec.role > caller.role:
+            raise ApiKeyRoleTooHigh
+        token = api_key.new_token()
+        with self._database.transaction() as connection:
+            if key is not None and (earlier := _earlier(connection, caller, spec, key)) is not None:
+                return earlier, True
+            if spec.expires_at is not None and spec.expires_at <= clock.now(connection):
+                reason = "It must be in the future."
+                raise InvalidFields(f"expires_at: {reason}", {"expires_at": [reason]})
+            created = api_keys.create(
+                connection,
+                spec,
+                tenant_id=caller.tenant_id,
+                created_by=caller.user_id,
+                token_hash=api_key.hash_of(token),
+                prefix=api_key.prefix_of(token),
+                most=API_KEYS.value,
+            )
+            if created is None:
+                sentence = f"The tenant has {API_KEYS.value} API keys, which is the most; revoke one first."
+                raise ApiKeysFull(API_KEYS.says(sentence))
+            if key is not None:
+                uuids = [api_keys.key_uuid(created.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return dataclasses.replace(created, token=token), False
+
+    def page(
+        self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> tuple[Sequence[ApiKey], int]:
+        """Returns a page of the tenant's keys, newest first, and their total."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = api_keys.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
+            return found, api_keys.count(connection, tenant_id=tenant_id)
+
+    def revoke(self, caller: Caller, key_id: str) -> None:
+        """Revoke a key, at once here and within 2 s in the other processes. Raises `ApiKeyNotFound`."""
+        with self._database.connect() as connection:
+            if not api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id):
+                raise ApiKeyNotFound
+        self._known.clear()
+
+    def caller_of(self, token: str, user_id: str | None) -> Caller:
+        """Returns the caller that a token stands for; `user_id` is the user who acts, if the request names one.
+
+        Raises `Unauthorized` if the key is unknown, has expired or was revoked.
+        """
+        if not api_key.is_token(token):
+            raise Unauthorized
+        found = self._find(api_key.hash_of(token))
+        if found is None:
+            raise Unauthorized
+        return Caller(tenant_id=found.tenant_id, user_id=user_id or found.id, role=found.role, key_id=found.id)
+
+    def _find(self, token_hash: bytes) -> FoundKey | None:
+        # The time is read before the database is, so that a key is never trusted for longer than `_TRUST_SECONDS`.
+        now = self._clock()
+        if (known := self._known.get(token_hash, now)) is not None:
+            return known
+        if self._unknown.get(token_hash, now):
+            return None
+        with self._database.connect() as connection:
+            found = api_keys.find(connection, token_hash)
+        if found is None or (found.seconds_left is not None and found.seconds_left <= 0):
+            self._unknown.put(token_hash, True, until=now + _TRUST_SECONDS)
+            return None
+        if found.is_use_due:
+            self._note_use(found)
+        trust = _TRUST_SECONDS if found.seconds_left is None else min(_TRUST_SECONDS, found.seconds_left)
+        self._known.put(token_hash, found, until=now + trust)
+        return found
+
+    def _note_use(self, found: FoundKey) -> None:
+        # A server that is read-only at the moment still answers reads.
+        with suppress(DatabaseUnavailable), self._database.connect() as connection:
+            api_keys.note_use(connection, tenant_id=found.tenant_id, key_id=found.id)
+
+
+def _earlier(connection: Connection, caller: Caller, spec: ApiKeySpec, key: str) -> ApiKey | None:
+    """Reserve an idempotency key. Returns the API key that an earlier call with it created."""
+    asked = [spec.name, spec.role.header, str(spec.expires_at)]
+    digest = hashlib.sha256(b"api key" + json.dumps(asked).encode()).digest()
+    earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
+    if earlier is None:
+        return None
+    if earlier.fingerprint != digest:
+        raise IdempotencyKeyReused
+    key_id = ids.encode("key", earlier.uuids[0])
+    found = api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id)
+    if found is None:
+        raise ApiKeyNotFound
+    return found

@@ -1,0 +1,39 @@
+"""What a process remembers of API keys, so that not every request asks the database."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+__all__ = ["KeyCache"]
+
+Value = TypeVar("Value")
+
+
+class KeyCache(Generic[Value]):
+    """Values by the hashes of tokens, each for a time, and no more than a number of them: the oldest give way."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
+
+    def get(self, token_hash: bytes, now: float) -> Value | None:
+        """Returns what is known of a token; None if nothing is, or no longer. `now` is monotonic."""
+        with self._lock:
+            until, value = self._entries.get(token_hash, (now, None))
+            return value if now < until else None
+
+    def put(self, token_hash: bytes, value: Value, *, until: float) -> None:
+        """Remember a value until a monotonic time."""
+        with self._lock:
+            self._entries.pop(token_hash, None)
+            self._entries[token_hash] = (until, value)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()

@@ -1,0 +1,170 @@
+"""API keys, as their tenants create and revoke them, and as requests use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.api_key import ApiKey, ApiKeySpec
+from ava.domain.caller import Role
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["FoundKey", "count", "create", "delete", "find", "key_uuid", "note_use", "page", "show"]
+
+_COLUMNS = "k.id::text, k.tenant_id, k.name, k.role, k.prefix, k.created_by, k.created_at, k.expires_at, k.last_used_at"
+
+# The lock makes the creations of one tenant take turns, so that their number stays exact.
+_LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
+_CREATE = Statement(f"""
+INSERT INTO api_keys AS k (tenant_id, name, role, hash, prefix, created_by, expires_at)
+SELECT %(tenant_id)s, %(name)s, %(role)s, %(hash)s, %(prefix)s, %(created_by)s, %(expires_at)s
+WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(most)s
+RETURNING {_COLUMNS}
+""")
+
+
+def create(
+    connection: Connection,
+    spec: ApiKeySpec,
+    *,
+    tenant_id: str,
+    created_by: str,
+    token_hash: bytes,
+    prefix: str,
+    most: int,
+) -> ApiKey | None:
+    """Create a key in a transaction. Returns None if the tenant has as many keys as it may have."""
+    connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
+    parameters = {
+        "tenant_id": tenant_id,
+        "name": spec.name,
+        "role": spec.role.header,
+        "hash": token_hash,
+        "prefix": prefix,
+        "created_by": created_by,
+        "expires_at": spec.expires_at,
+        "most": most,
+    }
+    row = connection.exec_driver_sql(_CREATE, parameters).first()
+    return None if row is None else _key(row)
+
+
+_SHOW = Statement(f"""
+SELECT {_COLUMNS} FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid
+""")
+
+
+def show(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
+    """Returns one key of a tenant, or None if the tenant has no such key."""
+    row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
+    return None if row is None else _key(row)
+
+
+_PAGE = Statement(f"""
+SELECT {_COLUMNS} FROM api_keys AS k
+WHERE k.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR k.id < %(before_id)s::uuid)
+ORDER BY k.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement("SELECT count(*) FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s")
+
+
+def page(
+    connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
+) -> Sequence[ApiKey]:
+    """Returns keys of a tenant, newest first."""
+    before = None if before_id is None else key_uuid(before_id)
+    parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
+    return [_key(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str) -> int:
+    """Returns the number of a tenant's keys, which a limit bounds."""
+    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
+
+
+_DELETE = Statement("DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid")
+
+
+def delete(connection: Connection, *, tenant_id: str, key_id: str) -> bool:
+    """Delete a key. Returns False if the tenant has no such key."""
+    return connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).rowcount == 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundKey:
+    """What a request needs to know of the key that it uses."""
+
+    id: str
+    tenant_id: str
+    role: Role
+    #: Seconds until it expires, negative if it has expired; None if it never does.
+    seconds_left: float | None
+    #: True if a minute has passed since its last use was noted.
+    is_use_due: bool
+
+
+#: Seconds between two notes of a key's use.
+_USE_SECONDS = 60
+# It is the only statement of this module that is not scoped to a tenant, because the key says which one it is.
+_FIND = Statement(f"""
+SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
+    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true)
+FROM api_keys AS k WHERE k.hash = %(hash)s
+""")
+
+
+def find(connection: Connection, token_hash: bytes) -> FoundKey | None:
+    """Returns the key with this hash of its token, expired or not, or None if there is none."""
+    row = connection.exec_driver_sql(_FIND, {"hash": token_hash}).first()
+    if row is None:
+        return None
+    uuid, tenant_id, role, seconds_left, is_use_due = row
+    return FoundKey(
+        id=ids.encode("key", uuid),
+        tenant_id=tenant_id,
+        role=_role(role),
+        seconds_left=seconds_left,
+        is_use_due=is_use_due,
+    )
+
+
+_NOTE_USE = Statement(f"""
+UPDATE api_keys AS k SET last_used_at = now()
+WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid
+    AND coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true)
+""")
+
+
+def note_use(connection: Connection, *, tenant_id: str, key_id: str) -> None:
+    """Store that a key is used now, unless that was stored less than a minute ago."""
+    connection.exec_driver_sql(_NOTE_USE, {"tenant_id": tenant_id, "id": key_uuid(key_id)})
+
+
+def key_uuid(key_id: str) -> str | None:
+    """Returns the UUID of a key's id, or None if it is not a key's id."""
+    value = ids.decode("key", key_id)
+    return None if value is None else str(value)
+
+
+def _key(row: Any) -> ApiKey:
+    uuid, tenant_id, name, role, prefix, created_by, created_at, expires_at, last_used_at = row
+    return ApiKey(
+        id=ids.encode("key", uuid),
+        tenant_id=tenant_id,
+        name=name,
+        role=_role(role),
+        prefix=prefix,
+        created_by=created_by,
+        created_at=created_at,
+        expires_at=expires_at,
+        last_used_at=last_used_at,
+    )
+
+
+def _role(text: str) -> Role:
+    found = Role.parse(text)
+    # A role of a later release allows nothing more than the smallest one here.
+    return Role.TENANT_USER if found is None else found

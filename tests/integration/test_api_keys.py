@@ -1,0 +1,181 @@
+"""API keys: a token instead of the four headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ava.domain.limits import API_KEYS
+from ava.settings import Settings
+from harness.api import HEADERS, Api, error_of
+
+KEYS = "/v1/ava/keys"
+JOBS = "/v1/ava/jobs"
+#: A request without any of the four headers.
+NONE: dict[str, str | None] = dict.fromkeys(HEADERS)
+
+
+@pytest.fixture
+def api(database_settings: Settings) -> Iterator[Api]:
+    with Api.running(database_settings) as api:
+        yield api
+
+
+def create(api: Api, role: str = "tenant-system-admin", **fields: Any) -> dict[str, Any]:
+    answer = api.post(KEYS, json={"name": "deploy", "role": role, **fields})
+    assert answer.status_code == 201, answer.text
+    record: dict[str, Any] = answer.get_json()["data"]
+    return record
+
+
+def bearer(key: dict[str, Any], **more: str) -> dict[str, str | None]:
+    return NONE | {"authorization": f"Bearer {key['token']}"} | {name.replace("_", "-"): v for name, v in more.items()}
+
+
+def test_a_key_stands_for_the_four_headers(api: Api) -> None:
+    key = create(api)
+    assert list(key) == [
+        *("id", "name", "role", "prefix", "created_by", "created_at", "expires_at", "last_used_at", "token"),
+    ]
+    assert re.fullmatch(r"ava_[A-Za-z0-9_-]{43}", key["token"])
+    assert key["token"].startswith(key["prefix"])
+    assert key["created_by"] == "usr_test"
+    job = api.trigger(headers=bearer(key))
+    assert (job["tenant_id"], job["triggered_by"]) == ("ten_test", key["id"])
+    # The tenant and the role are the key's, whatever the headers say; the user may be named.
+    named = bearer(key, x_user_id="usr_named", x_tenant_id="ten_other", x_platform_role="platform-admin")
+    job = api.trigger(headers=named)
+    assert (job["tenant_id"], job["triggered_by"]) == ("ten_test", "usr_named")
+    error_of(api.get(JOBS, headers=bearer(key, x_user_id="nobody")), 400, "validation_error")
+
+
+def test_a_key_has_its_role_and_grants_none_above_its_makers(api: Api) -> None:
+    reader = create(api, "tenant-user")
+    assert api.get(JOBS, headers=bearer(reader)).status_code == 200
+    error_of(api.post(JOBS, json={"worker_id": "wkr_open"}, headers=bearer(reader)), 403, "forbidden")
+    error_of(api.post(KEYS, json={"name": "more", "role": "platform-admin"}), 403, "forbidden")
+    writer = create(api)
+    by_key = api.post(KEYS, json={"name": "more", "role": "platform-admin"}, headers=bearer(writer))
+    error_of(by_key, 403, "forbidden")
+    made = api.post(KEYS, json={"name": "child", "role": "tenant-admin"}, headers=bearer(writer)).get_json()["data"]
+    assert made["created_by"] == writer["id"]
+
+
+def test_the_database_and_the_lists_hold_no_token(api: Api) -> None:
+    key = create(api)
+    api.get(JOBS, headers=bearer(key))
+    assert key["token"] not in str(api.execute("SELECT k.* FROM api_keys AS k"))
+    listed = api.get(KEYS)
+    assert key["token"] not in listed.text
+    (shown,) = listed.get_json()["data"]
+    assert shown["last_used_at"] is not None
+    assert "token" not in shown
+    assert key["token"] not in api.get("/v1/ava/audit").text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer ava_",
+        "Bearer ava_" + "x" * 43,
+        "Bearer ava_" + "é" * 43,
+        "Basic eDp5",
+        "x" * 3000,
+    ],
+)
+def test_any_other_token_is_unauthorized(api: Api, value: str) -> None:
+    error_of(api.get(JOBS, headers=NONE | {"authorization": value}), 401, "unauthorized")
+
+
+def test_a_shared_key_decides_where_both_are_sent(api: Api) -> None:
+    assert api.get(JOBS, headers={"authorization": "Bearer of-a-proxy"}).status_code == 200
+    both = HEADERS | bearer(create(api)) | {"x-internal-secret": "wrong"}
+    error_of(api.get(JOBS, headers=both), 401, "unauthorized")
+
+
+def test_an_expired_key_is_unauthorized(api: Api) -> None:
+    error_of(
+        api.post(KEYS, json={"name": "a", "role": "tenant-user", "expires_at": "2020-01-01"}), 422, "validation_error"
+    )
+    key = create(api, expires_at="2099-01-01T00:00:00Z")
+    assert api.get(JOBS, headers=bearer(key)).status_code == 200
+    api.execute("UPDATE api_keys SET expires_at = now()")
+    api.app.extensions["ava"].api_keys._known.clear()
+    error_of(api.get(JOBS, headers=bearer(key)), 401, "unauthorized")
+
+
+def test_a_revoked_key_is_refused_at_once_here_and_soon_elsewhere(api: Api, database_settings: Settings) -> None:
+    key = create(api)
+    now = [100.0]
+    with Api.running(database_settings, workers=False) as other:
+        other.app.extensions["ava"].api_keys._clock = lambda: now[0]
+        assert other.get(JOBS, headers=bearer(key)).status_code == 200
+        assert api.get(JOBS, headers=bearer(key)).status_code == 200
+        assert api.request("DELETE", f"{KEYS}/{key['id']}").get_json()["data"] == {"id": key["id"], "deleted": True}
+        error_of(api.get(JOBS, headers=bearer(key)), 401, "unauthorized")
+        now[0] += 1.9
+        error_of(other.get(JOBS, headers=bearer(key)), 401, "unauthorized")
+    error_of(api.request("DELETE", f"{KEYS}/{key['id']}"), 404, "resource_not_found")
+    assert api.get(KEYS).get_json()["data"] == []
+
+
+def test_a_process_asks_the_database_once_for_a_while(api: Api) -> None:
+    key = create(api)
+    assert api.get(JOBS, headers=bearer(key)).status_code == 200
+    used = api.execute("SELECT last_used_at FROM api_keys")
+    api.execute("UPDATE api_keys SET role = 'tenant-user'")
+    # What was read a moment ago still counts, …
+    assert api.trigger(headers=bearer(key))
+    api.app.extensions["ava"].api_keys._known.clear()
+    # … and what is read now counts then. The use is noted once a minute.
+    error_of(api.post(JOBS, json={"worker_id": "wkr_open"}, headers=bearer(key)), 403, "forbidden")
+    assert api.execute("SELECT last_used_at FROM api_keys") == used
+
+
+def test_a_repeated_creation_makes_one_key_and_repeats_no_token(api: Api) -> None:
+    body = {"name": "once", "role": "tenant-user"}
+    first = api.post(KEYS, json=body, headers={"idempotency-key": "k1"})
+    again = api.post(KEYS, json=body, headers={"idempotency-key": "k1"})
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.get_json()["data"] == first.get_json()["data"] | {"token": None}
+    other = api.post(KEYS, json=body | {"name": "twice"}, headers={"idempotency-key": "k1"})
+    error_of(other, 422, "idempotency_key_reused")
+
+
+def test_the_number_of_keys_is_limited_exactly(api: Api) -> None:
+    api.execute(
+        "INSERT INTO api_keys (tenant_id, name, role, hash, prefix, created_by) "
+        "SELECT 'ten_test', 'k', 'tenant-user', n::text::bytea, 'ava_', 'usr_test' "
+        f"FROM generate_series(3, {API_KEYS.value}) AS n"
+    )
+    with ThreadPoolExecutor(4) as threads:
+        body = {"name": "a", "role": "tenant-user"}
+        answers = list(threads.map(lambda _: api.app.test_client().post(KEYS, json=body, headers=HEADERS), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409]
+    assert "(limit api_keys)" in next(answer.text for answer in answers if answer.status_code == 409)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"name": ""}, {"name": "a\0b"}, {"name": "x" * 101}, {"role": "root"}, {"role": 3}, {"expires_at": "soon"}],
+)
+def test_a_wrong_field_is_named(api: Api, fields: dict[str, Any]) -> None:
+    answer = api.post(KEYS, json={"name": "a", "role": "tenant-user", **fields})
+    assert set(error_of(answer, 422, "validation_error")["fields"]) == set(fields)
+
+
+def test_rates_count_per_key(database_settings: Settings) -> None:
+    with Api.running(replace(database_settings, rate_limit_read="2/minute")) as api:
+        keys = [create(api), create(api)]
+        for key in keys:
+            assert [api.get(JOBS, headers=bearer(key)).status_code for _ in range(3)] == [200, 200, 429]
+        assert "this API key" in api.get(JOBS, headers=bearer(keys[0])).text
+        assert api.get(JOBS).status_code == 200
