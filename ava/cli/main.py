@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ava.cli import (
+    audit,
     database,
     demo,
     dev,
@@ -14,8 +15,11 @@ from ava.cli import (
     jobs,
     limits,
     new,
+    nodes,
+    overview,
     printing,
     processes,
+    queues,
     schedules,
     up,
     webhooks,
@@ -59,6 +63,10 @@ cli.add_command(doctor.doctor)
 cli.add_command(jobs.jobs)
 cli.add_command(workers.workers)
 cli.add_command(limits.limits)
+cli.add_command(overview.overview)
+cli.add_command(queues.queues)
+cli.add_command(nodes.nodes)
+cli.add_command(audit.audit)
 cli.add_command(schedules.schedules)
 
 

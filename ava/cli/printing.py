@@ -7,6 +7,7 @@ functions of this module take plain texts and add the colours themselves.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "clean",
     "coloured_status",
     "fold",
+    "print_fields",
     "print_json",
     "print_line",
     "print_record",
@@ -58,7 +60,11 @@ def print_status(job_id: str, status: str) -> None:
 
 def print_record(record: Any, *, is_whole: bool = False) -> None:
     """Print a record for people, one field a line. A large JSON value is folded unless `is_whole`."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    print_fields({field.name: getattr(record, field.name) for field in fields(record)}, is_whole=is_whole)
+
+
+def print_fields(values: Mapping[str, Any], *, is_whole: bool = False) -> None:
+    """Print named values for people, one a line. A large JSON value is folded unless `is_whole`."""
     margin = max(map(len, values)) + len(_GAP)
     for name, value in values.items():
         lines = _shown(name, value, None if is_whole else margin).replace("\n", f"\n{' ' * margin}")

@@ -33,6 +33,8 @@ from ava.client.records import (
     ScheduleSlot,
     Worker,
 )
+from ava.client.reports import AuditEntry, Node, Overview
+from ava.client.webhook_calls import Delivery, Webhook
 from ava.client.webhooks import verify
 
 __all__ = [
@@ -44,14 +46,18 @@ __all__ = [
     "ApiRefused",
     "ApiUnauthorized",
     "ApiUnavailable",
+    "AuditEntry",
     "Client",
     "ClientError",
+    "Delivery",
     "Event",
     "Explanation",
     "Firing",
     "Job",
     "Limit",
     "LogLine",
+    "Node",
+    "Overview",
     "Progress",
     "QueueCount",
     "Queues",
@@ -59,6 +65,7 @@ __all__ = [
     "SchedulePreview",
     "ScheduleSlot",
     "WaitTimeout",
+    "Webhook",
     "WebhookUnverified",
     "Worker",
     "verify",

@@ -13,7 +13,9 @@ from ava.client.calls import Calls
 from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
+from ava.client.reports import AuditEntry, Node, Overview
 from ava.client.schedules import Schedules
+from ava.client.webhook_calls import Webhooks
 
 __all__ = ["Client"]
 
@@ -52,6 +54,8 @@ class Client:
         self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy)
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
+        #: Creates, shows, tests and changes webhooks, and sends their deliveries again.
+        self.webhooks = Webhooks(self._calls, self._pages)
 
     def __enter__(self) -> Client:
         return self
@@ -199,6 +203,28 @@ class Client:
     def queues(self) -> Queues:
         """Returns how many jobs are queued and running."""
         return read(Queues, self._calls.data("GET", "/v1/ava/queues"))
+
+    def overview(self) -> Overview:
+        """Returns the tenant's jobs in total."""
+        return read(Overview, self._calls.data("GET", "/v1/ava/overview"))
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Returns the nodes, live ones first."""
+        return tuple(read(Node, data) for data in self._calls.data("GET", "/v1/ava/nodes"))
+
+    def audit(
+        self,
+        *,
+        action: str | None = None,
+        user_id: str | None = None,
+        target: str | None = None,
+        per_page: int = 100,
+    ) -> Iterator[AuditEntry]:
+        """Returns the entries of the audit trail that match, newest first."""
+        filters = {"filter[action]": action, "filter[user_id]": user_id, "filter[target]": target}
+        params = {name: value for name, value in filters.items() if value is not None}
+        for data in self._pages("/v1/ava/audit", params | {"per_page": per_page}):
+            yield read(AuditEntry, data)
 
     def limits(self) -> tuple[Limit, ...]:
         """Returns the limits of the installation, with what the tenant uses of them."""

@@ -1,0 +1,81 @@
+"""What the API reports of the whole: the overview of a tenant, the nodes, the audit trail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+__all__ = ["AuditEntry", "Node", "Overview"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """The tenant's jobs in total."""
+
+    queued: int
+    #: False: `queued` is a lower bound.
+    queued_is_exact: bool
+    #: Queued jobs whose `scheduled_at` is in the future.
+    scheduled: int
+    running: int
+    #: `priority` and `queued` of each priority.
+    by_priority: list[dict[str, int]]
+    oldest_due_at: datetime | None = None
+    #: How long the oldest due job has waited.
+    backlog_age_seconds: float | None = None
+    #: Percentiles of the newest jobs of the last hour: `start_p50_ms`, `start_p95_ms`, `run_p50_ms`, `run_p95_ms`.
+    latency: dict[str, Any]
+    #: How many jobs ended in each of the last 60 minutes, oldest first.
+    minutes: list[dict[str, Any]]
+    counted_until: datetime
+    sampled_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A process that runs jobs, with its children."""
+
+    id: str
+    name: str
+    #: None for the roles of a tenant.
+    host: str | None = None
+    pid: int | None = None
+    version: str
+    queues: list[str]
+    workers: list[str]
+    #: How many jobs it can run at once.
+    processes: int
+    #: How many jobs it runs, of all tenants.
+    busy: int
+    memory_bytes: int | None = None
+    #: `live`, `silent` or `stopped`.
+    state: str
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None = None
+    #: The jobs of the caller's tenant that it runs.
+    jobs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """A request that changed something, or was refused."""
+
+    id: str
+    at: datetime
+    tenant_id: str
+    user_id: str
+    role: str
+    #: As in `jobs.cancel`.
+    action: str
+    #: The id of what was changed.
+    target: str | None = None
+    #: The status of the response.
+    status: int
+    address: str
+    request_id: str
+    #: How many refusals it stands for, if it is their sample.
+    occurrences: int | None = None
+    #: `{field: [old, new]}`.
+    changes: dict[str, Any] | None = None

@@ -1,0 +1,116 @@
+"""The webhooks of the client: `client.webhooks.create(…)`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ava.client.calls import Calls
+from ava.client.records import read
+
+__all__ = ["Delivery", "Webhook", "Webhooks"]
+
+_WEBHOOKS = "/v1/webhooks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """A URL that events are sent to."""
+
+    id: str
+    url: str
+    events: list[str]
+    #: `active`, `degraded` or `disabled`.
+    status: str
+    created_at: datetime
+    updated_at: datetime | None = None
+    #: `client`, or `gone` if the endpoint answered 410.
+    disabled_reason: str | None = None
+    #: Until when requests are signed with the previous secret as well.
+    previous_secret_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One event for one webhook, with the requests that were made."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    job_id: str | None = None
+    #: `pending`, `delivered` or `abandoned`.
+    status: str
+    created_at: datetime
+    completed_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    #: The requests, oldest first; the last 50.
+    attempts: list[dict[str, Any]]
+
+
+class Webhooks:
+    """Calls about webhooks. Every method raises the `ApiError` of the response's status."""
+
+    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
+        self._calls = calls
+        self._pages = pages
+
+    def create(self, url: str, events: Sequence[str], secret: str, *, idempotency_key: str | None = None) -> Webhook:
+        """Create a webhook. Requests are signed with the secret, which the API never shows again."""
+        body = {"url": url, "events": list(events), "secret": secret}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Webhook, self._calls.data("POST", _WEBHOOKS, body=body, headers=headers))
+
+    def list(self, *, per_page: int = 100) -> Iterator[Webhook]:
+        """Returns the webhooks, newest first. Pages are fetched as the iterator reaches them."""
+        for data in self._pages(_WEBHOOKS, {"per_page": per_page}):
+            yield read(Webhook, data)
+
+    def get(self, webhook_id: str) -> Webhook:
+        """Returns a webhook."""
+        return read(Webhook, self._calls.data("GET", f"{_WEBHOOKS}/{webhook_id}"))
+
+    def change(
+        self,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        secret: str | None = None,
+        enabled: bool | None = None,
+    ) -> Webhook:
+        """Change what is given. Nothing is sent to a webhook that is not enabled; its deliveries wait."""
+        fields = {"url": url, "events": events and list(events), "secret": secret, "enabled": enabled}
+        body = {name: value for name, value in fields.items() if value is not None}
+        return read(Webhook, self._calls.data("PATCH", f"{_WEBHOOKS}/{webhook_id}", body=body))
+
+    def delete(self, webhook_id: str) -> None:
+        """Delete a webhook, with its secret. Nothing more is sent to it."""
+        self._calls.send("DELETE", f"{_WEBHOOKS}/{webhook_id}")
+
+    def test(self, webhook_id: str) -> Delivery:
+        """Send a test event, signed and retried like any other. Returns its delivery, which is pending."""
+        return read(Delivery, self._calls.data("POST", f"{_WEBHOOKS}/{webhook_id}/test"))
+
+    def deliveries(
+        self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
+    ) -> Iterator[Delivery]:
+        """Returns the deliveries that match, newest first. Pages are fetched as the iterator reaches them."""
+        filters = {"filter[status]": status, "filter[event]": event}
+        params = {name: value for name, value in filters.items() if value is not None} | {"per_page": per_page}
+        for data in self._pages(f"{_WEBHOOKS}/{webhook_id}/deliveries", params):
+            yield read(Delivery, data)
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again: the same id and the same bytes."""
+        path = f"{_WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/redeliver"
+        return read(Delivery, self._calls.data("POST", path))
+
+    def redeliver_abandoned(self, webhook_id: str, since: datetime | str) -> int:
+        """Send every abandoned delivery since a moment again. Returns their number."""
+        body = {"since": since.isoformat() if isinstance(since, datetime) else since}
+        data = self._calls.data("POST", f"{_WEBHOOKS}/{webhook_id}/deliveries/redeliver", body=body)
+        return int(data["redelivered"])
