@@ -148,6 +148,10 @@ class ClientSettings:
     role: str = "tenant-system-admin"
     #: The proxy to call through (`AVA_PROXY`); empty for none. HTTP_PROXY is not read, because a proxy sees the key.
     proxy: str = field(default="", repr=False)
+    #: The file of the profiles (`AVA_CONFIG`).
+    config_file: str = ""
+    #: The profile that replaces the fields above (`AVA_PROFILE`); empty for none.
+    profile: str = ""
 
 
 _WORKER = "AVA_WORKER_"
@@ -251,4 +255,11 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
         proxy=env.get("AVA_PROXY", "").strip(),
+        config_file=env.get("AVA_CONFIG", "").strip() or _config_file(env),
+        profile=env.get("AVA_PROFILE", "").strip(),
     )
+
+
+def _config_file(env: Mapping[str, str]) -> str:
+    folder = env.get("XDG_CONFIG_HOME", "").strip() or os.path.expanduser("~/.config")
+    return os.path.join(folder, "ava", "config.toml")

@@ -1,4 +1,4 @@
-"""The connection of the operator's commands to the API: settings, overriding options, and the secret of `ava up`."""
+"""The connection of the operator's commands to the API: settings, a profile, options, and the secret of `ava up`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,37 @@ from ava.errors import CallFailed, SettingsError
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["connected"]
+__all__ = ["connect", "connected", "profile_option"]
 
 #: Where `ava up` keeps the secret that it generates, in the folder that it is started in.
 _SECRET_FILE = Path(".ava") / "internal-secret"
 
+
+def _complete_profile(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from contextlib import suppress
+
+    from ava import settings
+    from ava.cli import profiles
+
+    with suppress(SettingsError):
+        return [name for name in profiles.names(settings.load_client()) if name.startswith(incomplete)]
+    return []
+
+
+profile_option: Callable[..., Any] = click.option(
+    "--profile",
+    help="The profile of the configuration file to use.  [AVA_PROFILE]",
+    shell_complete=_complete_profile,
+)
+
 _OPTIONS = (
+    profile_option,
     click.option("--url", help="The URL of the API.  [AVA_URL, else http://127.0.0.1:8080]"),
     click.option("--tenant", help="The tenant.  [AVA_TENANT_ID, else ten_01hxyz]"),
     click.option("--user", help="The user.  [AVA_USER_ID, else usr_01hxyz]"),
     click.option("--role", help="The role.  [AVA_ROLE, else tenant-system-admin]"),
 )
+_NAMES = ("profile", "url", "tenant", "user", "role")
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,11 +54,12 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(command)
-    def run(url: str | None, tenant: str | None, user: str | None, role: str | None, **rest: Any) -> Any:
+    def run(**arguments: Any) -> Any:
         from ava.client import ClientError
 
+        rest = {name: value for name, value in arguments.items() if name not in _NAMES}
         try:
-            with _connect(url, tenant, user, role) as client:
+            with connect(click.get_current_context()) as client:
                 return command(client, **rest)
         except ClientError as error:
             raise CallFailed(str(error)) from error
@@ -48,18 +69,25 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _connect(url: str | None, tenant: str | None, user: str | None, role: str | None) -> Client:
+def connect(ctx: click.Context, **options: Any) -> Client:
+    """Returns a client with the options of a command that is connected, over a profile, over the environment."""
     from ava import settings
+    from ava.cli import profiles
     from ava.client import Client
 
+    chosen = {name: ctx.params[name] for name in _NAMES if ctx.params.get(name)}
     defaults = settings.load_client()
+    profile = chosen.get("profile") or ctx.find_root().params.get("profile") or defaults.profile
+    if profile:
+        defaults = profiles.with_profile(defaults, profile)
     return Client(
-        url or defaults.url,
+        chosen.get("url", defaults.url),
         secret=defaults.secret or _generated_secret(),
-        tenant=tenant or defaults.tenant,
-        user=user or defaults.user,
-        role=role or defaults.role,
+        tenant=chosen.get("tenant", defaults.tenant),
+        user=chosen.get("user", defaults.user),
+        role=chosen.get("role", defaults.role),
         proxy=defaults.proxy or None,
+        **options,
     )
 
 

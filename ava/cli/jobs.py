@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli import printing
+from ava.cli.arguments import JOB_ID, WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.following import follow_to_end
 from ava.cli.inputs import read_input
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column, milliseconds
+from ava.cli.watching import watch_list
 from ava.domain import priority as priorities
 
 if TYPE_CHECKING:
@@ -35,6 +38,13 @@ _COLUMNS = (
     Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
     Column(title="ERROR", value=lambda job: job.error, least=8, is_optional=True),
 )
+_FILTERS = (
+    click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
+    click.option("--status", type=_STATUSES, help="Only jobs with this status."),
+    click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
+    click.option("--after", "created_after", help="Only jobs created then or later, in ISO 8601."),
+    click.option("--before", "created_before", help="Only jobs created before then, in ISO 8601."),
+)
 
 
 @click.group()
@@ -43,7 +53,7 @@ def jobs() -> None:
 
 
 @jobs.command()
-@click.argument("worker_id")
+@click.argument("worker_id", type=WORKER_ID)
 @click.option("--input", "input_text", default="{}", help="The input as JSON, @FILE, or - for standard input.")
 @click.option(
     "--priority",
@@ -67,12 +77,15 @@ def trigger(
         printer.record(job)
 
 
+def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose jobs."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
 @jobs.command("list")
-@click.option("--worker", "worker_id", help="Only jobs of this worker.")
-@click.option("--status", type=_STATUSES, help="Only jobs with this status.")
-@click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger.")
-@click.option("--after", "created_after", help="Only jobs created then or later, in ISO 8601.")
-@click.option("--before", "created_before", help="Only jobs created before then, in ISO 8601.")
+@_filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
 @output_options
 @connected
@@ -83,7 +96,26 @@ def list_jobs(client: Client, limit: int, printer: RecordPrinter, **filters: Any
 
 
 @jobs.command()
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID, required=False)
+@_filtered
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The most jobs to watch.")
+@click.option("--every", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds between looks.")
+@output_options
+@connected
+def watch(client: Client, job_id: str | None, limit: int, every: float, printer: RecordPrinter, **filters: Any) -> None:
+    """Watch a job until it is final, or the newest jobs until Ctrl-C.
+
+    With JOB_ID it prints the job's log and progress; exit 0 only if the job completes. Without, a terminal shows the
+    list as it changes, and a pipe gets a line for each job that is new or has changed.
+    """
+    if job_id is not None:
+        follow_to_end(client, client.get(job_id), printer)
+    else:
+        watch_list(lambda: list(islice(client.list(per_page=limit, **filters), limit)), _COLUMNS, printer, every)
+
+
+@jobs.command()
+@click.argument("job_id", type=JOB_ID)
 @click.option("--wait", is_flag=True, help="Wait until the job is final.")
 @output_options
 @connected
@@ -93,7 +125,7 @@ def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 
 
 @jobs.command()
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 @click.option("-f", "--follow", is_flag=True, help="Print new lines until the job is final.")
 @click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
 @output_options
@@ -104,7 +136,7 @@ def logs(client: Client, job_id: str, follow: bool, level: str | None, printer: 
 
 
 @jobs.command()
-@click.argument("job_ids", nargs=-1, required=True)
+@click.argument("job_ids", type=JOB_ID, nargs=-1, required=True)
 @output_options
 @connected
 def cancel(client: Client, job_ids: tuple[str, ...], printer: RecordPrinter) -> None:
@@ -114,7 +146,7 @@ def cancel(client: Client, job_ids: tuple[str, ...], printer: RecordPrinter) -> 
 
 
 @jobs.command()
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 @click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
 @output_options
 @connected
@@ -128,7 +160,7 @@ def retry(client: Client, job_id: str, follow: bool, printer: RecordPrinter) -> 
 
 
 @jobs.command()
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 @output_options
 @connected
 def why(client: Client, job_id: str, printer: RecordPrinter) -> None:

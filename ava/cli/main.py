@@ -8,6 +8,7 @@ import click
 
 from ava.cli import (
     audit,
+    completion,
     database,
     demo,
     dev,
@@ -25,6 +26,7 @@ from ava.cli import (
     webhooks,
     workers,
 )
+from ava.cli.connection import profile_option
 from ava.errors import AvaError
 from ava.version import VERSION
 
@@ -46,7 +48,8 @@ class _Commands(click.Group):
 # The modules of the commands import click alone; each imports its work when it runs, so that `--help` is quick.
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="ava")
-def cli() -> None:
+@profile_option
+def cli(profile: str | None) -> None:
     """AVA Jobs: accept jobs over HTTP, run them in worker processes, keep their records."""
 
 
@@ -68,6 +71,7 @@ cli.add_command(queues.queues)
 cli.add_command(nodes.nodes)
 cli.add_command(audit.audit)
 cli.add_command(schedules.schedules)
+cli.add_command(completion.completion)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ava.cli.arguments import SCHEDULE_ID, WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.inputs import read_input
 from ava.cli.output import RecordPrinter, output_options
@@ -47,7 +48,7 @@ def schedules() -> None:
 
 
 @schedules.command("list")
-@click.option("--worker", "worker_id", help="Only schedules of this worker.")
+@click.option("--worker", "worker_id", type=WORKER_ID, help="Only schedules of this worker.")
 @click.option("--enabled/--paused", default=None, help="Only schedules that are enabled, or paused.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most schedules to print.")
 @output_options
@@ -59,7 +60,7 @@ def list_schedules(client: Client, limit: int, printer: RecordPrinter, **filters
 
 
 @schedules.command()
-@click.argument("schedule_id")
+@click.argument("schedule_id", type=SCHEDULE_ID)
 @click.option("--firings", type=click.IntRange(0, 1000), default=0, help="Print so many of its last firings as well.")
 @output_options
 @connected
@@ -74,7 +75,7 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
 
 
 @schedules.command()
-@click.argument("worker_id")
+@click.argument("worker_id", type=WORKER_ID)
 @click.argument("cron")
 @click.argument("timezone")
 @click.option("--name", help="What people read in lists.")
@@ -128,7 +129,7 @@ def create(
 
 
 @schedules.command()
-@click.argument("schedule_ids", nargs=-1, required=True)
+@click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
 @output_options
 @connected
 def pause(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
@@ -138,7 +139,7 @@ def pause(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter)
 
 
 @schedules.command()
-@click.argument("schedule_ids", nargs=-1, required=True)
+@click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
 @output_options
 @connected
 def resume(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
@@ -148,7 +149,7 @@ def resume(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter
 
 
 @schedules.command()
-@click.argument("schedule_id")
+@click.argument("schedule_id", type=SCHEDULE_ID)
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
 @output_options
 @connected
@@ -158,7 +159,7 @@ def run(client: Client, schedule_id: str, key: str | None, printer: RecordPrinte
 
 
 @schedules.command("next")
-@click.argument("schedule_id")
+@click.argument("schedule_id", type=SCHEDULE_ID)
 @click.option("--count", type=click.IntRange(1, 50), default=10, show_default=True, help="How many firings.")
 @output_options
 @connected
@@ -168,7 +169,7 @@ def show_next(client: Client, schedule_id: str, count: int, printer: RecordPrint
 
 
 @schedules.command()
-@click.argument("schedule_ids", nargs=-1, required=True)
+@click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
 @connected
 def delete(client: Client, schedule_ids: tuple[str, ...]) -> None:
     """Delete schedules. Their jobs go on."""

@@ -12,7 +12,7 @@ import click
 from ava.cli.printing import clean, coloured_status
 from ava.cli.terminal import cut, local_time, terminal_width, width_of, zone_name
 
-__all__ = ["Column", "fit", "milliseconds", "print_table"]
+__all__ = ["Column", "fit", "milliseconds", "print_table", "table_lines"]
 
 _GAP = "  "
 _ABSENT = "-"
@@ -35,6 +35,12 @@ class Column:
 
 def print_table(columns: Sequence[Column], records: Iterable[Any], *, is_wide: bool = False) -> None:
     """Print a table of records. With `is_wide` it has every column, and no cell is cut."""
+    for line in table_lines(columns, records, is_wide=is_wide):
+        click.echo(line)
+
+
+def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: bool = False) -> list[str]:
+    """Returns the lines of a table, the titles first."""
     columns = [column for column in columns if is_wide or not column.is_wide]
     values = [[column.value(record) for column in columns] for record in records]
     kept = [
@@ -50,9 +56,8 @@ def print_table(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
     if not is_wide:
         widths = fit(widths, [column.least for column in columns], terminal_width())
     numbers = {number for number in range(len(columns)) if _is_numeric(number, values)}
-    click.echo(click.style(_line(titles, widths, numbers), bold=True))
-    for row in rows:
-        click.echo(_line(row, widths, numbers, shows_status=True))
+    shown = [_line(row, widths, numbers, shows_status=True) for row in rows]
+    return [click.style(_line(titles, widths, numbers), bold=True), *shown]
 
 
 def fit(widths: Sequence[int], least: Sequence[int | None], most: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 
@@ -11,7 +12,7 @@ import click
 
 from ava.domain.text import printable
 
-__all__ = ["StatusLine", "cut", "is_terminal", "local_time", "terminal_width", "width_of", "zone_name"]
+__all__ = ["Screen", "StatusLine", "cut", "is_terminal", "local_time", "terminal_width", "width_of", "zone_name"]
 
 #: The width of an output that is no terminal.
 _UNBOUNDED = 100_000
@@ -63,6 +64,26 @@ def local_time(moment: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 def zone_name(moment: datetime | None = None) -> str:
     """Returns the name of the local time zone at a moment, now by default."""
     return (moment or datetime.now()).astimezone().tzname() or ""
+
+
+class Screen:
+    """A screen of its own, which is redrawn; what the terminal showed before is shown again at the end."""
+
+    def __enter__(self) -> Screen:
+        click.echo("\x1b[?1049h\x1b[?25l", nl=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        click.echo("\x1b[?25h\x1b[?1049l", nl=False)
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Draw as many of the lines as the terminal has."""
+        height = shutil.get_terminal_size((80, 24)).lines
+        shown = "".join(f"{line}\x1b[K\r\n" for line in lines[: height - 1])
+        click.echo(f"\x1b[H{shown}\x1b[J", nl=False)
+        sys.stdout.flush()
 
 
 class StatusLine:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli import printing
+from ava.cli.arguments import WEBHOOK_ID
 from ava.cli.connection import connected
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.sender import run_sender
@@ -88,7 +89,7 @@ def list_webhooks(client: Client, printer: RecordPrinter) -> None:
 
 
 @webhooks.command()
-@click.argument("webhook_id")
+@click.argument("webhook_id", type=WEBHOOK_ID)
 @output_options
 @connected
 def show(client: Client, webhook_id: str, printer: RecordPrinter) -> None:
@@ -114,7 +115,7 @@ def create(
 
 
 @webhooks.command()
-@click.argument("webhook_id")
+@click.argument("webhook_id", type=WEBHOOK_ID)
 @click.option("--to", "new_url", metavar="URL", help="Where events are sent to from now on.")
 @_events
 @_secret_file
@@ -137,7 +138,7 @@ def change(
 
 
 @webhooks.command()
-@click.argument("webhook_ids", nargs=-1, required=True)
+@click.argument("webhook_ids", type=WEBHOOK_ID, nargs=-1, required=True)
 @output_options
 @connected
 def pause(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter) -> None:
@@ -147,7 +148,7 @@ def pause(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter) 
 
 
 @webhooks.command()
-@click.argument("webhook_ids", nargs=-1, required=True)
+@click.argument("webhook_ids", type=WEBHOOK_ID, nargs=-1, required=True)
 @output_options
 @connected
 def resume(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter) -> None:
@@ -157,7 +158,7 @@ def resume(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter)
 
 
 @webhooks.command()
-@click.argument("webhook_ids", nargs=-1, required=True)
+@click.argument("webhook_ids", type=WEBHOOK_ID, nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connected
 def delete(client: Client, webhook_ids: tuple[str, ...], yes: bool) -> None:
@@ -169,7 +170,7 @@ def delete(client: Client, webhook_ids: tuple[str, ...], yes: bool) -> None:
 
 
 @webhooks.command()
-@click.argument("webhook_id")
+@click.argument("webhook_id", type=WEBHOOK_ID)
 @click.option("--wait", is_flag=True, help="Wait for the endpoint's response; exit 0 only if it accepted the event.")
 @output_options
 @connected
@@ -184,7 +185,7 @@ def test(client: Client, webhook_id: str, wait: bool, printer: RecordPrinter) ->
 
 
 @webhooks.command()
-@click.argument("webhook_id")
+@click.argument("webhook_id", type=WEBHOOK_ID)
 @click.option("--status", type=click.Choice(["pending", "delivered", "abandoned"]), help="Only with this status.")
 @click.option("--event", help="Only events of this type.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most to print.")
@@ -197,7 +198,7 @@ def deliveries(client: Client, webhook_id: str, limit: int, printer: RecordPrint
 
 
 @webhooks.command()
-@click.argument("webhook_id")
+@click.argument("webhook_id", type=WEBHOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
 @click.option("--since", help="Every abandoned delivery created since then, in ISO 8601.")
 @output_options

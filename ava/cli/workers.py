@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli.arguments import WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column
@@ -41,7 +42,7 @@ def list_workers(client: Client, printer: RecordPrinter) -> None:
 
 
 @workers.command()
-@click.argument("worker_id")
+@click.argument("worker_id", type=WORKER_ID)
 @output_options
 @connected
 def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:

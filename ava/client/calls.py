@@ -52,7 +52,7 @@ class Calls:
         self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int, proxy: str | None = None
     ) -> None:
         self._url = url.rstrip("/")
-        self._timeout = (5.0, timeout_seconds)
+        self._timeout = (min(5.0, timeout_seconds), timeout_seconds)
         self._retries = retries
         self._session = requests.Session()
         # Only a proxy that was asked for may see the shared key, which every request carries. HTTP_PROXY and ~/.netrc

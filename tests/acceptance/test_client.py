@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -175,9 +177,10 @@ def _ava(system: System, *arguments: str, **options: str) -> subprocess.Complete
     return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
-def _on_a_terminal(system: System, *arguments: str) -> tuple[int, str]:
+def _on_a_terminal(system: System, *arguments: str, columns: int = 200) -> tuple[int, str]:
     leader, follower = pty.openpty()
-    environ = {**system.environ, "AVA_URL": system.url, "AVA_TENANT_ID": "ten_test", "TERM": "xterm", "COLUMNS": "200"}
+    environ = {**system.environ, "AVA_URL": system.url, "AVA_TENANT_ID": "ten_test", "TERM": "xterm"}
+    environ["COLUMNS"] = str(columns)
     argv = [sys.executable, "-m", "ava.cli.main", *arguments]
     with subprocess.Popen(argv, env=environ, stdout=follower, stderr=follower, stdin=subprocess.DEVNULL) as process:
         os.close(follower)
@@ -241,6 +244,60 @@ def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: Sys
     assert "yes" in workers
 
 
+def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Client) -> None:
+    failed = client.wait(client.trigger("wkr_sleep", {"seconds": -1}).id)
+    client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
+    webhook = client.webhooks.create("https://hooks.example.com/a/rather/long/path", ["ava.job.failed"], "s" * 16)
+    for arguments in (
+        *(("jobs", "list"), ("workers", "list"), ("limits",), ("overview",), ("queues", "list"), ("nodes", "list")),
+        *(("audit", "list"), ("webhooks", "list"), ("webhooks", "deliveries", webhook.id), ("jobs", "show", failed.id)),
+    ):
+        code, shown = _on_a_terminal(running, *arguments, columns=80)
+        lines = [re.sub(r"\x1b\[\d+m", "", line) for line in shown.splitlines()]
+        # A single text, such as an error, is shown whole.
+        assert [line for line in lines if len(line) > 80 and not line.startswith("error")] == []
+        assert (code, len(lines) > 0) == (0, True)
+    _, listed = _on_a_terminal(running, "jobs", "list", columns=80)
+    assert failed.id in listed
+    assert "ValueError" in listed
+    client.webhooks.delete(webhook.id)
+
+
+def test_a_shell_completes_ids_and_a_profile_says_where_from(running: System, client: Client, tmp_path: Path) -> None:
+    job = client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
+    config = tmp_path / "config.toml"
+    config.write_text(f'[prod]\nurl = "{running.url}"\nsecret = "{SECRET}"\ntenant = "ten_test"\n')
+    options = {"AVA_CONFIG": str(config), "AVA_URL": "http://127.0.0.1:1", "AVA_INTERNAL_SECRET": "of-another"}
+    refused = _ava(running, "--profile", "prod", "jobs", "list", "-o", "id", **options)
+    assert f"chmod 600 {config}" in refused.stderr
+    config.chmod(0o600)
+    assert _ava(running, "--profile", "prod", "jobs", "list", "-o", "id", **options).stdout == f"{job.id}\n"
+    assert _ava(running, "jobs", "list", "-o", "id", AVA_PROFILE="prod", **options).stdout == f"{job.id}\n"
+    for words, expected in (
+        ("ava --profile prod jobs show job_", job.id),
+        ("ava jobs trigger --profile prod wkr_sl", "wkr_sleep"),
+        ("ava --profile p", "prod"),
+    ):
+        asked = {"_AVA_COMPLETE": "fish_complete", "COMP_WORDS": words, "COMP_CWORD": words.rpartition(" ")[2]}
+        assert expected in _ava(running, **options, **asked).stdout
+    script = _ava(running, "completion", "bash").stdout
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=True).returncode == 0
+
+
+def test_a_watch_prints_each_job_when_it_changes(running: System, client: Client) -> None:
+    environ = {**running.environ, "AVA_URL": running.url, "AVA_TENANT_ID": "ten_test"}
+    argv = [sys.executable, "-m", "ava.cli.main", "jobs", "watch", "--every", "0.5"]
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        job = client.trigger("wkr_sleep", {"seconds": 0})
+        statuses = (json.loads(line)["status"] for line in process.stdout)
+        assert next(status for status in statuses if status == "completed")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    watched = _ava(running, "jobs", "watch", job.id)
+    assert (watched.returncode, json.loads(watched.stdout.splitlines()[-1])["status"]) == (0, "completed")
+
+
 def test_schedules_are_managed_by_commands(running: System) -> None:
     arguments = ("schedules", "create", "wkr_sleep", "30 2 * 10 0L", "Europe/Berlin", "--input", '{"seconds": 0}')
     made = json.loads(_ava(running, *arguments, "--overlap", "skip", "--paused", "--key", "autumn").stdout)
@@ -254,11 +311,11 @@ def test_schedules_are_managed_by_commands(running: System) -> None:
     assert json.loads(_ava(running, "schedules", "list", "--paused").stdout)["id"] == made["id"]
     assert _ava(running, "schedules", "list", "--enabled").stdout == ""
     _, listed = _on_a_terminal(running, "schedules", "list")
-    assert "TIMEZONE" in listed
+    assert "CRON" in listed
     assert "paused" in listed
     _, shown = _on_a_terminal(running, "schedules", "show", made["id"], "--firings", "5")
     assert "30 2 * 10 0L" in shown
-    assert "OUTCOME" in shown
+    assert "It has not fired yet." in shown
     assert _ava(running, "schedules", "delete", made["id"]).returncode == 0
     assert "No such schedule" in _ava(running, "schedules", "show", made["id"]).stderr
 

@@ -153,6 +153,7 @@ COMMANDS = [
     ["jobs", "retry", "job_1"],
     ["jobs", "retry", "job_1", "--follow"],
     ["jobs", "why", "job_1"],
+    ["jobs", "watch", "job_1"],
     ["workers", "list"],
     ["workers", "show", "wkr_a"],
     ["limits"],

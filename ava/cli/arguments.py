@@ -1,0 +1,63 @@
+"""Ids as arguments of commands, completed by the shell from what the API has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.connection import connect
+from ava.cli.printing import clean
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from ava.client import Client
+
+__all__ = ["JOB_ID", "SCHEDULE_ID", "WEBHOOK_ID", "WORKER_ID"]
+
+#: Seconds for which a shell waits for ids, and how many it offers.
+_PATIENCE_SECONDS = 2.0
+_MOST_OFFERED = 50
+
+
+class _RecordId(click.ParamType[str]):
+    """An id; the shell offers the newest of its kind, each with what people know it by."""
+
+    def __init__(self, name: str, find: Callable[[Client], Iterable[Any]], describe: Callable[[Any], str]) -> None:
+        self.name = name
+        self._find = find
+        self._describe = describe
+
+    def shell_complete(self, ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Returns the ids that begin with what is typed; none if the API cannot be asked."""
+        from ava.client import ClientError
+        from ava.errors import AvaError
+
+        with (
+            suppress(ClientError, AvaError),
+            connect(ctx, timeout_seconds=_PATIENCE_SECONDS, retries=0) as client,
+        ):
+            return list(self._matching(islice(self._find(client), _MOST_OFFERED), incomplete))
+        return []
+
+    def _matching(self, found: Iterable[Any], incomplete: str) -> Iterator[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        for record in found:
+            # An id of a server that is not ours may hold what the shell would execute or the terminal obey.
+            if record.id.startswith(incomplete) and record.id.replace("_", "").isalnum():
+                yield CompletionItem(record.id, help=clean(self._describe(record)).replace(":", " "))
+
+
+JOB_ID = _RecordId(
+    "job_id", lambda client: client.list(per_page=_MOST_OFFERED), lambda job: f"{job.status} {job.worker_id}"
+)
+WORKER_ID = _RecordId("worker_id", lambda client: client.workers(), lambda worker: str(worker.name))
+SCHEDULE_ID = _RecordId(
+    "schedule_id", lambda client: client.schedules.list(), lambda schedule: f"{schedule.name or schedule.worker_id}"
+)
+WEBHOOK_ID = _RecordId("webhook_id", lambda client: client.webhooks.list(), lambda webhook: str(webhook.url))

@@ -1,0 +1,78 @@
+"""Profiles: the addresses and keys of several installations, in a file that its owner alone can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ava.errors import SettingsError
+from ava.settings import ClientSettings
+
+__all__ = ["names", "with_profile"]
+
+#: What a profile may set; the first two must be there.
+_FIELDS = ("url", "secret", "tenant", "user", "role", "proxy")
+_REQUIRED = _FIELDS[:2]
+
+
+def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
+    """Returns the settings with those of a profile of the configuration file.
+
+    The key is the profile's own, because the environment's is that of another installation. Raises `SettingsError`.
+    """
+    profiles = _read(Path(settings.config_file))
+    if name not in profiles:
+        known = ", ".join(sorted(profiles)) or "none"
+        raise SettingsError(f"profile {name!r}", f"it is not in {settings.config_file}, which has: {known}")
+    values = profiles[name]
+    problem = _problem(values)
+    if problem:
+        raise SettingsError(f"profile {name!r}", f"{problem}; it is in {settings.config_file}")
+    return replace(settings, **{"proxy": "", **values})
+
+
+def names(settings: ClientSettings) -> list[str]:
+    """Returns the names of all profiles. Raises `SettingsError` if the file cannot be used."""
+    path = Path(settings.config_file)
+    return sorted(_read(path)) if path.exists() else []
+
+
+def _problem(values: Any) -> str | None:
+    """Returns what is wrong with a profile, or None."""
+    if not isinstance(values, dict):
+        return "it must be a table, as in [prod]"
+    if unknown := sorted(set(values) - set(_FIELDS)):
+        return f"{unknown[0]} is none of {', '.join(_FIELDS)}"
+    if wrong := [name for name in values if not isinstance(values[name], str)]:
+        return f"{wrong[0]} must be a text"
+    if missing := [name for name in _REQUIRED if not values.get(name)]:
+        return f"it needs {' and '.join(missing)}"
+    if urlsplit(values["url"]).scheme not in ("http", "https"):
+        return "its url must begin with http:// or https://"
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the tables of the file. Raises `SettingsError` if others than its owner may read or write it."""
+    try:
+        with path.open("rb") as file:
+            # The open file is looked at, because the one with this name may be another by then.
+            _require_private(path, os.fstat(file.fileno()))
+            return tomllib.load(file)
+    except OSError as problem:
+        raise SettingsError(str(path), f"it cannot be read ({problem.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        # The message of the reader names a place and no value.
+        raise SettingsError(str(path), f"it is not TOML: {problem}") from None
+
+
+def _require_private(path: Path, found: os.stat_result) -> None:
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise SettingsError(str(path), f"it holds keys, and others than its owner can open it; run: chmod 600 {path}")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SettingsError(str(path), "it belongs to another account, which can change where keys are sent")
