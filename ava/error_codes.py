@@ -37,13 +37,17 @@ class ErrorCode(StrEnum):
     )
     UNAUTHORIZED = (
         "unauthorized",
-        {401: "The shared key in x-internal-secret, or the API key, is missing or wrong, or it has expired."},
+        {
+            401: "The shared key in x-internal-secret, or the API key, is missing or wrong, or the API key or the "
+            "session has ended."
+        },
     )
     FORBIDDEN = "forbidden", {403: "The role in x-platform-role is unknown, or the caller's role may not do this."}
     RESOURCE_NOT_FOUND = (
         "resource_not_found",
         {
-            404: "This tenant has no such job, worker, schedule, webhook, delivery or API key, or there is no such route."
+            404: "This tenant has no such job, worker, schedule, webhook, delivery or API key, or there is no such "
+            "route."
         },
     )
     METHOD_NOT_ALLOWED = (
@@ -54,8 +58,8 @@ class ErrorCode(StrEnum):
         "resource_conflict",
         {
             409: "The state forbids it: the job is final already (cancel) or not final yet (retry), the worker is "
-            "paused or deprecated, the webhook is disabled, or the tenant has as many schedules, webhooks or API keys "
-            "as it may have."
+            "paused or deprecated, the webhook is disabled, or the tenant has as many schedules, webhooks, API keys "
+            "or sessions as it may have, or the request carries a session where it must not, or none where it must."
         },
     )
     PAYLOAD_TOO_LARGE = (

@@ -1,6 +1,6 @@
 """The tree of errors. The docstring is the message, and the message names the cure.
 
-The errors that are raised inside a handler are in `ava.handler.errors`.
+The errors that are raised inside a handler are in `ava.handler.errors`, those of who may call in `ava.access_errors`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from ava.error_codes import ErrorCode
 
 __all__ = [
     "AddressRefused",
-    "ApiKeyNotFound",
-    "ApiKeyRoleTooHigh",
-    "ApiKeysFull",
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
@@ -208,10 +205,6 @@ class Forbidden(RequestError):
     code = ErrorCode.FORBIDDEN
 
 
-class ApiKeyRoleTooHigh(Forbidden):
-    """An API key grants no role above its maker's; choose your own role or a lower one."""
-
-
 class NotFound(RequestError):
     """No such resource."""
 
@@ -264,16 +257,6 @@ class ScheduleLimitReached(RequestError):
 
 class WebhooksFull(RequestError):
     """The tenant has as many webhooks as it may have; delete one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
-
-
-class ApiKeyNotFound(NotFound):
-    """No such API key; GET /v1/ava/keys lists those that exist."""
-
-
-class ApiKeysFull(RequestError):
-    """The tenant has as many API keys as it may have; revoke one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

@@ -37,7 +37,8 @@ class Api:
     def __init__(self, app: Flask, database: Database) -> None:
         self.app = app
         self.database = database
-        self._client = app.test_client()
+        # A test sends the cookies that it means to send.
+        self._client = app.test_client(use_cookies=False)
 
     @classmethod
     @contextmanager

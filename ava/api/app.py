@@ -8,7 +8,21 @@ from ava.api.http import auth, body, converters, errors, limits, offload, respon
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context
 from ava.api.http.shares import make_shares
-from ava.api.routes import admin, bulk, docs, health, jobs, keys, queues, schedules, streams, webhooks, why, workers
+from ava.api.routes import (
+    admin,
+    bulk,
+    docs,
+    health,
+    jobs,
+    keys,
+    queues,
+    schedules,
+    sessions,
+    streams,
+    webhooks,
+    why,
+    workers,
+)
 from ava.api.routes import limits as limits_route
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
@@ -22,6 +36,7 @@ from ava.services.api_keys import ApiKeys
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.schedules import Schedules
+from ava.services.sessions import Sessions
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -40,6 +55,7 @@ _BLUEPRINTS = (
     queues.blueprint,
     webhooks.blueprint,
     keys.blueprint,
+    sessions.blueprint,
     limits_route.blueprint,
     health.blueprint,
     docs.blueprint,
@@ -92,6 +108,7 @@ def _make_context(settings: Settings) -> Context:
         schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
+        sessions=Sessions(database, settings),
         readiness=Readiness(database, settings),
         watches=Watches(database),
         api_keys=ApiKeys(database),

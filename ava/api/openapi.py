@@ -82,6 +82,8 @@ def _add_components(spec: APISpec) -> None:
         spec.components.security_scheme(name, {"type": "apiKey", "in": "header", "name": header, "description": text})
     bearer = {"type": "http", "scheme": "bearer", "description": parts.BEARER_TEXT}
     spec.components.security_scheme(parts.BEARER, bearer)
+    cookie = {"type": "apiKey", "in": "cookie", "name": "ava_session", "description": parts.COOKIE_TEXT}
+    spec.components.security_scheme(parts.COOKIE, cookie)
     for status, text in parts.FAILURES.items():
         failure: dict[str, Any] = {
             "description": text,
@@ -111,7 +113,7 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
         "tags": [rule.endpoint.split(".")[0]],
         "summary": operation.summary,
         "description": operation.description or (view.__doc__ or "").strip(),
-        "security": [{name: [] for name in parts.SECURITY}, {parts.BEARER: []}],
+        "security": [{name: [] for name in parts.SECURITY}, {parts.BEARER: []}, {parts.COOKIE: []}],
         "parameters": [_path_parameter(name) for name in sorted(rule.arguments)],
         "responses": _responses(operation),
     }

@@ -11,6 +11,8 @@ __all__ = [
     "ALWAYS",
     "BEARER",
     "BEARER_TEXT",
+    "COOKIE",
+    "COOKIE_TEXT",
     "ERROR",
     "EXAMPLES",
     "FAILURES",
@@ -46,6 +48,11 @@ SECURITY = {
     ),
 }
 
+COOKIE = "Session"
+COOKIE_TEXT = (
+    "A session of the dashboard, with the port in the cookie's name unless it is the usual one (`ava_session_8080`). A "
+    "request that writes also sends x-tenant-id."
+)
 BEARER = "ApiKey"
 BEARER_TEXT = "An API key, `ava_…`, instead of the four headers; x-user-id may name the user who acts."
 

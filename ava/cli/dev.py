@@ -32,6 +32,7 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     """
     import os
 
+    from ava.cli.dashboard import print_ready
     from ava.errors import StopRequested
     from ava.local import environment, example, handler_files
     from ava.local.system import start_system
@@ -42,8 +43,8 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     job = {"worker_id": files.worker_ids(os.environ)[0], "input": {}}
     try:
         with start_system(data_dir, host="127.0.0.1", port=port, concurrency=concurrency, write=click.echo) as system:
-            click.echo(f"\nAVA ready: {system.url}, dashboard {system.url}/\n\nTry it:\n")
-            click.echo(f"{example.curl(system.url, system.secret, job)}\n")
+            print_ready(system)
+            click.echo(f"Try it:\n\n{example.curl(system.url, system.secret, job)}\n")
             _run(system, files)
             click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
     except StopRequested:

@@ -9,6 +9,7 @@ import click
 from ava.cli import (
     audit,
     completion,
+    dashboard,
     database,
     demo,
     dev,
@@ -55,6 +56,7 @@ def cli(profile: str | None) -> None:
 
 cli.add_command(up.up)
 cli.add_command(demo.demo)
+cli.add_command(dashboard.dashboard)
 cli.add_command(new.new)
 cli.add_command(dev.dev)
 cli.add_command(processes.api)

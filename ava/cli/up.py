@@ -21,6 +21,7 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
 
     It starts PostgreSQL and Redis as well, unless DATABASE_URL and BROKER_URL are set.
     """
+    from ava.cli.dashboard import print_ready
     from ava.errors import StopRequested
     from ava.local import example
     from ava.local.system import start_system
@@ -29,7 +30,8 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
         with start_system(data_dir, host=host, port=port, concurrency=concurrency, write=click.echo) as system:
             if system.broker:
                 click.echo(system.broker)
-            click.echo(f"\nAVA ready: {system.url}\n\nTry it:\n\n{example.curl(system.url, system.secret)}\n")
+            print_ready(system)
+            click.echo(f"Try it:\n\n{example.curl(system.url, system.secret)}\n")
             system.supervisor.run()
             click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
     except StopRequested:

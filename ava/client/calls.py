@@ -51,7 +51,8 @@ class Calls:
     def __init__(
         self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int, proxy: str | None = None
     ) -> None:
-        self._url = url.rstrip("/")
+        #: The URL of the API, without a slash at the end.
+        self.url = url.rstrip("/")
         self._timeout = (min(5.0, timeout_seconds), timeout_seconds)
         self._retries = retries
         self._session = requests.Session()
@@ -84,7 +85,7 @@ class Calls:
             try:
                 response = self._session.request(
                     method,
-                    self._url + path,
+                    self.url + path,
                     params=params,
                     json=body,
                     headers=headers,
@@ -94,7 +95,7 @@ class Calls:
                 )
             except requests.RequestException as error:
                 if is_last:
-                    raise ApiUnavailable(f"{self._url} cannot be reached: {_reason(error)}") from error
+                    raise ApiUnavailable(f"{self.url} cannot be reached: {_reason(error)}") from error
                 time.sleep(_pause(attempt, None))
                 continue
             if response.status_code in _PASSING and not is_last:

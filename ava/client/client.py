@@ -230,6 +230,10 @@ class Client:
         """Returns the limits of the installation, with what the tenant uses of them."""
         return tuple(read(Limit, data) for data in self._calls.data("GET", "/v1/ava/limits"))
 
+    def sign_in_link(self) -> str:
+        """Returns a link that signs in to the dashboard as this caller, once and within 10 minutes."""
+        return f"{self._calls.url}{self._calls.data('POST', '/v1/ava/session/links')['path']}"
+
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: dict[str, Any] = {}
         while True:

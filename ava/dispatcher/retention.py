@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from ava.errors import DatabaseUnavailable
+from ava.store.access import sessions
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
@@ -88,12 +89,14 @@ class Retention:
 def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
-    """Returns the duty that deletes final jobs with their log lines, expired idempotency keys, ended nodes,
-    firings of schedules, audit entries and counted minutes. `silent_nodes` returns the ids of nodes that count as dead.
+    """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, ended
+    nodes, firings of schedules, audit entries and counted minutes. `silent_nodes` returns the ids of nodes that count
+    as dead.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
+        lambda connection, limit: sessions.delete_expired(connection, limit=limit),
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         partial(_delete_audit, audit_days=audit_days),

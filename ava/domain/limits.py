@@ -38,6 +38,7 @@ __all__ = [
     "SCHEDULES",
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
+    "SESSIONS",
     "STREAM_BUFFER_BYTES",
     "TENANT_QUEUED_JOBS",
     "TENANT_STREAMS",
@@ -282,6 +283,14 @@ API_KEYS = Limit(
     fixed=200,
 )
 
+SESSIONS = Limit(
+    name="sessions",
+    unit="sessions",
+    meaning="Sessions of the dashboard of a tenant, with the unused links that start one.",
+    status=409,
+    fixed=1_000,
+)
+
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
@@ -364,6 +373,7 @@ LIMITS: tuple[Limit, ...] = (
     SCHEDULE_INPUT_BYTES,
     WEBHOOKS,
     API_KEYS,
+    SESSIONS,
 )
 
 

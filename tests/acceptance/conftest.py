@@ -9,8 +9,10 @@ import pytest
 
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
-from harness.system import System
+from harness.servers.server import Server
+from harness.system import SECRET, System
 from tests.acceptance.witness import Witness
+from tests.browser import Browser, running_browser
 
 
 @pytest.fixture(
@@ -43,3 +45,54 @@ def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytes
 def witness(tmp_path: Path) -> Witness:
     """A file in which a handler records what it sees."""
     return Witness(tmp_path / "witness")
+
+
+# The dashboard -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """One system for all tests of the dashboard."""
+    with _databases.fresh() as url:
+        system = System(
+            tmp_path_factory.mktemp("dashboard"), database_url=url, broker_url=fresh_redis_url(redis_server)
+        )
+        try:
+            system.start(
+                concurrency=3,
+                environ={
+                    "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers",
+                    "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
+                },
+            )
+            yield system
+        finally:
+            system.stop()
+        system.assert_clean()
+
+
+@pytest.fixture(scope="session")
+def window(running: System) -> Iterator[Browser]:
+    with running_browser(running.url) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """A signed-out browser; the test fails if the browser has logged an error by its end."""
+    window.resize(1280)
+    window.prefer("light")
+    window.open("/livez")
+    window.driver.delete_all_cookies()
+    window.script("localStorage.clear()")
+    window.errors()
+    yield window
+    # A wrong secret gets 401; and Chromium asks for a favicon when it shows JSON.
+    assert [text for text in window.errors() if "401" not in text and "favicon" not in text] == []
+
+
+@pytest.fixture
+def signed_in(browser: Browser) -> Browser:
+    browser.open("/")
+    browser.sign_in(SECRET)
+    return browser

@@ -306,3 +306,14 @@ def test_every_process_refuses_to_start_without_its_settings_in_one_line(command
 def test_the_api_does_not_start_without_a_secret() -> None:
     environ = {"DATABASE_URL": "postgresql://127.0.0.1:1/ava", "BROKER_URL": "redis://127.0.0.1:1/0"}
     _assert_one_line(_run("api", environ=environ), "AVA_INTERNAL_SECRET")
+
+
+def test_a_link_that_signs_in_is_printed_on_demand_and_never_into_a_log(shared_up: Up, place: Path) -> None:
+    secret = shared_up.headers["x-internal-secret"]
+    result = _run("dashboard", environ={"AVA_URL": shared_up.url, "AVA_INTERNAL_SECRET": secret}, cwd=place)
+    token = result.stdout.strip().partition(f"{shared_up.url}/#/signin?link=")[2]
+    headers = {"authorization": f"Link {token}"}
+    assert requests.post(f"{shared_up.url}/v1/ava/session", headers=headers, timeout=10).status_code == 201
+    assert requests.post(f"{shared_up.url}/v1/ava/session", headers=headers, timeout=10).status_code == 401
+    assert "signin?link=" not in shared_up.output, "its output is a file, not a terminal"
+    assert token not in shared_up.output

@@ -12,6 +12,7 @@ JOBS = "/v1/ava/jobs"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"
 KEYS = "/v1/ava/keys"
+SESSION = "/v1/ava/session"
 SCHEDULES = "/v1/ava/schedules"
 SCHEDULE = f"{SCHEDULES}/<schedule:schedule_id>"
 DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
@@ -131,6 +132,22 @@ def _made_a_key_of_its_own(response: Any) -> None:
     assert response.get_json()["data"]["created_by"] == "usr_other"
 
 
+def _is_of_its_own(response: Any) -> None:
+    assert response.get_json()["data"]["tenant_id"] == "ten_other"
+
+
+def _has_no_session(response: Any) -> None:
+    error_of(response, 409, "resource_conflict")
+
+
+def _ends_nothing(response: Any) -> None:
+    assert response.get_json()["data"] == {"ended": 0}
+
+
+def _made_a_link_of_its_own(response: Any) -> None:
+    assert ".ten_other." in response.get_json()["data"]["path"]
+
+
 def _sees_a_preview(response: Any) -> None:
     assert len(response.get_json()["data"]["next"]) == 10
 
@@ -174,6 +191,12 @@ SCOPE = {
     ("POST", KEYS): _made_a_key_of_its_own,
     ("GET", KEYS): _sees_nothing,
     ("DELETE", f"{KEYS}/<key_id>"): _is_404,
+    ("POST", SESSION): _is_of_its_own,
+    ("GET", SESSION): _is_of_its_own,
+    ("PATCH", SESSION): _has_no_session,
+    ("DELETE", SESSION): _has_no_session,
+    ("DELETE", "/v1/ava/sessions"): _ends_nothing,
+    ("POST", f"{SESSION}/links"): _made_a_link_of_its_own,
     ("POST", HOOKS): _made_a_hook_of_its_own,
     ("GET", HOOKS): _sees_nothing,
     ("GET", HOOK): _is_404,
@@ -192,6 +215,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", KEYS): {"name": "theirs", "role": "tenant-user"},
     ("POST", f"{SCHEDULES}/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
     ("PATCH", SCHEDULE): {"enabled": False},
+    ("PATCH", SESSION): {"tenant_id": "ten_test"},
     ("POST", HOOKS): {
         "url": "https://example.com/theirs",
         "events": ["ava.job.completed"],

@@ -10,6 +10,7 @@ from flask import current_app, g, request
 
 from ava.api.http.caller_headers import by_headers
 from ava.api.http.caller_key import by_key
+from ava.api.http.caller_session import by_link, by_session
 from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.errors import Unauthorized
@@ -18,7 +19,7 @@ __all__ = ["identify", "is_open", "name_request", "open_to_all"]
 
 #: The ways to identify a caller. Each returns None if the request does not use it, and raises what refuses the request
 #: if it uses it wrongly, so that the first way that a request uses decides.
-_WAYS: tuple[Callable[[], Caller | None], ...] = (by_headers, by_key)
+_WAYS: tuple[Callable[[], Caller | None], ...] = (by_headers, by_key, by_link, by_session)
 
 View = TypeVar("View", bound=Callable[..., Any])
 

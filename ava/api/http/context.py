@@ -15,6 +15,7 @@ from ava.services.api_keys import ApiKeys
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.schedules import Schedules
+from ava.services.sessions import Sessions
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -33,6 +34,7 @@ class Context:
     settings: Settings
     jobs: Jobs
     schedules: Schedules
+    sessions: Sessions
     webhooks: Webhooks
     workers: Workers
     readiness: Readiness

@@ -55,6 +55,8 @@ class Operation:
     failures: tuple[int, ...] = ()
     #: Whether it needs a role that may write.
     is_write: bool = False
+    #: Whether it is audited although any role may call it.
+    is_audited: bool = False
     #: Whether it takes an Idempotency-Key; the view gets it as `key`, None if none was sent.
     takes_key: bool = False
     #: Whether the response may have an ETag, so that 304 is possible.

@@ -47,7 +47,7 @@ def record(response: Response) -> None:
     if request.method not in _CHANGING or request.endpoint is None or (who := g.get("caller")) is None:
         return
     declared = find_operation(current_app.view_functions[request.endpoint])
-    if declared is not None and not declared.is_write:
+    if declared is not None and not (declared.is_write or declared.is_audited):
         # It is a POST for the sake of its body, as the preview of a schedule is.
         return
     context().admin.audit.record(

@@ -21,7 +21,9 @@ SELECT
     (SELECT count(*) FROM (SELECT 1 FROM schedules
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS s) AS schedules,
     (SELECT count(*) FROM (SELECT 1 FROM api_keys
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS k) AS api_keys
+        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS k) AS api_keys,
+    (SELECT count(*) FROM (SELECT 1 FROM sessions
+        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS e) AS sessions
 """)
 
 

@@ -1,26 +1,8 @@
-// Calls of the API: the four headers, kept for this browser tab's session only, and errors with the API's messages.
+// Calls of the API with the session's cookie, and errors with the API's messages.
 
-const KEY = "ava.session";
+import { session } from "./session.js";
 
-export const session = {
-  get() {
-    try {
-      return JSON.parse(sessionStorage.getItem(KEY));
-    } catch {
-      return null;
-    }
-  },
-  set(value) {
-    sessionStorage.setItem(KEY, JSON.stringify(value));
-  },
-  clear() {
-    sessionStorage.removeItem(KEY);
-  },
-  /** True if the role may trigger, cancel and retry. The API decides; this only hides what it would refuse. */
-  get mayWrite() {
-    return !["tenant-user", "tenant-admin"].includes(session.get()?.role);
-  },
-};
+export { session };
 
 export class ApiError extends Error {
   constructor(status, error) {
@@ -29,15 +11,8 @@ export class ApiError extends Error {
   }
 }
 
-function headers(more = {}, who = session.get()) {
-  return {
-    "x-internal-secret": who?.secret ?? "",
-    "x-tenant-id": who?.tenant ?? "",
-    "x-user-id": who?.user ?? "",
-    "x-platform-role": who?.role ?? "",
-    ...more,
-  };
-}
+// The API takes a write with the cookie only if it names the tenant, which pages of others cannot do.
+const headers = (more = {}) => ({ "x-tenant-id": session.get()?.tenant ?? "", ...more });
 
 async function failure(response) {
   const body = await response.json().catch(() => null);
@@ -47,12 +22,12 @@ async function failure(response) {
 }
 
 /** One call. Returns the response as an object. Throws `ApiError`, or the browser's error if there is no response. */
-export async function call(method, path, { query, body, signal, who } = {}) {
+export async function call(method, path, { query, body, signal } = {}) {
   const parameters = query ? new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString() : "";
   const response = await fetch(parameters ? `${path}?${parameters}` : path, {
     method,
     signal,
-    headers: headers(body === undefined ? {} : { "content-type": "application/json" }, who ?? session.get()),
+    headers: headers(body === undefined ? {} : { "content-type": "application/json" }),
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
   });

@@ -2,6 +2,7 @@
 
 import { session } from "./api.js";
 import { h, put } from "./dom.js";
+import { ask, field } from "./parts.js";
 import * as signin from "./pages/signin.js";
 
 const PAGES = {
@@ -30,8 +31,10 @@ async function show() {
   const { signal } = leaving;
   const here = address();
   const [title, load] = PAGES[here.name] ?? [null];
+  if (here.name === "signin") return openLink(here.query.get("link"));
   drawShell(here.name);
   if (!session.get()) return signin.open(main, { signal, done: show });
+  if (session.foreign) return put(main, ...foreign());
   if (!load) return put(main, h("h1", {}, "Page not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
   const page = here.name === "jobs" && here.rest.length ? await import("./pages/job.js") : await load();
   if (signal.aborted) return undefined;
@@ -46,6 +49,34 @@ async function show() {
   }
 }
 
+/** Use up a link that signs in once. Its token leaves the address, and so the history, before anything is sent. */
+async function openLink(token) {
+  history.replaceState(null, "", `${location.pathname}${location.search}#/`);
+  try {
+    if (!session.get()) await session.open(token ?? "");
+  } catch (error) {
+    drawShell("");
+    return signin.open(main, { done: show, refusal: error.message });
+  }
+  return show();
+}
+
+const foreign = () => [h("h1", {}, "This link is of another tenant"),
+  h("p", {}, `It shows ${session.foreign}, and you are signed in to ${session.get().tenant}. `,
+    h("a", { href: "/" }, `Go to ${session.get().tenant}`), ", or sign out and sign in to the other.")];
+
+function lookAtAnother() {
+  ask({
+    title: "Look at another tenant", action: "Look",
+    fields: [field("Tenant", h("input", { name: "tenant", required: true, value: session.get().tenant, pattern: "ten_[0-9a-z_]{1,60}", title: "ten_ and 1 to 60 of a-z, 0-9 and _", autocomplete: "off", spellcheck: "false" }),
+      "Your address names it, so a copied link shows the same tenant")],
+    submit: async ({ tenant }) => {
+      await session.look(tenant);
+      show();
+    },
+  });
+}
+
 function drawShell(current) {
   const who = session.get();
   const links = Object.entries(PAGES).map(([name, [title]]) =>
@@ -54,14 +85,27 @@ function drawShell(current) {
     h("a", { href: "#/", class: "brand", "aria-label": "AVA Jobs, overview" }, h("img", { src: "/dashboard/icon.svg", alt: "", width: "26", height: "26" }), "AVA Jobs"),
     who ? h("nav", { "aria-label": "Pages" }, links) : null,
     h("div", { class: "row who" },
-      who ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,
+      who?.isOperator ? h("button", { type: "button", class: "quiet tenant", title: `${who.user}, ${who.role}`, "aria-label": `Tenant ${who.tenant}, switch`, onclick: lookAtAnother }, who.tenant) : null,
+      who && !who.isOperator ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,
       h("button", { type: "button", class: "quiet", onclick: toggleTheme, "aria-label": "Toggle theme", title: "Toggle theme" }, "◐"),
       who ? h("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out") : null)));
   shell.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-function signOut() {
-  session.clear();
+async function signOut() {
+  await session.end();
+  show();
+}
+
+/** Take up the session of the cookie, and draw the page. */
+async function begin() {
+  try {
+    await session.resume();
+  } catch (error) {
+    put(main, h("h1", {}, "The API does not answer"), h("p", { role: "alert" }, error.status ? error.message : "It cannot be reached; this page tries again every few seconds."));
+    setTimeout(begin, 3000);
+    return;
+  }
   show();
 }
 
@@ -75,9 +119,14 @@ function toggleTheme() {
 const chosen = localStorage.getItem(THEME);
 if (chosen) document.documentElement.dataset.theme = chosen;
 window.addEventListener("hashchange", () => show().then(() => main.focus({ preventScroll: true })));
-window.addEventListener("signed-out", () => session.get() && signOut());
+window.addEventListener("signed-out", () => {
+  if (!session.get()) return;
+  session.forget();
+  show();
+});
+session.onStart(begin);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-show();
+begin();

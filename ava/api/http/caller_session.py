@@ -1,0 +1,68 @@
+"""Identification by a session: the dashboard's cookie, or the link that starts a session.
+
+What makes the cookie safe against pages of others:
+
+- `SameSite=Strict`: a browser sends it with no request that another site has caused. But pages of another port or of a
+  sister domain are of the same site, so …
+- … a browser that says where a request comes from (`Sec-Fetch-Site`) must say that it is a page of ours or the user;
+- a request that may change something must name its tenant in `x-tenant-id`. No form, link or image can send a header,
+  and a script of another origin only after a preflight, which never allows cookies (no
+  `Access-Control-Allow-Credentials`). It also names what is changed, whatever another tab looks at meanwhile.
+"""
+
+from __future__ import annotations
+
+from flask import g, request
+
+from ava.access_errors import SessionMissing
+from ava.api.http.caller_headers import read_id
+from ava.api.http.context import context
+from ava.domain.caller import Caller
+from ava.domain.session import cookie_name
+from ava.errors import Forbidden
+from ava.services.sessions import SessionUse
+
+__all__ = ["by_link", "by_session", "current_session"]
+
+#: The endpoint of the route that starts a session, the only one that takes a link.
+_SIGN_IN = "sessions.start"
+_LINK = "link"
+#: What `Sec-Fetch-Site` says of a page of ours, and of an address that the user typed or pasted.
+_OWN_SITES = ("same-origin", "none")
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+def by_session() -> Caller | None:
+    """Returns the caller whose session the cookie names; None without a cookie.
+
+    A role of the platform may name another tenant in x-tenant-id. Raises `SessionEnded`, `Forbidden`,
+    `InvalidParameters`.
+    """
+    if not (cookie := request.cookies.get(cookie_name(request.host))):
+        return None
+    if request.headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+        raise Forbidden("A session's cookie is for the pages of this address alone; send an API key instead.")
+    use = context().sessions.find(cookie)
+    if request.method not in _READING or request.headers.get("x-tenant-id"):
+        use = use.at(read_id("x-tenant-id", "ten"))
+    g.session_use = use
+    return use.caller
+
+
+def by_link() -> Caller | None:
+    """Returns the caller that made a link, where one starts a session; None without a link. Uses the link up.
+
+    Raises `SessionEnded`.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if request.endpoint != _SIGN_IN or scheme.lower() != _LINK:
+        return None
+    return context().sessions.take_link(token.strip())
+
+
+def current_session() -> SessionUse:
+    """Returns the session of this request. Raises `SessionMissing` if another way identified its caller."""
+    use: SessionUse | None = g.get("session_use")
+    if use is None:
+        raise SessionMissing
+    return use

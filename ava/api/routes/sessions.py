@@ -1,0 +1,172 @@
+"""`/v1/ava/session`: sessions of the dashboard, which a cookie names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, g, request
+
+from ava.access_errors import SessionNested
+from ava.api.http import responses
+from ava.api.http.caller_session import current_session
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.strict import NoBody
+from ava.api.schemas.sessions import (
+    EndedSessionsRecord,
+    LinkRecord,
+    SessionBody,
+    SessionRecord,
+    write_ended,
+    write_link,
+    write_session,
+)
+from ava.domain.session import cookie_name
+from ava.services.sessions import SessionUse
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("sessions", __name__, url_prefix="/v1/ava")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Identity:
+    tenant_id: str
+    user_id: str
+    role: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Link:
+    path: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    ended: int
+
+
+@blueprint.post("/session")
+@operation(
+    summary="Start a session",
+    description="Whatever identifies the caller (the four headers, an API key, or a link as `Authorization: Link "
+    "<token>`) becomes a session of 12 hours, which the cookie of the response names. A request with the cookie needs "
+    "nothing else to read; one that writes also sends `x-tenant-id`. A session ends with the API key that started it.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=SessionRecord(),
+    status=201,
+    failures=(409, 413, 415, 422),
+    is_audited=True,
+)
+def start() -> Response:
+    """Start a session."""
+    _refuse_nested()
+    return _with_cookie(context().sessions.start(caller()), 201)
+
+
+@blueprint.get("/session")
+@operation(
+    summary="Show who is calling",
+    description="The tenant, user and role by which a request is judged, whatever identifies its caller.",
+    record=SessionRecord(),
+)
+def show() -> Response:
+    """Show who is calling."""
+    use: SessionUse | None = g.get("session_use")
+    return responses.data(_identity(None if use is None else use.session.expires_at))
+
+
+@blueprint.patch("/session")
+@operation(
+    summary="Look at another tenant",
+    description="For the roles of the platform. The cookie of the response looks at this tenant from now on, for "
+    "requests that cannot name another in `x-tenant-id`, such as downloads and streams.",
+    body=SessionBody(),
+    body_as="tenant_id",
+    record=SessionRecord(),
+    failures=(409, 413, 415, 422),
+    is_audited=True,
+)
+def change(tenant_id: str) -> Response:
+    """Look at another tenant."""
+    return _with_cookie(current_session().at(tenant_id), 200, tenant_id=tenant_id)
+
+
+@blueprint.delete("/session")
+@operation(
+    summary="End the session",
+    description="Signs out: the cookie is refused from now on, within 2 seconds by every process.",
+    record=SessionRecord(),
+    failures=(409,),
+    is_audited=True,
+)
+def end() -> Response:
+    """End the session."""
+    context().sessions.end(current_session().session)
+    response = responses.data(_identity(datetime.now(UTC)))
+    response.delete_cookie(cookie_name(request.host), path="/", httponly=True, samesite="Strict")
+    return response
+
+
+@blueprint.delete("/sessions")
+@operation(
+    summary="End all sessions of a user",
+    description="Ends every session of the caller's user in its tenant, and makes its unused links invalid.",
+    record=EndedSessionsRecord(),
+    is_audited=True,
+)
+def end_all() -> Response:
+    """End all sessions of the caller's user."""
+    return responses.data(write_ended(_Ended(context().sessions.end_all(caller()))))
+
+
+@blueprint.post("/session/links")
+@operation(
+    summary="Make a link that signs in once",
+    description="The link works once, within 10 minutes: it signs in to the dashboard as the caller. `path` "
+    "follows the address of the API.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=LinkRecord(),
+    status=201,
+    failures=(409, 413, 415, 422),
+    is_audited=True,
+)
+def make_link() -> Response:
+    """Make a link."""
+    _refuse_nested()
+    link, token = context().sessions.make_link(caller())
+    return responses.data(write_link(_Link(path=f"/#/signin?link={token}", expires_at=link.expires_at)), 201)
+
+
+def _refuse_nested() -> None:
+    """Raises `SessionNested` in a session, which would otherwise prolong itself without end."""
+    if g.get("session_use") is not None:
+        raise SessionNested
+
+
+def _with_cookie(use: SessionUse, status: int, *, tenant_id: str | None = None) -> Response:
+    response = responses.data(_identity(use.session.expires_at, tenant_id=tenant_id), status)
+    response.set_cookie(
+        cookie_name(request.host),
+        context().sessions.cookie_of(use),
+        expires=use.session.expires_at,
+        path="/",
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
+
+
+def _identity(expires_at: datetime | None, *, tenant_id: str | None = None) -> str:
+    who = caller()
+    return write_session(
+        _Identity(
+            tenant_id=tenant_id or who.tenant_id, user_id=who.user_id, role=who.role.header, expires_at=expires_at
+        )
+    )

@@ -1,0 +1,65 @@
+"""Sessions: what clients send and what they get back."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, post_load
+
+from ava.api.http.caller_headers import ROLES
+from ava.api.http.fields import ClientId, Id, Instant, Text, WholeNumber
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+
+__all__ = [
+    "EndedSessionsRecord",
+    "LinkRecord",
+    "SessionBody",
+    "SessionRecord",
+    "write_ended",
+    "write_link",
+    "write_session",
+]
+
+
+class SessionBody(Strict):
+    """The tenant to look at from now on."""
+
+    tenant_id = ClientId("ten", required=True)
+
+    @post_load
+    def make(self, data: dict[str, str], **_: object) -> str:
+        """Returns the tenant's id."""
+        return data["tenant_id"]
+
+
+class SessionRecord(Schema):
+    """Who is calling."""
+
+    tenant_id = Id("ten", metadata={"description": "The tenant to which everything read or written belongs."})
+    user_id = Text(metadata={"description": "The user, or the id of the API key that signed in."})
+    role = Text(metadata={"enum": list(ROLES)})
+    expires_at = Instant(
+        allow_none=True, metadata={"description": "When the session ends; null: the request carries no session."}
+    )
+
+
+class LinkRecord(Schema):
+    """A link that signs in once."""
+
+    path = Text(
+        metadata={
+            "description": "What follows the address of the dashboard. Its token is in the fragment, "
+            "which browsers send to no server."
+        }
+    )
+    expires_at = Instant()
+
+
+class EndedSessionsRecord(Schema):
+    """How many sessions have ended."""
+
+    ended = WholeNumber(least=0, most=2**53)
+
+
+write_session = compile_schema(SessionRecord())
+write_link = compile_schema(LinkRecord())
+write_ended = compile_schema(EndedSessionsRecord())

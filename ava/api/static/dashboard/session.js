@@ -1,0 +1,107 @@
+// Who is signed in. A cookie that scripts cannot read holds the session, so every tab has it; a tab only knows whose it is.
+
+const PATH = "/v1/ava/session";
+const LAST = "ava.last";
+const PLATFORM = ["platform-admin", "platform-system-admin"];
+let who = null;
+
+/** True if a text has the form of an API key, which says which tenant and role it is of. */
+export const isKey = (text) => /^ava_[A-Za-z0-9_-]{43}$/.test(text);
+
+/** The tenant that this tab looks at, if its address names one: `/?tenant=ten_acme#/jobs`. */
+const named = () => new URLSearchParams(location.search).get("tenant");
+
+async function ask(method, { headers = {}, body } = {}) {
+  const json = body ? { "content-type": "application/json" } : {};
+  const response = await fetch(PATH, { method, headers: { ...json, ...headers }, body: body && JSON.stringify(body), cache: "no-store" });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    const error = new Error(answer.error?.message ?? `The server answered with status ${response.status}.`);
+    throw Object.assign(error, { status: response.status });
+  }
+  return answer.data;
+}
+
+/** Keep whose session it is. Only a role of the platform may look at the tenant that the address names. */
+function keep({ tenant_id: own, user_id: user, role }) {
+  const isOperator = PLATFORM.includes(role);
+  who = { own, user, role, isOperator, tenant: isOperator ? named() ?? own : own };
+  remember();
+  return who;
+}
+
+// A platform role's address names the tenant, so that a copied link shows the same to a colleague.
+function remember() {
+  localStorage.setItem(LAST, JSON.stringify({ tenant: who.tenant, user: who.user, role: who.role, isIn: true }));
+  if (who.isOperator && named() !== who.tenant) history.replaceState(null, "", `/?tenant=${who.tenant}${location.hash}`);
+}
+
+function forget() {
+  who = null;
+  localStorage.setItem(LAST, JSON.stringify({ ...last(), isIn: false }));
+}
+
+/** Who was signed in last, which the form begins with, and whether there may be a session of theirs. */
+function last() {
+  try {
+    return JSON.parse(localStorage.getItem(LAST)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+export const session = {
+  get: () => who,
+
+  /** True if the role may trigger, cancel and retry. The API decides; this only hides what it would refuse. */
+  get mayWrite() {
+    return !["tenant-user", "tenant-admin"].includes(who?.role);
+  },
+
+  /** The tenant in the address, if it is none that this user may look at. */
+  get foreign() {
+    return who && named() && named() !== who.tenant ? named() : null;
+  },
+
+  last,
+  forget,
+
+  /** Take up the session that the cookie names, if there is one. */
+  async resume() {
+    if (!last().isIn) return null;
+    try {
+      return keep(await ask("GET"));
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      return forget();
+    }
+  },
+
+  /** Start a session with what the form holds: an API key, or the four headers. */
+  start: async ({ secret, tenant, user, role }) => keep(await ask("POST", {
+    headers: isKey(secret) ? { authorization: `Bearer ${secret}` }
+      : { "x-internal-secret": secret, "x-tenant-id": tenant, "x-user-id": user, "x-platform-role": role },
+  })),
+
+  /** Start a session with the token of a link, which works once. */
+  open: async (token) => keep(await ask("POST", { headers: { authorization: `Link ${token}` } })),
+
+  /** Look at another tenant, in this tab and in those that are opened from now on. */
+  async look(tenant) {
+    await ask("PATCH", { headers: { "x-tenant-id": who.tenant }, body: { tenant_id: tenant } });
+    who.tenant = tenant;
+    remember();
+  },
+
+  /** End the session, for every tab. */
+  async end() {
+    const tenant = who?.tenant;
+    forget();
+    if (tenant) await ask("DELETE", { headers: { "x-tenant-id": tenant } }).catch(() => {});
+  },
+
+  /** Call `act` when another tab has signed in. */
+  onStart(act) {
+    window.addEventListener("storage", (event) => event.key === LAST && !who && last().isIn && act());
+  },
+};

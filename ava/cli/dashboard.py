@@ -1,0 +1,46 @@
+"""`ava dashboard`: a link that signs in to the dashboard once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.connection import connected
+
+if TYPE_CHECKING:
+    from ava.client import Client
+    from ava.local.system import System
+
+__all__ = ["dashboard", "print_ready"]
+
+
+@click.command()
+@connected
+def dashboard(client: Client) -> None:
+    """Print a link that signs in to the dashboard, once and within 10 minutes."""
+    click.echo(client.sign_in_link())
+
+
+def print_ready(system: System) -> None:
+    """Print that a system on this machine is ready, and how its dashboard is opened.
+
+    The link signs in as the most powerful role. It is printed to a terminal only, because other outputs are kept.
+    """
+    from ava.cli.terminal import is_terminal
+    from ava.client import Client
+    from ava.local import example
+
+    click.echo(f"\nAVA ready: {system.url}\n")
+    if not is_terminal():
+        click.echo(f"Dashboard: {system.url}/ (`ava dashboard` prints a link that signs in)\n")
+        return
+    who = example.headers(system.secret)
+    with Client(
+        system.url,
+        secret=system.secret,
+        tenant=who["x-tenant-id"],
+        user=who["x-user-id"],
+        role="platform-system-admin",
+    ) as client:
+        click.echo(f"Dashboard, signed in (once, within 10 minutes):\n\n{client.sign_in_link()}\n")

@@ -1,0 +1,132 @@
+"""The use cases of sessions: sign in to the dashboard, look at another tenant, and sign out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from ava.access_errors import SessionEnded, SessionsFull
+from ava.domain.caller import Caller, Role
+from ava.domain.limits import SESSIONS
+from ava.domain.session import LINK_SECONDS, SESSION_SECONDS, Session, Use, read_token, write_token
+from ava.errors import Forbidden, Unauthorized
+from ava.services.key_cache import KeyCache
+from ava.settings import Settings
+from ava.store.access import api_keys, sessions
+from ava.store.engine.database import Connection, Database
+
+__all__ = ["SessionUse", "Sessions"]
+
+#: Seconds for which a process trusts what it has read of a session. A session that was ended is refused everywhere
+#: within 2 s.
+_TRUST_SECONDS = 1.5
+#: The most sessions that a process remembers.
+_MOST_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionUse:
+    """A session, and the tenant that its user looks at."""
+
+    session: Session
+    tenant_id: str
+
+    @property
+    def caller(self) -> Caller:
+        """Returns who makes a request in this session."""
+        session = self.session
+        return Caller(tenant_id=self.tenant_id, user_id=session.user_id, role=session.role, key_id=session.key_id)
+
+    def at(self, tenant_id: str) -> SessionUse:
+        """Returns the session looking at another tenant. Raises `Forbidden` if its role may not."""
+        # An API key is of one tenant, whatever its role, and so is a session that it has started.
+        is_free = self.session.role >= Role.PLATFORM_ADMIN and self.session.key_id is None
+        if tenant_id != self.session.tenant_id and not is_free:
+            raise Forbidden("Only the roles of the platform may look at another tenant.")
+        return SessionUse(session=self.session, tenant_id=tenant_id)
+
+
+class Sessions:
+    """The use cases of sessions, over one database."""
+
+    def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns monotonic seconds."""
+        self._database = database
+        self._keys = settings.internal_secrets
+        self._clock = clock
+        self._known: KeyCache[Session] = KeyCache(_MOST_REMEMBERED)
+
+    def start(self, caller: Caller) -> SessionUse:
+        """Start a session of the caller. Raises `SessionsFull`, `DatabaseUnavailable`."""
+        session = self._create(caller, is_link=False, seconds=SESSION_SECONDS)
+        return SessionUse(session=session, tenant_id=caller.tenant_id)
+
+    def make_link(self, caller: Caller) -> tuple[Session, str]:
+        """Returns a link that starts one session of the caller, and its token. Raises `SessionsFull`."""
+        link = self._create(caller, is_link=True, seconds=LINK_SECONDS)
+        return link, write_token(Use.LINK, link.id, link.tenant_id, self._keys)
+
+    def _create(self, caller: Caller, *, is_link: bool, seconds: int) -> Session:
+        with self._database.connect() as connection:
+            made = sessions.create(connection, caller, is_link=is_link, seconds=seconds, most=SESSIONS.value)
+            if made is None and caller.key_id is not None:
+                self._check_key(connection, caller, caller.key_id)
+        if made is None:
+            sentence = f"The tenant has {SESSIONS.value:,} sessions, which is the most; end some first."
+            raise SessionsFull(SESSIONS.says(sentence))
+        return made
+
+    @staticmethod
+    def _check_key(connection: Connection, caller: Caller, key_id: str) -> None:
+        """Raises `Unauthorized` if the key was revoked in this moment."""
+        if api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id) is None:
+            raise Unauthorized
+
+    def take_link(self, token: str) -> Caller:
+        """Use a link up. Returns the caller that made it. Raises `SessionEnded` if it was used or is too old."""
+        if (read := read_token(Use.LINK, token, self._keys)) is None:
+            raise SessionEnded("The link is not valid; make another with `ava dashboard`.")
+        with self._database.connect() as connection:
+            link = sessions.take_link(connection, read[0])
+        if link is None:
+            raise SessionEnded("The link was used before, or is too old; make another with `ava dashboard`.")
+        return SessionUse(session=link, tenant_id=link.tenant_id).caller
+
+    def cookie_of(self, use: SessionUse) -> str:
+        """Returns the value of the cookie."""
+        return write_token(Use.COOKIE, use.session.id, use.tenant_id, self._keys)
+
+    def find(self, cookie: str) -> SessionUse:
+        """Returns the session that a cookie names. Raises `SessionEnded`, `DatabaseUnavailable`."""
+        if (read := read_token(Use.COOKIE, cookie, self._keys)) is None:
+            raise SessionEnded
+        session_id, tenant_id = read
+        return SessionUse(session=self._find(session_id), tenant_id=tenant_id)
+
+    def _find(self, session_id: str) -> Session:
+        # The time is read before the database is, so that a session is never trusted for longer than it may be.
+        now, name = self._clock(), UUID(session_id).bytes
+        if (known := self._known.get(name, now)) is not None:
+            return known
+        with self._database.connect() as connection:
+            found = sessions.find(connection, session_id)
+        if found is None or found[1] <= 0:
+            raise SessionEnded
+        session, seconds_left = found
+        self._known.put(name, session, until=now + min(_TRUST_SECONDS, seconds_left))
+        return session
+
+    def end(self, session: Session) -> None:
+        """End a session, at once here and within 2 s in the other processes."""
+        with self._database.connect() as connection:
+            sessions.delete(connection, session)
+        self._known.clear()
+
+    def end_all(self, caller: Caller) -> int:
+        """End the sessions and links of the caller's user in its tenant. Returns their number."""
+        with self._database.connect() as connection:
+            ended = sessions.delete_of_user(connection, tenant_id=caller.tenant_id, user_id=caller.user_id)
+        self._known.clear()
+        return ended

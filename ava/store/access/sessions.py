@@ -1,0 +1,115 @@
+"""Sessions of the dashboard, and the links that start them. A session that was ended has no row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.caller import Caller, Role
+from ava.domain.session import Session
+from ava.store.access.api_keys import key_uuid
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["create", "delete", "delete_expired", "delete_of_user", "find", "take_link"]
+
+_COLUMNS = "s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text"
+
+# No session outlives the API key that made it. The count may miss what is being made in the same moment.
+_CREATE = Statement(f"""
+INSERT INTO sessions AS s (tenant_id, user_id, role, key_id, is_link, expires_at)
+SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s,
+    least(now() + %(seconds)s * interval '1 second', (SELECT k.expires_at FROM api_keys AS k
+        WHERE k.tenant_id = %(tenant_id)s AND k.id = %(key_id)s::uuid))
+WHERE (SELECT count(*) FROM (SELECT 1 FROM sessions AS o
+        WHERE o.tenant_id = %(tenant_id)s AND o.expires_at > now() LIMIT %(most)s) AS c) < %(most)s
+    AND (%(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
+        WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid))
+RETURNING {_COLUMNS}
+""")
+
+
+def create(connection: Connection, caller: Caller, *, is_link: bool, seconds: int, most: int) -> Session | None:
+    """Create a session of so many seconds, or a link.
+
+    Returns None if the tenant has as many as it may have, or if the caller's API key was revoked.
+    """
+    parameters = {
+        "tenant_id": caller.tenant_id,
+        "user_id": caller.user_id,
+        "role": caller.role.header,
+        "key_id": None if caller.key_id is None else key_uuid(caller.key_id),
+        "is_link": is_link,
+        "seconds": seconds,
+        "most": most,
+    }
+    row = connection.exec_driver_sql(_CREATE, parameters).first()
+    return None if row is None else _session(row)
+
+
+# It is not scoped to a tenant, because the session says which one it is of.
+_FIND = Statement(f"""
+SELECT {_COLUMNS}, extract(epoch FROM s.expires_at - clock_timestamp())::float8
+FROM sessions AS s WHERE s.id = %(id)s::uuid AND NOT s.is_link
+""")
+
+
+def find(connection: Connection, session_id: str) -> tuple[Session, float] | None:
+    """Returns a session and the seconds until it expires, negative if it has; None if there is no such session."""
+    row = connection.exec_driver_sql(_FIND, {"id": session_id}).first()
+    return None if row is None else (_session(row[:-1]), row[-1])
+
+
+_TAKE_LINK = Statement(f"""
+DELETE FROM sessions AS s WHERE s.id = %(id)s::uuid AND s.is_link AND s.expires_at > now() RETURNING {_COLUMNS}
+""")
+
+
+def take_link(connection: Connection, link_id: str) -> Session | None:
+    """Use a link up. Returns it; None if it was used before, or is too old. Of two calls at once one gets it."""
+    row = connection.exec_driver_sql(_TAKE_LINK, {"id": link_id}).first()
+    return None if row is None else _session(row)
+
+
+_DELETE = Statement("DELETE FROM sessions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid")
+
+
+def delete(connection: Connection, session: Session) -> None:
+    """End a session."""
+    connection.exec_driver_sql(_DELETE, {"tenant_id": session.tenant_id, "id": session.id})
+
+
+_DELETE_OF_USER = Statement("""
+DELETE FROM sessions AS s WHERE s.tenant_id = %(tenant_id)s AND s.user_id = %(user_id)s
+""")
+
+
+def delete_of_user(connection: Connection, *, tenant_id: str, user_id: str) -> int:
+    """End the sessions and links of a user of a tenant. Returns their number."""
+    parameters = {"tenant_id": tenant_id, "user_id": user_id}
+    return connection.exec_driver_sql(_DELETE_OF_USER, parameters).rowcount
+
+
+_DELETE_EXPIRED = Statement("""
+DELETE FROM sessions AS s WHERE s.id IN (
+    SELECT o.id FROM sessions AS o WHERE o.expires_at < now() ORDER BY o.expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED)
+""")
+
+
+def delete_expired(connection: Connection, *, limit: int) -> int:
+    """Delete expired sessions and links, the oldest first. Returns their number."""
+    return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount
+
+
+def _session(row: Any) -> Session:
+    id_, tenant_id, user_id, role, expires_at, key_id = row
+    return Session(
+        id=id_,
+        tenant_id=tenant_id,
+        user_id=user_id,
+        # A role of a later release allows nothing more than the smallest one here.
+        role=Role.parse(role) or Role.TENANT_USER,
+        expires_at=expires_at,
+        key_id=None if key_id is None else ids.encode("key", key_id),
+    )

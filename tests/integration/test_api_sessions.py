@@ -1,0 +1,195 @@
+"""Sessions of the dashboard: one cookie, which only our own pages can use, and links that sign in once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from werkzeug.http import parse_cookie
+from werkzeug.test import TestResponse
+
+from ava.domain import session as session_rules
+from ava.domain.session import Use
+from ava.services import sessions as sessions_service
+from ava.store.access import sessions
+from harness.api import HEADERS, Api, error_of
+
+SESSION = "/v1/ava/session"
+JOBS = "/v1/ava/jobs"
+NO_HEADERS: dict[str, str | None] = dict.fromkeys(HEADERS)
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process believes what it knows of a session for 1.5 s; here what it reads is what counts."""
+    monkeypatch.setattr(sessions_service, "_TRUST_SECONDS", 0.0)
+
+
+def sign_in(api: Api, headers: Mapping[str, str | None] | None = None) -> str:
+    """Returns the cookie of a new session, as a browser sends it."""
+    answer = api.post(SESSION, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return cookie_of(answer)
+
+
+def cookie_of(answer: TestResponse) -> str:
+    return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+def with_cookie(
+    api: Api, method: str, path: str, cookie: str, headers: Mapping[str, str] | None = None, **rest: Any
+) -> TestResponse:
+    return api.request(method, path, headers={**NO_HEADERS, "cookie": cookie, **(headers or {})}, **rest)
+
+
+def test_the_cookie_is_for_no_script_no_other_site_and_twelve_hours(api: Api) -> None:
+    answer = api.post(SESSION, headers={"host": "jobs.example.com:8443"}, base_url="https://jobs.example.com:8443")
+    set_cookie = answer.headers["Set-Cookie"]
+    assert set_cookie.startswith("ava_session_8443=")
+    for attribute in ("; HttpOnly", "; SameSite=Strict", "; Secure", "; Path=/", "; Expires="):
+        assert attribute in set_cookie
+    assert "Domain" not in set_cookie
+    assert HEADERS["x-internal-secret"] not in set_cookie
+    assert "Secure" not in api.post(SESSION).headers["Set-Cookie"]
+    (seconds,) = api.execute("SELECT extract(epoch FROM expires_at - created_at)::int FROM sessions LIMIT 1")[0]
+    assert seconds == 12 * 3600
+
+
+def test_the_cookie_alone_reads_and_a_write_names_its_tenant(api: Api) -> None:
+    job, cookie = api.trigger(), sign_in(api)
+    assert with_cookie(api, "GET", f"{JOBS}/{job['id']}", cookie).get_json()["data"]["id"] == job["id"]
+    who = with_cookie(api, "GET", SESSION, cookie).get_json()["data"]
+    assert (who["tenant_id"], who["user_id"], who["role"]) == ("ten_test", "usr_test", "tenant-system-admin")
+    refused = with_cookie(api, "POST", f"{JOBS}/{job['id']}/cancel", cookie)
+    assert "x-tenant-id" in error_of(refused, 400, "validation_error")["fields"]
+    done = with_cookie(api, "POST", f"{JOBS}/{job['id']}/cancel", cookie, {"x-tenant-id": "ten_test"})
+    assert done.get_json()["data"]["cancelled_by"] == "usr_test"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_page_of_another_origin_cannot_use_the_cookie(api: Api, site: str, method: str) -> None:
+    headers = {"sec-fetch-site": site, "x-tenant-id": "ten_test"}
+    error_of(with_cookie(api, method, JOBS, sign_in(api), headers), 403, "forbidden")
+
+
+def test_a_form_of_another_page_changes_nothing_in_an_old_browser(api: Api) -> None:
+    """One without `Sec-Fetch-Site` and `SameSite`: a form can send a body, and no header of ours."""
+    job, cookie = api.trigger(), sign_in(api)
+    for path in (f"{JOBS}/{job['id']}/cancel", JOBS):
+        answer = with_cookie(api, "POST", path, cookie, data='{"worker_id":"wkr_open"}', content_type="text/plain")
+        error_of(answer, 400, "validation_error")
+    assert api.get(f"{JOBS}/{job['id']}").get_json()["data"]["status"] == "queued"
+
+
+def test_a_script_of_an_allowed_origin_never_gets_cookies_allowed(api: Api) -> None:
+    headers = {"origin": "https://other.example.com", "access-control-request-method": "POST"}
+    answer = with_cookie(api, "OPTIONS", JOBS, sign_in(api), headers)
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_a_changed_cookie_and_one_of_another_key_are_refused_without_a_query(api: Api) -> None:
+    cookie = sign_in(api, {"x-platform-role": "platform-admin"})
+    name, _, token = cookie.partition("=")
+    session_id, tenant_id, signature = token.split(".")
+    other = session_rules.write_token(Use.COOKIE, session_id, tenant_id, ["a-key-that-is-not-ours"])
+    link = session_rules.write_token(Use.LINK, session_id, tenant_id, [HEADERS["x-internal-secret"]])
+    made_up = (f"{session_id}.ten_other.{signature}", other, link, f"{token}0", "x", "é", "a" * 4000, f"{session_id}..")
+    api.execute("ALTER TABLE sessions RENAME TO sessions_hidden")
+    for value in made_up:
+        error_of(with_cookie(api, "GET", JOBS, f"{name}={value}"), 401, "unauthorized")
+
+
+def test_each_of_several_shared_keys_signs_a_valid_cookie(api: Api) -> None:
+    name, _, token = sign_in(api).partition("=")
+    session_id, tenant_id, _ = token.split(".")
+    second = session_rules.write_token(Use.COOKIE, session_id, tenant_id, ["one-after-the-next"])
+    assert with_cookie(api, "GET", JOBS, f"{name}={second}").status_code == 200
+
+
+def test_signing_out_ends_the_session_and_ending_all_ends_each(api: Api) -> None:
+    first, second = sign_in(api), sign_in(api)
+    answer = with_cookie(api, "DELETE", SESSION, first, {"x-tenant-id": "ten_test"})
+    assert answer.status_code == 200
+    assert parse_cookie(cookie_of(answer)).to_dict() == {"ava_session": ""}
+    error_of(with_cookie(api, "GET", JOBS, first), 401, "unauthorized")
+    assert with_cookie(api, "GET", JOBS, second).status_code == 200
+    link = api.post(f"{SESSION}/links").get_json()["data"]["path"].partition("=")[2]
+    assert api.request("DELETE", "/v1/ava/sessions").get_json()["data"] == {"ended": 2}
+    error_of(with_cookie(api, "GET", JOBS, second), 401, "unauthorized")
+    error_of(api.post(SESSION, headers={**NO_HEADERS, "authorization": f"Link {link}"}), 401, "unauthorized")
+
+
+def test_an_expired_session_is_refused_and_no_session_prolongs_itself(api: Api) -> None:
+    cookie = sign_in(api)
+    for path in (SESSION, f"{SESSION}/links"):
+        error_of(with_cookie(api, "POST", path, cookie, {"x-tenant-id": "ten_test"}), 409, "resource_conflict")
+    api.execute("UPDATE sessions SET expires_at = now() - interval '1 second'")
+    error_of(with_cookie(api, "GET", JOBS, cookie), 401, "unauthorized")
+
+
+def test_a_role_of_the_platform_looks_at_any_tenant_and_a_tenants_role_at_its_own(api: Api) -> None:
+    theirs = api.trigger(headers={"x-tenant-id": "ten_other"})
+    path = f"{JOBS}/{theirs['id']}"
+    own = sign_in(api)
+    error_of(with_cookie(api, "GET", path, own, {"x-tenant-id": "ten_other"}), 403, "forbidden")
+    error_of(
+        with_cookie(api, "PATCH", SESSION, own, {"x-tenant-id": "ten_test"}, json={"tenant_id": "ten_other"}),
+        *(403, "forbidden"),
+    )
+    platform = sign_in(api, {"x-platform-role": "platform-admin"})
+    assert with_cookie(api, "GET", path, platform, {"x-tenant-id": "ten_other"}).status_code == 200
+    error_of(with_cookie(api, "GET", path, platform), 404, "resource_not_found")
+    switched = with_cookie(
+        api, "PATCH", SESSION, platform, {"x-tenant-id": "ten_test"}, json={"tenant_id": "ten_other"}
+    )
+    assert switched.get_json()["data"]["tenant_id"] == "ten_other"
+    assert with_cookie(api, "GET", path, cookie_of(switched)).status_code == 200, "without a header, as a download"
+
+
+def test_a_link_signs_in_once_as_its_maker(api: Api) -> None:
+    made = api.post(f"{SESSION}/links", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
+    assert made["path"].startswith("/#/signin?link="), "a fragment is sent to no server, so no log has it"
+    link = {**NO_HEADERS, "authorization": f"Link {made['path'].partition('=')[2]}"}
+    error_of(api.get(JOBS, headers=link), 401, "unauthorized")
+    answer = api.post(SESSION, headers=link)
+    assert answer.get_json()["data"]["role"] == "platform-admin"
+    assert with_cookie(api, "GET", JOBS, cookie_of(answer)).status_code == 200
+    error_of(api.post(SESSION, headers=link), 401, "unauthorized")
+    late = api.post(f"{SESSION}/links").get_json()["data"]["path"].partition("=")[2]
+    api.execute("UPDATE sessions SET expires_at = now() WHERE is_link")
+    error_of(api.post(SESSION, headers={**NO_HEADERS, "authorization": f"Link {late}"}), 401, "unauthorized")
+
+
+def test_a_session_ends_with_the_api_key_that_started_it(api: Api) -> None:
+    made = api.post(
+        "/v1/ava/keys",
+        json={"name": "laptop", "role": "platform-admin", "expires_at": "2999-01-01T00:00:00Z"},
+        headers={"x-platform-role": "platform-admin"},
+    ).get_json()["data"]
+    cookie = sign_in(api, {**NO_HEADERS, "authorization": f"Bearer {made['token']}"})
+    assert with_cookie(api, "GET", JOBS, cookie).status_code == 200
+    error_of(with_cookie(api, "GET", JOBS, cookie, {"x-tenant-id": "ten_other"}), 403, "forbidden")
+    api.execute("UPDATE api_keys SET expires_at = now() + interval '1 hour'")
+    short = sign_in(api, {**NO_HEADERS, "authorization": f"Bearer {made['token']}"})
+    assert with_cookie(api, "GET", SESSION, short).get_json()["data"]["expires_at"] < "2900"
+    assert api.request("DELETE", f"/v1/ava/keys/{made['id']}").status_code < 300
+    error_of(with_cookie(api, "GET", JOBS, cookie), 401, "unauthorized")
+
+
+def test_sessions_are_limited_audited_and_deleted_after_their_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        sign_in(api)
+    monkeypatch.setattr(type(sessions_service.SESSIONS), "value", 2)
+    full = error_of(api.post(SESSION), 409, "resource_conflict")
+    assert full["message"].endswith("(limit sessions)")
+    api.execute("UPDATE sessions SET expires_at = now() - interval '1 second'")
+    sign_in(api)
+    entries = api.get("/v1/ava/audit", query_string={"filter[action]": "sessions.start"}).get_json()["data"]
+    assert 201 in {entry["status"] for entry in entries}
+    assert "usr_test" in {entry["user_id"] for entry in entries}
+    api.execute("UPDATE sessions SET expires_at = now() - interval '1 second' WHERE expires_at > now()")
+    with api.database.connect() as connection:
+        assert sessions.delete_expired(connection, limit=2) == 2
+        assert sessions.delete_expired(connection, limit=2) == 1
