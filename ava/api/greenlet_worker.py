@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
 from ava.api.http.errors import error_text
+from ava.api.request_head import RequestHead
 from ava.domain import ids, limits
 from ava.error_codes import code_of
 
@@ -31,12 +38,22 @@ _HEADER_SECONDS = limits.HEADER_SECONDS.value
 #: Beyond so many connections a new one closes the one that has waited the longest for a request. So idle connections
 #: leave room for requests, and for health checks.
 _BUSY_CONNECTIONS = limits.CONNECTIONS.value
+#: Connections that are accepted in one turn of the event loop. With one, as gunicorn has it, those of others wait
+#: behind a flood; with many, one process takes most of the connections that come at once.
+_ACCEPTED_AT_ONCE = 4
+#: Seconds for which a thread beside the event loop may compute while the loop waits for the interpreter. Each read and
+#: write of the loop may wait so long; Python's own 5 ms would add up to 100 ms in one request.
+_SWITCH_SECONDS = 0.0005
+#: Bytes of a body after whose arrival other requests are served first.
+_PIECE_BYTES = 2**16
 #: Seconds that a client may take to send a body, and to receive any one piece of a response.
 _BODY_SECONDS = 30
 _SEND_SECONDS = 30
 #: The bytes and seconds for which an unread body is drained, so that the client gets to read the response.
 _DRAIN_BYTES = 32 * 2**20
 _DRAIN_SECONDS = 5
+#: Seconds between two reads of what follows a refused head.
+_DRAIN_PAUSE_SECONDS = 0.05
 
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "The request line is too long."),
@@ -73,6 +90,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         self._idle: dict[Any, None] = {}
         #: Connections that were closed for newer ones and have not ended yet; they do not count.
         self._closing: set[Any] = set()
+        self._is_stopping = Event()
 
     def init_process(self) -> None:
         """Start, after the fork."""
@@ -86,6 +104,44 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         from ava.store.engine import timeouts
 
         timeouts.install_for_greenlets()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+
+    def load_wsgi(self) -> None:
+        """Build the application."""
+        super().load_wsgi()
+        # What is there now stays. A collection that looked at it would stop all requests for up to 0.1 s, whenever a
+        # large body is parsed.
+        gc.collect()
+        gc.freeze()
+
+    def run(self) -> None:
+        """Serve until the process stops, as gunicorn's own `run` does, which accepts one connection in each turn."""
+        servers = [self._listen(listener) for listener in self.sockets]
+        try:
+            while self.alive:
+                self.notify()
+                self._is_stopping.wait(1.0)
+            self._end(servers)
+        finally:
+            # At the end Python collects what is there, and must find all of it.
+            gc.unfreeze()
+
+    def _end(self, servers: list[StreamServer]) -> None:
+        for server in servers:
+            server.close()
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while any(len(server.pool) for server in servers) and time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(0.1)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def _listen(self, listener: Any) -> StreamServer:
+        listener.setblocking(1)
+        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections))
+        server.max_accept = _ACCEPTED_AT_ONCE
+        server.start()
+        return server
 
     def notify(self) -> None:
         """Send the heartbeat to the master, once a second; stop the server if its parent process has ended."""
@@ -105,6 +161,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             # Watchers get the job as it is now; their clients ask again at another process.
             app.extensions["ava"].watches.close()
         self._close_idle()
+        self._is_stopping.set()
 
     def _close_idle(self) -> None:
         self._close_waiting(list(self._idle))
@@ -183,10 +240,11 @@ class _ClientConnection:
         self._client = client
         self._is_waiting = False
         self._deadline: float | None = None
+        self._head = RequestHead()
 
     def begin_request(self) -> None:
         """Bound what follows: the wait for a request, then the time that its line and headers take."""
-        self._is_waiting, self._deadline = True, None
+        self._is_waiting, self._deadline, self._head = True, None, RequestHead()
 
     def end_request(self) -> None:
         """Bound nothing any more."""
@@ -195,16 +253,25 @@ class _ClientConnection:
             self._client.settimeout(None)
 
     def recv(self, *arguments: Any) -> bytes:
-        """Returns what has arrived; nothing, as at the end of a connection, if the time is over."""
+        """Returns what the parser needs next; nothing, as at the end of a connection, if the time is over.
+
+        Raises `LimitRequestHeaders` if a head exceeds its limits.
+        """
         if not self._is_waiting:
             received: bytes = self._client.recv(*arguments)
             return received
+        while received := self._receive_in_time(*arguments):
+            if ready := self._head.add(received):
+                return ready
+        return self._head.take()
+
+    def _receive_in_time(self, *arguments: Any) -> bytes:
         seconds = _IDLE_SECONDS if self._deadline is None else self._deadline - time.monotonic()
         if seconds <= 0:
             return b""
         self._client.settimeout(seconds)
         try:
-            received = self._client.recv(*arguments)
+            received: bytes = self._client.recv(*arguments)
         except TimeoutError:
             return b""
         if self._deadline is None:
@@ -226,6 +293,9 @@ class _TimedBody:
         try:
             with gevent.Timeout(_BODY_SECONDS):
                 read: bytes = self._body.read(size)
+                if len(read) >= _PIECE_BYTES:
+                    # A read of bytes that are there already does not yield by itself.
+                    gevent.sleep(0)
                 return read
         except gevent.Timeout as timeout:
             self._body.failed = True
@@ -252,9 +322,15 @@ class _TimedBody:
 
 
 def _drain(client: Any) -> None:
-    """Read until the client closes the connection, within bounds."""
+    """Read until the client closes the connection, within bounds.
+
+    A client that goes on sending would wake this process for each piece; so it is read a few times a second only.
+    """
     deadline, left = time.monotonic() + 1, 2**20
-    while time.monotonic() < deadline and left > 0 and (read := len(client.recv(65_536))):
+    while time.monotonic() < deadline and left > 0:
+        gevent.sleep(_DRAIN_PAUSE_SECONDS)
+        if not (read := len(client.recv(2**18))):
+            return
         left -= read
 
 

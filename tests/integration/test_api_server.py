@@ -56,6 +56,8 @@ INVALID_REQUESTS = [
     (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: \x00\r\n\r\n", 400),
     (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
     (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 4_100 + b"\r\n\r\n", 431),
+    # It does not end, and is refused at once nevertheless.
+    (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 9_000, 431),
     (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-A: a\r\n" * 40 + b"\r\n", 431),
     (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     (b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),

@@ -1,0 +1,57 @@
+"""The head of a request on its way to gunicorn's parser.
+
+The parser searches all that it has for the end of the head, again for each piece that arrives, so a head that arrives
+in many pieces costs it the square of its length. Here each piece is searched once, and the parser gets the rest of the
+head in one piece. A head that exceeds its limits is refused before it is complete.
+"""
+
+from __future__ import annotations
+
+from gunicorn.http.errors import LimitRequestHeaders
+
+from ava.domain import limits
+
+__all__ = ["RequestHead"]
+
+_END = b"\r\n\r\n"
+#: The lines of the longest head: the request line, the fields, and the empty line.
+_MOST_LINES = limits.HEADER_FIELDS.value + 2
+
+
+class RequestHead:
+    """The pieces of one head, held until the parser can use them."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        #: The last bytes that arrived, in which the end may have begun.
+        self._last = b""
+        self._lines = 0
+        #: Bytes of the line that has not ended.
+        self._line_bytes = 0
+
+    def add(self, piece: bytes) -> bytes:
+        """Returns what the parser gets now; empty if it can only wait for more.
+
+        Raises `LimitRequestHeaders` if a field is too long, or if there are too many.
+        """
+        # The parser may have what precedes the first line's end, and it checks that line itself.
+        is_first_line = self._lines == 0
+        seen = self._last + piece
+        self._last = seen[-len(_END) + 1 :]
+        self._held.append(piece)
+        if ended := piece.count(b"\n"):
+            self._lines += ended
+            self._line_bytes = len(piece) - piece.rfind(b"\n") - 1
+            # The parser refuses a line that ends with LF alone.
+            if _END in seen or seen.count(b"\n") != seen.count(b"\r\n"):
+                return self.take()
+        else:
+            self._line_bytes += len(piece)
+        if self._lines and (self._line_bytes > limits.HEADER_FIELD_BYTES.value or self._lines > _MOST_LINES):
+            raise LimitRequestHeaders("the head is refused before its end")
+        return self.take() if is_first_line else b""
+
+    def take(self) -> bytes:
+        """Returns what is held, and holds it no more."""
+        held, self._held = b"".join(self._held), []
+        return held

@@ -1,0 +1,59 @@
+"""The head of a request on its way to the parser."""
+
+from __future__ import annotations
+
+import pytest
+from gunicorn.http.errors import LimitRequestHeaders
+
+from ava.api.request_head import RequestHead
+
+FIRST = b"GET / HTTP/1.1\r\n"
+
+
+def test_a_head_in_one_piece_goes_to_the_parser_as_it_is() -> None:
+    head = FIRST + b"Host: x\r\n\r\nand a body"
+    assert RequestHead().add(head) == head
+
+
+def test_the_rest_of_a_head_in_many_pieces_goes_to_the_parser_at_once() -> None:
+    head, sent = RequestHead(), FIRST + b"Host: x\r\nX-A: " + b"a" * 100 + b"\r\n\r\n"
+    given = [head.add(sent[place : place + 1]) for place in range(len(sent))]
+    assert b"".join(given) == sent
+    # The parser checks the request line as it comes.
+    assert [piece for piece in given if piece][len(FIRST) :] == [sent[len(FIRST) :]]
+
+
+@pytest.mark.parametrize("split", range(1, 5))
+def test_the_end_of_a_head_may_be_in_two_pieces(split: int) -> None:
+    head, end = RequestHead(), b"\r\n\r\n"
+    head.add(FIRST)
+    held = head.add(b"Host: x" + end[: split % 4])
+    assert held + head.add(end[split % 4 :]) == b"Host: x" + end
+
+
+def test_a_line_that_ends_with_lf_alone_goes_to_the_parser_which_refuses_it() -> None:
+    head = RequestHead()
+    head.add(FIRST)
+    assert head.add(b"Host: x\nX-A: a") == b"Host: x\nX-A: a"
+
+
+def test_what_follows_the_bytes_that_the_parser_has_already_goes_to_it() -> None:
+    # Of a request that came with the one before it, the parser has the first bytes.
+    assert RequestHead().add(b"\n\r\n") == b"\n\r\n"
+    assert RequestHead().add(b"\r\n") == b"\r\n"
+
+
+@pytest.mark.parametrize("piece", [b"a" * 1_000, b"a" * 4_097, b"X-B: b\r\n" * 5])
+def test_fields_that_are_too_long_or_too_many_are_refused_before_the_end(piece: bytes) -> None:
+    head = RequestHead()
+    head.add(FIRST + b"X-A: ")
+    with pytest.raises(LimitRequestHeaders):
+        list(map(head.add, [piece] * 10))
+
+
+def test_the_end_of_the_connection_gives_the_parser_what_is_held() -> None:
+    head = RequestHead()
+    head.add(FIRST)
+    assert head.add(b"Host: ") == b""
+    assert head.take() == b"Host: "
+    assert head.take() == b""
