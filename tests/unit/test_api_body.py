@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from ava.api.http import body
@@ -100,6 +103,15 @@ def test_a_body_of_too_many_parts_is_refused_before_it_is_parsed(
 def test_what_is_inside_strings_is_no_part_and_no_value() -> None:
     text = '[{,:"\\' * 300_000
     assert body.parse(json.dumps({"x": text, "y": [text]}).encode()) == {"x": text, "y": [text]}
+
+
+@given(value=st.recursive(st.text('a"\\[{,:') | st.integers(), st.lists), size=st.integers(1, 9))
+def test_what_is_outside_strings_is_the_same_however_the_body_is_cut(value: object, size: int) -> None:
+    raw = json.dumps([value]).encode()
+    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body, "_PIECE_BYTES", size)
+        assert b"".join(body._outside_strings(raw)) == outside
 
 
 @pytest.mark.parametrize("raw", [b'{"x":[' + b"0," * 999_998 + b"1]}", b'{"x":[' + b"[]," * 199_997 + b"1]}"])
