@@ -27,8 +27,8 @@ NAMES = (
 )  # fmt: skip
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]")
-#: Finds the texts that may have such a key, so that the others are not parsed.
-_MAY_HOLD = re.compile("authorization|cookie|passw|passphrase|secret|token|credential|key", re.IGNORECASE)
+#: A text without any of these has no such key, so it is not parsed.
+_IN_NAMES = ("authorization", "cookie", "passw", "passphrase", "secret", "token", "credential", "key")
 #: The keys of a header that is written as an object, `{"name": "Authorization", "value": "…"}`.
 _NAMING = ("name", "key", "header")
 
@@ -37,10 +37,16 @@ Shown = TypeVar("Shown", Job, Schedule)
 
 def shown_to(caller: Caller, record: Shown) -> Shown:
     """Returns a record as this caller sees it."""
-    if caller.role >= Role.TENANT_ADMIN or not _MAY_HOLD.search(record.input_json):
+    if caller.role >= Role.TENANT_ADMIN or not _may_hold(record.input_json):
         return record
     text = json.dumps(redact(json.loads(record.input_json)), separators=(",", ":"))
     return replace(record, input_json=text)
+
+
+def _may_hold(text: str) -> bool:
+    # Several times as fast as one regular expression, which counts in inputs of 1 MiB.
+    lower = text.lower()
+    return any(part in lower for part in _IN_NAMES)
 
 
 def redact(value: Any) -> Any:

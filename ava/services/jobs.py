@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from ava import tracing
 from ava.broker.control import Control
@@ -50,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 #: The most jobs that one statement cancels.
 _BATCH = 500
-#: Bytes of inputs whose fingerprint takes long.
+#: Bytes of inputs that take long to compare, or to search for credentials.
 _LONG_BYTES = 2**16
 
 
@@ -67,7 +68,7 @@ class Jobs:
         control: Control,
         *,
         settings: Settings | None = None,
-        run_long: Callable[[Callable[[], bytes]], bytes] = lambda work: work(),
+        run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
         """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
         self._database = database
@@ -199,7 +200,14 @@ class Jobs:
     def show(self, caller: Caller, job_id: str) -> Job:
         """Returns one job as the caller may see it. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return shown_to(caller, self._show(connection, caller, job_id))
+            job = self._show(connection, caller, job_id)
+        return self._shown_to(caller, job)
+
+    def _shown_to(self, caller: Caller, job: Job) -> Job:
+        if len(job.input_json) <= _LONG_BYTES:
+            return shown_to(caller, job)
+        shown: Job = self._run_long(lambda: shown_to(caller, job))
+        return shown
 
     def _show(self, connection: Connection, caller: Caller, job_id: str) -> Job:
         if (job := reads.show(connection, tenant_id=caller.tenant_id, job_id=job_id)) is None:
@@ -224,7 +232,7 @@ class Jobs:
                 offset=offset,
             )
             total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter)
-        return replace(found, jobs=[shown_to(caller, job) for job in found.jobs]), total
+        return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
     def logs(
         self, caller: Caller, job_id: str, *, level: LogLevel | None, limit: int, after_seq: int
