@@ -29,14 +29,17 @@ __all__ = [
     "origins",
     "rate",
     "required",
+    "several",
     "shared_keys",
     "traces",
     "whole",
 ]
 
 #: The schemes of BROKER_URL that mean Redis.
-REDIS_SCHEMES = ("redis", "rediss")
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "sentinel")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
+#: The schemes of which BROKER_URL may name several servers.
+_SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
 #: Characters of a key that signs messages.
 _LEAST_KEY_CHARACTERS = 32
 
@@ -70,10 +73,23 @@ def database_url(env: Mapping[str, str], name: str) -> str:
 
 
 def broker_url(env: Mapping[str, str]) -> str:
-    url = required(env, "BROKER_URL", "redis://host:6379/0 or amqp://user:password@host:5672/vhost")
-    if urlsplit(url).scheme not in REDIS_SCHEMES + _AMQP_SCHEMES:
-        raise SettingsError("BROKER_URL", "it must begin with redis://, rediss://, amqp:// or amqps://")
-    return url
+    example = "redis://host:6379/0 or amqp://user:password@host:5672/vhost"
+    urls = several(env.get("BROKER_URL", "").strip())
+    checked = [required({"BROKER_URL": url}, "BROKER_URL", example) for url in urls]
+    schemes = {urlsplit(url).scheme for url in checked}
+    if not schemes <= {*REDIS_SCHEMES, *_AMQP_SCHEMES}:
+        raise SettingsError(
+            "BROKER_URL",
+            "it must begin with redis://, rediss://, valkey://, valkeys://, sentinel://, amqp:// or amqps://",
+        )
+    if len(checked) > 1 and (len(schemes) > 1 or not schemes <= {*_SEVERAL_SCHEMES}):
+        raise SettingsError("BROKER_URL", "several servers must all be sentinel://, or all amqp://, or all amqps://")
+    return ";".join(checked)
+
+
+def several(url: str) -> list[str]:
+    """Returns the URLs of which BROKER_URL consists, separated by semicolons."""
+    return re.split(r";\s*(?=[a-z]+://)", url)
 
 
 def required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from ava.broker import tls
+from ava.broker import addresses, tls
 from ava.broker.connectivity import make_connection
 from ava.domain import priority
 from ava.domain.messages import DEFAULT_QUEUE
@@ -21,8 +21,6 @@ _LONGEST_RUN_SECONDS = 3 * 3600
 #: Seconds without an answer after which a node gives a connection up, because its event loop waits for the answer.
 #: Redis answers at once, or not; RabbitMQ may take longer to declare a queue in a cluster.
 _REDIS_CONSUMER_SECONDS, _RABBITMQ_CONSUMER_SECONDS = 2, 4
-#: A process that only sends retries in the publisher, not in kombu.
-_TRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
 
 def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
@@ -35,11 +33,11 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     if "?" in settings.broker_url:
         # Checks the options. The transport, which this loads, is otherwise loaded when it is needed.
         make_connection(settings).release()
-    app = Celery("ava", broker=tls.plain_url(settings))
+    app = Celery("ava", broker=addresses.plain_url(settings))
     app.config_from_object("celery_config")
     app.conf.update(
         broker_use_ssl=tls.options(settings),
-        broker_transport_options=_redis_options(consumes) if settings.broker_is_redis else _rabbitmq_options(consumes),
+        broker_transport_options=_transport_options(settings, consumes),
         broker_connection_timeout=3 if consumes else 1,
         task_default_queue=DEFAULT_QUEUE,
         task_queues=[make_queue(DEFAULT_QUEUE)],
@@ -65,6 +63,14 @@ def make_queue(name: str, *, no_ack: bool = False) -> Queue:
     return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=no_ack or None)
 
 
+def _transport_options(settings: Settings, consumes: bool) -> dict[str, Any]:
+    options = _redis_options(consumes) if settings.broker_is_redis else _rabbitmq_options(consumes)
+    if not consumes:
+        # A process that only sends retries in the publisher, not in kombu.
+        options |= {"max_retries": addresses.attempts(settings), "interval_start": 0, "interval_step": 0}
+    return options | addresses.transport_options(settings)
+
+
 def _redis_options(consumes: bool) -> dict[str, Any]:
     options = {
         "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
@@ -79,11 +85,11 @@ def _redis_options(consumes: bool) -> dict[str, Any]:
         # A node asks for messages without waiting: this limits all other commands, and answers of which a part came.
         "socket_timeout": _REDIS_CONSUMER_SECONDS,
     }
-    return options if consumes else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5, **_TRY_ONCE}
+    return options if consumes else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5}
 
 
 def _rabbitmq_options(consumes: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"confirm_publish": False}
     if consumes:
         return options | {"read_timeout": _RABBITMQ_CONSUMER_SECONDS, "write_timeout": _RABBITMQ_CONSUMER_SECONDS}
-    return options | {"read_timeout": 2, "write_timeout": 2, **_TRY_ONCE}
+    return options | {"read_timeout": 2, "write_timeout": 2}

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
-from ava.broker import tls
+from ava.broker import addresses, tls
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
@@ -21,8 +21,14 @@ _CLUSTER = (
     "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
 )
 # Every connection to Redis drops what it cannot read.
-for _scheme in ("redis", "rediss"):
-    TRANSPORT_ALIASES[_scheme] = "ava.broker.redis_transport:GuardedTransport"
+TRANSPORT_ALIASES |= {
+    "redis": "ava.broker.redis_transport:GuardedTransport",
+    "rediss": "ava.broker.redis_transport:GuardedTransport",
+    "sentinel": "ava.broker.redis_transport:GuardedSentinelTransport",
+    "amqp": "ava.broker.rabbitmq_transport:NamedTransport",
+    "amqps": "ava.broker.rabbitmq_transport:NamedTransport",
+    "pyamqp": "ava.broker.rabbitmq_transport:NamedTransport",
+}
 
 
 def make_connection(settings: Settings) -> Connection:
@@ -31,7 +37,12 @@ def make_connection(settings: Settings) -> Connection:
     Raises `SettingsError` if the transport does not take an option in the query of BROKER_URL.
     """
     try:
-        return Connection(tls.plain_url(settings), ssl=tls.options(settings), connect_timeout=3)
+        return Connection(
+            addresses.plain_url(settings),
+            ssl=tls.options(settings),
+            connect_timeout=3,
+            transport_options=addresses.transport_options(settings),
+        )
     except SettingsError:
         raise
     except Exception as problem:
@@ -66,7 +77,7 @@ def ping(app: Celery) -> bool:
     """Returns True if the broker answers over a new connection."""
     try:
         with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+            connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0, timeout=2)
             channel = connection.default_channel
             client = getattr(channel, "client", None)
             if client is not None:
@@ -92,7 +103,7 @@ def require(settings: Settings) -> None:
     """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if that fails or is of no use."""
     with make_connection(settings) as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
+            connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0.1, timeout=5)
             require_usable(connection)
             connection.default_channel.close()
         except StartError:

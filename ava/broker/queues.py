@@ -42,7 +42,7 @@ def check(settings: Settings, names: Collection[str]) -> str:
     check_on = _check_on_redis if settings.broker_is_redis else _check_on_rabbitmq
     with connectivity.make_connection(settings) as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
+            connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0.1, timeout=5)
             return check_on(connection, sorted(names))
         except StartError:
             raise
@@ -62,7 +62,7 @@ def try_out(settings: Settings) -> None:
     step = "connect to it"
     with make_app(settings, consumes=True).connection_for_read() as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
+            connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0.1, timeout=5)
             step = f"declare the queue {queue.name!r}"
             bound = queue.bind(connection.default_channel)
             bound.declare()

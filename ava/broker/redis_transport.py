@@ -11,13 +11,13 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
-from kombu.transport.redis import Channel, Transport
+from kombu.transport.redis import Channel, SentinelChannel, SentinelTransport, Transport
 from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import RedisError
 
 from ava.broker.dropped import DROPPED
 
-__all__ = ["GuardedTransport"]
+__all__ = ["GuardedSentinelTransport", "GuardedTransport"]
 
 
 class GuardedChannel(Channel):  # type: ignore[misc]  # kombu has no annotations
@@ -50,6 +50,16 @@ class GuardedTransport(Transport):  # type: ignore[misc]
     """A transport of such channels."""
 
     Channel = GuardedChannel
+
+
+class GuardedSentinelChannel(GuardedChannel, SentinelChannel):  # type: ignore[misc]
+    """Such a channel to the master that Sentinel names."""
+
+
+class GuardedSentinelTransport(SentinelTransport):  # type: ignore[misc]
+    """A transport of such channels."""
+
+    Channel = GuardedSentinelChannel
 
 
 def _read(read: Callable[[], Any]) -> Any:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from ava.broker import addresses
 from ava.errors import SettingsError
 from ava.settings import Settings
 
-__all__ = ["explain", "options", "plain_url", "redis_options"]
+__all__ = ["explain", "options", "redis_options"]
 
-_SCHEMES = ("rediss", "amqps")
 _PREFIX = "ssl_"
 #: What the query of BROKER_URL may hold.
 _REQUIRED = {"required": ssl.CERT_REQUIRED, "CERT_REQUIRED": ssl.CERT_REQUIRED}
@@ -22,25 +21,16 @@ _NONE = {"none": ssl.CERT_NONE, "CERT_NONE": ssl.CERT_NONE}
 _FILES = ("ca_certs", "certfile", "keyfile")
 
 
-def plain_url(settings: Settings) -> str:
-    """Returns BROKER_URL without its options of TLS."""
-    url = urlsplit(settings.broker_url)
-    query = [
-        (name, value) for name, value in parse_qsl(url.query, keep_blank_values=True) if not name.startswith(_PREFIX)
-    ]
-    return url._replace(query=urlencode(query)).geturl()
-
-
 def options(settings: Settings) -> dict[str, Any] | bool:
     """Returns kombu's `ssl` argument; False without TLS. Raises `SettingsError` for an option that is unknown."""
-    if urlsplit(settings.broker_url).scheme not in _SCHEMES:
+    if not addresses.is_tls(settings):
         return False
     return redis_options(settings) if settings.broker_is_redis else _amqp_options(settings)
 
 
 def redis_options(settings: Settings) -> dict[str, Any]:
     """Returns the options of TLS of redis-py; empty without TLS. Raises `SettingsError`."""
-    if urlsplit(settings.broker_url).scheme not in _SCHEMES:
+    if not addresses.is_tls(settings):
         return {}
     verify, checks_name, files = _read(settings)
     named = {f"{_PREFIX}{name}": path for name, path in files.items()}
@@ -49,8 +39,9 @@ def redis_options(settings: Settings) -> dict[str, Any]:
 
 def _amqp_options(settings: Settings) -> dict[str, Any]:
     verify, checks_name, files = _read(settings)
-    # py-amqp compares the name in the certificate if, and only if, it is given the name.
-    name = {"server_hostname": urlsplit(settings.broker_url).hostname} if checks_name else {}
+    # py-amqp compares the name in the certificate if, and only if, it is given the name. kombu gives it the name of the
+    # server that it connects to where this is None.
+    name = {"server_hostname": None} if checks_name else {}
     return {"cert_reqs": verify, **name, **files}
 
 
@@ -58,7 +49,7 @@ def _read(settings: Settings) -> tuple[ssl.VerifyMode, bool, dict[str, str]]:
     """Returns whether the certificate and its name are verified, and the files that are named."""
     named = {
         name.removeprefix(_PREFIX): value
-        for name, value in parse_qsl(urlsplit(settings.broker_url).query, keep_blank_values=True)
+        for name, value in addresses.query(settings).items()
         if name.startswith(_PREFIX)
     }
     verify = (_REQUIRED | _NONE).get(named.pop("cert_reqs", "required"))

@@ -9,6 +9,7 @@ from flask import Flask, g, request
 
 from ava.api.http.auth import is_open
 from ava.api.http.context import caller
+from ava.broker import addresses, tls
 from ava.domain import limits
 from ava.domain.limits import Limit
 from ava.settings import Settings
@@ -27,10 +28,12 @@ def install(app: Flask, settings: Settings) -> None:
     # Imported here, because it loads many modules and is off by default.
     from flask_limiter import Limiter
 
+    storage, options = addresses.limiter_storage(settings)
     limiter = Limiter(
         lambda: f"{caller().key_id or caller().tenant_id}:{_limit(settings).name}",
         application_limits=[lambda: _rate(settings)],
-        storage_uri=_storage(settings),
+        storage_uri=storage,
+        storage_options={**options, **tls.redis_options(settings)},
         strategy="moving-window",
         headers_enabled=True,
         retry_after="delta-seconds",
@@ -47,10 +50,6 @@ def message(text: str) -> str:
     limit: Limit = g.rate_limit
     whose = "this tenant" if caller().key_id is None else "this API key"
     return limit.says(f"Too many requests; {whose} has {text}. Try again after the seconds in Retry-After.")
-
-
-def _storage(settings: Settings) -> str:
-    return settings.broker_url if settings.broker_is_redis else "memory://"
 
 
 def _limit(settings: Settings) -> Limit:

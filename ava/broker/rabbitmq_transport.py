@@ -1,0 +1,22 @@
+"""kombu's RabbitMQ transport, which here verifies the name of each server of BROKER_URL.
+
+kombu's own stores the name of the first server in the options of TLS, which the connections to all others share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport.pyamqp import Transport
+
+__all__ = ["NamedTransport"]
+
+
+class NamedTransport(Transport):  # type: ignore[misc]  # kombu has no annotations
+    """A transport whose options of TLS belong to one connection."""
+
+    def establish_connection(self) -> Any:
+        """Returns an open connection to the server that the client names now."""
+        if isinstance(self.client.ssl, dict):
+            self.client.ssl = dict(self.client.ssl)
+        return super().establish_connection()
