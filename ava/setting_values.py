@@ -27,6 +27,7 @@ __all__ = [
     "names",
     "number",
     "origins",
+    "other_database_url",
     "rate",
     "required",
     "several",
@@ -70,6 +71,11 @@ def database_url(env: Mapping[str, str], name: str) -> str:
     # Its readers disagree on which @ of several ends the password. One of them took the rest for the host, and an error
     # of the driver shows the host.
     return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{url.split('://', 1)[1][len(authority) :]}"
+
+
+def other_database_url(env: Mapping[str, str], name: str) -> str:
+    """Returns a further URL of the database; empty if it is not set."""
+    return database_url(env, name) if env.get(name, "").strip() else ""
 
 
 def broker_url(env: Mapping[str, str]) -> str:

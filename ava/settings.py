@@ -23,6 +23,9 @@ class Settings:
 
     #: Where PostgreSQL is, as `postgresql://…` (`DATABASE_URL`). Holds a password: never logged.
     database_url: str = field(repr=False)
+    #: Where a pooler in front of it is (PgBouncer in transaction mode), which everything uses that needs no session of
+    #: its own; empty: none (`DATABASE_POOL_URL`). Holds a password: never logged.
+    database_pool_url: str = field(default="", repr=False)
     #: Where PostgreSQL is, for the role that owns the tables, which `ava db` uses; empty: the role of `database_url`
     #: (`DATABASE_OWNER_URL`). Holds a password: never logged.
     database_owner_url: str = field(default="", repr=False)
@@ -167,9 +170,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     default = Settings(database_url="", broker_url="")
     return Settings(
         database_url=values.database_url(env, "DATABASE_URL"),
-        database_owner_url=values.database_url(env, "DATABASE_OWNER_URL")
-        if env.get("DATABASE_OWNER_URL", "").strip()
-        else "",
+        database_pool_url=values.other_database_url(env, "DATABASE_POOL_URL"),
+        database_owner_url=values.other_database_url(env, "DATABASE_OWNER_URL"),
         broker_url=values.broker_url(env),
         broker_ca=values.file(env, "AVA_BROKER_CA"),
         message_keys=values.message_keys(env),

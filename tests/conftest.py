@@ -7,6 +7,7 @@
 | `broker_url` | one of these two: the test runs once on each broker |
 | `settings` | `Settings` with both; so the test runs once on each broker |
 | `database_settings` | `Settings` with that database and an unreachable broker, for tests of the store alone |
+| `pooler` | PgBouncer in front of that database, for a test to kill and start again |
 | `private_postgres`, `private_redis` | servers of the test's own, which it may stop, kill, pause and start again |
 | `serve` | HTTP servers that respond as the test says: see `harness.servers.peer` |
 | `system` | the whole system as real processes: see `harness.system.System` |
@@ -30,6 +31,7 @@ from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
 from ava.settings import Settings
 from harness.servers.peer import serve  # noqa: F401 - a fixture
+from harness.servers.pgbouncer import PgBouncer, running_pgbouncer
 from harness.servers.postgres import Databases, running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
@@ -138,6 +140,13 @@ def private_postgres() -> Iterator[Server]:
     with _available(running_postgres()) as server:
         migrate(server.url)
         yield server
+
+
+@pytest.fixture
+def pooler(database_url: str) -> Iterator[PgBouncer]:
+    """PgBouncer in transaction mode in front of the test's database, with at most 20 server connections."""
+    with _available(running_pgbouncer(database_url)) as running:
+        yield running
 
 
 @pytest.fixture

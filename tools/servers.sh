@@ -12,6 +12,7 @@ is_installed() {
         chromium) command -v chromium >/dev/null && command -v chromedriver >/dev/null ;;
         faketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ;;
         promtool) command -v promtool >/dev/null ;;
+        pgbouncer) [ -x /usr/sbin/pgbouncer ] ;;
         docker-compose) command -v docker-compose >/dev/null ;;
     esac
 }
@@ -20,7 +21,7 @@ packages() {
     case $1 in
         chromium) echo chromium chromium-driver ;;
         promtool) echo prometheus ;;
-        faketime | docker-compose) echo "$1" ;;
+        faketime | docker-compose | pgbouncer) echo "$1" ;;
         *) echo "$1-server" ;;
     esac
 }

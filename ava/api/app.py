@@ -89,8 +89,8 @@ def make_app(settings: Settings) -> Flask:
 
 def _make_context(settings: Settings) -> Context:
     size = settings.api_connections
-    database = Database(
-        settings.database_url,
+    database = Database.of(
+        settings,
         name="api",
         pool_size=size,
         meter=ConnectionMeter("api", size),

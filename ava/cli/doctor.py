@@ -30,14 +30,16 @@ def doctor() -> None:
     settings = settings_module.load()
     OutboundRules.of(settings)
     click.echo("ok  settings: every value can be used")
-    problems = [_report(name, check, settings) for name, check in _checks()]
+    problems = [_report(name, check, settings) for name, check in _checks(settings)]
     if any(problems):
         sys.exit(1)
 
 
-def _checks() -> Iterator[tuple[str, Callable[[Settings], str]]]:
+def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]]]:
     yield "secret", _check_secret
     yield "database", _check_database
+    if settings.database_pool_url:
+        yield "pool", _check_pool
     yield "clock", _check_clock
     yield "broker", _check_broker
     yield "node", _check_node
@@ -77,6 +79,26 @@ def _check_database(settings: Settings) -> str:
     return "reachable, this release may run on its schema"
 
 
+def _check_pool(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import leader_lock, sessions
+    from ava.store.engine.database import Database
+
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        wrong = sessions.find_wrong(connection)
+    if wrong:
+        raise StartError(
+            f"behind DATABASE_POOL_URL the session's {', '.join(wrong)} differ from the defaults that `ava db upgrade` "
+            "gives the role of DATABASE_URL. Run it, then `RECONNECT` in the pooler."
+        )
+    if not leader_lock.has_own_session(settings.database_url):
+        raise StartError(
+            "DATABASE_URL leads through a pooler that drops the options of a session, so a frozen dispatcher would "
+            "never be replaced. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL."
+        )
+    return "its sessions have our settings, and DATABASE_URL leads past it"
+
+
 def _check_clock(settings: Settings) -> str:
     from datetime import UTC, datetime
 
@@ -85,7 +107,7 @@ def _check_clock(settings: Settings) -> str:
     from ava.store.engine.database import Database
 
     before = datetime.now(UTC)
-    with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
         there = clock.now(connection)
     seconds = (there - before).total_seconds()
     if abs(seconds) > _MOST_CLOCK_DIFFERENCE_SECONDS:
@@ -136,7 +158,7 @@ def _check_queues(settings: Settings) -> str:
     # Other nodes may have other handlers. A problem of the database is the database check's to report.
     with suppress(AvaError):
         schema.check(settings)
-        with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
+        with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
             names |= workers.queues(connection)
     return queues.check(settings, names)
 
@@ -149,7 +171,7 @@ def _check_encryption(settings: Settings) -> str:
     from ava.store.engine.database import Database
 
     schema.check(settings)
-    with closing(Database(settings.database_url, name="doctor")) as database:
+    with closing(Database.of(settings, name="doctor")) as database:
         count, closed = unreadable(database, Sealer(settings.encryption_keys))
     if not settings.encryption_keys:
         if count:
@@ -173,7 +195,7 @@ def _check_webhooks(settings: Settings) -> str:
     from ava.store.webhooks import set_aside
 
     schema.check(settings)
-    with closing(Database(settings.database_url, name="doctor")) as database, database.connect() as connection:
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
         found = set_aside.find(connection)
     if found.count:
         shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)

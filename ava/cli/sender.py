@@ -36,7 +36,7 @@ def _reseal(settings: Settings) -> None:
     from ava.services.webhooks import reseal_all
     from ava.store.engine.database import Database
 
-    with closing(Database(settings.database_url, name="reseal", pool_size=1)) as database:
+    with closing(Database.of(settings, name="reseal", pool_size=1)) as database:
         count = reseal_all(database, Sealer(settings.encryption_keys))
     click.echo(f"Sealed the secrets of {count} webhooks anew.")
 
@@ -46,7 +46,7 @@ def _retry_set_aside(settings: Settings) -> None:
     from ava.store.webhooks import set_aside
 
     count = 0
-    with closing(Database(settings.database_url, name="retry", pool_size=1)) as database, database.connect() as found:
+    with closing(Database.of(settings, name="retry", pool_size=1)) as database, database.connect() as found:
         while returned := set_aside.retry(found):
             count += returned
     click.echo(f"Returned {count} event{'' if count == 1 else 's'} to the fan-out.")

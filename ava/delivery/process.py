@@ -58,8 +58,8 @@ def run(settings: Settings) -> None:
     if (most := open_files.allow(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
     gevent.get_hub().threadpool.maxsize = MOST_LOOK_UPS
-    database = Database(
-        settings.database_url, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
+    database = Database.of(
+        settings, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
     )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
     listener = gevent.spawn(WakeUpListener(make_app(settings, consumes=True), sender.wake).listen)

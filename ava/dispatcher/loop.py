@@ -171,8 +171,8 @@ def run(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
     timeouts.install_for_threads()
-    database = Database(
-        settings.database_url,
+    database = Database.of(
+        settings,
         name="dispatcher",
         pool_size=_CONNECTIONS,
         wait_seconds=10,

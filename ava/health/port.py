@@ -28,7 +28,7 @@ def serving(settings: Settings) -> Iterator[None]:
     if not settings.health_port:
         yield
         return
-    database = Database(settings.database_url, name="health", pool_size=1, statement_seconds=5)
+    database = Database.of(settings, name="health", pool_size=1, statement_seconds=5)
     server = _listen(settings, Readiness(database, settings))
     owner = os.getpid()
     # A forked process must neither hold the port nor use the connection.

@@ -161,7 +161,10 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (settings, setting_values))
     read = set(
-        re.findall(r'"(DATABASE_URL|DATABASE_OWNER_URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"', source)
+        re.findall(
+            r'"(DATABASE_(?:POOL_|OWNER_)?URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"',
+            source,
+        )
     )
     documented = set(re.findall(r"^\| `([A-Z0-9_]+)", CONFIGURATION.read_text(), re.MULTILINE))
     # These two stand for many names.
@@ -185,7 +188,8 @@ def test_every_default_is_documented_as_it_is() -> None:
 @pytest.mark.parametrize("name", SECRETS)
 def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
     values = {
-        **LEAST, "DATABASE_OWNER_URL": "postgresql://owner:pass@db/ava", "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
+        **LEAST, "DATABASE_OWNER_URL": "postgresql://owner:pass@db/ava",
+        "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
         "AVA_MESSAGE_KEY": "k" * 32,
     }  # fmt: skip

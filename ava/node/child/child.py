@@ -118,7 +118,7 @@ class Child:
 
     def _connect(self) -> None:
         meter = ConnectionMeter("worker", 2)
-        self._database = Database(self._settings.database_url, name="worker", pool_size=2, meter=meter)
+        self._database = Database.of(self._settings, name="worker", pool_size=2, meter=meter)
         self._run_writer = RunWriter(self._database, self._node_id)
 
     def _open_mailbox(self) -> None:

@@ -62,8 +62,8 @@ class RunMonitor:
         self._node_id = node_id
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
-        self._database = Database(
-            settings.database_url, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
+        self._database = Database.of(
+            settings, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
         )
         #: Two of them may be of the same run, if its message was delivered twice; the claim lets one of them run.
         self._held: set[HeldRun] = set()

@@ -41,7 +41,7 @@ class Watchdog(threading.Thread):
         self._run_monitor = run_monitor
         self._queues = queues
         self._refusals = refusals
-        self._database = Database(settings.database_url, name="watchdog", pool_size=1, statement_seconds=5)
+        self._database = Database.of(settings, name="watchdog", pool_size=1, statement_seconds=5)
         #: The messages that this node should have received: by job, when each was published.
         self._missed: dict[str, set[datetime]] = {}
         #: Since when it waits for the end of the node's jobs.

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -18,7 +18,11 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ava.errors import ConnectionsBusy, DatabaseUnavailable, LockTimeout, StatementFailed, StatementTimeout
+from ava.store.engine import prepared, sessions
 from ava.store.engine.statement import Statement
+
+if TYPE_CHECKING:
+    from ava.settings import Settings
 
 __all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter", "describe_failure"]
 
@@ -46,8 +50,6 @@ _OUTAGES = (
 _TIMEOUTS = {"57014": StatementTimeout, "55P03": LockTimeout}
 #: Seconds between two log lines about a server that refuses statements.
 _REFUSAL_LOG_SECONDS = 10.0
-#: Every session's settings. A generic plan is the best for all our prepared statements, so each is planned once only.
-_SESSION = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_generic_plan"
 #: A failure after so many seconds was silence, not a refusal. For as long again, further calls fail at once.
 _SILENCE_SECONDS = 0.5
 
@@ -87,9 +89,12 @@ class Database:
         statement_seconds: float = 30.0,
         meter: PoolMeter | None = None,
         queue_seconds: float | None = None,
+        is_pooled: bool = False,
     ) -> None:
         """`name` is the process's name in `pg_stat_activity`.
 
+        `is_pooled`: the URL leads to a pooler that gives each transaction another session. Then the session's settings
+        are those of the role (`ava.store.engine.sessions`), and statements are not prepared.
         `queue_seconds` limits the wait if all connections are checked out. The pool's own queue does not notice that a
         connection could not be opened, so its waiters would wait until the end of `wait_seconds`.
         """
@@ -107,7 +112,7 @@ class Database:
             connect_args={
                 "application_name": f"ava {name}",
                 "connect_timeout": max(2, round(wait_seconds)),
-                "options": f"-c statement_timeout={round(statement_seconds * 1000)} {_SESSION}",
+                **({} if is_pooled else {"options": sessions.options(statement_seconds)}),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -117,10 +122,21 @@ class Database:
         event.listen(self._engine, "checkout", _refuse_dead)
         event.listen(self._engine, "do_connect", self._refuse_silent)
         event.listen(self._engine, "connect", self._count_connection)
+        if is_pooled:
+            event.listen(self._engine, "connect", prepared.disable)
         #: The number of connections that were opened so far. A new one may lead to another server.
         self.opened = 0
         self._silent_until = self._thawed_at = 0.0
         self._refusal_logged_at = float("-inf")
+
+    @classmethod
+    def of(cls, settings: Settings, *, name: str, **options: Any) -> Database:
+        """Returns the database of a process: through DATABASE_POOL_URL if it is set, else DATABASE_URL.
+
+        `options` are those of the constructor.
+        """
+        pool = settings.database_pool_url
+        return cls(pool or settings.database_url, name=name, is_pooled=bool(pool), **options)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:

@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg2
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
 
-__all__ = ["LOCK_KEY", "Leadership"]
+__all__ = ["LOCK_KEY", "Leadership", "has_own_session"]
 
 #: The key of the lock: "ava disp" as a number.
 LOCK_KEY = 0x61766120_64697370
@@ -27,19 +27,37 @@ _SETTLE_SECONDS = 3.0
 
 _TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s), current_setting('transaction_read_only') = 'off'")
 
+_IDLE_TIMEOUT = Statement("SELECT current_setting('idle_session_timeout') = '3s'")
+
+
+def has_own_session(url: str) -> bool:
+    """Returns True if a connection gets the settings of the lock's session, which a pooler may drop or refuse."""
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            return bool(connection.exec_driver_sql(_IDLE_TIMEOUT).scalar())
+    except DBAPIError:
+        return False
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    return create_engine(
+        driver_url(url),
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _SESSION},
+    )
+
 
 class Leadership:
     """Makes one dispatcher the active one. It has a connection of its own; `acquire` is called once a second."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(
-            driver_url(url),
-            isolation_level="AUTOCOMMIT",
-            pool_size=1,
-            max_overflow=0,
-            hide_parameters=True,
-            connect_args={"connect_timeout": 2, "application_name": "ava dispatcher lock", "options": _SESSION},
-        )
+        self._engine = _engine(url)
         self._connection: Any = None
         self._has_failed = False
         #: From when on it may be active, on the monotonic clock.

@@ -11,19 +11,25 @@ from sqlalchemy import Connection
 
 from ava.store.engine.statement import Statement
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "disable"]
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _CAST = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 #: "prepared statement does not exist" (PostgreSQL manual, appendix A).
 _UNKNOWN_STATEMENT = "26000"
+#: Where a connection keeps the names of what it has prepared, and whether it prepares nothing.
+_KNOWN, _DISABLED = "ava_prepared", "ava_prepares_nothing"
+
+
+def disable(_connection: Any, record: Any) -> None:
+    """Make a new connection of SQLAlchemy's pool prepare nothing; a listener of its event `connect`."""
+    record.info[_DISABLED] = True
 
 
 class Prepared:
     """A statement with named parameters, `%(name)s`, which each connection prepares when it first runs it.
 
-    Behind a pooler that gives each transaction another connection (PgBouncer's transaction mode) the prepared statement
-    may be missing. Then the statement is run unprepared.
+    Behind a pooler that gives each transaction another session (PgBouncer's transaction mode) it is not prepared.
     """
 
     def __init__(self, name: str, statement: str) -> None:
@@ -45,10 +51,13 @@ class Prepared:
         """
         raw: Any = connection.connection.dbapi_connection
         # `info` lives as long as the driver's connection, through any number of checkouts.
-        known: set[str] = connection.info.setdefault("ava_prepared", set())
+        info = connection.info
         try:
             with raw.cursor() as cursor:
-                self._run(cursor, known, dict(parameters))
+                if _DISABLED in info:
+                    cursor.execute(self.statement, parameters)
+                else:
+                    self._run(cursor, info.setdefault(_KNOWN, set()), dict(parameters))
                 rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
                 return rows
         except psycopg2.Error:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, SchemaLocked, StartError
 from ava.settings import Settings
-from ava.store.engine import roles
+from ava.store.engine import roles, sessions
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
 
@@ -119,7 +119,8 @@ def check_connection(connection: Connection) -> None:
 def upgrade(settings: Settings) -> State:
     """Upgrade the schema to this release, one transaction a migration. Returns its state.
 
-    With DATABASE_OWNER_URL, the role of DATABASE_URL gets what the processes need, and no more.
+    With DATABASE_OWNER_URL, the role of DATABASE_URL gets what the processes need, and no more. With DATABASE_POOL_URL
+    that role gets the defaults of its sessions.
     Many processes may do it at once, because they take turns. A migration waits a second for a lock, then gives way and
     tries again. A newer schema on which this code may run is left as it is.
     Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached.
@@ -134,6 +135,9 @@ def upgrade(settings: Settings) -> State:
             _migrate(connection, f"Migration {revision}", command.upgrade, revision)
         if settings.database_owner_url:
             roles.grant_to_processes(connection, settings)
+        if settings.database_pool_url:
+            with _connection(settings, as_owner=False) as of_processes:
+                sessions.set_role_defaults(of_processes)
         return _state(connection)
 
 

@@ -1,0 +1,58 @@
+"""Everything runs through PgBouncer in transaction mode; what needs a session of its own goes past it."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+from harness.servers.pgbouncer import PgBouncer
+from harness.system import System
+
+#: Server connections of the pool; the processes below have more than twice as many of their own.
+_POOL = 20
+
+
+def _connections(system: System) -> list[tuple[str, int]]:
+    """The sessions of the system's database by application."""
+    return system.query(
+        "SELECT application_name, count(*)::int FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() GROUP BY 1"
+    )
+
+
+def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(pooler: PgBouncer, system: System) -> None:
+    environ = {"DATABASE_POOL_URL": pooler.url_of(system.database_url), "AVA_HANDLERS": "workers,workers.sleep"}
+    upgrade = system.spawn("db", "upgrade", environ=environ)
+    assert upgrade.wait(60) == 0, upgrade.output
+    system.start(workers=2, concurrency=8, webhooks=1, environ=environ)
+    # The first jobs run while the pooler dies and comes back, the others after that.
+    jobs = [system.trigger("wkr_sleep", input={"seconds": 0.05})["id"] for _ in range(60)]
+    pooler.kill()
+    pooler.start()
+    system.await_api()
+    jobs += [system.trigger("wkr_sleep", input={"seconds": 0.05})["id"] for _ in range(60)]
+    for id_ in jobs:
+        assert system.wait_for(id_, seconds=60)["status"] == "completed"
+    runs = system.query("SELECT count(*)::int, sum(attempt)::int, max(run_no) FROM jobs WHERE status = 'completed'")
+    assert runs[0][:2] == (len(jobs), len(jobs))
+    job = system.trigger("wkr_sleep", input={"seconds": 60})
+    system.wait_for(job["id"], "running")
+    system.cancel(job["id"])
+    assert system.wait_for(job["id"])["status"] == "cancelled"
+    assert system.messages(job["id"])[0] == "Worker handler started"
+    by_application = dict(_connections(system))
+    # The lock of the dispatcher alone goes past the pooler.
+    assert by_application.pop("ava dispatcher lock") == 1
+    assert sum(by_application.values()) <= _POOL
+    doctor = system.spawn("doctor")
+    assert doctor.wait(60) == 0, doctor.output
+    assert "ok  pool: its sessions have our settings" in doctor.output
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_the_doctor_says_what_is_missing_behind_a_pooler(pooler: PgBouncer, system: System) -> None:
+    doctor = system.spawn("doctor", environ={"DATABASE_POOL_URL": pooler.url_of(system.database_url)})
+    assert doctor.wait(60) == 1
+    assert "!!  pool: behind DATABASE_POOL_URL the session's jit, plan_cache_mode, statement_timeout" in doctor.output
+    with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
+        psycopg2.connect(pooler.url_of(system.database_url), options="-c statement_timeout=1000")
