@@ -17,7 +17,19 @@ from marshmallow import fields
 from werkzeug.routing import Rule
 
 from ava.api import openapi_parts as parts
-from ava.api.http.fields import Choice, ClientId, Cursor, Flag, Id, Instant, JsonObject, Number, Text, WholeNumber
+from ava.api.http.fields import (
+    Choice,
+    ClientId,
+    Cursor,
+    FieldNames,
+    Flag,
+    Id,
+    Instant,
+    JsonObject,
+    Number,
+    Text,
+    WholeNumber,
+)
 from ava.api.http.operations import Operation, find_operation
 from ava.version import VERSION
 
@@ -50,7 +62,10 @@ def describe(app: Flask) -> dict[str, Any]:
 
 
 def _complete(name: str, schema: dict[str, Any]) -> None:
-    """Add what marshmallow cannot express: inputs refuse unknown fields, and records have all of their fields."""
+    """Add what marshmallow cannot express: inputs refuse unknown fields, and records have all of their fields.
+
+    Light records have those that were asked for.
+    """
     if name in parts.EXAMPLES:
         schema["example"] = parts.EXAMPLES[name]
     if "properties" not in schema or ("required" in schema and name in ("Error", "Pagination")):
@@ -59,7 +74,7 @@ def _complete(name: str, schema: dict[str, Any]) -> None:
         schema["additionalProperties"] = False
         if name.endswith("Filter"):
             schema["minProperties"] = 1
-    else:
+    elif not name.startswith("Light"):
         schema["required"] = list(schema["properties"])
 
 
@@ -199,6 +214,7 @@ def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
 _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]], ...] = (
     (WholeNumber, lambda field: {"type": "integer", "minimum": field.least, "maximum": field.most}),
     (Text, lambda _: {"type": "string"}),
+    (FieldNames, lambda field: {"type": "string", "pattern": field.pattern}),
     (Cursor, lambda _: {"type": "string", "minLength": 1}),
     (Number, lambda _: {"type": "number"}),
     (Flag, lambda _: {"type": "boolean"}),

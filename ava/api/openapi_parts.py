@@ -153,6 +153,7 @@ _JOB = {
     "cancelled_by": None,
     "progress": None,
     "retry_of": None,
+    "tags": {},
 }
 _SLOT = {"slot": "2026-10-25T02:30", "at": "2026-10-25T00:30:00Z", "note": "overlap"}
 _SCHEDULE = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-__all__ = ["decode", "encode", "first_uuid", "is_client_id", "new_uuid"]
+__all__ = ["IdPart", "decode", "encode", "find_part", "first_uuid", "is_client_id", "new_uuid"]
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Two digits at a time, so that an id takes thirteen look-ups.
@@ -21,6 +22,10 @@ _SUFFIX = re.compile(f"[0-7][{_DIGITS}]{{25}}")
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_DIGITS_OF_ID = 26
+#: Digits of the end of an id that are compared: 60 bits, all of them random.
+_MOST_LAST_DIGITS = 12
+_PART = re.compile(f"[{_DIGITS}]{{4,{_DIGITS_OF_ID}}}")
 _CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
 
 
@@ -45,6 +50,44 @@ def is_client_id(prefix: str, text: str) -> bool:
     """Returns True if a client's own id is well-formed: the prefix, then 1 to 60 of `[0-9a-z_]`."""
     head, separator, suffix = text.partition("_")
     return head == prefix and bool(separator) and bool(_CLIENT_SUFFIX.fullmatch(suffix))
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdPart:
+    """The first or the last digits of an id."""
+
+    #: True for the first digits: the UUIDs from `low` to `high` begin with them.
+    is_first: bool
+    low: UUID
+    high: UUID
+    #: For the last digits: the bits of a UUID that they give, and which bits these are.
+    bits: int = 0
+    mask: int = 0
+
+
+def find_part(prefix: str, text: str) -> IdPart | None:
+    """Returns the part of an id that a text names, at least 4 digits; None if it is no part of an id.
+
+    Digits after the prefix are the first ones of the id, and so are those that begin with `01`, as the ids of these
+    years do. Other digits are the last ones, as in the short form `job_…8w3fq0za`.
+    """
+    head, separator, digits = text.strip().lower().rpartition("_")
+    if (separator and head != prefix) or not _PART.fullmatch(digits.lstrip("…")):
+        return None
+    is_first = not digits.startswith("…") and (bool(separator) or digits.startswith("01"))
+    digits = digits.lstrip("…")
+    if is_first and digits[0] > "7":
+        return None
+    if is_first:
+        low, high = (decode(prefix, f"{prefix}_{digits.ljust(_DIGITS_OF_ID, fill)}") for fill in "0z")
+        assert low is not None
+        assert high is not None
+        return IdPart(is_first=True, low=low, high=high)
+    bits = 0
+    for digit in digits[-_MOST_LAST_DIGITS:]:
+        bits = bits << 5 | _VALUES[digit]
+    mask = (1 << 5 * min(len(digits), _MOST_LAST_DIGITS)) - 1
+    return IdPart(is_first=False, low=UUID(int=0), high=UUID(int=2**128 - 1), bits=bits, mask=mask)
 
 
 def new_uuid() -> UUID:

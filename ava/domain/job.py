@@ -85,6 +85,8 @@ class JobSpec:
     scheduled_at: datetime | None = None
     #: The final job that this one repeats, as its id.
     retry_of: str | None = None
+    #: The tags, an object of texts, as JSON text.
+    tags_json: str = "{}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +132,8 @@ class Job:
     node_id: str | None
     #: The W3C `traceparent` of the request that made it; None if nothing was traced.
     traceparent: str | None = None
+    #: The tags, an object of texts, as JSON text.
+    tags_json: str = "{}"
     #: The bytes of the input and output that this copy leaves out because they are large; None if they are here.
     input_bytes: int | None = None
     output_bytes: int | None = None
@@ -144,6 +148,17 @@ class Job:
     def output(self) -> Any:
         """Returns what the handler returned; None before."""
         return None if self.output_json is None else json.loads(self.output_json)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Returns the tags."""
+        tags: dict[str, str] = json.loads(self.tags_json)
+        return tags
+
+    @property
+    def is_light(self) -> bool:
+        """Returns True if this copy leaves out the input or the output."""
+        return self.input_bytes is not None or self.output_bytes is not None
 
     @property
     def progress(self) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from ava.domain.ids import IdPart, find_part
 from ava.domain.job import Status, Trigger
 
 __all__ = ["JobFilter"]
@@ -22,6 +23,26 @@ class JobFilter:
     #: With a time zone. `created_after` is inclusive, `created_before` exclusive.
     created_after: datetime | None = None
     created_before: datetime | None = None
+    priority: int | None = None
+    #: The user, schedule or key that made the job.
+    triggered_by: str | None = None
+    #: A part of the error, in either case of its letters.
+    error: str | None = None
+    #: A job's id, or its first or last digits, which `ids.find_part` reads.
+    id: str | None = None
+    #: The tags that the jobs have, as pairs of key and value, at least one.
+    tags: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def id_part(self) -> IdPart | None:
+        """Returns the part of the id."""
+        return None if self.id is None else find_part("job", self.id)
+
+    @property
+    def is_searched(self) -> bool:
+        """Returns True if no index holds what is asked for, so that jobs have to be looked at one by one."""
+        is_end = self.id_part is not None and not self.id_part.is_first
+        return bool(self.tags or is_end or self.priority or self.triggered_by or self.error)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the filter as JSON has it, without what it does not restrict."""
@@ -39,6 +60,7 @@ _READ: Mapping[str, Any] = {
     "trigger": Trigger,
     "created_after": datetime.fromisoformat,
     "created_before": datetime.fromisoformat,
+    "tags": lambda tags: tuple(tags.items()),
 }
 
 
@@ -47,5 +69,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return dict(value)
     # With microseconds, because a filter is read back from this text.
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -7,10 +7,8 @@ comes from, in the form of `Limit.says`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
-from ava.settings import Settings
+from ava.domain.limit import Limit
 
 __all__ = [
     "ANSWERS_IN_FLIGHT_BYTES",
@@ -32,14 +30,17 @@ __all__ = [
     "MOST_URGENT_PRIORITY",
     "NAMED_ERRORS",
     "NESTING",
+    "PAYLOAD_BYTES",
     "RATE_LIMIT_READ",
     "RATE_LIMIT_WEBHOOKS",
     "RATE_LIMIT_WRITE",
     "SCHEDULES",
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
+    "SEARCHED_JOBS",
     "SESSIONS",
     "STREAM_BUFFER_BYTES",
+    "TAGS",
     "TENANT_QUEUED_JOBS",
     "TENANT_STREAMS",
     "TENANT_WAITS",
@@ -51,52 +52,6 @@ __all__ = [
 ]
 
 _KIB, _MIB = 2**10, 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limit:
-    """A limit with a name; it has a fixed value, or the value of a setting."""
-
-    #: The name that errors, the API and the docs use, such as `bulk_jobs`.
-    name: str
-    #: What is counted, such as `bytes`.
-    unit: str
-    #: What is limited, as a sentence without a subject of its own: "Bytes of a body …".
-    meaning: str
-    #: The HTTP status of a request beyond the limit; None if the response is cut or ends early instead.
-    status: int | None
-    #: The fixed value; None if a setting has it.
-    fixed: int | None = None
-    #: The variable of the environment that sets the limit, and the field of `Settings` that holds it.
-    setting: str | None = None
-    field: str | None = None
-
-    @property
-    def default(self) -> int | None:
-        """Returns the value without any setting; None means that there is no limit."""
-        if self.field is None:
-            return self.fixed
-        return _set(Settings.__dataclass_fields__[self.field].default)
-
-    def of(self, settings: Settings) -> int | None:
-        """Returns the value that these settings give; None means that there is no limit."""
-        return self.fixed if self.field is None else _set(getattr(settings, self.field))
-
-    def says(self, sentence: str) -> str:
-        """Returns the message of an error that this limit causes."""
-        return f"{sentence} (limit {self.name})"
-
-    @property
-    def value(self) -> int:
-        """Returns the fixed value. Raises `TypeError` if a setting has it."""
-        if self.fixed is None:
-            raise TypeError(f"the limit {self.name} has no fixed value")
-        return self.fixed
-
-
-def _set(value: Any) -> int | None:
-    # 0, or nothing, is how a setting says "no limit"; a rate is a text such as 300/minute.
-    return int(str(value).partition("/")[0] or 0) or None
 
 
 HEADER_FIELDS = Limit(
@@ -229,6 +184,28 @@ ANSWER_BYTES = Limit(
     status=None,
     fixed=8 * _MIB,
 )
+PAYLOAD_BYTES = Limit(
+    name="payload_bytes",
+    unit="bytes",
+    meaning="Bytes of an input or an output in a list of jobs; a larger one is null there, unless `fields=*` asks for "
+    "it.",
+    status=None,
+    fixed=16 * _KIB,
+)
+SEARCHED_JOBS = Limit(
+    name="searched_jobs",
+    unit="jobs",
+    meaning="Jobs that one answer looks at for a filter without an index; then the page ends, and its cursor leads on.",
+    status=None,
+    fixed=20_000,
+)
+TAGS = Limit(
+    name="tags",
+    unit="tags",
+    meaning="Tags of a job.",
+    status=422,
+    fixed=10,
+)
 ANSWERS_IN_FLIGHT_BYTES = Limit(
     name="answers_in_flight_bytes",
     unit="bytes",
@@ -356,7 +333,10 @@ LIMITS: tuple[Limit, ...] = (
     NAMED_ERRORS,
     INPUT_BYTES,
     BULK_JOBS,
+    TAGS,
     ANSWER_BYTES,
+    PAYLOAD_BYTES,
+    SEARCHED_JOBS,
     ANSWERS_IN_FLIGHT_BYTES,
     TENANT_STREAMS,
     TENANT_WAITS,

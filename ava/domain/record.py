@@ -43,4 +43,5 @@ def make_record(job: Job) -> dict[str, Any]:
         "cancelled_by": job.cancelled_by,
         "progress": job.progress,
         "retry_of": job.retry_of,
+        "tags": job.tags,
     }

@@ -37,9 +37,9 @@ from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
-from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, reads
+from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, log_reads, reads
 from ava.store.jobs.idempotency import EarlierRequest
-from ava.store.jobs.reads import JobPage
+from ava.store.jobs.reads import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
@@ -158,6 +158,7 @@ class Jobs:
             # A job of the platform may have been more urgent than this caller may ask for.
             priority=job.priority if caller.is_operator else max(job.priority, self._most_urgent),
             retry_of=job.id,
+            tags_json=job.tags_json,
         )
         if key is None:
             return self.trigger(caller, [spec])[0], False
@@ -215,23 +216,32 @@ class Jobs:
         return job
 
     def page(
-        self, caller: Caller, job_filter: JobFilter, *, limit: int, before_id: str | None = None, offset: int = 0
+        self,
+        caller: Caller,
+        job_filter: JobFilter,
+        *,
+        limit: int,
+        before_id: str | None = None,
+        offset: int = 0,
+        payloads: Payloads,
     ) -> tuple[JobPage, int]:
         """Returns a page of jobs as the caller may see them, newest first, and their total.
 
-        The total is exact up to `paging.MOST_IN_TOTAL`.
+        The total is exact up to `paging.MOST_IN_TOTAL`; that of a search, among the first jobs that it looks at.
         """
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = reads.page(
                 connection,
-                tenant_id=tenant_id,
+                tenant_id=caller.tenant_id,
                 job_filter=job_filter,
                 limit=limit,
                 before_id=before_id,
                 offset=offset,
+                payloads=payloads,
             )
-            total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter)
+            total = found.total
+            if total is None:
+                total = reads.count(connection, tenant_id=caller.tenant_id, job_filter=job_filter)
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
     def logs(
@@ -240,7 +250,7 @@ class Jobs:
         """Returns a job and its log lines after `after_seq`. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return job, reads.log_lines(connection, job_id=job.id, level=level, limit=limit, after_seq=after_seq)
+            return job, log_reads.log_lines(connection, job_id=job.id, level=level, limit=limit, after_seq=after_seq)
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.
@@ -338,5 +348,7 @@ def _fingerprint(specs: Sequence[JobSpec]) -> bytes:
             None if spec.scheduled_at is None else spec.scheduled_at.isoformat(),
             spec.retry_of,
         ]
+        if spec.tags_json != "{}":
+            asked.append(json.loads(spec.tags_json))
         digest.update(json.dumps(asked, sort_keys=True).encode())
     return digest.digest()

@@ -32,7 +32,7 @@ def test_the_contracts_request_returns_the_contracts_record(api: Api) -> None:
         "worker_id": "wkr_open", "tenant_id": "ten_test", "status": "queued", "trigger": "manual", "priority": 2,
         "input": payload, "triggered_by": "usr_test", "started_at": None, "completed_at": None, "duration_ms": None,
         "output": None, "error": None, "scheduled_at": None, "attempt": 0, "max_attempts": 1,
-        "cancel_requested_at": None, "cancelled_by": None, "progress": None, "retry_of": None,
+        "cancel_requested_at": None, "cancelled_by": None, "progress": None, "retry_of": None, "tags": {},
     }  # fmt: skip
 
 

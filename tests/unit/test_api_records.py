@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from ava.api.schemas.jobs import write_job, write_log_line
+from ava.api.schemas.job_logs import write_log_line
+from ava.api.schemas.jobs import write_job
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.record import make_record
 

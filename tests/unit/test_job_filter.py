@@ -13,6 +13,7 @@ from ava.domain.job_filter import JobFilter
 FILTERS = [
     JobFilter(),
     JobFilter(worker_id="wkr_a", status=Status.FAILED),
+    JobFilter(priority=2, triggered_by="usr_a", error="Timeout", id="job_01kq", tags=(("team", "a"), ("b", "c"))),
     JobFilter(
         trigger=Trigger.EVENT,
         created_after=datetime.fromisoformat("2026-01-01T00:00:00.123456+02:00"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -16,29 +16,36 @@ from ava.domain.limits import INPUT_BYTES, Limit
 from ava.errors import PayloadTooLarge
 
 __all__ = [
+    "ALL_FIELDS",
     "REQUIRED",
     "Choice",
     "ClientId",
     "Cursor",
+    "FieldNames",
     "Flag",
     "Id",
     "Instant",
     "JsonObject",
     "JsonText",
     "Number",
+    "Plain",
     "QueryInstant",
     "Text",
     "WholeNumber",
 ]
 
+#: What `FieldNames` returns for `*`.
+ALL_FIELDS = ("*",)
 #: The message for a missing field, by which `ava.api.http.parsing` chooses 400 and not 422.
 REQUIRED = "It is missing, and it is required."
 
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
+#: Characters of a client's own name of a field that an error repeats.
+_LONGEST_NAME = 100
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
-class _Plain(fields.Field[Any]):
+class Plain(fields.Field[Any]):
     """A field that `read` reads and `ava.api.http.records` writes."""
 
     def __init__(self, **rest: Any) -> None:
@@ -52,11 +59,11 @@ class _Plain(fields.Field[Any]):
         raise TypeError("this field is for records, which are written and never read")
 
 
-class Text(_Plain):
+class Text(Plain):
     """A string."""
 
 
-class Flag(_Plain):
+class Flag(Plain):
     """True or false; `1`, `"true"` and null are refused."""
 
     def read(self, value: Any) -> bool:
@@ -65,15 +72,15 @@ class Flag(_Plain):
         return value
 
 
-class Number(_Plain):
+class Number(Plain):
     """A number, written without a fraction if it is whole."""
 
 
-class JsonText(_Plain):
+class JsonText(Plain):
     """A value of a record that is JSON text already."""
 
 
-class WholeNumber(_Plain):
+class WholeNumber(Plain):
     """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a text of digits."""
 
     def __init__(self, *, least: int, most: int, is_text: bool = False, **rest: Any) -> None:
@@ -90,7 +97,7 @@ class WholeNumber(_Plain):
         return value
 
 
-class Choice(_Plain):
+class Choice(Plain):
     """One of the values of an enumeration."""
 
     def __init__(self, choices: type[StrEnum], **rest: Any) -> None:
@@ -104,7 +111,7 @@ class Choice(_Plain):
             raise ValidationError(f"It must be one of {', '.join(self.choices)}.") from None
 
 
-class Id(_Plain):
+class Id(Plain):
     """An id with a prefix, in a record."""
 
     def __init__(self, prefix: str, **rest: Any) -> None:
@@ -121,7 +128,7 @@ class ClientId(Id):
         return value
 
 
-class Instant(_Plain):
+class Instant(Plain):
     """A moment: read as ISO 8601, written as UTC with a `Z`."""
 
     def read(self, value: Any) -> datetime:
@@ -140,7 +147,7 @@ class QueryInstant(Instant):
         return super().read(self._spaced_offset.sub(r"\1+\2", value))
 
 
-class Cursor(_Plain):
+class Cursor(Plain):
     """A place in a list, as an earlier response gave it."""
 
     def __init__(self, find: Callable[[str], str | None], **rest: Any) -> None:
@@ -154,7 +161,31 @@ class Cursor(_Plain):
         return found
 
 
-class JsonObject(_Plain):
+class FieldNames(Plain):
+    """The names of fields of a record, separated by commas, or `*` for all of them."""
+
+    def __init__(self, known: Callable[[], Iterable[str]], **rest: Any) -> None:
+        """`known` returns the names of the record's fields, in their order."""
+        super().__init__(**rest)
+        self._known = known
+
+    @property
+    def pattern(self) -> str:
+        """Returns the regular expression of what it accepts."""
+        names = "|".join(self._known())
+        return rf"^(\*|({names})(,({names}))*)$"
+
+    def read(self, value: Any) -> tuple[str, ...]:
+        if value == "*":
+            return ALL_FIELDS
+        known, names = tuple(self._known()), set(value.split(","))
+        if unknown := names.difference(known):
+            name = min(unknown)[:_LONGEST_NAME]
+            raise ValidationError(f"The field {name!r} is not known; known are {', '.join(known)}, or * for all.")
+        return tuple(name for name in known if name in names)
+
+
+class JsonObject(Plain):
     """A JSON object, kept as JSON text in ASCII so that NUL and lone surrogates in its strings survive."""
 
     def __init__(self, *, limit: Limit = INPUT_BYTES, **rest: Any) -> None:

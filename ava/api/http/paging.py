@@ -107,21 +107,26 @@ def page_of(
     *,
     has_more: bool | None = None,
     cursor_of: Callable[[str], str] = cursors.of_item,
+    looked_at_until: str | None = None,
 ) -> Response:
     """Returns `{"data": [ … ], "pagination": … }` of the items; `write` makes an item's JSON text.
 
     The page ends early if it has more bytes than an answer. `has_more` says if items follow these; without it `found`
-    has one more item than the page if there are more.
+    has one more item than the page if there are more. `looked_at_until` is the id of the item after which the next
+    page begins if a search ended before the page was full.
     """
     texts = within_answer(map(write, found[: asked.per_page]))
     shown = found[: len(texts)]
     are_more = len(found) > len(shown) or bool(has_more)
+    last_id = shown[-1].id if shown else ""
+    if looked_at_until is not None and len(shown) == len(found):
+        last_id = looked_at_until
     pagination = {
         "page": None if asked.after_id else asked.page or 1,
         "per_page": asked.per_page,
         "total": total,
         "has_more": are_more,
-        "next_cursor": cursor_of(shown[-1].id) if are_more else None,
+        "next_cursor": cursor_of(last_id) if are_more else None,
     }
     place = json.dumps(pagination, separators=(",", ":"))
     return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')

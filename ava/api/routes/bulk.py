@@ -11,7 +11,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED
-from ava.api.schemas.jobs import BulkBody, BulkJobRecord, CancelBody, CancelledRecord, write_bulk_job
+from ava.api.schemas.jobs import BulkBody, CancelBody, CancelledRecord, LightJobRecord, light_writer
 from ava.domain import limits
 from ava.domain.job import Job, JobSpec
 from ava.domain.job_filter import JobFilter
@@ -32,7 +32,7 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
     body=BulkBody(),
     body_as="specs",
     most_bytes=limits.BULK_BODY_BYTES,
-    record=BulkJobRecord(many=True),
+    record=LightJobRecord(many=True),
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
@@ -57,12 +57,12 @@ def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
 
 def _texts(jobs: Sequence[Job]) -> Iterator[str]:
     """Yields the records, without the inputs and outputs that an answer has no bytes for."""
-    used = 0
+    used, write = 0, light_writer()
     for job in jobs:
         input_bytes, output_bytes = len(job.input_json), len(job.output_json or "")
         used += input_bytes + output_bytes
-        if job.input_bytes is not None or used <= ANSWER_BYTES.value:
-            yield write_bulk_job(job)
+        if job.is_light or used <= ANSWER_BYTES.value:
+            yield write(job)
         else:
             used -= input_bytes + output_bytes
             left_out = replace(
@@ -72,7 +72,7 @@ def _texts(jobs: Sequence[Job]) -> Iterator[str]:
                 input_bytes=input_bytes,
                 output_bytes=output_bytes or None,
             )
-            yield write_bulk_job(left_out)
+            yield write(left_out)
 
 
 def _with_index(error: RequestError) -> RequestError:

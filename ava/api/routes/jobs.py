@@ -12,17 +12,16 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import page_of, within_answer
 from ava.api.http.strict import NoBody
 from ava.api.routes.streams import client_watch, watching
+from ava.api.schemas.job_logs import JobLogRecord, LogRequest, LogsQuery, write_log_line
 from ava.api.schemas.jobs import (
     JobListQuery,
     JobListRequest,
-    JobLogRecord,
     JobRecord,
-    LogRequest,
-    LogsQuery,
+    LightJobRecord,
     ShowQuery,
     TriggerBody,
+    light_writer,
     write_job,
-    write_log_line,
 )
 from ava.domain.job import Job, JobSpec
 from ava.errors import InvalidParameters
@@ -87,18 +86,30 @@ def retry(job_id: str, key: str | None) -> Response:
 @operation(
     summary="List jobs",
     description="Newest first. `total` is exact up to 1,000 and stays there beyond, because counting millions would "
-    "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them. A page ends early at "
-    "8 MiB; `has_more` is true then, and `next_cursor` leads on.",
+    "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them. An input or output of more "
+    "than 16 KiB is null unless `fields=*`; then a page ends early at 8 MiB. Filters by `priority`, `triggered_by`, "
+    "`error`, the end of an `id` and tags look at 20,000 jobs; a page that ends there may have fewer jobs than asked "
+    "for, or none, and `total` counts those that were found among the newest 20,000. Whenever a page ends early, "
+    "`has_more` is true and `next_cursor` leads on. If-None-Match with the ETag of an earlier answer is 304 if the "
+    "page is the same.",
     query=JobListQuery(),
-    record=JobRecord(),
+    record=LightJobRecord(),
     is_list=True,
+    may_be_unchanged=True,
 )
 def list_jobs(query: JobListRequest) -> Response:
     """Show a page of jobs."""
     found, total = context().jobs.page(
-        caller(), query.job_filter, limit=query.per_page, before_id=query.after_id, offset=query.offset
+        caller(),
+        query.job_filter,
+        limit=query.per_page,
+        before_id=query.after_id,
+        offset=query.offset,
+        payloads=query.payloads,
     )
-    return page_of(query, found.jobs, total, write_job, has_more=found.has_more)
+    write = light_writer(query.fields)
+    response = page_of(query, found.jobs, total, write, has_more=found.has_more, looked_at_until=found.looked_at_until)
+    return response_hooks.keep_until_changed(response)
 
 
 @blueprint.get("/<job:job_id>")

@@ -14,7 +14,8 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.shares import ALL_TENANTS
 from ava.api.http.tenant_shares import TenantShares
-from ava.api.schemas.jobs import write_job, write_log_line
+from ava.api.schemas.job_logs import write_log_line
+from ava.api.schemas.jobs import write_job
 from ava.domain.job import Job
 from ava.errors import InvalidParameters, RequestError
 from ava.services.watches import Watches, WatchUpdate

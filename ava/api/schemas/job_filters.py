@@ -1,40 +1,182 @@
-"""The filters of jobs, declared once: as parameters of lists and exports, and as fields of bodies."""
+"""The filters of jobs, declared once: as parameters of lists and exports, and as fields of bodies; and tags."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from marshmallow import fields
+from marshmallow import ValidationError, fields, pre_load
 
-from ava.api.http.fields import Choice, ClientId, Instant, QueryInstant
+from ava.api.http.fields import Choice, ClientId, Instant, JsonObject, Plain, QueryInstant, WholeNumber
+from ava.api.http.strict import Strict
+from ava.domain import ids, priority
 from ava.domain.job import Status, Trigger
 from ava.domain.job_filter import JobFilter
+from ava.domain.limits import TAGS
 
-__all__ = ["filter_fields", "take_filter"]
+__all__ = ["TAGS_FORM", "JobFilterQuery", "Tags", "filter_fields", "take_filter"]
+
+#: The forms of texts without controls in the description of the API.
+_VALUE_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{1,64}$"}
+_ERROR_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{3,200}$"}
+_MAKER_FORM = {"type": "string", "pattern": "^[a-z]{2,3}_[0-9a-z_]{1,60}$"}
+_ID_FORM = {"type": "string", "pattern": "^(job_)?0[0-9abcdefghjkmnpqrstvwxyz]{3,25}$"}
+#: The form of tags in the description of the API.
+TAGS_FORM = {
+    "type": "object",
+    "maxProperties": TAGS.value,
+    "propertyNames": {"pattern": "^[a-z0-9_.-]{1,32}$"},
+    "additionalProperties": _VALUE_FORM,
+}
+_KEY = re.compile(r"[a-z0-9_.-]{1,32}")
+_LONGEST_VALUE = 64
+_MAKER = re.compile(r"[a-z]{2,3}_[0-9a-z_]{1,60}")
+_TAG_PARAMETER = re.compile(r"filter\[tag\.(.*)\]", re.DOTALL)
+#: The name under which the description shows the parameters of tags, of which each has its own name.
+_TAG_EXAMPLE = "filter[tag.key]"
+_LEAST_ERROR, _LONGEST_ERROR = 3, 200
 
 
-def filter_fields(*, in_query: bool, statuses: type[StrEnum] = Status) -> dict[str, fields.Field[Any]]:
+class Tags(JsonObject):
+    """Tags: an object of texts, kept as JSON text."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, dict):
+            raise ValidationError("It must be an object.")
+        if len(value) > TAGS.value:
+            raise ValidationError(TAGS.says(f"It must have at most {TAGS.value} tags."))
+        for key, text in value.items():
+            _check_tag(key, text)
+        return json.dumps(value, separators=(",", ":"))
+
+
+def _check_tag(key: str, value: Any) -> None:
+    if not _KEY.fullmatch(key):
+        raise ValidationError(f"The key {key[:40]!r} must be 1 to 32 of a-z, 0-9, _, . and -.")
+    is_text = isinstance(value, str) and 1 <= len(value) <= _LONGEST_VALUE
+    if not is_text or not _is_storable(value):
+        raise ValidationError(f"The value of {key!r} must be 1 to 64 characters without controls or lone surrogates.")
+
+
+def _is_storable(text: str) -> bool:
+    return not any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF or ord(char) == 127 for char in text)
+
+
+class _TagFilters(Plain):
+    """The tags that jobs have, by key."""
+
+    def read(self, value: Any) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict) or not value:
+            raise ValidationError("It must be an object with at least one tag.")
+        if len(value) > TAGS.value:
+            raise ValidationError(TAGS.says(f"There must be at most {TAGS.value} tags."))
+        for key, text in value.items():
+            _check_tag(key, text)
+        return tuple(value.items())
+
+
+class _ErrorPart(Plain):
+    """A part of an error's text."""
+
+    def read(self, value: Any) -> str:
+        is_text = isinstance(value, str) and _LEAST_ERROR <= len(value) <= _LONGEST_ERROR
+        if not is_text or not _is_storable(value):
+            raise ValidationError(f"It must be {_LEAST_ERROR} to {_LONGEST_ERROR} characters without controls.")
+        return str(value)
+
+
+class _Maker(Plain):
+    """The id of a user, schedule or key that made a job."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not _MAKER.fullmatch(value):
+            raise ValidationError("It must be an id, such as usr_01hxyz: its prefix and 1 to 60 of a-z, 0-9 and _.")
+        return value
+
+
+class _IdPart(Plain):
+    """A job's id, or its first or last digits."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or ids.find_part("job", value) is None:
+            raise ValidationError("It must be a job's id, or at least 4 digits from its beginning or end.")
+        return value
+
+
+def filter_fields(
+    *, in_query: bool, statuses: type[StrEnum] = Status, with_searched: bool = False
+) -> dict[str, fields.Field[Any]]:
     """Returns the fields of a filter: `filter[status]` in a query, `status` in a body; each may be left out.
 
-    `statuses` are those that the filter may name.
+    `statuses` are those that the filter may name. `with_searched` adds the filters that no index holds
+    (`JobFilter.is_searched`), for what can search.
     """
     instant = QueryInstant if in_query else Instant
 
-    def named(name: str, description: str) -> dict[str, Any]:
+    def named(name: str, description: str, **form: Any) -> dict[str, Any]:
         key = {"data_key": f"filter[{name}]"} if in_query else {}
-        return {"load_default": None, "allow_none": False, "metadata": {"description": description}, **key}
+        return {"load_default": None, "allow_none": False, "metadata": {"description": description, **form}, **key}
 
-    return {
+    found: dict[str, fields.Field[Any]] = {
         "worker_id": ClientId("wkr", **named("worker_id", "Filter to a specific worker.")),
         "status": Choice(statuses, **named("status", "Filter to one status.")),
         "trigger": Choice(Trigger, **named("trigger", "Filter to one trigger.")),
         "created_after": instant(**named("created_after", "ISO 8601 lower bound, inclusive.")),
         "created_before": instant(**named("created_before", "ISO 8601 upper bound, exclusive.")),
     }
+    if not with_searched:
+        return found
+    tags = "Filter to the jobs with this tag; `key` stands for the key of any tag."
+    return found | {
+        "priority": WholeNumber(
+            least=priority.FIRST, most=priority.LAST, is_text=in_query, **named("priority", "Filter to one priority.")
+        ),
+        "triggered_by": _Maker(
+            **named("triggered_by", "Filter to the jobs of one user, schedule or key.", **_MAKER_FORM)
+        ),
+        "error": _ErrorPart(
+            **named(
+                "error",
+                "A part of the error's text, at least 3 characters; the case of letters does not count.",
+                **_ERROR_FORM,
+            )
+        ),
+        "id": _IdPart(
+            **named(
+                "id",
+                "A job's id, or at least 4 digits of its beginning (`job_01kq`) or of its end (`8w3fq0za`).",
+                **_ID_FORM,
+            )
+        ),
+        "tags": _TagFilters(
+            **named("tag.key", tags, **_VALUE_FORM)
+            if in_query
+            else named("tags", "The tags that the jobs have.", **TAGS_FORM, minProperties=1)
+        ),
+    }
+
+
+class JobFilterQuery(Strict):
+    """Filters of jobs as the parameters of a query."""
+
+    class Meta:
+        """The filters."""
+
+        include = filter_fields(in_query=True, with_searched=True)
+
+    @pre_load
+    def _gather_tags(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        """Move the parameters of tags, whose names hold their keys, into one."""
+        found = {name: _TAG_PARAMETER.fullmatch(name) for name in data}
+        gathered = {name: value for name, value in data.items() if found[name] is None}
+        tags = {match[1]: data[name] for name, match in found.items() if match is not None}
+        return gathered | {_TAG_EXAMPLE: tags} if tags else gathered
 
 
 def take_filter(values: dict[str, Any]) -> JobFilter:
     """Move the fields of a filter out of loaded values. Returns the filter."""
-    taken = {name: values.pop(name) for name in JobFilter.__dataclass_fields__}
+    taken = {name: values.pop(name) for name in JobFilter.__dataclass_fields__ if name in values}
     return JobFilter(**taken | {"status": taken["status"] and Status(taken["status"])})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import cursors
 from ava.api.http.fields import (
+    ALL_FIELDS,
     REQUIRED,
     Choice,
     ClientId,
-    Cursor,
+    FieldNames,
     Id,
     Instant,
     JsonObject,
@@ -25,29 +28,25 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
-from ava.api.schemas.job_filters import filter_fields, take_filter
+from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, filter_fields, take_filter
 from ava.domain import priority
-from ava.domain.job import Job, JobSpec, LogLevel, Status, Trigger
+from ava.domain.job import Job, JobSpec, Status, Trigger
 from ava.domain.job_filter import JobFilter
 from ava.domain.limits import BULK_JOBS, DAYS_AHEAD
+from ava.store.jobs.reads import Payloads
 
 __all__ = [
     "BulkBody",
-    "BulkJobRecord",
     "CancelBody",
     "CancelledRecord",
     "JobListQuery",
     "JobListRequest",
-    "JobLogRecord",
     "JobRecord",
-    "LogLineRecord",
-    "LogRequest",
-    "LogsQuery",
+    "LightJobRecord",
     "ShowQuery",
     "TriggerBody",
-    "write_bulk_job",
+    "light_writer",
     "write_job",
-    "write_log_line",
 ]
 
 
@@ -91,6 +90,15 @@ class TriggerBody(Strict):
         },
     )
 
+    tags = Tags(
+        load_default="{}",
+        metadata={
+            "description": "Up to 10 tags to find the job by: keys of 1 to 32 of `a-z`, `0-9`, `_`, `.` and `-`, texts "
+            "of 1 to 64 characters.",
+            **TAGS_FORM,
+        },
+    )
+
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> JobSpec:
         return JobSpec(
@@ -99,6 +107,7 @@ class TriggerBody(Strict):
             trigger=values["trigger"],
             priority=values["priority"],
             scheduled_at=values["scheduled_at"],
+            tags_json=values["tags"],
         )
 
 
@@ -107,56 +116,39 @@ class JobListRequest(PageRequest):
     """Which jobs a list shows."""
 
     job_filter: JobFilter
+    #: The names of the fields of each record; None for all of them, `("*",)` for all of them whole.
+    fields: tuple[str, ...] | None
+
+    @property
+    def payloads(self) -> Payloads:
+        """Returns which inputs and outputs the records have."""
+        if self.fields is None:
+            return Payloads()
+        if self.fields == ALL_FIELDS:
+            return Payloads(are_whole=True)
+        return Payloads(has_input="input" in self.fields, has_output="output" in self.fields)
 
 
-class JobListQuery(PageQuery):
+class JobListQuery(PageQuery, JobFilterQuery):
     """The parameters of the list of jobs."""
 
-    class Meta:
-        """The filters."""
-
-        include = filter_fields(in_query=True)
-
+    fields_ = FieldNames(
+        lambda: JobRecord._declared_fields,
+        data_key="fields",
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "description": "The fields of each record, separated by commas. Without it, all of them; an input or "
+            "output of more than 16 KiB is null, and `input_bytes` or `output_bytes` says how many it has. `*` brings "
+            "everything, and a page then ends early at 8 MiB.",
+        },
+    )
     cursor = cursor_field(cursors.id_reader("job"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> JobListRequest:
-        return JobListRequest(**take_page(values), job_filter=take_filter(values))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogRequest:
-    """Which lines of a log are asked for."""
-
-    level: LogLevel | None
-    limit: int
-    #: The cursor as the client sent it; whether it is one of this job's log is checked later.
-    after: str | None
-
-
-class LogsQuery(Strict):
-    """The parameters of a job's log."""
-
-    level = Choice(
-        LogLevel,
-        data_key="filter[level]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Filter to one level."},
-    )
-    limit = WholeNumber(
-        least=1, most=500, is_text=True, load_default=100, metadata={"description": "The most log lines to return."}
-    )
-    after = Cursor(
-        lambda text: text,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of an earlier answer; returns the lines after it."},
-    )
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> LogRequest:
-        return LogRequest(**values)
+        page, fields_ = take_page(values), values.pop("fields_")
+        return JobListRequest(**page, job_filter=take_filter(values), fields=fields_)
 
 
 class ShowQuery(Strict):
@@ -274,32 +266,23 @@ class JobRecord(Schema):
         metadata={"type": ["object", "null"], "description": "What its handler reported last: fraction and message."},
     )
     retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
+    tags = JsonText(attribute="tags_json", metadata={"description": "What its caller has it found by.", **TAGS_FORM})
 
 
-class BulkJobRecord(JobRecord):
-    """A job of a bulk; its input and output are null if the answer has no bytes for them."""
+class LightJobRecord(JobRecord):
+    """A job of a bulk or a list, whose input and output are null if they were left out, and then say their bytes."""
 
     input = JsonText(
         attribute="input_json",
         allow_none=True,
         metadata={"type": ["object", "null"], "description": "The payload; null if it was left out."},
     )
-
-
-class LogLineRecord(Schema):
-    """One line of a job's log."""
-
-    ts = Instant(metadata={"description": "Always with milliseconds."})
-    level = Choice(LogLevel)
-    msg = Text()
-
-
-class JobLogRecord(Schema):
-    """A job's log."""
-
-    job_id = Id("job")
-    job_status = Choice(Status)
-    logs = fields.List(fields.Nested(LogLineRecord))
+    input_bytes = WholeNumber(
+        least=0, most=2**53, allow_none=True, metadata={"description": "The bytes of an input that was left out."}
+    )
+    output_bytes = WholeNumber(
+        least=0, most=2**53, allow_none=True, metadata={"description": "The bytes of an output that was left out."}
+    )
 
 
 class CancelledRecord(Schema):
@@ -309,17 +292,24 @@ class CancelledRecord(Schema):
     signalled = WholeNumber(least=0, most=2**53, metadata={"description": "Running jobs, which were asked to stop."})
 
 
-def write_bulk_job(job: Job) -> str:
-    """Returns a job of a bulk as JSON text; the bytes of what was left out follow the record's fields."""
-    text = write_job(job)
-    if job.input_bytes is None:
-        return text
-    return f'{text[:-1]},"input_bytes":{job.input_bytes},"output_bytes":{job.output_bytes or "null"}}}'
+@lru_cache(maxsize=256)
+def light_writer(names: tuple[str, ...] | None = None) -> Callable[[Job], str]:
+    """Returns a function that writes a job of a bulk or list as JSON text, with these fields or all of them.
 
+    The bytes of an input or output that was left out follow the record's fields.
+    """
+    write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names))
+    if names is not None and not {"input", "output"}.intersection(names):
+        return write
 
-def _write_line_time(moment: datetime) -> str:
-    return f'"{moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]}Z"'
+    def write_light(job: Job) -> str:
+        text = write(job)
+        if not job.is_light:
+            return text
+        sizes = f'"input_bytes":{job.input_bytes or "null"},"output_bytes":{job.output_bytes or "null"}'
+        return f"{text[:-1]},{sizes}}}"
+
+    return write_light
 
 
 write_job = compile_schema(JobRecord())
-write_log_line = compile_schema(LogLineRecord(), ts=_write_line_time)

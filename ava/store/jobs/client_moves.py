@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from ava.domain.job import Job, JobSpec
 from ava.store.engine.database import Connection
@@ -14,30 +15,40 @@ __all__ = ["cancel", "insert", "mark_published", "unpublish"]
 
 # A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of ids,
 # and no row is read only to be left out.
-_INSERT = Prepared(
-    "insert",
-    f"""
+_INSERT_JOBS = """
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
-                       scheduled_at, run_at, published_at, max_attempts, retry_of, traceparent)
+                       scheduled_at, run_at, published_at, max_attempts, retry_of, traceparent, tags, input_bytes)
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
        %(tenant_id)s, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, %(user_id)s, m.scheduled_at,
        CASE WHEN m.scheduled_at > now() THEN m.scheduled_at END,
        CASE WHEN m.scheduled_at IS NULL OR m.scheduled_at <= now() THEN
            CASE WHEN NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[]) THEN now() END
        END,
-       m.max_retries + 1, m.retry_of, %(traceparent)s::text
+       m.max_retries + 1, m.retry_of, %(traceparent)s::text, m.tags::json, m.input_bytes
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
     SELECT s.*, w.queue, w.max_retries
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
-                %(scheduled)s::timestamptz[], %(retries)s::uuid[])
-         WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, n)
+                %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[])
+         WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes, n)
     JOIN workers AS w ON w.id = s.worker_id AND w.status = 'active'
                      AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
     ORDER BY s.n
 ) AS e OFFSET 0) AS m
-RETURNING {rows.JOB_COLUMNS}
+"""
+_INSERT = Prepared("insert", f"{_INSERT_JOBS}RETURNING {rows.JOB_COLUMNS}")
+# A statement of its own, so that jobs without tags pay nothing.
+_INSERT_TAGGED = Prepared(
+    "insert_tagged",
+    f"""
+WITH created AS ({_INSERT_JOBS}RETURNING j.*), tagged AS (
+    INSERT INTO job_tags (tenant_id, key, value, job_id)
+    SELECT created.tenant_id, tag.key, tag.value, created.id
+    FROM created CROSS JOIN LATERAL json_each_text(created.tags) AS tag
+)
+SELECT {rows.JOB_COLUMNS} FROM created AS j
 """,
 )
+_NO_TAGS = "{}"
 
 
 def insert(
@@ -54,7 +65,7 @@ def insert(
     `closed_windows` names the windows (`queue:priority`) that take no more messages. Their jobs, and jobs whose time
     has not come, are stored as unpublished, and the dispatcher publishes them. `traceparent` is the trace of the jobs.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "tenant_id": tenant_id,
         "user_id": user_id,
         "closed_windows": list(closed_windows),
@@ -65,8 +76,11 @@ def insert(
         "scheduled": [spec.scheduled_at for spec in specs],
         "traceparent": traceparent,
         "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
+        "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
+        "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],
     }
-    return [rows.job(row) for row in _INSERT.run(connection, parameters)]
+    statement = _INSERT_TAGGED if any(parameters["tags"]) else _INSERT
+    return [rows.job(row) for row in statement.run(connection, parameters)]
 
 
 _UNPUBLISH = Statement("""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.job import Status, Trigger
@@ -11,6 +12,7 @@ from ava.store.jobs import rows
 
 __all__ = ["BY_STATUS", "BY_WORKER", "filter_parameters", "ranges"]
 
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 # A list is a few index ranges, one for each status and trigger that the filter admits, each read only as far as the
@@ -54,19 +56,31 @@ def filter_parameters(
 
     `among` are the statuses that are asked for at all.
     """
-    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
-    after, before = job_filter.created_after, job_filter.created_before
-    after_id = None if after is None else str(ids.first_uuid(after))
-    before_floor = None if before is None else str(ids.first_uuid(before))
+    low, high = _bounds(job_filter)
     before_uuid = None if before_id is None else rows.job_uuid(before_id)
+    # Failed jobs alone have an error.
+    statuses = [status for status in among if status is Status.FAILED or not job_filter.error]
     return {
         "tenant_id": tenant_id,
         "worker_id": job_filter.worker_id,
-        "statuses": [status.value for status in among if job_filter.status in (None, status)],
+        "statuses": [status.value for status in statuses if job_filter.status in (None, status)],
         "triggers": [trigger.value for trigger in Trigger if job_filter.trigger in (None, trigger)],
-        "after_id": after_id,
-        "before_floor": before_floor,
+        "after_id": low,
+        "before_floor": high,
         "before_id": before_uuid,
-        "floor": after_id or "00000000-0000-0000-0000-000000000000",
-        "ceiling": min(before_floor or _LAST_UUID, before_uuid or _LAST_UUID),
+        "floor": low or _FIRST_UUID,
+        "ceiling": min(high or _LAST_UUID, before_uuid or _LAST_UUID),
     }
+
+
+def _bounds(job_filter: JobFilter) -> tuple[str | None, str | None]:
+    """Returns the least id that a filter admits, and the least one that is too high; None if it has no such bound."""
+    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
+    after, before, part = job_filter.created_after, job_filter.created_before, job_filter.id_part
+    lows = [] if after is None else [ids.first_uuid(after)]
+    highs = [] if before is None else [ids.first_uuid(before)]
+    if part is not None and part.is_first:
+        lows.append(part.low)
+        # No job has the last UUID of all.
+        highs.append(UUID(int=min(part.high.int + 1, 2**128 - 1)))
+    return str(max(lows)) if lows else None, str(min(highs)) if highs else None

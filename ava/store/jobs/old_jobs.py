@@ -23,11 +23,18 @@ DELETE FROM job_logs AS d USING lines WHERE d.job_id = lines.job_id AND d.seq = 
 
 # A job's row goes after its last line. No line is added to a final job, because only the holder of a run writes lines.
 _DELETE_JOBS = Statement(f"""
-DELETE FROM jobs WHERE id = ANY (ARRAY(
-    SELECT j.id FROM ({_OLD}) AS old JOIN jobs AS j ON j.id = old.id
-    WHERE (SELECT l.seq FROM job_logs AS l WHERE l.job_id = old.id LIMIT 1) IS NULL
-    FOR UPDATE OF j SKIP LOCKED
-))
+WITH gone AS (
+    DELETE FROM jobs WHERE id = ANY (ARRAY(
+        SELECT j.id FROM ({_OLD}) AS old JOIN jobs AS j ON j.id = old.id
+        WHERE (SELECT l.seq FROM job_logs AS l WHERE l.job_id = old.id LIMIT 1) IS NULL
+        FOR UPDATE OF j SKIP LOCKED
+    )) RETURNING id, tenant_id, tags
+), untagged AS (
+    DELETE FROM job_tags AS t USING (
+        SELECT gone.tenant_id, tag.key, tag.value, gone.id FROM gone CROSS JOIN LATERAL json_each_text(gone.tags) AS tag
+    ) AS g WHERE t.tenant_id = g.tenant_id AND t.key = g.key AND t.value = g.value AND t.job_id = g.id
+)
+SELECT count(*) FROM gone
 """)
 
 
@@ -38,4 +45,4 @@ def delete(connection: Connection, *, retention_days: float, limit: int) -> int:
     """
     parameters = {"days": retention_days, "limit": limit}
     lines = connection.exec_driver_sql(_DELETE_LINES, parameters).rowcount
-    return lines + connection.exec_driver_sql(_DELETE_JOBS, parameters).rowcount
+    return lines + int(connection.exec_driver_sql(_DELETE_JOBS, parameters).scalar_one())

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain.job import Job, LogLevel
+from ava.domain.job import Job
 from ava.domain.job_filter import JobFilter
-from ava.domain.limits import ANSWER_BYTES
+from ava.domain.limits import ANSWER_BYTES, PAYLOAD_BYTES
 from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs import rows
+from ava.store.jobs import rows, searches
 from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
-from ava.store.jobs.rows import FoundLines
 
-__all__ = ["JobPage", "count", "log_lines", "page", "show", "show_many"]
+__all__ = ["JobPage", "Payloads", "count", "page", "show", "show_many"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payloads:
+    """Which inputs and outputs the jobs of a list have."""
+
+    #: True: large ones too, and the page ends early; False: those of up to `PAYLOAD_BYTES`.
+    are_whole: bool = False
+    has_input: bool = True
+    has_output: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +34,11 @@ class JobPage:
     jobs: Sequence[Job]
     #: True if more jobs follow these, because there are more than were asked for or the page is full.
     has_more: bool
+    #: How many jobs a search finds among the first that it looks at, exact up to `MOST_IN_TOTAL`. None if the page is
+    #: not of a search; then `count` counts them.
+    total: int | None = None
+    #: The id of the last job that a search has looked at, if it ended before the page was full.
+    looked_at_until: str | None = None
 
 
 _SHOW_MANY = Statement(f"""
@@ -38,19 +52,25 @@ def show_many(connection: Connection, *, tenant_id: str, job_ids: Sequence[str])
 
     Beyond the bytes that an answer has, large inputs and outputs are left out.
     """
-    parameters = {
-        "ids": [rows.job_uuid(job_id) for job_id in job_ids],
-        "tenant_id": tenant_id,
-        "large": _large_bytes(len(job_ids)),
-    }
-    light = [rows.light_job(row) for row in connection.exec_driver_sql(_SHOW_MANY, parameters)]
+    light = _show_light(connection, tenant_id, job_ids, Payloads(are_whole=True))
     full = _read_large(connection, light)
     return [*full, *light[len(full) :]]
 
 
-def _large_bytes(jobs: int) -> int:
-    """Returns the bytes above which an input and output are large, so that this many small ones fit in an answer."""
-    return ANSWER_BYTES.value // max(1, jobs)
+def _show_light(connection: Connection, tenant_id: str, job_ids: Sequence[str], payloads: Payloads) -> list[Job]:
+    parameters: dict[str, object] = {"ids": [rows.job_uuid(job_id) for job_id in job_ids], "tenant_id": tenant_id}
+    parameters |= _large_bytes(payloads, len(job_ids))
+    return [rows.light_job(row) for row in connection.exec_driver_sql(_SHOW_MANY, parameters)]
+
+
+def _large_bytes(payloads: Payloads, jobs: int) -> dict[str, object]:
+    """Returns the bytes above which an input or an output is left out of what is read at once of so many jobs."""
+    # Of whole jobs, as many as fit in an answer are read at once.
+    large = ANSWER_BYTES.value // max(1, 2 * jobs) if payloads.are_whole else PAYLOAD_BYTES.value
+    return {
+        "large_input": large if payloads.has_input else -1,
+        "large_output": large if payloads.has_output else -1,
+    }
 
 
 def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
@@ -61,16 +81,11 @@ def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
     full: list[Job] = []
     used = 0
     for job in light:
-        found: Job | None = job
-        if job.input_bytes is not None:
-            used += job.input_bytes + (job.output_bytes or 0)
-            if full and used > ANSWER_BYTES.value:
-                break
-            found = show(connection, tenant_id=job.tenant_id, job_id=job.id)
-        else:
-            used += len(job.input_json) + len(job.output_json or "")
-            if full and used > ANSWER_BYTES.value:
-                break
+        used += job.input_bytes or len(job.input_json)
+        used += job.output_bytes or len(job.output_json or "")
+        if full and used > ANSWER_BYTES.value:
+            break
+        found = show(connection, tenant_id=job.tenant_id, job_id=job.id) if job.is_light else job
         # Retention may have deleted it meanwhile.
         full.append(found or job)
     return full
@@ -137,6 +152,18 @@ _COUNT_OF_WORKER = _count(BY_WORKER)
 _DEEP = 200
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """Which page of which list is wanted."""
+
+    tenant_id: str
+    job_filter: JobFilter
+    limit: int
+    before_id: str | None
+    offset: int
+    payloads: Payloads
+
+
 def page(
     connection: Connection,
     *,
@@ -145,21 +172,57 @@ def page(
     limit: int,
     before_id: str | None = None,
     offset: int = 0,
+    payloads: Payloads = Payloads(),
 ) -> JobPage:
     """Returns jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs.
 
-    The page ends early if it has more bytes than an answer.
+    The page ends early if it has more bytes than an answer, or if a search has looked at as many jobs as it may.
     """
-    parameters = filter_parameters(tenant_id, job_filter, before_id)
+    wanted = _Wanted(
+        tenant_id=tenant_id,
+        job_filter=job_filter,
+        limit=limit,
+        before_id=before_id,
+        offset=offset,
+        payloads=payloads,
+    )
+    return (_searched_page if job_filter.is_searched else _indexed_page)(connection, wanted)
+
+
+def _indexed_page(connection: Connection, wanted: _Wanted) -> JobPage:
+    limit, offset, of_worker = wanted.limit, wanted.offset, wanted.job_filter.worker_id is not None
+    parameters = filter_parameters(wanted.tenant_id, wanted.job_filter, wanted.before_id)
     # One job more than asked for shows if there are more.
-    parameters |= {"limit": limit + 1 + offset, "offset": offset, "page": limit + 1, "large": _large_bytes(limit)}
+    parameters |= {"limit": limit + 1 + offset, "offset": offset, "page": limit + 1}
+    parameters |= _large_bytes(wanted.payloads, limit)
     if limit + offset >= _DEEP:
-        statement = _DEEP_PAGE if job_filter.worker_id is None else _DEEP_PAGE_OF_WORKER
+        statement = _DEEP_PAGE_OF_WORKER if of_worker else _DEEP_PAGE
     else:
-        statement = _PAGE if job_filter.worker_id is None else _PAGE_OF_WORKER
+        statement = _PAGE_OF_WORKER if of_worker else _PAGE
     found = [rows.light_job(row) for row in connection.exec_driver_sql(statement, parameters)]
-    jobs = _read_large(connection, found[:limit])
+    jobs = _read_large(connection, found[:limit]) if wanted.payloads.are_whole else found[:limit]
     return JobPage(jobs=jobs, has_more=len(jobs) < len(found))
+
+
+def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
+    tenant_id, job_filter, limit = wanted.tenant_id, wanted.job_filter, wanted.limit
+    # The total is counted from the newest job on, also for a page that begins at another.
+    first = searches.find(connection, tenant_id=tenant_id, job_filter=job_filter, limit=MOST_IN_TOTAL + limit + 1)
+    found = first
+    if wanted.before_id is not None:
+        found = searches.find(
+            connection, tenant_id=tenant_id, job_filter=job_filter, limit=limit + 1, before_id=wanted.before_id
+        )
+    end = wanted.offset + limit
+    light = _show_light(connection, tenant_id, found.job_ids[wanted.offset : end], wanted.payloads)
+    jobs = _read_large(connection, light) if wanted.payloads.are_whole else light
+    is_full = len(found.job_ids) > end or len(jobs) < len(light)
+    return JobPage(
+        jobs=jobs,
+        has_more=is_full or found.looked_at_until is not None,
+        total=min(len(first.job_ids), MOST_IN_TOTAL),
+        looked_at_until=None if is_full else found.looked_at_until,
+    )
 
 
 def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> int:
@@ -167,43 +230,3 @@ def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> i
     parameters = filter_parameters(tenant_id, job_filter) | {"limit": MOST_IN_TOTAL}
     statement = _COUNT if job_filter.worker_id is None else _COUNT_OF_WORKER
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
-
-
-# No more is returned than begins within the bytes of an answer; `octet_length` reads no compressed text.
-_LOG_LINES = Statement(f"""
-SELECT seq, ts, level, msg, found FROM (
-    SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
-        SELECT seq, ts, level, msg FROM job_logs
-        WHERE job_id = %(id)s::uuid AND seq > %(after)s
-        ORDER BY seq LIMIT %(limit)s
-    ) AS next
-) AS l WHERE before < {ANSWER_BYTES.value} ORDER BY seq
-""")
-# The driver writes the level into the statement, so the planner sees that `job_logs_not_info` has it. The order has all
-# of the index's columns, though two are constant; else the planner may prefer the primary key.
-_LOG_LINES_OF_LEVEL = Statement(f"""
-SELECT seq, ts, level, msg, found FROM (
-    SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
-        SELECT seq, ts, level, msg FROM job_logs
-        WHERE job_id = %(id)s::uuid AND seq > %(after)s AND level = %(level)s
-        ORDER BY job_id, level, seq LIMIT %(limit)s
-    ) AS next
-) AS l WHERE before < {ANSWER_BYTES.value} ORDER BY seq
-""")
-
-
-def log_lines(
-    connection: Connection, *, job_id: str, level: LogLevel | None, limit: int, after_seq: int = -1
-) -> FoundLines:
-    """Returns up to `limit` log lines of a job, oldest first, and no line that begins beyond the bytes of an answer.
-
-    The caller has checked (`show`) that the job is the tenant's.
-    """
-    # One line more than asked for shows if there are more.
-    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "limit": limit + 1, "after": after_seq}
-    statement = _LOG_LINES
-    if level is not None:
-        statement, parameters["level"] = _LOG_LINES_OF_LEVEL, level.value
-    found = connection.exec_driver_sql(statement, parameters).all()
-    lines = [rows.log_line(row[:4]) for row in found[:limit]]
-    return FoundLines(lines=lines, has_more=bool(found) and len(lines) < found[0][4])

@@ -9,45 +9,70 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+from ava.domain.limits import PAYLOAD_BYTES
 
-__all__ = ["JOB_COLUMNS", "LIGHT_COLUMNS", "SIZES", "FoundLines", "job", "job_uuid", "light_job", "log_line"]
+__all__ = [
+    "JOB_COLUMNS",
+    "LIGHT_COLUMNS",
+    "SIZES",
+    "FoundLines",
+    "job",
+    "job_uuid",
+    "large_bytes",
+    "light_job",
+    "log_line",
+]
 
 #: The columns of a job, in the order in which `job` reads them.
 JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at, "
-    "j.published_at, j.node_id::text, j.traceparent"
+    "j.published_at, j.node_id::text, j.traceparent, j.tags::text"
 )
+_COLUMNS = 27
 
-#: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice.
+#: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
+#: of a large one are stored, because to measure it is to read it. One that an older release stored is read.
 SIZES = """CROSS JOIN LATERAL (
-    SELECT octet_length(j.input::text) AS input, coalesce(octet_length(j.output::text), 0) AS output OFFSET 0
+    SELECT coalesce(j.input_bytes, octet_length(j.input::text)) AS input,
+        coalesce(j.output_bytes, octet_length(j.output::text)) AS output OFFSET 0
 ) AS size"""
-#: Likewise, with `SIZES`, in the order in which `light_job` reads them: without an input and output that together have
-#: more bytes than the parameter `large`.
+#: Likewise, with `SIZES`, in the order in which `light_job` reads them: without an input of more bytes than the
+#: parameter `large_input`, and without an output of more bytes than `large_output`.
 LIGHT_COLUMNS = (
-    JOB_COLUMNS.replace(
-        "j.input::text", "CASE WHEN size.input + size.output <= %(large)s THEN j.input::text END"
-    ).replace("j.output::text", "CASE WHEN size.input + size.output <= %(large)s THEN j.output::text END")
-    + ", size.input, size.output, size.input + size.output <= %(large)s"
+    JOB_COLUMNS.replace("j.input::text", "CASE WHEN size.input <= %(large_input)s THEN j.input::text END").replace(
+        "j.output::text", "CASE WHEN size.output <= %(large_output)s THEN j.output::text END"
+    )
+    + ", CASE WHEN size.input > %(large_input)s THEN size.input END"
+    + ", CASE WHEN size.output > %(large_output)s THEN size.output END"
 )
 
 
 def light_job(row: Any) -> Job:
     """Returns the job of a row of `LIGHT_COLUMNS`; `input_bytes` and `output_bytes` say what was left out."""
-    input_bytes, output_bytes, is_whole = row[26:]
+    input_bytes, output_bytes = row[_COLUMNS:]
     light = job(row)
-    if is_whole:
+    if input_bytes is None and output_bytes is None:
         return light
-    return replace(light, input_json="null", input_bytes=input_bytes, output_bytes=output_bytes or None)
+    input_json = light.input_json if input_bytes is None else "null"
+    return replace(light, input_json=input_json, input_bytes=input_bytes, output_bytes=output_bytes)
+
+
+def large_bytes(json_text: str | None) -> int | None:
+    """Returns the value of the column `input_bytes` or `output_bytes` for a JSON text: None unless it is large."""
+    if json_text is None or 4 * len(json_text) <= PAYLOAD_BYTES.value:
+        return None
+    size = len(json_text) if json_text.isascii() else len(json_text.encode())
+    return size if size > PAYLOAD_BYTES.value else None
 
 
 def job(row: Any) -> Job:
     """Returns the job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
-     progress_json, retry_of, queue, run_no, run_at, published_at, node_id, traceparent) = row[:26]  # fmt: skip
+     progress_json, retry_of, queue, run_no, run_at, published_at, node_id, traceparent,
+     tags_json) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -75,6 +100,7 @@ def job(row: Any) -> Job:
         published_at=published_at,
         node_id=node_id,
         traceparent=traceparent,
+        tags_json=tags_json or "{}",
     )
 
 

@@ -182,7 +182,7 @@ WITH ended AS (
     UPDATE jobs SET
         status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
-        output = %(output)s::json,
+        output = %(output)s::json, output_bytes = %(output_bytes)s,
         error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
         progress = coalesce(%(progress)s::json, progress),
         run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
@@ -216,7 +216,7 @@ WITH ended AS (
     UPDATE jobs SET
         status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
-        output = %(output)s::json,
+        output = %(output)s::json, output_bytes = %(output_bytes)s,
         error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
         progress = coalesce(%(progress)s::json, progress),
         run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
@@ -300,6 +300,7 @@ def _end_parameters(
         "held_claim_id": claim_id,
         "status": run_end.status.value,
         "output": run_end.output_json,
+        "output_bytes": rows.large_bytes(run_end.output_json),
         "error": run_end.error,
         "retry_in": run_end.retry_in_seconds or 0,
         "progress": progress_json,

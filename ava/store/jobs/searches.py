@@ -1,0 +1,113 @@
+"""Jobs that no index finds: a search looks at the jobs of an index range one by one, the newest first, up to a bound.
+
+An index of the texts in errors would need trigrams (`pg_trgm`), an extension that a role may have no right to create.
+Its rows are unordered: a text that a million errors hold would be read a million times for one page. So the jobs are
+looked at in the order of the list. A page ends when it is full or when it has looked at as many jobs as one answer may,
+and its cursor leads on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.domain import ids
+from ava.domain.job_filter import JobFilter
+from ava.domain.limits import SEARCHED_JOBS
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
+
+__all__ = ["Found", "find"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search has found."""
+
+    #: The ids of the jobs, newest first.
+    job_ids: Sequence[str]
+    #: The id of the last job that was looked at if there may be more beyond it, else None.
+    looked_at_until: str | None
+
+
+_LIMIT = "%(searched)s"
+_BY_STATUS_SEEN = f"SELECT found.id FROM {ranges(BY_STATUS, limit=_LIMIT)}\nORDER BY found.id DESC LIMIT {_LIMIT}"
+_BY_WORKER_SEEN = f"SELECT found.id FROM {ranges(BY_WORKER, limit=_LIMIT)}\nORDER BY found.id DESC LIMIT {_LIMIT}"
+# The tag that the fewest jobs have is read; the others are compared for each of its jobs. Counting stops early, because
+# it only has to tell a rare tag from a common one.
+_BY_TAG_SEEN = f"""
+SELECT t.job_id AS id FROM (
+    SELECT tag.key, tag.value FROM json_each_text(%(tags)s::json) AS tag
+    ORDER BY (SELECT count(*) FROM (
+        SELECT FROM job_tags AS t
+        WHERE t.tenant_id = %(tenant_id)s AND t.key = tag.key AND t.value = tag.value LIMIT 1000
+    ) AS counted) LIMIT 1
+) AS rarest CROSS JOIN LATERAL (
+    SELECT t.job_id FROM job_tags AS t
+    WHERE t.tenant_id = %(tenant_id)s AND t.key = rarest.key AND t.value = rarest.value
+        AND t.job_id >= %(floor)s::uuid AND t.job_id < %(ceiling)s::uuid
+    ORDER BY t.job_id DESC LIMIT {_LIMIT}
+) AS t
+"""
+_MATCHES = """j.tenant_id = %(tenant_id)s
+        AND j.status = ANY(%(statuses)s::text[]) AND j.trigger = ANY(%(triggers)s::text[])
+        AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
+        AND (%(priority)s::int IS NULL OR j.priority = %(priority)s)
+        AND (%(triggered_by)s::text IS NULL OR j.triggered_by = %(triggered_by)s)
+        AND (%(error)s::text IS NULL OR strpos(lower(j.error), lower(%(error)s)) > 0)
+        AND (%(id_mask)s::bigint IS NULL
+             OR ('x' || right(translate(j.id::text, '-', ''), 16))::bit(64)::bigint & %(id_mask)s = %(id_bits)s)
+        AND (%(tags)s::json IS NULL OR NOT EXISTS (
+            SELECT FROM json_each_text(%(tags)s::json) AS tag WHERE NOT EXISTS (
+                SELECT FROM job_tags AS t WHERE t.tenant_id = %(tenant_id)s AND t.key = tag.key
+                    AND t.value = tag.value AND t.job_id = j.id)))"""
+
+
+def _find(seen: str) -> Statement:
+    # OFFSET 0 keeps the planner from a join that reads the whole table.
+    return Statement(f"""
+WITH seen AS MATERIALIZED ({seen})
+SELECT ARRAY(
+    SELECT seen.id::text FROM seen CROSS JOIN LATERAL (
+        SELECT FROM jobs AS j WHERE j.id = seen.id AND {_MATCHES} OFFSET 0
+    ) AS matching
+    ORDER BY seen.id DESC LIMIT %(limit)s
+), (SELECT count(*) FROM seen), (SELECT seen.id::text FROM seen ORDER BY seen.id LIMIT 1)
+""")
+
+
+_FIND = _find(_BY_STATUS_SEEN)
+_FIND_OF_WORKER = _find(_BY_WORKER_SEEN)
+_FIND_OF_TAG = _find(_BY_TAG_SEEN)
+
+
+def find(
+    connection: Connection, *, tenant_id: str, job_filter: JobFilter, limit: int, before_id: str | None = None
+) -> Found:
+    """Returns at most `limit` jobs of a tenant that match any filter, newest first, older than the job `before_id`.
+
+    It looks at `SEARCHED_JOBS` jobs at most.
+    """
+    part = job_filter.id_part
+    is_end = part is not None and not part.is_first
+    parameters = filter_parameters(tenant_id, job_filter, before_id) | {
+        "priority": job_filter.priority,
+        "triggered_by": job_filter.triggered_by,
+        "error": job_filter.error,
+        "id_mask": part.mask if part is not None and is_end else None,
+        "id_bits": part.bits if part is not None and is_end else None,
+        "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,
+        "searched": SEARCHED_JOBS.value,
+        "limit": limit,
+    }
+    statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER
+    if job_filter.tags:
+        statement = _FIND_OF_TAG
+    uuids, seen, last = connection.exec_driver_sql(statement, parameters).one()
+    is_cut = len(uuids) < limit and seen == SEARCHED_JOBS.value
+    return Found(
+        job_ids=[ids.encode("job", uuid) for uuid in uuids],
+        looked_at_until=ids.encode("job", last) if is_cut else None,
+    )
