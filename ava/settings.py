@@ -145,6 +145,8 @@ class ClientSettings:
     url: str = "http://127.0.0.1:8080"
     #: The shared key (the first of `AVA_INTERNAL_SECRET`); empty if none is set.
     secret: str = field(default="", repr=False)
+    #: The API key (`AVA_API_KEY`), which stands for the secret, the tenant and the role; empty if none is set.
+    api_key: str = field(default="", repr=False)
     #: The tenant, user and role of every call (`AVA_TENANT_ID`, `AVA_USER_ID`, `AVA_ROLE`).
     tenant: str = "ten_01hxyz"
     user: str = "usr_01hxyz"
@@ -253,6 +255,7 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
     return ClientSettings(
         url=url,
         secret=next(iter(values.names(env, "AVA_INTERNAL_SECRET")), ""),
+        api_key=env.get("AVA_API_KEY", "").strip(),
         tenant=env.get("AVA_TENANT_ID", "").strip() or default.tenant,
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,

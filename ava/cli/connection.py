@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from ava.errors import CallFailed, SettingsError
 
 if TYPE_CHECKING:
     from ava.client import Client
+    from ava.settings import ClientSettings
 
 __all__ = ["connect", "connected", "profile_option"]
 
@@ -80,6 +81,8 @@ def connect(ctx: click.Context, **options: Any) -> Client:
     profile = chosen.get("profile") or ctx.find_root().params.get("profile") or defaults.profile
     if profile:
         defaults = profiles.with_profile(defaults, profile)
+    if defaults.api_key:
+        return _connect_by_key(defaults, chosen, options)
     return Client(
         chosen.get("url", defaults.url),
         secret=defaults.secret or _generated_secret(),
@@ -91,11 +94,21 @@ def connect(ctx: click.Context, **options: Any) -> Client:
     )
 
 
+def _connect_by_key(defaults: ClientSettings, chosen: Mapping[str, str], options: Mapping[str, Any]) -> Client:
+    from ava.client import Client
+
+    if "tenant" in chosen or "role" in chosen:
+        reason = "the key says the tenant and the role; unset it, or leave out --tenant and --role"
+        raise SettingsError("AVA_API_KEY", reason)
+    url, user = chosen.get("url", defaults.url), chosen.get("user", "")
+    return Client(url, api_key=defaults.api_key, user=user, proxy=defaults.proxy or None, **options)
+
+
 def _generated_secret() -> str:
     try:
         return _SECRET_FILE.read_text().strip()
     except OSError:
         raise SettingsError(
             "AVA_INTERNAL_SECRET",
-            "it is not set; set it to the API's, or run the command in the folder of `ava up`",
+            "it is not set; set it to the API's, set AVA_API_KEY, or run the command in the folder of `ava up`",
         ) from None

@@ -15,6 +15,7 @@ from ava.cli import (
     dev,
     doctor,
     jobs,
+    keys,
     limits,
     new,
     nodes,
@@ -67,6 +68,7 @@ cli.add_command(database.db)
 cli.add_command(doctor.doctor)
 cli.add_command(jobs.jobs)
 cli.add_command(workers.workers)
+cli.add_command(keys.keys)
 cli.add_command(limits.limits)
 cli.add_command(overview.overview)
 cli.add_command(queues.queues)

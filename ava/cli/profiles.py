@@ -15,9 +15,8 @@ from ava.settings import ClientSettings
 
 __all__ = ["names", "with_profile"]
 
-#: What a profile may set; the first two must be there.
-_FIELDS = ("url", "secret", "tenant", "user", "role", "proxy")
-_REQUIRED = _FIELDS[:2]
+#: What a profile may set. It needs the first, and one of the two keys.
+_FIELDS = ("url", "secret", "api_key", "tenant", "user", "role", "proxy")
 
 
 def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
@@ -33,7 +32,7 @@ def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
     problem = _problem(values)
     if problem:
         raise SettingsError(f"profile {name!r}", f"{problem}; it is in {settings.config_file}")
-    return replace(settings, **{"proxy": "", **values})
+    return replace(settings, **{"proxy": "", "secret": "", "api_key": "", **values})
 
 
 def names(settings: ClientSettings) -> list[str]:
@@ -50,7 +49,10 @@ def _problem(values: Any) -> str | None:
         return f"{unknown[0]} is none of {', '.join(_FIELDS)}"
     if wrong := [name for name in values if not isinstance(values[name], str)]:
         return f"{wrong[0]} must be a text"
-    if missing := [name for name in _REQUIRED if not values.get(name)]:
+    missing = [] if values.get("url") else ["url"]
+    if not values.get("secret") and not values.get("api_key"):
+        missing.append("secret (or api_key)")
+    if missing:
         return f"it needs {' and '.join(missing)}"
     if urlsplit(values["url"]).scheme not in ("http", "https"):
         return "its url must begin with http:// or https://"

@@ -1,4 +1,4 @@
-"""The client of the AVA Jobs API: `Client(url, secret=…, tenant=…, user=…)`.
+"""The client of the AVA Jobs API: `Client(url, api_key=…)`, or `Client(url, secret=…, tenant=…, user=…)`.
 
 It imports no module of the server and needs `requests` alone. The distribution `ava-jobs-client` holds this package and
 no other (`clients/python`); the distribution `ava-jobs` holds it as well.
@@ -19,6 +19,7 @@ from ava.client.errors import (
     WebhookUnverified,
 )
 from ava.client.records import (
+    ApiKey,
     Event,
     Explanation,
     Firing,
@@ -41,6 +42,7 @@ __all__ = [
     "ApiConflict",
     "ApiError",
     "ApiForbidden",
+    "ApiKey",
     "ApiNotFound",
     "ApiRateLimited",
     "ApiRefused",

@@ -46,7 +46,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Calls:
-    """Calls over one HTTP session, with the four headers of one caller."""
+    """Calls over one HTTP session, with the headers that identify one caller."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int, proxy: str | None = None
@@ -56,8 +56,8 @@ class Calls:
         self._timeout = (min(5.0, timeout_seconds), timeout_seconds)
         self._retries = retries
         self._session = requests.Session()
-        # Only a proxy that was asked for may see the shared key, which every request carries. HTTP_PROXY and ~/.netrc
-        # are not read; certificate authorities are.
+        # Only a proxy that was asked for may see the key, which every request carries. HTTP_PROXY and ~/.netrc are not
+        # read; certificate authorities are.
         self._session.trust_env = False
         self._session.verify = next(filter(None, map(os.environ.get, _CERTIFICATES)), True)
         if proxy:

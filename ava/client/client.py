@@ -12,6 +12,7 @@ from typing import Any
 from ava.client.calls import Calls
 from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
+from ava.client.keys import Keys
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
 from ava.client.reports import AuditEntry, Node, Overview
 from ava.client.schedules import Schedules
@@ -35,27 +36,28 @@ class Client:
         self,
         url: str,
         *,
-        secret: str,
-        tenant: str,
-        user: str,
+        secret: str = "",
+        tenant: str = "",
+        user: str = "",
         role: str = "tenant-system-admin",
+        api_key: str = "",
         timeout_seconds: float = 30.0,
         retries: int = 4,
         proxy: str | None = None,
     ) -> None:
-        """`proxy` is the URL of a proxy to call through. `HTTP_PROXY` is not read, because a proxy sees the secret."""
-        headers = {
-            "x-internal-secret": secret,
-            "x-tenant-id": tenant,
-            "x-user-id": user,
-            "x-platform-role": role,
-            "accept": "application/json",
-        }
+        """Either `secret`, `tenant`, `user` and `role` say who calls, or `api_key`, and then `user` if it is given.
+
+        `proxy` is the URL of a proxy to call through. `HTTP_PROXY` is not read, because a proxy sees the secret. Raises
+        `ValueError` if neither way is complete.
+        """
+        headers = _identity(secret=secret, tenant=tenant, user=user, role=role, api_key=api_key)
         self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy)
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
         #: Creates, shows, tests and changes webhooks, and sends their deliveries again.
         self.webhooks = Webhooks(self._calls, self._pages)
+        #: Creates, lists and revokes API keys: `client.keys.create(…)`.
+        self.keys = Keys(self._calls, self._pages)
 
     def __enter__(self) -> Client:
         return self
@@ -242,6 +244,16 @@ class Client:
             if (following := response["pagination"]["next_cursor"]) is None:
                 return
             cursor = {"cursor": following}
+
+
+def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -> dict[str, str]:
+    if api_key:
+        headers = {"authorization": f"Bearer {api_key}"} | ({"x-user-id": user} if user else {})
+    elif secret and tenant and user:
+        headers = {"x-internal-secret": secret, "x-tenant-id": tenant, "x-user-id": user, "x-platform-role": role}
+    else:
+        raise ValueError("give api_key, or secret, tenant and user")
+    return headers | {"accept": "application/json"}
 
 
 def _key(idempotency_key: str | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 __all__ = [
+    "ApiKey",
     "Event",
     "Explanation",
     "Firing",
@@ -230,6 +231,25 @@ class Firing:
     #: Why it was skipped or missed.
     reason: str | None = None
     job_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """A token that stands for a tenant and a role."""
+
+    id: str
+    name: str
+    role: str
+    #: The first characters of the token.
+    prefix: str
+    #: The user, or the key, that created it.
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    #: At most a minute behind.
+    last_used_at: datetime | None = None
+    #: The token itself; None but in the answer that creates the key.
+    token: str | None = None
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:

@@ -219,6 +219,21 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
     assert json.loads(_ava(running, "jobs", "retry", job["id"]).stdout)["retry_of"] == job["id"]
 
 
+def test_a_key_stands_for_the_secret_and_the_tenant(running: System, client: Client) -> None:
+    made = json.loads(_ava(running, "keys", "create", "deploy").stdout)
+    assert [(key.id, key.token) for key in client.keys.list()] == [(made["id"], None)]
+    with Client(running.url, api_key=made["token"]) as by_key:
+        assert by_key.trigger("wkr_sleep", {"seconds": 0}).triggered_by == made["id"]
+    with_key = {"AVA_API_KEY": made["token"], "AVA_INTERNAL_SECRET": "of-another-installation", "AVA_TENANT_ID": ""}
+    (job,) = map(json.loads, _ava(running, "jobs", "list", **with_key).stdout.splitlines())
+    assert job["triggered_by"] == made["id"]
+    refused = _ava(running, "jobs", "list", "--tenant", "ten_other", **with_key)
+    assert (refused.returncode, "the key says the tenant" in refused.stderr) == (1, True)
+    assert _ava(running, "keys", "revoke", made["id"]).returncode == 0
+    with Client(running.url, api_key=made["token"], retries=0) as by_key, pytest.raises(ApiUnauthorized):
+        by_key.trigger("wkr_sleep")
+
+
 def test_following_ends_with_the_job_s_own_success_or_failure(running: System) -> None:
     good = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": 0.2}', "--follow")
     assert good.returncode == 0

@@ -30,6 +30,12 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
         client.get("job_x")
 
 
+def test_a_client_needs_a_key_or_the_whole_of_the_four_headers() -> None:
+    for incomplete in ({}, {"secret": "x", "tenant": "ten_x"}, {"user": "usr_x"}):
+        with pytest.raises(ValueError, match="give api_key, or secret, tenant and user"):
+            Client("http://127.0.0.1:1", **incomplete)
+
+
 def test_importing_the_client_loads_no_module_of_the_server() -> None:
     subprocess.run([sys.executable, "-c", _LOOK], check=True)
 

@@ -191,7 +191,7 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
         **LEAST, "DATABASE_OWNER_URL": "postgresql://owner:pass@db/ava",
         "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
-        "AVA_MESSAGE_KEY": "k" * 32,
+        "AVA_API_KEY": "ava_key", "AVA_MESSAGE_KEY": "k" * 32,
     }  # fmt: skip
     file = tmp_path / "secret"
     file.write_text(f"{values[name]}\n")
@@ -215,6 +215,7 @@ def test_the_commands_read_their_key_from_a_file_as_well(tmp_path: Path) -> None
     file = tmp_path / "secret"
     file.write_text("new,old")
     assert settings.load_client({"AVA_INTERNAL_SECRET_FILE": str(file)}).secret == "new"
+    assert settings.load_client({"AVA_API_KEY_FILE": str(file)}).api_key == "new,old"
 
 
 def test_a_key_for_messages_is_long() -> None:

@@ -1,0 +1,41 @@
+"""The API keys of the client: `client.keys.create(…)`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ava.client.calls import Calls
+from ava.client.records import ApiKey, read
+
+__all__ = ["Keys"]
+
+_KEYS = "/v1/ava/keys"
+
+
+class Keys:
+    """Calls about API keys. Every method raises the `ApiError` of the response's status."""
+
+    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
+        self._calls = calls
+        self._pages = pages
+
+    def create(
+        self, name: str, role: str, *, expires_at: datetime | str | None = None, idempotency_key: str | None = None
+    ) -> ApiKey:
+        """Create a key. Its `token` is in this answer only; it is None if the network made this client ask twice."""
+        end = expires_at.isoformat() if isinstance(expires_at, datetime) else expires_at
+        body = {"name": name, "role": role, "expires_at": end}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
+
+    def list(self, *, per_page: int = 100) -> Iterator[ApiKey]:
+        """Returns the tenant's keys, newest first. Pages are fetched as the iterator reaches them."""
+        for data in self._pages(_KEYS, {"per_page": per_page}):
+            yield read(ApiKey, data)
+
+    def revoke(self, key_id: str) -> None:
+        """Revoke a key; every process refuses it within 2 s."""
+        self._calls.send("DELETE", f"{_KEYS}/{key_id}")
