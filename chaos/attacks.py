@@ -2,7 +2,7 @@
 
 It runs as a process of its own, so that its work does not count as the system's or the honest tenant's. Each attack
 is a thread that repeats one round. Names of attacks may follow the seconds. It prints one line of JSON: for each
-attack, the statuses of its responses.
+attack, the statuses of its responses, and the CPU time that all of them took.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
 def main() -> int:
     attacker = Attacker(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:])
     attacker.run()
-    print(json.dumps(attacker.statuses), flush=True)
+    print(json.dumps({"statuses": attacker.statuses, "cpu_seconds": time.process_time()}), flush=True)
     return 0
 
 
