@@ -22,6 +22,9 @@ from ava.store.webhooks.deliveries import DeliveryFilter
 
 __all__ = ["Webhooks", "reseal_all", "unreadable"]
 
+#: The most deliveries that one statement sends again.
+_BATCH = 1_000
+
 
 class Webhooks:
     """The use cases of webhooks, over one database."""
@@ -169,12 +172,20 @@ class Webhooks:
         return delivery
 
     def redeliver_failed(self, caller: Caller, webhook_id: str, since: datetime) -> int:
-        """Send again all abandoned deliveries created since a moment. Returns their number; raises as `redeliver`."""
-        with self._database.connect() as connection:
-            self._show_enabled(connection, caller, webhook_id)
-            return deliveries.redeliver_failed(
-                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, since=since
-            )
+        """Send again all abandoned deliveries created since a moment, in batches, so that locks are held briefly.
+
+        Returns their number; raises as `redeliver`.
+        """
+        total = 0
+        while True:
+            with self._database.connect() as connection:
+                self._show_enabled(connection, caller, webhook_id)
+                count = deliveries.redeliver_failed(
+                    connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, since=since, limit=_BATCH
+                )
+            total += count
+            if count < _BATCH:
+                return total
 
     def _show_enabled(self, connection: Connection, caller: Caller, webhook_id: str) -> None:
         if self._show(connection, caller, webhook_id).status is EndpointStatus.DISABLED:

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
+from ava.services import webhooks
 from ava.services.webhooks import reseal_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection
@@ -138,6 +139,21 @@ def test_a_pending_delivery_that_is_redelivered_is_due_now(api: Api, connection:
     (due,) = _due(connection, ONE, endpoint)
     # A failure that was under way still counts.
     assert (due.failures, due.requests) == (1, 1)
+
+
+def test_failed_deliveries_are_sent_again_in_batches(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "_BATCH", 2)
+    webhook_id = _endpoint(api)
+    for _ in range(5):
+        api.post(f"/v1/webhooks/{webhook_id}/test")
+    abandon = "UPDATE webhook_deliveries SET status = 'abandoned', due_at = NULL, completed_at = now(), failures = 6"
+    api.execute(abandon)
+    (since,) = api.execute("SELECT created_at FROM webhook_deliveries ORDER BY id OFFSET 1 LIMIT 1")[0]
+    path = f"/v1/webhooks/{webhook_id}/deliveries/redeliver"
+    assert api.post(path, json={"since": since.isoformat()}).get_json()["data"] == {"redelivered": 4}
+    assert api.execute("SELECT status, count(*) FROM webhook_deliveries GROUP BY 1 ORDER BY 1") == [
+        ("abandoned", 1), ("pending", 4),
+    ]  # fmt: skip
 
 
 def test_a_410_after_the_last_retry_disables_the_endpoint(api: Api, connection: Connection) -> None:

@@ -218,10 +218,22 @@ def test_events_past_retention_are_deleted_with_their_deliveries(api: Api, conne
     _bodies(api)
     assert events.delete_old(connection, retention_days=1, limit=10) == 0
     api.request("DELETE", f"/v1/webhooks/{endpoint['id']}")
-    assert events.delete_old(connection, retention_days=-1, limit=10) == 1
+    assert events.delete_old(connection, retention_days=-1, limit=10) == 2
     assert api.execute("SELECT count(*) FROM webhook_deliveries")[0][0] == 0
     # The rest of a deleted endpoint is deleted with the next events.
     _subscribe(api)
     api.trigger()
     assert events.delete_old(connection, retention_days=-1, limit=10) == 1
     assert api.execute("SELECT count(*) FROM webhook_endpoints WHERE status = 'deleted'")[0][0] == 0
+
+
+def test_one_statement_deletes_few_deliveries_however_many_an_event_has(api: Api, connection: Connection) -> None:
+    for _ in range(5):
+        _subscribe(api)
+    api.trigger()
+    _bodies(api)
+    left = []
+    while events.delete_old(connection, retention_days=-1, limit=2) >= 2:
+        left.append(api.execute("SELECT count(*) FROM webhook_deliveries")[0][0])
+    assert left == [3, 1, 0]
+    assert api.execute("SELECT count(*) FROM webhook_events")[0][0] == 0

@@ -133,14 +133,18 @@ def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delive
     return None if row is None else _delivery(row)
 
 
+# The ids grow with the time of creation, so the index on status and id finds those since a moment.
 _REDELIVER_FAILED = Statement("""
-WITH again AS (
+WITH failed AS (
+    SELECT d.id FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
+    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.status <> 'disabled'
+        AND d.endpoint_id = %(webhook_id)s::uuid AND d.status = 'abandoned'
+        AND d.id >= %(first)s::uuid AND d.created_at >= %(since)s
+    ORDER BY d.id LIMIT %(limit)s FOR UPDATE OF d
+), again AS (
     UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
-    FROM webhook_endpoints AS p
-    WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(webhook_id)s::uuid
-        AND p.status <> 'deleted' AND p.status <> 'disabled'
-        AND d.status = 'abandoned' AND d.created_at >= %(since)s
-    RETURNING d.*
+    FROM failed WHERE d.id = failed.id AND d.status = 'abandoned'
+    RETURNING d.endpoint_id
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
     WHERE endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
@@ -149,9 +153,19 @@ SELECT count(*) FROM again
 """)
 
 
-def redeliver_failed(connection: Connection, *, tenant_id: str, webhook_id: str, since: datetime) -> int:
-    """Send all abandoned deliveries again that were created since a time. Returns the number of deliveries."""
-    parameters = {"tenant_id": tenant_id, "webhook_id": webhook_uuid(webhook_id), "since": since}
+def redeliver_failed(connection: Connection, *, tenant_id: str, webhook_id: str, since: datetime, limit: int) -> int:
+    """Send abandoned deliveries again that were created since a time, so many of them, the oldest first.
+
+    Returns the number of deliveries.
+    """
+    millisecond = since.replace(microsecond=since.microsecond // 1000 * 1000)
+    parameters = {
+        "tenant_id": tenant_id,
+        "webhook_id": webhook_uuid(webhook_id),
+        "since": since,
+        "first": str(ids.first_uuid(millisecond)),
+        "limit": limit,
+    }
     return int(connection.exec_driver_sql(_REDELIVER_FAILED, parameters).scalar_one())
 
 

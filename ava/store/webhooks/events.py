@@ -35,11 +35,20 @@ def insert(connection: Connection, event: Event, body: str) -> bool:
     return connection.exec_driver_sql(_INSERT, parameters).rowcount == 1
 
 
+# An event has as many deliveries as its tenant has endpoints, so they are deleted first, with a limit of their own.
+_DELETE_OLD_DELIVERIES = Statement("""
+WITH old AS (
+    SELECT id FROM webhook_events WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s
+), found AS (
+    SELECT d.id FROM old JOIN webhook_deliveries AS d ON d.event_id = old.id LIMIT %(limit)s
+)
+DELETE FROM webhook_deliveries WHERE id IN (SELECT id FROM found)
+""")
 _DELETE_OLD = Statement("""
 WITH old AS (
-    SELECT id FROM webhook_events WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), deliveries AS (
-    DELETE FROM webhook_deliveries WHERE event_id IN (SELECT id FROM old)
+    SELECT e.id FROM webhook_events AS e
+    WHERE e.id < %(before)s::uuid AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.event_id = e.id)
+    ORDER BY e.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), set_aside AS (
     DELETE FROM webhook_set_aside WHERE event_id IN (SELECT id FROM old)
 ), endpoints AS (
@@ -53,8 +62,11 @@ DELETE FROM webhook_events WHERE id IN (SELECT id FROM old)
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
     """Delete the oldest events past retention with their deliveries, and deleted endpoints without deliveries.
 
-    Returns the number of events.
+    Returns the number of rows: `limit` deliveries at most, and as many events.
     """
     oldest = clock.now(connection) - timedelta(days=retention_days)
     parameters = {"before": str(ids.first_uuid(oldest)), "limit": limit}
-    return connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount
+    deliveries = connection.exec_driver_sql(_DELETE_OLD_DELIVERIES, parameters).rowcount
+    if deliveries >= limit:
+        return deliveries
+    return deliveries + connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount
