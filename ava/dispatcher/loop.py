@@ -27,8 +27,10 @@ from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
+from ava.domain.limits import TENANT_QUEUED_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
+from ava.services.quotas import QueuedJobsQuota
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
@@ -140,7 +142,7 @@ def make_duties(
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
     return [
-        ScheduleFirings(database, control),
+        ScheduleFirings(database, control, quota=QueuedJobsQuota(TENANT_QUEUED_JOBS.of(settings))),
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         DueJobs(database),

@@ -12,12 +12,13 @@ from datetime import datetime
 from ava.broker.control import Control
 from ava.domain import ids
 from ava.domain.events import Event, EventType, make_body
-from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone
+from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
 from ava.domain.job import Job, Status
 from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule, make_schedule_record
-from ava.errors import BrokerUnavailable
+from ava.errors import BrokerUnavailable, TooMany
 from ava.metrics import counters
+from ava.services.quotas import QueuedJobsQuota
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.schedules import due as due_schedules
@@ -59,11 +60,17 @@ class ScheduleFirings:
     every_seconds = 0.1
 
     def __init__(
-        self, database: Database, control: Control, *, clock: Callable[[], datetime | None] = lambda: None
+        self,
+        database: Database,
+        control: Control,
+        *,
+        quota: QueuedJobsQuota | None = None,
+        clock: Callable[[], datetime | None] = lambda: None,
     ) -> None:
-        """`clock` returns the moment that counts as now; None means the database's."""
+        """`quota` limits the queued jobs of a tenant. `clock` returns what counts as now; None: the database's time."""
         self._database = database
         self._control = control
+        self._quota = quota or QueuedJobsQuota(None)
         self._clock = clock
         # All series exist from the start on, so that the first missed firing is an increase.
         for outcome in Outcome:
@@ -88,7 +95,7 @@ class ScheduleFirings:
     def _fire_batch(self, now: datetime | None) -> _FiredBatch:
         with self._database.transaction() as connection:
             found = due_schedules.claim_due(connection, limit=_BATCH, now=now)
-            decisions = _decide_all(found)
+            decisions = [self._admit(connection, decision) for decision in _decide_all(found)]
             # Cancelled first, so that the new job is never before the one that it replaces.
             cancelled = due_schedules.cancel_jobs(connection, decisions)
             firings, made = due_schedules.write_firings(connection, decisions)
@@ -97,6 +104,15 @@ class ScheduleFirings:
                 _write_event(connection, schedule)
         has_more = len(found) == _BATCH or len(decisions) < len(found)
         return _FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled, has_more=has_more)
+
+    def _admit(self, connection: Connection, decision: FiringDecision) -> FiringDecision:
+        if not decision.jobs:
+            return decision
+        try:
+            self._quota.admit(connection, decision.due.schedule.tenant_id, decision.jobs)
+        except TooMany as error:
+            return refuse(decision, str(error))
+        return decision
 
     def _report(self, batch: _FiredBatch) -> None:
         self._revoke([job for job in batch.cancelled if job.status is Status.RUNNING])

@@ -28,6 +28,7 @@ __all__ = [
     "decide",
     "firing_place",
     "postpone",
+    "refuse",
 ]
 
 #: A slot that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over needs
@@ -138,6 +139,11 @@ class FiringDecision:
     cancels_job_id: str | None = None
 
     @property
+    def jobs(self) -> int:
+        """Returns the number of jobs that it makes."""
+        return sum(slot.outcome is Outcome.FIRED for slot in self.slots)
+
+    @property
     def disables(self) -> bool:
         """Returns True if its worker was gone too often."""
         return self.gone >= MOST_GONE
@@ -165,6 +171,12 @@ def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
     """Returns the decision about a schedule that cannot be decided because of an error: try again later."""
     retry_at = now + timedelta(seconds=_POSTPONED_SECONDS)
     return FiringDecision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
+
+
+def refuse(decision: FiringDecision, reason: str) -> FiringDecision:
+    """Returns the decision without its jobs, which the schedule's tenant may not have now."""
+    slots = [_skip(slot, reason) if slot.outcome is Outcome.FIRED else slot for slot in decision.slots]
+    return replace(decision, slots=slots, cancels_job_id=None)
 
 
 def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Sequence[Slot], Slot | None]:
@@ -215,15 +227,15 @@ def _by_worker(decision: FiringDecision) -> FiringDecision:
     worker, worker_id = decision.due.worker, decision.due.schedule.worker_id
     if worker is not None and worker.is_active:
         return replace(decision, gone=0)
-    if not any(slot.outcome is Outcome.FIRED for slot in decision.slots):
+    if not decision.jobs:
         return decision
     reason = f"worker {worker_id} is {'gone' if worker is None else 'paused'}"
-    slots = [_skip(slot, reason) if slot.outcome is Outcome.FIRED else slot for slot in decision.slots]
+    decision = refuse(decision, reason)
     gone = decision.gone + 1 if worker is None else 0
     if gone >= MOST_GONE:
         # A disabled schedule fires at no slot.
-        return replace(decision, slots=slots, gone=gone, next_run_at=None)
-    return replace(decision, slots=slots, gone=gone)
+        return replace(decision, gone=gone, next_run_at=None)
+    return replace(decision, gone=gone)
 
 
 def _skip(slot: SlotDecision, reason: str) -> SlotDecision:
@@ -236,15 +248,11 @@ def _by_overlap(decision: FiringDecision) -> FiringDecision:
     if schedule.overlap is Overlap.ALLOW:
         return decision
     if schedule.overlap is Overlap.CANCEL_RUNNING:
-        cancelled = schedule.last_job_id if is_unfinished and _fires(decision.slots) else None
+        cancelled = schedule.last_job_id if is_unfinished and decision.jobs else None
         return replace(decision, slots=list(_newest_alone(decision.slots)), cancels_job_id=cancelled)
     if schedule.overlap is Overlap.SKIP:
         return replace(decision, slots=list(_one_at_a_time(decision, is_unfinished)))
     return replace(decision, slots=list(_one_waits(decision, is_unfinished)))
-
-
-def _fires(slots: Sequence[SlotDecision]) -> bool:
-    return any(slot.outcome is Outcome.FIRED for slot in slots)
 
 
 def _newest_alone(slots: Sequence[SlotDecision]) -> Iterator[SlotDecision]:

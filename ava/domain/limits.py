@@ -271,7 +271,8 @@ SESSIONS = Limit(
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
-    meaning="Queued jobs of a tenant, those of a later date too; a trigger beyond them is refused.",
+    meaning="Queued jobs of a tenant, those of a later date too; a trigger beyond them is refused, and a firing "
+    "of a schedule is skipped.",
     status=429,
     setting="AVA_TENANT_MAX_QUEUED",
     field="tenant_max_queued",

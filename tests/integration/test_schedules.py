@@ -18,6 +18,7 @@ from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.domain.schedule_record import CatchUp, make_schedule_record
 from ava.metrics import counters
+from ava.services.quotas import QueuedJobsQuota
 from ava.settings import Settings
 from ava.store.jobs import reads
 from ava.store.schedules import due as due_schedules
@@ -66,6 +67,20 @@ def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(sch
     assert scheduled.fire(1) == 1200
     assert scheduled.backlog.count("trigger = 'scheduled'") == 1200
     assert scheduled.backlog.run("SELECT count(DISTINCT xmin::text) FROM schedule_firings") == [(3,)]
+
+
+def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(catch_up=CatchUp.ALL)
+    duty = ScheduleFirings(
+        scheduled.backlog.database, scheduled.control, quota=QueuedJobsQuota(2), clock=lambda: scheduled.now
+    )  # fmt: skip
+    for _ in range(3):
+        scheduled.now += MINUTE
+        assert duty.run_once(0) == 1
+    assert scheduled.backlog.count("trigger = 'scheduled'") == 2
+    outcomes = scheduled.outcomes(schedule)
+    assert [outcome for outcome, _ in outcomes] == ["fired", "fired", "skipped"]
+    assert str(outcomes[2][1]).endswith("(limit tenant_queued_jobs)")
 
 
 def test_several_dispatchers_at_once_fire_each_slot_once(scheduled: Scheduled) -> None:
