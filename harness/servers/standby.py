@@ -39,9 +39,18 @@ class Standby:
         self._run("SELECT pg_reload_conf()")
         wait_until(lambda: self._run("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)], what="replication stopped")
 
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return self._server.url
+
+    def promote(self) -> None:
+        """Become the primary, at its own address."""
+        self._run("SELECT pg_promote()")
+
     def take_over(self) -> None:
         """Become the primary, and then take the address of the former one, which must be dead."""
-        self._run("SELECT pg_promote()")
+        self.promote()
         self._server.stop()
         assert isinstance(self._primary.server, Postgres)
         assert isinstance(self._server.server, Postgres)

@@ -143,7 +143,7 @@ def test_an_unescaped_at_sign_belongs_to_the_password() -> None:
 
 
 def test_several_hosts_are_passed_on_to_libpq() -> None:
-    text = "postgresql://ava:p%40ss@h1:5432,h2,[::1]:5434/ava?target_session_attrs=read-write"
+    text = "postgresql://ava:p%40ss@h1:5432,h2,[::1]:5434/ava"
     url = driver_url(_load(DATABASE_URL=text).database_url)
     _, options = url.get_dialect()().create_connect_args(url)
     assert options == {
@@ -153,7 +153,10 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
         "password": "p@ss",
         "dbname": "ava",
         "target_session_attrs": "read-write",
+        "load_balance_hosts": "random",
     }
+    own = driver_url("postgresql://h1,h2/ava?target_session_attrs=any&load_balance_hosts=disable").query
+    assert (own["target_session_attrs"], own["load_balance_hosts"]) == ("any", "disable")
     with pytest.raises(SettingsError):
         _load(DATABASE_URL="postgresql://h1:5432,h2:port/ava")
 

@@ -53,6 +53,10 @@ _REFUSAL_LOG_SECONDS = 10.0
 #: A failure after so many seconds was silence, not a refusal. For as long again, further calls fail at once.
 _SILENCE_SECONDS = 0.5
 
+#: What several hosts mean, unless the URL says otherwise. All processes write. The order is random because a wait for a
+#: host that is dark uses up the time for the whole connection, so the next attempt must be able to begin elsewhere.
+_SEVERAL_HOSTS = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
+
 _PING = Statement("SELECT 1")
 
 
@@ -299,8 +303,10 @@ def driver_url(url: str) -> URL:
     # libpq takes several hosts and tries them in order; SQLAlchemy takes them as options.
     several = [urlsplit(f"//{host}") for host in hosts.split(",")]
     names, ports = [host.hostname or "" for host in several], [str(host.port or 5432) for host in several]
-    without = make_url(parts._replace(netloc=f"{credentials}{at}").geturl()).set(drivername="postgresql+psycopg2")
-    return without.update_query_dict({"host": ",".join(names), "port": ",".join(ports)})
+    query = f"?{parts.query}" if parts.query else ""
+    without = make_url(f"postgresql+psycopg2://{credentials}{at}{parts.path}{query}")
+    chosen = {name: value for name, value in _SEVERAL_HOSTS.items() if name not in without.query}
+    return without.update_query_dict({**chosen, "host": ",".join(names), "port": ",".join(ports)})
 
 
 def describe_failure(error: BaseException) -> str:
