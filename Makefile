@@ -3,6 +3,8 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What running needs, and what developing needs as well.
+RUNNABLE := $(VENV)/runnable
 INSTALLED := $(VENV)/installed
 # A second environment, of the lowest versions that setup.cfg allows.
 LOWEST := $(VENV)-lowest
@@ -21,11 +23,11 @@ help: ## Show the targets
 
 install: $(INSTALLED) ## Make the environment and install everything into it
 
-run: $(INSTALLED) ## Run everything on this machine (ARGS="--port 8081")
+run: $(RUNNABLE) ## Run everything on this machine (ARGS="--port 8081")
 	@tools/servers.sh redis
 	@exec $(BIN)/ava up $(ARGS)
 
-demo: $(INSTALLED) ## Run one job from its trigger to its final record
+demo: $(RUNNABLE) ## Run one job from its trigger to its final record
 	@tools/servers.sh redis
 	@exec $(BIN)/ava demo $(ARGS)
 
@@ -86,9 +88,13 @@ format: $(INSTALLED) ## Format the code
 clean: ## Remove the environments and the tools' files, but no data
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
+$(RUNNABLE): setup.cfg setup.py pyproject.toml tools/environment.sh
+	@EXTRAS=embedded tools/environment.sh
+	@touch $@
+
 $(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
 	@tools/environment.sh
-	@touch $@
+	@touch $(RUNNABLE) $@
 
 $(LOWEST)/installed: $(INSTALLED) tools/lowest_constraints.py
 	@mkdir -p $(LOWEST)

@@ -165,6 +165,14 @@ def origins(env: Mapping[str, str]) -> tuple[str, ...]:
     return origins
 
 
+def public_url(env: Mapping[str, str]) -> str:
+    """Returns the URL under which clients reach the API, without a slash at its end; empty if it is not set."""
+    url = env.get("AVA_PUBLIC_URL", "").strip().rstrip("/")
+    if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
+        raise SettingsError("AVA_PUBLIC_URL", "it must look like https://jobs.example.com, without a path")
+    return url
+
+
 def traces(env: Mapping[str, str]) -> str:
     """Returns the protocol of traces that OpenTelemetry's settings ask for; empty if they ask for none."""
 

@@ -113,7 +113,9 @@ class Settings:
     most_schedules: int = 1000
     #: The origins whose pages may call the API, or `*` (`AVA_CORS_ORIGINS`, comma-separated).
     cors_origins: tuple[str, ...] = ()
-    #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`).
+    #: Where clients reach the API, without a path (`AVA_PUBLIC_URL`); empty: where a request says that it went.
+    public_url: str = ""
+    #: Where errors are explained, the `docs_url` of every failure (`AVA_DOCS_URL`); a path is one of the API.
     docs_url: str = "/docs/errors"
     #: The socket on which this process reports to its supervisor that it is ready (`NOTIFY_SOCKET`, set by systemd).
     notify_socket: str = ""
@@ -234,6 +236,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         tenant_max_waits=values.whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
         most_schedules=values.whole(env, "AVA_MOST_SCHEDULES", default.most_schedules, least=0, most=1_000_000),
         cors_origins=values.origins(env),
+        public_url=values.public_url(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or default.docs_url,
         notify_socket=env.get("NOTIFY_SOCKET", ""),
         health_port=values.whole(env, "AVA_HEALTH_PORT", default.health_port, least=0, most=65_535),

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Creates the virtual environment $VENV and installs this project into it, with the packages for development.
+# Creates the virtual environment $VENV and installs this project into it, with the packages of the extras $EXTRAS.
 # CONSTRAINTS names a file of pip constraints. If Python or its venv module is missing, root on Debian gets them installed;
 # anyone else reads one line that says what to do.
 set -eu
 : "${VENV:=.venv}"
+: "${EXTRAS:=embedded,dev}"
 
 usable() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -41,6 +42,24 @@ if ! [ -x "$VENV/bin/python" ]; then
     echo "Making $VENV with $("$python" --version)"
     "$python" -m venv "$VENV"
 fi
+
+install_packages() {
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off --editable ".[$EXTRAS]" \
+        ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}
+}
+
+# One line that is redrawn on a terminal; elsewhere nothing but the first and the last.
+show_progress() {
+    awk -v redraws="$([ -t 2 ] && echo 1)" '
+        /^ *(Collecting|Installing collected)/ {
+            if (/^ *Collecting/) { count++; doing = count " packages found: " $2 } else { doing = "installing " count " packages" }
+            if (redraws) printf "\r\033[K  %s", doing
+        }
+        /^Successfully installed/ { if (redraws) printf "\r\033[K"; print "  " NF - 2 " packages are installed" }
+    ' >&2
+}
+
 echo "Installing into $VENV (once for each change of setup.cfg)"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]' \
-    ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}
+# A pipe ends with the status of its last command, so that of pip has a way of its own.
+status=$({ { install_packages 3>&- && echo 0 >&3 || echo 1 >&3; } | show_progress; } 3>&1)
+exit "$status"

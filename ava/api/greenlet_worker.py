@@ -224,7 +224,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             self.log.error("Request could not be handled (%s)", request_id, exc_info=exc)
         else:
             self.log.info("Request refused with %s (%s): %s", status, request_id, type(exc).__name__)
-        docs_url = self.app._settings.docs_url
+        # There is no request whose host could begin the URL.
+        docs_url = f"{self.app._settings.public_url}{self.app._settings.docs_url}"
         text = error_text(code_of(status), sentence, request_id=request_id, docs_url=docs_url)
         with contextlib.suppress(OSError):
             client.settimeout(1)

@@ -31,6 +31,7 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.operations import Operation, find_operation
+from ava.api.openapi_examples import add_examples
 from ava.version import VERSION
 
 __all__ = ["describe"]
@@ -39,14 +40,18 @@ __all__ = ["describe"]
 _INPUTS = ("Body", "Filter")
 
 
-def describe(app: Flask) -> dict[str, Any]:
-    """Returns the description of every route of an application that has an operation."""
+def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
+    """Returns the description of every route of an application that has an operation.
+
+    `public_url` is where clients reach the API; without it the server is the one that the description comes from.
+    """
     plugin = MarshmallowPlugin()
     spec = APISpec(
         title="AVA Jobs",
         version=VERSION,
         openapi_version="3.1.0",
         info={"description": parts.INTRODUCTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        servers=[{"url": public_url or "/"}],
         plugins=[plugin],
     )
     assert plugin.converter is not None
@@ -58,6 +63,7 @@ def describe(app: Flask) -> dict[str, Any]:
     _drop_null_defaults(description)
     for name, schema in description["components"]["schemas"].items():
         _complete(name, schema)
+    add_examples(description)
     return description
 
 

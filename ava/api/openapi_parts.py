@@ -22,6 +22,7 @@ __all__ = [
     "LOG_PLACE",
     "PAGINATION",
     "SECURITY",
+    "STREAM_EXAMPLE",
     "TAKEN",
 ]
 
@@ -155,6 +156,10 @@ _JOB = {
     "retry_of": None,
     "tags": {},
 }
+#: What the stream of a job looks like.
+STREAM_EXAMPLE = (
+    'id: 1\nevent: log\ndata: {"ts":"2025-06-01T10:00:01.120Z","level":"info","msg":"Worker handler started"}\n\n'
+)
 _SLOT = {"slot": "2026-10-25T02:30", "at": "2026-10-25T00:30:00Z", "note": "overlap"}
 _SCHEDULE = {
     "worker_id": "wkr_incident_notify",
@@ -213,7 +218,7 @@ EXAMPLES: dict[str, Any] = {
             "code": "validation_error",
             "message": "priority: It must be an integer from 1 to 10.",
             "request_id": "req_01jwnqrgt0e3rt0q9vz5k8x2mc",
-            "docs_url": "/docs/errors#validation_error",
+            "docs_url": "https://jobs.example.com/docs/errors#validation_error",
             "fields": {"priority": ["It must be an integer from 1 to 10."]},
         }
     },

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from ava.client import (
     WaitTimeout,
 )
 from harness.moments import LATER_DAY
-from harness.system import SECRET, System
+from harness.system import ROOT, SECRET, System
 
 pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
@@ -166,6 +167,25 @@ def test_following_resumes_after_the_api_restarts(running: System) -> None:
                 running.api.terminate()
                 running.start_api()
         assert lines == [line.msg for line in client.logs(job.id)]
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "command"),
+    [("js", "job.mjs", ("node", "job.mjs")), ("go", "job.go", ("go", "run", "job.go"))],
+    ids=["js", "go"],
+)
+def test_the_programs_of_the_documentation_run(
+    running: System, language: str, name: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed; docs/clients.md says why CI does without Go")
+    text = (ROOT / "docs" / "clients.md").read_text().partition(f"```{language}\n")[2].partition("```")[0]
+    (tmp_path / name).write_text(text)
+    made = running.post("/v1/ava/keys", json={"name": f"docs {language}", "role": "tenant-system-admin"})
+    environ = {**os.environ, "AVA_URL": running.url, "AVA_KEY": made.json()["data"]["token"]}
+    ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("completed ")
 
 
 # The commands -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from harness.api import HEADERS, Api
@@ -65,6 +66,29 @@ def test_every_operation_is_described_with_its_failures(api: Api) -> None:
         "tenant_id",
         "status",
     ]
+
+
+def test_every_operation_has_a_server_and_examples_that_its_schemas_allow(api: Api) -> None:
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    assert description["servers"] == [{"url": "/"}]
+    schemas = {"components": description["components"]}
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            bodies = [operation["requestBody"]] if "requestBody" in operation else []
+            success = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+            for content in (kind for part in (*bodies, success) for kind in part["content"].values()):
+                assert "example" in content or content["schema"] == {"type": "string"}, (method, path)
+                if "$ref" in str(content["schema"]):
+                    jsonschema_rs.validate(content["schema"] | schemas, content["example"])
+
+
+def test_a_failure_names_its_documentation_by_an_absolute_url(api: Api) -> None:
+    def named(host: str) -> str:
+        return str(api.get("/v1/ava/jobs/none", headers={"Host": host}).json["error"]["docs_url"])
+
+    assert named("jobs.example.com:8443") == "http://jobs.example.com:8443/docs/errors#resource_not_found"
+    assert named("[::1]:8080") == "http://[::1]:8080/docs/errors#resource_not_found"
+    assert named('evil"><script>') == "/docs/errors#resource_not_found"
 
 
 def test_the_docs_page_loads_no_files_from_other_hosts(api: Api) -> None:

@@ -83,6 +83,8 @@ def test_a_flag_has_several_spellings(text: str, is_set: bool) -> None:
         ("AVA_API_CONNECTIONS", "0"),
         ("AVA_RETENTION_DAYS", "forever"),
         ("AVA_LOG_LEVEL", "LOUD"),
+        ("AVA_PUBLIC_URL", "jobs.example.com"),
+        ("AVA_PUBLIC_URL", "https://jobs.example.com/api"),
         ("AVA_WEBHOOK_ALLOW_PRIVATE", "perhaps"),
         ("AVA_INTERNAL_SECRET", "s"),
         ("AVA_INTERNAL_SECRET", "long-enough-to-be-a-key,fifteen-letters"),

@@ -10,7 +10,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ava.api.http import limits
-from ava.api.http.context import context, request_id
+from ava.api.http.addresses import docs_url
+from ava.api.http.context import request_id
 from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import RequestError, TooMany
@@ -46,8 +47,7 @@ def error_text(
 
 
 def _failure(status: int, code: ErrorCode, message: str, fields: Mapping[str, object] | None = None) -> Response:
-    docs_url = context().settings.docs_url
-    text = error_text(code, message, request_id=request_id(), docs_url=docs_url, fields=fields)
+    text = error_text(code, message, request_id=request_id(), docs_url=docs_url(), fields=fields)
     return as_json(text, status)
 
 

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, send_from_directory
 from ava.api import openapi
 from ava.api.http import responses
 from ava.api.http.auth import open_to_all
+from ava.api.http.context import context
 from ava.error_codes import ErrorCode
 
 __all__ = ["blueprint"]
@@ -31,7 +32,9 @@ def description() -> Response:
     """Show the OpenAPI description, made from the routes and schemas."""
     known: str | None = current_app.extensions.get("ava.openapi")
     if known is None:
-        known = json.dumps(openapi.describe(current_app), separators=(",", ":"))
+        known = json.dumps(
+            openapi.describe(current_app, public_url=context().settings.public_url), separators=(",", ":")
+        )
         current_app.extensions["ava.openapi"] = known
     return responses.as_json(known)
 
