@@ -9,6 +9,7 @@ __all__ = [
     "ApiKeyNotFound",
     "ApiKeyRoleTooHigh",
     "ApiKeysFull",
+    "OperatorsOnly",
     "SessionEnded",
     "SessionMissing",
     "SessionNested",
@@ -18,6 +19,10 @@ __all__ = [
 
 class SessionEnded(Unauthorized):
     """The session has ended; sign in again."""
+
+
+class OperatorsOnly(Forbidden):
+    """Only platform-admin and above may do this, because it concerns every tenant."""
 
 
 class ApiKeyRoleTooHigh(Forbidden):

@@ -33,6 +33,7 @@ __all__ = [
     "MediaTypeRefused",
     "NoDowngrade",
     "NodeFailed",
+    "NodeNotFound",
     "NotFound",
     "OutboundError",
     "OutboundFailed",
@@ -237,6 +238,10 @@ class WebhookStateConflict(RequestError):
     """The webhook is disabled; enable it first with PATCH {"enabled": true}."""
 
     code = ErrorCode.RESOURCE_CONFLICT
+
+
+class NodeNotFound(NotFound):
+    """No such node, or it has stopped; GET /v1/ava/nodes lists those that exist."""
 
 
 class ScheduleNotFound(NotFound):

@@ -214,6 +214,14 @@ class Client:
         """Returns the nodes, live ones first."""
         return tuple(read(Node, data) for data in self._calls.data("GET", "/v1/ava/nodes"))
 
+    def drain_node(self, node_id: str) -> Node:
+        """Have a node take no more jobs; it finishes those that run. For the roles of the platform."""
+        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{node_id}/drain"))
+
+    def resume_node(self, node_id: str) -> Node:
+        """Have a drained node take jobs again. For the roles of the platform."""
+        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{node_id}/resume"))
+
     def audit(
         self,
         *,

@@ -54,6 +54,9 @@ class Node:
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None = None
+    #: Since when it takes no more jobs, and who asked for it; None if it takes jobs.
+    drained_at: datetime | None = None
+    drained_by: str | None = None
     #: The jobs of the caller's tenant that it runs.
     jobs: list[dict[str, Any]]
 

@@ -48,6 +48,7 @@ def install(app: Celery, settings: Settings) -> None:
     app.steps["consumer"].add(EventBatching)
     app.events.dispatcher_cls = SendOnce
     QueueConsumer.refusals = node.refusals
+    QueueConsumer.intake = node.run_monitor.intake
     app.amqp.Consumer = QueueConsumer
     remote_control.restrict(app)
     compression.refuse()

@@ -97,6 +97,10 @@ def _is_404(response: Any) -> None:
     error_of(response, 404, "resource_not_found")
 
 
+def _is_forbidden(response: Any) -> None:
+    error_of(response, 403, "forbidden")
+
+
 def _sees_nothing(response: Any) -> None:
     assert response.status_code == 200
     assert response.get_json()["data"] == []
@@ -177,6 +181,8 @@ SCOPE = {
     ("GET", "/v1/ava/queues"): _counts_nothing,
     ("GET", "/v1/ava/overview"): _sees_no_job_in,
     ("GET", "/v1/ava/nodes"): _sees_no_job_in,
+    ("POST", "/v1/ava/nodes/<node_id>/drain"): _is_forbidden,
+    ("POST", "/v1/ava/nodes/<node_id>/resume"): _is_forbidden,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
     ("POST", SCHEDULES): _made_a_schedule_of_its_own,

@@ -34,7 +34,7 @@ class Store:
     def __init__(self) -> None:
         self.is_away = False
         self.is_broken = False
-        self.knows_node = True
+        self.knows_node = self.takes_jobs = True
         self.cancelled: set[Key] = set()
         self.over: set[Key] = set()
         self.running_seconds: dict[Key, float] = {}
@@ -61,11 +61,14 @@ class Store:
         self.calls.append(("register", node.id))
         self.knows_node = True
 
-    def heartbeat(self, _connection: Any, node_id: str, *, busy: int, **_: Any) -> bool:
+    def heartbeat(self, _connection: Any, node_id: str, *, busy: int, **_: Any) -> bool | None:
         if self.is_broken:
             raise ValueError("on purpose")
         self.calls.append(("heartbeat", busy))
-        return self.knows_node
+        return self.takes_jobs if self.knows_node else None
+
+    def write_queues(self, _connection: Any, node: NodeSpec) -> None:
+        self.calls.append(("write_queues", tuple(node.queues)))
 
     def deregister(self, _connection: Any, node_id: str) -> None:
         self.calls.append(("deregister", node_id))
@@ -151,7 +154,7 @@ class Node:
         self._children: list[Child] = []
 
     def start(self) -> None:
-        spec = NodeSpec(id=self.id, name="n", host="h", pid=1, version="1", queues=[], workers=[], processes=2)
+        spec = NodeSpec(id=self.id, name="n", host="h", pid=1, version="1", queues=["default"], workers=[], processes=2)
         self.monitor.start(spec, [])
 
     def run(self, job_id: str, *, timeout_seconds: float = 60, grace_seconds: float = 0) -> tuple[HeldRun, Child]:

@@ -28,7 +28,7 @@ from tests.unit.monitored_node import Node, Store
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store()
-    monkeypatch.setattr(run_monitor, "Database", lambda *_, **__: store)
+    monkeypatch.setattr(run_monitor, "Database", SimpleNamespace(of=lambda *_, **__: store))
     for name in ("nodes", "workers", "client_moves"):
         monkeypatch.setattr(run_monitor, name, store)
     monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
@@ -352,6 +352,19 @@ def test_an_iteration_that_fails_is_followed_by_another(node: Node, caplog: pyte
     before = len(node.store.named("heartbeat"))
     node.store.is_broken = False
     wait_until(lambda: len(node.store.named("heartbeat")) > before)
+
+
+def test_a_drained_node_consumes_no_queue_until_it_is_resumed(node: Node) -> None:
+    node.start()
+    node.store.takes_jobs = False
+    wait_until(lambda: not node.monitor.intake.is_open)
+    assert node.store.named("write_queues") == [], "the consumer still consumes"
+    node.monitor.intake.is_consuming = False
+    wait_until(lambda: node.store.named("write_queues") == [((),)])
+    node.store.takes_jobs = True
+    wait_until(lambda: node.monitor.intake.is_open)
+    node.monitor.intake.is_consuming = True
+    wait_until(lambda: node.store.named("write_queues") == [((),), (("default",),)])
 
 
 def test_a_node_is_idle_since_its_last_run_started_and_not_while_one_is_held(node: Node) -> None:

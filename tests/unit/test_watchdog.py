@@ -13,6 +13,7 @@ import pytest
 
 from ava.broker.refusals import Refusals
 from ava.errors import DatabaseUnavailable
+from ava.node.intake import Intake
 from ava.node.parent import loop_liveness, watchdog
 from ava.node.parent.watchdog import Watchdog
 from ava.settings import load
@@ -33,6 +34,7 @@ class World:
         self.seconds = 1000.0
         self.idle_seconds = 3600.0
         self.unreachable_seconds = 0.0
+        self.intake = Intake()
         #: The messages that wait for long, by their jobs.
         self.messages: dict[str, datetime] = {}
         self.error: Exception | None = None
@@ -56,7 +58,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(watchdog, "Database", lambda *_, **__: world)
+    monkeypatch.setattr(watchdog, "Database", SimpleNamespace(of=lambda *_, **__: world))
     monkeypatch.setattr(watchdog, "messages", SimpleNamespace(oldest_messages=lambda *_, **__: dict(world.messages)))
     monkeypatch.setattr(loop_liveness, "time", SimpleNamespace(monotonic=lambda: world.seconds))
     # Set by the patch as well, so that the real ones come back after the test.
@@ -104,6 +106,13 @@ def test_a_job_that_is_published_twice_and_not_received_is_a_reason(world: World
     assert dog.find_reason() is None, "the same message, seen again"
     world.messages = {"job_a": SECOND}
     assert dog.find_reason() == "it receives no messages, though there are some"
+
+
+def test_a_drained_node_is_not_deaf(world: World, dog: Watchdog) -> None:
+    world.intake.is_open = False
+    for message in (FIRST, SECOND):
+        world.messages = {"job_a": message}
+        assert dog.find_reason() is None
 
 
 def test_messages_of_two_jobs_are_no_reason(world: World, dog: Watchdog) -> None:

@@ -1,4 +1,4 @@
-"""The use cases for operators: overview, audit trail, metrics."""
+"""The use cases for operators: overview, nodes, audit trail, metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ava.metrics.system import SystemMetrics
 from ava.services.audit import Audit
+from ava.services.nodes import Nodes
 from ava.services.overview import Overviews
 from ava.settings import Settings
 from ava.store.engine.database import Database
@@ -18,6 +19,7 @@ class Admin:
     """The use cases for operators."""
 
     overviews: Overviews
+    nodes: Nodes
     audit: Audit
     metrics: SystemMetrics
 
@@ -29,7 +31,8 @@ class Admin:
 def make_admin(settings: Settings, database: Database) -> Admin:
     """Build the use cases over one database. Nothing connects yet."""
     return Admin(
-        overviews=Overviews(database, node_dead_seconds=settings.node_dead_seconds),
+        overviews=Overviews(database),
+        nodes=Nodes(database, node_dead_seconds=settings.node_dead_seconds),
         audit=Audit(database),
         metrics=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),
     )

@@ -8,7 +8,7 @@ import time
 from flask import Flask, Response, g, request
 
 from ava.api.http.context import request_id
-from ava.api.routes import audit, dashboard, metrics, overview
+from ava.api.routes import audit, dashboard, metrics, nodes, overview
 from ava.metrics import counters
 
 __all__ = ["install"]
@@ -20,7 +20,7 @@ _QUIET = frozenset({"health.livez", "health.readyz", "metrics.scrape", "dashboar
 
 def install(app: Flask) -> None:
     """Register the routes; count, record and log every request of an application."""
-    for blueprint in (overview.blueprint, audit.blueprint, metrics.blueprint, dashboard.blueprint):
+    for blueprint in (overview.blueprint, nodes.blueprint, audit.blueprint, metrics.blueprint, dashboard.blueprint):
         app.register_blueprint(blueprint)
     app.before_request_funcs.setdefault(None, []).insert(0, _start)
     app.after_request(_finish)

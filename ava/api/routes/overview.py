@@ -1,4 +1,4 @@
-"""`/v1/ava/overview` and `/v1/ava/nodes`: a tenant's jobs in total, and the nodes that run them."""
+"""`/v1/ava/overview`: a tenant's jobs in total."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.schemas.nodes import NodeRecord, write_node
 from ava.api.schemas.overview import OverviewRecord, write_overview
 
 __all__ = ["blueprint"]
@@ -25,17 +24,3 @@ blueprint = Blueprint("overview", __name__, url_prefix="/v1/ava")
 def show() -> Response:
     """Show the tenant's overview."""
     return responses.data(write_overview(context().admin.overviews.overview(caller())))
-
-
-@blueprint.get("/nodes")
-@operation(
-    summary="List the nodes",
-    description="The live ones first; one that has ended is shown for an hour. `jobs` holds those of the caller's "
-    "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the workers that it "
-    "can run, with their queues, and no names of machines.",
-    record=NodeRecord(many=True),
-)
-def nodes() -> Response:
-    """Show the nodes."""
-    found = context().admin.overviews.nodes(caller())
-    return responses.data(f"[{','.join([write_node(node) for node in found])}]")

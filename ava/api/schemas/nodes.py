@@ -52,6 +52,13 @@ class NodeRecord(Schema):
     started_at = Instant()
     seen_at = Instant()
     stopped_at = Instant(allow_none=True)
+    drained_at = Instant(
+        allow_none=True,
+        metadata={"description": "Since when it takes no more jobs; it still finishes what runs. Null: it takes jobs."},
+    )
+    drained_by = Text(
+        allow_none=True, metadata={"description": "Who asked for it. Null as well for the roles of a tenant."}
+    )
     jobs = fields.List(
         fields.Nested(RunningJobRecord), metadata={"description": "The jobs of the caller's tenant that it runs."}
     )

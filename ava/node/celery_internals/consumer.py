@@ -112,6 +112,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
         if self.connection.transport.driver_type == "redis":
             RedisLists(self.task_consumer.channel, self.task_consumer)
+        hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.follow_intake)
         hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.retry)
         if self.app.conf.worker_pool != "prefork":
             hub.call_repeatedly(CHECK_SECONDS, Places(self.pool._pool).check)

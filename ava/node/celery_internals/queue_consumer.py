@@ -1,4 +1,4 @@
-"""kombu's consumer, which goes on with its other queues if the broker refuses some."""
+"""kombu's consumer, which goes on if the broker refuses some of its queues, and pauses if its node is drained."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kombu import Consumer, Queue
 
 from ava.broker.refusals import Refusals, is_of_queue
 from ava.node.celery_internals.queue_trials import try_queues
+from ava.node.intake import Intake
 
 __all__ = ["LOOK_SECONDS", "QueueConsumer"]
 
@@ -22,10 +23,14 @@ LOOK_SECONDS = 1.0
 
 
 class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
-    """Consumes those of a node's queues that the broker accepts, and tries the others again."""
+    """Consumes those of a node's queues that the broker accepts, and tries the others again. It pauses while the node
+    is drained.
+    """
 
     #: The refused queues of this node; `ava.node.signals` sets it.
     refusals: Refusals
+    #: Whether this node takes jobs; likewise.
+    intake = Intake()
     #: Whether this node has consumed a queue since it started.
     has_consumed = False
     #: Whether a trial also consumes. Only after a queue was declared and could not be consumed, because a trial that
@@ -37,6 +42,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         #: What the last trial of refused queues found; empty until it has.
         self._found: Mapping[str, Exception | None] = {}
         self._trial: threading.Thread | None = None
+        self._is_paused = False
         super().__init__(*args, **options)
 
     def declare(self) -> None:
@@ -57,10 +63,25 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         """Start consuming.
 
         Raises `ConnectionAbortedError`, so that Celery connects again, if the broker refuses a queue that it has
-        declared.
+        declared. Does nothing while the node is drained.
         """
-        with self._consuming():
-            super().consume(no_ack)
+        if self.intake.is_open:
+            with self._consuming():
+                super().consume(no_ack)
+        self._pause(not self.intake.is_open)
+
+    def follow_intake(self) -> None:
+        """Stop consuming if the node is drained, and start again if it takes jobs again."""
+        if self.intake.is_open and self._is_paused:
+            self.consume()
+        elif not self.intake.is_open and not self._is_paused:
+            # A message that Redis sends in this moment goes back to its queue.
+            self.cancel()
+            self._pause(True)
+
+    def _pause(self, is_paused: bool) -> None:
+        self._is_paused = is_paused
+        self.intake.is_consuming = not is_paused
 
     def retry(self) -> None:
         """Consume the refused queues that the broker accepts now. A thread tries them, which may take seconds."""
@@ -117,8 +138,9 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
 
     def _accept(self, queue: Queue) -> None:
         queue = self._queues[queue.name] = queue(self.channel)
-        with self._consuming():
-            self._basic_consume(queue, no_ack=self.no_ack, nowait=False)
+        if not self._is_paused:
+            with self._consuming():
+                self._basic_consume(queue, no_ack=self.no_ack, nowait=False)
         self.refusals.remove(queue.name)
 
     @contextmanager

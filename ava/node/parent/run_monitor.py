@@ -20,6 +20,7 @@ from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
+from ava.node.intake import Intake
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines, memory
@@ -59,6 +60,9 @@ class RunMonitor:
     def __init__(self, settings: Settings, node_id: str, refusals: Refusals) -> None:
         self._settings = settings
         self._refusals = refusals
+        #: Whether this node takes jobs.
+        self.intake = Intake()
+        self._queues: Sequence[str] = ()
         self._node_id = node_id
         self._node: NodeSpec | None = None
         self._specs: list[WorkerSpec] = []
@@ -93,6 +97,7 @@ class RunMonitor:
         Raises `DatabaseUnavailable` if the node cannot be registered for so long that its supervisor should know.
         """
         self._node, self._specs, self._is_registered = node, specs, False
+        self._queues = node.queues
         # Before the first message: the runs of a node that has no row are rescued, as those of a dead node are.
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_registered:
@@ -291,23 +296,41 @@ class RunMonitor:
         assert self._node is not None
         if not self._is_registered:
             workers.announce(connection, self._specs)
-        if (refused := self._refusals.names()) != set(self._node.refused_queues):
-            self._node = self._node.with_refused(refused)
-            if self._is_registered:
-                nodes.write_queues(connection, self._node)
-        quiet_seconds = time.monotonic() - self._last_started_at
-        if not self._is_registered or not nodes.heartbeat(
-            connection,
-            self._node_id,
-            # A process that still writes the end of one run may hold its next already.
-            busy=len({held.pid for held in self._runs()}),
-            quiet_seconds=quiet_seconds,
-            memory_bytes=memory.held_bytes(),
-        ):
+        takes_jobs = self._write_heartbeat(connection) if self._is_registered else None
+        if takes_jobs is not None:
+            self._follow_intake(takes_jobs)
+        self._note_queues(connection, self._node)
+        if takes_jobs is None:
             nodes.register(connection, self._node)
             self._is_registered = True
         for orphan in self._orphans.find(connection, {held.key for held in self._runs()}):
             self._orphans.rescue(connection, orphan)
+
+    def _write_heartbeat(self, connection: Connection) -> bool | None:
+        return nodes.heartbeat(
+            connection,
+            self._node_id,
+            # A process that still writes the end of one run may hold its next already.
+            busy=len({held.pid for held in self._runs()}),
+            quiet_seconds=time.monotonic() - self._last_started_at,
+            memory_bytes=memory.held_bytes(),
+        )
+
+    def _follow_intake(self, takes_jobs: bool) -> None:
+        if takes_jobs == self.intake.is_open:
+            return
+        self.intake.is_open = takes_jobs
+        if takes_jobs:
+            _log.warning("Node takes jobs again")
+        else:
+            _log.warning("Node is drained: it finishes what runs, and takes no more jobs")
+
+    def _note_queues(self, connection: Connection, known: NodeSpec) -> None:
+        """Write which queues this node consumes. A drained node consumes none, so it counts nowhere as serving one."""
+        wanted = self._queues if self.intake.is_consuming else ()
+        self._node = known.consuming(wanted, refused=self._refusals.names())
+        if self._is_registered and self._node != known:
+            nodes.write_queues(connection, self._node)
 
     def _apply_directives(self, connection: Connection, runs: list[HeldRun]) -> None:
         directives = nodes.check_runs(connection, self._node_id, [held.key for held in runs])

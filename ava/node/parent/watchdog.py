@@ -93,7 +93,7 @@ class Watchdog(threading.Thread):
 
     def _is_deaf(self) -> bool:
         """Returns True if a job was published twice, long enough ago, and this node was idle and received neither."""
-        if self._run_monitor.idle_seconds < self._deaf_seconds / 2:
+        if self._run_monitor.idle_seconds < self._deaf_seconds / 2 or not self._run_monitor.intake.is_open:
             self._missed.clear()
             return False
         with self._database.connect() as connection:

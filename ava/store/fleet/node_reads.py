@@ -53,6 +53,9 @@ class NodeView:
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None
+    #: Since when it takes no more jobs, and the user who asked for it; None if it takes jobs.
+    drained_at: datetime | None
+    drained_by: str | None
     jobs: list[RunningJob]
 
 
@@ -60,7 +63,7 @@ _NODES = Statement("""
 SELECT id::text, name, host, pid, version, queues, workers, processes, busy, memory_bytes,
     CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
          WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
-    started_at, seen_at, stopped_at, refused_queues
+    started_at, seen_at, stopped_at, refused_queues, drained_at, drained_by
 FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
 """)
 
@@ -95,6 +98,7 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
         name=view.id,
         host=None,
         pid=None,
+        drained_by=None,
         workers=workers,
         queues=[queue for queue in view.queues if queue in shown],
         refused_queues=[queue for queue in view.refused_queues if queue in shown],
@@ -122,6 +126,8 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
             seen_at=row[12],
             stopped_at=row[13],
             refused_queues=row[14],
+            drained_at=row[15],
+            drained_by=row[16],
             jobs=running.get(row[0], []),
         )
         for row in found

@@ -24,6 +24,7 @@ __all__ = [
     "names_of",
     "read_heartbeats",
     "register",
+    "set_drained",
     "write_queues",
 ]
 
@@ -50,10 +51,10 @@ class NodeSpec:
     #: What its handler modules declare.
     declarations: NodeDeclarations = NO_DECLARATIONS
 
-    def with_refused(self, refused: Collection[str]) -> NodeSpec:
-        """Returns the same node if the broker refuses these of its queues."""
-        queues = {*self.queues, *self.refused_queues}
-        return replace(self, queues=sorted(queues.difference(refused)), refused_queues=sorted(queues & set(refused)))
+    def consuming(self, queues: Collection[str], *, refused: Collection[str]) -> NodeSpec:
+        """Returns the same node if it consumes these queues, apart from those that the broker refuses."""
+        wanted = set(queues)
+        return replace(self, queues=sorted(wanted.difference(refused)), refused_queues=sorted(wanted & set(refused)))
 
 
 _REGISTER = Statement("""
@@ -95,19 +96,38 @@ def write_queues(connection: Connection, node: NodeSpec) -> None:
 _HEARTBEAT = Statement("""
 UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
     quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes)
-WHERE id = %(id)s::uuid
+WHERE id = %(id)s::uuid RETURNING drained_at IS NULL
 """)
 
 
 def heartbeat(
     connection: Connection, node_id: str, *, busy: int, quiet_seconds: float, memory_bytes: int | None = None
-) -> bool:
+) -> bool | None:
     """Write a node's heartbeat: its busy processes, the seconds since it last started a job, and its memory.
 
-    Returns False if the node's row was deleted, so that it must register again.
+    Returns True if the node is to take jobs, and False if it is drained. Returns None if the node's row was deleted, so
+    that it must register again.
     """
     parameters = {"id": node_id, "busy": busy, "quiet": quiet_seconds, "memory": memory_bytes}
-    return connection.exec_driver_sql(_HEARTBEAT, parameters).rowcount == 1
+    takes_jobs: bool | None = connection.exec_driver_sql(_HEARTBEAT, parameters).scalar()
+    return takes_jobs
+
+
+# A second call keeps the first one's time. A node that takes jobs again has neither.
+_SET_DRAINED = Statement("""
+UPDATE nodes SET drained_at = CASE WHEN %(is_drained)s THEN coalesce(drained_at, now()) END,
+    drained_by = CASE WHEN %(is_drained)s THEN coalesce(drained_by, %(user_id)s) END
+WHERE id = %(id)s::uuid AND stopped_at IS NULL RETURNING id
+""")
+
+
+def set_drained(connection: Connection, node_id: str, *, is_drained: bool, user_id: str) -> bool:
+    """Have a node take no more jobs, or take them again; its next heartbeat returns it.
+
+    Returns False if there is no such node, or it has stopped.
+    """
+    parameters = {"id": node_id, "is_drained": is_drained, "user_id": user_id}
+    return connection.exec_driver_sql(_SET_DRAINED, parameters).first() is not None
 
 
 # A server that cannot be written, such as a demoted primary, takes no heartbeats.

@@ -1,15 +1,15 @@
 // Workers: the definitions that can be run, and the nodes that run them.
 
-import { get } from "../api.js";
+import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
-import { card, empty, heading, pill, repeat, when } from "../parts.js";
+import { ask, button, card, empty, heading, pill, repeat, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
   const nodes = h("div", { class: "nodes" });
   const none = empty("No nodes yet; start one with `ava worker`.");
-  const shownNodes = new Keyed(nodes, (node) => node.id, nodeCard);
+  const shownNodes = new Keyed(nodes, (node) => node.id, (node) => nodeCard(node, () => turn()));
   const body = h("div", { role: "rowgroup", class: "rows" });
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
   none.hidden = true;
@@ -20,7 +20,7 @@ export function open(main, { signal }) {
       h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
         ["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""].map((name) => h("span", { role: "columnheader" }, name)))), body));
 
-  repeat(signal, 2, async () => {
+  const turn = repeat(signal, 2, async () => {
     const [workers, found, queues] = await Promise.all([
       get("/v1/ava/workers", { query: { per_page: "100" }, signal }), get("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
     ]);
@@ -53,7 +53,20 @@ function workerRow(worker) {
   };
 }
 
-function nodeCard(node) {
+const pathOf = (node) => `/v1/ava/nodes/${encodeURIComponent(node.id)}`;
+
+function askToDrain(node, refresh) {
+  ask({
+    title: "Drain this node?", action: "Drain node",
+    text: `${node.name} finishes the jobs that it runs and takes no more, of any tenant, until it is resumed or restarted.`,
+    submit: async () => {
+      await post(`${pathOf(node)}/drain`);
+      refresh();
+    },
+  });
+}
+
+function nodeCard(node, refresh) {
   const state = pill();
   const heartbeat = when(node.seen_at);
   const slots = h("div", { class: "slots", role: "img" });
@@ -63,9 +76,14 @@ function nodeCard(node) {
   const refused = h("dd", {});
   const refusedRow = h("div", { hidden: true }, h("dt", {}, "Refused by the broker"), refused);
   const list = h("ul", { class: "plain running" });
+  const drain = session.get().isOperator ? button("Drain", () => askToDrain(node, refresh), { "aria-label": `Drain ${node.name}` }) : null;
+  const resume = session.get().isOperator ? button("Resume", async () => {
+    await post(`${pathOf(node)}/resume`);
+    refresh();
+  }, { "aria-label": `Resume ${node.name}` }) : null;
   const jobs = new Keyed(list, (job) => job.id, runningLine);
   const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
-    h("header", {}, h("h3", {}, node.host ?? "Node"), state.element),
+    h("header", {}, h("h3", {}, node.host ?? "Node"), h("div", { class: "row" }, state.element, drain, resume)),
     h("p", { class: "mono muted" }, node.name),
     slots,
     h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last heartbeat", h("dd", {}, heartbeat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
@@ -74,7 +92,10 @@ function nodeCard(node) {
   return {
     element,
     update(next) {
-      state.update(next.state);
+      const isLive = next.state === "live";
+      state.update(isLive && next.drained_at ? (next.busy ? "draining" : "drained") : next.state);
+      if (drain) drain.hidden = !isLive || next.drained_at !== null;
+      if (resume) resume.hidden = !isLive || next.drained_at === null;
       heartbeat.update(next.seen_at);
       say(busy, `${next.busy} of ${next.processes} processes`);
       say(queues, next.queues.join(", ") || "–");

@@ -1,0 +1,61 @@
+"""`/v1/ava/nodes`: the nodes that run jobs."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.strict import NoBody
+from ava.api.schemas.nodes import NodeRecord, write_node
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
+
+
+@blueprint.get("")
+@operation(
+    summary="List the nodes",
+    description="The live ones first; one that has ended is shown for an hour. `jobs` holds those of the caller's "
+    "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the workers that it "
+    "can run, with their queues, and no names of machines.",
+    record=NodeRecord(many=True),
+)
+def list_nodes() -> Response:
+    """Show the nodes."""
+    found = context().admin.nodes.list(caller())
+    return responses.data(f"[{','.join([write_node(node) for node in found])}]")
+
+
+@blueprint.post("/<node_id>/drain")
+@operation(
+    summary="Drain a node",
+    description="For platform-admin and above. Within seconds the node takes no more jobs; it finishes those that run, "
+    "however long they take. It stays drained, and does not end, because whatever started it would start it again: "
+    "stop it once `busy` is 0. A restarted node takes jobs.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=NodeRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+)
+def drain(node_id: str) -> Response:
+    """Have a node take no more jobs."""
+    return responses.data(write_node(context().admin.nodes.set_drained(caller(), node_id, is_drained=True)))
+
+
+@blueprint.post("/<node_id>/resume")
+@operation(
+    summary="Resume a drained node",
+    description="For platform-admin and above. Within seconds the node takes jobs again.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=NodeRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+)
+def resume(node_id: str) -> Response:
+    """Have a drained node take jobs again."""
+    return responses.data(write_node(context().admin.nodes.set_drained(caller(), node_id, is_drained=False)))

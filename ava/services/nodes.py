@@ -1,0 +1,49 @@
+"""The use cases of nodes: list, drain, and have them take jobs again."""
+
+from __future__ import annotations
+
+from ava.access_errors import OperatorsOnly
+from ava.domain import ids
+from ava.domain.caller import Caller
+from ava.errors import NodeNotFound
+from ava.store.engine.database import Database
+from ava.store.fleet import node_reads, nodes
+from ava.store.fleet.node_reads import NodeView
+
+__all__ = ["Nodes"]
+
+
+class Nodes:
+    """The use cases of nodes, over one database."""
+
+    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+
+    def list(self, caller: Caller) -> list[NodeView]:
+        """Returns the nodes, each with the tenant's jobs that it runs. Raises `DatabaseUnavailable`.
+
+        A role of the platform sees their hosts and all of their workers; a tenant only what it can use.
+        """
+        with self._database.connect() as connection:
+            found = node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)
+            if caller.is_operator:
+                return found
+            return node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)
+
+    def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> NodeView:
+        """Have a node take no more jobs, or take them again, from its next heartbeat on. Returns it.
+
+        Raises `OperatorsOnly`, `NodeNotFound`, `DatabaseUnavailable`.
+        """
+        if not caller.is_operator:
+            raise OperatorsOnly
+        if (uuid := ids.decode("node", node_id)) is None:
+            raise NodeNotFound
+        with self._database.connect() as connection:
+            if not nodes.set_drained(connection, str(uuid), is_drained=is_drained, user_id=caller.user_id):
+                raise NodeNotFound
+        found = next((node for node in self.list(caller) if node.id == node_id), None)
+        if found is None:
+            raise NodeNotFound
+        return found
