@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import os
 import re
@@ -11,7 +12,9 @@ import subprocess
 import pytest
 import yaml
 
+from ava import worker
 from ava.cli.main import cli
+from ava.version import VERSION
 from harness.system import ROOT
 
 #: The variables without which the compose file refuses to start.
@@ -66,6 +69,35 @@ def test_no_container_runs_as_root_or_writes_into_its_image() -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         for container in pod["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_no_image_is_named_without_a_release() -> None:
+    text = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
+    kustomization = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())
+    assert set(re.findall(r"image: (\S+)", text)) == {image["name"] for image in kustomization["images"]}
+    assert [image["newTag"] for image in kustomization["images"]] == [VERSION]
+    for name in kustomization["resources"]:
+        assert (ROOT / "deploy/kubernetes" / name).exists()
+
+
+def test_a_rollout_or_a_lost_machine_leaves_one_of_each_process() -> None:
+    manifests = _manifests()
+    budgets = {each["metadata"]["name"] for each in manifests if each["kind"] == "PodDisruptionBudget"}  # type: ignore[index]
+    for deployment in (each for each in manifests if each["kind"] == "Deployment"):
+        name, spec = deployment["metadata"]["name"], deployment["spec"]  # type: ignore[index]
+        pod = spec["template"]["spec"]
+        assert spec["replicas"] >= 2, name
+        assert name in budgets
+        assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == {"app": name}
+        assert "readinessProbe" in pod["containers"][0], name
+
+
+def test_a_node_may_drain_before_its_pod_is_killed() -> None:
+    manifests = {(each["kind"], each["metadata"]["name"]): each for each in _manifests()}  # type: ignore[index]
+    drain = int(manifests["ConfigMap", "ava-jobs"]["data"]["AVA_DRAIN_SECONDS"])  # type: ignore[index]
+    pod = manifests["Deployment", "ava-worker"]["spec"]["template"]["spec"]  # type: ignore[index]
+    assert drain >= inspect.signature(worker).parameters["timeout_seconds"].default
+    assert pod["terminationGracePeriodSeconds"] > drain
 
 
 def test_make_image_fails_without_a_container_engine() -> None:
