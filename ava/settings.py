@@ -101,6 +101,8 @@ class Settings:
     rate_limit_webhooks: str = ""
     #: Queued jobs of one tenant; 0: any number (`AVA_TENANT_MAX_QUEUED`).
     tenant_max_queued: int = 0
+    #: Bytes that one tenant may store; 0: any number (`AVA_TENANT_MAX_STORED_BYTES`).
+    tenant_max_stored_bytes: int = 0
     #: The smallest priority number that the roles of a tenant may use (`AVA_TENANT_MOST_URGENT_PRIORITY`).
     tenant_most_urgent_priority: int = 1
     #: The peers whose `SCRIPT_NAME` and `X-Forwarded-Proto` are believed (`AVA_FORWARDED_ALLOW_IPS`, comma-separated).
@@ -225,6 +227,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         rate_limit_webhooks=values.rate(env, "AVA_RATE_LIMIT_WEBHOOKS"),
         tenant_max_queued=values.whole(
             env, "AVA_TENANT_MAX_QUEUED", default.tenant_max_queued, least=0, most=100_000_000
+        ),
+        tenant_max_stored_bytes=values.whole(
+            env, "AVA_TENANT_MAX_STORED_BYTES", default.tenant_max_stored_bytes, least=0, most=2**60
         ),
         tenant_most_urgent_priority=values.whole(
             env, "AVA_TENANT_MOST_URGENT_PRIORITY", default.tenant_most_urgent_priority, least=1, most=10

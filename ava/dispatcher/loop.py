@@ -24,13 +24,13 @@ from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.served_again import ServedAgain
 from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.stored_bytes import StoredBytes
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
-from ava.domain.limits import TENANT_QUEUED_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
-from ava.services.quotas import QueuedJobsQuota
+from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
@@ -142,7 +142,7 @@ def make_duties(
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
     return [
-        ScheduleFirings(database, control, quota=QueuedJobsQuota(TENANT_QUEUED_JOBS.of(settings))),
+        ScheduleFirings(database, control, quota=TenantQuotas.of(settings)),
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         DueJobs(database),
@@ -161,6 +161,8 @@ def make_duties(
         ),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database),
+        # Without the limit nothing is measured, because a pass reads every row.
+        *([StoredBytes(database)] if settings.tenant_max_stored_bytes else []),
     ]
 
 

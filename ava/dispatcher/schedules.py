@@ -18,7 +18,7 @@ from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule, make_schedule_record
 from ava.errors import BrokerUnavailable, TooMany
 from ava.metrics import counters
-from ava.services.quotas import QueuedJobsQuota
+from ava.services.quotas import TenantQuotas
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.schedules import due as due_schedules
@@ -64,13 +64,13 @@ class ScheduleFirings:
         database: Database,
         control: Control,
         *,
-        quota: QueuedJobsQuota | None = None,
+        quota: TenantQuotas | None = None,
         clock: Callable[[], datetime | None] = lambda: None,
     ) -> None:
-        """`quota` limits the queued jobs of a tenant. `clock` returns what counts as now; None: the database's time."""
+        """`quota` limits the jobs of a tenant. `clock` returns what counts as now; None: the database's time."""
         self._database = database
         self._control = control
-        self._quota = quota or QueuedJobsQuota(None)
+        self._quota = quota or TenantQuotas()
         self._clock = clock
         # All series exist from the start on, so that the first missed firing is an increase.
         for outcome in Outcome:
@@ -109,7 +109,9 @@ class ScheduleFirings:
         if not decision.jobs:
             return decision
         try:
-            self._quota.admit(connection, decision.due.schedule.tenant_id, decision.jobs)
+            schedule = decision.due.schedule
+            size = decision.jobs * len(schedule.input_json)
+            self._quota.admit(connection, schedule.tenant_id, jobs=decision.jobs, size=size)
         except TooMany as error:
             return refuse(decision, str(error))
         return decision

@@ -42,6 +42,7 @@ __all__ = [
     "STREAM_BUFFER_BYTES",
     "TAGS",
     "TENANT_QUEUED_JOBS",
+    "TENANT_STORED_BYTES",
     "TENANT_STREAMS",
     "TENANT_WAITS",
     "WATCHERS",
@@ -277,6 +278,15 @@ TENANT_QUEUED_JOBS = Limit(
     setting="AVA_TENANT_MAX_QUEUED",
     field="tenant_max_queued",
 )
+TENANT_STORED_BYTES = Limit(
+    name="tenant_stored_bytes",
+    unit="bytes",
+    meaning="Bytes of a tenant's jobs, log lines, events and deliveries, as PostgreSQL stores them, measured again and "
+    "again; a trigger beyond them is refused, and a firing of a schedule is skipped.",
+    status=429,
+    setting="AVA_TENANT_MAX_STORED_BYTES",
+    field="tenant_max_stored_bytes",
+)
 MOST_URGENT_PRIORITY = Limit(
     name="most_urgent_priority",
     unit="priority",
@@ -344,6 +354,7 @@ LIMITS: tuple[Limit, ...] = (
     WATCHERS,
     STREAM_BUFFER_BYTES,
     TENANT_QUEUED_JOBS,
+    TENANT_STORED_BYTES,
     MOST_URGENT_PRIORITY,
     DAYS_AHEAD,
     RATE_LIMIT_READ,

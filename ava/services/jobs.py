@@ -32,7 +32,7 @@ from ava.errors import (
     WorkerNotFound,
     WorkerPaused,
 )
-from ava.services.quotas import QueuedJobsQuota
+from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
@@ -75,7 +75,7 @@ class Jobs:
         self._publisher = publisher
         self._control = control
         self._run_long = run_long
-        self._quota = QueuedJobsQuota(limits.TENANT_QUEUED_JOBS.of(settings) if settings else None)
+        self._quota = TenantQuotas.of(settings) if settings else TenantQuotas()
         self._most_urgent = settings.tenant_most_urgent_priority if settings else priority.FIRST
         self._closed: frozenset[str] = frozenset()
         self._closed_read_at = float("-inf")
@@ -121,7 +121,8 @@ class Jobs:
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         self._refuse_urgent(caller, specs)
-        self._quota.admit(connection, caller.tenant_id, len(specs))
+        size = sum(len(spec.input_json) for spec in specs)
+        self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
         created = client_moves.insert(
             connection,
             tenant_id=caller.tenant_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.domain.caller import Caller
-from ava.domain.limits import LIMITS, Limit
+from ava.domain.limits import LIMITS, TENANT_STORED_BYTES, Limit
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.reports import usage
@@ -66,9 +66,13 @@ class TenantLimits:
         return [self._use_of(limit, used.get(limit.name)) for limit in LIMITS]
 
     def _use_of(self, limit: Limit, used: int | None) -> LimitUse:
+        if limit.of(self._settings) is None and limit is TENANT_STORED_BYTES:
+            # It is measured only if it is limited; what is known is of an earlier time.
+            used = None
         return LimitUse(
             limit=limit,
             value=limit.of(self._settings),
-            used=None if used is None else min(used, MOST_COUNTED_IN_USE),
-            used_is_exact=None if used is None else used <= MOST_COUNTED_IN_USE,
+            # Bytes are not counted but measured, a while ago.
+            used=used if used is None or limit.unit == "bytes" else min(used, MOST_COUNTED_IN_USE),
+            used_is_exact=None if used is None else used <= MOST_COUNTED_IN_USE and limit.unit != "bytes",
         )

@@ -1,4 +1,4 @@
-"""What tenants may have in total: how many queued jobs, without a counter that every job would have to maintain."""
+"""What tenants may have in total: queued jobs and bytes, without a counter that every job would have to maintain."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
-from ava.domain.limits import TENANT_QUEUED_JOBS
+from ava.domain.limits import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
 from ava.errors import TooMany
+from ava.settings import Settings
 from ava.store.engine.database import Connection
-from ava.store.reports import usage
+from ava.store.reports import storage, usage
 
-__all__ = ["QueuedJobsQuota"]
+__all__ = ["QueuedJobsQuota", "StoredBytesQuota", "TenantQuotas"]
 
 #: Seconds after which a count is too old.
 _COUNT_SECONDS = 10.0
@@ -23,6 +26,8 @@ _FULL_SECONDS = 1.0
 _PART = 8
 #: If no more is left than this, a process accepts all of it.
 _FEW = 64
+#: The value of Retry-After if a tenant stores too much: a pass takes a while, and so does what makes room.
+_FULL_RETRY_SECONDS = 60
 #: The most tenants whose counts are held.
 _MOST_TENANTS = 10_000
 
@@ -76,3 +81,73 @@ class QueuedJobsQuota:
     def _refusal(self, left: int) -> TooMany:
         sentence = f"This tenant may have {self._most:,} queued jobs, {left:,} more at the moment; try again shortly."
         return TooMany(TENANT_QUEUED_JOBS.says(sentence), retry_after_seconds=round(_FULL_SECONDS))
+
+
+@dataclass(kw_only=True)
+class _StoredSum:
+    read_at: float
+    stored: int
+    #: When `stored` was measured; None if it was not.
+    measured_at: datetime | None
+    #: Bytes that this process has accepted since then.
+    accepted: int = 0
+
+
+class StoredBytesQuota:
+    """Refuses jobs of a tenant that stores too much.
+
+    What is stored is measured in passes (`ava.dispatcher.stored_bytes`). Until the next one is over, each process adds
+    what it has accepted itself.
+    """
+
+    def __init__(self, most: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sums: OrderedDict[str, _StoredSum] = OrderedDict()
+
+    def admit(self, connection: Connection, tenant_id: str, size: int) -> None:
+        """Raises `TooMany` if the tenant may not store so many bytes more."""
+        if self._most is None:
+            return
+        now = self._clock()
+        with self._lock:
+            known = self._sums.get(tenant_id)
+        if known is None or now - known.read_at > _COUNT_SECONDS:
+            known = self._read(connection, tenant_id, known, now)
+        with self._lock:
+            if known.stored + known.accepted + size > self._most:
+                sentence = f"This tenant may store {self._most:,} bytes; it has {known.stored + known.accepted:,}."
+                raise TooMany(TENANT_STORED_BYTES.says(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
+            known.accepted += size
+
+    def _read(self, connection: Connection, tenant_id: str, known: _StoredSum | None, now: float) -> _StoredSum:
+        found = storage.measured(connection, tenant_id=tenant_id)
+        stored, measured_at = (found.stored_bytes, found.measured_at) if found else (0, None)
+        read = _StoredSum(read_at=now, stored=stored, measured_at=measured_at)
+        if known is not None and known.measured_at == measured_at:
+            read.accepted = known.accepted
+        with self._lock:
+            self._sums[tenant_id] = read
+            if len(self._sums) > _MOST_TENANTS:
+                self._sums.popitem(last=False)
+        return read
+
+
+class TenantQuotas:
+    """Everything that a tenant's new jobs are counted against."""
+
+    def __init__(self, *, queued_jobs: int | None = None, stored_bytes: int | None = None) -> None:
+        """None stands for any number."""
+        self.queued_jobs = QueuedJobsQuota(queued_jobs)
+        self.stored_bytes = StoredBytesQuota(stored_bytes)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Returns the quotas that the settings name."""
+        return cls(queued_jobs=TENANT_QUEUED_JOBS.of(settings), stored_bytes=TENANT_STORED_BYTES.of(settings))
+
+    def admit(self, connection: Connection, tenant_id: str, *, jobs: int, size: int) -> None:
+        """Raises `TooMany` if the tenant may not have so many jobs more, whose inputs have so many bytes."""
+        self.queued_jobs.admit(connection, tenant_id, jobs)
+        self.stored_bytes.admit(connection, tenant_id, size)

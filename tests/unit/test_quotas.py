@@ -1,14 +1,16 @@
-"""The queued jobs of a tenant are limited without counting them for every job."""
+"""The queued jobs and bytes of a tenant are limited without counting them for every job."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ava.errors import TooMany
-from ava.services.quotas import QueuedJobsQuota
-from ava.store.reports import usage
+from ava.services.quotas import QueuedJobsQuota, StoredBytesQuota
+from ava.store.reports import storage, usage
+from ava.store.reports.storage import Measured
 
 TENANT = "ten_test"
 
@@ -88,3 +90,39 @@ def test_a_bulk_is_refused_as_a_whole_and_one_that_fits_is_not(stored: Stored) -
 def test_without_a_limit_nothing_is_counted(stored: Stored) -> None:
     _quota(stored, None).admit(None, TENANT, 10**9)  # type: ignore[arg-type]
     assert stored.counts == 0
+
+
+def test_bytes_that_were_accepted_count_until_they_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, reads = 1_000.0, 0
+    found: Measured | None = None
+
+    def measured(_connection: Any, *, tenant_id: str) -> Measured | None:
+        nonlocal reads
+        assert tenant_id == TENANT
+        reads += 1
+        return found
+
+    monkeypatch.setattr(storage, "measured", measured)
+    quota = StoredBytesQuota(100, clock=lambda: now)
+
+    def accepted(size: int) -> bool:
+        try:
+            quota.admit(None, TENANT, size)  # type: ignore[arg-type]  # the read needs no connection here
+        except TooMany:
+            return False
+        return True
+
+    assert [accepted(60), accepted(60), accepted(40), accepted(1)] == [True, False, True, False]
+    assert reads == 1
+    # It is read again after a while; without a newer measurement, what was accepted counts still.
+    now += 11
+    assert not accepted(1)
+    found = Measured(stored_bytes=70, measured_at=datetime(2026, 1, 1, tzinfo=UTC))
+    now += 11
+    assert [accepted(31), accepted(30), accepted(1)] == [False, True, False]
+    assert reads == 3
+
+
+def test_without_a_limit_of_bytes_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "measured", None)
+    StoredBytesQuota(None).admit(None, TENANT, 2**40)  # type: ignore[arg-type]  # it is not used

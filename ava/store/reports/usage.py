@@ -23,7 +23,8 @@ SELECT
     (SELECT count(*) FROM (SELECT 1 FROM api_keys
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS k) AS api_keys,
     (SELECT count(*) FROM (SELECT 1 FROM sessions
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS e) AS sessions
+        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS e) AS sessions,
+    (SELECT stored_bytes FROM tenant_storage WHERE tenant_id = %(tenant_id)s) AS tenant_stored_bytes
 """)
 
 
@@ -37,6 +38,9 @@ def queued_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
     return int(connection.exec_driver_sql(_QUEUED_JOBS, {"tenant_id": tenant_id, "limit": limit}).scalar_one())
 
 
-def read(connection: Connection, *, tenant_id: str) -> dict[str, int]:
-    """Returns what a tenant uses, by the name of the limit, counted up to one more than `MOST_COUNTED_IN_USE`."""
+def read(connection: Connection, *, tenant_id: str) -> dict[str, int | None]:
+    """Returns what a tenant uses, by the name of the limit, counted up to one more than `MOST_COUNTED_IN_USE`.
+
+    Bytes are a sum that was measured; None if there is none.
+    """
     return dict(connection.exec_driver_sql(_READ, {"tenant_id": tenant_id}).mappings().one())

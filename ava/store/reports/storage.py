@@ -1,0 +1,145 @@
+"""What tenants store: bytes that are summed in pages over whole tables, and the sums of the last complete pass.
+
+A sum that each write maintained would be a row that all writes of a tenant lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["KINDS", "Measured", "StoredKind", "StoredPage", "measured", "read_page", "save"]
+
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
+#: Bytes of a row of a job or an event beside its values of any length, its entries in indexes included; …
+_ROW_BYTES = 600
+#: … of a delivery, and of a log line.
+_DELIVERY_BYTES, _LINE_BYTES = 300, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredKind:
+    """Rows of one kind. `pg_column_size` is the size as it is stored, so nothing is read to learn it."""
+
+    name: str
+    statement: Statement
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPage:
+    """What one page of rows holds."""
+
+    #: Bytes by tenant.
+    sums: Mapping[str, int]
+    #: The place of the last row; None if the page is the last one.
+    place: tuple[str, int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a tenant stored when the last complete pass ended."""
+
+    stored_bytes: int
+    measured_at: datetime
+
+
+def _statement(table: str, size: str, *, join: str = "", tenant: str, place: str, order: str) -> Statement:
+    """Returns a statement whose last row has the place of the page's last row, and no tenant."""
+    return Statement(f"""
+WITH page AS (
+    SELECT * FROM {table} WHERE {place} ORDER BY {order} LIMIT %(limit)s
+)
+SELECT {tenant} AS tenant_id, sum({size})::bigint AS bytes, NULL AS id, NULL::bigint AS seq
+FROM page AS p {join} GROUP BY 1
+UNION ALL
+(SELECT NULL, (SELECT count(*) FROM page), {"job_id::text, seq" if table == "job_logs" else "id::text, 0"} FROM page
+ ORDER BY {order.replace(",", " DESC,")} DESC LIMIT 1)
+""")
+
+
+_BY_ID = {"place": "id > %(id)s::uuid", "order": "id"}
+
+KINDS = (
+    StoredKind(
+        name="jobs",
+        statement=_statement(
+            "jobs",
+            f"{_ROW_BYTES} + pg_column_size(p.input) + coalesce(pg_column_size(p.output), 0)"
+            " + coalesce(pg_column_size(p.error), 0)",
+            tenant="p.tenant_id",
+            **_BY_ID,
+        ),
+    ),
+    StoredKind(
+        name="job_logs",
+        statement=_statement(
+            "job_logs",
+            f"{_LINE_BYTES} + pg_column_size(p.msg)",
+            join="JOIN jobs AS j ON j.id = p.job_id",
+            tenant="j.tenant_id",
+            place="(job_id, seq) > (%(id)s::uuid, %(seq)s)",
+            order="job_id, seq",
+        ),
+    ),
+    StoredKind(
+        name="webhook_events",
+        statement=_statement(
+            "webhook_events",
+            f"{_ROW_BYTES} + coalesce(pg_column_size(p.body), 0)",
+            tenant="p.tenant_id",
+            **_BY_ID,
+        ),
+    ),
+    StoredKind(
+        name="webhook_deliveries",
+        statement=_statement(
+            "webhook_deliveries",
+            f"{_DELIVERY_BYTES} + pg_column_size(p.history)",
+            join="JOIN webhook_endpoints AS e ON e.id = p.endpoint_id",
+            tenant="e.tenant_id",
+            **_BY_ID,
+        ),
+    ),
+)
+
+
+def read_page(connection: Connection, kind: StoredKind, place: tuple[str, int] | None, *, limit: int) -> StoredPage:
+    """Returns the sums of the rows after a place; None is the place before the first."""
+    after = place or (_FIRST_UUID, -1)
+    rows = connection.exec_driver_sql(kind.statement, {"id": after[0], "seq": after[1], "limit": limit}).all()
+    last = next((row for row in rows if row.tenant_id is None), None)
+    is_last = last is None or last.bytes < limit
+    return StoredPage(
+        sums={row.tenant_id: row.bytes for row in rows if row.tenant_id is not None},
+        place=None if is_last or last is None else (last.id, last.seq),
+    )
+
+
+_SAVE = Statement("""
+INSERT INTO tenant_storage AS t (tenant_id, stored_bytes)
+SELECT tenant_id, stored_bytes FROM unnest(%(tenants)s::text[], %(bytes)s::bigint[]) AS g (tenant_id, stored_bytes)
+ON CONFLICT (tenant_id) DO UPDATE SET stored_bytes = excluded.stored_bytes, measured_at = excluded.measured_at
+""")
+_FORGET = Statement("DELETE FROM tenant_storage WHERE measured_at < now()")
+
+
+def save(connection: Connection, sums: Mapping[str, int], *, batch: int) -> None:
+    """Replace what is known by the sums of a complete pass, in the caller's transaction."""
+    tenants: Sequence[str] = sorted(sums)
+    for first in range(0, len(tenants), batch):
+        part = tenants[first : first + batch]
+        connection.exec_driver_sql(_SAVE, {"tenants": part, "bytes": [sums[tenant] for tenant in part]})
+    connection.exec_driver_sql(_FORGET)
+
+
+_MEASURED = Statement("SELECT stored_bytes, measured_at FROM tenant_storage WHERE tenant_id = %(tenant_id)s")
+
+
+def measured(connection: Connection, *, tenant_id: str) -> Measured | None:
+    """Returns what a tenant stored when the last pass ended; None if it was nothing, or there was no pass."""
+    row = connection.exec_driver_sql(_MEASURED, {"tenant_id": tenant_id}).first()
+    return None if row is None else Measured(stored_bytes=row.stored_bytes, measured_at=row.measured_at)
