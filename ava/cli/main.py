@@ -24,6 +24,7 @@ from ava.cli import (
     processes,
     queues,
     schedules,
+    tenants,
     up,
     webhooks,
     workers,
@@ -75,6 +76,7 @@ cli.add_command(queues.queues)
 cli.add_command(nodes.nodes)
 cli.add_command(audit.audit)
 cli.add_command(schedules.schedules)
+cli.add_command(tenants.tenants)
 cli.add_command(completion.completion)
 
 

@@ -34,7 +34,7 @@ from ava.client.records import (
     ScheduleSlot,
     Worker,
 )
-from ava.client.reports import AuditEntry, Node, Overview
+from ava.client.reports import AuditEntry, Node, Overview, TenantLoad
 from ava.client.webhook_calls import Delivery, Webhook
 from ava.client.webhooks import verify
 
@@ -66,6 +66,7 @@ __all__ = [
     "Schedule",
     "SchedulePreview",
     "ScheduleSlot",
+    "TenantLoad",
     "WaitTimeout",
     "Webhook",
     "WebhookUnverified",

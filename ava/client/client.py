@@ -14,7 +14,7 @@ from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.keys import Keys
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
-from ava.client.reports import AuditEntry, Node, Overview
+from ava.client.reports import AuditEntry, Node, Overview, TenantLoad
 from ava.client.schedules import Schedules
 from ava.client.webhook_calls import Webhooks
 
@@ -213,6 +213,10 @@ class Client:
     def nodes(self) -> tuple[Node, ...]:
         """Returns the nodes, live ones first."""
         return tuple(read(Node, data) for data in self._calls.data("GET", "/v1/ava/nodes"))
+
+    def tenants(self) -> tuple[TenantLoad, ...]:
+        """Returns the load of every tenant, those with the most failures first. For the roles of the platform."""
+        return tuple(read(TenantLoad, data) for data in self._calls.data("GET", "/v1/ava/tenants"))
 
     def drain_node(self, node_id: str) -> Node:
         """Have a node take no more jobs; it finishes those that run. For the roles of the platform."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["AuditEntry", "Node", "Overview"]
+__all__ = ["AuditEntry", "Node", "Overview", "TenantLoad"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,20 @@ class Node:
     drained_by: str | None = None
     #: The jobs of the caller's tenant that it runs.
     jobs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantLoad:
+    """The jobs of one tenant: what waits and runs, and what ended in the last hour."""
+
+    tenant_id: str
+    #: Queued jobs that could start, and those that wait for their time; exact up to 1,000 together.
+    waiting: int
+    scheduled: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
 
 
 @dataclass(frozen=True, kw_only=True)

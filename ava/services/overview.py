@@ -1,11 +1,13 @@
-"""The overview of a tenant: its jobs in total."""
+"""The overview of a tenant: its jobs in total; and the load of all tenants."""
 
 from __future__ import annotations
 
+from ava.access_errors import OperatorsOnly
 from ava.domain.caller import Caller
 from ava.store.engine.database import Database
-from ava.store.reports import overview
+from ava.store.reports import overview, tenant_loads
 from ava.store.reports.overview import Overview
+from ava.store.reports.tenant_loads import TenantLoad
 
 __all__ = ["Overviews"]
 
@@ -20,3 +22,10 @@ class Overviews:
         """Returns the tenant's jobs in total. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
+
+    def tenants(self, caller: Caller) -> list[TenantLoad]:
+        """Returns the load of every tenant. Raises `OperatorsOnly`, `DatabaseUnavailable`."""
+        if not caller.is_operator:
+            raise OperatorsOnly
+        with self._database.connect() as connection:
+            return tenant_loads.read(connection)

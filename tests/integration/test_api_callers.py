@@ -183,6 +183,7 @@ SCOPE = {
     ("GET", "/v1/ava/nodes"): _sees_no_job_in,
     ("POST", "/v1/ava/nodes/<node_id>/drain"): _is_forbidden,
     ("POST", "/v1/ava/nodes/<node_id>/resume"): _is_forbidden,
+    ("GET", "/v1/ava/tenants"): _is_forbidden,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
     ("POST", SCHEDULES): _made_a_schedule_of_its_own,

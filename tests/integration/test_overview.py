@@ -273,3 +273,25 @@ def test_old_entries_and_minutes_are_deleted(api: Api) -> None:
 def test_the_routes_are_in_the_openapi_description(api: Api, api_settings: Settings) -> None:
     paths = api.get("/openapi.json").get_json()["paths"]
     assert {"/v1/ava/overview", "/v1/ava/nodes", "/v1/ava/audit"} <= set(paths)
+
+
+def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: Api) -> None:
+    for tenant in ("ten_a", "ten_a", "ten_b", "ten_c"):
+        api.trigger(headers={"x-tenant-id": tenant})
+    api.trigger(headers={"x-tenant-id": "ten_a"}, scheduled_at=LATER)
+    api.execute(
+        """UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),
+               cancelled_by = 'usr_b'
+           WHERE tenant_id IN ('ten_b', 'ten_c')"""
+    )
+    api.execute(
+        """INSERT INTO job_minutes (tenant_id, minute, worker_id, status, wait_bucket, run_bucket, jobs, retries,
+               losses, wait_seconds, run_seconds)
+           VALUES ('ten_b', date_trunc('minute', now()), 'wkr_open', 'failed', 0, 0, 2, 0, 0, 0, 0),
+               ('ten_c', now() - interval '2 hours', 'wkr_open', 'completed', 0, 0, 1, 0, 0, 0, 0)"""
+    )
+    found = api.get("/v1/ava/tenants", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
+    assert [(load["tenant_id"], load["waiting"], load["scheduled"], load["failed"]) for load in found] == [
+        ("ten_b", 0, 0, 2),
+        ("ten_a", 2, 1, 0),
+    ]

@@ -10,6 +10,7 @@ const PAGES = {
   jobs: ["Jobs", () => import("./pages/jobs.js")],
   schedules: ["Schedules", () => import("./pages/schedules.js")],
   workers: ["Workers", () => import("./pages/workers.js")],
+  tenants: ["Tenants", () => import("./pages/tenants.js"), (who) => who.isOperator],
   webhooks: ["Webhooks", () => import("./pages/webhooks.js")],
   audit: ["Audit", () => import("./pages/audit.js")],
 };
@@ -79,7 +80,8 @@ function lookAtAnother() {
 
 function drawShell(current) {
   const who = session.get();
-  const links = Object.entries(PAGES).map(([name, [title]]) =>
+  const shown = Object.entries(PAGES).filter(([, [, , mayOpen]]) => !mayOpen || (who && mayOpen(who)));
+  const links = shown.map(([name, [title]]) =>
     h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, title));
   put(shell, h("header", { class: "top" },
     h("a", { href: "#/", class: "brand", "aria-label": "AVA Jobs, overview" }, h("img", { src: "/dashboard/icon.svg", alt: "", width: "26", height: "26" }), "AVA Jobs"),
