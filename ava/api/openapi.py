@@ -81,7 +81,7 @@ def _complete(name: str, schema: dict[str, Any]) -> None:
         if name.endswith("Filter"):
             schema["minProperties"] = 1
     elif not name.startswith("Light"):
-        schema["required"] = list(schema["properties"])
+        schema["required"] = [each for each in schema["properties"] if each not in parts.OPTIONAL.get(name, ())]
 
 
 def _drop_null_defaults(node: Any) -> None:

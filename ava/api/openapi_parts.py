@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ava.api.http.caller_headers import ROLES
+from ava.domain.job import Trigger
 from ava.error_codes import ErrorCode
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "HEADERS",
     "INTRODUCTION",
     "LOG_PLACE",
+    "OPTIONAL",
     "PAGINATION",
     "SECURITY",
     "STREAM_EXAMPLE",
@@ -56,6 +58,9 @@ COOKIE_TEXT = (
 )
 BEARER = "ApiKey"
 BEARER_TEXT = "An API key, `ava_…`, instead of the four headers; x-user-id may name the user who acts."
+
+#: The fields of records that are there only if they were asked for, or have something to say.
+OPTIONAL: dict[str, set[str]] = {"AnalyticsRecord": {"series", "percentiles"}, "TriggerCounts": set(Trigger)}
 
 ERROR = {
     "type": "object",

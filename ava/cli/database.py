@@ -50,6 +50,20 @@ def current() -> None:
 
 
 @db.command()
+def recount() -> None:
+    """Count the ended jobs of analytics again, day by day, from the jobs that are kept."""
+    from contextlib import closing
+
+    from ava.services.analytics import recount as recount_days
+    from ava.store.engine.database import Database
+
+    settings = _settings()
+    with closing(Database(settings.database_url, name="recount", pool_size=1, statement_seconds=3600)) as database:
+        for day, jobs in recount_days(database, retention_days=settings.retention_days):
+            click.echo(f"{day:%Y-%m-%d}: {jobs:,} jobs")
+
+
+@db.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def downgrade(yes: bool) -> None:
     """Undo the newest migration, with the data that only it can hold."""

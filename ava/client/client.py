@@ -14,7 +14,7 @@ from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.keys import Keys
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
-from ava.client.reports import AuditEntry, Node, Overview, TenantLoad
+from ava.client.reports import Analytics, AuditEntry, Node, Overview, TenantLoad
 from ava.client.schedules import Schedules
 from ava.client.webhook_calls import Webhooks
 
@@ -209,6 +209,19 @@ class Client:
     def overview(self) -> Overview:
         """Returns the tenant's jobs in total."""
         return read(Overview, self._calls.data("GET", "/v1/ava/overview"))
+
+    def analytics(
+        self,
+        days: int = 30,
+        *,
+        worker_id: str | None = None,
+        group_by: str | None = None,
+        percentiles: bool = False,
+    ) -> Analytics:
+        """Returns what the jobs add up to that ended in so many days. `group_by`: `hour` or `day`, for a series."""
+        params = {"days": days, "filter[worker_id]": worker_id, "group_by": group_by}
+        params["percentiles"] = "true" if percentiles else None
+        return read(Analytics, self._calls.data("GET", "/v1/ava/analytics", params=params))
 
     def nodes(self) -> tuple[Node, ...]:
         """Returns the nodes, live ones first."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["AuditEntry", "Node", "Overview", "TenantLoad"]
+__all__ = ["Analytics", "AuditEntry", "Node", "Overview", "TenantLoad"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,23 @@ class Overview:
     minutes: list[dict[str, Any]]
     counted_until: datetime
     sampled_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analytics:
+    """What the jobs that ended in a period add up to."""
+
+    period_days: int
+    #: Midnight UTC.
+    since: datetime
+    #: `total`, `completed`, `failed`, `cancelled`, `success_rate`, `avg_duration_ms` and `by_trigger`.
+    jobs: dict[str, Any]
+    #: `total`, `completed`, `failed` and `avg_duration_ms` of each worker.
+    by_worker: dict[str, dict[str, Any]]
+    #: By hour or day, oldest first; None unless it was asked for.
+    series: list[dict[str, Any]] | None = None
+    #: `wait` and `run`, each with `p50_ms`, `p95_ms` and `p99_ms`; None unless they were asked for.
+    percentiles: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

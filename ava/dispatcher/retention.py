@@ -13,7 +13,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.jobs import idempotency, old_jobs
-from ava.store.reports import audit, statistics
+from ava.store.reports import analytics, audit, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
 
@@ -90,8 +90,9 @@ def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
     """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, ended
-    nodes, firings of schedules, audit entries and counted minutes. `silent_nodes` returns the ids of nodes that count
-    as dead.
+    nodes, firings of schedules, audit entries, and counts of ended jobs.
+
+    `silent_nodes` returns the ids of nodes that count as dead.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
@@ -100,6 +101,7 @@ def of_jobs(
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         partial(_delete_audit, audit_days=audit_days),
+        lambda connection, limit: analytics.delete_old(connection, limit=limit),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
     )
     return Retention("retention", database, [OldRows(delete) for delete in kinds])

@@ -1,19 +1,20 @@
-"""Duty: count ended jobs, each once, for charts and metrics."""
+"""Duty: count ended jobs, each once, for charts, analytics and metrics."""
 
 from __future__ import annotations
 
 from ava.store.engine.database import Database
-from ava.store.reports import statistics
+from ava.store.reports import analytics, ended, statistics
 
 __all__ = ["Statistics"]
 
 _BATCH = 20_000
-#: Seconds after which every statement that ended a job has committed.
-_LAG_SECONDS = 2.0
 
 
 class Statistics:
-    """Counts ended jobs by minute."""
+    """Counts ended jobs: by minute, and by hour and day.
+
+    Each count has its own progress, which moves in the transaction of the count.
+    """
 
     name = "statistics"
     changes = "changes"
@@ -25,5 +26,7 @@ class Statistics:
     def run_once(self, _now: float) -> int:
         """Count one batch of ended jobs. Returns 0, because counting is not logged as a change."""
         with self._database.connect() as connection:
-            statistics.count(connection, lag_seconds=_LAG_SECONDS, limit=_BATCH)
+            until = ended.complete_until(connection)
+            statistics.count(connection, until=until, limit=_BATCH)
+            analytics.count(connection, until=until, limit=_BATCH)
         return 0

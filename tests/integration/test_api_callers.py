@@ -132,6 +132,11 @@ def _made_a_schedule_of_its_own(response: Any) -> None:
     assert response.get_json()["data"]["tenant_id"] == "ten_other"
 
 
+def _sees_no_counts(response: Any) -> None:
+    data = response.get_json()["data"]
+    assert (data["jobs"]["total"], data["by_worker"]) == (0, {})
+
+
 def _made_a_key_of_its_own(response: Any) -> None:
     assert response.get_json()["data"]["created_by"] == "usr_other"
 
@@ -184,6 +189,7 @@ SCOPE = {
     ("POST", "/v1/ava/nodes/<node_id>/drain"): _is_forbidden,
     ("POST", "/v1/ava/nodes/<node_id>/resume"): _is_forbidden,
     ("GET", "/v1/ava/tenants"): _is_forbidden,
+    ("GET", "/v1/ava/analytics"): _sees_no_counts,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
     ("POST", SCHEDULES): _made_a_schedule_of_its_own,

@@ -9,7 +9,7 @@ import pytest
 from ava.dispatcher import retention
 from ava.dispatcher.statistics import Statistics
 from ava.settings import Settings
-from ava.store.reports import overview, statistics
+from ava.store.reports import ended, overview, statistics
 from harness.api import NODE, Api
 from harness.moments import LATER
 from harness.polling import wait_until
@@ -103,7 +103,7 @@ def test_many_uncounted_jobs_are_counted_in_batches(api: Api) -> None:
     counted = []
     with api.database.connect() as connection:
         while sum(counted) < 10:
-            counted.append(statistics.count(connection, lag_seconds=2, limit=3))
+            counted.append(statistics.count(connection, until=ended.complete_until(connection), limit=3))
     assert counted[:3] == [3, 3, 3]
     assert _totals(api, _overview(api))["completed"] == 10
 

@@ -1,10 +1,11 @@
-"""The use cases for operators: overview, nodes, audit trail, metrics."""
+"""The use cases for operators: overview, analytics, nodes, audit trail, metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ava.metrics.system import SystemMetrics
+from ava.services.analytics import AnalyticsReports
 from ava.services.audit import Audit
 from ava.services.nodes import Nodes
 from ava.services.overview import Overviews
@@ -19,6 +20,7 @@ class Admin:
     """The use cases for operators."""
 
     overviews: Overviews
+    analytics: AnalyticsReports
     nodes: Nodes
     audit: Audit
     metrics: SystemMetrics
@@ -32,6 +34,7 @@ def make_admin(settings: Settings, database: Database) -> Admin:
     """Build the use cases over one database. Nothing connects yet."""
     return Admin(
         overviews=Overviews(database),
+        analytics=AnalyticsReports(database),
         nodes=Nodes(database, node_dead_seconds=settings.node_dead_seconds),
         audit=Audit(database),
         metrics=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),

@@ -31,6 +31,7 @@ __all__ = [
     "Plain",
     "QueryInstant",
     "Text",
+    "TextFlag",
     "WholeNumber",
 ]
 
@@ -70,6 +71,15 @@ class Flag(Plain):
         if not isinstance(value, bool):
             raise ValidationError("It must be true or false.")
         return value
+
+
+class TextFlag(Flag):
+    """True or false in a query."""
+
+    def read(self, value: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError("It must be true or false.")
+        return bool(value == "true")
 
 
 class Number(Plain):

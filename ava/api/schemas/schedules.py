@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import cursors
-from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
@@ -180,15 +180,6 @@ class ScheduleChangeBody(Strict):
         return values
 
 
-class _TextFlag(Flag):
-    """True or false in a query."""
-
-    def read(self, value: Any) -> bool:
-        if value not in ("true", "false"):
-            raise ValidationError("It must be true or false.")
-        return bool(value == "true")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScheduleListRequest(PageRequest):
     """Which schedules a list shows."""
@@ -206,7 +197,7 @@ class ScheduleListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Filter to a specific worker."},
     )
-    enabled = _TextFlag(
+    enabled = TextFlag(
         data_key="filter[enabled]",
         load_default=None,
         allow_none=False,

@@ -6,6 +6,7 @@ They are sums of jobs, kept because it would cost too much to compute them for e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -19,11 +20,10 @@ NEVER = -1
 
 _BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
 _COUNTED = "worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds, run_seconds"
-# A span of time is counted `lag` after its end, because a statement that ends a job takes less time than that. The row
-# with the progress is locked, so two dispatchers count no job twice.
+# The row with the progress is locked, so two dispatchers count no job twice.
 _COUNT = Statement(f"""
 WITH span AS (
-    SELECT p.counted_until AS since, least(clock_timestamp() - %(lag)s * interval '1 second', (
+    SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
         SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
         ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
     FROM statistics_progress AS p FOR UPDATE
@@ -60,12 +60,12 @@ SELECT coalesce(sum(jobs), 0) FROM counted
 """)
 
 
-def count(connection: Connection, *, lag_seconds: float, limit: int) -> int:
-    """Count the jobs that have ended since the last call, up to `lag_seconds` ago and about `limit` jobs.
+def count(connection: Connection, *, until: datetime, limit: int) -> int:
+    """Count the jobs that have ended since the last call, up to a moment, and about `limit` jobs.
 
     Returns the number of jobs.
     """
-    return int(connection.exec_driver_sql(_COUNT, {"lag": lag_seconds, "limit": limit}).scalar_one())
+    return int(connection.exec_driver_sql(_COUNT, {"until": until, "limit": limit}).scalar_one())
 
 
 _DELETE_OLD = Statement("""

@@ -1,0 +1,180 @@
+"""Analytics: what clients send and what they get back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from ava.api.http.fields import Choice, ClientId, Instant, Number, TextFlag, WholeNumber
+from ava.api.http.strict import Strict
+from ava.domain.analytics import MOST_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
+from ava.domain.job import Trigger
+from ava.domain.record import format_time
+
+__all__ = ["AnalyticsQuery", "AnalyticsRecord", "days_field", "write_analytics"]
+
+_MOST = 2**53
+_DEFAULT_DAYS = 30
+
+
+def days_field() -> WholeNumber:
+    """The parameter `days`."""
+    return WholeNumber(
+        least=1,
+        most=MOST_DAYS,
+        is_text=True,
+        load_default=_DEFAULT_DAYS,
+        metadata={"description": "The period: so many whole days, and today."},
+    )
+
+
+class AnalyticsQuery(Strict):
+    """The parameters of analytics."""
+
+    days = days_field()
+    group_by = Choice(
+        GroupBy, load_default=None, allow_none=False, metadata={"description": "Adds a series by hour or by day."}
+    )
+    worker_id = ClientId(
+        "wkr",
+        data_key="filter[worker_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The jobs of one worker only."},
+    )
+    percentiles = TextFlag(
+        load_default=False,
+        metadata={"description": "True to add percentiles of the times that jobs waited and ran, within 2 %."},
+    )
+
+
+# Out -------------------------------------------------------------------------------------------------------------
+
+
+def _count(**metadata: Any) -> WholeNumber:
+    return WholeNumber(least=0, most=_MOST, metadata=metadata)
+
+
+class TriggerCounts(Schema):
+    """The number of jobs by trigger; a trigger without jobs is left out."""
+
+    manual = _count()
+    scheduled = _count()
+    webhook = _count()
+    event = _count()
+
+
+class EndedRecord(Schema):
+    """The jobs that ended in the period."""
+
+    total = _count()
+    completed = _count()
+    failed = _count()
+    cancelled = _count()
+    success_rate = Number(
+        allow_none=True, metadata={"description": "Completed of total in percent; null if total is 0."}
+    )
+    avg_duration_ms = WholeNumber(
+        least=0, most=_MOST, allow_none=True, metadata={"description": "Of those that ran; null if none did."}
+    )
+    by_trigger = fields.Nested(TriggerCounts)
+
+
+class WorkerCountsRecord(Schema):
+    """The jobs of one worker."""
+
+    total = _count()
+    completed = _count()
+    failed = _count()
+    avg_duration_ms = WholeNumber(least=0, most=_MOST, allow_none=True)
+
+
+class SeriesRecord(Schema):
+    """The jobs that ended in one hour or day."""
+
+    starts_at = Instant()
+    total = _count()
+    completed = _count()
+    failed = _count()
+    cancelled = _count()
+    avg_duration_ms = WholeNumber(least=0, most=_MOST, allow_none=True)
+
+
+class PercentilesRecord(Schema):
+    """Percentiles of times, within 2 %."""
+
+    p50_ms = Number(allow_none=True)
+    p95_ms = Number(allow_none=True)
+    p99_ms = Number(allow_none=True)
+
+
+class TimesRecord(Schema):
+    """How long jobs waited, from the time they were due to their start, and ran."""
+
+    wait = fields.Nested(PercentilesRecord)
+    run = fields.Nested(PercentilesRecord)
+
+
+class AnalyticsRecord(Schema):
+    """What the jobs that ended in a period add up to."""
+
+    period_days = WholeNumber(least=1, most=MOST_DAYS)
+    since = Instant(metadata={"description": "Midnight UTC."})
+    jobs = fields.Nested(EndedRecord)
+    by_worker = fields.Dict(keys=fields.String(), values=fields.Nested(WorkerCountsRecord))
+    series = fields.List(
+        fields.Nested(SeriesRecord), metadata={"description": "Only with `group_by`: oldest first, without gaps."}
+    )
+    percentiles = fields.Nested(TimesRecord, metadata={"description": "Only with `percentiles=true`."})
+
+
+def write_analytics(found: Analytics) -> str:
+    """Returns analytics as JSON text."""
+    jobs = found.jobs
+    record: dict[str, Any] = {
+        "period_days": found.period_days,
+        "since": format_time(found.since),
+        "jobs": {
+            **_ended(jobs),
+            "success_rate": jobs.success_rate,
+            "avg_duration_ms": jobs.avg_duration_ms,
+            "by_trigger": {each: found.by_trigger[each] for each in Trigger if found.by_trigger.get(each)},
+        },
+        "by_worker": {worker: _of_worker(counts) for worker, counts in found.by_worker.items()},
+    }
+    if found.series is not None:
+        record["series"] = [
+            {
+                "starts_at": format_time(point.starts_at),
+                **_ended(point.counts),
+                "avg_duration_ms": point.counts.avg_duration_ms,
+            }
+            for point in found.series
+        ]
+    if found.wait is not None and found.run is not None:
+        record["percentiles"] = {"wait": _percentiles(found.wait), "run": _percentiles(found.run)}
+    return json.dumps(record, separators=(",", ":"))
+
+
+def _ended(counts: EndedCounts) -> dict[str, int]:
+    return {
+        "total": counts.total,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+    }
+
+
+def _of_worker(counts: EndedCounts) -> dict[str, int | None]:
+    return {
+        "total": counts.total,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "avg_duration_ms": counts.avg_duration_ms,
+    }
+
+
+def _percentiles(found: Percentiles) -> dict[str, float | None]:
+    return {"p50_ms": found.p50_ms, "p95_ms": found.p95_ms, "p99_ms": found.p99_ms}

@@ -1,0 +1,79 @@
+"""The use case of analytics: what a tenant's ended jobs add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, percentiles
+from ava.domain.caller import Caller
+from ava.store.engine import clock
+from ava.store.engine.database import Database
+from ava.store.reports import analytics
+
+__all__ = ["AnalyticsReports", "midnight_before", "recount"]
+
+_SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}
+
+
+class AnalyticsReports:
+    """The use case of analytics, over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(
+        self,
+        caller: Caller,
+        *,
+        days: int,
+        worker_id: str | None = None,
+        group_by: GroupBy | None = None,
+        with_percentiles: bool = False,
+    ) -> Analytics:
+        """Returns the analytics of so many days and of today, of one worker or of all. Raises `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            now = clock.now(connection)
+            since = midnight_before(now, days)
+            scope: Any = {"tenant_id": caller.tenant_id, "since": since, "worker_id": worker_id}
+            by_worker = analytics.by_worker(connection, **scope)
+            by_trigger = analytics.by_trigger(connection, **scope)
+            found = None if group_by is None else analytics.series(connection, group_by=group_by, **scope)
+            times = analytics.times(connection, **scope) if with_percentiles else None
+        return Analytics(
+            period_days=days,
+            since=since,
+            jobs=sum(by_worker.values(), EndedCounts()),
+            by_trigger=by_trigger,
+            by_worker=by_worker,
+            series=None if found is None or group_by is None else _complete(found, since, now, group_by),
+            wait=None if times is None else percentiles(times.get("wait", {})),
+            run=None if times is None else percentiles(times.get("run", {})),
+        )
+
+
+def recount(database: Database, *, retention_days: float) -> Iterator[tuple[datetime, int]]:
+    """Count the jobs of each day again whose jobs are all kept, a transaction a day. Yields the days and their jobs."""
+    with database.connect() as connection:
+        day, today = analytics.first_day(connection, retention_days=retention_days)
+    while day <= today:
+        with database.transaction() as connection:
+            jobs = analytics.recount_day(connection, day)
+        yield day, jobs
+        day += timedelta(days=1)
+
+
+def midnight_before(now: datetime, days: int) -> datetime:
+    """Returns the midnight UTC at which a period of so many days before today begins."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+
+
+def _complete(
+    found: Mapping[datetime, EndedCounts], since: datetime, now: datetime, group_by: GroupBy
+) -> Sequence[SeriesPoint]:
+    """Returns the spans from `since` to now, those without jobs too."""
+    step = _SPANS[group_by]
+    count = int((now - since) / step) + 1
+    moments = [since + step * number for number in range(count)]
+    return [SeriesPoint(starts_at=moment, counts=found.get(moment, EndedCounts())) for moment in moments]

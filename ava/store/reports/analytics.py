@@ -1,0 +1,212 @@
+"""Ended jobs by tenant, worker, trigger and hour or day, with the distribution of their times: counted once, and read.
+
+Rows with the worker '' are of all workers of the tenant, those with the trigger '' of all triggers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from ava.domain.analytics import BUCKET_GROWTH, MOST_DAYS, EndedCounts, GroupBy
+from ava.domain.job import Trigger
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["by_trigger", "by_worker", "count", "delete_old", "first_day", "recount_day", "series", "times"]
+
+_ENDED = """
+    SELECT j.tenant_id, j.worker_id, j.trigger, j.status, j.completed_at,
+        CASE WHEN j.started_at IS NOT NULL
+             THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8) * 1000000 END AS run_us,
+        CASE WHEN j.attempt = 1 AND j.losses = 0 AND j.started_at IS NOT NULL
+             THEN extract(epoch FROM j.started_at - greatest(j.created_at, j.scheduled_at))::float8 * 1000000
+             END AS wait_us
+    FROM span AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
+"""
+_STORE = f"""
+counts AS (
+    INSERT INTO job_counts AS t
+        (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, ran, ran_ms)
+    SELECT tenant_id, span, coalesce(trigger, ''), coalesce(worker_id, ''), starts_at,
+        count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
+        count(*) FILTER (WHERE status = 'cancelled'),
+        count(run_us), coalesce(sum(round(run_us / 1000)), 0)::bigint
+    FROM (
+        SELECT e.*, s.span, date_trunc(s.span, completed_at, 'UTC') AS starts_at
+        FROM ended AS e CROSS JOIN (VALUES ('hour'), ('day')) AS s (span)
+    ) AS e
+    GROUP BY tenant_id, span, starts_at, CUBE (trigger, worker_id)
+    HAVING span = 'day' OR trigger IS NULL
+    ON CONFLICT (tenant_id, span, trigger, worker_id, starts_at) DO UPDATE SET
+        completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
+        cancelled = t.cancelled + excluded.cancelled, ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
+), times AS (
+    INSERT INTO job_times AS t (tenant_id, worker_id, day, kind, bucket, jobs)
+    SELECT tenant_id, coalesce(worker_id, ''), day, kind, bucket, count(*)
+    FROM (
+        SELECT e.tenant_id, e.worker_id, date_trunc('day', completed_at, 'UTC') AS day, v.kind,
+            greatest(0, ceil(ln(greatest(1, v.us)) / ln({BUCKET_GROWTH})))::smallint AS bucket
+        FROM ended AS e CROSS JOIN LATERAL (VALUES ('wait', wait_us), ('run', run_us)) AS v (kind, us)
+        WHERE v.us IS NOT NULL
+    ) AS e
+    GROUP BY GROUPING SETS ((tenant_id, day, kind, bucket, worker_id), (tenant_id, day, kind, bucket))
+    ON CONFLICT (tenant_id, worker_id, day, kind, bucket) DO UPDATE SET jobs = t.jobs + excluded.jobs
+)
+"""
+# The row with the progress is locked, so two dispatchers count no job twice.
+_COUNT = Statement(f"""
+WITH span AS (
+    SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
+        SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
+        ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
+    FROM count_progress AS p WHERE p.name = 'analytics' FOR UPDATE
+), ended AS MATERIALIZED ({_ENDED}), {_STORE}, moved AS (
+    UPDATE count_progress AS p SET counted_until = s.until FROM span AS s
+    WHERE p.name = 'analytics' AND s.until > s.since
+)
+SELECT count(*) FROM ended
+""")
+
+
+def count(connection: Connection, *, until: datetime, limit: int) -> int:
+    """Count the jobs that have ended since the last call, up to a moment, and about `limit` jobs.
+
+    Returns the number of jobs.
+    """
+    return int(connection.exec_driver_sql(_COUNT, {"until": until, "limit": limit}).scalar_one())
+
+
+_FIRST_DAY = Statement("""
+SELECT date_trunc('day', greatest(
+        -- The days from here on were not reached by retention, …
+        now() - %(retention_days)s * interval '1 day' + interval '1 day', now() - %(most_days)s * interval '1 day',
+        -- … and before the oldest job there is nothing.
+        (SELECT completed_at FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at LIMIT 1)), 'UTC'),
+    date_trunc('day', now(), 'UTC')
+""")
+
+
+def first_day(connection: Connection, *, retention_days: float) -> tuple[datetime, datetime]:
+    """Returns the first day whose jobs are all kept, and today."""
+    parameters = {"retention_days": retention_days, "most_days": MOST_DAYS}
+    first, today = connection.exec_driver_sql(_FIRST_DAY, parameters).one()
+    return first, today
+
+
+_LOCK = Statement("SELECT counted_until FROM count_progress WHERE name = 'analytics' FOR UPDATE")
+_DELETE_COUNTS = Statement("DELETE FROM job_counts WHERE starts_at >= %(day)s AND starts_at < %(end)s")
+_DELETE_TIMES = Statement("DELETE FROM job_times WHERE day >= %(day)s AND day < %(end)s")
+_RECOUNT = Statement(f"""
+WITH span AS (
+    SELECT %(day)s::timestamptz AS since, least(%(end)s::timestamptz, p.counted_until) AS until
+    FROM count_progress AS p WHERE p.name = 'analytics'
+), ended AS MATERIALIZED ({_ENDED}), {_STORE}
+SELECT count(*) FROM ended
+""")
+
+
+def recount_day(connection: Connection, day: datetime) -> int:
+    """Replace the counts of one day by those of the jobs that are there, in a transaction. Returns the number of jobs.
+
+    The count of what ends meanwhile waits for the transaction, and goes on from where it was.
+    """
+    parameters = {"day": day, "end": day + timedelta(days=1)}
+    connection.exec_driver_sql(_LOCK)
+    connection.exec_driver_sql(_DELETE_COUNTS, parameters)
+    connection.exec_driver_sql(_DELETE_TIMES, parameters)
+    return int(connection.exec_driver_sql(_RECOUNT, parameters).scalar_one())
+
+
+_DELETE_OLD_COUNTS = Statement("""
+DELETE FROM job_counts WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM job_counts WHERE starts_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
+""")
+_DELETE_OLD_TIMES = Statement("""
+DELETE FROM job_times WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM job_times WHERE day < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
+""")
+
+
+def delete_old(connection: Connection, *, limit: int) -> int:
+    """Delete counts that are older than any period. Returns the number of rows."""
+    # A period begins at midnight, and the row of a day at its begin.
+    parameters = {"days": MOST_DAYS + 2, "limit": limit}
+    rows = connection.exec_driver_sql(_DELETE_OLD_COUNTS, parameters).rowcount
+    return rows + connection.exec_driver_sql(_DELETE_OLD_TIMES, parameters).rowcount
+
+
+_SUMS = "sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(ran)::bigint, sum(ran_ms)::bigint"
+_BY_WORKER = Statement(f"""
+SELECT worker_id, {_SUMS} FROM job_counts
+WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
+GROUP BY worker_id ORDER BY worker_id
+""")
+_OF_WORKER = Statement(f"""
+SELECT worker_id, {_SUMS} FROM job_counts
+WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id = %(worker_id)s
+    AND starts_at >= %(since)s
+GROUP BY worker_id
+""")
+
+
+def by_worker(
+    connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None
+) -> Mapping[str, EndedCounts]:
+    """Returns a tenant's counts since a midnight by worker, of one worker or of all."""
+    statement = _BY_WORKER if worker_id is None else _OF_WORKER
+    parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id}
+    return {worker: _counts(*sums) for worker, *sums in connection.exec_driver_sql(statement, parameters)}
+
+
+_BY_TRIGGER = Statement("""
+SELECT t.trigger, sum(c.completed + c.failed + c.cancelled)::bigint
+FROM unnest(%(triggers)s::text[]) AS t (trigger) JOIN job_counts AS c ON c.trigger = t.trigger
+WHERE c.tenant_id = %(tenant_id)s AND c.span = 'day' AND c.worker_id = %(worker_id)s AND c.starts_at >= %(since)s
+GROUP BY t.trigger
+""")
+
+
+def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None) -> Mapping[str, int]:
+    """Returns how many jobs ended since a midnight by trigger, of one worker or of all."""
+    parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or ""}
+    parameters["triggers"] = [trigger.value for trigger in Trigger]
+    return {row[0]: row[1] for row in connection.exec_driver_sql(_BY_TRIGGER, parameters)}
+
+
+_SERIES = Statement(f"""
+SELECT starts_at, {_SUMS} FROM job_counts
+WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
+    AND starts_at >= %(since)s
+GROUP BY starts_at
+""")
+
+
+def series(
+    connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None, group_by: GroupBy
+) -> Mapping[datetime, EndedCounts]:
+    """Returns the counts by hour or day, of one worker or of all, without the spans in which no job ended."""
+    parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or "", "span": group_by.value}
+    return {starts_at: _counts(*sums) for starts_at, *sums in connection.exec_driver_sql(_SERIES, parameters)}
+
+
+_TIMES = Statement("""
+SELECT kind, bucket, sum(jobs)::bigint FROM job_times
+WHERE tenant_id = %(tenant_id)s AND worker_id = %(worker_id)s AND day >= %(since)s GROUP BY kind, bucket
+""")
+
+
+def times(
+    connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None
+) -> Mapping[str, Mapping[int, int]]:
+    """Returns how many jobs are in each bucket of `wait` and of `run`, of one worker or of all."""
+    parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or ""}
+    found: dict[str, dict[int, int]] = defaultdict(dict)
+    for kind, bucket, jobs in connection.exec_driver_sql(_TIMES, parameters):
+        found[kind][bucket] = jobs
+    return found
+
+
+def _counts(completed: int, failed: int, cancelled: int, ran: int, ran_ms: int) -> EndedCounts:
+    return EndedCounts(completed=completed, failed=failed, cancelled=cancelled, ran=ran, ran_ms=ran_ms)
