@@ -29,6 +29,8 @@ class Overview:
     #: How many jobs ended in each of the last 60 minutes, oldest first.
     minutes: list[dict[str, Any]]
     counted_until: datetime
+    #: The newest failures: `id`, `worker_id`, `error`, `completed_at`.
+    failures: list[dict[str, Any]]
     sampled_at: datetime
 
 

@@ -51,13 +51,22 @@ class Facts:
     node_dead_after_seconds: float
     #: The firing that made it; None if no schedule did, or its firing is deleted.
     firing: JobFiring | None = None
+    #: Milliseconds that the newest jobs of other tenants in its queue took, on average; None if there were none. Never
+    #: shown, only the estimate that it is part of.
+    others_average_ms: float | None = None
 
     @property
     def estimate_seconds(self) -> float | None:
-        """Returns the estimated seconds until it starts; None without an average or a process."""
-        if self.average_ms is None or not self.processes:
+        """Returns the estimated seconds until it starts; None without an average or a process.
+
+        The tenant's own jobs count as long as its own took, and those of other tenants as long as theirs did.
+        """
+        own = self.others_average_ms if self.average_ms is None else self.average_ms
+        if own is None or not self.processes:
             return None
-        return round(self.ahead_of_all * self.average_ms / 1000 / self.processes, 1)
+        others = own if self.others_average_ms is None else self.others_average_ms
+        ahead_of_others = max(0, self.ahead_of_all - self.ahead)
+        return round((self.ahead * own + ahead_of_others * others) / 1000 / self.processes, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +120,7 @@ def _why_queued(facts: Facts) -> str:
         ""
         if facts.estimate_seconds is None
         else f", {'at least' if are_more else 'about'} {_span(facts.estimate_seconds)}"
+        f"{' with the load of other tenants' if facts.ahead_of_all > facts.ahead else ''}"
     )
     return f"queued: {more}{facts.ahead} ahead of it in queue {job.queue}, {processes}{estimate}"
 

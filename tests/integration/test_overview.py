@@ -295,3 +295,32 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
         ("ten_b", 0, 0, 2),
         ("ten_a", 2, 1, 0),
     ]
+
+
+def test_the_newest_failures_are_those_that_failed_last(api: Api) -> None:
+    for number, minutes in ((1, 1), (2, 30), (3, 5)):
+        job = api.trigger(priority=number)
+        _run(api, job, "failed")
+        api.execute(f"UPDATE jobs SET completed_at = now() - interval '{minutes} min' WHERE priority = {number}")
+    failures = _overview(api)["failures"]
+    records = [api.get(f"/v1/ava/jobs/{failure['id']}").get_json()["data"] for failure in failures]
+    assert [record["priority"] for record in records] == [1, 3, 2]
+    assert failures[0]["error"] == "ValueError: no"
+
+
+def test_the_time_to_start_forgets_an_old_backlog(api: Api) -> None:
+    old, new = api.trigger(priority=1), api.trigger(priority=2)
+    _run(api, old, wait_ms=5)
+    api.execute(
+        "UPDATE jobs SET created_at = now() - interval '50 min', started_at = now() - interval '6 min'"
+        " WHERE priority = 1"
+    )
+    assert _overview(api)["latency"]["start_p50_ms"] is None
+    _run(api, new, wait_ms=20)
+    assert _overview(api)["latency"]["start_p50_ms"] == pytest.approx(20, abs=1)
+
+
+def test_scheduled_jobs_of_a_priority_are_counted_apart(api: Api) -> None:
+    api.trigger(priority=2)
+    api.trigger(priority=2, scheduled_at=LATER)
+    assert _overview(api)["by_priority"][1] == {"priority": 2, "queued": 2, "scheduled": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Flag, Instant, Number, WholeNumber
+from ava.api.http.fields import Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.domain import priority
 
@@ -18,6 +18,16 @@ class DepthRecord(Schema):
 
     priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
     queued = WholeNumber(least=0, most=_MOST)
+    scheduled = WholeNumber(least=0, most=_MOST, metadata={"description": "Those of them that wait for their time."})
+
+
+class FailureRecord(Schema):
+    """A failed job."""
+
+    id = Id("job")
+    worker_id = Id("wkr")
+    error = Text(allow_none=True)
+    completed_at = Instant()
 
 
 class MinuteRecord(Schema):
@@ -34,7 +44,8 @@ class LatencyRecord(Schema):
 
     sampled = WholeNumber(least=0, most=_MOST, metadata={"description": "The number of jobs they are computed from."})
     start_p50_ms = Number(
-        allow_none=True, metadata={"description": "From the time a job is due to its handler's start."}
+        allow_none=True,
+        metadata={"description": "From the time a job is due to its handler's start, of the last 5 minutes."},
     )
     start_p95_ms = Number(allow_none=True)
     run_p50_ms = Number(allow_none=True, metadata={"description": "From the handler's start to its end."})
@@ -56,6 +67,10 @@ class OverviewRecord(Schema):
     latency = fields.Nested(LatencyRecord)
     minutes = fields.List(fields.Nested(MinuteRecord), metadata={"description": "The last 60 minutes, oldest first."})
     counted_until = Instant(metadata={"description": "The time until which ended jobs are counted in `minutes`."})
+    failures = fields.List(
+        fields.Nested(FailureRecord),
+        metadata={"description": "The newest 5 failures by when they failed, newest first."},
+    )
     sampled_at = Instant()
 
 

@@ -12,10 +12,14 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_OF_TRIGGER", "Depth", "Latency", "Minute", "Overview", "read"]
+__all__ = ["MOST_COUNTED_OF_TRIGGER", "Depth", "Failure", "Latency", "Minute", "Overview", "read"]
 
 #: The queued jobs of one trigger are counted up to this many; then the number is a lower bound.
 MOST_COUNTED_OF_TRIGGER = 20_000
+#: The failures that an overview shows.
+_FAILURES = 5
+#: The time for which the wait of the newest jobs counts: what started earlier says nothing about the present.
+_RECENT = timedelta(minutes=5)
 #: The number of the newest final jobs from which the percentiles are computed, for each status and trigger.
 _SAMPLE = 500
 _WINDOW = timedelta(minutes=60)
@@ -27,6 +31,18 @@ class Depth:
 
     priority: int
     queued: int
+    #: Those of them that wait for their time.
+    scheduled: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failed job."""
+
+    id: str
+    worker_id: str
+    error: str | None
+    completed_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +60,7 @@ class Latency:
     """Percentiles of the newest jobs of the last hour, in milliseconds; None if there are no jobs."""
 
     sampled: int
-    #: From the time when a job is due to its handler's start, of jobs that started once.
+    #: From the time when a job is due to its handler's start, of jobs that started once, in the last minutes.
     start_p50_ms: float | None
     start_p95_ms: float | None
     #: From the handler's start to its end.
@@ -70,6 +86,8 @@ class Overview:
     minutes: list[Minute]
     #: The time up to which `minutes` has counted the ended jobs.
     counted_until: datetime
+    #: The newest failures by when they failed, newest first.
+    failures: list[Failure]
     sampled_at: datetime
 
     @property
@@ -95,6 +113,7 @@ def read(connection: Connection, *, tenant_id: str) -> Overview:
         latency=_latency(connection, tenant_id, now),
         minutes=minutes,
         counted_until=counted_until,
+        failures=_failures(connection, tenant_id),
         sampled_at=now,
     )
 
@@ -125,7 +144,7 @@ def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[De
         dated[number] += scheduled
         by_trigger[trigger] += count
     waiting = {
-        number: (Depth(priority=number, queued=queued[number]), dated[number])
+        number: (Depth(priority=number, queued=queued[number], scheduled=dated[number]), dated[number])
         for number in range(priority.FIRST, priority.LAST + 1)
     }
     return waiting, all(count <= MOST_COUNTED_OF_TRIGGER for count in by_trigger.values())
@@ -171,7 +190,7 @@ _LATENCY = Statement("""
 SELECT count(*),
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
         ORDER BY extract(epoch FROM d.started_at - greatest(d.created_at, d.scheduled_at)) * 1000)
-        FILTER (WHERE d.attempt = 1 AND d.losses = 0),
+        FILTER (WHERE d.attempt = 1 AND d.losses = 0 AND d.started_at > %(recent)s),
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM d.completed_at - d.started_at) * 1000)
 FROM unnest(%(triggers)s::text[]) AS t (trigger)
 CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) CROSS JOIN LATERAL (
@@ -185,7 +204,11 @@ CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) CROSS JOIN LATERAL
 
 
 def _latency(connection: Connection, tenant_id: str, now: datetime) -> Latency:
-    parameters = _parameters(tenant_id) | {"sample": _SAMPLE, "floor": str(ids.first_uuid(now - _WINDOW))}
+    parameters = (
+        _parameters(tenant_id)
+        | {"sample": _SAMPLE, "floor": str(ids.first_uuid(now - _WINDOW))}
+        | {"recent": now - _RECENT}
+    )
     sampled, start, run = connection.exec_driver_sql(_LATENCY, parameters).one()
     start_p50, start_p95 = start or (None, None)
     run_p50, run_p95 = run or (None, None)
@@ -196,6 +219,20 @@ def _latency(connection: Connection, tenant_id: str, now: datetime) -> Latency:
         run_p50_ms=_rounded(run_p50),
         run_p95_ms=_rounded(run_p95),
     )
+
+
+_FAILED = Statement("""
+SELECT j.id::text, j.worker_id, j.error, j.completed_at FROM jobs AS j
+WHERE j.tenant_id = %(tenant_id)s AND j.status = 'failed' ORDER BY j.completed_at DESC, j.id DESC LIMIT %(most)s
+""")
+
+
+def _failures(connection: Connection, tenant_id: str) -> list[Failure]:
+    found = connection.exec_driver_sql(_FAILED, {"tenant_id": tenant_id, "most": _FAILURES})
+    return [
+        Failure(id=ids.encode("job", uuid), worker_id=worker_id, error=error, completed_at=completed_at)
+        for uuid, worker_id, error, completed_at in found
+    ]
 
 
 def _rounded(milliseconds: float | None) -> float | None:

@@ -8,42 +8,39 @@ import { card, empty, heading, repeat, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
-  const tiles = ["Queued", "Running", "Oldest waiting", "Time to start", "Run time"].map(tile);
+  const tiles = ["Waiting", "Running", "Oldest waiting", "Time to start", "Run time"].map(tile);
   const chart = endedChart();
   const depth = depthBars();
   const fleet = h("div", { class: "facts" });
   const failures = h("ul", { class: "plain" });
+  const noFailures = empty("No failed jobs.");
+  noFailures.hidden = true;
   const failed = new Keyed(failures, (job) => job.id, failureLine);
   put(main,
     heading("Overview", runButton()),
     h("div", { class: "tiles" }, tiles.map((part) => part.element)),
     card("Ended per minute", { wide: true }, chart.element),
     h("div", { class: "columns" },
-      card("Queued by priority", {}, depth.element),
+      card("Waiting by priority", {}, depth.element),
       card("Nodes", { actions: h("a", { href: "#/workers" }, "All nodes") }, fleet),
-      card("Newest failures", { actions: h("a", { href: `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}` }, "All failures") }, failures)));
+      card("Newest failures", { actions: h("a", { href: `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}` }, "All failures") }, failures, noFailures)));
 
   repeat(signal, 2, async () => {
     const { data } = await get("/v1/ava/overview", { signal });
     const [queued, running, oldest, start, run] = tiles;
-    queued.update(`${number(data.queued)}${data.queued_is_exact ? "" : "+"}`, data.scheduled ? `${number(data.scheduled)} scheduled` : "all due now");
+    queued.update(`${number(data.queued - data.scheduled)}${data.queued_is_exact ? "" : "+"}`, data.scheduled ? `and ${number(data.scheduled)} scheduled` : "none scheduled");
     running.update(number(data.running), "on all nodes");
     oldest.update(data.backlog_age_seconds === null ? "–" : span(data.backlog_age_seconds * 1000), data.backlog_age_seconds === null ? "no job waits" : "since it was due");
     const { latency } = data;
-    start.update(span(latency.start_p50_ms), `p95 ${span(latency.start_p95_ms)}`);
+    start.update(span(latency.start_p50_ms), latency.start_p50_ms === null ? "none started in 5 min" : `p95 ${span(latency.start_p95_ms)}, last 5 min`);
     run.update(span(latency.run_p50_ms), `p95 ${span(latency.run_p95_ms)}`);
     chart.update(data.minutes);
     depth.update(data.by_priority);
+    failed.show(data.failures);
+    noFailures.hidden = data.failures.length > 0;
   });
   repeat(signal, 5, async () => {
-    const [nodes, jobs] = await Promise.all([
-      get("/v1/ava/nodes", { signal }),
-      get("/v1/ava/jobs", { query: { "filter[status]": "failed", per_page: "5" }, signal }),
-    ]);
-    showFleet(fleet, nodes.data);
-    failed.show(jobs.data);
-    if (!jobs.data.length) put(failures, h("li", {}, empty("No failed jobs.")));
-    else failures.querySelector(".empty")?.closest("li").remove();
+    showFleet(fleet, (await get("/v1/ava/nodes", { signal })).data);
   });
 }
 
@@ -61,12 +58,13 @@ function depthBars() {
     return { bar, count, element: h("li", {}, h("span", { class: "name" }, String(place + 1)), h("span", { class: "track" }, bar), count) };
   });
   return {
-    element: h("ol", { class: "depth", "aria-label": "Queued jobs by priority, 1 starts first" }, rows.map((row) => row.element)),
+    element: h("ol", { class: "depth", "aria-label": "Waiting jobs by priority, 1 starts first" }, rows.map((row) => row.element)),
     update(depths) {
-      const most = Math.max(1, ...depths.map((depth) => depth.queued));
-      depths.forEach((depth, place) => {
-        say(rows[place].count, number(depth.queued));
-        rows[place].bar.style.setProperty("inline-size", `${(100 * depth.queued) / most}%`);
+      const waiting = depths.map((depth) => depth.queued - depth.scheduled);
+      const most = Math.max(1, ...waiting);
+      waiting.forEach((count, place) => {
+        say(rows[place].count, number(count));
+        rows[place].bar.style.setProperty("inline-size", `${(100 * count) / most}%`);
       });
     },
   };
