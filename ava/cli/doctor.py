@@ -76,7 +76,29 @@ def _check_database(settings: Settings) -> str:
     from ava.store.engine import schema
 
     schema.check(settings)
-    return "reachable, this release may run on its schema"
+    unverified = [name for name, url in _database_urls(settings) if url and not _is_verified(url)]
+    found = "reachable, this release may run on its schema"
+    if unverified:
+        found += f"; the server's certificate is not verified: add sslmode=verify-full to {' and '.join(unverified)}"
+    return found
+
+
+def _database_urls(settings: Settings) -> list[tuple[str, str]]:
+    return [
+        ("DATABASE_URL", settings.database_url),
+        ("DATABASE_POOL_URL", settings.database_pool_url),
+        ("DATABASE_OWNER_URL", settings.database_owner_url),
+    ]
+
+
+def _is_verified(url: str) -> bool:
+    """Returns True if a connection to the database cannot be led to another server, or stays on this machine."""
+    from ava.store.engine.database import driver_url
+
+    parsed = driver_url(url)
+    hosts = str(parsed.host or parsed.query.get("host", "")).split(",")
+    is_local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
+    return is_local or parsed.query.get("sslmode") == "verify-full"
 
 
 def _check_pool(settings: Settings) -> str:

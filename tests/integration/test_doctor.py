@@ -54,6 +54,21 @@ def test_a_healthy_system_passes(system: System) -> None:
     assert all(line.startswith("ok") for line in lines.values())
 
 
+@pytest.mark.parametrize(
+    ("url", "is_verified"),
+    [
+        ("postgresql://ava@db.example.com/ava", False),
+        ("postgresql://ava@db.example.com/ava?sslmode=require", False),
+        ("postgresql://ava@db.example.com/ava?sslmode=verify-full", True),
+        ("postgresql://ava@127.0.0.1,db.example.com/ava", False),
+        ("postgresql://ava@127.0.0.1:5433/ava", True),
+        ("postgresql:///ava?host=/run/postgresql", True),
+    ],
+)
+def test_a_database_whose_certificate_is_not_verified_is_named(url: str, is_verified: bool) -> None:
+    assert doctor._is_verified(url) is is_verified
+
+
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_database_behind_and_one_ahead_are_distinguished(system: System) -> None:
     for revision, words in (("r9999", "newer than this code"), (None, "ava db upgrade")):
