@@ -14,6 +14,7 @@ from ava.domain.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads
 from ava.store.jobs import explanation_reads, log_reads, reads
+from ava.store.jobs.log_reads import LAST_SEQ, LogRange
 from ava.store.reports import metrics, overview, queue_counts, statistics
 
 __all__ = ["Finding", "check"]
@@ -153,7 +154,10 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         everything[f"why {status}"] = lambda connection, of=status: why(connection, of)
     for level in (None, *LogLevel):
         everything[f"logs {level}"] = lambda connection, of=level: (
-            log_reads.log_lines(connection, job_id=newest, level=of, limit=501),
-            log_reads.log_lines(connection, job_id=newest, level=of, limit=501, after_seq=2**32 + 150_000),
+            log_reads.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500)),
+            log_reads.log_lines(
+                connection, job_id=newest, wanted=LogRange(level=of, limit=500, after_seq=2**32 + 150_000)
+            ),
+            log_reads.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500, before_seq=LAST_SEQ)),
         )
     return everything

@@ -13,6 +13,7 @@ from ava.api.routes import (
     bulk,
     docs,
     health,
+    job_logs,
     jobs,
     keys,
     queues,
@@ -48,6 +49,7 @@ __all__ = ["make_app"]
 _BLUEPRINTS = (
     jobs.blueprint,
     bulk.blueprint,
+    job_logs.blueprint,
     streams.blueprint,
     why.blueprint,
     schedules.blueprint,

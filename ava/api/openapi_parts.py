@@ -98,8 +98,12 @@ PAGINATION = {
 }
 LOG_PLACE = {
     "type": "object",
-    "required": ["has_more", "next_cursor"],
-    "properties": {"has_more": {"type": "boolean"}, "next_cursor": {"type": ["string", "null"]}},
+    "required": ["has_more", "previous_cursor", "next_cursor"],
+    "properties": {
+        "has_more": {"type": "boolean"},
+        "previous_cursor": {"type": ["string", "null"], "description": "Sent as `before`, returns what precedes."},
+        "next_cursor": {"type": ["string", "null"], "description": "Sent as `after`, returns what follows."},
+    },
 }
 
 #: The headers of every response.

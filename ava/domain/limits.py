@@ -38,6 +38,7 @@ __all__ = [
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
     "SEARCHED_JOBS",
+    "SEARCHED_LINES",
     "SESSIONS",
     "STREAM_BUFFER_BYTES",
     "TAGS",
@@ -200,6 +201,13 @@ SEARCHED_JOBS = Limit(
     status=None,
     fixed=20_000,
 )
+SEARCHED_LINES = Limit(
+    name="searched_lines",
+    unit="lines",
+    meaning="Lines of a log that one answer looks at for a part of their text; then it ends, and its cursor leads on.",
+    status=None,
+    fixed=100_000,
+)
 TAGS = Limit(
     name="tags",
     unit="tags",
@@ -348,6 +356,7 @@ LIMITS: tuple[Limit, ...] = (
     ANSWER_BYTES,
     PAYLOAD_BYTES,
     SEARCHED_JOBS,
+    SEARCHED_LINES,
     ANSWERS_IN_FLIGHT_BYTES,
     TENANT_STREAMS,
     TENANT_WAITS,

@@ -18,7 +18,7 @@ from ava.broker.publisher import Publisher
 from ava.domain import ids, limits, priority
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
-from ava.domain.job import Job, JobSpec, LogLevel, Status
+from ava.domain.job import Job, JobSpec, Status
 from ava.domain.job_filter import JobFilter
 from ava.domain.redaction import shown_to
 from ava.domain.worker import Worker, WorkerStatus
@@ -39,6 +39,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, log_reads, reads
 from ava.store.jobs.idempotency import EarlierRequest
+from ava.store.jobs.log_reads import LogRange
 from ava.store.jobs.reads import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
 from ava.store.reports import queue_counts
@@ -245,13 +246,13 @@ class Jobs:
                 total = reads.count(connection, tenant_id=caller.tenant_id, job_filter=job_filter)
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
-    def logs(
-        self, caller: Caller, job_id: str, *, level: LogLevel | None, limit: int, after_seq: int
-    ) -> tuple[Job, FoundLines]:
-        """Returns a job and its log lines after `after_seq`. Raises `JobNotFound`, `DatabaseUnavailable`."""
+    def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
+        """Returns a job's status and lines of its log. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            job = self._show(connection, caller, job_id)
-            return job, log_reads.log_lines(connection, job_id=job.id, level=level, limit=limit, after_seq=after_seq)
+            status = reads.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
+            if status is None:
+                raise JobNotFound
+            return status, log_reads.log_lines(connection, job_id=job_id, wanted=wanted)
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.

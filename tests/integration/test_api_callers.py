@@ -175,6 +175,7 @@ SCOPE = {
     ("GET", JOBS): _sees_nothing,
     ("GET", f"{JOBS}/<job:job_id>"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/logs"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>/logs/download"): _is_404,
     ("POST", f"{JOBS}/<job:job_id>/cancel"): _is_404,
     ("POST", f"{JOBS}/<job:job_id>/retry"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/stream"): _is_404,

@@ -1,18 +1,15 @@
-"""`/v1/ava/jobs`: trigger, list, show, log, cancel and retry one job."""
+"""`/v1/ava/jobs`: trigger, list, show, cancel and retry one job."""
 
 from __future__ import annotations
 
-import json
-
 from flask import Blueprint, Response
 
-from ava.api.http import cursors, response_hooks, responses
+from ava.api.http import response_hooks, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of, within_answer
+from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
 from ava.api.routes.streams import client_watch, watching
-from ava.api.schemas.job_logs import JobLogRecord, LogRequest, LogsQuery, write_log_line
 from ava.api.schemas.jobs import (
     JobListQuery,
     JobListRequest,
@@ -24,7 +21,6 @@ from ava.api.schemas.jobs import (
     write_job,
 )
 from ava.domain.job import Job, JobSpec
-from ava.errors import InvalidParameters
 
 __all__ = ["REPLAYED", "blueprint", "created"]
 
@@ -132,36 +128,6 @@ def show(job_id: str, wait_seconds: int | None) -> Response:
         job = context().jobs.show(caller(), job_id)
     response = responses.data(write_job(job))
     return response_hooks.keep_until_changed(response) if job.is_final else response
-
-
-@blueprint.get("/<job:job_id>/logs")
-@operation(
-    summary="View a job's log",
-    description="Oldest line first. To follow a log, ask again with `after` set to the `next_cursor` of the previous "
-    "answer; it stays the same until there is a new line. An answer ends early at 8 MiB.",
-    query=LogsQuery(),
-    record=JobLogRecord(),
-    failures=(404,),
-)
-def logs(job_id: str, query: LogRequest) -> Response:
-    """Show the lines of a job's log."""
-    after = _after_seq(job_id, query.after)
-    job, found = context().jobs.logs(caller(), job_id, level=query.level, limit=query.limit, after_seq=after)
-    texts = within_answer(map(write_log_line, found.lines))
-    has_more = found.has_more or len(texts) < len(found.lines)
-    next_cursor = cursors.of_line(job.id, found.lines[len(texts) - 1].seq) if texts else query.after
-    log = f'{{"job_id":"{job.id}","job_status":"{job.status}","logs":[{",".join(texts)}]}}'
-    place = json.dumps({"has_more": has_more, "next_cursor": next_cursor}, separators=(",", ":"))
-    return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
-
-
-def _after_seq(job_id: str, cursor: str | None) -> int:
-    if cursor is None:
-        return -1
-    if (seq := cursors.to_line(job_id, cursor)) is None:
-        reason = "It must be the next_cursor of an earlier answer about this job, unchanged."
-        raise InvalidParameters(f"after: {reason}", {"after": [reason]})
-    return seq
 
 
 @blueprint.post("/<job:job_id>/cancel")

@@ -21,7 +21,7 @@ from ava.errors import InvalidParameters, RequestError
 from ava.services.watches import Watches, WatchUpdate
 from ava.store.jobs.watch_reads import WatchedState
 
-__all__ = ["blueprint", "client_watch", "watching"]
+__all__ = ["SharedStream", "blueprint", "client_watch", "watching"]
 
 blueprint = Blueprint("streams", __name__, url_prefix="/v1/ava/jobs")
 
@@ -49,7 +49,7 @@ def stream(job_id: str) -> Response:
     share = ExitStack()
     share.enter_context(watching(shares.streams, who.tenant_id))
     events = _events(context().watches, job, after_seq, is_gone, lambda: jobs.show(who, job_id))
-    response = Response(_EventStream(events, share), mimetype="text/event-stream")
+    response = Response(SharedStream(events, share), mimetype="text/event-stream")
     # Keeps nginx from buffering the events.
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -62,19 +62,19 @@ def watching(shares: TenantShares, tenant_id: str) -> Iterator[None]:
         yield
 
 
-class _EventStream:
-    """The events of a response; its share is released when the response is closed, or dropped without being sent."""
+class SharedStream:
+    """The parts of a response; its share is released when the response is closed, or dropped without being sent."""
 
-    def __init__(self, events: Generator[str], share: ExitStack) -> None:
-        self._events = events
+    def __init__(self, parts: Generator[str], share: ExitStack) -> None:
+        self._parts = parts
         self._share = share
 
     def __iter__(self) -> Iterator[str]:
-        return self._events
+        return self._parts
 
     def close(self) -> None:
         """End the stream."""
-        self._events.close()
+        self._parts.close()
         self._share.close()
 
     def __del__(self) -> None:

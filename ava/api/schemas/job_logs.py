@@ -6,49 +6,94 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http.fields import Choice, Cursor, Id, Instant, Text, WholeNumber
+from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.job import LogLevel, Status
+from ava.domain.job import LogLevel, LogLine, Status
+from ava.store.jobs.log_reads import LAST_SEQ, LogRange
 
-__all__ = ["JobLogRecord", "LogLineRecord", "LogRequest", "LogsQuery", "write_log_line"]
+__all__ = [
+    "JobLogRecord",
+    "LogFilterQuery",
+    "LogLineRecord",
+    "LogRequest",
+    "LogsQuery",
+    "write_log_line",
+    "write_text_line",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogRequest:
     """Which lines of a log are asked for."""
 
-    level: LogLevel | None
-    limit: int
-    #: The cursor as the client sent it; whether it is one of this job's log is checked later.
-    after: str | None
+    wanted: LogRange
+    #: The cursors as the client sent them; whether they are of this job's log is checked later.
+    after: str | None = None
+    before: str | None = None
 
 
-class LogsQuery(Strict):
+class _LinePart(Plain):
+    """A part of a line's text."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\0" in value:
+            raise ValidationError("It must be 1 to 200 characters without NUL.")
+        return value
+
+
+def _optional(description: str, **form: Any) -> dict[str, Any]:
+    return {"load_default": None, "allow_none": False, "metadata": {"description": description, **form}}
+
+
+class LogFilterQuery(Strict):
+    """The parameters that choose lines of a job's log."""
+
+    level = Choice(LogLevel, data_key="filter[level]", **_optional("Filter to one level."))
+    text = _LinePart(
+        data_key="q",
+        **_optional("A part of the line; the case of letters does not count.", type="string", pattern="^[ -~]{1,200}$"),
+    )
+    since = QueryInstant(**_optional("ISO 8601 lower bound of the lines' times, inclusive."))
+
+    @post_load
+    def _range(self, values: dict[str, Any], **_: Any) -> Any:
+        return LogRange(limit=_PER_READ, **values)
+
+
+#: Lines that a download reads at once.
+_PER_READ = 2_000
+
+
+class LogsQuery(LogFilterQuery):
     """The parameters of a job's log."""
 
-    level = Choice(
-        LogLevel,
-        data_key="filter[level]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Filter to one level."},
-    )
     limit = WholeNumber(
         least=1, most=500, is_text=True, load_default=100, metadata={"description": "The most log lines to return."}
     )
+    tail = WholeNumber(least=1, most=500, is_text=True, **_optional("Returns the last lines, so many."))
     after = Cursor(
+        lambda text: text, **_optional("The next_cursor of an earlier answer; returns the lines after that place.")
+    )
+    before = Cursor(
         lambda text: text,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of an earlier answer; returns the lines after it."},
+        **_optional("The previous_cursor of an earlier answer; returns the last lines before that place."),
     )
 
+    @validates_schema
+    def _check_place(self, values: dict[str, Any], **_: Any) -> None:
+        given = [name for name in ("tail", "after", "before") if values.get(name) is not None]
+        if len(given) > 1:
+            raise ValidationError(f"Send {given[0]} or {given[1]}, not both.", given[1])
+
     @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> LogRequest:
-        return LogRequest(**values)
+    def _range(self, values: dict[str, Any], **_: Any) -> LogRequest:
+        after, before, tail = (values.pop(name) for name in ("after", "before", "tail"))
+        if tail is not None:
+            values |= {"limit": tail, "before_seq": LAST_SEQ}
+        return LogRequest(wanted=LogRange(**values), after=after, before=before)
 
 
 class LogLineRecord(Schema):
@@ -65,6 +110,12 @@ class JobLogRecord(Schema):
     job_id = Id("job")
     job_status = Choice(Status)
     logs = fields.List(fields.Nested(LogLineRecord))
+
+
+def write_text_line(line: LogLine) -> str:
+    """Returns a log line as text; further lines of its message are indented."""
+    moment = line.ts.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]
+    return f"{moment}Z {line.level.value.ljust(5)} {line.msg.replace(chr(10), chr(10) + '    ')}\n"
 
 
 def _write_line_time(moment: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain.job import Job
+from ava.domain.job import Job, Status
 from ava.domain.job_filter import JobFilter
 from ava.domain.limits import ANSWER_BYTES, PAYLOAD_BYTES
 from ava.domain.paging import MOST_IN_TOTAL
@@ -14,7 +14,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows, searches
 from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-__all__ = ["JobPage", "Payloads", "count", "page", "show", "show_many"]
+__all__ = ["JobPage", "Payloads", "count", "page", "show", "show_many", "status"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,19 @@ def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
         return None
     row = connection.exec_driver_sql(_SHOW, {"id": uuid, "tenant_id": tenant_id}).first()
     return None if row is None else rows.job(row)
+
+
+_STATUS = Statement("""
+SELECT j.status FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
+""")
+
+
+def status(connection: Connection, *, tenant_id: str, job_id: str) -> Status | None:
+    """Returns the status of a job of a tenant, or None if the tenant has no such job."""
+    if (uuid := rows.job_uuid(job_id)) is None:
+        return None
+    found = connection.exec_driver_sql(_STATUS, {"id": uuid, "tenant_id": tenant_id}).scalar()
+    return None if found is None else Status(found)
 
 
 def _page(found: str) -> Statement:

@@ -117,8 +117,10 @@ class FoundLines:
     """Lines of a log."""
 
     lines: Sequence[LogLine]
-    #: True if more lines follow these.
+    #: True if more lines follow these, or precede them if the last ones were asked for.
     has_more: bool
+    #: The `seq` of the last line that a search has looked at, if it ended there before it found enough.
+    looked_at_until: int | None = None
 
 
 def log_line(row: Any) -> LogLine:

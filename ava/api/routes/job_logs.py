@@ -1,0 +1,130 @@
+"""`/v1/ava/jobs/:id/logs`: a job's log in pages, and as a text to download."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import ExitStack
+from dataclasses import replace
+
+from flask import Blueprint, Response
+
+from ava.api.http import cursors, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import within_answer
+from ava.api.routes.streams import SharedStream, watching
+from ava.api.schemas.job_logs import (
+    JobLogRecord,
+    LogFilterQuery,
+    LogRequest,
+    LogsQuery,
+    write_log_line,
+    write_text_line,
+)
+from ava.domain.job import LogLine
+from ava.errors import InvalidParameters
+from ava.store.jobs.log_reads import LogRange
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
+
+
+@blueprint.get("/<job:job_id>/logs")
+@operation(
+    summary="View a job's log",
+    description="Oldest line first. To follow a log, ask again with `after` set to the `next_cursor` of the previous "
+    "answer; it stays the same until there is a new line. `tail` returns the last lines, and `before` with the "
+    "`previous_cursor` of an answer those that precede it; `has_more` says then that others precede. An answer ends "
+    "early at 8 MiB, or when `q` or `since` have looked at 100,000 lines; its cursor leads on.",
+    query=LogsQuery(),
+    record=JobLogRecord(),
+    failures=(404,),
+)
+def logs(job_id: str, query: LogRequest) -> Response:
+    """Show lines of a job's log."""
+    wanted = _wanted(job_id, query)
+    is_backward = wanted.before_seq is not None
+    status, found = context().jobs.logs(caller(), job_id, wanted)
+    lines = list(found.lines)
+    # An answer that is too large keeps the lines that are next to the place from which it was read.
+    texts = within_answer(map(write_log_line, reversed(lines) if is_backward else lines))
+    has_more = found.has_more or len(texts) < len(lines)
+    looked_at_until = found.looked_at_until if len(texts) == len(lines) else None
+    if is_backward:
+        texts, lines = texts[::-1], lines[len(lines) - len(texts) :]
+    else:
+        lines = lines[: len(texts)]
+    log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(texts)}]}}'
+    place = _place(job_id, query, wanted, lines, has_more, looked_at_until)
+    return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
+
+
+def _wanted(job_id: str, query: LogRequest) -> LogRange:
+    if query.after is not None:
+        return replace(query.wanted, after_seq=_seq(job_id, "after", query.after))
+    if query.before is not None:
+        # A cursor is the place after a line.
+        return replace(query.wanted, before_seq=_seq(job_id, "before", query.before) + 1)
+    return query.wanted
+
+
+def _seq(job_id: str, name: str, cursor: str) -> int:
+    if (seq := cursors.to_line(job_id, cursor)) is None:
+        reason = "It must be a cursor of an earlier answer about this job, unchanged."
+        raise InvalidParameters(f"{name}: {reason}", {name: [reason]})
+    return seq
+
+
+def _place(
+    job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, looked_at_until: int | None
+) -> str:
+    """Returns where the lines lie in the log, as JSON text."""
+    first = cursors.of_line(job_id, lines[0].seq - 1) if lines else None
+    last = cursors.of_line(job_id, lines[-1].seq) if lines else None
+    if wanted.before_seq is not None:
+        previous = first if looked_at_until is None else cursors.of_line(job_id, looked_at_until - 1)
+        place = {"previous_cursor": previous if has_more else None, "next_cursor": last or query.before}
+    else:
+        following = last if looked_at_until is None else cursors.of_line(job_id, looked_at_until)
+        is_start = query.after is None
+        place = {"previous_cursor": None if is_start else first or query.after, "next_cursor": following or query.after}
+    return json.dumps({"has_more": has_more, **place}, separators=(",", ":"))
+
+
+@blueprint.get("/<job:job_id>/logs/download")
+@operation(
+    summary="Download a job's log",
+    description="The whole log, or the lines that the parameters choose, as text: time, level and message. Further "
+    "lines of a message are indented.",
+    query=LogFilterQuery(),
+    failures=(404,),
+    media_type="text/plain",
+)
+def download(job_id: str, query: LogRange) -> Response:
+    """Send a job's log as a file."""
+    context().jobs.logs(caller(), job_id, replace(query, limit=1))
+    share = ExitStack()
+    share.enter_context(watching(context().shares.streams, caller().tenant_id))
+    response = Response(SharedStream(_texts(job_id, query), share), content_type="text/plain; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.log"'
+    return response
+
+
+def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
+    """Returns the text of a log in parts, of which one is in memory at a time."""
+    # The caller and the services belong to the request, which is over when the parts are sent.
+    who, jobs = caller(), context().jobs
+
+    def read() -> Generator[str]:
+        part = wanted
+        while True:
+            found = jobs.logs(who, job_id, part)[1]
+            yield "".join(map(write_text_line, found.lines))
+            if not found.has_more:
+                return
+            last_seq = found.looked_at_until or found.lines[-1].seq
+            part = replace(part, after_seq=last_seq)
+
+    return read()
