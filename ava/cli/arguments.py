@@ -1,9 +1,11 @@
-"""Ids as arguments of commands, completed by the shell from what the API has."""
+"""Arguments of commands: ids, completed by the shell from what the API has, tags and moments."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,14 @@ import click
 
 from ava.cli.connection import connect
 from ava.cli.printing import clean
+from ava.domain import moments
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from ava.client import Client
 
-__all__ = ["JOB_ID", "SCHEDULE_ID", "WEBHOOK_ID", "WORKER_ID"]
+__all__ = ["JOB_ID", "MOMENT", "SCHEDULE_ID", "TAG", "WEBHOOK_ID", "WORKER_ID"]
 
 #: Seconds for which a shell waits for ids, and how many it offers.
 _PATIENCE_SECONDS = 2.0
@@ -53,6 +56,41 @@ class _RecordId(click.ParamType[str]):
                 yield CompletionItem(record.id, help=clean(self._describe(record)).replace(":", " "))
 
 
+class _Tag(click.ParamType[tuple[str, str]]):
+    """A tag, `KEY=VALUE`."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Returns the key and the value."""
+        if isinstance(value, tuple):
+            return value
+        key, separator, text = str(value).partition("=")
+        if not separator or not key or not text:
+            self.fail(f"{value!r} is not KEY=VALUE, as in team=security.", param, ctx)
+        return key, text
+
+
+class _Moment(click.ParamType[datetime]):
+    """A moment: ISO 8601, or how long ago."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Returns the moment, with a time zone."""
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.fullmatch(str(value)):
+            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+        if (moment := moments.parse(str(value))) is None:
+            self.fail(f"{value!r} is neither ISO 8601 nor as in 90s, 10m, 2h or 1d.", param, ctx)
+        return moment
+
+
+_AGO = re.compile(r"(\d{1,6})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+TAG = _Tag()
+MOMENT = _Moment()
 JOB_ID = _RecordId(
     "job_id", lambda client: client.list(per_page=_MOST_OFFERED), lambda job: f"{job.status} {job.worker_id}"
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli import printing
-from ava.cli.arguments import JOB_ID, WORKER_ID
+from ava.cli.arguments import JOB_ID, MOMENT, TAG, WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.following import follow_to_end
 from ava.cli.inputs import read_input
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["jobs"]
 
 _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
+_PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
 _TRIGGERS = click.Choice(["manual", "scheduled", "webhook", "event"])
 
 _COLUMNS = (
@@ -44,6 +45,11 @@ _FILTERS = (
     click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
     click.option("--after", "created_after", help="Only jobs created then or later, in ISO 8601."),
     click.option("--before", "created_before", help="Only jobs created before then, in ISO 8601."),
+    click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
+    click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
+    click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
+    click.option("--id", help="Only jobs whose id begins (job_01k…) or ends with these digits."),
+    click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
 )
 
 
@@ -57,11 +63,12 @@ def jobs() -> None:
 @click.option("--input", "input_text", default="{}", help="The input as JSON, @FILE, or - for standard input.")
 @click.option(
     "--priority",
-    type=click.IntRange(priorities.FIRST, priorities.LAST),
+    type=_PRIORITIES,
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
 @click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
 @click.option("--at", "scheduled_at", help="When to start the job, in ISO 8601.  [default: at once]")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
 @click.option("--follow", is_flag=True, help="Print its log as it runs; exit 0 only if it completes.")
 @output_options
@@ -70,7 +77,7 @@ def trigger(
     client: Client, worker_id: str, input_text: str, key: str | None, follow: bool, printer: RecordPrinter, **rest: Any
 ) -> None:
     """Trigger a job of WORKER_ID."""
-    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **rest)
+    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **_chosen(rest))
     if follow:
         follow_to_end(client, job, printer)
     else:
@@ -84,6 +91,11 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _chosen(filters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the filters as the client takes them."""
+    return filters | {"tags": dict(filters["tags"])}
+
+
 @jobs.command("list")
 @_filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
@@ -91,7 +103,7 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
 @connected
 def list_jobs(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
     """List jobs, newest first."""
-    found = islice(client.list(per_page=min(limit, 100), **filters), limit)
+    found = islice(client.list(per_page=min(limit, 100), **_chosen(filters)), limit)
     printer.records(found, _COLUMNS, empty="No jobs match.")
 
 
@@ -111,7 +123,9 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
     if job_id is not None:
         follow_to_end(client, client.get(job_id), printer)
     else:
-        watch_list(lambda: list(islice(client.list(per_page=limit, **filters), limit)), _COLUMNS, printer, every)
+        watch_list(
+            lambda: list(islice(client.list(per_page=limit, **_chosen(filters)), limit)), _COLUMNS, printer, every
+        )
 
 
 @jobs.command()
@@ -128,11 +142,14 @@ def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 @click.argument("job_id", type=JOB_ID)
 @click.option("-f", "--follow", is_flag=True, help="Print new lines until the job is final.")
 @click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
+@click.option("--tail", type=click.IntRange(0), help="Only so many of the last lines.")
+@click.option("--since", type=MOMENT, help="Only lines since then: ISO 8601, or as in 10m, 2h, 1d ago.")
+@click.option("--grep", "text", help="Only lines with this part, in either case of its letters.")
 @output_options
 @connected
-def logs(client: Client, job_id: str, follow: bool, level: str | None, printer: RecordPrinter) -> None:
+def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:
     """Show a job's log."""
-    printer.lines(client.logs(job_id, level=level, follow=follow))
+    printer.lines(client.logs(job_id, **choice))
 
 
 @jobs.command()

@@ -13,6 +13,7 @@ from ava.client.calls import Calls
 from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.keys import Keys
+from ava.client.logs import LogChoice, read_log
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
 from ava.client.reports import Analytics, AuditEntry, Node, Overview, TenantLoad
 from ava.client.schedules import Schedules
@@ -79,10 +80,11 @@ class Client:
         trigger: str | None = None,
         priority: int | None = None,
         scheduled_at: datetime | str | None = None,
+        tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours."""
-        entry = self.entry(worker_id, input, trigger=trigger, priority=priority, scheduled_at=scheduled_at)
+        entry = self.entry(worker_id, input, trigger=trigger, priority=priority, scheduled_at=scheduled_at, tags=tags)
         return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=_key(idempotency_key)))
 
     def trigger_many(self, entries: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> list[Job]:
@@ -99,6 +101,7 @@ class Client:
         trigger: str | None = None,
         priority: int | None = None,
         scheduled_at: datetime | str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Returns the JSON of one job to trigger, for `trigger_many`."""
         fields = {
@@ -107,6 +110,7 @@ class Client:
             "trigger": trigger,
             "priority": priority,
             "scheduled_at": _time(scheduled_at),
+            "tags": dict(tags) if tags else None,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -129,7 +133,7 @@ class Client:
         params = {"wait": seconds}
         return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}", params=params, read_seconds=seconds + 15))
 
-    def list(
+    def list(  # noqa: PLR0913 - callers name the filters that they need
         self,
         *,
         worker_id: str | None = None,
@@ -137,33 +141,53 @@ class Client:
         trigger: str | None = None,
         created_after: datetime | str | None = None,
         created_before: datetime | str | None = None,
+        priority: int | None = None,
+        triggered_by: str | None = None,
+        error: str | None = None,
+        id: str | None = None,
+        tags: Mapping[str, str] | None = None,
         per_page: int = 100,
+        is_whole: bool = False,
     ) -> Iterator[Job]:
-        """Returns the jobs that match the filters, newest first. Pages are fetched as the iterator reaches them."""
+        """Returns the jobs that match the filters, newest first. Pages are fetched as the iterator reaches them.
+
+        `error` is a part of the error's text, `id` the beginning or the end of an id. An input or output of more than
+        16 KiB is None, and `input_bytes` or `output_bytes` says how many it has; `is_whole` brings it.
+        """
         filters = {
             "worker_id": worker_id,
             "status": status,
             "trigger": trigger,
             "created_after": _time(created_after),
             "created_before": _time(created_before),
+            "priority": priority,
+            "triggered_by": triggered_by,
+            "error": error,
+            "id": id,
+            **{f"tag.{key}": value for key, value in (tags or {}).items()},
         }
         params: dict[str, Any] = {f"filter[{name}]": value for name, value in filters.items() if value is not None}
+        params |= {"fields": "*"} if is_whole else {}
         for data in self._pages(_JOBS, params | {"per_page": per_page}):
             yield read(Job, data)
 
-    def logs(self, job_id: str, *, level: str | None = None, follow: bool = False) -> Iterator[LogLine]:
-        """Returns a job's log, oldest line first. With `follow`, new lines come until the job is final."""
-        if follow:
-            lines = (event.line for event in self.events(job_id) if event.line is not None)
-            yield from (line for line in lines if level in (None, line.level))
-            return
-        params: dict[str, Any] = {"limit": 500} | ({} if level is None else {"filter[level]": level})
-        while True:
-            response = self._calls.send("GET", f"{_JOBS}/{job_id}/logs", params=params).json()
-            yield from (read(LogLine, data) for data in response["data"]["logs"])
-            if not response["pagination"]["has_more"]:
-                return
-            params = params | {"after": response["pagination"]["next_cursor"]}
+    def logs(
+        self,
+        job_id: str,
+        *,
+        level: str | None = None,
+        text: str | None = None,
+        since: datetime | str | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogLine]:
+        """Returns a job's log, oldest line first. With `follow`, new lines come until the job is final.
+
+        `text` is a part of the line, in either case of its letters; `since` the earliest time; `tail` how many of the
+        last lines.
+        """
+        choice = LogChoice(level=level, text=text, since=since)
+        return read_log(self._calls, f"{_JOBS}/{job_id}", choice, tail=tail, is_followed=follow)
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Returns the events of a job until it is final, each line once. A lost connection is resumed."""

@@ -29,12 +29,13 @@ class _Message:
     id: str | None
 
 
-def follow(calls: Calls, path: str) -> Iterator[Event]:
+def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Event]:
     """Returns each event of a job once, until the job is final, over as many connections as needed.
+
+    With `last_id`, the place after a line of the log, the lines after it.
 
     Raises `ApiError`; `ApiUnavailable` if the server stays unavailable.
     """
-    last_id: str | None = None
     known_status: str | None = None
     empty = 0
     while empty < _MOST_EMPTY_CONNECTIONS:

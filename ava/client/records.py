@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -60,6 +60,10 @@ class Job:
     cancelled_by: str | None = None
     progress: dict[str, Any] | None = None
     retry_of: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    #: The bytes of an input or output that a list leaves out because it is large; the field is None then.
+    input_bytes: int | None = None
+    output_bytes: int | None = None
 
     @property
     def is_final(self) -> bool:

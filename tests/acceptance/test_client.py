@@ -65,6 +65,9 @@ def test_a_job_is_triggered_followed_and_read_as_typed_records(client: Client) -
     assert [line.msg for line in client.logs(job.id)] == messages
     assert [line.msg for line in client.logs(job.id, follow=True)] == messages
     assert list(client.logs(job.id, level="error")) == []
+    assert [line.msg for line in client.logs(job.id, tail=2)] == messages[-2:]
+    assert [line.msg for line in client.logs(job.id, tail=0, follow=True)] == []
+    assert [line.msg for line in client.logs(job.id, text="SLEEPING", since=job.created_at)] == messages[1:2]
     assert client.why(job.id).sentence.startswith("completed at")
     assert client.retry(job.id).retry_of == job.id
 
@@ -228,8 +231,19 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
         "created_at": final["created_at"],
         "started_at": final["started_at"],
         "completed_at": final["completed_at"],
+        "input_bytes": None,
+        "output_bytes": None,
     }
     assert [json.loads(line)["id"] for line in _ava(running, "jobs", "list").stdout.splitlines()] == [job["id"]]
+    tagged = json.loads(_ava(running, "jobs", "trigger", "wkr_sleep", "--at", LATER_DAY, "--tag", "a=1").stdout)
+    found = _ava(
+        running, "jobs", "list", "--tag", "a=1", "--by", tagged["triggered_by"], "--id", tagged["id"][-6:], "-o", "id"
+    )
+    assert found.stdout.split() == [tagged["id"]]
+    tail = _ava(
+        running, "jobs", "logs", job["id"], "--tail", "5", "--grep", "HANDLER", "--since", "1h", "--level", "info"
+    )
+    assert [json.loads(line)["msg"].split()[-1] for line in tail.stdout.splitlines()][:1] == ["started"]
     logs = _ava(running, "jobs", "logs", job["id"], "-f").stdout.splitlines()
     assert json.loads(logs[0])["msg"] == "Worker handler started"
     assert "wkr_sleep" in _ava(running, "workers", "list").stdout

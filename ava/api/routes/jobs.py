@@ -16,6 +16,7 @@ from ava.api.schemas.jobs import (
     JobRecord,
     LightJobRecord,
     ShowQuery,
+    ShowRequest,
     TriggerBody,
     light_writer,
     write_job,
@@ -114,19 +115,18 @@ def list_jobs(query: JobListRequest) -> Response:
     description="Poll until `status` is `completed`, `failed` or `cancelled`. `output` is the return value of the "
     "handler function, `error` the failure reason.",
     query=ShowQuery(),
-    query_as="wait_seconds",
-    record=JobRecord(),
+    record=LightJobRecord(),
     failures=(404,),
     may_be_unchanged=True,
 )
-def show(job_id: str, wait_seconds: int | None) -> Response:
+def show(job_id: str, query: ShowRequest) -> Response:
     """Show one job, at once or when it is final."""
     job = context().jobs.show(caller(), job_id)
-    if wait_seconds is not None and not job.is_final:
+    if query.wait_seconds is not None and not job.is_final:
         with watching(context().shares.waits, caller().tenant_id):
-            context().watches.wait(job.id, wait_seconds, client_watch())
+            context().watches.wait(job.id, query.wait_seconds, client_watch())
         job = context().jobs.show(caller(), job_id)
-    response = responses.data(write_job(job))
+    response = responses.data(light_writer(query.fields)(job))
     return response_hooks.keep_until_changed(response) if job.is_final else response
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "JobRecord",
     "LightJobRecord",
     "ShowQuery",
+    "ShowRequest",
     "TriggerBody",
     "light_writer",
     "write_job",
@@ -151,6 +152,16 @@ class JobListQuery(PageQuery, JobFilterQuery):
         return JobListRequest(**page, job_filter=take_filter(values), fields=fields_)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShowRequest:
+    """How one job is asked for."""
+
+    #: Seconds to wait until it is final; None means not at all.
+    wait_seconds: int | None
+    #: The names of the fields; None for all of them.
+    fields: tuple[str, ...] | None
+
+
 class ShowQuery(Strict):
     """The parameters of one job."""
 
@@ -163,10 +174,19 @@ class ShowQuery(Strict):
         metadata={"description": "Seconds to hold the answer until the job is final."},
     )
 
+    fields_ = FieldNames(
+        lambda: JobRecord._declared_fields,
+        data_key="fields",
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "description": "The fields of the record, separated by commas. Without it, all of them."
+        },
+    )
+
     @post_load
-    def _seconds(self, values: dict[str, Any], **_: Any) -> int | None:
-        seconds: int | None = values["wait"]
-        return seconds
+    def _request(self, values: dict[str, Any], **_: Any) -> ShowRequest:
+        return ShowRequest(wait_seconds=values["wait"], fields=values["fields_"])
 
 
 class BulkBody(Strict):

@@ -21,22 +21,53 @@ async function failure(response) {
   return new ApiError(response.status, error);
 }
 
-/** One call. Returns the response as an object. Throws `ApiError`, or the browser's error if there is no response. */
-export async function call(method, path, { query, body, signal } = {}) {
+/** The last answer of a list that is asked for again and again, so that an unchanged one is not sent again. */
+let kept = {};
+
+/** An address with the parameters that have a value. */
+export function url(path, query) {
   const parameters = query ? new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString() : "";
-  const response = await fetch(parameters ? `${path}?${parameters}` : path, {
+  return parameters ? `${path}?${parameters}` : path;
+}
+
+/**
+ * One call. Returns the response as an object. Throws `ApiError`, or the browser's error if there is no response.
+ * With `isRepeated` an unchanged answer is the object of the call before.
+ */
+export async function call(method, path, { query, body, signal, isRepeated } = {}) {
+  const address = url(path, query);
+  const known = isRepeated && kept.address === address ? { "if-none-match": kept.etag } : {};
+  const response = await fetch(address, {
     method,
     signal,
-    headers: headers(body === undefined ? {} : { "content-type": "application/json" }),
+    headers: headers(body === undefined ? known : { "content-type": "application/json" }),
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
   });
+  if (response.status === 304) return kept.answer;
   if (!response.ok) throw await failure(response);
+  const etag = response.headers.get("etag");
+  if (isRepeated && etag) {
+    const answer = await response.json();
+    kept = { address, etag, answer };
+    return answer;
+  }
   return response.status === 204 ? null : response.json();
 }
 
 export const get = (path, options) => call("GET", path, options);
 export const post = (path, body = {}, options = {}) => call("POST", path, { ...options, body });
+
+/** Save what an address returns as a file. A link would not name the tenant. */
+export async function save(address, name) {
+  const response = await fetch(address, { headers: headers(), cache: "no-store" });
+  if (!response.ok) throw await failure(response);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
 
 /** Read Server-Sent Events, like `EventSource` but with headers. Returns when the stream ends. */
 export async function follow(path, { signal, lastId, onEvent }) {

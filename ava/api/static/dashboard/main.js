@@ -3,6 +3,7 @@
 import { session } from "./api.js";
 import { h, put } from "./dom.js";
 import { ask, field } from "./parts.js";
+import { searchBox } from "./search.js";
 import * as signin from "./pages/signin.js";
 
 const PAGES = {
@@ -86,6 +87,7 @@ function drawShell(current) {
   put(shell, h("header", { class: "top" },
     h("a", { href: "#/", class: "brand", "aria-label": "AVA Jobs, overview" }, h("img", { src: "/dashboard/icon.svg", alt: "", width: "26", height: "26" }), "AVA Jobs"),
     who ? h("nav", { "aria-label": "Pages" }, links) : null,
+    who ? searchBox() : null,
     h("div", { class: "row who" },
       who?.isOperator ? h("button", { type: "button", class: "quiet tenant", title: `${who.user}, ${who.role}`, "aria-label": `Tenant ${who.tenant}, switch`, onclick: lookAtAnother }, who.tenant) : null,
       who && !who.isOperator ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,

@@ -2,11 +2,12 @@
 
 import { follow, get, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
-import { full, span } from "../format.js";
+import { full, short, span } from "../format.js";
 import { LogView } from "../log.js";
 import { button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
+const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress";
 
 export async function open(main, { signal, rest: [id] }) {
   let job;
@@ -17,15 +18,20 @@ export async function open(main, { signal, rest: [id] }) {
     return;
   }
   const view = jobView(job);
-  const log = new LogView((line) => view.mark(line));
-  put(main, view.element, h("div", { class: "columns job" }, view.facts, view.timeline), log.element, view.payloads);
-  view.update(job);
-  log.update(job);
-
-  const reload = async () => {
-    job = (await get(`/v1/ava/jobs/${job.id}`, { signal })).data;
+  const log = new LogView(job.id, { signal, onLine: (line) => view.mark(line) });
+  const update = () => {
+    document.title = `${job.status} · ${job.worker_id} · ${short(job.id)} · AVA Jobs`;
     view.update(job);
     log.update(job);
+  };
+  put(main, view.element, h("div", { class: "columns job" }, view.facts, view.timeline), log.element, view.payloads);
+  update();
+
+  // The input never changes, and there is no output before the end: neither is read again while the job runs.
+  const reload = async () => {
+    const { data } = await get(`/v1/ava/jobs/${job.id}`, { query: { fields: CHANGING }, signal });
+    job = FINAL.includes(data.status) ? (await get(`/v1/ava/jobs/${job.id}`, { signal })).data : { ...job, ...data };
+    update();
   };
   repeat(signal, 3, async () => {
     if (!FINAL.includes(job.status)) await reload();
@@ -36,13 +42,13 @@ export async function open(main, { signal, rest: [id] }) {
 
 /** Follow the stream; after an interruption, resume it after the last line. */
 async function listen(job, { signal, log, view, reload }) {
-  let lastId;
   let isOver = false;
+  let lastId = await log.open().catch((error) => signal.aborted || notify(error.message, "bad"));
   const onEvent = (event) => {
-    if (event.id) lastId = event.id;
-    if (event.name === "log") log.add(event.data);
+    if (event.name === "log") log.add(event.data, event.id, lastId);
     else if (event.name === "progress") view.progress(event.data);
     else if (event.name === "end") isOver = true;
+    if (event.id) lastId = event.id;
   };
   while (!signal.aborted && !isOver) {
     try {
@@ -107,7 +113,8 @@ function jobView(first) {
     /** Log lines that begin or end a run are shown in the timeline too. */
     mark(line) {
       const found = /^Handler (failed|cancelled|lost|interrupted|completed)|^Worker handler started$/.exec(line.msg);
-      if (!found) return;
+      // A line is read again when the log is filtered.
+      if (!found || marks.some(({ text, ts }) => text === line.msg && ts === line.ts)) return;
       const kind = found[1] === "lost" || found[1] === "interrupted" ? "failed" : found[1] ?? "running";
       marks.push({ kind, text: line.msg, ts: line.ts });
       drawTimeline();
@@ -150,6 +157,8 @@ function showFacts(list, job) {
     ["Created", when(job.created_at).element],
     ["Wait time", job.started_at ? span(Math.max(0, new Date(job.started_at) - Math.max(new Date(job.created_at), job.scheduled_at ? new Date(job.scheduled_at) : 0))) : "–"],
     ["Run time", span(job.duration_ms)],
+    ["Tags", Object.keys(job.tags).length ? h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) =>
+      h("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ [`filter[tag.${key}]`]: value })}` }, `${key}=${value}`))) : null],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],
   ];
   put(list, facts.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

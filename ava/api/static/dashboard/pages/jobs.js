@@ -10,29 +10,46 @@ const FINAL = ["completed", "failed", "cancelled"];
 const STATUSES = ["queued", "running", ...FINAL];
 const TRIGGERS = ["manual", "scheduled", "webhook", "event"];
 const PER_PAGE = "25";
+/** What the rows show; inputs and outputs are not read. */
+const FIELDS = "id,worker_id,status,trigger,priority,triggered_by,created_at,started_at,completed_at,duration_ms,error,scheduled_at,attempt,max_attempts,cancel_requested_at,tags";
+const KEPT_COLUMNS = "ava.jobs.columns";
+/** The columns: their name in the address, their title, their width, and whether they are shown at first. */
+const COLUMNS = [
+  ["status", "Status", "7rem", true], ["job", "Job", "minmax(9rem, 1.6fr)", true], ["worker", "Worker", "minmax(8rem, 1.2fr)", true],
+  ["priority", "Priority", "4rem", true], ["trigger", "Trigger", "5.5rem", true], ["user", "User", "minmax(7rem, 1fr)", false],
+  ["created", "Created", "8rem", true], ["waited", "Waited", "5.5rem", false], ["duration", "Duration", "5.5rem", true],
+  ["ended", "Ended", "8rem", false], ["attempt", "Attempt", "4.5rem", false], ["tags", "Tags", "minmax(7rem, 1fr)", false],
+];
+const FILTERS = ["filter[status]", "filter[worker_id]", "filter[trigger]", "filter[created_after]", "filter[created_before]"];
 
 export function open(main, { signal, query }) {
   const selected = new Map();
+  const columns = shownColumns(query);
+  const asked = Object.fromEntries([...query].filter(([name]) => name !== "columns"));
+  const words = [...query].filter(([name]) => name.startsWith("filter[")).map(([, value]) => value);
+  document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
   const body = h("div", { class: "rows", role: "rowgroup" });
-  const rows = new Keyed(body, (job) => job.id, (job) => row(job, selected, () => actions.update()));
+  const rows = new Keyed(body, (job) => job.id, (job) => row(job, columns, selected, () => actions.update()));
   const none = empty("No jobs match this filter.");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   const actions = bulkActions(selected, query, () => refresh());
+  const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" },
+    h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
+      ["", ...columns.map(([, title]) => title)].map((title) => h("span", { role: "columnheader" }, title)))),
+    body);
   put(main,
-    heading("Jobs", runButton()),
+    heading("Jobs", columnMenu(query, columns), runButton()),
     filters(query),
     actions.element,
-    h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-        ["", "Status", "Job", "Worker", "Priority", "Trigger", "Created", "Duration"].map((name) => h("span", { role: "columnheader" }, name)))),
-      body),
-    none, pager);
+    table, none, pager);
+  table.style.setProperty("--columns", ["1.2rem", ...columns.map(([, , width]) => width)].join(" "));
   none.hidden = true;
 
   const refresh = repeat(signal, 2, async () => {
-    const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, ...Object.fromEntries(query) }, signal });
+    const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...asked }, signal, isRepeated: true });
     rows.show(found.data);
     none.hidden = found.data.length > 0;
+    say(none, found.pagination.has_more ? "No job of those that were looked at matches; go on with Older." : "No jobs match this filter.");
     const here = new Set(found.data.map((job) => job.id));
     for (const id of selected.keys()) if (!here.has(id)) selected.delete(id);
     for (const job of found.data) if (selected.has(job.id)) selected.set(job.id, job);
@@ -55,7 +72,9 @@ function filters(query) {
       options([["", "Any"], ...choices.map((choice) => [choice])], query.get(name) ?? ""));
     return [field(label, control), control];
   };
-  const [worker, workerControl] = select("Worker", "filter[worker_id]", []);
+  const workers = h("datalist", { id: "workers" });
+  const worker = field("Worker", h("input", { name: "filter[worker_id]", list: "workers", value: query.get("filter[worker_id]") ?? "", placeholder: "Any", autocomplete: "off", spellcheck: "false",
+    onchange: (event) => change("filter[worker_id]", event.target.value.trim()), onfocus: () => fillWorkers(workers) }));
   const time = (label, name) => {
     const control = h("input", { type: "datetime-local", name, value: toLocal(query.get(name)),
       onchange: (event) => change(name, event.target.value ? new Date(event.target.value).toISOString() : "") });
@@ -64,35 +83,76 @@ function filters(query) {
   put(form,
     select("Status", "filter[status]", STATUSES)[0], worker, select("Trigger", "filter[trigger]", TRIGGERS)[0],
     time("Created after", "filter[created_after]"), time("Created before", "filter[created_before]"),
+    workers, others(query),
     query.size ? h("a", { class: "clear", href: "#/jobs" }, "Clear") : null);
   form.addEventListener("submit", (event) => event.preventDefault());
-  get("/v1/ava/workers", { query: { per_page: "100" } }).then(({ data }) => {
-    const now = query.get("filter[worker_id]") ?? "";
-    const ids = data.map((found) => found.id);
-    if (now && !ids.includes(now)) ids.unshift(now);
-    put(workerControl, options([["", "Any"], ...ids.map((id) => [id])], now));
-  }).catch(() => {});
   return form;
 }
 
-function row(job, selected, changed) {
+/** The filters of the search box, each with a link that removes it. */
+function others(query) {
+  const found = [...query].filter(([name]) => name.startsWith("filter[") && !FILTERS.includes(name));
+  return found.map(([name, value]) => h("a", { class: "tag", href: address(query, { [name]: "", cursor: "", page: "" }), title: "Remove this filter" },
+    `${name.slice(7, -1)}: ${value} ×`));
+}
+
+/** Offer every worker by its id and name, whatever their number. */
+async function fillWorkers(list) {
+  if (list.childElementCount) return;
+  let cursor = "";
+  do {
+    const { data, pagination } = await get("/v1/ava/workers", { query: { per_page: "100", cursor } });
+    list.append(...data.map((worker) => h("option", { value: worker.id, label: worker.name })));
+    cursor = pagination.next_cursor;
+  } while (cursor);
+}
+
+/** The columns that the address names, else those that were chosen last. */
+function shownColumns(query) {
+  const names = (query.get("columns") ?? localStorage.getItem(KEPT_COLUMNS))?.split(",");
+  const found = COLUMNS.filter(([name, , , isShown]) => (names ? names.includes(name) : isShown));
+  return found.length ? found : COLUMNS.filter(([, , , isShown]) => isShown);
+}
+
+function columnMenu(query, shown) {
+  const box = ([name, title]) => h("label", { class: "row check" },
+    h("input", { type: "checkbox", checked: shown.some(([other]) => other === name), onchange: (event) => {
+      const names = COLUMNS.map(([each]) => each).filter((each) => (each === name ? event.target.checked : shown.some(([other]) => other === each)));
+      localStorage.setItem(KEPT_COLUMNS, names.join(","));
+      location.hash = address(query, { columns: names.join(",") });
+    } }), title);
+  return h("details", { class: "menu" }, h("summary", {}, "Columns"), h("div", {}, COLUMNS.map(box)));
+}
+
+function row(job, columns, selected, changed) {
   const status = pill();
   const created = when(job.created_at);
-  const duration = h("span", { role: "cell", "data-label": "Duration" });
+  const ended = when(job.completed_at);
+  const duration = h("span", {});
+  const waited = h("span", {});
+  const attempt = h("span", {});
   const error = h("span", { class: "error" });
   const box = h("input", { type: "checkbox", "aria-label": `Select ${job.id}`, onchange: (event) => {
     event.target.checked ? selected.set(job.id, job) : selected.delete(job.id);
     changed();
   } });
+  const cells = {
+    status: status.element,
+    job: [h("a", { href: `#/jobs/${job.id}`, title: job.id, class: "mono" }, short(job.id)), error],
+    worker: job.worker_id,
+    priority: String(job.priority),
+    trigger: job.trigger,
+    user: job.triggered_by,
+    created: created.element,
+    waited,
+    duration,
+    ended: ended.element,
+    attempt,
+    tags: Object.entries(job.tags).map(([key, value]) => h("span", { class: "tag" }, `${key}=${value}`)),
+  };
   const element = h("div", { role: "row", "data-job": job.id },
     h("span", { role: "cell", class: "choose" }, box),
-    h("span", { role: "cell", "data-label": "Status" }, status.element),
-    h("span", { role: "cell", "data-label": "Job", class: "mono" }, h("a", { href: `#/jobs/${job.id}`, title: job.id }, short(job.id)), error),
-    h("span", { role: "cell", "data-label": "Worker" }, job.worker_id),
-    h("span", { role: "cell", "data-label": "Priority" }, String(job.priority)),
-    h("span", { role: "cell", "data-label": "Trigger" }, job.trigger),
-    h("span", { role: "cell", "data-label": "Created" }, created.element),
-    duration);
+    columns.map(([name, title]) => h("span", { role: "cell", "data-label": title }, cells[name])));
   return {
     element,
     update(next) {
@@ -100,6 +160,9 @@ function row(job, selected, changed) {
       status.update(asked ? "cancelling" : next.status === "queued" && next.scheduled_at && new Date(next.scheduled_at) > new Date() ? "scheduled" : next.status);
       box.checked = selected.has(next.id);
       say(duration, next.duration_ms !== null ? span(next.duration_ms) : next.started_at ? span(Date.now() - new Date(next.started_at)) : "–");
+      say(waited, next.started_at ? span(Math.max(0, new Date(next.started_at) - new Date(next.scheduled_at ?? next.created_at))) : "–");
+      say(attempt, `${next.attempt} of ${next.max_attempts}`);
+      ended.update(next.completed_at);
       say(error, next.error ?? "");
     },
   };

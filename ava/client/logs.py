@@ -1,0 +1,93 @@
+"""Reads a job's log: from its beginning or its end, searched by the server, and followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ava.client.calls import Calls
+from ava.client.events import follow
+from ava.client.records import LogLine, read
+
+__all__ = ["LogChoice", "read_log"]
+
+#: The most lines that one answer has.
+_MOST = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogChoice:
+    """Which lines of a log are wanted; None means any."""
+
+    level: str | None = None
+    #: A part of the line, in either case of its letters.
+    text: str | None = None
+    #: The lines of this time or later; without an offset it is UTC.
+    since: datetime | str | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Returns the parameters of a request."""
+        since = self._since
+        named = {"filter[level]": self.level, "q": self.text, "since": None if since is None else since.isoformat()}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def _since(self) -> datetime | None:
+        moment = datetime.fromisoformat(self.since) if isinstance(self.since, str) else self.since
+        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+    def admits(self, line: LogLine) -> bool:
+        """Returns True if a line of the stream, which has all lines, is wanted."""
+        since = self._since
+        return (
+            self.level in (None, line.level)
+            and (self.text is None or self.text.lower() in line.msg.lower())
+            and (since is None or line.ts >= since)
+        )
+
+
+def read_log(calls: Calls, path: str, choice: LogChoice, *, tail: int | None, is_followed: bool) -> Iterator[LogLine]:
+    """Returns lines of the log of the job at `path`, oldest first; see `Client.logs`."""
+    last_id = None
+    if tail is not None:
+        lines, last_id = _tail(calls, path, choice, tail)
+        yield from lines
+    if is_followed:
+        found = (event.line for event in follow(calls, f"{path}/stream", last_id))
+        yield from (line for line in found if line is not None and choice.admits(line))
+    elif tail is None:
+        yield from _forward(calls, path, choice)
+
+
+def _forward(calls: Calls, path: str, choice: LogChoice) -> Iterator[LogLine]:
+    params = choice.params | {"limit": _MOST}
+    while True:
+        lines, place = _read(calls, path, params)
+        yield from lines
+        if not place["has_more"]:
+            return
+        params["after"] = place["next_cursor"]
+
+
+def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> tuple[list[LogLine], str | None]:
+    """Returns the last lines, and the place after the last line of the log."""
+    # The place is read first, so that a line which is written meanwhile is not missed.
+    end = _read(calls, path, {"tail": 1})[1]["next_cursor"]
+    if tail < 1 or end is None:
+        return [], end
+    found: list[LogLine] = []
+    params = choice.params | {"limit": min(tail, _MOST), "before": end}
+    while True:
+        lines, place = _read(calls, path, params)
+        found[:0] = lines
+        if len(found) >= tail or not place["has_more"]:
+            return found[-tail:], end
+        params["before"] = place["previous_cursor"]
+
+
+def _read(calls: Calls, path: str, params: dict[str, Any]) -> tuple[list[LogLine], dict[str, Any]]:
+    answer = calls.send("GET", f"{path}/logs", params=params).json()
+    return [read(LogLine, data) for data in answer["data"]["logs"]], answer["pagination"]

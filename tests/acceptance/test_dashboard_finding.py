@@ -1,0 +1,119 @@
+"""Finding a job in the dashboard, lists that stay light, and long logs; in a real browser."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+from selenium.webdriver.common.keys import Keys
+
+from harness.busy import busy_factor
+from harness.polling import wait_until
+from harness.system import System
+from tests.browser import Browser
+
+_LARGE_JOBS = """
+INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, max_attempts,
+                  completed_at, started_at, node_id, run_no, output, output_bytes)
+SELECT 'ten_test', 'wkr_large', 'completed', 'manual', 5, 'default', '{}', 'usr_test', 1, now(), now(),
+       gen_random_uuid(), 1, to_json(repeat('x', 760000)), 760002
+FROM generate_series(1, 25)
+"""
+#: Every five-thousandth line is an error.
+_LONG_LOG = """
+INSERT INTO job_logs (job_id, seq, ts, level, msg)
+SELECT '{uuid}', 8589934592 + n, now(), CASE WHEN n %% 5000 = 0 THEN 'error' ELSE 'info' END, 'Row ' || n || ' copied'
+FROM generate_series(1, 100000) AS n
+"""
+#: The bytes that requests for lists of jobs have transferred, and how many requests there were.
+_TRANSFERRED = """
+const lists = performance.getEntriesByType("resource").filter(({ name }) => name.includes("/v1/ava/jobs?"));
+return [lists.reduce((sum, { transferSize }) => sum + transferSize, 0), lists.length, performance.now()];
+"""
+
+
+def _search(browser: Browser, text: str) -> None:
+    browser.fill("search", text)
+    browser.press(Keys.ENTER)
+
+
+def _hash(browser: Browser) -> str:
+    found: str = browser.script("return decodeURIComponent(location.hash)")
+    return found
+
+
+def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Browser, running: System) -> None:
+    job = running.trigger("wkr_fail", input={"why": "channel Zürich-17 is gone"}, tags={"team": "säfe"}, priority=3)
+    running.wait_for(job["id"], "failed")
+    for text in (job["id"], job["id"][-8:], f"job_…{job['id'][-8:]}"):
+        _search(signed_in, text)
+        wait_until(lambda: _hash(signed_in) == f"#/jobs/{job['id']}", what=f"{text} opens the job")
+        signed_in.await_text("channel Zürich-17 is gone")
+        assert signed_in.driver.title == f"failed · wkr_fail · job_…{job['id'][-8:]} · AVA Jobs"
+        signed_in.script("location.hash = '#/jobs'")
+    signed_in.click("a", "Jobs")
+    for text in ("error:zürich-17", "zürich-17 is", "tag:team=säfe", "worker:fail user:usr_test priority:3"):
+        _search(signed_in, text)
+        wait_until(lambda: "filter[" in _hash(signed_in), what="the filter is in the address")
+        signed_in.find(f"[data-job='{job['id']}']")
+        signed_in.await_text("1 job")
+        signed_in.click("a", "Clear")
+    _search(signed_in, "error:there-is-no-such-text")
+    signed_in.await_text("No jobs match this filter.", "error: there-is-no-such-text ×")
+    assert signed_in.driver.title == "Jobs, there-is-no-such-text · AVA Jobs"
+
+
+def test_the_columns_of_the_list_are_chosen_and_are_in_the_address(signed_in: Browser, running: System) -> None:
+    running.trigger("wkr_echo", tags={"team": "columns"})
+    signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[tag.team]')}=columns")
+    signed_in.click("summary", "Columns")
+    signed_in.find(".menu label", "User").click()
+    signed_in.await_text("usr_test")
+    assert "columns=status,job,worker,priority,trigger,user,created,duration" in _hash(signed_in)
+    signed_in.driver.refresh()
+    signed_in.await_text("usr_test", "1 job")
+    # The list of workers is complete, and the browser searches it.
+    signed_in.find("[name='filter[worker_id]']").click()
+    wait_until(lambda: signed_in.script("return !!document.querySelector('option[value=wkr_echo]')"), what="workers")
+
+
+def test_an_open_list_of_large_jobs_transfers_less_than_a_megabyte_a_minute(
+    signed_in: Browser, running: System
+) -> None:
+    running.query(_LARGE_JOBS)
+    signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[worker_id]')}=wkr_large")
+    signed_in.await_text("25 jobs")
+    signed_in.script("performance.clearResourceTimings()")
+    started = signed_in.script("return performance.now()")
+    size, count, now = wait_until(
+        lambda: (found := signed_in.script(_TRANSFERRED))[1] >= 3 and found, seconds=60, what="the list is read again"
+    )
+    assert count >= 3
+    assert size / (now - started) * 60_000 < 1_000_000
+    # Unchanged lists are not sent again.
+    assert size < 3 * 2_000
+
+
+def test_a_log_of_100000_lines_opens_at_its_end_and_is_searched(signed_in: Browser, running: System) -> None:
+    job = running.trigger("wkr_echo", input={"text": "Hello"})
+    running.wait_for(job["id"], "completed")
+    ((uuid,),) = running.query("SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1")
+    running.query(_LONG_LOG.format(uuid=uuid))
+    started = time.monotonic()
+    signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+    signed_in.await_text("Row 100000 copied", "last 500 lines")
+    assert time.monotonic() - started < 1.5 * busy_factor()
+    log = "document.querySelector('.log')"
+    assert signed_in.script(f"return {log}.scrollTop + {log}.clientHeight >= {log}.scrollHeight - 2")
+    signed_in.script(f"{log}.scrollTop = 0")
+    signed_in.await_text("last 1,000 lines", "Row 99001 copied")
+    # The server finds all errors, not only those among the lines on the page.
+    signed_in.find(".card select").send_keys("Errors")
+    signed_in.await_text("20 lines", "Row 5000 copied")
+    signed_in.find(".card select").send_keys("All")
+    signed_in.fill("log-search", "row 4321 ")
+    signed_in.await_text("1 line\n", "Row 4321 copied")
+    assert signed_in.script("return document.querySelector('.log mark').innerText") == "Row 4321 "
+    signed_in.click("button", "Download")
+    signed_in.click(".card label", "Wrap")
+    assert signed_in.script(f"return {log}.classList.contains('nowrap')")
