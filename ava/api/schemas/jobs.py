@@ -179,9 +179,7 @@ class ShowQuery(Strict):
         data_key="fields",
         load_default=None,
         allow_none=False,
-        metadata={
-            "description": "The fields of the record, separated by commas. Without it, all of them."
-        },
+        metadata={"description": "The fields of the record, separated by commas. Without it, all of them."},
     )
 
     @post_load
