@@ -8,13 +8,14 @@ import pickle
 import zlib
 from typing import Any
 
+import pytest
 import redis
 import requests
 from celery import Celery
 from kombu import Connection
 
 from ava.broker.app import make_app
-from ava.domain.messages import TASK, task_id
+from ava.domain.messages import SIGNATURE, TASK, sign, task_id
 from ava.local.start import free_port
 from ava.settings import load
 from harness.polling import wait_until
@@ -51,10 +52,17 @@ class _Forger:
                 )
                 channel.basic_publish(message, exchange="", routing_key="default")
 
-    def run(self, job_id: str, run_no: int, worker_id: str, *, id_: str = "", embedded: Any = None) -> None:
+    def run(self, job_id: str, run_no: int, worker_id: str, *, signature: str = "") -> None:
         """Publish a message that says which handler is to run for a job."""
-        body = json.dumps([[job_id, run_no, worker_id], {}, embedded or {}]).encode()
-        self.send(body, headers={"task": TASK, "id": id_ or task_id(job_id, run_no), "lang": "py"})
+        body = json.dumps([[job_id, run_no, worker_id], {}, {}]).encode()
+        headers = {"task": TASK, "id": task_id(job_id, run_no), "lang": "py"}
+        self.send(body, headers=headers | ({SIGNATURE: signature} if signature else {}))
+
+    def lose_messages(self) -> bool:
+        """Delete the messages of the default queue, on Redis. Returns False if there are none."""
+        with redis.Redis.from_url(self._url) as client:
+            lists = client.keys("default*")
+            return bool(lists) and bool(client.delete(*lists))
 
     def push(self, item: bytes) -> None:
         """Put any bytes at the end of a queue's list that is read first, on Redis."""
@@ -169,3 +177,22 @@ def test_what_a_stranger_writes_to_the_broker_ends_no_node_and_chooses_no_handle
     job = system.trigger("wkr_open")
     assert system.wait_for(job["id"])["output"] == {"ran": "open"}
     assert node.exit_code is None
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_with_a_message_key_signed_messages_alone_start_jobs(system: System) -> None:
+    system.start(workers=0, environ={**ENVIRON, "AVA_MESSAGE_KEY": "k" * 32})
+    stranger = _Forger(system)
+    _announce(system, "wkr_open")
+    waiting = system.trigger("wkr_open")
+    # Its message is lost, so a message is all that it needs to start. The dispatcher publishes another, half a minute
+    # after its turn has come.
+    wait_until(stranger.lose_messages, what="its message is in the broker")
+    stranger.run(waiting["id"], 1, "wkr_open")
+    stranger.run(waiting["id"], 1, "wkr_open", signature=sign("f" * 32, waiting["id"], 1, "wkr_open"))
+    _, port = _start_node(system)
+    wait_until(lambda: _dropped(port, "unsigned") == 2, what=lambda: f"both are counted: {_dropped(port)}")
+    assert system.show(waiting["id"])["status"] == "queued"
+    job = system.trigger("wkr_open")
+    assert system.wait_for(job["id"])["output"] == {"ran": "open"}
+    assert _dropped(port) == 2
