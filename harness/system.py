@@ -103,9 +103,11 @@ class RunningProcess:
 class System:
     """API, worker nodes and dispatcher as real processes on one database and one broker."""
 
-    def __init__(self, folder: Path, *, database_url: str, broker_url: str) -> None:
+    def __init__(self, folder: Path, *, database_url: str, broker_url: str, api_processes: int = 2) -> None:
         self.database_url = database_url
         self.broker_url = broker_url
+        #: The API's processes. A second one takes a second of processor time to start and to stop.
+        self.api_processes = api_processes
         #: Set it if a process is expected to print a traceback, with the reason beside it.
         self.expects_traceback = False
         #: The folder of the code that processes run which are started from now on.
@@ -222,6 +224,7 @@ class System:
             "AVA_HANDLERS": "workers,workers.sleep",
             "AVA_INTERNAL_SECRET": SECRET,
             "AVA_ENCRYPTION_KEY": ENCRYPTION_KEY,
+            "AVA_API_PROCESSES": str(self.api_processes),
             MARK: self._mark,
             **self._environ,
         }

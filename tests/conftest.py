@@ -161,10 +161,11 @@ def system(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Syste
     """The whole system as real processes, not started yet: `system.start(workers=2, environ={…})`.
 
     Like `settings` it runs the test once on each broker; a test with its own servers names them:
-    `system.start(database_url=…, broker_url=…)`. Afterwards everything is stopped; the test fails if a process is
+    `system.start(database_url=…, broker_url=…)`. The API has one process, unless the test sets
+    `system.api_processes` before the start. Afterwards everything is stopped; the test fails if a process is
     left, or if an output has a traceback that the test did not expect (`system.expects_traceback = True`).
     """
-    system = System(tmp_path, database_url=database_url, broker_url=broker_url)
+    system = System(tmp_path, database_url=database_url, broker_url=broker_url, api_processes=1)
     try:
         yield system
     finally:

@@ -32,7 +32,12 @@ def module_broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One node of four processes with `tests.acceptance.handlers`, an API and a dispatcher, for all tests of a file."""
     with _databases.fresh() as database_url:
-        system = System(tmp_path_factory.mktemp("fleet"), database_url=database_url, broker_url=module_broker_url)
+        system = System(
+            tmp_path_factory.mktemp("fleet"),
+            database_url=database_url,
+            broker_url=module_broker_url,
+            api_processes=1,
+        )
         try:
             system.start(concurrency=4, environ={"AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.handlers"})
             yield system
@@ -55,7 +60,10 @@ def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytes
     """One system for all tests of the dashboard."""
     with _databases.fresh() as url:
         system = System(
-            tmp_path_factory.mktemp("dashboard"), database_url=url, broker_url=fresh_redis_url(redis_server)
+            tmp_path_factory.mktemp("dashboard"),
+            database_url=url,
+            broker_url=fresh_redis_url(redis_server),
+            api_processes=1,
         )
         try:
             system.start(

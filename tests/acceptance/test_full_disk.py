@@ -49,7 +49,7 @@ def _assert_refused(answer: requests.Response) -> None:
 
 
 def test_a_full_disk_refuses_triggers_as_a_whole_until_there_is_space(small_postgres: Server, tmp_path: Path) -> None:
-    system = System(tmp_path, database_url=small_postgres.url, broker_url=UNREACHABLE_BROKER)
+    system = System(tmp_path, database_url=small_postgres.url, broker_url=UNREACHABLE_BROKER, api_processes=1)
     try:
         _fill_and_free(system, Path(small_postgres.server.folder))
     finally:

@@ -24,7 +24,12 @@ from harness.system import System
 def node(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A node of one process, so that the next job would run in the same process."""
     with _databases.fresh() as database_url:
-        system = System(tmp_path_factory.mktemp("spoiled"), database_url=database_url, broker_url=module_broker_url)
+        system = System(
+            tmp_path_factory.mktemp("spoiled"),
+            database_url=database_url,
+            broker_url=module_broker_url,
+            api_processes=1,
+        )
         # The node logs why a process was not restored.
         system.expects_traceback = True
         try:

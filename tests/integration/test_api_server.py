@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -17,23 +18,49 @@ import pytest
 from ava.local.start import free_port
 from harness.api import HEADERS
 from harness.polling import wait_until
+from harness.servers.postgres import Databases
+from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
 from harness.system import System
 
-pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+on_redis = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 JOBS = "/v1/ava/jobs"
 HEAD = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
 
 
+WORKER = (
+    "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+    " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
+)
+
+
+@pytest.fixture(scope="module")
+def shared(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system that runs the API only, for all tests that leave it as it is."""
+    with _databases.fresh() as url:
+        system = System(tmp_path_factory.mktemp("api"), database_url=url, broker_url=fresh_redis_url(redis_server))
+        try:
+            system.start_api()
+            system.query(WORKER)
+            yield system
+        finally:
+            system.stop()
+        system.assert_clean()
+
+
 @pytest.fixture
 def running(system: System) -> System:
-    """A system that runs the API only."""
+    """A system that runs the API only, for one test."""
+    system.api_processes = 2
     system.start_api()
-    system.query(
-        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
-        " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
-    )
+    system.query(WORKER)
     return system
+
+
+def _jobs(system: System) -> int:
+    total: int = system.get(JOBS).json()["pagination"]["total"]
+    return total
 
 
 def _exchange(system: System, sent: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -65,9 +92,9 @@ INVALID_REQUESTS = [
 ]
 
 
-def test_an_invalid_http_request_is_refused_in_the_contracts_form(running: System) -> None:
+def test_an_invalid_http_request_is_refused_in_the_contracts_form(shared: System) -> None:
     for sent, status in INVALID_REQUESTS:
-        answered, headers, body = _exchange(running, sent)
+        answered, headers, body = _exchange(shared, sent)
         error = json.loads(body)["error"]
         assert (answered, headers["content-type"]) == (status, "application/json"), sent
         assert error["request_id"] == headers["x-request-id"]
@@ -84,12 +111,14 @@ def small(system: System) -> System:
     return system
 
 
+@on_redis
 def test_a_client_that_does_not_complete_its_headers_in_time_is_closed(small: System) -> None:
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
         assert connection.recv(65536) == b""
 
 
+@on_redis
 def test_idle_connections_leave_room_for_a_health_check(small: System) -> None:
     with contextlib.ExitStack() as stack:
         address = ("127.0.0.1", small.port)
@@ -112,11 +141,9 @@ def _is_open(connection: socket.socket) -> bool:
         return True
 
 
+@on_redis
 def test_a_watcher_that_does_not_read_is_dropped(small: System) -> None:
-    small.query(
-        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
-        " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
-    )
+    small.query(WORKER)
     job = small.trigger("wkr_open")
     small.query(
         "INSERT INTO job_logs SELECT id, 4294967296 + n, now(), 'info', repeat('x', 16000)"
@@ -139,6 +166,7 @@ def test_a_watcher_that_does_not_read_is_dropped(small: System) -> None:
         wait_until(lambda: not is_served(), seconds=20, what="the server has closed the stream")
 
 
+@on_redis
 def test_variables_and_headers_of_proxies_are_not_believed(system: System) -> None:
     theirs = {"SCRIPT_NAME": "/elsewhere", "FORWARDED_ALLOW_IPS": "*", "AVA_API_PROCESSES": "1"}
     system.api = system.spawn("api", "--host", "127.0.0.1", "--port", str(system.port), environ=theirs)
@@ -155,54 +183,57 @@ def _post(body: bytes, framing: str) -> bytes:
     return head.encode() + body
 
 
-def test_bodies_are_read_with_either_framing(running: System) -> None:
-    body = b'{"worker_id":"wkr_open"}'
+def test_bodies_are_read_with_either_framing(shared: System) -> None:
+    before, body = _jobs(shared), b'{"worker_id":"wkr_open"}'
     chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    assert _exchange(running, _post(chunked, "Transfer-Encoding: chunked\r\n"))[0] == 201
+    assert _exchange(shared, _post(chunked, "Transfer-Encoding: chunked\r\n"))[0] == 201
     endless = b"%x\r\n%s\r\n" % (2**18, b"x" * 2**18) * 8 + b"0\r\n\r\n"
-    assert _exchange(running, _post(endless, "Transfer-Encoding: chunked\r\n"))[0] == 413
-    response = running.post(JOBS, data=b"x" * 3_000_000, headers={"content-type": "application/json"})
+    assert _exchange(shared, _post(endless, "Transfer-Encoding: chunked\r\n"))[0] == 413
+    response = shared.post(JOBS, data=b"x" * 3_000_000, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["error"]["code"]) == (413, "payload_too_large")
-    assert running.get(JOBS).json()["pagination"]["total"] == 1
+    assert _jobs(shared) == before + 1
 
 
-def test_a_body_that_ends_early_or_is_framed_wrong_stores_no_job(running: System) -> None:
-    chunks = "Transfer-Encoding: chunked\r\n"
+def test_a_body_that_ends_early_or_is_framed_wrong_stores_no_job(shared: System) -> None:
+    before, chunks = _jobs(shared), "Transfer-Encoding: chunked\r\n"
     for body, framing in (
         (b"zz\r\n{}\r\n0\r\n\r\n", chunks),
         (b"5\r\n{}", chunks),
         (b"2\r\n{}XX0\r\n\r\n", chunks),
         (b'{"worker_id":"wkr_open"', "Content-Length: 500\r\n"),
     ):
-        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", shared.port), timeout=20) as connection:
             connection.sendall(_post(body, framing))
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(65536).startswith((b"HTTP/1.1 400", b""))
-    assert running.get(JOBS).json()["pagination"]["total"] == 0
+    assert _jobs(shared) == before
 
 
-def test_a_header_sent_twice_or_with_underscores_is_refused(running: System) -> None:
+def test_a_header_sent_twice_or_with_underscores_is_refused(shared: System) -> None:
     for header, value in HEADERS.items():
         twice = f"GET {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{HEAD}{header}: {value}\r\n\r\n"
-        assert _exchange(running, twice.encode())[0] in (400, 401, 403)
+        assert _exchange(shared, twice.encode())[0] in (400, 401, 403)
     spoofed = HEAD.replace("x-internal-secret", "x_internal_secret")
     sent = f"GET {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{spoofed}\r\n".encode()
-    assert _exchange(running, sent)[0] == 401
+    assert _exchange(shared, sent)[0] == 401
 
 
-def test_a_hundred_concurrent_triggers_make_a_hundred_jobs(running: System) -> None:
+def test_a_hundred_concurrent_triggers_make_a_hundred_jobs(shared: System) -> None:
+    before = _jobs(shared)
     with ThreadPoolExecutor(32) as threads:
-        ids = set(threads.map(lambda n: running.trigger("wkr_open", input={"n": n})["id"], range(100)))
+        ids = set(threads.map(lambda n: shared.trigger("wkr_open", input={"n": n})["id"], range(100)))
     assert len(ids) == 100
-    assert running.get(JOBS).json()["pagination"]["total"] == 100
+    assert _jobs(shared) == before + 100
 
 
+@on_redis
 def test_sigterm_stops_the_api_cleanly_while_an_idle_connection_is_open(running: System) -> None:
     assert running.api
     running.get("/livez")
     assert running.api.terminate(seconds=10) == 0
 
 
+@on_redis
 def test_gunicorn_workers_do_not_outlive_their_master(running: System) -> None:
     assert running.api
     children = running.api.children
@@ -211,6 +242,7 @@ def test_gunicorn_workers_do_not_outlive_their_master(running: System) -> None:
     wait_until(lambda: not [child for child in children if child.is_running() and child.status() != "zombie"])
 
 
+@on_redis
 def test_the_api_does_not_outlive_its_parent(running: System) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as parent:
         port = free_port()
@@ -221,6 +253,7 @@ def test_the_api_does_not_outlive_its_parent(running: System) -> None:
         assert api.wait() == 0
 
 
+@on_redis
 def test_a_killed_gunicorn_worker_is_replaced(running: System) -> None:
     assert running.api
     victim = running.api.children[0]
@@ -229,14 +262,15 @@ def test_a_killed_gunicorn_worker_is_replaced(running: System) -> None:
     assert running.get(JOBS).status_code == 200
 
 
-def test_a_port_in_use_is_reported_in_one_line(running: System) -> None:
-    assert running.api
-    second = running.spawn("api", "--host", "127.0.0.1", "--port", str(running.port))
+def test_a_port_in_use_is_reported_in_one_line(shared: System) -> None:
+    assert shared.api
+    second = shared.spawn("api", "--host", "127.0.0.1", "--port", str(shared.port))
     assert second.wait(15) == 1
-    assert f"Port {running.port}" in second.output
+    assert f"Port {shared.port}" in second.output
     assert len(second.output.strip().splitlines()) == 1
 
 
+@on_redis
 def test_an_unusable_setting_is_reported_in_one_line(system: System) -> None:
     wrong = {
         "AVA_INTERNAL_SECRET": "",
@@ -251,6 +285,7 @@ def test_an_unusable_setting_is_reported_in_one_line(system: System) -> None:
         assert len(process.output.strip().splitlines()) == 1
 
 
+@on_redis
 def test_a_database_of_another_version_is_reported_in_one_line(system: System) -> None:
     system.query("UPDATE schema_compatibility SET oldest_revision = '9999'")
     for version, said in (("9999", "newer"), ("", "ava db upgrade")):
@@ -264,6 +299,7 @@ def test_a_database_of_another_version_is_reported_in_one_line(system: System) -
         assert len(process.output.strip().splitlines()) == 1
 
 
+@on_redis
 def test_an_idle_process_is_small(running: System) -> None:
     assert running.api
     memory = [psutil.Process(child.pid).memory_full_info().pss for child in running.api.children]
