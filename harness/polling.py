@@ -8,14 +8,19 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
+#: The least and the most seconds between two calls of a condition. Between them it is called after a tenth of the time
+#: that has passed, because a condition is often a request or a query, which takes the processor from what is awaited.
+_LEAST_PAUSE, _MOST_PAUSE = 0.02, 0.2
+
 
 def wait_until(condition: Callable[[], Value], *, seconds: float = 30, what: str | Callable[[], str] = "") -> Value:
     """Call `condition` until its result is true, and return the result. Fails after `seconds`, naming `what`."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        passed = time.monotonic() - began
+        if passed > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what or condition}")
-        time.sleep(0.02)
+        time.sleep(min(_MOST_PAUSE, max(_LEAST_PAUSE, passed / 10)))
