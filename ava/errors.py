@@ -21,6 +21,7 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "EncryptionKeyMissing",
+    "ErrorGroupNotFound",
     "Forbidden",
     "HandlerError",
     "HeaderRefused",
@@ -264,6 +265,10 @@ class WebhooksFull(RequestError):
     """The tenant has as many webhooks as it may have; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
+
+
+class ErrorGroupNotFound(NotFound):
+    """No such error; GET /v1/ava/errors lists the groups of failed jobs."""
 
 
 class EncryptionKeyMissing(RequestError):

@@ -14,6 +14,7 @@ from ava.cli import (
     demo,
     dev,
     doctor,
+    errors,
     jobs,
     keys,
     limits,
@@ -69,6 +70,7 @@ cli.add_command(database.db)
 cli.add_command(doctor.doctor)
 cli.add_command(jobs.jobs)
 cli.add_command(workers.workers)
+cli.add_command(errors.errors)
 cli.add_command(keys.keys)
 cli.add_command(limits.limits)
 cli.add_command(overview.overview)

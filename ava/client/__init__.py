@@ -20,6 +20,7 @@ from ava.client.errors import (
 )
 from ava.client.records import (
     ApiKey,
+    ErrorGroup,
     Event,
     Explanation,
     Firing,
@@ -52,6 +53,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Delivery",
+    "ErrorGroup",
     "Event",
     "Explanation",
     "Firing",

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ava.client.calls import Calls
+from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, WaitTimeout
 from ava.client.events import follow
 from ava.client.keys import Keys
@@ -57,6 +58,8 @@ class Client:
         self.schedules = Schedules(self._calls, self._pages)
         #: Creates, shows, tests and changes webhooks, and sends their deliveries again.
         self.webhooks = Webhooks(self._calls, self._pages)
+        #: Lists the errors of failed jobs by their groups; resolves, ignores and reopens them.
+        self.errors = ErrorGroups(self._calls, self._pages)
         #: Creates, lists and revokes API keys: `client.keys.create(…)`.
         self.keys = Keys(self._calls, self._pages)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "ApiKey",
+    "ErrorGroup",
     "Event",
     "Explanation",
     "Firing",
@@ -254,6 +255,28 @@ class ApiKey:
     last_used_at: datetime | None = None
     #: The token itself; None but in the answer that creates the key.
     token: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorGroup:
+    """Failed jobs of one worker whose errors differ in numbers, ids and addresses only."""
+
+    id: str
+    worker_id: str
+    #: The type of the exception.
+    kind: str
+    #: The message; `*` stands for numbers, ids and addresses.
+    message: str
+    #: The jobs that failed in the period.
+    count: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    #: `open`, `ignored` or `resolved`.
+    status: str
+    #: The last of its jobs.
+    sample_job_id: str
+    #: `day` and `jobs` of the days on which jobs failed.
+    daily: list[dict[str, Any]]
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:

@@ -17,6 +17,7 @@ from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.declared_schedules import DeclaredSchedules
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty
+from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
@@ -161,6 +162,7 @@ def make_duties(
         ),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database),
+        ErrorGroups(database),
         # Without the limit nothing is measured, because a pass reads every row.
         *([StoredBytes(database)] if settings.tenant_max_stored_bytes else []),
     ]

@@ -11,6 +11,7 @@ from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
+from ava.store.errors import counting
 from ava.store.fleet import nodes
 from ava.store.jobs import idempotency, old_jobs
 from ava.store.reports import analytics, audit, statistics
@@ -90,7 +91,7 @@ def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
     """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, ended
-    nodes, firings of schedules, audit entries, and counts of ended jobs.
+    nodes, firings of schedules, audit entries, counts of ended jobs, and groups of errors.
 
     `silent_nodes` returns the ids of nodes that count as dead.
     """
@@ -102,6 +103,7 @@ def of_jobs(
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         partial(_delete_audit, audit_days=audit_days),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
+        lambda connection, limit: counting.delete_old(connection, limit=limit),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
     )
     return Retention("retention", database, [OldRows(delete) for delete in kinds])

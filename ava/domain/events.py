@@ -33,6 +33,8 @@ class EventType(StrEnum):
     STARTED = "ava.job.started"
     QUEUED = "ava.job.queued"
     SCHEDULE_DISABLED = "ava.schedule.disabled"
+    ERROR_OPENED = "ava.error.opened"
+    ERROR_REGRESSED = "ava.error.regressed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,6 +216,8 @@ class RunEnd:
     elapsed_ms: int
     output_json: str | None = None
     error: str | None = None
+    #: The UUID of the group of its error; None unless it failed.
+    error_id: str | None = None
     #: Seconds until the next attempt, if one follows.
     retry_in_seconds: float | None = None
 

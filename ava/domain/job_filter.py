@@ -28,6 +28,8 @@ class JobFilter:
     triggered_by: str | None = None
     #: A part of the error, in either case of its letters.
     error: str | None = None
+    #: The group of its error.
+    error_id: str | None = None
     #: A job's id, or its first or last digits, which `ids.find_part` reads.
     id: str | None = None
     #: The tags that the jobs have, as pairs of key and value, at least one.
@@ -42,7 +44,7 @@ class JobFilter:
     def is_searched(self) -> bool:
         """Returns True if no index holds what is asked for, so that jobs have to be looked at one by one."""
         is_end = self.id_part is not None and not self.id_part.is_first
-        return bool(self.tags or is_end or self.priority or self.triggered_by or self.error)
+        return bool(self.tags or is_end or self.priority or self.triggered_by or self.error or self.error_id)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the filter as JSON has it, without what it does not restrict."""

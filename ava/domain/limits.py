@@ -21,6 +21,7 @@ __all__ = [
     "BULK_JOBS",
     "CONNECTIONS",
     "DAYS_AHEAD",
+    "ERROR_GROUPS",
     "HEADER_FIELDS",
     "HEADER_FIELD_BYTES",
     "HEADER_SECONDS",
@@ -277,6 +278,14 @@ SESSIONS = Limit(
     fixed=1_000,
 )
 
+ERROR_GROUPS = Limit(
+    name="error_groups",
+    unit="groups",
+    meaning="Groups of errors of a tenant; failed jobs of further kinds are in one group for each worker.",
+    status=None,
+    fixed=1_000,
+)
+
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
@@ -375,6 +384,7 @@ LIMITS: tuple[Limit, ...] = (
     WEBHOOKS,
     API_KEYS,
     SESSIONS,
+    ERROR_GROUPS,
 )
 
 

@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sysconfig
 import traceback
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ava.domain import retry
+import ava
+from ava.domain import fingerprint, retry
 from ava.domain.job import Job, RunEnd, Status
 from ava.domain.text import one_line
 from ava.errors import OutputError
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout
 
-__all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback"]
+__all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback", "own_frames"]
 
 #: The most bytes of a job's output (the contract's 1 MiB).
 MOST_OUTPUT_BYTES = 1024 * 1024
 #: Where the frames between this service and a handler come from.
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+#: Where frames come from that are neither the handler's nor those of its own modules: this service, Python, packages.
+_FOREIGN_FOLDERS = (
+    str(Path(ava.__file__).parent),
+    *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    "<frozen",
+)
 
 
 class Stop(StrEnum):
@@ -92,8 +101,31 @@ def decide(
         elapsed_ms=elapsed_ms,
         output_json=output_json,
         error=error,
+        error_id=_error_id(job, error, raised) if status is Status.FAILED and error is not None else None,
         retry_in_seconds=retry_in_seconds,
     )
+
+
+def _error_id(job: Job, error: str, raised: BaseException | None) -> str:
+    frames = () if raised is None else own_frames(raised)
+    return str(fingerprint.error_id(tenant_id=job.tenant_id, worker_id=job.worker_id, error=error, frames=frames))
+
+
+def own_frames(error: BaseException) -> Sequence[str]:
+    """Returns the places in the handler's own modules through which an error went, without repetitions of a recursion.
+
+    They have no line numbers, because a deploy moves lines. Never raises.
+    """
+    places: list[str] = []
+    try:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if not frame.f_code.co_filename.startswith(_FOREIGN_FOLDERS):
+                place = f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}"
+                if place not in places:
+                    places.append(place)
+    except Exception:
+        return ()
+    return places
 
 
 def _output_or_error(

@@ -12,6 +12,7 @@ JOBS = "/v1/ava/jobs"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"
 KEYS = "/v1/ava/keys"
+ERRORS = "/v1/ava/errors"
 SESSION = "/v1/ava/session"
 SCHEDULES = "/v1/ava/schedules"
 SCHEDULE = f"{SCHEDULES}/<schedule:schedule_id>"
@@ -191,6 +192,11 @@ SCOPE = {
     ("POST", "/v1/ava/nodes/<node_id>/resume"): _is_forbidden,
     ("GET", "/v1/ava/tenants"): _is_forbidden,
     ("GET", "/v1/ava/analytics"): _sees_no_counts,
+    ("GET", ERRORS): _sees_nothing,
+    ("GET", f"{ERRORS}/<error_id>"): _is_404,
+    ("POST", f"{ERRORS}/<error_id>/resolve"): _is_404,
+    ("POST", f"{ERRORS}/<error_id>/ignore"): _is_404,
+    ("POST", f"{ERRORS}/<error_id>/reopen"): _is_404,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
     ("POST", SCHEDULES): _made_a_schedule_of_its_own,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from ava.domain.job import LogLevel, RunEnd, Status
 from ava.errors import OutputError
 from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout
-from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback
+from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback, own_frames
 from tests.unit.handlers import JOB
 
 
@@ -41,6 +42,25 @@ def test_a_cancelled_job_is_cancelled_even_if_its_output_is_not_json() -> None:
 def test_a_timeout_is_a_failure_even_if_the_handler_returned(raised: BaseException | None) -> None:
     run_end = ended(stop=Stop.TIMEOUT, raised=raised, output=1)
     assert (run_end.status, run_end.error) == (Status.FAILED, "Timeout: exceeded 2 s")
+
+
+def test_a_failure_has_the_id_of_its_error_and_no_other_end_has_one() -> None:
+    def fail(depth: int) -> None:
+        json.loads("{") if depth == 0 else fail(depth - 1)
+
+    ids = set()
+    for depth in (1, 4):
+        with pytest.raises(ValueError, match="Expecting") as caught:
+            fail(depth)
+        places = own_frames(caught.value)
+        # A recursion counts once, and the frames of Python's own modules do not count.
+        assert [place.rpartition(".")[2] for place in places][-1] == "fail"
+        assert not any(place.startswith("json") for place in places)
+        ids.add(ended(raised=caught.value).error_id)
+    assert len(ids - {None}) == 1
+    assert ended(output=1).error_id is None
+    assert ended(raised=ValueError(), attempt=1, max_attempts=2).error_id is None
+    assert ended(stop=Stop.TIMEOUT).error_id is not None
 
 
 @pytest.mark.parametrize("stop", [Stop.SHUTDOWN, Stop.LOST])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ava.metrics.system import SystemMetrics
 from ava.services.analytics import AnalyticsReports
 from ava.services.audit import Audit
+from ava.services.error_groups import ErrorReports
 from ava.services.nodes import Nodes
 from ava.services.overview import Overviews
 from ava.settings import Settings
@@ -21,6 +22,7 @@ class Admin:
 
     overviews: Overviews
     analytics: AnalyticsReports
+    errors: ErrorReports
     nodes: Nodes
     audit: Audit
     metrics: SystemMetrics
@@ -35,6 +37,7 @@ def make_admin(settings: Settings, database: Database) -> Admin:
     return Admin(
         overviews=Overviews(database),
         analytics=AnalyticsReports(database),
+        errors=ErrorReports(database),
         nodes=Nodes(database, node_dead_seconds=settings.node_dead_seconds),
         audit=Audit(database),
         metrics=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),

@@ -23,6 +23,7 @@ __all__ = ["TAGS_FORM", "JobFilterQuery", "Tags", "filter_fields", "take_filter"
 _VALUE_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{1,64}$"}
 _ERROR_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{3,200}$"}
 _MAKER_FORM = {"type": "string", "pattern": "^[a-z]{2,3}_[0-9a-z_]{1,60}$"}
+_ERROR_ID_FORM = {"type": "string", "pattern": "^err_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$"}
 _ID_FORM = {"type": "string", "pattern": "^(job_)?0[0-9abcdefghjkmnpqrstvwxyz]{3,25}$"}
 #: The form of tags in the description of the API.
 TAGS_FORM = {
@@ -97,6 +98,15 @@ class _Maker(Plain):
         return value
 
 
+class _ErrorId(Plain):
+    """The id of a group of errors."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or ids.decode("err", value) is None:
+            raise ValidationError("It must be the id of an error, which begins with err_.")
+        return value
+
+
 class _IdPart(Plain):
     """A job's id, or its first or last digits."""
 
@@ -143,6 +153,9 @@ def filter_fields(
                 "A part of the error's text, at least 3 characters; the case of letters does not count.",
                 **_ERROR_FORM,
             )
+        ),
+        "error_id": _ErrorId(
+            **named("error_id", "Filter to the failed jobs of one group of errors.", **_ERROR_ID_FORM)
         ),
         "id": _IdPart(
             **named(

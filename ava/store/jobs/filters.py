@@ -59,7 +59,7 @@ def filter_parameters(
     low, high = _bounds(job_filter)
     before_uuid = None if before_id is None else rows.job_uuid(before_id)
     # Failed jobs alone have an error.
-    statuses = [status for status in among if status is Status.FAILED or not job_filter.error]
+    statuses = [status for status in among if status is Status.FAILED or not (job_filter.error or job_filter.error_id)]
     return {
         "tenant_id": tenant_id,
         "worker_id": job_filter.worker_id,

@@ -184,6 +184,7 @@ WITH ended AS (
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
         output = %(output)s::json, output_bytes = %(output_bytes)s,
         error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
+        error_id = CASE WHEN cancel_requested_at IS NULL THEN %(error_id)s::uuid END,
         progress = coalesce(%(progress)s::json, progress),
         run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
                       THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
@@ -218,6 +219,7 @@ WITH ended AS (
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
         output = %(output)s::json, output_bytes = %(output_bytes)s,
         error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
+        error_id = CASE WHEN cancel_requested_at IS NULL THEN %(error_id)s::uuid END,
         progress = coalesce(%(progress)s::json, progress),
         run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
                       THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
@@ -302,6 +304,7 @@ def _end_parameters(
         "output": run_end.output_json,
         "output_bytes": rows.large_bytes(run_end.output_json),
         "error": run_end.error,
+        "error_id": run_end.error_id,
         "retry_in": run_end.retry_in_seconds or 0,
         "progress": progress_json,
         "cancelled_msg": cancelled_msg,

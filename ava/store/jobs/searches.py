@@ -17,6 +17,7 @@ from ava.domain.job_filter import JobFilter
 from ava.domain.limits import SEARCHED_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.errors.groups import error_uuid
 from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
 __all__ = ["Found", "find"]
@@ -56,6 +57,7 @@ _MATCHES = """j.tenant_id = %(tenant_id)s
         AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
         AND (%(priority)s::int IS NULL OR j.priority = %(priority)s)
         AND (%(triggered_by)s::text IS NULL OR j.triggered_by = %(triggered_by)s)
+        AND (%(error_id)s::uuid IS NULL OR j.error_id = %(error_id)s::uuid)
         AND (%(error)s::text IS NULL OR strpos(lower(j.error), lower(%(error)s)) > 0)
         AND (%(id_mask)s::bigint IS NULL
              OR ('x' || right(translate(j.id::text, '-', ''), 16))::bit(64)::bigint & %(id_mask)s = %(id_bits)s)
@@ -96,6 +98,7 @@ def find(
         "priority": job_filter.priority,
         "triggered_by": job_filter.triggered_by,
         "error": job_filter.error,
+        "error_id": None if job_filter.error_id is None else error_uuid(job_filter.error_id),
         "id_mask": part.mask if part is not None and is_end else None,
         "id_bits": part.bits if part is not None and is_end else None,
         "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,

@@ -24,6 +24,8 @@ SELECT
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS k) AS api_keys,
     (SELECT count(*) FROM (SELECT 1 FROM sessions
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS e) AS sessions,
+    (SELECT count(*) FROM (SELECT 1 FROM error_groups
+        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS g) AS error_groups,
     (SELECT stored_bytes FROM tenant_storage WHERE tenant_id = %(tenant_id)s) AS tenant_stored_bytes
 """)
 

@@ -8,6 +8,8 @@ import { ask, button, empty, field, heading, notify, pill, repeat, when } from "
 const EVENTS = [
   "ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started", "ava.job.queued",
   "ava.schedule.disabled",
+  "ava.error.opened",
+  "ava.error.regressed",
 ];
 
 export function open(main, { signal }) {

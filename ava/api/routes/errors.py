@@ -1,0 +1,88 @@
+"""`/v1/ava/errors`: failed jobs, grouped by what went wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import page_of
+from ava.api.http.strict import NoBody
+from ava.api.schemas.errors import ErrorGroupRecord, ErrorListQuery, ErrorListRequest, ErrorQuery, write_error_group
+from ava.domain.error_group import ErrorStatus
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("errors", __name__, url_prefix="/v1/ava/errors")
+
+_CHANGE: dict[str, Any] = {
+    "query": ErrorQuery(),
+    "body": NoBody(),
+    "may_be_empty": True,
+    "record": ErrorGroupRecord(),
+    "failures": (404, 413, 415, 422),
+    "is_write": True,
+}
+
+
+@blueprint.get("")
+@operation(
+    summary="List the errors of failed jobs",
+    description="Groups of failed jobs that have in common the worker, the kind of the error, its message without "
+    "numbers, ids and addresses, and the handler's own frames. Those seen last come first; `count` is of the period.",
+    query=ErrorListQuery(),
+    record=ErrorGroupRecord(),
+    is_list=True,
+)
+def list_errors(query: ErrorListRequest) -> Response:
+    """Show a page of groups."""
+    found, total = context().admin.errors.page(
+        caller(),
+        days=query.days,
+        worker_id=query.worker_id,
+        status=query.status,
+        limit=query.limit,
+        offset=query.offset,
+        before_id=query.after_id,
+    )
+    return page_of(query, found, total, write_error_group)
+
+
+@blueprint.get("/<error_id>")
+@operation(summary="Show one error", query=ErrorQuery(), record=ErrorGroupRecord(), failures=(404,))
+def show(error_id: str, query: dict[str, Any]) -> Response:
+    """Show one group."""
+    return responses.data(write_error_group(context().admin.errors.show(caller(), error_id, days=query["days"])))
+
+
+@blueprint.post("/<error_id>/resolve")
+@operation(
+    summary="Resolve an error",
+    description="It is open again when another job fails in this way, with the event `ava.error.regressed`.",
+    **_CHANGE,
+)
+def resolve(error_id: str, query: dict[str, Any]) -> Response:
+    """Resolve one group."""
+    return _change(error_id, ErrorStatus.RESOLVED, query)
+
+
+@blueprint.post("/<error_id>/ignore")
+@operation(summary="Ignore an error", description="Its jobs are counted still.", **_CHANGE)
+def ignore(error_id: str, query: dict[str, Any]) -> Response:
+    """Ignore one group."""
+    return _change(error_id, ErrorStatus.IGNORED, query)
+
+
+@blueprint.post("/<error_id>/reopen")
+@operation(summary="Reopen an error", **_CHANGE)
+def reopen(error_id: str, query: dict[str, Any]) -> Response:
+    """Reopen one group."""
+    return _change(error_id, ErrorStatus.OPEN, query)
+
+
+def _change(error_id: str, status: ErrorStatus, query: dict[str, Any]) -> Response:
+    changed = context().admin.errors.change(caller(), error_id, status, days=query["days"])
+    return responses.data(write_error_group(changed))

@@ -1,0 +1,90 @@
+"""Groups of errors: what clients send and what they get back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, fields, post_load
+
+from ava.api.http import cursors
+from ava.api.http.fields import Choice, ClientId, Id, Instant, Text, WholeNumber
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.analytics import days_field
+from ava.domain.error_group import ErrorStatus
+
+__all__ = ["ErrorGroupRecord", "ErrorListQuery", "ErrorListRequest", "ErrorQuery", "write_error_group"]
+
+_MOST = 2**53
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorListRequest(PageRequest):
+    """Which groups a list shows."""
+
+    days: int
+    worker_id: str | None
+    status: ErrorStatus | None
+
+
+class ErrorListQuery(PageQuery):
+    """The parameters of the list of groups."""
+
+    days = days_field()
+    worker_id = ClientId(
+        "wkr",
+        data_key="filter[worker_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to a specific worker."},
+    )
+    status = Choice(
+        ErrorStatus,
+        data_key="filter[status]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one status."},
+    )
+    cursor = cursor_field(cursors.id_reader("err"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> ErrorListRequest:
+        return ErrorListRequest(**take_page(values), **values)
+
+
+class ErrorQuery(Strict):
+    """The parameter of one group."""
+
+    days = days_field()
+
+
+# Out -------------------------------------------------------------------------------------------------------------
+
+
+class ErrorDayRecord(Schema):
+    """How many jobs of a group failed on one day."""
+
+    day = Instant(metadata={"description": "Midnight UTC."})
+    jobs = WholeNumber(least=1, most=_MOST)
+
+
+class ErrorGroupRecord(Schema):
+    """Failed jobs of one worker whose errors differ in numbers, ids and addresses only."""
+
+    id = Id("err")
+    worker_id = Id("wkr")
+    kind = Text(metadata={"description": "The type of the exception, such as ValueError; Timeout; WorkerLost."})
+    message = Text(metadata={"description": "The message; `*` stands for numbers, ids and addresses."})
+    count = WholeNumber(least=0, most=_MOST, metadata={"description": "Jobs that failed in the period."})
+    first_seen_at = Instant()
+    last_seen_at = Instant()
+    status = Choice(ErrorStatus)
+    sample_job_id = Id("job", metadata={"description": "The last of its jobs."})
+    daily = fields.List(
+        fields.Nested(ErrorDayRecord), metadata={"description": "The days of the period on which jobs failed."}
+    )
+
+
+write_error_group = compile_schema(ErrorGroupRecord())

@@ -1,0 +1,67 @@
+"""The use cases of groups of errors: list, show, resolve, ignore, reopen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ava.domain.caller import Caller
+from ava.domain.error_group import ErrorGroup, ErrorStatus
+from ava.errors import ErrorGroupNotFound
+from ava.services.analytics import midnight_before
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.errors import groups
+from ava.store.errors.groups import ErrorFilter
+
+__all__ = ["ErrorReports"]
+
+
+class ErrorReports:
+    """The use cases of groups of errors, over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(
+        self,
+        caller: Caller,
+        *,
+        days: int,
+        worker_id: str | None,
+        status: ErrorStatus | None,
+        limit: int,
+        offset: int = 0,
+        before_id: str | None = None,
+    ) -> tuple[Sequence[ErrorGroup], int]:
+        """Returns a page of the groups in which jobs have failed in so many days, and the number that match."""
+        with self._database.connect() as connection:
+            since = midnight_before(clock.now(connection), days)
+            error_filter = ErrorFilter(since=since, worker_id=worker_id, status=status)
+            found = groups.page(
+                connection,
+                tenant_id=caller.tenant_id,
+                error_filter=error_filter,
+                limit=limit,
+                offset=offset,
+                before_id=before_id,
+            )
+            return found, groups.count(connection, tenant_id=caller.tenant_id, error_filter=error_filter)
+
+    def show(self, caller: Caller, error_id: str, *, days: int) -> ErrorGroup:
+        """Returns one group, with the jobs of so many days. Raises `ErrorGroupNotFound`."""
+        with self._database.connect() as connection:
+            return _show(connection, caller, error_id, days)
+
+    def change(self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int) -> ErrorGroup:
+        """Set the status of a group. Returns it. Raises `ErrorGroupNotFound`."""
+        with self._database.connect() as connection:
+            groups.change(connection, tenant_id=caller.tenant_id, error_id=error_id, status=status)
+            return _show(connection, caller, error_id, days)
+
+
+def _show(connection: Connection, caller: Caller, error_id: str, days: int) -> ErrorGroup:
+    since = midnight_before(clock.now(connection), days)
+    found = groups.show(connection, tenant_id=caller.tenant_id, error_id=error_id, since=since)
+    if found is None:
+        raise ErrorGroupNotFound
+    return found

@@ -1,0 +1,1 @@
+"""Failed jobs, grouped by the fingerprint of their errors."""

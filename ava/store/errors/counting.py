@@ -1,0 +1,154 @@
+"""Puts failed jobs into the groups of their errors, each once. Every function here is part of one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from ava.domain.analytics import MOST_DAYS
+from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus, FailedJob
+from ava.domain.fingerprint import error_id
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["delete_old", "known", "label", "lock", "move_to", "next_failed", "rooms", "store"]
+
+# The row with the progress is locked until the transaction ends, so two dispatchers count no job twice.
+_LOCK = Statement("SELECT counted_until FROM count_progress WHERE name = 'errors' FOR UPDATE")
+_UNTIL = Statement("""
+SELECT least(%(until)s::timestamptz, (
+    SELECT completed_at FROM jobs WHERE completed_at >= %(since)s::timestamptz
+    ORDER BY completed_at OFFSET %(limit)s LIMIT 1))
+""")
+
+
+def lock(connection: Connection, *, until: datetime, limit: int) -> tuple[datetime, datetime]:
+    """Lock the progress. Returns from when on jobs are not counted yet, and where the next batch of `limit` ends."""
+    since = connection.exec_driver_sql(_LOCK).scalar_one()
+    parameters = {"since": since, "until": until, "limit": limit}
+    return since, max(since, connection.exec_driver_sql(_UNTIL, parameters).scalar_one())
+
+
+_MOVE = Statement("UPDATE count_progress SET counted_until = %(until)s WHERE name = 'errors'")
+
+
+def move_to(connection: Connection, until: datetime) -> None:
+    """Store that all jobs which ended before a moment are counted."""
+    connection.exec_driver_sql(_MOVE, {"until": until})
+
+
+_NEXT_FAILED = Statement("""
+SELECT id::text, error_id::text, tenant_id, worker_id, left(error, 1200), completed_at FROM jobs
+WHERE completed_at >= %(since)s::timestamptz AND completed_at < %(until)s::timestamptz AND status = 'failed'
+ORDER BY completed_at
+""")
+
+
+def next_failed(connection: Connection, since: datetime, until: datetime) -> tuple[list[FailedJob], list[FailedJob]]:
+    """Returns the failed jobs of a span, and those of them whose row does not say its group.
+
+    A run that ended itself has written its group. Where the process was killed there is none; the error says it then.
+    """
+    found, unlabelled = [], []
+    for id_, known_id, tenant_id, worker_id, error, completed_at in connection.exec_driver_sql(
+        _NEXT_FAILED, {"since": since, "until": until}
+    ):
+        job = FailedJob(
+            id=id_,
+            error_id=known_id or str(error_id(tenant_id=tenant_id, worker_id=worker_id, error=error)),
+            tenant_id=tenant_id,
+            worker_id=worker_id,
+            error=error,
+            completed_at=completed_at,
+        )
+        found.append(job)
+        if known_id is None:
+            unlabelled.append(job)
+    return found, unlabelled
+
+
+_KNOWN = Statement("""
+SELECT id::text, status, resolved_at FROM error_groups WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
+""")
+
+
+def known(connection: Connection, ids: Sequence[str]) -> Mapping[str, tuple[ErrorStatus, datetime | None]]:
+    """Lock the groups that exist already. Returns their status, and when they were resolved."""
+    found = connection.exec_driver_sql(_KNOWN, {"ids": list(ids)})
+    return {id_: (ErrorStatus(status), resolved_at) for id_, status, resolved_at in found}
+
+
+_COUNTS = Statement("""
+SELECT tenant_id, count(*) FROM error_groups WHERE tenant_id = ANY(%(tenants)s::text[]) GROUP BY tenant_id
+""")
+
+
+def rooms(connection: Connection, tenants: Sequence[str], most: int) -> dict[str, int]:
+    """Returns how many groups more each tenant may have."""
+    found = connection.exec_driver_sql(_COUNTS, {"tenants": list(tenants)})
+    counts = {tenant_id: number for tenant_id, number in found}  # noqa: C416 - rows are no pairs to mypy
+    return {tenant_id: max(0, most - counts.get(tenant_id, 0)) for tenant_id in tenants}
+
+
+_LABEL = Statement("""
+UPDATE jobs AS j SET error_id = g.error_id
+FROM unnest(%(ids)s::uuid[], %(error_ids)s::uuid[]) AS g (id, error_id) WHERE j.id = g.id
+""")
+
+
+def label(connection: Connection, error_ids: Mapping[str, str]) -> None:
+    """Write the groups of jobs, given by the UUIDs of the jobs, into their rows."""
+    if error_ids:
+        connection.exec_driver_sql(_LABEL, {"ids": list(error_ids), "error_ids": list(error_ids.values())})
+
+
+_STORE = Statement("""
+INSERT INTO error_groups AS g (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)
+SELECT * FROM unnest(%(ids)s::uuid[], %(tenants)s::text[], %(workers)s::text[], %(kinds)s::text[],
+    %(messages)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(samples)s::uuid[])
+ON CONFLICT (id) DO UPDATE SET first_seen_at = least(g.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(g.last_seen_at, excluded.last_seen_at), sample_job_id = excluded.sample_job_id,
+    status = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN 'open' ELSE g.status END,
+    resolved_at = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN NULL ELSE g.resolved_at END
+""")
+_STORE_DAYS = Statement("""
+INSERT INTO error_days AS d (error_id, day, jobs)
+SELECT * FROM unnest(%(ids)s::uuid[], %(days)s::timestamptz[], %(jobs)s::bigint[])
+ON CONFLICT (error_id, day) DO UPDATE SET jobs = d.jobs + excluded.jobs
+""")
+
+
+def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened: Sequence[str]) -> None:
+    """Add jobs to their groups, make the groups that do not exist, and open those that have come back."""
+    groups = {
+        "ids": [update.id for update in updates],
+        "tenants": [update.tenant_id for update in updates],
+        "workers": [update.worker_id for update in updates],
+        "kinds": [update.kind for update in updates],
+        "messages": [update.message for update in updates],
+        "firsts": [update.first_seen_at for update in updates],
+        "lasts": [update.last_seen_at for update in updates],
+        "samples": [update.sample_job_id for update in updates],
+        "reopened": list(reopened),
+    }
+    connection.exec_driver_sql(_STORE, groups)
+    days = [(update.id, day, jobs) for update in updates for day, jobs in update.days.items()]
+    ids, moments, jobs = map(list, zip(*days, strict=True))
+    connection.exec_driver_sql(_STORE_DAYS, {"ids": ids, "days": moments, "jobs": jobs})
+
+
+_DELETE_OLD_GROUPS = Statement("""
+DELETE FROM error_groups WHERE id = ANY(ARRAY(
+    SELECT id FROM error_groups WHERE last_seen_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
+""")
+_DELETE_OLD_DAYS = Statement("""
+DELETE FROM error_days WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM error_days WHERE day < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
+""")
+
+
+def delete_old(connection: Connection, *, limit: int) -> int:
+    """Delete groups in which no job has failed for longer than any period, and old days. Returns the number of rows."""
+    parameters = {"days": MOST_DAYS + 2, "limit": limit}
+    rows = connection.exec_driver_sql(_DELETE_OLD_GROUPS, parameters).rowcount
+    return rows + connection.exec_driver_sql(_DELETE_OLD_DAYS, parameters).rowcount

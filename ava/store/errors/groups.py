@@ -1,0 +1,131 @@
+"""Groups of errors, as their tenants read and change them. Every statement here is scoped to a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["ErrorFilter", "change", "count", "error_uuid", "page", "show"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorFilter:
+    """Which groups; None means any."""
+
+    #: Those in which a job has failed since a midnight; their jobs are counted from there.
+    since: datetime
+    worker_id: str | None = None
+    status: ErrorStatus | None = None
+
+
+def _with_days(groups: str) -> str:
+    return f"""
+SELECT g.id::text, g.worker_id, g.kind, g.message, g.first_seen_at, g.last_seen_at, g.status, g.sample_job_id::text,
+    d.days, d.jobs
+FROM ({groups}) AS g CROSS JOIN LATERAL (
+    SELECT array_agg(d.day ORDER BY d.day) AS days, array_agg(d.jobs ORDER BY d.day) AS jobs
+    FROM error_days AS d WHERE d.error_id = g.id AND d.day >= %(since)s
+) AS d
+"""
+
+
+_MATCHING = """
+    SELECT g.* FROM error_groups AS g
+    WHERE g.tenant_id = %(tenant_id)s AND g.last_seen_at >= %(since)s
+        AND (%(worker_id)s::text IS NULL OR g.worker_id = %(worker_id)s)
+        AND (%(status)s::text IS NULL OR g.status = %(status)s)
+"""
+_PAGE = Statement(
+    _with_days(f"""{_MATCHING}
+        AND (%(before_id)s::uuid IS NULL OR (g.last_seen_at, g.id) < (
+            SELECT b.last_seen_at, b.id FROM error_groups AS b
+            WHERE b.tenant_id = %(tenant_id)s AND b.id = %(before_id)s::uuid))
+    ORDER BY g.last_seen_at DESC, g.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+    + "ORDER BY g.last_seen_at DESC, g.id DESC"
+)
+_COUNT = Statement(f"SELECT count(*) FROM ({_MATCHING}) AS g")
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    error_filter: ErrorFilter,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
+) -> Sequence[ErrorGroup]:
+    """Returns groups of a tenant, those that were seen last first."""
+    parameters = _filter_parameters(tenant_id, error_filter) | {"limit": limit, "offset": offset}
+    parameters["before_id"] = None if before_id is None else error_uuid(before_id)
+    return [_group(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str, error_filter: ErrorFilter) -> int:
+    """Returns the number of groups that match, which a limit bounds."""
+    return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, error_filter)).scalar_one())
+
+
+def _filter_parameters(tenant_id: str, error_filter: ErrorFilter) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "since": error_filter.since,
+        "worker_id": error_filter.worker_id,
+        "status": error_filter.status,
+    }
+
+
+_SHOW = Statement(
+    _with_days("SELECT g.* FROM error_groups AS g WHERE g.tenant_id = %(tenant_id)s AND g.id = %(id)s::uuid")
+)
+
+
+def show(connection: Connection, *, tenant_id: str, error_id: str, since: datetime) -> ErrorGroup | None:
+    """Returns one group of a tenant, or None if the tenant has no such group."""
+    parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "since": since}
+    row = connection.exec_driver_sql(_SHOW, parameters).first()
+    return None if row is None else _group(row)
+
+
+_CHANGE = Statement("""
+UPDATE error_groups AS g SET status = %(status)s,
+    resolved_at = CASE WHEN %(status)s = 'resolved' THEN clock_timestamp() END
+WHERE g.tenant_id = %(tenant_id)s AND g.id = %(id)s::uuid
+""")
+
+
+def change(connection: Connection, *, tenant_id: str, error_id: str, status: ErrorStatus) -> None:
+    """Set the status of a group."""
+    parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "status": status.value}
+    connection.exec_driver_sql(_CHANGE, parameters)
+
+
+def error_uuid(error_id: str) -> str | None:
+    """Returns the UUID of a group's id, or None if it is not a group's id."""
+    value = ids.decode("err", error_id)
+    return None if value is None else str(value)
+
+
+def _group(row: Any) -> ErrorGroup:
+    id_, worker_id, kind, message, first_seen_at, last_seen_at, status, sample_job_id, days, jobs = row
+    daily = [ErrorDay(day=day, jobs=number) for day, number in zip(days or (), jobs or (), strict=True)]
+    return ErrorGroup(
+        id=ids.encode("err", id_),
+        worker_id=worker_id,
+        kind=kind,
+        message=message,
+        count=sum(day.jobs for day in daily),
+        first_seen_at=first_seen_at,
+        last_seen_at=last_seen_at,
+        status=ErrorStatus(status),
+        sample_job_id=ids.encode("job", sample_job_id),
+        daily=daily,
+    )

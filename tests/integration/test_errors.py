@@ -1,0 +1,155 @@
+"""Groups of errors: each failed job counts once, in the group of its fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ava.dispatcher.error_groups import ErrorGroups
+from ava.settings import Settings
+from ava.store.errors import counting
+from harness.api import NODE, Api, error_of
+
+ERRORS = "/v1/ava/errors"
+HOOKS = "/v1/webhooks"
+
+
+@pytest.fixture
+def api(database_settings: Settings) -> Iterator[Api]:
+    keys = ("b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",)
+    with Api.running(replace(database_settings, encryption_keys=keys)) as api:
+        yield api
+
+
+def _fail(api: Api, *errors: str, seconds_ago: float = 10, worker_id: str = "wkr_open") -> None:
+    """Make failed jobs, whose runs could not write their group."""
+    for error in errors:
+        api.execute(
+            "INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, started_at,"
+            " completed_at, node_id, run_no, attempt, max_attempts, error) VALUES ('ten_test', %s, 'failed', 'manual',"
+            f" 5, 'default', '{{}}', 'usr_test', now(), now() - %s * interval '1 second', '{NODE}', 1, 1, 1, %s)",
+            worker_id,
+            seconds_ago,
+            error,
+        )
+
+
+def _groups(api: Api, **query: Any) -> list[dict[str, Any]]:
+    answer = api.get(ERRORS, query_string=query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.get_json()["data"]
+    return found
+
+
+def _events(api: Api) -> list[str]:
+    return [kind for (kind,) in api.execute("SELECT type FROM webhook_events ORDER BY n")]
+
+
+def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
+    _fail(api, "ValueError: no channel 17", "ValueError: no channel 4", "KeyError: 'job_01jwnqrgt0e3rt0q9vz5k8x2mc'")
+    duty = ErrorGroups(api.database)
+    assert duty.run_once(0) == 2
+    assert duty.run_once(0) == 0
+    found = {group["kind"]: group for group in _groups(api)}
+    group = found["ValueError"]
+    assert list(group) == [
+        *("id", "worker_id", "kind", "message", "count", "first_seen_at", "last_seen_at", "status", "sample_job_id"),
+        "daily",
+    ]
+    assert (group["message"], group["count"], group["status"]) == ("no channel *", 2, "open")
+    assert sum(day["jobs"] for day in group["daily"]) == 2
+    assert found["KeyError"]["message"] == "'*'"
+    assert api.get(f"{ERRORS}/{group['id']}").get_json()["data"] == group
+    assert api.execute("SELECT count(*) FROM jobs WHERE error_id IS NULL") == [(0,)]
+    listed = api.get("/v1/ava/jobs", query_string={"filter[error_id]": group["id"]}).get_json()["data"]
+    assert {job["error"] for job in listed} == {"ValueError: no channel 17", "ValueError: no channel 4"}
+
+
+def test_what_comes_back_after_it_was_resolved_is_open_again(api: Api) -> None:
+    hook = {"url": "https://example.com/h", "events": ["ava.error.opened", "ava.error.regressed"], "secret": "x" * 20}
+    assert api.post(HOOKS, json=hook).status_code == 201
+    duty = ErrorGroups(api.database)
+    _fail(api, "ValueError: no channel 1")
+    duty.run_once(0)
+    (group,) = _groups(api)
+    assert _events(api) == ["ava.error.opened"]
+    assert api.post(f"{ERRORS}/{group['id']}/resolve").get_json()["data"]["status"] == "resolved"
+    # A job that failed before the group was resolved, and is counted later, does not open it.
+    api.execute("UPDATE count_progress SET counted_until = now() - interval '1 minute' WHERE name = 'errors'")
+    _fail(api, "ValueError: no channel 2", seconds_ago=20)
+    duty.run_once(0)
+    assert _groups(api)[0]["status"] == "resolved"
+    api.execute("UPDATE error_groups SET resolved_at = now() - interval '1 hour'")
+    _fail(api, "ValueError: no channel 3", seconds_ago=3)
+    api.execute("UPDATE count_progress SET counted_until = now() - interval '4 seconds' WHERE name = 'errors'")
+    duty.run_once(0)
+    assert _groups(api)[0]["status"] == "open"
+    assert _events(api) == ["ava.error.opened", "ava.error.regressed"]
+
+
+def test_an_ignored_group_is_counted_and_says_nothing(api: Api) -> None:
+    duty = ErrorGroups(api.database)
+    _fail(api, "ValueError: 1", seconds_ago=20)
+    duty.run_once(0)
+    (group,) = _groups(api)
+    assert api.post(f"{ERRORS}/{group['id']}/ignore").get_json()["data"]["status"] == "ignored"
+    api.execute("UPDATE count_progress SET counted_until = now() - interval '10 seconds' WHERE name = 'errors'")
+    _fail(api, "ValueError: 2", seconds_ago=5)
+    duty.run_once(0)
+    assert [(each["status"], each["count"]) for each in _groups(api)] == [("ignored", 2)]
+    assert _groups(api, **{"filter[status]": "open"}) == []
+    assert api.post(f"{ERRORS}/{group['id']}/reopen").get_json()["data"]["status"] == "open"
+
+
+def test_a_tenant_has_no_more_groups_than_it_may(api: Api) -> None:
+    _fail(api, "AError: a", "BError: b", "CError: c", "DError: d")
+    ErrorGroups(api.database, most=2).run_once(0)
+    found = _groups(api)
+    assert len(found) == 3
+    (other,) = [group for group in found if group["kind"] == "Other"]
+    assert other["count"] == 2
+    listed = api.get("/v1/ava/jobs", query_string={"filter[error_id]": other["id"]}).get_json()["data"]
+    assert len(listed) == 2
+
+
+def test_groups_are_paged_by_cursor_and_filtered_by_worker(api: Api) -> None:
+    for n, kind in enumerate("ABC"):
+        _fail(api, f"{kind}Error: x", seconds_ago=10 + n)
+    _fail(api, "DError: x", worker_id="wkr_other", seconds_ago=30)
+    ErrorGroups(api.database).run_once(0)
+    first = api.get(ERRORS, query_string={"per_page": 2}).get_json()
+    assert [group["kind"] for group in first["data"]] == ["AError", "BError"]
+    rest = api.get(ERRORS, query_string={"per_page": 2, "cursor": first["pagination"]["next_cursor"]}).get_json()
+    assert [group["kind"] for group in rest["data"]] == ["CError", "DError"]
+    assert rest["pagination"]["has_more"] is False
+    assert [group["kind"] for group in _groups(api, **{"filter[worker_id]": "wkr_other"})] == ["DError"]
+
+
+def test_a_dispatcher_that_dies_within_a_batch_counts_nothing_twice(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail(api, "ValueError: 1", "ValueError: 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(counting, "move_to", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ErrorGroups(api.database).run_once(0)
+    assert _groups(api) == []
+    ErrorGroups(api.database).run_once(0)
+    assert [group["count"] for group in _groups(api)] == [2]
+
+
+def test_old_groups_are_deleted(api: Api) -> None:
+    _fail(api, "ValueError: 1")
+    ErrorGroups(api.database).run_once(0)
+    api.execute("UPDATE error_groups SET last_seen_at = now() - interval '95 days'")
+    api.execute("UPDATE error_days SET day = day - interval '95 days'")
+    with api.database.connect() as connection:
+        assert counting.delete_old(connection, limit=100) == 2
+    assert _groups(api) == []
+
+
+def test_what_is_not_there_is_404(api: Api) -> None:
+    for path in ("err_x", "err_01jwnqrgt0e3rt0q9vz5k8x2mc", "job_01jwnqrgt0e3rt0q9vz5k8x2mc"):
+        error_of(api.get(f"{ERRORS}/{path}"), 404, "resource_not_found")
+        error_of(api.post(f"{ERRORS}/{path}/resolve"), 404, "resource_not_found")
