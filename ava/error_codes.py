@@ -46,8 +46,8 @@ class ErrorCode(StrEnum):
     RESOURCE_NOT_FOUND = (
         "resource_not_found",
         {
-            404: "This tenant has no such job, worker, schedule, webhook, delivery or API key, or there is no such "
-            "route."
+            404: "This tenant has no such job, operation, worker, schedule, webhook, delivery or API key, or there is "
+            "no such route."
         },
     )
     METHOD_NOT_ALLOWED = (

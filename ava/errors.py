@@ -36,6 +36,8 @@ __all__ = [
     "NodeFailed",
     "NodeNotFound",
     "NotFound",
+    "OperationEnded",
+    "OperationNotFound",
     "OutboundError",
     "OutboundFailed",
     "OutboundTimeout",
@@ -223,6 +225,16 @@ class WorkerNotFound(NotFound):
 
 class JobStateConflict(RequestError):
     """The job's state forbids this."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class OperationNotFound(NotFound):
+    """No such operation; GET /v1/ava/operations lists those that are kept."""
+
+
+class OperationEnded(RequestError):
+    """The operation has ended already."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

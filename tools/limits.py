@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ava.domain.limits import as_table
+from ava.domain.limit import as_table
+from ava.domain.limits import LIMITS
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 
@@ -13,7 +14,7 @@ def with_table(page: str) -> str:
     """Returns the page with the present table in the place of its own."""
     lines = page.splitlines(keepends=True)
     rows = [number for number, line in enumerate(lines) if line.startswith("|")]
-    return "".join([*lines[: rows[0]], as_table(), *lines[rows[-1] + 1 :]])
+    return "".join([*lines[: rows[0]], as_table(LIMITS), *lines[rows[-1] + 1 :]])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from ava.api.http.shares import make_shares
 from ava.api.routes import (
     admin,
     bulk,
+    bulk_operations,
     docs,
+    exports,
     health,
     job_logs,
     jobs,
@@ -34,6 +36,8 @@ from ava.domain.sealing import Sealer
 from ava.health.readiness import Readiness
 from ava.metrics.counters import ConnectionMeter
 from ava.services.api_keys import ApiKeys
+from ava.services.bulk_batches import BulkBatches
+from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.schedules import Schedules
@@ -50,6 +54,8 @@ _BLUEPRINTS = (
     jobs.blueprint,
     bulk.blueprint,
     job_logs.blueprint,
+    bulk_operations.blueprint,
+    exports.blueprint,
     streams.blueprint,
     why.blueprint,
     schedules.blueprint,
@@ -101,12 +107,12 @@ def _make_context(settings: Settings) -> Context:
     )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
-    jobs_service = Jobs(
-        database, publisher, Control(celery, settings.message_keys), settings=settings, run_long=offload.run
-    )
+    control = Control(celery, settings.message_keys)
+    jobs_service = Jobs(database, publisher, control, settings=settings, run_long=offload.run)
     return Context(
         settings=settings,
         jobs=jobs_service,
+        bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
         schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),

@@ -13,7 +13,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
-from marshmallow import fields
+from marshmallow import Schema, fields
 from werkzeug.routing import Rule
 
 from ava.api import openapi_parts as parts
@@ -150,7 +150,7 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    prefix = {"job_id": "job", "schedule_id": "sch"}.get(name)
+    prefix = {"job_id": "job", "schedule_id": "sch", "operation_id": "op"}.get(name)
     schema = {"type": "string"} if prefix is None else {"type": "string", "pattern": f"^{prefix}_"}
     return {"in": "path", "name": name, "required": True, "schema": schema}
 
@@ -173,7 +173,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
         "headers": {name: parts.GIVEN[name] for name in _headers_given(operation)},
         "content": {operation.media_type: {"schema": _envelope(operation)}},
     }
-    described = {str(operation.status): success} | {str(status): f"Failure{status}" for status in failures}
+    others = {
+        str(status): success | {"content": {operation.media_type: {"schema": _enveloped(record)}}}
+        for status, record in operation.other_records.items()
+    }
+    described = {str(operation.status): success} | others | {str(status): f"Failure{status}" for status in failures}
     if operation.may_be_unchanged:
         described["304"] = {
             "description": "The record is the one that If-None-Match names.",
@@ -184,7 +188,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _headers_given(operation: Operation) -> list[str]:
     given = [*parts.HEADERS]
-    if operation.status == 201:
+    if operation.status in (201, 202):
         given.append("Location")
     if operation.takes_key:
         given.append("Idempotent-Replayed")
@@ -205,6 +209,10 @@ def _envelope(operation: Operation) -> dict[str, Any]:
     if type(operation.record).__name__ == "JobLogRecord":
         properties["pagination"] = parts.LOG_PLACE
     return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _enveloped(record: Schema) -> dict[str, Any]:
+    return {"type": "object", "required": ["data"], "properties": {"data": record}}
 
 
 def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:

@@ -180,11 +180,29 @@ _SCHEDULE = {
 }
 _TRIGGER = {"worker_id": "wkr_incident_notify", "priority": 2, "input": _PAYLOAD}
 
+_OPERATION = {
+    "id": "op_01jwnqrgt0e3rt0q9vz5k8x2mc",
+    "kind": "retry",
+    "filter": {"worker_id": "wkr_incident_notify", "status": "failed"},
+    "state": "running",
+    "total": 3004,
+    "done": 1500,
+    "failed": 0,
+    "created_by": "usr_01hxyz",
+    "created_at": "2025-06-01T10:00:00Z",
+    "completed_at": None,
+    "result": None,
+    "reason": None,
+}
+
 #: Examples by the name of their schema.
 EXAMPLES: dict[str, Any] = {
     "TriggerBody": _TRIGGER,
     "BulkBody": {"jobs": [_TRIGGER]},
-    "CancelBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},
+    "CancelManyBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},
+    "RetryManyBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "failed"}},
+    "RetryBody": {"input": _PAYLOAD, "priority": 2},
+    "OperationRecord": _OPERATION,
     "JobRecord": _JOB,
     "ScheduleBody": _SCHEDULE,
     "ScheduleChangeBody": {"enabled": False},

@@ -21,7 +21,7 @@ from ava.domain import priority as priorities
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["jobs"]
+__all__ = ["chosen_filters", "filter_options", "jobs"]
 
 _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
 _PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
@@ -43,8 +43,8 @@ _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
     click.option("--status", type=_STATUSES, help="Only jobs with this status."),
     click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
-    click.option("--after", "created_after", help="Only jobs created then or later, in ISO 8601."),
-    click.option("--before", "created_before", help="Only jobs created before then, in ISO 8601."),
+    click.option("--after", "--created-after", "created_after", help="Only jobs created then or later, in ISO 8601."),
+    click.option("--before", "--created-before", "created_before", help="Only jobs created before then, in ISO 8601."),
     click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
     click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
     click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
@@ -77,39 +77,40 @@ def trigger(
     client: Client, worker_id: str, input_text: str, key: str | None, follow: bool, printer: RecordPrinter, **rest: Any
 ) -> None:
     """Trigger a job of WORKER_ID."""
-    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **_chosen(rest))
+    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **chosen_filters(rest))
     if follow:
         follow_to_end(client, job, printer)
     else:
         printer.record(job)
 
 
-def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose jobs."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
 
 
-def _chosen(filters: dict[str, Any]) -> dict[str, Any]:
+def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
     """Returns the filters as the client takes them."""
-    return filters | {"tags": dict(filters["tags"])}
+    given = filters | {"tags": dict(filters["tags"]) or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @jobs.command("list")
-@_filtered
+@filter_options
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
 @output_options
 @connected
 def list_jobs(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
     """List jobs, newest first."""
-    found = islice(client.list(per_page=min(limit, 100), **_chosen(filters)), limit)
+    found = islice(client.list(per_page=min(limit, 100), **chosen_filters(filters)), limit)
     printer.records(found, _COLUMNS, empty="No jobs match.")
 
 
 @jobs.command()
 @click.argument("job_id", type=JOB_ID, required=False)
-@_filtered
+@filter_options
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The most jobs to watch.")
 @click.option("--every", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds between looks.")
 @output_options
@@ -123,9 +124,8 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
     if job_id is not None:
         follow_to_end(client, client.get(job_id), printer)
     else:
-        watch_list(
-            lambda: list(islice(client.list(per_page=limit, **_chosen(filters)), limit)), _COLUMNS, printer, every
-        )
+        chosen = chosen_filters(filters)
+        watch_list(lambda: list(islice(client.list(per_page=limit, **chosen), limit)), _COLUMNS, printer, every)
 
 
 @jobs.command()
@@ -150,30 +150,6 @@ def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:
     """Show a job's log."""
     printer.lines(client.logs(job_id, **choice))
-
-
-@jobs.command()
-@click.argument("job_ids", type=JOB_ID, nargs=-1, required=True)
-@output_options
-@connected
-def cancel(client: Client, job_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Cancel jobs."""
-    for job_id in job_ids:
-        printer.record(client.cancel(job_id))
-
-
-@jobs.command()
-@click.argument("job_id", type=JOB_ID)
-@click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
-@output_options
-@connected
-def retry(client: Client, job_id: str, follow: bool, printer: RecordPrinter) -> None:
-    """Trigger a new job with the worker and the input of a final one."""
-    job = client.retry(job_id)
-    if follow:
-        follow_to_end(client, job, printer)
-    else:
-        printer.record(job)
 
 
 @jobs.command()

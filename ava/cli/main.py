@@ -15,11 +15,13 @@ from ava.cli import (
     dev,
     doctor,
     errors,
+    job_actions,
     jobs,
     keys,
     limits,
     new,
     nodes,
+    operations,
     overview,
     printing,
     processes,
@@ -68,7 +70,10 @@ cli.add_command(processes.dispatcher)
 cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
 cli.add_command(doctor.doctor)
+for command in job_actions.COMMANDS:
+    jobs.jobs.add_command(command)
 cli.add_command(jobs.jobs)
+cli.add_command(operations.operations)
 cli.add_command(workers.workers)
 cli.add_command(errors.errors)
 cli.add_command(keys.keys)

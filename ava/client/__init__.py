@@ -18,6 +18,7 @@ from ava.client.errors import (
     WaitTimeout,
     WebhookUnverified,
 )
+from ava.client.operations import JobFilters, Operation
 from ava.client.records import (
     ApiKey,
     ErrorGroup,
@@ -58,9 +59,11 @@ __all__ = [
     "Explanation",
     "Firing",
     "Job",
+    "JobFilters",
     "Limit",
     "LogLine",
     "Node",
+    "Operation",
     "Overview",
     "Progress",
     "QueueCount",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
+
+import requests
 
 from ava.client.calls import Calls
 from ava.client.error_groups import ErrorGroups
-from ava.client.errors import ApiConflict, WaitTimeout
+from ava.client.errors import ApiConflict, ApiUnavailable, WaitTimeout
 from ava.client.events import follow
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
+from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
 from ava.client.reports import Analytics, AuditEntry, Node, Overview, TenantLoad
 from ava.client.schedules import Schedules
@@ -56,6 +60,8 @@ class Client:
         self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy)
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
+        #: Retries and cancels all jobs that filters find, and shows how far that is.
+        self.operations = Operations(self._calls, self._pages)
         #: Creates, shows, tests and changes webhooks, and sends their deliveries again.
         self.webhooks = Webhooks(self._calls, self._pages)
         #: Lists the errors of failed jobs by their groups; resolves, ignores and reopens them.
@@ -136,43 +142,28 @@ class Client:
         params = {"wait": seconds}
         return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}", params=params, read_seconds=seconds + 15))
 
-    def list(  # noqa: PLR0913 - callers name the filters that they need
-        self,
-        *,
-        worker_id: str | None = None,
-        status: str | None = None,
-        trigger: str | None = None,
-        created_after: datetime | str | None = None,
-        created_before: datetime | str | None = None,
-        priority: int | None = None,
-        triggered_by: str | None = None,
-        error: str | None = None,
-        id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        per_page: int = 100,
-        is_whole: bool = False,
-    ) -> Iterator[Job]:
+    def list(self, *, per_page: int = 100, is_whole: bool = False, **filters: Unpack[JobFilters]) -> Iterator[Job]:
         """Returns the jobs that match the filters, newest first. Pages are fetched as the iterator reaches them.
 
-        `error` is a part of the error's text, `id` the beginning or the end of an id. An input or output of more than
-        16 KiB is None, and `input_bytes` or `output_bytes` says how many it has; `is_whole` brings it.
+        An input or output of more than 16 KiB is None, and `input_bytes` or `output_bytes` says how many it has;
+        `is_whole` brings it.
         """
-        filters = {
-            "worker_id": worker_id,
-            "status": status,
-            "trigger": trigger,
-            "created_after": _time(created_after),
-            "created_before": _time(created_before),
-            "priority": priority,
-            "triggered_by": triggered_by,
-            "error": error,
-            "id": id,
-            **{f"tag.{key}": value for key, value in (tags or {}).items()},
-        }
-        params: dict[str, Any] = {f"filter[{name}]": value for name, value in filters.items() if value is not None}
-        params |= {"fields": "*"} if is_whole else {}
-        for data in self._pages(_JOBS, params | {"per_page": per_page}):
+        params = filter_params(filters) | {"per_page": per_page} | ({"fields": "*"} if is_whole else {})
+        for data in self._pages(_JOBS, params):
             yield read(Job, data)
+
+    def export(self, **filters: Unpack[JobFilters]) -> Iterator[Job]:
+        """Returns all jobs that match the filters, newest first and whole, over one connection.
+
+        Raises `ApiUnavailable` if the connection breaks off before the last job.
+        """
+        response = self._calls.send("GET", f"{_JOBS}/export", params=filter_params(filters), is_stream=True)
+        with response:
+            try:
+                for line in response.iter_lines(2**16):
+                    yield read(Job, json.loads(line))
+            except requests.RequestException as error:
+                raise ApiUnavailable("The export broke off before its last job; start it again.") from error
 
     def logs(
         self,
@@ -206,15 +197,28 @@ class Client:
                 return job
             raise
 
-    def cancel_all(self, **filters: Any) -> tuple[int, int]:
-        """Cancel the jobs that match the filters of `list`. Returns the numbers cancelled and signalled."""
-        body = {"filter": {name: _time(value) for name, value in filters.items() if value is not None}}
-        data = self._calls.data("POST", f"{_JOBS}/cancel", body=body)
-        return data["cancelled"], data["signalled"]
+    def cancel_all(self, **filters: Unpack[JobFilters]) -> tuple[int, int]:
+        """Cancel the jobs that match the filters of `list`, and wait until all are.
 
-    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
-        """Trigger a new job with the worker and the input of a final one."""
-        return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/retry", headers=_key(idempotency_key)))
+        Returns the numbers cancelled and signalled. `client.operations.cancel` does not wait.
+        """
+        started = self.operations.cancel(**filters)
+        ended = self.operations.wait(started.id) if started.is_running else started
+        result = ended.result or {}
+        return result.get("cancelled", 0), result.get("signalled", 0)
+
+    def retry(
+        self,
+        job_id: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Trigger a new job like a final one, with another input or priority if one is given."""
+        fields = {"input": None if input is None else dict(input), "priority": priority}
+        body = {name: value for name, value in fields.items() if value is not None}
+        return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/retry", body=body, headers=_key(idempotency_key)))
 
     def why(self, job_id: str) -> Explanation:
         """Returns why a job has its status."""

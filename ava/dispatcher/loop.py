@@ -13,6 +13,7 @@ from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher import retention
+from ava.dispatcher.bulk_operations import BulkOperationBatches
 from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.declared_schedules import DeclaredSchedules
 from ava.dispatcher.due import DueJobs
@@ -31,6 +32,8 @@ from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
+from ava.services.bulk_batches import BulkBatches
+from ava.services.jobs import Jobs
 from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
@@ -142,6 +145,7 @@ def make_duties(
 ) -> list[Duty]:
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
+    jobs = Jobs(database, publisher, control, settings=settings)
     return [
         ScheduleFirings(database, control, quota=TenantQuotas.of(settings)),
         TimeZoneData(database),
@@ -154,6 +158,7 @@ def make_duties(
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookWakeup(database, publisher),
+        BulkOperationBatches(BulkBatches(database, jobs, control)),
         retention.of_jobs(
             database,
             retention_days=settings.retention_days,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,14 +12,14 @@ from ava.broker.control import Control
 from ava.domain import ids
 from ava.domain.events import Event, EventType, make_body
 from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
-from ava.domain.job import Job, Status
+from ava.domain.job import Job
 from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule, make_schedule_record
-from ava.errors import BrokerUnavailable, TooMany
+from ava.errors import TooMany
 from ava.metrics import counters
 from ava.services.quotas import TenantQuotas
+from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import nodes
 from ava.store.schedules import due as due_schedules
 from ava.store.webhooks import events
 
@@ -117,7 +116,7 @@ class ScheduleFirings:
         return decision
 
     def _report(self, batch: _FiredBatch) -> None:
-        self._revoke([job for job in batch.cancelled if job.status is Status.RUNNING])
+        revoke_all(self._database, self._control, batch.cancelled)
         for decision in batch.decisions:
             _count(decision)
             if decision.disables:
@@ -126,17 +125,6 @@ class ScheduleFirings:
                     decision.gone,
                     extra={"schedule_id": decision.due.schedule.id, "tenant_id": decision.due.schedule.tenant_id},
                 )
-
-    def _revoke(self, running: Sequence[Job]) -> None:
-        if not running:
-            return
-        with self._database.connect() as connection:
-            names = nodes.names_of(connection, {job.node_id for job in running if job.node_id})
-        for node_id, name in names.items():
-            runs = [(job.id, job.run_no) for job in running if job.node_id == node_id]
-            with suppress(BrokerUnavailable):
-                # The nodes read from the database what they do not receive.
-                self._control.revoke_all(runs=runs, node_name=name)
 
 
 def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[FiringDecision]:

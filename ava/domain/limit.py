@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ava.settings import Settings
 
-__all__ = ["Limit"]
+__all__ = ["Limit", "as_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +55,14 @@ class Limit:
 def _set(value: Any) -> int | None:
     # 0, or nothing, is how a setting says "no limit"; a rate is a text such as 300/minute.
     return int(str(value).partition("/")[0] or 0) or None
+
+
+def as_table(limits: Iterable[Limit]) -> str:
+    """Returns the table of `docs/limits.md`, in Markdown."""
+    rows = ["| limit | default | setting | error | meaning |", "|---|---|---|---|---|"]
+    for limit in limits:
+        default = "none" if limit.default is None else f"{limit.default:,} {limit.unit}"
+        setting = "–" if limit.setting is None else f"`{limit.setting}`"
+        status = "–" if limit.status is None else str(limit.status)
+        rows.append(f"| `{limit.name}` | {default} | {setting} | {status} | {limit.meaning} |")
+    return "\n".join(rows) + "\n"

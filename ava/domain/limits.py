@@ -6,8 +6,6 @@ comes from, in the form of `Limit.says`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ava.domain.limit import Limit
 
 __all__ = [
@@ -35,6 +33,7 @@ __all__ = [
     "RATE_LIMIT_READ",
     "RATE_LIMIT_WEBHOOKS",
     "RATE_LIMIT_WRITE",
+    "RUNNING_OPERATIONS",
     "SCHEDULES",
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
@@ -51,7 +50,6 @@ __all__ = [
     "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
     "Limit",
-    "as_table",
 ]
 
 _KIB, _MIB = 2**10, 2**20
@@ -156,6 +154,13 @@ BULK_JOBS = Limit(
     meaning="Jobs that one call may trigger.",
     status=422,
     fixed=1_000,
+)
+RUNNING_OPERATIONS = Limit(
+    name="running_operations",
+    unit="operations",
+    meaning="Operations on many jobs of a tenant that run at once.",
+    status=429,
+    fixed=10,
 )
 SCHEDULES = Limit(
     name="schedules",
@@ -362,6 +367,7 @@ LIMITS: tuple[Limit, ...] = (
     INPUT_BYTES,
     BULK_JOBS,
     TAGS,
+    RUNNING_OPERATIONS,
     ANSWER_BYTES,
     PAYLOAD_BYTES,
     SEARCHED_JOBS,
@@ -386,14 +392,3 @@ LIMITS: tuple[Limit, ...] = (
     SESSIONS,
     ERROR_GROUPS,
 )
-
-
-def as_table(limits: Iterable[Limit] = LIMITS) -> str:
-    """Returns the table of `docs/limits.md`, in Markdown."""
-    rows = ["| limit | default | setting | error | meaning |", "|---|---|---|---|---|"]
-    for limit in limits:
-        default = "none" if limit.default is None else f"{limit.default:,} {limit.unit}"
-        setting = "–" if limit.setting is None else f"`{limit.setting}`"
-        status = "–" if limit.status is None else str(limit.status)
-        rows.append(f"| `{limit.name}` | {default} | {setting} | {status} | {limit.meaning} |")
-    return "\n".join(rows) + "\n"

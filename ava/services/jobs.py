@@ -6,10 +6,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from ava import tracing
@@ -34,10 +33,10 @@ from ava.errors import (
 )
 from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
-from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
-from ava.store.jobs import backlog, bulk_cancel, client_moves, explanation_reads, idempotency, log_reads, reads
+from ava.store.jobs import backlog, batches, client_moves, explanation_reads, idempotency, log_reads, reads
+from ava.store.jobs.batches import JobBatch
 from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
 from ava.store.jobs.reads import JobPage, Payloads
@@ -50,8 +49,8 @@ __all__ = ["Jobs"]
 
 _log = logging.getLogger(__name__)
 
-#: The most jobs that one statement cancels.
-_BATCH = 500
+#: The jobs that one statement of an export reads.
+_EXPORT_BATCH = 200
 #: Bytes of inputs that take long to compare, or to search for credentials.
 _LONG_BYTES = 2**16
 
@@ -89,7 +88,7 @@ class Jobs:
         """
         with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
             created = self._insert(connection, caller, specs)
-        self._publish(created)
+        self.publish(created)
         return created
 
     def trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
@@ -107,7 +106,7 @@ class Jobs:
             idempotency.record_jobs(
                 connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created]
             )
-        self._publish(created)
+        self.publish(created)
         return created, False
 
     def _earlier_jobs(
@@ -122,16 +121,7 @@ class Jobs:
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         self._refuse_urgent(caller, specs)
-        size = sum(len(spec.input_json) for spec in specs)
-        self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
-        created = client_moves.insert(
-            connection,
-            tenant_id=caller.tenant_id,
-            user_id=caller.user_id,
-            specs=specs,
-            closed_windows=self._closed_windows(connection),
-            traceparent=tracing.current(),
-        )
+        created = self.insert_runnable(connection, caller, specs)
         if len(created) < len(specs):
             self._refuse(connection, caller, specs)
         return created
@@ -144,16 +134,34 @@ class Jobs:
                 reason = f"It must be {self._most_urgent} to {priority.LAST} for the roles of a tenant."
                 raise PriorityTooUrgent(limits.MOST_URGENT_PRIORITY.says(reason), entry)
 
-    def retry(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
-        """Trigger a new job like a final one. Returns it, and True if an earlier call with the key triggered it.
+    def retry(
+        self,
+        caller: Caller,
+        job_id: str,
+        key: str | None = None,
+        *,
+        input_json: str | None = None,
+        priority: int | None = None,
+    ) -> tuple[Job, bool]:
+        """Trigger a new job like a final one, with another input or priority if one is given.
 
-        Raises `JobNotFound`, `JobStateConflict` if the job is not final, and what `trigger_once` raises.
+        Returns it, and True if an earlier call with the key triggered it. Raises `JobNotFound`, `JobStateConflict` if
+        the job is not final, and what `trigger_once` raises.
         """
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
         if not job.is_final:
             raise JobStateConflict(f"The job is still {job.status}; only a final job can be retried.")
-        spec = JobSpec(
+        spec = self.retry_spec(caller, job)
+        spec = replace(spec, input_json=input_json or spec.input_json, priority=priority or spec.priority)
+        if key is None:
+            return self.trigger(caller, [spec])[0], False
+        (retried,), is_replay = self.trigger_once(caller, [spec], key)
+        return retried, is_replay
+
+    def retry_spec(self, caller: Caller, job: Job) -> JobSpec:
+        """Returns what triggers a job like a final one again."""
+        return JobSpec(
             worker_id=job.worker_id,
             input_json=job.input_json,
             trigger=job.trigger,
@@ -162,10 +170,22 @@ class Jobs:
             retry_of=job.id,
             tags_json=job.tags_json,
         )
-        if key is None:
-            return self.trigger(caller, [spec])[0], False
-        (retried,), is_replay = self.trigger_once(caller, [spec], key)
-        return retried, is_replay
+
+    def insert_runnable(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+        """Store those of the jobs whose worker the tenant can run now, and return them for `publish`.
+
+        It belongs to the caller's transaction. Raises `TooMany` if the tenant may not have so many queued jobs more.
+        """
+        size = sum(len(spec.input_json) for spec in specs)
+        self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
+        return client_moves.insert(
+            connection,
+            tenant_id=caller.tenant_id,
+            user_id=caller.user_id,
+            specs=specs,
+            closed_windows=self._closed_windows(connection),
+            traceparent=tracing.current(),
+        )
 
     def _closed_windows(self, connection: Connection) -> frozenset[str]:
         if time.monotonic() - self._closed_read_at > self.windows_seconds:
@@ -188,7 +208,8 @@ class Jobs:
         # The worker became active again between the two statements; the caller may try again.
         raise WorkerPaused
 
-    def _publish(self, created: Sequence[Job]) -> None:
+    def publish(self, created: Sequence[Job]) -> None:
+        """Publish those of the stored jobs that can start now. If the broker is out of reach, they start later."""
         startable = [job for job in created if job.published_at is not None]
         try:
             self._publisher.publish(startable)
@@ -246,6 +267,18 @@ class Jobs:
                 total = reads.count(connection, tenant_id=caller.tenant_id, job_filter=job_filter)
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
+    def batch(self, caller: Caller, job_filter: JobFilter, *, before_id: str | None) -> JobBatch:
+        """Returns the next whole jobs of an export as the caller may see them. Raises `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            found = batches.next_jobs(
+                connection,
+                tenant_id=caller.tenant_id,
+                job_filter=job_filter,
+                limit=_EXPORT_BATCH,
+                before_id=before_id,
+            )
+        return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs])
+
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
         """Returns a job's status and lines of its log. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
@@ -279,47 +312,6 @@ class Jobs:
                 "Revoke failed, the broker is out of reach: the node reads the cancel from the database",
                 extra={"job_id": job.id},
             )
-
-    def cancel_all(self, caller: Caller, job_filter: JobFilter) -> tuple[int, int]:
-        """Cancel every queued and running job that matches a filter now, in batches, so that locks are held briefly.
-
-        Returns how many were cancelled and how many were asked to stop. Raises `DatabaseUnavailable`; jobs that were
-        cancelled by then stay cancelled.
-        """
-        with self._database.connect() as connection:
-            until = clock.transaction_time(connection)
-        cancelled = signalled = 0
-        while batch := self._cancel_batch(caller, job_filter, until):
-            running = [job for job in batch if job.status is Status.RUNNING]
-            cancelled += len(batch) - len(running)
-            signalled += len(running)
-        return cancelled, signalled
-
-    def _cancel_batch(self, caller: Caller, job_filter: JobFilter, until: datetime) -> list[Job]:
-        tenant_id, user_id = caller.tenant_id, caller.user_id
-        with self._database.connect() as connection:
-            batch = bulk_cancel.cancel_batch(
-                connection, tenant_id=tenant_id, user_id=user_id, job_filter=job_filter, until=until, limit=_BATCH
-            )
-            if not batch:
-                # Other transactions hold the rows that are left: cancel one by one, waiting for each.
-                left = bulk_cancel.remaining(
-                    connection, tenant_id=tenant_id, job_filter=job_filter, until=until, limit=_BATCH
-                )
-                each = (
-                    client_moves.cancel(connection, tenant_id=tenant_id, user_id=user_id, job_id=id_) for id_ in left
-                )
-                batch = [job for job in each if job is not None]
-            node_names = nodes.names_of(connection, {job.node_id for job in batch if job.node_id})
-        self._revoke_all(batch, node_names)
-        return batch
-
-    def _revoke_all(self, batch: Sequence[Job], node_names: Mapping[str, str]) -> None:
-        for node_id, name in node_names.items():
-            runs = [(job.id, job.run_no) for job in batch if job.node_id == node_id and job.status is Status.RUNNING]
-            with suppress(BrokerUnavailable):
-                # The nodes read from the database what they do not receive.
-                self._control.revoke_all(runs=runs, node_name=name)
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
         """Explain why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""

@@ -17,7 +17,7 @@ from ava.domain.job import Job
 from ava.errors import DatabaseUnavailable
 from ava.services.followers import Follower, WatchUpdate
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import watch_reads
+from ava.store.jobs import bulk_operations, watch_reads
 from ava.store.jobs.rows import FoundLines
 from ava.store.jobs.watch_reads import LogPosition, WatchedState
 
@@ -32,10 +32,11 @@ _CLIENT_CHECK_SECONDS = 5.0
 
 
 class _Waiter:
-    """A watcher that waits until a job is final."""
+    """A watcher that waits until a job is final, or an operation has ended."""
 
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
+    def __init__(self, watched_id: str) -> None:
+        self.watched_id = watched_id
+        self.is_operation = watched_id.startswith("op_")
         self.is_final = False
         self.woken = threading.Event()
 
@@ -63,9 +64,12 @@ class Watches:
         """True if the process is stopping, so that watchers should stop waiting."""
         return self._closing.is_set()
 
-    def wait(self, job_id: str, seconds: float, is_gone: Callable[[], bool]) -> bool:
-        """Wait until a job is final. Returns False if time is up, the client is gone, or the process stops."""
-        waiter = _Waiter(job_id)
+    def wait(self, watched_id: str, seconds: float, is_gone: Callable[[], bool]) -> bool:
+        """Wait until a job is final, or an operation on many jobs has ended.
+
+        Returns False if time is up, the client is gone, or the process stops.
+        """
+        waiter = _Waiter(watched_id)
         deadline = time.monotonic() + seconds
         self._add(waiter)
         try:
@@ -135,13 +139,16 @@ class Watches:
             waiters = list(self._waiters)
             followers = [follower for follower in self._followers.values() if not follower.is_behind]
         open_followers = [follower for follower in followers if follower.final is None]
-        job_ids = {waiter.job_id for waiter in waiters} | {follower.job_id for follower in open_followers}
+        job_ids = {waiter.watched_id for waiter in waiters if not waiter.is_operation}
+        job_ids |= {follower.job_id for follower in open_followers}
+        operation_ids = {waiter.watched_id for waiter in waiters if waiter.is_operation}
         with self._database.connect() as connection:
             # In this order: a job that is found final has its last line written already.
             final = watch_reads.final_states(connection, list(job_ids)) if job_ids else {}
             states = _by_number(connection, open_followers) if open_followers else {}
+            ended = bulk_operations.ended(connection, operation_ids) if operation_ids else frozenset()
             for waiter in waiters:
-                if waiter.job_id in final:
+                if waiter.watched_id in final or waiter.watched_id in ended:
                     waiter.is_final = True
                     waiter.woken.set()
             for follower in followers:

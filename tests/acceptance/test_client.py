@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -29,6 +28,8 @@ from ava.client import (
 )
 from harness.moments import LATER_DAY
 from harness.system import ROOT, SECRET, System
+from tests.commands import ava as _ava
+from tests.commands import on_a_terminal as _on_a_terminal
 
 pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
@@ -41,7 +42,7 @@ def _client(system: System, **options: str) -> Client:
 @pytest.fixture
 def running(fleet: System) -> System:
     """The system of this file, without the jobs of the test before."""
-    fleet.query("TRUNCATE jobs, job_logs")
+    fleet.query("TRUNCATE jobs, job_logs, bulk_operations")
     return fleet
 
 
@@ -194,30 +195,6 @@ def test_the_programs_of_the_documentation_run(
 # The commands -------------------------------------------------------------------------------------------------------
 
 
-def _ava(system: System, *arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
-    environ = {**system.environ, "AVA_URL": system.url, "AVA_TENANT_ID": "ten_test", **options}
-    argv = [sys.executable, "-m", "ava.cli.main", *arguments]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
-
-
-def _on_a_terminal(system: System, *arguments: str, columns: int = 200) -> tuple[int, str]:
-    leader, follower = pty.openpty()
-    environ = {**system.environ, "AVA_URL": system.url, "AVA_TENANT_ID": "ten_test", "TERM": "xterm"}
-    environ["COLUMNS"] = str(columns)
-    argv = [sys.executable, "-m", "ava.cli.main", *arguments]
-    with subprocess.Popen(argv, env=environ, stdout=follower, stderr=follower, stdin=subprocess.DEVNULL) as process:
-        os.close(follower)
-        shown = b""
-        try:
-            while chunk := os.read(leader, 65536):
-                shown += chunk
-        except OSError:
-            # The terminal closes with the last process that holds it.
-            pass
-        os.close(leader)
-    return process.returncode, shown.decode()
-
-
 def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None:
     payload = tmp_path / "input.json"
     payload.write_text('{"seconds": 0}')
@@ -331,6 +308,35 @@ def test_a_shell_completes_ids_and_a_profile_says_where_from(running: System, cl
         assert expected in _ava(running, **options, **asked).stdout
     script = _ava(running, "completion", "bash").stdout
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=True).returncode == 0
+
+
+def test_many_jobs_are_retried_and_cancelled_by_commands(running: System, client: Client) -> None:
+    failed = [client.trigger("wkr_sleep", {"seconds": -1}) for _ in range(2)]
+    for job in failed:
+        client.wait(job.id, 60)
+    waiting = [client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(3)]
+    # Several ids: each has its outcome, also if one is refused.
+    ended = _ava(running, "jobs", "cancel", waiting[0].id, failed[0].id, waiting[1].id)
+    assert ended.returncode == 1
+    assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [waiting[0].id, waiting[1].id]
+    assert failed[0].id in ended.stderr
+    again = _ava(running, "jobs", "retry", failed[0].id, "--input", '{"seconds": 0}', "--set-priority", "2", "--follow")
+    assert again.returncode == 0
+    # All that match.
+    by_filter = ("jobs", "retry", "--status", "failed", "--created-after", "2025-01-01")
+    assert json.loads(_ava(running, *by_filter, "--dry-run").stdout) == {"total": 2}
+    assert "--yes" in _ava(running, *by_filter).stderr
+    done = json.loads(_ava(running, *by_filter, "--yes").stdout)
+    assert (done["state"], done["done"]) == ("done", 2)
+    code, shown = _on_a_terminal(running, "jobs", "cancel", "--status", "queued", "--worker", "wkr_sleep", "--yes")
+    assert (code, "job cancelled." in shown or "jobs cancelled." in shown) == (0, True)
+    assert client.get(waiting[2].id).status == "cancelled"
+    for arguments in (("jobs", "cancel"), ("jobs", "cancel", waiting[0].id, "--status", "queued")):
+        assert "ids" in _ava(running, *arguments).stderr
+    listed = [json.loads(line) for line in _ava(running, "operations", "list").stdout.splitlines()]
+    assert [found["kind"] for found in listed] == ["cancel", "retry"]
+    exported = _ava(running, "jobs", "export", "--status", "cancelled").stdout.splitlines()
+    assert {json.loads(line)["id"] for line in exported} >= {job.id for job in waiting}
 
 
 def test_a_watch_prints_each_job_when_it_changes(running: System, client: Client) -> None:

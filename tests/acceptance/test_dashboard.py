@@ -13,6 +13,7 @@ from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.browser import Browser
+from tests.failed_jobs import insert_failed
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 PAGES = ("#/", "#/jobs", "#/schedules", "#/workers", "#/webhooks", "#/audit")
@@ -41,6 +42,7 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
     job_id = signed_in.script("return location.hash").rpartition("/")[2]
     assert re.search(r"\d+ % step \d+ of 300", signed_in.text)
     signed_in.click("button", "Cancel")
+    signed_in.click("button", "Cancel job")
     signed_in.await_text("Cancel requested", "Handler cancelled after", "Retry")
     assert running.wait_for(job_id, "cancelled")["cancelled_by"] == "usr_test"
 
@@ -55,7 +57,25 @@ def test_a_jobs_end_its_attempts_and_its_output_appear_without_a_reload(signed_i
     timeline = signed_in.script("return document.querySelector('.timeline').innerText")
     assert timeline.count("Worker handler started") == 2
     signed_in.click("button", "Retry")
+    signed_in.click("button", "Retry job")
     signed_in.await_text("Retry of", failed["id"])
+
+
+def test_a_job_is_run_again_with_another_input(signed_in: Browser, running: System) -> None:
+    job = running.trigger("wkr_echo", input={"text": "first"}, priority=4)
+    running.wait_for(job["id"], "completed")
+    go(signed_in, f"#/jobs/{job['id']}")
+    signed_in.click("button", "Run again …")
+    assert '"text": "first"' in signed_in.find("[name='input']").get_attribute("value")
+    signed_in.fill("input", "{nonsense")
+    signed_in.click("button", "Run again")
+    signed_in.await_text("Input: it is not JSON")
+    signed_in.fill("input", '{"text": "second"}')
+    signed_in.fill("priority", "2")
+    signed_in.click("button", "Run again")
+    signed_in.await_text("Retry of", job["id"])
+    again = running.show(signed_in.script("return location.hash").rpartition("/")[2])
+    assert (again["input"], again["priority"]) == ({"text": "second"}, 2)
 
 
 def test_log_lines_are_filtered_by_level(signed_in: Browser, running: System) -> None:
@@ -91,15 +111,66 @@ def test_rows_keep_up_to_date_and_selected_jobs_are_cancelled_and_retried(signed
         signed_in.click(f"input[aria-label='Select {job['id']}']")
     signed_in.await_text("2 selected")
     signed_in.click("button", "Cancel selected")
-    signed_in.await_text("2 cancelled or cancel requested")
+    signed_in.click("button", "Cancel 2 jobs")
+    signed_in.await_text("2 cancel requested")
     assert [running.show(job["id"])["status"] for job in jobs] == ["cancelled", "cancelled", "queued"]
     signed_in.click(f"input[aria-label='Select {jobs[0]['id']}']")
     signed_in.click("button", "Retry selected")
+    signed_in.click("button", "Retry 1 job")
     signed_in.await_text("1 retried")
+    (retried,) = running.get("/v1/ava/jobs?filter[worker_id]=wkr_sleep&per_page=1").json()["data"]
+    running.wait_for(retried["id"], "running")
     signed_in.click("button", "Cancel all that match")
-    signed_in.await_text("worker_id wkr_sleep")
-    signed_in.click("button", "Cancel jobs")
+    signed_in.await_text("2 jobs match worker_id wkr_sleep; 1 of them run.")
+    signed_in.click("button", "Cancel 2 jobs")
+    signed_in.await_text("2 jobs cancelled, 1 of them asked to stop")
     running.wait_for(jobs[2]["id"], "cancelled")
+    running.wait_for(retried["id"], "cancelled")
+
+
+def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_survives_paging(
+    signed_in: Browser, running: System
+) -> None:
+    insert_failed(running, 1200, worker_id="wkr_echo", trigger="webhook")
+    where = f"#/jobs?{quote('filter[trigger]')}=webhook&{quote('filter[status]')}=failed"
+    go(signed_in, where)
+    signed_in.click(".rows [role='row']:nth-child(2) input")
+    signed_in.click("a", "Older")
+    signed_in.await_text("Newest", "1 selected")
+    signed_in.click(".rows [role='row']:nth-child(3) input")
+    signed_in.await_text("2 selected")
+    signed_in.click("a", "Newest")
+    wait_until(lambda: signed_in.script("return document.querySelectorAll('.rows input:checked').length") == 1)
+    assert not signed_in.find("button", "Cancel all that match").is_enabled(), "failed jobs cannot be cancelled"
+    signed_in.click("button", "Retry all that match")
+    signed_in.await_text("1,200 jobs match trigger webhook, status failed")
+    signed_in.fill("typed", "120")
+    signed_in.click("button", "Retry 1,200 jobs")
+    signed_in.await_text("Type 1200, the number of jobs.")
+    signed_in.fill("typed", "1200")
+    signed_in.click("button", "Retry 1,200 jobs")
+    signed_in.await_text("1,200 jobs retried", seconds=60)
+    assert running.query("SELECT count(*), count(DISTINCT retry_of) FROM jobs WHERE trigger = 'webhook'") == [
+        (2400, 1200)
+    ]
+    go(signed_in, "#/jobs")
+    signed_in.await_text("None selected")
+    assert not signed_in.find("button", "Retry all that match").is_enabled(), "there is no filter"
+    running.query("DELETE FROM jobs WHERE trigger = 'webhook'")
+
+
+def test_an_operation_shows_its_progress_and_is_aborted(signed_in: Browser, running: System) -> None:
+    # One that waits, so that there is time to look at it.
+    running.query(
+        "INSERT INTO bulk_operations (tenant_id, kind, filter, total, done, before_id, next_at, created_by, role,"
+        " request_id) VALUES ('ten_test', 'retry', '{}', 3004, 1500, ava_uuid7(), 'infinity', 'usr_test',"
+        " 'TENANT_SYSTEM_ADMIN', 'req_x')"
+    )
+    go(signed_in, "#/jobs")
+    signed_in.await_text("1,500 of 3,004 retried")
+    signed_in.click("button", "Abort")
+    signed_in.await_text("Aborted: 1,500 jobs retried")
+    assert running.query("SELECT state FROM bulk_operations WHERE total = 3004") == [("aborted",)]
 
 
 def test_html_in_values_is_shown_as_text_on_every_page(signed_in: Browser, running: System) -> None:
@@ -142,6 +213,8 @@ def test_every_action_works_with_the_keyboard(browser: Browser, running: System)
     browser.press(Keys.ENTER)
     browser.await_text("Worker handler started")
     browser.tab_to("Cancel")
+    browser.press(Keys.ENTER)
+    browser.tab_to("Cancel job")
     browser.press(Keys.ENTER)
     running.wait_for(job["id"], "cancelled")
     browser.press(Keys.HOME)

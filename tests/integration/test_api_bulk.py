@@ -1,4 +1,4 @@
-"""Bulk triggers, idempotency keys, retries and cancels by filter."""
+"""Bulk triggers, idempotency keys and retries of one job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis
 from werkzeug.test import TestResponse
 
 from ava.settings import Settings
-from harness.api import NODE, Api, error_of
+from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"
@@ -190,64 +190,30 @@ def test_a_job_that_is_not_final_cannot_be_retried(api: Api) -> None:
     error_of(api.post(f"{JOBS}/{api.trigger()['id']}/retry"), 409, "resource_conflict")
 
 
-# Cancel by filter ---------------------------------------------------------------------------------------------------
-
-
-def _cancel(api: Api, **filter_: Any) -> Any:
-    response = api.post(f"{JOBS}/cancel", json={"filter": filter_})
-    assert response.status_code == 200, response.text
-    return response.get_json()["data"]
-
-
-def test_all_matching_jobs_are_cancelled_over_several_batches(api: Api) -> None:
-    for _ in range(2):
-        api.post(BULK, json=_entries(700))
-    api.post(BULK, json=_entries(3, trigger="event"))
-    other = api.trigger(headers={"x-tenant-id": "ten_other"})
-    api.execute(
-        "UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = %s"
-        " WHERE id IN (SELECT id FROM jobs WHERE trigger = 'manual' AND tenant_id = 'ten_test' LIMIT 5)",
-        NODE,
-    )
-    assert _cancel(api, trigger="manual") == {"cancelled": 1395, "signalled": 5}
-    assert _cancel(api, trigger="manual") == {"cancelled": 0, "signalled": 0}
-    assert _cancel(api, worker_id="wkr_open", status="queued") == {"cancelled": 3, "signalled": 0}
-    assert (
-        api.get(f"{JOBS}/{other['id']}", headers={"x-tenant-id": "ten_other"}).get_json()["data"]["status"] == "queued"
-    )
-
-
-def test_a_cancel_by_time_uses_the_same_bounds_as_the_list(api: Api) -> None:
-    api.trigger()
-    assert _cancel(api, created_before="2025-01-01T00:00:00Z") == {"cancelled": 0, "signalled": 0}
-    assert _cancel(api, created_after="2025-01-01T00:00:00Z") == {"cancelled": 1, "signalled": 0}
-
-
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
-        ({"filter": {}}, 422, "filter"),
-        ({}, 400, "filter"),
-        ({"filter": None}, 422, "filter"),
-        ({"filter": []}, 422, "filter"),
-        ({"filter": {"status": "completed"}}, 422, "filter.status"),
-        ({"filter": {"x": 1}}, 422, "filter.x"),
-        ({"filter": {"worker_id": None}}, 422, "filter.worker_id"),
+        ({"priority": 0}, 422, "priority"),
+        ({"priority": "2"}, 422, "priority"),
+        ({"input": []}, 422, "input"),
+        ({"input": None}, 422, "input"),
+        ({"worker_id": "wkr_open"}, 422, "worker_id"),
     ],
 )
-def test_a_cancel_without_a_valid_filter_is_refused(api: Api, body: Any, status: int, named: str) -> None:
-    api.trigger()
-    assert named in error_of(api.post(f"{JOBS}/cancel", json=body), status, "validation_error")["fields"]
-    assert api.execute("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(1,)]
-
-
-def test_jobs_that_another_transaction_has_locked_are_cancelled_too(api: Api) -> None:
+def test_what_a_retry_cannot_change_is_refused(api: Api, body: Any, status: int, named: str) -> None:
     job = api.trigger()
-    with api.database.transaction() as connection:
-        connection.exec_driver_sql("SELECT 1 FROM jobs FOR UPDATE")
-        thread = threading.Thread(target=lambda: _cancel(Api(api.app, api.database), status="queued"))
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive()
-    thread.join(10)
-    assert api.get(f"{JOBS}/{job['id']}").get_json()["data"]["status"] == "cancelled"
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    assert named in error_of(api.post(f"{JOBS}/{job['id']}/retry", json=body), status, "validation_error")["fields"]
+    assert _count(api) == 1
+
+
+def test_a_retry_may_have_another_input_and_priority(api: Api) -> None:
+    job = api.trigger(input={"seconds": 1}, priority=7)
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    again = api.post(f"{JOBS}/{job['id']}/retry", json={"input": {}, "priority": 2}).get_json()["data"]
+    assert (again["input"], again["priority"], again["retry_of"]) == ({}, 2, job["id"])
+    again = api.post(f"{JOBS}/{job['id']}/retry", json={"priority": 2}).get_json()["data"]
+    assert (again["input"], again["priority"]) == ({"seconds": 1}, 2)
+    first, other = (_once(api, "r", f"{JOBS}/{job['id']}/retry", {"input": {"n": n}}) for n in range(2))
+    assert first.status_code == 201
+    error_of(other, 422, "idempotency_key_reused")

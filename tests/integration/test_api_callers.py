@@ -9,6 +9,7 @@ import pytest
 from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
+OPERATIONS = "/v1/ava/operations"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"
 KEYS = "/v1/ava/keys"
@@ -166,8 +167,13 @@ def _made_jobs_of_its_own(response: Any) -> None:
     assert [job["tenant_id"] for job in response.get_json()["data"]] == ["ten_other"]
 
 
-def _cancelled_nothing(response: Any) -> None:
-    assert response.get_json()["data"] == {"cancelled": 0, "signalled": 0}
+def _found_nothing_to_do(response: Any) -> None:
+    data = response.get_json()["data"]
+    assert (data["state"], data["total"], data["done"]) == ("done", 0, 0)
+
+
+def _exports_nothing(response: Any) -> None:
+    assert (response.status_code, response.data) == (200, b"")
 
 
 #: The check of the response that a caller of another tenant gets, for every route.
@@ -182,7 +188,12 @@ SCOPE = {
     ("GET", f"{JOBS}/<job:job_id>/stream"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/why"): _is_404,
     ("POST", f"{JOBS}/bulk"): _made_jobs_of_its_own,
-    ("POST", f"{JOBS}/cancel"): _cancelled_nothing,
+    ("POST", f"{JOBS}/cancel"): _found_nothing_to_do,
+    ("POST", f"{JOBS}/retry"): _found_nothing_to_do,
+    ("GET", f"{JOBS}/export"): _exports_nothing,
+    ("GET", OPERATIONS): _sees_nothing,
+    ("GET", f"{OPERATIONS}/<operation_id>"): _is_404,
+    ("POST", f"{OPERATIONS}/<operation_id>/abort"): _is_404,
     ("GET", "/v1/ava/workers"): _sees_no_job_in,
     ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
     ("GET", "/v1/ava/queues"): _counts_nothing,
@@ -231,6 +242,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", JOBS): {"worker_id": "wkr_open"},
     ("POST", f"{JOBS}/bulk"): {"jobs": [{"worker_id": "wkr_open"}]},
     ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
+    ("POST", f"{JOBS}/retry"): {"filter": {"trigger": "manual"}},
     ("POST", SCHEDULES): DAILY,
     ("POST", KEYS): {"name": "theirs", "role": "tenant-user"},
     ("POST", f"{SCHEDULES}/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
@@ -270,15 +282,18 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     hook_id = hook.get_json()["data"]["id"]
     schedule = api.post(SCHEDULES, json=DAILY).get_json()["data"]
     key = api.post(KEYS, json={"name": "mine", "role": "tenant-user"}).get_json()["data"]
+    past = {"filter": {"created_before": "2000-01-01T00:00:00Z"}}
+    operation = api.post(f"{JOBS}/cancel", json=past).get_json()["data"]
     before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
     response = api.request(
         method,
-        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"], key["id"]),
+        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"], key["id"], operation["id"]),
         headers=OTHER,
         json=BODIES.get((method, path), {}) if method in ("POST", "PATCH") else None,
     )
     SCOPE[method, path](response)
     assert job["id"] not in response.text
+    assert operation["id"] not in response.text
     assert hook_id not in response.text
     assert schedule["id"] not in response.text
     assert key["id"] not in response.text
@@ -320,8 +335,9 @@ def _fill(
     webhook_id: str = "wh_x",
     schedule_id: str = "sch_x",
     key_id: str = "key_x",
+    operation_id: str = "op_x",
 ) -> str:
-    filled = path.replace("<key_id>", key_id)
+    filled = path.replace("<key_id>", key_id).replace("<operation_id>", operation_id)
     filled = filled.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
     filled = filled.replace("<schedule:schedule_id>", schedule_id)
     return filled.replace("<webhook_id>", webhook_id).replace("<delivery_id>", "evt_01h455vb4pex5vsknk084sn02q")

@@ -200,7 +200,7 @@ def test_refusals_by_role_are_counted_and_sampled(api: Api) -> None:
     api.post("/v1/ava/jobs/cancel", json={}, headers=user)
     api.post("/v1/ava/jobs", json={"worker_id": "wkr_open"}, headers=user | OTHER)
     entries = api.get("/v1/ava/audit").get_json()["data"]
-    assert [(e["action"], e["occurrences"]) for e in entries] == [("bulk.cancel", None), ("jobs.trigger", None)]
+    assert [(e["action"], e["occurrences"]) for e in entries] == [("operations.cancel", None), ("jobs.trigger", None)]
     # When the minute is over, or the process ends, one entry stands for the others.
     api.app.extensions["ava"].admin.audit.close()
     (last, *_) = found = api.get("/v1/ava/audit?filter[action]=jobs.trigger").get_json()["data"]

@@ -12,6 +12,7 @@ from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.health.readiness import Readiness
 from ava.services.api_keys import ApiKeys
+from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.schedules import Schedules
@@ -33,6 +34,7 @@ class Context:
 
     settings: Settings
     jobs: Jobs
+    bulk_operations: BulkOperations
     schedules: Schedules
     sessions: Sessions
     webhooks: Webhooks

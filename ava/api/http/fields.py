@@ -33,6 +33,7 @@ __all__ = [
     "Text",
     "TextFlag",
     "WholeNumber",
+    "wait_field",
 ]
 
 #: What `FieldNames` returns for `*`.
@@ -105,6 +106,18 @@ class WholeNumber(Plain):
         if type(value) is not int or not self.least <= value <= self.most:
             raise ValidationError(f"It must be an integer from {self.least} to {self.most}.")
         return value
+
+
+def wait_field(what: str) -> WholeNumber:
+    """The parameter `wait`; `what` is what it waits for."""
+    return WholeNumber(
+        least=1,
+        most=60,
+        is_text=True,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": f"Seconds to hold the answer until {what}."},
+    )
 
 
 class Choice(Plain):

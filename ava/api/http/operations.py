@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -49,6 +49,8 @@ class Operation:
     #: Whether `data` is a short list of `record`, without pages.
     is_array: bool = False
     status: int = 200
+    #: Other statuses of success, with the schemas of their `data`.
+    other_records: Mapping[int, Schema] = field(default_factory=dict)
     #: The media type of the response.
     media_type: str = "application/json"
     #: The statuses that it may fail with, beside those of every operation.

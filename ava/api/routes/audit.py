@@ -17,7 +17,7 @@ from ava.domain.changes import differences
 from ava.domain.text import storable
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["blueprint", "note_change", "record"]
+__all__ = ["blueprint", "note_change", "note_values", "record"]
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
@@ -73,6 +73,11 @@ def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mappin
     """
     old, new = json.loads(before), json.loads(after)
     g.changes = differences(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
+
+
+def note_values(**values: object) -> None:
+    """Keep for the audit entry of this request what it has set: each value by its name."""
+    g.changes = {name: [None, value] for name, value in values.items()}
 
 
 def _changes(response: Response) -> str | None:

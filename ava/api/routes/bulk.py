@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/bulk` and `/v1/ava/jobs/cancel`: many jobs in one call."""
+"""`/v1/ava/jobs/bulk`: many jobs in one call."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED
-from ava.api.schemas.jobs import BulkBody, CancelBody, CancelledRecord, LightJobRecord, light_writer
+from ava.api.schemas.jobs import BulkBody, LightJobRecord, light_writer
 from ava.domain import limits
 from ava.domain.job import Job, JobSpec
-from ava.domain.job_filter import JobFilter
 from ava.domain.limits import ANSWER_BYTES
 from ava.errors import PriorityTooUrgent, RequestError, WorkerNotFound, WorkerPaused
 
@@ -80,20 +79,3 @@ def _with_index(error: RequestError) -> RequestError:
     indexed = type(error)(f"{name}: {message}")
     indexed.fields = {name: [message]}
     return indexed
-
-
-@blueprint.post("/cancel")
-@operation(
-    summary="Cancel many jobs",
-    description="Cancels all queued and running jobs that match the filter at the moment of the call, in batches. "
-    "`cancelled` counts those that were queued, `signalled` the running ones, which were asked to stop.",
-    body=CancelBody(),
-    body_as="job_filter",
-    record=CancelledRecord(),
-    failures=(413, 415, 422),
-    is_write=True,
-)
-def cancel(job_filter: JobFilter) -> Response:
-    """Cancel all jobs that match a filter."""
-    cancelled, signalled = context().jobs.cancel_all(caller(), job_filter)
-    return responses.data(f'{{"cancelled":{cancelled},"signalled":{signalled}}}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from ava.api.http import response_hooks, responses
@@ -15,6 +17,7 @@ from ava.api.schemas.jobs import (
     JobListRequest,
     JobRecord,
     LightJobRecord,
+    RetryBody,
     ShowQuery,
     ShowRequest,
     TriggerBody,
@@ -65,8 +68,9 @@ def created(job: Job, is_replay: bool) -> Response:
 @blueprint.post("/<job:job_id>/retry")
 @operation(
     summary="Retry a job",
-    description="Triggers a new job like a final one: same worker, input, trigger and priority; `retry_of` names it.",
-    body=NoBody(),
+    description="Triggers a new job like a final one: same worker, input, trigger and priority, unless the body has "
+    "another input or priority; `retry_of` names it.",
+    body=RetryBody(),
     may_be_empty=True,
     record=JobRecord(),
     status=201,
@@ -74,9 +78,9 @@ def created(job: Job, is_replay: bool) -> Response:
     is_write=True,
     takes_key=True,
 )
-def retry(job_id: str, key: str | None) -> Response:
+def retry(job_id: str, body: dict[str, Any], key: str | None) -> Response:
     """Trigger one job again."""
-    return created(*context().jobs.retry(caller(), job_id, key))
+    return created(*context().jobs.retry(caller(), job_id, key, input_json=body["input"], priority=body["priority"]))
 
 
 @blueprint.get("")

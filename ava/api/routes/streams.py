@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, AnyStr, Generic
 
 from flask import Blueprint, Response, request
 
@@ -62,14 +62,14 @@ def watching(shares: TenantShares, tenant_id: str) -> Iterator[None]:
         yield
 
 
-class SharedStream:
+class SharedStream(Generic[AnyStr]):
     """The parts of a response; its share is released when the response is closed, or dropped without being sent."""
 
-    def __init__(self, parts: Generator[str], share: ExitStack) -> None:
-        self._parts = parts
+    def __init__(self, parts: Generator[AnyStr], share: ExitStack) -> None:
+        self._parts: Generator[AnyStr] = parts
         self._share = share
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[AnyStr]:
         return self._parts
 
     def close(self) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import Schema, ValidationError, post_load
 
 from ava.api.http import cursors
 from ava.api.http.fields import (
@@ -24,11 +23,12 @@ from ava.api.http.fields import (
     JsonText,
     Text,
     WholeNumber,
+    wait_field,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
-from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, filter_fields, take_filter
+from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.domain import priority
 from ava.domain.job import Job, JobSpec, Status, Trigger
 from ava.domain.job_filter import JobFilter
@@ -37,12 +37,12 @@ from ava.store.jobs.reads import Payloads
 
 __all__ = [
     "BulkBody",
-    "CancelBody",
-    "CancelledRecord",
+    "ExportQuery",
     "JobListQuery",
     "JobListRequest",
     "JobRecord",
     "LightJobRecord",
+    "RetryBody",
     "ShowQuery",
     "ShowRequest",
     "TriggerBody",
@@ -130,6 +130,14 @@ class JobListRequest(PageRequest):
         return Payloads(has_input="input" in self.fields, has_output="output" in self.fields)
 
 
+class ExportQuery(JobFilterQuery):
+    """The parameters of the export of jobs."""
+
+    @post_load
+    def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
+        return take_filter(values)
+
+
 class JobListQuery(PageQuery, JobFilterQuery):
     """The parameters of the list of jobs."""
 
@@ -165,14 +173,7 @@ class ShowRequest:
 class ShowQuery(Strict):
     """The parameters of one job."""
 
-    wait = WholeNumber(
-        least=1,
-        most=60,
-        is_text=True,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Seconds to hold the answer until the job is final."},
-    )
+    wait = wait_field("the job is final")
 
     fields_ = FieldNames(
         lambda: JobRecord._declared_fields,
@@ -204,41 +205,21 @@ class BulkBody(Strict):
         return specs
 
 
-class _Cancellable(StrEnum):
-    """The statuses in which a job can be cancelled."""
+class RetryBody(Strict):
+    """What is different from the job that is retried."""
 
-    QUEUED = "queued"
-    RUNNING = "running"
-
-
-class CancelFilter(Strict):
-    """Which queued and running jobs to cancel; at least one field."""
-
-    class Meta:
-        """The filters."""
-
-        include = filter_fields(in_query=False, statuses=_Cancellable)
-
-    @post_load
-    def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
-        if not any(values.values()):
-            raise ValidationError("It must name at least one field; all jobs at once cannot be cancelled.")
-        return take_filter(values)
-
-
-class CancelBody(Strict):
-    """Which jobs to cancel."""
-
-    filter = fields.Nested(
-        CancelFilter(),
-        required=True,
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "type": "It must be an object."},
+    input = JsonObject(
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The payload of the new job. Without it, that of the earlier job."},
     )
-
-    @post_load
-    def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
-        job_filter: JobFilter = values["filter"]
-        return job_filter
+    priority = WholeNumber(
+        least=priority.FIRST,
+        most=priority.LAST,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The priority of the new job. Without it, that of the earlier job."},
+    )
 
 
 # Out -----------------------------------------------------------------------------------------------------------------
@@ -301,13 +282,6 @@ class LightJobRecord(JobRecord):
     output_bytes = WholeNumber(
         least=0, most=2**53, allow_none=True, metadata={"description": "The bytes of an output that was left out."}
     )
-
-
-class CancelledRecord(Schema):
-    """How many jobs a call cancelled."""
-
-    cancelled = WholeNumber(least=0, most=2**53, metadata={"description": "Queued jobs, which are cancelled now."})
-    signalled = WholeNumber(least=0, most=2**53, metadata={"description": "Running jobs, which were asked to stop."})
 
 
 @lru_cache(maxsize=256)

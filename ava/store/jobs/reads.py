@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ava.domain.job import Job, Status
@@ -238,8 +238,15 @@ def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
     )
 
 
-def count(connection: Connection, *, tenant_id: str, job_filter: JobFilter) -> int:
-    """Returns the number of jobs that a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters = filter_parameters(tenant_id, job_filter) | {"limit": MOST_IN_TOTAL}
+def count(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    job_filter: JobFilter,
+    most: int = MOST_IN_TOTAL,
+    among: Iterable[Status] = Status,
+) -> int:
+    """Returns the number of jobs with one of the statuses `among` that a filter finds, exact up to `most`."""
+    parameters = filter_parameters(tenant_id, job_filter, among=among) | {"limit": most}
     statement = _COUNT if job_filter.worker_id is None else _COUNT_OF_WORKER
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())

@@ -9,10 +9,11 @@ and its cursor leads on.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
+from ava.domain.job import Status
 from ava.domain.job_filter import JobFilter
 from ava.domain.limits import SEARCHED_JOBS
 from ava.store.engine.database import Connection
@@ -86,15 +87,21 @@ _FIND_OF_TAG = _find(_BY_TAG_SEEN)
 
 
 def find(
-    connection: Connection, *, tenant_id: str, job_filter: JobFilter, limit: int, before_id: str | None = None
+    connection: Connection,
+    *,
+    tenant_id: str,
+    job_filter: JobFilter,
+    limit: int,
+    before_id: str | None = None,
+    among: Iterable[Status] = Status,
 ) -> Found:
     """Returns at most `limit` jobs of a tenant that match any filter, newest first, older than the job `before_id`.
 
-    It looks at `SEARCHED_JOBS` jobs at most.
+    They have one of the statuses `among`. It looks at `SEARCHED_JOBS` jobs at most.
     """
     part = job_filter.id_part
     is_end = part is not None and not part.is_first
-    parameters = filter_parameters(tenant_id, job_filter, before_id) | {
+    parameters = filter_parameters(tenant_id, job_filter, before_id, among=among) | {
         "priority": job_filter.priority,
         "triggered_by": job_filter.triggered_by,
         "error": job_filter.error,

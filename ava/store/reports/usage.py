@@ -26,7 +26,9 @@ SELECT
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS e) AS sessions,
     (SELECT count(*) FROM (SELECT 1 FROM error_groups
         WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS g) AS error_groups,
-    (SELECT stored_bytes FROM tenant_storage WHERE tenant_id = %(tenant_id)s) AS tenant_stored_bytes
+    (SELECT stored_bytes FROM tenant_storage WHERE tenant_id = %(tenant_id)s) AS tenant_stored_bytes,
+    (SELECT count(*) FROM bulk_operations
+        WHERE tenant_id = %(tenant_id)s AND state = 'running') AS running_operations
 """)
 
 

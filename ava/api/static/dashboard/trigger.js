@@ -32,6 +32,28 @@ async function openForm(workerId) {
   });
 }
 
+/** The form that triggers a job like a final one, with its input in an editor; the page of the new job follows. */
+export function editAndRunAgain(job) {
+  const before = JSON.stringify(job.input, null, 2);
+  ask({
+    title: "Run again with changes",
+    action: "Run again",
+    text: `A new job of ${job.worker_id} is triggered.`,
+    fields: [
+      field("Input", h("textarea", { name: "input", rows: "14", spellcheck: "false", class: "editor" }, before), "A JSON object"),
+      field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: String(job.priority), required: true }), "1 starts first"),
+    ],
+    submit: async (values) => {
+      const body = {};
+      // What was not changed is left out, because numbers beyond JavaScript's would lose digits.
+      if (values.input !== before) body.input = parse(values.input);
+      if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
+      const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, body);
+      location.hash = `#/jobs/${data.id}`;
+    },
+  });
+}
+
 function parse(text) {
   try {
     return JSON.parse(text || "{}");

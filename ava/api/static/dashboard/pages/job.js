@@ -4,7 +4,8 @@ import { follow, get, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
 import { full, short, span } from "../format.js";
 import { LogView } from "../log.js";
-import { button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
+import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
+import { editAndRunAgain } from "../trigger.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
 const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress";
@@ -69,14 +70,23 @@ function jobView(first) {
   const bar = h("progress", { max: "1", "aria-label": "Progress" });
   const barText = h("span", {});
   const progress = h("div", { class: "progress" }, bar, barText);
-  const cancel = button("Cancel", async () => {
-    await post(`/v1/ava/jobs/${first.id}/cancel`);
-    notify("Cancel requested.");
-  }, { kind: "danger" });
-  const retry = button("Retry", async () => {
-    const { data } = await post(`/v1/ava/jobs/${first.id}/retry`);
-    location.hash = `#/jobs/${data.id}`;
-  }, { kind: "primary" });
+  const cancel = button("Cancel", () => ask({
+    title: "Cancel this job?", action: "Cancel job", kind: "danger",
+    text: current.status === "running" ? "Its process is asked to stop. What it has done so far stays." : "It will not start.",
+    submit: async () => {
+      await post(`/v1/ava/jobs/${first.id}/cancel`);
+      notify("Cancel requested.");
+    },
+  }), { kind: "danger" });
+  const retry = button("Retry", () => ask({
+    title: "Retry this job?", action: "Retry job",
+    text: "A new job is triggered with the same worker, input and priority.",
+    submit: async () => {
+      const { data } = await post(`/v1/ava/jobs/${first.id}/retry`);
+      location.hash = `#/jobs/${data.id}`;
+    },
+  }), { kind: "primary" });
+  const again = button("Run again …", () => editAndRunAgain(current), { kind: "quiet" });
   const copy = button("Copy id", () => navigator.clipboard.writeText(first.id).then(() => notify("Copied.")), { kind: "quiet" });
   const facts = h("dl", {});
   const timeline = h("ol", { class: "timeline" });
@@ -100,7 +110,7 @@ function jobView(first) {
       h("div", { class: "heading" },
         h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono" }, first.id)),
           h("h1", {}, first.worker_id, " ", status.element)),
-        h("div", { class: "row" }, copy, cancel, retry)),
+        h("div", { class: "row" }, copy, again, cancel, retry)),
       why, progress),
     facts: card("Record", {}, facts),
     timeline: card("Timeline", {}, timeline),
@@ -132,7 +142,7 @@ function jobView(first) {
       if (isFinal && !wasFinal) this.explained = false;
       status.update(job.status === "running" && job.cancel_requested_at ? "cancelling" : job.status);
       cancel.hidden = isFinal || !session.mayWrite;
-      retry.hidden = !isFinal || !session.mayWrite;
+      retry.hidden = again.hidden = !isFinal || !session.mayWrite;
       this.progress(job.progress);
       showFacts(facts, job);
       drawTimeline();

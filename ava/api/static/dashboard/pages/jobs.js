@@ -1,9 +1,10 @@
 // Jobs: a list that keeps up to date. The address holds the API's filters, so that a view can be shared.
 
-import { get, post, session } from "../api.js";
+import { get } from "../api.js";
+import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, short, span, toLocal } from "../format.js";
-import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
+import { empty, field, heading, options, pill, repeat, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
@@ -22,17 +23,20 @@ const COLUMNS = [
 ];
 const FILTERS = ["filter[status]", "filter[worker_id]", "filter[trigger]", "filter[created_after]", "filter[created_before]"];
 
+const selection = new Selection();
+
 export function open(main, { signal, query }) {
-  const selected = new Map();
+  selection.begin(query);
   const columns = shownColumns(query);
   const asked = Object.fromEntries([...query].filter(([name]) => name !== "columns"));
   const words = [...query].filter(([name]) => name.startsWith("filter[")).map(([, value]) => value);
   document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
   const body = h("div", { class: "rows", role: "rowgroup" });
-  const rows = new Keyed(body, (job) => job.id, (job) => row(job, columns, selected, () => actions.update()));
+  const rows = new Keyed(body, (job) => job.id, (job) => row(job, columns, selection.chosen, () => actions.update()));
   const none = empty("No jobs match this filter.");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
-  const actions = bulkActions(selected, query, () => refresh());
+  const operations = new RunningOperations(signal, () => refresh());
+  const actions = bulkActions(selection, query, { refresh: () => refresh(), started: (operation) => operations.add(operation) });
   const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" },
     h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
       ["", ...columns.map(([, title]) => title)].map((title) => h("span", { role: "columnheader" }, title)))),
@@ -41,18 +45,17 @@ export function open(main, { signal, query }) {
     heading("Jobs", columnMenu(query, columns), runButton()),
     filters(query),
     actions.element,
+    operations.element,
     table, none, pager);
   table.style.setProperty("--columns", ["1.2rem", ...columns.map(([, , width]) => width)].join(" "));
   none.hidden = true;
 
   const refresh = repeat(signal, 2, async () => {
     const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...asked }, signal, isRepeated: true });
+    selection.refresh(found.data);
     rows.show(found.data);
     none.hidden = found.data.length > 0;
     say(none, found.pagination.has_more ? "No job of those that were looked at matches; go on with Older." : "No jobs match this filter.");
-    const here = new Set(found.data.map((job) => job.id));
-    for (const id of selected.keys()) if (!here.has(id)) selected.delete(id);
-    for (const job of found.data) if (selected.has(job.id)) selected.set(job.id, job);
     actions.update();
     showPager(pager, query, found.pagination);
   });
@@ -166,49 +169,6 @@ function row(job, columns, selected, changed) {
       say(error, next.error ?? "");
     },
   };
-}
-
-function bulkActions(selected, query, refresh) {
-  const count = h("span", {});
-  const some = (states) => [...selected.values()].filter((job) => states.includes(job.status));
-  const all = async (jobs, verb, done) => {
-    const results = await Promise.allSettled(jobs.map((job) => post(`/v1/ava/jobs/${job.id}/${verb}`)));
-    const refused = results.filter((result) => result.status === "rejected");
-    notify(`${number(results.length - refused.length)} ${done}${refused.length ? `; ${refused[0].reason.message}` : ""}`, refused.length ? "bad" : "good");
-    selected.clear();
-    refresh();
-  };
-  const cancel = button("Cancel selected", () => all(some(["queued", "running"]), "cancel", "cancelled or cancel requested"));
-  const retry = button("Retry selected", () => all(some(FINAL), "retry", "retried"));
-  const matching = button("Cancel all that match", () => cancelAll(query, refresh), { kind: "danger" });
-  const element = h("div", { class: "row bulk", "aria-label": "Bulk actions" }, count, cancel, retry, matching);
-  element.hidden = !session.mayWrite;
-  return {
-    element,
-    update() {
-      say(count, selected.size ? `${number(selected.size)} selected` : "None selected");
-      cancel.disabled = !some(["queued", "running"]).length;
-      retry.disabled = !some(FINAL).length;
-    },
-  };
-}
-
-function cancelAll(query, refresh) {
-  const filter = {};
-  for (const [name, value] of query) {
-    const inner = /^filter\[(\w+)\]$/.exec(name);
-    if (inner) filter[inner[1]] = value;
-  }
-  const words = Object.entries(filter).map(([name, value]) => `${name} ${value}`).join(", ") || "no filter: all jobs of this tenant";
-  ask({
-    title: "Cancel all that match?", action: "Cancel jobs", kind: "danger",
-    text: `Queued and running jobs that match (${words}) will be cancelled. This cannot be undone.`,
-    submit: async () => {
-      const { data } = await post("/v1/ava/jobs/cancel", { filter });
-      notify(`${number(data.cancelled)} cancelled, ${number(data.signalled)} running jobs asked to stop`);
-      refresh();
-    },
-  });
 }
 
 function showPager(pager, query, pagination) {

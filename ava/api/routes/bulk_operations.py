@@ -1,0 +1,145 @@
+"""`/v1/ava/jobs/retry`, `/v1/ava/jobs/cancel`, `/v1/ava/operations`: operations on all jobs that a filter finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context, request_id
+from ava.api.http.operations import operation
+from ava.api.http.paging import page_of
+from ava.api.http.strict import NoBody
+from ava.api.routes.audit import note_values
+from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.streams import client_watch, watching
+from ava.api.schemas.bulk_operations import (
+    BulkActionRequest,
+    CancelManyBody,
+    CountRecord,
+    OperationListQuery,
+    OperationListRequest,
+    OperationQuery,
+    OperationRecord,
+    RetryManyBody,
+    write_operation,
+)
+from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("operations", __name__, url_prefix="/v1/ava")
+
+_HOW = (
+    "The answer is an operation. For up to 500 jobs it is `done` in the answer already; the dispatcher does the others "
+    "in batches of 500, from the newest to the oldest, each job at most once, through any crash. With `dry_run` the "
+    "answer is 200 and how many jobs match."
+)
+_STARTING: dict[str, Any] = {
+    "record": OperationRecord(),
+    "status": 202,
+    "other_records": {200: CountRecord()},
+    "failures": (413, 415, 422),
+    "is_write": True,
+    "takes_key": True,
+}
+
+
+@blueprint.post("/jobs/retry")
+@operation(
+    summary="Retry many jobs",
+    description="Triggers a new job like each final one that matches the filter at the moment of the call. Jobs whose "
+    f"worker takes no jobs count as `failed`. {_HOW}",
+    body=RetryManyBody(),
+    **_STARTING,
+)
+def retry(body: BulkActionRequest, key: str | None) -> Response:
+    """Retry all jobs that match a filter."""
+    return _start(BulkKind.RETRY, body, key)
+
+
+@blueprint.post("/jobs/cancel")
+@operation(
+    summary="Cancel many jobs",
+    description="Cancels all queued and running jobs that match the filter at the moment of the call. In `result`, "
+    f"`cancelled` counts those that were queued, `signalled` the running ones, which were asked to stop. {_HOW}",
+    body=CancelManyBody(),
+    **_STARTING,
+)
+def cancel(body: BulkActionRequest, key: str | None) -> Response:
+    """Cancel all jobs that match a filter."""
+    return _start(BulkKind.CANCEL, body, key)
+
+
+def _start(kind: BulkKind, body: BulkActionRequest, key: str | None) -> Response:
+    operations = context().bulk_operations
+    if body.is_dry_run:
+        note_values(filter=body.job_filter.as_record(), dry_run=True)
+        total, is_exact = operations.count(caller(), kind, body.job_filter)
+        return responses.data(f'{{"total":{total},"is_exact":{"true" if is_exact else "false"}}}')
+    started, is_replay = operations.start(caller(), kind, body.job_filter, request_id=request_id(), key=key)
+    _note(started)
+    response = responses.data(write_operation(started), 202)
+    response.headers["Location"] = f"{blueprint.url_prefix}/operations/{started.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+def _note(found: BulkOperation) -> None:
+    """Keep the filter and the numbers for the audit entry of this request."""
+    note_values(filter=found.filter, state=found.state, total=found.total, done=found.done, failed=found.failed)
+
+
+@blueprint.get("/operations")
+@operation(
+    summary="List operations",
+    description="Newest first; they are kept as long as jobs are.",
+    query=OperationListQuery(),
+    record=OperationRecord(),
+    is_list=True,
+)
+def list_operations(query: OperationListRequest) -> Response:
+    """Show a page of operations."""
+    found, total = context().bulk_operations.page(
+        caller(), state=query.state, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found, total, write_operation)
+
+
+@blueprint.get("/operations/<operation_id>")
+@operation(
+    summary="Show an operation",
+    description="Its numbers move with each batch. With `wait` the answer comes when it has ended, or the seconds are "
+    "over.",
+    query=OperationQuery(),
+    query_as="wait_seconds",
+    record=OperationRecord(),
+    failures=(404,),
+)
+def show(operation_id: str, wait_seconds: int | None) -> Response:
+    """Show one operation, at once or when it has ended."""
+    found = context().bulk_operations.show(caller(), operation_id)
+    if wait_seconds is not None and found.state is BulkState.RUNNING:
+        with watching(context().shares.waits, caller().tenant_id):
+            context().watches.wait(found.id, wait_seconds, client_watch())
+        found = context().bulk_operations.show(caller(), operation_id)
+    return responses.data(write_operation(found))
+
+
+@blueprint.post("/operations/<operation_id>/abort")
+@operation(
+    summary="Abort an operation",
+    description="It takes no more jobs after its present batch. Those that it has taken stay as they are.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=OperationRecord(),
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+)
+def abort(operation_id: str) -> Response:
+    """Abort one operation."""
+    aborted = context().bulk_operations.abort(caller(), operation_id)
+    _note(aborted)
+    return responses.data(write_operation(aborted))

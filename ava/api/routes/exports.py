@@ -1,0 +1,73 @@
+"""`/v1/ava/jobs/export`: all jobs that a filter finds, as lines of JSON, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+
+from flask import Blueprint, Response
+
+from ava.api.http import offload
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.routes.streams import SharedStream, client_watch, watching
+from ava.api.schemas.jobs import ExportQuery, write_job
+from ava.domain.job_filter import JobFilter
+from ava.store.jobs.batches import JobBatch
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("exports", __name__, url_prefix="/v1/ava/jobs")
+
+#: Returns the batch before an id.
+ReadBatch = Callable[[str | None], JobBatch]
+
+
+@blueprint.get("/export")
+@operation(
+    summary="Export jobs",
+    description="Every job that matches the filters, newest first, one record a line, with its whole input and output. "
+    "Jobs that are triggered after the call are not part of it. It counts as a stream. A connection that ends without "
+    "the last chunk of its response was cut short.",
+    query=ExportQuery(),
+    query_as="job_filter",
+    media_type="application/x-ndjson",
+)
+def export(job_filter: JobFilter) -> Response:
+    """Export jobs."""
+    who, jobs, watches, is_gone = caller(), context().jobs, context().watches, client_watch()
+
+    def read(before_id: str | None) -> JobBatch:
+        return jobs.batch(who, job_filter, before_id=before_id)
+
+    with ExitStack() as share:
+        share.enter_context(watching(context().shares.streams, who.tenant_id))
+        # Read before the response begins, so that a failure has a status of its own.
+        lines = _lines(read(None), read, lambda: watches.is_closing or is_gone())
+        response = Response(SharedStream(lines, share.pop_all()), mimetype="application/x-ndjson")
+    # Keeps nginx from buffering the export.
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _lines(batch: JobBatch, read: ReadBatch, is_over: Callable[[], bool]) -> Generator[bytes]:
+    """Yields the records batch by batch; no connection to the database is held while the client reads one.
+
+    A failure ends the connection without the last chunk, so that the client notices it.
+    """
+    while True:
+        yield _text(batch)
+        if batch.before_id is None:
+            return
+        if is_over():
+            raise ConnectionAbortedError("the export was cut short")
+        batch = read(batch.before_id)
+
+
+def _text(batch: JobBatch) -> bytes:
+    size = sum(len(job.input_json) + len(job.output_json or "") for job in batch.jobs)
+
+    def write() -> bytes:
+        return "".join([write_job(job) + "\n" for job in batch.jobs]).encode()
+
+    return write() if size <= offload.LARGE_BYTES else offload.run(write)

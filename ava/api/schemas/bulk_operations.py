@@ -1,0 +1,214 @@
+"""Operations on many jobs: what clients send and what they get back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load
+
+from ava.api.http import cursors
+from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber, wait_field
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.job_filters import filter_fields, take_filter
+from ava.domain.bulk_operation import BulkKind, BulkState
+from ava.domain.job_filter import JobFilter
+
+__all__ = [
+    "BulkActionRequest",
+    "CancelManyBody",
+    "CountRecord",
+    "OperationListQuery",
+    "OperationListRequest",
+    "OperationQuery",
+    "OperationRecord",
+    "RetryManyBody",
+    "write_operation",
+]
+
+_MOST = 2**53
+
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkActionRequest:
+    """On which jobs to act."""
+
+    job_filter: JobFilter
+    #: True: count the jobs, and change none.
+    is_dry_run: bool
+
+
+class _Cancellable(StrEnum):
+    """The statuses in which a job can be cancelled."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
+class _Retryable(StrEnum):
+    """The statuses in which a job can be retried."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class _SomeJobs(Strict):
+    """A filter that must restrict something."""
+
+    @post_load
+    def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
+        if not any(values.values()):
+            raise ValidationError("It must name at least one field; no operation acts on all jobs at once.")
+        return take_filter(values)
+
+
+class CancelFilter(_SomeJobs):
+    """Which queued and running jobs to cancel; at least one field."""
+
+    class Meta:
+        """The filters."""
+
+        include = filter_fields(in_query=False, statuses=_Cancellable, with_searched=True)
+
+
+class RetryFilter(_SomeJobs):
+    """Which final jobs to retry; at least one field."""
+
+    class Meta:
+        """The filters."""
+
+        include = filter_fields(in_query=False, statuses=_Retryable, with_searched=True)
+
+
+def _filter_field(schema: Strict) -> fields.Nested:
+    return fields.Nested(
+        schema,
+        required=True,
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "type": "It must be an object."},
+    )
+
+
+class _ManyBody(Strict):
+    """On which jobs to act."""
+
+    dry_run = Flag(
+        load_default=False,
+        metadata={"description": "True: answer 200 and how many jobs match now, and change none."},
+    )
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> BulkActionRequest:
+        return BulkActionRequest(job_filter=values["filter"], is_dry_run=values["dry_run"])
+
+
+class CancelManyBody(_ManyBody):
+    """Which jobs to cancel."""
+
+    filter = _filter_field(CancelFilter())
+
+
+class RetryManyBody(_ManyBody):
+    """Which jobs to retry."""
+
+    filter = _filter_field(RetryFilter())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationListRequest(PageRequest):
+    """Which operations a list shows."""
+
+    state: BulkState | None
+
+
+class OperationListQuery(PageQuery):
+    """The parameters of the list of operations."""
+
+    state = Choice(
+        BulkState,
+        data_key="filter[state]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one state."},
+    )
+    cursor = cursor_field(cursors.id_reader("op"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> OperationListRequest:
+        return OperationListRequest(**take_page(values), **values)
+
+
+class OperationQuery(Strict):
+    """The parameters of one operation."""
+
+    wait = wait_field("the operation has ended")
+
+    @post_load
+    def _seconds(self, values: dict[str, Any], **_: Any) -> int | None:
+        seconds: int | None = values["wait"]
+        return seconds
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class CountRecord(Schema):
+    """How many jobs an operation would take."""
+
+    total = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs match now."})
+    is_exact = Flag(
+        metadata={
+            "description": "False: there may be more. Counting ends at 1,000,000 jobs and, for a filter without an "
+            "index, after it has looked at 200,000."
+        }
+    )
+
+
+class OperationRecord(Schema):
+    """An operation on all jobs that a filter finds."""
+
+    id = Id("op")
+    kind = Choice(BulkKind)
+    filter = JsonText(metadata={"type": "object", "description": "The filter, as it was sent."})
+    state = Choice(
+        BulkState,
+        metadata={"description": "`aborted`: it takes no more jobs; those that it has taken stay as they are."},
+    )
+    total = WholeNumber(
+        least=0,
+        most=_MOST,
+        metadata={
+            "description": "How many jobs matched when it was made, as far as they are counted. A job that no longer "
+            "matches when its turn comes is neither done nor failed."
+        },
+    )
+    done = WholeNumber(least=0, most=_MOST, metadata={"description": "Jobs that were retried or cancelled."})
+    failed = WholeNumber(least=0, most=_MOST, metadata={"description": "Jobs that could not be retried; see `reason`."})
+    created_by = Text(metadata={"description": "The user who made it."})
+    created_at = Instant()
+    completed_at = Instant(allow_none=True)
+    result = JsonText(
+        allow_none=True,
+        metadata={
+            "type": ["object", "null"],
+            "description": "Of a cancel: `cancelled` counts the jobs that were queued, `signalled` those that ran and "
+            "were asked to stop. Null of a retry.",
+        },
+    )
+    reason = Text(
+        allow_none=True, metadata={"description": "Why jobs failed, or why the operation waits; null otherwise."}
+    )
+
+
+def _as_text(value: Any) -> str:
+    return "null" if value is None else json.dumps(dict(value), separators=(",", ":"))
+
+
+write_operation = compile_schema(OperationRecord(), filter=_as_text, result=_as_text)

@@ -1,0 +1,143 @@
+"""The operations of the client: `client.operations.retry(status="failed")` acts on all jobs that filters find."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+
+from ava.client.calls import Calls
+from ava.client.errors import WaitTimeout
+from ava.client.records import read
+
+__all__ = ["JobFilters", "Operation", "Operations"]
+
+_OPERATIONS = "/v1/ava/operations"
+#: Seconds for which one request waits for an operation.
+_WAIT_SECONDS = 30
+
+
+class JobFilters(TypedDict, total=False):
+    """Which jobs; what is left out, or None, restricts nothing."""
+
+    worker_id: str | None
+    status: str | None
+    trigger: str | None
+    #: Inclusive.
+    created_after: datetime | str | None
+    #: Exclusive.
+    created_before: datetime | str | None
+    priority: int | None
+    #: The user, schedule or key that made the jobs.
+    triggered_by: str | None
+    #: A part of the error's text, at least 3 characters.
+    error: str | None
+    #: The beginning or the end of an id.
+    id: str | None
+    tags: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A retry or cancel of all jobs that a filter finds."""
+
+    id: str
+    #: `retry` or `cancel`.
+    kind: str
+    filter: dict[str, Any]
+    #: `running`, `done` or `aborted`.
+    state: str
+    #: How many jobs matched when it was made.
+    total: int
+    #: Jobs that were retried or cancelled.
+    done: int
+    #: Jobs that could not be retried.
+    failed: int
+    created_by: str
+    created_at: datetime
+    completed_at: datetime | None = None
+    #: Of a cancel: how many queued jobs were `cancelled`, and how many running ones `signalled`.
+    result: dict[str, int] | None = None
+    #: Why jobs failed, or why it waits.
+    reason: str | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Returns True if it takes more jobs."""
+        return self.state == "running"
+
+
+class Operations:
+    """Calls about operations on many jobs. Every method raises the `ApiError` of the response's status."""
+
+    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
+        self._calls = calls
+        self._pages = pages
+
+    def retry(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
+        """Trigger a new job like each final one that matches. Of up to 500 jobs the operation is done then."""
+        return self._start("retry", filters, idempotency_key)
+
+    def cancel(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
+        """Cancel all queued and running jobs that match. Of up to 500 jobs the operation is done then."""
+        return self._start("cancel", filters, idempotency_key)
+
+    def count(self, kind: str, **filters: Unpack[JobFilters]) -> int:
+        """Returns how many jobs a `retry` or `cancel` would take now, as far as they are counted; changes none."""
+        body = {"filter": filter_body(filters), "dry_run": True}
+        return int(self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body)["total"])
+
+    def _start(self, kind: str, filters: Mapping[str, Any], key: str | None) -> Operation:
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        body = {"filter": filter_body(filters)}
+        return read(Operation, self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body, headers=headers))
+
+    def get(self, operation_id: str) -> Operation:
+        """Returns an operation with its present numbers."""
+        return read(Operation, self._calls.data("GET", f"{_OPERATIONS}/{operation_id}"))
+
+    def list(self, *, state: str | None = None, per_page: int = 100) -> Iterator[Operation]:
+        """Returns the operations, newest first. Pages are fetched as the iterator reaches them."""
+        params: dict[str, Any] = {"per_page": per_page} | ({} if state is None else {"filter[state]": state})
+        for data in self._pages(_OPERATIONS, params):
+            yield read(Operation, data)
+
+    def abort(self, operation_id: str) -> Operation:
+        """Abort an operation: it takes no more jobs. Raises `ApiConflict` if it has ended."""
+        return read(Operation, self._calls.data("POST", f"{_OPERATIONS}/{operation_id}/abort"))
+
+    def wait(self, operation_id: str, timeout_seconds: float | None = None) -> Operation:
+        """Wait until an operation has ended. Returns it. Raises `WaitTimeout` if it has not ended in time."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
+            seconds = max(1, round(left))
+            found = read(
+                Operation,
+                self._calls.data(
+                    "GET", f"{_OPERATIONS}/{operation_id}", params={"wait": seconds}, read_seconds=seconds + 15
+                ),
+            )
+            if not found.is_running:
+                return found
+            if left <= 0:
+                raise WaitTimeout(f"{operation_id} is still running after {timeout_seconds:g} s.")
+
+
+def filter_body(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns filters as JSON has them, without those that are None."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in filters.items()
+        if value is not None
+    }
+
+
+def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns filters as the parameters of a query."""
+    body = filter_body(filters)
+    tags = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
+    return {f"filter[{name}]": value for name, value in body.items()} | tags

@@ -1,0 +1,182 @@
+"""The batches of operations on many jobs. The dispatcher runs them, and the API those of small operations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from ava.broker.control import Control
+from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.job import Job, JobSpec, Status
+from ava.errors import TooMany
+from ava.services.jobs import Jobs
+from ava.services.revokes import revoke_all
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import batches, bulk_cancel, bulk_operations
+from ava.store.reports import audit
+from ava.store.reports.audit import AuditRecord
+
+__all__ = ["BATCH", "BulkBatches"]
+
+#: The most jobs of one batch.
+BATCH = 500
+#: Seconds until the next try of an operation whose tenant has too many queued jobs, or whose batch has failed.
+_FULL_SECONDS = 2.0
+_FAILED_SECONDS = 5.0
+
+#: What is left to do once the batch is stored.
+_AfterCommit = Callable[[], None]
+
+
+class BulkBatches:
+    """Runs batches. Any number of processes may do this at once, because each batch locks its operation.
+
+    The jobs and the operation change in one transaction: a batch that is not committed has done nothing.
+    """
+
+    def __init__(self, database: Database, jobs: Jobs, control: Control) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._control = control
+
+    def run_next(self) -> int | None:
+        """Run a batch of the operation that has waited the longest.
+
+        Returns the number of jobs, or None if no operation is due. An operation whose batch fails waits a while, so
+        that it does not keep others from their turn. Raises `DatabaseUnavailable`.
+        """
+        operation = None
+        try:
+            with self._database.transaction() as connection:
+                operation = bulk_operations.claim_due(connection)
+                if operation is None:
+                    return None
+                moved, after_commit = self._run(connection, operation)
+                if moved.state is BulkState.DONE:
+                    audit.insert(connection, [_ending(moved)])
+        except Exception:
+            if operation is not None:
+                with self._database.connect() as connection:
+                    bulk_operations.postpone(connection, operation.id, seconds=_FAILED_SECONDS)
+            raise
+        after_commit()
+        return moved.done + moved.failed - operation.done - operation.failed
+
+    def run(self, operation_id: str) -> BulkOperation | None:
+        """Run a batch of one operation. Returns the operation as it is then, or None if it has ended before.
+
+        Raises `DatabaseUnavailable`.
+        """
+        with self._database.transaction() as connection:
+            operation = bulk_operations.claim(connection, operation_id)
+            if operation is None:
+                return None
+            moved, after_commit = self._run(connection, operation)
+        after_commit()
+        return moved
+
+    def _run(self, connection: Connection, operation: BulkOperation) -> tuple[BulkOperation, _AfterCommit]:
+        run = self._retry if operation.kind is BulkKind.RETRY else self._cancel
+        return run(connection, operation)
+
+    def _cancel(self, connection: Connection, operation: BulkOperation) -> tuple[BulkOperation, _AfterCommit]:
+        found = batches.next_ids(
+            connection,
+            tenant_id=operation.tenant_id,
+            job_filter=operation.job_filter,
+            limit=BATCH,
+            before_id=operation.before_id,
+            among=operation.kind.statuses,
+        )
+        cancelled = bulk_cancel.cancel_batch(
+            connection, tenant_id=operation.tenant_id, user_id=operation.created_by, job_ids=found.job_ids
+        )
+        moved = bulk_operations.move(
+            connection,
+            operation.id,
+            done=len(cancelled),
+            signalled=sum(job.status is Status.RUNNING for job in cancelled),
+            before_id=found.before_id,
+            is_over=found.before_id is None,
+        )
+        return moved, lambda: revoke_all(self._database, self._control, cancelled)
+
+    def _retry(self, connection: Connection, operation: BulkOperation) -> tuple[BulkOperation, _AfterCommit]:
+        found = batches.next_jobs(
+            connection,
+            tenant_id=operation.tenant_id,
+            job_filter=operation.job_filter,
+            limit=BATCH,
+            before_id=operation.before_id,
+            among=operation.kind.statuses,
+        )
+        specs = [self._jobs.retry_spec(operation.caller, job) for job in found.jobs]
+        taken, created, refusal = self._insert(connection, operation, specs)
+        is_whole = taken == len(specs)
+        moved = bulk_operations.move(
+            connection,
+            operation.id,
+            done=len(created),
+            failed=taken - len(created),
+            reason=refusal or _unrunnable(specs[:taken], created),
+            before_id=found.before_id if is_whole and found.before_id else _last_id(found.jobs[:taken]),
+            is_over=is_whole and found.before_id is None,
+            pause_seconds=0.0 if is_whole else _FULL_SECONDS,
+        )
+        return moved, lambda: self._jobs.publish(created)
+
+    def _insert(
+        self, connection: Connection, operation: BulkOperation, specs: Sequence[JobSpec]
+    ) -> tuple[int, list[Job], str | None]:
+        """Store the new jobs, as many as the tenant may have queued.
+
+        Returns how many of the specs were taken, the jobs, and why not all were taken.
+        """
+        size, refusal = len(specs), None
+        while size:
+            try:
+                # The oldest of a batch comes first, so that it starts first.
+                created = self._jobs.insert_runnable(connection, operation.caller, specs[:size][::-1])
+            except TooMany as error:
+                size, refusal = size // 2, str(error)
+            else:
+                return size, created, refusal
+        return 0, [], refusal
+
+
+def _last_id(jobs: Sequence[Job]) -> str | None:
+    return jobs[-1].id if jobs else None
+
+
+def _unrunnable(specs: Sequence[JobSpec], created: Sequence[Job]) -> str | None:
+    """Returns why jobs were left out; None if all were created."""
+    made = {job.retry_of for job in created}
+    left_out = sorted({spec.worker_id for spec in specs if spec.retry_of not in made})
+    if not left_out:
+        return None
+    others = f" ({len(left_out) - 1} more workers likewise)" if len(left_out) > 1 else ""
+    return f"{left_out[0]} takes no jobs: it is paused, or no longer exists for this tenant{others}."
+
+
+def _ending(operation: BulkOperation) -> AuditRecord:
+    """Returns the audit record of an operation's end, with its numbers."""
+    changes = {
+        "filter": [None, dict(operation.filter)],
+        "state": [BulkState.RUNNING, operation.state],
+        "total": [None, operation.total],
+        "done": [0, operation.done],
+        "failed": [0, operation.failed],
+    }
+    return AuditRecord(
+        tenant_id=operation.tenant_id,
+        user_id=operation.created_by,
+        role=operation.role.header,
+        action="operations.done",
+        target=operation.id,
+        status=200,
+        address="dispatcher",
+        request_id=operation.request_id,
+        at=operation.completed_at or datetime.now(UTC),
+        changes_json=json.dumps(changes),
+    )

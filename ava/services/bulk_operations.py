@@ -1,0 +1,144 @@
+"""The use cases of operations on many jobs: count, start, show, list and abort."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+
+from ava.domain import ids
+from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.caller import Caller
+from ava.domain.job_filter import JobFilter
+from ava.domain.limits import RUNNING_OPERATIONS
+from ava.errors import DatabaseUnavailable, IdempotencyKeyReused, OperationEnded, OperationNotFound, TooMany
+from ava.services.bulk_batches import BATCH, BulkBatches
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import batches, bulk_operations, idempotency
+from ava.store.jobs.bulk_operations import operation_uuid
+
+__all__ = ["MOST_COUNTED_BEFORE", "BulkOperations"]
+
+_log = logging.getLogger(__name__)
+
+#: Jobs are counted up to here before an operation begins.
+MOST_COUNTED_BEFORE = 1_000_000
+#: Seconds for which a call runs the batches of a small operation; then the dispatcher goes on with it.
+_CALL_SECONDS = 10.0
+#: Seconds after which a caller with too many operations may try again.
+_RETRY_AFTER_SECONDS = 5
+
+
+class BulkOperations:
+    """The use cases of operations on many jobs, over one database."""
+
+    def __init__(self, database: Database, bulk_batches: BulkBatches) -> None:
+        self._database = database
+        self._batches = bulk_batches
+
+    def count(self, caller: Caller, kind: BulkKind, job_filter: JobFilter) -> tuple[int, bool]:
+        """Returns how many jobs an operation would take, and False if there may be more than were counted."""
+        with self._database.connect() as connection:
+            return _count(connection, caller, kind, job_filter)
+
+    def start(
+        self, caller: Caller, kind: BulkKind, job_filter: JobFilter, *, request_id: str, key: str | None = None
+    ) -> tuple[BulkOperation, bool]:
+        """Start an operation; one of few jobs is done when this returns, and the dispatcher does the others.
+
+        Returns it, and True if an earlier call with the idempotency key started it. Raises `TooMany` if the tenant has
+        too many that run, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        """
+        with self._database.transaction() as connection:
+            if key is not None and (earlier := _earlier(connection, caller, kind, job_filter, key)) is not None:
+                return earlier, True
+            if not bulk_operations.has_room(connection, tenant_id=caller.tenant_id, most=RUNNING_OPERATIONS.value):
+                sentence = f"The tenant has {RUNNING_OPERATIONS.value} operations that run; wait for one, or abort it."
+                raise TooMany(RUNNING_OPERATIONS.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
+            total, is_exact = _count(connection, caller, kind, job_filter)
+            operation = bulk_operations.create(
+                connection, caller, kind=kind, job_filter=job_filter, total=total, request_id=request_id
+            )
+            if key is not None:
+                uuids = [operation_uuid(operation.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return (self._run_small(operation) if is_exact and total <= BATCH else operation), False
+
+    def _run_small(self, operation: BulkOperation) -> BulkOperation:
+        """Run an operation to its end, if there is time for it."""
+        until = time.monotonic() + _CALL_SECONDS
+        found = operation
+        try:
+            while found.state is BulkState.RUNNING and time.monotonic() < until:
+                moved = self._batches.run(operation.id)
+                if moved is None or moved.before_id == found.before_id:
+                    # The dispatcher has ended it, or it waits for room in the queue.
+                    return moved or self._show(operation.caller, operation.id)
+                found = moved
+        except DatabaseUnavailable as error:
+            # It is stored, so the dispatcher goes on with it.
+            _log.warning("Operation not finished in its call: %s", error, extra={"operation_id": operation.id})
+        return found
+
+    def _show(self, caller: Caller, operation_id: str) -> BulkOperation:
+        with self._database.connect() as connection:
+            found = bulk_operations.show(connection, tenant_id=caller.tenant_id, operation_id=operation_id)
+        if found is None:
+            raise OperationNotFound
+        return found
+
+    def show(self, caller: Caller, operation_id: str) -> BulkOperation:
+        """Returns one operation. Raises `OperationNotFound`, `DatabaseUnavailable`."""
+        return self._show(caller, operation_id)
+
+    def page(
+        self, caller: Caller, *, state: BulkState | None, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> tuple[list[BulkOperation], int]:
+        """Returns a page of operations, newest first, and the number of all."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = bulk_operations.page(
+                connection, tenant_id=tenant_id, state=state, limit=limit, offset=offset, before_id=before_id
+            )
+            return found, bulk_operations.count(connection, tenant_id=tenant_id, state=state)
+
+    def abort(self, caller: Caller, operation_id: str) -> BulkOperation:
+        """Abort an operation: it takes no more jobs, and those that it has taken stay as they are.
+
+        Raises `OperationEnded`, `OperationNotFound`, `DatabaseUnavailable`.
+        """
+        with self._database.connect() as connection:
+            aborted = bulk_operations.abort(connection, tenant_id=caller.tenant_id, operation_id=operation_id)
+        if aborted is None:
+            raise OperationEnded(f"The operation is {self._show(caller, operation_id).state} already.")
+        return aborted
+
+
+def _count(connection: Connection, caller: Caller, kind: BulkKind, job_filter: JobFilter) -> tuple[int, bool]:
+    return batches.count(
+        connection,
+        tenant_id=caller.tenant_id,
+        job_filter=job_filter,
+        among=kind.statuses,
+        most=MOST_COUNTED_BEFORE,
+    )
+
+
+def _earlier(
+    connection: Connection, caller: Caller, kind: BulkKind, job_filter: JobFilter, key: str
+) -> BulkOperation | None:
+    """Reserve an idempotency key. Returns the operation that an earlier call with it started."""
+    asked = json.dumps([kind, job_filter.as_record()], sort_keys=True)
+    digest = hashlib.sha256(b"operation" + asked.encode()).digest()
+    earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
+    if earlier is None:
+        return None
+    if earlier.fingerprint != digest:
+        raise IdempotencyKeyReused
+    found = bulk_operations.show(
+        connection, tenant_id=caller.tenant_id, operation_id=ids.encode("op", earlier.uuids[0])
+    )
+    if found is None:
+        raise OperationNotFound
+    return found

@@ -1,0 +1,28 @@
+"""Asking nodes to stop running jobs whose cancel is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ava.broker.control import Control
+from ava.domain.job import Job, Status
+from ava.errors import BrokerUnavailable
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes
+
+__all__ = ["revoke_all"]
+
+
+def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -> None:
+    """Ask the nodes of those of the jobs that run to stop them. Raises `DatabaseUnavailable`."""
+    running = [job for job in cancelled if job.status is Status.RUNNING]
+    if not running:
+        return
+    with database.connect() as connection:
+        names = nodes.names_of(connection, {job.node_id for job in running if job.node_id})
+    for node_id, name in names.items():
+        runs = [(job.id, job.run_no) for job in running if job.node_id == node_id]
+        with suppress(BrokerUnavailable):
+            # The nodes read from the database what they do not receive.
+            control.revoke_all(runs=runs, node_name=name)

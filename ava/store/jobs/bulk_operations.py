@@ -1,0 +1,271 @@
+"""Operations on many jobs, as their tenants make, show and abort them, and as their batches move them on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.caller import Caller, Role
+from ava.domain.job_filter import JobFilter
+from ava.domain.paging import MOST_IN_TOTAL
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+__all__ = [
+    "abort",
+    "claim",
+    "claim_due",
+    "count",
+    "create",
+    "delete_old",
+    "ended",
+    "has_room",
+    "move",
+    "operation_uuid",
+    "page",
+    "postpone",
+    "show",
+]
+
+_COLUMNS = (
+    "o.id::text, o.tenant_id, o.kind, o.filter::text, o.state, o.total, o.done, o.failed, o.signalled, o.reason, "
+    "o.created_by, o.role, o.request_id, o.created_at, o.completed_at, o.before_id::text"
+)
+
+
+def _operation(row: Any) -> BulkOperation:
+    (id_, tenant_id, kind, filter_json, state, total, done, failed, signalled, reason, created_by, role, request_id,
+     created_at, completed_at, before_id) = row  # fmt: skip
+    return BulkOperation(
+        id=ids.encode("op", id_),
+        tenant_id=tenant_id,
+        kind=BulkKind(kind),
+        job_filter=JobFilter.from_record(json.loads(filter_json)),
+        state=BulkState(state),
+        total=total,
+        done=done,
+        failed=failed,
+        signalled=signalled,
+        reason=reason,
+        created_by=created_by,
+        role=Role[role],
+        request_id=request_id,
+        created_at=created_at,
+        completed_at=completed_at,
+        before_id=ids.encode("job", before_id),
+    )
+
+
+def operation_uuid(operation_id: str) -> str | None:
+    """Returns the UUID of an operation's id, or None if it is not an operation's id."""
+    value = ids.decode("op", operation_id)
+    return None if value is None else str(value)
+
+
+# The lock makes the calls of one tenant take turns, so that the number of its operations stays exact.
+_LOCK_TENANT = Statement("""
+SELECT pg_advisory_xact_lock(hashtextextended('bulk operations of ' || %(tenant_id)s, 0))
+""")
+_COUNT_RUNNING = Statement("""
+SELECT count(*) FROM bulk_operations WHERE tenant_id = %(tenant_id)s AND state = 'running'
+""")
+
+
+def has_room(connection: Connection, *, tenant_id: str, most: int) -> bool:
+    """Returns True if the tenant may start another operation in this transaction; others of the tenant wait for it."""
+    connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
+    return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < most
+
+
+# Ids are ordered by time, so the jobs with smaller ids than the operation's are those that were there before it.
+_CREATE = Statement(f"""
+INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id)
+SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s, new.id, %(user_id)s, %(role)s, %(request_id)s
+FROM (SELECT ava_uuid7() AS id OFFSET 0) AS new
+RETURNING {_COLUMNS}
+""")
+
+
+def create(
+    connection: Connection, caller: Caller, *, kind: BulkKind, job_filter: JobFilter, total: int, request_id: str
+) -> BulkOperation:
+    """Create an operation, whose first batch may run at once."""
+    parameters = {
+        "tenant_id": caller.tenant_id,
+        "kind": kind.value,
+        "filter": json.dumps(job_filter.as_record()),
+        "total": total,
+        "user_id": caller.user_id,
+        "role": caller.role.name,
+        "request_id": request_id,
+    }
+    return _operation(connection.exec_driver_sql(_CREATE, parameters).one())
+
+
+_SHOW = Statement(f"""
+SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.tenant_id = %(tenant_id)s AND o.id = %(id)s::uuid
+""")
+
+
+def show(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
+    """Returns one operation of a tenant, or None if the tenant has no such operation."""
+    parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
+    row = connection.exec_driver_sql(_SHOW, parameters).first()
+    return None if row is None else _operation(row)
+
+
+_PAGE = Statement(f"""
+SELECT {_COLUMNS} FROM bulk_operations AS o
+WHERE o.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR o.id < %(before_id)s::uuid)
+    AND (%(state)s::text IS NULL OR o.state = %(state)s)
+ORDER BY o.tenant_id DESC, o.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement("""
+SELECT count(*) FROM (
+    SELECT 1 FROM bulk_operations AS o
+    WHERE o.tenant_id = %(tenant_id)s AND (%(state)s::text IS NULL OR o.state = %(state)s) LIMIT %(limit)s
+) AS counted
+""")
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    state: BulkState | None,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
+) -> list[BulkOperation]:
+    """Returns operations of a tenant, newest first."""
+    before = None if before_id is None else operation_uuid(before_id)
+    parameters = {"tenant_id": tenant_id, "state": state, "before_id": before, "limit": limit, "offset": offset}
+    return [_operation(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str, state: BulkState | None) -> int:
+    """Returns the number of a tenant's operations, exact up to `MOST_IN_TOTAL`."""
+    parameters = {"tenant_id": tenant_id, "state": state, "limit": MOST_IN_TOTAL}
+    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+
+
+_ABORT = Statement(f"""
+UPDATE bulk_operations AS o SET state = 'aborted', completed_at = clock_timestamp()
+WHERE o.tenant_id = %(tenant_id)s AND o.id = %(id)s::uuid AND o.state = 'running'
+RETURNING {_COLUMNS}
+""")
+
+
+def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
+    """Abort an operation after its present batch. Returns None if it has ended or is not the tenant's."""
+    parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
+    row = connection.exec_driver_sql(_ABORT, parameters).first()
+    return None if row is None else _operation(row)
+
+
+_CLAIM_DUE = Statement(f"""
+SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.state = 'running' AND o.next_at <= clock_timestamp()
+ORDER BY o.next_at LIMIT 1 FOR UPDATE SKIP LOCKED
+""")
+
+
+def claim_due(connection: Connection) -> BulkOperation | None:
+    """Lock the operation that has waited the longest for its next batch, until the transaction ends.
+
+    Returns None if there is none whose time has come, or if others work on all of them.
+    """
+    row = connection.exec_driver_sql(_CLAIM_DUE).first()
+    return None if row is None else _operation(row)
+
+
+_CLAIM = Statement(f"""
+SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.id = %(id)s::uuid AND o.state = 'running' FOR UPDATE
+""")
+
+
+def claim(connection: Connection, operation_id: str) -> BulkOperation | None:
+    """Lock one operation until the transaction ends. Returns None if it has ended."""
+    row = connection.exec_driver_sql(_CLAIM, {"id": operation_uuid(operation_id)}).first()
+    return None if row is None else _operation(row)
+
+
+# More jobs than were counted at first are found if there are more than are counted.
+_MOVE = Statement(f"""
+UPDATE bulk_operations AS o SET
+    done = o.done + %(done)s, failed = o.failed + %(failed)s, signalled = o.signalled + %(signalled)s,
+    total = greatest(o.total, o.done + o.failed + %(done)s + %(failed)s),
+    reason = coalesce(%(reason)s, CASE WHEN o.failed > 0 THEN o.reason END),
+    before_id = coalesce(%(before_id)s::uuid, o.before_id),
+    state = CASE WHEN %(is_over)s THEN 'done' ELSE o.state END,
+    completed_at = CASE WHEN %(is_over)s THEN clock_timestamp() END,
+    next_at = clock_timestamp() + %(pause)s * interval '1 second'
+WHERE o.id = %(id)s::uuid AND o.state = 'running'
+RETURNING {_COLUMNS}
+""")
+
+
+def move(
+    connection: Connection,
+    operation_id: str,
+    *,
+    done: int = 0,
+    failed: int = 0,
+    signalled: int = 0,
+    reason: str | None = None,
+    before_id: str | None = None,
+    is_over: bool = False,
+    pause_seconds: float = 0.0,
+) -> BulkOperation:
+    """Add the numbers of a batch to an operation, in the transaction that has locked it and changes the jobs.
+
+    `before_id` is the last job of the batch. Returns the operation as it is then.
+    """
+    parameters = {
+        "id": operation_uuid(operation_id),
+        "done": done,
+        "failed": failed,
+        "signalled": signalled,
+        "reason": reason,
+        "before_id": None if before_id is None else rows.job_uuid(before_id),
+        "is_over": is_over,
+        "pause": pause_seconds,
+    }
+    return _operation(connection.exec_driver_sql(_MOVE, parameters).one())
+
+
+_POSTPONE = Statement("""
+UPDATE bulk_operations SET next_at = clock_timestamp() + %(seconds)s * interval '1 second'
+WHERE id = %(id)s::uuid AND state = 'running'
+""")
+
+
+def postpone(connection: Connection, operation_id: str, *, seconds: float) -> None:
+    """Let the next batch of an operation wait, because the last one failed."""
+    connection.exec_driver_sql(_POSTPONE, {"id": operation_uuid(operation_id), "seconds": seconds})
+
+
+_ENDED = Statement("""
+SELECT id::text FROM bulk_operations WHERE id = ANY(%(ids)s::uuid[]) AND state <> 'running'
+""")
+
+
+def ended(connection: Connection, operation_ids: Collection[str]) -> set[str]:
+    """Returns those of the operations that have ended."""
+    parameters = {"ids": [operation_uuid(operation_id) for operation_id in operation_ids]}
+    return {ids.encode("op", uuid) for uuid in connection.exec_driver_sql(_ENDED, parameters).scalars()}
+
+
+_DELETE_OLD = Statement("""
+DELETE FROM bulk_operations WHERE id = ANY(ARRAY(
+    SELECT id FROM bulk_operations WHERE completed_at < now() - %(days)s * interval '1 day'
+    ORDER BY completed_at LIMIT %(limit)s))
+""")
+
+
+def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
+    """Delete operations that ended before retention, the oldest first. Returns the number of operations."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount
