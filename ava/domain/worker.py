@@ -53,6 +53,8 @@ class WorkerSpec:
     on_worker_lost: OnWorkerLost
     #: When it runs by itself; None if it does not.
     schedule: DeclaredSchedule | None = None
+    #: Whether what its subprocesses write to the standard streams goes to the job's log.
+    captures_subprocesses: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

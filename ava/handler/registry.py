@@ -64,6 +64,7 @@ def worker(
     queue: str = ...,
     tenants: Iterable[str] | None = ...,
     on_worker_lost: str = ...,
+    capture_subprocesses: bool = ...,
     schedule: str | None = ...,
     timezone: str | None = ...,
     schedule_tenant: str | None = ...,
@@ -81,6 +82,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     queue: str = DEFAULT_QUEUE,
     tenants: Iterable[str] | None = None,
     on_worker_lost: str = "requeue",
+    capture_subprocesses: bool = False,
     schedule: str | None = None,
     timezone: str | None = None,
     schedule_tenant: str | None = None,
@@ -91,7 +93,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
     carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts if it raises.
     `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
-    of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`. `schedule`: a
+    of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
+    `capture_subprocesses`: what its subprocesses write to the standard streams is in the job's log. `schedule`: a
     cron pattern by which it runs by itself, in `timezone` (an IANA name), for the tenant `schedule_tenant`.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
@@ -112,6 +115,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             queue=queue,
             tenants=None if tenants is None else tuple(tenants),
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
+            captures_subprocesses=capture_subprocesses,
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
         )
         _check(own_slug, spec, on_worker_lost)

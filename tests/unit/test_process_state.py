@@ -381,3 +381,16 @@ def test_what_cannot_be_restored_is_an_error(new_state: NewState, monkeypatch: p
     monkeypatch.setattr(os, "getpriority", lambda *_: niceness + 1)
     with pytest.raises(OSError, match="niceness"):
         run(state, lambda: None)
+
+
+def test_the_output_of_subprocesses_is_in_the_log_of_a_handler_that_asks_for_it(
+    new_state: NewState, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = new_state()
+    log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
+    with state.isolated(log, captures_subprocesses=True):
+        os.system("echo from a shell")
+        state.block_signals()
+    assert [line.msg for line in log.take()] == ["from a shell"]
+    assert run(state, lambda: os.system("echo elsewhere")) == []
+    assert capfd.readouterr().out == "elsewhere\n"

@@ -190,7 +190,7 @@ class Child:
         assert self._process_state is not None
         before, began, is_over = other_threads(), time.monotonic(), False
         try:
-            with self._process_state.isolated(run.log) as logger, tracing.start_span("handler", parent=run.span) as at:
+            with run.isolated_in(self._process_state) as logger, tracing.start_span("handler", parent=run.span) as at:
                 run.call(logger, self._process_state.block_signals)
                 is_over = True
                 if run.raised is not None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from ava.domain.job import LogLevel
+from ava.node.child import subprocess_output
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.process_traits import ProcessTraits
 
@@ -88,11 +89,12 @@ class ProcessState:
         setattr(asyncio.SelectorEventLoop, remove.__name__, remove_signal_handler)
 
     @contextmanager
-    def isolated(self, log: JobLog) -> Iterator[logging.Logger]:
+    def isolated(self, log: JobLog, *, captures_subprocesses: bool = False) -> Iterator[logging.Logger]:
         """Send what a handler prints, logs or warns of to its job's log, and restore the process after it.
 
         Yields the handler's logger. The caller calls `block_signals` before it leaves, so that no signal interrupts the
         restoration. Raises what goes wrong in the restoration: then no other handler may run in this process.
+        `captures_subprocesses`: what subprocesses write to this process's standard streams goes to the log too.
         """
         # Threads that an earlier handler left behind do not write to this job's log.
         foreign = other_threads()
@@ -101,12 +103,15 @@ class ProcessState:
         logging.root.handlers = [LogCapture(log, foreign, self._root_handlers)]
         _set_level(logging.INFO)
         sys.stdout, sys.stderr = self._writers
+        output = subprocess_output.capture(log, self._descriptors) if captures_subprocesses else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
                 warnings.showwarning = _show_warning(log)
                 yield self._job_logger
         finally:
+            if output is not None:
+                output.close()
             for writer in self._writers:
                 writer.end()
             self._restore()

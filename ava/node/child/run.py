@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
 
 from ava import tracing
 from ava.domain.job import Job, LogLevel, RunEnd
@@ -20,6 +21,9 @@ from ava.handler.registry import Handler
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
 from ava.node.outcome import Stop
+
+if TYPE_CHECKING:
+    from ava.node.child.process_state import ProcessState
 
 __all__ = ["Run"]
 
@@ -69,6 +73,11 @@ class Run:
         self._is_interrupted = self._is_swallowed = False
         self._async_task: asyncio.Task[Any] | None = None
         self._deadline = time.monotonic() + handler.spec.timeout_seconds
+
+    def isolated_in(self, process_state: ProcessState) -> AbstractContextManager[logging.Logger]:
+        """Returns the context in which the handler is called."""
+        captures_subprocesses = self.handler.spec.captures_subprocesses
+        return process_state.isolated(self.log, captures_subprocesses=captures_subprocesses)
 
     @property
     def is_overdue(self) -> bool:
