@@ -46,9 +46,9 @@ def test_both_streams_of_subprocesses_are_lines_of_the_log(captured: Capture) ->
 
 
 def test_more_than_a_pipe_holds_is_read_while_the_subprocess_writes(captured: Capture) -> None:
-    program = "for n in range(20_000): print('x' * 20)"
+    program = "for n in range(5_000): print('x' * 20)"
     lines = captured(lambda: subprocess.run([sys.executable, "-c", program], check=True))
-    assert lines == [(LogLevel.INFO, "x" * 20)] * 20_000
+    assert lines == [(LogLevel.INFO, "x" * 20)] * 5_000
 
 
 def test_a_process_that_outlives_the_handler_does_not_hold_it_up(captured: Capture) -> None:
