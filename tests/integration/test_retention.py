@@ -44,12 +44,15 @@ def _write_lines(stored: Backlog, *, lines: int, jobs: str = "true") -> None:
 
 def test_only_jobs_past_retention_are_deleted(stored: Backlog) -> None:
     stored.insert(700)
+    stored.run('UPDATE jobs SET tags = \'{"team": "a"}\' RETURNING id')
+    stored.run("INSERT INTO job_tags SELECT tenant_id, 'team', 'a', id FROM jobs RETURNING job_id")
     _age(stored, days=31)
     _write_lines(stored, lines=1)
     stored.insert(1)
     assert _of_jobs(stored.database).run_once(0) == 1400
     assert stored.count("true") == 1
     assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+    assert stored.run("SELECT count(*) FROM job_tags") == [(0,)]
 
 
 _SLOW_DISK = """

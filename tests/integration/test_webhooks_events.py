@@ -81,7 +81,7 @@ def test_without_a_subscribed_webhook_no_event_is_stored(api: Api, connection: C
 
 def test_a_completed_job_makes_an_event_for_each_transition(api: Api, connection: Connection) -> None:
     _subscribe(api)
-    job = api.trigger(input={"a": [1.5, "ü", "\x00"]})
+    job = api.trigger(input={"a": [1.5, "ü", "\x00"]}, tags={"team": "säfe"})
     _claim(connection, job["id"])
     started = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
     _end(connection, job["id"], Status.COMPLETED, output_json='{"b":2}')
