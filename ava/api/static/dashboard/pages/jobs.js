@@ -151,7 +151,7 @@ function row(job, columns, selected, changed) {
     duration,
     ended: ended.element,
     attempt,
-    tags: Object.entries(job.tags).map(([key, value]) => h("span", { class: "tag" }, `${key}=${value}`)),
+    tags: h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) => h("span", { class: "tag" }, `${key}=${value}`))),
   };
   const element = h("div", { role: "row", "data-job": job.id },
     h("span", { role: "cell", class: "choose" }, box),
