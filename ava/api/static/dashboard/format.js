@@ -1,12 +1,46 @@
 // Numbers, times and sizes as people read them.
 
 const whole = new Intl.NumberFormat("en");
-const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const ZONE = "ava.zone";
+
+/** One clock for every time on a page: the browser's zone, or UTC. */
+export const zone = {
+  get isUtc() {
+    return localStorage.getItem(ZONE) === "utc";
+  },
+  /** The zone's short name at this moment, such as `CET`. */
+  get name() {
+    return formats().zone.formatToParts(new Date()).find((part) => part.type === "timeZoneName").value;
+  },
+  toggle() {
+    localStorage.setItem(ZONE, this.isUtc ? "local" : "utc");
+    made = null;
+  },
+};
+
+let made = null;
+
+function formats() {
+  if (made) return made;
+  const timeZone = zone.isUtc ? "UTC" : undefined;
+  const make = (parts) => new Intl.DateTimeFormat("en-GB", { timeZone, ...parts });
+  const day = { day: "numeric", month: "short", year: "numeric" };
+  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  made = {
+    zone: make({ timeZoneName: "short" }),
+    moment: make({ ...day, ...time, timeZoneName: "short" }),
+    hour: make({ hour: "2-digit", minute: "2-digit" }),
+    precise: make({ ...time, fractionalSecondDigits: 3 }),
+  };
+  return made;
+}
 
 export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
-export const full = (text) => (text ? moment.format(new Date(text)) : "–");
-export const hour = (text) => clock.format(new Date(text));
+export const full = (text) => (text ? formats().moment.format(new Date(text)) : "–");
+export const hour = (text) => formats().hour.format(new Date(text));
+
+/** A time of a day to the millisecond, as a log shows it. */
+export const precise = (text) => formats().precise.format(new Date(text));
 
 /** A moment as the value of an input of type `datetime-local`. */
 export function toLocal(text) {

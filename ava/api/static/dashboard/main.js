@@ -2,7 +2,8 @@
 
 import { session } from "./api.js";
 import { h, put } from "./dom.js";
-import { ask, field } from "./parts.js";
+import { zone } from "./format.js";
+import { ask, button, field } from "./parts.js";
 import { searchBox } from "./search.js";
 import * as signin from "./pages/signin.js";
 
@@ -15,6 +16,7 @@ const PAGES = {
   webhooks: ["Webhooks", () => import("./pages/webhooks.js")],
   audit: ["Audit", () => import("./pages/audit.js")],
 };
+const openJob = () => import("./pages/job.js");
 const THEME = "ava.theme";
 const main = document.getElementById("main");
 const shell = document.getElementById("shell");
@@ -38,17 +40,24 @@ async function show() {
   if (!session.get()) return signin.open(main, { signal, done: show });
   if (session.foreign) return put(main, ...foreign());
   if (!load) return put(main, h("h1", {}, "Page not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
-  const page = here.name === "jobs" && here.rest.length ? await import("./pages/job.js") : await load();
-  if (signal.aborted) return undefined;
   document.title = `${title} · AVA Jobs`;
-  put(main);
   try {
+    const page = await (here.name === "jobs" && here.rest.length ? openJob() : load());
+    if (signal.aborted) return undefined;
+    put(main);
     return await page.open(main, { signal, ...here });
   } catch (error) {
     // A page that was left drops what it was still waiting for.
-    if (!signal.aborted) throw error;
-    return undefined;
+    if (signal.aborted) return undefined;
+    return put(main, h("h1", {}, "This page could not be loaded"), h("p", { role: "alert" }, error.status ? error.message : "The API cannot be reached."),
+      // A browser may keep a module that it could not load as failed, until the page is loaded anew.
+      button("Try again", () => (navigator.onLine ? location.reload() : show()), { kind: "primary" }));
   }
+}
+
+/** Load the modules of all pages, so that each page opens at once, and also while the network is cut. */
+function loadPages() {
+  for (const load of [openJob, ...Object.values(PAGES).map(([, load]) => load)]) load().catch(() => {});
 }
 
 /** Use up a link that signs in once. Its token leaves the address, and so the history, before anything is sent. */
@@ -91,6 +100,7 @@ function drawShell(current) {
     h("div", { class: "row who" },
       who?.isOperator ? h("button", { type: "button", class: "quiet tenant", title: `${who.user}, ${who.role}`, "aria-label": `Tenant ${who.tenant}, switch`, onclick: lookAtAnother }, who.tenant) : null,
       who && !who.isOperator ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,
+      h("button", { type: "button", class: "quiet", "aria-label": `Times are in ${zone.name}, switch`, title: zone.isUtc ? "Show local times" : "Show times in UTC", onclick: toggleZone }, zone.name),
       h("button", { type: "button", class: "quiet", onclick: toggleTheme, "aria-label": "Toggle theme", title: "Toggle theme" }, "◐"),
       who ? h("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out") : null)));
   shell.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -113,6 +123,11 @@ async function begin() {
   show();
 }
 
+function toggleZone() {
+  zone.toggle();
+  show();
+}
+
 function toggleTheme() {
   const root = document.documentElement;
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -129,6 +144,7 @@ window.addEventListener("signed-out", () => {
   show();
 });
 session.onStart(begin);
+(window.requestIdleCallback ?? setTimeout)(loadPages);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

@@ -2,6 +2,7 @@
 
 import { h, put, say } from "./dom.js";
 import { ago, full } from "./format.js";
+import { feed } from "./freshness.js";
 
 /** A state as a word with a coloured dot; colour is never the only sign. */
 export function pill(state) {
@@ -114,30 +115,41 @@ export function json(value) {
   return block;
 }
 
+/** Seconds after which a call that has not ended counts as failed, as in a network that was cut. */
+const LATE_SECONDS = 8;
+
 /**
- * Run `act` now and every few seconds while the page is visible, until `signal` aborts. Notifies once when the API
- * cannot be reached, and once when it is back.
+ * Run `act` now and every few seconds while the page is visible, until `signal` aborts. While it fails, a banner says so
+ * and how old the page is.
  */
 export function repeat(signal, seconds, act) {
+  const state = feed(signal);
   let timer;
   let failing = false;
+  const fail = (error) => {
+    failing = true;
+    state.bad(error);
+  };
   const turn = async () => {
     clearTimeout(timer);
     if (!document.hidden) {
+      const late = setTimeout(fail, LATE_SECONDS * 1000, new Error("late"));
       try {
         await act();
-        if (failing) notify("The API is reachable again.");
         failing = false;
+        if (!signal.aborted) state.good();
       } catch (error) {
         if (signal.aborted) return;
-        if (!failing && error.status !== 401) notify(error.status ? error.message : "Cannot reach the API; retrying.", "bad");
-        failing = true;
+        if (error.status !== 401) fail(error);
+      } finally {
+        clearTimeout(late);
       }
     }
     if (!signal.aborted) timer = setTimeout(turn, seconds * 1000 * (failing ? 2 : 1));
   };
   const wake = () => document.hidden || turn();
   document.addEventListener("visibilitychange", wake, { signal });
+  window.addEventListener("online", wake, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
   turn();
   return turn;

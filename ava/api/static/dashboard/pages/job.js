@@ -15,7 +15,8 @@ export async function open(main, { signal, rest: [id] }) {
   try {
     job = (await get(`/v1/ava/jobs/${encodeURIComponent(id)}`, { signal })).data;
   } catch (error) {
-    if (!signal.aborted) put(main, h("h1", {}, "No such job"), h("p", {}, error.message));
+    if (error.status !== 404) throw error;
+    put(main, h("h1", {}, "No such job"), h("p", {}, error.message));
     return;
   }
   const view = jobView(job);
@@ -143,7 +144,8 @@ function jobView(first) {
       status.update(job.status === "running" && job.cancel_requested_at ? "cancelling" : job.status);
       cancel.hidden = isFinal || !session.mayWrite;
       retry.hidden = again.hidden = !isFinal || !session.mayWrite;
-      this.progress(job.progress);
+      // A handler need not report that it is done.
+      this.progress(job.status === "completed" && job.progress ? { ...job.progress, fraction: 1 } : job.progress);
       showFacts(facts, job);
       drawTimeline();
       const text = JSON.stringify([isFinal, job.output, job.error]);

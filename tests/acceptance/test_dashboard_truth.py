@@ -1,0 +1,65 @@
+"""What the dashboard shows while the network is cut, and in which zone its times are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.polling import wait_until
+from harness.system import System
+from tests.browser import Browser
+
+
+@contextmanager
+def cut_network(browser: Browser) -> Iterator[None]:
+    """The browser reaches nothing meanwhile."""
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **conditions})
+    try:
+        yield
+    finally:
+        browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **conditions})
+
+
+def test_a_cut_network_is_a_lasting_banner_and_no_empty_list(signed_in: Browser, running: System) -> None:
+    job = running.trigger("wkr_echo")
+    running.wait_for(job["id"], "completed")
+    signed_in.script("location.hash = '#/jobs'")
+    signed_in.find(f"[data-job='{job['id']}']")
+    loaded = "return performance.getEntriesByType('resource').filter((e) => e.name.includes('/pages/')).length"
+    wait_until(lambda: signed_in.script(loaded) >= 7, what="the modules of all pages are there")
+    with cut_network(signed_in):
+        signed_in.await_text("The API cannot be reached. Updated ")
+        age = re.compile(r"Updated [4-9] s ago; trying again\.")
+        wait_until(lambda: age.search(signed_in.text), what="the banner lasts, and names the age of what is shown")
+        assert signed_in.script("return document.getElementById('main').className") == "dimmed"
+        assert job["id"] in signed_in.driver.page_source, "what was there stays"
+        signed_in.script("location.hash = '#/webhooks'")
+        signed_in.await_text("Nothing is loaded yet; trying again.")
+        assert "No webhooks yet." not in signed_in.text
+        signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+        signed_in.await_text("This page could not be loaded", "Try again")
+        assert "No such job" not in signed_in.text
+    signed_in.click("button", "Try again")
+    signed_in.await_text("Handler completed in")
+    wait_until(lambda: "cannot be reached" not in signed_in.text, what="the banner is gone")
+    # Chromium logs each request that failed.
+    signed_in.errors()
+
+
+def test_one_clock_names_its_zone_and_can_be_utc(signed_in: Browser, running: System) -> None:
+    signed_in.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+    try:
+        job = running.trigger("wkr_echo")
+        created = running.wait_for(job["id"], "completed")["created_at"]
+        signed_in.open(f"/#/jobs/{job['id']}")
+        signed_in.await_text("Triggered", "GMT+5:30")
+        assert f" at {created[11:19]}" not in signed_in.text
+        signed_in.click("button", "Times are in GMT+5:30, switch")
+        signed_in.await_text(f"{created[11:19]} UTC", "Handler completed in")
+        signed_in.open("/")
+        signed_in.find("button", "Times are in UTC, switch")
+    finally:
+        signed_in.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
