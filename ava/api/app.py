@@ -16,6 +16,7 @@ from ava.api.routes import (
     exports,
     health,
     job_logs,
+    job_runs,
     jobs,
     keys,
     queues,
@@ -52,6 +53,7 @@ __all__ = ["make_app"]
 
 _BLUEPRINTS = (
     jobs.blueprint,
+    job_runs.blueprint,
     bulk.blueprint,
     job_logs.blueprint,
     bulk_operations.blueprint,

@@ -36,7 +36,7 @@ from ava.client.records import (
     ScheduleSlot,
     Worker,
 )
-from ava.client.reports import AuditEntry, Node, Overview, TenantLoad
+from ava.client.reports import AuditEntry, JobRuns, Node, Overview, TenantLoad
 from ava.client.webhook_calls import Delivery, Webhook
 from ava.client.webhooks import verify
 
@@ -60,6 +60,7 @@ __all__ = [
     "Firing",
     "Job",
     "JobFilters",
+    "JobRuns",
     "Limit",
     "LogLine",
     "Node",

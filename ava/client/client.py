@@ -20,7 +20,7 @@ from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
-from ava.client.reports import Analytics, AuditEntry, Node, Overview, TenantLoad
+from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad
 from ava.client.schedules import Schedules
 from ava.client.webhook_calls import Webhooks
 
@@ -223,6 +223,10 @@ class Client:
     def why(self, job_id: str) -> Explanation:
         """Returns why a job has its status."""
         return read(Explanation, self._calls.data("GET", f"{_JOBS}/{job_id}/why"))
+
+    def runs(self, job_id: str) -> JobRuns:
+        """Returns the runs of a job, and how long it waited and ran in total."""
+        return read(JobRuns, self._calls.data("GET", f"{_JOBS}/{job_id}/runs"))
 
     def workers(self) -> Iterator[Worker]:
         """Returns all workers, ordered by id."""

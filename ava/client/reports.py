@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Analytics", "AuditEntry", "Node", "Overview", "TenantLoad"]
+__all__ = ["Analytics", "AuditEntry", "JobRuns", "Node", "Overview", "TenantLoad"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,18 @@ class TenantLoad:
     completed: int
     failed: int
     cancelled: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRuns:
+    """The runs of a job, with how long it waited and ran in total."""
+
+    #: Until its first start; None if it has not started.
+    waited_ms: int | None = None
+    #: The sum of the runs that have ended.
+    ran_ms: int | None = None
+    #: `started_at`, `ended_at`, `outcome` and `duration_ms` of each.
+    runs: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

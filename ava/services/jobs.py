@@ -20,6 +20,7 @@ from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, Status
 from ava.domain.job_filter import JobFilter
 from ava.domain.redaction import shown_to
+from ava.domain.run_log import JobRuns, runs_of
 from ava.domain.worker import Worker, WorkerStatus
 from ava.errors import (
     BrokerUnavailable,
@@ -35,7 +36,7 @@ from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
-from ava.store.jobs import backlog, batches, client_moves, explanation_reads, idempotency, log_reads, reads
+from ava.store.jobs import backlog, batches, client_moves, explanation_reads, idempotency, log_reads, reads, run_reads
 from ava.store.jobs.batches import JobBatch
 from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
@@ -286,6 +287,12 @@ class Jobs:
             if status is None:
                 raise JobNotFound
             return status, log_reads.log_lines(connection, job_id=job_id, wanted=wanted)
+
+    def runs(self, caller: Caller, job_id: str) -> JobRuns:
+        """Returns the runs of a job. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            job = self._show(connection, caller, job_id)
+            return runs_of(job, run_reads.run_lines(connection, job_id=job.id))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.

@@ -59,7 +59,21 @@ def test_one_clock_names_its_zone_and_can_be_utc(signed_in: Browser, running: Sy
         assert f" at {created[11:19]}" not in signed_in.text
         signed_in.click("button", "Times are in GMT+5:30, switch")
         signed_in.await_text(f"{created[11:19]} UTC", "Handler completed in")
+        shown = signed_in.script("return document.querySelector('.log time').innerText")
+        assert shown[:5] == created[11:16], "the log has the same clock"
         signed_in.open("/")
         signed_in.find("button", "Times are in UTC, switch")
     finally:
         signed_in.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Browser, running: System) -> None:
+    job = running.trigger("wkr_fail")
+    running.wait_for(job["id"], "failed")
+    signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+    signed_in.find("[data-run='2']")
+    signed_in.await_text("Waited for its first start", "Ran in total")
+    found = running.get(f"/v1/ava/jobs/{job['id']}/runs").json()["data"]
+    assert [run["outcome"] for run in found["runs"]] == ["failed", "failed"]
+    assert found["ran_ms"] == sum(run["duration_ms"] for run in found["runs"])
+    assert found["waited_ms"] < found["ran_ms"] + 60_000

@@ -2,6 +2,7 @@
 
 import { get, save, url } from "./api.js";
 import { h, put, say } from "./dom.js";
+import { full, precise } from "./format.js";
 import { button, card, field, notify, options } from "./parts.js";
 
 /** Lines that one request reads. */
@@ -153,7 +154,7 @@ export class LogView {
 
   #line(line) {
     return h("p", { "data-level": line.level },
-      h("time", { title: line.ts }, line.ts.slice(11, 23)), h("span", { class: "level" }, line.level), h("span", { class: "msg" }, this.#marked(line.msg)));
+      h("time", { title: full(line.ts) }, precise(line.ts)), h("span", { class: "level" }, line.level), h("span", { class: "msg" }, this.#marked(line.msg)));
   }
 
   /** The text, with what was searched for marked. */

@@ -5,6 +5,7 @@ import { h, put, say } from "../dom.js";
 import { full, short, span } from "../format.js";
 import { LogView } from "../log.js";
 import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
+import { runsCard } from "../runs.js";
 import { editAndRunAgain } from "../trigger.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
@@ -26,15 +27,18 @@ export async function open(main, { signal, rest: [id] }) {
     view.update(job);
     log.update(job);
   };
-  put(main, view.element, h("div", { class: "columns job" }, view.facts, view.timeline), log.element, view.payloads);
+  put(main, view.element, h("div", { class: "columns job" }, h("div", {}, view.facts, view.runs.element), view.timeline), log.element, view.payloads);
   update();
 
+  const showRuns = async () => view.runs.update((await get(`/v1/ava/jobs/${job.id}/runs`, { signal })).data);
   // The input never changes, and there is no output before the end: neither is read again while the job runs.
   const reload = async () => {
     const { data } = await get(`/v1/ava/jobs/${job.id}`, { query: { fields: CHANGING }, signal });
     job = FINAL.includes(data.status) ? (await get(`/v1/ava/jobs/${job.id}`, { signal })).data : { ...job, ...data };
     update();
+    await showRuns();
   };
+  showRuns().catch(() => {});
   repeat(signal, 3, async () => {
     if (!FINAL.includes(job.status)) await reload();
     if (!FINAL.includes(job.status) || !view.explained) view.explain((await get(`/v1/ava/jobs/${job.id}/why`, { signal })).data);
@@ -114,6 +118,7 @@ function jobView(first) {
         h("div", { class: "row" }, copy, again, cancel, retry)),
       why, progress),
     facts: card("Record", {}, facts),
+    runs: runsCard(),
     timeline: card("Timeline", {}, timeline),
     payloads: h("div", { class: "columns payloads" }, card("Input", {}, input), card("Output", {}, output)),
     explained: false,
@@ -167,8 +172,6 @@ function showFacts(list, job) {
     ["Priority", `${job.priority} of 10`],
     ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `0 of ${job.max_attempts}`],
     ["Created", when(job.created_at).element],
-    ["Wait time", job.started_at ? span(Math.max(0, new Date(job.started_at) - Math.max(new Date(job.created_at), job.scheduled_at ? new Date(job.scheduled_at) : 0))) : "–"],
-    ["Run time", span(job.duration_ms)],
     ["Tags", Object.keys(job.tags).length ? h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) =>
       h("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ [`filter[tag.${key}]`]: value })}` }, `${key}=${value}`))) : null],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],

@@ -1,0 +1,40 @@
+"""The runs of a job: what clients get back."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from ava.api.http.fields import Instant, Text, WholeNumber
+from ava.api.http.records import compile_schema
+
+__all__ = ["JobRunsRecord", "write_job_runs"]
+
+
+class JobRunRecord(Schema):
+    """One run of a job's handler."""
+
+    started_at = Instant()
+    ended_at = Instant(allow_none=True, metadata={"description": "Null while it runs."})
+    outcome = Text(
+        allow_none=True,
+        metadata={"description": "`completed`, `failed`, `cancelled`, `lost` or `interrupted`; null while it runs."},
+    )
+    duration_ms = WholeNumber(least=0, most=2**53, allow_none=True)
+
+
+class JobRunsRecord(Schema):
+    """The runs of a job, with how long it waited and ran in total."""
+
+    waited_ms = WholeNumber(
+        least=0,
+        most=2**53,
+        allow_none=True,
+        metadata={"description": "From when the job was due to its first start; null if it has not started."},
+    )
+    ran_ms = WholeNumber(
+        least=0, most=2**53, allow_none=True, metadata={"description": "The sum of the runs that have ended."}
+    )
+    runs = fields.List(fields.Nested(JobRunRecord), metadata={"description": "The first 200, oldest first."})
+
+
+write_job_runs = compile_schema(JobRunsRecord())

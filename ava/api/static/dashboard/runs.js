@@ -1,0 +1,19 @@
+// The runs of one job: how long it waited and ran, and each attempt in a row of its own.
+
+import { h, put } from "./dom.js";
+import { full, span } from "./format.js";
+import { card, pill } from "./parts.js";
+
+export function runsCard() {
+  const totals = h("dl", {});
+  const rows = h("ol", { class: "plain runs" });
+  return {
+    element: card("Runs", {}, totals, rows),
+    update({ waited_ms: waited, ran_ms: ran, runs }) {
+      put(totals, [["Waited for its first start", waited], ["Ran in total", ran]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, span(value)))));
+      put(rows, runs.map((run, place) => h("li", { "data-run": place + 1 },
+        h("span", { class: "muted" }, `Run ${place + 1}`), " ", pill(run.outcome ?? "running").element, " ",
+        h("time", {}, full(run.started_at)), " ", run.duration_ms === null ? "" : span(run.duration_ms))));
+    },
+  };
+}
