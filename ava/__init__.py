@@ -6,9 +6,18 @@ They are loaded when they are first used (PEP 562), so that `import ava.client` 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTimeout, worker
+    from ava.handler import (
+        Env,
+        Interruption,
+        JobCancelled,
+        JobInterrupted,
+        JobTimeout,
+        RateLimited,
+        RetryLater,
+        worker,
+    )
 
-__all__ = ["Env", "Interruption", "JobCancelled", "JobInterrupted", "JobTimeout", "worker"]
+__all__ = ["Env", "Interruption", "JobCancelled", "JobInterrupted", "JobTimeout", "RateLimited", "RetryLater", "worker"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The errors of who may call: API keys and sessions. A branch of the tree in `ava.errors`."""
+"""The errors of who may call: operators, API keys and sessions. A branch of the tree in `ava.errors`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ __all__ = [
     "ApiKeyRoleTooHigh",
     "ApiKeysFull",
     "OperatorsOnly",
+    "QueueNotFound",
     "SessionEnded",
     "SessionMissing",
     "SessionNested",
     "SessionsFull",
+    "TenantNotFound",
 ]
 
 
@@ -23,6 +25,14 @@ class SessionEnded(Unauthorized):
 
 class OperatorsOnly(Forbidden):
     """Only platform-admin and above may do this, because it concerns every tenant."""
+
+
+class QueueNotFound(NotFound):
+    """No such queue; a queue exists if a worker names it."""
+
+
+class TenantNotFound(NotFound):
+    """No such tenant, or it is not the caller's."""
 
 
 class ApiKeyRoleTooHigh(Forbidden):

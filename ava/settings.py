@@ -63,6 +63,8 @@ class Settings:
     pool: str = "ava"
     #: Unstarted messages that may wait in the broker for one queue and priority (`AVA_WINDOW`).
     window: int = 2000
+    #: Whether tenants take turns within a priority; else the oldest job is first (`AVA_FAIRNESS`: `on` or `off`).
+    is_fair: bool = True
     #: Days that final jobs and their log lines are kept (`AVA_RETENTION_DAYS`).
     retention_days: float = 30.0
     #: The level of the processes' own logs, `DEBUG` … `ERROR` (`AVA_LOG_LEVEL`).
@@ -103,6 +105,8 @@ class Settings:
     tenant_max_queued: int = 0
     #: Bytes that one tenant may store; 0: any number (`AVA_TENANT_MAX_STORED_BYTES`).
     tenant_max_stored_bytes: int = 0
+    #: Running jobs of one tenant; 0: any number (`AVA_TENANT_MAX_RUNNING`).
+    tenant_max_running: int = 0
     #: The smallest priority number that the roles of a tenant may use (`AVA_TENANT_MOST_URGENT_PRIORITY`).
     tenant_most_urgent_priority: int = 1
     #: The peers whose `SCRIPT_NAME` and `X-Forwarded-Proto` are believed (`AVA_FORWARDED_ALLOW_IPS`, comma-separated).
@@ -196,6 +200,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         pool=values.choice(env, "AVA_POOL", default.pool, ("ava", "celery")),
         window=values.whole(env, "AVA_WINDOW", default.window, least=1, most=1_000_000),
+        is_fair=values.choice(env, "AVA_FAIRNESS", "on", ("on", "off")) == "on",
         retention_days=values.number(env, "AVA_RETENTION_DAYS", default.retention_days, least=0.001, most=36_500),
         log_level=values.choice(env, "AVA_LOG_LEVEL", default.log_level, _LOG_LEVELS),
         print_job_logs=values.flag(env, "AVA_PRINT_JOB_LOGS"),
@@ -230,6 +235,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         tenant_max_stored_bytes=values.whole(
             env, "AVA_TENANT_MAX_STORED_BYTES", default.tenant_max_stored_bytes, least=0, most=2**60
+        ),
+        tenant_max_running=values.whole(
+            env, "AVA_TENANT_MAX_RUNNING", default.tenant_max_running, least=0, most=1_000_000
         ),
         tenant_most_urgent_priority=values.whole(
             env, "AVA_TENANT_MOST_URGENT_PRIORITY", default.tenant_most_urgent_priority, least=1, most=10

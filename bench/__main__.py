@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import cancel, measures, scale, schedules, webhooks
+from bench import cancel, fairness, measures, scale, schedules, webhooks
 from bench.footprint import footprint
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
@@ -167,6 +167,22 @@ class Bench:
             seconds = max(5.0, 20 * self._scale)
             self._alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
 
+    def fairness(self) -> None:
+        """Turns of tenants on both brokers: one job behind 100,000, shares, recalled messages, the cost of a look."""
+        for broker in ("redis", "rabbitmq"):
+            ours = self._both(broker)[1]
+            self._table.add(f"recalled messages, {broker}", OURS, fairness.recall(ours, messages=2000))
+            for children in (2, 8):
+                found = fairness.single_job(
+                    ours, waiting=self._count(100_000), tries=self._count(100, least=30), children=children
+                )
+                self._table.add(f"one job behind 100,000, {children} processes, {broker}", OURS, found)
+            self._table.add(f"shares, {broker}", OURS, fairness.shares(ours, seconds=max(10.0, 60 * self._scale)))
+        looks = fairness.look(
+            self._both()[1], waiting=self._count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self._scale)
+        )
+        self._table.add("look of the feed, 10,000 tenants", OURS, looks)
+
     def long(self) -> None:
         """Drain 500,000 jobs without a pause."""
         self._alone("long run", lambda ours: long_run(ours, jobs=self._count(500_000)), rounds=1)
@@ -192,6 +208,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "scheduled": Bench.scheduled,
     "schedules": Bench.schedules,
     "webhooks": Bench.webhooks,
+    "fairness": Bench.fairness,
     "scale": Bench.scale,
     "long": Bench.long,
 }

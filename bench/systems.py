@@ -164,7 +164,8 @@ class Ours:
         app = make_app(self._settings)
         self._app = app
         own_database = StoreDatabase(self._settings.database_url, name="bench")
-        self.jobs = Jobs(own_database, Publisher(app, self._settings), Control(app))
+        self.publisher = Publisher(app, self._settings)
+        self.jobs = Jobs(own_database, self.publisher, Control(app))
         self.caller = Caller(tenant_id="ten_bench", user_id="usr_bench", role=Role.TENANT_SYSTEM_ADMIN)
         # A node announces the workers; only then can jobs be triggered.
         with self.workers():
@@ -206,6 +207,11 @@ class Ours:
         for first in range(0, jobs, 1000):
             specs = [JobSpec(worker_id="wkr_noop", input_json='{"a":1}')] * min(1000, jobs - first)
             self.jobs.trigger(self.caller, specs)
+
+    def finished_of(self, tenant_id: str) -> int:
+        """Returns the number of completed jobs of a tenant."""
+        statement = "SELECT count(*) FROM jobs WHERE tenant_id = %s AND status = 'completed'"
+        return int(self.database.value(statement, tenant_id))
 
     def finished(self) -> int:
         # The tenant makes it a range of an index: observing must not slow what is observed.

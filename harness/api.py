@@ -73,6 +73,10 @@ class Api:
         """POST; see `request`."""
         return self.request("POST", path, **rest)
 
+    def put(self, path: str, **rest: Any) -> TestResponse:
+        """PUT; see `request`."""
+        return self.request("PUT", path, **rest)
+
     def post_raw(
         self, body: bytes, path: str = "/v1/ava/jobs", content_type: str | None = "application/json"
     ) -> TestResponse:

@@ -12,7 +12,7 @@ import redis
 from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
 from ava.domain.job import Job, JobSpec
-from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
@@ -21,6 +21,7 @@ from ava.store.jobs import client_moves, runs
 
 WORKER = "wkr_test"
 NODE = "01890000-0000-7000-8000-000000000001"
+_NO_LIMITS = WorkerLimits()
 
 
 class Backlog:
@@ -34,20 +35,31 @@ class Backlog:
         with self.database.connect() as connection:
             workers.announce(connection, [_spec(WORKER, OnWorkerLost.REQUEUE)])
 
-    def announce(self, worker_id: str, *, queue: str = "default") -> None:
+    def announce(self, worker_id: str, *, queue: str = "default", limits: WorkerLimits = _NO_LIMITS) -> None:
         """Announce a worker, as a node with its handler does."""
         with self.database.connect() as connection:
-            workers.announce(connection, [_spec(worker_id, OnWorkerLost.REQUEUE, queue=queue)])
+            workers.announce(connection, [_spec(worker_id, OnWorkerLost.REQUEUE, queue=queue, limits=limits)])
 
     def insert(
-        self, count: int = 1, *, is_published: bool = False, worker_id: str = WORKER, **fields: Any
+        self,
+        count: int = 1,
+        *,
+        is_published: bool = False,
+        worker_id: str = WORKER,
+        tenant_id: str = "ten_test",
+        **fields: Any,
     ) -> list[Job]:
         """Insert jobs, unpublished unless `is_published`."""
         specs = [JobSpec(worker_id=worker_id, **fields)] * count
         closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
         with self.database.connect() as connection:
             return client_moves.insert(
-                connection, tenant_id="ten_test", user_id="usr_test", specs=specs, closed_windows=closed
+                connection,
+                tenant_id=tenant_id,
+                user_id="usr_test",
+                specs=specs,
+                closed_windows=closed,
+                most_published=count,
             )
 
     def join(
@@ -118,7 +130,9 @@ def open_backlog(settings: Settings) -> Iterator[Backlog]:
         backlog.close()
 
 
-def _spec(worker_id: str, on_worker_lost: OnWorkerLost, *, queue: str = "default") -> WorkerSpec:
+def _spec(
+    worker_id: str, on_worker_lost: OnWorkerLost, *, queue: str = "default", limits: WorkerLimits = _NO_LIMITS
+) -> WorkerSpec:
     return WorkerSpec(
         id=worker_id,
         name="Test",
@@ -129,4 +143,5 @@ def _spec(worker_id: str, on_worker_lost: OnWorkerLost, *, queue: str = "default
         queue=queue,
         tenants=None,
         on_worker_lost=on_worker_lost,
+        limits=limits,
     )

@@ -23,6 +23,7 @@ from ava.api.routes import (
     schedules,
     sessions,
     streams,
+    tenants,
     webhooks,
     why,
     workers,
@@ -41,8 +42,10 @@ from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.queues import Queues
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
+from ava.services.tenants import Tenants
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -67,6 +70,7 @@ _BLUEPRINTS = (
     keys.blueprint,
     sessions.blueprint,
     limits_route.blueprint,
+    tenants.blueprint,
     health.blueprint,
     docs.blueprint,
 )
@@ -115,6 +119,8 @@ def _make_context(settings: Settings) -> Context:
         settings=settings,
         jobs=jobs_service,
         bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
+        queues=Queues(database),
+        tenants=Tenants(database),
         schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
         workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),

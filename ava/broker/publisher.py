@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from celery import Celery
@@ -67,6 +68,14 @@ class Publisher:
                 refused = [job.id for queue, of_queue in _by_queue(waiting) for job in self._publish(queue, of_queue)]
             if refused:
                 raise QueueRefused(refused)
+
+    def purge(self, queue: str) -> None:
+        """Delete the messages of a queue that no node has received, as far as the broker allows it.
+
+        A message that stays does no harm: its run's number is not the job's.
+        """
+        with suppress(BrokerUnavailable):
+            self._run(lambda connection: connection.default_channel.queue_purge(queue))
 
     def is_refused(self, queue: str) -> bool:
         """Returns True if the broker refused the queue a moment ago; nothing is published to it for some seconds."""

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli import printing
 from ava.cli.connection import connected
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column
 
 if TYPE_CHECKING:
-    from ava.client import Client
+    from ava.client import Client, PausedQueue
 
 __all__ = ["queues"]
 
@@ -25,7 +26,7 @@ _COLUMNS = (
 
 @click.group()
 def queues() -> None:
-    """Count the jobs that wait and run."""
+    """Count the jobs that wait and run; pause and resume a queue."""
 
 
 @queues.command("list")
@@ -33,4 +34,28 @@ def queues() -> None:
 @connected
 def list_queues(client: Client, printer: RecordPrinter) -> None:
     """Count the tenant's queued and running jobs by worker. Urgent ones have priority 1 to 3."""
-    printer.records(client.queues().by_worker, _COLUMNS, empty="No job is queued or running.")
+    found = client.queues()
+    printer.records(found.by_worker, _COLUMNS, empty="No job is queued or running.")
+    for paused in found.paused_queues:
+        printing.print_text(_paused(paused), is_error=True)
+
+
+@queues.command()
+@click.argument("queue")
+@connected
+def pause(client: Client, queue: str) -> None:
+    """Pause a queue: its jobs wait. It needs a role of the platform."""
+    printing.print_text(_paused(client.pause_queue(queue)))
+
+
+@queues.command()
+@click.argument("queue")
+@connected
+def resume(client: Client, queue: str) -> None:
+    """Resume a queue. It needs a role of the platform."""
+    was_paused = client.resume_queue(queue)
+    printing.print_text(f"queue {queue}: {'resumed' if was_paused else 'was not paused'}")
+
+
+def _paused(paused: PausedQueue) -> str:
+    return f"queue {paused.queue}: paused by {paused.paused_by} since {paused.paused_at:%F %T} UTC"

@@ -19,7 +19,7 @@ from ava.client.events import follow
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
-from ava.client.records import Event, Explanation, Job, Limit, LogLine, Queues, Worker, read
+from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, read
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad
 from ava.client.schedules import Schedules
 from ava.client.webhook_calls import Webhooks
@@ -287,6 +287,14 @@ class Client:
         params = {name: value for name, value in filters.items() if value is not None}
         for data in self._pages("/v1/ava/audit", params | {"per_page": per_page}):
             yield read(AuditEntry, data)
+
+    def pause_queue(self, queue: str) -> PausedQueue:
+        """Pause a queue, for a role of the platform: its jobs wait. Returns who paused it, and when."""
+        return read(PausedQueue, self._calls.data("POST", f"/v1/ava/queues/{queue}/pause"))
+
+    def resume_queue(self, queue: str) -> bool:
+        """Resume a queue, for a role of the platform. Returns False if it was not paused."""
+        return bool(self._calls.data("POST", f"/v1/ava/queues/{queue}/resume")["was_paused"])
 
     def limits(self) -> tuple[Limit, ...]:
         """Returns the limits of the installation, with what the tenant uses of them."""

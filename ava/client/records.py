@@ -133,6 +133,16 @@ class QueueCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PausedQueue:
+    """A queue of which nothing starts until it is resumed."""
+
+    queue: str
+    #: The user who paused it.
+    paused_by: str
+    paused_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queues:
     """How many jobs are queued and running."""
 
@@ -140,6 +150,8 @@ class Queues:
     total_running: int
     by_worker: list[QueueCount]
     sampled_at: datetime
+    #: The queues of which nothing starts.
+    paused_queues: list[PausedQueue] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from ava.dispatcher.bulk_operations import BulkOperationBatches
 from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.declared_schedules import DeclaredSchedules
 from ava.dispatcher.due import DueJobs
-from ava.dispatcher.duty import Duty
+from ava.dispatcher.duty import Duty, WakeableDuty
 from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.lost_messages import LostMessages
@@ -30,6 +30,7 @@ from ava.dispatcher.stored_bytes import StoredBytes
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
+from ava.domain.limits import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches
@@ -39,6 +40,7 @@ from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lock import Leadership
+from ava.store.engine.notices import Notices
 
 __all__ = ["DutyLoop", "make_duties", "run"]
 
@@ -107,7 +109,11 @@ class DutyThread(threading.Thread):
         """Run the duty whenever it is due and this process is the active dispatcher."""
         while not self._is_ending.is_set():
             if self._is_active.wait(_RETRY_SECONDS):
-                self._is_ending.wait(self.run_duty())
+                seconds = self.run_duty()
+                if isinstance(self._duty, WakeableDuty):
+                    self._duty.wait(seconds)
+                else:
+                    self._is_ending.wait(seconds)
 
     def run_duty(self) -> float:
         """Run the duty once. Returns the seconds until it is due again."""
@@ -153,7 +159,15 @@ def make_duties(
         DueJobs(database),
         MovedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),
-        WindowFeed(database, publisher, window=settings.window, node_dead_seconds=dead_seconds),
+        WindowFeed(
+            database,
+            publisher,
+            window=settings.window,
+            node_dead_seconds=dead_seconds,
+            is_fair=settings.is_fair,
+            tenant_max_running=TENANT_RUNNING_JOBS.of(settings),
+            notices=Notices(settings.database_url),
+        ),
         SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),

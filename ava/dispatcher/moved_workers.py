@@ -1,4 +1,4 @@
-"""Duty: move waiting jobs to the queue that their worker names now."""
+"""Duty: move waiting jobs to the queue, and give open ones the limits, that their worker has now."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
-from ava.store.jobs import backlog
+from ava.store.jobs import backlog, limits
 
 __all__ = ["MovedWorkers"]
 
@@ -24,7 +24,7 @@ class MovedWorkers:
     """
 
     name = "moved_workers"
-    changes = "jobs moved to another queue"
+    changes = "jobs moved to another queue or limit"
     every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
@@ -39,9 +39,22 @@ class MovedWorkers:
         is_new = changed_at != self._changed_at
         if not is_new and now < self._next_at:
             return 0
-        moved = self._move()
+        moved = self._move() + self._follow_limits()
         self._changed_at, self._next_at = changed_at, now + _AGAIN_SECONDS if is_new else float("inf")
         return moved
+
+    def _follow_limits(self) -> int:
+        with self._database.connect() as connection:
+            changed = workers.changed_since(connection, self._changed_at)
+        followed = 0
+        # Each once: what was admitted meanwhile is not held again without end.
+        while changed:
+            with self._database.connect() as connection:
+                count = limits.follow_limits(connection, workers=changed, limit=_BATCH)
+            followed += count
+            if count < _BATCH:
+                break
+        return followed
 
     def _move(self) -> int:
         moved = 0

@@ -2,61 +2,213 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
 from ava.broker.publisher import Publisher
+from ava.dispatcher.admission import Admission
+from ava.dispatcher.turns import SizedWindow, TurnFeed
+from ava.domain import priority
+from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
-from ava.store.fleet import workers
+from ava.store.engine.notices import Notices
+from ava.store.fleet import nodes, queues, workers
 from ava.store.jobs import backlog, client_moves
 from ava.store.jobs.backlog import Window
 
 __all__ = ["WindowFeed"]
 
 _BATCH = 500
-#: The most jobs of one window that are set aside in one call.
+#: The most jobs of one window that are set aside, or returned from the broker, in one call.
 _MOST_SET_ASIDE = 5000
+#: A window's messages are dealt anew only if it has more than this factor of its size.
+_EXCESS = 1.5
+#: Seconds between two looks while jobs wait unpublished, and while none do.
+_BUSY_SECONDS = 0.05
+_IDLE_SECONDS = 0.1
+#: With fewer messages than this in a window the API publishes by itself, however few processes there are.
+_LEAST_OPEN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What one look at the windows has found."""
+
+    windows: Sequence[Window]
+    paused: frozenset[str]
+    #: The live processes by queue.
+    processes: dict[str, int]
+    #: Whether the limits of tenants have changed, so that what is published is dealt anew.
+    has_changed: bool
 
 
 class WindowFeed:
-    """Feeds the backlog into the windows by priority and age, and closes windows that are full.
+    """Feeds the backlog into the windows by priority and turn, and closes windows that are full.
 
     A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
-    that no newer job overtakes the backlog. Jobs whose handler no live node of the queue has are not published but set
-    aside, because each of their messages would cost a process and come back.
+    that no newer job overtakes the backlog. While a window has a backlog, no less urgent job of its queue is in the
+    broker. Jobs whose handler no live node of the queue has are not published but set aside, because each of their
+    messages would cost a process and come back.
+
+    Without fairness (`AVA_FAIRNESS=off`) jobs are taken by age alone, and a window has up to `AVA_WINDOW` messages.
     """
 
     name = "feed"
     changes = "jobs published"
-    every_seconds = 0.1
 
-    def __init__(self, database: Database, publisher: Publisher, *, window: int, node_dead_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        window: int,
+        node_dead_seconds: float,
+        is_fair: bool = True,
+        tenant_max_running: int | None = None,
+        notices: Notices | None = None,
+    ) -> None:
         self._database = database
         self._publisher = publisher
         self._window = window
         self._node_dead_seconds = node_dead_seconds
+        self._is_fair = is_fair
+        self._turns = TurnFeed(database, most=window, is_fair=is_fair, tenant_max_running=tenant_max_running)
+        self._admission = Admission(
+            database, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
+        )
+        self._notices = notices
+        #: The keys of limits of which a notice has come since the last call.
+        self._noticed: set[str] = set()
+        #: When the next look at the windows is due; until then only notices are followed.
+        self._look_at = float("-inf")
+        self._has_backlog = False
+        #: The windows that the last look has closed; None before the first.
+        self._closed: set[tuple[str, int]] | None = None
+
+    @property
+    def every_seconds(self) -> float:
+        """Returns the seconds until the next look."""
+        return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until the place of a limit is free."""
+        if self._notices is None:
+            time.sleep(seconds)
+        else:
+            self._noticed |= self._notices.wait(seconds)
 
     def run_once(self, _now: float) -> int:
-        """Publish what the windows have room for. Returns the number of jobs."""
+        """Give places of limits to the jobs that wait for them, and publish what the windows have room for.
+
+        Returns the number of jobs that were published.
+        """
+        noticed, self._noticed = self._noticed, set()
+        published = self._send(self._admission.admit(noticed, self._may_publish, weight=self._turns.weight))
+        if noticed and time.monotonic() < self._look_at:
+            return published
+        published += self._send(self._admission.look(self._may_publish, weight=self._turns.weight))
+        published += self._feed_all()
+        self._look_at = time.monotonic() + (_BUSY_SECONDS if self._has_backlog else _IDLE_SECONDS)
+        return published
+
+    def _may_publish(self, tenant_id: str, queue: str, number: int) -> bool:
+        """Returns True if a job that has got a place is published at once, because no other waits before it."""
+        is_open = self._closed is not None and (queue, number) not in self._closed
+        return is_open and not self._turns.is_limited(tenant_id)
+
+    def _send(self, admitted: Sequence[Job]) -> int:
+        """Publish those of the jobs that are marked as published. Returns their number."""
+        marked = [job for job in admitted if job.published_at is not None]
+        return len(marked) if marked and self._publish(marked) else 0
+
+    def _feed_all(self) -> int:
+        look = self._look()
+        closed: set[tuple[str, int]] = set()
+        published = 0
+        for queue, of_queue in groupby(
+            sorted(look.windows, key=lambda w: (w.queue, w.priority)), key=lambda w: w.queue
+        ):
+            published += self._feed_queue(queue, list(of_queue), look, closed)
+        closed |= {(queue, number) for queue in look.paused for number in _priorities()}
+        self._close(closed)
+        self._closed = closed
+        return published
+
+    def _look(self) -> _Look:
         with self._database.connect() as connection:
             found = backlog.windows(connection, count_up_to=self._window)
-        fed = {window: self._feed(window) for window in found if window.has_backlog}
-        # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
-        # soon fed as well. If such a window stayed closed, a steady flow of new jobs would never let it open.
-        full = {(w.queue, w.priority) for w in found if w.published + fed.get(w, 0) >= self._window}
-        # The API need not try a queue that the broker refuses.
-        refused = {(w.queue, w.priority) for w in found if self._publisher.is_refused(w.queue)}
-        self._close(full | refused)
-        return sum(fed.values())
+            has_changed = self._turns.begin(connection, found)
+            self._has_backlog = any(window.has_backlog for window in found)
+            return _Look(
+                windows=found,
+                paused=frozenset(queues.paused(connection)),
+                processes=nodes.processes_by_queue(connection, dead_after_seconds=self._node_dead_seconds)
+                if self._has_backlog
+                else {},
+                has_changed=has_changed,
+            )
 
-    def _feed(self, window: Window) -> int:
-        """Publish jobs of the backlog until the window is full. Returns the number of jobs.
+    def _feed_queue(self, queue: str, windows: Sequence[Window], look: _Look, closed: set[tuple[str, int]]) -> int:
+        """Feed the windows of one queue, the most urgent first; add those to close to `closed`.
 
-        None is published to a queue that the broker refuses, which the publisher logs and tries again.
+        Returns the number of jobs that were published.
         """
-        if self._publisher.is_refused(window.queue):
+        by_turns = self._is_fair or self._turns.has_limits
+        processes = look.processes.get(queue, 0)
+        sizes = self._sizes(windows, processes) if by_turns else {}
+        if queue in look.paused:
+            self._empty(queue, windows)
             return 0
-        unserved = self._set_aside(window)
-        room, fed = self._window - window.published, 0
-        while room > 0:
+        # The API need not try a queue that the broker refuses.
+        if self._publisher.is_refused(queue):
+            closed |= {(queue, window.priority) for window in windows}
+            return 0
+        if look.has_changed or (self._is_fair and _is_to_be_dealt_anew(windows, sizes)):
+            windows = self._empty(queue, windows)
+        total = 0
+        for window in windows:
+            if (queue, window.priority) in closed:
+                # A more urgent job waits for a place.
+                self._recall_all(window)
+                continue
+            fed, is_closed, has_more = (
+                self._feed_by_turns(window, sizes[window.priority].size, processes) if by_turns else self._feed(window)
+            )
+            total += fed
+            if has_more and self._is_fair:
+                closed |= {(queue, number) for number in _priorities() if number >= window.priority}
+            elif is_closed:
+                closed.add((queue, window.priority))
+        return total
+
+    def _sizes(self, windows: Sequence[Window], processes: int) -> dict[int, SizedWindow]:
+        """Returns how many messages the windows of one queue may have, by priority."""
+        with self._database.connect() as connection:
+            return {window.priority: self._turns.size(connection, window, processes=processes) for window in windows}
+
+    def _empty(self, queue: str, windows: Sequence[Window]) -> list[Window]:
+        """Return all messages of a queue to the backlog. Returns the windows as they are then.
+
+        The messages are deleted first: what is published before is in the rows that are recalled afterwards. Those that
+        a node has taken already are dropped at the claim.
+        """
+        if any(window.published for window in windows):
+            self._publisher.purge(queue)
+        return [
+            replace(window, published=0, has_backlog=self._recall_all(window) > 0 or window.has_backlog)
+            for window in windows
+        ]
+
+    def _feed(self, window: Window) -> tuple[int, bool, bool]:
+        """Publish the oldest jobs of the backlog until the window is full.
+
+        Returns the number of jobs, and whether the window is full, and whether it has a backlog still.
+        """
+        unserved, fed = self._set_aside(window), 0
+        while window.has_backlog and (room := self._window - window.published - fed) > 0:
             with self._database.connect() as connection:
                 batch = backlog.claim_backlog(
                     connection,
@@ -65,22 +217,44 @@ class WindowFeed:
                     limit=min(room, _BATCH),
                     unserved=unserved,
                 )
-            if not batch:
+            if not batch or not self._publish(batch):
                 break
-            try:
-                self._publisher.publish(batch)
-            except BrokerUnavailable as error:
-                with self._database.connect() as connection:
-                    client_moves.unpublish(connection, [job.id for job in batch])
-                if isinstance(error, QueueRefused):
-                    break
-                raise
-            room -= len(batch)
             fed += len(batch)
-        return fed
+        # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
+        # soon fed as well. If such a window stayed closed, a steady flow of new jobs would never let it open.
+        is_full = window.published + fed >= self._window
+        return fed, is_full, is_full
+
+    def _feed_by_turns(self, window: Window, size: int, processes: int) -> tuple[int, bool, bool]:
+        """Likewise by turns of the tenants, until the window has `size` messages."""
+        unserved, published, fed = self._set_aside(window), window.published, 0
+        has_more = window.has_backlog
+        while has_more and (room := min(size - published - fed, _BATCH)) > 0:
+            batch, has_more = self._turns.publish(window, room, unserved)
+            if not batch or not self._publish(batch):
+                break
+            fed += len(batch)
+        published += fed
+        self._turns.fed(window, published=published, has_backlog=has_more)
+        is_open = published < min(size, max(_LEAST_OPEN, 2 * processes))
+        return fed, has_more or not is_open, has_more
+
+    def _publish(self, batch: Sequence[Job]) -> bool:
+        """Publish jobs. Returns False if the broker refuses their queue; they are then in the backlog again."""
+        try:
+            self._publisher.publish(batch)
+        except BrokerUnavailable as error:
+            with self._database.connect() as connection:
+                client_moves.unpublish(connection, [job.id for job in batch])
+            if isinstance(error, QueueRefused):
+                return False
+            raise
+        return True
 
     def _set_aside(self, window: Window) -> list[str]:
         """Set aside jobs that no live node can run. Returns their workers."""
+        if not window.has_backlog:
+            return []
         with self._database.connect() as connection:
             unserved = workers.unserved(connection, queue=window.queue, dead_after_seconds=self._node_dead_seconds)
             if unserved:
@@ -93,8 +267,32 @@ class WindowFeed:
                 )
         return unserved
 
+    def _recall_all(self, window: Window) -> int:
+        """Return every message of a window to the backlog. Returns their number."""
+        recalled, count = 0, _MOST_SET_ASIDE if window.published else 0
+        while count == _MOST_SET_ASIDE:
+            count = self._turns.recall(window, _MOST_SET_ASIDE)
+            recalled += count
+        return recalled
+
     def _close(self, closed: set[tuple[str, int]]) -> None:
         # Compared with the stored set, because another dispatcher may have been active meanwhile.
         with self._database.connect() as connection:
-            if backlog.closed_windows(connection) != {f"{queue}:{priority}" for queue, priority in closed}:
+            if backlog.closed_windows(connection) != {f"{queue}:{number}" for queue, number in closed}:
                 backlog.write_closed_windows(connection, closed)
+
+
+def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWindow]) -> bool:
+    """Returns True if a window has much more messages than it may have since another tenant waits, or if a window is
+    full and has a backlog while less urgent jobs are in the broker."""
+    is_full = False
+    for window in windows:
+        sized = sizes[window.priority]
+        if (is_full and window.published) or (sized.is_shared and window.published > _EXCESS * sized.size):
+            return True
+        is_full = is_full or (window.has_backlog and window.published >= sized.size)
+    return False
+
+
+def _priorities() -> Iterable[int]:
+    return range(priority.FIRST, priority.LAST + 1)

@@ -8,6 +8,7 @@ from datetime import datetime
 from ava.domain.job import Job, Status
 from ava.domain.record import format_time
 from ava.domain.schedule_record import format_slot
+from ava.domain.waiting import Waiting
 
 __all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
 
@@ -54,6 +55,8 @@ class Facts:
     #: Milliseconds that the newest jobs of other tenants in its queue took, on average; None if there were none. Never
     #: shown, only the estimate that it is part of.
     others_average_ms: float | None = None
+    #: What a queued job waits for beside its place in the queue.
+    waiting: Waiting | None = None
 
     @property
     def estimate_seconds(self) -> float | None:
@@ -101,14 +104,14 @@ def _sentence(facts: Facts) -> str:
 
 
 def _why_queued(facts: Facts) -> str:
-    job = facts.job
+    job, waiting = facts.job, facts.waiting or Waiting()
     if job.is_held:
         earlier = "an earlier job" if facts.firing is None else facts.firing.waits_for or "an earlier job"
         return f"queued: waits until {earlier} of the same schedule is final"
-    if job.run_at is not None and not job.is_unserved:
-        if job.attempt:
-            return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
-        return f"scheduled for {format_time(job.run_at)}"
+    if job.due_at is not None:
+        return _why_dated(job, waiting)
+    if waiting.sentence is not None:
+        return f"queued: {waiting.sentence}"
     if facts.is_queue_refused and not facts.processes:
         return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it try it again"
     if job.is_unserved or not facts.processes:
@@ -122,7 +125,15 @@ def _why_queued(facts: Facts) -> str:
         else f", {'at least' if are_more else 'about'} {_span(facts.estimate_seconds)}"
         f"{' with the load of other tenants' if facts.ahead_of_all > facts.ahead else ''}"
     )
-    return f"queued: {more}{facts.ahead} ahead of it in queue {job.queue}, {processes}{estimate}"
+    return f"queued: {waiting.turn}{more}{facts.ahead} ahead of it in queue {job.queue}, {processes}{estimate}"
+
+
+def _why_dated(job: Job, waiting: Waiting) -> str:
+    if waiting.put_off is not None:
+        return f"waiting until {format_time(job.run_at)}: {waiting.put_off}"
+    if job.attempt:
+        return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
+    return f"scheduled for {format_time(job.run_at)}"
 
 
 def _why_running(facts: Facts) -> str:

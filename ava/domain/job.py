@@ -220,6 +220,10 @@ class RunEnd:
     error_id: str | None = None
     #: Seconds until the next attempt, if one follows.
     retry_in_seconds: float | None = None
+    #: Why the handler has put the job off; None if it has not. The attempt is then given back.
+    put_off: str | None = None
+    #: Whether the job's rate key is put off as well.
+    is_rate_limited: bool = False
 
     @property
     def closing(self) -> tuple[LogLevel, str]:
@@ -228,6 +232,9 @@ class RunEnd:
             return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
         if self.status is Status.CANCELLED:
             return self.closing_if_cancelled
+        if self.put_off is not None:
+            reason = f": {self.put_off}" if self.put_off else ""
+            return LogLevel.INFO, f"Handler retries later, in {self.retry_in_seconds or 0:g} s{reason}"
         return LogLevel.ERROR, f"Handler failed after {self.elapsed_ms}ms"
 
     @property

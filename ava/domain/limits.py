@@ -43,6 +43,7 @@ __all__ = [
     "STREAM_BUFFER_BYTES",
     "TAGS",
     "TENANT_QUEUED_JOBS",
+    "TENANT_RUNNING_JOBS",
     "TENANT_STORED_BYTES",
     "TENANT_STREAMS",
     "TENANT_WAITS",
@@ -184,7 +185,6 @@ SCHEDULE_INPUT_BYTES = Limit(
     status=413,
     fixed=64 * _KIB,
 )
-
 ANSWER_BYTES = Limit(
     name="answer_bytes",
     unit="bytes",
@@ -266,7 +266,6 @@ WEBHOOKS = Limit(
     status=409,
     fixed=100,
 )
-
 API_KEYS = Limit(
     name="api_keys",
     unit="keys",
@@ -274,7 +273,6 @@ API_KEYS = Limit(
     status=409,
     fixed=200,
 )
-
 SESSIONS = Limit(
     name="sessions",
     unit="sessions",
@@ -282,7 +280,6 @@ SESSIONS = Limit(
     status=409,
     fixed=1_000,
 )
-
 ERROR_GROUPS = Limit(
     name="error_groups",
     unit="groups",
@@ -290,7 +287,6 @@ ERROR_GROUPS = Limit(
     status=None,
     fixed=1_000,
 )
-
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
@@ -308,6 +304,14 @@ TENANT_STORED_BYTES = Limit(
     status=429,
     setting="AVA_TENANT_MAX_STORED_BYTES",
     field="tenant_max_stored_bytes",
+)
+TENANT_RUNNING_JOBS = Limit(
+    name="tenant_running_jobs",
+    unit="jobs",
+    meaning="Running jobs of a tenant that has no limit of its own; the others wait for their turn.",
+    status=None,
+    setting="AVA_TENANT_MAX_RUNNING",
+    field="tenant_max_running",
 )
 MOST_URGENT_PRIORITY = Limit(
     name="most_urgent_priority",
@@ -379,6 +383,7 @@ LIMITS: tuple[Limit, ...] = (
     STREAM_BUFFER_BYTES,
     TENANT_QUEUED_JOBS,
     TENANT_STORED_BYTES,
+    TENANT_RUNNING_JOBS,
     MOST_URGENT_PRIORITY,
     DAYS_AHEAD,
     RATE_LIMIT_READ,

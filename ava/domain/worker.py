@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerSpec", "WorkerStatus"]
+from ava.domain.rates import Rate
+
+__all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerLimits", "WorkerSpec", "WorkerStatus"]
 
 
 class WorkerStatus(StrEnum):
@@ -36,6 +38,18 @@ class DeclaredSchedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerLimits:
+    """How many jobs of a worker may run at once, and how many may start in a span of time."""
+
+    max_running: int | None = None
+    #: What `max_running` is per: None for the worker as a whole, `tenant`, or a path in the input, `input.account.id`.
+    max_running_per: str | None = None
+    rate: Rate | None = None
+    #: Likewise for the rate.
+    rate_per: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
     """A worker as the author of its handler declares it."""
 
@@ -55,6 +69,7 @@ class WorkerSpec:
     schedule: DeclaredSchedule | None = None
     #: Whether what its subprocesses write to the standard streams goes to the job's log.
     captures_subprocesses: bool = False
+    limits: WorkerLimits = WorkerLimits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +88,4 @@ class Worker:
     updated_at: datetime
     #: Whether a live node has its handler and consumes its queue.
     is_live: bool
+    limits: WorkerLimits = WorkerLimits()

@@ -14,6 +14,7 @@ from ava.domain import ids
 from ava.domain.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
+from ava.handler import limits
 
 __all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "worker"]
 
@@ -68,6 +69,10 @@ def worker(
     schedule: str | None = ...,
     timezone: str | None = ...,
     schedule_tenant: str | None = ...,
+    max_running: int | None = ...,
+    max_running_per: str | None = ...,
+    rate: str | None = ...,
+    rate_per: str | None = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -86,6 +91,10 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     schedule: str | None = None,
     timezone: str | None = None,
     schedule_tenant: str | None = None,
+    max_running: int | None = None,
+    max_running_per: str | None = None,
+    rate: str | None = None,
+    rate_per: str | None = None,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
@@ -96,6 +105,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
     `capture_subprocesses`: what its subprocesses write to the standard streams is in the job's log. `schedule`: a
     cron pattern by which it runs by itself, in `timezone` (an IANA name), for the tenant `schedule_tenant`.
+    `max_running`: how many of its jobs run at once, in all or for each `max_running_per`: "tenant", or a path in the
+    input such as "input.account.id". `rate`: how many may start, such as "100/minute"; `rate_per` likewise.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -117,6 +128,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
             captures_subprocesses=capture_subprocesses,
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
+            limits=limits.read(own_slug, max_running, max_running_per, rate, rate_per),
         )
         _check(own_slug, spec, on_worker_lost)
         _check_schedule(own_slug, spec, timezone, schedule_tenant)

@@ -18,7 +18,7 @@ from ava.domain import fingerprint, retry
 from ava.domain.job import Job, RunEnd, Status
 from ava.domain.text import one_line
 from ava.errors import OutputError
-from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout
+from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
 
 __all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback", "own_frames"]
 
@@ -85,6 +85,16 @@ def decide(
     """
     if stop in (Stop.SHUTDOWN, Stop.LOST):
         return None
+    if stop is None and isinstance(raised, RetryLater):
+        return RunEnd(
+            job_id=job.id,
+            run_no=job.run_no,
+            status=Status.QUEUED,
+            elapsed_ms=elapsed_ms,
+            retry_in_seconds=raised.seconds,
+            put_off=one_line(raised.reason),
+            is_rate_limited=isinstance(raised, RateLimited),
+        )
     retry_in_seconds: float | None = None
     if stop is Stop.CANCEL:
         status, output_json, error = Status.CANCELLED, _kept_output(raised, output), None

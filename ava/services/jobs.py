@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from ava import tracing
@@ -35,15 +36,23 @@ from ava.errors import (
 from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import nodes, workers
-from ava.store.jobs import backlog, batches, client_moves, explanation_reads, idempotency, log_reads, reads, run_reads
+from ava.store.fleet import nodes, tenants, workers
+from ava.store.jobs import (
+    backlog,
+    batches,
+    client_moves,
+    explanation_reads,
+    idempotency,
+    log_reads,
+    reads,
+    run_reads,
+    waiting_reads,
+)
 from ava.store.jobs.batches import JobBatch
 from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
 from ava.store.jobs.reads import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
-from ava.store.reports import queue_counts
-from ava.store.reports.queue_counts import QueueCounts
 from ava.store.schedules import firings
 
 __all__ = ["Jobs"]
@@ -79,6 +88,11 @@ class Jobs:
         self._quota = TenantQuotas.of(settings) if settings else TenantQuotas()
         self._most_urgent = settings.tenant_most_urgent_priority if settings else priority.FIRST
         self._closed: frozenset[str] = frozenset()
+        self._limited: frozenset[str] = frozenset()
+        #: The smallest priority number of the jobs of each tenant that has one.
+        self._most_urgent_of: dict[str, int] = {}
+        self._tenants_changed_at: datetime | None = None
+        self._tenant_max_running = limits.TENANT_RUNNING_JOBS.of(settings) if settings else None
         self._closed_read_at = float("-inf")
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
@@ -179,12 +193,14 @@ class Jobs:
         """
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
+        closed = self._closed_windows(connection)
         return client_moves.insert(
             connection,
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
-            specs=specs,
-            closed_windows=self._closed_windows(connection),
+            specs=self._bounded(caller.tenant_id, specs),
+            closed_windows=closed,
+            most_published=0 if self._is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
             traceparent=tracing.current(),
         )
 
@@ -192,7 +208,26 @@ class Jobs:
         if time.monotonic() - self._closed_read_at > self.windows_seconds:
             self._closed_read_at = time.monotonic()
             self._closed = backlog.closed_windows(connection)
+            self._read_tenants(connection)
         return self._closed
+
+    def _read_tenants(self, connection: Connection) -> None:
+        """Read what operators have set for tenants, if it has changed."""
+        changed_at = tenants.limits_changed_at(connection)
+        if changed_at != self._tenants_changed_at:
+            self._limited, self._most_urgent_of = tenants.limited(connection), tenants.most_urgent(connection)
+            self._tenants_changed_at = changed_at
+
+    def _bounded(self, tenant_id: str, specs: Sequence[JobSpec]) -> Sequence[JobSpec]:
+        """Returns the specs with the priorities that hold for the tenant."""
+        bound = self._most_urgent_of.get(tenant_id, priority.FIRST)
+        if all(spec.priority >= bound for spec in specs):
+            return specs
+        return [replace(spec, priority=max(spec.priority, bound)) for spec in specs]
+
+    def _is_limited(self, tenant_id: str) -> bool:
+        """Returns True if the number of the tenant's running jobs is limited; the dispatcher publishes its jobs."""
+        return self._tenant_max_running is not None or tenant_id in self._limited
 
     def _refuse(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         known: dict[str, Worker | None] = {}
@@ -325,16 +360,15 @@ class Jobs:
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             facts = explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds)
-            facts = replace(facts, firing=firings.firing_of(connection, job))
+            facts = replace(
+                facts,
+                firing=firings.firing_of(connection, job),
+                waiting=waiting_reads.read_waiting(connection, job, tenant_max_running=self._tenant_max_running),
+            )
         if facts.node_name is not None and job.node_id is not None and not caller.is_operator:
             # The name holds the host's.
             facts = replace(facts, node_name=ids.encode("node", job.node_id))
         return explain(facts)
-
-    def queue_counts(self, caller: Caller) -> QueueCounts:
-        """The tenant's waiting and running jobs by worker, each counted up to `queue_counts.MOST_COUNTED_OF_WORKER`."""
-        with self._database.connect() as connection:
-            return queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
 
 
 def _fingerprint(specs: Sequence[JobSpec]) -> bytes:

@@ -16,6 +16,6 @@ create() {
 
 "$ctl" add_vhost ava 2>/dev/null || true
 create ava_api "$1" "^($queues|(reply\\.)?celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' '^$'
-create ava_dispatcher "$2" "^($queues|ava\\..*|celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' '^ava\..*$'
+create ava_dispatcher "$2" "^($queues|ava\\..*|celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' "^($queues|ava\\..*)\$"
 create ava_webhooks "$3" '^ava\.webhooks$' '^$' '^ava\.webhooks$'
 create ava_worker "$4" "^($queues|.*\\.celery\\.pidbox|celery\\.pidbox|celeryev.*)\$" "^($queues|amq\\.default|.*celery\\.pidbox|celeryev)\$" "^($queues|.*celery\\.pidbox|celeryev)\$"

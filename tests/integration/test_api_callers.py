@@ -114,6 +114,10 @@ def _counts_nothing(response: Any) -> None:
     assert (data["total_queued"], data["total_running"], data["by_worker"]) == (0, 0, [])
 
 
+def _is_for_operators(response: Any) -> None:
+    error_of(response, 403, "forbidden")
+
+
 def _sees_no_job_in(response: Any) -> None:
     assert "job_" not in response.text
 
@@ -198,6 +202,10 @@ SCOPE = {
     ("GET", "/v1/ava/workers"): _sees_no_job_in,
     ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
     ("GET", "/v1/ava/queues"): _counts_nothing,
+    ("POST", "/v1/ava/queues/<queue:queue>/pause"): _is_for_operators,
+    ("POST", "/v1/ava/queues/<queue:queue>/resume"): _is_for_operators,
+    ("GET", "/v1/ava/tenants/<tenant:tenant_id>/limits"): _is_404,
+    ("PUT", "/v1/ava/tenants/<tenant:tenant_id>/limits"): _is_for_operators,
     ("GET", "/v1/ava/overview"): _sees_no_job_in,
     ("GET", "/v1/ava/nodes"): _sees_no_job_in,
     ("POST", "/v1/ava/nodes/<node_id>/drain"): _is_forbidden,
@@ -340,5 +348,6 @@ def _fill(
 ) -> str:
     filled = path.replace("<key_id>", key_id).replace("<operation_id>", operation_id)
     filled = filled.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
-    filled = filled.replace("<schedule:schedule_id>", schedule_id)
+    filled = filled.replace("<schedule:schedule_id>", schedule_id).replace("<queue:queue>", "default")
+    filled = filled.replace("<tenant:tenant_id>", "ten_test")
     return filled.replace("<webhook_id>", webhook_id).replace("<delivery_id>", "evt_01h455vb4pex5vsknk084sn02q")

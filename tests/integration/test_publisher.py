@@ -153,18 +153,18 @@ def test_a_refused_queue_stops_no_other(backlog: Backlog, refused: str, monkeypa
 
 
 def test_the_feed_goes_on_beside_a_refused_queue_and_comes_back_to_it(backlog: Backlog, refused: str) -> None:
-    backlog.insert(1_000, worker_id=refused)
-    backlog.insert(1_000)
+    backlog.insert(12, worker_id=refused)
+    backlog.insert(12)
     backlog.run("UPDATE jobs SET published_at = NULL")
     feed = WindowFeed(backlog.database, backlog.publisher, window=5_000, node_dead_seconds=15)
-    assert feed.run_once(0) == 1_000
-    assert backlog.count("queue = 'refused' AND published_at IS NULL") == 1_000
+    assert feed.run_once(0) == 12
+    assert backlog.count("queue = 'refused' AND published_at IS NULL") == 12
     before = backlog.run("SELECT sum(xmin::text::bigint) FROM jobs")
     assert feed.run_once(0) == 0
     assert backlog.run("SELECT sum(xmin::text::bigint) FROM jobs") == before, "no row is touched meanwhile"
     _accept(backlog)
-    wait_until(lambda: feed.run_once(0) == 1_000, what="the queue is fed again")
-    assert backlog.messages("refused") == 1_000
+    wait_until(lambda: feed.run_once(0) == 12, what="the queue is fed again")
+    assert backlog.messages("refused") == 12
 
 
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)

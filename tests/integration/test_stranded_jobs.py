@@ -39,7 +39,7 @@ def backlog(settings: Settings) -> Iterator[Backlog]:
 
 
 def _feed(backlog: Backlog) -> WindowFeed:
-    return WindowFeed(backlog.database, backlog.publisher, window=100, node_dead_seconds=14)
+    return WindowFeed(backlog.database, backlog.publisher, window=10, node_dead_seconds=14)
 
 
 def _queues(backlog: Backlog) -> set[str]:
@@ -54,8 +54,8 @@ def test_waiting_jobs_follow_their_worker_to_its_new_queue(backlog: Backlog) -> 
     backlog.announce(WORKER, queue="elsewhere")
     assert duty.run_once(1) == 200
     assert backlog.count("queue = 'elsewhere' AND published_at IS NULL") == 200
-    assert _feed(backlog).run_once(2) == 100
-    assert backlog.messages("elsewhere") == 100
+    assert _feed(backlog).run_once(2) == 10
+    assert backlog.messages("elsewhere") == 10
     # An insert that read the definition of before may commit after the move.
     backlog.run("UPDATE jobs SET queue = 'default' WHERE id = (SELECT min(id::text)::uuid FROM jobs)")
     assert (duty.run_once(3), duty.run_once(12), duty.run_once(13)) == (0, 1, 0)

@@ -8,6 +8,8 @@ from typing import Any
 
 from ava.domain.explanation import Facts, explain
 from ava.domain.job import Status
+from ava.domain.rates import Rate
+from ava.domain.waiting import LimitFacts, Waiting
 from tests.unit.handlers import JOB
 
 _NOW = datetime(2025, 6, 1, 10, tzinfo=UTC)
@@ -92,3 +94,26 @@ def test_a_final_job_names_its_end() -> None:
     assert _why(status=Status.COMPLETED, **ended) == "completed at 2025-06-01T10:00:00Z after 2000 ms"
     assert _why(status=Status.FAILED, error="E: x", **ended).endswith("in attempt 1 of 4: E: x")
     assert _why(status=Status.CANCELLED, cancelled_by="usr_y", **ended).startswith("cancelled by usr_y")
+
+
+def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
+    def why(**waiting: Any) -> str:
+        return _why(facts={"waiting": Waiting(**waiting)})
+
+    def of_limit(**given: Any) -> str:
+        usual = {"worker_id": "wkr_x", "per": None, "value": None, "running": 5, "max_running": 5, "rate": None}
+        return why(limit=LimitFacts(**{**usual, "rate_wait_seconds": 0.0, "place": 3, **given}))
+
+    assert why(paused_by="usr_op", paused_at=_NOW) == "queued: paused by usr_op since 2025-06-01T10:00:00Z"
+    assert of_limit() == "queued: limit: wkr_x runs 5 of 5, 3rd in line"
+    assert of_limit(per="tenant") == "queued: limit: wkr_x of this tenant runs 5 of 5, 3rd in line"
+    assert of_limit(per="input.account.id", value="42", place=11).endswith("account.id 42 runs 5 of 5, 11th in line")
+    assert of_limit(max_running=0) == "queued: limit: wkr_x may run none"
+    rate = Rate(jobs=100, seconds=60)
+    assert of_limit(max_running=None, rate=rate, place=1) == "queued: limit: wkr_x starts 100/minute, 1st in line"
+    assert why(tenant_running=2, tenant_max_running=2) == "queued: limit: this tenant runs 2 of 2"
+    assert why(other_tenants=2).startswith("queued: tenant turn: 2 others before it, 214 ahead of it")
+    put_off = "Handler retries later, in 30 s: closed"
+    assert _why(facts={"waiting": Waiting(put_off=put_off)}, run_at=_NOW) == (
+        f"waiting until 2025-06-01T10:00:00Z: {put_off}"
+    )

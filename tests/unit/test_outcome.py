@@ -11,7 +11,7 @@ import pytest
 
 from ava.domain.job import LogLevel, RunEnd, Status
 from ava.errors import OutputError
-from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout
+from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
 from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback, own_frames
 from tests.unit.handlers import JOB
 
@@ -72,6 +72,27 @@ def test_an_attempt_that_is_not_the_last_is_repeated_after_a_back_off() -> None:
     waits = [ended(raised=ValueError(), attempt=n, max_attempts=6).retry_in_seconds for n in (1, 2, 3)]
     assert waits == [1.0, 2.0, 4.0]
     assert ended(raised=ValueError("x"), attempt=6, max_attempts=6).error == "ValueError: x"
+
+
+def test_a_handler_that_retries_later_gives_its_attempt_back() -> None:
+    run_end = ended(raised=RetryLater(30, "the other side is closed"), attempt=3, max_attempts=3)
+    assert (run_end.status, run_end.retry_in_seconds, run_end.put_off) == (
+        Status.QUEUED,
+        30,
+        "the other side is closed",
+    )
+    assert run_end.closing == (LogLevel.INFO, "Handler retries later, in 30 s: the other side is closed")
+    assert not run_end.is_rate_limited
+    assert ended(raised=RateLimited(0.5)).is_rate_limited
+    # A cancel and a time-out come first.
+    assert ended(stop=Stop.CANCEL, raised=RetryLater(1)).status is Status.CANCELLED
+    assert ended(stop=Stop.TIMEOUT, raised=RetryLater(1)).status is Status.FAILED
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), 1e9, True, "1", None])
+def test_a_handler_puts_its_job_off_by_a_sane_time_only(seconds: Any) -> None:
+    with pytest.raises(ValueError, match="from 0 to"):
+        RetryLater(seconds)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ from ava.services.api_keys import ApiKeys
 from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.queues import Queues
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
+from ava.services.tenants import Tenants
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -35,6 +37,8 @@ class Context:
     settings: Settings
     jobs: Jobs
     bulk_operations: BulkOperations
+    queues: Queues
+    tenants: Tenants
     schedules: Schedules
     sessions: Sessions
     webhooks: Webhooks

@@ -20,7 +20,21 @@ class _ScheduleIds(BaseConverter):
     regex = r"sch_[0-9a-z_]{1,60}"
 
 
+class _TenantIds(BaseConverter):
+    """A tenant's id or something of its form."""
+
+    regex = r"ten_[0-9a-z_]{1,60}"
+
+
+class _QueueNames(BaseConverter):
+    """The name of a queue."""
+
+    regex = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+
+
 def install(app: Flask) -> None:
     """Register the converters; to be called before the routes that use them are registered."""
     app.url_map.converters["job"] = _JobIds
     app.url_map.converters["schedule"] = _ScheduleIds
+    app.url_map.converters["tenant"] = _TenantIds
+    app.url_map.converters["queue"] = _QueueNames

@@ -29,6 +29,7 @@ __all__ = [
     "JsonText",
     "Number",
     "Plain",
+    "PositiveNumber",
     "QueryInstant",
     "Text",
     "TextFlag",
@@ -85,6 +86,19 @@ class TextFlag(Flag):
 
 class Number(Plain):
     """A number, written without a fraction if it is whole."""
+
+
+class PositiveNumber(Number):
+    """A JSON number above 0, up to a bound; `"2"` and `true` are refused."""
+
+    def __init__(self, *, most: float, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.most = most
+
+    def read(self, value: Any) -> float:
+        if type(value) not in (int, float) or not 0 < value <= self.most:
+            raise ValidationError(f"It must be a number above 0, at most {self.most:g}.")
+        return float(value)
 
 
 class JsonText(Plain):

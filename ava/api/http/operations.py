@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
+from ava.access_errors import OperatorsOnly
 from ava.api.http import answers
 from ava.api.http.context import caller
 from ava.api.http.parsing import load_body, load_key, load_query
@@ -59,6 +60,8 @@ class Operation:
     is_write: bool = False
     #: Whether it is audited although any role may call it.
     is_audited: bool = False
+    #: Whether it needs a role of the platform.
+    is_for_operators: bool = False
     #: Whether it takes an Idempotency-Key; the view gets it as `key`, None if none was sent.
     takes_key: bool = False
     #: Whether the response may have an ETag, so that 304 is possible.
@@ -74,6 +77,8 @@ def operation(**declared: Any) -> Callable[[View], View]:
         def run(**arguments: Any) -> Response:
             if declaration.is_write and not caller().may_write:
                 raise Forbidden
+            if declaration.is_for_operators and not caller().is_operator:
+                raise OperatorsOnly
             query = load_query(declaration.query)
             if declaration.query.fields:
                 arguments[declaration.query_as] = query

@@ -1,13 +1,16 @@
-"""`/v1/ava/queues`: how many jobs wait and run."""
+"""`/v1/ava/queues`: how many jobs wait and run, and queues that are paused."""
 
 from __future__ import annotations
+
+import json
 
 from flask import Blueprint, Response
 
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.schemas.queues import QueuesRecord, write_queues
+from ava.api.http.strict import NoBody
+from ava.api.schemas.queues import PausedQueueRecord, QueuesRecord, ResumedQueueRecord, write_paused, write_queues
 from ava.domain import priority
 
 __all__ = ["blueprint"]
@@ -20,9 +23,43 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     summary="Count waiting and running jobs",
     description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "
     f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
-    "numbers are lower bounds.",
+    "numbers are lower bounds. `paused_queues` names the queues of which nothing starts.",
     record=QueuesRecord(),
 )
 def show() -> Response:
     """Show the tenant's counts."""
-    return responses.data(write_queues(context().jobs.queue_counts(caller())))
+    return responses.data(write_queues(*context().queues.counts(caller())))
+
+
+@blueprint.post("/<queue:queue>/pause")
+@operation(
+    summary="Pause a queue",
+    description="For the roles of the platform. Its jobs are accepted and wait, those that were published already too; "
+    "within 2 s none of them starts any more. What runs goes on. A second call changes nothing.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=PausedQueueRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+    is_for_operators=True,
+)
+def pause(queue: str) -> Response:
+    """Pause one queue."""
+    return responses.data(write_paused(context().queues.pause(caller(), queue)))
+
+
+@blueprint.post("/<queue:queue>/resume")
+@operation(
+    summary="Resume a queue",
+    description="For the roles of the platform. Its jobs start in their exact order. A second call changes nothing.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=ResumedQueueRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+    is_for_operators=True,
+)
+def resume(queue: str) -> Response:
+    """Resume one queue."""
+    was_paused = context().queues.resume(queue)
+    return responses.data(json.dumps({"queue": queue, "was_paused": was_paused}))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Id, Instant, WholeNumber
+from ava.api.http.fields import Flag, Id, Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.domain import priority
+from ava.store.fleet.queues import PausedQueue
+from ava.store.reports.queue_counts import QueueCounts
 
-__all__ = ["QueuesRecord", "write_queues"]
+__all__ = ["PausedQueueRecord", "QueuesRecord", "ResumedQueueRecord", "write_paused", "write_queues"]
 
 
 class QueueRecord(Schema):
@@ -22,7 +26,22 @@ class QueueRecord(Schema):
     )
 
 
-class QueuesRecord(Schema):
+class PausedQueueRecord(Schema):
+    """A queue of which nothing starts until it is resumed."""
+
+    queue = Text()
+    paused_by = Id("usr", metadata={"description": "The user who paused it."})
+    paused_at = Instant()
+
+
+class ResumedQueueRecord(Schema):
+    """A queue that is not paused."""
+
+    queue = Text()
+    was_paused = Flag()
+
+
+class CountsRecord(Schema):
     """How many jobs wait and run."""
 
     total_queued = WholeNumber(least=0, most=2**53)
@@ -31,4 +50,16 @@ class QueuesRecord(Schema):
     sampled_at = Instant()
 
 
-write_queues = compile_schema(QueuesRecord())
+class QueuesRecord(CountsRecord):
+    """How many jobs wait and run, and which queues are paused."""
+
+    paused_queues = fields.List(fields.Nested(PausedQueueRecord))
+
+
+write_paused = compile_schema(PausedQueueRecord())
+_write_counts = compile_schema(CountsRecord())
+
+
+def write_queues(counts: QueueCounts, paused: Sequence[PausedQueue]) -> str:
+    """Returns the record of `/v1/ava/queues` as JSON text."""
+    return f'{_write_counts(counts)[:-1]},"paused_queues":[{",".join(map(write_paused, paused))}]}}'

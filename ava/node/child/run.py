@@ -16,7 +16,7 @@ from ava import tracing
 from ava.domain.job import Job, LogLevel, RunEnd
 from ava.domain.messages import task_id
 from ava.handler.env import Env
-from ava.handler.errors import Interruption, JobCancelled, JobInterrupted
+from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater
 from ava.handler.registry import Handler
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
@@ -109,7 +109,9 @@ class Run:
         """
         # An async handler that was stopped raises CancelledError.
         expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
-        if self.raised is not None and not isinstance(self.raised, JobCancelled | JobInterrupted | expected):
+        if self.raised is not None and not isinstance(
+            self.raised, JobCancelled | JobInterrupted | RetryLater | expected
+        ):
             self.log.add(LogLevel.ERROR, outcome.format_traceback(self.raised))
         self.end = outcome.decide(
             self.job,

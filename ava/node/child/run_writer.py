@@ -10,7 +10,7 @@ from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import rescues, runs
+from ava.store.jobs import limits, rescues, runs
 
 __all__ = ["RunWriter", "persist"]
 
@@ -73,6 +73,9 @@ class RunWriter:
         job, or None if the run has lost it; and the job that was claimed.
         """
         progress_json, claim_id = run.progress_json, run.claim_id
+        if run_end.is_rate_limited:
+            # Before the end, so that no other job of the key is admitted in between.
+            self._persist(lambda c: _put_off_rate(c, run_end, claim_id))
         if following is None:
             return self._persist(lambda c: runs.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
         wanted = self._claim(*following)
@@ -113,6 +116,16 @@ class RunWriter:
     def close(self) -> None:
         """Return the connection to the pool."""
         self._kept.close()
+
+
+def _put_off_rate(connection: Connection, run_end: RunEnd, claim_id: str | None) -> bool:
+    return limits.put_off_rate(
+        connection,
+        job_id=run_end.job_id,
+        run_no=run_end.run_no,
+        claim_id=claim_id,
+        seconds=run_end.retry_in_seconds or 0,
+    )
 
 
 def persist(act: Callable[[], Result]) -> Result:

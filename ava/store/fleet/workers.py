@@ -10,22 +10,26 @@ from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["announce", "changed_at", "page", "queues", "show", "unserved"]
+__all__ = ["announce", "changed_at", "changed_since", "page", "queues", "show", "unserved"]
 
 _ANNOUNCE = Statement("""
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
-                          on_worker_lost)
+                          on_worker_lost, max_running, max_running_per, rate_jobs, rate_seconds, rate_per)
 VALUES (%(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
-        %(tenants)s::text[], %(on_worker_lost)s)
+        %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s, %(max_running_per)s, %(rate_jobs)s, %(rate_seconds)s,
+        %(rate_per)s)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
     max_retries = excluded.max_retries, cancel_grace_seconds = excluded.cancel_grace_seconds, queue = excluded.queue,
-    tenants = excluded.tenants, on_worker_lost = excluded.on_worker_lost, updated_at = now()
+    tenants = excluded.tenants, on_worker_lost = excluded.on_worker_lost, max_running = excluded.max_running,
+    max_running_per = excluded.max_running_per, rate_jobs = excluded.rate_jobs, rate_seconds = excluded.rate_seconds,
+    rate_per = excluded.rate_per, updated_at = now()
 WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
-       w.on_worker_lost)
+       w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per)
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
-       excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost)
+       excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost, excluded.max_running,
+       excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per)
 """)
 
 
@@ -45,6 +49,11 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
                 "queue": spec.queue,
                 "tenants": None if spec.tenants is None else list(spec.tenants),
                 "on_worker_lost": spec.on_worker_lost.value,
+                "max_running": spec.limits.max_running,
+                "max_running_per": spec.limits.max_running_per,
+                "rate_jobs": None if spec.limits.rate is None else spec.limits.rate.jobs,
+                "rate_seconds": None if spec.limits.rate is None else spec.limits.rate.seconds,
+                "rate_per": spec.limits.rate_per,
             },
         )
 
@@ -137,6 +146,17 @@ def unserved(connection: Connection, *, queue: str, dead_after_seconds: float) -
     """
     parameters = {"queue": queue, "dead_after": dead_after_seconds}
     return list(connection.exec_driver_sql(_UNSERVED, parameters).scalars())
+
+
+_CHANGED_SINCE = Statement("""
+SELECT id FROM workers WHERE %(since)s::timestamptz IS NULL AND (max_running IS NOT NULL OR rate_jobs IS NOT NULL)
+    OR updated_at >= %(since)s
+""")
+
+
+def changed_since(connection: Connection, since: datetime | None) -> list[str]:
+    """Returns the workers whose definition has changed at a moment or later; without one, those that have limits."""
+    return list(connection.exec_driver_sql(_CHANGED_SINCE, {"since": since}).scalars())
 
 
 def _worker(row: Any) -> Worker:

@@ -33,13 +33,17 @@ WITH due AS (
     ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs AS j SET
-    run_at = NULL, queue = coalesce((SELECT w.queue FROM workers AS w WHERE w.id = j.worker_id), j.queue)
+    run_at = CASE WHEN j.limit_key IS NOT NULL THEN 'infinity'::timestamptz END,
+    queue = coalesce((SELECT w.queue FROM workers AS w WHERE w.id = j.worker_id), j.queue)
 FROM due WHERE j.id = due.id
 """)
 
 
 def make_due(connection: Connection, *, limit: int) -> int:
-    """Make jobs startable whose time has come, earliest first, in their workers' queues. Returns the number of jobs."""
+    """Make jobs startable whose time has come, earliest first, in their workers' queues. Returns the number of jobs.
+
+    Those with a limit wait for a place of it from then on.
+    """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
 
 
@@ -140,7 +144,7 @@ def set_aside_unserved(
 _RETURN_SERVED = Statement("""
 WITH served AS (
     SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON w.id = j.worker_id
-    WHERE j.status = 'queued' AND j.run_at = 'infinity' AND EXISTS (
+    WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NULL AND EXISTS (
         SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
             AND n.seen_at > now() - %(dead_after)s * interval '1 second')
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED

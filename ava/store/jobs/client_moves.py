@@ -11,22 +11,31 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["cancel", "insert", "mark_published", "unpublish"]
+__all__ = ["MOST_PUBLISHED", "cancel", "insert", "unpublish"]
+
+#: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
+MOST_PUBLISHED = 16
 
 # A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of ids,
 # and no row is read only to be left out.
 _INSERT_JOBS = """
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
-                       scheduled_at, run_at, published_at, max_attempts, retry_of, traceparent, tags, input_bytes)
+                       scheduled_at, limit_key, rate_key, run_at, published_at, max_attempts, retry_of, traceparent,
+                       tags, input_bytes)
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
        %(tenant_id)s, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, %(user_id)s, m.scheduled_at,
-       CASE WHEN m.scheduled_at > now() THEN m.scheduled_at END,
-       CASE WHEN m.scheduled_at IS NULL OR m.scheduled_at <= now() THEN
-           CASE WHEN NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[]) THEN now() END
+       CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, %(tenant_id)s, m.input::json) END,
+       CASE WHEN m.has_rate THEN ava_limit_key(m.worker_id, m.rate_per, %(tenant_id)s, m.input::json) END,
+       CASE WHEN m.scheduled_at > now() THEN m.scheduled_at WHEN m.is_limited THEN 'infinity' END,
+       CASE WHEN NOT m.is_limited AND (m.scheduled_at IS NULL OR m.scheduled_at <= now()) THEN
+           CASE WHEN m.n <= %(most_published)s AND NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[])
+                THEN now() END
        END,
        m.max_retries + 1, m.retry_of, %(traceparent)s::text, m.tags::json, m.input_bytes
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
-    SELECT s.*, w.queue, w.max_retries
+    SELECT s.*, w.queue, w.max_retries, w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
+           w.rate_jobs IS NOT NULL AS has_rate, w.rate_per,
+           CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS limit_per
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[])
          WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes, n)
@@ -58,17 +67,20 @@ def insert(
     user_id: str,
     specs: Sequence[JobSpec],
     closed_windows: Collection[str] = (),
+    most_published: int = MOST_PUBLISHED,
     traceparent: str | None = None,
 ) -> list[Job]:
     """Insert jobs, in order, and return them. A job is left out if the tenant cannot run its worker now.
 
-    `closed_windows` names the windows (`queue:priority`) that take no more messages. Their jobs, and jobs whose time
-    has not come, are stored as unpublished, and the dispatcher publishes them. `traceparent` is the trace of the jobs.
+    `closed_windows` names the windows (`queue:priority`) that take no more messages. Their jobs, jobs whose time has
+    not come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
+    `traceparent` is the trace of the jobs.
     """
     parameters: dict[str, Any] = {
         "tenant_id": tenant_id,
         "user_id": user_id,
         "closed_windows": list(closed_windows),
+        "most_published": most_published,
         "worker_ids": [spec.worker_id for spec in specs],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],
@@ -92,20 +104,6 @@ WHERE id = ANY(%(ids)s::uuid[]) AND status IS NOT DISTINCT FROM 'queued' AND pub
 def unpublish(connection: Connection, job_ids: Sequence[str]) -> None:
     """Mark jobs as unpublished because their messages could not be published."""
     connection.exec_driver_sql(_UNPUBLISH, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
-
-
-_MARK_PUBLISHED = Statement(f"""
-UPDATE jobs AS j SET published_at = now()
-WHERE j.id = ANY(%(ids)s::uuid[])
-    AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
-RETURNING {rows.JOB_COLUMNS}
-""")
-
-
-def mark_published(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
-    """Mark startable jobs as published. Returns the jobs that were marked."""
-    found = connection.exec_driver_sql(_MARK_PUBLISHED, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
-    return [rows.job(row) for row in found]
 
 
 _CANCEL = Statement(f"""

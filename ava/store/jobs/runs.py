@@ -190,6 +190,7 @@ WITH ended AS (
                       THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
         published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
         started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
+        attempt = attempt - CASE WHEN cancel_requested_at IS NULL AND %(gives_back)s THEN 1 ELSE 0 END,
         node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
@@ -225,6 +226,7 @@ WITH ended AS (
                       THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
         published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
         started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
+        attempt = attempt - CASE WHEN cancel_requested_at IS NULL AND %(gives_back)s THEN 1 ELSE 0 END,
         node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
@@ -306,6 +308,7 @@ def _end_parameters(
         "error": run_end.error,
         "error_id": run_end.error_id,
         "retry_in": run_end.retry_in_seconds or 0,
+        "gives_back": run_end.put_off is not None,
         "progress": progress_json,
         "cancelled_msg": cancelled_msg,
         "cancelled_level": cancelled_level.value,

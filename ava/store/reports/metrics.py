@@ -104,7 +104,7 @@ def scheduled_jobs(connection: Connection) -> int:
 
 _UNSERVED_JOBS = Statement("""
 SELECT c.worker_id, count(*) FROM (
-    SELECT worker_id FROM jobs WHERE status = 'queued' AND run_at = 'infinity' LIMIT %(most)s
+    SELECT worker_id FROM jobs WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NULL LIMIT %(most)s
 ) AS c GROUP BY 1 ORDER BY 1
 """)
 

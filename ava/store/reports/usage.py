@@ -16,6 +16,9 @@ SELECT
     (SELECT count(*) FROM (SELECT 1 FROM jobs
         WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT {MOST_COUNTED_IN_USE + 1}) AS q)
         AS tenant_queued_jobs,
+    (SELECT count(*) FROM (SELECT 1 FROM jobs
+        WHERE tenant_id = %(tenant_id)s AND status = 'running' LIMIT {MOST_COUNTED_IN_USE + 1}) AS r)
+        AS tenant_running_jobs,
     (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
         WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MOST_COUNTED_IN_USE + 1}) AS w) AS webhooks,
     (SELECT count(*) FROM (SELECT 1 FROM schedules

@@ -95,11 +95,17 @@ WITH given AS MATERIALIZED (
     RETURNING schedule_id, job_id, at
 ), made AS (
     INSERT INTO jobs (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by, scheduled_at,
-                      run_at, max_attempts)
+                      limit_key, rate_key, run_at, max_attempts)
     SELECT g.job_id, to_timestamp(('x' || left(translate(g.job_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
-           s.tenant_id, s.worker_id, g.queue, 'scheduled', s.priority, s.input, g.triggered_by, g.at,
-           CASE WHEN g.is_held THEN %(held_until)s::timestamptz END, g.max_attempts
+           s.tenant_id, s.worker_id, g.queue, 'scheduled',
+           greatest(s.priority, coalesce(l.most_urgent_priority, s.priority)), s.input, g.triggered_by, g.at,
+           CASE WHEN w.max_running IS NOT NULL THEN ava_limit_key(w.id, w.max_running_per, s.tenant_id, s.input)
+                WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
+           CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
+           CASE WHEN g.is_held THEN %(held_until)s::timestamptz
+                WHEN w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL THEN 'infinity' END, g.max_attempts
     FROM written AS f JOIN given AS g ON g.job_id = f.job_id JOIN schedules AS s ON s.id = g.schedule_id
+    LEFT JOIN workers AS w ON w.id = s.worker_id LEFT JOIN tenant_limits AS l ON l.tenant_id = s.tenant_id
     ORDER BY g.n
 )
 SELECT f.schedule_id::text, f.job_id::text, g.is_held

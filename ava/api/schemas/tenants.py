@@ -1,0 +1,51 @@
+"""Tenants' limits: what operators send and what clients get back."""
+
+from __future__ import annotations
+
+from marshmallow import Schema
+
+from ava.api.http.fields import Id, Instant, PositiveNumber, WholeNumber
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.domain import priority
+
+__all__ = ["TenantLimitsBody", "TenantLimitsRecord", "write_tenant_limits"]
+
+_MOST_RUNNING = 1_000_000
+_MOST_WEIGHT = 1_000.0
+
+
+class TenantLimitsBody(Strict):
+    """What holds for a tenant; a field that is missing or null is that of the installation."""
+
+    max_running = WholeNumber(
+        least=0,
+        most=_MOST_RUNNING,
+        allow_none=True,
+        metadata={"description": "How many of its jobs run at once; 0: none."},
+    )
+    weight = PositiveNumber(
+        most=_MOST_WEIGHT,
+        allow_none=True,
+        metadata={"description": "Its share of the turns beside the weights of others, which are 1 by default."},
+    )
+    most_urgent_priority = WholeNumber(
+        least=priority.FIRST,
+        most=priority.LAST,
+        allow_none=True,
+        metadata={"description": "The smallest priority number of its jobs: a smaller one becomes this one."},
+    )
+
+
+class TenantLimitsRecord(Schema):
+    """What operators have set for a tenant; null: as the installation says."""
+
+    tenant_id = Id("ten")
+    max_running = WholeNumber(least=0, most=_MOST_RUNNING, allow_none=True)
+    weight = PositiveNumber(most=_MOST_WEIGHT, allow_none=True)
+    most_urgent_priority = WholeNumber(least=priority.FIRST, most=priority.LAST, allow_none=True)
+    updated_by = Id("usr", allow_none=True)
+    updated_at = Instant(allow_none=True)
+
+
+write_tenant_limits = compile_schema(TenantLimitsRecord())

@@ -1,0 +1,192 @@
+"""Which jobs with a limit get the next places."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from ava.domain.job import Job
+from ava.domain.rates import Rate
+from ava.domain.turns import TurnClock, WaitingJob
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import tenants
+from ava.store.jobs import limits
+from ava.store.jobs.limits import HeldJob, KeyState
+
+__all__ = ["Admission"]
+
+#: The most keys that one look considers, beside those of notices; the next look continues after them.
+_MOST_KEYS = 200
+#: The most jobs of one key, priority and tenant that one look considers, and the most tenants.
+_MOST_EACH = 50
+_MOST_TENANTS = 200
+#: Keys whose turns are kept.
+_MOST_CLOCKS = 1000
+#: Seconds between two deletions of rates that are idle.
+_IDLE_SECONDS = 60.0
+_BATCH = 1000
+
+
+class Admission:
+    """Gives places to jobs that wait for one: the most urgent first, then by turns of the tenants, then the oldest.
+
+    The places that are taken are counted in the transaction that gives more of them, under a lock that all dispatchers
+    share. So no crash and no second dispatcher makes them too many, and a place is free as soon as its job has ended.
+    """
+
+    def __init__(self, database: Database, *, node_dead_seconds: float, tenant_max_running: int | None) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+        self._tenant_max_running = tenant_max_running
+        #: The last key that the look before considered, if there were more.
+        self._last_key = ""
+        self._clocks: dict[tuple[str, int], TurnClock] = {}
+        self._idle_at = 0.0
+        #: Seconds until the next start that a rate allows, of the keys of the last look.
+        self.wait_seconds = float("inf")
+
+    def look(self, may_publish: Callable[[str, str, int], bool], *, weight: Callable[[str], float]) -> list[Job]:
+        """Give the places that are free, for some of the keys in turn. Returns the jobs, some marked as published.
+
+        `may_publish` says whether a job of a tenant with a worker's queue and a priority is published at once.
+        """
+        with self._database.connect() as connection:
+            keys = limits.held_keys(connection, after=self._last_key, limit=_MOST_KEYS)
+            self._last_key = keys[-1] if len(keys) == _MOST_KEYS else ""
+            if time.monotonic() > self._idle_at:
+                self._idle_at = time.monotonic() + _IDLE_SECONDS
+                limits.delete_idle_rates(connection, limit=_BATCH)
+        self.wait_seconds = float("inf")
+        return self.admit(keys, may_publish, weight=weight)
+
+    def admit(
+        self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, weight: Callable[[str], float]
+    ) -> list[Job]:
+        """Give the places that are free of these keys. Returns the jobs, some marked as published."""
+        if not keys:
+            return []
+        with self._database.transaction() as connection:
+            limits.lock(connection)
+            states = limits.key_states(connection, keys, dead_after_seconds=self._node_dead_seconds)
+            rooms = [(state, self._make_room(connection, state)) for state in states]
+            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], weight)
+            if not chosen:
+                return []
+            return limits.admit(
+                connection, [(job, may_publish(job.tenant_id, job.queue, job.priority)) for job in chosen]
+            )
+
+    def _make_room(self, connection: Connection, state: KeyState) -> int:
+        """Returns a key's room; unstarted jobs that are less urgent than one that waits give up their places."""
+        room = state.room
+        if room < 0:
+            # The limit has become smaller.
+            limits.hold_less_urgent(connection, key=state.key, priority=0, limit=-room)
+        elif room == 0 and state.least_urgent is not None and state.least_urgent > state.priority:
+            room = limits.hold_less_urgent(connection, key=state.key, priority=state.priority, limit=_MOST_EACH)
+        if state.rate is not None:
+            room = min(room, state.rate.unstarted - state.unstarted)
+        return min(room, _MOST_EACH)
+
+    def _choose(
+        self, connection: Connection, found: Sequence[tuple[KeyState, int]], weight: Callable[[str], float]
+    ) -> list[HeldJob]:
+        """Returns the jobs that get the places, each key's in its order."""
+        waiting = self._waiting(connection, found)
+        rates = _Rates(connection, {key.key: key.rate for key, _ in found if key.rate is not None}, waiting)
+        chosen: list[HeldJob] = []
+        for state, room in found:
+            of_tenants: dict[str, list[HeldJob]] = {}
+            for job in rates.allowed(waiting.get(state.key, [])):
+                of_tenants.setdefault(job.tenant_id, []).append(job)
+            clock = self._clock(state) if state.is_of_all_tenants else TurnClock()
+            dealt = clock.deal(of_tenants, room, cost=lambda _: 1.0, weight=weight)
+            chosen += rates.charge(dealt)
+        rates.write()
+        self.wait_seconds = min(self.wait_seconds, rates.wait_seconds)
+        return chosen
+
+    def _waiting(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> dict[str, list[HeldJob]]:
+        """Returns the jobs that come next for each key: the oldest of each tenant with the most urgent priority."""
+        places = [
+            (state.key, state.priority, tenant)
+            for state, _ in found
+            for tenant in (
+                limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MOST_TENANTS)
+                if state.is_of_all_tenants
+                else [state.tenant_id]
+            )
+        ]
+        places = self._with_room(connection, places)
+        waiting: dict[str, list[HeldJob]] = {}
+        each = max((room for _, room in found), default=0)
+        for job in limits.held_heads(connection, places, each=each) if places else ():
+            waiting.setdefault(job.limit_key, []).append(job)
+        return waiting
+
+    def _with_room(self, connection: Connection, places: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
+        """Returns the places without those of tenants that have no room: their jobs would hold a place and wait."""
+        if not places or (self._tenant_max_running is None and not tenants.limited(connection)):
+            return places
+        uses = tenants.uses(connection, {tenant for _, _, tenant in places}, max_running=self._tenant_max_running)
+        return [place for place in places if uses[place[2]].room > 0]
+
+    def _clock(self, state: KeyState) -> TurnClock:
+        if len(self._clocks) > _MOST_CLOCKS:
+            self._clocks.clear()
+        return self._clocks.setdefault((state.key, state.priority), TurnClock())
+
+
+class _Rates:
+    """The states of the rates of one look, and what it charges them."""
+
+    def __init__(
+        self, connection: Connection, by_key: Mapping[str, Rate], waiting: Mapping[str, Sequence[HeldJob]]
+    ) -> None:
+        self._connection = connection
+        self._rates = {
+            job.rate_key: by_key[job.limit_key]
+            for jobs in waiting.values()
+            for job in jobs
+            if job.rate_key is not None and job.limit_key in by_key
+        }
+        self._states = limits.rate_states(connection, self._rates) if self._rates else {}
+        self._charged: set[str] = set()
+        #: Seconds until the next start of a rate that allows none now.
+        self.wait_seconds = float("inf")
+
+    def allowed(self, jobs: Sequence[HeldJob]) -> list[HeldJob]:
+        """Returns the jobs that their rates allow to start now, if nothing else is charged."""
+        found: list[HeldJob] = []
+        left: dict[str, int] = {}
+        for job in jobs:
+            if job.rate_key is None or job.rate_key not in self._rates:
+                found.append(job)
+                continue
+            if job.rate_key not in left:
+                left[job.rate_key], _ = self._rates[job.rate_key].admit(self._states[job.rate_key], len(jobs))
+                if not left[job.rate_key]:
+                    self.wait_seconds = min(self.wait_seconds, self._states[job.rate_key].wait_seconds)
+            if left[job.rate_key]:
+                left[job.rate_key] -= 1
+                found.append(job)
+        return found
+
+    def charge(self, dealt: Sequence[WaitingJob]) -> list[HeldJob]:
+        """Charge the rates of jobs that start. Returns the jobs."""
+        found: list[HeldJob] = []
+        for job in dealt:
+            assert isinstance(job, HeldJob)
+            if job.rate_key is not None and job.rate_key in self._rates:
+                _, self._states[job.rate_key] = self._rates[job.rate_key].admit(self._states[job.rate_key], 1)
+                self._charged.add(job.rate_key)
+                self.wait_seconds = min(self.wait_seconds, self._states[job.rate_key].wait_seconds)
+            found.append(job)
+        return found
+
+    def write(self) -> None:
+        """Write what was charged."""
+        if self._charged:
+            limits.write_rate_states(
+                self._connection, {key: self._states[key].next_at for key in sorted(self._charged)}
+            )

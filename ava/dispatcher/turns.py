@@ -1,0 +1,201 @@
+"""What one window gets next: how many messages it may have, and whose jobs they are."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain.job import Job
+from ava.domain.turns import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
+from ava.domain.window_size import WindowSize
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import tenants
+from ava.store.jobs import limits, turns
+from ava.store.jobs.backlog import Window
+
+__all__ = ["SizedWindow", "TurnFeed"]
+
+#: The most tenants of a window that one look considers; if there are more, the next look continues after them.
+_MOST_TENANTS = 200
+#: The most jobs of one tenant that are read at once.
+_MOST_EACH = 500
+#: So many times one look considers as many tenants more, if all those have as many running jobs as they may.
+_MOST_BLOCKED = 25
+#: The cost of a worker's job before any has ended, in seconds, and the least cost of any: a claim, and the job's end.
+_UNKNOWN_COST_SECONDS = 0.05
+_LEAST_COST_SECONDS = 0.002
+#: Seconds between two reads of the weights, and of the costs.
+_WEIGHTS_SECONDS = 1.0
+_COSTS_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizedWindow:
+    """How many unstarted messages a window may have at one moment."""
+
+    size: int
+    #: Whether several tenants wait in it.
+    is_shared: bool
+
+
+class TurnFeed:
+    """Chooses the next jobs of windows by turns of their tenants. Its state is the active dispatcher's alone.
+
+    Another dispatcher that becomes active begins with equal clocks: no tenant gains or loses more than one window.
+    """
+
+    def __init__(
+        self, database: Database, *, most: int, is_fair: bool = True, tenant_max_running: int | None = None
+    ) -> None:
+        """Without `is_fair` the oldest job is first. `tenant_max_running`: of a tenant without a limit of its own."""
+        self._database = database
+        self._most = most
+        self._is_fair = is_fair
+        self._tenant_max_running = tenant_max_running
+        #: The tenants that have a limit of running jobs of their own.
+        self._limited: frozenset[str] = frozenset()
+        self._limits_changed_at: datetime | None = None
+        self._is_first = True
+        self._clocks: dict[str, TurnClock] = {}
+        self._sizes: dict[str, WindowSize] = {}
+        #: The last tenant of each window that the look before considered, if there were more.
+        self._last_tenants: dict[str, str] = {}
+        self._weights: dict[str, float] = {}
+        self._costs: dict[str, float] = {}
+        self._weights_at = self._costs_at = float("-inf")
+
+    def begin(self, connection: Connection, windows: Collection[Window]) -> bool:
+        """Begin a look: read weights, limits and costs if they are old, and forget windows that are gone.
+
+        Returns True if limits of tenants have changed since the last look, or this is the first and there are any.
+        """
+        has_changed = False
+        now, names = time.monotonic(), {window.name for window in windows}
+        if now - self._weights_at > _WEIGHTS_SECONDS:
+            self._weights, self._weights_at = tenants.weights(connection), now
+            self._limited = tenants.limited(connection)
+            changed_at = tenants.limits_changed_at(connection)
+            has_changed = changed_at != self._limits_changed_at or (self._is_first and self.has_limits)
+            self._limits_changed_at, self._is_first = changed_at, False
+        if now - self._costs_at > _COSTS_SECONDS:
+            self._costs, self._costs_at = turns.costs(connection), now
+        for known in (self._clocks, self._sizes, self._last_tenants):
+            for name in known.keys() - names:
+                del known[name]
+        return has_changed
+
+    def size(self, connection: Connection, window: Window, *, processes: int) -> SizedWindow:
+        """Returns how many unstarted messages the window may have now."""
+        known = self._sizes.setdefault(window.name, WindowSize(self._most))
+        is_shared = window.has_backlog and self._is_shared(connection, window)
+        size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=is_shared)
+        return SizedWindow(size=size, is_shared=is_shared)
+
+    def _is_shared(self, connection: Connection, window: Window) -> bool:
+        found = turns.tenants(connection, queue=window.queue, priority=window.priority, after="", limit=2)
+        if len(found) != 1:
+            return len(found) > 1
+        return turns.is_shared(connection, queue=window.queue, priority=window.priority, tenant_id=found[0])
+
+    def recall(self, window: Window, limit: int) -> int:
+        """Return the messages that were published last to the backlog. Returns the number of their jobs."""
+        with self._database.connect() as connection:
+            recalled = turns.recall(connection, queue=window.queue, priority=window.priority, limit=limit)
+        if (clock := self._clocks.get(window.name)) is not None:
+            for job in recalled:
+                clock.refund(job.tenant_id, self._cost(job) / self.weight(job.tenant_id))
+        return len(recalled)
+
+    @property
+    def has_limits(self) -> bool:
+        """Returns True if the number of running jobs of some tenants is limited."""
+        return self._tenant_max_running is not None or bool(self._limited)
+
+    def is_limited(self, tenant_id: str) -> bool:
+        """Returns True if the number of running jobs of a tenant is limited."""
+        return self._tenant_max_running is not None or tenant_id in self._limited
+
+    def publish(self, window: Window, room: int, unserved: Collection[str]) -> tuple[list[Job], bool]:
+        """Mark up to `room` jobs of a window's backlog as published, in the order of the turns.
+
+        Returns them for publishing, and True if more wait that could be published if there were room. Running and
+        published jobs of limited tenants are counted in the same transaction, under the lock of all limits.
+        """
+        with self._database.transaction() if self.has_limits else self._database.connect() as connection:
+            if self.has_limits:
+                limits.lock(connection)
+            chosen, has_more = self._choose(connection, window, room, unserved)
+            return turns.publish_chosen(connection, chosen) if chosen else [], has_more
+
+    def _choose(
+        self, connection: Connection, window: Window, room: int, unserved: Collection[str]
+    ) -> tuple[list[WaitingJob], bool]:
+        found, rooms, are_all = self._tenants(connection, window)
+        if not found:
+            return [], False
+        # Twice an equal share, because weights and costs differ, and one to see whether more wait.
+        each = min(room, _MOST_EACH, 2 * math.ceil(room / len(found))) + 1
+        heads = turns.heads(
+            connection, queue=window.queue, priority=window.priority, tenants=found, each=each, unserved=unserved
+        )
+        waiting = {tenant_id: jobs[: rooms.get(tenant_id, each)] for tenant_id, jobs in heads.items()}
+        chosen = self._deal(window, waiting, room)
+        known = sum(map(len, waiting.values()))
+        may_be_more = any(len(jobs) == each for jobs in waiting.values())
+        return chosen, known > len(chosen) or may_be_more or not are_all
+
+    def _deal(self, window: Window, waiting: Mapping[str, Sequence[WaitingJob]], room: int) -> list[WaitingJob]:
+        if not self._is_fair:
+            return by_age(waiting, room)
+        clock = self._clocks.setdefault(window.name, TurnClock())
+        return clock.deal(waiting, room, cost=self._cost, weight=self.weight)
+
+    def _tenants(self, connection: Connection, window: Window) -> tuple[list[str], dict[str, int], bool]:
+        """Returns tenants of a window that may have more published jobs, how many, and True if these are all.
+
+        How many is known of limited tenants only.
+        """
+        for _ in range(_MOST_BLOCKED):
+            after = self._last_tenants.pop(window.name, "")
+            found = turns.tenants(
+                connection, queue=window.queue, priority=window.priority, after=after, limit=_MOST_TENANTS
+            )
+            are_all = len(found) < _MOST_TENANTS
+            if not are_all:
+                self._last_tenants[window.name] = found[-1]
+            rooms = self._rooms(connection, window, found)
+            free = [tenant_id for tenant_id in found if rooms.get(tenant_id, 1) > 0]
+            if free or are_all:
+                return free, rooms, are_all
+        return [], {}, True
+
+    def _rooms(self, connection: Connection, window: Window, tenant_ids: Sequence[str]) -> dict[str, int]:
+        """Returns how many more jobs of each limited tenant may be published.
+
+        If a tenant has no room, those of its published jobs that are less urgent return to the backlog.
+        """
+        limited = [tenant_id for tenant_id in tenant_ids if self.is_limited(tenant_id)]
+        if not limited:
+            return {}
+        uses = tenants.uses(connection, limited, max_running=self._tenant_max_running)
+        rooms = {tenant_id: use.room for tenant_id, use in uses.items()}
+        for tenant_id, use in uses.items():
+            if use.room <= 0 and use.least_urgent is not None and use.least_urgent > window.priority:
+                rooms[tenant_id] += turns.recall_of_tenant(
+                    connection, tenant_id=tenant_id, priority=window.priority, limit=_MOST_EACH
+                )
+        return rooms
+
+    def fed(self, window: Window, *, published: int, has_backlog: bool) -> None:
+        """Record what the window has after a look, and whether more waits for it."""
+        self._sizes[window.name].fed(published=published, has_backlog=has_backlog)
+
+    def _cost(self, job: WaitingJob) -> float:
+        return max(_LEAST_COST_SECONDS, self._costs.get(job.worker_id, _UNKNOWN_COST_SECONDS))
+
+    def weight(self, tenant_id: str) -> float:
+        """Returns the weight of a tenant's turns."""
+        return self._weights.get(tenant_id, DEFAULT_WEIGHT)

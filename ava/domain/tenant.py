@@ -1,0 +1,23 @@
+"""What operators set for a tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["TenantRules"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantRules:
+    """The limits and the weight of one tenant; None: those of the installation."""
+
+    tenant_id: str
+    #: How many of its jobs run at once; 0: none.
+    max_running: int | None = None
+    #: Its share of the turns, beside the others' weights.
+    weight: float | None = None
+    #: The smallest priority number of its jobs; a smaller one becomes this one when the job is made.
+    most_urgent_priority: int | None = None
+    updated_by: str | None = None
+    updated_at: datetime | None = None

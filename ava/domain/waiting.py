@@ -1,0 +1,94 @@
+"""What a queued job waits for, beside its place in the queue: a paused queue, a limit, the turns of other tenants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain.rates import Rate
+from ava.domain.record import format_time
+
+__all__ = ["MOST_TENANTS", "LimitFacts", "Waiting"]
+
+#: The most other tenants that are counted.
+MOST_TENANTS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitFacts:
+    """The limit for whose place a job waits."""
+
+    worker_id: str
+    #: What the limit is per, and the value of this job; None: the worker as a whole.
+    per: str | None
+    value: str | None
+    #: How many run or are about to, of how many; None: only the rate limits it.
+    running: int
+    max_running: int | None
+    rate: Rate | None
+    #: Seconds until the rate allows the next start.
+    rate_wait_seconds: float
+    #: The job's place among those of its tenant that wait for the same key.
+    place: int
+
+    @property
+    def sentence(self) -> str:
+        """Returns the limit, its use and the job's place."""
+        if self.max_running == 0:
+            return f"limit: {self._who} may run none"
+        if self.rate is not None and self.rate_wait_seconds > 0:
+            return f"limit: {self._who} starts {self.rate}, {_ordinal(self.place)} in line"
+        if self.max_running is None:
+            return f"limit: {self._who} starts {self.rate}, {_ordinal(self.place)} in line"
+        return f"limit: {self._who} runs {self.running} of {self.max_running}, {_ordinal(self.place)} in line"
+
+    @property
+    def _who(self) -> str:
+        if self.per is None:
+            return self.worker_id
+        if self.per == "tenant":
+            return f"{self.worker_id} of this tenant"
+        return f"{self.per.removeprefix('input.')} {self.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What a queued job waits for."""
+
+    #: Who paused its queue, and when.
+    paused_by: str | None = None
+    paused_at: datetime | None = None
+    limit: LimitFacts | None = None
+    #: The tenant's running and published jobs, and how many may be; None: any number.
+    tenant_running: int = 0
+    tenant_max_running: int | None = None
+    #: Other tenants that wait in the same queue with the same priority, at most `MOST_TENANTS`.
+    other_tenants: int = 0
+    #: Why its handler put it off; None if it has not.
+    put_off: str | None = None
+
+    @property
+    def sentence(self) -> str | None:
+        """Returns the first thing that the job waits for; None if it waits for its place in the queue alone."""
+        if self.paused_by is not None:
+            return f"paused by {self.paused_by} since {format_time(self.paused_at)}"
+        if self.limit is not None:
+            return self.limit.sentence
+        if self.tenant_max_running is not None and self.tenant_running >= self.tenant_max_running:
+            return f"limit: this tenant runs {self.tenant_running} of {self.tenant_max_running}"
+        return None
+
+    @property
+    def turn(self) -> str:
+        """Returns how many other tenants have their turns before the job's; empty if none has."""
+        if not self.other_tenants:
+            return ""
+        more = "at least " if self.other_tenants >= MOST_TENANTS else ""
+        return f"tenant turn: {more}{self.other_tenants} {'other' if self.other_tenants == 1 else 'others'} before it, "
+
+
+def _ordinal(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -1,0 +1,52 @@
+"""How many unstarted messages one window may have, by what its processes take from it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["WindowSize"]
+
+#: The window holds what the processes take in so many seconds …
+_ALONE_SECONDS = 0.5
+#: … and if several tenants wait in it, in so many. Then another tenant's first job soon starts without a recall.
+_SHARED_SECONDS = 0.15
+#: The least size while one tenant waits, until it is known how fast the processes are.
+_LEAST_ALONE = 16
+#: What a window keeps of its size from one look to the next, so that it does not shrink at once after it was too small.
+_KEPT = 0.9
+
+
+class WindowSize:
+    """The size of one window: what its processes take in a moment, and the setting `AVA_WINDOW` at most.
+
+    While one tenant waits it is twice the live processes at least. While several do it may be as few as the processes,
+    so that another tenant's first job starts when the busy processes have come free twice.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0.0
+        #: What was taken from the window: the moment of each look, and the number of messages.
+        self._taken: deque[tuple[float, int]] = deque()
+        self._published = 0
+        self._had_backlog = False
+
+    def look(self, now: float, *, published: int, processes: int, is_shared: bool) -> int:
+        """Returns the size of a window that has `published` unstarted messages at the moment `now`, in seconds."""
+        self._taken.append((now, max(0, self._published - published)))
+        while self._taken[0][0] <= now - _ALONE_SECONDS:
+            self._taken.popleft()
+        taken = sum(count for _, count in self._taken)
+        if is_shared:
+            wanted = max(processes, taken * _SHARED_SECONDS / _ALONE_SECONDS)
+        else:
+            wanted = max(2 * processes, taken, _LEAST_ALONE)
+        if self._had_backlog and published == 0 and taken:
+            # The processes may have found no message.
+            wanted = max(wanted, 2 * self._size)
+        self._size = min(self._most, max(wanted, min(self._size * _KEPT, taken)))
+        return max(1, round(self._size))
+
+    def fed(self, *, published: int, has_backlog: bool) -> None:
+        """Record what the window has after this look, and whether more waits for it."""
+        self._published, self._had_backlog = published, has_backlog

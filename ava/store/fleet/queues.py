@@ -1,0 +1,51 @@
+"""Queues that an operator has paused: nothing of them is published until they are resumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["PausedQueue", "pause", "paused", "resume"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PausedQueue:
+    """A paused queue."""
+
+    queue: str
+    #: The user who paused it.
+    paused_by: str
+    paused_at: datetime
+
+
+_PAUSE = Statement("""
+INSERT INTO paused_queues AS p (queue, paused_by) VALUES (%(queue)s, %(user_id)s)
+ON CONFLICT (queue) DO UPDATE SET queue = p.queue
+RETURNING p.queue, p.paused_by, p.paused_at
+""")
+
+
+def pause(connection: Connection, *, queue: str, user_id: str) -> PausedQueue:
+    """Pause a queue. Returns who has paused it and since when, which an earlier pause may have set."""
+    found = connection.exec_driver_sql(_PAUSE, {"queue": queue, "user_id": user_id}).one()
+    return PausedQueue(queue=found[0], paused_by=found[1], paused_at=found[2])
+
+
+_RESUME = Statement("DELETE FROM paused_queues WHERE queue = %(queue)s")
+
+
+def resume(connection: Connection, *, queue: str) -> bool:
+    """Resume a queue. Returns False if it was not paused."""
+    return connection.exec_driver_sql(_RESUME, {"queue": queue}).rowcount == 1
+
+
+_PAUSED = Statement("SELECT queue, paused_by, paused_at FROM paused_queues ORDER BY queue")
+
+
+def paused(connection: Connection) -> dict[str, PausedQueue]:
+    """Returns the paused queues by their names."""
+    found = connection.exec_driver_sql(_PAUSED)
+    return {row[0]: PausedQueue(queue=row[0], paused_by=row[1], paused_at=row[2]) for row in found}

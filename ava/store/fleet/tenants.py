@@ -1,0 +1,145 @@
+"""What operators have set for single tenants: the weight of their turns, and limits; and what tenants use of those."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain.tenant import TenantRules
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["TenantUse", "limited", "limits_changed_at", "most_urgent", "read", "uses", "weights", "write"]
+
+_WEIGHTS = Statement("SELECT tenant_id, weight FROM tenant_limits WHERE weight IS NOT NULL")
+
+
+def weights(connection: Connection) -> dict[str, float]:
+    """Returns the weights of the tenants that have one."""
+    found = connection.exec_driver_sql(_WEIGHTS)
+    return {row[0]: row[1] for row in found}
+
+
+_MOST_URGENT = Statement("""
+SELECT tenant_id, most_urgent_priority FROM tenant_limits WHERE most_urgent_priority IS NOT NULL
+""")
+
+
+def most_urgent(connection: Connection) -> dict[str, int]:
+    """Returns the smallest priority number of the jobs of each tenant that has one."""
+    found = connection.exec_driver_sql(_MOST_URGENT)
+    return {row[0]: row[1] for row in found}
+
+
+_LIMITED = Statement("SELECT tenant_id FROM tenant_limits WHERE max_running IS NOT NULL")
+
+
+def limited(connection: Connection) -> frozenset[str]:
+    """Returns the tenants that have a limit of running jobs of their own."""
+    return frozenset(connection.exec_driver_sql(_LIMITED).scalars())
+
+
+_LIMITS_CHANGED_AT = Statement("SELECT max(updated_at) FROM tenant_limits")
+
+
+def limits_changed_at(connection: Connection) -> datetime | None:
+    """Returns when a tenant's limits last changed; None if no tenant has any."""
+    found: datetime | None = connection.exec_driver_sql(_LIMITS_CHANGED_AT).scalar()
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantUse:
+    """How many jobs of a tenant run or are about to, beside its limit."""
+
+    #: None: any number.
+    max_running: int | None
+    running: int
+    #: Published ones that have not started, and the least urgent priority among them.
+    published: int
+    least_urgent: int | None
+
+    @property
+    def room(self) -> int:
+        """Returns how many more may be published."""
+        return 1_000_000 if self.max_running is None else self.max_running - self.running - self.published
+
+
+# The published jobs are found window by window, as in `backlog.windows`; they are bounded by the windows' sizes.
+_USES = Statement("""
+WITH RECURSIVE waiting AS (
+    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.queue, j.priority FROM jobs AS j
+        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
+        ORDER BY j.queue, j.priority LIMIT 1) AS next
+), published AS MATERIALIZED (
+    SELECT p.tenant_id, count(*) AS jobs, max(w.priority) AS least_urgent
+    FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.tenant_id FROM jobs AS j
+        WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL
+            AND j.published_at IS NOT NULL) AS p
+    WHERE p.tenant_id = ANY(%(tenants)s::text[])
+    GROUP BY p.tenant_id
+)
+SELECT t.tenant_id, coalesce(l.max_running, %(max_running)s), running.jobs, coalesce(p.jobs, 0), p.least_urgent
+FROM unnest(%(tenants)s::text[]) AS t (tenant_id)
+LEFT JOIN tenant_limits AS l ON l.tenant_id = t.tenant_id
+LEFT JOIN published AS p ON p.tenant_id = t.tenant_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running'
+        AND coalesce(l.max_running, %(max_running)s) IS NOT NULL) AS running
+""")
+
+
+def uses(connection: Connection, tenant_ids: Collection[str], *, max_running: int | None) -> dict[str, TenantUse]:
+    """Returns what tenants use of their limits; `max_running` is the limit of a tenant without one of its own."""
+    found = connection.exec_driver_sql(_USES, {"tenants": list(tenant_ids), "max_running": max_running})
+    return {
+        tenant: TenantUse(max_running=most, running=running, published=published, least_urgent=least_urgent)
+        for tenant, most, running, published, least_urgent in found
+    }
+
+
+_READ = Statement("""
+SELECT max_running, weight, most_urgent_priority, updated_by, updated_at FROM tenant_limits WHERE tenant_id = %(tenant)s
+""")
+
+
+def read(connection: Connection, tenant_id: str) -> TenantRules:
+    """Returns what is set for a tenant."""
+    row = connection.exec_driver_sql(_READ, {"tenant": tenant_id}).first()
+    if row is None:
+        return TenantRules(tenant_id=tenant_id)
+    return TenantRules(
+        tenant_id=tenant_id,
+        max_running=row[0],
+        weight=row[1],
+        most_urgent_priority=row[2],
+        updated_by=row[3],
+        updated_at=row[4],
+    )
+
+
+_WRITE = Statement("""
+INSERT INTO tenant_limits (tenant_id, max_running, weight, most_urgent_priority, updated_by, updated_at)
+VALUES (%(tenant)s, %(max_running)s, %(weight)s, %(most_urgent_priority)s, %(updated_by)s, clock_timestamp())
+ON CONFLICT (tenant_id) DO UPDATE SET
+    max_running = excluded.max_running, weight = excluded.weight,
+    most_urgent_priority = excluded.most_urgent_priority, updated_by = excluded.updated_by,
+    updated_at = excluded.updated_at
+""")
+
+
+def write(connection: Connection, limits: TenantRules) -> None:
+    """Write what is set for a tenant; what is None has no setting of its own."""
+    parameters = {
+        "tenant": limits.tenant_id,
+        "max_running": limits.max_running,
+        "weight": limits.weight,
+        "most_urgent_priority": limits.most_urgent_priority,
+        "updated_by": limits.updated_by,
+    }
+    connection.exec_driver_sql(_WRITE, parameters)

@@ -1,0 +1,352 @@
+"""Limits: jobs that wait for a place, the places that are taken, and who gets the next one.
+
+A job with a limit has its key in `limit_key`. While it waits for a place it is *held*: `run_at` is `infinity`. From its
+admission on it holds a place, until it is final or is held again: places are counted from these rows and never stored.
+The statements that count and admit run in one transaction, after `lock`. A key costs nothing while none of its jobs
+waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain.job import Job
+from ava.domain.rates import Rate, RateState
+from ava.domain.turns import WaitingJob
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+__all__ = [
+    "HeldJob",
+    "KeyState",
+    "admit",
+    "delete_idle_rates",
+    "follow_limits",
+    "held_heads",
+    "held_keys",
+    "held_tenants",
+    "hold_less_urgent",
+    "key_states",
+    "lock",
+    "put_off_rate",
+    "rate_states",
+    "write_rate_states",
+]
+
+#: The key of the lock: "ava lims" as a number.
+_LOCK_KEY = 0x61766120_6C696D73
+
+_LOCK = Statement("SELECT pg_advisory_xact_lock(%(key)s)")
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other transaction counts places, and keep others from it until this one ends."""
+    connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
+
+
+# A loose index scan along `jobs_held`.
+_HELD_KEYS = Statement("""
+WITH RECURSIVE held AS (
+    (SELECT limit_key FROM jobs
+     WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NOT NULL AND limit_key > %(after)s
+     ORDER BY limit_key LIMIT 1)
+    UNION ALL
+    SELECT next.limit_key FROM held AS h CROSS JOIN LATERAL (
+        SELECT j.limit_key FROM jobs AS j
+        WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NOT NULL AND j.limit_key > h.limit_key
+        ORDER BY j.limit_key LIMIT 1) AS next
+)
+SELECT limit_key FROM held LIMIT %(limit)s
+""")
+
+
+def held_keys(connection: Connection, *, after: str, limit: int) -> list[str]:
+    """Returns keys for which jobs wait, in their order, from the one that follows `after`."""
+    return list(connection.exec_driver_sql(_HELD_KEYS, {"after": after, "limit": limit}).scalars())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyState:
+    """A key for which jobs wait, at one moment."""
+
+    key: str
+    #: The most urgent priority that waits, and the first tenant of it.
+    priority: int
+    tenant_id: str
+    #: The limits of the key's worker; None: there is none.
+    max_running: int | None
+    rate: Rate | None
+    #: Whether jobs of several tenants may have the key.
+    is_of_all_tenants: bool
+    #: The places that are taken, counted only if there is a limit.
+    taken: int
+    #: Those of them whose job has not started, and the least urgent priority among them.
+    unstarted: int
+    least_urgent: int | None
+
+    @property
+    def room(self) -> int:
+        """Returns how many jobs may be admitted, as far as the number of running ones limits them."""
+        return 1_000_000 if self.max_running is None else self.max_running - self.taken
+
+
+# A key whose worker no live node of its queue serves is left out: its jobs would come back.
+_KEY_STATES = Statement("""
+SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
+       w.id = k.key, taken.jobs, unstarted.jobs, unstarted.priority
+FROM unnest(%(keys)s::text[]) AS k (key)
+CROSS JOIN LATERAL (
+    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.run_at = 'infinity'
+    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
+) AS head
+JOIN workers AS w ON w.id = head.worker_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs FROM jobs AS a
+    WHERE w.max_running IS NOT NULL AND a.limit_key = k.key
+        AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
+) AS taken
+CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs, max(a.priority) AS priority FROM jobs AS a
+    WHERE a.limit_key = k.key AND a.status = 'queued' AND a.run_at IS NULL
+) AS unstarted
+WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues) AND w.id = ANY(n.workers)
+        AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+    OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
+        AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+""")
+
+
+def key_states(connection: Connection, keys: Collection[str], *, dead_after_seconds: float) -> list[KeyState]:
+    """Returns the states of those of the keys for which jobs wait that a live node can run."""
+    found = connection.exec_driver_sql(_KEY_STATES, {"keys": list(keys), "dead_after": dead_after_seconds})
+    return [_key_state(*row) for row in found]
+
+
+def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
+    key: str,
+    priority: int,
+    tenant_id: str,
+    max_running: int | None,
+    rate_jobs: int | None,
+    rate_seconds: float,
+    is_of_all_tenants: bool,
+    taken: int,
+    unstarted: int,
+    least_urgent: int | None,
+) -> KeyState:
+    return KeyState(
+        key=key,
+        priority=priority,
+        tenant_id=tenant_id,
+        max_running=max_running,
+        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
+        is_of_all_tenants=is_of_all_tenants,
+        taken=taken,
+        unstarted=unstarted,
+        least_urgent=least_urgent,
+    )
+
+
+_HELD_TENANTS = Statement("""
+WITH RECURSIVE held AS (
+    (SELECT tenant_id FROM jobs
+     WHERE limit_key = %(key)s AND priority = %(priority)s AND status = 'queued' AND run_at = 'infinity'
+     ORDER BY limit_key, priority, tenant_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id FROM held AS h CROSS JOIN LATERAL (
+        SELECT j.tenant_id FROM jobs AS j
+        WHERE j.limit_key = %(key)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.run_at = 'infinity'
+            AND j.tenant_id > h.tenant_id
+        ORDER BY j.limit_key, j.priority, j.tenant_id LIMIT 1) AS next
+)
+SELECT tenant_id FROM held LIMIT %(limit)s
+""")
+
+
+def held_tenants(connection: Connection, *, key: str, priority: int, limit: int) -> list[str]:
+    """Returns the tenants whose jobs of a priority wait for a key."""
+    parameters = {"key": key, "priority": priority, "limit": limit}
+    return list(connection.exec_driver_sql(_HELD_TENANTS, parameters).scalars())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldJob(WaitingJob):
+    """A job that waits for a place."""
+
+    queue: str
+    priority: int
+    limit_key: str
+    #: The key of its rate; None if it has none.
+    rate_key: str | None
+
+
+_HELD_HEADS = Statement("""
+SELECT j.id::text, j.tenant_id, j.worker_id, j.queue, j.priority, j.limit_key, j.rate_key
+FROM unnest(%(keys)s::text[], %(priorities)s::smallint[], %(tenants)s::text[]) WITH ORDINALITY
+     AS k (key, priority, tenant_id, place)
+CROSS JOIN LATERAL (
+    SELECT * FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.priority = k.priority AND j.tenant_id = k.tenant_id
+        AND j.status = 'queued' AND j.run_at = 'infinity'
+    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT %(each)s
+) AS j
+ORDER BY k.place, j.id
+""")
+
+
+def held_heads(connection: Connection, places: Sequence[tuple[str, int, str]], *, each: int) -> list[HeldJob]:
+    """Returns the oldest waiting jobs of each key, priority and tenant, `each` at most."""
+    parameters = {
+        "keys": [key for key, _, _ in places],
+        "priorities": [priority for _, priority, _ in places],
+        "tenants": [tenant for _, _, tenant in places],
+        "each": each,
+    }
+    return [
+        HeldJob(
+            id=id_,
+            tenant_id=tenant,
+            worker_id=worker,
+            queue=queue,
+            priority=priority,
+            limit_key=key,
+            rate_key=rate_key,
+        )
+        for id_, tenant, worker, queue, priority, key, rate_key in connection.exec_driver_sql(_HELD_HEADS, parameters)
+    ]
+
+
+_ADMIT = Statement(f"""
+WITH chosen AS (
+    SELECT j.id, c.place, c.is_published, w.queue
+    FROM unnest(%(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY AS c (id, is_published, place)
+    JOIN jobs AS j ON j.id = c.id JOIN workers AS w ON w.id = j.worker_id
+    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.run_at = 'infinity'
+    FOR UPDATE OF j SKIP LOCKED
+), admitted AS (
+    UPDATE jobs AS j SET run_at = NULL, queue = c.queue,
+        published_at = CASE WHEN c.is_published AND c.queue = j.queue THEN clock_timestamp() END
+    FROM chosen AS c WHERE j.id = c.id RETURNING j.*, c.place
+)
+SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.place
+""")
+
+
+def admit(connection: Connection, chosen: Sequence[tuple[HeldJob, bool]]) -> list[Job]:
+    """Give places to waiting jobs, each marked as published or not. Returns the jobs, in the given order."""
+    parameters = {"ids": [job.id for job, _ in chosen], "published": [is_published for _, is_published in chosen]}
+    return [rows.job(row) for row in connection.exec_driver_sql(_ADMIT, parameters)]
+
+
+_HOLD_LESS_URGENT = Statement("""
+WITH chosen AS (
+    SELECT id FROM jobs
+    WHERE limit_key = %(key)s AND status = 'queued' AND run_at IS NULL AND priority > %(priority)s
+    ORDER BY priority DESC, id DESC LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs AS j SET run_at = 'infinity', published_at = NULL, run_no = j.run_no + (j.published_at IS NOT NULL)::int
+FROM chosen WHERE j.id = chosen.id
+""")
+
+
+def hold_less_urgent(connection: Connection, *, key: str, priority: int, limit: int) -> int:
+    """Take the places of unstarted jobs that are less urgent than `priority`. Returns the number of jobs."""
+    parameters = {"key": key, "priority": priority, "limit": limit}
+    return connection.exec_driver_sql(_HOLD_LESS_URGENT, parameters).rowcount
+
+
+_RATE_STATES = Statement("""
+SELECT k.key, clock_timestamp(), coalesce(r.next_at, '-infinity')
+FROM unnest(%(keys)s::text[]) AS k (key) LEFT JOIN rate_states AS r ON r.key = k.key
+""")
+
+
+def rate_states(connection: Connection, keys: Collection[str]) -> dict[str, RateState]:
+    """Returns the states of rates by their keys."""
+    found = connection.exec_driver_sql(_RATE_STATES, {"keys": list(keys)})
+    return {key: RateState(now=now, next_at=max(next_at, _LONG_AGO)) for key, now, next_at in found}
+
+
+_LONG_AGO = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+
+# A handler may have put the moment off meanwhile.
+_WRITE_RATE_STATES = Statement("""
+INSERT INTO rate_states AS r (key, next_at)
+SELECT * FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[]) AS k (key, next_at) ORDER BY key
+ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
+""")
+
+
+def write_rate_states(connection: Connection, moments: dict[str, datetime]) -> None:
+    """Write the moments of the next starts by the keys of their rates."""
+    parameters = {"keys": list(moments), "moments": list(moments.values())}
+    connection.exec_driver_sql(_WRITE_RATE_STATES, parameters)
+
+
+_PUT_OFF_RATE = Statement("""
+INSERT INTO rate_states AS r (key, next_at)
+SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM jobs
+WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+    AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid AND rate_key IS NOT NULL
+ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
+""")
+
+
+def put_off_rate(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, seconds: float) -> bool:
+    """Let no job of a run's rate key start for so long. Returns False if the run has none, or has lost its job."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id, "seconds": seconds}
+    return connection.exec_driver_sql(_PUT_OFF_RATE, parameters).rowcount == 1
+
+
+_DELETE_IDLE_RATES = Statement("""
+DELETE FROM rate_states WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM rate_states WHERE next_at < now() - interval '1 hour' LIMIT %(limit)s))
+""")
+
+
+def delete_idle_rates(connection: Connection, *, limit: int) -> int:
+    """Delete the states of rates that allow every start. Returns the number of rows."""
+    return connection.exec_driver_sql(_DELETE_IDLE_RATES, {"limit": limit}).rowcount
+
+
+# A job that runs counts with its new key from now on; one that waits is held, and admitted anew.
+_FOLLOW_LIMITS = Statement("""
+WITH open AS (
+    SELECT id FROM jobs WHERE status = 'queued' AND run_at IS NULL AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT id FROM jobs WHERE status = 'queued' AND run_at IS NOT NULL AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT id FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
+), changed AS (
+    SELECT j.id, n.limit_key, n.rate_key FROM open JOIN jobs AS j ON j.id = open.id
+    JOIN workers AS w ON w.id = j.worker_id
+    CROSS JOIN LATERAL (SELECT
+        CASE WHEN w.max_running IS NOT NULL THEN ava_limit_key(w.id, w.max_running_per, j.tenant_id, j.input)
+             WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, j.tenant_id, j.input) END,
+        CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, j.tenant_id, j.input) END
+    ) AS n (limit_key, rate_key)
+    WHERE j.status IN ('queued', 'running')
+        AND ((j.limit_key, j.rate_key) IS DISTINCT FROM (n.limit_key, n.rate_key)
+             OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.run_at IS NULL)
+    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
+    run_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NULL AND j.run_at = 'infinity' THEN NULL
+                  WHEN j.status = 'queued' AND c.limit_key IS NOT NULL AND j.run_at IS NULL THEN 'infinity'
+                  ELSE j.run_at END,
+    published_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NOT NULL THEN NULL ELSE j.published_at END,
+    run_no = j.run_no + (j.status = 'queued' AND c.limit_key IS NOT NULL AND j.published_at IS NOT NULL)::int
+FROM changed AS c WHERE j.id = c.id
+""")
+
+
+def follow_limits(connection: Connection, *, workers: Collection[str], limit: int) -> int:
+    """Give the jobs of workers the keys of the limits that their workers have now. Returns the number of jobs.
+
+    Those that were admitted and have not started wait again, because a limit may have become smaller.
+    """
+    return connection.exec_driver_sql(_FOLLOW_LIMITS, {"workers": list(workers), "limit": limit}).rowcount

@@ -1,0 +1,70 @@
+"""What a queued job waits for, beside its place in the queue."""
+
+from __future__ import annotations
+
+from ava.domain.job import Job, Status
+from ava.domain.rates import Rate
+from ava.domain.waiting import MOST_TENANTS, LimitFacts, Waiting
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.fleet import tenants
+from ava.store.jobs import rows, turns
+
+__all__ = ["read_waiting"]
+
+#: The most jobs in line before it that are counted.
+_MOST_IN_LINE = 10_000
+_PUT_OFF = "Handler retries later"
+
+_READ_WAITING = Statement(f"""
+SELECT p.paused_by, p.paused_at, j.run_at = 'infinity' AND j.limit_key IS NOT NULL, j.worker_id, j.limit_key,
+    CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END, w.max_running, w.rate_jobs,
+    w.rate_seconds,
+    (SELECT count(*) FROM jobs AS a WHERE a.limit_key = j.limit_key AND w.max_running IS NOT NULL
+        AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)),
+    coalesce((SELECT extract(epoch FROM r.next_at - now()) FROM rate_states AS r WHERE r.key = j.rate_key), 0)::float8,
+    (SELECT count(*) FROM (
+        SELECT FROM jobs AS a WHERE a.limit_key = j.limit_key AND a.tenant_id = j.tenant_id AND a.status = 'queued'
+            AND a.run_at = 'infinity' AND (a.priority, a.id) < (j.priority, j.id)
+        ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MOST_IN_LINE}) AS before),
+    CASE WHEN j.run_no > 0 AND j.run_at < 'infinity'
+         THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = j.id ORDER BY l.seq DESC LIMIT 1) END
+FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id LEFT JOIN paused_queues AS p ON p.queue = j.queue
+WHERE j.id = %(id)s::uuid
+""")
+
+
+def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | None) -> Waiting | None:
+    """Returns what a job waits for; None if it is not queued. `tenant_max_running` is that of every tenant."""
+    if job.status is not Status.QUEUED:
+        return None
+    row = connection.exec_driver_sql(_READ_WAITING, {"id": rows.job_uuid(job.id)}).first()
+    if row is None:
+        return None
+    paused_by, paused_at, is_held, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before, msg = row
+    limit = None
+    if is_held:
+        limit = LimitFacts(
+            worker_id=worker_id,
+            per=per,
+            value=key.split(" ", 2)[-1],
+            running=running,
+            max_running=most,
+            rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
+            rate_wait_seconds=max(0.0, wait),
+            place=before + 1,
+        )
+    use = tenants.uses(connection, [job.tenant_id], max_running=tenant_max_running)[job.tenant_id]
+    others = 0
+    if job.run_at is None and job.published_at is None:
+        found = turns.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MOST_TENANTS + 1)
+        others = len(found) - 1 if job.tenant_id in found else len(found)
+    return Waiting(
+        paused_by=paused_by,
+        paused_at=paused_at,
+        limit=limit,
+        tenant_running=use.running + use.published,
+        tenant_max_running=use.max_running if job.published_at is None else None,
+        other_tenants=max(0, min(others, MOST_TENANTS)),
+        put_off=msg if msg is not None and msg.startswith(_PUT_OFF) else None,
+    )

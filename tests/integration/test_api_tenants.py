@@ -1,0 +1,60 @@
+"""`/v1/ava/tenants/:id/limits`: what operators set for one tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.api import Api, error_of
+
+LIMITS = "/v1/ava/tenants/ten_test/limits"
+OPERATOR = {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
+
+
+def test_an_operator_sets_what_holds_for_a_tenant_and_the_tenant_sees_it(api: Api) -> None:
+    nothing = api.get(LIMITS).get_json()["data"]
+    assert list(nothing) == ["tenant_id", "max_running", "weight", "most_urgent_priority", "updated_by", "updated_at"]
+    assert list(nothing.values()) == ["ten_test", None, None, None, None, None]
+    sent = {"max_running": 0, "weight": 2.5, "most_urgent_priority": 4}
+    found = api.put(LIMITS, headers=OPERATOR, json=sent).get_json()["data"]
+    assert sent.items() <= found.items()
+    assert found["updated_by"] == "usr_test"
+    assert api.get(LIMITS).get_json()["data"] == found
+    # It replaces all of them.
+    found = api.put(LIMITS, headers=OPERATOR, json={"weight": 3, "max_running": None}).get_json()["data"]
+    assert (found["max_running"], found["weight"], found["most_urgent_priority"]) == (None, 3, None)
+    entry = api.get("/v1/ava/audit", headers=OPERATOR).get_json()["data"][0]
+    assert (entry["action"], entry["target"]) == ("tenants.put_limits", "ten_test")
+    assert entry["changes"]["weight"] == [2.5, 3]
+
+
+WRONG: list[tuple[str, Any]] = [
+    *(("weight", value) for value in (0, -1, True, "2", 1001, [])),
+    *(("max_running", value) for value in (-1, 2.5, "5", True)),
+    *(("most_urgent_priority", value) for value in (0, 11, 2.5)),
+    ("unknown", 1),
+]
+
+
+def test_what_is_no_limit_is_refused_by_name(api: Api) -> None:
+    for field, value in WRONG:
+        response = api.put(LIMITS, headers=OPERATOR, json={field: value})
+        assert field in error_of(response, 422, "validation_error")["fields"]
+
+
+def test_a_job_that_is_too_urgent_for_its_tenant_gets_the_most_urgent_priority_that_holds(api: Api) -> None:
+    api.put(LIMITS, headers=OPERATOR, json={"most_urgent_priority": 4})
+    api.app.extensions["ava"].jobs.windows_seconds = 0
+    found = [api.trigger(priority=number)["priority"] for number in (1, 4, 9)]
+    assert found == [4, 4, 9]
+
+
+def test_the_jobs_of_a_limited_tenant_are_left_to_the_dispatcher(api: Api) -> None:
+    api.app.extensions["ava"].jobs.windows_seconds = 0
+    api.put(LIMITS, headers=OPERATOR, json={"max_running": 1})
+    job = api.trigger()
+    assert api.execute("SELECT published_at FROM jobs") == [(None,)]
+    api.put("/v1/ava/tenants/ten_other/limits", headers=OPERATOR, json={"max_running": 0})
+    assert "limit" not in api.get(f"/v1/ava/jobs/{job['id']}/why").get_json()["data"]["sentence"]
+    api.put(LIMITS, headers=OPERATOR, json={"max_running": 0})
+    why = api.get(f"/v1/ava/jobs/{job['id']}/why").get_json()["data"]["sentence"]
+    assert why == "queued: limit: this tenant runs 0 of 0"

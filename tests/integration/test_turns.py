@@ -1,0 +1,145 @@
+"""Turns of tenants, the window, recall and paused queues: the feed against real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ava.dispatcher.window import WindowFeed
+from ava.domain.job import Job
+from ava.settings import Settings
+from ava.store.fleet import queues
+from ava.store.jobs import backlog as backlog_moves
+from ava.store.jobs import turns
+from tests.backlog import Backlog, open_backlog
+
+
+@pytest.fixture
+def backlog(settings: Settings) -> Iterator[Backlog]:
+    """Jobs and messages, on each broker in turn."""
+    with open_backlog(settings) as backlog:
+        yield backlog
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    """Jobs alone, and a broker that is out of reach."""
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _feed(backlog: Backlog, *, is_fair: bool = True) -> WindowFeed:
+    return WindowFeed(backlog.database, backlog.publisher, window=2000, node_dead_seconds=14, is_fair=is_fair)
+
+
+def _published(backlog: Backlog) -> list[tuple[str, int]]:
+    """Returns the tenants of the published jobs and how many each has."""
+    return [
+        (str(tenant), int(count))
+        for tenant, count in backlog.run(
+            "SELECT tenant_id, count(*) FROM jobs WHERE published_at IS NOT NULL AND status = 'queued'"
+            " GROUP BY 1 ORDER BY 1"
+        )
+    ]
+
+
+def test_tenants_of_one_priority_take_turns(backlog: Backlog) -> None:
+    backlog.join()
+    backlog.insert(100, tenant_id="ten_a")
+    backlog.insert(100, tenant_id="ten_b")
+    assert _feed(backlog).run_once(0) == 4
+    assert _published(backlog) == [("ten_a", 2), ("ten_b", 2)]
+
+
+def test_the_window_of_one_tenant_is_dealt_anew_when_another_comes(backlog: Backlog) -> None:
+    backlog.join()
+    feed = _feed(backlog)
+    first = backlog.insert(100, tenant_id="ten_a")
+    assert feed.run_once(0) == 16
+    (single,) = backlog.insert(1, tenant_id="ten_b")
+    feed.run_once(1)
+    # As many as there are processes, in turns. The old messages are gone.
+    assert _published(backlog) == [("ten_a", 3), ("ten_b", 1)]
+    assert backlog.messages() == 4
+    assert backlog.claim(single)
+    # A message that a node had received before starts nothing, whether its job is published again or not.
+    assert [backlog.claim(first[n]) for n in (0, 10)] == [None, None]
+    assert backlog.claim(first[0], run_no=2)
+
+
+def test_a_weight_gives_a_tenant_more_turns(stored: Backlog) -> None:
+    stored.run("INSERT INTO tenant_limits (tenant_id, weight, updated_by) VALUES ('ten_b', 3, 'usr_x')")
+    for tenant in ("ten_a", "ten_b"):
+        stored.insert(100, tenant_id=tenant)
+    feed = _feed(stored)
+    with stored.database.connect() as connection:
+        (window,) = backlog_moves.windows(connection, count_up_to=10)
+        feed._turns.begin(connection, [window])
+    chosen, has_more = feed._turns.publish(window, 40, ())
+    assert has_more
+    assert [sum(job.tenant_id == tenant for job in chosen) for tenant in ("ten_a", "ten_b")] == [10, 30]
+
+
+def test_ten_thousand_tenants_are_considered_in_turn(stored: Backlog) -> None:
+    stored.insert(1)
+    stored.run(
+        "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)"
+        " SELECT 'ten_' || lpad((n %% 1000)::text, 4, '0'), worker_id, trigger, priority, queue, input, triggered_by, 1"
+        " FROM jobs, generate_series(0, 1999) AS n"
+    )
+    stored.run("DELETE FROM jobs WHERE tenant_id = 'ten_test'")
+    stored.run("ANALYZE jobs")
+    feed, seen = _feed(stored), list[Job]()
+    with stored.database.connect() as connection:
+        (window,) = backlog_moves.windows(connection, count_up_to=10)
+        feed._turns.begin(connection, [window])
+    for _ in range(5):
+        seen += feed._turns.publish(window, 200, ())[0]
+    # All have had one turn, and the round begins again.
+    assert len({job.tenant_id for job in seen}) == 1000
+    with stored.database.connect() as connection:
+        assert len(turns.tenants(connection, queue="default", priority=5, after="ten_0990", limit=50)) == 50
+
+
+def test_without_fairness_the_oldest_job_is_published_first(backlog: Backlog) -> None:
+    backlog.join()
+    backlog.insert(60, tenant_id="ten_a")
+    backlog.insert(60, tenant_id="ten_b")
+    assert _feed(backlog, is_fair=False).run_once(0) == 120
+    assert backlog.run("SELECT count(*) FROM jobs a JOIN jobs b ON b.published_at < a.published_at AND a.id < b.id"
+                       " WHERE a.tenant_id = 'ten_a' AND b.tenant_id = 'ten_b'") == [(0,)]  # fmt: skip
+
+
+def test_no_less_urgent_job_stays_in_the_broker_while_a_more_urgent_one_waits_for_a_place(backlog: Backlog) -> None:
+    backlog.join()
+    feed = _feed(backlog)
+    backlog.insert(5, priority=7)
+    assert feed.run_once(0) == 5
+    backlog.insert(100, priority=3)
+    assert feed.run_once(1) == 16
+    assert backlog.run("SELECT DISTINCT priority FROM jobs WHERE published_at IS NOT NULL") == [(3,)]
+    backlog.run("DELETE FROM jobs WHERE priority = 3")
+    assert feed.run_once(2) == 5
+
+
+def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) -> None:
+    backlog.join()
+    feed = _feed(backlog)
+    published = backlog.insert(40, is_published=True)
+    backlog.publisher.publish(published)
+    backlog.insert(10)
+    with backlog.database.connect() as connection:
+        assert queues.pause(connection, queue="default", user_id="usr_op").paused_by == "usr_op"
+        assert queues.pause(connection, queue="default", user_id="usr_other").paused_by == "usr_op"
+    feed.run_once(0)
+    assert _published(backlog) == []
+    assert backlog.messages() == 0
+    assert all(backlog.claim(job) is None for job in published)
+    with backlog.database.connect() as connection:
+        assert backlog_moves.closed_windows(connection) == {f"default:{number}" for number in range(1, 11)}
+        assert queues.resume(connection, queue="default")
+        assert not queues.resume(connection, queue="default")
+    assert feed.run_once(1) == 16
+    assert backlog.run("SELECT max(id::text) < (SELECT min(id::text) FROM jobs WHERE published_at IS NULL) FROM jobs"
+                       " WHERE published_at IS NOT NULL") == [(True,)]  # fmt: skip

@@ -1,0 +1,363 @@
+"""Limits of workers and tenants: places are counted, given in order, and free again whatever happens."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ava.dispatcher.due import DueJobs
+from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.served_again import ServedAgain
+from ava.dispatcher.window import WindowFeed
+from ava.domain import ids
+from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
+from ava.domain.rates import Rate
+from ava.domain.tenant import TenantRules
+from ava.domain.worker import WorkerLimits
+from ava.settings import Settings
+from ava.store.engine.notices import Notices
+from ava.store.fleet import queues, tenants
+from ava.store.jobs import client_moves, limits, rescues, runs
+from harness.polling import wait_until
+from tests.backlog import NODE, Backlog, open_backlog
+
+LIMITED = "wkr_limited"
+
+
+@pytest.fixture
+def backlog(redis_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(redis_settings) as backlog:
+        backlog.join(handlers=["wkr_test", LIMITED])
+        yield backlog
+
+
+def _limit(backlog: Backlog, max_running: int | None = None, per: str | None = None, **rate: object) -> None:
+    found = WorkerLimits(max_running=max_running, max_running_per=per, **rate)  # type: ignore[arg-type]
+    backlog.announce(LIMITED, limits=found)
+
+
+def _feed(backlog: Backlog, *, tenant_max_running: int | None = None, is_fair: bool = True) -> WindowFeed:
+    return WindowFeed(
+        backlog.database,
+        backlog.publisher,
+        window=2000,
+        node_dead_seconds=14,
+        is_fair=is_fair,
+        tenant_max_running=tenant_max_running,
+    )
+
+
+def _insert(backlog: Backlog, count: int = 1, *, tenant_id: str = "ten_a", **fields: object) -> list[Job]:
+    return backlog.insert(count, is_published=True, worker_id=LIMITED, tenant_id=tenant_id, **fields)
+
+
+@pytest.fixture
+def redis_settings(database_url: str, redis_url: str) -> Settings:
+    return Settings(database_url=database_url, broker_url=redis_url)
+
+
+def _admitted(backlog: Backlog) -> int:
+    return backlog.count("limit_key IS NOT NULL AND (status = 'running' OR status = 'queued' AND run_at IS NULL)")
+
+
+def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
+    with backlog.database.connect() as connection:
+        end = RunEnd(
+            job_id=job.id,
+            run_no=job.run_no,
+            status=status,
+            elapsed_ms=1,
+            retry_in_seconds=3600 if status is Status.QUEUED else None,
+        )
+        assert runs.end(connection, end, [_line(job)]) is status
+
+
+def _line(job: Job) -> LogLine:
+    return LogLine(seq=job.run_no * 2**32 + 5, ts=datetime.now(UTC), level=LogLevel.INFO, msg="end")
+
+
+def _claim_all(backlog: Backlog) -> list[Job]:
+    found = backlog.run("SELECT id::text, run_no FROM jobs WHERE published_at IS NOT NULL AND status = 'queued'")
+    claimed = []
+    for uuid, run_no in found:
+        with backlog.database.connect() as connection:
+            wanted = runs.Claim(job_id=ids.encode("job", uuid), run_no=run_no + 1, worker_id=LIMITED, node_id=NODE)
+            if (job := runs.claim(connection, wanted)) is not None:
+                claimed.append(job)
+    return claimed
+
+
+def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: Backlog) -> None:
+    _limit(backlog, 2)
+    feed = _feed(backlog)
+    assert all(job.published_at is None for job in _insert(backlog, 5)), "the API publishes no job with a limit"
+    assert feed.run_once(0) == 2
+    assert backlog.messages() == 2
+    first, second = _claim_all(backlog)
+    assert feed.run_once(1) == 0
+    _end(backlog, first)
+    assert feed.run_once(2) == 1
+    assert _admitted(backlog) == 2
+    # A retry waits for its time without a place, and for a place once that has come.
+    _end(backlog, second, Status.QUEUED) if second.max_attempts > 1 else _end(backlog, second)
+    assert feed.run_once(3) == 1
+    assert _admitted(backlog) == 2
+
+
+def test_a_lost_process_keeps_its_place_until_the_job_has_another_run(backlog: Backlog) -> None:
+    _limit(backlog, 1)
+    feed = _feed(backlog)
+    _insert(backlog, 3)
+    feed.run_once(0)
+    (job,) = _claim_all(backlog)
+    with backlog.database.connect() as connection:
+        assert rescues.rescue(
+            connection, job_id=job.id, run_no=job.run_no, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
+        )
+    assert _admitted(backlog) == 1
+    feed.run_once(1)
+    assert _admitted(backlog) == 1
+    assert [each.id for each in _claim_all(backlog)] == [job.id]
+
+
+def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog) -> None:
+    _limit(backlog, 3)
+    _insert(backlog, 60)
+    is_over, most, errors = threading.Event(), [0], list[BaseException]()
+
+    def feed() -> None:
+        duty = _feed(backlog)
+        while not is_over.is_set():
+            try:
+                duty.run_once(0)
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=feed) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    while backlog.count("status = 'completed'") < 60 and time.monotonic() < deadline:
+        most[0] = max(most[0], _admitted(backlog))
+        for job in _claim_all(backlog):
+            _end(backlog, job)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert (backlog.count("status = 'completed'"), most[0], errors) == (60, 3, [])
+
+
+def test_an_urgent_job_gets_the_place_of_a_less_urgent_one_that_has_not_started(backlog: Backlog) -> None:
+    _limit(backlog, 2)
+    feed = _feed(backlog)
+    _insert(backlog, 3, priority=7)
+    feed.run_once(0)
+    (running, *_) = _claim_all(backlog)[:1]
+    _end(backlog, running)
+    feed.run_once(1)
+    (urgent,) = _insert(backlog, priority=2)
+    feed.run_once(2)
+    assert _admitted(backlog) == 2
+    assert backlog.run("SELECT priority FROM jobs WHERE published_at IS NOT NULL AND priority = 2") == [(2,)]
+    assert urgent.priority == 2
+
+
+def test_tenants_take_turns_at_the_places_of_one_key(backlog: Backlog) -> None:
+    _limit(backlog, 2)
+    _insert(backlog, 50, tenant_id="ten_a")
+    _insert(backlog, 1, tenant_id="ten_b")
+    _feed(backlog).run_once(0)
+    assert backlog.count("published_at IS NOT NULL AND tenant_id = 'ten_b'") == 1
+
+
+@pytest.mark.parametrize(
+    ("per", "inputs", "keys"),
+    [
+        (None, ["{}", '{"a":1}'], {LIMITED}),
+        ("tenant", ["{}", '{"a":1}'], {f"{LIMITED} ten_a"}),
+        (
+            "input.account.id",
+            ['{"account":{"id":42}}', '{"account":{"id":"42"}}', "{}", '{"account":{"id":{"a":[1]}}}'],
+            {f"{LIMITED} ten_a {value}" for value in ("42", '"42"', "null", '{"a":[1]}')},
+        ),
+        ("input.a", [json.dumps({"a": "x" * 300})], None),
+        ("input.a", ['{"a":"\\u0000","b":1}'], None),
+    ],
+)
+def test_a_limit_is_per_what_the_worker_says(
+    backlog: Backlog, per: str | None, inputs: list[str], keys: set[str] | None
+) -> None:
+    _limit(backlog, 1, per)
+    for text in inputs:
+        _insert(backlog, 1, input_json=text)
+    found = {key for (key,) in backlog.run("SELECT limit_key FROM jobs")}
+    assert all(len(key) < 260 for key in found)
+    assert keys is None or found == keys
+    assert _feed(backlog).run_once(0) == len(found)
+
+
+def test_a_limit_of_zero_starts_nothing(backlog: Backlog) -> None:
+    _limit(backlog, 0)
+    _insert(backlog, 3)
+    assert _feed(backlog).run_once(0) == 0
+
+
+def test_a_new_limit_acts_on_what_already_waits(backlog: Backlog) -> None:
+    backlog.announce(LIMITED)
+    duty, feed = MovedWorkers(backlog.database), _feed(backlog)
+    duty.run_once(0)
+    published = _insert(backlog, 10)
+    backlog.publisher.publish(published)
+    assert backlog.claim(published[0])
+    _limit(backlog, 2)
+    assert duty.run_once(1) == 10
+    assert feed.run_once(1) == 1, "one place is taken by the job that runs"
+    _limit(backlog, 4)
+    assert duty.run_once(2) > 0
+    feed.run_once(2)
+    assert _admitted(backlog) == 4
+    backlog.announce(LIMITED)
+    assert duty.run_once(3) == 10
+    assert backlog.count("limit_key IS NULL") == 10
+    feed.run_once(3)
+    assert backlog.count("published_at IS NOT NULL") == 10
+
+
+def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_without_one(backlog: Backlog) -> None:
+    _limit(backlog, 0)
+    _insert(backlog, 2, scheduled_at=datetime.now(UTC) + timedelta(hours=1))
+    backlog.run("UPDATE jobs SET run_at = now()")
+    assert DueJobs(backlog.database).run_once(0) == 2
+    assert backlog.count("run_at = 'infinity' AND limit_key IS NOT NULL") == 2
+    assert ServedAgain(backlog.database, node_dead_seconds=14).run_once(0) == 0
+
+
+def test_a_job_that_no_node_can_run_gets_no_place(backlog: Backlog) -> None:
+    _limit(backlog, 1)
+    backlog.run("UPDATE nodes SET workers = '{wkr_test}'")
+    _insert(backlog, 1)
+    feed = _feed(backlog)
+    assert (feed.run_once(0), _admitted(backlog)) == (0, 0)
+    backlog.run("UPDATE nodes SET workers = '{wkr_test,wkr_limited}'")
+    assert feed.run_once(1) == 1
+
+
+def test_a_rate_starts_jobs_one_by_one(backlog: Backlog) -> None:
+    _limit(backlog, rate=Rate(jobs=5, seconds=1.0))
+    _insert(backlog, 20)
+    feed = _feed(backlog)
+    assert (feed.run_once(0), feed.run_once(0)) == (1, 0), "one job may wait for its start"
+    starts: list[Job] = []
+
+    def has_started_more() -> bool:
+        starts.extend(_claim_all(backlog))
+        feed.run_once(0)
+        return len(starts) >= 4
+
+    wait_until(has_started_more, what="the others follow")
+    moments = sorted(job.started_at for job in starts if job.started_at is not None)
+    # Each may start a little late, and the one after it in time.
+    assert (moments[-1] - moments[0]).total_seconds() > 0.55
+
+
+def test_the_end_of_a_job_with_a_limit_wakes_the_dispatcher_and_that_of_another_does_not(backlog: Backlog) -> None:
+    _limit(backlog, 1)
+    notices = Notices(backlog.settings.database_url)
+    notices.wait(0)
+    (plain,) = backlog.insert(is_published=True)
+    assert backlog.claim(plain)
+    with backlog.database.connect() as connection:
+        client_moves.cancel(connection, tenant_id="ten_test", user_id="usr_x", job_id=plain.id)
+    assert notices.wait(0.2) == set()
+    _insert(backlog, 2)
+    assert notices.wait(5) == {LIMITED}
+    _feed(backlog).run_once(0)
+    (job,) = _claim_all(backlog)
+    _end(backlog, job)
+    assert notices.wait(5) == {LIMITED}
+    notices.close()
+
+
+# Tenants --------------------------------------------------------------------------------------------------------------
+
+
+def _set(backlog: Backlog, tenant_id: str, **fields: object) -> None:
+    with backlog.database.connect() as connection:
+        tenants.write(connection, TenantRules(tenant_id=tenant_id, updated_by="usr_op", **fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_fair", [True, False])
+def test_a_tenant_has_no_more_running_jobs_than_its_limit(backlog: Backlog, is_fair: bool) -> None:
+    _limit(backlog)
+    _set(backlog, "ten_a", max_running=2)
+    backlog.insert(20, worker_id=LIMITED, tenant_id="ten_a")
+    backlog.insert(1, worker_id=LIMITED, tenant_id="ten_b")
+    feed = _feed(backlog, tenant_max_running=3, is_fair=is_fair)
+    # The first look deals what is published anew, because another setting may have published it.
+    for now in range(3):
+        feed.run_once(now)
+    tenants_published = backlog.run(
+        "SELECT tenant_id, count(*) FROM jobs WHERE published_at IS NOT NULL GROUP BY 1 ORDER BY 1"
+    )
+    assert tenants_published == [("ten_a", 2), ("ten_b", 1)]
+    running = _claim_all(backlog)
+    feed.run_once(3)
+    assert backlog.count("status = 'queued' AND published_at IS NOT NULL") == 0
+    _end(backlog, next(job for job in running if job.tenant_id == "ten_a"))
+    assert feed.run_once(4) == 1
+    # A tenant that is at its limit keeps no one else from running, whatever its priority.
+    backlog.insert(5, worker_id=LIMITED, tenant_id="ten_a", priority=1)
+    backlog.insert(1, worker_id=LIMITED, tenant_id="ten_c", priority=9)
+    feed.run_once(5)
+    feed.run_once(6)
+    assert backlog.count("tenant_id = 'ten_c' AND published_at IS NOT NULL") == 1
+    # … and its more urgent job takes the place of its less urgent one that has not started.
+    assert backlog.run("SELECT priority FROM jobs WHERE tenant_id = 'ten_a' AND status = 'queued'"
+                       " AND published_at IS NOT NULL") == [(1,)]  # fmt: skip
+
+
+def test_a_new_limit_of_a_tenant_acts_on_what_is_published(backlog: Backlog) -> None:
+    backlog.announce(LIMITED)
+    feed = _feed(backlog)
+    backlog.insert(12, worker_id=LIMITED, tenant_id="ten_a")
+    assert feed.run_once(0) == 12
+    _set(backlog, "ten_a", max_running=1)
+
+    def is_limited() -> bool:
+        feed.run_once(0)
+        return backlog.count("published_at IS NOT NULL") == 1
+
+    wait_until(is_limited, what="the published jobs are recalled")
+
+
+def test_limits_and_a_paused_queue_go_together(backlog: Backlog) -> None:
+    _limit(backlog, 2)
+    _insert(backlog, 5)
+    with backlog.database.connect() as connection:
+        queues.pause(connection, queue="default", user_id="usr_op")
+    feed = _feed(backlog)
+    assert (feed.run_once(0), feed.run_once(1)) == (0, 0)
+    with backlog.database.connect() as connection:
+        queues.resume(connection, queue="default")
+    assert feed.run_once(2) == 2
+
+
+def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_attempt(backlog: Backlog) -> None:
+    _limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
+    _insert(backlog, 1)
+    feed = _feed(backlog)
+    feed.run_once(0)
+    (job,) = _claim_all(backlog)
+    end = RunEnd(job_id=job.id, run_no=1, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
+    with backlog.database.connect() as connection:
+        assert limits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+        assert not limits.put_off_rate(connection, job_id=job.id, run_no=2, claim_id=None, seconds=3600)
+        assert runs.end(connection, end, [_line(job)]) is Status.QUEUED
+    assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
+    _insert(backlog, 3)
+    assert (feed.run_once(1), feed.run_once(2)) == (0, 0)
