@@ -22,10 +22,12 @@ async function openForm(workerId) {
       h("div", { class: "row" },
         field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
         field("Scheduled for", h("input", { name: "scheduled", type: "datetime-local" }), "Leave empty to start now")),
+      field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job by, such as team=security, order=17"),
     ],
     submit: async (values) => {
       const body = { worker_id: values.worker, input: parse(values.input), priority: Number(values.priority) };
       if (values.scheduled) body.scheduled_at = new Date(values.scheduled).toISOString();
+      if (values.tags.trim()) body.tags = parseTags(values.tags);
       const { data } = await post("/v1/ava/jobs", body);
       location.hash = `#/jobs/${data.id}`;
     },
@@ -52,6 +54,14 @@ export function editAndRunAgain(job) {
       location.hash = `#/jobs/${data.id}`;
     },
   });
+}
+
+function parseTags(text) {
+  return Object.fromEntries(text.split(",").map((tag) => {
+    const [, key, value] = /^\s*([^=]+?)\s*=\s*(.+?)\s*$/.exec(tag) ?? [];
+    if (!key) throw new Error(`Tags: ${tag.trim() || "an empty tag"} is not as in team=security.`);
+    return [key, value];
+  }));
 }
 
 function parse(text) {

@@ -50,7 +50,9 @@ export function open(main, { signal, query }) {
   table.style.setProperty("--columns", ["1.2rem", ...columns.map(([, , width]) => width)].join(" "));
   none.hidden = true;
 
-  const refresh = repeat(signal, 2, async () => {
+  // A search looks at up to 20,000 jobs each time.
+  const isSearched = [...query.keys()].some((name) => /^filter\[(error|triggered_by|priority|id|tag\..+)\]$/.test(name));
+  const refresh = repeat(signal, isSearched ? 10 : 2, async () => {
     const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...asked }, signal, isRepeated: true });
     selection.refresh(found.data);
     rows.show(found.data);
