@@ -272,20 +272,6 @@ def test_another_tenant_does_not_see_the_job(browser: Browser, running: System) 
     browser.errors()
 
 
-def test_webhooks_are_created_tested_and_deleted(signed_in: Browser, running: System) -> None:
-    go(signed_in, "#/webhooks")
-    signed_in.click("button", "New webhook")
-    signed_in.fill("url", f"{running.url}/livez")
-    signed_in.fill("secret", "a-secret-of-the-tests")
-    signed_in.click("button", "Create")
-    signed_in.await_text(f"{running.url}/livez", "active", "ava.job.completed")
-    signed_in.click("button", "Test")
-    signed_in.await_text("webhook.test", "pending")
-    signed_in.click("button", "Delete")
-    signed_in.click("button", "Delete webhook")
-    signed_in.await_text("No webhooks yet.")
-
-
 def test_a_schedule_is_made_in_a_zone_with_an_overlap_by_keyboard_alone(browser: Browser, running: System) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Berlin"})
     browser.open("/#/schedules")

@@ -2,15 +2,14 @@
 
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { number, short, span } from "../format.js";
-import { ask, button, empty, field, heading, notify, pill, repeat, when } from "../parts.js";
+import { ago, number, short, span } from "../format.js";
+import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
+import { create, edit, redeliverAbandoned } from "../webhook_forms.js";
 
-const EVENTS = [
-  "ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started", "ava.job.queued",
-  "ava.schedule.disabled",
-  "ava.error.opened",
-  "ava.error.regressed",
-];
+/** The deliveries of which the ratio is taken, and those that are shown. */
+const COUNTED = "50";
+const SHOWN = 10;
+const STATES = [["", "All"], ["pending", "Pending"], ["delivered", "Delivered"], ["abandoned", "Abandoned"]];
 
 export function open(main, { signal }) {
   const list = h("div", {});
@@ -35,26 +34,20 @@ export function open(main, { signal }) {
   });
 }
 
-function create(refresh) {
-  ask({
-    title: "New webhook", action: "Create",
-    fields: [
-      field("URL", h("input", { name: "url", type: "url", required: true, placeholder: "https://example.com/hooks" })),
-      h("fieldset", { class: "events" }, h("legend", {}, "Events"),
-        EVENTS.map((event, place) => h("label", { class: "row check" }, h("input", { type: "checkbox", name: event, checked: place < 3 }), event))),
-      field("Secret", h("input", { name: "secret", type: "password", required: true, autocomplete: "new-password" }), "Signs every request, 16 to 256 characters; it is never shown again"),
-    ],
-    submit: async (values) => {
-      await post("/v1/webhooks", { url: values.url, secret: values.secret, events: EVENTS.filter((event) => values[event]) });
-      refresh();
-    },
-  });
-}
-
 function endpoint(webhook, signal, refresh) {
   const path = `/v1/webhooks/${encodeURIComponent(webhook.id)}`;
   const state = pill();
+  const url = h("span", {}, webhook.url);
   const events = h("p", { class: "muted" });
+  const health = h("p", { class: "health" });
+  let current = webhook;
+  const shown = h("select", { onchange: () => load() }, options(STATES, ""));
+  const pause = button("Pause", () => enable(false));
+  const resume = button("Resume", () => enable(true), { kind: "primary" });
+  const enable = async (enabled) => {
+    await call("PATCH", path, { body: { enabled } });
+    refresh();
+  };
   const body = h("div", { role: "rowgroup", class: "rows" });
   const none = empty("No deliveries yet.");
   const rows = new Keyed(body, (delivery) => delivery.id, (delivery) => deliveryRow(delivery, path));
@@ -64,27 +57,48 @@ function endpoint(webhook, signal, refresh) {
       notify("Test event queued.");
       load();
     }),
+    pause, resume,
+    button("Edit", () => edit(current, path, refresh)),
+    button("Redeliver abandoned", () => redeliverAbandoned(current, path, () => load())),
     button("Delete", () => remove(webhook, path, refresh), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}`, "data-webhook": webhook.id },
-    h("header", {}, h("h2", {}, webhook.url, " ", state.element), h("div", { class: "row" }, actions)),
-    events,
+    h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
+    events, health, h("div", { class: "row end" }, field("Deliveries", shown)),
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
         ["State", "Event", "Job", "Created", "Last request", ""].map((name) => h("span", { role: "columnheader" }, name)))), body), none);
   const load = repeat(signal, 3, async () => {
     if (!element.isConnected && body.childElementCount) return;
-    const { data } = await get(`${path}/deliveries`, { query: { per_page: "10" }, signal });
-    rows.show(data);
-    none.hidden = data.length > 0;
+    const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal });
+    const found = shown.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), "filter[status]": shown.value }, signal })).data : data;
+    say(health, healthOf(current, data));
+    rows.show(found.slice(0, SHOWN));
+    none.hidden = found.length > 0;
   });
   return {
     element,
     update(next) {
+      current = next;
+      say(url, next.url);
       state.update(next.status);
+      element.dataset.health = next.status;
+      pause.hidden = next.status === "disabled";
+      resume.hidden = !pause.hidden;
       say(events, next.events.join(", "));
     },
   };
+}
+
+/** What an endpoint's status and its newest deliveries mean. */
+function healthOf(webhook, deliveries) {
+  const ended = deliveries.filter((delivery) => delivery.status !== "pending");
+  const delivered = ended.filter((delivery) => delivery.status === "delivered").length;
+  const ratio = ended.length ? `${Math.round((100 * delivered) / ended.length)} % of the last ${number(ended.length)} deliveries succeeded.` : "";
+  if (webhook.disabled_reason === "gone") return `The endpoint answered 410 (gone), so nothing is sent to it. ${ratio}`;
+  if (webhook.status === "disabled") return `Paused: nothing is sent to it. ${ratio}`;
+  if (webhook.status === "degraded") return `A delivery was abandoned, and none has succeeded since; events are still sent. ${ratio}`;
+  return ratio;
 }
 
 function remove(webhook, path, refresh) {
@@ -99,7 +113,10 @@ function remove(webhook, path, refresh) {
 
 function deliveryRow(delivery, path) {
   const state = pill();
-  const last = h("span", { role: "cell", "data-label": "Last request" });
+  const said = h("span", {});
+  const answers = h("div", {});
+  const more = h("details", { hidden: true }, h("summary", {}, "Responses"), answers);
+  const last = h("span", { role: "cell", "data-label": "Last request" }, said, more);
   const again = session.mayWrite ? button("Redeliver", async () => {
     await post(`${path}/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
     notify("Delivery queued again.");
@@ -115,7 +132,10 @@ function deliveryRow(delivery, path) {
     update(next) {
       state.update(next.status);
       if (again) again.hidden = next.status === "pending";
-      say(last, describe(next));
+      say(said, describe(next));
+      more.hidden = next.attempts.length === 0;
+      put(answers, next.attempts.map((attempt) => h("p", {}, h("span", { class: "muted" }, `${attempt.number}. `), attempt.error ?? `status ${attempt.status}`, " ",
+        when(attempt.at).element, attempt.answer ? h("pre", {}, attempt.answer) : null)));
     },
   };
 }
@@ -123,7 +143,8 @@ function deliveryRow(delivery, path) {
 function describe(delivery) {
   const attempts = delivery.attempts ?? [];
   const attempt = attempts.at(-1);
-  if (!attempt) return "not sent yet";
+  const next = delivery.status === "pending" && delivery.next_attempt_at ? `next request ${ago(delivery.next_attempt_at)}` : "";
+  if (!attempt) return next || "not sent yet";
   const outcome = attempt.error ?? `status ${attempt.status}`;
-  return `${attempts.length > 1 ? `${number(attempts.length)} requests, last: ` : ""}${outcome}${attempt.duration_ms === undefined ? "" : `, ${span(attempt.duration_ms)}`}`;
+  return `${attempts.length > 1 ? `${number(attempts.length)} requests, last: ` : ""}${outcome}${attempt.duration_ms === undefined ? "" : `, ${span(attempt.duration_ms)}`}${next ? `; ${next}` : ""}`;
 }

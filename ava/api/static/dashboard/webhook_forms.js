@@ -1,0 +1,58 @@
+// The forms that create and change a webhook, and that send what was abandoned again.
+
+import { call, post } from "./api.js";
+import { h } from "./dom.js";
+import { number, toLocal } from "./format.js";
+import { ask, field, notify } from "./parts.js";
+
+const EVENTS = [
+  "ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started", "ava.job.queued",
+  "ava.schedule.disabled",
+  "ava.error.opened",
+  "ava.error.regressed",
+];
+const DAY = 24 * 3600 * 1000;
+
+const secret = (required, hint) => field("Secret", h("input", { name: "secret", type: "password", required, minlength: "16", maxlength: "256", autocomplete: "new-password" }), hint);
+
+const fields = (url, chosen) => [
+  field("URL", h("input", { name: "url", type: "url", required: true, placeholder: "https://example.com/hooks", value: url })),
+  h("fieldset", { class: "events" }, h("legend", {}, "Events"),
+    EVENTS.map((event) => h("label", { class: "row check" }, h("input", { type: "checkbox", name: event, checked: chosen.includes(event) }), event))),
+];
+const eventsOf = (values) => EVENTS.filter((event) => values[event]);
+
+export function create(refresh) {
+  ask({
+    title: "New webhook", action: "Create",
+    fields: [...fields(null, EVENTS.slice(0, 3)), secret(true, "Signs every request, 16 to 256 characters; it is never shown again")],
+    submit: async (values) => {
+      await post("/v1/webhooks", { url: values.url, secret: values.secret, events: eventsOf(values) });
+      refresh();
+    },
+  });
+}
+
+export function edit(webhook, path, refresh) {
+  ask({
+    title: "Change this webhook", action: "Save",
+    fields: [...fields(webhook.url, webhook.events), secret(false, "Leave empty to keep the present one; a new one is used beside it for 24 hours")],
+    submit: async (values) => {
+      await call("PATCH", path, { body: { url: values.url, events: eventsOf(values), ...(values.secret ? { secret: values.secret } : {}) } });
+      refresh();
+    },
+  });
+}
+
+export function redeliverAbandoned(webhook, path, refresh) {
+  ask({
+    title: "Send abandoned deliveries again?", action: "Send again",
+    text: `Each delivery to ${webhook.url} that was abandoned since then is sent again.`,
+    fields: [field("Since", h("input", { name: "since", type: "datetime-local", required: true, value: toLocal(new Date(Date.now() - DAY).toISOString()) }), "Local time")],
+    submit: async ({ since }) => {
+      const { data } = await post(`${path}/deliveries/redeliver`, { since: new Date(since).toISOString() });
+      notify(`${number(data.redelivered)} queued again.`);
+      refresh();
+    },
+  });
+}

@@ -1,0 +1,32 @@
+"""The page of webhooks in a real browser."""
+
+from __future__ import annotations
+
+from harness.system import System
+from tests.browser import Browser
+
+
+def test_a_webhook_is_created_tested_paused_changed_and_deleted(signed_in: Browser, running: System) -> None:
+    signed_in.script("location.hash = '#/webhooks'")
+    signed_in.click("button", "New webhook")
+    signed_in.fill("url", f"{running.url}/livez")
+    signed_in.fill("secret", "a-secret-of-the-tests")
+    signed_in.click("button", "Create")
+    signed_in.await_text(f"{running.url}/livez", "active", "ava.job.completed")
+    signed_in.click("button", "Test")
+    signed_in.await_text("webhook.test", "pending")
+    signed_in.click("button", "Pause")
+    signed_in.await_text("disabled", "Paused: nothing is sent to it.")
+    signed_in.click("button", "Resume")
+    signed_in.await_text("active")
+    signed_in.click("button", "Edit")
+    signed_in.fill("url", f"{running.url}/readyz")
+    signed_in.click("input[name='ava.job.failed']")
+    signed_in.click("button", "Save")
+    signed_in.await_text(f"{running.url}/readyz", "ava.job.completed, ava.job.cancelled")
+    signed_in.click("button", "Redeliver abandoned")
+    signed_in.click("button", "Send again")
+    signed_in.await_text("0 queued again.")
+    signed_in.click("button", "Delete")
+    signed_in.click("button", "Delete webhook")
+    signed_in.await_text("No webhooks yet.")
