@@ -260,7 +260,7 @@ def test_lower_roles_see_no_buttons_that_write(browser: Browser, running: System
     browser.sign_in(SECRET, role="tenant-user")
     browser.await_text("Input", "Record")
     offered = browser.script("return [...document.querySelectorAll('main button')].filter((b) => b.checkVisibility())")
-    assert [button.text for button in offered] == ["Copy id"]
+    assert [button.text for button in offered] == ["Copy id", "Download"]
 
 
 def test_another_tenant_does_not_see_the_job(browser: Browser, running: System) -> None:
