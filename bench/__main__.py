@@ -177,6 +177,8 @@ class Bench:
                     ours, waiting=self._count(100_000), tries=self._count(100, least=30), children=children
                 )
                 self._table.add(f"one job behind 100,000, {children} processes, {broker}", OURS, found)
+            held = fairness.limit(ours, seconds=max(5.0, 30 * self._scale), kills=self._count(100, least=20))
+            self._table.add(f"limit of 5, {broker}", OURS, held)
             self._table.add(f"shares, {broker}", OURS, fairness.shares(ours, seconds=max(10.0, 60 * self._scale)))
         looks = fairness.look(
             self._both()[1], waiting=self._count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self._scale)

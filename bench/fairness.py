@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import random
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
 
 from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
@@ -15,7 +22,7 @@ from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures
 
-__all__ = ["look", "recall", "shares", "single_job"]
+__all__ = ["limit", "look", "recall", "shares", "single_job"]
 
 _NAP_SECONDS = 0.05
 _NAP = f'{{"seconds":{_NAP_SECONDS}}}'
@@ -103,6 +110,52 @@ def recall(system: Ours, *, messages: int) -> Figures:
     return {"stale messages": messages, "ms of two processes": took, "ms each": took / messages}
 
 
+def limit(system: Ours, *, seconds: float, kills: int, children: int = 8) -> Figures:
+    """How far a limit of 5 is used by jobs of 50 ms, and whether it is ever exceeded while processes are killed.
+
+    A job holds one of five locks of files, which the kernel frees when its process dies: it is the effect that counts.
+    """
+    system.clear()
+    folder = Path(tempfile.mkdtemp(dir=system.folder))
+    folder.chmod(0o777)
+    spec = JobSpec(worker_id="wkr_limited", input_json=json.dumps({"seconds": _NAP_SECONDS, "folder": str(folder)}))
+    with _running(system, children) as pids:
+        for _ in range(max(1, round(2 * seconds * 5 / _NAP_SECONDS / 1000))):
+            system.jobs.trigger(_caller("ten_a"), [spec] * 1000)
+        until(lambda: system.finished_of("ten_a") > 20)
+        rate = _rate(system, seconds)
+        stood_still = _kill(system, pids[1], kills)
+    violations = folder / "violations"
+    return {
+        "jobs/s": rate,
+        "share of the limit used": rate * _NAP_SECONDS / 5,
+        "kills of children": kills,
+        "longest pause between ends, s": stood_still,
+        "times more than 5 ran": len(violations.read_text().splitlines()) if violations.exists() else 0,
+    }
+
+
+def _rate(system: Ours, seconds: float) -> float:
+    done, began = system.finished_of("ten_a"), time.monotonic()
+    time.sleep(seconds)
+    return (system.finished_of("ten_a") - done) / (time.monotonic() - began)
+
+
+def _kill(system: Ours, node: int, kills: int) -> float:
+    """Kill one child of a node after the other. Returns the longest time in which no job ended, in seconds."""
+    longest, done, since = 0.0, system.finished_of("ten_a"), time.monotonic()
+    killed, next_at = 0, time.monotonic()
+    while killed < kills or time.monotonic() < next_at:
+        if killed < kills and time.monotonic() >= next_at:
+            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+                random.choice(psutil.Process(node).children()).kill()
+            killed, next_at = killed + 1, time.monotonic() + 0.3
+        time.sleep(0.02)
+        if (now_done := system.finished_of("ten_a")) != done:
+            longest, done, since = max(longest, time.monotonic() - since), now_done, time.monotonic()
+    return longest
+
+
 def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures:
     """What the feed costs while a million jobs of 10,000 tenants wait: its looks, and its share of a core."""
     from statistics import quantiles
@@ -165,9 +218,10 @@ def _caller(tenant: str) -> Caller:
 
 
 @contextmanager
-def _running(system: Ours, children: int) -> Iterator[None]:
+def _running(system: Ours, children: int) -> Iterator[list[int]]:
+    """Run a dispatcher and a node; the block gets their process ids."""
     system.database.value("DELETE FROM nodes")
     worker = ["ava.cli.main", "worker", "-c", str(children)]
-    with processes(system.folder, system.environ, ["ava.cli.main", "dispatcher"], worker):
+    with processes(system.folder, system.environ, ["ava.cli.main", "dispatcher"], worker) as pids:
         until(lambda: system.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL"))
-        yield
+        yield pids

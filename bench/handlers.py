@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
+from pathlib import Path
 from typing import Any
 
 from ava import Env, worker
@@ -37,3 +39,19 @@ def wordy(input: dict[str, Any], env: Env) -> Any:
 def nap(input: dict[str, Any]) -> Any:
     """Sleep, like a job that waits for another service."""
     time.sleep(input["seconds"])
+
+
+@worker("limited", max_running=5)
+def limited(input: dict[str, Any]) -> None:
+    """Sleep while it holds one of five locks, which its process loses when it is killed; write down if none is free."""
+    folder = Path(input["folder"])
+    for number in range(5):
+        with (folder / f"place-{number}").open("w") as place:
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            time.sleep(input["seconds"])
+            return
+    with (folder / "violations").open("a") as violations:
+        violations.write(f"{time.time()}\n")
