@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli import printing
 from ava.cli.connection import connected
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column
 
 if TYPE_CHECKING:
-    from ava.client import Client
+    from ava.client import Client, TenantRules
 
 __all__ = ["tenants"]
 
@@ -28,7 +29,7 @@ _COLUMNS = (
 
 @click.group()
 def tenants() -> None:
-    """List the tenants with their jobs."""
+    """List the tenants with their jobs; show and set their limits."""
 
 
 @tenants.command("list")
@@ -40,3 +41,33 @@ def list_tenants(client: Client, printer: RecordPrinter) -> None:
     Those with the most failures are first. Numbers of waiting and running jobs are exact up to 1,000.
     """
     printer.records(client.tenants(), _COLUMNS, empty="No tenant has jobs that wait, run, or ended in the last hour.")
+
+
+@tenants.command()
+@click.argument("tenant_id")
+@connected
+def limits(client: Client, tenant_id: str) -> None:
+    """Show what is set for a tenant."""
+    _print_rules(client.tenant_limits(tenant_id))
+
+
+@tenants.command("set-limits")
+@click.argument("tenant_id")
+@click.option("--max-running", type=click.IntRange(0), help="How many of its jobs run at once; 0: none.")
+@click.option("--weight", type=click.FloatRange(0, min_open=True), help="Its share of the turns; 1 by default.")
+@click.option("--most-urgent-priority", type=click.IntRange(1, 10), help="The smallest priority number of its jobs.")
+@connected
+def set_limits(
+    client: Client, tenant_id: str, max_running: int | None, weight: float | None, most_urgent_priority: int | None
+) -> None:
+    """Replace what is set for a tenant. Needs --role platform-admin. What is left out is as the installation says."""
+    rules = client.set_tenant_limits(
+        tenant_id, max_running=max_running, weight=weight, most_urgent_priority=most_urgent_priority
+    )
+    _print_rules(rules)
+
+
+def _print_rules(rules: TenantRules) -> None:
+    for name in ("max_running", "weight", "most_urgent_priority"):
+        value = getattr(rules, name)
+        printing.print_text(f"{name}: {'as the installation says' if value is None else value}")

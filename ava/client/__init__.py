@@ -37,7 +37,7 @@ from ava.client.records import (
     ScheduleSlot,
     Worker,
 )
-from ava.client.reports import AuditEntry, JobRuns, Node, Overview, TenantLoad
+from ava.client.reports import AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
 from ava.client.webhook_calls import Delivery, Webhook
 from ava.client.webhooks import verify
 
@@ -75,6 +75,7 @@ __all__ = [
     "SchedulePreview",
     "ScheduleSlot",
     "TenantLoad",
+    "TenantRules",
     "WaitTimeout",
     "Webhook",
     "WebhookUnverified",

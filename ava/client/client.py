@@ -20,7 +20,7 @@ from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, read
-from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad
+from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
 from ava.client.webhook_calls import Webhooks
 
@@ -287,6 +287,22 @@ class Client:
         params = {name: value for name, value in filters.items() if value is not None}
         for data in self._pages("/v1/ava/audit", params | {"per_page": per_page}):
             yield read(AuditEntry, data)
+
+    def tenant_limits(self, tenant_id: str) -> TenantRules:
+        """Returns what operators have set for a tenant: the caller's own, or any for a role of the platform."""
+        return read(TenantRules, self._calls.data("GET", f"/v1/ava/tenants/{tenant_id}/limits"))
+
+    def set_tenant_limits(
+        self,
+        tenant_id: str,
+        *,
+        max_running: int | None = None,
+        weight: float | None = None,
+        most_urgent_priority: int | None = None,
+    ) -> TenantRules:
+        """Replace what is set for a tenant, for a role of the platform; None: as the installation says."""
+        body = {"max_running": max_running, "weight": weight, "most_urgent_priority": most_urgent_priority}
+        return read(TenantRules, self._calls.data("PUT", f"/v1/ava/tenants/{tenant_id}/limits", body=body))
 
     def pause_queue(self, queue: str) -> PausedQueue:
         """Pause a queue, for a role of the platform: its jobs wait. Returns who paused it, and when."""

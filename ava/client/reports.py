@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Analytics", "AuditEntry", "JobRuns", "Node", "Overview", "TenantLoad"]
+__all__ = ["Analytics", "AuditEntry", "JobRuns", "Node", "Overview", "TenantLoad", "TenantRules"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,3 +127,18 @@ class AuditEntry:
     occurrences: int | None = None
     #: `{field: [old, new]}`.
     changes: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantRules:
+    """What operators have set for a tenant; None: as the installation says."""
+
+    tenant_id: str
+    #: How many of its jobs run at once; 0: none.
+    max_running: int | None
+    #: Its share of the turns, beside the weights of others, which are 1 by default.
+    weight: float | None
+    #: The smallest priority number of its jobs.
+    most_urgent_priority: int | None
+    updated_by: str | None
+    updated_at: datetime | None
