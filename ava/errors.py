@@ -67,8 +67,8 @@ __all__ = [
     "WebhookStateConflict",
     "WebhooksFull",
     "WorkerConflict",
+    "WorkerDeprecated",
     "WorkerNotFound",
-    "WorkerPaused",
 ]
 
 
@@ -239,8 +239,8 @@ class OperationEnded(RequestError):
     code = ErrorCode.RESOURCE_CONFLICT
 
 
-class WorkerPaused(JobStateConflict):
-    """The worker is paused; it takes no jobs until it is active again."""
+class WorkerDeprecated(JobStateConflict):
+    """The worker is deprecated and takes no new jobs; trigger the worker that replaces it."""
 
 
 class WebhookNotFound(NotFound):
@@ -395,4 +395,4 @@ class OutboundFailed(OutboundError):
 
 
 class SecretUnreadable(AvaError):
-    """None of the keys in AVA_ENCRYPTION_KEY opens the secret of a webhook; add the key that it was sealed with."""
+    """None of the keys in AVA_ENCRYPTION_KEY opens a secret; add the key that it was sealed with."""

@@ -51,7 +51,7 @@ class Api:
             api.announce("wkr_open")
             api.announce("wkr_theirs", tenants=("ten_other",))
             api.announce("wkr_paused")
-            api.execute("UPDATE workers SET status = 'paused' WHERE id = 'wkr_paused'")
+            api.set_status("wkr_paused", "paused")
         try:
             yield api
         finally:
@@ -107,6 +107,13 @@ class Api:
         )
         with self.database.connect() as connection:
             workers.announce(connection, [spec])
+
+    def set_status(self, worker_id: str, status: str) -> None:
+        """Set the status of a worker for all tenants, as an operator does."""
+        path = f"/v1/ava/workers/{worker_id}"
+        body = {"status": status, "scope": "platform"}
+        answer = self.request("PATCH", path, json=body, headers={"x-platform-role": "platform-admin"})
+        assert answer.status_code == 200, answer.text
 
     def execute(self, statement: str, *parameters: Any) -> list[Any]:
         """Run SQL. Returns its rows."""

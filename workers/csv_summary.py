@@ -44,6 +44,19 @@ Fraction = Callable[[], float | None]
         "delimiter and encoding (else detected), decimal (. or ,), header (true), top (10)."
     ),
     timeout_seconds=_TIMEOUT_SECONDS,
+    input_schema={
+        "type": "object",
+        "properties": {
+            "csv": {"type": ["string", "null"], "description": "The CSV itself; or else url."},
+            "url": {"type": ["string", "null"], "maxLength": MAX_URL_CHARS, "description": "Where the CSV is."},
+            "delimiter": {"type": ["string", "null"], "minLength": 1, "maxLength": 1, "description": "Else detected."},
+            "encoding": {"type": ["string", "null"], "description": "As in windows-1252; else detected."},
+            "decimal": {"enum": [".", ",", None], "default": "."},
+            "header": {"type": "boolean", "default": True, "description": "The first row has the names."},
+            "top": {"type": "integer", "minimum": 0, "maximum": 100, "default": 10},
+        },
+        "additionalProperties": False,
+    },
 )
 def csv_summary(input: Input, env: Env) -> dict[str, Any]:
     """Read a CSV once, row by row, and describe it."""

@@ -28,6 +28,23 @@ _MOST_ANSWER_BYTES = 900_000
         "(30) and max_bytes (262144); returns status, headers, text, elapsed_ms, truncated. Follows no redirects."
     ),
     timeout_seconds=330,
+    input_schema={
+        "type": "object",
+        "properties": {
+            "url": {"type": "string", "minLength": 1, "maxLength": MAX_URL_CHARS, "description": "The URL to call."},
+            "method": {"type": ["string", "null"], "maxLength": 40, "default": "GET"},
+            "headers": {
+                "type": ["object", "null"],
+                "additionalProperties": {"type": ["string", "number"]},
+                "description": "Headers by name.",
+            },
+            "body": {"description": "A text, or anything else, which is sent as JSON."},
+            "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 300, "default": 30},
+            "max_bytes": {"type": "integer", "minimum": 1, "maximum": _MOST_ANSWER_BYTES, "default": 262_144},
+        },
+        "required": ["url"],
+        "additionalProperties": False,
+    },
 )
 def http_request(input: Input, env: Env) -> dict[str, Any]:
     """Call a URL. Any status is a result; the job fails only if there is no response or the URL is refused."""

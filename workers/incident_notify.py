@@ -36,6 +36,23 @@ _DETAILS = {
     ),
     timeout_seconds=120,
     max_retries=1,
+    input_schema={
+        "type": "object",
+        "properties": {
+            "incident_id": {"type": "string", "minLength": 1, "description": "As in inc_01hxyz."},
+            "channel": {"type": "string", "minLength": 1, "description": "As in #security-ops."},
+            "title": {"type": ["string", "null"], "maxLength": _LONGEST_DETAIL},
+            "severity": {"type": ["string", "null"], "maxLength": _LONGEST_DETAIL},
+            "message": {"type": ["string", "null"], "maxLength": _LONGEST_DETAIL},
+            "incident_url": {
+                "type": ["string", "null"],
+                "maxLength": MAX_URL_CHARS,
+                "description": "Where the incident is as JSON.",
+            },
+        },
+        "required": ["incident_id", "channel"],
+        "additionalProperties": False,
+    },
 )
 def incident_notify(input: Input, env: Env) -> dict[str, Any]:
     """Post a message about an incident; without a configured webhook, log the message instead."""

@@ -19,6 +19,15 @@ _MOST_STEPS = 1_000
     name="Sleep",
     description="Sleeps for input.seconds, in input.steps steps (10) that show as progress.",
     timeout_seconds=3_600,
+    input_schema={
+        "type": "object",
+        "properties": {
+            "seconds": {"type": "number", "minimum": 0, "maximum": _LONGEST_SECONDS, "description": "How long."},
+            "steps": {"type": "integer", "minimum": 1, "maximum": _MOST_STEPS, "default": 10},
+        },
+        "required": ["seconds"],
+        "additionalProperties": False,
+    },
 )
 def sleep(input: Input, env: Env) -> dict[str, Any]:
     """Sleep. Returns the seconds slept. A cancel is raised inside `time.sleep`, so it ends the sleep at once."""

@@ -34,7 +34,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.limits import SCHEDULES
 from ava.domain.outbound_rules import OutboundRules
-from ava.domain.sealing import Sealer
+from ava.domain.sealing import Sealer, worker_keys
 from ava.health.readiness import Readiness
 from ava.metrics.counters import ConnectionMeter
 from ava.services.api_keys import ApiKeys
@@ -123,7 +123,11 @@ def _make_context(settings: Settings) -> Context:
         tenants=Tenants(database),
         schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
-        workers=Workers(database, node_dead_seconds=settings.node_dead_seconds),
+        workers=Workers(
+            database,
+            Sealer(worker_keys(settings.encryption_keys)),
+            node_dead_seconds=settings.node_dead_seconds,
+        ),
         sessions=Sessions(database, settings),
         readiness=Readiness(database, settings),
         watches=Watches(database),

@@ -31,7 +31,9 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.operations import Operation, find_operation
+from ava.api.http.setting_fields import ENTRY_NAME, LONGEST_ENTRY, BoundedNumber, NamedTexts, QueryText
 from ava.api.openapi_examples import add_examples
+from ava.domain.limits import WORKER_ENTRIES
 from ava.version import VERSION
 
 __all__ = ["describe"]
@@ -225,11 +227,24 @@ def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
     return found
 
 
+def _entries(field: NamedTexts) -> dict[str, Any]:
+    texts = {"type": ["string", "null"], "minLength": field.shortest, "maxLength": LONGEST_ENTRY}
+    return {
+        "type": "object",
+        "maxProperties": WORKER_ENTRIES.value,
+        "propertyNames": {"pattern": f"^{ENTRY_NAME.pattern}$"},
+        "additionalProperties": texts,
+    }
+
+
 _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]], ...] = (
     (WholeNumber, lambda field: {"type": "integer", "minimum": field.least, "maximum": field.most}),
+    (QueryText, lambda field: {"type": "string", "minLength": 1, "maxLength": field.longest}),
     (Text, lambda _: {"type": "string"}),
     (FieldNames, lambda field: {"type": "string", "pattern": field.pattern}),
     (Cursor, lambda _: {"type": "string", "minLength": 1}),
+    (BoundedNumber, lambda field: {"type": "number", "exclusiveMinimum": 0, "maximum": field.most}),
+    (NamedTexts, _entries),
     (Number, lambda _: {"type": "number"}),
     (Flag, lambda _: {"type": "boolean"}),
     (Choice, lambda field: {"type": "string", "enum": list(field.choices)}),

@@ -186,8 +186,9 @@ def _check_queues(settings: Settings) -> str:
 
 
 def _check_encryption(settings: Settings) -> str:
-    from ava.domain.sealing import Sealer
+    from ava.domain.sealing import Sealer, worker_keys
     from ava.errors import SettingsError
+    from ava.services import workers
     from ava.services.webhooks import unreadable
     from ava.store.engine import schema
     from ava.store.engine.database import Database
@@ -195,19 +196,22 @@ def _check_encryption(settings: Settings) -> str:
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database:
         count, closed = unreadable(database, Sealer(settings.encryption_keys))
+        of_workers, closed_of_workers = workers.unreadable(database, Sealer(worker_keys(settings.encryption_keys)))
+    count, closed = count + of_workers, [*closed, *closed_of_workers]
     if not settings.encryption_keys:
         if count:
-            reason = f"it is not set, and {count} webhooks have secrets, which only the key that sealed them opens"
+            sealed = f"{count} webhooks or workers have secrets"
+            reason = f"it is not set, and {sealed}, which only the key that sealed them opens"
             raise SettingsError("AVA_ENCRYPTION_KEY", reason)
-        return "AVA_ENCRYPTION_KEY is not set; only webhooks need it, and there are none"
+        return "AVA_ENCRYPTION_KEY is not set; only webhooks and secrets of workers need it, and there are none"
     if closed:
         reason = (
-            f"it opens the secrets of {count - len(closed)} of {count} webhooks; the others, {closed[0]} among them, "
-            "were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. If that key is lost, "
-            "give them new secrets"
+            f"it opens the secrets of {count - len(closed)} of {count} webhooks and workers; the others, {closed[0]} "
+            "among them, were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. If that key is "
+            "lost, give them new secrets"
         )
         raise SettingsError("AVA_ENCRYPTION_KEY", reason)
-    return f"AVA_ENCRYPTION_KEY opens the secrets of all webhooks ({count})"
+    return f"AVA_ENCRYPTION_KEY opens the secrets of all webhooks and workers ({count})"
 
 
 def _check_webhooks(settings: Settings) -> str:

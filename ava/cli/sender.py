@@ -32,13 +32,15 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
 
 
 def _reseal(settings: Settings) -> None:
-    from ava.domain.sealing import Sealer
+    from ava.domain.sealing import Sealer, worker_keys
+    from ava.services import workers
     from ava.services.webhooks import reseal_all
     from ava.store.engine.database import Database
 
     with closing(Database.of(settings, name="reseal", pool_size=1)) as database:
         count = reseal_all(database, Sealer(settings.encryption_keys))
-    click.echo(f"Sealed the secrets of {count} webhooks anew.")
+        of_workers = workers.reseal_all(database, Sealer(worker_keys(settings.encryption_keys)))
+    click.echo(f"Sealed the secrets of {count} webhooks and {of_workers} workers anew.")
 
 
 def _retry_set_aside(settings: Settings) -> None:

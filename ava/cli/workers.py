@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,15 +31,18 @@ _COLUMNS = (
 
 @click.group()
 def workers() -> None:
-    """List workers."""
+    """List workers, change their settings, pause and resume them."""
 
 
 @workers.command("list")
+@click.option("--status", type=click.Choice(["active", "paused", "deprecated"]), help="Only workers with this status.")
+@click.option("--live/--not-live", default=None, help="Only workers that a live node serves, or that none does.")
+@click.option("--search", "q", help="Only workers with this text in their name or id.")
 @output_options
 @connected
-def list_workers(client: Client, printer: RecordPrinter) -> None:
+def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None:
     """List workers."""
-    printer.records(client.workers(), _COLUMNS, empty="No workers: no node has announced a handler yet.")
+    printer.records(client.workers(**filters), _COLUMNS, empty="No workers: no node has announced such a handler.")
 
 
 @workers.command()
@@ -46,5 +50,96 @@ def list_workers(client: Client, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
-    """Show a worker."""
+    """Show a worker with its settings and the schema of its input."""
     printer.record(client.worker(worker_id))
+
+
+@workers.command("set")
+@click.argument("worker_id", type=WORKER_ID)
+@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set what env[KEY] returns.")
+@click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="Set a secret; it is asked for.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Delete an entry of the configuration.")
+@click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
+@click.option("--timeout", type=float, help="Seconds that a run may take; 0 for what the handler declares.")
+@click.option("--retries", type=click.IntRange(-1, 5), help="Further attempts; -1 for what the handler declares.")
+@click.option("--deprecate", is_flag=True, help="Take no new jobs; those that wait run.")
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
+    """Change the tenant's settings of a worker: configuration, secrets, time-out, retries."""
+    changes = _changes(**options)
+    if not changes:
+        raise click.UsageError("Name at least one setting; see --help.")
+    printer.record(client.change_worker(worker_id, **changes, **_scope(is_of_platform=platform)))
+
+
+@workers.command()
+@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def pause(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
+    """Pause workers: their jobs are accepted and wait."""
+    for worker_id in worker_ids:
+        printer.record(client.change_worker(worker_id, status="paused", **_scope(is_of_platform=platform)))
+
+
+@workers.command()
+@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def resume(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
+    """Resume workers: the jobs that waited start."""
+    for worker_id in worker_ids:
+        printer.record(client.change_worker(worker_id, status=None, **_scope(is_of_platform=platform)))
+
+
+def _scope(*, is_of_platform: bool) -> dict[str, Any]:
+    return {"scope": "platform"} if is_of_platform else {}
+
+
+def _changes(
+    *,
+    config: tuple[str, ...],
+    secrets: tuple[str, ...],
+    unset: tuple[str, ...],
+    unset_secret: tuple[str, ...],
+    timeout: float | None,
+    retries: int | None,
+    deprecate: bool,
+) -> dict[str, Any]:
+    """Returns the settings that the options name, as the API takes them."""
+    changes: dict[str, Any] = {}
+    if entries := {**dict(map(_entry, config)), **dict.fromkeys(unset)}:
+        changes["config"] = entries
+    if sealed := {**dict(map(_secret, secrets)), **dict.fromkeys(unset_secret)}:
+        changes["secrets"] = sealed
+    if timeout is not None:
+        changes["timeout_seconds"] = timeout or None
+    if retries is not None:
+        changes["max_retries"] = None if retries < 0 else retries
+    if deprecate:
+        changes["status"] = "deprecated"
+    return changes
+
+
+def _entry(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter("it must look like KEY=VALUE.", param_hint="--config")
+    return key, value
+
+
+def _secret(text: str) -> tuple[str, str]:
+    """Returns the name and the value of a secret, which is never an argument: other users can see those."""
+    name, equals, source = text.partition("=")
+    if not equals:
+        return name, str(click.prompt(name, hide_input=True, err=True))
+    if not source.startswith("@"):
+        raise click.BadParameter("give NAME, to be asked for it, or NAME=@FILE.", param_hint="--secret")
+    try:
+        return name, Path(source[1:]).read_text().strip()
+    except OSError as problem:
+        raise click.BadParameter(f"{source[1:]} cannot be read: {problem.strerror}.", param_hint="--secret") from None

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 import requests
 
@@ -29,6 +29,22 @@ __all__ = ["Client"]
 _JOBS = "/v1/ava/jobs"
 #: Seconds for which one request waits for a job; the API takes at most this.
 _WAIT_SECONDS = 30
+
+
+class WorkerChanges(TypedDict, total=False):
+    """The settings of a worker that a call changes; those that are left out stay."""
+
+    #: `active`, `paused` or `deprecated`.
+    status: str | None
+    #: Entries to set; None deletes one.
+    config: Mapping[str, str | None]
+    #: Likewise; they are never shown again.
+    secrets: Mapping[str, str | None]
+    #: At most what the handler declares.
+    timeout_seconds: float | None
+    max_retries: int | None
+    #: `platform` for all tenants, by platform-admin or above; `tenant` otherwise.
+    scope: str
 
 
 class Client:
@@ -228,14 +244,28 @@ class Client:
         """Returns the runs of a job, and how long it waited and ran in total."""
         return read(JobRuns, self._calls.data("GET", f"{_JOBS}/{job_id}/runs"))
 
-    def workers(self) -> Iterator[Worker]:
-        """Returns all workers, ordered by id."""
-        for data in self._pages("/v1/ava/workers", {"per_page": 100}):
+    def workers(self, *, status: str | None = None, live: bool | None = None, q: str | None = None) -> Iterator[Worker]:
+        """Returns the workers that match, ordered by id, without their settings. `q`: a part of the name or id."""
+        params: dict[str, Any] = {"per_page": 100}
+        given = {"filter[status]": status, "filter[live]": None if live is None else str(live).lower(), "q": q}
+        for data in self._pages("/v1/ava/workers", params | {k: v for k, v in given.items() if v is not None}):
             yield read(Worker, data)
 
     def worker(self, worker_id: str) -> Worker:
         """Returns a worker."""
         return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{worker_id}"))
+
+    def change_worker(self, worker_id: str, **changes: Unpack[WorkerChanges]) -> Worker:
+        """Change settings of a worker for the tenant; None takes one back. Returns the worker."""
+        return read(Worker, self._calls.data("PATCH", f"/v1/ava/workers/{worker_id}", body=changes))
+
+    def pause_worker(self, worker_id: str) -> Worker:
+        """Pause a worker: its jobs are accepted and wait until it is resumed."""
+        return self.change_worker(worker_id, status="paused")
+
+    def resume_worker(self, worker_id: str) -> Worker:
+        """Take the tenant's own status of a worker back, so that its jobs start again."""
+        return self.change_worker(worker_id, status=None)
 
     def queues(self) -> Queues:
         """Returns how many jobs are queued and running."""

@@ -111,7 +111,7 @@ class Worker:
     name: str
     description: str
     runtime: str
-    #: `active` or `paused`.
+    #: `active`, `paused` (its jobs wait) or `deprecated` (it takes no new jobs).
     status: str
     timeout_seconds: float
     max_retries: int
@@ -120,6 +120,19 @@ class Worker:
     updated_at: datetime
     #: Whether a live node serves its queue.
     live: bool
+    #: Who set the status (`platform`: the platform, for all tenants), and when.
+    status_by: str | None = None
+    status_at: datetime | None = None
+    #: What the handler declares; the bounds of the two settings above.
+    handler_timeout_seconds: float | None = None
+    handler_max_retries: int | None = None
+    #: The JSON Schema of the input; None if any object is accepted. A list has none of these.
+    input_schema: dict[str, Any] | None = None
+    #: The tenant's own configuration, and the names of its secrets.
+    config: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    #: The settings for all tenants, which hold where the tenant has none of its own.
+    platform: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.paused_workers import PausedWorkers
 from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.served_again import ServedAgain
 from ava.dispatcher.silent_nodes import SilentNodes
@@ -158,6 +159,7 @@ def make_duties(
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         DueJobs(database),
         MovedWorkers(database),
+        PausedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),
         WindowFeed(
             database,

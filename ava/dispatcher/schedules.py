@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.broker.control import Control
@@ -17,6 +17,7 @@ from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule, make_schedule_record
 from ava.errors import TooMany
 from ava.metrics import counters
+from ava.services.input_schemas import InputSchemas
 from ava.services.quotas import TenantQuotas
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
@@ -71,6 +72,7 @@ class ScheduleFirings:
         self._control = control
         self._quota = quota or TenantQuotas()
         self._clock = clock
+        self._schemas = InputSchemas()
         # All series exist from the start on, so that the first missed firing is an increase.
         for outcome in Outcome:
             counters.SCHEDULE_FIRINGS.labels(outcome.value)
@@ -94,7 +96,8 @@ class ScheduleFirings:
     def _fire_batch(self, now: datetime | None) -> _FiredBatch:
         with self._database.transaction() as connection:
             found = due_schedules.claim_due(connection, limit=_BATCH, now=now)
-            decisions = [self._admit(connection, decision) for decision in _decide_all(found)]
+            decided = _decide_all([(self._with_fault(connection, due), at) for due, at in found])
+            decisions = [self._admit(connection, decision) for decision in decided]
             # Cancelled first, so that the new job is never before the one that it replaces.
             cancelled = due_schedules.cancel_jobs(connection, decisions)
             firings, made = due_schedules.write_firings(connection, decisions)
@@ -114,6 +117,20 @@ class ScheduleFirings:
         except TooMany as error:
             return refuse(decision, str(error))
         return decision
+
+    def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:
+        """Returns a schedule with what is wrong with its input, if its worker has a schema."""
+        worker, schedule = due.worker, due.schedule
+        if worker is None or worker.schema_version is None:
+            return due
+        fault = self._schemas.fault(
+            connection,
+            tenant_id=schedule.tenant_id,
+            worker_id=schedule.worker_id,
+            version=worker.schema_version,
+            input_json=schedule.input_json,
+        )
+        return due if fault is None else replace(due, worker=replace(worker, input_fault=fault))
 
     def _report(self, batch: _FiredBatch) -> None:
         revoke_all(self._database, self._control, batch.cancelled)

@@ -9,6 +9,7 @@ from ava.domain.job import Job, Status
 from ava.domain.record import format_time
 from ava.domain.schedule_record import format_slot
 from ava.domain.waiting import Waiting
+from ava.domain.worker import WorkerStatus
 
 __all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
 
@@ -34,8 +35,11 @@ class Facts:
     """What is known about a job, its queue and its node at one moment."""
 
     job: Job
-    #: Whether its worker takes jobs; None if the worker is not known any more.
-    is_worker_active: bool | None
+    #: The status of its worker for its tenant; None if the worker is not known any more.
+    worker_status: WorkerStatus | None
+    #: Who set that status, and when; None if it was never set. `platform` stands for the users of the platform.
+    status_by: str | None = None
+    status_at: datetime | None = None
     #: Live processes that have its handler and consume its queue.
     processes: int
     #: Whether the broker refuses its queue to a live node that has its handler.
@@ -57,6 +61,11 @@ class Facts:
     others_average_ms: float | None = None
     #: What a queued job waits for beside its place in the queue.
     waiting: Waiting | None = None
+
+    @property
+    def is_worker_active(self) -> bool | None:
+        """Returns True if its worker is active; None if the worker is not known any more."""
+        return None if self.worker_status is None else self.worker_status is WorkerStatus.ACTIVE
 
     @property
     def estimate_seconds(self) -> float | None:
@@ -93,7 +102,7 @@ def explain(facts: Facts) -> Explanation:
 def _sentence(facts: Facts) -> str:
     job = facts.job
     if job.status is Status.QUEUED:
-        return _why_queued(facts)
+        return (_why_paused(facts) or _why_queued(facts)) + _why_deprecated(facts)
     if job.status is Status.RUNNING:
         return _why_running(facts)
     if job.status is Status.FAILED:
@@ -101,6 +110,29 @@ def _sentence(facts: Facts) -> str:
     if job.status is Status.CANCELLED:
         return f"cancelled by {job.cancelled_by} at {format_time(job.completed_at)}"
     return f"completed at {format_time(job.completed_at)} after {job.duration_ms} ms"
+
+
+def _why_paused(facts: Facts) -> str | None:
+    """Returns why a job that a paused worker would run waits; None if nothing is paused."""
+    job = facts.job
+    if job.is_held or job.due_at is not None:
+        return None
+    if facts.worker_status is WorkerStatus.PAUSED:
+        return f"queued: paused by {_who_and_when(facts)}; it waits until {job.worker_id} is active again"
+    if job.is_paused:
+        return f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {job.queue}"
+    return None
+
+
+def _why_deprecated(facts: Facts) -> str:
+    if facts.worker_status is not WorkerStatus.DEPRECATED:
+        return ""
+    return f"; {facts.job.worker_id} is deprecated by {_who_and_when(facts)} and takes no new jobs"
+
+
+def _who_and_when(facts: Facts) -> str:
+    who = "the platform" if facts.status_by == "platform" else facts.status_by
+    return f"{who} since {format_time(facts.status_at)}"
 
 
 def _why_queued(facts: Facts) -> str:

@@ -14,6 +14,7 @@ from ava.domain.job import Status
 from ava.domain.record import format_time
 from ava.domain.schedule import Slot
 from ava.domain.schedule_record import CatchUp, Overlap, Schedule, format_slot, spread_delay
+from ava.domain.worker import WorkerStatus
 
 __all__ = [
     "MOST_GONE",
@@ -94,7 +95,18 @@ class RunnableWorker:
 
     queue: str
     max_attempts: int
-    is_active: bool
+    status: WorkerStatus = WorkerStatus.ACTIVE
+    #: The version of the schema that its input must match; None if any object is accepted.
+    schema_version: str | None = None
+    #: What is wrong with the schedule's input by that schema, in one line; None if it matches.
+    input_fault: str | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Returns why it makes no job, after `worker …`; None if it makes one. Jobs of a paused worker are made."""
+        if self.status is WorkerStatus.DEPRECATED:
+            return "is deprecated"
+        return None if self.input_fault is None else f"refuses the input: {self.input_fault}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,12 +237,12 @@ def _by_lateness(schedule: Schedule, slot: Slot, until: datetime, *, is_newest: 
 
 def _by_worker(decision: FiringDecision) -> FiringDecision:
     worker, worker_id = decision.due.worker, decision.due.schedule.worker_id
-    if worker is not None and worker.is_active:
+    refusal = "is gone" if worker is None else worker.refusal
+    if refusal is None:
         return replace(decision, gone=0)
     if not decision.jobs:
         return decision
-    reason = f"worker {worker_id} is {'gone' if worker is None else 'paused'}"
-    decision = refuse(decision, reason)
+    decision = refuse(decision, f"worker {worker_id} {refusal}")
     gone = decision.gone + 1 if worker is None else 0
     if gone >= MOST_GONE:
         # A disabled schedule fires at no slot.

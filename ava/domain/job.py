@@ -14,6 +14,7 @@ __all__ = [
     "FINAL",
     "TRANSITIONS",
     "WHEN_RELEASED",
+    "WHEN_RESUMED",
     "WHEN_SERVED",
     "Job",
     "JobSpec",
@@ -56,6 +57,8 @@ class LogLevel(StrEnum):
 WHEN_SERVED = datetime.max.replace(tzinfo=UTC)
 #: The `run_at` of a job that waits for an earlier job of its schedule to end (`queue_one`).
 WHEN_RELEASED = datetime(9999, 1, 1, tzinfo=UTC)
+#: The `run_at` of a job whose worker is paused for its tenant.
+WHEN_RESUMED = datetime(9999, 1, 2, tzinfo=UTC)
 
 #: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
@@ -134,6 +137,8 @@ class Job:
     traceparent: str | None = None
     #: The tags, an object of texts, as JSON text.
     tags_json: str = "{}"
+    #: Whether its tenant or the platform has settings of its worker. It is read with the claim alone.
+    has_settings: bool = False
     #: The bytes of the input and output that this copy leaves out because they are large; None if they are here.
     input_bytes: int | None = None
     output_bytes: int | None = None
@@ -183,9 +188,14 @@ class Job:
         return self.run_at == WHEN_RELEASED
 
     @property
+    def is_paused(self) -> bool:
+        """Returns True if the job waits until its worker is active again."""
+        return self.run_at == WHEN_RESUMED
+
+    @property
     def due_at(self) -> datetime | None:
         """Returns when the job may start, or None if it waits for no time."""
-        return None if self.is_unserved or self.is_held else self.run_at
+        return None if self.is_unserved or self.is_held or self.is_paused else self.run_at
 
     @property
     def is_final(self) -> bool:

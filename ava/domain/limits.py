@@ -50,6 +50,7 @@ __all__ = [
     "WATCHERS",
     "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
+    "WORKER_ENTRIES",
     "Limit",
 ]
 
@@ -135,13 +136,8 @@ LARGE_BODY_BYTES = Limit(
     status=429,
     fixed=16 * _MIB,
 )
-NAMED_ERRORS = Limit(
-    name="named_errors",
-    unit="errors",
-    meaning="Wrong fields that one error names; the check of a body stops there.",
-    status=None,
-    fixed=20,
-)
+_ERRORS = "Wrong fields that one error names; the check of a body stops there."
+NAMED_ERRORS = Limit(name="named_errors", unit="errors", meaning=_ERRORS, status=None, fixed=20)
 INPUT_BYTES = Limit(
     name="input_bytes",
     unit="bytes",
@@ -354,6 +350,8 @@ RATE_LIMIT_WEBHOOKS = Limit(
     field="rate_limit_webhooks",
 )
 
+_ENTRIES = "Entries of a worker's configuration by one tenant, and of its secrets, each of at most 8,192 characters."
+WORKER_ENTRIES = Limit(name="worker_entries", unit="entries", meaning=_ENTRIES, status=422, fixed=100)
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
     HEADER_FIELDS,
@@ -396,4 +394,5 @@ LIMITS: tuple[Limit, ...] = (
     API_KEYS,
     SESSIONS,
     ERROR_GROUPS,
+    WORKER_ENTRIES,
 )

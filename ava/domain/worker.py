@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from ava.domain.rates import Rate
 
-__all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerLimits", "WorkerSpec", "WorkerStatus"]
+__all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerLimits", "WorkerSettings", "WorkerSpec", "WorkerStatus"]
 
 
 class WorkerStatus(StrEnum):
-    """`paused` workers take no jobs."""
+    """Jobs of a `paused` worker wait; a `deprecated` one takes no new jobs."""
 
     ACTIVE = "active"
     PAUSED = "paused"
+    DEPRECATED = "deprecated"
 
 
 class OnWorkerLost(StrEnum):
@@ -70,6 +73,15 @@ class WorkerSpec:
     #: Whether what its subprocesses write to the standard streams goes to the job's log.
     captures_subprocesses: bool = False
     limits: WorkerLimits = WorkerLimits()
+    #: The JSON Schema of the input as JSON text; None if any object is accepted.
+    input_schema_json: str | None = None
+
+    @property
+    def input_schema_version(self) -> str | None:
+        """Returns what changes with the schema; None without one."""
+        if self.input_schema_json is None:
+            return None
+        return hashlib.sha256(self.input_schema_json.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +101,40 @@ class Worker:
     #: Whether a live node has its handler and consumes its queue.
     is_live: bool
     limits: WorkerLimits = WorkerLimits()
+    #: Who set the status, and when; None if neither the tenant nor the platform has.
+    status_by: str | None = None
+    status_at: datetime | None = None
+    #: The bounds of the two settings above, as its handler declares them.
+    handler_timeout_seconds: float
+    handler_max_retries: int
+    #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
+    input_schema_json: str | None = None
+    #: The tenant's own settings; None if it has none, or if they were not read.
+    own: WorkerSettings | None = None
+    #: Those of the platform, likewise.
+    platform: WorkerSettings | None = None
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Returns the tenant's own configuration."""
+        return {} if self.own is None else dict(self.own.config)
+
+    @property
+    def secrets(self) -> list[str]:
+        """Returns the names of the tenant's own secrets."""
+        return [] if self.own is None else sorted(self.own.secrets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a tenant, or the platform for all tenants, has set of a worker. None means: as declared."""
+
+    status: WorkerStatus | None = None
+    status_by: str | None = None
+    status_at: datetime | None = None
+    #: What `env["KEY"]` returns, by key.
+    config: Mapping[str, str] = field(default_factory=dict)
+    #: The sealed secrets by name.
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_seconds: float | None = None
+    max_retries: int | None = None

@@ -10,19 +10,40 @@ from typing import Any
 from ava.domain.job import Job
 from ava.domain.record import make_record
 
-__all__ = ["Env"]
+__all__ = ["Env", "Secrets"]
+
+
+class Secrets(Mapping[str, str]):
+    """Secrets by name; neither `repr` nor `str` shows them."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._secrets = dict(secrets)
+
+    def __getitem__(self, name: str) -> str:
+        return self._secrets[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._secrets)
+
+    def __len__(self) -> int:
+        return len(self._secrets)
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(sorted(self._secrets))})"
 
 
 class Env(Mapping[str, str]):
     """The worker's configuration as a mapping, and the handler's access to its job.
 
-    `env["KEY"]` is the environment variable `AVA_WORKER_<SLUG>_<KEY>`.
+    `env["KEY"]` is what the tenant has set, else what the platform has, else the variable `AVA_WORKER_<SLUG>_<KEY>` of
+    the environment.
     """
 
     def __init__(
         self,
         *,
         config: Mapping[str, str],
+        secrets: Mapping[str, str] | None = None,
         job: Job,
         log: logging.Logger,
         report: Callable[[float, str], None],
@@ -30,6 +51,9 @@ class Env(Mapping[str, str]):
         traceparent: str | None = None,
     ) -> None:
         self._config = config
+        #: The secrets that the tenant has set of this worker, by name. They are masked in the job's log, output and
+        #: error.
+        self.secrets = Secrets(secrets or {})
         self._report = report
         self._is_cancelled = is_cancelled
         #: Writes lines into the job's log.

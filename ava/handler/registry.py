@@ -7,7 +7,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
@@ -15,6 +15,7 @@ from ava.domain.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import limits
+from ava.handler.input_types import InputType, annotated_type, input_type
 
 __all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "worker"]
 
@@ -37,6 +38,8 @@ class Handler:
     is_async: bool
     #: Whether the function takes `env` beside `input`.
     takes_env: bool
+    #: Makes the value that the function gets as its input; None if it gets the payload itself.
+    parse: Callable[[dict[str, Any]], Any] | None = None
 
     @property
     def slug(self) -> str:
@@ -73,6 +76,7 @@ def worker(
     max_running_per: str | None = ...,
     rate: str | None = ...,
     rate_per: str | None = ...,
+    input_schema: Any = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -95,6 +99,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     max_running_per: str | None = None,
     rate: str | None = None,
     rate_per: str | None = None,
+    input_schema: Any = None,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
@@ -107,6 +112,9 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     cron pattern by which it runs by itself, in `timezone` (an IANA name), for the tenant `schedule_tenant`.
     `max_running`: how many of its jobs run at once, in all or for each `max_running_per`: "tenant", or a path in the
     input such as "input.account.id". `rate`: how many may start, such as "100/minute"; `rate_per` likewise.
+    `input_schema`: what the API checks each input against: a JSON Schema (2020-12) as a dict, a schema of marshmallow,
+    a dataclass, or a model of pydantic. Without it the annotation of `input` is taken if it is one of the last three;
+    then the function gets a value of that type.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -116,6 +124,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
 
     def declare(function: Function) -> Function:
         own_slug = str(getattr(function, "__name__", "")) if slug is None else slug
+        given, annotated = _input_types(own_slug, function, input_schema)
         spec = WorkerSpec(
             id=f"wkr_{own_slug}",
             name=name or own_slug,
@@ -129,10 +138,12 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             captures_subprocesses=capture_subprocesses,
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
             limits=limits.read(own_slug, max_running, max_running_per, rate, rate_per),
+            input_schema_json=_input_schema(own_slug, given, annotated),
         )
         _check(own_slug, spec, on_worker_lost)
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
-        _register(_handler(spec, function))
+        parse = None if annotated is None else annotated.parse
+        _register(replace(_handler(spec, function), parse=parse))
         return function
 
     return declare
@@ -164,6 +175,32 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
     _refuse(slug, wrong)
 
 
+def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:
+    """Returns what the option `input_schema` and the annotation of the first parameter describe."""
+    try:
+        described = None if given is None else input_type(given)
+        annotated = annotated_type(function)
+    except ValueError as error:
+        raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from error
+    if given is not None and described is None:
+        _refuse(slug, ["input_schema must be a JSON Schema, a schema of marshmallow, a dataclass or a pydantic model"])
+    return described, annotated
+
+
+def _input_schema(slug: str, given: InputType | None, annotated: InputType | None) -> str | None:
+    """Returns the JSON Schema of the input as text, once it is known to be one that inputs may be checked against."""
+    found = given or annotated
+    if found is None:
+        return None
+    # Imported here, because a handler module without schemas needs no validator.
+    from ava.domain.input_schema import check_schema
+
+    try:
+        return check_schema(found.schema)
+    except ValueError as error:
+        raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from None
+
+
 def _refuse(slug: str, reasons: list[str]) -> None:
     if reasons:
         raise HandlerError(f"Worker {slug!r}: {'; '.join(reasons)}.")
@@ -186,6 +223,11 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
         wrong.append("schedule_tenant must name the tenant of its jobs, such as ten_01hxyz")
     elif spec.tenants is not None and tenant not in spec.tenants:
         wrong.append(f"schedule_tenant {tenant} is not among the tenants that may run it")
+    if spec.input_schema_json is not None:
+        from ava.domain.input_schema import InputSchema
+
+        if InputSchema(spec.input_schema_json).faults("{}"):
+            wrong.append("a declared schedule sends an empty input, which input_schema does not accept")
     _refuse(slug, wrong)
 
 

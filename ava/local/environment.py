@@ -17,7 +17,7 @@ _FILE = Path(".ava") / "environment"
 #: The secrets that each command needs; it gets no other.
 _NEEDED = {
     "db": ("DATABASE_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
-    "worker": ("DATABASE_URL", "BROKER_URL", "AVA_MESSAGE_KEY"),
+    "worker": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
     "dispatcher": ("DATABASE_URL", "BROKER_URL", "AVA_MESSAGE_KEY"),
     "webhooks": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY"),
     "api": ("DATABASE_URL", "BROKER_URL", "AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),

@@ -11,6 +11,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_ready
 
 from ava.broker.app import make_app
+from ava.domain.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.node import semaphores
 from ava.node.celery_internals import failure, versions
@@ -38,7 +39,8 @@ def run(
     """
     # The settings are read, and what handlers inherit from here on holds no key of the service.
     conceal(SECRETS)
-    settings = replace(settings, internal_secrets=(), encryption_keys=(), database_owner_url="")
+    keys = worker_keys(settings.encryption_keys)
+    settings = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
     versions.require_tested(settings.pool)
     semaphores.require()
     # An untested Celery may lack what this imports.

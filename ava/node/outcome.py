@@ -16,6 +16,8 @@ from typing import Any
 import ava
 from ava.domain import fingerprint, retry
 from ava.domain.job import Job, RunEnd, Status
+from ava.domain.masking import SecretMask
+from ava.domain.redaction import HIDDEN
 from ava.domain.text import one_line
 from ava.errors import OutputError
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
@@ -78,8 +80,11 @@ def decide(
     timeout_seconds: float,
     elapsed_ms: int,
     chance: float,
+    mask: SecretMask | None = None,
 ) -> RunEnd | None:
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
+
+    `mask` replaces the secrets of the run in its output and its error.
 
     Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
     """
@@ -99,7 +104,7 @@ def decide(
     if stop is Stop.CANCEL:
         status, output_json, error = Status.CANCELLED, _kept_output(raised, output), None
     else:
-        output_json, error = _output_or_error(stop, raised, output, timeout_seconds)
+        output_json, error = _output_or_error(stop, raised, output, timeout_seconds, mask)
         status = Status.COMPLETED if error is None else Status.FAILED
     if status is Status.FAILED and retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts):
         status, error = Status.QUEUED, None
@@ -109,7 +114,7 @@ def decide(
         run_no=job.run_no,
         status=status,
         elapsed_ms=elapsed_ms,
-        output_json=output_json,
+        output_json=_masked(output_json, mask),
         error=error,
         error_id=_error_id(job, error, raised) if status is Status.FAILED and error is not None else None,
         retry_in_seconds=retry_in_seconds,
@@ -139,16 +144,24 @@ def own_frames(error: BaseException) -> Sequence[str]:
 
 
 def _output_or_error(
-    stop: Stop | None, raised: BaseException | None, output: Any, timeout_seconds: float
+    stop: Stop | None, raised: BaseException | None, output: Any, timeout_seconds: float, mask: SecretMask | None
 ) -> tuple[str | None, str | None]:
     if stop is Stop.TIMEOUT:
         return None, f"Timeout: exceeded {timeout_seconds:g} s"
     if raised is not None:
-        return None, explain(raised)
+        return None, explain(raised, mask)
     try:
         return encode_output(output), None
     except OutputError as problem:
-        return None, explain(problem)
+        return None, explain(problem, mask)
+
+
+def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:
+    if output_json is None or mask is None:
+        return output_json
+    text = json.dumps(mask.value(json.loads(output_json)), separators=(",", ":"))
+    # What replaces a short secret is longer than it.
+    return text if len(text) <= MOST_OUTPUT_BYTES else json.dumps(HIDDEN)
 
 
 def _kept_output(raised: BaseException | None, output: Any) -> str | None:
@@ -160,15 +173,17 @@ def _kept_output(raised: BaseException | None, output: Any) -> str | None:
         return None
 
 
-def explain(error: BaseException) -> str:
-    """Returns an exception as one line, `Kind: reason`, even if its `str()` fails."""
+def explain(error: BaseException, mask: SecretMask | None = None) -> str:
+    """Returns an exception as one line, `Kind: reason`, even if its `str()` fails, and without secrets."""
     try:
         reason = str(error)
     except Exception:
         reason = "(its message cannot be shown)"
     if isinstance(error, SystemExit):
         reason = f"the handler called sys.exit({reason})"
-    return one_line(f"{type(error).__name__}: {reason or '(no message)'}")
+    text = f"{type(error).__name__}: {reason or '(no message)'}"
+    # Before it is cut, because half a secret would not be found.
+    return one_line(text if mask is None else mask.text(text))
 
 
 def format_traceback(error: BaseException) -> str:

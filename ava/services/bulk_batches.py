@@ -156,7 +156,7 @@ def _unrunnable(specs: Sequence[JobSpec], created: Sequence[Job]) -> str | None:
     if not left_out:
         return None
     others = f" ({len(left_out) - 1} more workers likewise)" if len(left_out) > 1 else ""
-    return f"{left_out[0]} takes no jobs: it is paused, or no longer exists for this tenant{others}."
+    return f"{left_out[0]} takes no such jobs: it is deprecated, its schema refuses the input, or it is gone{others}."
 
 
 def _ending(operation: BulkOperation) -> AuditRecord:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -30,9 +28,11 @@ from ava.errors import (
     JobStateConflict,
     PriorityTooUrgent,
     QueueRefused,
+    WorkerDeprecated,
     WorkerNotFound,
-    WorkerPaused,
 )
+from ava.services.fingerprint import fingerprint
+from ava.services.input_schemas import InputSchemas
 from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
@@ -85,6 +85,8 @@ class Jobs:
         self._publisher = publisher
         self._control = control
         self._run_long = run_long
+        #: The schemas that inputs must match.
+        self.schemas = InputSchemas(run_long)
         self._quota = TenantQuotas.of(settings) if settings else TenantQuotas()
         self._most_urgent = settings.tenant_most_urgent_priority if settings else priority.FIRST
         self._closed: frozenset[str] = frozenset()
@@ -98,11 +100,15 @@ class Jobs:
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         """Store jobs, all or none, then publish those that can start now.
 
-        Raises `WorkerNotFound` or `WorkerPaused` for the first entry whose worker the tenant cannot run, and
+        Raises `InputMismatch`, `WorkerNotFound` or `WorkerDeprecated` for the first entry to blame, and
         `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
         """
-        with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
-            created = self._insert(connection, caller, specs)
+
+        def store() -> list[Job]:
+            with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
+                return self._insert(connection, caller, specs)
+
+        created = self.schemas.repeat_if_changed(self._database, caller.tenant_id, specs, store)
         self.publish(created)
         return created
 
@@ -112,17 +118,23 @@ class Jobs:
         Raises `IdempotencyKeyReused` if the key came with other jobs, and what `trigger` raises.
         """
         is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
-        fingerprint = self._run_long(lambda: _fingerprint(specs)) if is_long else _fingerprint(specs)
-        with self._database.transaction() as connection:
-            earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=fingerprint)
-            if earlier is not None:
-                return self._earlier_jobs(connection, caller, earlier, fingerprint), True
-            created = self._insert(connection, caller, specs)
-            idempotency.record_jobs(
-                connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created]
-            )
-        self.publish(created)
-        return created, False
+        digest = self._run_long(lambda: fingerprint(specs)) if is_long else fingerprint(specs)
+
+        def store() -> tuple[list[Job], bool]:
+            with self._database.transaction() as connection:
+                earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
+                if earlier is not None:
+                    return self._earlier_jobs(connection, caller, earlier, digest), True
+                created = self._insert(connection, caller, specs)
+                idempotency.record_jobs(
+                    connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created]
+                )
+            return created, False
+
+        created, is_replay = self.schemas.repeat_if_changed(self._database, caller.tenant_id, specs, store)
+        if not is_replay:
+            self.publish(created)
+        return created, is_replay
 
     def _earlier_jobs(
         self, connection: Connection, caller: Caller, earlier: EarlierRequest, fingerprint: bytes
@@ -136,8 +148,10 @@ class Jobs:
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         self._refuse_urgent(caller, specs)
-        created = self.insert_runnable(connection, caller, specs)
+        self.schemas.check(caller.tenant_id, specs)
+        created = self._store(connection, caller, specs)
         if len(created) < len(specs):
+            self.schemas.raise_if_changed(connection, caller.tenant_id, specs)
             self._refuse(connection, caller, specs)
         return created
 
@@ -187,10 +201,13 @@ class Jobs:
         )
 
     def insert_runnable(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        """Store those of the jobs whose worker the tenant can run now, and return them for `publish`.
+        """Store those of the jobs whose worker takes them now, and return them for `publish`.
 
         It belongs to the caller's transaction. Raises `TooMany` if the tenant may not have so many queued jobs more.
         """
+        return self._store(connection, caller, self.schemas.matching(connection, caller.tenant_id, specs))
+
+    def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
         closed = self._closed_windows(connection)
@@ -202,6 +219,7 @@ class Jobs:
             closed_windows=closed,
             most_published=0 if self._is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
             traceparent=tracing.current(),
+            schema_versions=self.schemas.versions(caller.tenant_id, {spec.worker_id for spec in specs}),
         )
 
     def _closed_windows(self, connection: Connection) -> frozenset[str]:
@@ -237,12 +255,12 @@ class Jobs:
                     connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0
                 )
             worker = known[spec.worker_id]
-            if worker is None or worker.status is not WorkerStatus.ACTIVE:
-                error = WorkerNotFound() if worker is None else WorkerPaused()
+            if worker is None or worker.status is WorkerStatus.DEPRECATED:
+                error = WorkerNotFound() if worker is None else WorkerDeprecated()
                 error.entry = entry
                 raise error
-        # The worker became active again between the two statements; the caller may try again.
-        raise WorkerPaused
+        # The worker was deprecated until between the two statements; the caller may try again.
+        raise WorkerDeprecated
 
     def publish(self, created: Sequence[Job]) -> None:
         """Publish those of the stored jobs that can start now. If the broker is out of reach, they start later."""
@@ -369,21 +387,3 @@ class Jobs:
             # The name holds the host's.
             facts = replace(facts, node_name=ids.encode("node", job.node_id))
         return explain(facts)
-
-
-def _fingerprint(specs: Sequence[JobSpec]) -> bytes:
-    """Returns a digest of what is asked for; the order of an input's names makes no difference."""
-    digest = hashlib.sha256()
-    for spec in specs:
-        asked = [
-            spec.worker_id,
-            json.loads(spec.input_json),
-            spec.trigger,
-            spec.priority,
-            None if spec.scheduled_at is None else spec.scheduled_at.isoformat(),
-            spec.retry_of,
-        ]
-        if spec.tags_json != "{}":
-            asked.append(json.loads(spec.tags_json))
-        digest.update(json.dumps(asked, sort_keys=True).encode())
-    return digest.digest()

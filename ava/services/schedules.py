@@ -19,12 +19,14 @@ from ava.domain.limits import SCHEDULES
 from ava.domain.redaction import shown_to
 from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
 from ava.domain.schedule_record import Schedule, ScheduleSpec
+from ava.domain.worker import WorkerStatus
 from ava.errors import (
     IdempotencyKeyReused,
     InvalidFields,
     ScheduleDeclared,
     ScheduleLimitReached,
     ScheduleNotFound,
+    WorkerDeprecated,
     WorkerNotFound,
 )
 from ava.services.jobs import Jobs
@@ -65,13 +67,14 @@ class Schedules:
         """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
 
         Raises `InvalidFields` if it ends before it starts, `WorkerNotFound` if the tenant cannot see its worker,
-        `ScheduleLimitReached`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        `WorkerDeprecated`, `InputMismatch` if its input does not match the worker's schema, `ScheduleLimitReached`,
+        `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         _check(spec)
         with self._database.transaction() as connection:
             if key is not None and (earlier := self._earlier(connection, caller, spec, key)) is not None:
                 return earlier, True
-            _check_worker(connection, caller, spec.worker_id)
+            self._check_worker(connection, caller, spec)
             if self._most is not None and not definitions.has_room(
                 connection, tenant_id=caller.tenant_id, most=self._most
             ):
@@ -93,6 +96,15 @@ class Schedules:
                 uuid = schedule_uuid(schedule_id)
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[uuid])
         return created, False
+
+    def _check_worker(self, connection: Connection, caller: Caller, spec: ScheduleSpec) -> None:
+        worker = workers.show(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0)
+        if worker is None:
+            raise WorkerNotFound
+        if worker.status is WorkerStatus.DEPRECATED:
+            raise WorkerDeprecated
+        self._jobs.schemas.refresh(connection, caller.tenant_id, [spec.worker_id])
+        self._jobs.schemas.check(caller.tenant_id, [JobSpec(worker_id=spec.worker_id, input_json=spec.input_json)])
 
     def _earlier(self, connection: Connection, caller: Caller, spec: ScheduleSpec, key: str) -> Schedule | None:
         """Reserve an idempotency key. Returns the schedule that an earlier call with it created."""
@@ -148,8 +160,8 @@ class Schedules:
             is_redefined = any(getattr(changed, name) != getattr(schedule, name) for name in _DECLARED)
             if is_redefined and declared.is_declared(connection, schedule_id):
                 raise ScheduleDeclared
-            if changed.worker_id != schedule.worker_id:
-                _check_worker(connection, caller, changed.worker_id)
+            if (changed.worker_id, changed.input_json) != (schedule.worker_id, schedule.input_json):
+                self._check_worker(connection, caller, changed)
             is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)
             decided_until = now if is_decisive else schedule.decided_until
             return definitions.change(
@@ -220,9 +232,3 @@ def _check(spec: ScheduleSpec) -> None:
     if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at <= spec.starts_at:
         reason = "It must be later than starts_at."
         raise InvalidFields(f"ends_at: {reason}", {"ends_at": [reason]})
-
-
-def _check_worker(connection: Connection, caller: Caller, worker_id: str) -> None:
-    worker = workers.show(connection, tenant_id=caller.tenant_id, worker_id=worker_id, dead_after_seconds=0)
-    if worker is None:
-        raise WorkerNotFound

@@ -24,6 +24,7 @@ from ava.handler.errors import Interruption
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.run import Run
+from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
 
 __all__ = ["Result", "run"]
@@ -72,6 +73,7 @@ def run(
     input: Mapping[str, Any] | None = None,
     *,
     config: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     attempt: int = 1,
     cancel_after: float | None = None,
     timeout_seconds: float | None = None,
@@ -81,7 +83,8 @@ def run(
     """Run one attempt of a handler in this process and return its end.
 
     `handler`: a function that `@worker` declares, or its worker's slug or id. `config`: what `env["KEY"]` returns.
-    `cancel_after`: seconds until the job is cancelled. `timeout_seconds`: in place of the handler's own.
+    `secrets`: what `env.secrets["NAME"]` returns; they are masked as in a node. `cancel_after`: seconds until the job
+    is cancelled. `timeout_seconds`: in place of the handler's own.
 
     The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
     Warnings are left to the test. Raises `HandlerError` if no such handler is declared, `TypeError` or `ValueError` if
@@ -90,12 +93,13 @@ def run(
     """
     found = _find(handler, timeout_seconds)
     _check_thread(found)
-    log = JobLog(first_seq=0, started_at=datetime.now(UTC))
+    settings = RunSettings(config=dict(config or {}), secrets=dict(secrets or {}))
+    log = JobLog(first_seq=0, started_at=datetime.now(UTC), mask=settings.mask)
     one = _RecordedRun(
         job=_job(found, _input_json(input), attempt, tenant_id, user_id),
         handler=found,
         log=log,
-        config=dict(config or {}),
+        settings=settings,
         main_thread=threading.main_thread(),
     )
     one.reports = []

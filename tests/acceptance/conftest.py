@@ -14,6 +14,8 @@ from harness.system import SECRET, System
 from tests.acceptance.witness import Witness
 from tests.browser import Browser, running_browser
 
+HANDLERS = "workers,workers.sleep,tests.acceptance.handlers,tests.acceptance.secret_handlers"
+
 
 @pytest.fixture(
     scope="module",
@@ -39,7 +41,7 @@ def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytes
             api_processes=1,
         )
         try:
-            system.start(concurrency=4, environ={"AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.handlers"})
+            system.start(concurrency=4, environ={"AVA_HANDLERS": HANDLERS})
             yield system
         finally:
             system.stop()

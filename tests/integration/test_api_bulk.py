@@ -46,7 +46,7 @@ def test_a_thousand_jobs_are_stored_and_published_in_their_order(api: Api, api_s
         ({"worker_id": "wkr_open", "x": 1}, 422, "validation_error", "jobs[3].x"),
         ({"priority": 1}, 400, "validation_error", "jobs[3].worker_id"),
         ({"worker_id": "wkr_none"}, 404, "resource_not_found", "jobs[3].worker_id"),
-        ({"worker_id": "wkr_paused"}, 409, "resource_conflict", "jobs[3].worker_id"),
+        ({"worker_id": "wkr_old"}, 409, "resource_conflict", "jobs[3].worker_id"),
         ("text", 422, "validation_error", "jobs[3]"),
         (None, 422, "validation_error", "jobs[3]"),
     ],
@@ -54,6 +54,8 @@ def test_a_thousand_jobs_are_stored_and_published_in_their_order(api: Api, api_s
 def test_one_wrong_entry_is_named_by_its_index_and_nothing_is_stored(
     api: Api, entry: Any, status: int, code: str, named: str
 ) -> None:
+    api.announce("wkr_old")
+    api.set_status("wkr_old", "deprecated")
     body = _entries(5)
     body["jobs"][3] = entry
     error = error_of(api.post(BULK, json=body), status, code)

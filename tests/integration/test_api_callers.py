@@ -201,6 +201,7 @@ SCOPE = {
     ("POST", f"{OPERATIONS}/<operation_id>/abort"): _is_404,
     ("GET", "/v1/ava/workers"): _sees_no_job_in,
     ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
+    ("PATCH", "/v1/ava/workers/<worker_id>"): _is_404,
     ("GET", "/v1/ava/queues"): _counts_nothing,
     ("POST", "/v1/ava/queues/<queue:queue>/pause"): _is_for_operators,
     ("POST", "/v1/ava/queues/<queue:queue>/resume"): _is_for_operators,
@@ -257,6 +258,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", f"{SCHEDULES}/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
     ("PATCH", SCHEDULE): {"enabled": False},
     ("PATCH", SESSION): {"tenant_id": "ten_test"},
+    ("PATCH", "/v1/ava/workers/<worker_id>"): {"status": "paused"},
     ("POST", HOOKS): {
         "url": "https://example.com/theirs",
         "events": ["ava.job.completed"],

@@ -152,8 +152,9 @@ def test_a_worker_that_the_tenant_cannot_see_is_404(api: Api, worker_id: str) ->
     error_of(api.post(JOBS, json={"worker_id": worker_id}), 404, "resource_not_found")
 
 
-def test_a_paused_worker_is_409(api: Api) -> None:
-    error_of(api.post(JOBS, json={"worker_id": "wkr_paused"}), 409, "resource_conflict")
+def test_a_deprecated_worker_is_409(api: Api) -> None:
+    api.set_status("wkr_open", "deprecated")
+    error_of(api.post(JOBS, json={"worker_id": "wkr_open"}), 409, "resource_conflict")
 
 
 def _nested(levels: int) -> Any:

@@ -224,7 +224,7 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
     def check(*keys: str) -> str:
         return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
 
-    assert check() == "AVA_ENCRYPTION_KEY is not set; only webhooks need it, and there are none"
+    assert check() == "AVA_ENCRYPTION_KEY is not set; only webhooks and secrets of workers need it, and there are none"
     database = Database(database_settings.database_url, name="tests")
     with database.connect() as connection:
         connection.exec_driver_sql(
@@ -233,8 +233,8 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
             (Sealer([ENCRYPTION_KEY]).seal("of the tests"),),
         )
     database.close()
-    assert check(OTHER_KEY, ENCRYPTION_KEY) == "AVA_ENCRYPTION_KEY opens the secrets of all webhooks (1)"
-    with pytest.raises(SettingsError, match="it is not set, and 1 webhooks have secrets"):
+    assert check(OTHER_KEY, ENCRYPTION_KEY) == "AVA_ENCRYPTION_KEY opens the secrets of all webhooks and workers (1)"
+    with pytest.raises(SettingsError, match="it is not set, and 1 webhooks or workers have secrets"):
         check()
-    with pytest.raises(SettingsError, match=r"0 of 1 webhooks; the others, wh_.* among them"):
+    with pytest.raises(SettingsError, match=r"0 of 1 webhooks and workers; the others, wh_.* among them"):
         check(OTHER_KEY)

@@ -26,7 +26,7 @@ REQUIRED = (
 POD_SECRETS = {
     "ava-migrate": {"ava-jobs", "ava-jobs-owner"},
     "ava-api": {"ava-jobs", "ava-jobs-callers", "ava-jobs-encryption"},
-    "ava-worker": {"ava-jobs"},
+    "ava-worker": {"ava-jobs", "ava-jobs-encryption"},
     "ava-dispatcher": {"ava-jobs"},
     "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
 }
@@ -163,7 +163,7 @@ def test_only_the_migration_owns_the_tables_and_only_the_api_knows_its_callers()
             holders.setdefault(name, set()).add(service)
     assert holders["DATABASE_OWNER_URL"] == {"migrate"}
     assert holders["AVA_INTERNAL_SECRET"] == {"api"}
-    assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks"}
+    assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks", "worker"}
 
 
 def test_every_image_can_be_pinned_by_its_digest() -> None:

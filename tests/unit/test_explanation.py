@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.explanation import Facts, explain
-from ava.domain.job import Status
+from ava.domain.job import WHEN_RESUMED, Status
 from ava.domain.rates import Rate
 from ava.domain.waiting import LimitFacts, Waiting
+from ava.domain.worker import WorkerStatus
 from tests.unit.handlers import JOB
 
 _NOW = datetime(2025, 6, 1, 10, tzinfo=UTC)
@@ -26,7 +27,7 @@ _JOB = replace(
 )
 _FACTS = Facts(
     job=_JOB,
-    is_worker_active=True,
+    worker_status=WorkerStatus.ACTIVE,
     processes=4,
     is_queue_refused=False,
     ahead=214,
@@ -76,6 +77,23 @@ def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
 def test_a_dated_job_names_its_time() -> None:
     assert _why(run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
     assert _why(run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
+
+
+def test_a_job_of_a_paused_worker_says_who_paused_it_and_when() -> None:
+    paused = {"worker_status": WorkerStatus.PAUSED, "status_by": "usr_y", "status_at": _NOW}
+    said = "queued: paused by usr_y since 2025-06-01T10:00:00Z; it waits until wkr_x is active again"
+    assert _why(facts=paused) == said
+    assert _why(facts=paused, run_at=WHEN_RESUMED) == said
+    assert "paused by the platform since" in _why(facts={**paused, "status_by": "platform"})
+    assert _why(facts=paused, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(run_at=WHEN_RESUMED).startswith("queued: wkr_x is active again")
+
+
+def test_a_job_that_waits_says_that_its_worker_was_deprecated() -> None:
+    deprecated = {"worker_status": WorkerStatus.DEPRECATED, "status_by": "usr_y", "status_at": _NOW}
+    assert _why(facts=deprecated).endswith(
+        "; wkr_x is deprecated by usr_y since 2025-06-01T10:00:00Z and takes no new jobs"
+    )
 
 
 def test_a_running_job_names_its_node_and_a_requested_cancel() -> None:

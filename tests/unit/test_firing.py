@@ -20,6 +20,7 @@ from ava.domain.firing import (
 )
 from ava.domain.job import Status
 from ava.domain.schedule_record import CatchUp, Overlap, Schedule, spread_delay
+from ava.domain.worker import WorkerStatus
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
@@ -45,7 +46,7 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
             **fields,
         },
     )
-    worker = RunnableWorker(queue="default", max_attempts=1, is_active=True)
+    worker = RunnableWorker(queue="default", max_attempts=1)
     return DueSchedule(
         schedule=schedule, **{"worker": worker, "last_status": None, "has_waiting": False, "gone": 0, **facts}
     )
@@ -207,10 +208,21 @@ def test_a_catch_up_without_a_worker_counts_once() -> None:
     assert (decision.gone, set(_outcomes(decision))) == (1, {Outcome.SKIPPED})
 
 
-def test_a_paused_worker_skips_without_being_gone() -> None:
-    paused = RunnableWorker(queue="default", max_attempts=1, is_active=False)
-    decision = decide(_due(worker=paused, gone=2), NOW)
-    assert [each.reason for each in decision.slots] == ["worker wkr_test is paused"]
+def test_a_paused_worker_fires_because_its_jobs_wait() -> None:
+    paused = RunnableWorker(queue="default", max_attempts=1, status=WorkerStatus.PAUSED)
+    assert _outcomes(decide(_due(worker=paused), NOW)) == [Outcome.FIRED]
+
+
+@pytest.mark.parametrize(
+    ("refusing", "reason"),
+    [
+        ({"status": WorkerStatus.DEPRECATED}, "worker wkr_test is deprecated"),
+        ({"input_fault": "input.a: It is missing."}, "worker wkr_test refuses the input: input.a: It is missing."),
+    ],
+)
+def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict[str, Any], reason: str) -> None:
+    decision = decide(_due(worker=RunnableWorker(queue="default", max_attempts=1, **refusing), gone=2), NOW)
+    assert [each.reason for each in decision.slots] == [reason]
     assert (decision.gone, decision.disables) == (0, False)
 
 

@@ -21,6 +21,7 @@ from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTime
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run
+from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
 from tests.unit.handlers import JOB
 
@@ -77,7 +78,11 @@ def run_of(function: Callable[..., Any], **job: Any) -> Run:
     )  # fmt: skip
     log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
     return Run(
-        job=replace(JOB, **job), handler=handler, log=log, config={"KEY": "value"}, main_thread=threading.main_thread()
+        job=replace(JOB, **job),
+        handler=handler,
+        log=log,
+        settings=RunSettings(config={"KEY": "value"}),
+        main_thread=threading.main_thread(),
     )  # fmt: skip
 
 

@@ -13,9 +13,10 @@ from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.jobs import BulkBody, LightJobRecord, light_writer
 from ava.domain import limits
+from ava.domain.input_schema import InputMismatch
 from ava.domain.job import Job, JobSpec
 from ava.domain.limits import ANSWER_BYTES
-from ava.errors import PriorityTooUrgent, RequestError, WorkerNotFound, WorkerPaused
+from ava.errors import PriorityTooUrgent, RequestError, WorkerDeprecated, WorkerNotFound
 
 __all__ = ["blueprint"]
 
@@ -44,8 +45,10 @@ def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
             jobs, is_replay = context().jobs.trigger(caller(), specs), False
         else:
             jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
-    except (WorkerNotFound, WorkerPaused) as error:
+    except (WorkerNotFound, WorkerDeprecated) as error:
         raise _with_index(error) from None
+    except InputMismatch as error:
+        raise InputMismatch.of(error.fields, error.entry, f"jobs[{error.entry}].") from None
     except PriorityTooUrgent as error:
         raise PriorityTooUrgent(error.reason, error.entry, f"jobs[{error.entry}].priority") from None
     response = responses.data(f"[{','.join(_texts(jobs))}]", 201)

@@ -1,4 +1,4 @@
-"""`/v1/ava/workers`: the definitions that can be run."""
+"""`/v1/ava/workers`: the definitions that can be run, and what tenants set of them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,68 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import PageRequest, page_of
-from ava.api.schemas.workers import WorkerListQuery, WorkerRecord, write_worker
+from ava.api.http.paging import page_of
+from ava.api.routes.audit import note_change
+from ava.api.schemas.workers import (
+    WorkerChangeBody,
+    WorkerListQuery,
+    WorkerListRequest,
+    WorkerRecord,
+    WorkerWithSettingsRecord,
+    write_worker,
+    write_worker_with_settings,
+)
+from ava.domain.changes import HIDDEN
+from ava.services.workers import WorkerChange
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
+#: The fields whose values the audit trail keeps.
+_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "platform")
+
 
 @blueprint.get("")
-@operation(summary="List workers", description="By id.", query=WorkerListQuery(), record=WorkerRecord(), is_list=True)
-def list_workers(query: PageRequest) -> Response:
+@operation(
+    summary="List workers",
+    description="By id, without their schemas and settings.",
+    query=WorkerListQuery(),
+    record=WorkerRecord(),
+    is_list=True,
+)
+def list_workers(query: WorkerListRequest) -> Response:
     """Show a page of workers."""
-    found, total = context().workers.page(caller(), limit=query.limit, after_id=query.after_id, offset=query.offset)
+    found, total = context().workers.page(
+        caller(), query.worker_filter, limit=query.limit, after_id=query.after_id, offset=query.offset
+    )
     return page_of(query, found, total, write_worker)
 
 
 @blueprint.get("/<worker_id>")
-@operation(summary="Show a worker", record=WorkerRecord(), failures=(404,))
+@operation(summary="Show a worker", record=WorkerWithSettingsRecord(), failures=(404,))
 def show(worker_id: str) -> Response:
     """Show one worker."""
-    return responses.data(write_worker(context().workers.show(caller(), worker_id)))
+    return responses.data(write_worker_with_settings(context().workers.show(caller(), worker_id)))
+
+
+@blueprint.patch("/<worker_id>")
+@operation(
+    summary="Change a worker's settings",
+    description="The tenant's own settings, which hold over those of the platform, and those over the handler's. Only "
+    "the fields that are sent change; of `config` and `secrets` only the entries that are sent. Jobs that wait follow "
+    "a change of status within two seconds, and no job of a paused worker starts after the answer. A job reads "
+    "configuration, secrets and time-out when it starts, and the number of retries when it is triggered.",
+    body=WorkerChangeBody(),
+    body_as="change",
+    record=WorkerWithSettingsRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+)
+def change(worker_id: str, change: WorkerChange) -> Response:
+    """Change settings of one worker."""
+    before, after = context().workers.change(caller(), worker_id, change)
+    text = write_worker_with_settings(after)
+    hidden = {f"secrets.{name}": (None, HIDDEN) if value else (HIDDEN, None) for name, value in change.secrets.items()}
+    note_change(write_worker_with_settings(before), text, _AUDITED, hidden=hidden)
+    return responses.data(text)

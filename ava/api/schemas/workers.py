@@ -2,31 +2,144 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, post_load
+from marshmallow import Schema, ValidationError, post_load
 
 from ava.api.http import cursors
-from ava.api.http.fields import Choice, Flag, Id, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import (
+    Choice,
+    Flag,
+    Id,
+    Instant,
+    JsonText,
+    Number,
+    Text,
+    TextFlag,
+    WholeNumber,
+)
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
-from ava.domain.worker import WorkerStatus
+from ava.api.http.setting_fields import BoundedNumber, NamedTexts, QueryText
+from ava.api.http.strict import Strict
+from ava.domain.worker import WorkerSettings, WorkerStatus
+from ava.services.workers import WorkerChange
+from ava.store.fleet.workers import WorkerFilter
 
-__all__ = ["WorkerListQuery", "WorkerRecord", "write_worker"]
+__all__ = [
+    "WorkerChangeBody",
+    "WorkerListQuery",
+    "WorkerListRequest",
+    "WorkerRecord",
+    "WorkerWithSettingsRecord",
+    "write_worker",
+    "write_worker_with_settings",
+]
+
+#: Characters of the shortest secret: a shorter one would be found, and masked, in ordinary text.
+_SHORTEST_SECRET = 4
+_SETTINGS = ("status", "timeout_seconds", "max_retries")
+
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerListRequest(PageRequest):
+    """Which workers a list shows."""
+
+    worker_filter: WorkerFilter
 
 
 class WorkerListQuery(PageQuery):
     """The parameters of the list of workers."""
 
+    status = Choice(
+        WorkerStatus,
+        data_key="filter[status]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one status."},
+    )
+    is_live = TextFlag(
+        data_key="filter[live]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Only workers that a live node serves, or only those that none does."},
+    )
+    text = QueryText(
+        longest=100,
+        data_key="q",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "A part of the name or the id, in upper or lower case."},
+    )
     cursor = cursor_field(cursors.to_worker_id)
 
     @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
-        return PageRequest(**take_page(values))
+    def _request(self, values: dict[str, Any], **_: Any) -> WorkerListRequest:
+        page = take_page(values)
+        return WorkerListRequest(**page, worker_filter=WorkerFilter(**values))
+
+
+class _Scope(StrEnum):
+    """Whose settings are changed."""
+
+    TENANT = "tenant"
+    PLATFORM = "platform"
+
+
+class WorkerChangeBody(Strict):
+    """Settings of a worker; only the fields that are sent change, and null takes a setting back."""
+
+    status = Choice(
+        WorkerStatus,
+        allow_none=True,
+        metadata={"description": "`paused`: its jobs wait. `deprecated`: it takes no new jobs (409)."},
+    )
+    config = NamedTexts(metadata={"description": 'What `env["KEY"]` returns in the handler; null deletes an entry.'})
+    secrets = NamedTexts(
+        shortest=_SHORTEST_SECRET,
+        metadata={
+            "writeOnly": True,
+            "description": 'What `env.secrets["NAME"]` returns in the handler; never shown again. Null deletes one.',
+        },
+    )
+    timeout_seconds = BoundedNumber(
+        most=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
+    )
+    max_retries = WholeNumber(
+        least=0, most=5, allow_none=True, metadata={"description": "At most what the handler declares."}
+    )
+    scope = Choice(
+        _Scope,
+        load_default=_Scope.TENANT,
+        metadata={
+            "description": "`platform`: for all tenants, under each one's own settings; platform-admin or above."
+        },
+    )
+
+    @post_load
+    def _change(self, values: dict[str, Any], **_: Any) -> WorkerChange:
+        scope = values.pop("scope")
+        if not values:
+            raise ValidationError("It must name at least one setting.")
+        return WorkerChange(
+            is_of_platform=scope is _Scope.PLATFORM,
+            fields={name: values[name] for name in _SETTINGS if name in values},
+            config=values.get("config", {}),
+            secrets=values.get("secrets", {}),
+        )
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
 
 
 class WorkerRecord(Schema):
-    """A worker: a definition that can be run."""
+    """A worker: a definition that can be run, with the settings that hold for the tenant."""
 
     id = Id("wkr")
     name = Text()
@@ -41,6 +154,63 @@ class WorkerRecord(Schema):
     live = Flag(
         attribute="is_live", metadata={"description": "True if a live node has its handler and consumes its queue."}
     )
+    status_by = Text(
+        allow_none=True,
+        metadata={"description": "The user who set the status, or `platform`; null if it was not set."},
+    )
+    status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
+    handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
+    handler_max_retries = WholeNumber(least=0, most=5, metadata={"description": "What the handler declares."})
+
+
+class WorkerWithSettingsRecord(WorkerRecord):
+    """A worker, with the schema of its input and its settings."""
+
+    input_schema = JsonText(
+        attribute="input_schema_json",
+        allow_none=True,
+        metadata={"type": ["object", "null"], "description": "JSON Schema 2020-12; null: any object is accepted."},
+    )
+    config = JsonText(metadata={"type": "object", "description": "The tenant's own configuration."})
+    secrets = JsonText(
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The names of the tenant's own secrets.",
+        },
+    )
+    platform = JsonText(
+        metadata={
+            "type": ["object", "null"],
+            "description": "The settings for all tenants, which hold where the tenant has none of its own: `status`, "
+            "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`. Below platform-admin the values of "
+            "`config` are not shown. Null if there are none.",
+        },
+    )
+
+
+def _write_platform(settings: WorkerSettings | None) -> str:
+    if settings is None:
+        return "null"
+    shown = {
+        "status": settings.status,
+        "config": dict(settings.config),
+        "secrets": sorted(settings.secrets),
+        "timeout_seconds": settings.timeout_seconds,
+        "max_retries": settings.max_retries,
+    }
+    return json.dumps(shown)
+
+
+def _write_schema(text: str | None) -> str:
+    return text or "null"
 
 
 write_worker = compile_schema(WorkerRecord())
+write_worker_with_settings = compile_schema(
+    WorkerWithSettingsRecord(),
+    input_schema=_write_schema,
+    config=json.dumps,
+    secrets=json.dumps,
+    platform=_write_platform,
+)

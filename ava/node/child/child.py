@@ -22,7 +22,7 @@ from billiard.process import current_process
 
 from ava import tracing
 from ava.broker.dropped import DROPPED
-from ava.domain.job import Job, RunEnd, Status
+from ava.domain.job import RunEnd, Status
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.handler.errors import Interruption
@@ -31,6 +31,8 @@ from ava.node import mailbox, processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.adopted import Adopted
+from ava.node.child.masked_descriptors import MaskedDescriptors
+from ava.node.child.new_run import NewRuns
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
@@ -73,6 +75,7 @@ class Child:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
+        self._new_runs = NewRuns(settings)
         self._connect()
         self._run: Run | None = None
         #: The next run, if it was claimed by the statement that wrote the end of this one.
@@ -158,26 +161,11 @@ class Child:
             return
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
         if (job := self._run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
-            self._run = self._make_run(job, claim_id, began_ns)
-        elif self._run_writer.names_other_worker(job_id, worker_id):
+            self._run = self._new_runs.make(job, claim_id, began_ns, self._run_writer)
+        elif not self._run_writer.set_aside_paused(job_id, run_no, worker_id) and self._run_writer.names_other_worker(
+            job_id, worker_id
+        ):
             DROPPED.drop("worker")
-
-    def _make_run(self, job: Job, claim_id: str, began_ns: int) -> Run:
-        """Returns the run of a job that was just claimed. `began_ns`: when the claim was sent, in Unix nanoseconds."""
-        handler = registry.find(job.worker_id)
-        # The claim compares the row's worker with the message's, whose handler was found before.
-        assert handler is not None
-        prefix = f"{handler.slug.upper()}_"
-        config = self._settings.worker_config
-        return Run(
-            job=job,
-            handler=handler,
-            log=run_reports.make_log(job, is_printed=self._settings.print_job_logs),
-            config={key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)},
-            main_thread=threading.main_thread(),
-            claim_id=claim_id,
-            span=run_reports.start_run_span(job, began_ns),
-        )
 
     def defer(self, *, job_id: str, run_no: int, worker_id: str) -> None:
         """Put off a job whose handler this node does not have."""
@@ -188,13 +176,15 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
+        descriptors = MaskedDescriptors(run.mask)
+        descriptors.start()
         before, began, is_over = other_threads(), time.monotonic(), False
         try:
             with run.isolated_in(self._process_state) as logger, tracing.start_span("handler", parent=run.span) as at:
                 run.call(logger, self._process_state.block_signals)
                 is_over = True
                 if run.raised is not None:
-                    at.record_failure(type(run.raised).__name__)
+                    at.record_failure(run_reports.kind_of(run, run.raised))
                 if os.getpid() != self._pid:
                     # The handler forked, and its child returned up to here.
                     os._exit(1)
@@ -206,6 +196,7 @@ class Child:
         self._record_duration(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             processes.kill_children()
+        descriptors.stop()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
         self._runs += 1
@@ -289,7 +280,7 @@ class Child:
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
         status, job = self._run_writer.end(run, run_end, lines, (*message, claim_id))
         # A run that was not claimed here is claimed again when billiard's loop reaches its message.
-        self._next_run = None if job is None else self._make_run(job, claim_id, began_ns)
+        self._next_run = None if job is None else self._new_runs.make(job, claim_id, began_ns, self._run_writer)
         return status
 
     def _record_duration(self, worker_id: str, seconds: float) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TextIO
 
 from ava.domain.job import LogLevel, LogLine
+from ava.domain.masking import SecretMask
 from ava.domain.text import storable
 
 __all__ = ["JobLog", "LineWriter", "LogCapture", "level_of"]
@@ -30,13 +31,19 @@ class JobLog:
     """The lines of one run. Any thread may add lines; one thread at a time takes them to be stored."""
 
     def __init__(
-        self, *, first_seq: int, started_at: datetime, echo: Callable[[LogLevel, str], None] | None = None
+        self,
+        *,
+        first_seq: int,
+        started_at: datetime,
+        echo: Callable[[LogLevel, str], None] | None = None,
+        mask: SecretMask | None = None,
     ) -> None:
         """`started_at` is PostgreSQL's time now: a line's time is this one plus the seconds since then.
 
-        `echo` is called with each line as well.
+        `echo` is called with each line as well. `mask` replaces the secrets of the run in its lines.
         """
         self._echo = echo
+        self._mask = mask
         self._seq = first_seq
         self._started_at = started_at
         self._stopwatch = time.monotonic()
@@ -54,6 +61,9 @@ class JobLog:
 
     def add(self, level: LogLevel, text: str) -> None:
         """Add a line, and wait while too many lines wait to be stored."""
+        if self._mask is not None:
+            # Before it is cut, because half a secret would not be found.
+            text = self._mask.text(text)
         text = storable(text)
         with self._lock:
             if self._is_closed:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, Retry
 from ava.handler.registry import Handler
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
+from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Run:
         job: Job,
         handler: Handler,
         log: JobLog,
-        config: Mapping[str, str],
+        settings: RunSettings,
         main_thread: threading.Thread,
         claim_id: str | None = None,
         span: tracing.Span = tracing.NOTHING,
@@ -64,7 +66,9 @@ class Run:
         self.end: RunEnd | None = None
         #: The progress that the handler reported last, as JSON text; None once it is stored.
         self.progress_json: str | None = None
-        self._config = config
+        self._settings = settings
+        #: What replaces the secrets of this run in texts; None if it has none.
+        self.mask = settings.mask
         self._main_thread = main_thread
         self._lock = threading.Lock()
         self._is_open = False
@@ -72,7 +76,9 @@ class Run:
         self._sigterm_action: object = None
         self._is_interrupted = self._is_swallowed = False
         self._async_task: asyncio.Task[Any] | None = None
-        self._deadline = time.monotonic() + handler.spec.timeout_seconds
+        #: Seconds that the handler may take.
+        self.timeout_seconds = min(handler.spec.timeout_seconds, settings.timeout_seconds or math.inf)
+        self._deadline = time.monotonic() + self.timeout_seconds
 
     def isolated_in(self, process_state: ProcessState) -> AbstractContextManager[logging.Logger]:
         """Returns the context in which the handler is called."""
@@ -118,22 +124,27 @@ class Run:
             stop=self.stopped_for,
             raised=self.raised,
             output=self.output,
-            timeout_seconds=self.handler.spec.timeout_seconds,
+            timeout_seconds=self.timeout_seconds,
             elapsed_ms=self.log.elapsed_ms,
             chance=chance,
+            mask=self.mask,
         )
         self.is_decided = True
 
     def _invoke(self, logger: Any) -> Any:
+        if self._settings.fault is not None:
+            raise self._settings.fault
         env = Env(
-            config=self._config,
+            config=self._settings.config,
+            secrets=self._settings.secrets,
             job=self.job,
             log=logger,
             report=self._report,
             is_cancelled=lambda: self.stopped_for is not None,
             traceparent=tracing.current(),
         )
-        arguments = (self.job.input, env) if self.handler.takes_env else (self.job.input,)
+        payload = self.job.input if self.handler.parse is None else self.handler.parse(self.job.input)
+        arguments = (payload, env) if self.handler.takes_env else (payload,)
         if not self.handler.is_async:
             return self.handler.function(*arguments)
         with asyncio.Runner() as runner:
@@ -146,7 +157,8 @@ class Run:
         return await self.handler.function(*arguments)
 
     def _report(self, fraction: float, message: str) -> None:
-        self.progress_json = json.dumps({"fraction": fraction, "message": message[:1000]})
+        shown = message if self.mask is None else self.mask.text(message)
+        self.progress_json = json.dumps({"fraction": fraction, "message": shown[:1000]})
 
     def _open(self) -> None:
         with self._lock:
@@ -212,7 +224,7 @@ class Run:
     def _interruption(self) -> Interruption:
         assert self.stopped_for is not None
         self._is_interrupted = True
-        return self.stopped_for.exception(self.handler.spec.timeout_seconds)
+        return self.stopped_for.exception(self.timeout_seconds)
 
     def mark_swallowed(self) -> None:
         """Record that Python dropped the interruption, because it was raised in a `__del__` or a similar place."""

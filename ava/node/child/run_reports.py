@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from ava import tracing
 from ava.domain.job import Job, LogLevel, Status
+from ava.domain.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
@@ -16,7 +17,7 @@ from ava.node.child.run import Run
 from ava.store.jobs import runs
 from ava.tracing import Kind
 
-__all__ = ["make_log", "report_end", "start_run_span"]
+__all__ = ["kind_of", "make_log", "report_end", "start_run_span"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,11 +33,14 @@ def start_run_span(job: Job, began_ns: int) -> tracing.Span:
     return span
 
 
-def make_log(job: Job, *, is_printed: bool = False) -> JobLog:
-    """Returns the log of a run that was just claimed. `is_printed`: whether this process prints its lines as well."""
+def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = None) -> JobLog:
+    """Returns the log of a run that was just claimed. `is_printed`: whether this process prints its lines as well.
+
+    `mask` replaces the secrets of the run in its lines.
+    """
     assert job.started_at is not None
     echo = _printer(job) if is_printed else None
-    return JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at, echo=echo)
+    return JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at, echo=echo, mask=mask)
 
 
 def _printer(job: Job) -> Callable[[LogLevel, str], None]:
@@ -73,6 +77,12 @@ def report_end(run: Run, status: Status | None) -> None:
     )
 
 
+def kind_of(run: Run, error: BaseException) -> str:
+    """Returns the name of an error's class, without the secrets of the run."""
+    name = type(error).__name__
+    return name if run.mask is None else run.mask.text(name)
+
+
 def _reason(run: Run) -> str:
     error = None if run.end is None else run.end.error
-    return f": {error or ('' if run.raised is None else outcome.explain(run.raised))}"
+    return f": {error or ('' if run.raised is None else outcome.explain(run.raised, run.mask))}"

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ava.domain.job import Job, LogLine, RunEnd, Status
+from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import limits, rescues, runs
+from ava.store.fleet import worker_settings
+from ava.store.jobs import limits, pauses, rescues, runs
 
 __all__ = ["RunWriter", "persist"]
 
@@ -38,6 +40,14 @@ class RunWriter:
 
     def _claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> runs.Claim:
         return runs.Claim(job_id=job_id, run_no=run_no, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
+
+    def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
+        """Returns what a job's tenant and the platform have set of its worker."""
+        return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
+
+    def set_aside_paused(self, job_id: str, run_no: int, worker_id: str) -> bool:
+        """Set a job aside that could not be claimed. Returns False unless its worker is paused."""
+        return self._persist(lambda c: pauses.set_aside_one(c, job_id=job_id, run_no=run_no, worker_id=worker_id))
 
     def names_other_worker(self, job_id: str, worker_id: str) -> bool:
         """Returns True if a message that could not be claimed named another worker than the job's row does."""

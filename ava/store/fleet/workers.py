@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,26 +11,30 @@ from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["announce", "changed_at", "changed_since", "page", "queues", "show", "unserved"]
+__all__ = ["WorkerFilter", "announce", "changed_at", "changed_since", "page", "queues", "schemas", "show", "unserved"]
 
 _ANNOUNCE = Statement("""
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
-                          on_worker_lost, max_running, max_running_per, rate_jobs, rate_seconds, rate_per)
+                          on_worker_lost, max_running, max_running_per, rate_jobs, rate_seconds, rate_per,
+                          input_schema, input_schema_version)
 VALUES (%(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
         %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s, %(max_running_per)s, %(rate_jobs)s, %(rate_seconds)s,
-        %(rate_per)s)
+        %(rate_per)s, %(input_schema)s::json, %(input_schema_version)s)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
     max_retries = excluded.max_retries, cancel_grace_seconds = excluded.cancel_grace_seconds, queue = excluded.queue,
     tenants = excluded.tenants, on_worker_lost = excluded.on_worker_lost, max_running = excluded.max_running,
     max_running_per = excluded.max_running_per, rate_jobs = excluded.rate_jobs, rate_seconds = excluded.rate_seconds,
-    rate_per = excluded.rate_per, updated_at = now()
+    rate_per = excluded.rate_per, input_schema = excluded.input_schema,
+    input_schema_version = excluded.input_schema_version, updated_at = now()
 WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
-       w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per)
+       w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
+       w.input_schema_version)
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
        excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost, excluded.max_running,
-       excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per)
+       excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per,
+       excluded.input_schema_version)
 """)
 
 
@@ -54,40 +59,64 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
                 "rate_jobs": None if spec.limits.rate is None else spec.limits.rate.jobs,
                 "rate_seconds": None if spec.limits.rate is None else spec.limits.rate.seconds,
                 "rate_per": spec.limits.rate_per,
+                "input_schema": spec.input_schema_json,
+                "input_schema_version": spec.input_schema_version,
             },
         )
 
 
-_SHOW = Statement("""
-SELECT w.id, w.name, w.description, w.runtime, w.status, w.timeout_seconds, w.max_retries, w.queue, w.created_at,
-       w.updated_at,
+# A worker as a tenant sees it: its own settings count before those of the platform, and those before the handler's.
+# What a tenant may set is bounded by the handler, also by one that was deployed later.
+_VIEWS = """
+SELECT w.id, w.name, w.description, w.runtime, coalesce(own.status, platform.status, 'active') AS status,
+       least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
+       least(w.max_retries, coalesce(own.max_retries, platform.max_retries)), w.queue, w.created_at, w.updated_at,
        EXISTS (SELECT 1 FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
-               AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+               AND n.seen_at > now() - %(dead_after)s * interval '1 second') AS is_live,
+       CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
+       CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
+       w.timeout_seconds, w.max_retries
 FROM workers AS w
-WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)) AND w.id = %(id)s
-""")
+LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
+LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+"""
+_SHOW = Statement(
+    f"SELECT v.*, s.input_schema::text FROM ({_VIEWS} AND w.id = %(id)s) AS v JOIN workers AS s USING (id)"
+)
 
 
 def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_seconds: float) -> Worker | None:
-    """Returns one worker that the tenant may use, or None if there is none."""
+    """Returns one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _worker(row)
+    return None if row is None else _worker(row, input_schema_json=row[15])
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerFilter:
+    """Which workers a list shows."""
+
+    status: WorkerStatus | None = None
+    is_live: bool | None = None
+    #: A part of a worker's name or id, in upper or lower case.
+    text: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Returns the parameters of the statements."""
+        return {"status": self.status, "is_live": self.is_live, "text": self.text}
+
+
+_FILTERED = f"""
+SELECT * FROM ({_VIEWS} AND w.id > %(after_id)s COLLATE "C"
+    AND (%(text)s::text IS NULL OR strpos(lower(w.id), lower(%(text)s)) > 0
+         OR strpos(lower(w.name), lower(%(text)s)) > 0)) AS v
+WHERE (%(status)s::text IS NULL OR v.status = %(status)s) AND (%(is_live)s::bool IS NULL OR v.is_live = %(is_live)s)
+"""
 # In the order of the bytes, so that every database lists them alike.
-_PAGE = Statement("""
-SELECT w.id, w.name, w.description, w.runtime, w.status, w.timeout_seconds, w.max_retries, w.queue, w.created_at,
-       w.updated_at,
-       EXISTS (SELECT 1 FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
-               AND n.seen_at > now() - %(dead_after)s * interval '1 second')
-FROM workers AS w
-WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)) AND w.id > %(after_id)s COLLATE "C"
-ORDER BY w.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s
-""")
-_COUNT = Statement("""
-SELECT count(*) FROM workers AS w WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
-""")
+_PAGE = Statement(f'{_FILTERED} ORDER BY v.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s')
+_COUNT = Statement(f"SELECT count(*) FROM ({_FILTERED}) AS c")
 
 
 def page(
@@ -95,20 +124,34 @@ def page(
     *,
     tenant_id: str,
     dead_after_seconds: float,
+    worker_filter: WorkerFilter,
     limit: int,
     offset: int = 0,
     after_id: str | None = None,
 ) -> tuple[list[Worker], int]:
-    """Returns the workers that the tenant may use, by id, and how many there are in total."""
-    parameters = {
-        "tenant_id": tenant_id,
-        "dead_after": dead_after_seconds,
-        "limit": limit,
-        "offset": offset,
-        "after_id": after_id or "",
-    }
-    found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-    return found, int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+    """Returns the workers that the tenant may use, by id and without their schemas, and how many there are in total."""
+    parameters = {"tenant_id": tenant_id, "dead_after": dead_after_seconds, **worker_filter.parameters}
+    place = {"limit": limit, "offset": offset, "after_id": after_id or ""}
+    found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters | place)]
+    total = connection.exec_driver_sql(_COUNT, parameters | {"after_id": ""}).scalar_one()
+    return found, int(total)
+
+
+_SCHEMAS = Statement("""
+SELECT id, input_schema_version, input_schema::text FROM workers
+WHERE id = ANY(%(ids)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
+""")
+
+
+def schemas(
+    connection: Connection, *, tenant_id: str, worker_ids: Collection[str]
+) -> dict[str, tuple[str | None, str | None]]:
+    """Returns the version of each worker's schema, and the schema as JSON text, by the worker's id.
+
+    Workers that the tenant may not use are left out.
+    """
+    found = connection.exec_driver_sql(_SCHEMAS, {"ids": list(worker_ids), "tenant_id": tenant_id})
+    return {id_: (version, text) for id_, version, text in found}
 
 
 _QUEUES = Statement("SELECT DISTINCT queue FROM workers")
@@ -159,8 +202,9 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
     return list(connection.exec_driver_sql(_CHANGED_SINCE, {"since": since}).scalars())
 
 
-def _worker(row: Any) -> Worker:
-    id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live = row
+def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
+    (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
+     status_at, handler_timeout, handler_retries) = row[:15]  # fmt: skip
     return Worker(
         id=id_,
         name=name,
@@ -173,4 +217,9 @@ def _worker(row: Any) -> Worker:
         created_at=created_at,
         updated_at=updated_at,
         is_live=is_live,
+        status_by=status_by,
+        status_at=status_at,
+        handler_timeout_seconds=handler_timeout,
+        handler_max_retries=handler_retries,
+        input_schema_json=input_schema_json,
     )

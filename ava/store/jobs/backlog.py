@@ -12,7 +12,7 @@ from ava.domain import ids
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs import rows
+from ava.store.jobs import pauses, rows
 
 __all__ = [
     "Window",
@@ -27,13 +27,13 @@ __all__ = [
     "write_closed_windows",
 ]
 
-_MAKE_DUE = Statement("""
+_MAKE_DUE = Statement(f"""
 WITH due AS (
     SELECT id FROM jobs WHERE status = 'queued' AND run_at <= now()
     ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs AS j SET
-    run_at = CASE WHEN j.limit_key IS NOT NULL THEN 'infinity'::timestamptz END,
+    run_at = CASE WHEN {pauses.IS_PAUSED} THEN {pauses.RESUMED_AT} WHEN j.limit_key IS NOT NULL THEN 'infinity' END,
     queue = coalesce((SELECT w.queue FROM workers AS w WHERE w.id = j.worker_id), j.queue)
 FROM due WHERE j.id = due.id
 """)
@@ -42,7 +42,7 @@ FROM due WHERE j.id = due.id
 def make_due(connection: Connection, *, limit: int) -> int:
     """Make jobs startable whose time has come, earliest first, in their workers' queues. Returns the number of jobs.
 
-    Those with a limit wait for a place of it from then on.
+    Those with a limit wait for a place of it from then on. Jobs of a paused worker are set aside.
     """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
 

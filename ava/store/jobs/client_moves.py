@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ava.domain.job import Job, JobSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs import rows
+from ava.store.jobs import pauses, rows
 
 __all__ = ["MOST_PUBLISHED", "cancel", "insert", "unpublish"]
 
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
 MOST_PUBLISHED = 16
 
+NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
+
 # A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of ids,
 # and no row is read only to be left out.
-_INSERT_JOBS = """
+_INSERT_JOBS = f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
                        scheduled_at, limit_key, rate_key, run_at, published_at, max_attempts, retry_of, traceparent,
                        tags, input_bytes)
@@ -26,21 +29,29 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
        %(tenant_id)s, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, %(user_id)s, m.scheduled_at,
        CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, %(tenant_id)s, m.input::json) END,
        CASE WHEN m.has_rate THEN ava_limit_key(m.worker_id, m.rate_per, %(tenant_id)s, m.input::json) END,
-       CASE WHEN m.scheduled_at > now() THEN m.scheduled_at WHEN m.is_limited THEN 'infinity' END,
-       CASE WHEN NOT m.is_limited AND (m.scheduled_at IS NULL OR m.scheduled_at <= now()) THEN
+       CASE WHEN m.scheduled_at > now() THEN m.scheduled_at WHEN m.status = 'paused' THEN {pauses.RESUMED_AT}
+            WHEN m.is_limited THEN 'infinity' END,
+       CASE WHEN NOT m.is_limited AND m.status <> 'paused' AND (m.scheduled_at IS NULL OR m.scheduled_at <= now()) THEN
            CASE WHEN m.n <= %(most_published)s AND NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[])
                 THEN now() END
        END,
        m.max_retries + 1, m.retry_of, %(traceparent)s::text, m.tags::json, m.input_bytes
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
-    SELECT s.*, w.queue, w.max_retries, w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
+    SELECT s.*, w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
+           coalesce(own.status, platform.status, 'active') AS status,
+           w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
            w.rate_jobs IS NOT NULL AS has_rate, w.rate_per,
            CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS limit_per
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
-                %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[])
-         WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes, n)
-    JOIN workers AS w ON w.id = s.worker_id AND w.status = 'active'
-                     AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+                %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
+                %(schemas)s::text[])
+         WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes,
+                               schema_version, n)
+    JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+                     AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
+    LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
+    LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+    WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
     ORDER BY s.n
 ) AS e OFFSET 0) AS m
 """
@@ -69,8 +80,12 @@ def insert(
     closed_windows: Collection[str] = (),
     most_published: int = MOST_PUBLISHED,
     traceparent: str | None = None,
+    schema_versions: Mapping[str, str] = NO_VERSIONS,
 ) -> list[Job]:
-    """Insert jobs, in order, and return them. A job is left out if the tenant cannot run its worker now.
+    """Insert jobs, in order, and return them. A job is left out if the tenant may not run its worker now.
+
+    It is left out as well unless its input was checked against the schema that its worker has now: `schema_versions`
+    has the version of it by the worker's id, without those of workers that have none. Jobs of a paused worker wait.
 
     `closed_windows` names the windows (`queue:priority`) that take no more messages. Their jobs, jobs whose time has
     not come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
@@ -87,6 +102,7 @@ def insert(
         "inputs": [spec.input_json for spec in specs],
         "scheduled": [spec.scheduled_at for spec in specs],
         "traceparent": traceparent,
+        "schemas": [schema_versions.get(spec.worker_id) for spec in specs],
         "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ava.domain import priority
 from ava.domain.explanation import MOST_AHEAD, MOST_EXAMINED, Facts
 from ava.domain.job import Job, Trigger
+from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -20,7 +21,9 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # ordered by id.
 _READ_FACTS = Statement(f"""
 SELECT
-    (SELECT w.status = 'active' FROM workers AS w WHERE w.id = j.worker_id),
+    (SELECT coalesce(own.status, platform.status, 'active') FROM workers AS w WHERE w.id = j.worker_id),
+    CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
+    CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
      WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
        AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
@@ -40,6 +43,8 @@ SELECT
     n.name,
     extract(epoch FROM now() - n.seen_at)
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
+LEFT JOIN worker_settings AS own ON own.worker_id = j.worker_id AND own.tenant_id = j.tenant_id
+LEFT JOIN worker_settings AS platform ON platform.worker_id = j.worker_id AND platform.tenant_id = '*'
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
         SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
@@ -87,10 +92,12 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
         "triggers": [trigger.value for trigger in Trigger],
     }
     found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
-    is_active, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found
+    status, status_by, status_at, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found
     return Facts(
         job=job,
-        is_worker_active=is_active,
+        worker_status=None if status is None else WorkerStatus(status),
+        status_by=status_by,
+        status_at=status_at,
         processes=processes,
         is_queue_refused=is_refused,
         ahead=ahead,

@@ -8,13 +8,14 @@ failover that lost transactions another claim may get the same one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs import rows
+from ava.store.jobs import pauses, rows
 
 __all__ = [
     "SEQ_OF_OTHERS",
@@ -47,13 +48,14 @@ WITH claimed AS (
         claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
     WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
         AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.worker_id = %(next_worker_id)s
+        AND NOT {pauses.IS_PAUSED}
     RETURNING j.*
 ), stored AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
     ON CONFLICT DO NOTHING
 )
-SELECT {rows.JOB_COLUMNS} FROM claimed AS j
+SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM claimed AS j
 """,
 )
 
@@ -87,13 +89,21 @@ class Claim:
 
 
 def claim(connection: Connection, wanted: Claim) -> Job | None:
-    """Start a run. Returns None if the message is a duplicate or names another worker, or the job is not due."""
+    """Start a run.
+
+    Returns None if the message is a duplicate or names another worker, the job is not due, or its worker is paused.
+    """
     found = _CLAIM.run(connection, wanted.parameters)
-    return rows.job(found[0]) if found else None
+    return _claimed_job(found[0]) if found else None
+
+
+def _claimed_job(row: Any) -> Job:
+    job = rows.job(row)
+    return replace(job, has_settings=True) if row[-1] else job
 
 
 _CLAIMED = Statement(f"""
-SELECT {rows.JOB_COLUMNS} FROM jobs AS j
+SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM jobs AS j
 WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %(claim_id)s::uuid
     AND j.status IS NOT DISTINCT FROM 'running'
 """)
@@ -102,7 +112,7 @@ WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %
 def claimed(connection: Connection, wanted: Claim) -> Job | None:
     """Returns the job of a claim whose result was lost. Returns None if the claim did not commit."""
     row = connection.exec_driver_sql(_CLAIMED, wanted.parameters).first()
-    return None if row is None else rows.job(row)
+    return None if row is None else _claimed_job(row)
 
 
 _IS_HELD = Statement("""
@@ -239,7 +249,7 @@ WITH ended AS (
         SELECT j.id FROM jobs AS j
         WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
             AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.worker_id = %(next_worker_id)s
-            AND (SELECT count(*) FROM ended) >= 0
+            AND NOT {pauses.IS_PAUSED} AND (SELECT count(*) FROM ended) >= 0
         FOR UPDATE SKIP LOCKED)
     RETURNING j.*
 ), stored AS (
@@ -254,7 +264,8 @@ WITH ended AS (
     SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
     ON CONFLICT DO NOTHING
 )
-SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS} FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
+SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS}
+FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
 
@@ -291,7 +302,7 @@ def end_and_claim(
     """
     parameters = _end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters
     ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
-    return Status(status) if status else None, rows.job(job) if job[0] else None
+    return Status(status) if status else None, _claimed_job(job) if job[0] else None
 
 
 def _end_parameters(

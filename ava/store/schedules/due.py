@@ -17,6 +17,7 @@ from ava.domain.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs import pauses
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
@@ -42,10 +43,14 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 
 # The last job's status is read only for schedules whose overlap depends on it.
 _CLAIM_DUE = Statement(f"""
-SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), w.queue, w.max_retries + 1, w.status, last.status,
+SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), w.queue,
+       least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) + 1,
+       coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.status,
        coalesce(waiting.status IS NOT DISTINCT FROM 'queued' AND waiting.run_at = %(held)s, false), s.gone
 FROM schedules AS s
 LEFT JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
+LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
+LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
 LEFT JOIN jobs AS last ON last.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
 LEFT JOIN jobs AS waiting ON waiting.id = s.waiting_job_id
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
@@ -60,11 +65,15 @@ def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    now, queue, max_attempts, worker_status, last_status, has_waiting, gone = row[22:]
+    now, queue, max_attempts, worker_status, schema_version, last_status, has_waiting, gone = row[22:]
     worker = None
-    if worker_status is not None:
-        is_active = worker_status == WorkerStatus.ACTIVE
-        worker = RunnableWorker(queue=queue, max_attempts=max_attempts, is_active=is_active)
+    if queue is not None:
+        worker = RunnableWorker(
+            queue=queue,
+            max_attempts=max_attempts,
+            status=WorkerStatus(worker_status),
+            schema_version=schema_version,
+        )
     due = DueSchedule(
         schedule=rows.schedule(row),
         worker=worker,
@@ -77,15 +86,15 @@ def _due(row: Any) -> tuple[DueSchedule, datetime]:
 
 # Inputs go from the schedule to its job without leaving the database. A slot that is written already makes no job.
 # The jobs are unpublished: the dispatcher feeds them like any other backlog, also if it is killed after the commit.
-_WRITE_FIRINGS = Statement("""
+_WRITE_FIRINGS = Statement(f"""
 WITH given AS MATERIALIZED (
     SELECT g.*, CASE WHEN g.outcome = 'fired' THEN ava_uuid7() END AS job_id
     FROM (SELECT * FROM unnest(
               %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[], %(ats)s::timestamptz[],
               %(outcomes)s::text[], %(reasons)s::text[], %(held)s::bool[], %(triggered_by)s::text[], %(queues)s::text[],
-              %(max_attempts)s::smallint[]
+              %(max_attempts)s::smallint[], %(paused)s::bool[]
           ) WITH ORDINALITY
-          AS u (schedule_id, slot, fold, at, outcome, reason, is_held, triggered_by, queue, max_attempts, n)
+          AS u (schedule_id, slot, fold, at, outcome, reason, is_held, triggered_by, queue, max_attempts, is_paused, n)
           ORDER BY n) AS g
 ), written AS (
     INSERT INTO schedule_firings (schedule_id, timezone, slot, fold, at, outcome, reason, job_id)
@@ -103,6 +112,7 @@ WITH given AS MATERIALIZED (
                 WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
            CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
            CASE WHEN g.is_held THEN %(held_until)s::timestamptz
+                WHEN g.is_paused THEN {pauses.RESUMED_AT}
                 WHEN w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL THEN 'infinity' END, g.max_attempts
     FROM written AS f JOIN given AS g ON g.job_id = f.job_id JOIN schedules AS s ON s.id = g.schedule_id
     LEFT JOIN workers AS w ON w.id = s.worker_id LEFT JOIN tenant_limits AS l ON l.tenant_id = s.tenant_id
@@ -136,6 +146,7 @@ def write_firings(
         "triggered_by": [decision.due.schedule.id for decision, _ in slots],
         "queues": [None if worker is None else worker.queue for worker in workers],
         "max_attempts": [None if worker is None else worker.max_attempts for worker in workers],
+        "paused": [worker is not None and worker.status is WorkerStatus.PAUSED for worker in workers],
         "held_until": WHEN_RELEASED,
     }
     made: dict[str, list[MadeJob]] = {}

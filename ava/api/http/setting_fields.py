@@ -1,0 +1,77 @@
+"""Marshmallow fields of settings and of the filters of their lists; see `ava.api.http.fields`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from marshmallow import ValidationError
+
+from ava.api.http.fields import Number, Plain, Text
+from ava.domain.limits import WORKER_ENTRIES
+from ava.domain.text import storable
+
+__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "BoundedNumber", "NamedTexts", "QueryText"]
+
+#: Characters of a value of a worker's configuration, or of a secret.
+LONGEST_ENTRY = 8_192
+#: The names of a worker's configuration and secrets.
+ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+class QueryText(Text):
+    """A text in a query, of bounded length."""
+
+    def __init__(self, *, longest: int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.longest = longest
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or storable(value) != value:
+            raise ValidationError(f"It must be a text of 1 to {self.longest} characters, without NUL.")
+        return value
+
+
+class BoundedNumber(Number):
+    """A number of a body, above 0 and up to a bound."""
+
+    def __init__(self, *, most: float, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.most = most
+
+    def read(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= self.most:
+            raise ValidationError(f"It must be a number above 0, at most {self.most:g}.")
+        return float(value)
+
+
+class NamedTexts(Plain):
+    """An object of texts by their names; null in place of a text deletes its entry."""
+
+    def __init__(self, *, shortest: int = 0, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.shortest = shortest
+
+    def read(self, value: Any) -> dict[str, str | None]:
+        if not isinstance(value, dict):
+            raise ValidationError("It must be an object.")
+        if len(value) > WORKER_ENTRIES.value:
+            raise ValidationError(WORKER_ENTRIES.says(f"It must have at most {WORKER_ENTRIES.value} entries."))
+        wrong = {name: [fault] for name, text in value.items() if (fault := self._fault(name, text)) is not None}
+        if wrong:
+            raise ValidationError(wrong)
+        return value
+
+    def _fault(self, name: str, text: Any) -> str | None:
+        if not ENTRY_NAME.fullmatch(name):
+            return "The name must match [A-Za-z_][A-Za-z0-9_]{0,63}."
+        if text is None:
+            return None
+        if not isinstance(text, str):
+            return "It must be a text, or null, which deletes it."
+        if not self.shortest <= len(text) <= LONGEST_ENTRY:
+            bounds = f"{self.shortest} to {LONGEST_ENTRY:,}"
+            return f"It must have {bounds} characters."
+        return (
+            None if storable(text) == text else "It must not hold NUL characters or half characters (lone surrogates)."
+        )

@@ -1,0 +1,70 @@
+"""What tenants, and the environment, set for a run: configuration, secrets and the time-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ava.domain.job import Job
+from ava.domain.masking import SecretMask
+from ava.domain.sealing import Sealer
+from ava.domain.worker import WorkerSettings
+from ava.errors import EncryptionKeyMissing, SecretUnreadable
+from ava.handler.registry import Handler
+from ava.store.fleet.worker_settings import PLATFORM
+
+__all__ = ["RunSettings", "from_environment", "with_tenant_settings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What is set for one run."""
+
+    config: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: At most what the handler declares; None: what it declares.
+    timeout_seconds: float | None = None
+    #: Why the secrets cannot be given to the handler, which then is not called.
+    fault: Exception | None = None
+
+    @property
+    def mask(self) -> SecretMask | None:
+        """Returns what replaces the secrets in texts; None if there are none."""
+        return SecretMask(self.secrets.values()) if self.secrets else None
+
+
+def from_environment(handler: Handler, worker_config: Mapping[str, str]) -> RunSettings:
+    """Returns what the environment sets, `AVA_WORKER_<SLUG>_<KEY>`."""
+    prefix = f"{handler.slug.upper()}_"
+    config = {key.removeprefix(prefix): value for key, value in worker_config.items() if key.startswith(prefix)}
+    return RunSettings(config=config)
+
+
+def with_tenant_settings(
+    base: RunSettings, job: Job, own: WorkerSettings | None, platform: WorkerSettings | None, sealer: Sealer
+) -> RunSettings:
+    """Returns the settings of a run whose tenant, or the platform, has settings of its worker.
+
+    The tenant's count before the platform's, and those before `base`, the environment's.
+    """
+    given = [(tenant, settings) for tenant, settings in ((PLATFORM, platform), (job.tenant_id, own)) if settings]
+    config = dict(base.config)
+    secrets: dict[str, str] = {}
+    timeout_seconds = None
+    fault: Exception | None = None
+    for tenant_id, settings in given:
+        config |= settings.config
+        timeout_seconds = settings.timeout_seconds or timeout_seconds
+        try:
+            secrets |= dict(_opened(settings.secrets, sealer, tenant_id))
+        except (SecretUnreadable, EncryptionKeyMissing) as error:
+            fault = error
+    return RunSettings(config=config, secrets=secrets, timeout_seconds=timeout_seconds, fault=fault)
+
+
+def _opened(sealed: Mapping[str, str], sealer: Sealer, tenant_id: str) -> Iterator[tuple[str, str]]:
+    if not sealed:
+        return
+    own = sealer.of_tenant(tenant_id)
+    for name, text in sealed.items():
+        yield name, own.open(text)

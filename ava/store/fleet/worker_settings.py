@@ -1,0 +1,151 @@
+"""What tenants, and the platform for all of them, have set of workers: one row of each pair that has set something."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ava.domain.worker import WorkerSettings, WorkerStatus
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["PLATFORM", "WorkerStatusChange", "lock", "read", "reseal", "sealed_secrets", "status_changes", "write"]
+
+#: What stands in place of a tenant in the row that is for all tenants.
+PLATFORM = "*"
+
+_COLUMNS = "s.status, s.status_by, s.status_at, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries"
+
+_READ = Statement(f"""
+SELECT s.tenant_id, {_COLUMNS} FROM worker_settings AS s
+WHERE s.worker_id = %(worker_id)s AND s.tenant_id IN (%(tenant_id)s, '{PLATFORM}')
+""")
+
+
+def read(
+    connection: Connection, *, tenant_id: str, worker_id: str
+) -> tuple[WorkerSettings | None, WorkerSettings | None]:
+    """Returns a tenant's settings of a worker, and those of the platform; None where nothing was set."""
+    found = connection.exec_driver_sql(_READ, {"tenant_id": tenant_id, "worker_id": worker_id})
+    by_tenant = {row[0]: _settings(row[1:]) for row in found}
+    return by_tenant.get(tenant_id), by_tenant.get(PLATFORM)
+
+
+_MAKE = Statement("""
+INSERT INTO worker_settings (worker_id, tenant_id) VALUES (%(worker_id)s, %(tenant_id)s) ON CONFLICT DO NOTHING
+""")
+_LOCK = Statement(f"""
+SELECT {_COLUMNS} FROM worker_settings AS s
+WHERE s.worker_id = %(worker_id)s AND s.tenant_id = %(tenant_id)s FOR UPDATE
+""")
+
+
+def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> WorkerSettings:
+    """Lock the settings of a pair, which are made if there are none. Returns them."""
+    parameters = {"tenant_id": tenant_id, "worker_id": worker_id}
+    connection.exec_driver_sql(_MAKE, parameters)
+    return _settings(connection.exec_driver_sql(_LOCK, parameters).one())
+
+
+# The moment of a change of status is that of the statement, not that of its transaction: the dispatcher reads changes
+# in the order of these moments.
+_WRITE = Statement("""
+UPDATE worker_settings SET
+    status_at = CASE WHEN status IS DISTINCT FROM %(status)s THEN clock_timestamp() ELSE status_at END,
+    status_by = CASE WHEN status IS DISTINCT FROM %(status)s THEN %(user_id)s ELSE status_by END,
+    status = %(status)s, config = %(config)s::json, secrets = %(secrets)s::json,
+    timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s
+WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s
+""")
+_DELETE_EMPTY = Statement("""
+DELETE FROM worker_settings
+WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND status_at IS NULL AND timeout_seconds IS NULL
+    AND max_retries IS NULL AND config::text = '{}' AND secrets::text = '{}'
+""")
+
+
+def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, worker_id: str, user_id: str) -> None:
+    """Write the settings of a pair, which `lock` has locked."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "worker_id": worker_id,
+        "user_id": user_id,
+        "status": settings.status,
+        "config": json.dumps(dict(settings.config)),
+        "secrets": json.dumps(dict(settings.secrets)),
+        "timeout_seconds": settings.timeout_seconds,
+        "max_retries": settings.max_retries,
+    }
+    connection.exec_driver_sql(_WRITE, parameters)
+    connection.exec_driver_sql(_DELETE_EMPTY, parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStatusChange:
+    """A pair whose status was set, and when. Their order is the order in which they are read."""
+
+    at: datetime
+    worker_id: str
+    #: `PLATFORM` if it is for all tenants.
+    tenant_id: str
+
+
+_STATUS_CHANGES = Statement("""
+SELECT status_at, worker_id, tenant_id FROM worker_settings
+WHERE status_at IS NOT NULL AND (status_at, worker_id, tenant_id)
+    > (coalesce(%(at)s::timestamptz, '-infinity'), %(worker_id)s::text, %(tenant_id)s::text)
+ORDER BY status_at, worker_id, tenant_id LIMIT %(limit)s
+""")
+
+
+def status_changes(connection: Connection, *, after: WorkerStatusChange | None, limit: int) -> list[WorkerStatusChange]:
+    """Returns the changes of status that follow another, earliest first."""
+    parameters = {
+        "at": None if after is None else after.at,
+        "worker_id": "" if after is None else after.worker_id,
+        "tenant_id": "" if after is None else after.tenant_id,
+        "limit": limit,
+    }
+    found = connection.exec_driver_sql(_STATUS_CHANGES, parameters)
+    return [WorkerStatusChange(at=at, worker_id=worker_id, tenant_id=tenant_id) for at, worker_id, tenant_id in found]
+
+
+_SEALED = Statement("""
+SELECT s.worker_id, s.tenant_id, s.secrets::text FROM worker_settings AS s WHERE s.secrets::text <> '{}'
+""")
+
+
+def sealed_secrets(connection: Connection) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yields every pair that has secrets, as the worker's id, the tenant and the sealed secrets by name."""
+    for worker_id, tenant_id, secrets in connection.exec_driver_sql(_SEALED).all():
+        yield worker_id, tenant_id, json.loads(secrets)
+
+
+_RESEAL = Statement("""
+UPDATE worker_settings SET secrets = %(new)s::json
+WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND secrets::jsonb = %(old)s::jsonb
+""")
+
+
+def reseal(
+    connection: Connection, *, worker_id: str, tenant_id: str, old: Mapping[str, str], new: Mapping[str, str]
+) -> bool:
+    """Replace sealed secrets. Returns False if they were changed meanwhile."""
+    parameters = {"worker_id": worker_id, "tenant_id": tenant_id, "old": json.dumps(old), "new": json.dumps(new)}
+    return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
+
+
+def _settings(row: Any) -> WorkerSettings:
+    status, status_by, status_at, config, secrets, timeout_seconds, max_retries = row
+    return WorkerSettings(
+        status=None if status is None else WorkerStatus(status),
+        status_by=status_by,
+        status_at=status_at,
+        config=json.loads(config),
+        secrets=json.loads(secrets),
+        timeout_seconds=timeout_seconds,
+        max_retries=max_retries,
+    )

@@ -1,0 +1,118 @@
+"""What a tenant sets of a worker reaches its runs, and a secret reaches nothing else."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from harness.polling import wait_until
+from harness.system import MARK, System, carries
+
+SECRET = "marker-7f3a9c-of-the-test"
+#: Jobs for each way to leak.
+_EACH = 3
+
+
+@pytest.fixture(scope="module")
+def leaking(fleet: System) -> System:
+    body = {"secrets": {"TOKEN": SECRET}, "config": {"REGION": "eu"}}
+    _patch(fleet, "wkr_t_leak", body)
+    return fleet
+
+
+def _patch(fleet: System, worker_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = fleet.request("PATCH", f"/v1/ava/workers/{worker_id}", json=body)
+    assert answer.status_code == 200, answer.text
+    record: dict[str, Any] = answer.json()["data"]
+    return record
+
+
+def test_a_secret_that_jobs_try_to_leak_is_nowhere(leaking: System) -> None:
+    ways = ["return", "raise", "class", "exit"]
+    jobs = [{"worker_id": "wkr_t_leak", "input": {"how": how}} for how in ways for _ in range(_EACH)]
+    made = leaking.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
+    ended = [leaking.wait_for(job["id"], seconds=60) for job in made]
+    assert [job["status"] for job in ended] == ["completed"] * _EACH + ["failed"] * 3 * _EACH
+    returned, raised = ended[0], ended[_EACH]
+    assert returned["output"]["••••••"][0] == "••••••"
+    assert "TOKEN=••••••" in returned["output"]["••••••"][1]["deep"]
+    assert returned["output"]["config"] == "eu"
+    assert returned["progress"]["message"] == "with ••••••"
+    assert raised["error"] == "ValueError: refused ••••••"
+    messages = leaking.messages(returned["id"])
+    assert "the token is •••••• in Secrets(TOKEN)" in messages
+    assert messages.count("••••••") == 1, "printed in two parts"
+    _assert_nowhere(leaking)
+    # What a subprocess printed by itself reached the node's log, masked.
+    assert "to the descriptor ••••••" in leaking.workers[0].output
+
+
+def _assert_nowhere(fleet: System) -> None:
+    forms = {SECRET, SECRET[:12], base64.b64encode(SECRET.encode()).decode()[:16]}
+    tables = fleet.query("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    places = {name: fleet.query(f"SELECT t::text FROM {name} AS t") for (name,) in tables}
+    assert len(places) > 10
+    found = {name: str(rows) for name, rows in places.items()}
+    found |= {process.log.name: process.output for process in fleet.processes}
+    found["metrics"] = fleet.get("/metrics").text
+    found["titles"] = str([p.cmdline() for p in psutil.process_iter() if carries(p, fleet.environ[MARK])])
+    if fleet.broker_url.startswith("redis"):
+        with redis.Redis.from_url(fleet.broker_url) as client:
+            found["broker"] = str([client.dump(key) for key in client.keys("*")])
+    assert {place for place, text in found.items() for form in forms if form in text} == set()
+
+
+def test_a_node_that_cannot_open_a_secret_fails_the_job_and_says_so(leaking: System) -> None:
+    leaking.query("""
+        UPDATE worker_settings SET secrets = '{"TOKEN": "gAAAAABsealed-with-another-key"}'
+        WHERE worker_id = 'wkr_t_leak'
+    """)
+    job = leaking.wait_for(leaking.trigger("wkr_t_leak")["id"])
+    assert job["error"].startswith("SecretUnreadable: ")
+
+
+def test_a_typed_handler_gets_its_type_and_a_tenants_configuration(fleet: System) -> None:
+    refused = fleet.post("/v1/ava/jobs", json={"worker_id": "wkr_t_typed", "input": {"count": "x"}})
+    assert set(refused.json()["error"]["fields"]) == {"input.customer", "input.count"}
+    _patch(fleet, "wkr_t_typed", {"config": {"REGION": "us"}})
+    job = fleet.wait_for(fleet.trigger("wkr_t_typed", input={"customer": "Ada"})["id"])
+    assert job["output"] == "Ada: 1, us"
+
+
+def test_a_tenants_timeout_ends_a_run(fleet: System) -> None:
+    _patch(fleet, "wkr_t_work", {"timeout_seconds": 1})
+    try:
+        job = fleet.wait_for(fleet.trigger("wkr_t_work", input={"seconds": 20})["id"])
+        assert job["error"] == "Timeout: exceeded 1 s"
+    finally:
+        _patch(fleet, "wkr_t_work", {"timeout_seconds": None})
+
+
+def test_a_pause_holds_what_waits_within_seconds_and_a_resume_releases_it(fleet: System) -> None:
+    busy = [fleet.trigger("wkr_t_work", input={"seconds": 100}, priority=1) for _ in range(4)]
+    for job in busy:
+        fleet.wait_for(job["id"], "running")
+    waiting = [fleet.trigger("wkr_t_echo", priority=5) for _ in range(10)]
+    _patch(fleet, "wkr_t_echo", {"status": "paused"})
+    paused_at = time.monotonic()
+    waiting.append(fleet.trigger("wkr_t_echo"))
+    for job in busy:
+        fleet.cancel(job["id"])
+        fleet.wait_for(job["id"])
+    wait_until(
+        lambda: (
+            fleet.query("SELECT count(*) FROM jobs WHERE worker_id = 'wkr_t_echo' AND run_at > '9999-01-01'") == [(11,)]
+        ),
+        what="every job of the paused worker is set aside",
+    )
+    assert time.monotonic() - paused_at < 10, "the promise is 2 s; the rest is for a busy machine"
+    assert {fleet.show(job["id"])["status"] for job in waiting} == {"queued"}
+    said = fleet.get(f"/v1/ava/jobs/{waiting[0]['id']}/why").json()["data"]["sentence"]
+    assert said.startswith("queued: paused by usr_test since ")
+    _patch(fleet, "wkr_t_echo", {"status": None})
+    assert {fleet.wait_for(job["id"])["status"] for job in waiting} == {"completed"}

@@ -1,0 +1,224 @@
+"""PATCH of a worker, its schema, and what both change for triggers and schedules."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ava.domain.input_schema import check_schema
+from ava.domain.sealing import Sealer, worker_keys
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.services.workers import reseal_all, unreadable
+from ava.settings import Settings
+from ava.store.fleet import workers
+from harness.api import Api, error_of
+
+JOBS = "/v1/ava/jobs"
+WORKER = "/v1/ava/workers/wkr_open"
+OPERATOR = {"x-platform-role": "platform-admin"}
+NOTIFY = {
+    "type": "object",
+    "properties": {"channel": {"type": "string", "pattern": "^#"}, "n": {"type": "integer"}},
+    "required": ["channel"],
+    "additionalProperties": False,
+}
+
+
+def _announce(api: Api, schema: dict[str, Any] | None, **fields: Any) -> None:
+    spec = WorkerSpec(
+        id="wkr_open",
+        name="Open",
+        description="",
+        cancel_grace_seconds=10,
+        queue="default",
+        tenants=None,
+        on_worker_lost=OnWorkerLost.REQUEUE,
+        input_schema_json=None if schema is None else check_schema(schema),
+        **{"timeout_seconds": 300, "max_retries": 2, **fields},
+    )
+    with api.database.connect() as connection:
+        workers.announce(connection, [spec])
+
+
+def _patch(api: Api, body: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    answer = api.request("PATCH", WORKER, json=body, **rest)
+    assert answer.status_code == 200, answer.text
+    record: dict[str, Any] = answer.get_json()["data"]
+    return record
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def test_settings_hold_for_the_tenant_alone_and_null_takes_them_back(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, None)
+    changed = _patch(api, {"timeout_seconds": 20, "max_retries": 1, "status": "paused", "config": {"A": "1", "B": "2"}})
+    assert (changed["timeout_seconds"], changed["max_retries"], changed["status"]) == (20, 1, "paused")
+    assert (changed["status_by"], changed["config"]) == ("usr_test", {"A": "1", "B": "2"})
+    assert (changed["handler_timeout_seconds"], changed["handler_max_retries"]) == (300, 2)
+    assert api.trigger()["max_attempts"] == 2
+    theirs = api.get(WORKER, headers={"x-tenant-id": "ten_other"}).get_json()["data"]
+    assert (theirs["timeout_seconds"], theirs["status"], theirs["config"]) == (300, "active", {})
+    back = _patch(api, {"timeout_seconds": None, "max_retries": None, "status": None, "config": {"A": None}})
+    assert (back["timeout_seconds"], back["status"], back["config"]) == (300, "active", {"B": "2"})
+    assert api.trigger()["max_attempts"] == 3
+
+
+def test_what_the_platform_sets_holds_for_all_under_their_own(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, None)
+    body = {"scope": "platform", "timeout_seconds": 50, "config": {"REGION": "eu"}}
+    error_of(api.request("PATCH", WORKER, json=body), 403, "forbidden")
+    seen = _patch(api, body, headers=OPERATOR)
+    assert seen["platform"]["config"] == {"REGION": "eu"}
+    shown = api.get(WORKER).get_json()["data"]
+    assert (shown["timeout_seconds"], shown["platform"]["config"]) == (50, {"REGION": "••••••"})
+    assert _patch(api, {"timeout_seconds": 60})["timeout_seconds"] == 60
+    # A handler that is deployed later still bounds both.
+    _announce(api, None, timeout_seconds=40)
+    assert api.get(WORKER).get_json()["data"]["timeout_seconds"] == 40
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, ""),
+        ({"status": "stopped"}, "status"),
+        ({"timeout_seconds": 301}, "timeout_seconds"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"timeout_seconds": True}, "timeout_seconds"),
+        ({"max_retries": 3}, "max_retries"),
+        ({"config": {"a b": "x"}}, "config.a b"),
+        ({"config": {"A": 5}}, "config.A"),
+        ({"config": {"A": "\0"}}, "config.A"),
+        ({"config": {"A": "\ud800"}}, "config.A"),
+        ({"config": {"A": "x" * 8193}}, "config.A"),
+        ({"secrets": {"A": "abc"}}, "secrets.A"),
+        ({"secrets": {f"S{n}": "enough" for n in range(101)}}, "secrets"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_nothing_changes(api: Api, body: dict[str, Any], named: str) -> None:
+    _announce(api, None)
+    error = error_of(api.request("PATCH", WORKER, json=body), 422, "validation_error")
+    assert list(error["fields"]) == [named]
+    assert api.execute("SELECT * FROM worker_settings WHERE worker_id = 'wkr_open'") == []
+
+
+def test_entries_add_up_to_no_more_than_the_limit(fresh_api: Api) -> None:
+    _announce(fresh_api, None)
+    for part in range(2):
+        _patch(fresh_api, {"config": {f"K{part}_{n}": "x" for n in range(50)}})
+    answer = fresh_api.request("PATCH", WORKER, json={"config": {"ONE_MORE": "x"}})
+    assert "worker_entries" in error_of(answer, 422, "validation_error")["message"]
+
+
+def test_a_secret_is_sealed_for_its_tenant_shown_as_a_name_and_audited_without_its_value(
+    fresh_api: Api, api_settings: Settings
+) -> None:
+    api = fresh_api
+    _announce(api, None)
+    assert _patch(api, {"secrets": {"TOKEN": "marker-secret", "OTHER": "another-one"}})["secrets"] == ["OTHER", "TOKEN"]
+    assert _patch(api, {"secrets": {"OTHER": None}})["secrets"] == ["TOKEN"]
+    ((stored,),) = api.execute("SELECT secrets::text FROM worker_settings WHERE worker_id = 'wkr_open'")
+    assert "marker-secret" not in stored
+    sealer = Sealer(worker_keys(api_settings.encryption_keys))
+    sealed = json.loads(stored)["TOKEN"]
+    assert sealer.of_tenant("ten_test").open(sealed) == "marker-secret"
+    assert not sealer.of_tenant("ten_other").opens(sealed)
+    assert not Sealer(api_settings.encryption_keys).opens(sealed)
+    entries = api.get("/v1/ava/audit?filter[action]=workers.change&filter[target]=wkr_open").get_json()["data"]
+    assert [entry["changes"] for entry in entries] == [
+        {"secrets.OTHER": ["••••••", None]},
+        {"secrets.TOKEN": [None, "••••••"], "secrets.OTHER": [None, "••••••"]},
+    ]
+    assert "marker-secret" not in json.dumps(entries)
+    assert unreadable(api.database, sealer) == (1, [])
+    assert reseal_all(api.database, sealer) == 1
+    assert unreadable(api.database, Sealer([])) == (1, ["wkr_open of ten_test"])
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("filter[status]=paused", ["wkr_paused"]),
+        ("filter[status]=active", ["wkr_open"]),
+        ("filter[live]=false&q=PAU", ["wkr_paused"]),
+        ("filter[live]=true", []),
+        ("q=op", ["wkr_open"]),
+        ("q=%25", []),
+    ],
+)
+def test_the_list_takes_filters(api: Api, query: str, ids: list[str]) -> None:
+    answer = api.get(f"/v1/ava/workers?{query}").get_json()
+    assert [worker["id"] for worker in answer["data"]] == ids
+    assert answer["pagination"]["total"] == len(ids)
+
+
+@pytest.mark.parametrize("query", ["filter[status]=old", "filter[live]=1", "q=", "q=%00", "filter[name]=x"])
+def test_a_wrong_filter_is_refused(api: Api, query: str) -> None:
+    error_of(api.get(f"/v1/ava/workers?{query}"), 400, "validation_error")
+
+
+def test_a_paused_worker_accepts_jobs_that_wait_and_why_says_who_paused_it(fresh_api: Api) -> None:
+    _announce(fresh_api, None)
+    _patch(fresh_api, {"status": "paused"})
+    job = fresh_api.trigger()
+    assert job["status"] == "queued"
+    said = fresh_api.get(f"{JOBS}/{job['id']}/why").get_json()["data"]["sentence"]
+    assert said.startswith("queued: paused by usr_test since ")
+    _patch(fresh_api, {"status": "deprecated"})
+    error_of(fresh_api.post(JOBS, json={"worker_id": "wkr_open"}), 409, "resource_conflict")
+    daily = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
+    error_of(fresh_api.post("/v1/ava/schedules", json=daily), 409, "resource_conflict")
+
+
+# Schemas --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_input_that_does_not_match_is_refused_before_anything_is_stored(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, NOTIFY)
+    assert api.get(WORKER).get_json()["data"]["input_schema"] == NOTIFY
+    answer = api.post(JOBS, json={"worker_id": "wkr_open", "input": {"channel": "ops", "x": 1}})
+    assert set(error_of(answer, 422, "validation_error")["fields"]) == {"input.channel", "input.x"}
+    good = {"worker_id": "wkr_open", "input": {"channel": "#ops"}}
+    bulk = {"jobs": [good, {"worker_id": "wkr_paused"}, {**good, "input": {}}]}
+    error = error_of(api.post(f"{JOBS}/bulk", json=bulk), 422, "validation_error")
+    assert list(error["fields"]) == ["jobs[2].input.channel"]
+    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+    assert api.post(JOBS, json=good).status_code == 201
+    assert api.post(f"{JOBS}/bulk", json={"jobs": [good, good]}).status_code == 201
+
+
+def test_a_process_that_knows_an_old_schema_compares_with_the_new_one(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, NOTIFY)
+    key = {"Idempotency-Key": "k"}
+    first = {"worker_id": "wkr_open", "input": {"channel": "#ops"}}
+    assert api.post(JOBS, json=first, headers=key).status_code == 201
+    _announce(api, {**NOTIFY, "required": ["channel", "n"]})
+    error_of(api.post(JOBS, json=first), 422, "validation_error")
+    # What was accepted once is not compared again.
+    assert api.post(JOBS, json=first, headers=key).status_code == 201
+    _announce(api, {"type": "object"})
+    assert api.post(JOBS, json={"worker_id": "wkr_open", "input": {"y": 1}}).status_code == 201
+    _announce(api, None)
+    assert api.post(JOBS, json={"worker_id": "wkr_open"}, headers={"Idempotency-Key": "l"}).status_code == 201
+
+
+def test_a_schedule_is_compared_when_it_is_made_and_when_it_changes(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, NOTIFY)
+    daily = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
+    error = error_of(api.post("/v1/ava/schedules", json=daily), 422, "validation_error")
+    assert list(error["fields"]) == ["input.channel"]
+    made = api.post("/v1/ava/schedules", json={**daily, "input": {"channel": "#ops"}}).get_json()["data"]
+    path = f"/v1/ava/schedules/{made['id']}"
+    error_of(api.request("PATCH", path, json={"input": {"channel": 1}}), 422, "validation_error")
+    assert api.request("PATCH", path, json={"priority": 3}).status_code == 200
+    _announce(api, {**NOTIFY, "required": ["n"]})
+    error_of(api.post(f"{path}/run"), 422, "validation_error")

@@ -1,0 +1,112 @@
+"""Inputs are compared with a schema within bounded time, and each wrong place is named."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from ava.domain.input_schema import InputSchema, check_schema
+
+NOTIFY = {
+    "type": "object",
+    "properties": {
+        "channel": {"type": "string", "pattern": "^#[a-z-]+$"},
+        "items": {"type": "array", "items": {"$ref": "#/$defs/item"}},
+        "at": {"type": "string", "format": "date-time"},
+    },
+    "required": ["channel"],
+    "additionalProperties": False,
+    "$defs": {"item": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}},
+}
+
+
+def _faults(value: Any, schema: dict[str, Any] = NOTIFY) -> dict[str, list[str]]:
+    return InputSchema(check_schema(schema)).faults(json.dumps(value))
+
+
+def test_an_input_that_matches_has_no_faults() -> None:
+    assert _faults({"channel": "#ops", "items": [{"id": 10**400}], "at": "2025-06-01T10:00:00Z"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        ({}, {"input.channel": ["It is missing, and the schema of the worker requires it."]}),
+        ({"channel": 5}, {"input.channel": ['It is not of type "string".']}),
+        (
+            {"channel": "ops", "items": [{"id": 1}, {}], "x": 1},
+            {
+                "input.channel": ['It does not match "^#[a-z-]+$".'],
+                "input.items[1].id": ["It is missing, and the schema of the worker requires it."],
+                "input.x": ["It is not known here by the schema of the worker."],
+            },
+        ),
+        ({"channel": "#ops", "at": "tomorrow"}, {"input.at": ['It is not a "date-time".']}),
+        ({"channel": "#ops", "items": [{"id": "\ud800"}]}, {"input.items[1].id": ['It is not of type "integer".']}),
+    ],
+)
+def test_each_wrong_place_is_named(value: Any, faults: dict[str, list[str]]) -> None:
+    assert {place.replace("[0]", "[1]"): found for place, found in _faults(value).items()} == faults
+
+
+@pytest.mark.parametrize("value", ["\ud800", "\0", "x" * 100_000, "\U0001f600"])
+def test_hostile_texts_are_checked_like_others(value: str) -> None:
+    assert list(_faults({"channel": value})) == ["input.channel"]
+    assert list(_faults({value: 1, "channel": "#ops"})) == [f"input.{value[:100]}".replace("\ud800", "\ufffd")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "text"}, "type: "),
+        ({"properties": {"a": {"pattern": r"(a)\1"}}}, "properties/a/pattern: the pattern cannot be used"),
+        ({"pattern": "(?=a)"}, "looks around or back"),
+        ({"pattern": "(a{1000}){1000}"}, "is too large"),
+        ({"patternProperties": {"(?!x)": {}}}, "the pattern cannot be used"),
+        ({"$ref": "https://example.com/schema"}, r"\$ref must name a place in the same schema"),
+        ({"$ref": "file:///etc/passwd"}, r"\$ref must name a place in the same schema"),
+        ({"$ref": "#/$defs/none"}, r"\$ref #/\$defs/none names no part of the schema"),
+        ({"properties": {"a": {"$ref": "#"}}}, "refers to itself"),
+        ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "refers to itself"),
+        ({"$dynamicRef": "#a"}, r"\$dynamicRef is not accepted"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, r"\$schema must be"),
+        ({"enum": [float("nan")]}, "that JSON can carry"),
+        ({"description": "x" * 70_000}, "at most 65536 are accepted"),
+        ({"allOf": [{"type": "object"}] * 1_000}, "too many parts"),
+    ],
+)
+def test_a_schema_that_is_wrong_or_unsafe_is_refused(schema: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        check_schema(schema)
+
+
+def test_a_schema_whose_choices_nest_too_deep_is_refused() -> None:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(12):
+        schema = {"anyOf": [schema, {"type": "boolean"}]}
+    with pytest.raises(ValueError, match="nests too many choices"):
+        check_schema(schema)
+    deep: dict[str, Any] = {}
+    for _ in range(200):
+        deep = {"items": deep}
+    with pytest.raises(ValueError, match="nests deeper"):
+        check_schema(deep)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"items": {"type": "string"}}}},
+        {"properties": {"a": {"anyOf": [{"items": {"type": "string"}}, {"type": "null"}]}}},
+        {"properties": {"a": {"items": {"allOf": [{"type": "string"}] * 400}}}},
+        {"properties": {"a": {"uniqueItems": True, "contains": {"type": "string"}}}},
+    ],
+)
+def test_a_large_wrong_input_is_refused_in_bounded_time(schema: dict[str, Any]) -> None:
+    compiled, text = InputSchema(check_schema(schema)), json.dumps({"a": [1] * 300_000})
+    began = time.process_time()
+    assert compiled.faults(text)
+    assert time.process_time() - began < 2
