@@ -77,7 +77,7 @@ function card(first, signal, refresh) {
 
   async function loadJob() {
     if (!schedule.last_job_id) return;
-    const job = await get(`/v1/ava/jobs/${encodeURIComponent(schedule.last_job_id)}`, { signal }).catch((error) => {
+    const job = await get(`/v1/ava/jobs/${encodeURIComponent(schedule.last_job_id)}`, { query: { fields: "id,status" }, signal }).catch((error) => {
       // The record of an old job is past retention.
       if (error.status === 404) return null;
       throw error;
