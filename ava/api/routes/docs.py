@@ -58,14 +58,14 @@ def asset(name: str) -> Response:
 def explained_errors() -> Response:
     """Explain each error code; the `docs_url` of every failure links here."""
     rows = "".join(
-        f'<dt id="{code}">{code}</dt>'
+        f'<div><dt id="{code}">{code}</dt>'
         + "".join(f"<dd>{status}. {escape(meaning)}</dd>" for status, meaning in code.meanings.items())
+        + "</div>"
         for code in ErrorCode
     )
     return _with_policy(
         Response(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>AVA Jobs API: errors</title></head>'
-            f"<body><h1>Errors</h1><dl>{rows}</dl></body></html>\n",
+            (_STATIC / "errors.html").read_text().replace("<!-- The codes -->", rows),
             mimetype="text/html",
         )
     )

@@ -8,3 +8,13 @@ SwaggerUIBundle({
   validatorUrl: null,
   tryItOutEnabled: true,
 });
+
+// The colours are the dashboard's: those that its button has chosen, else the system's.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => {
+  const chosen = localStorage.getItem("ava.theme");
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  document.documentElement.classList.toggle("dark-mode", (chosen ?? (dark.matches ? "dark" : "light")) === "dark");
+};
+dark.addEventListener("change", paint);
+paint();

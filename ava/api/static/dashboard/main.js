@@ -3,6 +3,7 @@
 import { session } from "./api.js";
 import { h, put } from "./dom.js";
 import { zone } from "./format.js";
+import { listen } from "./keys.js";
 import { ask, button, field } from "./parts.js";
 import { searchBox } from "./search.js";
 import * as signin from "./pages/signin.js";
@@ -137,7 +138,16 @@ function toggleTheme() {
 
 const chosen = localStorage.getItem(THEME);
 if (chosen) document.documentElement.dataset.theme = chosen;
-window.addEventListener("hashchange", () => show().then(() => main.focus({ preventScroll: true })));
+window.addEventListener("hashchange", async () => {
+  // A filter that was changed keeps the focus on the page that it has drawn again.
+  const { name, form } = document.activeElement ?? {};
+  await show();
+  const again = name && form?.role === "search" ? main.querySelector(`[role=search] [name="${CSS.escape(name)}"]`) : null;
+  (again ?? main).focus({ preventScroll: true });
+});
+// A checkbox is too small for a finger, so all of its cell belongs to it.
+document.addEventListener("click", ({ target }) => target.matches(".choose") && target.querySelector("input").click());
+listen();
 window.addEventListener("signed-out", () => {
   if (!session.get()) return;
   session.forget();

@@ -38,6 +38,10 @@ export const card = (title, { id, actions, wide } = {}, ...children) =>
   h("section", { class: wide ? "card wide" : "card", ...(id ? { id } : {}), "aria-label": title },
     h("header", {}, h("h2", {}, title), actions ?? null), ...children);
 
+/** The titles of a table. A column of controls has a title that is not shown. */
+export const titles = (names, controls = "Actions") => h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
+  names.map((name) => h("span", { role: "columnheader" }, name || h("span", { class: "unseen" }, controls)))));
+
 export const empty = (text) => h("p", { class: "empty" }, text);
 
 /** A message that disappears after some seconds. */

@@ -2,14 +2,14 @@
 
 import { get } from "../api.js";
 import { h, put } from "../dom.js";
-import { empty, heading, when } from "../parts.js";
+import { empty, heading, titles, when } from "../parts.js";
 
 export async function open(main, { signal, query }) {
   const list = h("div", { role: "rowgroup", class: "rows" });
   const more = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   put(main, heading("Audit trail"),
     h("div", { class: "table audit", role: "table", "aria-label": "Audit trail" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, ["Time", "User", "Action", "Target", "Status", "Address"].map((name) => h("span", { role: "columnheader" }, name)))), list), more);
+      titles(["Time", "User", "Action", "Target", "Status", "Address"]), list), more);
   const found = await get("/v1/ava/audit", { query: { per_page: "50", ...Object.fromEntries(query) }, signal });
   put(list, found.data.map(line));
   if (!found.data.length) more.before(empty("No entries yet."));

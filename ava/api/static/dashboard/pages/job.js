@@ -94,7 +94,7 @@ function jobView(first) {
   const again = button("Run again …", () => editAndRunAgain(current), { kind: "quiet" });
   const copy = button("Copy id", () => navigator.clipboard.writeText(first.id).then(() => notify("Copied.")), { kind: "quiet" });
   const facts = h("dl", {});
-  const timeline = h("ol", { class: "timeline" });
+  const timeline = h("ol", { class: "timeline", tabindex: "0", "aria-label": "Timeline" });
   const marks = [];
   const input = h("div", {});
   const output = h("div", {});

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, short, span, toLocal } from "../format.js";
-import { empty, field, heading, options, pill, repeat, when } from "../parts.js";
+import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
@@ -38,8 +38,7 @@ export function open(main, { signal, query }) {
   const operations = new RunningOperations(signal, () => refresh());
   const actions = bulkActions(selection, query, { refresh: () => refresh(), started: (operation) => operations.add(operation) });
   const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" },
-    h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-      ["", ...columns.map(([, title]) => title)].map((title) => h("span", { role: "columnheader" }, title)))),
+    titles(["", ...columns.map(([, title]) => title)], "Select"),
     body);
   put(main,
     heading("Jobs", columnMenu(query, columns), runButton()),

@@ -3,7 +3,7 @@
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { ago, number, short, span } from "../format.js";
-import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
+import { ask, button, empty, field, heading, notify, options, pill, repeat, titles, when } from "../parts.js";
 import { create, edit, redeliverAbandoned } from "../webhook_forms.js";
 
 /** The deliveries of which the ratio is taken, and those that are shown. */
@@ -62,12 +62,11 @@ function endpoint(webhook, signal, refresh) {
     button("Redeliver abandoned", () => redeliverAbandoned(current, path, () => load())),
     button("Delete", () => remove(webhook, path, refresh), { kind: "danger" }),
   ] : [];
-  const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}`, "data-webhook": webhook.id },
+  const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
     events, health, h("div", { class: "row end" }, field("Deliveries", shown)),
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-        ["State", "Event", "Job", "Created", "Last request", ""].map((name) => h("span", { role: "columnheader" }, name)))), body), none);
+      titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
   const load = repeat(signal, 3, async () => {
     if (!element.isConnected && body.childElementCount) return;
     const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal });

@@ -3,7 +3,7 @@
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
-import { ask, button, card, empty, heading, pill, repeat, when } from "../parts.js";
+import { ask, button, card, empty, heading, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
@@ -17,8 +17,7 @@ export function open(main, { signal }) {
     h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-        ["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""].map((name) => h("span", { role: "columnheader" }, name)))), body));
+      titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body));
 
   const turn = repeat(signal, 2, async () => {
     const [workers, found, queues] = await Promise.all([

@@ -1,0 +1,148 @@
+"""How the dashboard looks and is used: by everybody, by keyboard, on a phone, in light and dark."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from harness.polling import wait_until
+from harness.system import ROOT, System
+from tests.browser import Browser
+
+AXE = (ROOT / "tests" / "axe" / "axe.min.js").read_text()
+#: Swagger UI's own elements are not ours to change.
+_RUN_AXE = """
+const done = arguments[0];
+axe.run({ exclude: ["#swagger-ui"] }, { resultTypes: ["violations"] }).then(({ violations }) => done(
+    violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 200)).join(" ")}`)));
+"""
+PAGES = ("overview", "jobs", "schedules", "workers", "webhooks", "audit")
+_ROWS_SHOWN = """
+const ends = [...document.querySelectorAll(".rows [role=row]")].map((row) => row.getBoundingClientRect().bottom);
+return ends.filter((end) => end <= innerHeight).length;
+"""
+_TARGETS = """
+const seen = (element) => element.checkVisibility() && element.getBoundingClientRect().width > 0;
+return [...document.querySelectorAll("button, select, input, .top nav a, .pager a, .rows .choose")].filter(seen)
+    .map((element) => [element, (element.closest(".choose, .check") ?? element).getBoundingClientRect()])
+    .filter(([element, box]) => box.height < 39.9 || box.width < 39.9)
+    .map(([element, box]) => `${element.outerHTML.slice(0, 120)} ${box.width} x ${box.height}`);
+"""
+
+
+def _go(browser: Browser, where: str) -> None:
+    browser.script("location.hash = arguments[0]", where)
+
+
+def _findings(browser: Browser) -> list[str]:
+    browser.script(AXE)
+    found: list[str] = browser.driver.execute_async_script(_RUN_AXE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def filled(running: System) -> dict[str, Any]:
+    """Jobs, a webhook and a schedule, so that no page is empty. Returns a failed job."""
+    jobs = [{"worker_id": "wkr_echo", "input": {"text": f"{number}"}} for number in range(18)]
+    jobs += [{"worker_id": "wkr_fail", "input": {"why": "no such channel " * 20}}]
+    made = running.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
+    hook = {"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up, a secret"}
+    running.post("/v1/webhooks", json=hook)
+    pattern = {"worker_id": "wkr_echo", "cron": "0 3 * * *", "timezone": "Europe/Berlin", "name": "Nightly"}
+    running.post("/v1/ava/schedules", json=pattern)
+    for job in made:
+        running.wait_for(job["id"], "completed", "failed", seconds=60)
+    return running.show(made[-1]["id"])
+
+
+# Each of its sixteen looks takes seconds of one processor.
+@pytest.mark.timeout(300)
+def test_axe_finds_nothing_on_any_page_in_light_and_dark(signed_in: Browser, filled: dict[str, Any]) -> None:
+    found = {}
+    for page in (*PAGES, f"jobs/{filled['id']}"):
+        _go(signed_in, f"#/{'' if page == 'overview' else page}")
+        signed_in.find("main h1")
+        wait_until(lambda: signed_in.script("return document.querySelector('main').innerText.length") > 60)
+        for scheme in ("light", "dark"):
+            signed_in.prefer(scheme)
+            found[page, scheme] = _findings(signed_in)
+    _go(signed_in, "#/jobs")
+    signed_in.click("button", "New job")
+    found["dialog", "dark"] = _findings(signed_in)
+    for page in ("/docs/errors", "/docs"):
+        signed_in.open(page)
+        found[page, "dark"] = _findings(signed_in)
+    assert {place: problems for place, problems in found.items() if problems} == {}
+
+
+def test_fifteen_jobs_are_above_the_fold_and_three_on_a_phone(signed_in: Browser, filled: dict[str, Any]) -> None:
+    _go(signed_in, f"#/jobs?{quote('filter[status]')}=completed")
+    for width, height, least in ((1024, 700, 15), (390, 844, 3)):
+        signed_in.resize(width, height)
+        wait_until(lambda least=least: signed_in.script(_ROWS_SHOWN) >= least, what=f"{least} rows are shown")
+        assert signed_in.script("return document.documentElement.scrollWidth <= innerWidth")
+    assert filled["error"].startswith("ValueError")
+    signed_in.resize(1024, 700)
+    _go(signed_in, f"#/jobs?{quote('filter[status]')}=failed")
+    error = signed_in.find(f"[data-job='{filled['id']}'] .error")
+    # The error has a line of its own, nearly as wide as the table.
+    assert error.size["width"] > 700
+
+
+def test_what_is_touched_is_at_least_40_pixels(signed_in: Browser, filled: dict[str, Any]) -> None:
+    signed_in.resize(390, 844)
+    for page in (*PAGES, f"jobs/{filled['id']}"):
+        _go(signed_in, f"#/{'' if page == 'overview' else page}")
+        signed_in.find("main h1")
+        if page == "jobs":
+            signed_in.find("[data-job]")
+            signed_in.script("document.querySelector('.choose').click()")
+            signed_in.await_text("1 selected")
+        assert signed_in.script(_TARGETS) == [], page
+        assert signed_in.script("return document.documentElement.scrollWidth <= innerWidth"), page
+
+
+def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str, Any]) -> None:
+    _go(signed_in, "#/jobs")
+    signed_in.find(f"[data-job='{filled['id']}']")
+    assert signed_in.script("return getComputedStyle(document.querySelector('main')).outlineStyle") == "none"
+    focused = "return document.activeElement.closest('[data-job]')?.dataset.job ?? document.activeElement.name"
+    ids = signed_in.script("return [...document.querySelectorAll('[data-job]')].map((row) => row.dataset.job)")
+    signed_in.press("j", "j", "j", "k")
+    assert signed_in.script(focused) == ids[1]
+    signed_in.press("x")
+    signed_in.await_text("1 selected")
+    signed_in.press("?")
+    signed_in.await_text("Next row")
+    signed_in.press(Keys.ESCAPE)
+    signed_in.press("j", Keys.ENTER)
+    wait_until(lambda: ids[2] in signed_in.script("return location.hash"), what="the row is opened")
+    _go(signed_in, "#/jobs")
+    signed_in.find("[data-job]")
+    signed_in.press("/")
+    name = signed_in.script(focused)
+    assert name
+    # A key in a field is a letter.
+    assert signed_in.script("return document.activeElement.closest('[role=search]') !== null")
+
+
+def test_a_filter_keeps_the_focus(signed_in: Browser, filled: dict[str, Any]) -> None:
+    _go(signed_in, "#/jobs")
+    signed_in.find(f"[data-job='{filled['id']}']")
+    signed_in.script("document.querySelector('[name=\"filter[status]\"]').focus()")
+    signed_in.press("f")
+    wait_until(lambda: "failed" in signed_in.script("return location.hash"), what="the filter is in the address")
+    signed_in.find(f"[data-job='{filled['id']}']")
+    assert signed_in.script("return document.activeElement.name") == "filter[status]"
+
+
+def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, filled: dict[str, Any]) -> None:
+    _go(signed_in, "#/jobs")
+    signed_in.find(f"[data-job='{filled['id']}']")
+    kinds = (
+        "return [...document.querySelectorAll('[role=cell], .error')].map((cell) => getComputedStyle(cell).unicodeBidi)"
+    )
+    assert set(signed_in.script(kinds)) == {"isolate"}
