@@ -75,11 +75,18 @@ QUEUES = {
     "total_queued": 1, "total_running": 0, "sampled_at": "2026-01-01T00:00:00Z",
     "by_worker": [{"worker_id": HOSTILE, "queued": 1, "running": 0, "high_priority": 0}],
 }  # fmt: skip
+OPERATION = {
+    "id": HOSTILE, "kind": HOSTILE, "filter": {HOSTILE: HOSTILE}, "state": HOSTILE, "total": 2, "done": 1, "failed": 1,
+    "created_by": HOSTILE, "created_at": "2026-01-01T00:00:00Z", "completed_at": None, "result": None,
+    "reason": HOSTILE,
+}  # fmt: skip
 LISTS = {
+    "/v1/ava/operations": OPERATION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": LIMIT, "/v1/ava/nodes": NODE,
     "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": WEBHOOK, "/v1/webhooks/wh_1/deliveries": DELIVERY,
 }  # fmt: skip
 RECORDS = {
+    "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
     "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/queues": QUEUES, "/v1/webhooks": WEBHOOK,
     "/v1/webhooks/wh_1": WEBHOOK, "/v1/webhooks/wh_1/test": DELIVERY,
     "/v1/webhooks/wh_1/deliveries/dlv_1/redeliver": DELIVERY,
@@ -152,6 +159,12 @@ COMMANDS = [
     ["jobs", "cancel", "refused"],
     ["jobs", "retry", "job_1"],
     ["jobs", "retry", "job_1", "--follow"],
+    ["jobs", "cancel", "job_1", "refused"],
+    ["jobs", "retry", "--status", "failed", "--yes"],
+    ["operations", "list"],
+    ["operations", "show", "op_1"],
+    ["operations", "show", "op_1", "--follow"],
+    ["operations", "abort", "op_1"],
     ["jobs", "why", "job_1"],
     ["jobs", "watch", "job_1"],
     ["workers", "list"],
