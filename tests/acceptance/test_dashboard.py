@@ -16,7 +16,7 @@ from tests.browser import Browser
 from tests.failed_jobs import insert_failed
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
-PAGES = ("#/", "#/jobs", "#/schedules", "#/workers", "#/webhooks", "#/audit")
+PAGES = ("#/", "#/jobs", "#/schedules", "#/workers", "#/analytics", "#/errors", "#/webhooks", "#/keys", "#/audit")
 
 
 def go(browser: Browser, where: str) -> None:

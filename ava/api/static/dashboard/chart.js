@@ -1,7 +1,7 @@
-// A bar chart of the last hour, drawn as SVG.
+// A bar chart of ended jobs by minute, hour or day, drawn as SVG.
 
 import { h, put, s, say } from "./dom.js";
-import { hour, number } from "./format.js";
+import { dayOf, hour, number } from "./format.js";
 
 const KINDS = ["completed", "failed", "cancelled"];
 const HEIGHT = 190;
@@ -9,8 +9,16 @@ const TOP = 10;
 const BOTTOM = 22;
 const LEFT = 40;
 
-/** Ended jobs per minute as stacked bars; a caption has the numbers of the minute under the pointer. */
-export function endedChart() {
+/** Names of the bars: how the last is called, how each of the others, and whether one has its name at the axis. */
+const SPANS = {
+  minute: { last: "This minute", whole: "in the last hour", name: hour, isNamed: (text) => new Date(text).getMinutes() % 15 === 0 },
+  hour: { last: "This hour", whole: "in this period", name: hour, isNamed: (text) => new Date(text).getHours() % 6 === 0 },
+  day: { last: "Today", whole: "in this period", name: dayOf, isNamed: (text) => new Date(text).getUTCDay() === 1 },
+};
+
+/** Ended jobs as stacked bars, one for each span; a caption has the numbers of the one under the pointer. */
+export function endedChart({ spans = "minute" } = {}) {
+  const words = SPANS[spans];
   const svg = s("svg", { height: HEIGHT, class: "chart", role: "img" });
   const caption = h("p", { class: "caption" });
   const legend = h("ul", { class: "legend" }, KINDS.map((kind) => h("li", { "data-kind": kind }, kind)));
@@ -23,7 +31,7 @@ export function endedChart() {
     const minute = minutes[pointed] ?? minutes.at(-1);
     if (!minute) return;
     const parts = KINDS.map((kind) => `${number(minute[kind])} ${kind}`).join(", ");
-    say(caption, `${pointed === null ? "This minute" : hour(minute.minute)}: ${parts}`);
+    say(caption, `${pointed === null ? words.last : words.name(minute.minute)}: ${parts}`);
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
@@ -39,7 +47,7 @@ export function endedChart() {
   const draw = () => {
     if (!width || !minutes.length) return;
     const scale = { width: (width - LEFT) / minutes.length, top: ceiling(Math.max(4, ...minutes.map(total))) };
-    put(svg, grid(scale, width), minutes.map((minute, place) => bars(minute, place, scale)), times(minutes, scale, width));
+    put(svg, grid(scale, width), minutes.map((minute, place) => bars(minute, place, scale)), times(minutes, scale, width, words));
   };
   // Redrawn for each width, so that the text keeps its size.
   new ResizeObserver(([entry]) => {
@@ -53,7 +61,7 @@ export function endedChart() {
       minutes = next;
       draw();
       const sums = KINDS.map((kind) => `${number(minutes.reduce((sum, minute) => sum + minute[kind], 0))} ${kind}`);
-      svg.setAttribute("aria-label", `Jobs that ended in the last hour: ${sums.join(", ")}`);
+      svg.setAttribute("aria-label", `Jobs that ended ${words.whole}: ${sums.join(", ")}`);
       updateCaption();
     },
   };
@@ -91,10 +99,10 @@ function bars(minute, place, { width, top }) {
   });
 }
 
-function times(minutes, { width }, whole) {
+function times(minutes, { width }, whole, words) {
   return minutes.map((minute, place) => {
     const x = LEFT + (place + 0.5) * width;
-    const fits = new Date(minute.minute).getMinutes() % 15 === 0 && x < whole - 20;
-    return fits ? s("text", { x, y: HEIGHT - 5, class: "axis middle" }, hour(minute.minute)) : null;
+    const fits = words.isNamed(minute.minute) && x < whole - 20;
+    return fits ? s("text", { x, y: HEIGHT - 5, class: "axis middle" }, words.name(minute.minute)) : null;
   });
 }

@@ -42,6 +42,11 @@ export const hour = (text) => formats().hour.format(new Date(text));
 /** A time of a day to the millisecond, as a log shows it. */
 export const precise = (text) => formats().precise.format(new Date(text));
 
+const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+
+/** The day of a midnight UTC. */
+export const dayOf = (text) => date.format(new Date(text));
+
 /** A moment as the value of an input of type `datetime-local`. */
 export function toLocal(text) {
   const moment = new Date(text ?? "");

@@ -14,7 +14,10 @@ const PAGES = {
   schedules: ["Schedules", () => import("./pages/schedules.js")],
   workers: ["Workers", () => import("./pages/workers.js")],
   tenants: ["Tenants", () => import("./pages/tenants.js"), (who) => who.isOperator],
+  analytics: ["Analytics", () => import("./pages/analytics.js")],
+  errors: ["Errors", () => import("./pages/errors.js")],
   webhooks: ["Webhooks", () => import("./pages/webhooks.js")],
+  keys: ["Keys", () => import("./pages/keys.js")],
   audit: ["Audit", () => import("./pages/audit.js")],
 };
 const openJob = () => import("./pages/job.js");

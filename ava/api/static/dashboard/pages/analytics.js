@@ -1,0 +1,68 @@
+// Analytics: what ended jobs add up to over a period.
+
+import { get } from "../api.js";
+import { endedChart } from "../chart.js";
+import { h, put, say } from "../dom.js";
+import { number, span } from "../format.js";
+import { card, empty, field, heading, options, repeat } from "../parts.js";
+
+const PERIODS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"], ["90", "90 days"]];
+
+export function open(main, { signal, query }) {
+  const days = query.get("days") ?? "30";
+  const worker = query.get("worker") ?? "";
+  const period = h("select", { name: "days" }, options(PERIODS, days));
+  const only = h("select", { name: "worker" }, options([["", "All workers"], ...(worker ? [[worker]] : [])], worker));
+  const go = () => (location.hash = `#/analytics?${new URLSearchParams({ days: period.value, ...(only.value ? { worker: only.value } : {}) })}`);
+  period.addEventListener("change", go);
+  only.addEventListener("change", go);
+  const tiles = ["Ended", "Success rate", "Average run time", "Time to start", "Run time"].map(tile);
+  const chart = endedChart({ spans: days === "1" ? "hour" : "day" });
+  const triggers = h("div", { class: "facts" });
+  const workers = h("div", { role: "rowgroup", class: "rows" });
+  const none = empty("No jobs ended in this period.");
+  put(main,
+    heading("Analytics", field("Period", period), field("Worker", only)),
+    h("div", { class: "tiles" }, tiles.map((part) => part.element)),
+    card(days === "1" ? "Ended per hour" : "Ended per day", { wide: true }, chart.element),
+    card("By trigger", {}, triggers),
+    card("By worker", { wide: true },
+      h("div", { class: "table counts", role: "table", "aria-label": "Ended jobs by worker" },
+        h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, ["Worker", "Ended", "Completed", "Failed", "Success", "Average"].map((name) => h("span", { role: "columnheader" }, name)))), workers),
+      none));
+
+  repeat(signal, 10, async () => {
+    const { data } = await get("/v1/ava/analytics", {
+      query: { days, group_by: days === "1" ? "hour" : "day", percentiles: "true", "filter[worker_id]": worker }, signal,
+    });
+    const { jobs, percentiles: { wait, run } } = data;
+    const [ended, rate, average, start, times] = tiles;
+    ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled`);
+    rate.update(jobs.success_rate === null ? "–" : `${jobs.success_rate} %`, `${number(jobs.completed)} completed`);
+    average.update(span(jobs.avg_duration_ms), "of jobs that ran");
+    start.update(span(wait.p50_ms), `p95 ${span(wait.p95_ms)}, p99 ${span(wait.p99_ms)}`);
+    times.update(span(run.p50_ms), `p95 ${span(run.p95_ms)}, p99 ${span(run.p99_ms)}`);
+    chart.update(data.series.map((point) => ({ ...point, minute: point.starts_at })));
+    const counts = Object.entries(data.by_worker).sort(([, one], [, other]) => other.total - one.total);
+    put(triggers, Object.entries(jobs.by_trigger).map(([name, count]) => h("div", {}, h("span", {}, name), h("strong", {}, number(count)))));
+    put(workers, counts.map(([id, count]) => line(id, count, days)));
+    none.hidden = counts.length > 0;
+    if (!worker && only.options.length !== counts.length + 1) put(only, options([["", "All workers"], ...counts.map(([id]) => [id]).sort()], worker));
+  });
+}
+
+function tile(label) {
+  const value = h("strong", {}, "–");
+  const hint = h("small", {});
+  const element = h("div", { class: "tile", "data-tile": label }, h("span", {}, label), value, hint);
+  return { element, update: (text, more) => (say(value, text), say(hint, more)) };
+}
+
+function line(id, count, days) {
+  const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
+  const rate = count.total ? `${(Math.round((1000 * count.completed) / count.total) / 10).toFixed(1)} %` : "–";
+  return h("div", { role: "row" },
+    cell("Worker", h("a", { href: `#/analytics?${new URLSearchParams({ days, worker: id })}` }, id), "mono"), cell("Ended", number(count.total)),
+    cell("Completed", number(count.completed)), cell("Failed", count.failed ? h("a", { href: `#/errors?${new URLSearchParams({ "filter[worker_id]": id })}` }, number(count.failed)) : "0", count.failed ? "error" : ""),
+    cell("Success", rate), cell("Average", span(count.avg_duration_ms)));
+}

@@ -1,0 +1,86 @@
+// API keys: create one, see its token once, revoke it.
+
+import { call, get, post, session } from "../api.js";
+import { h, put } from "../dom.js";
+import { number } from "../format.js";
+import { ask, button, empty, field, heading, notify, options, repeat, when } from "../parts.js";
+
+const ROLES = ["tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin"];
+const TITLES = ["Name", "Role", "Created", "Last used", "Expires", ""];
+
+export function open(main, { signal, query }) {
+  const list = h("div", { role: "rowgroup", class: "rows" });
+  const none = empty("No API keys yet.");
+  const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
+  const create = session.mayWrite ? button("New key", () => openForm(() => turn()), { kind: "primary" }) : null;
+  put(main, heading("API keys", create),
+    h("p", { class: "muted" }, "A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands as AVA_API_KEY."),
+    h("div", { class: "table keys", role: "table", "aria-label": "API keys" },
+      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, TITLES.map((name) => h("span", { role: "columnheader" }, name)))), list),
+    none, pager);
+
+  let shown = "";
+  const turn = repeat(signal, 5, async () => {
+    const found = await get("/v1/ava/keys", { query: { per_page: "50", cursor: query.get("cursor") }, signal });
+    const key = JSON.stringify(found);
+    if (key === shown) return;
+    shown = key;
+    put(list, found.data.map((each) => line(each, () => turn())));
+    none.hidden = found.data.length > 0;
+    const next = found.pagination.next_cursor;
+    put(pager, h("span", {}, `${number(found.pagination.total)} ${found.pagination.total === 1 ? "key" : "keys"}`),
+      next ? h("a", { href: `#/keys?${new URLSearchParams({ cursor: next })}` }, "Older") : null);
+  });
+}
+
+function line(key, refresh) {
+  const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
+  const isOver = key.expires_at !== null && new Date(key.expires_at) <= new Date();
+  return h("div", { role: "row", "data-key": key.id },
+    cell("Name", [key.name, h("small", {}, `${key.prefix}…`)]), cell("Role", key.role),
+    cell("Created", [when(key.created_at).element, h("small", {}, key.created_by)]),
+    cell("Last used", key.last_used_at ? when(key.last_used_at).element : "never"),
+    cell("Expires", key.expires_at ? when(key.expires_at).element : "never", isOver ? "error" : ""),
+    cell("", session.mayWrite ? button("Revoke …", () => openRevoke(key, refresh), { kind: "quiet" }) : ""));
+}
+
+function openRevoke(key, refresh) {
+  ask({
+    title: `Revoke ${key.name}`, text: "Whatever uses this key is refused within two seconds. That cannot be undone.", action: "Revoke", kind: "danger",
+    async submit() {
+      await call("DELETE", `/v1/ava/keys/${encodeURIComponent(key.id)}`);
+      notify(`${key.name} is revoked.`);
+      refresh();
+    },
+  });
+}
+
+function openForm(refresh) {
+  const mine = ROLES.indexOf(session.get()?.role);
+  const roles = ROLES.filter((_, place) => place <= mine);
+  ask({
+    title: "New API key", action: "Create",
+    fields: [
+      field("Name", h("input", { name: "name", required: true, maxlength: "100", autocomplete: "off" }), "Who or what uses it."),
+      field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.at(-1)))),
+      field("Expires", h("input", { name: "expires_at", type: "datetime-local" }), "Empty: never."),
+    ],
+    async submit({ name, role, expires_at: end }) {
+      const { data } = await post("/v1/ava/keys", { name, role, expires_at: end ? new Date(end).toISOString() : null });
+      refresh();
+      showToken(data);
+    },
+  });
+}
+
+function showToken(key) {
+  const token = h("code", { class: "token", tabindex: "0" }, key.token);
+  const copy = button("Copy", async () => {
+    await navigator.clipboard.writeText(key.token);
+    notify("Copied.");
+  });
+  ask({
+    title: `The token of ${key.name}`, text: "It is shown this once. Keep it where secrets are kept.", action: "Done", fields: [h("p", { class: "row" }, token, copy)],
+    async submit() {},
+  });
+}

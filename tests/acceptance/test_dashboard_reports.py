@@ -1,0 +1,56 @@
+"""The dashboard's pages of analytics, errors and keys, in a real browser against the whole system."""
+
+from __future__ import annotations
+
+import re
+
+import requests
+
+from harness.polling import wait_until
+from harness.system import System
+from tests.browser import Browser
+
+
+def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, running: System) -> None:
+    for why in ("no channel 17", "no channel 4"):
+        running.wait_for(running.trigger("wkr_fail", input={"why": why})["id"], "failed")
+    signed_in.script("location.hash = '#/errors'")
+    signed_in.await_text("ValueError", "no channel *", "2 failed", seconds=30)
+    assert signed_in.script("return document.querySelectorAll('.spark rect').length") == 1
+    signed_in.click("button", "Resolve")
+    signed_in.await_text("No errors here.")
+    # A job that fails in this way again opens it again.
+    running.wait_for(running.trigger("wkr_fail", input={"why": "no channel 9"})["id"], "failed")
+    signed_in.await_text("3 failed", seconds=30)
+    signed_in.click("a", "Its jobs")
+    signed_in.await_text("no channel 17", "no channel 4", "no channel 9")
+
+
+def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
+    running.wait_for(running.trigger("wkr_report", input={"steps": 1, "seconds": 0})["id"], "completed")
+    signed_in.script("location.hash = '#/analytics?days=7'")
+    signed_in.await_text("Success rate", "wkr_report", "manual", "Ended per day", seconds=30)
+    wait_until(lambda: signed_in.script("return document.querySelectorAll('.chart .bar').length") > 0, what="bars")
+    assert re.search(r"p95 [\d.]+ m?s, p99", signed_in.text)
+
+
+def test_a_key_is_created_used_and_revoked(signed_in: Browser, running: System) -> None:
+    signed_in.script("location.hash = '#/keys'")
+    signed_in.await_text("No API keys yet.")
+    signed_in.click("button", "New key")
+    signed_in.fill("name", "deploy")
+    signed_in.click("button", "Create")
+    signed_in.await_text("The token of deploy")
+    token = signed_in.find("code.token").text
+    headers = {"authorization": f"Bearer {token}"}
+    assert requests.get(f"{running.url}/v1/ava/jobs", headers=headers, timeout=10).status_code == 200
+    signed_in.click("button", "Done")
+    signed_in.await_text("tenant-system-admin", f"{token[:8]}…")
+    signed_in.click("button", "Revoke …")
+    signed_in.await_text("Revoke deploy")
+    signed_in.click("dialog button[type=submit]", "Revoke")
+    signed_in.await_text("No API keys yet.")
+    wait_until(
+        lambda: requests.get(f"{running.url}/v1/ava/jobs", headers=headers, timeout=10).status_code == 401,
+        what="the key is refused",
+    )
