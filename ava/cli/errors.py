@@ -31,7 +31,7 @@ _days = click.option("--days", type=click.IntRange(1, 90), default=30, show_defa
 
 @click.group()
 def errors() -> None:
-    """List the errors of failed jobs; resolve, ignore and reopen them."""
+    """List the errors of failed jobs; resolve, ignore, reopen and retry them."""
 
 
 @errors.command("list")
@@ -67,6 +67,15 @@ def resolve(client: Client, error_ids: tuple[str, ...], printer: RecordPrinter) 
     """Resolve errors. They are open again when another job fails in this way."""
     for error_id in error_ids:
         printer.record(client.errors.resolve(error_id))
+
+
+@errors.command()
+@click.argument("error_id")
+@output_options
+@connected
+def retry(client: Client, error_id: str, printer: RecordPrinter) -> None:
+    """Trigger a new job like each failed one of an error. `ava operations show` follows it."""
+    printer.record(client.errors.retry(error_id))
 
 
 @errors.command()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ava.client.calls import Calls
+from ava.client.operations import Operation
 from ava.client.records import ErrorGroup, read
 
 __all__ = ["ErrorGroups"]
@@ -43,6 +45,11 @@ class ErrorGroups:
     def reopen(self, error_id: str) -> ErrorGroup:
         """Open a group again."""
         return self._change(error_id, "reopen")
+
+    def retry(self, error_id: str, *, idempotency_key: str | None = None) -> Operation:
+        """Trigger a new job like each failed one of a group, the newest 10,000 at most."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Operation, self._calls.data("POST", f"{_ERRORS}/{error_id}/retry", headers=headers))
 
     def _change(self, error_id: str, action: str) -> ErrorGroup:
         return read(ErrorGroup, self._calls.data("POST", f"{_ERRORS}/{error_id}/{action}"))

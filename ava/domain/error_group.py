@@ -13,6 +13,7 @@ from ava.domain.fingerprint import UNGROUPED, kind_and_template
 from ava.domain.record import format_time
 
 __all__ = [
+    "MOST_RETRIED",
     "ErrorDay",
     "ErrorGroup",
     "ErrorGroupUpdate",
@@ -22,6 +23,10 @@ __all__ = [
     "gather",
     "make_error_record",
 ]
+
+
+#: The most jobs of a group that one call retries, the newest.
+MOST_RETRIED = 10_000
 
 
 class ErrorStatus(StrEnum):

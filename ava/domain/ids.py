@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-__all__ = ["IdPart", "decode", "encode", "find_part", "first_uuid", "is_client_id", "new_uuid"]
+__all__ = ["IdPart", "decode", "encode", "find_part", "first_uuid", "is_client_id", "moment_of", "new_uuid"]
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Two digits at a time, so that an id takes thirteen look-ups.
@@ -97,6 +97,14 @@ def new_uuid() -> UUID:
     """
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def moment_of(prefix: str, text: str) -> datetime:
+    """Returns the time in an id, to the millisecond. Raises `ValueError` if the text is no such id."""
+    value = decode(prefix, text)
+    if value is None:
+        raise ValueError(f"no id of {prefix}: {text}")
+    return _EPOCH + (value.int >> 80) * _MILLISECOND
 
 
 def first_uuid(moment: datetime) -> UUID:

@@ -262,13 +262,7 @@ WEBHOOKS = Limit(
     status=409,
     fixed=100,
 )
-API_KEYS = Limit(
-    name="api_keys",
-    unit="keys",
-    meaning="API keys of a tenant, expired ones too.",
-    status=409,
-    fixed=200,
-)
+API_KEYS = Limit(name="api_keys", unit="keys", meaning="API keys of a tenant, expired ones too.", status=409, fixed=200)
 SESSIONS = Limit(
     name="sessions",
     unit="sessions",

@@ -1,17 +1,24 @@
-"""The use cases of groups of errors: list, show, resolve, ignore, reopen."""
+"""The use cases of groups of errors: list, show, resolve, ignore, reopen, retry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
+from ava.domain import ids
+from ava.domain.analytics import MOST_DAYS
 from ava.domain.caller import Caller
-from ava.domain.error_group import ErrorGroup, ErrorStatus
+from ava.domain.error_group import MOST_RETRIED, ErrorGroup, ErrorStatus
+from ava.domain.job import Status
+from ava.domain.job_filter import JobFilter
 from ava.errors import ErrorGroupNotFound
 from ava.services.analytics import midnight_before
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import groups
 from ava.store.errors.groups import ErrorFilter
+from ava.store.jobs import batches
 
 __all__ = ["ErrorReports"]
 
@@ -51,6 +58,22 @@ class ErrorReports:
         """Returns one group, with the jobs of so many days. Raises `ErrorGroupNotFound`."""
         with self._database.connect() as connection:
             return _show(connection, caller, error_id, days)
+
+    def retry_filter(self, caller: Caller, error_id: str) -> JobFilter:
+        """Returns the filter that finds the failed jobs of a group, the newest `MOST_RETRIED` at most.
+
+        Raises `ErrorGroupNotFound`.
+        """
+        job_filter = JobFilter(error_id=error_id, status=Status.FAILED)
+        with self._database.connect() as connection:
+            _show(connection, caller, error_id, MOST_DAYS)
+            beyond = batches.job_after(
+                connection, tenant_id=caller.tenant_id, job_filter=job_filter, place=MOST_RETRIED
+            )
+        if beyond is None:
+            return job_filter
+        # A filter begins at a millisecond, so the jobs of the same one are left out as well.
+        return replace(job_filter, created_after=ids.moment_of("job", beyond) + timedelta(milliseconds=1))
 
     def change(self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int) -> ErrorGroup:
         """Set the status of a group. Returns it. Raises `ErrorGroupNotFound`."""

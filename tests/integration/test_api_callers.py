@@ -217,6 +217,7 @@ SCOPE = {
     ("GET", f"{ERRORS}/<error_id>"): _is_404,
     ("POST", f"{ERRORS}/<error_id>/resolve"): _is_404,
     ("POST", f"{ERRORS}/<error_id>/ignore"): _is_404,
+    ("POST", f"{ERRORS}/<error_id>/retry"): _is_404,
     ("POST", f"{ERRORS}/<error_id>/reopen"): _is_404,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,

@@ -139,6 +139,26 @@ def test_a_dispatcher_that_dies_within_a_batch_counts_nothing_twice(api: Api, mo
     assert [group["count"] for group in _groups(api)] == [2]
 
 
+def test_the_jobs_of_a_group_are_retried_the_newest_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail(api, *(f"ValueError: {n}" for n in range(5)), "KeyError: x")
+    ErrorGroups(api.database).run_once(0)
+    group = next(group for group in _groups(api) if group["kind"] == "ValueError")
+    # The ids were made within one millisecond, by which a filter is bounded.
+    api.execute(
+        "UPDATE jobs SET id = overlay(id::text PLACING substr(error, 13, 1) FROM 3)::uuid WHERE error LIKE %s",
+        "ValueError%",
+    )
+    started = api.post(f"{ERRORS}/{group['id']}/retry", headers={"idempotency-key": "r"})
+    assert (started.status_code, started.get_json()["data"]["kind"]) == (202, "retry")
+    operation = started.get_json()["data"]
+    assert (operation["state"], operation["total"], operation["done"]) == ("done", 5, 5)
+    assert api.execute("SELECT count(*) FROM jobs WHERE retry_of IS NOT NULL") == [(5,)]
+    again = api.post(f"{ERRORS}/{group['id']}/retry", headers={"idempotency-key": "r"})
+    assert again.get_json()["data"]["id"] == operation["id"]
+    monkeypatch.setattr("ava.services.error_groups.MOST_RETRIED", 2)
+    assert api.post(f"{ERRORS}/{group['id']}/retry").get_json()["data"]["total"] == 2
+
+
 def test_old_groups_are_deleted(api: Api) -> None:
     _fail(api, "ValueError: 1")
     ErrorGroups(api.database).run_once(0)

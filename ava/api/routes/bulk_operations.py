@@ -26,8 +26,9 @@ from ava.api.schemas.bulk_operations import (
     write_operation,
 )
 from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.job_filter import JobFilter
 
-__all__ = ["blueprint"]
+__all__ = ["STARTED", "blueprint", "start_operation"]
 
 blueprint = Blueprint("operations", __name__, url_prefix="/v1/ava")
 
@@ -36,14 +37,9 @@ _HOW = (
     "in batches of 500, from the newest to the oldest, each job at most once, through any crash. With `dry_run` the "
     "answer is 200 and how many jobs match."
 )
-_STARTING: dict[str, Any] = {
-    "record": OperationRecord(),
-    "status": 202,
-    "other_records": {200: CountRecord()},
-    "failures": (413, 415, 422),
-    "is_write": True,
-    "takes_key": True,
-}
+#: The declaration of a route that starts an operation.
+STARTED: dict[str, Any] = {"record": OperationRecord(), "status": 202, "is_write": True, "takes_key": True}
+_STARTING = STARTED | {"other_records": {200: CountRecord()}, "failures": (413, 415, 422)}
 
 
 @blueprint.post("/jobs/retry")
@@ -78,7 +74,13 @@ def _start(kind: BulkKind, body: BulkActionRequest, key: str | None) -> Response
         note_values(filter=body.job_filter.as_record(), dry_run=True)
         total, is_exact = operations.count(caller(), kind, body.job_filter)
         return responses.data(f'{{"total":{total},"is_exact":{"true" if is_exact else "false"}}}')
-    started, is_replay = operations.start(caller(), kind, body.job_filter, request_id=request_id(), key=key)
+    return start_operation(kind, body.job_filter, key)
+
+
+def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> Response:
+    """Start an operation on behalf of the caller. Returns the response that shows it."""
+    operations = context().bulk_operations
+    started, is_replay = operations.start(caller(), kind, job_filter, request_id=request_id(), key=key)
     _note(started)
     response = responses.data(write_operation(started), 202)
     response.headers["Location"] = f"{blueprint.url_prefix}/operations/{started.id}"

@@ -11,7 +11,9 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
+from ava.api.routes.bulk_operations import STARTED, start_operation
 from ava.api.schemas.errors import ErrorGroupRecord, ErrorListQuery, ErrorListRequest, ErrorQuery, write_error_group
+from ava.domain.bulk_operation import BulkKind
 from ava.domain.error_group import ErrorStatus
 
 __all__ = ["blueprint"]
@@ -67,6 +69,21 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
 def resolve(error_id: str, query: dict[str, Any]) -> Response:
     """Resolve one group."""
     return _change(error_id, ErrorStatus.RESOLVED, query)
+
+
+@blueprint.post("/<error_id>/retry")
+@operation(
+    summary="Retry the jobs of an error",
+    description="Triggers a new job like each failed one of the group that is still kept, the newest 10,000 at most. "
+    "The answer is an operation, as that of `POST /v1/ava/jobs/retry`.",
+    body=NoBody(),
+    may_be_empty=True,
+    failures=(404, 413, 415, 422),
+    **STARTED,
+)
+def retry(error_id: str, key: str | None) -> Response:
+    """Retry the jobs of one group."""
+    return start_operation(BulkKind.RETRY, context().admin.errors.retry_filter(caller(), error_id), key)
 
 
 @blueprint.post("/<error_id>/ignore")

@@ -14,7 +14,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import reads, searches
 from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-__all__ = ["IdBatch", "JobBatch", "count", "next_ids", "next_jobs"]
+__all__ = ["IdBatch", "JobBatch", "count", "job_after", "next_ids", "next_jobs"]
 
 #: Rounds of a search that count its jobs; each looks at `SEARCHED_JOBS` of them at most.
 _MOST_ROUNDS = 10
@@ -114,3 +114,19 @@ def count(
         if before_id is None:
             return total, True
     return total, False
+
+
+def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, place: int) -> str | None:
+    """Returns the id of the job that follows the newest `place` jobs which a search finds; None if there is none."""
+    seen, before_id = 0, None
+    for _ in range(_MOST_ROUNDS):
+        left = place + 1 - seen
+        found = next_ids(connection, tenant_id=tenant_id, job_filter=job_filter, limit=left, before_id=before_id)
+        seen += len(found.job_ids)
+        if seen > place:
+            return found.job_ids[-1]
+        if found.before_id is None:
+            return None
+        before_id = found.before_id
+    # What lies deeper than the search goes is beyond as well.
+    return before_id

@@ -3,7 +3,7 @@
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, s, say } from "../dom.js";
 import { number } from "../format.js";
-import { button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
+import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
 
 const DAYS = 30;
 const STATES = [["open", "Open"], ["resolved", "Resolved"], ["ignored", "Ignored"], ["", "All"]];
@@ -62,13 +62,23 @@ function card(first, refresh) {
       last.update(group.last_seen_at);
       sample.setAttribute("href", `#/jobs/${group.sample_job_id}`);
       put(line, spark(group.daily));
-      put(actions, session.mayWrite ? ACTIONS[group.status].map(([action, label]) => button(label, async () => {
+      put(actions, session.mayWrite ? [button("Retry all …", () => openRetry(group)), ...ACTIONS[group.status].map(([action, label]) => button(label, async () => {
         await post(`/v1/ava/errors/${encodeURIComponent(group.id)}/${action}`);
         notify(`${group.kind}: ${DONE[action]}.`);
         refresh();
-      })) : []);
+      }))] : []);
     },
   };
+}
+
+function openRetry(group) {
+  ask({
+    title: `Retry ${group.kind}`, text: "A new job is made like each failed one of this error that is still kept, the newest 10,000 at most.", action: "Retry all", kind: "primary",
+    async submit() {
+      const { data } = await post(`/v1/ava/errors/${encodeURIComponent(group.id)}/retry`);
+      notify(data.state === "done" ? `${number(data.done)} jobs are retried.` : `${number(data.total)} jobs are being retried.`);
+    },
+  });
 }
 
 /** The failed jobs of each day as bars; a day without any has none. */
