@@ -224,7 +224,7 @@ def test_jobs_whose_worker_takes_none_are_counted_with_the_reason(api: Api) -> N
     api.announce("wkr_gone")
     api.trigger("wkr_gone")
     _fail_all(api)
-    api.execute("UPDATE workers SET status = 'paused' WHERE id = 'wkr_gone'")
+    api.set_status("wkr_gone", "deprecated")
     ended = _start(api, "retry", status="failed")
     assert _numbers(ended) == ("done", 3, 2, 1)
     assert "wkr_gone" in ended["reason"]

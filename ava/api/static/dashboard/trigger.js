@@ -12,7 +12,7 @@ export function runButton(workerId) {
 
 async function openForm(workerId) {
   const { data: workers } = await get("/v1/ava/workers", { query: { per_page: "100" } });
-  const active = workers.filter((worker) => worker.status === "active").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
+  const active = workers.filter((worker) => worker.status !== "deprecated").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
   ask({
     title: "New job",
     action: "Trigger",

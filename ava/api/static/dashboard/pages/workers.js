@@ -41,11 +41,11 @@ function workerRow(worker) {
     h("span", { role: "cell", "data-label": "Queue" }, worker.queue), queued, running,
     h("span", { role: "cell", "data-label": "Timeout" }, span(worker.timeout_seconds * 1000)),
     h("span", { role: "cell", "data-label": "Retries" }, String(worker.max_retries)),
-    h("span", { role: "cell" }, worker.status === "active" ? runButton(worker.id) : null));
+    h("span", { role: "cell" }, worker.status !== "deprecated" ? runButton(worker.id) : null));
   return {
     element,
     update(next) {
-      state.update(next.status === "paused" ? "paused" : next.live ? "live" : "no node");
+      state.update(next.status !== "active" ? next.status : next.live ? "live" : "no node");
       say(queued, number(next.queued ?? 0));
       say(running, number(next.running ?? 0));
     },
