@@ -20,6 +20,7 @@ __all__ = ["SizedWindow", "TurnFeed"]
 
 #: The most tenants of a window that one look considers; if there are more, the next look continues after them.
 _MOST_TENANTS = 200
+_LEAST_TENANTS = 20
 #: The most jobs of one tenant that are read at once.
 _MOST_EACH = 500
 #: So many times one look considers as many tenants more, if all those have as many running jobs as they may.
@@ -133,7 +134,7 @@ class TurnFeed:
     def _choose(
         self, connection: Connection, window: Window, room: int, unserved: Collection[str]
     ) -> tuple[list[WaitingJob], bool]:
-        found, rooms, are_all = self._tenants(connection, window)
+        found, rooms, are_all = self._tenants(connection, window, room)
         if not found:
             return [], False
         # Twice an equal share, because weights and costs differ, and one to see whether more wait.
@@ -153,17 +154,17 @@ class TurnFeed:
         clock = self._clocks.setdefault(window.name, TurnClock())
         return clock.deal(waiting, room, cost=self._cost, weight=self.weight)
 
-    def _tenants(self, connection: Connection, window: Window) -> tuple[list[str], dict[str, int], bool]:
+    def _tenants(self, connection: Connection, window: Window, room: int) -> tuple[list[str], dict[str, int], bool]:
         """Returns tenants of a window that may have more published jobs, how many, and True if these are all.
 
         How many is known of limited tenants only.
         """
         for _ in range(_MOST_BLOCKED):
             after = self._last_tenants.pop(window.name, "")
-            found = turns.tenants(
-                connection, queue=window.queue, priority=window.priority, after=after, limit=_MOST_TENANTS
-            )
-            are_all = len(found) < _MOST_TENANTS
+            # While there are more than one look considers, a look need not consider many more than it publishes.
+            limit = min(_MOST_TENANTS, max(_LEAST_TENANTS, 2 * room)) if after else _MOST_TENANTS
+            found = turns.tenants(connection, queue=window.queue, priority=window.priority, after=after, limit=limit)
+            are_all = len(found) < limit
             if not are_all:
                 self._last_tenants[window.name] = found[-1]
             rooms = self._rooms(connection, window, found)

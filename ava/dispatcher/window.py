@@ -26,9 +26,9 @@ _BATCH = 500
 _MOST_SET_ASIDE = 5000
 #: A window's messages are dealt anew only if it has more than this factor of its size.
 _EXCESS = 1.5
-#: Seconds between two looks while jobs wait unpublished, and while none do.
-_BUSY_SECONDS = 0.05
-_IDLE_SECONDS = 0.1
+#: Seconds between two looks, and while jobs of several tenants wait in one window.
+_LOOK_SECONDS = 0.1
+_SHARED_SECONDS = 0.05
 #: With fewer messages than this in a window the API publishes by itself, however few processes there are.
 _LEAST_OPEN = 8
 
@@ -84,7 +84,7 @@ class WindowFeed:
         self._noticed: set[str] = set()
         #: When the next look at the windows is due; until then only notices are followed.
         self._look_at = float("-inf")
-        self._has_backlog = False
+        self._is_shared = False
         #: The windows that the last look has closed; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
@@ -111,7 +111,7 @@ class WindowFeed:
             return published
         published += self._send(self._admission.look(self._may_publish, weight=self._turns.weight))
         published += self._feed_all()
-        self._look_at = time.monotonic() + (_BUSY_SECONDS if self._has_backlog else _IDLE_SECONDS)
+        self._look_at = time.monotonic() + (_SHARED_SECONDS if self._is_shared else _LOOK_SECONDS)
         return published
 
     def _may_publish(self, tenant_id: str, queue: str, number: int) -> bool:
@@ -127,7 +127,7 @@ class WindowFeed:
     def _feed_all(self) -> int:
         look = self._look()
         closed: set[tuple[str, int]] = set()
-        published = 0
+        published, self._is_shared = 0, False
         for queue, of_queue in groupby(
             sorted(look.windows, key=lambda w: (w.queue, w.priority)), key=lambda w: w.queue
         ):
@@ -141,12 +141,12 @@ class WindowFeed:
         with self._database.connect() as connection:
             found = backlog.windows(connection, count_up_to=self._window)
             has_changed = self._turns.begin(connection, found)
-            self._has_backlog = any(window.has_backlog for window in found)
+            has_backlog = any(window.has_backlog for window in found)
             return _Look(
                 windows=found,
                 paused=frozenset(queues.paused(connection)),
                 processes=nodes.processes_by_queue(connection, dead_after_seconds=self._node_dead_seconds)
-                if self._has_backlog
+                if has_backlog
                 else {},
                 has_changed=has_changed,
             )
@@ -159,6 +159,7 @@ class WindowFeed:
         by_turns = self._is_fair or self._turns.has_limits
         processes = look.processes.get(queue, 0)
         sizes = self._sizes(windows, processes) if by_turns else {}
+        self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
         if queue in look.paused:
             self._empty(queue, windows)
             return 0

@@ -28,19 +28,25 @@ class WindowSize:
         self._size = 0.0
         #: What was taken from the window: the moment of each look, and the number of messages.
         self._taken: deque[tuple[float, int]] = deque()
+        #: The seconds between two looks lately.
+        self._between = 0.0
         self._published = 0
         self._had_backlog = False
 
     def look(self, now: float, *, published: int, processes: int, is_shared: bool) -> int:
         """Returns the size of a window that has `published` unstarted messages at the moment `now`, in seconds."""
+        # A look that comes late must not find the window empty, so it holds what is taken until the look after next.
+        between = now - self._taken[-1][0] if self._taken else 0.0
+        self._between = max(between, self._between * _KEPT)
         self._taken.append((now, max(0, self._published - published)))
-        while self._taken[0][0] <= now - _ALONE_SECONDS:
+        while self._taken[0][0] <= now - max(_ALONE_SECONDS, between):
             self._taken.popleft()
         taken = sum(count for _, count in self._taken)
+        per_second = taken / max(_ALONE_SECONDS, between)
         if is_shared:
-            wanted = max(processes, taken * _SHARED_SECONDS / _ALONE_SECONDS)
+            wanted = max(processes, per_second * max(_SHARED_SECONDS, 2 * self._between))
         else:
-            wanted = max(2 * processes, taken, _LEAST_ALONE)
+            wanted = max(2 * processes, per_second * max(_ALONE_SECONDS, 2 * self._between), _LEAST_ALONE)
         if self._had_backlog and published == 0 and taken:
             # The processes may have found no message.
             wanted = max(wanted, 2 * self._size)
