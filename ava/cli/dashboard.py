@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli import printing
 from ava.cli.connection import connected
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["dashboard", "print_ready"]
 @connected
 def dashboard(client: Client) -> None:
     """Print a link that signs in to the dashboard, once and within 10 minutes."""
-    click.echo(client.sign_in_link())
+    printing.print_text(client.sign_in_link())
 
 
 def print_ready(system: System) -> None:
@@ -31,9 +32,9 @@ def print_ready(system: System) -> None:
     from ava.client import Client
     from ava.local import example
 
-    click.echo(f"\nAVA ready: {system.url}\n")
+    _print_paragraph(f"AVA ready: {system.url}", is_first=True)
     if not is_terminal():
-        click.echo(f"Dashboard: {system.url}/ (`ava dashboard` prints a link that signs in)\n")
+        _print_paragraph(f"Dashboard: {system.url}/ (`ava dashboard` prints a link that signs in)")
         return
     who = example.headers(system.secret)
     with Client(
@@ -43,4 +44,12 @@ def print_ready(system: System) -> None:
         user=who["x-user-id"],
         role="platform-system-admin",
     ) as client:
-        click.echo(f"Dashboard, signed in (once, within 10 minutes):\n\n{client.sign_in_link()}\n")
+        _print_paragraph("Dashboard, signed in (once, within 10 minutes):")
+        _print_paragraph(client.sign_in_link())
+
+
+def _print_paragraph(text: str, *, is_first: bool = False) -> None:
+    if is_first:
+        click.echo()
+    printing.print_text(text)
+    click.echo()

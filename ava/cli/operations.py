@@ -25,16 +25,20 @@ _LOOK_SECONDS = 0.5
 #: The exit status of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
+
+def _progress(found: Operation) -> str:
+    failed = f", {found.failed} failed" if found.failed else ""
+    return f"{found.done} of {found.total}{failed}"
+
+
 _COLUMNS = (
     Column(title="ID", value=lambda found: found.id),
     Column(title="KIND", value=lambda found: found.kind),
-    Column(title="STATE", value=lambda found: found.state),
-    Column(title="TOTAL", value=lambda found: found.total),
-    Column(title="DONE", value=lambda found: found.done),
-    Column(title="FAILED", value=lambda found: found.failed),
-    Column(title="BY", value=lambda found: found.created_by, is_wide=True),
-    Column(title="CREATED", value=lambda found: found.created_at),
+    Column(title="PROGRESS", value=_progress),
     Column(title="FILTER", value=lambda found: printing.as_json(found.filter), least=12),
+    Column(title="STATE", value=lambda found: found.state, is_wide=True),
+    Column(title="BY", value=lambda found: found.created_by, is_wide=True),
+    Column(title="CREATED", value=lambda found: found.created_at, is_wide=True),
 )
 
 

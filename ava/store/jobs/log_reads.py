@@ -114,7 +114,8 @@ def log_lines(connection: Connection, *, job_id: str, wanted: LogRange) -> Found
     has_more = bool(found) and len(kept) < found[0][4]
     looked_at_until = None
     if wanted.is_searched and not has_more:
-        looked_at_until = connection.exec_driver_sql(end, parameters).scalar()
+        statement = end
+        looked_at_until = connection.exec_driver_sql(statement, parameters).scalar()
     return FoundLines(
         lines=[rows.log_line(row[:4]) for row in kept],
         has_more=has_more or looked_at_until is not None,

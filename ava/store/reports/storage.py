@@ -110,7 +110,8 @@ KINDS = (
 def read_page(connection: Connection, kind: StoredKind, place: tuple[str, int] | None, *, limit: int) -> StoredPage:
     """Returns the sums of the rows after a place; None is the place before the first."""
     after = place or (_FIRST_UUID, -1)
-    rows = connection.exec_driver_sql(kind.statement, {"id": after[0], "seq": after[1], "limit": limit}).all()
+    statement = kind.statement
+    rows = connection.exec_driver_sql(statement, {"id": after[0], "seq": after[1], "limit": limit}).all()
     last = next((row for row in rows if row.tenant_id is None), None)
     is_last = last is None or last.bytes < limit
     return StoredPage(
