@@ -1,4 +1,4 @@
-"""Handlers for the dashboard's tests: one reports its progress, one fails, one logs its input."""
+"""Handlers for the dashboard's tests: one reports progress, one fails, one logs its input, one has a schema."""
 
 from __future__ import annotations
 
@@ -28,3 +28,36 @@ def echo(input: dict[str, Any], env: Env) -> dict[str, Any]:
 @worker("fail", name="Fail", description="Fails, after one more attempt.", max_retries=1)
 def fail(input: dict[str, Any]) -> None:
     raise ValueError(str(input.get("why", "no such channel")))
+
+
+@worker(
+    "order",
+    name="Order",
+    description="Returns its input.",
+    timeout_seconds=60,
+    max_retries=2,
+    input_schema={
+        "type": "object",
+        "properties": {
+            "customer": {"type": "string", "minLength": 3, "description": "Who it is for."},
+            "count": {"type": "integer", "minimum": 1, "default": 1},
+            "price": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+            "express": {"type": "boolean"},
+            "size": {"enum": ["small", "large", 3]},
+            "codes": {"type": "array", "items": {"type": "integer", "maximum": 99}},
+            "address": {"$ref": "#/$defs/address"},
+            "anything": {},
+        },
+        "required": ["customer", "address"],
+        "additionalProperties": False,
+        "$defs": {
+            "address": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}, "floor": {"type": "integer"}},
+                "required": ["city"],
+            },
+        },
+    },
+)
+def order(input: dict[str, Any]) -> dict[str, Any]:
+    return input

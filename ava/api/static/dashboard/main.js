@@ -20,7 +20,8 @@ const PAGES = {
   keys: ["Keys", () => import("./pages/keys.js")],
   audit: ["Audit", () => import("./pages/audit.js")],
 };
-const openJob = () => import("./pages/job.js");
+/** The page of one record, by the name of the page that lists its kind. */
+const RECORDS = { jobs: () => import("./pages/job.js"), workers: () => import("./pages/worker.js") };
 const THEME = "ava.theme";
 const main = document.getElementById("main");
 const shell = document.getElementById("shell");
@@ -46,7 +47,7 @@ async function show() {
   if (!load) return put(main, h("h1", {}, "Page not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
   document.title = `${title} · AVA Jobs`;
   try {
-    const page = await (here.name === "jobs" && here.rest.length ? openJob() : load());
+    const page = await (here.rest.length && RECORDS[here.name] ? RECORDS[here.name]() : load());
     if (signal.aborted) return undefined;
     put(main);
     return await page.open(main, { signal, ...here });
@@ -61,7 +62,7 @@ async function show() {
 
 /** Load the modules of all pages, so that each page opens at once, and also while the network is cut. */
 function loadPages() {
-  for (const load of [openJob, ...Object.values(PAGES).map(([, load]) => load)]) load().catch(() => {});
+  for (const load of [...Object.values(RECORDS), ...Object.values(PAGES).map(([, load]) => load)]) load().catch(() => {});
 }
 
 /** Use up a link that signs in once. Its token leaves the address, and so the history, before anything is sent. */

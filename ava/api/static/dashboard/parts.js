@@ -42,6 +42,14 @@ export const card = (title, { id, actions, wide } = {}, ...children) =>
 export const titles = (names, controls = "Actions") => h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
   names.map((name) => h("span", { role: "columnheader" }, name || h("span", { class: "unseen" }, controls)))));
 
+/** A number with its label and a hint. */
+export function tile(label) {
+  const value = h("strong", {}, "–");
+  const hint = h("small", {});
+  const element = h("div", { class: "tile", "data-tile": label }, h("span", {}, label), value, hint);
+  return { element, update: (text, more) => (say(value, text), say(hint, more)) };
+}
+
 export const empty = (text) => h("p", { class: "empty" }, text);
 
 /** A message that disappears after some seconds. */

@@ -3,6 +3,7 @@
 import { call, get, post } from "./api.js";
 import { h, put, say } from "./dom.js";
 import { localTime, toLocal } from "./format.js";
+import { parseInput } from "./input_form.js";
 import { ask, field, options, pill } from "./parts.js";
 
 const OVERLAPS = [["allow", "Make the job"], ["skip", "Skip the firing"], ["queue_one", "Let one job wait"], ["cancel_running", "Cancel the last job"]];
@@ -65,19 +66,11 @@ function moreOptions(now) {
 function bodyOf(values) {
   const moment = (text) => (text ? new Date(text).toISOString() : null);
   return {
-    worker_id: values.worker, name: values.name || null, cron: values.cron, timezone: values.timezone, input: parse(values.input),
+    worker_id: values.worker, name: values.name || null, cron: values.cron, timezone: values.timezone, input: parseInput(values.input),
     priority: Number(values.priority), enabled: values.enabled === "on", overlap: values.overlap, catch_up: values.catch_up,
     catch_up_seconds: Number(values.catch_up_seconds), spread_seconds: Number(values.spread_seconds),
     starts_at: moment(values.starts_at), ends_at: moment(values.ends_at),
   };
-}
-
-function parse(text) {
-  try {
-    return JSON.parse(text || "{}");
-  } catch (error) {
-    throw new Error(`Input: it is not JSON (${error.message}).`);
-  }
 }
 
 /** The pattern in words and its next ten firings, read anew after each change of the two fields. */

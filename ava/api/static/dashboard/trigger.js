@@ -1,7 +1,8 @@
 // The form that triggers a job.
 
 import { get, post, session } from "./api.js";
-import { h } from "./dom.js";
+import { h, put } from "./dom.js";
+import { inputEditor, parseInput } from "./input_form.js";
 import { ask, button, field, options } from "./parts.js";
 
 /** A button that opens the form; the page of the new job follows. */
@@ -13,25 +14,63 @@ export function runButton(workerId) {
 async function openForm(workerId) {
   const { data: workers } = await get("/v1/ava/workers", { query: { per_page: "100" } });
   const active = workers.filter((worker) => worker.status !== "deprecated").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
+  if (workerId && !workers.some((worker) => worker.id === workerId)) active.unshift([workerId]);
+  const input = workerInput(h("select", { name: "worker", required: true }, options(active, workerId)));
   ask({
     title: "New job",
     action: "Trigger",
     fields: [
-      field("Worker", h("select", { name: "worker", required: true }, options(active, workerId))),
-      field("Input", h("textarea", { name: "input", rows: "6", spellcheck: "false" }, "{}"), "A JSON object"),
+      ...input.fields,
       h("div", { class: "row" },
         field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
         field("Scheduled for", h("input", { name: "scheduled", type: "datetime-local" }), "Leave empty to start now")),
       field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job by, such as team=security, order=17"),
     ],
-    submit: async (values) => {
-      const body = { worker_id: values.worker, input: parse(values.input), priority: Number(values.priority) };
+    submit: (values) => input.withFaults(async () => {
+      const body = { worker_id: values.worker, input: input.value(), priority: Number(values.priority) };
       if (values.scheduled) body.scheduled_at = new Date(values.scheduled).toISOString();
       if (values.tags.trim()) body.tags = parseTags(values.tags);
       const { data } = await post("/v1/ava/jobs", body);
       location.hash = `#/jobs/${data.id}`;
-    },
+    }),
   });
+}
+
+/** A worker and its input: the schema of the worker that is chosen makes the fields. */
+function workerInput(worker) {
+  const editor = inputEditor();
+  const place = h("div", {});
+  let isReady = false;
+  const choose = async () => {
+    const id = worker.value;
+    isReady = false;
+    put(place, h("p", { class: "muted", role: "status" }, "The fields of this worker are being read."));
+    // Without its schema a worker still takes JSON.
+    const found = id ? await get(`/v1/ava/workers/${encodeURIComponent(id)}`).catch(() => null) : null;
+    if (worker.value !== id) return;
+    editor.take(found?.data.input_schema ?? null);
+    put(place, editor.element);
+    isReady = true;
+  };
+  worker.addEventListener("change", choose);
+  choose();
+  return {
+    fields: [field("Worker", worker), place],
+    value() {
+      if (!isReady) throw new Error("The fields of this worker are still being read.");
+      return editor.value();
+    },
+    /** Run `act`, and show what is wrong with the input at its fields. */
+    async withFaults(act) {
+      editor.show({});
+      try {
+        await act();
+      } catch (error) {
+        editor.show(error.fields ?? {});
+        throw error;
+      }
+    },
+  };
 }
 
 /** The form that triggers a job like a final one, with its input in an editor; the page of the new job follows. */
@@ -48,7 +87,7 @@ export function editAndRunAgain(job) {
     submit: async (values) => {
       const body = {};
       // What was not changed is left out, because numbers beyond JavaScript's would lose digits.
-      if (values.input !== before) body.input = parse(values.input);
+      if (values.input !== before) body.input = parseInput(values.input);
       if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
       const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, body);
       location.hash = `#/jobs/${data.id}`;
@@ -62,12 +101,4 @@ function parseTags(text) {
     if (!key) throw new Error(`Tags: ${tag.trim() || "an empty tag"} is not as in team=security.`);
     return [key, value];
   }));
-}
-
-function parse(text) {
-  try {
-    return JSON.parse(text || "{}");
-  } catch (error) {
-    throw new Error(`Input: it is not JSON (${error.message}).`);
-  }
 }

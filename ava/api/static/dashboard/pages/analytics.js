@@ -2,9 +2,9 @@
 
 import { get } from "../api.js";
 import { endedChart } from "../chart.js";
-import { h, put, say } from "../dom.js";
+import { h, put } from "../dom.js";
 import { number, span } from "../format.js";
-import { card, empty, field, heading, options, repeat } from "../parts.js";
+import { card, empty, field, heading, options, repeat, tile } from "../parts.js";
 
 const PERIODS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"], ["90", "90 days"]];
 
@@ -49,13 +49,6 @@ export function open(main, { signal, query }) {
     none.hidden = counts.length > 0;
     if (!worker && only.options.length !== counts.length + 1) put(only, options([["", "All workers"], ...counts.map(([id]) => [id]).sort()], worker));
   });
-}
-
-function tile(label) {
-  const value = h("strong", {}, "–");
-  const hint = h("small", {});
-  const element = h("div", { class: "tile", "data-tile": label }, h("span", {}, label), value, hint);
-  return { element, update: (text, more) => (say(value, text), say(hint, more)) };
 }
 
 function line(id, count, days) {

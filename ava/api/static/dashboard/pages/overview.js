@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { endedChart } from "../chart.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, span } from "../format.js";
-import { card, empty, heading, repeat, when } from "../parts.js";
+import { card, empty, heading, repeat, tile, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
@@ -42,13 +42,6 @@ export function open(main, { signal }) {
   repeat(signal, 5, async () => {
     showFleet(fleet, (await get("/v1/ava/nodes", { signal })).data);
   });
-}
-
-function tile(label) {
-  const value = h("strong", {}, "–");
-  const hint = h("small", {});
-  const element = h("div", { class: "tile", "data-tile": label }, h("span", {}, label), value, hint);
-  return { element, update: (text, more) => (say(value, text), say(hint, more)) };
 }
 
 function depthBars() {

@@ -30,13 +30,15 @@ export function open(main, { signal }) {
   });
 }
 
+/** What a worker does at the moment, in a word. */
+export const stateOf = (worker) => (worker.status !== "active" ? worker.status : worker.live ? "live" : "no node");
+
 function workerRow(worker) {
   const state = pill();
   const queued = h("span", { role: "cell", "data-label": "Queued" });
   const running = h("span", { role: "cell", "data-label": "Running" });
-  const link = `#/jobs?${new URLSearchParams({ "filter[worker_id]": worker.id })}`;
   const element = h("div", { role: "row", "data-worker": worker.id },
-    h("span", { role: "cell", class: "first" }, h("a", { href: link }, worker.name), h("small", { class: "mono" }, worker.id), worker.description ? h("small", {}, worker.description) : null),
+    h("span", { role: "cell", class: "first" }, h("a", { href: `#/workers/${worker.id}` }, worker.name), h("small", { class: "mono" }, worker.id), worker.description ? h("small", {}, worker.description) : null),
     h("span", { role: "cell", "data-label": "State" }, state.element),
     h("span", { role: "cell", "data-label": "Queue" }, worker.queue), queued, running,
     h("span", { role: "cell", "data-label": "Timeout" }, span(worker.timeout_seconds * 1000)),
@@ -45,7 +47,7 @@ function workerRow(worker) {
   return {
     element,
     update(next) {
-      state.update(next.status !== "active" ? next.status : next.live ? "live" : "no node");
+      state.update(stateOf(next));
       say(queued, number(next.queued ?? 0));
       say(running, number(next.running ?? 0));
     },

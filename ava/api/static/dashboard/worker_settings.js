@@ -1,0 +1,132 @@
+// The settings of a worker: what they are, and the forms that change them.
+
+import { call, session } from "./api.js";
+import { h, put } from "./dom.js";
+import { full, span } from "./format.js";
+import { ask, button, card, empty, field, notify } from "./parts.js";
+
+const STATUSES = {
+  paused: ["Pause", "Its jobs are accepted and wait, and its schedules go on making them, until it is resumed."],
+  deprecated: ["Deprecate", "It takes no new jobs, and its schedules skip. The jobs that wait still run."],
+};
+const NAME = "[A-Za-z_][A-Za-z0-9_]{0,63}";
+
+export const pathOf = (id) => `/v1/ava/workers/${encodeURIComponent(id)}`;
+const patch = (id, body) => call("PATCH", pathOf(id), { body });
+
+/** The buttons that pause, deprecate and resume a worker. */
+export function statusButtons(worker, refresh) {
+  if (!session.mayWrite) return [];
+  const set = async (status, said) => {
+    await patch(worker.id, { status });
+    notify(`${worker.name} is ${said}.`);
+    refresh();
+  };
+  const askFor = (status) => {
+    const [verb, text] = STATUSES[status];
+    ask({ title: `${verb} ${worker.name}?`, action: `${verb} worker`, text, kind: status === "deprecated" ? "danger" : "primary", submit: () => set(status, status) });
+  };
+  const others = Object.keys(STATUSES).filter((status) => status !== worker.status);
+  // What the tenant has set is taken back; only over a status of the platform it needs one of its own.
+  const resumed = (worker.platform?.status ?? "active") === "active" ? null : "active";
+  return [
+    worker.status === "active" ? null : button("Resume", () => set(resumed, "active"), { kind: "primary" }),
+    ...others.map((status) => button(`${STATUSES[status][0]} …`, () => askFor(status), { kind: status === "deprecated" ? "danger" : "" })),
+  ];
+}
+
+/** The cards of the settings, of the configuration and of the secrets, kept up to date. */
+export function settingsCards() {
+  const facts = card("Settings");
+  const config = card("Configuration");
+  const secrets = card("Secrets");
+  return {
+    elements: [facts, config, secrets],
+    update(worker, refresh) {
+      redraw(facts, "Settings", session.mayWrite ? button("Change …", () => askLimits(worker, refresh)) : null, factsOf(worker));
+      redraw(config, "Configuration", setButton("config", worker, refresh), [
+        entries("config", Object.entries(worker.config), worker, refresh), platform(worker.platform, "config")]);
+      redraw(secrets, "Secrets", setButton("secrets", worker, refresh), [
+        entries("secrets", worker.secrets.map((name) => [name, null]), worker, refresh), platform(worker.platform, "secrets")]);
+    },
+  };
+}
+
+const redraw = (element, title, action, content) => put(element, h("header", {}, h("h2", {}, title), action), content);
+
+function factsOf(worker) {
+  const by = worker.status_by ? h("small", {}, `${worker.status_by}, ${full(worker.status_at)}`) : null;
+  const declared = (isOther, text) => (isOther ? h("small", {}, `of at most ${text}`) : null);
+  const { timeout_seconds: timeout, handler_timeout_seconds: longest, max_retries: retries, handler_max_retries: most } = worker;
+  const rows = [
+    ["Status", [worker.status, " ", by]], ["Queue", worker.queue], ["Runtime", worker.runtime],
+    ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
+    ["Retries", [String(retries), " ", declared(retries !== most, String(most))]],
+    ["Updated", full(worker.updated_at)],
+  ];
+  return h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** The names that the platform has set for all tenants. */
+function platform(settings, kind) {
+  const names = kind === "config" ? Object.keys(settings?.config ?? {}) : settings?.secrets ?? [];
+  return names.length ? h("p", { class: "muted" }, `Of the platform: ${names.join(", ")}`) : null;
+}
+
+function entries(kind, found, worker, refresh) {
+  if (!found.length) return empty(kind === "config" ? "No entries." : "No secrets.");
+  return h("ul", { class: "plain entries" }, found.map(([name, value]) => h("li", { class: "row between" },
+    h("span", {}, h("strong", { class: "mono" }, name), value === null ? null : h("small", {}, value)),
+    session.mayWrite ? button("Remove", () => askRemove(kind, name, worker, refresh), { kind: "quiet", "aria-label": `Remove ${name}` }) : null)));
+}
+
+function askRemove(kind, name, worker, refresh) {
+  ask({
+    title: `Remove ${name}?`, action: `Remove ${name}`, kind: "danger", text: `Jobs of ${worker.name} that start from now on do not get it.`,
+    submit: async () => {
+      await patch(worker.id, { [kind]: { [name]: null } });
+      refresh();
+    },
+  });
+}
+
+function setButton(kind, worker, refresh) {
+  if (!session.mayWrite) return null;
+  const isSecret = kind === "secrets";
+  const value = isSecret
+    ? h("input", { name: "value", type: "password", required: true, minlength: "4", maxlength: "8192", autocomplete: "new-password" })
+    : h("textarea", { name: "value", rows: "2", spellcheck: "false", maxlength: "8192" });
+  const where = (name) => (isSecret ? `env.secrets["${name}"]` : `env["${name}"]`);
+  return button(isSecret ? "Set a secret" : "Set an entry", () => ask({
+    title: isSecret ? "Set a secret" : "Set an entry", action: "Save",
+    text: `The handler finds it as ${where("NAME")} in jobs that start from now on.`,
+    fields: [
+      field("Name", h("input", { name: "name", required: true, pattern: NAME, title: "A letter or _, then letters, digits and _; at most 64", autocomplete: "off", spellcheck: "false" })),
+      field("Value", value, isSecret ? "4 to 8,192 characters; it is never shown again" : null),
+    ],
+    submit: async ({ name, value: text }) => {
+      await patch(worker.id, { [kind]: { [name]: text } });
+      notify(`${name} is set.`);
+      refresh();
+    },
+  }));
+}
+
+function askLimits(worker, refresh) {
+  const numeric = (name, value, most, least, step) => h("input", { name, type: "number", min: least, max: String(most), step, value: String(value) });
+  ask({
+    title: `Settings of ${worker.name}`, action: "Save",
+    fields: [h("div", { class: "row" },
+      field("Timeout in seconds", numeric("timeout", worker.timeout_seconds, worker.handler_timeout_seconds, "0", "any"), `At most ${worker.handler_timeout_seconds}; empty for what the handler declares`),
+      field("Retries", numeric("retries", worker.max_retries, worker.handler_max_retries, "0", "1"), `At most ${worker.handler_max_retries}; empty for what the handler declares`))],
+    submit: async ({ timeout, retries }) => {
+      const valueOf = (text) => (text === "" ? null : Number(text));
+      const body = {};
+      // What was not changed is left out, so that it still follows the handler and the platform.
+      if (timeout !== String(worker.timeout_seconds)) body.timeout_seconds = valueOf(timeout);
+      if (retries !== String(worker.max_retries)) body.max_retries = valueOf(retries);
+      if (Object.keys(body).length) await patch(worker.id, body);
+      refresh();
+    },
+  });
+}
