@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ava.cli.watching import watch_list
 from ava.domain import priority as priorities
 
 if TYPE_CHECKING:
-    from ava.client import Client
+    from ava.client import Client, JobRuns
 
 __all__ = ["chosen_filters", "filter_options", "jobs"]
 
@@ -38,6 +39,13 @@ _COLUMNS = (
     Column(title="RAN", value=lambda job: milliseconds(job.duration_ms), is_wide=True),
     Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
     Column(title="ERROR", value=lambda job: job.error, least=8, is_optional=True),
+)
+#: A run with its number.
+_RUN_COLUMNS = (
+    Column(title="RUN", value=lambda row: row[0]),
+    Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", least=9),
+    Column(title="STARTED", value=lambda row: datetime.fromisoformat(row[1]["started_at"])),
+    Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"])),
 )
 _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
@@ -134,8 +142,20 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
 @output_options
 @connected
 def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Show a job."""
+    """Show a job. A table also has its runs."""
     printer.record(client.wait(job_id) if wait else client.get(job_id))
+    if printer.is_for_people:
+        _print_runs(client.runs(job_id), printer)
+
+
+def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
+    if not found.runs:
+        return
+    waited, ran = milliseconds(found.waited_ms), milliseconds(found.ran_ms)
+    click.echo()
+    printing.print_fields({"waited": waited, "ran in total": ran})
+    click.echo()
+    printer.records(list(enumerate(found.runs, 1)), _RUN_COLUMNS)
 
 
 @jobs.command()

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ava.cli import (
+    analytics,
     audit,
     completion,
     dashboard,
@@ -27,6 +28,7 @@ from ava.cli import (
     processes,
     queues,
     schedules,
+    sessions,
     tenants,
     up,
     webhooks,
@@ -79,10 +81,12 @@ cli.add_command(errors.errors)
 cli.add_command(keys.keys)
 cli.add_command(limits.limits)
 cli.add_command(overview.overview)
+cli.add_command(analytics.analytics)
 cli.add_command(queues.queues)
 cli.add_command(nodes.nodes)
 cli.add_command(audit.audit)
 cli.add_command(schedules.schedules)
+cli.add_command(sessions.sessions)
 cli.add_command(tenants.tenants)
 cli.add_command(completion.completion)
 

@@ -37,11 +37,12 @@ from ava.client.records import (
     ScheduleSlot,
     Worker,
 )
-from ava.client.reports import AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
+from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
 from ava.client.webhook_calls import Delivery, Webhook
 from ava.client.webhooks import verify
 
 __all__ = [
+    "Analytics",
     "ApiConflict",
     "ApiError",
     "ApiForbidden",

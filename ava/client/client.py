@@ -350,6 +350,10 @@ class Client:
         """Returns a link that signs in to the dashboard as this caller, once and within 10 minutes."""
         return f"{self._calls.url}{self._calls.data('POST', '/v1/ava/session/links')['path']}"
 
+    def end_sessions(self) -> int:
+        """End all sessions of this user in the tenant, and its unused links. Returns the number of sessions."""
+        return int(self._calls.data("DELETE", "/v1/ava/sessions")["ended"])
+
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: dict[str, Any] = {}
         while True:

@@ -212,7 +212,8 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
         "output_bytes": None,
     }
     assert [json.loads(line)["id"] for line in _ava(running, "jobs", "list").stdout.splitlines()] == [job["id"]]
-    tagged = json.loads(_ava(running, "jobs", "trigger", "wkr_sleep", "--at", LATER_DAY, "--tag", "a=1").stdout)
+    later = ("--input", '{"seconds": 0}', "--at", LATER_DAY, "--tag", "a=1")
+    tagged = json.loads(_ava(running, "jobs", "trigger", "wkr_sleep", *later).stdout)
     found = _ava(
         running, "jobs", "list", "--tag", "a=1", "--by", tagged["triggered_by"], "--id", tagged["id"][-6:], "-o", "id"
     )
@@ -226,6 +227,7 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
     assert "wkr_sleep" in _ava(running, "workers", "list").stdout
     limits = {limit["name"]: limit for limit in map(json.loads, _ava(running, "limits").stdout.splitlines())}
     assert (limits["bulk_jobs"]["value"], limits["webhooks"]["used"]) == (1_000, 0)
+    assert _ava(running, "sessions", "end").stdout.startswith("sessions ended: ")
     assert json.loads(_ava(running, "jobs", "why", job["id"]).stdout)["sentence"].startswith("completed")
     assert json.loads(_ava(running, "jobs", "retry", job["id"]).stdout)["retry_of"] == job["id"]
 
@@ -249,7 +251,7 @@ def test_following_ends_with_the_job_s_own_success_or_failure(running: System) -
     good = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": 0.2}', "--follow")
     assert good.returncode == 0
     assert json.loads(good.stdout.splitlines()[-1])["status"] == "completed"
-    bad = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": -1}', "--follow")
+    bad = _ava(running, "jobs", "trigger", "wkr_t_brief", "--input", '{"seconds": -1}', "--follow")
     assert bad.returncode == 1
     assert json.loads(bad.stdout.splitlines()[-1])["status"] == "failed"
 
@@ -271,18 +273,21 @@ def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: Sys
 
 
 def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Client) -> None:
-    failed = client.wait(client.trigger("wkr_sleep", {"seconds": -1}).id)
+    failed = client.wait(client.trigger("wkr_t_brief", {"seconds": -1}).id)
     client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
     webhook = client.webhooks.create("https://hooks.example.com/a/rather/long/path", ["ava.job.failed"], "s" * 16)
     for arguments in (
         *(("jobs", "list"), ("workers", "list"), ("limits",), ("overview",), ("queues", "list"), ("nodes", "list")),
-        *(("audit", "list"), ("webhooks", "list"), ("webhooks", "deliveries", webhook.id), ("jobs", "show", failed.id)),
+        *(("audit", "list"), ("webhooks", "list"), ("webhooks", "deliveries", webhook.id)),
+        *(("analytics", "--days", "7"), ("jobs", "show", failed.id)),
     ):
         code, shown = _on_a_terminal(running, *arguments, columns=80)
         lines = [re.sub(r"\x1b\[\d+m", "", line) for line in shown.splitlines()]
         # A single text, such as an error, is shown whole.
         assert [line for line in lines if len(line) > 80 and not line.startswith("error")] == []
         assert (code, len(lines) > 0) == (0, True)
+    # The last lines of a job are its runs.
+    assert [line.split()[:2] for line in lines if line][-2:] == [["RUN", "OUTCOME"], ["1", "failed"]]
     _, listed = _on_a_terminal(running, "jobs", "list", columns=80)
     assert failed.id in listed
     assert "ValueError" in listed
@@ -311,7 +316,7 @@ def test_a_shell_completes_ids_and_a_profile_says_where_from(running: System, cl
 
 
 def test_many_jobs_are_retried_and_cancelled_by_commands(running: System, client: Client) -> None:
-    failed = [client.trigger("wkr_sleep", {"seconds": -1}) for _ in range(2)]
+    failed = [client.trigger("wkr_t_brief", {"seconds": -1}) for _ in range(2)]
     for job in failed:
         client.wait(job.id, 60)
     waiting = [client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(3)]

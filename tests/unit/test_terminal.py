@@ -93,6 +93,16 @@ ERROR_GROUP = {
 TENANT = {
     "tenant_id": HOSTILE, "waiting": 1, "scheduled": 0, "running": 0, "completed": 0, "failed": 0, "cancelled": 0,
 }  # fmt: skip
+ANALYTICS = {
+    "period_days": 30, "since": "2026-01-01T00:00:00Z", "series": None, "percentiles": None,
+    "jobs": {"total": 1, "completed": 1, "failed": 0, "cancelled": 0, "success_rate": 100.0, "avg_duration_ms": 3,
+             "by_trigger": {HOSTILE: 1}},
+    "by_worker": {HOSTILE: {"total": 1, "completed": 1, "failed": 0, "avg_duration_ms": 3}},
+}  # fmt: skip
+RUNS = {
+    "waited_ms": 3, "ran_ms": 4,
+    "runs": [{"started_at": "2026-01-01T00:00:00Z", "ended_at": None, "outcome": HOSTILE, "duration_ms": None}],
+}  # fmt: skip
 LISTS = {
     "/v1/ava/keys": KEY, "/v1/ava/errors": ERROR_GROUP, "/v1/ava/tenants": TENANT,
     "/v1/ava/operations": OPERATION,
@@ -107,7 +117,9 @@ RECORDS = {
         ERROR_GROUP,
     ),
     "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
-    "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/queues": QUEUES, "/v1/webhooks": WEBHOOK,
+    "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/analytics": ANALYTICS,
+    **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUNS),
+    "/v1/ava/queues": QUEUES, "/v1/webhooks": WEBHOOK,
     "/v1/webhooks/wh_1": WEBHOOK, "/v1/webhooks/wh_1/test": DELIVERY,
     "/v1/webhooks/wh_1/deliveries/dlv_1/redeliver": DELIVERY,
 }  # fmt: skip
@@ -194,6 +206,7 @@ COMMANDS = [
     ["workers", "resume", "wkr_a"],
     ["limits"],
     ["overview"],
+    ["analytics"],
     ["queues", "list"],
     ["nodes", "list"],
     ["nodes", "drain", "node_1"],
@@ -229,7 +242,7 @@ def environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("form", ["table", "wide", "json", "id", "csv"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_prints_what_a_terminal_obeys(command: list[str], form: str) -> None:
-    if form == "id" and command[0:2] in (["jobs", "logs"], ["overview"], ["tenants", "list"]):
+    if form == "id" and command[0:2] in (["jobs", "logs"], ["overview"], ["analytics"], ["tenants", "list"]):
         pytest.skip("these records have no id")
     result = CliRunner().invoke(cli, [*command, "-o", form], color=True)
     assert result.exception is None or isinstance(result.exception, SystemExit)
