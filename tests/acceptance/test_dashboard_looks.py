@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from harness.polling import wait_until
-from harness.system import ROOT, System
+from harness.system import ROOT, SECRET, System
 from tests.browser import Browser
 
 AXE = (ROOT / "tests" / "axe" / "axe.min.js").read_text()
@@ -19,7 +20,15 @@ const done = arguments[0];
 axe.run({ exclude: ["#swagger-ui"] }, { resultTypes: ["violations"] }).then(({ violations }) => done(
     violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 200)).join(" ")}`)));
 """
-PAGES = ("overview", "jobs", "schedules", "workers", "workers/wkr_csv_summary", "webhooks", "audit")
+PAGES = (
+    *("overview", "jobs", "schedules", "workers", "workers/wkr_csv_summary", "tenants", "analytics", "errors"),
+    *("webhooks", "keys", "audit"),
+)
+#: The frame is one line, in which no page's link is cut off.
+_FRAME = """
+const nav = document.querySelector(".top nav");
+return document.querySelector(".top").offsetHeight <= 60 && nav.scrollWidth <= nav.clientWidth;
+"""
 _ROWS_SHOWN = """
 const ends = [...document.querySelectorAll(".rows [role=row]")].map((row) => row.getBoundingClientRect().bottom);
 return ends.filter((end) => end <= innerHeight).length;
@@ -44,37 +53,54 @@ def _findings(browser: Browser) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def filled(running: System) -> dict[str, Any]:
-    """Jobs, a webhook and a schedule, so that no page is empty. Returns a failed job."""
+def filled(running: System) -> Iterator[dict[str, Any]]:
+    """Jobs, a webhook, a schedule and a key, so that no page is empty. Returns a failed job."""
     jobs = [{"worker_id": "wkr_echo", "input": {"text": f"{number}"}} for number in range(18)]
     jobs += [{"worker_id": "wkr_fail", "input": {"why": "no such channel " * 20}}]
     made = running.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
     hook = {"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up, a secret"}
-    running.post("/v1/webhooks", json=hook)
     pattern = {"worker_id": "wkr_echo", "cron": "0 3 * * *", "timezone": "Europe/Berlin", "name": "Nightly"}
-    running.post("/v1/ava/schedules", json=pattern)
+    key = {"name": "deploy", "role": "tenant-user"}
+    kept = [("/v1/webhooks", hook), ("/v1/ava/schedules", pattern), ("/v1/ava/keys", key)]
+    ids = [(path, running.post(path, json=body).json()["data"]["id"]) for path, body in kept]
     for job in made:
         running.wait_for(job["id"], "completed", "failed", seconds=60)
-    return running.show(made[-1]["id"])
+    yield running.show(made[-1]["id"])
+    for path, made_id in ids:
+        running.request("DELETE", f"{path}/{made_id}")
 
 
-# Each of its eighteen looks takes seconds of one processor.
+@pytest.fixture
+def operator(browser: Browser) -> Browser:
+    """A browser that is signed in with a role of the platform, which sees every page."""
+    browser.open("/")
+    browser.sign_in(SECRET, role="platform-system-admin")
+    return browser
+
+
+# Each of its looks takes seconds of one processor.
 @pytest.mark.timeout(300)
-def test_axe_finds_nothing_on_any_page_in_light_and_dark(signed_in: Browser, filled: dict[str, Any]) -> None:
+def test_axe_finds_nothing_on_any_page_in_light_and_dark(browser: Browser, filled: dict[str, Any]) -> None:
     found = {}
+    browser.open("/")
+    browser.find("[name='secret']")
+    for scheme in ("light", "dark"):
+        browser.prefer(scheme)
+        found["sign in", scheme] = _findings(browser)
+    browser.sign_in(SECRET, role="platform-system-admin")
     for page in (*PAGES, f"jobs/{filled['id']}"):
-        _go(signed_in, f"#/{'' if page == 'overview' else page}")
-        signed_in.find("main h1")
-        wait_until(lambda: signed_in.script("return document.querySelector('main').innerText.length") > 60)
+        _go(browser, f"#/{'' if page == 'overview' else page}")
+        browser.find("main h1")
+        wait_until(lambda: browser.script("return document.querySelector('main').innerText.length") > 60)
         for scheme in ("light", "dark"):
-            signed_in.prefer(scheme)
-            found[page, scheme] = _findings(signed_in)
-    _go(signed_in, "#/jobs")
-    signed_in.click("button", "New job")
-    found["dialog", "dark"] = _findings(signed_in)
+            browser.prefer(scheme)
+            found[page, scheme] = _findings(browser)
+    _go(browser, "#/jobs")
+    browser.click("button", "New job")
+    found["dialog", "dark"] = _findings(browser)
     for page in ("/docs/errors", "/docs"):
-        signed_in.open(page)
-        found[page, "dark"] = _findings(signed_in)
+        browser.open(page)
+        found[page, "dark"] = _findings(browser)
     assert {place: problems for place, problems in found.items() if problems} == {}
 
 
@@ -92,17 +118,23 @@ def test_fifteen_jobs_are_above_the_fold_and_three_on_a_phone(signed_in: Browser
     assert error.size["width"] > 700
 
 
-def test_what_is_touched_is_at_least_40_pixels(signed_in: Browser, filled: dict[str, Any]) -> None:
-    signed_in.resize(390, 844)
+def test_what_is_touched_is_at_least_40_pixels(operator: Browser, filled: dict[str, Any]) -> None:
+    operator.resize(390, 844)
     for page in (*PAGES, f"jobs/{filled['id']}"):
-        _go(signed_in, f"#/{'' if page == 'overview' else page}")
-        signed_in.find("main h1")
+        _go(operator, f"#/{'' if page == 'overview' else page}")
+        operator.find("main h1")
         if page == "jobs":
-            signed_in.find("[data-job]")
-            signed_in.script("document.querySelector('.choose').click()")
-            signed_in.await_text("1 selected")
-        assert signed_in.script(_TARGETS) == [], page
-        assert signed_in.script("return document.documentElement.scrollWidth <= innerWidth"), page
+            operator.find("[data-job]")
+            operator.script("document.querySelector('.choose').click()")
+            operator.await_text("1 selected")
+        assert operator.script(_TARGETS) == [], page
+        assert operator.script("return document.documentElement.scrollWidth <= innerWidth"), page
+
+
+def test_the_frame_is_one_line_with_every_page(operator: Browser) -> None:
+    for width in (1024, 1280, 1440):
+        operator.resize(width)
+        assert operator.script(_FRAME), width
 
 
 def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str, Any]) -> None:

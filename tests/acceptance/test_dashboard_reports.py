@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import requests
+from selenium.webdriver.common.keys import Keys
 
 from harness.polling import wait_until
 from harness.system import System
@@ -12,6 +13,8 @@ from tests.browser import Browser
 
 
 def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, running: System) -> None:
+    for group in running.get("/v1/ava/errors").json()["data"]:
+        running.post(f"/v1/ava/errors/{group['id']}/resolve")
     for why in ("no channel 17", "no channel 4"):
         running.wait_for(running.trigger("wkr_fail", input={"why": why})["id"], "failed")
     signed_in.script("location.hash = '#/errors'")
@@ -27,11 +30,19 @@ def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, runnin
 
 
 def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
-    running.wait_for(running.trigger("wkr_report", input={"steps": 1, "seconds": 0})["id"], "completed")
+    job = running.trigger("wkr_report", input={"steps": 1, "seconds": 0})
+    running.wait_for(job["id"], "completed")
     signed_in.script("location.hash = '#/analytics?days=7'")
     signed_in.await_text("Success rate", "wkr_report", "manual", "Ended per day", seconds=30)
     wait_until(lambda: signed_in.script("return document.querySelectorAll('.chart .bar').length") > 0, what="bars")
     assert re.search(r"p95 [\d.]+ m?s, p99", signed_in.text)
+    # A bar is read and opened by keyboard alone.
+    signed_in.script("document.querySelector('.chart a[tabindex=\"0\"]').focus()")
+    signed_in.press(Keys.ARROW_LEFT, Keys.END)
+    wait_until(lambda: re.match(r"\d+ \w+: [1-9]", signed_in.find(".caption").text), what="the day is read")
+    signed_in.press(Keys.ENTER)
+    signed_in.find(f"[data-job='{job['id']}']")
+    assert "created_before" in signed_in.script("return location.hash")
 
 
 def test_a_key_is_created_used_and_revoked(signed_in: Browser, running: System) -> None:

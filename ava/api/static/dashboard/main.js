@@ -99,7 +99,7 @@ function drawShell(current) {
   const links = shown.map(([name, [title]]) =>
     h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, title));
   put(shell, h("header", { class: "top" },
-    h("a", { href: "#/", class: "brand", "aria-label": "AVA Jobs, overview" }, h("img", { src: "/dashboard/icon.svg", alt: "", width: "26", height: "26" }), "AVA Jobs"),
+    h("a", { href: "#/", class: "brand", "aria-label": "AVA Jobs, overview" }, h("img", { src: "/dashboard/icon.svg", alt: "", width: "26", height: "26" }), h("span", {}, "AVA Jobs")),
     who ? h("nav", { "aria-label": "Pages" }, links) : null,
     who ? searchBox() : null,
     h("div", { class: "row who" },

@@ -50,7 +50,8 @@ export function tile(label) {
   return { element, update: (text, more) => (say(value, text), say(hint, more)) };
 }
 
-export const empty = (text) => h("p", { class: "empty" }, text);
+/** What is shown in place of a list without records: why it is empty, and the next step. */
+export const empty = (...content) => h("p", { class: "empty" }, ...content);
 
 /** A message that disappears after some seconds. */
 export function notify(text, kind = "good") {

@@ -12,8 +12,8 @@ export function runsCard() {
     update({ waited_ms: waited, ran_ms: ran, runs }) {
       put(totals, [["Waited for its first start", waited], ["Ran in total", ran]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, span(value)))));
       put(rows, runs.map((run, place) => h("li", { "data-run": place + 1 },
-        h("span", { class: "muted" }, `Run ${place + 1}`), " ", pill(run.outcome ?? "running").element, " ",
-        h("time", {}, full(run.started_at)), " ", run.duration_ms === null ? "" : span(run.duration_ms))));
+        h("span", { class: "muted" }, `Run ${place + 1}`), pill(run.outcome ?? "running").element,
+        run.duration_ms === null ? null : h("span", {}, span(run.duration_ms)), h("time", {}, full(run.started_at)))));
     },
   };
 }

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { endedChart } from "../chart.js";
 import { h, put } from "../dom.js";
 import { number, span } from "../format.js";
-import { card, empty, field, heading, options, repeat, tile } from "../parts.js";
+import { card, empty, field, heading, options, repeat, tile, titles } from "../parts.js";
 
 const PERIODS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"], ["90", "90 days"]];
 
@@ -17,18 +17,20 @@ export function open(main, { signal, query }) {
   period.addEventListener("change", go);
   only.addEventListener("change", go);
   const tiles = ["Ended", "Success rate", "Average run time", "Time to start", "Run time"].map(tile);
-  const chart = endedChart({ spans: days === "1" ? "hour" : "day" });
+  const chart = endedChart({ spans: days === "1" ? "hour" : "day", filters: worker ? { "filter[worker_id]": worker } : {} });
   const triggers = h("div", { class: "facts" });
+  const byTrigger = card("By trigger", {}, triggers);
+  byTrigger.hidden = true;
   const workers = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("No jobs ended in this period.");
+  const none = empty(days === "90" ? "No jobs ended in this period." : "No jobs ended in this period. Choose a longer one above.");
   put(main,
     heading("Analytics", field("Period", period), field("Worker", only)),
     h("div", { class: "tiles" }, tiles.map((part) => part.element)),
     card(days === "1" ? "Ended per hour" : "Ended per day", { wide: true }, chart.element),
-    card("By trigger", {}, triggers),
+    byTrigger,
     card("By worker", { wide: true },
       h("div", { class: "table counts", role: "table", "aria-label": "Ended jobs by worker" },
-        h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, ["Worker", "Ended", "Completed", "Failed", "Success", "Average"].map((name) => h("span", { role: "columnheader" }, name)))), workers),
+        titles(["Worker", "Ended", "Completed", "Failed", "Success", "Average"]), workers),
       none));
 
   repeat(signal, 10, async () => {
@@ -40,16 +42,19 @@ export function open(main, { signal, query }) {
     ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled`);
     rate.update(jobs.success_rate === null ? "–" : `${jobs.success_rate} %`, `${number(jobs.completed)} completed`);
     average.update(span(jobs.avg_duration_ms), "of jobs that ran");
-    start.update(span(wait.p50_ms), `p95 ${span(wait.p95_ms)}, p99 ${span(wait.p99_ms)}`);
-    times.update(span(run.p50_ms), `p95 ${span(run.p95_ms)}, p99 ${span(run.p99_ms)}`);
+    start.update(span(wait.p50_ms), percentilesOf(wait));
+    times.update(span(run.p50_ms), percentilesOf(run));
     chart.update(data.series.map((point) => ({ ...point, minute: point.starts_at })));
     const counts = Object.entries(data.by_worker).sort(([, one], [, other]) => other.total - one.total);
     put(triggers, Object.entries(jobs.by_trigger).map(([name, count]) => h("div", {}, h("span", {}, name), h("strong", {}, number(count)))));
     put(workers, counts.map(([id, count]) => line(id, count, days)));
+    byTrigger.hidden = counts.length === 0;
     none.hidden = counts.length > 0;
     if (!worker && only.options.length !== counts.length + 1) put(only, options([["", "All workers"], ...counts.map(([id]) => [id]).sort()], worker));
   });
 }
+
+const percentilesOf = ({ p50_ms: median, p95_ms: high, p99_ms: highest }) => (median === null ? "no job ran" : `p95 ${span(high)}, p99 ${span(highest)}`);
 
 function line(id, count, days) {
   const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);

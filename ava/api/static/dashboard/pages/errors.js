@@ -2,7 +2,7 @@
 
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, s, say } from "../dom.js";
-import { number } from "../format.js";
+import { dayOf, number } from "../format.js";
 import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
 
 const DAYS = 30;
@@ -18,7 +18,7 @@ export function open(main, { signal, query }) {
     location.hash = `#/errors?${new URLSearchParams({ status: chosen.value, ...(worker ? { "filter[worker_id]": worker } : {}) })}`;
   });
   const list = h("div", {});
-  const none = empty("No errors here.");
+  const none = empty("No errors here. ", state === "open" ? "Jobs that fail with one cause become one error." : h("a", { href: "#/errors" }, "Show the open ones"));
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   none.hidden = true;
   const groups = new Keyed(list, (group) => group.id, (group) => card(group, () => turn()));
@@ -90,7 +90,7 @@ function spark(daily) {
   const bars = daily.map((day) => {
     const place = DAYS - Math.round((today - new Date(day.day).getTime()) / 86400000);
     const tall = Math.max(2, (height * day.jobs) / most);
-    return s("rect", { x: place * width, y: height - tall, width: width - 1, height: tall, class: "bar failed" });
+    return s("rect", { x: place * width, y: height - tall, width: width - 1, height: tall, class: "bar failed" }, s("title", {}, `${dayOf(day.day)}: ${number(day.jobs)} failed`));
   });
   const label = `Failed jobs of each of the last ${DAYS} days, at most ${number(most)}`;
   return s("svg", { width: (DAYS + 1) * width, height, class: "chart", role: "img", "aria-label": label }, bars);

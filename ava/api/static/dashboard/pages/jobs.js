@@ -1,6 +1,6 @@
 // Jobs: a list that keeps up to date. The address holds the API's filters, so that a view can be shared.
 
-import { get } from "../api.js";
+import { get, session } from "../api.js";
 import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, short, span, toLocal } from "../format.js";
@@ -33,7 +33,10 @@ export function open(main, { signal, query }) {
   document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
   const body = h("div", { class: "rows", role: "rowgroup" });
   const rows = new Keyed(body, (job) => job.id, (job) => row(job, columns, selection.chosen, () => actions.update()));
-  const none = empty("No jobs match this filter.");
+  const none = empty("No jobs match this filter. ", h("a", { href: "#/jobs" }, "Clear the filter"));
+  const unreached = empty("No job of those that were looked at matches; go on with Older.");
+  const first = empty("No jobs yet. ", session.mayWrite ? "Create one above, or with " : "Programs create them, and so does ", h("code", {}, "ava jobs trigger"), ".");
+  const isFiltered = words.length > 0 || query.has("cursor");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   const operations = new RunningOperations(signal, () => refresh());
   const actions = bulkActions(selection, query, { refresh: () => refresh(), started: (operation) => operations.add(operation) });
@@ -45,9 +48,10 @@ export function open(main, { signal, query }) {
     filters(query),
     actions.element,
     operations.element,
-    table, none, pager);
+    table, none, unreached, first, pager);
   table.style.setProperty("--columns", ["1.2rem", ...columns.map(([, , width]) => width)].join(" "));
-  none.hidden = true;
+  const showEmpty = (shown) => [none, unreached, first].forEach((each) => (each.hidden = each !== shown));
+  showEmpty(null);
 
   // A search looks at up to 20,000 jobs each time.
   const isSearched = [...query.keys()].some((name) => /^filter\[(error|triggered_by|priority|id|tag\..+)\]$/.test(name));
@@ -55,8 +59,7 @@ export function open(main, { signal, query }) {
     const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...asked }, signal, isRepeated: true });
     selection.refresh(found.data);
     rows.show(found.data);
-    none.hidden = found.data.length > 0;
-    say(none, found.pagination.has_more ? "No job of those that were looked at matches; go on with Older." : "No jobs match this filter.");
+    showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : first);
     actions.update();
     showPager(pager, query, found.pagination);
   });

@@ -3,20 +3,19 @@
 import { call, get, post, session } from "../api.js";
 import { h, put } from "../dom.js";
 import { number } from "../format.js";
-import { ask, button, empty, field, heading, notify, options, repeat, when } from "../parts.js";
+import { ask, button, empty, field, heading, notify, options, repeat, titles, when } from "../parts.js";
 
 const ROLES = ["tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin"];
-const TITLES = ["Name", "Role", "Created", "Last used", "Expires", ""];
 
 export function open(main, { signal, query }) {
   const list = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("No API keys yet.");
+  const none = empty("No API keys yet. ", session.mayWrite ? "Create one for each program that calls the API." : "A tenant-system-admin creates them.");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   const create = session.mayWrite ? button("New key", () => openForm(() => turn()), { kind: "primary" }) : null;
   put(main, heading("API keys", create),
     h("p", { class: "muted" }, "A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands as AVA_API_KEY."),
     h("div", { class: "table keys", role: "table", "aria-label": "API keys" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" }, TITLES.map((name) => h("span", { role: "columnheader" }, name)))), list),
+      titles(["Name", "Role", "Created", "Last used", "Expires", ""]), list),
     none, pager);
 
   let shown = "";

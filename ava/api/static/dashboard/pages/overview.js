@@ -33,7 +33,7 @@ export function open(main, { signal }) {
     oldest.update(data.backlog_age_seconds === null ? "–" : span(data.backlog_age_seconds * 1000), data.backlog_age_seconds === null ? "no job waits" : "since it was due");
     const { latency } = data;
     start.update(span(latency.start_p50_ms), latency.start_p50_ms === null ? "none started in 5 min" : `p95 ${span(latency.start_p95_ms)}, last 5 min`);
-    run.update(span(latency.run_p50_ms), `p95 ${span(latency.run_p95_ms)}`);
+    run.update(span(latency.run_p50_ms), latency.run_p50_ms === null ? "no job ran" : `p95 ${span(latency.run_p95_ms)}`);
     chart.update(data.minutes);
     depth.update(data.by_priority);
     failed.show(data.failures);

@@ -12,7 +12,7 @@ const FINAL = ["completed", "failed", "cancelled"];
 
 export function open(main, { signal, query }) {
   const list = h("div", {});
-  const none = empty("No schedules yet.");
+  const none = empty("No schedules yet. ", session.mayWrite ? "Create one to trigger jobs at times that a cron pattern names." : "A schedule triggers jobs at times that a cron pattern names.");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   none.hidden = true;
   const refresh = () => turn();

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { h, Keyed, say } from "../dom.js";
 import { number } from "../format.js";
-import { empty, heading, put, repeat } from "../parts.js";
+import { empty, heading, put, repeat, titles } from "../parts.js";
 
 const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running", "running"], ["Failed", "failed"], ["Completed", "completed"], ["Cancelled", "cancelled"]];
 /** Waiting and running jobs are counted up to this many. */
@@ -17,8 +17,7 @@ export function open(main, { signal }) {
   put(main, heading("Tenants"),
     h("p", { class: "muted" }, "Failed, completed and cancelled are those of the last hour. A tenant opens its jobs."),
     h("div", { class: "table tenants", role: "table", "aria-label": "Tenants" },
-      h("div", { role: "rowgroup", class: "head" }, h("div", { role: "row" },
-        ["Tenant", ...COLUMNS.map(([title]) => title)].map((title) => h("span", { role: "columnheader" }, title)))), body), none);
+      titles(["Tenant", ...COLUMNS.map(([title]) => title)]), body), none);
   repeat(signal, 4, async () => {
     const { data } = await get("/v1/ava/tenants", { signal });
     rows.show(data);

@@ -13,7 +13,7 @@ const STATES = [["", "All"], ["pending", "Pending"], ["delivered", "Delivered"],
 
 export function open(main, { signal }) {
   const list = h("div", {});
-  const none = empty("No webhooks yet.");
+  const none = empty("No webhooks yet. ", session.mayWrite ? "Create one to get a request when a job ends." : "A webhook sends a request when a job ends.");
   none.hidden = true;
   const refresh = () => turn();
   const endpoints = new Keyed(list, (webhook) => webhook.id, (webhook) => endpoint(webhook, signal, refresh));
@@ -49,7 +49,7 @@ function endpoint(webhook, signal, refresh) {
     refresh();
   };
   const body = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("No deliveries yet.");
+  const none = empty("No deliveries yet. ", session.mayWrite ? "Test sends an event now." : null);
   const rows = new Keyed(body, (delivery) => delivery.id, (delivery) => deliveryRow(delivery, path));
   const actions = session.mayWrite ? [
     button("Test", async () => {
@@ -67,9 +67,12 @@ function endpoint(webhook, signal, refresh) {
     events, health, h("div", { class: "row end" }, field("Deliveries", shown)),
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
+  let wasShown = false;
   const load = repeat(signal, 3, async () => {
-    if (!element.isConnected && body.childElementCount) return;
-    const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal });
+    if (wasShown && !element.isConnected) return;
+    wasShown = element.isConnected;
+    const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal }).catch(unlessDeleted);
+    if (!data) return;
     const found = shown.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), "filter[status]": shown.value }, signal })).data : data;
     say(health, healthOf(current, data));
     rows.show(found.slice(0, SHOWN));
@@ -87,6 +90,12 @@ function endpoint(webhook, signal, refresh) {
       say(events, next.events.join(", "));
     },
   };
+}
+
+/** A webhook that was just deleted is no error: the list leaves it out the next time. */
+function unlessDeleted(error) {
+  if (error.status !== 404) throw error;
+  return {};
 }
 
 /** What an endpoint's status and its newest deliveries mean. */

@@ -8,16 +8,18 @@ import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
   const nodes = h("div", { class: "nodes" });
-  const none = empty("No nodes yet; start one with `ava worker`.");
+  const none = empty("No nodes yet. Start one with ", h("code", {}, "ava worker"), ".");
   const shownNodes = new Keyed(nodes, (node) => node.id, (node) => nodeCard(node, () => turn()));
   const body = h("div", { role: "rowgroup", class: "rows" });
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
+  const noWorkers = empty("No workers yet. A node registers those of its handlers when it starts.");
   none.hidden = true;
+  noWorkers.hidden = true;
   put(main, heading("Workers"),
     h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
-      titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body));
+      titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body), noWorkers);
 
   const turn = repeat(signal, 2, async () => {
     const [workers, found, queues] = await Promise.all([
@@ -27,6 +29,7 @@ export function open(main, { signal }) {
     shownWorkers.show(workers.data.map((worker) => ({ ...worker, ...counts.get(worker.id), id: worker.id })));
     shownNodes.show(found.data);
     none.hidden = found.data.length > 0;
+    noWorkers.hidden = workers.data.length > 0;
   });
 }
 
