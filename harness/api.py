@@ -11,7 +11,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ava.api.app import make_app
-from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.domain.caller import Caller, Role
+from ava.domain.worker import OnWorkerLost, WorkerSpec, WorkerStatus
+from ava.services.workers import WorkerChange
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
@@ -110,10 +112,9 @@ class Api:
 
     def set_status(self, worker_id: str, status: str) -> None:
         """Set the status of a worker for all tenants, as an operator does."""
-        path = f"/v1/ava/workers/{worker_id}"
-        body = {"status": status, "scope": "platform"}
-        answer = self.request("PATCH", path, json=body, headers={"x-platform-role": "platform-admin"})
-        assert answer.status_code == 200, answer.text
+        operator = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.PLATFORM_ADMIN)
+        change = WorkerChange(is_of_platform=True, fields={"status": WorkerStatus(status)})
+        self.app.extensions["ava"].workers.change(operator, worker_id, change)
 
     def execute(self, statement: str, *parameters: Any) -> list[Any]:
         """Run SQL. Returns its rows."""

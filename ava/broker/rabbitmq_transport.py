@@ -17,6 +17,7 @@ class NamedTransport(Transport):  # type: ignore[misc]  # kombu has no annotatio
 
     def establish_connection(self) -> Any:
         """Returns an open connection to the server that the client names now."""
-        if isinstance(self.client.ssl, dict):
-            self.client.ssl = dict(self.client.ssl)
+        # None stands for the server's name. kombu would take it after it has replaced `localhost` by an address.
+        if isinstance(self.client.ssl, dict) and self.client.ssl.get("server_hostname", "") is None:
+            self.client.ssl = {**self.client.ssl, "server_hostname": self.client.hostname}
         return super().establish_connection()

@@ -28,7 +28,7 @@ def _count(api: Api) -> int:
 # Bulk ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_jobs_are_stored_and_published_in_their_order(api: Api, api_settings: Settings) -> None:
+def test_a_thousand_jobs_are_stored_in_their_order_and_few_are_published(api: Api, api_settings: Settings) -> None:
     response = api.post(BULK, json=_entries(1000))
     assert response.status_code == 201
     data = response.get_json()["data"]
@@ -36,7 +36,8 @@ def test_a_thousand_jobs_are_stored_and_published_in_their_order(api: Api, api_s
     assert [job["id"] for job in data] == sorted(job["id"] for job in data)
     assert data[7] == api.get(f"{JOBS}/{data[7]['id']}").get_json()["data"]
     with redis.Redis.from_url(api_settings.broker_url) as broker:
-        assert sum(broker.llen(key) for key in broker.keys("default*")) == 1000
+        # The dispatcher publishes the others, as processes come free.
+        assert sum(broker.llen(key) for key in broker.keys("default*")) == 16
 
 
 @pytest.mark.parametrize(

@@ -203,8 +203,8 @@ def test_workers_are_listed_and_shown(api: Api) -> None:
     response = api.get("/v1/ava/workers").get_json()
     assert [worker["id"] for worker in response["data"]] == ["wkr_open", "wkr_paused"]
     worker = api.get("/v1/ava/workers/wkr_open").get_json()["data"]
-    assert worker == response["data"][0]
-    assert list(worker) == [
+    assert worker.items() >= response["data"][0].items()
+    assert list(worker)[:11] == [
         *("id", "name", "description", "runtime", "status", "timeout_seconds", "max_retries", "queue"),
         *("created_at", "updated_at", "live"),
     ]
@@ -238,6 +238,7 @@ def test_queues_count_queued_and_running_jobs(api: Api) -> None:
     assert data == {
         "total_queued": 9,
         "total_running": 8,
+        "paused_queues": [],
         "by_worker": [
             {"worker_id": "wkr_open", "queued": 5, "running": 4, "high_priority": 1},
             {"worker_id": "wkr_paused", "queued": 4, "running": 4, "high_priority": 0},
