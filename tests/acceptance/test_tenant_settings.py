@@ -18,8 +18,9 @@ SECRET = "marker-7f3a9c-of-the-test"
 _EACH = 3
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def leaking(fleet: System) -> System:
+    """The system of this file, in which the worker has its secret, whatever a test before has made of it."""
     body = {"secrets": {"TOKEN": SECRET}, "config": {"REGION": "eu"}}
     _patch(fleet, "wkr_t_leak", body)
     return fleet
