@@ -53,7 +53,7 @@ def kind_and_template(error: str) -> tuple[str, str]:
 
 
 def own_frames_matter(kind: str) -> bool:
-    """Returns True if the place in the handler tells failures of this kind apart.
+    """Returns True if the place in the handler distinguishes failures of this kind.
 
     Where a handler is when its time is over, or its process dies, is chance.
     """

@@ -95,5 +95,5 @@ class TurnClock:
 
 
 def by_age(waiting: Mapping[str, Sequence[WaitingJob]], room: int) -> list[WaitingJob]:
-    """Returns up to `room` jobs, the oldest first, whoever's they are."""
+    """Returns up to `room` jobs, the oldest first, of any tenant."""
     return sorted((job for jobs in waiting.values() for job in jobs), key=lambda job: job.id)[:room]

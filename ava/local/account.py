@@ -50,7 +50,7 @@ def for_servers(data: Path) -> Account | None:
 def for_processes() -> Account | None:
     """Returns the account for the processes that run handlers and answer requests; None is our own account.
 
-    If we are root, it is `daemon`, because PostgreSQL's data belongs to `nobody` and handlers must not read its files.
+    If we are root, it is `daemon`, because handlers must not read PostgreSQL's files, which another account owns.
     """
     if os.geteuid() != 0:
         return None

@@ -1,4 +1,4 @@
-"""What tells whether two requests with one idempotency key ask for the same jobs."""
+"""The fingerprint of a request: two requests with one idempotency key are the same if their fingerprints are equal."""
 
 from __future__ import annotations
 

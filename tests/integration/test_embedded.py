@@ -29,8 +29,11 @@ from harness.servers.server import private_folder
 from harness.system import ROOT
 
 _IS_ROOT = os.geteuid() == 0
-# An ordinary user runs the suite as well, and the kernel lets only root start a process as another account (setuid(2)).
-needs_root = pytest.mark.skipif(not _IS_ROOT, reason="only root can start a server as another account")
+needs_root = pytest.mark.skipif(
+    # The suite also runs as an ordinary user, and the kernel permits setuid(2) to root only. CI runs as root.
+    not _IS_ROOT,
+    reason="setuid(2) to another account is permitted to root only; CI runs this test as root",
+)
 
 
 @pytest.fixture

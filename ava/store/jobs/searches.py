@@ -38,7 +38,7 @@ _LIMIT = "%(searched)s"
 _BY_STATUS_SEEN = f"SELECT found.id FROM {ranges(BY_STATUS, limit=_LIMIT)}\nORDER BY found.id DESC LIMIT {_LIMIT}"
 _BY_WORKER_SEEN = f"SELECT found.id FROM {ranges(BY_WORKER, limit=_LIMIT)}\nORDER BY found.id DESC LIMIT {_LIMIT}"
 # The tag that the fewest jobs have is read; the others are compared for each of its jobs. Counting stops early, because
-# it only has to tell a rare tag from a common one.
+# it only distinguishes a rare tag from a common one.
 _BY_TAG_SEEN = f"""
 SELECT t.job_id AS id FROM (
     SELECT tag.key, tag.value FROM json_each_text(%(tags)s::json) AS tag
