@@ -220,13 +220,17 @@ def held_heads(connection: Connection, places: Sequence[tuple[str, int, str]], *
     ]
 
 
+# Each job is found by its primary key, as in `turns.publish_chosen`.
 _ADMIT = Statement(f"""
 WITH chosen AS (
     SELECT j.id, c.place, c.is_published, w.queue
     FROM unnest(%(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY AS c (id, is_published, place)
-    JOIN jobs AS j ON j.id = c.id JOIN workers AS w ON w.id = j.worker_id
-    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.run_at = 'infinity'
-    FOR UPDATE OF j SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT id, worker_id FROM jobs
+        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND run_at = 'infinity'
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS j
+    JOIN workers AS w ON w.id = j.worker_id
 ), admitted AS (
     UPDATE jobs AS j SET run_at = NULL, queue = c.queue,
         published_at = CASE WHEN c.is_published AND c.queue = j.queue THEN clock_timestamp() END

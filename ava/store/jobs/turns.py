@@ -84,22 +84,23 @@ def heads(
     return found
 
 
+# Each job is found by its primary key, whatever the planner knows of the table: while it believes that next to no job
+# waits, a join compares each job that waits with each one that is chosen.
 _PUBLISH_CHOSEN = Statement(f"""
-WITH chosen AS (
-    SELECT j.id, c.place FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS c (id, place) JOIN jobs AS j ON j.id = c.id
-    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
-    FOR UPDATE OF j SKIP LOCKED
-), marked AS (
-    UPDATE jobs AS j SET published_at = clock_timestamp() FROM chosen WHERE j.id = chosen.id RETURNING j.*, chosen.place
-)
-SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.place
+UPDATE jobs AS j SET published_at = clock_timestamp() WHERE j.id = ANY(ARRAY(
+    SELECT w.id FROM unnest(%(ids)s::uuid[]) AS c (id) CROSS JOIN LATERAL (
+        SELECT id FROM jobs
+        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL AND published_at IS NULL
+        LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
+)) RETURNING {rows.JOB_COLUMNS}
 """)
 
 
 def publish_chosen(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
     """Mark jobs as published that wait unpublished. Returns them in the given order, for publishing."""
-    found = connection.exec_driver_sql(_PUBLISH_CHOSEN, {"ids": [job.id for job in chosen]})
-    return [rows.job(row) for row in found]
+    places = {job.id: place for place, job in enumerate(chosen)}
+    found = connection.exec_driver_sql(_PUBLISH_CHOSEN, {"ids": list(places)})
+    return [rows.job(row) for row in sorted(found, key=lambda row: places[row[0]])]
 
 
 # One other tenant is enough, so that mostly the first rows of the window answer.
