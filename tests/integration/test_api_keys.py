@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from ava.api.routes import streams
 from ava.domain.limits import API_KEYS
+from ava.services import watches
 from ava.settings import Settings
 from harness.api import HEADERS, Api, error_of
+from harness.polling import wait_until
 
 KEYS = "/v1/ava/keys"
 JOBS = "/v1/ava/jobs"
@@ -125,6 +128,24 @@ def test_a_revoked_key_is_refused_at_once_here_and_soon_elsewhere(api: Api, data
         error_of(other.get(JOBS, headers=bearer(key)), 401, "unauthorized")
     error_of(api.request("DELETE", f"{KEYS}/{key['id']}"), 404, "resource_not_found")
     assert api.get(KEYS).get_json()["data"] == []
+
+
+def test_what_a_key_has_opened_ends_when_it_is_revoked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = create(api)
+    job = api.trigger(headers=bearer(key))
+    path = f"{JOBS}/{job['id']}"
+    monkeypatch.setattr(streams, "_HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(watches, "_CLIENT_CHECK_SECONDS", 0.05)
+    followed = iter(api.get(f"{path}/stream", headers=bearer(key)).response)
+    assert b"event: status" in bytes(next(followed))
+    with ThreadPoolExecutor(1) as thread:
+        waited = thread.submit(api.get, f"{path}?wait=60", headers=bearer(key))
+        wait_until(lambda: api.app.extensions["ava"].watches._waiters)
+        assert api.request("DELETE", f"{KEYS}/{key['id']}").status_code == 200
+        # What others write of the job from now on reaches neither.
+        api.post(f"{path}/cancel")
+        assert b"cancelled" not in b"".join(map(bytes, followed))
+        error_of(waited.result(30), 401, "unauthorized")
 
 
 def test_a_process_asks_the_database_once_for_a_while(api: Api) -> None:

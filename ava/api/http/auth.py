@@ -44,7 +44,7 @@ def name_request() -> None:
 
 
 def identify() -> None:
-    """Identify the caller, for every route that is not open to all.
+    """Identify the caller, for every route that is not open to all; again after a long wait.
 
     Raises `Unauthorized` if the request uses none of the ways, and what the first that it uses raises.
     """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import request
 
+from ava.api.http import revocation
 from ava.api.http.caller_headers import read_id
 from ava.api.http.context import context
 from ava.domain.caller import Caller
@@ -23,4 +26,7 @@ def by_key() -> Caller | None:
     if scheme.lower() != _SCHEME:
         return None
     user_id = read_id("x-user-id", "usr") if request.headers.get("x-user-id") else None
-    return context().api_keys.caller_of(token.strip(), user_id)
+    check = partial(context().api_keys.caller_of, token.strip(), user_id)
+    found = check()
+    revocation.remember(check)
+    return found

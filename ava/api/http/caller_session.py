@@ -12,9 +12,12 @@ What makes the cookie safe against pages of others:
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import g, request
 
 from ava.access_errors import SessionMissing
+from ava.api.http import revocation
 from ava.api.http.caller_headers import read_id
 from ava.api.http.context import context
 from ava.domain.caller import Caller
@@ -42,7 +45,9 @@ def by_session() -> Caller | None:
         return None
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITES:
         raise Forbidden("A session's cookie is for the pages of this address alone; send an API key instead.")
-    use = context().sessions.find(cookie)
+    check = partial(context().sessions.find, cookie)
+    use = check()
+    revocation.remember(check)
     if request.method not in _READING or request.headers.get("x-tenant-id"):
         use = use.at(read_id("x-tenant-id", "ten"))
     g.session_use = use

@@ -13,7 +13,7 @@ from ava.api.http import cursors, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import within_answer
-from ava.api.routes.streams import SharedStream, watching
+from ava.api.routes.streams import SharedStream, client_watch, watching
 from ava.api.schemas.job_logs import (
     JobLogRecord,
     LogFilterQuery,
@@ -115,7 +115,7 @@ def download(job_id: str, query: LogRange) -> Response:
 def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
     """Returns the text of a log in parts, of which one is in memory at a time."""
     # The caller and the services belong to the request, which is over when the parts are sent.
-    who, jobs = caller(), context().jobs
+    who, jobs, is_gone = caller(), context().jobs, client_watch()
 
     def read() -> Generator[str]:
         part = wanted
@@ -124,6 +124,8 @@ def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
             yield "".join(map(write_text_line, found.lines))
             if not found.has_more:
                 return
+            if is_gone():
+                raise ConnectionAbortedError("the log was cut short")
             last_seq = found.looked_at_until or found.lines[-1].seq
             part = replace(part, after_seq=last_seq)
 

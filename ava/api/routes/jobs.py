@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import response_hooks, responses
+from ava.api.http import auth, response_hooks, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -129,6 +129,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
     if query.wait_seconds is not None and not job.is_final:
         with watching(context().shares.waits, caller().tenant_id):
             context().watches.wait(job.id, query.wait_seconds, client_watch())
+        auth.identify()
         job = context().jobs.show(caller(), job_id)
     response = responses.data(light_writer(query.fields)(job))
     return response_hooks.keep_until_changed(response) if job.is_final else response

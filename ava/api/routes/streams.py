@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from ava.api.http import cursors
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.revocation import revocation_watch
 from ava.api.http.shares import ALL_TENANTS
 from ava.api.http.tenant_shares import TenantShares
 from ava.api.schemas.job_logs import write_log_line
@@ -37,7 +38,7 @@ _RETRY_MS = 2_000
     description="Server-Sent Events: `log` (a line, as in the log), `progress`, `status`, then `end` with the record "
     "of the final job, after which the stream ends. A stream begins with the job's present `status`. The id of a "
     "`log` event, sent as `Last-Event-ID`, resumes after that line, without a gap or a double. Comments are "
-    "heartbeats.",
+    "heartbeats. A stream ends within 10 s when the API key or the session that opened it is revoked.",
     failures=(404,),
     media_type="text/event-stream",
 )
@@ -82,9 +83,12 @@ class SharedStream(Generic[AnyStr]):
 
 
 def client_watch() -> Callable[[], bool]:
-    """Returns a function that returns True once the client of this request has closed its connection."""
-    connection = request.environ.get("gunicorn.socket")
-    return lambda: connection is not None and _is_closed(connection)
+    """Returns a function that returns True once the response is of no use.
+
+    Then the client of this request has closed its connection, or its credential is revoked.
+    """
+    connection, is_revoked = request.environ.get("gunicorn.socket"), revocation_watch()
+    return lambda: (connection is not None and _is_closed(connection)) or is_revoked()
 
 
 def _is_closed(connection: Any) -> bool:
@@ -115,8 +119,10 @@ def _events(
 ) -> Generator[str]:
     with watches.follow(job, after_seq) as follower:
         yield f"retry: {_RETRY_MS}\n\n{_snapshot(follower.seen)}"
-        while not watches.is_closing and not is_gone():
+        while not watches.is_closing:
             updates = follower.read(_HEARTBEAT_SECONDS)
+            if is_gone():
+                return
             is_over = bool(updates) and updates[-1].is_end
             yield "".join([_event(job.id, update) for update in updates if not update.is_end]) or ":\n\n"
             if is_over:
