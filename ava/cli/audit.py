@@ -19,6 +19,7 @@ __all__ = ["audit"]
 _COLUMNS = (
     Column(title="AT", value=lambda entry: entry.at),
     Column(title="USER", value=lambda entry: entry.user_id, least=10),
+    Column(title="KEY", value=lambda entry: entry.key_id, is_wide=True),
     Column(title="ROLE", value=lambda entry: entry.role, is_wide=True),
     Column(title="ACTION", value=lambda entry: entry.action, least=12),
     Column(title="TARGET", value=lambda entry: entry.target, least=12),

@@ -127,6 +127,8 @@ class AuditEntry:
     occurrences: int | None = None
     #: `{field: [old, new]}`.
     changes: dict[str, Any] | None = None
+    #: The API key that was used, or had started the session; None if none was.
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,9 @@ def test_a_key_stands_for_the_four_headers(api: Api) -> None:
     named = bearer(key, x_user_id="usr_named", x_tenant_id="ten_other", x_platform_role="platform-admin")
     job = api.trigger(headers=named)
     assert (job["tenant_id"], job["triggered_by"]) == ("ten_test", "usr_named")
+    # The trail names the key beside the user that its holder has named.
+    audited = {entry["user_id"]: entry["key_id"] for entry in api.get("/v1/ava/audit").get_json()["data"]}
+    assert audited == {"usr_test": None, key["id"]: key["id"], "usr_named": key["id"]}
     error_of(api.get(JOBS, headers=bearer(key, x_user_id="nobody")), 400, "validation_error")
 
 

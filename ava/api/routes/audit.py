@@ -62,6 +62,7 @@ def record(response: Response) -> None:
             request_id=request_id(),
             at=datetime.now(UTC),
             changes_json=_changes(response),
+            key_id=who.key_id,
         )
     )
 

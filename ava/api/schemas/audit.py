@@ -87,6 +87,11 @@ class AuditEntryRecord(Schema):
         allow_none=True,
         metadata={"type": ["object", "null"], "description": "`{field: [old, new]}` of a change."},
     )
+    key_id = Id(
+        "key",
+        allow_none=True,
+        metadata={"description": "The API key that was used, or had started the session; null if none was."},
+    )
 
 
 write_audit_entry = compile_schema(AuditEntryRecord())

@@ -35,6 +35,8 @@ class AuditRecord:
     occurrences: int | None = None
     #: What was changed, `{"field": [old, new]}`, as JSON text.
     changes_json: str | None = None
+    #: The API key that the request used, or the session that it came from; None if another way identified the caller.
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +55,14 @@ class AuditFilter:
     target: str | None = None
 
 
-_COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at, occurrences"
+_COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at, occurrences, key_id"
 
 _INSERT = Statement(f"""
 INSERT INTO audit ({_COLUMNS}, changes)
 SELECT {_COLUMNS}, changes::json
 FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[], %(target)s::text[],
             %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[],
-            %(occurrences)s::integer[], %(changes_json)s::text[])
+            %(occurrences)s::integer[], %(key_id)s::text[], %(changes_json)s::text[])
     AS d ({_COLUMNS}, changes)
 """)
 

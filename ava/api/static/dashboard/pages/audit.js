@@ -27,6 +27,6 @@ function changed(changes) {
 function line(entry) {
   const target = entry.target?.startsWith("job_") ? h("a", { href: `#/jobs/${entry.target}` }, entry.target) : entry.target ?? "–";
   const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
-  return h("div", { role: "row" }, cell("Time", when(entry.at).element), cell("User", [entry.user_id, h("small", {}, entry.role)]), cell("Action", [entry.action, entry.changes && h("small", {}, changed(entry.changes))]),
+  return h("div", { role: "row" }, cell("Time", when(entry.at).element), cell("User", [entry.user_id, h("small", {}, entry.role), entry.key_id && entry.key_id !== entry.user_id && h("small", {}, `by ${entry.key_id}`)]), cell("Action", [entry.action, entry.changes && h("small", {}, changed(entry.changes))]),
     cell("Target", target, "mono"), cell("Status", entry.occurrences ? `${entry.status} × ${entry.occurrences}` : String(entry.status), entry.status >= 400 ? "error" : ""), cell("Address", entry.address, "mono"));
 }
