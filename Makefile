@@ -32,11 +32,11 @@ demo: $(RUNNABLE) ## Run one job from its trigger to its final record
 	@exec $(BIN)/ava demo $(ARGS)
 
 test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
 
 coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the coverage of all their processes
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 

@@ -2,6 +2,7 @@
 # Installs the servers and programs that are missing: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
 # It works for root on Debian, from Debian's packages, and starts none of them as a service of the system. For any other
 # user it does nothing: the program that needs one of them says so.
+# Go is installed only with CI set, because it has 250 MB and one example needs it.
 set -eu
 : "${VENV:=.venv}"
 
@@ -14,6 +15,8 @@ is_installed() {
         promtool) command -v promtool >/dev/null ;;
         pgbouncer) [ -x /usr/sbin/pgbouncer ] ;;
         docker-compose) command -v docker-compose >/dev/null ;;
+        nodejs) command -v node >/dev/null ;;
+        golang) [ -z "${CI:-}" ] || command -v go >/dev/null ;;
     esac
 }
 
@@ -21,7 +24,8 @@ packages() {
     case $1 in
         chromium) echo chromium chromium-driver ;;
         promtool) echo prometheus ;;
-        faketime | docker-compose | pgbouncer) echo "$1" ;;
+        golang) echo golang-go ;;
+        faketime | docker-compose | pgbouncer | nodejs) echo "$1" ;;
         *) echo "$1-server" ;;
     esac
 }

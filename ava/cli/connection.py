@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,9 @@ profile_option: Callable[..., Any] = click.option(
 
 _OPTIONS = (
     profile_option,
-    click.option("--url", help="The URL of the API.  [AVA_URL, else http://127.0.0.1:8080]"),
+    click.option(
+        "--url", help="The URL of the API.  [AVA_URL, else that of `ava up` here, else http://127.0.0.1:8080]"
+    ),
     click.option("--tenant", help="The tenant.  [AVA_TENANT_ID, else ten_01hxyz]"),
     click.option("--user", help="The user.  [AVA_USER_ID, else usr_01hxyz]"),
     click.option("--role", help="The role.  [AVA_ROLE, else tenant-system-admin]"),
@@ -83,9 +86,11 @@ def connect(ctx: click.Context, **options: Any) -> Client:
         defaults = profiles.with_profile(defaults, profile)
     if defaults.api_key:
         return _connect_by_key(defaults, chosen, options)
+    if not defaults.secret:
+        defaults = _of_running_system(defaults)
     return Client(
         chosen.get("url", defaults.url),
-        secret=defaults.secret or _generated_secret(),
+        secret=defaults.secret,
         tenant=chosen.get("tenant", defaults.tenant),
         user=chosen.get("user", defaults.user),
         role=chosen.get("role", defaults.role),
@@ -104,11 +109,19 @@ def _connect_by_key(defaults: ClientSettings, chosen: Mapping[str, str], options
     return Client(url, api_key=defaults.api_key, user=user, proxy=defaults.proxy or None, **options)
 
 
-def _generated_secret() -> str:
+def _of_running_system(defaults: ClientSettings) -> ClientSettings:
+    """Returns the settings with the secret of the `ava up` that was started in this folder, and with its URL.
+
+    The URL of a folder is used with the secret of that folder alone, so that no folder learns another secret.
+    """
+    from ava.local import environment
+
     try:
-        return _SECRET_FILE.read_text().strip()
+        secret = _SECRET_FILE.read_text().strip()
     except OSError:
         raise SettingsError(
             "AVA_INTERNAL_SECRET",
             "it is not set; set it to the API's, set AVA_API_KEY, or run the command in the folder of `ava up`",
         ) from None
+    url = environment.own("AVA_URL") or environment.of_running_system().get("AVA_URL") or defaults.url
+    return replace(defaults, secret=secret, url=url)

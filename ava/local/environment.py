@@ -10,7 +10,7 @@ from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
 from ava.secret_files import SECRETS
 
-__all__ = ["for_children", "for_process", "own", "use_running_system", "write_file"]
+__all__ = ["for_children", "for_process", "of_running_system", "own", "use_running_system", "write_file"]
 
 #: Where `ava up` writes its settings, in the folder that it is started in.
 _FILE = Path(".ava") / "environment"
@@ -43,14 +43,19 @@ def use_running_system() -> str | None:
     """
     if own("DATABASE_URL") or own("BROKER_URL"):
         return None
+    found = of_running_system()
+    for name, value in found.items():
+        os.environ.setdefault(name, value)
+    return str(_FILE) if found else None
+
+
+def of_running_system() -> dict[str, str]:
+    """Returns the settings of the `ava up` that was started in this folder; empty if there is none."""
     try:
         lines = _FILE.read_text().splitlines()
     except OSError:
-        return None
-    for line in lines:
-        name, _, value = line.partition("=")
-        os.environ.setdefault(name, value.strip("'"))
-    return str(_FILE)
+        return {}
+    return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
 
 
 def for_process(name: str, environ: Mapping[str, str], account: Account | None = None) -> dict[str, str]:

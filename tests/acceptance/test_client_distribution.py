@@ -1,4 +1,4 @@
-"""The distribution `ava-jobs-client`: a wheel of its own, installed into an empty environment."""
+"""The distributions `ava-jobs` and `ava-jobs-client`: their wheels, installed into empty environments."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+from harness.servers.server import private_folder
 from harness.system import ROOT, SECRET, System
+from tests.acceptance.up_process import Up
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -83,3 +87,30 @@ def test_both_distributions_work_side_by_side(
     look = "import ava, ava.client.errors, ava.handler.errors; assert ava.worker and ava.__file__"
     _run(empty, "-m", "pip", "install", "--quiet", "requests", folder=tmp_path)
     assert _run(empty, "-I", "-c", look, folder=tmp_path) == ""
+
+
+def test_the_wheel_makes_a_project_and_runs_its_handler(wheels: dict[str, Path], empty: Path) -> None:
+    _run(empty, "-m", "pip", "install", "-q", "--no-compile", "--no-deps", wheels["ava_jobs"], folder=empty.parent)
+    # The packages that it needs are those of this environment, because their download takes a minute.
+    found = sysconfig.get_path("purelib", vars={"base": str(empty.parent.parent)})
+    (Path(found) / "needed.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    ava = (empty, "-m", "ava.cli.main")
+    with private_folder() as folder:
+        _run(*ava, "new", "order-mails", folder=folder)
+        project = folder / "order-mails"
+        command, away = ("dev", "order_mails.py"), {"PYTHONPATH": ""}
+        dev = Up(project / ".ava", command=command, cwd=project, python=empty, environ=away)
+        try:
+            dev.await_ready(60)
+            # The command finds the system of this folder.
+            printed = _run(
+                *ava, "jobs", "trigger", "wkr_hello", "--input", '{"name": "Ada"}', "--follow", folder=project
+            )
+            assert "Greeting Ada, attempt 1" in printed
+            assert '"greeting":"Hello, Ada"' in printed.replace(": ", ":")
+            dev.remember()
+            dev.send(signal.SIGINT)
+            assert dev.process.wait(60) == 0
+            assert dev.left() == []
+        finally:
+            dev.clean_up()

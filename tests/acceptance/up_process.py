@@ -35,6 +35,7 @@ class Up:
         environ: Mapping[str, str] | None = None,
         command: tuple[str, ...] = ("up",),
         cwd: Path | None = None,
+        python: str | Path = sys.executable,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -43,9 +44,10 @@ class Up:
         self._processes: set[psutil.Process] = set()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                ava_command(
-                    *command, "--port", str(self.port), "--data-dir", str(data_dir), "--concurrency", "2", *arguments
-                ),
+                [
+                    *(python, "-m", "ava.cli.main", *command, "--port", str(self.port)),
+                    *("--data-dir", str(data_dir), "--concurrency", "2", *arguments),
+                ],
                 env=environment({MARK: self.mark, **(environ or {})}),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
