@@ -26,6 +26,7 @@ __all__ = ["chosen_filters", "filter_options", "jobs"]
 
 _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
 _PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
+_SORTS = click.Choice(["duration", "-duration", "waited", "-waited", "priority", "-priority"])
 _TRIGGERS = click.Choice(["manual", "scheduled", "webhook", "event"])
 
 _COLUMNS = (
@@ -53,10 +54,12 @@ _FILTERS = (
     click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
     click.option("--after", "--created-after", "created_after", help="Only jobs created then or later, in ISO 8601."),
     click.option("--before", "--created-before", "created_before", help="Only jobs created before then, in ISO 8601."),
+    click.option("--completed-after", help="Only jobs that ended then or later, in ISO 8601."),
+    click.option("--completed-before", help="Only jobs that ended before then, in ISO 8601."),
     click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
     click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
     click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
-    click.option("--id", help="Only jobs whose id begins (job_01k…) or ends with these digits."),
+    click.option("--id", help="Only jobs whose id has these digits: job_01k… its first, …8w3f its last."),
     click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
 )
 
@@ -108,11 +111,12 @@ def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
 @jobs.command("list")
 @filter_options
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
+@click.option("--sort", type=_SORTS, help="Sort those among the newest 20,000; with a minus the largest first.")
 @output_options
 @connected
-def list_jobs(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
-    """List jobs, newest first."""
-    found = islice(client.list(per_page=min(limit, 100), **chosen_filters(filters)), limit)
+def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrinter, **filters: Any) -> None:
+    """List jobs, newest first unless they are sorted."""
+    found = islice(client.list(per_page=min(limit, 100), sort=sort, **chosen_filters(filters)), limit)
     printer.records(found, _COLUMNS, empty="No jobs match.")
 
 

@@ -158,13 +158,19 @@ class Client:
         params = {"wait": seconds}
         return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}", params=params, read_seconds=seconds + 15))
 
-    def list(self, *, per_page: int = 100, is_whole: bool = False, **filters: Unpack[JobFilters]) -> Iterator[Job]:
+    def list(
+        self, *, per_page: int = 100, is_whole: bool = False, sort: str | None = None, **filters: Unpack[JobFilters]
+    ) -> Iterator[Job]:
         """Returns the jobs that match the filters, newest first. Pages are fetched as the iterator reaches them.
+
+        With `sort` (`duration`, `waited` or `priority`; with a minus the largest first) they are up to 1,000 of the
+        newest 20,000, sorted.
 
         An input or output of more than 16 KiB is None, and `input_bytes` or `output_bytes` says how many it has;
         `is_whole` brings it.
         """
         params = filter_params(filters) | {"per_page": per_page} | ({"fields": "*"} if is_whole else {})
+        params |= {} if sort is None else {"sort": sort}
         for data in self._pages(_JOBS, params):
             yield read(Job, data)
 
@@ -355,13 +361,16 @@ class Client:
         return int(self._calls.data("DELETE", "/v1/ava/sessions")["ended"])
 
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        cursor: dict[str, Any] = {}
+        place: dict[str, Any] = {}
         while True:
-            response = self._calls.send("GET", path, params={**params, **cursor}).json()
+            response = self._calls.send("GET", path, params={**params, **place}).json()
             yield from response["data"]
-            if (following := response["pagination"]["next_cursor"]) is None:
+            pagination = response["pagination"]
+            if not pagination["has_more"]:
                 return
-            cursor = {"cursor": following}
+            # A sorted list has no cursor.
+            following = pagination["next_cursor"]
+            place = {"page": pagination["page"] + 1} if following is None else {"cursor": following}
 
 
 def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -> dict[str, str]:

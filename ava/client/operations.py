@@ -30,12 +30,15 @@ class JobFilters(TypedDict, total=False):
     created_after: datetime | str | None
     #: Exclusive.
     created_before: datetime | str | None
+    #: Inclusive, and exclusive, of the end of the job.
+    completed_after: datetime | str | None
+    completed_before: datetime | str | None
     priority: int | None
     #: The user, schedule or key that made the jobs.
     triggered_by: str | None
     #: A part of the error's text, at least 3 characters.
     error: str | None
-    #: The beginning or the end of an id.
+    #: A part of an id.
     id: str | None
     tags: Mapping[str, str] | None
 

@@ -23,8 +23,7 @@ _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _DIGITS_OF_ID = 26
-#: Digits of the end of an id that are compared: 60 bits, all of them random.
-_MOST_LAST_DIGITS = 12
+_BITS = 128
 _PART = re.compile(f"[{_DIGITS}]{{4,{_DIGITS_OF_ID}}}")
 _CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
 
@@ -54,40 +53,47 @@ def is_client_id(prefix: str, text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class IdPart:
-    """The first or the last digits of an id."""
+    """Some neighbouring digits of an id."""
 
     #: True for the first digits: the UUIDs from `low` to `high` begin with them.
     is_first: bool
     low: UUID
     high: UUID
-    #: For the last digits: the bits of a UUID that they give, and which bits these are.
-    bits: int = 0
-    mask: int = 0
+    #: For other digits: each place where they may be, as the UUID with these bits alone, and which bits these are.
+    places: tuple[tuple[UUID, UUID], ...] = ()
 
 
 def find_part(prefix: str, text: str) -> IdPart | None:
     """Returns the part of an id that a text names, at least 4 digits; None if it is no part of an id.
 
     Digits after the prefix are the first ones of the id, and so are those that begin with `01`, as the ids of these
-    years do. Other digits are the last ones, as in the short form `job_…8w3fq0za`.
+    years do. Digits after `…` are the last ones, as in the short form `job_…8w3fq0za`. Others are anywhere in the id.
     """
     head, separator, digits = text.strip().lower().rpartition("_")
     if (separator and head != prefix) or not _PART.fullmatch(digits.lstrip("…")):
         return None
-    is_first = not digits.startswith("…") and (bool(separator) or digits.startswith("01"))
+    is_last = digits.startswith("…")
     digits = digits.lstrip("…")
-    if is_first and digits[0] > "7":
+    if is_last or not (separator or digits.startswith("01")):
+        least = 0 if is_last else len(digits) - _DIGITS_OF_ID
+        return IdPart(is_first=False, low=UUID(int=0), high=UUID(int=2**_BITS - 1), places=_places(digits, -least))
+    if digits[0] > "7":
         return None
-    if is_first:
-        low, high = (decode(prefix, f"{prefix}_{digits.ljust(_DIGITS_OF_ID, fill)}") for fill in "0z")
-        assert low is not None
-        assert high is not None
-        return IdPart(is_first=True, low=low, high=high)
+    low, high = (decode(prefix, f"{prefix}_{digits.ljust(_DIGITS_OF_ID, fill)}") for fill in "0z")
+    assert low is not None
+    assert high is not None
+    return IdPart(is_first=True, low=low, high=high)
+
+
+def _places(digits: str, most_after: int) -> tuple[tuple[UUID, UUID], ...]:
+    """Returns the bits and the mask of digits in an id, before each number of digits up to `most_after`."""
     bits = 0
-    for digit in digits[-_MOST_LAST_DIGITS:]:
+    for digit in digits:
         bits = bits << 5 | _VALUES[digit]
-    mask = (1 << 5 * min(len(digits), _MOST_LAST_DIGITS)) - 1
-    return IdPart(is_first=False, low=UUID(int=0), high=UUID(int=2**128 - 1), bits=bits, mask=mask)
+    mask = (1 << 5 * len(digits)) - 1
+    all_bits = (1 << _BITS) - 1
+    shifts = [5 * after for after in range(most_after + 1)]
+    return tuple((UUID(int=bits << n), UUID(int=mask << n & all_bits)) for n in shifts if bits << n <= all_bits)
 
 
 def new_uuid() -> UUID:

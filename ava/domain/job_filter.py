@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from ava.domain.ids import IdPart, find_part
 from ava.domain.job import Status, Trigger
 
-__all__ = ["JobFilter"]
+__all__ = ["JobFilter", "JobSort"]
+
+
+class JobSort(StrEnum):
+    """By what a list is sorted instead of newest first; with a minus the largest is first."""
+
+    DURATION = "duration"
+    LONGEST = "-duration"
+    #: The time from when a job was due to its start.
+    WAITED = "waited"
+    LONGEST_WAITED = "-waited"
+    PRIORITY = "priority"
+    LEAST_URGENT = "-priority"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +36,9 @@ class JobFilter:
     #: With a time zone. `created_after` is inclusive, `created_before` exclusive.
     created_after: datetime | None = None
     created_before: datetime | None = None
+    #: Likewise, of the end of the job.
+    completed_after: datetime | None = None
+    completed_before: datetime | None = None
     priority: int | None = None
     #: The user, schedule or key that made the job.
     triggered_by: str | None = None
@@ -30,7 +46,7 @@ class JobFilter:
     error: str | None = None
     #: The group of its error.
     error_id: str | None = None
-    #: A job's id, or its first or last digits, which `ids.find_part` reads.
+    #: A job's id or a part of it, which `ids.find_part` reads.
     id: str | None = None
     #: The tags that the jobs have, as pairs of key and value, at least one.
     tags: tuple[tuple[str, str], ...] | None = None
@@ -44,7 +60,9 @@ class JobFilter:
     def is_searched(self) -> bool:
         """Returns True if no index holds what is asked for, so that jobs have to be looked at one by one."""
         is_end = self.id_part is not None and not self.id_part.is_first
-        return bool(self.tags or is_end or self.priority or self.triggered_by or self.error or self.error_id)
+        is_by_end = self.completed_after is not None or self.completed_before is not None
+        is_by_text = self.triggered_by or self.error or self.error_id
+        return bool(self.tags or is_end or is_by_end or self.priority or is_by_text)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the filter as JSON has it, without what it does not restrict."""
@@ -62,6 +80,8 @@ _READ: Mapping[str, Any] = {
     "trigger": Trigger,
     "created_after": datetime.fromisoformat,
     "created_before": datetime.fromisoformat,
+    "completed_after": datetime.fromisoformat,
+    "completed_before": datetime.fromisoformat,
     "tags": lambda tags: tuple(tags.items()),
 }
 

@@ -17,7 +17,7 @@ from ava.domain import ids, limits, priority
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.redaction import shown_to
 from ava.domain.run_log import JobRuns, runs_of
 from ava.domain.worker import Worker, WorkerStatus
@@ -301,8 +301,9 @@ class Jobs:
         before_id: str | None = None,
         offset: int = 0,
         payloads: Payloads,
+        sort: JobSort | None = None,
     ) -> tuple[JobPage, int]:
-        """Returns a page of jobs as the caller may see them, newest first, and their total.
+        """Returns a page of jobs as the caller may see them, newest first unless they are sorted, and their total.
 
         The total is exact up to `paging.MOST_IN_TOTAL`; that of a search, among the first jobs that it looks at.
         """
@@ -315,6 +316,7 @@ class Jobs:
                 before_id=before_id,
                 offset=offset,
                 payloads=payloads,
+                sort=sort,
             )
             total = found.total
             if total is None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from ava.domain import ids
 from ava.domain.limits import SEARCHED_JOBS
 from ava.settings import Settings
 from harness.api import Api, error_of
@@ -119,10 +120,57 @@ def test_a_job_is_found_by_what_it_says_and_by_who_made_it(api: Api) -> None:
     assert _ids(api, "filter[error]=100 _") == _ids(api, "filter[error]=timeout&filter[status]=completed") == []
     assert _ids(api, "filter[triggered_by]=usr_7") == _ids(api, "filter[priority]=1") == [other["id"]]
     digits = mine["id"].removeprefix("job_")
-    for part in (mine["id"], digits, digits[-8:], f"job_…{digits[-8:]}", mine["id"].upper(), digits[-4:], digits[3:]):
+    for part in (
+        mine["id"],
+        digits,
+        digits[-8:],
+        f"job_…{digits[-8:]}",
+        mine["id"].upper(),
+        digits[-4:],
+        digits[3:],
+        digits[9:17],
+    ):
         assert _ids(api, f"filter[id]={quote(part)}") == [mine["id"]], part
     assert mine["id"] in _ids(api, f"filter[id]={mine['id'][:9]}")
+    assert _ids(api, f"filter[id]={quote('…' + digits[9:17])}") == []
     assert _ids(api, f"filter[id]={digits[-8:]}", headers={"x-tenant-id": "ten_other"}) == []
+
+
+def test_a_job_is_found_by_when_it_ended(api: Api) -> None:
+    early, late, _ = api.trigger(), api.trigger(), api.trigger()
+    for job, ended in ((early, "1 hour"), (late, "2 hours")):
+        api.execute(
+            f"UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now() + '{ended}'"
+            f" WHERE id = '{ids.decode('job', job['id'])}'"
+        )
+    then = api.get(f"{JOBS}/{late['id']}").get_json()["data"]["completed_at"]
+    assert _ids(api, f"filter[completed_after]={then}") == [late["id"]]
+    assert _ids(api, f"filter[completed_before]={then}") == [early["id"]]
+    assert _ids(api, f"filter[completed_before]={then}&filter[status]=queued") == []
+    assert _ids(api, f"filter[completed_before]={then}&filter[status]=cancelled") == [early["id"]]
+
+
+def test_jobs_are_sorted_by_duration_wait_and_priority(api: Api) -> None:
+    slow, fast, waiting = (api.trigger(priority=priority)["id"] for priority in (3, 1, 2))
+    started = (
+        "UPDATE jobs SET status = 'completed', node_id = gen_random_uuid(), run_no = 1, output = '1',"
+        " started_at = created_at + '{}', completed_at = created_at + '1 hour' WHERE id = '{}'"
+    )
+    for job_id, waited in ((slow, "5 seconds"), (fast, "9 seconds")):
+        api.execute(started.format(waited, ids.decode("job", job_id)))
+    assert _ids(api, "sort=duration") == [fast, slow, waiting]
+    assert _ids(api, "sort=-duration") == _ids(api, "sort=waited") == [slow, fast, waiting]
+    assert _ids(api, "sort=-waited&filter[status]=completed") == [fast, slow]
+    assert _ids(api, "sort=priority") == [fast, waiting, slow]
+    assert _ids(api, "sort=-priority&filter[worker_id]=wkr_open") == [slow, waiting, fast]
+    page = api.get(f"{JOBS}?sort=priority&per_page=2&page=2").get_json()
+    assert [job["id"] for job in page["data"]] == [slow]
+    assert page["pagination"] == {"page": 2, "per_page": 2, "total": 3, "has_more": False, "next_cursor": None}
+    first = api.get(f"{JOBS}?sort=priority&per_page=2").get_json()["pagination"]
+    assert (first["has_more"], first["next_cursor"]) == (True, None)
+    cursor = api.get(f"{JOBS}?per_page=1").get_json()["pagination"]["next_cursor"]
+    for wrong in (f"sort=priority&cursor={cursor}", "sort=priority&fields=*", "sort=error"):
+        error_of(api.get(f"{JOBS}?{wrong}"), 400, "validation_error")
 
 
 def test_a_search_of_a_great_many_jobs_ends_early_and_its_cursor_leads_on(api_settings: Settings) -> None:
@@ -142,6 +190,12 @@ def test_a_search_of_a_great_many_jobs_ends_early_and_its_cursor_leads_on(api_se
             == len({job["id"] for job in found})
             == sum(n % 7 == 3 and n % 10 == 4 for n in range(1, count + 1))
         )
+        # The middle of an id that exists, and a sort: each looks at all of them.
+        part = found[0]["id"][12:24]
+        assert found[0]["id"] in [job["id"] for page in _pages(api, f"filter[id]={part}") for job in page["data"]]
+        assert [job["error"] for job in next(_pages(api, "sort=priority&per_page=1"))["data"]] == [
+            f"Timeout: exceeded {count} s"
+        ]
         assert time.perf_counter() - started < 5
         # A list of 20,000 jobs with 760 KB outputs on its first page.
         took = []

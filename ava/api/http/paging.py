@@ -108,12 +108,13 @@ def page_of(
     has_more: bool | None = None,
     cursor_of: Callable[[str], str] = cursors.of_item,
     looked_at_until: str | None = None,
+    has_cursor: bool = True,
 ) -> Response:
     """Returns `{"data": [ … ], "pagination": … }` of the items; `write` makes an item's JSON text.
 
     The page ends early if it has more bytes than an answer. `has_more` says if items follow these; without it `found`
     has one more item than the page if there are more. `looked_at_until` is the id of the item after which the next
-    page begins if a search ended before the page was full.
+    page begins if a search ended before the page was full. Without `has_cursor` the next page has a number alone.
     """
     texts = within_answer(map(write, found[: asked.per_page]))
     shown = found[: len(texts)]
@@ -126,7 +127,7 @@ def page_of(
         "per_page": asked.per_page,
         "total": total,
         "has_more": are_more,
-        "next_cursor": cursor_of(last_id) if are_more else None,
+        "next_cursor": cursor_of(last_id) if are_more and has_cursor else None,
     }
     place = json.dumps(pagination, separators=(",", ":"))
     return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')

@@ -89,10 +89,10 @@ def retry(job_id: str, body: dict[str, Any], key: str | None) -> Response:
     description="Newest first. `total` is exact up to 1,000 and stays there beyond, because counting millions would "
     "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them. An input or output of more "
     "than 16 KiB is null unless `fields=*`; then a page ends early at 8 MiB. Filters by `priority`, `triggered_by`, "
-    "`error`, the end of an `id` and tags look at 20,000 jobs; a page that ends there may have fewer jobs than asked "
-    "for, or none, and `total` counts those that were found among the newest 20,000. Whenever a page ends early, "
-    "`has_more` is true and `next_cursor` leads on. If-None-Match with the ETag of an earlier answer is 304 if the "
-    "page is the same.",
+    "`error`, the time of the end, other parts of an `id` than its beginning, and tags look at 20,000 jobs; a page "
+    "that ends there may have fewer jobs than asked for, or none, and `total` counts those that were found among the "
+    "newest 20,000. Whenever a page ends early, `has_more` is true and `next_cursor` leads on. If-None-Match with the "
+    "ETag of an earlier answer is 304 if the page is the same.",
     query=JobListQuery(),
     record=LightJobRecord(),
     is_list=True,
@@ -107,9 +107,18 @@ def list_jobs(query: JobListRequest) -> Response:
         before_id=query.after_id,
         offset=query.offset,
         payloads=query.payloads,
+        sort=query.sort,
     )
     write = light_writer(query.fields)
-    response = page_of(query, found.jobs, total, write, has_more=found.has_more, looked_at_until=found.looked_at_until)
+    response = page_of(
+        query,
+        found.jobs,
+        total,
+        write,
+        has_more=found.has_more,
+        looked_at_until=found.looked_at_until,
+        has_cursor=found.has_cursor,
+    )
     return response_hooks.keep_until_changed(response)
 
 

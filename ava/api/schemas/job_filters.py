@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -108,11 +108,11 @@ class _ErrorId(Plain):
 
 
 class _IdPart(Plain):
-    """A job's id, or its first or last digits."""
+    """A job's id or a part of it."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or ids.find_part("job", value) is None:
-            raise ValidationError("It must be a job's id, or at least 4 digits from its beginning or end.")
+            raise ValidationError("It must be a job's id, or at least 4 digits of one.")
         return value
 
 
@@ -139,8 +139,17 @@ def filter_fields(
     }
     if not with_searched:
         return found
+    return found | _searched_fields(named, instant, in_query)
+
+
+def _searched_fields(
+    named: Callable[..., dict[str, Any]], instant: type[fields.Field[Any]], in_query: bool
+) -> dict[str, fields.Field[Any]]:
     tags = "Filter to the jobs with this tag; `key` stands for the key of any tag."
-    return found | {
+    ended = "Only jobs that ended {}, in ISO 8601; the bound is {}."
+    return {
+        "completed_after": instant(**named("completed_after", ended.format("then or later", "inclusive"))),
+        "completed_before": instant(**named("completed_before", ended.format("before then", "exclusive"))),
         "priority": WholeNumber(
             least=priority.FIRST, most=priority.LAST, is_text=in_query, **named("priority", "Filter to one priority.")
         ),
@@ -160,7 +169,8 @@ def filter_fields(
         "id": _IdPart(
             **named(
                 "id",
-                "A job's id, or at least 4 digits of its beginning (`job_01kq`) or of its end (`8w3fq0za`).",
+                "A job's id, or at least 4 digits of it: of its beginning (`job_01kq`), its end (`…8w3fq0za`) or any "
+                "other part (`3fq0`).",
                 **_ID_FORM,
             )
         ),

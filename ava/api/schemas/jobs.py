@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load
+from marshmallow import Schema, ValidationError, post_load, validates_schema
 
 from ava.api.http import cursors
 from ava.api.http.fields import (
@@ -31,7 +31,7 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.domain import priority
 from ava.domain.job import Job, JobSpec, Status, Trigger
-from ava.domain.job_filter import JobFilter
+from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.limits import BULK_JOBS, DAYS_AHEAD
 from ava.store.jobs.reads import Payloads
 
@@ -119,6 +119,8 @@ class JobListRequest(PageRequest):
     job_filter: JobFilter
     #: The names of the fields of each record; None for all of them, `("*",)` for all of them whole.
     fields: tuple[str, ...] | None
+    #: By what they are sorted instead of newest first.
+    sort: JobSort | None
 
     @property
     def payloads(self) -> Payloads:
@@ -152,12 +154,29 @@ class JobListQuery(PageQuery, JobFilterQuery):
             "everything, and a page then ends early at 8 MiB.",
         },
     )
+    sort = Choice(
+        JobSort,
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "description": "Instead of newest first: by duration, by the time from being due to the start, or by "
+            "priority; with a minus the largest first. It sorts those that match among the newest 20,000 jobs that the "
+            "other filters leave, because no index has such an order; pages have numbers and no cursor then."
+        },
+    )
     cursor = cursor_field(cursors.id_reader("job"))
+
+    @validates_schema
+    def _check_sort(self, values: dict[str, Any], **_: Any) -> None:
+        if values.get("sort") is not None and values.get("cursor") is not None:
+            raise ValidationError("A sorted list has pages by number; send page, not cursor.", "cursor")
+        if values.get("sort") is not None and values.get("fields_") == ALL_FIELDS:
+            raise ValidationError("A sorted list has no whole records; name the fields.", "fields")
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> JobListRequest:
-        page, fields_ = take_page(values), values.pop("fields_")
-        return JobListRequest(**page, job_filter=take_filter(values), fields=fields_)
+        page, fields_, sort = take_page(values), values.pop("fields_"), values.pop("sort")
+        return JobListRequest(**page, job_filter=take_filter(values), fields=fields_, sort=sort and JobSort(sort))
 
 
 @dataclass(frozen=True, kw_only=True)

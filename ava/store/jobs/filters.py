@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.job import Status, Trigger
+from ava.domain.job import FINAL, Status, Trigger
 from ava.domain.job_filter import JobFilter
 from ava.store.jobs import rows
 
@@ -60,6 +60,8 @@ def filter_parameters(
     before_uuid = None if before_id is None else rows.job_uuid(before_id)
     # Failed jobs alone have an error.
     statuses = [status for status in among if status is Status.FAILED or not (job_filter.error or job_filter.error_id)]
+    if job_filter.completed_after is not None or job_filter.completed_before is not None:
+        statuses = [status for status in statuses if status in FINAL]
     return {
         "tenant_id": tenant_id,
         "worker_id": job_filter.worker_id,
@@ -79,6 +81,9 @@ def _bounds(job_filter: JobFilter) -> tuple[str | None, str | None]:
     after, before, part = job_filter.created_after, job_filter.created_before, job_filter.id_part
     lows = [] if after is None else [ids.first_uuid(after)]
     highs = [] if before is None else [ids.first_uuid(before)]
+    if job_filter.completed_before is not None:
+        # A job is created before it ends.
+        highs.append(ids.first_uuid(job_filter.completed_before))
     if part is not None and part.is_first:
         lows.append(part.low)
         # No job has the last UUID of all.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ava.domain.job import Job, Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.limits import ANSWER_BYTES, PAYLOAD_BYTES
 from ava.domain.paging import MOST_IN_TOTAL
 from ava.store.engine.database import Connection
@@ -39,6 +39,8 @@ class JobPage:
     total: int | None = None
     #: The id of the last job that a search has looked at, if it ended before the page was full.
     looked_at_until: str | None = None
+    #: False if the page is sorted, so that no job says where the next page begins.
+    has_cursor: bool = True
 
 
 _SHOW_MANY = Statement(f"""
@@ -186,10 +188,12 @@ def page(
     before_id: str | None = None,
     offset: int = 0,
     payloads: Payloads = Payloads(),
+    sort: JobSort | None = None,
 ) -> JobPage:
     """Returns jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs.
 
-    The page ends early if it has more bytes than an answer, or if a search has looked at as many jobs as it may.
+    The page ends early if it has more bytes than an answer, or if a search has looked at as many jobs as it may. With
+    `sort` it is a page of the newest jobs that a search looks at, sorted; `before_id` must be None then.
     """
     wanted = _Wanted(
         tenant_id=tenant_id,
@@ -199,6 +203,8 @@ def page(
         offset=offset,
         payloads=payloads,
     )
+    if sort is not None:
+        return _sorted_page(connection, wanted, sort)
     return (_searched_page if job_filter.is_searched else _indexed_page)(connection, wanted)
 
 
@@ -236,6 +242,17 @@ def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
         total=min(len(first.job_ids), MOST_IN_TOTAL),
         looked_at_until=None if is_full else found.looked_at_until,
     )
+
+
+def _sorted_page(connection: Connection, wanted: _Wanted, sort: JobSort) -> JobPage:
+    tenant_id, offset, limit = wanted.tenant_id, wanted.offset, wanted.limit
+    found = searches.find_sorted(
+        connection, tenant_id=tenant_id, job_filter=wanted.job_filter, sort=sort, limit=limit, offset=offset
+    )
+    light = _show_light(connection, tenant_id, found.job_ids, wanted.payloads)
+    jobs = _read_large(connection, light) if wanted.payloads.are_whole else light
+    total = min(found.matching, MOST_IN_TOTAL)
+    return JobPage(jobs=jobs, has_more=offset + len(jobs) < total, total=total, has_cursor=False)
 
 
 def count(

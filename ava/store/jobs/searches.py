@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from ava.domain import ids
 from ava.domain.job import Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.limits import SEARCHED_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
 from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-__all__ = ["Found", "find"]
+__all__ = ["Found", "Sorted", "find", "find_sorted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,15 @@ class Found:
     job_ids: Sequence[str]
     #: The id of the last job that was looked at if there may be more beyond it, else None.
     looked_at_until: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorted:
+    """What a search has found and sorted."""
+
+    job_ids: Sequence[str]
+    #: How many jobs match among those that were looked at.
+    matching: int
 
 
 _LIMIT = "%(searched)s"
@@ -60,8 +69,11 @@ _MATCHES = """j.tenant_id = %(tenant_id)s
         AND (%(triggered_by)s::text IS NULL OR j.triggered_by = %(triggered_by)s)
         AND (%(error_id)s::uuid IS NULL OR j.error_id = %(error_id)s::uuid)
         AND (%(error)s::text IS NULL OR strpos(lower(j.error), lower(%(error)s)) > 0)
-        AND (%(id_mask)s::bigint IS NULL
-             OR ('x' || right(translate(j.id::text, '-', ''), 16))::bit(64)::bigint & %(id_mask)s = %(id_bits)s)
+        AND (%(completed_after)s::timestamptz IS NULL OR j.completed_at >= %(completed_after)s::timestamptz)
+        AND (%(completed_before)s::timestamptz IS NULL OR j.completed_at < %(completed_before)s::timestamptz)
+        AND (%(id_masks)s::bit(128)[] IS NULL OR EXISTS (
+            SELECT FROM unnest(%(id_masks)s::bit(128)[], %(id_bits)s::bit(128)[]) AS place (mask, bits)
+            WHERE ('x' || translate(j.id::text, '-', ''))::bit(128) & place.mask = place.bits))
         AND (%(tags)s::json IS NULL OR NOT EXISTS (
             SELECT FROM json_each_text(%(tags)s::json) AS tag WHERE NOT EXISTS (
                 SELECT FROM job_tags AS t WHERE t.tenant_id = %(tenant_id)s AND t.key = tag.key
@@ -81,9 +93,28 @@ SELECT ARRAY(
 """)
 
 
+def _find_sorted(seen: str) -> Statement:
+    # What has no value, as a job that has not started has no duration, comes last.
+    return Statement(f"""
+WITH seen AS MATERIALIZED ({seen}), matching AS MATERIALIZED (
+    SELECT seen.id, %(sign)s * CASE %(key)s
+        WHEN 'duration' THEN extract(epoch FROM coalesce(job.completed_at, now()) - job.started_at)
+        WHEN 'waited' THEN extract(epoch FROM job.started_at - coalesce(job.scheduled_at, job.created_at))
+        ELSE job.priority END AS key
+    FROM seen CROSS JOIN LATERAL (SELECT j.* FROM jobs AS j WHERE j.id = seen.id AND {_MATCHES} OFFSET 0) AS job
+)
+SELECT ARRAY(
+    SELECT matching.id::text FROM matching ORDER BY matching.key, matching.id DESC LIMIT %(limit)s OFFSET %(offset)s
+), (SELECT count(*) FROM matching)
+""")
+
+
 _FIND = _find(_BY_STATUS_SEEN)
 _FIND_OF_WORKER = _find(_BY_WORKER_SEEN)
 _FIND_OF_TAG = _find(_BY_TAG_SEEN)
+_FIND_SORTED = _find_sorted(_BY_STATUS_SEEN)
+_FIND_SORTED_OF_WORKER = _find_sorted(_BY_WORKER_SEEN)
+_FIND_SORTED_OF_TAG = _find_sorted(_BY_TAG_SEEN)
 
 
 def find(
@@ -99,19 +130,7 @@ def find(
 
     They have one of the statuses `among`. It looks at `SEARCHED_JOBS` jobs at most.
     """
-    part = job_filter.id_part
-    is_end = part is not None and not part.is_first
-    parameters = filter_parameters(tenant_id, job_filter, before_id, among=among) | {
-        "priority": job_filter.priority,
-        "triggered_by": job_filter.triggered_by,
-        "error": job_filter.error,
-        "error_id": None if job_filter.error_id is None else error_uuid(job_filter.error_id),
-        "id_mask": part.mask if part is not None and is_end else None,
-        "id_bits": part.bits if part is not None and is_end else None,
-        "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,
-        "searched": SEARCHED_JOBS.value,
-        "limit": limit,
-    }
+    parameters = _parameters(tenant_id, job_filter, before_id, among) | {"limit": limit}
     statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER
     if job_filter.tags:
         statement = _FIND_OF_TAG
@@ -121,3 +140,39 @@ def find(
         job_ids=[ids.encode("job", uuid) for uuid in uuids],
         looked_at_until=ids.encode("job", last) if is_cut else None,
     )
+
+
+def find_sorted(
+    connection: Connection, *, tenant_id: str, job_filter: JobFilter, sort: JobSort, limit: int, offset: int
+) -> Sorted:
+    """Returns at most `limit` jobs of a tenant that match any filter, sorted, after `offset` jobs.
+
+    It looks at the newest `SEARCHED_JOBS` jobs; no index has them in such an order.
+    """
+    key = sort.value.removeprefix("-")
+    parameters = _parameters(tenant_id, job_filter, None, Status)
+    parameters |= {"key": key, "sign": 1 if sort.value == key else -1, "limit": limit, "offset": offset}
+    statement = _FIND_SORTED if job_filter.worker_id is None else _FIND_SORTED_OF_WORKER
+    if job_filter.tags:
+        statement = _FIND_SORTED_OF_TAG
+    uuids, matching = connection.exec_driver_sql(statement, parameters).one()
+    return Sorted(job_ids=[ids.encode("job", uuid) for uuid in uuids], matching=matching)
+
+
+def _parameters(
+    tenant_id: str, job_filter: JobFilter, before_id: str | None, among: Iterable[Status]
+) -> dict[str, object]:
+    part = job_filter.id_part
+    places = part.places if part is not None and not part.is_first else None
+    return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
+        "priority": job_filter.priority,
+        "triggered_by": job_filter.triggered_by,
+        "completed_after": job_filter.completed_after,
+        "completed_before": job_filter.completed_before,
+        "error": job_filter.error,
+        "error_id": None if job_filter.error_id is None else error_uuid(job_filter.error_id),
+        "id_masks": None if places is None else [f"{mask.int:0128b}" for _, mask in places],
+        "id_bits": None if places is None else [f"{bits.int:0128b}" for bits, _ in places],
+        "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,
+        "searched": SEARCHED_JOBS.value,
+    }
