@@ -94,6 +94,12 @@ PAGINATION = {
         "total": {"type": "integer", "description": "Exact up to 1,000; it stays at 1,000 beyond."},
         "has_more": {"type": "boolean"},
         "next_cursor": {"type": ["string", "null"]},
+        "looked_until": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Only of a search that ended before the page was full: when the last job was created that "
+            "it has looked at.",
+        },
     },
 }
 LOG_PLACE = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-__all__ = ["JOB_ID", "MOMENT", "SCHEDULE_ID", "TAG", "WEBHOOK_ID", "WORKER_ID"]
+__all__ = ["JOB_ID", "MOMENT", "SCHEDULE_ID", "TAG", "WEBHOOK_ID", "WHERE", "WORKER_ID"]
 
 #: Seconds for which a shell waits for ids, and how many it offers.
 _PATIENCE_SECONDS = 2.0
@@ -56,10 +56,12 @@ class _RecordId(click.ParamType[str]):
                 yield CompletionItem(record.id, help=clean(self._describe(record)).replace(":", " "))
 
 
-class _Tag(click.ParamType[tuple[str, str]]):
-    """A tag, `KEY=VALUE`."""
+class _Pair(click.ParamType[tuple[str, str]]):
+    """A name and its text, `KEY=VALUE`."""
 
-    name = "key=value"
+    def __init__(self, name: str, example: str) -> None:
+        self.name = name
+        self._example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """Returns the key and the value."""
@@ -67,7 +69,7 @@ class _Tag(click.ParamType[tuple[str, str]]):
             return value
         key, separator, text = str(value).partition("=")
         if not separator or not key or not text:
-            self.fail(f"{value!r} is not KEY=VALUE, as in team=security.", param, ctx)
+            self.fail(f"{value!r} is not {self.name.upper()}, as in {self._example}.", param, ctx)
         return key, text
 
 
@@ -89,7 +91,8 @@ class _Moment(click.ParamType[datetime]):
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-TAG = _Tag()
+TAG = _Pair("key=value", "team=security")
+WHERE = _Pair("path=value", "account.id=17")
 MOMENT = _Moment()
 JOB_ID = _RecordId(
     "job_id", lambda client: client.list(per_page=_MOST_OFFERED), lambda job: f"{job.status} {job.worker_id}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli import printing
-from ava.cli.arguments import JOB_ID, MOMENT, TAG, WORKER_ID
+from ava.cli.arguments import JOB_ID, MOMENT, TAG, WHERE, WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.following import follow_to_end
 from ava.cli.inputs import read_input
@@ -60,7 +60,15 @@ _FILTERS = (
     click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
     click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
     click.option("--id", help="Only jobs whose id has these digits: job_01k… its first, …8w3f its last."),
+    click.option("--error-id", help="Only failed jobs of this group of errors, err_…."),
     click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
+    click.option(
+        "--where",
+        "input",
+        type=WHERE,
+        multiple=True,
+        help="Only jobs with this value in the input, PATH=VALUE; repeatable.",
+    ),
 )
 
 
@@ -104,7 +112,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
     """Returns the filters as the client takes them."""
-    given = filters | {"tags": dict(filters["tags"]) or None}
+    given = filters | {name: dict(filters[name]) or None for name in ("tags", "input") if name in filters}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,10 @@ class JobFilters(TypedDict, total=False):
     #: A part of an id.
     id: str | None
     tags: Mapping[str, str] | None
+    #: The group of the error, `err_…`.
+    error_id: str | None
+    #: Exact values by their paths in the input: `{"account.id": 17}`.
+    input: Mapping[str, str | float | bool | None] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,5 +147,7 @@ def filter_body(filters: Mapping[str, Any]) -> dict[str, Any]:
 def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns filters as the parameters of a query."""
     body = filter_body(filters)
-    tags = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
-    return {f"filter[{name}]": value for name, value in body.items()} | tags
+    named = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
+    for path, value in body.pop("input", {}).items():
+        named[f"filter[input.{path}]"] = value if isinstance(value, str) else json.dumps(value)
+    return {f"filter[{name}]": value for name, value in body.items()} | named

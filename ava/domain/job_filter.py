@@ -50,6 +50,8 @@ class JobFilter:
     id: str | None = None
     #: The tags that the jobs have, as pairs of key and value, at least one.
     tags: tuple[tuple[str, str], ...] | None = None
+    #: What is at places in the input, as pairs of a path, such as `account.id`, and the text of a value, at least one.
+    input: tuple[tuple[str, str], ...] | None = None
 
     @property
     def id_part(self) -> IdPart | None:
@@ -62,7 +64,7 @@ class JobFilter:
         is_end = self.id_part is not None and not self.id_part.is_first
         is_by_end = self.completed_after is not None or self.completed_before is not None
         is_by_text = self.triggered_by or self.error or self.error_id
-        return bool(self.tags or is_end or is_by_end or self.priority or is_by_text)
+        return bool(self.tags or self.input or is_end or is_by_end or self.priority or is_by_text)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the filter as JSON has it, without what it does not restrict."""
@@ -83,6 +85,7 @@ _READ: Mapping[str, Any] = {
     "completed_after": datetime.fromisoformat,
     "completed_before": datetime.fromisoformat,
     "tags": lambda tags: tuple(tags.items()),
+    "input": lambda values: tuple(values.items()),
 }
 
 

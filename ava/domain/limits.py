@@ -7,6 +7,7 @@ comes from, in the form of `Limit.says`.
 from __future__ import annotations
 
 from ava.domain.limit import Limit
+from ava.domain.search_limits import INPUT_FILTERS, SEARCHED_INPUT_BYTES, SEARCHED_JOBS, SEARCHED_LINES
 
 __all__ = [
     "ANSWERS_IN_FLIGHT_BYTES",
@@ -24,6 +25,7 @@ __all__ = [
     "HEADER_FIELD_BYTES",
     "HEADER_SECONDS",
     "INPUT_BYTES",
+    "INPUT_FILTERS",
     "LARGE_BODY_BYTES",
     "LIMITS",
     "MOST_URGENT_PRIORITY",
@@ -37,6 +39,7 @@ __all__ = [
     "SCHEDULES",
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
+    "SEARCHED_INPUT_BYTES",
     "SEARCHED_JOBS",
     "SEARCHED_LINES",
     "SESSIONS",
@@ -196,20 +199,6 @@ PAYLOAD_BYTES = Limit(
     status=None,
     fixed=16 * _KIB,
 )
-SEARCHED_JOBS = Limit(
-    name="searched_jobs",
-    unit="jobs",
-    meaning="Jobs that one answer looks at for a filter without an index; then the page ends, and its cursor leads on.",
-    status=None,
-    fixed=20_000,
-)
-SEARCHED_LINES = Limit(
-    name="searched_lines",
-    unit="lines",
-    meaning="Lines of a log that one answer looks at for a part of their text; then it ends, and its cursor leads on.",
-    status=None,
-    fixed=100_000,
-)
 TAGS = Limit(
     name="tags",
     unit="tags",
@@ -222,7 +211,7 @@ ANSWERS_IN_FLIGHT_BYTES = Limit(
     unit="bytes",
     meaning="Bytes of a tenant's answers of more than 64 KiB that are being sent at once, in each API process.",
     status=429,
-    fixed=64 * _MIB,
+    fixed=32 * _MIB,
 )
 TENANT_STREAMS = Limit(
     name="tenant_streams",
@@ -367,6 +356,8 @@ LIMITS: tuple[Limit, ...] = (
     ANSWER_BYTES,
     PAYLOAD_BYTES,
     SEARCHED_JOBS,
+    SEARCHED_INPUT_BYTES,
+    INPUT_FILTERS,
     SEARCHED_LINES,
     ANSWERS_IN_FLIGHT_BYTES,
     TENANT_STREAMS,

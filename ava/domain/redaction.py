@@ -15,7 +15,7 @@ from ava.domain.caller import Caller, Role
 from ava.domain.job import Job
 from ava.domain.schedule_record import Schedule
 
-__all__ = ["HIDDEN", "NAMES", "redact", "shown_to"]
+__all__ = ["HIDDEN", "NAMES", "NAMING", "is_credential", "redact", "shown_to"]
 
 #: What is shown in place of a value.
 HIDDEN = "••••••"
@@ -30,7 +30,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]")
 #: A text without any of these has no such key, so it is not parsed.
 _IN_NAMES = ("authorization", "cookie", "passw", "passphrase", "secret", "token", "credential", "key")
 #: The keys of a header that is written as an object, `{"name": "Authorization", "value": "…"}`.
-_NAMING = ("name", "key", "header")
+NAMING = ("name", "key", "header")
 
 Shown = TypeVar("Shown", Job, Schedule)
 
@@ -55,14 +55,15 @@ def redact(value: Any) -> Any:
         return [redact(each) for each in value]
     if not isinstance(value, dict):
         return value
-    is_pair = "value" in value and any(_is_credential(value.get(name)) for name in _NAMING)
+    is_pair = "value" in value and any(is_credential(value.get(name)) for name in NAMING)
     return {
-        name: _hidden(inner) if _is_credential(name) or (is_pair and name == "value") else redact(inner)
+        name: _hidden(inner) if is_credential(name) or (is_pair and name == "value") else redact(inner)
         for name, inner in value.items()
     }
 
 
-def _is_credential(name: object) -> bool:
+def is_credential(name: object) -> bool:
+    """Returns True if the value of a key of this name is a credential."""
     return isinstance(name, str) and _NOT_IN_A_NAME.sub("", name.lower()).endswith(NAMES)
 
 

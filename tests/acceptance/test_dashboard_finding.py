@@ -32,6 +32,10 @@ return [lists.reduce((sum, { transferSize }) => sum + transferSize, 0), lists.le
 """
 
 
+#: A search by a value of the input.
+WHERE = 'input.why="channel Zürich-17 is gone"'
+
+
 def _search(browser: Browser, text: str) -> None:
     browser.fill("search", text)
     browser.press(Keys.ENTER)
@@ -52,7 +56,7 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
         assert signed_in.driver.title == f"failed · wkr_fail · job_…{job['id'][-8:]} · AVA Jobs"
         signed_in.script("location.hash = '#/jobs'")
     signed_in.click("a", "Jobs")
-    for text in ("error:zürich-17", "zürich-17 is", "tag:team=säfe", "worker:fail user:usr_test priority:3"):
+    for text in ("error:zürich-17", "zürich-17 is", "tag:team=säfe", "worker:fail user:usr_test priority:3", WHERE):
         _search(signed_in, text)
         wait_until(lambda: "filter[" in _hash(signed_in), what="the filter is in the address")
         signed_in.find(f"[data-job='{job['id']}']")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from ava.domain import ids
-from ava.domain.limits import SEARCHED_JOBS
+from ava.domain.limits import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.settings import Settings
 from harness.api import Api, error_of
 
@@ -105,6 +105,9 @@ def test_a_wrong_tag_is_refused_by_name(api: Api, tags: Any, reason: str) -> Non
         "filter[error]=a%00b", f"filter[error]={'x' * 201}", "filter[triggered_by]=x", "filter[triggered_by]=usr_%FF",
         "filter[priority]=0", "filter[priority]=11", "filter[priority]=x", "filter[id]=job_01h", "filter[id]=usr_01h0",
         "filter[id]=ilo0", "filter[nothing]=x", "filter[tag.key]=", "&".join(f"filter[tag.{n}]=x" for n in range(11)),
+        "filter[input.]=x", "filter[input.a..b]=x", "filter[input.a]=", "filter[input.a]=%00", "filter[input.%00]=x",
+        f"filter[input.a]={'x' * 501}", f"filter[input.{'a.' * 101}a]=x",
+        "&".join(f"filter[input.{n}]=x" for n in range(6)), "filter[input]=x",
     ],
 )  # fmt: skip
 def test_a_wrong_filter_is_refused_by_name(api: Api, query: str) -> None:
@@ -173,6 +176,48 @@ def test_jobs_are_sorted_by_duration_wait_and_priority(api: Api) -> None:
         error_of(api.get(f"{JOBS}?{wrong}"), 400, "validation_error")
 
 
+def test_a_job_is_found_by_exact_values_in_its_input(api: Api) -> None:
+    one = api.trigger(
+        input={"channel": "öps", "account": {"id": 17, "ratio": 1.5}, "tags": ["a", {"b": None}], "nul": "\0\ud800"}
+    )
+    two = api.trigger(input={"channel": "öps", "account": {"id": "17"}, "is_urgent": True})
+    api.trigger(input={"channel": "ops", "account": [17]}, headers={"x-tenant-id": "ten_other"})
+    both, none = [two["id"], one["id"]], "filter[input.is_urgent]=false"
+    assert _ids(api, f"filter[input.channel]={quote('öps')}") == _ids(api, "filter[input.account.id]=17") == both
+    for place in ("account.ratio]=1.5", "tags.0]=a", "tags.1.b]=null", "nul]=%EF%BF%BD%EF%BF%BD"):
+        assert _ids(api, f"filter[input.{place}") == [one["id"]], place
+    assert _ids(api, "filter[input.is_urgent]=true&filter[input.account.id]=17&filter[status]=queued") == [two["id"]]
+    for place in ("account]=17", "channel]=%C3%B6p", "tags]=a", "tags.2]=a", "account.id.x]=17", "account.id]=017"):
+        assert _ids(api, f"filter[input.{place}") == _ids(api, none) == [], place
+    exported = api.get(f"{JOBS}/export?filter[input.account.id]=17&filter[worker_id]=wkr_open")
+    assert len(exported.text.splitlines()) == 2
+    for wanted in (17, "17"):
+        body = {"filter": {"input": {"account.id": wanted, "is_urgent": True}}}
+        assert api.post(f"{JOBS}/cancel", json=body | {"dry_run": True}).get_json()["data"]["total"] == 1
+    operation = api.post(f"{JOBS}/cancel", json=body).get_json()["data"]
+    assert (operation["done"], operation["filter"]) == (1, {"input": {"account.id": "17", "is_urgent": "true"}})
+
+
+def test_a_credential_in_an_input_cannot_be_guessed_by_a_search(api: Api) -> None:
+    header = {"headers": [{"name": "Authorization", "value": "x1"}, {"name": "accept", "value": "x2"}]}
+    job = api.trigger(input=header | {"value": "x3", "key": "order"})
+    assert _ids(api, "filter[input.headers.0.value]=x1") == []
+    for place in ("headers.1.value]=x2", "value]=x3", "headers.0.name]=Authorization"):
+        assert _ids(api, f"filter[input.{place}") == [job["id"]]
+    for path in ("api-key", "auth.slackToken.text"):
+        error_of(api.get(f"{JOBS}?filter[input.{path}]=x"), 400, "validation_error")
+        body = {"filter": {"input": {path: "x"}}}
+        assert "credential" in error_of(api.post(f"{JOBS}/retry", json=body), 422, "validation_error")["message"]
+
+
+def test_a_search_in_large_inputs_looks_at_so_many_bytes(api: Api) -> None:
+    made = [api.trigger(input={"n": n, "text": "x" * 20_000}) for n in range(3)]
+    api.execute("UPDATE jobs SET input_bytes = %s WHERE input_bytes IS NOT NULL", SEARCHED_INPUT_BYTES.value // 2)
+    first = api.get(f"{JOBS}?filter[input.n]=0").get_json()
+    assert (first["data"], first["pagination"]["looked_until"]) == ([], made[1]["created_at"])
+    assert _ids(api, f"filter[input.n]=0&cursor={first['pagination']['next_cursor']}") == [made[0]["id"]]
+
+
 def test_a_search_of_a_great_many_jobs_ends_early_and_its_cursor_leads_on(api_settings: Settings) -> None:
     with Api.running(api_settings) as api:
         count = SEARCHED_JOBS.value + 1_000
@@ -181,6 +226,9 @@ def test_a_search_of_a_great_many_jobs_ends_early_and_its_cursor_leads_on(api_se
         started = time.perf_counter()
         (newest, oldest) = _pages(api, "filter[error]=exceeded 777 s")
         assert (newest["data"], newest["pagination"]["total"]) == ([], 0)
+        # The newest 20,000 of 21,000 jobs, the last of them a second after the first of all.
+        assert newest["pagination"]["looked_until"] == "2025-06-01T00:00:01.001Z"
+        assert "looked_until" not in oldest["pagination"]
         assert [job["error"] for job in oldest["data"]] == ["Timeout: exceeded 777 s"]
         assert not oldest["pagination"]["has_more"]
         both = list(_pages(api, "filter[triggered_by]=usr_3&filter[priority]=5&per_page=100"))

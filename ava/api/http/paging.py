@@ -14,8 +14,10 @@ from ava.api.http import cursors
 from ava.api.http.fields import Cursor, WholeNumber
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
+from ava.domain import ids
 from ava.domain.limits import ANSWER_BYTES
 from ava.domain.paging import DEEPEST_ROW
+from ava.domain.record import format_time
 
 __all__ = ["PageQuery", "PageRequest", "cursor_field", "page_of", "per_page_field", "take_page", "within_answer"]
 
@@ -113,8 +115,9 @@ def page_of(
     """Returns `{"data": [ … ], "pagination": … }` of the items; `write` makes an item's JSON text.
 
     The page ends early if it has more bytes than an answer. `has_more` says if items follow these; without it `found`
-    has one more item than the page if there are more. `looked_at_until` is the id of the item after which the next
-    page begins if a search ended before the page was full. Without `has_cursor` the next page has a number alone.
+    has one more item than the page if there are more. `looked_at_until` is the id of the job after which the next
+    page begins if a search ended before the page was full; its time is `looked_until`. Without `has_cursor` the next
+    page has a number alone.
     """
     texts = within_answer(map(write, found[: asked.per_page]))
     shown = found[: len(texts)]
@@ -129,6 +132,8 @@ def page_of(
         "has_more": are_more,
         "next_cursor": cursor_of(last_id) if are_more and has_cursor else None,
     }
+    if looked_at_until is not None and last_id == looked_at_until:
+        pagination["looked_until"] = format_time(ids.moment_of("job", last_id))
     place = json.dumps(pagination, separators=(",", ":"))
     return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')
 

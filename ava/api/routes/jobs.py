@@ -89,10 +89,11 @@ def retry(job_id: str, body: dict[str, Any], key: str | None) -> Response:
     description="Newest first. `total` is exact up to 1,000 and stays there beyond, because counting millions would "
     "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them. An input or output of more "
     "than 16 KiB is null unless `fields=*`; then a page ends early at 8 MiB. Filters by `priority`, `triggered_by`, "
-    "`error`, the time of the end, other parts of an `id` than its beginning, and tags look at 20,000 jobs; a page "
-    "that ends there may have fewer jobs than asked for, or none, and `total` counts those that were found among the "
-    "newest 20,000. Whenever a page ends early, `has_more` is true and `next_cursor` leads on. If-None-Match with the "
-    "ETag of an earlier answer is 304 if the page is the same.",
+    "`error`, `error_id`, the time of the end, other parts of an `id` than its beginning, tags and values of the input "
+    "look at 20,000 jobs; a page that ends there may have fewer jobs than asked for, or none, `looked_until` says how "
+    "far it looked, and `total` counts those that were found among the newest 20,000. By a value of the input it also "
+    "looks at 32 MiB of inputs at most. Whenever a page ends early, `has_more` is true and `next_cursor` leads on. "
+    "If-None-Match with the ETag of an earlier answer is 304 if the page is the same.",
     query=JobListQuery(),
     record=LightJobRecord(),
     is_list=True,

@@ -15,7 +15,8 @@ from ava.api.http.strict import Strict
 from ava.domain import ids, priority
 from ava.domain.job import Status, Trigger
 from ava.domain.job_filter import JobFilter
-from ava.domain.limits import TAGS
+from ava.domain.limits import INPUT_FILTERS, TAGS
+from ava.domain.redaction import is_credential
 
 __all__ = ["TAGS_FORM", "JobFilterQuery", "Tags", "filter_fields", "take_filter"]
 
@@ -39,6 +40,18 @@ _TAG_PARAMETER = re.compile(r"filter\[tag\.(.*)\]", re.DOTALL)
 #: The name under which the description shows the parameters of tags, of which each has its own name.
 _TAG_EXAMPLE = "filter[tag.key]"
 _LEAST_ERROR, _LONGEST_ERROR = 3, 200
+_INPUT_PARAMETER = re.compile(r"filter\[input\.(.*)\]", re.DOTALL)
+_INPUT_EXAMPLE = "filter[input.path]"
+_LONGEST_PATH, _LONGEST_INPUT = 200, 500
+_INPUT_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{1,500}$"}
+#: The form of values in an input in the description of the API.
+_INPUTS_FORM = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": INPUT_FILTERS.value,
+    "propertyNames": {"pattern": r"^[^\x00-\x1f\x7f.]{1,50}(\.[^\x00-\x1f\x7f.]{1,50}){0,2}$"},
+    "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": _LONGEST_INPUT},
+}
 
 
 class Tags(JsonObject):
@@ -79,6 +92,37 @@ class _TagFilters(Plain):
         return tuple(value.items())
 
 
+class _InputFilters(Plain):
+    """What is at places in the input: a text, number, true, false or null by its path."""
+
+    def read(self, value: Any) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict) or not value:
+            raise ValidationError("It must be an object with at least one path and its value.")
+        if len(value) > INPUT_FILTERS.value:
+            raise ValidationError(INPUT_FILTERS.says(f"There must be at most {INPUT_FILTERS.value} of them."))
+        return tuple((_checked_path(path), _as_text(path, wanted)) for path, wanted in value.items())
+
+
+def _checked_path(path: str) -> str:
+    keys = path.split(".")
+    if len(path) > _LONGEST_PATH or not _is_storable(path) or not all(keys):
+        raise ValidationError(
+            f"The path {path[:40]!r} must be keys separated by dots, such as account.id; 0 is the first of a list."
+        )
+    if any(map(is_credential, keys)):
+        raise ValidationError(f"The value of {path!r} is a credential, which is not searched.")
+    return path
+
+
+def _as_text(path: str, wanted: Any) -> str:
+    if isinstance(wanted, dict | list):
+        raise ValidationError(f"The value of {path!r} must be a text, a number, true, false or null.")
+    text = wanted if isinstance(wanted, str) else json.dumps(wanted)
+    if not 1 <= len(text) <= _LONGEST_INPUT or not _is_storable(text):
+        raise ValidationError(f"The value of {path!r} must be 1 to {_LONGEST_INPUT} characters without controls.")
+    return text
+
+
 class _ErrorPart(Plain):
     """A part of an error's text."""
 
@@ -114,6 +158,9 @@ class _IdPart(Plain):
         if not isinstance(value, str) or ids.find_part("job", value) is None:
             raise ValidationError("It must be a job's id, or at least 4 digits of one.")
         return value
+
+
+_INPUT_TEXT = "The exact value at a place in the input: a text, or a number, true, false or null as it was written"
 
 
 def filter_fields(
@@ -179,6 +226,11 @@ def _searched_fields(
             if in_query
             else named("tags", "The tags that the jobs have.", **TAGS_FORM, minProperties=1)
         ),
+        "input": _InputFilters(
+            **named("input.path", f"{_INPUT_TEXT}; `path` stands for any path, such as `account.id`.", **_INPUT_FORM)
+            if in_query
+            else named("input", f"{_INPUT_TEXT}, by its path, such as `account.id`.", **_INPUTS_FORM)
+        ),
     }
 
 
@@ -191,12 +243,16 @@ class JobFilterQuery(Strict):
         include = filter_fields(in_query=True, with_searched=True)
 
     @pre_load
-    def _gather_tags(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """Move the parameters of tags, whose names hold their keys, into one."""
-        found = {name: _TAG_PARAMETER.fullmatch(name) for name in data}
-        gathered = {name: value for name, value in data.items() if found[name] is None}
-        tags = {match[1]: data[name] for name, match in found.items() if match is not None}
-        return gathered | {_TAG_EXAMPLE: tags} if tags else gathered
+    def _gather_named(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        """Move the parameters of tags into one, and those of the input, because their names hold keys and paths."""
+        return _gathered(_gathered(data, _TAG_PARAMETER, _TAG_EXAMPLE), _INPUT_PARAMETER, _INPUT_EXAMPLE)
+
+
+def _gathered(data: Mapping[str, Any], parameter: re.Pattern[str], one: str) -> dict[str, Any]:
+    found = {name: parameter.fullmatch(name) for name in data}
+    others = {name: value for name, value in data.items() if found[name] is None}
+    values = {match[1]: data[name] for name, match in found.items() if match is not None}
+    return others | {one: values} if values else others
 
 
 def take_filter(values: dict[str, Any]) -> JobFilter:

@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ava.domain import ids
+from ava.domain import ids, redaction
 from ava.domain.job import Status
 from ava.domain.job_filter import JobFilter, JobSort
-from ava.domain.limits import SEARCHED_JOBS
+from ava.domain.limits import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
@@ -77,26 +77,50 @@ _MATCHES = """j.tenant_id = %(tenant_id)s
         AND (%(tags)s::json IS NULL OR NOT EXISTS (
             SELECT FROM json_each_text(%(tags)s::json) AS tag WHERE NOT EXISTS (
                 SELECT FROM job_tags AS t WHERE t.tenant_id = %(tenant_id)s AND t.key = tag.key
-                    AND t.value = tag.value AND t.job_id = j.id)))"""
+                    AND t.value = tag.value AND t.job_id = j.id)))
+        AND (%(input)s::json IS NULL OR NOT EXISTS (
+            SELECT FROM json_to_recordset(%(input)s::json) AS wanted (path text[], text text)
+            WHERE ava_input_text(j.input, wanted.path) IS DISTINCT FROM wanted.text
+                -- The value beside the name of a credential, such as Authorization, matches nothing.
+                OR wanted.path[cardinality(wanted.path)] = 'value' AND EXISTS (
+                    SELECT FROM unnest(%(naming)s::text[]) AS naming (key) WHERE regexp_replace(
+                        lower(ava_input_text(j.input, trim_array(wanted.path, 1) || naming.key)), '[^a-z0-9]', '', 'g'
+                    ) ~ %(credentials)s)))"""
 
 
-def _find(seen: str) -> Statement:
+def _looked_at(listed: str) -> str:
+    # Inputs differ in size by a million, so their bytes are bounded as well. Those of a large one are stored.
+    return f"""listed AS MATERIALIZED ({listed}), seen AS MATERIALIZED (
+    SELECT listed.id FROM listed WHERE %(input)s::json IS NULL
+    UNION ALL
+    SELECT weighed.id FROM (
+        SELECT listed.id, size.input, sum(size.input) OVER (ORDER BY listed.id DESC) AS bytes
+        FROM listed CROSS JOIN LATERAL (
+            SELECT coalesce(j.input_bytes, octet_length(j.input::text)) AS input FROM jobs AS j
+            WHERE j.id = listed.id OFFSET 0
+        ) AS size WHERE %(input)s::json IS NOT NULL
+    ) AS weighed WHERE weighed.bytes - weighed.input < %(searched_bytes)s
+)"""
+
+
+def _find(listed: str) -> Statement:
     # OFFSET 0 keeps the planner from a join that reads the whole table.
     return Statement(f"""
-WITH seen AS MATERIALIZED ({seen})
+WITH {_looked_at(listed)}
 SELECT ARRAY(
     SELECT seen.id::text FROM seen CROSS JOIN LATERAL (
         SELECT FROM jobs AS j WHERE j.id = seen.id AND {_MATCHES} OFFSET 0
     ) AS matching
     ORDER BY seen.id DESC LIMIT %(limit)s
-), (SELECT count(*) FROM seen), (SELECT seen.id::text FROM seen ORDER BY seen.id LIMIT 1)
+), (SELECT count(*) FROM listed) = %(searched)s OR (SELECT count(*) FROM seen) < (SELECT count(*) FROM listed),
+(SELECT seen.id::text FROM seen ORDER BY seen.id LIMIT 1)
 """)
 
 
-def _find_sorted(seen: str) -> Statement:
+def _find_sorted(listed: str) -> Statement:
     # What has no value, as a job that has not started has no duration, comes last.
     return Statement(f"""
-WITH seen AS MATERIALIZED ({seen}), matching AS MATERIALIZED (
+WITH {_looked_at(listed)}, matching AS MATERIALIZED (
     SELECT seen.id, %(sign)s * CASE %(key)s
         WHEN 'duration' THEN extract(epoch FROM coalesce(job.completed_at, now()) - job.started_at)
         WHEN 'waited' THEN extract(epoch FROM job.started_at - coalesce(job.scheduled_at, job.created_at))
@@ -115,6 +139,8 @@ _FIND_OF_TAG = _find(_BY_TAG_SEEN)
 _FIND_SORTED = _find_sorted(_BY_STATUS_SEEN)
 _FIND_SORTED_OF_WORKER = _find_sorted(_BY_WORKER_SEEN)
 _FIND_SORTED_OF_TAG = _find_sorted(_BY_TAG_SEEN)
+#: What the letters and digits of a credential's name end with, as a regular expression.
+_CREDENTIALS = f"({'|'.join(redaction.NAMES)})$"
 
 
 def find(
@@ -128,17 +154,17 @@ def find(
 ) -> Found:
     """Returns at most `limit` jobs of a tenant that match any filter, newest first, older than the job `before_id`.
 
-    They have one of the statuses `among`. It looks at `SEARCHED_JOBS` jobs at most.
+    They have one of the statuses `among`. It looks at `SEARCHED_JOBS` jobs at most, and at
+    `SEARCHED_INPUT_BYTES` of their inputs.
     """
     parameters = _parameters(tenant_id, job_filter, before_id, among) | {"limit": limit}
     statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER
     if job_filter.tags:
         statement = _FIND_OF_TAG
-    uuids, seen, last = connection.exec_driver_sql(statement, parameters).one()
-    is_cut = len(uuids) < limit and seen == SEARCHED_JOBS.value
+    uuids, is_cut, last = connection.exec_driver_sql(statement, parameters).one()
     return Found(
         job_ids=[ids.encode("job", uuid) for uuid in uuids],
-        looked_at_until=ids.encode("job", last) if is_cut else None,
+        looked_at_until=ids.encode("job", last) if is_cut and len(uuids) < limit else None,
     )
 
 
@@ -147,7 +173,7 @@ def find_sorted(
 ) -> Sorted:
     """Returns at most `limit` jobs of a tenant that match any filter, sorted, after `offset` jobs.
 
-    It looks at the newest `SEARCHED_JOBS` jobs; no index has them in such an order.
+    It looks at the newest `SEARCHED_JOBS` jobs, as `find` does; no index has them in such an order.
     """
     key = sort.value.removeprefix("-")
     parameters = _parameters(tenant_id, job_filter, None, Status)
@@ -164,6 +190,7 @@ def _parameters(
 ) -> dict[str, object]:
     part = job_filter.id_part
     places = part.places if part is not None and not part.is_first else None
+    wanted = [{"path": path.split("."), "text": text} for path, text in job_filter.input or ()]
     return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
         "priority": job_filter.priority,
         "triggered_by": job_filter.triggered_by,
@@ -174,5 +201,9 @@ def _parameters(
         "id_masks": None if places is None else [f"{mask.int:0128b}" for _, mask in places],
         "id_bits": None if places is None else [f"{bits.int:0128b}" for bits, _ in places],
         "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,
+        "input": json.dumps(wanted) if wanted else None,
+        "naming": list(redaction.NAMING),
+        "credentials": _CREDENTIALS,
         "searched": SEARCHED_JOBS.value,
+        "searched_bytes": SEARCHED_INPUT_BYTES.value,
     }

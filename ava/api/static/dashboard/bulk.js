@@ -8,7 +8,7 @@ import { ask, button, field, notify } from "./parts.js";
 const FINAL = ["completed", "failed", "cancelled"];
 const OPEN = ["queued", "running"];
 /** The filters of the list that the operations of the API take too. */
-const FILTERS = ["worker_id", "status", "trigger", "created_after", "created_before", "priority", "triggered_by", "error", "id", "tags"];
+const FILTERS = ["worker_id", "status", "trigger", "created_after", "created_before", "priority", "triggered_by", "error", "error_id", "id", "tags", "input"];
 /** More jobs than this are only taken once their number was typed. */
 const TYPED = 1000;
 /** Calls for selected jobs that are under way at once. */
@@ -50,9 +50,10 @@ export class Selection {
 export function filterFor(kind, query) {
   const filter = {};
   for (const [name, value] of query) {
-    const inner = /^filter\[(tag\.)?(.+)\]$/.exec(name);
+    const inner = /^filter\[(?:(tag|input)\.)?(.+)\]$/.exec(name);
     if (!inner) continue;
-    if (inner[1]) filter.tags = { ...filter.tags, [inner[2]]: value };
+    const group = { tag: "tags", input: "input" }[inner[1]];
+    if (group) filter[group] = { ...filter[group], [inner[2]]: value };
     else filter[inner[2]] = inner[2] === "priority" ? Number(value) : value;
   }
   const foreign = Object.keys(filter).filter((name) => !FILTERS.includes(name));
@@ -113,7 +114,7 @@ async function askMatching(kind, filter, started) {
   const { total, is_exact: isExact } = await count(filter);
   if (!total) return notify("No jobs match that it could act on.");
   const running = kind === "cancel" ? (filter.status ? (filter.status === "running" ? total : 0) : (await count({ ...filter, status: "running" })).total) : 0;
-  const words = Object.entries(filter).map(([name, value]) => `${name} ${name === "tags" ? Object.entries(value).map((tag) => tag.join(":")).join(" ") : value}`).join(", ");
+  const words = Object.entries(filter).map(([name, value]) => `${name} ${typeof value === "object" ? Object.entries(value).map((pair) => pair.join(":")).join(" ") : value}`).join(", ");
   const atLeast = isExact ? "" : "At least ";
   const typed = h("input", { name: "typed", autocomplete: "off", inputmode: "numeric", required: true });
   ask({

@@ -10,17 +10,18 @@ const NAMES = {
 };
 const PREFIXES = { wkr: "filter[worker_id]", usr: "filter[triggered_by]", sch: "filter[triggered_by]", key: "filter[triggered_by]" };
 const ID = /^(job_)?…?(?=.*\d)[0-9a-hjkmnp-tv-z]{4,26}$/i;
-const HINT = "A job's id or a part of it, a part of an error, or error: user: worker: tag: status: priority:";
+const HINT = "A job's id or a part of it, a part of an error, or error: user: worker: tag: input.path: status: priority:";
 
 /** The filters that a text means: `{ "filter[error]": "timeout" }`. Words without a name are a part of the error. */
 export function readSearch(text) {
   const found = {};
   const words = [];
-  for (const [, name, quoted, plain] of text.matchAll(/(?:([a-z]+):)?(?:"([^"]*)"|(\S+))/gi)) {
+  for (const [, name, path, quoted, plain] of text.matchAll(/(?:([a-z]+):|input\.([^\s:="]+)[:=])?(?:"([^"]*)"|(\S+))/gi)) {
     const value = quoted ?? plain;
     const tag = name?.toLowerCase() === "tag" ? /^([^=:]+)[=:](.+)$/.exec(value) : null;
     const key = NAMES[name?.toLowerCase()];
-    if (tag) found[`filter[tag.${tag[1]}]`] = tag[2];
+    if (path) found[`filter[input.${path}]`] = value;
+    else if (tag) found[`filter[tag.${tag[1]}]`] = tag[2];
     else if (key) found[key] = key === "filter[worker_id]" && !value.startsWith("wkr_") ? `wkr_${value}` : value;
     else if (name) words.push(`${name}:${value}`);
     else if (PREFIXES[value.slice(0, 3)] && value[3] === "_") found[PREFIXES[value.slice(0, 3)]] = value;

@@ -3,7 +3,7 @@
 import { get, session } from "../api.js";
 import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { number, short, span, toLocal } from "../format.js";
+import { full, number, short, span, toLocal } from "../format.js";
 import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
@@ -34,7 +34,8 @@ export function open(main, { signal, query }) {
   const body = h("div", { class: "rows", role: "rowgroup" });
   const rows = new Keyed(body, (job) => job.id, (job) => row(job, columns, selection.chosen, () => actions.update()));
   const none = empty("No jobs match this filter. ", h("a", { href: "#/jobs" }, "Clear the filter"));
-  const unreached = empty("No job of those that were looked at matches; go on with Older.");
+  const until = h("span", {});
+  const unreached = empty("No job of those that were looked at matches", until, "; go on with Older.");
   const first = empty("No jobs yet. ", session.mayWrite ? "Create one above, or with " : "Programs create them, and so does ", h("code", {}, "ava jobs trigger"), ".");
   const isFiltered = words.length > 0 || query.has("cursor");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
@@ -54,12 +55,14 @@ export function open(main, { signal, query }) {
   showEmpty(null);
 
   // A search looks at up to 20,000 jobs each time.
-  const isSearched = [...query.keys()].some((name) => /^filter\[(error|triggered_by|priority|id|tag\..+)\]$/.test(name));
+  const isSearched = [...query.keys()].some((name) => /^filter\[(error|error_id|triggered_by|priority|id|tag\..+|input\..+)\]$/.test(name));
   const refresh = repeat(signal, isSearched ? 10 : 2, async () => {
     const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...asked }, signal, isRepeated: true });
     selection.refresh(found.data);
     rows.show(found.data);
     showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : first);
+    const lookedUntil = found.pagination.looked_until;
+    say(until, lookedUntil ? `, back to ${full(lookedUntil)}` : "");
     actions.update();
     showPager(pager, query, found.pagination);
   });
