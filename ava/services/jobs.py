@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from ava import tracing
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.domain import ids, limits, priority
+from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
+from ava.domain.input_schema import InputMismatch
 from ava.domain.job import Job, JobSpec, Status
 from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.redaction import shown_to
@@ -26,19 +25,19 @@ from ava.errors import (
     IdempotencyKeyReused,
     JobNotFound,
     JobStateConflict,
-    PriorityTooUrgent,
     QueueRefused,
     WorkerDeprecated,
     WorkerNotFound,
 )
 from ava.services.fingerprint import fingerprint
+from ava.services.grouped_triggers import GroupedTriggers, insert_group, is_groupable
 from ava.services.input_schemas import InputSchemas
 from ava.services.quotas import TenantQuotas
+from ava.services.trigger_rules import TriggerRules
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import nodes, tenants, workers
+from ava.store.fleet import nodes, workers
 from ava.store.jobs import (
-    backlog,
     batches,
     client_moves,
     explanation_reads,
@@ -49,6 +48,7 @@ from ava.store.jobs import (
     waiting_reads,
 )
 from ava.store.jobs.batches import JobBatch
+from ava.store.jobs.client_moves import NewJob
 from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
 from ava.store.jobs.reads import JobPage, Payloads
@@ -68,9 +68,6 @@ _LONG_BYTES = 2**16
 class Jobs:
     """The use cases of jobs, over one database and one broker."""
 
-    #: Seconds for which this process keeps the list of closed windows that it has read.
-    windows_seconds = 0.5
-
     def __init__(
         self,
         database: Database,
@@ -88,14 +85,11 @@ class Jobs:
         #: The schemas that inputs must match.
         self.schemas = InputSchemas(run_long)
         self._quota = TenantQuotas.of(settings) if settings else TenantQuotas()
-        self._most_urgent = settings.tenant_most_urgent_priority if settings else priority.FIRST
-        self._closed: frozenset[str] = frozenset()
-        self._limited: frozenset[str] = frozenset()
-        #: The smallest priority number of the jobs of each tenant that has one.
-        self._most_urgent_of: dict[str, int] = {}
-        self._tenants_changed_at: datetime | None = None
-        self._tenant_max_running = limits.TENANT_RUNNING_JOBS.of(settings) if settings else None
-        self._closed_read_at = float("-inf")
+        #: What operators and the dispatcher have set for new jobs.
+        self.rules = TriggerRules.of(settings) if settings else TriggerRules()
+        self._groups = GroupedTriggers(
+            lambda new: insert_group(database, self.rules, self._quota, new), publish=self.publish
+        )
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         """Store jobs, all or none, then publish those that can start now.
@@ -103,6 +97,8 @@ class Jobs:
         Raises `InputMismatch`, `WorkerNotFound` or `WorkerDeprecated` for the first entry to blame, and
         `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
         """
+        if len(specs) == 1 and (job := self._trigger_in_group(caller, specs[0])) is not None:
+            return [job]
 
         def store() -> list[Job]:
             with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
@@ -111,6 +107,26 @@ class Jobs:
         created = self.schemas.repeat_if_changed(self._database, caller.tenant_id, specs, store)
         self.publish(created)
         return created
+
+    def _trigger_in_group(self, caller: Caller, spec: JobSpec) -> Job | None:
+        """Store a job together with others, and publish it. Returns None if it is to be stored on its own."""
+        if not is_groupable(spec):
+            return None
+        self.rules.refuse_urgent(caller, [spec])
+        version = self.schemas.versions(caller.tenant_id, [spec.worker_id]).get(spec.worker_id)
+        if version is not None:
+            try:
+                self.schemas.check(caller.tenant_id, [spec])
+            except InputMismatch:
+                return None
+        new = NewJob(
+            tenant_id=caller.tenant_id,
+            user_id=caller.user_id,
+            spec=spec,
+            traceparent=tracing.current(),
+            schema_version=version,
+        )
+        return self._groups.trigger(new)
 
     def trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
         """Trigger jobs once per idempotency key. Returns the jobs, and True if an earlier call triggered them.
@@ -147,21 +163,13 @@ class Jobs:
         return found
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        self._refuse_urgent(caller, specs)
+        self.rules.refuse_urgent(caller, specs)
         self.schemas.check(caller.tenant_id, specs)
         created = self._store(connection, caller, specs)
         if len(created) < len(specs):
             self.schemas.raise_if_changed(connection, caller.tenant_id, specs)
             self._refuse(connection, caller, specs)
         return created
-
-    def _refuse_urgent(self, caller: Caller, specs: Sequence[JobSpec]) -> None:
-        if self._most_urgent == priority.FIRST or caller.is_operator:
-            return
-        for entry, spec in enumerate(specs):
-            if spec.priority < self._most_urgent:
-                reason = f"It must be {self._most_urgent} to {priority.LAST} for the roles of a tenant."
-                raise PriorityTooUrgent(limits.MOST_URGENT_PRIORITY.says(reason), entry)
 
     def retry(
         self,
@@ -195,7 +203,7 @@ class Jobs:
             input_json=job.input_json,
             trigger=job.trigger,
             # A job of the platform may have been more urgent than this caller may ask for.
-            priority=job.priority if caller.is_operator else max(job.priority, self._most_urgent),
+            priority=job.priority if caller.is_operator else max(job.priority, self.rules.most_urgent),
             retry_of=job.id,
             tags_json=job.tags_json,
         )
@@ -210,42 +218,17 @@ class Jobs:
     def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
-        closed = self._closed_windows(connection)
+        closed = self.rules.closed_windows(connection)
         return client_moves.insert(
             connection,
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
-            specs=self._bounded(caller.tenant_id, specs),
+            specs=self.rules.bounded(caller.tenant_id, specs),
             closed_windows=closed,
-            most_published=0 if self._is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
+            most_published=0 if self.rules.is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
             traceparent=tracing.current(),
             schema_versions=self.schemas.versions(caller.tenant_id, {spec.worker_id for spec in specs}),
         )
-
-    def _closed_windows(self, connection: Connection) -> frozenset[str]:
-        if time.monotonic() - self._closed_read_at > self.windows_seconds:
-            self._closed_read_at = time.monotonic()
-            self._closed = backlog.closed_windows(connection)
-            self._read_tenants(connection)
-        return self._closed
-
-    def _read_tenants(self, connection: Connection) -> None:
-        """Read what operators have set for tenants, if it has changed."""
-        changed_at = tenants.limits_changed_at(connection)
-        if changed_at != self._tenants_changed_at:
-            self._limited, self._most_urgent_of = tenants.limited(connection), tenants.most_urgent(connection)
-            self._tenants_changed_at = changed_at
-
-    def _bounded(self, tenant_id: str, specs: Sequence[JobSpec]) -> Sequence[JobSpec]:
-        """Returns the specs with the priorities that hold for the tenant."""
-        bound = self._most_urgent_of.get(tenant_id, priority.FIRST)
-        if all(spec.priority >= bound for spec in specs):
-            return specs
-        return [replace(spec, priority=max(spec.priority, bound)) for spec in specs]
-
-    def _is_limited(self, tenant_id: str) -> bool:
-        """Returns True if the number of the tenant's running jobs is limited; the dispatcher publishes its jobs."""
-        return self._tenant_max_running is not None or tenant_id in self._limited
 
     def _refuse(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         known: dict[str, Worker | None] = {}
@@ -383,7 +366,7 @@ class Jobs:
             facts = replace(
                 facts,
                 firing=firings.firing_of(connection, job),
-                waiting=waiting_reads.read_waiting(connection, job, tenant_max_running=self._tenant_max_running),
+                waiting=waiting_reads.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
             )
         if facts.node_name is not None and job.node_id is not None and not caller.is_operator:
             # The name holds the host's.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,12 +14,33 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows
 
-__all__ = ["MOST_PUBLISHED", "cancel", "insert", "unpublish"]
+__all__ = ["MOST_PUBLISHED", "NewJob", "cancel", "insert", "insert_each", "unpublish"]
 
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
 MOST_PUBLISHED = 16
 
 NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """A job that is about to be stored for a user of a tenant."""
+
+    tenant_id: str
+    user_id: str
+    spec: JobSpec
+    #: False if the dispatcher publishes it.
+    may_publish: bool = True
+    #: The trace that it belongs to.
+    traceparent: str | None = None
+    #: The version of the schema that its input was checked against; None if its worker has none.
+    schema_version: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Returns what decides whether the job is stored, beside the version of the schema."""
+        return self.tenant_id, self.spec.worker_id
+
 
 # A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of ids,
 # and no row is read only to be left out.
@@ -26,16 +49,16 @@ INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, pri
                        scheduled_at, limit_key, rate_key, run_at, published_at, max_attempts, retry_of, traceparent,
                        tags, input_bytes)
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
-       %(tenant_id)s, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, %(user_id)s, m.scheduled_at,
-       CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, %(tenant_id)s, m.input::json) END,
-       CASE WHEN m.has_rate THEN ava_limit_key(m.worker_id, m.rate_per, %(tenant_id)s, m.input::json) END,
+       m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id, m.scheduled_at,
+       CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, m.tenant_id, m.input::json) END,
+       CASE WHEN m.has_rate THEN ava_limit_key(m.worker_id, m.rate_per, m.tenant_id, m.input::json) END,
        CASE WHEN m.scheduled_at > now() THEN m.scheduled_at WHEN m.status = 'paused' THEN {pauses.RESUMED_AT}
             WHEN m.is_limited THEN 'infinity' END,
        CASE WHEN NOT m.is_limited AND m.status <> 'paused' AND (m.scheduled_at IS NULL OR m.scheduled_at <= now()) THEN
-           CASE WHEN m.n <= %(most_published)s AND NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[])
+           CASE WHEN m.may_publish AND NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[])
                 THEN now() END
        END,
-       m.max_retries + 1, m.retry_of, %(traceparent)s::text, m.tags::json, m.input_bytes
+       m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
     SELECT s.*, w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            coalesce(own.status, platform.status, 'active') AS status,
@@ -44,12 +67,13 @@ FROM (SELECT ava_uuid7() AS id, e.* FROM (
            CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS limit_per
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
-                %(schemas)s::text[])
+                %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
+                %(may_publish)s::bool[])
          WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes,
-                               schema_version, n)
-    JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+                               schema_version, tenant_id, user_id, traceparent, may_publish, n)
+    JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
-    LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
+    LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
     LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
     WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
     ORDER BY s.n
@@ -82,7 +106,7 @@ def insert(
     traceparent: str | None = None,
     schema_versions: Mapping[str, str] = NO_VERSIONS,
 ) -> list[Job]:
-    """Insert jobs, in order, and return them. A job is left out if the tenant may not run its worker now.
+    """Insert jobs of one client, in order, and return them. A job is left out if the tenant may not run its worker now.
 
     It is left out as well unless its input was checked against the schema that its worker has now: `schema_versions`
     has the version of it by the worker's id, without those of workers that have none. Jobs of a paused worker wait.
@@ -91,18 +115,53 @@ def insert(
     not come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
     `traceparent` is the trace of the jobs.
     """
+    new = [
+        NewJob(
+            tenant_id=tenant_id,
+            user_id=user_id,
+            spec=spec,
+            may_publish=place < most_published,
+            traceparent=traceparent,
+            schema_version=schema_versions.get(spec.worker_id),
+        )
+        for place, spec in enumerate(specs)
+    ]
+    return _insert(connection, new, closed_windows)
+
+
+def insert_each(
+    connection: Connection, new: Sequence[NewJob], *, closed_windows: Collection[str] = ()
+) -> list[Job | None]:
+    """Insert jobs of several clients in one statement. Returns each one's job; None for those that are left out.
+
+    A job is left out as by `insert`, or because it was checked against another schema than an earlier one of them.
+    """
+    # All jobs of one tenant, worker and version are stored, or none.
+    versions: dict[tuple[str, str], str | None] = {}
+    alike = [each for each in new if versions.setdefault(each.key, each.schema_version) == each.schema_version]
+    stored: dict[tuple[str, str], deque[Job]] = defaultdict(deque)
+    for job in _insert(connection, alike, closed_windows):
+        stored[job.tenant_id, job.worker_id].append(job)
+    return [
+        stored[each.key].popleft() if each.schema_version == versions[each.key] and stored[each.key] else None
+        for each in new
+    ]
+
+
+def _insert(connection: Connection, new: Sequence[NewJob], closed_windows: Collection[str]) -> list[Job]:
+    specs = [each.spec for each in new]
     parameters: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "user_id": user_id,
         "closed_windows": list(closed_windows),
-        "most_published": most_published,
+        "tenants": [each.tenant_id for each in new],
+        "users": [each.user_id for each in new],
+        "traceparents": [each.traceparent for each in new],
+        "may_publish": [each.may_publish for each in new],
+        "schemas": [each.schema_version for each in new],
         "worker_ids": [spec.worker_id for spec in specs],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],
         "inputs": [spec.input_json for spec in specs],
         "scheduled": [spec.scheduled_at for spec in specs],
-        "traceparent": traceparent,
-        "schemas": [schema_versions.get(spec.worker_id) for spec in specs],
         "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],
