@@ -194,6 +194,8 @@ def _headers_given(operation: Operation) -> list[str]:
         given.append("Location")
     if operation.takes_key:
         given.append("Idempotent-Replayed")
+    if type(operation.body).__name__ == "TriggerBody":
+        given.append("Existing-Job")
     return [*given, "ETag"] if operation.may_be_unchanged else given
 
 

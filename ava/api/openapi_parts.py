@@ -125,6 +125,10 @@ GIVEN: dict[str, Any] = {
         "schema": {"type": "number"},
     },
     "Location": {"description": "The path of the new record.", "schema": {"type": "string"}},
+    "Existing-Job": {
+        "description": "`true` if an earlier trigger with the same `dedupe` or `debounce` key made the job.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
     "Idempotent-Replayed": {
         "description": "`true` if an earlier call with this key created the jobs.",
         "schema": {"type": "string", "enum": ["true"]},

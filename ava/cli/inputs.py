@@ -1,15 +1,16 @@
-"""The input of a job on the command line: JSON, a file, or standard input."""
+"""The input and the keys of a job on the command line."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["read_input"]
+__all__ = ["key_options", "read_input", "take_keys"]
 
 
 def read_input(text: str) -> dict[str, Any]:
@@ -28,3 +29,41 @@ def read_input(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise click.BadParameter("it must be a JSON object.", param_hint="--input")
     return value
+
+
+_RULES = (
+    click.option("--dedupe", help="A key: one unfinished job at most of the worker has it."),
+    click.option(
+        "--dedupe-mode",
+        type=click.Choice(["return", "replace", "refuse"]),
+        help="What if there is one: it is returned, cancelled while it is queued, or an error.  [default: return]",
+    ),
+    click.option("--debounce", help="A key: its triggers that follow each other make one job."),
+    click.option("--debounce-seconds", type=click.IntRange(1), help="It starts so long after the last trigger."),
+    click.option("--debounce-max", type=click.IntRange(1), help="It starts at most so long after the first trigger."),
+    click.option("--debounce-keep", type=click.Choice(["first", "last"]), help="Whose input it has.  [default: last]"),
+)
+
+
+def key_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of keys that several triggers have in common."""
+    for option in reversed(_RULES):
+        command = option(command)
+    return command
+
+
+def take_keys(options: dict[str, Any]) -> dict[str, Any]:
+    """Take these options out of others. Returns them as the client takes them. Raises `UsageError`."""
+    dedupe = {"key": options.pop("dedupe"), "mode": options.pop("dedupe_mode")}
+    debounce = {"key": options.pop("debounce"), "seconds": options.pop("debounce_seconds")}
+    debounce |= {"max_seconds": options.pop("debounce_max"), "keep": options.pop("debounce_keep")}
+    if debounce["key"] is not None and debounce["seconds"] is None:
+        raise click.UsageError("--debounce needs --debounce-seconds.")
+    found: dict[str, Any] = {}
+    for name, rule in (("dedupe", dedupe), ("debounce", debounce)):
+        given = {field: value for field, value in rule.items() if value is not None}
+        if given and "key" not in given:
+            raise click.UsageError(f"The options --{name}-… need --{name} KEY.")
+        if given:
+            found[name] = given
+    return found

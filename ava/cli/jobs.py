@@ -13,7 +13,7 @@ from ava.cli import printing
 from ava.cli.arguments import JOB_ID, MOMENT, TAG, WHERE, WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.following import follow_to_end
-from ava.cli.inputs import read_input
+from ava.cli.inputs import key_options, read_input, take_keys
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column, milliseconds
 from ava.cli.watching import watch_list
@@ -88,6 +88,7 @@ def jobs() -> None:
 @click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
 @click.option("--at", "scheduled_at", help="When to start the job, in ISO 8601.  [default: at once]")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
+@key_options
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
 @click.option("--follow", is_flag=True, help="Print its log as it runs; exit 0 only if it completes.")
 @output_options
@@ -96,7 +97,8 @@ def trigger(
     client: Client, worker_id: str, input_text: str, key: str | None, follow: bool, printer: RecordPrinter, **rest: Any
 ) -> None:
     """Trigger a job of WORKER_ID."""
-    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **chosen_filters(rest))
+    rules = take_keys(rest)
+    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **chosen_filters(rest), **rules)
     if follow:
         follow_to_end(client, job, printer)
     else:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import requests
 
@@ -22,6 +22,7 @@ from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, read
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
+from ava.client.sent import TriggerOptions, WorkerChanges
 from ava.client.webhook_calls import Webhooks
 
 __all__ = ["Client"]
@@ -29,22 +30,6 @@ __all__ = ["Client"]
 _JOBS = "/v1/ava/jobs"
 #: Seconds for which one request waits for a job; the API takes at most this.
 _WAIT_SECONDS = 30
-
-
-class WorkerChanges(TypedDict, total=False):
-    """The settings of a worker that a call changes; those that are left out stay."""
-
-    #: `active`, `paused` or `deprecated`.
-    status: str | None
-    #: Entries to set; None deletes one.
-    config: Mapping[str, str | None]
-    #: Likewise; they are never shown again.
-    secrets: Mapping[str, str | None]
-    #: At most what the handler declares.
-    timeout_seconds: float | None
-    max_retries: int | None
-    #: `platform` for all tenants, by platform-admin or above; `tenant` otherwise.
-    scope: str
 
 
 class Client:
@@ -102,14 +87,14 @@ class Client:
         worker_id: str,
         input: Mapping[str, Any] | None = None,
         *,
-        trigger: str | None = None,
-        priority: int | None = None,
-        scheduled_at: datetime | str | None = None,
-        tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        **options: Unpack[TriggerOptions],
     ) -> Job:
-        """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours."""
-        entry = self.entry(worker_id, input, trigger=trigger, priority=priority, scheduled_at=scheduled_at, tags=tags)
+        """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours.
+
+        Raises `ApiConflict` if `dedupe` finds another job of the key in the way.
+        """
+        entry = self.entry(worker_id, input, **options)
         return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=_key(idempotency_key)))
 
     def trigger_many(self, entries: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> list[Job]:
@@ -120,24 +105,13 @@ class Client:
 
     @staticmethod
     def entry(
-        worker_id: str,
-        input: Mapping[str, Any] | None = None,
-        *,
-        trigger: str | None = None,
-        priority: int | None = None,
-        scheduled_at: datetime | str | None = None,
-        tags: Mapping[str, str] | None = None,
+        worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]
     ) -> dict[str, Any]:
         """Returns the JSON of one job to trigger, for `trigger_many`."""
-        fields = {
-            "worker_id": worker_id,
-            "input": None if input is None else dict(input),
-            "trigger": trigger,
-            "priority": priority,
-            "scheduled_at": _time(scheduled_at),
-            "tags": dict(tags) if tags else None,
-        }
-        return {name: value for name, value in fields.items() if value is not None}
+        given: dict[str, Any] = {"worker_id": worker_id, "input": input, **options}
+        given["scheduled_at"] = _time(options.get("scheduled_at"))
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
+        return {name: value for name, value in plain.items() if value is not None}
 
     def get(self, job_id: str) -> Job:
         """Returns a job."""

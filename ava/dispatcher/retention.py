@@ -13,7 +13,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.fleet import nodes
-from ava.store.jobs import bulk_operations, idempotency, old_jobs
+from ava.store.jobs import bulk_operations, debounces, idempotency, old_jobs
 from ava.store.reports import analytics, audit, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
@@ -90,14 +90,16 @@ class Retention:
 def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
-    """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, ended
-    nodes and operations, firings of schedules, audit entries, counts of ended jobs, and groups of errors.
+    """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, keys of
+    debounced triggers, ended nodes and operations, firings of schedules, audit entries, counts of ended jobs, and
+    groups of errors.
 
     `silent_nodes` returns the ids of nodes that count as dead.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
+        lambda connection, limit: debounces.delete_old(connection, limit=limit),
         lambda connection, limit: sessions.delete_expired(connection, limit=limit),
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),

@@ -163,6 +163,8 @@ def _why_queued(facts: Facts) -> str:
 def _why_dated(job: Job, waiting: Waiting) -> str:
     if waiting.put_off is not None:
         return f"waiting until {format_time(job.run_at)}: {waiting.put_off}"
+    if waiting.debounce is not None:
+        return f"waiting until {format_time(job.run_at)}: {waiting.debounce}"
     if job.attempt:
         return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
     return f"scheduled for {format_time(job.run_at)}"

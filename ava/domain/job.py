@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.trigger_keys import Debounce, Dedupe
 
 __all__ = [
     "FINAL",
@@ -90,6 +91,15 @@ class JobSpec:
     retry_of: str | None = None
     #: The tags, an object of texts, as JSON text.
     tags_json: str = "{}"
+    #: The key that it has in common with other triggers, by one of two rules; None: it makes a job of its own.
+    dedupe: Dedupe | None = None
+    debounce: Debounce | None = None
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """Returns the worker and the key that it has in common with other triggers; None if it has no key."""
+        found = self.dedupe or self.debounce
+        return None if found is None else (self.worker_id, found.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +149,8 @@ class Job:
     tags_json: str = "{}"
     #: Whether its tenant or the platform has settings of its worker. It is read with the claim alone.
     has_settings: bool = False
+    #: Whether an earlier trigger with the same key made it. It is set in the answer to a trigger alone.
+    is_existing: bool = False
     #: The bytes of the input and output that this copy leaves out because they are large; None if they are here.
     input_bytes: int | None = None
     output_bytes: int | None = None

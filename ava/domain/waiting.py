@@ -66,6 +66,9 @@ class Waiting:
     other_tenants: int = 0
     #: Why its handler put it off; None if it has not.
     put_off: str | None = None
+    #: When the first of the debounced triggers that made it came, and when it starts at the latest; None: no limit.
+    debounced_at: datetime | None = None
+    debounced_until: datetime | None = None
 
     @property
     def sentence(self) -> str | None:
@@ -77,6 +80,14 @@ class Waiting:
         if self.tenant_max_running is not None and self.tenant_running >= self.tenant_max_running:
             return f"limit: this tenant runs {self.tenant_running} of {self.tenant_max_running}"
         return None
+
+    @property
+    def debounce(self) -> str | None:
+        """Returns since when triggers of one key have put the job off; None if none does."""
+        if self.debounced_at is None:
+            return None
+        until = "" if self.debounced_until is None else f", until {format_time(self.debounced_until)} at most"
+        return f"debounce: each trigger of its key puts it off, since {format_time(self.debounced_at)}{until}"
 
     @property
     def turn(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from ava.domain.job import JobSpec
 
@@ -25,5 +26,6 @@ def fingerprint(specs: Sequence[JobSpec]) -> bytes:
         ]
         if spec.tags_json != "{}":
             asked.append(json.loads(spec.tags_json))
+        asked += [asdict(key) for key in (spec.dedupe, spec.debounce) if key is not None]
         digest.update(json.dumps(asked, sort_keys=True).encode())
     return digest.digest()

@@ -116,8 +116,8 @@ class GroupedTriggers:
 
 
 def is_groupable(spec: JobSpec) -> bool:
-    """Returns True if a job may be stored together with others: it does not delay them much."""
-    return len(spec.input_json) <= _MOST_CHARACTERS and spec.tags_json == _NO_TAGS
+    """Returns True if a job may be stored together with others: it does not delay them much, and waits for none."""
+    return spec.key is None and len(spec.input_json) <= _MOST_CHARACTERS and spec.tags_json == _NO_TAGS
 
 
 def insert_group(

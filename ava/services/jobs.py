@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ava import tracing
@@ -32,6 +33,7 @@ from ava.errors import (
 from ava.services.fingerprint import fingerprint
 from ava.services.grouped_triggers import GroupedTriggers, insert_group, is_groupable
 from ava.services.input_schemas import InputSchemas
+from ava.services.keyed_triggers import KeyedTriggers
 from ava.services.quotas import TenantQuotas
 from ava.services.trigger_rules import TriggerRules
 from ava.settings import Settings
@@ -94,14 +96,15 @@ class Jobs:
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         """Store jobs, all or none, then publish those that can start now.
 
-        Raises `InputMismatch`, `WorkerNotFound` or `WorkerDeprecated` for the first entry to blame, and
-        `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
+        Raises `InputMismatch`, `WorkerNotFound`, `WorkerDeprecated` or, if its key is taken, `JobStateConflict` for the
+        first entry to blame, and `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
         """
         if len(specs) == 1 and (job := self._trigger_in_group(caller, specs[0])) is not None:
             return [job]
+        needs_transaction = len(specs) > 1 or specs[0].key is not None
 
         def store() -> list[Job]:
-            with self._database.transaction() if len(specs) > 1 else self._database.connect() as connection:
+            with self._database.transaction() if needs_transaction else self._database.connect() as connection:
                 return self._insert(connection, caller, specs)
 
         created = self.schemas.repeat_if_changed(self._database, caller.tenant_id, specs, store)
@@ -165,11 +168,23 @@ class Jobs:
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         self.rules.refuse_urgent(caller, specs)
         self.schemas.check(caller.tenant_id, specs)
+        if any(spec.key for spec in specs):
+            return self._insert_keyed(connection, caller, specs)
         created = self._store(connection, caller, specs)
         if len(created) < len(specs):
             self.schemas.raise_if_changed(connection, caller.tenant_id, specs)
             self._refuse(connection, caller, specs)
         return created
+
+    def _insert_keyed(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+        def raise_if_refused() -> None:
+            self.schemas.raise_if_changed(connection, caller.tenant_id, specs)
+            self._refuse_workers(connection, caller, specs)
+
+        arguments = self._arguments(connection, caller, specs)
+        admit = partial(self._admit, connection, caller)
+        keyed = KeyedTriggers(connection, caller, arguments, admit=admit, raise_if_refused=raise_if_refused)
+        return keyed.store(self.rules.bounded(caller.tenant_id, specs))
 
     def retry(
         self,
@@ -216,21 +231,32 @@ class Jobs:
         return self._store(connection, caller, self.schemas.matching(connection, caller.tenant_id, specs))
 
     def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+        self._admit(connection, caller, specs)
+        arguments = self._arguments(connection, caller, specs)
+        return client_moves.insert(connection, specs=self.rules.bounded(caller.tenant_id, specs), **arguments)
+
+    def _admit(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
-        closed = self.rules.closed_windows(connection)
-        return client_moves.insert(
-            connection,
-            tenant_id=caller.tenant_id,
-            user_id=caller.user_id,
-            specs=self.rules.bounded(caller.tenant_id, specs),
-            closed_windows=closed,
-            most_published=0 if self.rules.is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
-            traceparent=tracing.current(),
-            schema_versions=self.schemas.versions(caller.tenant_id, {spec.worker_id for spec in specs}),
-        )
+
+    def _arguments(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> dict[str, Any]:
+        """Returns the arguments of `client_moves.insert`, without the jobs."""
+        return {
+            "tenant_id": caller.tenant_id,
+            "user_id": caller.user_id,
+            # This reads what holds for tenants as well, so it is first.
+            "closed_windows": self.rules.closed_windows(connection),
+            "most_published": 0 if self.rules.is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
+            "traceparent": tracing.current(),
+            "schema_versions": self.schemas.versions(caller.tenant_id, {spec.worker_id for spec in specs}),
+        }
 
     def _refuse(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
+        self._refuse_workers(connection, caller, specs)
+        # The worker was deprecated until between the two statements; the caller may try again.
+        raise WorkerDeprecated
+
+    def _refuse_workers(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         known: dict[str, Worker | None] = {}
         for entry, spec in enumerate(specs):
             if spec.worker_id not in known:
@@ -242,12 +268,10 @@ class Jobs:
                 error = WorkerNotFound() if worker is None else WorkerDeprecated()
                 error.entry = entry
                 raise error
-        # The worker was deprecated until between the two statements; the caller may try again.
-        raise WorkerDeprecated
 
     def publish(self, created: Sequence[Job]) -> None:
         """Publish those of the stored jobs that can start now. If the broker is out of reach, they start later."""
-        startable = [job for job in created if job.published_at is not None]
+        startable = [job for job in created if job.published_at is not None and not job.is_existing]
         try:
             self._publisher.publish(startable)
         except BrokerUnavailable as error:

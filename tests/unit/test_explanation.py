@@ -135,3 +135,8 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
     assert _why(facts={"waiting": Waiting(put_off=put_off)}, run_at=_NOW) == (
         f"waiting until 2025-06-01T10:00:00Z: {put_off}"
     )
+    debounced = {"debounced_at": _NOW, "debounced_until": _NOW}
+    assert _why(facts={"waiting": Waiting(**debounced)}, run_at=_NOW) == (
+        "waiting until 2025-06-01T10:00:00Z: debounce: each trigger of its key puts it off, since "
+        "2025-06-01T10:00:00Z, until 2025-06-01T10:00:00Z at most"
+    )

@@ -16,7 +16,7 @@ from ava.domain import limits
 from ava.domain.input_schema import InputMismatch
 from ava.domain.job import Job, JobSpec
 from ava.domain.limits import ANSWER_BYTES
-from ava.errors import PriorityTooUrgent, RequestError, WorkerDeprecated, WorkerNotFound
+from ava.errors import JobStateConflict, PriorityTooUrgent, RequestError, WorkerDeprecated, WorkerNotFound
 
 __all__ = ["blueprint"]
 
@@ -46,7 +46,9 @@ def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
         else:
             jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
     except (WorkerNotFound, WorkerDeprecated) as error:
-        raise _with_index(error) from None
+        raise _with_index(error, "worker_id") from None
+    except JobStateConflict as error:
+        raise _with_index(error, "dedupe") from None
     except InputMismatch as error:
         raise InputMismatch.of(error.fields, error.entry, f"jobs[{error.entry}].") from None
     except PriorityTooUrgent as error:
@@ -77,8 +79,8 @@ def _texts(jobs: Sequence[Job]) -> Iterator[str]:
             yield write(left_out)
 
 
-def _with_index(error: RequestError) -> RequestError:
-    name, message = f"jobs[{error.entry}].worker_id", str(error)
+def _with_index(error: RequestError, field: str) -> RequestError:
+    name, message = f"jobs[{error.entry}].{field}", str(error).removeprefix(f"{field}: ")
     indexed = type(error)(f"{name}: {message}")
     indexed.fields = {name: [message]}
     return indexed

@@ -30,6 +30,8 @@ __all__ = ["REPLAYED", "blueprint", "created"]
 
 #: The header of a response that repeats the jobs of an earlier call with the same Idempotency-Key.
 REPLAYED = "Idempotent-Replayed"
+#: The header of a response whose job an earlier trigger with the same key has made (`dedupe`, `debounce`).
+EXISTING = "Existing-Job"
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 
@@ -38,7 +40,8 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 @operation(
     summary="Trigger a job",
     description="Stores the job and returns at once; the job runs in the background. The record is durable before "
-    "the response.",
+    "the response. With `dedupe` or `debounce`, several triggers of one worker and key make one job; `Existing-Job: "
+    "true` says that an earlier one made it.",
     body=TriggerBody(),
     body_as="spec",
     record=JobRecord(),
@@ -62,6 +65,8 @@ def created(job: Job, is_replay: bool) -> Response:
     response.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
     if is_replay:
         response.headers[REPLAYED] = "true"
+    if job.is_existing:
+        response.headers[EXISTING] = "true"
     return response
 
 

@@ -29,6 +29,7 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
+from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
 from ava.domain import priority
 from ava.domain.job import Job, JobSpec, Status, Trigger
 from ava.domain.job_filter import JobFilter, JobSort
@@ -99,9 +100,12 @@ class TriggerBody(Strict):
             **TAGS_FORM,
         },
     )
+    dedupe = dedupe_field()
+    debounce = debounce_field()
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> JobSpec:
+        refuse_two_rules(values)
         return JobSpec(
             worker_id=values["worker_id"],
             input_json=values["input"],
@@ -109,6 +113,8 @@ class TriggerBody(Strict):
             priority=values["priority"],
             scheduled_at=values["scheduled_at"],
             tags_json=values["tags"],
+            dedupe=values["dedupe"],
+            debounce=values["debounce"],
         )
 
 

@@ -14,7 +14,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows
 
-__all__ = ["MOST_PUBLISHED", "NewJob", "cancel", "insert", "insert_each", "unpublish"]
+__all__ = ["DEDUPED", "MOST_PUBLISHED", "NewJob", "cancel", "insert", "insert_each", "insert_keyed", "unpublish"]
 
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
 MOST_PUBLISHED = 16
@@ -42,12 +42,23 @@ class NewJob:
         return self.tenant_id, self.spec.worker_id
 
 
-# A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of ids,
-# and no row is read only to be left out.
-_INSERT_JOBS = f"""
+#: The columns and the rows of the unique index `jobs_deduped`.
+DEDUPED = "(tenant_id, worker_id, dedupe_key) WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running')"
+
+
+def _insert_jobs(*, has_keys: bool = False) -> str:
+    """Returns the statement; `has_keys` is that of jobs of which each has a key for `dedupe`.
+
+    A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of
+    ids, and no row is read only to be left out. Jobs with keys are inserted in the order of their keys, so that two
+    calls with the same ones do not deadlock.
+    """
+    column, value, parameter = (", dedupe_key", ", m.dedupe_key", ", %(dedupe_keys)s::text[]") if has_keys else [""] * 3
+    conflict = f"ORDER BY m.worker_id, m.dedupe_key ON CONFLICT {DEDUPED} DO NOTHING\n" if has_keys else ""
+    return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
                        scheduled_at, limit_key, rate_key, run_at, published_at, max_attempts, retry_of, traceparent,
-                       tags, input_bytes)
+                       tags, input_bytes{column})
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
        m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id, m.scheduled_at,
        CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, m.tenant_id, m.input::json) END,
@@ -58,7 +69,7 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
            CASE WHEN m.may_publish AND NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[])
                 THEN now() END
        END,
-       m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes
+       m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes{value}
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
     SELECT s.*, w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            coalesce(own.status, platform.status, 'active') AS status,
@@ -68,9 +79,9 @@ FROM (SELECT ava_uuid7() AS id, e.* FROM (
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
-                %(may_publish)s::bool[])
+                %(may_publish)s::bool[]{parameter})
          WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes,
-                               schema_version, tenant_id, user_id, traceparent, may_publish, n)
+                               schema_version, tenant_id, user_id, traceparent, may_publish{column}, n)
     JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
@@ -78,20 +89,28 @@ FROM (SELECT ava_uuid7() AS id, e.* FROM (
     WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
     ORDER BY s.n
 ) AS e OFFSET 0) AS m
-"""
-_INSERT = Prepared("insert", f"{_INSERT_JOBS}RETURNING {rows.JOB_COLUMNS}")
+{conflict}"""
+
+
+_INSERT = Prepared("insert", f"{_insert_jobs()}RETURNING {rows.JOB_COLUMNS}")
 # A statement of its own, so that jobs without tags pay nothing.
-_INSERT_TAGGED = Prepared(
-    "insert_tagged",
-    f"""
-WITH created AS ({_INSERT_JOBS}RETURNING j.*), tagged AS (
+_TAGGED = """tagged AS (
     INSERT INTO job_tags (tenant_id, key, value, job_id)
     SELECT created.tenant_id, tag.key, tag.value, created.id
     FROM created CROSS JOIN LATERAL json_each_text(created.tags) AS tag
-)
+)"""
+_INSERT_TAGGED = Prepared(
+    "insert_tagged",
+    f"""
+WITH created AS ({_insert_jobs()}RETURNING j.*), {_TAGGED}
 SELECT {rows.JOB_COLUMNS} FROM created AS j
 """,
 )
+# Likewise, so that jobs without a key pay nothing.
+_INSERT_KEYED = Statement(f"""
+WITH created AS ({_insert_jobs(has_keys=True)}RETURNING j.*), {_TAGGED}
+SELECT {rows.JOB_COLUMNS}, j.dedupe_key FROM created AS j
+""")
 _NO_TAGS = "{}"
 
 
@@ -115,7 +134,41 @@ def insert(
     not come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
     `traceparent` is the trace of the jobs.
     """
-    new = [
+    new = _new_jobs(
+        specs,
+        tenant_id=tenant_id,
+        user_id=user_id,
+        most_published=most_published,
+        traceparent=traceparent,
+        schema_versions=schema_versions,
+    )
+    return _insert(connection, new, closed_windows)
+
+
+def insert_keyed(
+    connection: Connection, *, specs: Sequence[JobSpec], closed_windows: Collection[str], **arguments: Any
+) -> dict[tuple[str, str], Job]:
+    """Insert jobs with keys for `dedupe`; the arguments are those of `insert`, all of them.
+
+    Returns the jobs by worker and key. A job is also left out if another one with its key is not final. If a
+    transaction that has not ended makes one, this waits for its end.
+    """
+    parameters = _parameters(_new_jobs(specs, **arguments), closed_windows)
+    parameters["dedupe_keys"] = [spec.dedupe and spec.dedupe.key for spec in specs]
+    found = connection.exec_driver_sql(_INSERT_KEYED, parameters)
+    return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
+
+
+def _new_jobs(
+    specs: Sequence[JobSpec],
+    *,
+    tenant_id: str,
+    user_id: str,
+    most_published: int,
+    traceparent: str | None,
+    schema_versions: Mapping[str, str],
+) -> list[NewJob]:
+    return [
         NewJob(
             tenant_id=tenant_id,
             user_id=user_id,
@@ -126,7 +179,6 @@ def insert(
         )
         for place, spec in enumerate(specs)
     ]
-    return _insert(connection, new, closed_windows)
 
 
 def insert_each(
@@ -149,8 +201,14 @@ def insert_each(
 
 
 def _insert(connection: Connection, new: Sequence[NewJob], closed_windows: Collection[str]) -> list[Job]:
+    parameters = _parameters(new, closed_windows)
+    statement = _INSERT_TAGGED if any(parameters["tags"]) else _INSERT
+    return [rows.job(row) for row in statement.run(connection, parameters)]
+
+
+def _parameters(new: Sequence[NewJob], closed_windows: Collection[str]) -> dict[str, Any]:
     specs = [each.spec for each in new]
-    parameters: dict[str, Any] = {
+    return {
         "closed_windows": list(closed_windows),
         "tenants": [each.tenant_id for each in new],
         "users": [each.user_id for each in new],
@@ -166,8 +224,6 @@ def _insert(connection: Connection, new: Sequence[NewJob], closed_windows: Colle
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],
     }
-    statement = _INSERT_TAGGED if any(parameters["tags"]) else _INSERT
-    return [rows.job(row) for row in statement.run(connection, parameters)]
 
 
 _UNPUBLISH = Statement("""

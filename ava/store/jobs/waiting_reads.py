@@ -28,8 +28,10 @@ SELECT p.paused_by, p.paused_at, j.run_at = 'infinity' AND j.limit_key IS NOT NU
             AND a.run_at = 'infinity' AND (a.priority, a.id) < (j.priority, j.id)
         ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MOST_IN_LINE}) AS before),
     CASE WHEN j.run_no > 0 AND j.run_at < 'infinity'
-         THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = j.id ORDER BY l.seq DESC LIMIT 1) END
+         THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = j.id ORDER BY l.seq DESC LIMIT 1) END,
+    d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id LEFT JOIN paused_queues AS p ON p.queue = j.queue
+LEFT JOIN debounces AS d ON d.job_id = j.id
 WHERE j.id = %(id)s::uuid
 """)
 
@@ -41,7 +43,8 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     row = connection.exec_driver_sql(_READ_WAITING, {"id": rows.job_uuid(job.id)}).first()
     if row is None:
         return None
-    paused_by, paused_at, is_held, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before, msg = row
+    (paused_by, paused_at, is_held, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before, msg,
+     debounced_at, debounced_until) = row  # fmt: skip
     limit = None
     if is_held:
         limit = LimitFacts(
@@ -67,4 +70,6 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
         tenant_max_running=use.max_running if job.published_at is None else None,
         other_tenants=max(0, min(others, MOST_TENANTS)),
         put_off=msg if msg is not None and msg.startswith(_PUT_OFF) else None,
+        debounced_at=debounced_at,
+        debounced_until=debounced_until,
     )

@@ -1,0 +1,42 @@
+"""What calls of the client send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypedDict
+
+__all__ = ["TriggerOptions", "WorkerChanges"]
+
+
+class TriggerOptions(TypedDict, total=False):
+    """What a trigger says of its job, beside its worker and its input; what is left out, or None, is the usual."""
+
+    #: `manual` (the usual), `scheduled`, `webhook` or `event`.
+    trigger: str | None
+    #: 1 (first) to 10 (last).
+    priority: int | None
+    #: When the job starts; without it at once.
+    scheduled_at: datetime | str | None
+    tags: Mapping[str, str] | None
+    #: `{"key": …, "mode": "return" | "replace" | "refuse"}`: one unfinished job at most has the key.
+    dedupe: Mapping[str, Any] | None
+    #: `{"key": …, "seconds": …, "max_seconds": …, "keep": "last" | "first"}`: one job of triggers that follow each
+    #: other, so many seconds after the last one.
+    debounce: Mapping[str, Any] | None
+
+
+class WorkerChanges(TypedDict, total=False):
+    """The settings of a worker that a call changes; those that are left out stay."""
+
+    #: `active`, `paused` or `deprecated`.
+    status: str | None
+    #: Entries to set; None deletes one.
+    config: Mapping[str, str | None]
+    #: Likewise; they are never shown again.
+    secrets: Mapping[str, str | None]
+    #: At most what the handler declares.
+    timeout_seconds: float | None
+    max_retries: int | None
+    #: `platform` for all tenants, by platform-admin or above; `tenant` otherwise.
+    scope: str

@@ -1,0 +1,170 @@
+"""Debounced triggers: each key has a row that names its job, and when the first of its triggers came.
+
+A trigger locks its key's row, so that those of one key follow each other. The job is an ordinary dated one. Once it is
+due, or is cancelled, the next trigger makes another, so a row may be left behind; `delete_old` deletes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ava.domain.job import WHEN_RELEASED, Job, JobSpec
+from ava.domain.trigger_keys import Keep
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+__all__ = ["delete_old", "move", "reserve", "start"]
+
+# In the order of the keys, so that two calls with the same ones do not deadlock.
+_RESERVE = Statement("""
+WITH reserved AS (
+    INSERT INTO debounces AS d (tenant_id, worker_id, key)
+    SELECT %(tenant_id)s, worker_id, key FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key)
+    ORDER BY worker_id, key
+    ON CONFLICT (tenant_id, worker_id, key) DO UPDATE SET key = excluded.key RETURNING 1
+)
+SELECT clock_timestamp() FROM (SELECT count(*) FROM reserved) AS r
+""")
+
+
+def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]) -> datetime:
+    """Lock the rows of keys until the transaction ends. Returns the time then."""
+    now: datetime = connection.exec_driver_sql(_RESERVE, _parameters(tenant_id, keys)).scalar_one()
+    return now
+
+
+# What holds for a trigger holds here as well: a worker that the tenant may run, and an input that was checked against
+# its present schema. A job that was due before has no time before `WHEN_RELEASED`, or has been published.
+_MOVE = Statement(f"""
+WITH held AS MATERIALIZED (
+    SELECT j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
+    FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(are_last)s::bool[],
+                %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[], %(tags)s::text[],
+                %(schemas)s::text[])
+         AS s (worker_id, key, start_at, is_last, trigger, priority, input, input_bytes, tags, schema_version)
+    JOIN debounces AS d ON d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
+    JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+                     AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
+    LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
+    LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+    CROSS JOIN LATERAL (
+        SELECT id, tags FROM jobs
+        WHERE id = d.job_id AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND run_at > clock_timestamp()
+            AND run_at < timestamptz '{WHEN_RELEASED.isoformat()}' LIMIT 1 FOR UPDATE
+    ) AS j
+    WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
+), untagged AS (
+    DELETE FROM job_tags AS t USING (
+        SELECT h.id, tag.key, tag.value, h.tags FROM held AS h CROSS JOIN LATERAL json_each_text(h.earlier_tags) AS tag
+        WHERE h.is_last
+    ) AS g
+    WHERE t.tenant_id = %(tenant_id)s AND t.key = g.key AND t.value = g.value AND t.job_id = g.id
+        AND g.tags::jsonb ->> g.key IS DISTINCT FROM g.value
+), tagged AS (
+    INSERT INTO job_tags (tenant_id, key, value, job_id)
+    SELECT %(tenant_id)s, tag.key, tag.value, h.id FROM held AS h CROSS JOIN LATERAL json_each_text(h.tags::json) AS tag
+    WHERE h.is_last
+    ON CONFLICT DO NOTHING
+), put_off AS (
+    UPDATE debounces AS d SET fires_at = least(h.start_at, h.latest_at) FROM held AS h
+    WHERE d.tenant_id = %(tenant_id)s AND d.worker_id = h.worker_id AND d.key = h.key
+), moved AS (
+    UPDATE jobs AS j SET
+        run_at = least(h.start_at, h.latest_at), scheduled_at = least(h.start_at, h.latest_at),
+        input = CASE WHEN h.is_last THEN h.input::json ELSE j.input END,
+        input_bytes = CASE WHEN h.is_last THEN h.input_bytes ELSE j.input_bytes END,
+        priority = CASE WHEN h.is_last THEN h.priority ELSE j.priority END,
+        trigger = CASE WHEN h.is_last THEN h.trigger ELSE j.trigger END,
+        tags = CASE WHEN h.is_last THEN h.tags::json ELSE j.tags END,
+        triggered_by = CASE WHEN h.is_last THEN %(user_id)s ELSE j.triggered_by END,
+        limit_key = CASE WHEN NOT h.is_last THEN j.limit_key
+            WHEN h.max_running IS NOT NULL THEN
+                ava_limit_key(j.worker_id, h.max_running_per, j.tenant_id, h.input::json)
+            WHEN h.rate_jobs IS NOT NULL THEN ava_limit_key(j.worker_id, h.rate_per, j.tenant_id, h.input::json) END,
+        rate_key = CASE WHEN NOT h.is_last THEN j.rate_key
+            WHEN h.rate_jobs IS NOT NULL THEN ava_limit_key(j.worker_id, h.rate_per, j.tenant_id, h.input::json) END
+    FROM held AS h WHERE j.id = h.id RETURNING j.*, h.key
+)
+SELECT {rows.JOB_COLUMNS}, j.key FROM moved AS j
+""")
+
+
+def move(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    user_id: str,
+    specs: Sequence[JobSpec],
+    starts: Sequence[datetime],
+    schema_versions: Mapping[str, str],
+) -> dict[tuple[str, str], Job]:
+    """Put off the jobs of keys that `reserve` has locked, each to its start, but not beyond its last moment.
+
+    A job whose trigger says so gets the trigger's input, priority, tags, kind and user. Returns the jobs by worker and
+    key, without those that are due, final, or whose worker the tenant may not run now.
+    """
+    parameters: dict[str, Any] = {
+        **_parameters(tenant_id, [spec.key for spec in specs if spec.key is not None]),
+        "user_id": user_id,
+        "starts": list(starts),
+        "are_last": [spec.debounce is not None and spec.debounce.keep is Keep.LAST for spec in specs],
+        "triggers": [spec.trigger.value for spec in specs],
+        "priorities": [spec.priority for spec in specs],
+        "inputs": [spec.input_json for spec in specs],
+        "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
+        "tags": [None if spec.tags_json == "{}" else spec.tags_json for spec in specs],
+        "schemas": [schema_versions.get(spec.worker_id) for spec in specs],
+    }
+    found = connection.exec_driver_sql(_MOVE, parameters)
+    return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
+
+
+_START = Statement("""
+UPDATE debounces AS d SET job_id = s.job_id, first_at = %(first_at)s::timestamptz, fires_at = s.fires_at,
+    latest_at = %(first_at)s::timestamptz + s.max_seconds * interval '1 second'
+FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(jobs)s::uuid[], %(fires)s::timestamptz[],
+            %(max_seconds)s::int[]) AS s (worker_id, key, job_id, fires_at, max_seconds)
+WHERE d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
+""")
+
+
+def start(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    first_at: datetime,
+    jobs: Mapping[tuple[str, str], Job],
+    max_seconds: Sequence[int | None],
+) -> None:
+    """Write which new jobs keys have that `reserve` has locked, and the last moments of their starts."""
+    parameters: dict[str, Any] = {
+        **_parameters(tenant_id, list(jobs)),
+        "first_at": first_at,
+        "jobs": [rows.job_uuid(job.id) for job in jobs.values()],
+        "fires": [job.run_at for job in jobs.values()],
+        "max_seconds": list(max_seconds),
+    }
+    connection.exec_driver_sql(_START, parameters)
+
+
+_DELETE_OLD = Statement("""
+DELETE FROM debounces WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM debounces WHERE fires_at < now() - interval '1 minute'
+    ORDER BY fires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+""")
+
+
+def delete_old(connection: Connection, *, limit: int) -> int:
+    """Delete the rows of jobs that were due more than a minute ago, the oldest first. Returns the number of rows."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount
+
+
+def _parameters(tenant_id: str, keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant_id,
+        "worker_ids": [worker_id for worker_id, _ in keys],
+        "keys": [key for _, key in keys],
+    }

@@ -1,0 +1,38 @@
+"""What `ava jobs trigger` makes of its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+
+from ava.cli.inputs import take_keys
+
+_NONE = dict.fromkeys(
+    ("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max", "debounce_keep"),
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({}, {}),
+        ({"dedupe": "k"}, {"dedupe": {"key": "k"}}),
+        ({"dedupe": "k", "dedupe_mode": "replace"}, {"dedupe": {"key": "k", "mode": "replace"}}),
+        (
+            {"debounce": "k", "debounce_seconds": 5, "debounce_max": 60, "debounce_keep": "first"},
+            {"debounce": {"key": "k", "seconds": 5, "max_seconds": 60, "keep": "first"}},
+        ),
+    ],
+)
+def test_the_options_of_keys_are_what_the_client_takes(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    options = {**_NONE, "tags": (), **given}
+    assert take_keys(options) == taken
+    assert options == {"tags": ()}
+
+
+@pytest.mark.parametrize("given", [{"debounce": "k"}, {"debounce_seconds": 5}, {"dedupe_mode": "refuse"}])
+def test_an_option_of_a_key_without_the_key_is_an_error(given: dict[str, Any]) -> None:
+    with pytest.raises(click.UsageError):
+        take_keys({**_NONE, **given})
