@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from ava.dispatcher.turns import TurnFeed
 from ava.domain.job import Job
 from ava.domain.rates import Rate
 from ava.domain.turns import TurnClock, WaitingJob
@@ -13,10 +14,10 @@ from ava.store.fleet import tenants
 from ava.store.jobs import limits
 from ava.store.jobs.limits import HeldJob, KeyState
 
-__all__ = ["Admission"]
+__all__ = ["MOST_KEYS", "Admission"]
 
 #: The most keys that one look considers, beside those of notices; the next look continues after them.
-_MOST_KEYS = 200
+MOST_KEYS = 200
 #: The most jobs of one key, priority and tenant that one look considers, and the most tenants.
 _MOST_EACH = 50
 _MOST_TENANTS = 200
@@ -34,42 +35,42 @@ class Admission:
     share. So no crash and no second dispatcher makes them too many, and a place is free as soon as its job has ended.
     """
 
-    def __init__(self, database: Database, *, node_dead_seconds: float, tenant_max_running: int | None) -> None:
+    def __init__(
+        self, database: Database, turns: TurnFeed, *, node_dead_seconds: float, tenant_max_running: int | None
+    ) -> None:
         self._database = database
+        self._turns = turns
         self._node_dead_seconds = node_dead_seconds
         self._tenant_max_running = tenant_max_running
         #: The last key that the look before considered, if there were more.
-        self._last_key = ""
+        self.last_key = ""
         self._clocks: dict[tuple[str, int], TurnClock] = {}
         self._idle_at = 0.0
         #: Seconds until the next start that a rate allows, of the keys of the last look.
         self.wait_seconds = float("inf")
 
-    def look(self, may_publish: Callable[[str, str, int], bool], *, weight: Callable[[str], float]) -> list[Job]:
-        """Give the places that are free, for some of the keys in turn. Returns the jobs, some marked as published.
+    def look(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
+        """Give the places that are free of those keys that follow `last_key`. Returns what `admit` returns."""
+        self.last_key = keys[-1] if len(keys) == MOST_KEYS else ""
+        self.wait_seconds = float("inf")
+        if time.monotonic() > self._idle_at:
+            self._idle_at = time.monotonic() + _IDLE_SECONDS
+            with self._database.connect() as connection:
+                limits.delete_idle_rates(connection, limit=_BATCH)
+        return self.admit(keys, may_publish)
+
+    def admit(self, keys: Collection[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
+        """Give the places that are free of these keys. Returns the jobs, some marked as published.
 
         `may_publish` says whether a job of a tenant with a worker's queue and a priority is published at once.
         """
-        with self._database.connect() as connection:
-            keys = limits.held_keys(connection, after=self._last_key, limit=_MOST_KEYS)
-            self._last_key = keys[-1] if len(keys) == _MOST_KEYS else ""
-            if time.monotonic() > self._idle_at:
-                self._idle_at = time.monotonic() + _IDLE_SECONDS
-                limits.delete_idle_rates(connection, limit=_BATCH)
-        self.wait_seconds = float("inf")
-        return self.admit(keys, may_publish, weight=weight)
-
-    def admit(
-        self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, weight: Callable[[str], float]
-    ) -> list[Job]:
-        """Give the places that are free of these keys. Returns the jobs, some marked as published."""
         if not keys:
             return []
         with self._database.transaction() as connection:
             limits.lock(connection)
             states = limits.key_states(connection, keys, dead_after_seconds=self._node_dead_seconds)
             rooms = [(state, self._make_room(connection, state)) for state in states]
-            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], weight)
+            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0])
             if not chosen:
                 return []
             return limits.admit(
@@ -88,10 +89,10 @@ class Admission:
             room = min(room, state.rate.unstarted - state.unstarted)
         return min(room, _MOST_EACH)
 
-    def _choose(
-        self, connection: Connection, found: Sequence[tuple[KeyState, int]], weight: Callable[[str], float]
-    ) -> list[HeldJob]:
+    def _choose(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> list[HeldJob]:
         """Returns the jobs that get the places, each key's in its order."""
+        if not found:
+            return []
         waiting = self._waiting(connection, found)
         rates = _Rates(connection, {key.key: key.rate for key, _ in found if key.rate is not None}, waiting)
         chosen: list[HeldJob] = []
@@ -99,8 +100,8 @@ class Admission:
             of_tenants: dict[str, list[HeldJob]] = {}
             for job in rates.allowed(waiting.get(state.key, [])):
                 of_tenants.setdefault(job.tenant_id, []).append(job)
-            clock = self._clock(state) if state.is_of_all_tenants else TurnClock()
-            dealt = clock.deal(of_tenants, room, cost=lambda _: 1.0, weight=weight)
+            clock = self._clock(state) if state.is_of_several_tenants else TurnClock()
+            dealt = clock.deal(of_tenants, room, cost=lambda _: 1.0, weight=self._turns.weight)
             chosen += rates.charge(dealt)
         rates.write()
         self.wait_seconds = min(self.wait_seconds, rates.wait_seconds)
@@ -113,7 +114,7 @@ class Admission:
             for state, _ in found
             for tenant in (
                 limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MOST_TENANTS)
-                if state.is_of_all_tenants
+                if state.is_of_several_tenants
                 else [state.tenant_id]
             )
         ]
@@ -126,7 +127,7 @@ class Admission:
 
     def _with_room(self, connection: Connection, places: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
         """Returns the places without those of tenants that have no room: their jobs would hold a place and wait."""
-        if not places or (self._tenant_max_running is None and not tenants.limited(connection)):
+        if not any(self._turns.is_limited(tenant) for _, _, tenant in places):
             return places
         uses = tenants.uses(connection, {tenant for _, _, tenant in places}, max_running=self._tenant_max_running)
         return [place for place in places if uses[place[2]].room > 0]

@@ -13,8 +13,9 @@ from ava.domain.turns import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
 from ava.domain.window_size import WindowSize
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
+from ava.store.fleet.tenants import TurnRules
 from ava.store.jobs import limits, turns
-from ava.store.jobs.backlog import Window
+from ava.store.jobs.looks import Window
 
 __all__ = ["SizedWindow", "TurnFeed"]
 
@@ -28,8 +29,8 @@ _MOST_BLOCKED = 25
 #: The cost of a worker's job before any has ended, in seconds, and the least cost of any: a claim, and the job's end.
 _UNKNOWN_COST_SECONDS = 0.05
 _LEAST_COST_SECONDS = 0.002
-#: Seconds between two reads of the weights, and of the costs.
-_WEIGHTS_SECONDS = 1.0
+#: Seconds between two reads of what is set for tenants, and of the costs.
+_RULES_SECONDS = 1.0
 _COSTS_SECONDS = 30.0
 
 
@@ -56,17 +57,14 @@ class TurnFeed:
         self._most = most
         self._is_fair = is_fair
         self._tenant_max_running = tenant_max_running
-        #: The tenants that have a limit of running jobs of their own.
-        self._limited: frozenset[str] = frozenset()
-        self._limits_changed_at: datetime | None = None
-        self._is_first = True
+        self._rules = TurnRules(weights={}, limited=frozenset())
+        self._rules_version: tuple[int, datetime | None] = (0, None)
         self._clocks: dict[str, TurnClock] = {}
         self._sizes: dict[str, WindowSize] = {}
         #: The last tenant of each window that the look before considered, if there were more.
         self._last_tenants: dict[str, str] = {}
-        self._weights: dict[str, float] = {}
         self._costs: dict[str, float] = {}
-        self._weights_at = self._costs_at = float("-inf")
+        self._rules_at = self._costs_at = float("-inf")
 
     def begin(self, connection: Connection, windows: Collection[Window]) -> bool:
         """Begin a look: read weights, limits and costs if they are old, and forget windows that are gone.
@@ -75,12 +73,8 @@ class TurnFeed:
         """
         has_changed = False
         now, names = time.monotonic(), {window.name for window in windows}
-        if now - self._weights_at > _WEIGHTS_SECONDS:
-            self._weights, self._weights_at = tenants.weights(connection), now
-            self._limited = tenants.limited(connection)
-            changed_at = tenants.limits_changed_at(connection)
-            has_changed = changed_at != self._limits_changed_at or (self._is_first and self.has_limits)
-            self._limits_changed_at, self._is_first = changed_at, False
+        if now - self._rules_at > _RULES_SECONDS:
+            has_changed, self._rules_at = self._read_rules(connection), now
         if now - self._costs_at > _COSTS_SECONDS:
             self._costs, self._costs_at = turns.costs(connection), now
         for known in (self._clocks, self._sizes, self._last_tenants):
@@ -88,18 +82,18 @@ class TurnFeed:
                 del known[name]
         return has_changed
 
-    def size(self, connection: Connection, window: Window, *, processes: int) -> SizedWindow:
+    def _read_rules(self, connection: Connection) -> bool:
+        version, is_first = tenants.rules_version(connection), self._rules_at == float("-inf")
+        has_changed = version != self._rules_version
+        if has_changed:
+            self._rules, self._rules_version = tenants.turn_rules(connection), version
+        return has_changed or (is_first and self.has_limits)
+
+    def size(self, window: Window, *, processes: int) -> SizedWindow:
         """Returns how many unstarted messages the window may have now."""
         known = self._sizes.setdefault(window.name, WindowSize(self._most))
-        is_shared = window.has_backlog and self._is_shared(connection, window)
-        size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=is_shared)
-        return SizedWindow(size=size, is_shared=is_shared)
-
-    def _is_shared(self, connection: Connection, window: Window) -> bool:
-        found = turns.tenants(connection, queue=window.queue, priority=window.priority, after="", limit=2)
-        if len(found) != 1:
-            return len(found) > 1
-        return turns.is_shared(connection, queue=window.queue, priority=window.priority, tenant_id=found[0])
+        size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
+        return SizedWindow(size=size, is_shared=window.is_shared)
 
     def recall(self, window: Window, limit: int) -> int:
         """Return the messages that were published last to the backlog. Returns the number of their jobs."""
@@ -113,11 +107,11 @@ class TurnFeed:
     @property
     def has_limits(self) -> bool:
         """Returns True if the number of running jobs of some tenants is limited."""
-        return self._tenant_max_running is not None or bool(self._limited)
+        return self._tenant_max_running is not None or bool(self._rules.limited)
 
     def is_limited(self, tenant_id: str) -> bool:
         """Returns True if the number of running jobs of a tenant is limited."""
-        return self._tenant_max_running is not None or tenant_id in self._limited
+        return self._tenant_max_running is not None or tenant_id in self._rules.limited
 
     def publish(self, window: Window, room: int, unserved: Collection[str]) -> tuple[list[Job], bool]:
         """Mark up to `room` jobs of a window's backlog as published, in the order of the turns.
@@ -159,6 +153,9 @@ class TurnFeed:
 
         How many is known of limited tenants only.
         """
+        if window.only_tenant is not None:
+            rooms = self._rooms(connection, window, [window.only_tenant])
+            return [window.only_tenant] if rooms.get(window.only_tenant, 1) > 0 else [], rooms, True
         for _ in range(_MOST_BLOCKED):
             after = self._last_tenants.pop(window.name, "")
             # While there are more than one look considers, a look need not consider many more than it publishes.
@@ -199,4 +196,4 @@ class TurnFeed:
 
     def weight(self, tenant_id: str) -> float:
         """Returns the weight of a tenant's turns."""
-        return self._weights.get(tenant_id, DEFAULT_WEIGHT)
+        return self._rules.weights.get(tenant_id, DEFAULT_WEIGHT)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from ava.broker.publisher import Publisher
-from ava.dispatcher.admission import Admission
+from ava.dispatcher.admission import MOST_KEYS, Admission
 from ava.dispatcher.turns import SizedWindow, TurnFeed
 from ava.domain import priority
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
-from ava.store.engine.database import Database
+from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
-from ava.store.fleet import nodes, queues, workers
-from ava.store.jobs import backlog, client_moves
-from ava.store.jobs.backlog import Window
+from ava.store.fleet import workers
+from ava.store.jobs import backlog, client_moves, looks
+from ava.store.jobs.looks import Look, Window
 
 __all__ = ["WindowFeed"]
 
@@ -29,20 +29,10 @@ _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.05
+#: Seconds between two reads of the workers that no live node serves.
+_UNSERVED_SECONDS = 1.0
 #: With fewer messages than this in a window the API publishes by itself, however few processes there are.
 _LEAST_OPEN = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Look:
-    """What one look at the windows has found."""
-
-    windows: Sequence[Window]
-    paused: frozenset[str]
-    #: The live processes by queue.
-    processes: dict[str, int]
-    #: Whether the limits of tenants have changed, so that what is published is dealt anew.
-    has_changed: bool
 
 
 class WindowFeed:
@@ -77,7 +67,7 @@ class WindowFeed:
         self._is_fair = is_fair
         self._turns = TurnFeed(database, most=window, is_fair=is_fair, tenant_max_running=tenant_max_running)
         self._admission = Admission(
-            database, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
+            database, self._turns, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
         )
         self._notices = notices
         #: The keys of limits of which a notice has come since the last call.
@@ -85,6 +75,9 @@ class WindowFeed:
         #: When the next look at the windows is due; until then only notices are followed.
         self._look_at = float("-inf")
         self._is_shared = False
+        #: By window: the processes that serve its queue, until when the following holds if they are as many still, and
+        #: the workers that no live node serves.
+        self._unserved: dict[str, tuple[int, float, list[str]]] = {}
         #: The windows that the last look has closed; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
@@ -106,11 +99,13 @@ class WindowFeed:
         Returns the number of jobs that were published.
         """
         noticed, self._noticed = self._noticed, set()
-        published = self._send(self._admission.admit(noticed, self._may_publish, weight=self._turns.weight))
-        if noticed and time.monotonic() < self._look_at:
-            return published
-        published += self._send(self._admission.look(self._may_publish, weight=self._turns.weight))
-        published += self._feed_all()
+        if noticed and self._closed is not None:
+            published = self._send(self._admission.admit(noticed, self._may_publish))
+            if time.monotonic() < self._look_at:
+                return published
+        else:
+            published = 0
+        published += self._look()
         self._look_at = time.monotonic() + (_SHARED_SECONDS if self._is_shared else _LOOK_SECONDS)
         return published
 
@@ -124,34 +119,39 @@ class WindowFeed:
         marked = [job for job in admitted if job.published_at is not None]
         return len(marked) if marked and self._publish(marked) else 0
 
-    def _feed_all(self) -> int:
-        look = self._look()
+    def _look(self) -> int:
+        """Look at all windows and keys once. Returns the number of jobs that were published."""
+        with self._database.connect() as connection:
+            look = self._read(connection)
+            has_changed = self._turns.begin(connection, look.windows)
+        published = 0
+        if admitted := self._admission.look(look.held_keys, self._may_publish):
+            published += self._send(admitted)
+            with self._database.connect() as connection:
+                look = self._read(connection)
         closed: set[tuple[str, int]] = set()
-        published, self._is_shared = 0, False
+        self._is_shared = False
         for queue, of_queue in groupby(
             sorted(look.windows, key=lambda w: (w.queue, w.priority)), key=lambda w: w.queue
         ):
-            published += self._feed_queue(queue, list(of_queue), look, closed)
+            published += self._feed_queue(queue, list(of_queue), look, closed, has_changed=has_changed)
         closed |= {(queue, number) for queue in look.paused for number in _priorities()}
-        self._close(closed)
+        self._close(closed, look.closed)
         self._closed = closed
         return published
 
-    def _look(self) -> _Look:
-        with self._database.connect() as connection:
-            found = backlog.windows(connection, count_up_to=self._window)
-            has_changed = self._turns.begin(connection, found)
-            has_backlog = any(window.has_backlog for window in found)
-            return _Look(
-                windows=found,
-                paused=frozenset(queues.paused(connection)),
-                processes=nodes.processes_by_queue(connection, dead_after_seconds=self._node_dead_seconds)
-                if has_backlog
-                else {},
-                has_changed=has_changed,
-            )
+    def _read(self, connection: Connection) -> Look:
+        return looks.read(
+            connection,
+            count_up_to=self._window,
+            dead_after_seconds=self._node_dead_seconds,
+            after_key=self._admission.last_key,
+            most_keys=MOST_KEYS,
+        )
 
-    def _feed_queue(self, queue: str, windows: Sequence[Window], look: _Look, closed: set[tuple[str, int]]) -> int:
+    def _feed_queue(
+        self, queue: str, windows: Sequence[Window], look: Look, closed: set[tuple[str, int]], *, has_changed: bool
+    ) -> int:
         """Feed the windows of one queue, the most urgent first; add those to close to `closed`.
 
         Returns the number of jobs that were published.
@@ -167,7 +167,7 @@ class WindowFeed:
         if self._publisher.is_refused(queue):
             closed |= {(queue, window.priority) for window in windows}
             return 0
-        if look.has_changed or (self._is_fair and _is_to_be_dealt_anew(windows, sizes)):
+        if has_changed or (self._is_fair and _is_to_be_dealt_anew(windows, sizes)):
             windows = self._empty(queue, windows)
         total = 0
         for window in windows:
@@ -176,7 +176,9 @@ class WindowFeed:
                 self._recall_all(window)
                 continue
             fed, is_closed, has_more = (
-                self._feed_by_turns(window, sizes[window.priority].size, processes) if by_turns else self._feed(window)
+                self._feed_by_turns(window, sizes[window.priority].size, processes)
+                if by_turns
+                else self._feed(window, processes)
             )
             total += fed
             if has_more and self._is_fair:
@@ -187,8 +189,7 @@ class WindowFeed:
 
     def _sizes(self, windows: Sequence[Window], processes: int) -> dict[int, SizedWindow]:
         """Returns how many messages the windows of one queue may have, by priority."""
-        with self._database.connect() as connection:
-            return {window.priority: self._turns.size(connection, window, processes=processes) for window in windows}
+        return {window.priority: self._turns.size(window, processes=processes) for window in windows}
 
     def _empty(self, queue: str, windows: Sequence[Window]) -> list[Window]:
         """Return all messages of a queue to the backlog. Returns the windows as they are then.
@@ -199,16 +200,18 @@ class WindowFeed:
         if any(window.published for window in windows):
             self._publisher.purge(queue)
         return [
-            replace(window, published=0, has_backlog=self._recall_all(window) > 0 or window.has_backlog)
+            replace(
+                window, published=0, has_backlog=self._recall_all(window) > 0 or window.has_backlog, only_tenant=None
+            )
             for window in windows
         ]
 
-    def _feed(self, window: Window) -> tuple[int, bool, bool]:
+    def _feed(self, window: Window, processes: int) -> tuple[int, bool, bool]:
         """Publish the oldest jobs of the backlog until the window is full.
 
         Returns the number of jobs, and whether the window is full, and whether it has a backlog still.
         """
-        unserved, fed = self._set_aside(window), 0
+        unserved, fed = self._set_aside(window, processes), 0
         while window.has_backlog and (room := self._window - window.published - fed) > 0:
             with self._database.connect() as connection:
                 batch = backlog.claim_backlog(
@@ -228,7 +231,7 @@ class WindowFeed:
 
     def _feed_by_turns(self, window: Window, size: int, processes: int) -> tuple[int, bool, bool]:
         """Likewise by turns of the tenants, until the window has `size` messages."""
-        unserved, published, fed = self._set_aside(window), window.published, 0
+        unserved, published, fed = self._set_aside(window, processes), window.published, 0
         has_more = window.has_backlog
         while has_more and (room := min(size - published - fed, _BATCH)) > 0:
             batch, has_more = self._turns.publish(window, room, unserved)
@@ -252,20 +255,27 @@ class WindowFeed:
             raise
         return True
 
-    def _set_aside(self, window: Window) -> list[str]:
-        """Set aside jobs that no live node can run. Returns their workers."""
+    def _set_aside(self, window: Window, processes: int) -> list[str]:
+        """Set aside jobs that no live node can run, at most once a second. Returns their workers."""
         if not window.has_backlog:
             return []
+        known, until, unserved = self._unserved.get(window.name, (0, float("-inf"), []))
+        if time.monotonic() < until and known == processes:
+            return unserved
+        count = 0
         with self._database.connect() as connection:
             unserved = workers.unserved(connection, queue=window.queue, dead_after_seconds=self._node_dead_seconds)
             if unserved:
-                backlog.set_aside_unserved(
+                count = backlog.set_aside_unserved(
                     connection,
                     queue=window.queue,
                     priority=window.priority,
                     unserved=unserved,
                     limit=_MOST_SET_ASIDE,
                 )
+        # The next look goes on with those that are left.
+        seconds = _UNSERVED_SECONDS if count < _MOST_SET_ASIDE else 0.0
+        self._unserved[window.name] = processes, time.monotonic() + seconds, unserved
         return unserved
 
     def _recall_all(self, window: Window) -> int:
@@ -276,10 +286,10 @@ class WindowFeed:
             recalled += count
         return recalled
 
-    def _close(self, closed: set[tuple[str, int]]) -> None:
+    def _close(self, closed: Collection[tuple[str, int]], stored: Collection[str]) -> None:
         # Compared with the stored set, because another dispatcher may have been active meanwhile.
-        with self._database.connect() as connection:
-            if backlog.closed_windows(connection) != {f"{queue}:{number}" for queue, number in closed}:
+        if stored != {f"{queue}:{number}" for queue, number in closed}:
+            with self._database.connect() as connection:
                 backlog.write_closed_windows(connection, closed)
 
 

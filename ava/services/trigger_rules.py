@@ -35,7 +35,7 @@ class TriggerRules:
         self._limited: frozenset[str] = frozenset()
         #: The smallest priority number of the jobs of each tenant that has one.
         self._most_urgent_of: dict[str, int] = {}
-        self._changed_at: datetime | None = None
+        self._version: tuple[int, datetime | None] = (0, None)
         self._read_at = float("-inf")
 
     @classmethod
@@ -55,10 +55,11 @@ class TriggerRules:
         return self._closed
 
     def _read_tenants(self, connection: Connection) -> None:
-        changed_at = tenants.limits_changed_at(connection)
-        if changed_at != self._changed_at:
-            self._limited, self._most_urgent_of = tenants.limited(connection), tenants.most_urgent(connection)
-            self._changed_at = changed_at
+        version = tenants.rules_version(connection)
+        if version != self._version:
+            self._limited = tenants.turn_rules(connection).limited
+            self._most_urgent_of = tenants.most_urgent(connection)
+            self._version = version
 
     def bounded(self, tenant_id: str, specs: Sequence[JobSpec]) -> Sequence[JobSpec]:
         """Returns the specs with the priorities that hold for the tenant."""

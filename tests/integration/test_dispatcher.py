@@ -12,10 +12,11 @@ import pytest
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.window import WindowFeed
+from ava.domain.turns import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
-from ava.store.jobs import messages, old_jobs, rescues, runs
+from ava.store.jobs import limits, looks, messages, old_jobs, rescues, runs, turns
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -271,6 +272,20 @@ def _rows_read(backlog: Backlog) -> tuple[int, int]:
     return int(from_end_to_end), int(by_index)
 
 
+def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str, list[WaitingJob]]]:
+    """Run what a look of the feed does. Returns the windows, and the jobs that are published."""
+    window = {"queue": "default", "priority": 5}
+    with backlog.database.connect() as connection:
+        look = looks.read(connection, count_up_to=50, dead_after_seconds=14, most_keys=10)
+        found = turns.tenants(connection, after="", limit=10, **window)
+        heads = turns.heads(connection, tenants=found, each=10, **window)
+        turns.publish_chosen(connection, [job for jobs in heads.values() for job in jobs])
+        assert limits.key_states(connection, ["wkr_none"], dead_after_seconds=14) == []
+        assert limits.held_heads(connection, [("wkr_none", 5, "ten_test")], each=10) == []
+        assert limits.admit(connection, []) == []
+    return [(each.priority, each.published, each.has_backlog) for each in look.windows], heads
+
+
 @pytest.mark.parametrize("is_analyzed", [False, True], ids=["grown since it was analyzed", "analyzed"])
 def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
     stored.join(quiet_seconds=60)
@@ -283,8 +298,8 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
     if is_analyzed:
         stored.run("ANALYZE jobs")
     before = _rows_read(stored)
+    windows, heads = _feed_once(stored)
     with stored.database.connect() as connection:
-        found = backlog_moves.windows(connection, count_up_to=50)
         assert messages.published_queues(connection) == ["default"]
         assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
         settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "trust_idle_nodes": True, "limit": 10}
@@ -292,7 +307,8 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         assert backlog_moves.make_due(connection, limit=10) == 0
         assert len(backlog_moves.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10
         assert old_jobs.delete(connection, retention_days=1, limit=10) == 0
-    assert [(w.priority, w.published, w.has_backlog) for w in found] == [(5, 50, True)]
+    assert windows == [(5, 50, True)]
+    assert len(heads["ten_test"]) == 10
     from_end_to_end, by_index = (after - was for after, was in zip(_rows_read(stored), before, strict=True))
     assert from_end_to_end == 0
     assert by_index < 500

@@ -14,8 +14,7 @@ from ava.dispatcher.window import WindowFeed
 from ava.domain.explanation import explain
 from ava.domain.job import Job
 from ava.settings import Settings
-from ava.store.jobs import backlog as backlog_moves
-from ava.store.jobs import messages, reads, rescues, runs
+from ava.store.jobs import looks, messages, reads, rescues, runs
 from ava.store.jobs.explanation_reads import read_facts
 from ava.store.reports import metrics
 from harness.polling import wait_until
@@ -88,7 +87,7 @@ def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) 
     stored.run("UPDATE jobs SET queue = 'unnamed', published_at = CASE WHEN id = (SELECT max(id::text)::uuid FROM jobs)"
                " THEN now() END")  # fmt: skip
     with stored.database.connect() as connection:
-        (window,) = backlog_moves.windows(connection, count_up_to=10)
+        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
         assert (window.queue, window.priority, window.published, window.has_backlog) == ("unnamed", 5, 1, True)
         assert messages.published_queues(connection) == ["unnamed"]
 
@@ -102,7 +101,9 @@ def test_a_thousand_queues_cost_what_waits_in_them(stored: Backlog) -> None:
     stored.run("ANALYZE workers, jobs")
     steps = stored.run("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_startable'")[0][0]
     with stored.database.connect() as connection:
-        assert [window.queue for window in backlog_moves.windows(connection, count_up_to=10)] == ["q7"]
+        assert [window.queue for window in looks.read(connection, count_up_to=10, dead_after_seconds=14).windows] == [
+            "q7"
+        ]
         assert messages.published_queues(connection) == ["q7"]
         depths = metrics.queue_depths(connection)
         connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
@@ -139,8 +140,8 @@ def test_jobs_that_were_set_aside_return_when_a_node_has_their_handler(backlog: 
 def test_a_queue_without_any_live_node_keeps_its_order(stored: Backlog) -> None:
     stored.insert(3)
     with stored.database.connect() as connection:
-        (window,) = backlog_moves.windows(connection, count_up_to=10)
-    assert _feed(stored)._set_aside(window) == []
+        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
+    assert _feed(stored)._set_aside(window, 0) == []
     assert stored.count("run_at IS NULL") == 3
 
 

@@ -11,7 +11,7 @@ from ava.domain.job import Job
 from ava.settings import Settings
 from ava.store.fleet import queues
 from ava.store.jobs import backlog as backlog_moves
-from ava.store.jobs import turns
+from ava.store.jobs import looks, turns
 from tests.backlog import Backlog, open_backlog
 
 
@@ -74,7 +74,7 @@ def test_a_weight_gives_a_tenant_more_turns(stored: Backlog) -> None:
         stored.insert(100, tenant_id=tenant)
     feed = _feed(stored)
     with stored.database.connect() as connection:
-        (window,) = backlog_moves.windows(connection, count_up_to=10)
+        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
         feed._turns.begin(connection, [window])
     chosen, has_more = feed._turns.publish(window, 40, ())
     assert has_more
@@ -92,7 +92,7 @@ def test_ten_thousand_tenants_are_considered_in_turn(stored: Backlog) -> None:
     stored.run("ANALYZE jobs")
     feed, seen = _feed(stored), list[Job]()
     with stored.database.connect() as connection:
-        (window,) = backlog_moves.windows(connection, count_up_to=10)
+        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
         feed._turns.begin(connection, [window])
     for _ in range(5):
         seen += feed._turns.publish(window, 200, ())[0]

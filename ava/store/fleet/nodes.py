@@ -22,7 +22,6 @@ __all__ = [
     "live",
     "name_of",
     "names_of",
-    "processes_by_queue",
     "read_heartbeats",
     "register",
     "set_drained",
@@ -181,18 +180,6 @@ SELECT id::text FROM nodes WHERE stopped_at IS NULL AND seen_at > now() - %(dead
 def live(connection: Connection, *, dead_after_seconds: float) -> frozenset[str]:
     """Returns the ids of the live nodes."""
     return frozenset(connection.exec_driver_sql(_LIVE, {"dead_after": dead_after_seconds}).scalars())
-
-
-_PROCESSES_BY_QUEUE = Statement("""
-SELECT q.queue, sum(n.processes) FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
-WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second' GROUP BY q.queue
-""")
-
-
-def processes_by_queue(connection: Connection, *, dead_after_seconds: float) -> dict[str, int]:
-    """Returns the number of processes of live nodes that serve a queue, by queue; one process may serve several."""
-    found = connection.exec_driver_sql(_PROCESSES_BY_QUEUE, {"dead_after": dead_after_seconds})
-    return {queue: int(processes) for queue, processes in found}
 
 
 def deregister(connection: Connection, node_id: str) -> None:

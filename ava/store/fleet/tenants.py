@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,16 +10,7 @@ from ava.domain.tenant import TenantRules
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["TenantUse", "limited", "limits_changed_at", "most_urgent", "read", "uses", "weights", "write"]
-
-_WEIGHTS = Statement("SELECT tenant_id, weight FROM tenant_limits WHERE weight IS NOT NULL")
-
-
-def weights(connection: Connection) -> dict[str, float]:
-    """Returns the weights of the tenants that have one."""
-    found = connection.exec_driver_sql(_WEIGHTS)
-    return {row[0]: row[1] for row in found}
-
+__all__ = ["TenantUse", "TurnRules", "most_urgent", "read", "rules_version", "turn_rules", "uses", "write"]
 
 _MOST_URGENT = Statement("""
 SELECT tenant_id, most_urgent_priority FROM tenant_limits WHERE most_urgent_priority IS NOT NULL
@@ -32,21 +23,35 @@ def most_urgent(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in found}
 
 
-_LIMITED = Statement("SELECT tenant_id FROM tenant_limits WHERE max_running IS NOT NULL")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnRules:
+    """What is set for tenants that their turns depend on, at one moment."""
+
+    #: The weights of the tenants that have one.
+    weights: Mapping[str, float]
+    #: The tenants that have a limit of running jobs of their own.
+    limited: frozenset[str]
 
 
-def limited(connection: Connection) -> frozenset[str]:
-    """Returns the tenants that have a limit of running jobs of their own."""
-    return frozenset(connection.exec_driver_sql(_LIMITED).scalars())
+_RULES_VERSION = Statement("SELECT count(*), max(updated_at) FROM tenant_limits")
 
 
-_LIMITS_CHANGED_AT = Statement("SELECT max(updated_at) FROM tenant_limits")
+def rules_version(connection: Connection) -> tuple[int, datetime | None]:
+    """Returns what differs when anything that is set for a tenant has changed."""
+    count, changed_at = connection.exec_driver_sql(_RULES_VERSION).one()
+    return count, changed_at
 
 
-def limits_changed_at(connection: Connection) -> datetime | None:
-    """Returns when a tenant's limits last changed; None if no tenant has any."""
-    found: datetime | None = connection.exec_driver_sql(_LIMITS_CHANGED_AT).scalar()
-    return found
+_TURN_RULES = Statement("SELECT tenant_id, weight, max_running IS NOT NULL FROM tenant_limits")
+
+
+def turn_rules(connection: Connection) -> TurnRules:
+    """Returns the weights and the limited tenants."""
+    found = connection.exec_driver_sql(_TURN_RULES).all()
+    return TurnRules(
+        weights={tenant_id: weight for tenant_id, weight, _ in found if weight is not None},
+        limited=frozenset(tenant_id for tenant_id, _, is_limited in found if is_limited),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +71,7 @@ class TenantUse:
         return 1_000_000 if self.max_running is None else self.max_running - self.running - self.published
 
 
-# The published jobs are found window by window, as in `backlog.windows`; they are bounded by the windows' sizes.
+# The published jobs are found window by window, as in `looks.read`; they are bounded by the windows' sizes.
 _USES = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)

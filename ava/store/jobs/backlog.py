@@ -6,7 +6,6 @@ Every statement is bounded and uses an index made for it (`jobs_dated`, `jobs_st
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from ava.domain import ids
 from ava.domain.job import Job
@@ -15,7 +14,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows
 
 __all__ = [
-    "Window",
     "claim_backlog",
     "closed_windows",
     "follow_workers",
@@ -23,7 +21,6 @@ __all__ = [
     "return_served",
     "runs_of_nodes",
     "set_aside_unserved",
-    "windows",
     "write_closed_windows",
 ]
 
@@ -45,54 +42,6 @@ def make_due(connection: Connection, *, limit: int) -> int:
     Those with a limit wait for a place of it from then on. Jobs of a paused worker are set aside.
     """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Window:
-    """The waiting jobs of one queue and one priority."""
-
-    queue: str
-    priority: int
-    #: The number of published jobs that have not started, counted up to a limit.
-    published: int
-    #: True if more jobs wait unpublished.
-    has_backlog: bool
-
-    @property
-    def name(self) -> str:
-        """Returns the name that `closed_windows` and `client_moves.insert` use."""
-        return f"{self.queue}:{self.priority}"
-
-
-# The first part finds each window by one step in the index (a loose index scan), so the cost grows with the windows
-# that have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which
-# has no space for more. The backlog is asked for its first job, in the order of `jobs_startable`: for an EXISTS the
-# planner may scan the table once for each window without one.
-_WINDOWS = Statement("""
-WITH RECURSIVE waiting AS (
-    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
-    UNION ALL
-    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue, j.priority FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
-        ORDER BY j.queue, j.priority LIMIT 1) AS next
-)
-SELECT w.queue, w.priority,
-       (SELECT count(*) FROM (
-            SELECT FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued'
-                AND j.run_at IS NULL AND j.published_at IS NOT NULL LIMIT %(count_up_to)s) AS counted),
-       (SELECT j.id FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued'
-            AND j.run_at IS NULL AND j.published_at IS NULL ORDER BY j.published_at, j.id LIMIT 1) IS NOT NULL
-FROM waiting AS w
-""")
-
-
-def windows(connection: Connection, *, count_up_to: int) -> list[Window]:
-    """Returns every window that has waiting jobs, its published ones counted up to a limit."""
-    return [
-        Window(queue=row[0], priority=row[1], published=row[2], has_backlog=row[3])
-        for row in connection.exec_driver_sql(_WINDOWS, {"count_up_to": count_up_to})
-    ]
 
 
 # The order has all columns of `jobs_startable`: by `id` alone the planner may sort the backlog, or walk the primary key

@@ -15,6 +15,7 @@ from datetime import datetime
 from ava.domain.job import Job
 from ava.domain.rates import Rate, RateState
 from ava.domain.turns import WaitingJob
+from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -26,7 +27,6 @@ __all__ = [
     "delete_idle_rates",
     "follow_limits",
     "held_heads",
-    "held_keys",
     "held_tenants",
     "hold_less_urgent",
     "key_states",
@@ -39,33 +39,15 @@ __all__ = [
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
-_LOCK = Statement("SELECT pg_advisory_xact_lock(%(key)s)")
+_LOCK = Statement(f"SELECT pg_advisory_xact_lock(%(key)s) WHERE {IS_UNFLUSHED}")
 
 
 def lock(connection: Connection) -> None:
-    """Wait until no other transaction counts places, and keep others from it until this one ends."""
+    """Wait until no other transaction counts places, and keep others from it until this one ends.
+
+    The transaction does not wait for the disk: after a crash its jobs wait again, and no claim starts them before that.
+    """
     connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
-
-
-# A loose index scan along `jobs_held`.
-_HELD_KEYS = Statement("""
-WITH RECURSIVE held AS (
-    (SELECT limit_key FROM jobs
-     WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NOT NULL AND limit_key > %(after)s
-     ORDER BY limit_key LIMIT 1)
-    UNION ALL
-    SELECT next.limit_key FROM held AS h CROSS JOIN LATERAL (
-        SELECT j.limit_key FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NOT NULL AND j.limit_key > h.limit_key
-        ORDER BY j.limit_key LIMIT 1) AS next
-)
-SELECT limit_key FROM held LIMIT %(limit)s
-""")
-
-
-def held_keys(connection: Connection, *, after: str, limit: int) -> list[str]:
-    """Returns keys for which jobs wait, in their order, from the one that follows `after`."""
-    return list(connection.exec_driver_sql(_HELD_KEYS, {"after": after, "limit": limit}).scalars())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +61,8 @@ class KeyState:
     #: The limits of the key's worker; None: there is none.
     max_running: int | None
     rate: Rate | None
-    #: Whether jobs of several tenants may have the key.
-    is_of_all_tenants: bool
+    #: Whether jobs of several tenants wait with this priority.
+    is_of_several_tenants: bool
     #: The places that are taken, counted only if there is a limit.
     taken: int
     #: Those of them whose job has not started, and the least urgent priority among them.
@@ -96,13 +78,18 @@ class KeyState:
 # A key whose worker no live node of its queue serves is left out: its jobs would come back.
 _KEY_STATES = Statement("""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       w.id = k.key, taken.jobs, unstarted.jobs, unstarted.priority
+       last.tenant_id <> head.tenant_id, taken.jobs, unstarted.jobs, unstarted.priority
 FROM unnest(%(keys)s::text[]) AS k (key)
 CROSS JOIN LATERAL (
     SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
     WHERE j.limit_key = k.key AND j.status = 'queued' AND j.run_at = 'infinity'
     ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
 ) AS head
+CROSS JOIN LATERAL (
+    SELECT j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.run_at = 'infinity'
+    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
+) AS last
 JOIN workers AS w ON w.id = head.worker_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS jobs FROM jobs AS a
@@ -133,7 +120,7 @@ def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
     max_running: int | None,
     rate_jobs: int | None,
     rate_seconds: float,
-    is_of_all_tenants: bool,
+    is_of_several_tenants: bool,
     taken: int,
     unstarted: int,
     least_urgent: int | None,
@@ -144,7 +131,7 @@ def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
         tenant_id=tenant_id,
         max_running=max_running,
         rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-        is_of_all_tenants=is_of_all_tenants,
+        is_of_several_tenants=is_of_several_tenants,
         taken=taken,
         unstarted=unstarted,
         least_urgent=least_urgent,

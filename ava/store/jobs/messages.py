@@ -92,7 +92,7 @@ def oldest_messages(connection: Connection, *, queues: Collection[str], after_se
     return {row.id: row.published_at for row in found}
 
 
-# A loose index scan, as in `backlog.windows`.
+# A loose index scan, as in `looks.read`.
 _PUBLISHED_QUEUES = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT queue FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue LIMIT 1)

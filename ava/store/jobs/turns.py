@@ -11,13 +11,14 @@ from collections.abc import Collection, Sequence
 
 from ava.domain.job import Job
 from ava.domain.turns import WaitingJob
+from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["costs", "heads", "is_shared", "publish_chosen", "recall", "recall_of_tenant", "tenants"]
+__all__ = ["costs", "heads", "publish_chosen", "recall", "recall_of_tenant", "tenants"]
 
-# A loose index scan, as in `backlog.windows`: one step for each tenant.
+# A loose index scan, as in `looks.read`: one step for each tenant.
 _TENANTS = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id FROM jobs
@@ -55,7 +56,7 @@ SELECT t.tenant_id, j.id::text, j.worker_id FROM unnest(%(tenants)s::text[]) AS 
     SELECT id, worker_id, limit_key FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
         AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])
-    ORDER BY (limit_key IS NULL), id LIMIT %(each)s
+    ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s
 ) AS j
 ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
 """)
@@ -87,7 +88,7 @@ def heads(
 # Each job is found by its primary key, whatever the planner knows of the table: while it believes that next to no job
 # waits, a join compares each job that waits with each one that is chosen.
 _PUBLISH_CHOSEN = Statement(f"""
-UPDATE jobs AS j SET published_at = clock_timestamp() WHERE j.id = ANY(ARRAY(
+UPDATE jobs AS j SET published_at = clock_timestamp() WHERE {IS_UNFLUSHED} AND j.id = ANY(ARRAY(
     SELECT w.id FROM unnest(%(ids)s::uuid[]) AS c (id) CROSS JOIN LATERAL (
         SELECT id FROM jobs
         WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL AND published_at IS NULL
@@ -101,20 +102,6 @@ def publish_chosen(connection: Connection, chosen: Sequence[WaitingJob]) -> list
     places = {job.id: place for place, job in enumerate(chosen)}
     found = connection.exec_driver_sql(_PUBLISH_CHOSEN, {"ids": list(places)})
     return [rows.job(row) for row in sorted(found, key=lambda row: places[row[0]])]
-
-
-# One other tenant is enough, so that mostly the first rows of the window answer.
-_IS_SHARED = Statement("""
-SELECT EXISTS (
-    SELECT FROM jobs WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
-        AND published_at IS NOT NULL AND tenant_id <> %(tenant)s)
-""")
-
-
-def is_shared(connection: Connection, *, queue: str, priority: int, tenant_id: str) -> bool:
-    """Returns True if published jobs of another tenant wait in a window. A window bounds what is read."""
-    parameters = {"queue": queue, "priority": priority, "tenant": tenant_id}
-    return bool(connection.exec_driver_sql(_IS_SHARED, parameters).scalar_one())
 
 
 # The run's number moves on, so that the claim refuses the old message. A row that is locked is waited for, because its
