@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-__all__ = ["JOB_ID", "MOMENT", "SCHEDULE_ID", "TAG", "WEBHOOK_ID", "WHERE", "WORKER_ID"]
+__all__ = [
+    "JOB_ID",
+    "MOMENT",
+    "SCHEDULE_ID",
+    "TAG",
+    "WEBHOOK_ID",
+    "WHERE",
+    "WORKER_ID",
+    "Pair",
+    "complete_from_api",
+]
 
 #: Seconds for which a shell waits for ids, and how many it offers.
 _PATIENCE_SECONDS = 2.0
@@ -37,26 +47,37 @@ class _RecordId(click.ParamType[str]):
 
     def shell_complete(self, ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Returns the ids that begin with what is typed; none if the API cannot be asked."""
-        from ava.client import ClientError
-        from ava.errors import AvaError
+        return complete_from_api(ctx, incomplete, self._ids)
 
-        with (
-            suppress(ClientError, AvaError),
-            connect(ctx, timeout_seconds=_PATIENCE_SECONDS, retries=0) as client,
-        ):
-            return list(self._matching(islice(self._find(client), _MOST_OFFERED), incomplete))
-        return []
-
-    def _matching(self, found: Iterable[Any], incomplete: str) -> Iterator[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        for record in found:
+    def _ids(self, client: Client) -> Iterator[tuple[str, str]]:
+        for record in islice(self._find(client), _MOST_OFFERED):
             # An id of a server that is not ours may hold what the shell would execute or the terminal obey.
-            if record.id.startswith(incomplete) and record.id.replace("_", "").isalnum():
-                yield CompletionItem(record.id, help=clean(self._describe(record)).replace(":", " "))
+            if record.id.replace("_", "").isalnum():
+                yield record.id, self._describe(record)
 
 
-class _Pair(click.ParamType[tuple[str, str]]):
+def complete_from_api(
+    ctx: click.Context, incomplete: str, find: Callable[[Client], Iterable[tuple[str, str]]]
+) -> list[CompletionItem]:
+    """Returns the texts that `find` gives and that begin with what is typed, each with what it means.
+
+    There are none if the API cannot be asked.
+    """
+    from click.shell_completion import CompletionItem
+
+    from ava.client import ClientError
+    from ava.errors import AvaError
+
+    with suppress(ClientError, AvaError), connect(ctx, timeout_seconds=_PATIENCE_SECONDS, retries=0) as client:
+        return [
+            CompletionItem(text, help=clean(meaning).replace(":", " "))
+            for text, meaning in find(client)
+            if text.startswith(incomplete)
+        ]
+    return []
+
+
+class Pair(click.ParamType[tuple[str, str]]):
     """A name and its text, `KEY=VALUE`."""
 
     def __init__(self, name: str, example: str) -> None:
@@ -91,8 +112,8 @@ class _Moment(click.ParamType[datetime]):
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-TAG = _Pair("key=value", "team=security")
-WHERE = _Pair("path=value", "account.id=17")
+TAG = Pair("key=value", "team=security")
+WHERE = Pair("path=value", "account.id=17")
 MOMENT = _Moment()
 JOB_ID = _RecordId(
     "job_id", lambda client: client.list(per_page=_MOST_OFFERED), lambda job: f"{job.status} {job.worker_id}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
-__all__ = ["completion"]
+__all__ = ["completion", "install"]
 
 #: The variable by which the script asks the command for completions; click's own name for it.
 _VARIABLE = "_AVA_COMPLETE"
@@ -21,10 +23,53 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   ava completion zsh > "${fpath[1]}/_ava"
     fish:  ava completion fish > ~/.config/fish/completions/ava.fish
 
-    It completes commands, options, and the ids of jobs, workers, schedules and webhooks.
+    It completes commands, options, the ids of jobs, workers, schedules and webhooks, and values of a worker's input.
     """
     from click.shell_completion import get_completion_class
 
+    _add_bash()
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(ctx.find_root().command, {}, "ava", _VARIABLE).source())
+
+
+def install() -> None:
+    """Prepare the completion of values, if a shell asks for completions."""
+    if _VARIABLE in os.environ:
+        _add_bash()
+
+
+def _add_bash() -> None:
+    from click.shell_completion import BashComplete, CompletionItem, add_completion_class
+
+    class _Bash(BashComplete):
+        """Completes `channel=ops`, which bash splits into three words, of which it replaces the last."""
+
+        source_template = BashComplete.source_template.replace(
+            "COMPREPLY+=($value)", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace"
+        )
+
+        def get_completion_args(self) -> tuple[list[str], str]:
+            args, incomplete = super().get_completion_args()
+            *args, incomplete = _joined([*args, incomplete])
+            name, separator, _ = incomplete.rpartition("=")
+            self._before = f"{name}{separator}"
+            return args, incomplete
+
+        def format_completion(self, item: CompletionItem) -> str:
+            return f"{item.type},{item.value.removeprefix(self._before)}"
+
+    add_completion_class(_Bash)
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Returns words with those on both sides of an equals sign as one, except that of a long option."""
+    joined: list[str] = []
+    for word in words:
+        before = joined[-1] if joined else "--"
+        is_value = before.endswith("=") and before != "="
+        if not before.startswith("--") and (word == "=" or is_value):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined

@@ -13,6 +13,7 @@ from ava.cli import printing
 from ava.cli.arguments import JOB_ID, MOMENT, TAG, WHERE, WORKER_ID
 from ava.cli.connection import connected
 from ava.cli.following import follow_to_end
+from ava.cli.input_values import INPUT_VALUE, with_values
 from ava.cli.inputs import key_options, read_input, take_keys
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column, milliseconds
@@ -81,6 +82,13 @@ def jobs() -> None:
 @click.argument("worker_id", type=WORKER_ID)
 @click.option("--input", "input_text", default="{}", help="The input as JSON, @FILE, or - for standard input.")
 @click.option(
+    "--set",
+    "values",
+    type=INPUT_VALUE,
+    multiple=True,
+    help="A value of the input, PATH=VALUE, JSON or text; repeatable.",
+)
+@click.option(
     "--priority",
     type=_PRIORITIES,
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
@@ -94,11 +102,23 @@ def jobs() -> None:
 @output_options
 @connected
 def trigger(
-    client: Client, worker_id: str, input_text: str, key: str | None, follow: bool, printer: RecordPrinter, **rest: Any
+    client: Client,
+    worker_id: str,
+    *,
+    input_text: str,
+    values: tuple[tuple[str, str], ...],
+    key: str | None,
+    follow: bool,
+    printer: RecordPrinter,
+    **rest: Any,
 ) -> None:
-    """Trigger a job of WORKER_ID."""
-    rules = take_keys(rest)
-    job = client.trigger(worker_id, read_input(input_text), idempotency_key=key, **chosen_filters(rest), **rules)
+    """Trigger a job of WORKER_ID.
+
+    \b
+    ava jobs trigger wkr_sleep --set seconds=5 --follow
+    """
+    given, rules = with_values(read_input(input_text), values), take_keys(rest)
+    job = client.trigger(worker_id, given, idempotency_key=key, **chosen_filters(rest), **rules)
     if follow:
         follow_to_end(client, job, printer)
     else:

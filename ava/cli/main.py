@@ -93,6 +93,7 @@ cli.add_command(completion.completion)
 
 def main() -> None:
     """The entry point of the `ava` command."""
+    completion.install()
     cli(prog_name="ava")
 
 

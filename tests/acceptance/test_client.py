@@ -214,7 +214,7 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
         "output_bytes": None,
     }
     assert [json.loads(line)["id"] for line in _ava(running, "jobs", "list").stdout.splitlines()] == [job["id"]]
-    later = ("--input", '{"seconds": 0}', "--at", LATER_DAY, "--tag", "a=1")
+    later = ("--set", "seconds=0", "--at", LATER_DAY, "--tag", "a=1")
     tagged = json.loads(_ava(running, "jobs", "trigger", "wkr_sleep", *later).stdout)
     found = _ava(
         running, "jobs", "list", "--tag", "a=1", "--by", tagged["triggered_by"], "--id", tagged["id"][-6:], "-o", "id"
@@ -311,6 +311,7 @@ def test_a_shell_completes_ids_and_a_profile_says_where_from(running: System, cl
         ("ava --profile prod jobs show job_", job.id),
         ("ava jobs trigger --profile prod wkr_sl", "wkr_sleep"),
         ("ava --profile p", "prod"),
+        ("ava jobs trigger --profile prod wkr_sleep --set sec", "seconds="),
     ):
         asked = {"_AVA_COMPLETE": "fish_complete", "COMP_WORDS": words, "COMP_CWORD": words.rpartition(" ")[2]}
         assert expected in _ava(running, **options, **asked).stdout
