@@ -24,7 +24,11 @@ class ErrorCode(StrEnum):
 
     BAD_REQUEST = (
         "bad_request",
-        {400: "The body is not one JSON object in UTF-8, or the request is no valid HTTP/1.1."},
+        {
+            400: "The body is not one JSON object in UTF-8, or the request is no valid HTTP/1.1.",
+            414: "The request line is longer than 8 KiB.",
+            431: "The request has more than 40 headers, or one of more than 4 KiB.",
+        },
     )
     VALIDATION_ERROR = (
         "validation_error",

@@ -39,7 +39,7 @@ FAILURES = {
     for status in sorted({status for code in ErrorCode for status in code.meanings})
 }
 #: The statuses that every operation may fail with.
-ALWAYS = (400, 401, 403, 429, 500, 503)
+ALWAYS = (400, 401, 403, 414, 429, 431, 500, 503)
 
 SECURITY = {
     "InternalSecret": ("x-internal-secret", "A shared key."),

@@ -352,12 +352,15 @@ def test_a_watch_prints_each_job_when_it_changes(running: System, client: Client
     environ = {**running.environ, "AVA_URL": running.url, "AVA_TENANT_ID": "ten_test"}
     argv = [sys.executable, "-m", "ava.cli.main", "jobs", "watch", "--every", "0.5"]
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        job = client.trigger("wkr_sleep", {"seconds": 0})
-        statuses = (json.loads(line)["status"] for line in process.stdout)
-        assert next(status for status in statuses if status == "completed")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        try:
+            assert process.stdout is not None
+            job = client.trigger("wkr_sleep", {"seconds": 0})
+            statuses = (json.loads(line)["status"] for line in process.stdout)
+            assert next(status for status in statuses if status == "completed")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     watched = _ava(running, "jobs", "watch", job.id)
     assert (watched.returncode, json.loads(watched.stdout.splitlines()[-1])["status"]) == (0, "completed")
 

@@ -65,7 +65,7 @@ class Up:
         """The four headers, with the printed secret."""
         return example.headers(self.output.split("x-internal-secret: ")[1].split('"')[0])
 
-    def await_ready(self, seconds: float = 30) -> None:
+    def await_ready(self, seconds: float = 90) -> None:
         def is_ready() -> bool:
             assert self.process.poll() is None, self.output
             return f"AVA ready: {self.url}" in self.output and "Content-Type" in self.output
