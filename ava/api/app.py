@@ -6,7 +6,7 @@ from flask import Flask
 
 from ava.api.http import auth, body, converters, errors, limits, offload, response_hooks, traces
 from ava.api.http.admin import make_admin
-from ava.api.http.context import EXTENSION, Context
+from ava.api.http.context import EXTENSION, Context, tenant_of_request
 from ava.api.http.shares import make_shares
 from ava.api.routes import (
     admin,
@@ -50,6 +50,7 @@ from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
 from ava.settings import Settings
+from ava.store.engine.connection_turns import ConnectionTurns
 from ava.store.engine.database import Database
 
 __all__ = ["make_app"]
@@ -75,7 +76,8 @@ _BLUEPRINTS = (
     docs.blueprint,
 )
 
-#: Seconds for which a request waits for a free connection to the database.
+#: Seconds for which a request waits for a free connection to the database; enough for a thousand clients that call at
+#: once, as after a restart.
 _QUEUE_SECONDS = 8.0
 
 
@@ -108,8 +110,7 @@ def _make_context(settings: Settings) -> Context:
         name="api",
         pool_size=size,
         meter=ConnectionMeter("api", size),
-        # Enough for a thousand clients that call at once, as after a restart.
-        queue_seconds=_QUEUE_SECONDS,
+        turns=ConnectionTurns(size, wait_seconds=_QUEUE_SECONDS, tenant=tenant_of_request),
     )
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)

@@ -7,6 +7,14 @@ comes from, in the form of `Limit.says`.
 from __future__ import annotations
 
 from ava.domain.limit import Limit
+from ava.domain.process_limits import (
+    ANSWERS_IN_FLIGHT_BYTES,
+    STREAM_BUFFER_BYTES,
+    TENANT_CONNECTIONS,
+    TENANT_STREAMS,
+    TENANT_WAITS,
+    WATCHERS,
+)
 from ava.domain.search_limits import INPUT_FILTERS, SEARCHED_INPUT_BYTES, SEARCHED_JOBS, SEARCHED_LINES
 
 __all__ = [
@@ -45,6 +53,7 @@ __all__ = [
     "SESSIONS",
     "STREAM_BUFFER_BYTES",
     "TAGS",
+    "TENANT_CONNECTIONS",
     "TENANT_QUEUED_JOBS",
     "TENANT_RUNNING_JOBS",
     "TENANT_STORED_BYTES",
@@ -206,44 +215,6 @@ TAGS = Limit(
     status=422,
     fixed=10,
 )
-ANSWERS_IN_FLIGHT_BYTES = Limit(
-    name="answers_in_flight_bytes",
-    unit="bytes",
-    meaning="Bytes of a tenant's answers of more than 64 KiB that are being sent at once, in each API process.",
-    status=429,
-    fixed=32 * _MIB,
-)
-TENANT_STREAMS = Limit(
-    name="tenant_streams",
-    unit="streams",
-    meaning="Streams of one tenant at once, in each API process.",
-    status=429,
-    setting="AVA_TENANT_MAX_STREAMS",
-    field="tenant_max_streams",
-)
-TENANT_WAITS = Limit(
-    name="tenant_waits",
-    unit="waits",
-    meaning="Requests with `wait` of one tenant at once, in each API process.",
-    status=429,
-    setting="AVA_TENANT_MAX_WAITS",
-    field="tenant_max_waits",
-)
-WATCHERS = Limit(
-    name="watchers",
-    unit="watchers",
-    meaning="Streams and waits of all tenants at once, in each API process.",
-    status=429,
-    fixed=3_000,
-)
-STREAM_BUFFER_BYTES = Limit(
-    name="stream_buffer_bytes",
-    unit="bytes",
-    meaning="Bytes of updates that a stream holds for a client that reads slowly; one that does not read for 30 s is "
-    "closed.",
-    status=None,
-    fixed=64 * _KIB,
-)
 WEBHOOKS = Limit(
     name="webhooks",
     unit="webhooks",
@@ -359,6 +330,7 @@ LIMITS: tuple[Limit, ...] = (
     SEARCHED_INPUT_BYTES,
     INPUT_FILTERS,
     SEARCHED_LINES,
+    TENANT_CONNECTIONS,
     ANSWERS_IN_FLIGHT_BYTES,
     TENANT_STREAMS,
     TENANT_WAITS,

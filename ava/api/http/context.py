@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import current_app, g
+from flask import current_app, g, has_request_context
 
 from ava.api.http.admin import Admin
 from ava.api.http.shares import Shares
@@ -25,7 +25,7 @@ from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["Context", "caller", "context", "request_id"]
+__all__ = ["Context", "caller", "context", "request_id", "tenant_of_request"]
 
 EXTENSION = "ava"
 
@@ -70,6 +70,15 @@ def caller() -> Caller:
     """Returns the caller of this request, whom `ava.api.http.auth` has identified."""
     who: Caller = g.caller
     return who
+
+
+def tenant_of_request() -> str | None:
+    """Returns the tenant of the request that this thread or greenlet serves; None if it serves none, or has no caller.
+
+    A stream reads for all its followers at once, and what it reads when its request is over is the process's own.
+    """
+    who: Caller | None = g.get("caller") if has_request_context() else None
+    return None if who is None else who.tenant_id
 
 
 def request_id() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import select
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -17,8 +16,16 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ava.errors import ConnectionsBusy, DatabaseUnavailable, LockTimeout, StatementFailed, StatementTimeout
+from ava.errors import (
+    ConnectionsBusy,
+    DatabaseUnavailable,
+    LockTimeout,
+    StatementFailed,
+    StatementTimeout,
+    TooMany,
+)
 from ava.store.engine import prepared, sessions
+from ava.store.engine.connection_turns import ConnectionTurns
 from ava.store.engine.statement import Statement
 
 if TYPE_CHECKING:
@@ -92,19 +99,18 @@ class Database:
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
         meter: PoolMeter | None = None,
-        queue_seconds: float | None = None,
+        turns: ConnectionTurns | None = None,
         is_pooled: bool = False,
     ) -> None:
         """`name` is the process's name in `pg_stat_activity`.
 
         `is_pooled`: the URL leads to a pooler that gives each transaction another session. Then the session's settings
         are those of the role (`ava.store.engine.sessions`), and statements are not prepared.
-        `queue_seconds` limits the wait if all connections are checked out. The pool's own queue does not notice that a
+        `turns` decides who is next if all connections are checked out. The pool's own queue does not notice that a
         connection could not be opened, so its waiters would wait until the end of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
-        self._turns = None if queue_seconds is None else threading.Semaphore(pool_size)
-        self._queue_seconds = queue_seconds
+        self._turns = turns
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -169,14 +175,14 @@ class Database:
         if self._turns is None:
             yield
             return
-        # If the server does not answer, each waiter that gets its turn then fails at once.
-        if not self._turns.acquire(timeout=self._queue_seconds):
-            self._meter.checkout_timed_out()
-            raise ConnectionsBusy
-        try:
+        with ExitStack() as turn:
+            try:
+                # If the server does not answer, each waiter that gets its turn then fails at once.
+                turn.enter_context(self._turns.take())
+            except (ConnectionsBusy, TooMany):
+                self._meter.checkout_timed_out()
+                raise
             yield
-        finally:
-            self._turns.release()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,0 +1,119 @@
+"""Turns for the connections of a pool whose callers work for different tenants.
+
+A tenant holds a part of the connections at most, so slow statements of one tenant do not keep the others waiting. Among
+those that wait, the tenant that holds the fewest comes first, and within a tenant the one that has waited the longest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ava.domain.limits import TENANT_CONNECTIONS
+from ava.errors import ConnectionsBusy, TooMany
+
+__all__ = ["ConnectionTurns"]
+
+
+class _Waiter:
+    """A caller that waits for its turn."""
+
+    def __init__(self) -> None:
+        self.has_turn = False
+        self.woken = threading.Event()
+
+
+class ConnectionTurns:
+    """Gives each caller its turn for one of `size` connections."""
+
+    def __init__(self, size: int, *, wait_seconds: float, tenant: Callable[[], str | None] = lambda: None) -> None:
+        """`tenant` returns the tenant that the calling thread or greenlet works for, None for the process itself.
+
+        The process itself may hold all connections.
+        """
+        self._size = size
+        self._most_of_tenant = max(1, size * TENANT_CONNECTIONS.value // 100)
+        self._wait_seconds = wait_seconds
+        self._tenant = tenant
+        self._lock = threading.Lock()
+        self._free = size
+        self._held: dict[str | None, int] = {}
+        self._waiting: dict[str | None, deque[_Waiter]] = {}
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold one turn.
+
+        Raises `TooMany` if the tenant's own calls have held its share for the whole wait, and `ConnectionsBusy` if
+        others have held the rest.
+        """
+        tenant = self._tenant()
+        with self._lock:
+            waiter = None if self._is_free(tenant) else self._queue(tenant)
+            if waiter is None:
+                self._give(tenant)
+        if waiter is not None:
+            self._await_turn(tenant, waiter)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._release(tenant)
+
+    def _is_free(self, tenant: str | None) -> bool:
+        most = self._size if tenant is None else self._most_of_tenant
+        return self._free > 0 and self._held.get(tenant, 0) < most
+
+    def _give(self, tenant: str | None) -> None:
+        self._free -= 1
+        self._held[tenant] = self._held.get(tenant, 0) + 1
+
+    def _queue(self, tenant: str | None) -> _Waiter:
+        waiter = _Waiter()
+        self._waiting.setdefault(tenant, deque()).append(waiter)
+        return waiter
+
+    def _release(self, tenant: str | None) -> None:
+        self._free += 1
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        # Whatever can be given is given at once, so no more than this one turn is free for those that wait.
+        if ready := [each for each in self._waiting if self._is_free(each)]:
+            next_tenant = min(ready, key=lambda each: self._held.get(each, 0))
+            waiter = self._waiting[next_tenant].popleft()
+            self._forget_if_empty(next_tenant)
+            self._give(next_tenant)
+            waiter.has_turn = True
+            waiter.woken.set()
+
+    def _await_turn(self, tenant: str | None, waiter: _Waiter) -> None:
+        try:
+            waiter.woken.wait(self._wait_seconds)
+        except BaseException:
+            # The greenlet is killed.
+            with self._lock:
+                if waiter.has_turn:
+                    self._release(tenant)
+                else:
+                    self._leave(tenant, waiter)
+            raise
+        with self._lock:
+            if waiter.has_turn:
+                return
+            self._leave(tenant, waiter)
+            is_limited = self._free > 0
+        if is_limited:
+            sentence = "The tenant's other requests have all connections that it may use at once; try again shortly."
+            raise TooMany(TENANT_CONNECTIONS.says(sentence))
+        raise ConnectionsBusy
+
+    def _leave(self, tenant: str | None, waiter: _Waiter) -> None:
+        self._waiting[tenant].remove(waiter)
+        self._forget_if_empty(tenant)
+
+    def _forget_if_empty(self, tenant: str | None) -> None:
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]
