@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ava.domain.limits import LIMITS
 from ava.settings import Settings
 from harness.api import Api, error_of
+from harness.polling import wait_until
 
 JOBS = "/v1/ava/jobs"
 
@@ -74,6 +76,25 @@ def test_the_queued_jobs_of_a_tenant_are_limited(api_settings: Settings) -> None
         later = quota._clock() + 2
         quota._clock = lambda: later
         assert api.trigger()["status"] == "queued"
+
+
+def test_slow_statements_of_one_tenant_leave_connections_to_others(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, api_connections=4)) as api, ThreadPoolExecutor(5) as threads:
+        fields = {"url": "https://93.184.216.34/", "events": ["ava.job.failed"], "secret": "s" * 32}
+        webhook_id = api.post("/v1/webhooks", json=fields).get_json()["data"]["id"]
+        turns = api.app.extensions["ava"].database._turns
+        with api.database.transaction() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM webhook_endpoints FOR UPDATE")
+            # Each waits for the lock; three of four connections are the tenant's share.
+            slow = [
+                threads.submit(api.request, "PATCH", f"/v1/webhooks/{webhook_id}", json={"events": ["ava.job.failed"]})
+                for _ in range(5)
+            ]
+            wait_until(lambda: sum(map(len, turns._waiting.values())) == 2)
+            assert api.get(JOBS, headers={"x-tenant-id": "ten_other"}).status_code == 200
+            assert turns._held == {"ten_test": 3}
+        assert {each.result(30).status_code for each in slow} == {200}
+        assert (turns._free, turns._held) == (4, {})
 
 
 def test_the_most_urgent_priorities_are_for_the_roles_of_the_platform(api_settings: Settings) -> None:
