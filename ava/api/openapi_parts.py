@@ -23,6 +23,7 @@ __all__ = [
     "LOG_PLACE",
     "OPTIONAL",
     "PAGINATION",
+    "SEARCH_PLACE",
     "SECURITY",
     "STREAM_EXAMPLE",
     "TAKEN",
@@ -109,6 +110,15 @@ LOG_PLACE = {
         "has_more": {"type": "boolean"},
         "previous_cursor": {"type": ["string", "null"], "description": "Sent as `before`, returns what precedes."},
         "next_cursor": {"type": ["string", "null"], "description": "Sent as `after`, returns what follows."},
+    },
+}
+
+SEARCH_PLACE = {
+    "type": "object",
+    "required": ["has_more", "next_cursor"],
+    "properties": {
+        "has_more": {"type": "boolean", "description": "True if there are others that were not looked at."},
+        "next_cursor": {"type": ["string", "null"], "description": "Sent as `cursor`, looks at those that follow."},
     },
 }
 

@@ -274,7 +274,8 @@ class Client:
 
     def tenants(self) -> tuple[TenantLoad, ...]:
         """Returns the load of every tenant, those with the most failures first. For the roles of the platform."""
-        return tuple(read(TenantLoad, data) for data in self._calls.data("GET", "/v1/ava/tenants"))
+        found = [read(TenantLoad, data) for data in self._pages("/v1/ava/tenants", {})]
+        return tuple(sorted(found, key=lambda load: (-load.failed, -load.waiting, -load.running, load.tenant_id)))
 
     def drain_node(self, node_id: str) -> Node:
         """Have a node take no more jobs; it finishes those that run. For the roles of the platform."""

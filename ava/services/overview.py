@@ -7,7 +7,7 @@ from ava.domain.caller import Caller
 from ava.store.engine.database import Database
 from ava.store.reports import overview, tenant_loads
 from ava.store.reports.overview import Overview
-from ava.store.reports.tenant_loads import TenantLoad
+from ava.store.reports.tenant_loads import TenantLoads
 
 __all__ = ["Overviews"]
 
@@ -23,9 +23,12 @@ class Overviews:
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
-    def tenants(self, caller: Caller) -> list[TenantLoad]:
-        """Returns the load of every tenant. Raises `OperatorsOnly`, `DatabaseUnavailable`."""
+    def tenants(self, caller: Caller, *, after: str | None = None) -> TenantLoads:
+        """Returns the load of tenants, of those that follow `after` by their ids.
+
+        Raises `OperatorsOnly`, `DatabaseUnavailable`.
+        """
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:
-            return tenant_loads.read(connection)
+            return tenant_loads.read(connection, after=after or "")

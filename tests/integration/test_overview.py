@@ -9,8 +9,8 @@ import pytest
 from ava.dispatcher import retention
 from ava.dispatcher.statistics import Statistics
 from ava.settings import Settings
-from ava.store.reports import ended, overview, statistics
-from harness.api import NODE, Api
+from ava.store.reports import ended, overview, statistics, tenant_loads
+from harness.api import NODE, Api, error_of
 from harness.moments import LATER
 from harness.polling import wait_until
 
@@ -295,6 +295,23 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
         ("ten_b", 0, 0, 2),
         ("ten_a", 2, 1, 0),
     ]
+
+
+def test_the_tenants_are_read_in_parts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tenant in ("ten_a", "ten_b", "ten_c"):
+        api.trigger(headers={"x-tenant-id": tenant})
+    monkeypatch.setattr(tenant_loads, "MOST_LOOKED_AT", 2)
+    seen = list[list[str]]()
+    cursor: str | None = ""
+    while cursor is not None:
+        query = f"?cursor={cursor}" if cursor else ""
+        answer = api.get(f"/v1/ava/tenants{query}", headers={"x-platform-role": "platform-admin"}).get_json()
+        seen.append([load["tenant_id"] for load in answer["data"]])
+        cursor = answer["pagination"]["next_cursor"]
+        assert answer["pagination"]["has_more"] is (cursor is not None)
+    assert seen == [["ten_a", "ten_b"], ["ten_c"]]
+    wrong = api.get("/v1/ava/tenants?cursor=x", headers={"x-platform-role": "platform-admin"})
+    assert "cursor" in error_of(wrong, 400, "validation_error")["fields"]
 
 
 def test_the_newest_failures_are_those_that_failed_last(api: Api) -> None:

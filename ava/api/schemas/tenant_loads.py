@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema
+from typing import Any
 
-from ava.api.http.fields import Id, WholeNumber
+from marshmallow import Schema, post_load
+
+from ava.api.http.fields import ClientId, Id, WholeNumber
 from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
 from ava.store.reports.tenant_loads import MOST_COUNTED_OF_TENANT
 
-__all__ = ["TenantLoadRecord", "write_tenant_load"]
+__all__ = ["TenantLoadRecord", "TenantLoadsQuery", "write_tenant_load"]
 
 _COUNTED = {"description": f"Exact up to {MOST_COUNTED_OF_TENANT:,}; it stays there beyond."}
 _ENDED = {"description": "Those that ended in the last hour."}
+
+
+class TenantLoadsQuery(Strict):
+    """The parameter of the list of tenants."""
+
+    cursor = ClientId(
+        "ten",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of an earlier answer: the tenant after which this one looks."},
+    )
+
+    @post_load
+    def _after(self, values: dict[str, Any], **_: Any) -> str | None:
+        after: str | None = values["cursor"]
+        return after
 
 
 class TenantLoadRecord(Schema):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_OF_TENANT", "MOST_TENANTS", "TenantLoad", "read"]
+__all__ = ["MOST_COUNTED_OF_TENANT", "MOST_LOOKED_AT", "MOST_TENANTS", "TenantLoad", "TenantLoads", "read"]
 
 #: The waiting, and the running, jobs of one tenant are counted up to this many.
 MOST_COUNTED_OF_TENANT = 1_000
-#: The tenants that are looked at, in the order of their ids, and those that are returned.
-_MOST_LOOKED_AT = 2_000
+#: The tenants that one call looks at, in the order of their ids, and those of them that it returns.
+MOST_LOOKED_AT = 2_000
 MOST_TENANTS = 500
 
 
@@ -31,15 +31,24 @@ class TenantLoad:
     cancelled: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantLoads:
+    """The tenants with jobs among those that one call has looked at."""
+
+    loads: list[TenantLoad]
+    #: The last tenant that was looked at, if others follow it; None if there are none.
+    looked_at_until: str | None
+
+
 # `jobs_by_status` begins with the tenant, so the next tenant is one step away, whatever the number of jobs between.
 _READ = Statement(f"""
 WITH RECURSIVE tenants (tenant_id, number) AS (
-    (SELECT j.tenant_id, 1 FROM jobs AS j ORDER BY j.tenant_id LIMIT 1)
+    (SELECT j.tenant_id, 1 FROM jobs AS j WHERE j.tenant_id > %(after)s ORDER BY j.tenant_id LIMIT 1)
     UNION ALL
     SELECT (SELECT j.tenant_id FROM jobs AS j WHERE j.tenant_id > t.tenant_id ORDER BY j.tenant_id LIMIT 1),
         t.number + 1
-    FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number < {_MOST_LOOKED_AT}
-)
+    FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
+), loads AS (
 SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled
 FROM tenants AS t
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.run_at IS NULL OR c.run_at = 'infinity') AS waiting,
@@ -54,14 +63,28 @@ CROSS JOIN LATERAL (
         coalesce(sum(m.jobs) FILTER (WHERE m.status = 'failed'), 0) AS failed,
         coalesce(sum(m.jobs) FILTER (WHERE m.status = 'cancelled'), 0) AS cancelled
     FROM job_minutes AS m WHERE m.tenant_id = t.tenant_id AND m.minute > now() - interval '1 hour') AS e
-WHERE t.tenant_id IS NOT NULL AND q.waiting + q.scheduled + r.running + e.completed + e.failed + e.cancelled > 0
+WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
+    AND q.waiting + q.scheduled + r.running + e.completed + e.failed + e.cancelled > 0
 ORDER BY e.failed DESC, q.waiting DESC, r.running DESC, t.tenant_id LIMIT {MOST_TENANTS}
+)
+SELECT until.tenant_id, loads.* FROM (
+    SELECT max(t.tenant_id) FILTER (WHERE t.number = %(most)s) AS tenant_id,
+        count(t.tenant_id) > %(most)s AS is_followed
+    FROM tenants AS t
+) AS last_one
+CROSS JOIN LATERAL (SELECT CASE WHEN last_one.is_followed THEN last_one.tenant_id END AS tenant_id) AS until
+LEFT JOIN loads ON true
+ORDER BY loads.failed DESC, loads.waiting DESC, loads.running DESC, loads.tenant_id
 """)
 
 
-def read(connection: Connection) -> list[TenantLoad]:
-    """Returns the tenants with jobs that wait, run or ended in the last hour, those with the most failures first."""
-    return [
+def read(connection: Connection, *, after: str = "") -> TenantLoads:
+    """Returns the tenants with jobs that wait, run or ended in the last hour, those with the most failures first.
+
+    It looks at `MOST_LOOKED_AT` tenants that follow `after` in the order of their ids.
+    """
+    rows = connection.exec_driver_sql(_READ, {"after": after, "most": MOST_LOOKED_AT}).all()
+    loads = [
         TenantLoad(
             tenant_id=tenant_id,
             waiting=waiting,
@@ -71,5 +94,7 @@ def read(connection: Connection) -> list[TenantLoad]:
             failed=int(failed),
             cancelled=int(cancelled),
         )
-        for tenant_id, waiting, scheduled, running, completed, failed, cancelled in connection.exec_driver_sql(_READ)
+        for _, tenant_id, waiting, scheduled, running, completed, failed, cancelled in rows
+        if tenant_id is not None
     ]
+    return TenantLoads(loads=loads, looked_at_until=rows[0][0])

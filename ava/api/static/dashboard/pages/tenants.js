@@ -9,19 +9,27 @@ const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running",
 /** Waiting and running jobs are counted up to this many. */
 const MOST_COUNTED = 1000;
 
-export function open(main, { signal }) {
+/** One answer looks at so many tenants. */
+const MOST_LOOKED_AT = 2000;
+
+export function open(main, { signal, query }) {
   const body = h("div", { role: "rowgroup", class: "rows" });
   const rows = new Keyed(body, (load) => load.tenant_id, row);
   const none = empty("No tenant has jobs that wait, run, or ended in the last hour.");
   none.hidden = true;
+  const more = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   put(main, heading("Tenants"),
     h("p", { class: "muted" }, "Failed, completed and cancelled are those of the last hour. A tenant opens its jobs."),
     h("div", { class: "table tenants", role: "table", "aria-label": "Tenants" },
-      titles(["Tenant", ...COLUMNS.map(([title]) => title)]), body), none);
+      titles(["Tenant", ...COLUMNS.map(([title]) => title)]), body), none, more);
+  let shown = null;
   repeat(signal, 4, async () => {
-    const { data } = await get("/v1/ava/tenants", { signal });
+    const { data, pagination } = await get("/v1/ava/tenants", { query: Object.fromEntries(query), signal });
     rows.show(data);
     none.hidden = data.length > 0;
+    const next = pagination.next_cursor;
+    if (next !== shown) put(more, next && [h("span", {}, `These are of the ${number(MOST_LOOKED_AT)} tenants up to ${next}.`), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
+    shown = next;
   });
 }
 
