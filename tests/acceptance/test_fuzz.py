@@ -21,8 +21,7 @@ def test_requests_as_nobody_should_send_them_break_nothing(system: System) -> No
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_large_bodies_break_nothing(system: System) -> None:
     system.start(environ=ENVIRON)
-    # The long form also judges times and memory, which another load on this machine would change.
-    found = fuzz_large(system, requests=30, seed="of-the-tests", most_seconds=None)
+    # The long form also judges memory.
+    found = fuzz_large(system, requests=30, seed="of-the-tests")
     assert found.faults == []
     assert {413, 422} <= set(found.statuses) <= {201, 400, 413, 422}
-    assert found.slowest_seconds < 30
