@@ -17,7 +17,7 @@ from ava.errors import ConnectionsBusy, TooMany
 __all__ = ["ConnectionTurns"]
 
 
-class _Waiter:
+class _TurnWaiter:
     """A caller that waits for its turn."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ConnectionTurns:
         self._lock = threading.Lock()
         self._free = size
         self._held: dict[str | None, int] = {}
-        self._waiting: dict[str | None, deque[_Waiter]] = {}
+        self._waiting: dict[str | None, deque[_TurnWaiter]] = {}
 
     @contextmanager
     def take(self) -> Iterator[None]:
@@ -70,8 +70,8 @@ class ConnectionTurns:
         self._free -= 1
         self._held[tenant] = self._held.get(tenant, 0) + 1
 
-    def _queue(self, tenant: str | None) -> _Waiter:
-        waiter = _Waiter()
+    def _queue(self, tenant: str | None) -> _TurnWaiter:
+        waiter = _TurnWaiter()
         self._waiting.setdefault(tenant, deque()).append(waiter)
         return waiter
 
@@ -89,7 +89,7 @@ class ConnectionTurns:
             waiter.has_turn = True
             waiter.woken.set()
 
-    def _await_turn(self, tenant: str | None, waiter: _Waiter) -> None:
+    def _await_turn(self, tenant: str | None, waiter: _TurnWaiter) -> None:
         try:
             waiter.woken.wait(self._wait_seconds)
         except BaseException:
@@ -110,7 +110,7 @@ class ConnectionTurns:
             raise TooMany(TENANT_CONNECTIONS.says(sentence))
         raise ConnectionsBusy
 
-    def _leave(self, tenant: str | None, waiter: _Waiter) -> None:
+    def _leave(self, tenant: str | None, waiter: _TurnWaiter) -> None:
         self._waiting[tenant].remove(waiter)
         self._forget_if_empty(tenant)
 
