@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 from celery.platforms import SecurityWarning
 from celery.signals import worker_ready
+from celery.utils.nodenames import gethostname, nodename
 
 from ava.broker.app import make_app
 from ava.domain.sealing import worker_keys
@@ -51,19 +53,24 @@ def run(
     install(app, settings)
     if on_ready is not None:
         worker_ready.connect(lambda **_: on_ready(), weak=False)
-    # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
-    arguments = ["--quiet", "worker", "--hostname", f"ava-{os.getpid()}@%h", "--loglevel", settings.log_level]
-    # Flower shows a node without heartbeats as offline.
-    arguments += ["--without-mingle", "--without-gossip", "--heartbeat-interval", "5"]
-    if concurrency is not None:
-        arguments += ["--concurrency", str(concurrency)]
-    if queues:
-        arguments += ["--queues", ",".join(queues)]
     # Celery warns that root must not take pickled messages; this service takes none.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     errors = failure.catch(app)
+    # Not by Celery's command line, whose other commands take longer to load than all of a node.
+    worker = app.Worker(
+        # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
+        hostname=nodename(f"ava-{os.getpid()}", gethostname()),
+        loglevel=logging.getLevelName(settings.log_level),
+        quiet=True,
+        concurrency=concurrency,
+        queues=",".join(queues) if queues else None,
+        without_mingle=True,
+        without_gossip=True,
+        # Flower shows a node without heartbeats as offline.
+        heartbeat_interval=5,
+    )
     try:
-        app.worker_main(arguments)
+        worker.start()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     if errors and isinstance(errors[0], StartError):
