@@ -95,7 +95,8 @@ class Databases:
     def fresh(self) -> Iterator[str]:
         """The URL of a new database, dropped afterwards even if sessions are still connected."""
         name = f"test_{next(_numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE ava")
+        # The other strategy, which writes every block to the log, takes twice the processor's time.
+        self._run(f"CREATE DATABASE {name} TEMPLATE ava STRATEGY FILE_COPY")
         try:
             yield self._url(name)
         finally:
