@@ -61,6 +61,8 @@ class IdPart:
     high: UUID
     #: For other digits: each place where they may be, as the UUID with these bits alone, and which bits these are.
     places: tuple[tuple[UUID, UUID], ...] = ()
+    #: The bits of these digits, as a text of 0 and 1, without the two that the first digit has above a UUID's 128.
+    digit_bits: str = ""
 
 
 def find_part(prefix: str, text: str) -> IdPart | None:
@@ -75,8 +77,15 @@ def find_part(prefix: str, text: str) -> IdPart | None:
     is_last = digits.startswith("…")
     digits = digits.lstrip("…")
     if is_last or not (separator or digits.startswith("01")):
-        least = 0 if is_last else len(digits) - _DIGITS_OF_ID
-        return IdPart(is_first=False, low=UUID(int=0), high=UUID(int=2**_BITS - 1), places=_places(digits, -least))
+        most_after = 0 if is_last else _DIGITS_OF_ID - len(digits)
+        digit_bits = "".join(f"{_VALUES[digit]:05b}" for digit in digits)
+        return IdPart(
+            is_first=False,
+            low=UUID(int=0),
+            high=UUID(int=2**_BITS - 1),
+            places=_places(int(digit_bits, 2), len(digits), most_after),
+            digit_bits=digit_bits[-_BITS:],
+        )
     if digits[0] > "7":
         return None
     low, high = (decode(prefix, f"{prefix}_{digits.ljust(_DIGITS_OF_ID, fill)}") for fill in "0z")
@@ -85,12 +94,9 @@ def find_part(prefix: str, text: str) -> IdPart | None:
     return IdPart(is_first=True, low=low, high=high)
 
 
-def _places(digits: str, most_after: int) -> tuple[tuple[UUID, UUID], ...]:
-    """Returns the bits and the mask of digits in an id, before each number of digits up to `most_after`."""
-    bits = 0
-    for digit in digits:
-        bits = bits << 5 | _VALUES[digit]
-    mask = (1 << 5 * len(digits)) - 1
+def _places(bits: int, digits: int, most_after: int) -> tuple[tuple[UUID, UUID], ...]:
+    """Returns the bits and the mask of so many digits in an id, before each number of digits up to `most_after`."""
+    mask = (1 << 5 * digits) - 1
     all_bits = (1 << _BITS) - 1
     shifts = [5 * after for after in range(most_after + 1)]
     return tuple((UUID(int=bits << n), UUID(int=mask << n & all_bits)) for n in shifts if bits << n <= all_bits)

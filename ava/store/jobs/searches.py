@@ -62,7 +62,10 @@ SELECT t.job_id AS id FROM (
     ORDER BY t.job_id DESC LIMIT {_LIMIT}
 ) AS t
 """
-_MATCHES = """j.tenant_id = %(tenant_id)s
+_ID_BITS = "('x' || translate(j.id::text, '-', ''))::bit(128)"
+# The bits of a part of an id may also be where no digit begins, so the places are compared, for the few ids that
+# `position` leaves.
+_MATCHES = f"""j.tenant_id = %(tenant_id)s
         AND j.status = ANY(%(statuses)s::text[]) AND j.trigger = ANY(%(triggers)s::text[])
         AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
         AND (%(priority)s::int IS NULL OR j.priority = %(priority)s)
@@ -71,9 +74,10 @@ _MATCHES = """j.tenant_id = %(tenant_id)s
         AND (%(error)s::text IS NULL OR strpos(lower(j.error), lower(%(error)s)) > 0)
         AND (%(completed_after)s::timestamptz IS NULL OR j.completed_at >= %(completed_after)s::timestamptz)
         AND (%(completed_before)s::timestamptz IS NULL OR j.completed_at < %(completed_before)s::timestamptz)
-        AND (%(id_masks)s::bit(128)[] IS NULL OR EXISTS (
-            SELECT FROM unnest(%(id_masks)s::bit(128)[], %(id_bits)s::bit(128)[]) AS place (mask, bits)
-            WHERE ('x' || translate(j.id::text, '-', ''))::bit(128) & place.mask = place.bits))
+        AND (%(id_part)s::bit varying IS NULL
+             OR position(%(id_part)s::bit varying IN {_ID_BITS}) > 0 AND EXISTS (
+                SELECT FROM unnest(%(id_masks)s::bit(128)[], %(id_bits)s::bit(128)[]) AS place (mask, bits)
+                WHERE {_ID_BITS} & place.mask = place.bits))
         AND (%(tags)s::json IS NULL OR NOT EXISTS (
             SELECT FROM json_each_text(%(tags)s::json) AS tag WHERE NOT EXISTS (
                 SELECT FROM job_tags AS t WHERE t.tenant_id = %(tenant_id)s AND t.key = tag.key
@@ -188,8 +192,7 @@ def find_sorted(
 def _parameters(
     tenant_id: str, job_filter: JobFilter, before_id: str | None, among: Iterable[Status]
 ) -> dict[str, object]:
-    part = job_filter.id_part
-    places = part.places if part is not None and not part.is_first else None
+    part = job_filter.id_part if job_filter.id_part is not None and not job_filter.id_part.is_first else None
     wanted = [{"path": path.split("."), "text": text} for path, text in job_filter.input or ()]
     return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
         "priority": job_filter.priority,
@@ -198,8 +201,9 @@ def _parameters(
         "completed_before": job_filter.completed_before,
         "error": job_filter.error,
         "error_id": None if job_filter.error_id is None else error_uuid(job_filter.error_id),
-        "id_masks": None if places is None else [f"{mask.int:0128b}" for _, mask in places],
-        "id_bits": None if places is None else [f"{bits.int:0128b}" for bits, _ in places],
+        "id_part": None if part is None else part.digit_bits,
+        "id_masks": [f"{mask.int:0128b}" for _, mask in part.places] if part else [],
+        "id_bits": [f"{bits.int:0128b}" for bits, _ in part.places] if part else [],
         "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,
         "input": json.dumps(wanted) if wanted else None,
         "naming": list(redaction.NAMING),
