@@ -16,6 +16,7 @@ from ava.cli.connection import connected
 from ava.cli.output import RecordPrinter, output_options
 from ava.cli.sender import run_sender
 from ava.cli.tables import Column
+from ava.errors import CallFailed
 
 if TYPE_CHECKING:
     from ava.client import Client, Delivery
@@ -199,20 +200,47 @@ def deliveries(client: Client, webhook_id: str, limit: int, printer: RecordPrint
 
 @webhooks.command()
 @click.argument("webhook_id", type=WEBHOOK_ID)
+@click.argument("delivery_id")
+@output_options
+@connected
+def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrinter) -> None:
+    """Print what a delivery sends, at most 65,536 characters."""
+    found = client.webhooks.body(webhook_id, delivery_id)
+    if found.body is None:
+        raise CallFailed("Your role may not see what webhooks send.")
+    if printer.is_for_people:
+        printing.print_text(found.body)
+    else:
+        printer.record(found)
+
+
+@webhooks.command()
+@click.argument("webhook_id", type=WEBHOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
 @click.option("--since", help="Every abandoned delivery created since then, in ISO 8601.")
+@click.option("--until", help="With --since: only those created before then.")
+@click.option("--status", type=click.Choice(["abandoned", "delivered"]), help="With --since: those with this status.")
+@click.option("--event", help="With --since: only events of this type.")
 @output_options
 @connected
 def redeliver(
-    client: Client, webhook_id: str, delivery_ids: tuple[str, ...], since: str | None, printer: RecordPrinter
+    client: Client,
+    webhook_id: str,
+    delivery_ids: tuple[str, ...],
+    since: str | None,
+    printer: RecordPrinter,
+    **filters: str | None,
 ) -> None:
     """Send deliveries of a webhook again, with the same ids and bytes."""
     if bool(delivery_ids) == bool(since):
         raise click.UsageError("Name deliveries, or --since a moment.")
+    chosen = {name: value for name, value in filters.items() if value}
+    if chosen and not since:
+        raise click.UsageError(f"--{next(iter(chosen))} needs --since.")
     for delivery_id in delivery_ids:
         printer.record(client.webhooks.redeliver(webhook_id, delivery_id))
     if since:
-        count = client.webhooks.redeliver_abandoned(webhook_id, since)
+        count = client.webhooks.redeliver_ended(webhook_id, since, **chosen)
         printing.print_text(f"{count:,} deliveries are sent again.")
 
 

@@ -38,7 +38,7 @@ from ava.client.records import (
     Worker,
 )
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
-from ava.client.webhook_calls import Delivery, Webhook
+from ava.client.webhook_calls import Delivery, DeliveryBody, Webhook
 from ava.client.webhooks import verify
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Delivery",
+    "DeliveryBody",
     "ErrorGroup",
     "Event",
     "Explanation",

@@ -51,6 +51,16 @@ class Delivery:
     attempts: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeliveryBody:
+    """What the requests of a delivery send."""
+
+    #: Its first 65,536 characters; None for roles that may not see it.
+    body: str | None
+    #: The bytes of all of it.
+    body_bytes: int
+
+
 class Webhooks:
     """Calls about webhooks. Every method raises the `ApiError` of the response's status."""
 
@@ -109,8 +119,29 @@ class Webhooks:
         path = f"{_WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/redeliver"
         return read(Delivery, self._calls.data("POST", path))
 
-    def redeliver_abandoned(self, webhook_id: str, since: datetime | str) -> int:
-        """Send every abandoned delivery since a moment again. Returns their number."""
-        body = {"since": since.isoformat() if isinstance(since, datetime) else since}
+    def body(self, webhook_id: str, delivery_id: str) -> DeliveryBody:
+        """Returns what the requests of a delivery send."""
+        path = f"{_WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/body"
+        return read(DeliveryBody, self._calls.data("GET", path))
+
+    def redeliver_ended(
+        self,
+        webhook_id: str,
+        since: datetime | str,
+        *,
+        until: datetime | str | None = None,
+        status: str = "abandoned",
+        event: str | None = None,
+    ) -> int:
+        """Send every delivery again that was created since a moment and is `abandoned` or `delivered`.
+
+        Returns their number.
+        """
+        fields = {"since": since, "until": until, "status": status, "event": event}
+        body = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in fields.items()
+            if value is not None
+        }
         data = self._calls.data("POST", f"{_WEBHOOKS}/{webhook_id}/deliveries/redeliver", body=body)
         return int(data["redelivered"])

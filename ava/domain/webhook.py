@@ -14,6 +14,7 @@ __all__ = [
     "MOST_RETRIES",
     "RETRY_SCHEDULE_SECONDS",
     "Delivery",
+    "DeliveryBody",
     "DeliveryStatus",
     "Endpoint",
     "EndpointHealth",
@@ -110,6 +111,16 @@ class Delivery:
     next_attempt_at: datetime | None
     #: The requests so far, oldest first, as JSON text.
     attempts_json: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryBody:
+    """What the requests of a delivery send."""
+
+    #: Its beginning; None if the caller may not see it.
+    text: str | None
+    #: The bytes of all of it.
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

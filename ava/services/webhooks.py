@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from ava.domain import ids, outbound_url
 from ava.domain.caller import Caller, Role
@@ -13,17 +12,19 @@ from ava.domain.limits import WEBHOOKS
 from ava.domain.outbound_rules import OutboundRules
 from ava.domain.record import format_time
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Delivery, Endpoint, EndpointStatus
+from ava.domain.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.webhooks import deliveries, endpoints
-from ava.store.webhooks.deliveries import DeliveryFilter
+from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
 __all__ = ["Webhooks", "reseal_all", "unreadable"]
 
 #: The most deliveries that one statement sends again.
 _BATCH = 1_000
+#: Characters of a body that are shown.
+_MOST_OF_BODY = 65_536
 
 
 class Webhooks:
@@ -171,21 +172,41 @@ class Webhooks:
             raise WebhookNotFound
         return delivery
 
-    def redeliver_failed(self, caller: Caller, webhook_id: str, since: datetime) -> int:
-        """Send again all abandoned deliveries created since a moment, in batches, so that locks are held briefly.
+    def redeliver_ended(self, caller: Caller, webhook_id: str, ended: Ended) -> int:
+        """Send deliveries again that have ended, in batches, so that locks are held briefly.
 
         Returns their number; raises as `redeliver`.
         """
-        total = 0
+        total, last = 0, None
         while True:
             with self._database.connect() as connection:
                 self._show_enabled(connection, caller, webhook_id)
-                count = deliveries.redeliver_failed(
-                    connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, since=since, limit=_BATCH
+                batch = deliveries.redeliver_ended(
+                    connection,
+                    tenant_id=caller.tenant_id,
+                    webhook_id=webhook_id,
+                    ended=ended,
+                    after=last,
+                    limit=_BATCH,
                 )
-            total += count
-            if count < _BATCH:
+            total, last = total + batch.count, batch.last
+            if last is None:
                 return total
+
+    def delivery_body(self, caller: Caller, webhook_id: str, delivery_id: str) -> DeliveryBody:
+        """Returns what the requests of a delivery send. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            body = deliveries.read_body(
+                connection,
+                tenant_id=caller.tenant_id,
+                webhook_id=webhook_id,
+                delivery_id=delivery_id,
+                most=_MOST_OF_BODY,
+            )
+        if body is None:
+            raise WebhookNotFound
+        # That of a test has the endpoint's URL, which may be a credential.
+        return body if caller.role >= Role.TENANT_ADMIN else replace(body, text=None)
 
     def _show_enabled(self, connection: Connection, caller: Caller, webhook_id: str) -> None:
         if self._show(connection, caller, webhook_id).status is EndpointStatus.DISABLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from urllib.parse import quote
 
@@ -49,7 +50,7 @@ def _hash(browser: Browser) -> str:
 def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_fail", input={"why": "channel Zürich-17 is gone"}, tags={"team": "säfe"}, priority=3)
     running.wait_for(job["id"], "failed")
-    for text in (job["id"], job["id"][-8:], f"job_…{job['id'][-8:]}"):
+    for text in (job["id"], job["id"][-8:], job["id"][12:22], f"job_…{job['id'][-8:]}"):
         _search(signed_in, text)
         wait_until(lambda: _hash(signed_in) == f"#/jobs/{job['id']}", what=f"{text} opens the job")
         signed_in.await_text("channel Zürich-17 is gone")
@@ -67,18 +68,59 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
     assert signed_in.driver.title == "Jobs, there-is-no-such-text · AVA Jobs"
 
 
-def test_the_columns_of_the_list_are_chosen_and_are_in_the_address(signed_in: Browser, running: System) -> None:
+def test_the_view_of_the_list_is_chosen_and_is_in_the_address(signed_in: Browser, running: System) -> None:
     running.trigger("wkr_echo", tags={"team": "columns"})
     signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[tag.team]')}=columns")
-    signed_in.click("summary", "Columns")
+    signed_in.click("summary", "View")
     signed_in.find(".menu label", "User").click()
     signed_in.await_text("usr_test")
+    # The menu stays open, because the page is not drawn again.
+    signed_in.click(".menu label", "Exact times")
+    wait_until(lambda: re.search(r"\d+ [A-Z][a-z]{2}, \d\d:\d\d:\d\d", signed_in.text), what="the time")
+    signed_in.fill("density", "Compact")
+    signed_in.find(".jobs[data-density=compact]")
+    assert "times=exact&density=compact" in _hash(signed_in)
+    signed_in.click("button", "Save this view")
+    signed_in.fill("name", "mine")
+    signed_in.click("button", "Save")
+    assert "density=compact" in signed_in.find(".views a", "mine").get_attribute("href")
     assert "columns=status,job,worker,priority,trigger,user,created,duration" in _hash(signed_in)
     signed_in.driver.refresh()
     signed_in.await_text("usr_test", "1 job")
+    signed_in.script("localStorage.clear()")
     # The list of workers is complete, and the browser searches it.
     signed_in.find("[name='filter[worker_id]']").click()
     wait_until(lambda: signed_in.script("return !!document.querySelector('option[value=wkr_echo]')"), what="workers")
+
+
+def test_a_filter_changes_the_rows_alone_and_keeps_the_focus(signed_in: Browser, running: System) -> None:
+    tags = {"team": "focus"}
+    first, second = (running.trigger("wkr_echo", priority=priority, tags=tags)["id"] for priority in (2, 1))
+    for job_id in (first, second):
+        running.wait_for(job_id, "completed")
+    signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[tag.team]')}=focus")
+    signed_in.find(f"[data-job='{second}']")
+    signed_in.script("document.querySelectorAll('main *').forEach((each) => { each.old = true; })")
+    for name, value, shown in (
+        ("sort", "Least", first),
+        ("filter[trigger]", "m", first),
+        ("filter[status]", "q", None),
+    ):
+        signed_in.script("document.querySelector(`[name='${arguments[0]}']`).focus()", name)
+        signed_in.press(*value)
+        if shown is None:
+            signed_in.await_text("No jobs match this filter.")
+        else:
+            _await_first_row(signed_in, shown)
+        assert signed_in.script("const e = document.activeElement; return [e.name, e.old]") == [name, True]
+    signed_in.click("a", "Clear")
+    _await_first_row(signed_in, second)
+    assert signed_in.script("return [...document.querySelectorAll('.filters select')].map((e) => e.value)") == [""] * 3
+
+
+def _await_first_row(browser: Browser, job_id: str) -> None:
+    first = "return document.querySelector('[data-job]')?.dataset.job"
+    wait_until(lambda: browser.script(first) == job_id, what=f"{job_id} is the first")
 
 
 def test_an_open_list_of_large_jobs_transfers_less_than_a_megabyte_a_minute(

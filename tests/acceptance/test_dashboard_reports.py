@@ -42,7 +42,7 @@ def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
     wait_until(lambda: re.match(r"\d+ \w+: [1-9]", signed_in.find(".caption").text), what="the day is read")
     signed_in.press(Keys.ENTER)
     signed_in.find(f"[data-job='{job['id']}']")
-    assert "created_before" in signed_in.script("return location.hash")
+    assert "completed_before" in signed_in.script("return location.hash")
 
 
 def test_a_key_is_created_used_and_revoked(signed_in: Browser, running: System) -> None:

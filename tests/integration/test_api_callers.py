@@ -247,6 +247,7 @@ SCOPE = {
     ("POST", f"{HOOK}/test"): _is_404,
     ("GET", f"{HOOK}/deliveries"): _is_404,
     ("POST", f"{HOOK}/deliveries/redeliver"): _is_404,
+    ("GET", f"{HOOK}/deliveries/<delivery_id>/body"): _is_404,
     ("POST", f"{HOOK}/deliveries/<delivery_id>/redeliver"): _is_404,
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {

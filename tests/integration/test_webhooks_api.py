@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -155,6 +156,7 @@ def test_another_tenants_webhooks_are_not_found(api: Api) -> None:
         ("POST", "/test", None),
         ("GET", "/deliveries", None),
         ("POST", f"/deliveries/{delivery['id']}/redeliver", None),
+        ("GET", f"/deliveries/{delivery['id']}/body", None),
         ("POST", "/deliveries/redeliver", {"since": "2020-01-01"}),
     ]
     for method, path, body in calls:
@@ -191,6 +193,48 @@ def test_a_test_event_is_listed_among_the_deliveries(api: Api) -> None:
     assert api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=delivered").get_json()["data"] == []
     again = api.post(f"/v1/webhooks/{made['id']}/deliveries/{record['id']}/redeliver")
     assert again.get_json()["data"] == record
+
+
+def test_what_a_delivery_sends_is_shown_to_those_who_may_see_it(api: Api) -> None:
+    made = _made(api)
+    delivery = api.post(f"/v1/webhooks/{made['id']}/test").get_json()["data"]
+    path = f"/v1/webhooks/{made['id']}/deliveries/{delivery['id']}/body"
+    shown = api.get(path).get_json()["data"]
+    body = json.loads(shown["body"])
+    assert (body["id"], body["type"], body["data"]["url"]) == (delivery["event_id"], "ava.webhook.test", made["url"])
+    assert shown["body_bytes"] == len(shown["body"].encode())
+    assert api.get(path, headers={"x-platform-role": "tenant-user"}).get_json()["data"]["body"] is None
+    other = _made(api)["id"]
+    error_of(api.get(path.replace(made["id"], other)), 404, "resource_not_found")
+
+
+def test_deliveries_that_have_ended_are_sent_again_by_the_filters_of_the_list(api: Api) -> None:
+    made = _made(api)
+    path = f"/v1/webhooks/{made['id']}/deliveries"
+    for _ in range(4):
+        api.post(f"/v1/webhooks/{made['id']}/test")
+    (uuids,) = zip(*api.execute("SELECT id::text FROM webhook_deliveries ORDER BY id"), strict=True)
+    for place, (status, event) in enumerate(
+        [("abandoned", "failed"), ("delivered", "failed"), ("abandoned", "queued")]
+    ):
+        api.execute(
+            f"UPDATE webhook_deliveries SET status = '{status}', completed_at = now(), event_type = 'ava.job.{event}',"
+            f" due_at = NULL, created_at = '2026-01-0{place + 1}' WHERE id = '{uuids[place]}'"
+        )
+
+    def again(**body: str) -> int:
+        response = api.post(f"{path}/redeliver", json={"since": "2026-01-01T00:00:00Z"} | body)
+        assert response.status_code == 200, response.text
+        found: int = response.get_json()["data"]["redelivered"]
+        return found
+
+    # The ids are of today, so a bound of the past leaves none.
+    assert again(until="2026-01-01T00:00:00Z") == again(event="ava.job.started") == 0
+    assert again(status="delivered", event="ava.job.queued") == 0
+    assert again(event="ava.job.queued") == again(status="delivered") == again() == 1
+    assert again() == 0
+    for wrong in ({"status": "pending"}, {"event": "x"}, {"until": "x"}, {"status": None}):
+        error_of(api.post(f"{path}/redeliver", json={"since": "2026-01-01T00:00:00Z"} | wrong), 422, "validation_error")
 
 
 def test_a_disabled_webhook_gets_no_events(api: Api) -> None:

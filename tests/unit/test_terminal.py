@@ -122,6 +122,7 @@ RECORDS = {
     "/v1/ava/queues": QUEUES, "/v1/webhooks": WEBHOOK,
     "/v1/webhooks/wh_1": WEBHOOK, "/v1/webhooks/wh_1/test": DELIVERY,
     "/v1/webhooks/wh_1/deliveries/dlv_1/redeliver": DELIVERY,
+    "/v1/webhooks/wh_1/deliveries/dlv_1/body": {"body": HOSTILE, "body_bytes": 9},
 }  # fmt: skip
 PAGE = {"page": 1, "per_page": 20, "total": 1, "has_more": False, "next_cursor": None}
 
@@ -230,6 +231,7 @@ COMMANDS = [
     ["webhooks", "test", "wh_1"],
     ["webhooks", "deliveries", "wh_1"],
     ["webhooks", "redeliver", "wh_1", "dlv_1"],
+    ["webhooks", "body", "wh_1", "dlv_1"],
 ]
 
 
@@ -242,7 +244,13 @@ def environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("form", ["table", "wide", "json", "id", "csv"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_prints_what_a_terminal_obeys(command: list[str], form: str) -> None:
-    if form == "id" and command[0:2] in (["jobs", "logs"], ["overview"], ["analytics"], ["tenants", "list"]):
+    if form == "id" and command[0:2] in (
+        ["jobs", "logs"],
+        ["overview"],
+        ["analytics"],
+        ["tenants", "list"],
+        ["webhooks", "body"],
+    ):
         pytest.skip("these records have no id")
     result = CliRunner().invoke(cli, [*command, "-o", form], color=True)
     assert result.exception is None or isinstance(result.exception, SystemExit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from ava.api.http.strict import NoBody
 from ava.api.routes.audit import note_change
 from ava.api.schemas.webhooks import (
     DeletedRecord,
+    DeliveryBodyRecord,
     DeliveryListQuery,
     DeliveryListRequest,
     DeliveryRecord,
@@ -26,10 +26,12 @@ from ava.api.schemas.webhooks import (
     WebhookListQuery,
     WebhookRecord,
     write_delivery,
+    write_delivery_body,
     write_webhook,
 )
 from ava.domain import limits
 from ava.domain.changes import HIDDEN
+from ava.store.webhooks.deliveries import Ended
 
 __all__ = ["blueprint"]
 
@@ -158,6 +160,18 @@ def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
     return page_of(query, found, total, write_delivery)
 
 
+@blueprint.get("/<webhook_id>/deliveries/<delivery_id>/body")
+@operation(
+    summary="Show what a delivery sends",
+    description="The body of its requests, which is the same each time. Null for roles below `tenant-admin`.",
+    record=DeliveryBodyRecord(),
+    failures=(404,),
+)
+def show_body(webhook_id: str, delivery_id: str) -> Response:
+    """Show the body of a delivery's requests."""
+    return responses.data(write_delivery_body(context().webhooks.delivery_body(caller(), webhook_id, delivery_id)))
+
+
 @blueprint.post("/<webhook_id>/deliveries/<delivery_id>/redeliver")
 @operation(
     summary="Send a delivery again",
@@ -176,15 +190,15 @@ def redeliver(webhook_id: str, delivery_id: str) -> Response:
 
 @blueprint.post("/<webhook_id>/deliveries/redeliver")
 @operation(
-    summary="Send all abandoned deliveries again",
-    description="Those that were created since a moment.",
+    summary="Send many deliveries again",
+    description="Those that were created since a moment, and abandoned unless `status` says otherwise.",
     body=RedeliverBody(),
-    body_as="since",
+    body_as="ended",
     record=RedeliveredRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,
 )
-def redeliver_failed(webhook_id: str, since: datetime) -> Response:
-    """Send all abandoned deliveries again."""
-    count = context().webhooks.redeliver_failed(caller(), webhook_id, since)
+def redeliver_ended(webhook_id: str, ended: Ended) -> Response:
+    """Send many deliveries again."""
+    count = context().webhooks.redeliver_ended(caller(), webhook_id, ended)
     return responses.data(f'{{"redelivered":{count}}}')

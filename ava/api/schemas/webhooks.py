@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
@@ -16,10 +16,11 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.events import EventType, signing_key
 from ava.domain.webhook import DeliveryStatus, EndpointStatus
-from ava.store.webhooks.deliveries import DeliveryFilter
+from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
 __all__ = [
     "DeletedRecord",
+    "DeliveryBodyRecord",
     "DeliveryListQuery",
     "DeliveryListRequest",
     "DeliveryRecord",
@@ -30,6 +31,7 @@ __all__ = [
     "WebhookListQuery",
     "WebhookRecord",
     "write_delivery",
+    "write_delivery_body",
     "write_webhook",
 ]
 
@@ -182,17 +184,37 @@ class DeliveryListQuery(PageQuery):
         return DeliveryListRequest(**page, delivery_filter=delivery_filter)
 
 
+class _EndedStatus(StrEnum):
+    """The statuses of deliveries that can be sent again by a filter; a pending one is sent anyway."""
+
+    ABANDONED = DeliveryStatus.ABANDONED.value
+    DELIVERED = DeliveryStatus.DELIVERED.value
+
+
 class RedeliverBody(Strict):
-    """Which abandoned deliveries to send again."""
+    """Which deliveries to send again."""
 
     since = Instant(
         required=True, metadata={"description": "Those that were created since this moment, ISO 8601, inclusive."}
     )
 
+    until = Instant(
+        load_default=None, allow_none=False, metadata={"description": "Only those created before this moment."}
+    )
+    status = Choice(
+        _EndedStatus,
+        load_default=_EndedStatus.ABANDONED,
+        allow_none=False,
+        metadata={"description": "The status that they have now."},
+    )
+    event = Choice(
+        EventType, load_default=None, allow_none=False, metadata={"description": "Only events of this type."}
+    )
+
     @post_load
-    def _moment(self, values: dict[str, Any], **_: Any) -> datetime:
-        since: datetime = values["since"]
-        return since
+    def _ended(self, values: dict[str, Any], **_: Any) -> Ended:
+        status = DeliveryStatus(values["status"])
+        return Ended(since=values["since"], until=values["until"], status=status, event_type=values["event"])
 
 
 # Out -------------------------------------------------------------------------------------------------------------
@@ -253,6 +275,19 @@ class DeliveryRecord(Schema):
     )
 
 
+class DeliveryBodyRecord(Schema):
+    """What the requests of a delivery send."""
+
+    body = Text(
+        attribute="text",
+        allow_none=True,
+        metadata={"description": "The first 65,536 characters of the body, which is the same in each request."},
+    )
+    body_bytes = WholeNumber(
+        least=0, most=2**53, attribute="bytes", metadata={"description": "The bytes of all of it."}
+    )
+
+
 class DeletedRecord(Schema):
     """The webhook that was deleted."""
 
@@ -268,3 +303,4 @@ class RedeliveredRecord(Schema):
 
 write_webhook = compile_schema(WebhookRecord())
 write_delivery = compile_schema(DeliveryRecord())
+write_delivery_body = compile_schema(DeliveryBodyRecord())

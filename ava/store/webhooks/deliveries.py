@@ -5,16 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.events import Event
 from ava.domain.paging import MOST_IN_TOTAL
-from ava.domain.webhook import Delivery, DeliveryStatus
+from ava.domain.webhook import Delivery, DeliveryBody, DeliveryStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.webhooks.endpoints import webhook_uuid
 
-__all__ = ["DeliveryFilter", "count", "insert_test", "page", "redeliver", "redeliver_failed"]
+__all__ = [
+    "DeliveryFilter",
+    "Ended",
+    "Redelivered",
+    "count",
+    "insert_test",
+    "page",
+    "read_body",
+    "redeliver",
+    "redeliver_ended",
+]
 
 _COLUMNS = (
     "d.id::text, d.endpoint_id::text, d.event_id::text, d.event_type, d.job_id::text, d.status, d.created_at, "
@@ -133,40 +144,94 @@ def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delive
     return None if row is None else _delivery(row)
 
 
-# The ids grow with the time of creation, so the index on status and id finds those since a moment.
-_REDELIVER_FAILED = Statement("""
-WITH failed AS (
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """Which deliveries that have ended are sent again."""
+
+    since: datetime
+    #: None: until now.
+    until: datetime | None
+    status: DeliveryStatus
+    event_type: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redelivered:
+    """One batch of deliveries that are sent again."""
+
+    count: int
+    #: Where the next batch begins; None after an empty one.
+    last: UUID | None
+
+
+# The ids grow with the time of creation, so an index finds those since a moment; row comparisons as in a list.
+def _redeliver_ended(*index: str) -> Statement:
+    values = {"d.endpoint_id": "%(webhook_id)s::uuid", "d.status": "%(status)s", "d.event_type": "%(event_type)s"}
+    columns, keys = ", ".join(index), ", ".join(values[name] for name in index)
+    return Statement(f"""
+WITH ended AS (
     SELECT d.id FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
     WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.status <> 'disabled'
-        AND d.endpoint_id = %(webhook_id)s::uuid AND d.status = 'abandoned'
-        AND d.id >= %(first)s::uuid AND d.created_at >= %(since)s
-    ORDER BY d.id LIMIT %(limit)s FOR UPDATE OF d
+        AND ({columns}, d.id) >= ({keys}, %(first)s::uuid) AND ({columns}, d.id) < ({keys}, %(before)s::uuid)
+        AND d.created_at >= %(since)s AND (%(until)s::timestamptz IS NULL OR d.created_at < %(until)s::timestamptz)
+    ORDER BY {columns}, d.id LIMIT %(limit)s FOR UPDATE OF d
 ), again AS (
     UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
-    FROM failed WHERE d.id = failed.id AND d.status = 'abandoned'
+    FROM ended WHERE d.id = ended.id AND d.status = %(status)s
     RETURNING d.endpoint_id
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
     WHERE endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
 )
-SELECT count(*) FROM again
+SELECT (SELECT count(*) FROM again), (SELECT ended.id::text FROM ended ORDER BY ended.id DESC LIMIT 1)
 """)
 
 
-def redeliver_failed(connection: Connection, *, tenant_id: str, webhook_id: str, since: datetime, limit: int) -> int:
-    """Send abandoned deliveries again that were created since a time, so many of them, the oldest first.
+_REDELIVER_ENDED = _redeliver_ended("d.endpoint_id", "d.status")
+_REDELIVER_ENDED_OF_TYPE = _redeliver_ended("d.endpoint_id", "d.status", "d.event_type")
 
-    Returns the number of deliveries.
-    """
-    millisecond = since.replace(microsecond=since.microsecond // 1000 * 1000)
+
+def redeliver_ended(
+    connection: Connection, *, tenant_id: str, webhook_id: str, ended: Ended, after: UUID | None, limit: int
+) -> Redelivered:
+    """Send deliveries again that have ended, so many of them after the one `after`, the oldest first."""
+    millisecond = ended.since.replace(microsecond=ended.since.microsecond // 1000 * 1000)
     parameters = {
         "tenant_id": tenant_id,
         "webhook_id": webhook_uuid(webhook_id),
-        "since": since,
-        "first": str(ids.first_uuid(millisecond)),
+        "since": ended.since,
+        "until": ended.until,
+        "status": ended.status.value,
+        "event_type": ended.event_type,
+        "first": str(ids.first_uuid(millisecond) if after is None else UUID(int=after.int + 1)),
+        "before": _LAST_UUID if ended.until is None else str(ids.first_uuid(ended.until)),
         "limit": limit,
     }
-    return int(connection.exec_driver_sql(_REDELIVER_FAILED, parameters).scalar_one())
+    statement = _REDELIVER_ENDED if ended.event_type is None else _REDELIVER_ENDED_OF_TYPE
+    count, last = connection.exec_driver_sql(statement, parameters).one()
+    return Redelivered(count=count, last=None if last is None else UUID(last))
+
+
+_READ_BODY = Statement("""
+SELECT left(e.body, %(most)s), octet_length(e.body) FROM webhook_deliveries AS d
+JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
+JOIN webhook_events AS e ON e.id = d.event_id
+WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid AND d.id = %(id)s::uuid
+""")
+
+
+def read_body(
+    connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str, most: int
+) -> DeliveryBody | None:
+    """Returns the first `most` characters of what a delivery sends; None if there is no such delivery."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "webhook_id": webhook_uuid(webhook_id),
+        "id": _delivery_uuid(delivery_id),
+        "most": most,
+    }
+    row = connection.exec_driver_sql(_READ_BODY, parameters).first()
+    return None if row is None else DeliveryBody(text=row[0], bytes=row[1] or 0)
 
 
 _INSERT_TEST = Statement(f"""

@@ -8,7 +8,7 @@ import { ask, button, field, notify } from "./parts.js";
 const FINAL = ["completed", "failed", "cancelled"];
 const OPEN = ["queued", "running"];
 /** The filters of the list that the operations of the API take too. */
-const FILTERS = ["worker_id", "status", "trigger", "created_after", "created_before", "priority", "triggered_by", "error", "error_id", "id", "tags", "input"];
+const FILTERS = ["worker_id", "status", "trigger", "created_after", "created_before", "completed_after", "completed_before", "priority", "triggered_by", "error", "error_id", "id", "tags", "input"];
 /** More jobs than this are only taken once their number was typed. */
 const TYPED = 1000;
 /** Calls for selected jobs that are under way at once. */

@@ -1,4 +1,4 @@
-// A bar chart of ended jobs by minute, hour or day, drawn as SVG. A bar is a link to the jobs created in its span.
+// A bar chart of ended jobs by minute, hour or day, drawn as SVG. A bar is a link to the jobs that ended in its span.
 
 import { h, put, s, say } from "./dom.js";
 import { dayOf, hour, number } from "./format.js";
@@ -85,11 +85,11 @@ export function endedChart({ spans = "minute", filters = {} } = {}) {
 
 const counted = (minute) => KINDS.map((kind) => `${number(minute[kind])} ${kind}`).join(", ");
 
-/** The address of the jobs that were created in a span. */
+/** The address of the jobs that ended in a span. */
 function jobsOf(start, milliseconds, filters) {
   const from = new Date(start);
   const until = new Date(from.getTime() + milliseconds);
-  return `#/jobs?${new URLSearchParams({ ...filters, "filter[created_after]": from.toISOString(), "filter[created_before]": until.toISOString() })}`;
+  return `#/jobs?${new URLSearchParams({ ...filters, "filter[completed_after]": from.toISOString(), "filter[completed_before]": until.toISOString() })}`;
 }
 
 /**
@@ -125,7 +125,7 @@ function spanLinks(parent, { addressOf, nameOf, focus, isRead }) {
       if (!all.some((link) => link.getAttribute("tabindex") === "0")) all.at(-1).setAttribute("tabindex", "0");
       minutes.forEach((minute, place) => {
         all[place].setAttribute("href", addressOf(minute));
-        all[place].setAttribute("aria-label", `${nameOf(minute)}. The jobs created then`);
+        all[place].setAttribute("aria-label", `${nameOf(minute)}. The jobs that ended then`);
         all[place].firstChild.setAttribute("x", LEFT + place * width);
         all[place].firstChild.setAttribute("width", width);
       });

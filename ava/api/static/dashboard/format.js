@@ -29,6 +29,7 @@ function formats() {
   made = {
     zone: make({ timeZoneName: "short" }),
     moment: make({ ...day, ...time, timeZoneName: "short" }),
+    short: make({ day: "numeric", month: "short", ...time }),
     hour: make({ hour: "2-digit", minute: "2-digit" }),
     precise: make({ ...time, fractionalSecondDigits: 3 }),
   };
@@ -37,6 +38,8 @@ function formats() {
 
 export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
 export const full = (text) => (text ? formats().moment.format(new Date(text)) : "–");
+/** A time as a list shows it, without its year. */
+export const moment = (text) => (text ? formats().short.format(new Date(text)) : "–");
 export const hour = (text) => formats().hour.format(new Date(text));
 
 /** A time of a day to the millisecond, as a log shows it. */

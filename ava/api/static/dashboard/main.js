@@ -26,6 +26,8 @@ const THEME = "ava.theme";
 const main = document.getElementById("main");
 const shell = document.getElementById("shell");
 let leaving = new AbortController();
+/** The page that is open, and what it does itself when only the query of its address changes. */
+let opened = null;
 
 /** The address's fragment (`#/jobs/job_…?follow=1`) as the page's name, the rest of the path, and the query. */
 function address() {
@@ -36,6 +38,7 @@ function address() {
 
 async function show() {
   leaving.abort();
+  opened = null;
   leaving = new AbortController();
   const { signal } = leaving;
   const here = address();
@@ -50,7 +53,9 @@ async function show() {
     const page = await (here.rest.length && RECORDS[here.name] ? RECORDS[here.name]() : load());
     if (signal.aborted) return undefined;
     put(main);
-    return await page.open(main, { signal, ...here });
+    const { change } = (await page.open(main, { signal, ...here })) ?? {};
+    if (change && !signal.aborted && !here.rest.length) opened = { name: here.name, change };
+    return undefined;
   } catch (error) {
     // A page that was left drops what it was still waiting for.
     if (signal.aborted) return undefined;
@@ -143,11 +148,10 @@ function toggleTheme() {
 const chosen = localStorage.getItem(THEME);
 if (chosen) document.documentElement.dataset.theme = chosen;
 window.addEventListener("hashchange", async () => {
-  // A filter that was changed keeps the focus on the page that it has drawn again.
-  const { name, form } = document.activeElement ?? {};
+  const { name, rest, query } = address();
+  if (opened?.name === name && !rest.length) return opened.change(query);
   await show();
-  const again = name && form?.role === "search" ? main.querySelector(`[role=search] [name="${CSS.escape(name)}"]`) : null;
-  (again ?? main).focus({ preventScroll: true });
+  main.focus({ preventScroll: true });
 });
 // A checkbox is too small for a finger, so all of its cell belongs to it.
 document.addEventListener("click", ({ target }) => target.matches(".choose") && target.querySelector("input").click());

@@ -1,7 +1,7 @@
 // Components that several pages use.
 
 import { h, put, say } from "./dom.js";
-import { ago, full } from "./format.js";
+import { ago, full, moment } from "./format.js";
 import { feed } from "./freshness.js";
 
 /** A state as a word with a coloured dot; colour is never the only sign. */
@@ -12,15 +12,15 @@ export function pill(state) {
   return part;
 }
 
-/** A time as how long ago, kept up to date; the exact time is its title. */
-export function when(text) {
-  const element = h("time");
+/** A time as how long ago, kept up to date; the exact time is its title. With `isExact` it is the other way around. */
+export function when(text, isExact = false) {
+  const element = h("time", { "data-exact": isExact });
   const part = {
     element,
     update(value) {
       element.dateTime = value ?? "";
-      element.title = value ? full(value) : "";
-      say(element, ago(value));
+      element.title = value ? `${full(value)}${isExact ? `, ${ago(value)}` : ""}` : "";
+      say(element, isExact ? moment(value) : ago(value));
     },
   };
   part.update(text);
@@ -28,7 +28,7 @@ export function when(text) {
 }
 
 setInterval(() => {
-  for (const element of document.querySelectorAll("time[datetime]")) {
+  for (const element of document.querySelectorAll("time[datetime]:not([data-exact])")) {
     if (element.dateTime) say(element, ago(element.dateTime));
   }
 }, 1000);

@@ -10,7 +10,7 @@ const NAMES = {
 };
 const PREFIXES = { wkr: "filter[worker_id]", usr: "filter[triggered_by]", sch: "filter[triggered_by]", key: "filter[triggered_by]" };
 const ID = /^(job_)?…?(?=.*\d)[0-9a-hjkmnp-tv-z]{4,26}$/i;
-const HINT = "A job's id or a part of it, a part of an error, or error: user: worker: tag: input.path: status: priority:";
+const HINT = "A job's id or at least 4 digits of it, a part of an error, or error: user: worker: tag: input.path: status: priority:";
 
 /** The filters that a text means: `{ "filter[error]": "timeout" }`. Words without a name are a part of the error. */
 export function readSearch(text) {

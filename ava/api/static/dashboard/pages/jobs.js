@@ -1,9 +1,10 @@
-// Jobs: a list that keeps up to date. The address holds the API's filters, so that a view can be shared.
+// Jobs: a list that keeps up to date. The address holds the API's filters and the view, so that both can be shared.
 
 import { get, session } from "../api.js";
 import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { full, number, short, span, toLocal } from "../format.js";
+import { address, askedOf, sortField, viewMenu, viewOf, widths } from "../job_view.js";
 import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
@@ -13,97 +14,117 @@ const TRIGGERS = ["manual", "scheduled", "webhook", "event"];
 const PER_PAGE = "25";
 /** What the rows show; inputs and outputs are not read. */
 const FIELDS = "id,worker_id,status,trigger,priority,triggered_by,created_at,started_at,completed_at,duration_ms,error,scheduled_at,attempt,max_attempts,cancel_requested_at,tags";
-const KEPT_COLUMNS = "ava.jobs.columns";
-/** The columns: their name in the address, their title, their width, and whether they are shown at first. */
-const COLUMNS = [
-  ["status", "Status", "7rem", true], ["job", "Job", "minmax(9rem, 1.6fr)", true], ["worker", "Worker", "minmax(8rem, 1.2fr)", true],
-  ["priority", "Priority", "4rem", true], ["trigger", "Trigger", "5.5rem", true], ["user", "User", "minmax(7rem, 1fr)", false],
-  ["created", "Created", "8rem", true], ["waited", "Waited", "5.5rem", false], ["duration", "Duration", "5.5rem", true],
-  ["ended", "Ended", "8rem", false], ["attempt", "Attempt", "4.5rem", false], ["tags", "Tags", "minmax(7rem, 1fr)", false],
-];
 const FILTERS = ["filter[status]", "filter[worker_id]", "filter[trigger]", "filter[created_after]", "filter[created_before]"];
 
 const selection = new Selection();
 
-export function open(main, { signal, query }) {
-  selection.begin(query);
-  const columns = shownColumns(query);
-  const asked = Object.fromEntries([...query].filter(([name]) => name !== "columns"));
-  const words = [...query].filter(([name]) => name.startsWith("filter[")).map(([, value]) => value);
-  document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
-  const body = h("div", { class: "rows", role: "rowgroup" });
-  const rows = new Keyed(body, (job) => job.id, (job) => row(job, columns, selection.chosen, () => actions.update()));
+export function open(main, { signal, query: first }) {
+  let query = first;
+  const menu = viewMenu(() => query);
+  const form = filters(() => query);
+  const bulk = h("div", {});
+  const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" });
   const none = empty("No jobs match this filter. ", h("a", { href: "#/jobs" }, "Clear the filter"));
   const until = h("span", {});
   const unreached = empty("No job of those that were looked at matches", until, "; go on with Older.");
-  const first = empty("No jobs yet. ", session.mayWrite ? "Create one above, or with " : "Programs create them, and so does ", h("code", {}, "ava jobs trigger"), ".");
-  const isFiltered = words.length > 0 || query.has("cursor");
+  const noneYet = empty("No jobs yet. ", session.mayWrite ? "Create one above, or with " : "Programs create them, and so does ", h("code", {}, "ava jobs trigger"), ".");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
+  let refresh = () => {};
   const operations = new RunningOperations(signal, () => refresh());
-  const actions = bulkActions(selection, query, { refresh: () => refresh(), started: (operation) => operations.add(operation) });
-  const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" },
-    titles(["", ...columns.map(([, title]) => title)], "Select"),
-    body);
-  put(main,
-    heading("Jobs", columnMenu(query, columns), runButton()),
-    filters(query),
-    actions.element,
-    operations.element,
-    table, none, unreached, first, pager);
-  table.style.setProperty("--columns", ["1.2rem", ...columns.map(([, , width]) => width)].join(" "));
-  const showEmpty = (shown) => [none, unreached, first].forEach((each) => (each.hidden = each !== shown));
-  showEmpty(null);
+  put(main, heading("Jobs", menu.element, runButton()), form.element, bulk, operations.element, table, none, unreached, noneYet, pager);
+  const showEmpty = (shown) => [none, unreached, noneYet].forEach((each) => (each.hidden = each !== shown));
 
-  // A search looks at up to 20,000 jobs each time.
-  const isSearched = [...query.keys()].some((name) => /^filter\[(error|error_id|triggered_by|priority|id|tag\..+|input\..+)\]$/.test(name));
-  const refresh = repeat(signal, isSearched ? 10 : 2, async () => {
-    const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...asked }, signal, isRepeated: true });
-    selection.refresh(found.data);
-    rows.show(found.data);
-    showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : first);
-    const lookedUntil = found.pagination.looked_until;
-    say(until, lookedUntil ? `, back to ${full(lookedUntil)}` : "");
-    actions.update();
-    showPager(pager, query, found.pagination);
-  });
+  let rows;
+  let actions;
+  let drawn;
+  const drawTable = () => {
+    const view = viewOf(query);
+    const key = JSON.stringify(view);
+    if (key === drawn) return;
+    drawn = key;
+    const body = h("div", { class: "rows", role: "rowgroup" });
+    rows = new Keyed(body, (job) => job.id, (job) => row(job, view, selection.chosen, () => actions.update()));
+    put(table, titles(["", ...view.columns.map(([, title]) => title)], "Select"), body);
+    table.style.setProperty("--columns", widths(view));
+    table.dataset.density = view.density;
+  };
+
+  // A changed address changes the rows; the controls stay, and keep the focus.
+  let reading = new AbortController();
+  const change = (next) => {
+    query = next;
+    reading.abort();
+    reading = new AbortController();
+    const current = AbortSignal.any([signal, reading.signal]);
+    selection.begin(query);
+    menu.show(query);
+    form.show(query);
+    drawTable();
+    showEmpty(null);
+    actions = bulkActions(selection, query, { refresh: () => refresh(), started: (operation) => operations.add(operation) });
+    put(bulk, actions.element);
+    const words = [...query].filter(([name]) => name.startsWith("filter[")).map(([, value]) => value);
+    document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
+    const isFiltered = words.length > 0 || query.has("cursor") || query.has("page");
+    // A search looks at up to 20,000 jobs each time.
+    const isSearched = [...query.keys()].some((name) => /^(sort|filter\[(error|error_id|triggered_by|priority|id|completed_.+|tag\..+|input\..+)\])$/.test(name));
+    refresh = repeat(current, isSearched ? 10 : 2, async () => {
+      const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...askedOf(query) }, signal: current, isRepeated: true });
+      selection.refresh(found.data);
+      rows.show(found.data);
+      showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : noneYet);
+      const lookedUntil = found.pagination.looked_until;
+      say(until, lookedUntil ? `, back to ${full(lookedUntil)}` : "");
+      actions.update();
+      showPager(pager, query, found.pagination);
+    });
+    if (document.activeElement === document.body) main.focus({ preventScroll: true });
+  };
+  change(query);
+  return { change };
 }
 
-const address = (query, changes) => {
-  const next = new URLSearchParams(query);
-  for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
-  return `#/jobs${next.size ? `?${next}` : ""}`;
-};
-
-function filters(query) {
-  const form = h("form", { class: "filters", role: "search", "aria-label": "Filter jobs" });
-  const change = (name, value) => (location.hash = address(query, { [name]: value, cursor: "", page: "" }));
+/** The controls of the filters. They stay while the address changes; `show` sets what they hold. */
+function filters(queryNow) {
+  const go = (changes) => (location.hash = address(queryNow(), changes));
+  const change = (name, value) => go({ [name]: value, cursor: "", page: "" });
   const select = (label, name, choices) => {
-    const control = h("select", { name, onchange: (event) => change(name, event.target.value) },
-      options([["", "Any"], ...choices.map((choice) => [choice])], query.get(name) ?? ""));
-    return [field(label, control), control];
+    const control = h("select", { name, onchange: () => change(name, control.value) }, options([["", "Any"], ...choices.map((choice) => [choice])], ""));
+    return { element: field(label, control), show: (query) => (control.value = query.get(name) ?? "") };
   };
   const workers = h("datalist", { id: "workers" });
-  const worker = field("Worker", h("input", { name: "filter[worker_id]", list: "workers", value: query.get("filter[worker_id]") ?? "", placeholder: "Any", autocomplete: "off", spellcheck: "false",
-    onchange: (event) => change("filter[worker_id]", event.target.value.trim()), onfocus: () => fillWorkers(workers) }));
+  const worker = h("input", { name: "filter[worker_id]", list: "workers", placeholder: "Any", autocomplete: "off", spellcheck: "false",
+    onchange: () => change("filter[worker_id]", worker.value.trim()), onfocus: () => fillWorkers(workers) });
   const time = (label, name) => {
-    const control = h("input", { type: "datetime-local", name, value: toLocal(query.get(name)),
-      onchange: (event) => change(name, event.target.value ? new Date(event.target.value).toISOString() : "") });
-    return field(label, control);
+    const control = h("input", { type: "datetime-local", name, onchange: () => change(name, control.value ? new Date(control.value).toISOString() : "") });
+    return { element: field(label, control), show: (query) => {
+      const value = toLocal(query.get(name));
+      if (control.value !== value) control.value = value;
+    } };
   };
-  put(form,
-    select("Status", "filter[status]", STATUSES)[0], worker, select("Trigger", "filter[trigger]", TRIGGERS)[0],
-    time("Created after", "filter[created_after]"), time("Created before", "filter[created_before]"),
-    workers, others(query),
-    query.size ? h("a", { class: "clear", href: "#/jobs" }, "Clear") : null);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  return form;
+  const controls = [
+    select("Status", "filter[status]", STATUSES),
+    { element: field("Worker", worker), show: (query) => (worker.value = query.get("filter[worker_id]") ?? "") },
+    select("Trigger", "filter[trigger]", TRIGGERS),
+    time("Created after", "filter[created_after]"), time("Created before", "filter[created_before]"), sortField(go),
+  ];
+  const more = h("div", { class: "row" });
+  const element = h("form", { class: "filters", role: "search", "aria-label": "Filter jobs" }, controls.map((each) => each.element), workers, more);
+  element.addEventListener("submit", (event) => event.preventDefault());
+  return {
+    element,
+    show(query) {
+      controls.forEach((each) => each.show(query));
+      put(more, others(query), query.size ? h("a", { class: "clear", href: "#/jobs" }, "Clear") : null);
+    },
+  };
 }
 
-/** The filters of the search box, each with a link that removes it. */
+/** The filters of the search box and of charts, each with a link that removes it. */
 function others(query) {
   const found = [...query].filter(([name]) => name.startsWith("filter[") && !FILTERS.includes(name));
   return found.map(([name, value]) => h("a", { class: "tag", href: address(query, { [name]: "", cursor: "", page: "" }), title: "Remove this filter" },
-    `${name.slice(7, -1)}: ${value} ×`));
+    `${name.slice(7, -1).replace("completed_", "ended ")}: ${value} ×`));
 }
 
 /** Offer every worker by its id and name, whatever their number. */
@@ -117,27 +138,10 @@ async function fillWorkers(list) {
   } while (cursor);
 }
 
-/** The columns that the address names, else those that were chosen last. */
-function shownColumns(query) {
-  const names = (query.get("columns") ?? localStorage.getItem(KEPT_COLUMNS))?.split(",");
-  const found = COLUMNS.filter(([name, , , isShown]) => (names ? names.includes(name) : isShown));
-  return found.length ? found : COLUMNS.filter(([, , , isShown]) => isShown);
-}
-
-function columnMenu(query, shown) {
-  const box = ([name, title]) => h("label", { class: "row check" },
-    h("input", { type: "checkbox", checked: shown.some(([other]) => other === name), onchange: (event) => {
-      const names = COLUMNS.map(([each]) => each).filter((each) => (each === name ? event.target.checked : shown.some(([other]) => other === each)));
-      localStorage.setItem(KEPT_COLUMNS, names.join(","));
-      location.hash = address(query, { columns: names.join(",") });
-    } }), title);
-  return h("details", { class: "menu" }, h("summary", {}, "Columns"), h("div", {}, COLUMNS.map(box)));
-}
-
-function row(job, columns, selected, changed) {
+function row(job, { columns, isExact }, selected, changed) {
   const status = pill();
-  const created = when(job.created_at);
-  const ended = when(job.completed_at);
+  const created = when(job.created_at, isExact);
+  const ended = when(job.completed_at, isExact);
   const duration = h("span", {});
   const waited = h("span", {});
   const attempt = h("span", {});
@@ -180,11 +184,14 @@ function row(job, columns, selected, changed) {
 
 function showPager(pager, query, pagination) {
   const total = pagination.total >= 1000 ? "1,000 or more" : number(pagination.total);
-  const key = JSON.stringify([total, pagination.next_cursor, query.get("cursor")]);
+  const key = JSON.stringify([total, pagination, String(query)]);
   if (pager.dataset.key === key) return;
   pager.dataset.key = key;
-  put(pager, h("span", {}, `${total} ${total === "1" ? "job" : "jobs"}`),
-    h("span", { class: "row" },
-      query.get("cursor") ? h("a", { href: address(query, { cursor: "" }) }, "Newest") : null,
-      pagination.next_cursor ? h("a", { href: address(query, { cursor: pagination.next_cursor, page: "" }) }, "Older") : null));
+  const { page, has_more: hasMore, next_cursor: cursor } = pagination;
+  // A sorted list has pages by number.
+  const further = cursor ? h("a", { href: address(query, { cursor, page: "" }) }, "Older")
+    : hasMore ? h("a", { href: address(query, { page: String(page + 1) }) }, "Next") : null;
+  const back = query.get("cursor") ? h("a", { href: address(query, { cursor: "" }) }, "Newest")
+    : page > 1 ? h("a", { href: address(query, { page: "" }) }, "First") : null;
+  put(pager, h("span", {}, `${total} ${total === "1" ? "job" : "jobs"}`), h("span", { class: "row" }, back, further));
 }

@@ -2,9 +2,9 @@
 
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { ago, number, short, span } from "../format.js";
-import { ask, button, empty, field, heading, notify, options, pill, repeat, titles, when } from "../parts.js";
-import { create, edit, redeliverAbandoned } from "../webhook_forms.js";
+import { ago, bytes, number, short, span } from "../format.js";
+import { ask, button, empty, field, heading, json, notify, options, pill, repeat, titles, when } from "../parts.js";
+import { create, edit, EVENTS, redeliverMany } from "../webhook_forms.js";
 
 /** The deliveries of which the ratio is taken, and those that are shown. */
 const COUNTED = "50";
@@ -41,7 +41,8 @@ function endpoint(webhook, signal, refresh) {
   const events = h("p", { class: "muted" });
   const health = h("p", { class: "health" });
   let current = webhook;
-  const shown = h("select", { onchange: () => load() }, options(STATES, ""));
+  const shown = h("select", { name: "status", onchange: () => load() }, options(STATES, ""));
+  const event = h("select", { onchange: () => load() }, options([["", "All"], ...EVENTS.map((name) => [name])], ""));
   const pause = button("Pause", () => enable(false));
   const resume = button("Resume", () => enable(true), { kind: "primary" });
   const enable = async (enabled) => {
@@ -59,12 +60,12 @@ function endpoint(webhook, signal, refresh) {
     }),
     pause, resume,
     button("Edit", () => edit(current, path, refresh)),
-    button("Redeliver abandoned", () => redeliverAbandoned(current, path, () => load())),
+    button("Redeliver …", () => redeliverMany(current, path, { status: shown.value, event: event.value }, () => load())),
     button("Delete", () => remove(webhook, path, refresh), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
-    events, health, h("div", { class: "row end" }, field("Deliveries", shown)),
+    events, health, h("div", { class: "row end" }, field("Deliveries", shown), field("Event", event)),
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
   let wasShown = false;
@@ -73,7 +74,8 @@ function endpoint(webhook, signal, refresh) {
     wasShown = element.isConnected;
     const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal }).catch(unlessDeleted);
     if (!data) return;
-    const found = shown.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), "filter[status]": shown.value }, signal })).data : data;
+    const filter = { "filter[status]": shown.value, "filter[event]": event.value };
+    const found = shown.value || event.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), ...filter }, signal })).data : data;
     say(health, healthOf(current, data));
     rows.show(found.slice(0, SHOWN));
     none.hidden = found.length > 0;
@@ -123,8 +125,22 @@ function deliveryRow(delivery, path) {
   const state = pill();
   const said = h("span", {});
   const answers = h("div", {});
-  const more = h("details", { hidden: true }, h("summary", {}, "Responses"), answers);
-  const last = h("span", { role: "cell", "data-label": "Last request" }, said, more);
+  const sent = h("div", {}, h("p", { class: "muted" }, "Loading what was sent"));
+  const more = h("details", { hidden: true, ontoggle: () => more.open && loadBody() }, h("summary", {}, "Request and responses"),
+    h("div", { class: "exchange" }, h("section", {}, h("h3", {}, "Request"), sent), h("section", {}, h("h3", {}, "Responses"), answers)));
+  let isLoaded = false;
+  const loadBody = async () => {
+    if (isLoaded) return;
+    isLoaded = true;
+    try {
+      const { data } = await get(`${path}/deliveries/${encodeURIComponent(delivery.id)}/body`);
+      put(sent, data.body === null ? h("p", { class: "muted" }, "Your role may not see it.") : bodyOf(data));
+    } catch (error) {
+      isLoaded = false;
+      put(sent, h("p", { role: "alert" }, error.message));
+    }
+  };
+  const last = h("span", { role: "cell", "data-label": "Last request" }, said);
   const again = session.mayWrite ? button("Redeliver", async () => {
     await post(`${path}/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
     notify("Delivery queued again.");
@@ -134,7 +150,7 @@ function deliveryRow(delivery, path) {
     h("span", { role: "cell", "data-label": "Event" }, (delivery.event_type ?? delivery.type ?? "").replace(/^ava\./, "")),
     h("span", { role: "cell", "data-label": "Job", class: "mono" }, delivery.job_id ? h("a", { href: `#/jobs/${delivery.job_id}`, title: delivery.job_id }, short(delivery.job_id)) : "–"),
     h("span", { role: "cell", "data-label": "Created" }, when(delivery.created_at).element), last,
-    h("span", { role: "cell" }, again));
+    h("span", { role: "cell" }, again), h("span", { role: "cell", class: "whole" }, more));
   return {
     element,
     update(next) {
@@ -146,6 +162,15 @@ function deliveryRow(delivery, path) {
         when(attempt.at).element, attempt.answer ? h("pre", {}, attempt.answer) : null)));
     },
   };
+}
+
+/** What was sent, as JSON if all of it is here. */
+function bodyOf({ body, body_bytes: size }) {
+  try {
+    return json(JSON.parse(body));
+  } catch {
+    return [h("p", { class: "muted" }, `The beginning of ${bytes(size)}`), h("pre", { class: "json", tabindex: "0" }, body)];
+  }
 }
 
 function describe(delivery) {
