@@ -61,7 +61,7 @@ function endpoint(webhook, signal, refresh) {
     pause, resume,
     button("Edit", () => edit(current, path, refresh)),
     button("Redeliver …", () => redeliverMany(current, path, { status: shown.value, event: event.value }, () => load())),
-    button("Delete", () => remove(webhook, path, refresh), { kind: "danger" }),
+    button("Delete", () => remove(webhook, path, refresh, (is) => (isDeleting = is)), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
@@ -69,13 +69,14 @@ function endpoint(webhook, signal, refresh) {
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
   let wasShown = false;
+  let isDeleting = false;
   const load = repeat(signal, 3, async () => {
-    if (wasShown && !element.isConnected) return;
+    if (isDeleting || (wasShown && !element.isConnected)) return;
     wasShown = element.isConnected;
     const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal }).catch(unlessDeleted);
     if (!data) return;
     const filter = { "filter[status]": shown.value, "filter[event]": event.value };
-    const found = shown.value || event.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), ...filter }, signal })).data : data;
+    const found = shown.value || event.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), ...filter }, signal }).catch(unlessDeleted)).data ?? [] : data;
     say(health, healthOf(current, data));
     rows.show(found.slice(0, SHOWN));
     none.hidden = found.length > 0;
@@ -111,11 +112,16 @@ function healthOf(webhook, deliveries) {
   return ratio;
 }
 
-function remove(webhook, path, refresh) {
+function remove(webhook, path, refresh, setDeleting) {
   ask({
     title: "Delete this webhook?", action: "Delete webhook", kind: "danger", text: `No more events will be sent to ${webhook.url}.`,
     submit: async () => {
-      await call("DELETE", path);
+      // Its deliveries are not read meanwhile, because they would not be found.
+      setDeleting(true);
+      await call("DELETE", path).catch((error) => {
+        setDeleting(false);
+        throw error;
+      });
       refresh();
     },
   });
