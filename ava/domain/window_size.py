@@ -26,6 +26,7 @@ class WindowSize:
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = 0.0
+        self._was_shared = False
         #: What was taken from the window: the moment of each look, and the number of messages.
         self._taken: deque[tuple[float, int]] = deque()
         #: The seconds between two looks lately.
@@ -50,7 +51,9 @@ class WindowSize:
         if self._had_backlog and published == 0 and taken:
             # The processes may have found no message.
             wanted = max(wanted, 2 * self._size)
-        self._size = min(self._most, max(wanted, min(self._size * _KEPT, taken)))
+        # What one tenant had alone is no measure of what it may have beside another: the rest is recalled at once.
+        kept = min(self._size * _KEPT, taken) if is_shared == self._was_shared else 0
+        self._size, self._was_shared = min(self._most, max(wanted, kept)), is_shared
         return max(1, round(self._size))
 
     def fed(self, *, published: int, has_backlog: bool) -> None:

@@ -113,3 +113,16 @@ def test_a_window_of_long_jobs_holds_one_message_for_each_process_once_it_is_sha
     assert size.look(0, published=0, processes=40, is_shared=False) == 80
     size.fed(published=80, has_backlog=True)
     assert size.look(0.05, published=80, processes=40, is_shared=True) == 40
+
+
+def test_a_window_is_small_as_soon_as_another_tenant_waits() -> None:
+    size = WindowSize(2000)
+    alone = published = 0
+    for look in range(20):
+        alone = size.look(look * 0.1, published=published, processes=8, is_shared=False)
+        size.fed(published=alone, has_backlog=True)
+        # Eight processes take jobs of 50 ms.
+        published = alone - 16
+    shared = size.look(2.0, published=published, processes=8, is_shared=True)
+    assert alone > 2 * shared
+    assert published > 1.5 * shared, "what is published is dealt anew"
