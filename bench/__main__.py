@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import cancel, fairness, measures, scale, schedules, webhooks
+from bench import cancel, fair_limits, fairness, measures, scale, schedules, webhooks
 from bench.footprint import footprint
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
@@ -17,6 +17,8 @@ from bench.scheduled import due_in_one_second
 from bench.servers import Servers
 from bench.systems import Baseline, Ours, System
 from bench.table import BASELINE, OURS, Figures, Table
+
+_BROKERS = ("redis", "rabbitmq")
 
 
 class Bench:
@@ -168,22 +170,74 @@ class Bench:
             self._alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
 
     def fairness(self) -> None:
-        """Turns of tenants on both brokers: one job behind 100,000, shares, recalled messages, the cost of a look."""
-        for broker in ("redis", "rabbitmq"):
+        """Every measure of turns, limits and pause."""
+        for name in (each for each in MEASURES if each.startswith("fairness-")):
+            MEASURES[name](self)
+
+    def fairness_wait(self) -> None:
+        """The wait of one job behind 100,000 of another tenant, which are spread in three ways."""
+        for broker in _BROKERS:
             ours = self._both(broker)[1]
-            self._table.add(f"recalled messages, {broker}", OURS, fairness.recall(ours, messages=2000))
             for children in (2, 8):
-                found = fairness.single_job(
-                    ours, waiting=self._count(100_000), tries=self._count(100, least=30), children=children
-                )
-                self._table.add(f"one job behind 100,000, {children} processes, {broker}", OURS, found)
-            held = fairness.limit(ours, seconds=max(5.0, 30 * self._scale), kills=self._count(100, least=20))
-            self._table.add(f"limit of 5, {broker}", OURS, held)
-            self._table.add(f"shares, {broker}", OURS, fairness.shares(ours, seconds=max(10.0, 60 * self._scale)))
+                for spread in fairness.SPREADS:
+                    tries = self._count(100, least=30)
+                    found = fairness.single_job(
+                        ours, waiting=self._count(100_000), tries=tries, children=children, spread=spread
+                    )
+                    self._table.add(f"one job behind 100,000 of {spread}, {children} processes, {broker}", OURS, found)
+
+    def fairness_shares(self) -> None:
+        """The shares of weights, and of 50 tenants."""
+        for broker in _BROKERS:
+            found = fairness.shares(self._both(broker)[1], seconds=max(10.0, 60 * self._scale))
+            self._table.add(f"shares, {broker}", OURS, found)
+
+    def fairness_limit(self) -> None:
+        """How far a limit is used, and whether it is exceeded under 100 kills."""
+        for broker in _BROKERS:
+            seconds, kills = max(5.0, 30 * self._scale), self._count(100, least=20)
+            found = fair_limits.limit(self._both(broker)[1], seconds=seconds, kills=kills)
+            self._table.add(f"limit of 5, {broker}", OURS, found)
+
+    def fairness_rate(self) -> None:
+        """How far a rate of 100 a minute is used, and whether it is exceeded in any minute, with a failover."""
+        for broker in _BROKERS:
+            found = fair_limits.rate(self._both(broker)[1], seconds=max(90.0, 600 * self._scale))
+            self._table.add(f"rate of 100 a minute, {broker}", OURS, found)
+
+    def fairness_pause(self) -> None:
+        """What a paused queue with 2,000 published jobs still starts."""
+        for broker in _BROKERS:
+            self._table.add(f"pause, {broker}", OURS, fair_limits.pause(self._both(broker)[1], published=2000))
+
+    def fairness_recall(self) -> None:
+        """What recalled messages cost that cannot be deleted."""
+        for broker in _BROKERS:
+            found = fairness.recall(self._both(broker)[1], messages=2000)
+            self._table.add(f"recalled messages, {broker}", OURS, found)
+
+    def fairness_look(self) -> None:
+        """The cost of the feed while a million jobs of 10,000 tenants wait."""
         looks = fairness.look(
             self._both()[1], waiting=self._count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self._scale)
         )
         self._table.add("look of the feed, 10,000 tenants", OURS, looks)
+
+    def fairness_alone(self) -> None:
+        """Drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""
+        for broker in _BROKERS:
+            fair = self._both(broker)[1]
+            unfair = Ours(self._servers, broker, "unfair", number=2)
+            unfair.environ["AVA_FAIRNESS"] = "off"
+            for _ in range(self._rounds):
+                for name, system in ((BASELINE, unfair), (OURS, fair)):
+                    drained = measures.drain(system, jobs=self._count(20_000))
+                    self._table.add(f"one tenant: drain, {broker}", name, drained)
+                    with system.api() as port, system.workers():
+                        accepted = measures.accept(system, port, requests=self._count(3000, least=500))
+                        self._table.add(f"one tenant: accept, {broker}", name, accepted)
+                        started = measures.start_latency(system, port, jobs=self._count(200, least=40))
+                        self._table.add(f"one tenant: start latency, {broker}", name, started)
 
     def long(self) -> None:
         """Drain 500,000 jobs without a pause."""
@@ -211,9 +265,22 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "schedules": Bench.schedules,
     "webhooks": Bench.webhooks,
     "fairness": Bench.fairness,
+    "fairness-wait": Bench.fairness_wait,
+    "fairness-shares": Bench.fairness_shares,
+    "fairness-limit": Bench.fairness_limit,
+    "fairness-rate": Bench.fairness_rate,
+    "fairness-pause": Bench.fairness_pause,
+    "fairness-recall": Bench.fairness_recall,
+    "fairness-look": Bench.fairness_look,
+    "fairness-alone": Bench.fairness_alone,
     "scale": Bench.scale,
     "long": Bench.long,
 }
+
+
+def _all() -> list[str]:
+    """Returns the measures that are taken without names."""
+    return [name for name in MEASURES if name != "long" and not name.startswith("fairness-")]
 
 
 def main() -> None:
@@ -223,7 +290,7 @@ def main() -> None:
         "measures",
         nargs="*",
         metavar="MEASURE",
-        help=f"what to measure (default: all but `long`): {', '.join(MEASURES)}",
+        help=f"what to measure (default: all but `long`; `fairness` is all of its parts): {', '.join(MEASURES)}",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
@@ -233,7 +300,9 @@ def main() -> None:
     table = Table(is_kept=not given.quick)
     with ExitStack() as stack:
         bench = Bench(stack, table, rounds=given.rounds, scale=0.1 if given.quick else 1.0)
-        for name in given.measures or [each for each in MEASURES if each != "long"]:
+        for name in given.measures or [
+            each for each in MEASURES if each != "long" and not each.startswith("fairness-")
+        ]:
             MEASURES[name](bench)
             # Kept after each measure, so that a later failure loses nothing.
             table.keep()

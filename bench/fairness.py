@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import random
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import psutil
 
 from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
@@ -22,7 +15,7 @@ from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures
 
-__all__ = ["limit", "look", "recall", "shares", "single_job"]
+__all__ = ["SPREADS", "caller", "look", "recall", "running", "shares", "single_job"]
 
 _NAP_SECONDS = 0.05
 _NAP = f'{{"seconds":{_NAP_SECONDS}}}'
@@ -31,16 +24,29 @@ INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, trigger
 SELECT %s || CASE WHEN %s > 1 THEN (n %% %s)::text ELSE '' END, 'wkr_nap', 'manual', 5, 'default', %s, 'usr_bench', 1
 FROM generate_series(1, %s) AS n
 """
+_WAIT_OF_WORKERS = """
+INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
+SELECT %s, 'wkr_nap_' || n %% 20, 'manual', 5, 'default', %s, 'usr_bench', 1 FROM generate_series(1, %s) AS n
+"""
+_WAIT_OF_KEYS = """
+INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, run_at, limit_key)
+SELECT t.id, 'wkr_keyed', 'manual', 5, 'default', i.input, 'usr_bench', 1, 'infinity',
+       ava_limit_key('wkr_keyed', 'input.key', t.id, i.input)
+FROM (SELECT %s AS id, %s AS seconds) AS t CROSS JOIN generate_series(1, %s) AS n
+CROSS JOIN LATERAL (SELECT json_build_object('seconds', t.seconds, 'key', n %% 1000) AS input) AS i
+"""
+#: Over what the other tenant's jobs are spread.
+SPREADS = ("one worker", "20 workers", "1,000 keys")
 
 
-def single_job(system: Ours, *, waiting: int, tries: int, children: int) -> Figures:
+def single_job(system: Ours, *, waiting: int, tries: int, children: int, spread: str = SPREADS[0]) -> Figures:
     """How long a tenant's only job waits for its start while another tenant has `waiting` jobs of 50 ms."""
-    _wait(system, "ten_a", waiting)
+    _wait(system, "ten_a", waiting, spread)
     started: list[str] = []
-    with _running(system, children):
+    with running(system, children):
         until(lambda: system.finished_of("ten_a") > 4 * children)
         for _ in range(tries):
-            (job,) = system.jobs.trigger(_caller("ten_b"), [JobSpec(worker_id="wkr_nap", input_json=_NAP)])
+            (job,) = system.jobs.trigger(caller("ten_b"), [JobSpec(worker_id="wkr_nap", input_json=_NAP)])
             started.append(job.id)
             _await_finished(system, "ten_b", len(started))
             # At another moment of the feed's interval each time.
@@ -64,18 +70,19 @@ def shares(system: Ours, *, seconds: float) -> Figures:
             f"ten_w{weight}",
             weight,
         )
-    with _running(system, 4):
+    with running(system, 4):
         time.sleep(seconds)
     spent = _spent(system)
     whole = sum(spent.values())
     system.database.value("DELETE FROM tenant_limits")
     found = {f"share of weight {w}, of its due": spent[f"ten_w{w}"] / whole * 7 / w for w in (1, 2, 4)}
+    found["farthest from its due %"] = 100 * max(abs(share - 1) for share in found.values())
     system.clear()
     # By Zipf, but enough for an equal share each.
     least = round(seconds * 4 / _NAP_SECONDS / 50 * 1.5)
     for number in range(1, 51):
         _add(system, f"ten_z{number}", least + 5000 // number)
-    with _running(system, 4):
+    with running(system, 4):
         time.sleep(seconds)
     values = list(_spent(system).values())
     return found | {"Jain's index of 50 tenants": sum(values) ** 2 / (50 * sum(value**2 for value in values))}
@@ -102,59 +109,13 @@ def recall(system: Ours, *, messages: int) -> Figures:
     with database.connect() as connection:
         last = client_moves.insert(connection, tenant_id="ten_b", user_id="usr_bench", specs=[spec])
     system.publisher.publish(last)
-    with _running(system, 2):
+    with running(system, 2):
         until(lambda: system.finished_of("ten_b") == 1)
     database.close()
     (took,) = system.database.rows(
         "SELECT extract(epoch FROM max(started_at) - min(started_at))::float8 * 1000 FROM jobs WHERE status='completed'"
     )[0]
     return {"stale messages": messages, "ms of two processes": took, "ms each": took / messages}
-
-
-def limit(system: Ours, *, seconds: float, kills: int, children: int = 8) -> Figures:
-    """How far a limit of 5 is used by jobs of 50 ms, and whether it is ever exceeded while processes are killed.
-
-    A job holds one of five locks of files, which the kernel frees when its process dies: it is the effect that counts.
-    """
-    system.clear()
-    folder = Path(tempfile.mkdtemp(dir=system.folder))
-    folder.chmod(0o777)
-    spec = JobSpec(worker_id="wkr_limited", input_json=json.dumps({"seconds": _NAP_SECONDS, "folder": str(folder)}))
-    with _running(system, children) as pids:
-        for _ in range(max(1, round(2 * seconds * 5 / _NAP_SECONDS / 1000))):
-            system.jobs.trigger(_caller("ten_a"), [spec] * 1000)
-        until(lambda: system.finished_of("ten_a") > 20)
-        rate = _rate(system, seconds)
-        stood_still = _kill(system, pids[1], kills)
-    violations = folder / "violations"
-    return {
-        "jobs/s": rate,
-        "share of the limit used": rate * _NAP_SECONDS / 5,
-        "kills of children": kills,
-        "longest pause between ends, s": stood_still,
-        "times more than 5 ran": len(violations.read_text().splitlines()) if violations.exists() else 0,
-    }
-
-
-def _rate(system: Ours, seconds: float) -> float:
-    done, began = system.finished_of("ten_a"), time.monotonic()
-    time.sleep(seconds)
-    return (system.finished_of("ten_a") - done) / (time.monotonic() - began)
-
-
-def _kill(system: Ours, node: int, kills: int) -> float:
-    """Kill one child of a node after the other. Returns the longest time in which no job ended, in seconds."""
-    longest, done, since = 0.0, system.finished_of("ten_a"), time.monotonic()
-    killed, next_at = 0, time.monotonic()
-    while killed < kills or time.monotonic() < next_at:
-        if killed < kills and time.monotonic() >= next_at:
-            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-                random.choice(psutil.Process(node).children()).kill()
-            killed, next_at = killed + 1, time.monotonic() + 0.3
-        time.sleep(0.02)
-        if (now_done := system.finished_of("ten_a")) != done:
-            longest, done, since = max(longest, time.monotonic() - since), now_done, time.monotonic()
-    return longest
 
 
 def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures:
@@ -172,6 +133,8 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
     settings = load(system.environ)
     database, publisher = StoreDatabase(settings.database_url, name="bench"), Publisher(make_app(settings), settings)
     feed = WindowFeed(database, publisher, window=2000, node_dead_seconds=14)
+    # The first look of a process connects to the servers.
+    feed.run_once(0)
     took: list[float] = []
     began, cpu = time.monotonic(), time.process_time()
     while time.monotonic() - began < seconds:
@@ -195,9 +158,14 @@ def _await_finished(system: Ours, tenant: str, jobs: int) -> None:
     until(lambda: system.finished_of(tenant) == jobs, every=0.01)
 
 
-def _wait(system: Ours, tenant: str, jobs: int) -> None:
+def _wait(system: Ours, tenant: str, jobs: int, spread: str) -> None:
     system.clear()
-    _add(system, tenant, jobs)
+    if spread == "20 workers":
+        system.database.value(_WAIT_OF_WORKERS, tenant, _NAP, jobs)
+    elif spread == "1,000 keys":
+        system.database.value(_WAIT_OF_KEYS, tenant, _NAP_SECONDS, jobs)
+    else:
+        _add(system, tenant, jobs)
     system.database.value("VACUUM (ANALYZE) jobs")
 
 
@@ -215,12 +183,12 @@ def _spent(system: Ours) -> dict[str, float]:
     )
 
 
-def _caller(tenant: str) -> Caller:
+def caller(tenant: str) -> Caller:
     return Caller(tenant_id=tenant, user_id="usr_bench", role=Role.TENANT_SYSTEM_ADMIN)
 
 
 @contextmanager
-def _running(system: Ours, children: int) -> Iterator[list[int]]:
+def running(system: Ours, children: int) -> Iterator[list[int]]:
     """Run a dispatcher and a node; the block gets their process ids."""
     system.database.value("DELETE FROM nodes")
     worker = ["ava.cli.main", "worker", "-c", str(children)]

@@ -55,3 +55,18 @@ def limited(input: dict[str, Any]) -> None:
             return
     with (folder / "violations").open("a") as violations:
         violations.write(f"{time.time()}\n")
+
+
+@worker("keyed", max_running=5, max_running_per="input.key")
+def keyed(input: dict[str, Any]) -> None:
+    """Sleep, with a limit for each key."""
+    time.sleep(input["seconds"])
+
+
+@worker("rated", rate="100/minute")
+def rated(_input: dict[str, Any]) -> None:
+    """Do nothing, so often."""
+
+
+for _number in range(20):
+    worker(f"nap_{_number}")(nap)

@@ -146,14 +146,15 @@ class Ours:
 
     name = OURS
 
-    def __init__(self, servers: Servers, broker: str, database: str = "ours") -> None:
+    def __init__(self, servers: Servers, broker: str, database: str = "ours", *, number: int = 0) -> None:
+        """`number` is that of its broker: two systems with different numbers share no queue."""
         self.folder = servers.folder
         #: The process id of the API, 0 until it has been started.
         self.api_pid = 0
         self.database = servers.database(database)
         self.environ = {
             "DATABASE_URL": self.database.url,
-            "BROKER_URL": servers.broker(broker, 0),
+            "BROKER_URL": servers.broker(broker, number),
             "AVA_INTERNAL_SECRET": SECRET,
             "AVA_HANDLERS": "bench.handlers",
             "AVA_ENCRYPTION_KEY": "b2YtdGhlLWJlbmNobWFyay1vZi10aGUtYmVuY2htYXI=",

@@ -44,6 +44,13 @@ class Promise:
         return found >= self.least if self.least is not None else found <= (self.most or 0)
 
 
+_BROKERS = ("redis", "rabbitmq")
+
+
+def _of_brokers(measure: str, figure: str, **bound: float) -> dict[tuple[str, str], Promise]:
+    return {(f"{measure}, {broker}", figure): Promise(**bound, is_ratio=False) for broker in _BROKERS}
+
+
 #: By measure and figure; an empty figure means all figures of the measure.
 PROMISES: dict[tuple[str, str], Promise] = {
     ("accept, 1 a request", "jobs/s"): Promise(least=1.25),
@@ -66,6 +73,36 @@ PROMISES: dict[tuple[str, str], Promise] = {
     ("schedules", "at once: all jobs written after s"): Promise(most=5, is_ratio=False),
     ("schedules", "at once: share of a plain backlog's rate"): Promise(least=0.9, is_ratio=False),
     ("schedules", "idle: share of a core %"): Promise(most=2, is_ratio=False),
+    **_of_brokers("shares", "farthest from its due %", most=3),
+    **_of_brokers("shares", "Jain's index of 50 tenants", least=0.99),
+    **_of_brokers("limit of 5", "share of the limit used", least=0.9),
+    **_of_brokers("limit of 5", "longest time with fewer than 5, s", most=15),
+    **_of_brokers("limit of 5", "times more than 5 ran", most=0),
+    **_of_brokers("rate of 100 a minute", "most in any minute", most=100),
+    **_of_brokers("rate of 100 a minute", "share of the rate used", least=0.97),
+    **_of_brokers("pause", "starts later than 2 s", most=0),
+    **_of_brokers("pause", "starts before an older job", most=0),
+    ("look of the feed, 10,000 tenants", "look p99 ms"): Promise(most=20, is_ratio=False),
+    ("look of the feed, 10,000 tenants", "% of a core"): Promise(most=5, is_ratio=False),
+    **{
+        (f"one job behind 100,000 of {spread}, {children} processes, {broker}", "p99 ms"): Promise(
+            # Twice a job's duration, and 0.3 s.
+            most=400,
+            is_ratio=False,
+        )
+        for spread in ("one worker", "20 workers", "1,000 keys")
+        for children in (2, 8)
+        for broker in _BROKERS
+    },
+    **{
+        (f"one tenant: {name}, {broker}", figure): promise
+        for broker in _BROKERS
+        for name, figure, promise in (
+            ("drain", "jobs/s", Promise(least=0.98)),
+            ("accept", "jobs/s", Promise(least=0.98)),
+            ("start latency", "p50 ms", Promise(most=1.02)),
+        )
+    },
     ("footprint", "ava worker ready s"): Promise(most=2, is_ratio=False),
     ("footprint", "ava jobs list s"): Promise(most=0.6, is_ratio=False),
     ("footprint", "idle node of two processes MiB"): Promise(most=200, is_ratio=False),

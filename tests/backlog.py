@@ -97,6 +97,13 @@ class Backlog:
         """Returns the number of jobs that meet a condition."""
         return int(self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
 
+    def rows_read(self) -> tuple[int, int]:
+        """Returns the rows that were read by scans of the jobs' table and through its indexes."""
+        self.run("SELECT pg_stat_force_next_flush()")
+        ((from_end_to_end,),) = self.run("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs'")
+        ((by_index,),) = self.run("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'")
+        return int(from_end_to_end), int(by_index)
+
     def messages(self, queue: str = "default") -> int:
         """Returns the number of messages in the broker."""
         if self.settings.broker_is_redis:

@@ -264,14 +264,6 @@ def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog)
 # Cost ----------------------------------------------------------------------------------------------------------------
 
 
-def _rows_read(backlog: Backlog) -> tuple[int, int]:
-    """Returns the rows that were read by scans of the jobs' table and through its indexes."""
-    backlog.run("SELECT pg_stat_force_next_flush()")
-    ((from_end_to_end,),) = backlog.run("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs'")
-    ((by_index,),) = backlog.run("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'")
-    return int(from_end_to_end), int(by_index)
-
-
 def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str, list[WaitingJob]]]:
     """Run what a look of the feed does. Returns the windows, and the jobs that are published."""
     window = {"queue": "default", "priority": 5}
@@ -297,7 +289,7 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
     stored.insert(100, is_published=True)
     if is_analyzed:
         stored.run("ANALYZE jobs")
-    before = _rows_read(stored)
+    before = stored.rows_read()
     windows, heads = _feed_once(stored)
     with stored.database.connect() as connection:
         assert messages.published_queues(connection) == ["default"]
@@ -309,6 +301,6 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         assert old_jobs.delete(connection, retention_days=1, limit=10) == 0
     assert windows == [(5, 50, True)]
     assert len(heads["ten_test"]) == 10
-    from_end_to_end, by_index = (after - was for after, was in zip(_rows_read(stored), before, strict=True))
+    from_end_to_end, by_index = (after - was for after, was in zip(stored.rows_read(), before, strict=True))
     assert from_end_to_end == 0
     assert by_index < 500

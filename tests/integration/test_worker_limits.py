@@ -22,7 +22,7 @@ from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
-from ava.store.jobs import client_moves, limits, rescues, runs
+from ava.store.jobs import client_moves, limits, looks, rescues, runs
 from harness.polling import wait_until
 from tests.backlog import NODE, Backlog, open_backlog
 
@@ -199,6 +199,23 @@ def test_a_limit_is_per_what_the_worker_says(
     assert all(len(key) < 260 for key in found)
     assert keys is None or found == keys
     assert _feed(backlog).run_once(0) == len(found)
+
+
+def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
+    _limit(backlog, 4, "input.key")
+    for key in range(40):
+        _insert(backlog, 10, input_json=json.dumps({"key": key}))
+    _feed(backlog).run_once(0)
+    assert _admitted(backlog) == 160
+    keys = [key for (key,) in backlog.run("SELECT DISTINCT limit_key FROM jobs")]
+    before = sum(backlog.rows_read())
+    with backlog.database.transaction() as connection:
+        limits.lock(connection)
+        states = limits.key_states(connection, keys, dead_after_seconds=14)
+        look = looks.read(connection, count_up_to=10, dead_after_seconds=14, most_keys=100)
+    assert sorted(look.held_keys) == sorted(keys)
+    assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}
+    assert sum(backlog.rows_read()) - before < 40 * 10
 
 
 def test_a_limit_of_zero_starts_nothing(backlog: Backlog) -> None:

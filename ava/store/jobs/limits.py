@@ -17,6 +17,7 @@ from ava.domain.rates import Rate, RateState
 from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
@@ -39,7 +40,7 @@ __all__ = [
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
-_LOCK = Statement(f"SELECT pg_advisory_xact_lock(%(key)s) WHERE {IS_UNFLUSHED}")
+_LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock(%(key)s) WHERE {IS_UNFLUSHED}")
 
 
 def lock(connection: Connection) -> None:
@@ -63,7 +64,7 @@ class KeyState:
     rate: Rate | None
     #: Whether jobs of several tenants wait with this priority.
     is_of_several_tenants: bool
-    #: The places that are taken, counted only if there is a limit.
+    #: The places that are taken.
     taken: int
     #: Those of them whose job has not started, and the least urgent priority among them.
     unstarted: int
@@ -75,10 +76,11 @@ class KeyState:
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
 
-# A key whose worker no live node of its queue serves is left out: its jobs would come back.
+# A key whose worker no live node of its queue serves is left out: its jobs would come back. The orders are those of
+# `jobs_held` and `jobs_admitted`, because `lock` has statements use the index that has the wanted order.
 _KEY_STATES = Statement("""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       last.tenant_id <> head.tenant_id, taken.jobs, unstarted.jobs, unstarted.priority
+       last.tenant_id <> head.tenant_id, places.taken, places.unstarted, places.least_urgent
 FROM unnest(%(keys)s::text[]) AS k (key)
 CROSS JOIN LATERAL (
     SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
@@ -92,14 +94,13 @@ CROSS JOIN LATERAL (
 ) AS last
 JOIN workers AS w ON w.id = head.worker_id
 CROSS JOIN LATERAL (
-    SELECT count(*) AS jobs FROM jobs AS a
-    WHERE w.max_running IS NOT NULL AND a.limit_key = k.key
-        AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
-) AS taken
-CROSS JOIN LATERAL (
-    SELECT count(*) AS jobs, max(a.priority) AS priority FROM jobs AS a
-    WHERE a.limit_key = k.key AND a.status = 'queued' AND a.run_at IS NULL
-) AS unstarted
+    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
+           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
+    FROM (
+        SELECT a.status, a.priority FROM jobs AS a
+        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
+        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
+) AS places
 WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues) AND w.id = ANY(n.workers)
         AND n.seen_at > now() - %(dead_after)s * interval '1 second')
     OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)

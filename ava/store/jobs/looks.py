@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 
 __all__ = ["Look", "Window", "read"]
@@ -51,7 +52,7 @@ class Look:
 # have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which has no
 # space for more. The backlog is asked for its first tenant and its last one, in the order of `jobs_backlog`: for an
 # EXISTS the planner may scan the table once for each window without one.
-_READ = Statement("""
+_READ = Statement(f"""{IN_ORDER}
 WITH RECURSIVE waiting AS (
     (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
     UNION ALL
