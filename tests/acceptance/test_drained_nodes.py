@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from harness.polling import wait_until
 from harness.system import System
 
@@ -42,6 +44,7 @@ def test_a_drained_node_finishes_what_runs_takes_no_more_and_can_be_resumed(syst
         system.wait_for(job["id"], "completed")
 
 
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_only_a_node_that_runs_can_be_drained(system: System) -> None:
     system.start(workers=0)
     for node_id in ("node_01h455vb4pex5vsknk084sn02q", "node_x", "\x00"):

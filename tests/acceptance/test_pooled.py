@@ -20,6 +20,7 @@ def _connections(system: System) -> list[tuple[str, int]]:
     )
 
 
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(pooler: PgBouncer, system: System) -> None:
     environ = {"DATABASE_POOL_URL": pooler.url_of(system.database_url), "AVA_HANDLERS": "workers,workers.sleep"}
     upgrade = system.spawn("db", "upgrade", environ=environ)

@@ -58,6 +58,7 @@ def shifted(system: System, tmp_path: Path) -> Iterator[ShiftedSystem]:
     return ShiftedSystem(system, tmp_path)
 
 
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_schedule_runs_a_job_at_each_slot(shifted: ShiftedSystem) -> None:
     system = shifted.system
     system.start(dispatchers=0, concurrency=1, environ={"AVA_HANDLERS": "tests.acceptance.handlers"})

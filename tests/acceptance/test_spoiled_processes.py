@@ -19,6 +19,10 @@ from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.system import System
 
+# What a handler does to its process has nothing to do with the broker.
+on_redis = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+of_module_on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+
 
 @pytest.fixture(scope="module")
 def node(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
@@ -42,6 +46,7 @@ def node(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest
 
 @pytest.mark.parametrize("seconds", [0, 1], ids=["briefly", "for_a_second"])
 @pytest.mark.parametrize("how", ["descriptors", "reused descriptors", "logging"])
+@of_module_on_redis
 def test_a_handler_that_spoils_its_process_completes_once(node: System, how: str, seconds: float) -> None:
     for _ in range(2):
         job = node.trigger("wkr_t_spoil", input={"how": how, "seconds": seconds})
@@ -58,6 +63,7 @@ def test_a_handler_that_spoils_its_process_completes_once(node: System, how: str
     assert node.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
 
 
+@of_module_on_redis
 def test_a_replaced_environment_is_put_back(node: System) -> None:
     job = node.trigger("wkr_t_spoil", input={"how": "environment"})
     assert node.wait_for(job["id"])["attempt"] == 1
@@ -66,6 +72,7 @@ def test_a_replaced_environment_is_put_back(node: System) -> None:
     assert node.messages(job["id"]).count("Worker handler started") == 1
 
 
+@of_module_on_redis
 def test_a_time_out_holds_without_descriptors(node: System) -> None:
     job = node.trigger("wkr_t_spoil_and_wait")
     record = node.wait_for(job["id"])
@@ -79,6 +86,7 @@ def test_a_time_out_holds_without_descriptors(node: System) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "most_jobs"), [("AVA_MAX_JOBS_PER_PROCESS", "3", 3), ("AVA_MAX_MEMORY_PER_PROCESS", "1", 1)]
 )
+@on_redis
 def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_as_they_ended(
     system: System, name: str, value: str, most_jobs: int
 ) -> None:
