@@ -13,8 +13,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ava.store.engine.database import Connection, Database
-from ava.store.reports import metrics, statistics
+from ava.store.reports import metrics, statistics, tenant_waits
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
+from ava.store.reports.tenant_waits import TenantWait
 from ava.store.webhooks import endpoint_leases, set_aside
 
 __all__ = ["SystemMetrics"]
@@ -22,6 +23,9 @@ __all__ = ["SystemMetrics"]
 #: Workers with a label of their own. The counts of the others, with fewer jobs, are summed under one label.
 _MOST_WORKERS = 100
 _OTHER_WORKERS = "other"
+#: Tenants with labels of their own, those that wait longest. The others are under one label.
+_MOST_WAITING_TENANTS = 20
+_OTHER_TENANTS = "other"
 
 
 class SystemMetrics:
@@ -54,6 +58,7 @@ class SystemMetrics:
             ),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
+            *_of_tenants(tenant_waits.read(connection)),
             *_of_fleet(metrics.node_counts(connection, dead_after_seconds=self._node_dead_seconds)),
             _gauges(
                 "ava_queue_refused",
@@ -184,6 +189,29 @@ def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
         "Jobs that ended in the last five minutes, for the tenants with the most.",
         ("tenant", "status"),
         [((tenant, status), jobs) for tenant, status, jobs in recent],
+    )
+
+
+def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
+    """Yields what waits by tenant; `waits` has the tenant that has waited longest first."""
+    named, others = waits[:_MOST_WAITING_TENANTS], waits[_MOST_WAITING_TENANTS:]
+    yield _gauges(
+        "ava_tenant_waiting_jobs",
+        f"Startable jobs without a message in the broker, for the {_MOST_WAITING_TENANTS} tenants that wait longest.",
+        ("tenant",),
+        [
+            *(((wait.tenant_id,), wait.jobs) for wait in named),
+            ((_OTHER_TENANTS,), sum(wait.jobs for wait in others)),
+        ],
+    )
+    yield _gauges(
+        "ava_tenant_wait_seconds",
+        "Seconds that such a tenant has waited without a start of one of its jobs.",
+        ("tenant",),
+        [
+            *(((wait.tenant_id,), wait.seconds) for wait in named),
+            ((_OTHER_TENANTS,), max((wait.seconds for wait in others), default=0.0)),
+        ],
     )
 
 

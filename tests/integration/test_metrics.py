@@ -20,6 +20,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from ava.dispatcher.statistics import Statistics
+from ava.domain import ids
 from ava.errors import ConnectionsBusy
 from ava.health.port import serving
 from ava.local.start import free_port
@@ -99,6 +100,31 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     assert _value(text, "ava_dispatcher_active") == 0
     assert _value(text, "ava_database_up") == 1
     assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
+
+
+def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+    for number in range(22):
+        api.trigger(headers={"x-tenant-id": f"ten_{number:02}"})
+    api.execute("UPDATE jobs SET published_at = NULL, created_at = now() - interval '600 seconds'")
+    api.execute("UPDATE jobs SET created_at = now() - interval '900 seconds' WHERE tenant_id = 'ten_07'")
+    text = _scrape(api)
+    assert 900 <= _value(text, "ava_tenant_wait_seconds", tenant="ten_07") < 960
+    assert _value(text, "ava_tenant_waiting_jobs", tenant="ten_07") == 1
+    assert _value(text, "ava_tenant_waiting_jobs", tenant="other") == 2
+    assert 600 <= _value(text, "ava_tenant_wait_seconds", tenant="other") < 660
+    # It does not wait if one of its jobs has just started, if it may run nothing, or if its queue is paused.
+    started = api.trigger(headers={"x-tenant-id": "ten_07"})
+    api.execute(
+        f"UPDATE jobs SET status = 'running', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = now()"
+        f" WHERE id = '{ids.decode('job', started['id'])}'"
+    )
+    api.execute("INSERT INTO tenant_limits (tenant_id, max_running, updated_by) VALUES ('ten_00', 0, 'usr_op')")
+    text = _scrape(api)
+    assert _value(text, "ava_tenant_wait_seconds", tenant="other") < 60
+    assert 'tenant="ten_00"' not in text
+    api.execute("INSERT INTO paused_queues (queue, paused_by) VALUES ('default', 'usr_op')")
+    assert _value(_scrape(api), "ava_tenant_waiting_jobs", tenant="other") == 0
 
 
 def test_a_schedule_that_nothing_fires_is_overdue(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,79 @@
+"""How long each tenant has waited without a start of one of its jobs, for metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["MOST_COUNTED", "TenantWait", "read"]
+
+#: The waiting jobs of one tenant, queue and priority are counted up to this many.
+MOST_COUNTED = 1_000
+#: The triples of a queue, a priority and a tenant that are looked at, in their order.
+_MOST_LOOKED_AT = 2_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantWait:
+    """One tenant with jobs that could start, and whose messages are not in the broker yet."""
+
+    tenant_id: str
+    jobs: int
+    #: Seconds since one of its jobs started last, or since the first of those that wait came, if that was later.
+    seconds: float
+
+
+# A loose index scan along `jobs_backlog`: one step for each triple. A paused queue and a tenant that may run nothing
+# are left out, because somebody wants them to wait. The last start is that of a running job, or lies before the end of
+# the last counted minute.
+_READ = Statement(f"""
+WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
+    (SELECT queue, priority, tenant_id, 1 FROM jobs
+     WHERE status = 'queued' AND run_at IS NULL AND published_at IS NULL
+     ORDER BY queue, priority, tenant_id LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.priority, next.tenant_id, w.number + 1 FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.queue, j.priority, j.tenant_id FROM jobs AS j
+        WHERE j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
+            AND (j.queue, j.priority, j.tenant_id) > (w.queue, w.priority, w.tenant_id)
+        ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1) AS next
+    WHERE w.number < {_MOST_LOOKED_AT}
+), tenants AS (
+    SELECT w.tenant_id, sum(counted.jobs) AS jobs, min(first.due_at) AS first_at
+    FROM waiting AS w
+    CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
+        SELECT FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.tenant_id = w.tenant_id
+            AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL LIMIT {MOST_COUNTED}) AS c
+    ) AS counted
+    CROSS JOIN LATERAL (
+        SELECT greatest(j.created_at, j.scheduled_at) AS due_at FROM jobs AS j
+        WHERE j.queue = w.queue AND j.priority = w.priority AND j.tenant_id = w.tenant_id
+            AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
+        ORDER BY (j.limit_key IS NULL), j.id LIMIT 1
+    ) AS first
+    LEFT JOIN tenant_limits AS l ON l.tenant_id = w.tenant_id
+    WHERE w.queue NOT IN (SELECT queue FROM paused_queues) AND l.max_running IS DISTINCT FROM 0
+    GROUP BY w.tenant_id
+)
+SELECT t.tenant_id, t.jobs,
+    greatest(0, extract(epoch FROM now() - greatest(t.first_at, running.started_at, counted.minute)))
+FROM tenants AS t
+CROSS JOIN LATERAL (
+    SELECT max(j.started_at) AS started_at FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running'
+) AS running
+LEFT JOIN LATERAL (
+    SELECT m.minute + interval '1 minute' AS minute FROM job_minutes AS m WHERE m.tenant_id = t.tenant_id
+    ORDER BY m.tenant_id DESC, m.minute DESC LIMIT 1
+) AS counted ON true
+ORDER BY 3 DESC, 1
+""")
+
+
+def read(connection: Connection) -> list[TenantWait]:
+    """Returns the tenants that wait, the one that has waited longest first."""
+    return [
+        TenantWait(tenant_id=tenant_id, jobs=int(jobs), seconds=float(seconds))
+        for tenant_id, jobs, seconds in connection.exec_driver_sql(_READ)
+    ]
