@@ -24,6 +24,8 @@ class Injury:
     recovered_at: float | None = None
     #: Accepted jobs whose commit the fault took from the database, so that no code can know them.
     uncommitted: Collection[str] = ()
+    #: What the fault itself saw that was promised not to happen.
+    broken: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

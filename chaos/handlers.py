@@ -41,3 +41,7 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
 # Further workers, each with a queue of its own: `wkr_chaos_1` in the queue `chaos.1`, and so on.
 for _number in range(1, int(os.environ.get("CHAOS_QUEUES", "0")) + 1):
     worker(f"chaos_{_number}", queue=f"chaos.{_number}", timeout_seconds=300)(chaos_effect)
+
+# A worker of whose jobs so many run at once.
+if "CHAOS_LIMIT" in os.environ:
+    worker("chaos_limited", max_running=int(os.environ["CHAOS_LIMIT"]), timeout_seconds=300)(chaos_effect)

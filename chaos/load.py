@@ -67,13 +67,15 @@ class Load:
             jobs = [self._job() for _ in range(min(missing, _BULK))]
             self._insist("/v1/ava/jobs/bulk", {"jobs": jobs})
 
-    def trigger_one(self, **fields: Any) -> str:
+    def trigger_one(self, *, tenant_id: str = HEADERS["x-tenant-id"], **fields: Any) -> str:
         """Trigger a job with these fields on top. Returns its id."""
-        return self._insist("/v1/ava/jobs", {**self._job(), **fields})
+        return self._insist_on_all("/v1/ava/jobs", {**self._job(), **fields}, tenant_id)[-1]
 
-    def trigger_bulk(self, *worker_ids: str, count: int) -> list[str]:
-        """Trigger so many brief jobs of each of these workers at once, beside the others. Returns their ids."""
-        jobs = [{"worker_id": each, "input": {"seconds": 0.02}} for each in worker_ids for _ in range(count)]
+    def trigger_bulk(self, *worker_ids: str, count: int, seconds: float = 0.02, **fields: Any) -> list[str]:
+        """Trigger so many jobs of each of these workers at once, beside the others. Returns their ids."""
+        jobs = [
+            {"worker_id": each, "input": {"seconds": seconds}, **fields} for each in worker_ids for _ in range(count)
+        ]
         self._total += len(jobs)
         return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs})
 
@@ -97,9 +99,9 @@ class Load:
     def _insist(self, path: str, body: dict[str, Any]) -> str:
         return self._insist_on_all(path, body)[-1]
 
-    def _insist_on_all(self, path: str, body: dict[str, Any]) -> list[str]:
+    def _insist_on_all(self, path: str, body: dict[str, Any], tenant_id: str = HEADERS["x-tenant-id"]) -> list[str]:
         """Send a request until it is accepted. Returns the ids of its jobs."""
-        headers = {**HEADERS, "Idempotency-Key": uuid.uuid4().hex}
+        headers = {**HEADERS, "x-tenant-id": tenant_id, "Idempotency-Key": uuid.uuid4().hex}
         while True:
             began = time.monotonic()
             try:

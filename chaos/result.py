@@ -79,7 +79,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
     final = {job_id for job_id, record in records.items() if record.status in FINAL}
     repeated = sum(len(found) > 1 for found in by_job.values())
     refusals = ", ".join(f"{count} × {what}" for what, count in sorted(cluster.load.refusals.items()))
-    broken = []
+    broken = list(injury.broken)
     if fault.repeats_nothing and repeated:
         broken.append(f"{repeated} repeated")
     if fault.refuses_nothing and refusals:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from chaos.fault import Fault
-from chaos.faults import clocks, deploys, processes, queues, schedules, servers
+from chaos.faults import clocks, deploys, fairness, processes, queues, schedules, servers
 
 __all__ = ["FAULTS", "fault_named"]
 
-FAULTS = (*processes.FAULTS, *servers.FAULTS, *queues.FAULTS, *deploys.FAULTS, *clocks.FAULTS, *schedules.FAULTS)
+FAULTS = (
+    *processes.FAULTS,
+    *fairness.FAULTS,
+    *servers.FAULTS,
+    *queues.FAULTS,
+    *deploys.FAULTS,
+    *clocks.FAULTS,
+    *schedules.FAULTS,
+)
 
 
 def fault_named(name: str) -> Fault:

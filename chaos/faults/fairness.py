@@ -1,0 +1,162 @@
+"""Faults of what decides who starts: kills under a limit, behind a backlog, and beside a paused queue."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+import requests
+
+from chaos.cluster import Cluster, Plan
+from chaos.effects import Run
+from chaos.fault import Fault, Injury
+from chaos.faults.processes import due_job
+from harness.polling import wait_until
+from harness.system import HEADERS
+
+__all__ = ["FAULTS", "at_once", "longest_below"]
+
+#: The limit of the worker, and its jobs: each takes a second, so that the limit is used for two minutes.
+_LIMIT, _LIMITED, _JOBS = 5, "wkr_chaos_limited", 600
+#: Children that are killed, one after another; a dispatcher and a node are killed after so many of them.
+_KILLS, _DISPATCHER_AT, _NODE_AT = 24, 6, 14
+#: Seconds in which the places of a dead node are free again.
+_NODE_SECONDS = 17.0
+#: Jobs of another tenant, behind which one job waits.
+_BACKLOG = 750
+_OPERATOR = HEADERS | {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
+#: Seconds after which nothing of a paused queue starts, and those in which it is watched with a killed dispatcher.
+_PAUSE_SECONDS, _PAUSED_SECONDS = 2.0, 8.0
+
+
+def _kill_under_limit(cluster: Cluster) -> Injury:
+    """Kill children, a dispatcher and a node while jobs wait for a limit; the recovery is the longest time below it."""
+    jobs = cluster.load.trigger_bulk(_LIMITED, count=_JOBS, seconds=1.0, priority=1)
+    wait_until(lambda: at_once(_limited_runs(cluster, jobs)) == _LIMIT, seconds=30, what="the limit is used")
+    since = time.monotonic()
+    killed: set[str] = set()
+    for number in range(_KILLS):
+        if number == _DISPATCHER_AT:
+            due_job(cluster, time.monotonic())
+            next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+        if number == _NODE_AT:
+            _replace_node(cluster)
+        _kill_one_child(cluster, set(jobs), killed)
+    until = time.monotonic()
+    found = _limited_runs(cluster, jobs)
+    if len({run.job_id for run in found}) >= _JOBS - _LIMIT:
+        raise AssertionError("The jobs with a limit were over before the last kill.")
+    # The jobs that still wait would take another minute.
+    cancel = {"filter": {"worker_id": _LIMITED}}
+    requests.post(f"{cluster.system.url}/v1/ava/jobs/cancel", json=cancel, headers=HEADERS, timeout=30)
+    most, below = at_once(found), longest_below(found, _LIMIT, since=since, until=until)
+    broken = (f"{most} of {_LIMIT} at once",) if most > _LIMIT else ()
+    return Injury(since=since, recovered_at=since + below, broken=broken)
+
+
+def _limited_runs(cluster: Cluster, jobs: Iterable[str]) -> list[Run]:
+    by_job = cluster.runs()
+    return [run for job in jobs for run in by_job.get(job, [])]
+
+
+def _kill_one_child(cluster: Cluster, jobs: set[str], killed: set[str]) -> None:
+    """Kill a child that runs one of the jobs, but none whose run was lost before, because losses are bounded."""
+    deadline = time.monotonic() + _NODE_SECONDS
+    while time.monotonic() < deadline:
+        pids = [child.pid for node in cluster.system.workers for child in node.children]
+        victim = next(((pid, job) for pid, job, _ in cluster.busy(pids) if job in jobs - killed), None)
+        if victim is not None:
+            killed.add(victim[1])
+            os.kill(victim[0], signal.SIGKILL)
+            time.sleep(0.5)
+            return
+        time.sleep(0.1)
+    raise AssertionError("No job with a limit runs.")
+
+
+def _replace_node(cluster: Cluster) -> None:
+    """Kill a node with its children, start another, and wait until the places of the dead one are free."""
+    node = cluster.system.workers.pop()
+    pids = cluster.pids_of(node)
+    cluster.freeze(pids)
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGKILL)
+    cluster.frozen.clear()
+    cluster.start_worker()
+    time.sleep(_NODE_SECONDS)
+
+
+def at_once(runs: Iterable[Run]) -> int:
+    """Returns how many runs did something at once, at most."""
+    return max((number for _, number in _counts(runs)), default=0)
+
+
+def longest_below(runs: Iterable[Run], limit: int, *, since: float, until: float) -> float:
+    """Returns the longest time between two moments in which fewer runs than `limit` did something."""
+    counts = [(since, limit), *((at, number) for at, number in _counts(runs) if since < at < until), (until, limit)]
+    longest, below_since = 0.0, None
+    for at, number in counts:
+        if number < limit:
+            below_since = at if below_since is None else below_since
+        elif below_since is not None:
+            longest, below_since = max(longest, at - below_since), None
+    return longest
+
+
+def _counts(runs: Iterable[Run]) -> list[tuple[float, int]]:
+    """Returns how many runs went on from each moment at which one began or ended. A run ends before another begins."""
+    changes = sorted(change for run in runs for change in ((run.began_at, 1), (run.last_at, -1)))
+    return list(zip([at for at, _ in changes], itertools.accumulate(step for _, step in changes), strict=True))
+
+
+def _kill_dispatcher_behind_backlog(cluster: Cluster) -> Injury:
+    """Kill the active dispatcher while one tenant's job waits behind the jobs of another, of the same priority."""
+    for _ in range(_BACKLOG // 250):
+        cluster.load.trigger_bulk("wkr_chaos_effect", count=250, seconds=0.05, priority=1)
+    since = time.monotonic()
+    job = cluster.load.trigger_one(priority=1, input={"seconds": 0.05}, tenant_id="ten_other")
+    next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+    return Injury(since=since, jobs=[job])
+
+
+def _kill_dispatcher_of_paused_queue(cluster: Cluster) -> Injury:
+    """Pause the queue, kill the active dispatcher, and resume the queue; nothing may start in between."""
+    _operate(cluster, "pause")
+    paused_at = time.monotonic()
+    time.sleep(_PAUSE_SECONDS)
+    next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+    time.sleep(_PAUSED_SECONDS - _PAUSE_SECONDS)
+    started = cluster.begun(paused_at + _PAUSE_SECONDS)
+    _operate(cluster, "resume")
+    broken = (f"{started} started while paused",) if started else ()
+    return Injury(since=time.monotonic(), broken=broken)
+
+
+def _operate(cluster: Cluster, what: str) -> None:
+    url = f"{cluster.system.url}/v1/ava/queues/default/{what}"
+    requests.post(url, headers=_OPERATOR, timeout=30).raise_for_status()
+
+
+FAULTS = (
+    Fault(
+        name="kill -9 of children, a node and the dispatcher under a limit of 5",
+        inject=_kill_under_limit,
+        promised_seconds=15,
+        plan=Plan(environ={"CHAOS_LIMIT": str(_LIMIT)}),
+    ),
+    Fault(
+        name="kill -9 of the active dispatcher while a tenant waits behind another's backlog",
+        inject=_kill_dispatcher_behind_backlog,
+        promised_seconds=5,
+        repeats_nothing=True,
+    ),
+    Fault(
+        name="kill -9 of the active dispatcher of a paused queue",
+        inject=_kill_dispatcher_of_paused_queue,
+        promised_seconds=5,
+        repeats_nothing=True,
+    ),
+)
