@@ -22,7 +22,9 @@ __all__ = ["FAULTS", "at_once", "longest_below"]
 #: The limit of the worker, and its jobs: each takes a second, so that the limit is used for two minutes.
 _LIMIT, _LIMITED, _JOBS = 5, "wkr_chaos_limited", 600
 #: Children that are killed, one after another; a dispatcher and a node are killed after so many of them.
-_KILLS, _DISPATCHER_AT, _NODE_AT = 24, 6, 14
+_KILLS, _DISPATCHER_AT, _NODE_AT = 16, 4, 10
+#: Seconds between two of these kills: each place is used again before the next one is lost.
+_BETWEEN_SECONDS = 2.5
 #: Seconds in which the places of a dead node are free again.
 _NODE_SECONDS = 17.0
 #: Jobs of another tenant, behind which one job waits.
@@ -49,8 +51,8 @@ def _kill_under_limit(cluster: Cluster) -> Injury:
     found = _limited_runs(cluster, jobs)
     if len({run.job_id for run in found}) >= _JOBS - _LIMIT:
         raise AssertionError("The jobs with a limit were over before the last kill.")
-    # The jobs that still wait would take another minute.
-    cancel = {"filter": {"worker_id": _LIMITED}}
+    # The jobs that still wait would take another minute. Those that run have recorded what they do.
+    cancel = {"filter": {"worker_id": _LIMITED, "status": "queued"}}
     requests.post(f"{cluster.system.url}/v1/ava/jobs/cancel", json=cancel, headers=HEADERS, timeout=30)
     most, below = at_once(found), longest_below(found, _LIMIT, since=since, until=until)
     broken = (f"{most} of {_LIMIT} at once",) if most > _LIMIT else ()
@@ -71,21 +73,23 @@ def _kill_one_child(cluster: Cluster, jobs: set[str], killed: set[str]) -> None:
         if victim is not None:
             killed.add(victim[1])
             os.kill(victim[0], signal.SIGKILL)
-            time.sleep(0.5)
+            time.sleep(_BETWEEN_SECONDS)
             return
         time.sleep(0.1)
     raise AssertionError("No job with a limit runs.")
 
 
 def _replace_node(cluster: Cluster) -> None:
-    """Kill a node with its children, start another, and wait until the places of the dead one are free."""
-    node = cluster.system.workers.pop()
+    """Kill a node with its children beside a new one that takes its work; wait until its places are free."""
+    node = cluster.system.workers[-1]
+    cluster.start_worker()
+    cluster.system.await_workers()
+    cluster.system.workers.remove(node)
     pids = cluster.pids_of(node)
     cluster.freeze(pids)
     for pid in reversed(pids):
         os.kill(pid, signal.SIGKILL)
     cluster.frozen.clear()
-    cluster.start_worker()
     time.sleep(_NODE_SECONDS)
 
 

@@ -13,6 +13,7 @@ const PAGES = {
   jobs: ["Jobs", () => import("./pages/jobs.js")],
   schedules: ["Schedules", () => import("./pages/schedules.js")],
   workers: ["Workers", () => import("./pages/workers.js")],
+  limits: ["Limits", () => import("./pages/limits.js")],
   tenants: ["Tenants", () => import("./pages/tenants.js"), (who) => who.isOperator],
   analytics: ["Analytics", () => import("./pages/analytics.js")],
   errors: ["Errors", () => import("./pages/errors.js")],

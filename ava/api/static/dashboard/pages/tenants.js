@@ -5,7 +5,7 @@ import { h, Keyed, say } from "../dom.js";
 import { number } from "../format.js";
 import { empty, heading, put, repeat, titles } from "../parts.js";
 
-const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running", "running"], ["Failed", "failed"], ["Completed", "completed"], ["Cancelled", "cancelled"]];
+const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running", "running"], ["Failed", "failed"], ["Completed", "completed"], ["Cancelled", "cancelled"], ["Share", "share"]];
 /** Waiting and running jobs are counted up to this many. */
 const MOST_COUNTED = 1000;
 
@@ -19,7 +19,7 @@ export function open(main, { signal, query }) {
   none.hidden = true;
   const more = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   put(main, heading("Tenants"),
-    h("p", { class: "muted" }, "Failed, completed and cancelled are those of the last hour. A tenant opens its jobs."),
+    h("p", { class: "muted" }, "Failed, completed and cancelled are those of the last hour; the share is that of the time that all jobs which ended then have run. A tenant opens its jobs."),
     h("div", { class: "table tenants", role: "table", "aria-label": "Tenants" },
       titles(["Tenant", ...COLUMNS.map(([title]) => title)]), body), none, more);
   let shown = null;
@@ -43,6 +43,10 @@ function row(load) {
       h("span", { role: "cell", class: "first" }, h("a", { href: link(""), class: "mono" }, load.tenant_id)), cells.map((cell) => cell.element)),
     update(next) {
       for (const { name, element } of cells) {
+        if (name === "share") {
+          say(element, next.share === null ? "–" : `${(100 * next.share).toFixed(1)} %`);
+          continue;
+        }
         const isBound = ["waiting", "scheduled", "running"].includes(name) && next[name] >= MOST_COUNTED;
         say(name === "failed" ? failed : element, `${number(next[name])}${isBound ? " or more" : ""}`);
       }
