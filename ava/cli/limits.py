@@ -11,7 +11,7 @@ from ava.cli.output import RecordPrinter, output_options
 from ava.cli.tables import Column
 
 if TYPE_CHECKING:
-    from ava.client import Client, Limit
+    from ava.client import Client, Limit, WorkerLimit
 
 __all__ = ["limits"]
 
@@ -33,9 +33,32 @@ _COLUMNS = (
 )
 
 
+def _waiting(limit: WorkerLimit) -> str:
+    return f"{'' if limit.waiting_is_exact else '> '}{limit.waiting:,}"
+
+
+_WORKER_COLUMNS = (
+    Column(title="WORKER", value=lambda limit: limit.worker_id, least=16),
+    Column(title="RUNNING", value=lambda limit: limit.running),
+    Column(title="AT MOST", value=lambda limit: limit.max_running),
+    Column(title="PER", value=lambda limit: limit.max_running_per or limit.rate_per or "all", least=6),
+    Column(title="RATE", value=lambda limit: limit.rate),
+    Column(title="WAITING", value=_waiting),
+)
+
+
 @click.command()
+@click.option("--workers", is_flag=True, help="Only the limits of workers.")
 @output_options
 @connected
-def limits(client: Client, printer: RecordPrinter) -> None:
-    """Show each limit, and what the tenant uses of it."""
-    printer.records(client.limits(), _COLUMNS)
+def limits(client: Client, printer: RecordPrinter, workers: bool) -> None:
+    """Show each limit, and what the tenant uses of it: of the installation, of the tenant, and of workers.
+
+    A table also has the limits of workers, whose running and waiting jobs are the tenant's.
+    """
+    if not workers:
+        printer.records(client.limits(), _COLUMNS)
+    if workers or printer.is_for_people:
+        if not workers:
+            click.echo()
+        printer.records(client.worker_limits(), _WORKER_COLUMNS, empty="No worker has a limit.")

@@ -22,8 +22,9 @@ _COLUMNS = (
     Column(title="SCHEDULED", value=lambda load: load.scheduled, is_wide=True),
     Column(title="RUNNING", value=lambda load: load.running),
     Column(title="FAILED", value=lambda load: load.failed),
-    Column(title="COMPLETED", value=lambda load: load.completed),
+    Column(title="COMPLETED", value=lambda load: load.completed, is_wide=True),
     Column(title="CANCELLED", value=lambda load: load.cancelled, is_wide=True),
+    Column(title="SHARE", value=lambda load: None if load.share is None else f"{load.share:.1%}"),
 )
 
 

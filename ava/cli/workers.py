@@ -62,12 +62,17 @@ def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
 @click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
 @click.option("--timeout", type=float, help="Seconds that a run may take; 0 for what the handler declares.")
 @click.option("--retries", type=click.IntRange(-1, 5), help="Further attempts; -1 for what the handler declares.")
+@click.option("--max-running", type=click.IntRange(-1), help="Jobs at once, with --platform; -1 as declared.")
+@click.option("--rate", help="Starts in a span of time, such as 100/minute, with --platform; '' as declared.")
 @click.option("--deprecate", is_flag=True, help="Take no new jobs; those that wait run.")
 @click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
 @output_options
 @connected
 def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
-    """Change the tenant's settings of a worker: configuration, secrets, time-out, retries."""
+    """Change the tenant's settings of a worker: configuration, secrets, time-out, retries.
+
+    The limits of a worker hold for all tenants.
+    """
     changes = _changes(**options)
     if not changes:
         raise click.UsageError("Name at least one setting; see --help.")
@@ -108,6 +113,8 @@ def _changes(
     unset_secret: tuple[str, ...],
     timeout: float | None,
     retries: int | None,
+    max_running: int | None,
+    rate: str | None,
     deprecate: bool,
 ) -> dict[str, Any]:
     """Returns the settings that the options name, as the API takes them."""
@@ -120,6 +127,10 @@ def _changes(
         changes["timeout_seconds"] = timeout or None
     if retries is not None:
         changes["max_retries"] = None if retries < 0 else retries
+    if max_running is not None:
+        changes["max_running"] = None if max_running < 0 else max_running
+    if rate is not None:
+        changes["rate"] = rate or None
     if deprecate:
         changes["status"] = "deprecated"
     return changes

@@ -36,6 +36,7 @@ from ava.client.records import (
     SchedulePreview,
     ScheduleSlot,
     Worker,
+    WorkerLimit,
 )
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
 from ava.client.webhook_calls import Delivery, DeliveryBody, Webhook
@@ -82,5 +83,6 @@ __all__ = [
     "Webhook",
     "WebhookUnverified",
     "Worker",
+    "WorkerLimit",
     "verify",
 ]

@@ -19,7 +19,7 @@ from ava.client.events import follow
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
-from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, read
+from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, WorkerLimit, read
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
 from ava.client.sent import TriggerOptions, WorkerChanges
@@ -326,6 +326,10 @@ class Client:
     def limits(self) -> tuple[Limit, ...]:
         """Returns the limits of the installation, with what the tenant uses of them."""
         return tuple(read(Limit, data) for data in self._calls.data("GET", "/v1/ava/limits"))
+
+    def worker_limits(self) -> Sequence[WorkerLimit]:
+        """Returns the workers that have a limit, with what the tenant uses of it."""
+        return [read(WorkerLimit, data) for data in self._calls.data("GET", "/v1/ava/limits/workers")]
 
     def sign_in_link(self) -> str:
         """Returns a link that signs in to the dashboard as this caller, once and within 10 minutes."""

@@ -104,6 +104,21 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerLimit:
+    """A worker with a limit, and what the tenant uses of it."""
+
+    worker_id: str
+    max_running: int | None
+    max_running_per: str | None
+    rate: str | None
+    rate_per: str | None
+    running: int
+    #: Jobs that wait for a place; exact up to 1,000.
+    waiting: int
+    waiting_is_exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Worker:
     """A definition that can be run."""
 
@@ -126,6 +141,12 @@ class Worker:
     #: What the handler declares; the bounds of the two settings above.
     handler_timeout_seconds: float | None = None
     handler_max_retries: int | None = None
+    #: How many of its jobs run at once, and start in a span of time (`100/minute`); None: any number. `per`: for each
+    #: `tenant` or value of a path in the input; None: in all.
+    max_running: int | None = None
+    max_running_per: str | None = None
+    rate: str | None = None
+    rate_per: str | None = None
     #: The JSON Schema of the input; None if any object is accepted. A list has none of these.
     input_schema: dict[str, Any] | None = None
     #: The tenant's own configuration, and the names of its secrets.

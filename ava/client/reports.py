@@ -92,6 +92,8 @@ class TenantLoad:
     completed: int
     failed: int
     cancelled: int
+    #: Its part, from 0 to 1, of the time that all jobs which ended then have run; None if none has.
+    share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

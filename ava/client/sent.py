@@ -38,5 +38,8 @@ class WorkerChanges(TypedDict, total=False):
     #: At most what the handler declares.
     timeout_seconds: float | None
     max_retries: int | None
+    #: The limits of the worker (`100/minute`), with scope `platform` only.
+    max_running: int | None
+    rate: str | None
     #: `platform` for all tenants, by platform-admin or above; `tenant` otherwise.
     scope: str

@@ -138,3 +138,6 @@ class WorkerSettings:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_seconds: float | None = None
     max_retries: int | None = None
+    #: The limits of the worker, which the platform alone sets; what they are per is the handler's.
+    max_running: int | None = None
+    rate: Rate | None = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.domain.caller import Caller
-from ava.domain.limits import LIMITS, TENANT_STORED_BYTES, Limit
+from ava.domain.limits import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES, Limit
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.reports import usage
+from ava.store.fleet import tenants
+from ava.store.reports import usage, worker_limits
 from ava.store.reports.usage import MOST_COUNTED_IN_USE
+from ava.store.reports.worker_limits import WorkerLimitUse
 
 __all__ = ["LimitUse", "TenantLimits"]
 
@@ -19,7 +21,7 @@ class LimitUse:
     """A limit as it is set here, and what one tenant uses of it."""
 
     limit: Limit
-    #: The limit's value; None if there is none.
+    #: The limit's value, the tenant's own if operators have set one; None if there is none.
     value: int | None
     #: What the tenant uses; None if it is not counted. At most `MOST_COUNTED_IN_USE`, …
     used: int | None
@@ -63,15 +65,23 @@ class TenantLimits:
         """Returns every limit with what the caller's tenant uses of it. Raises `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             used = usage.read(connection, tenant_id=caller.tenant_id)
-        return [self._use_of(limit, used.get(limit.name)) for limit in LIMITS]
+            rules = tenants.read(connection, caller.tenant_id)
+        own = {TENANT_RUNNING_JOBS.name: rules.max_running, MOST_URGENT_PRIORITY.name: rules.most_urgent_priority}
+        return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]
 
-    def _use_of(self, limit: Limit, used: int | None) -> LimitUse:
+    def of_workers(self, caller: Caller) -> list[WorkerLimitUse]:
+        """Returns the workers with a limit, and what the caller's tenant uses of it. Raises `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return worker_limits.read(connection, tenant_id=caller.tenant_id)
+
+    def _use_of(self, limit: Limit, used: int | None, own: int | None) -> LimitUse:
+        """`own` is what operators have set for the tenant."""
         if limit.of(self._settings) is None and limit is TENANT_STORED_BYTES:
             # It is measured only if it is limited; what is known is of an earlier time.
             used = None
         return LimitUse(
             limit=limit,
-            value=limit.of(self._settings),
+            value=limit.of(self._settings) if own is None else own,
             # Bytes are not counted but measured, a while ago.
             used=used if used is None or limit.unit == "bytes" else min(used, MOST_COUNTED_IN_USE),
             used_is_exact=None if used is None else used <= MOST_COUNTED_IN_USE and limit.unit != "bytes",

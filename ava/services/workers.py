@@ -27,7 +27,8 @@ class WorkerChange:
 
     #: Whether it is for all tenants.
     is_of_platform: bool = False
-    #: The fields that are sent, of `status`, `timeout_seconds` and `max_retries`; None takes a setting back.
+    #: The fields that are sent, of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None takes a
+    #: setting back.
     fields: Mapping[str, Any] = field(default_factory=dict)
     #: The entries that are sent; None deletes one. The others stay.
     config: Mapping[str, str | None] = field(default_factory=dict)
@@ -95,6 +96,8 @@ class Workers:
             settings = worker_settings.lock(connection, tenant_id=tenant_id, worker_id=worker_id)
             changed = self._changed(settings, change, tenant_id)
             worker_settings.write(connection, changed, tenant_id=tenant_id, worker_id=worker_id, user_id=caller.user_id)
+            if {"max_running", "rate"} & change.fields.keys():
+                workers.apply_limits(connection, worker_id)
             after = self._show(connection, caller, worker_id)
         return _shown_to(caller, before), _shown_to(caller, after)
 

@@ -21,7 +21,17 @@ axe.run({ exclude: ["#swagger-ui"] }, { resultTypes: ["violations"] }).then(({ v
     violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 200)).join(" ")}`)));
 """
 PAGES = (
-    *("overview", "jobs", "schedules", "workers", "workers/wkr_csv_summary", "tenants", "analytics", "errors"),
+    *(
+        "overview",
+        "jobs",
+        "schedules",
+        "workers",
+        "workers/wkr_csv_summary",
+        "limits",
+        "tenants",
+        "analytics",
+        "errors",
+    ),
     *("webhooks", "keys", "audit"),
 )
 #: The frame is one line, in which no page's link is cut off.

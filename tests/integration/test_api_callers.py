@@ -221,6 +221,7 @@ SCOPE = {
     ("POST", f"{ERRORS}/<error_id>/reopen"): _is_404,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
+    ("GET", "/v1/ava/limits/workers"): _sees_nothing,
     ("POST", SCHEDULES): _made_a_schedule_of_its_own,
     ("GET", SCHEDULES): _sees_nothing,
     ("POST", f"{SCHEDULES}/preview"): _sees_a_preview,

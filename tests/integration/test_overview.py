@@ -287,7 +287,8 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
     api.execute(
         """INSERT INTO job_minutes (tenant_id, minute, worker_id, status, wait_bucket, run_bucket, jobs, retries,
                losses, wait_seconds, run_seconds)
-           VALUES ('ten_b', date_trunc('minute', now()), 'wkr_open', 'failed', 0, 0, 2, 0, 0, 0, 0),
+           VALUES ('ten_b', date_trunc('minute', now()), 'wkr_open', 'failed', 0, 0, 2, 0, 0, 0, 3),
+               ('ten_a', date_trunc('minute', now()), 'wkr_open', 'completed', 0, 0, 2, 0, 0, 0, 1),
                ('ten_c', now() - interval '2 hours', 'wkr_open', 'completed', 0, 0, 1, 0, 0, 0, 0)"""
     )
     found = api.get("/v1/ava/tenants", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
@@ -295,6 +296,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
         ("ten_b", 0, 0, 2),
         ("ten_a", 2, 1, 0),
     ]
+    assert [load["share"] for load in found] == [0.75, 0.25]
 
 
 def test_the_tenants_are_read_in_parts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from ava.dispatcher.moved_workers import MovedWorkers
 from ava.domain.input_schema import check_schema
 from ava.domain.sealing import Sealer, worker_keys
-from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.services.workers import reseal_all, unreadable
 from ava.settings import Settings
 from ava.store.fleet import workers
@@ -80,6 +81,57 @@ def test_what_the_platform_sets_holds_for_all_under_their_own(fresh_api: Api) ->
     # A handler that is deployed later still bounds both.
     _announce(api, None, timeout_seconds=40)
     assert api.get(WORKER).get_json()["data"]["timeout_seconds"] == 40
+
+
+def test_the_platform_sets_the_limits_of_a_worker_and_what_waits_follows(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, None)
+    published = api.trigger()
+    duty = MovedWorkers(api.database)
+    duty.run_once(0)
+    body = {"scope": "platform", "max_running": 3, "rate": "100/minute"}
+    error_of(api.request("PATCH", WORKER, json=body), 403, "forbidden")
+    seen = _patch(api, body, headers=OPERATOR)
+    assert (seen["max_running"], seen["max_running_per"], seen["rate"]) == (3, None, "100/minute")
+    assert (seen["platform"]["max_running"], seen["platform"]["rate"]) == (3, "100/minute")
+    # What was published is recalled, and waits for a place.
+    assert duty.run_once(1) == 1
+    (row,) = api.execute("SELECT run_no, published_at, limit_key FROM jobs")
+    assert tuple(row) == (1, None, "wkr_open")
+    (limit,) = api.get("/v1/ava/limits/workers").get_json()["data"]
+    assert (limit["worker_id"], limit["max_running"], limit["rate"]) == ("wkr_open", 3, "100/minute")
+    assert (limit["running"], limit["waiting"], limit["waiting_is_exact"]) == (0, 1, True)
+    assert api.get("/v1/ava/limits/workers", headers={"x-tenant-id": "ten_other"}).get_json()["data"][0]["waiting"] == 0
+    # They hold over what a handler declares that is deployed later, until they are taken back.
+    declared = WorkerLimits(max_running=9, max_running_per="tenant")
+    _announce(api, None, limits=declared)
+    assert api.get(WORKER).get_json()["data"]["max_running"] == 3
+    assert "of 3" in api.get(f"{JOBS}/{published['id']}/why").get_json()["data"]["sentence"]
+    back = _patch(api, {"scope": "platform", "max_running": None, "rate": None}, headers=OPERATOR)
+    assert (back["max_running"], back["max_running_per"], back["rate"], back["platform"]) == (9, "tenant", None, None)
+    assert _patch(api, {"scope": "platform", "max_running": 0}, headers=OPERATOR)["max_running"] == 0
+    assert "may run none" in api.get(f"{JOBS}/{published['id']}/why").get_json()["data"]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("max_running", value) for value in (-1, 2.5, "5", True)),
+        *(
+            ("rate", value)
+            for value in ("", "fast", "0/minute", "-1/minute", "5/fortnight", "5/minute\0", 5, {}, "9" * 5000)
+        ),
+    ],
+)
+def test_a_wrong_limit_of_a_worker_is_named(api: Api, field: str, value: Any) -> None:
+    body = {"scope": "platform", field: value}
+    assert (
+        field in error_of(api.request("PATCH", WORKER, json=body, headers=OPERATOR), 422, "validation_error")["fields"]
+    )
+    # Only the platform sets it.
+    right = {"max_running": 1, "rate": "1/minute"}[field]
+    answer = api.request("PATCH", WORKER, json={field: right}, headers=OPERATOR)
+    assert "scope" in error_of(answer, 422, "validation_error")["fields"][field][0]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,10 @@ LIMIT = {
     "name": HOSTILE, "value": 1, "unit": HOSTILE, "meaning": HOSTILE, "status": 409, "setting": HOSTILE, "used": 1,
     "used_is_exact": True,
 }  # fmt: skip
+WORKER_LIMIT = {
+    "worker_id": HOSTILE, "max_running": 1, "max_running_per": HOSTILE, "rate": HOSTILE, "rate_per": HOSTILE,
+    "running": 1, "waiting": 1, "waiting_is_exact": False,
+}  # fmt: skip
 NODE = {
     "id": HOSTILE, "name": HOSTILE, "host": HOSTILE, "pid": 1, "version": HOSTILE, "queues": [HOSTILE],
     "refused_queues": [HOSTILE], "workers": [HOSTILE], "processes": 2, "busy": 1, "memory_bytes": 1, "state": HOSTILE,
@@ -107,6 +111,7 @@ LISTS = {
     "/v1/ava/keys": KEY, "/v1/ava/errors": ERROR_GROUP, "/v1/ava/tenants": TENANT,
     "/v1/ava/operations": OPERATION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": LIMIT, "/v1/ava/nodes": NODE,
+    "/v1/ava/limits/workers": WORKER_LIMIT,
     "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": WEBHOOK, "/v1/webhooks/wh_1/deliveries": DELIVERY,
 }  # fmt: skip
 RECORDS = {
@@ -206,6 +211,7 @@ COMMANDS = [
     ["workers", "pause", "wkr_a"],
     ["workers", "resume", "wkr_a"],
     ["limits"],
+    ["limits", "--workers"],
     ["overview"],
     ["analytics"],
     ["queues", "list"],

@@ -8,10 +8,11 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Number, Plain, Text
+from ava.domain import rates
 from ava.domain.limits import WORKER_ENTRIES
 from ava.domain.text import storable
 
-__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "BoundedNumber", "NamedTexts", "QueryText"]
+__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "BoundedNumber", "NamedTexts", "QueryText", "RateText"]
 
 #: Characters of a value of a worker's configuration, or of a secret.
 LONGEST_ENTRY = 8_192
@@ -43,6 +44,16 @@ class BoundedNumber(Number):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= self.most:
             raise ValidationError(f"It must be a number above 0, at most {self.most:g}.")
         return float(value)
+
+
+class RateText(Text):
+    """How many in a span of time, such as `100/minute`."""
+
+    def read(self, value: Any) -> rates.Rate:
+        try:
+            return rates.parse(value)
+        except ValueError:
+            raise ValidationError("It must look like 100/minute, or /second, /hour, /day, /10 seconds.") from None
 
 
 class NamedTexts(Plain):

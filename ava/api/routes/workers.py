@@ -26,7 +26,7 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
 #: The fields whose values the audit trail keeps.
-_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "platform")
+_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "max_running", "rate", "platform")
 
 
 @blueprint.get("")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from marshmallow import Schema
 
-from ava.api.http.fields import Flag, Text, WholeNumber
+from ava.api.http.fields import Flag, Id, Text, WholeNumber
 from ava.api.http.records import compile_schema
+from ava.domain.rates import Rate
 
-__all__ = ["LimitRecord", "write_limit"]
+__all__ = ["LimitRecord", "WorkerLimitRecord", "write_limit", "write_worker_limit"]
 
 _MOST = 2**53
 
@@ -33,3 +34,31 @@ class LimitRecord(Schema):
 
 
 write_limit = compile_schema(LimitRecord())
+
+
+class WorkerLimitRecord(Schema):
+    """A worker with a limit, and what the tenant uses of it."""
+
+    worker_id = Id("wkr")
+    max_running = WholeNumber(
+        least=0, most=_MOST, allow_none=True, metadata={"description": "Jobs that run at once; null: any number."}
+    )
+    max_running_per = Text(
+        allow_none=True, metadata={"description": "`tenant`, a path in the input, or null: the worker as a whole."}
+    )
+    rate = Text(allow_none=True, metadata={"description": "Jobs that start in a span of time, such as `100/minute`."})
+    rate_per = Text(allow_none=True)
+    running = WholeNumber(least=0, most=_MOST, metadata={"description": "The tenant's running jobs of the worker."})
+    waiting = WholeNumber(
+        least=0,
+        most=_MOST,
+        metadata={"description": "Its jobs that wait for a place, among its first 1,000 queued ones of the worker."},
+    )
+    waiting_is_exact = Flag(metadata={"description": "False: `waiting` is a lower bound."})
+
+
+def _write_rate(rate: Rate | None) -> str:
+    return "null" if rate is None else f'"{rate}"'
+
+
+write_worker_limit = compile_schema(WorkerLimitRecord(), rate=_write_rate)

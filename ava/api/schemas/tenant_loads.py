@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, post_load
 
-from ava.api.http.fields import ClientId, Id, WholeNumber
+from ava.api.http.fields import ClientId, Id, Number, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.store.reports.tenant_loads import MOST_COUNTED_OF_TENANT
@@ -43,6 +43,10 @@ class TenantLoadRecord(Schema):
     completed = WholeNumber(least=0, most=2**53, metadata=_ENDED)
     failed = WholeNumber(least=0, most=2**53, metadata=_ENDED)
     cancelled = WholeNumber(least=0, most=2**53, metadata=_ENDED)
+    share = Number(
+        allow_none=True,
+        metadata={"description": "Its part of the time that all jobs which ended in the last hour have run, 0 to 1."},
+    )
 
 
 write_tenant_load = compile_schema(TenantLoadRecord())

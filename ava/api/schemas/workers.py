@@ -23,8 +23,9 @@ from ava.api.http.fields import (
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
-from ava.api.http.setting_fields import BoundedNumber, NamedTexts, QueryText
+from ava.api.http.setting_fields import BoundedNumber, NamedTexts, QueryText, RateText
 from ava.api.http.strict import Strict
+from ava.domain.rates import Rate
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
@@ -41,7 +42,9 @@ __all__ = [
 
 #: Characters of the shortest secret: a shorter one would be found, and masked, in ordinary text.
 _SHORTEST_SECRET = 4
-_SETTINGS = ("status", "timeout_seconds", "max_retries")
+_LIMITS = ("max_running", "rate")
+_SETTINGS = ("status", "timeout_seconds", "max_retries", *_LIMITS)
+_MOST_RUNNING = 1_000_000
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -114,6 +117,19 @@ class WorkerChangeBody(Strict):
     max_retries = WholeNumber(
         least=0, most=5, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
+    max_running = WholeNumber(
+        least=0,
+        most=_MOST_RUNNING,
+        allow_none=True,
+        metadata={
+            "description": "How many of its jobs run at once, for each value of what the handler says; 0: none. With "
+            "scope platform only. Jobs that wait follow within 2 s."
+        },
+    )
+    rate = RateText(
+        allow_none=True,
+        metadata={"description": "Likewise how many of them start in a span of time, such as `100/minute`."},
+    )
     scope = Choice(
         _Scope,
         load_default=_Scope.TENANT,
@@ -127,6 +143,13 @@ class WorkerChangeBody(Strict):
         scope = values.pop("scope")
         if not values:
             raise ValidationError("It must name at least one setting.")
+        wrong = {
+            name: ["It needs scope platform: a worker's limits hold for all tenants."]
+            for name in _LIMITS
+            if name in values
+        }
+        if wrong and scope is not _Scope.PLATFORM:
+            raise ValidationError(wrong)
         return WorkerChange(
             is_of_platform=scope is _Scope.PLATFORM,
             fields={name: values[name] for name in _SETTINGS if name in values},
@@ -161,6 +184,24 @@ class WorkerRecord(Schema):
     status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
     handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
     handler_max_retries = WholeNumber(least=0, most=5, metadata={"description": "What the handler declares."})
+    max_running = WholeNumber(
+        attribute="limits.max_running",
+        least=0,
+        most=_MOST_RUNNING,
+        allow_none=True,
+        metadata={"description": "How many of its jobs run at once; null: any number."},
+    )
+    max_running_per = Text(
+        attribute="limits.max_running_per",
+        allow_none=True,
+        metadata={"description": "What that is per: `tenant`, a path in the input, or null: the worker as a whole."},
+    )
+    rate = Text(
+        attribute="limits.rate",
+        allow_none=True,
+        metadata={"description": "How many of its jobs start in a span of time; null: any number."},
+    )
+    rate_per = Text(attribute="limits.rate_per", allow_none=True, metadata={"description": "What the rate is per."})
 
 
 class WorkerWithSettingsRecord(WorkerRecord):
@@ -183,8 +224,8 @@ class WorkerWithSettingsRecord(WorkerRecord):
         metadata={
             "type": ["object", "null"],
             "description": "The settings for all tenants, which hold where the tenant has none of its own: `status`, "
-            "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`. Below platform-admin the values of "
-            "`config` are not shown. Null if there are none.",
+            "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`, `max_running`, `rate`. Below "
+            "platform-admin the values of `config` are not shown. Null if there are none.",
         },
     )
 
@@ -198,6 +239,8 @@ def _write_platform(settings: WorkerSettings | None) -> str:
         "secrets": sorted(settings.secrets),
         "timeout_seconds": settings.timeout_seconds,
         "max_retries": settings.max_retries,
+        "max_running": settings.max_running,
+        "rate": None if settings.rate is None else str(settings.rate),
     }
     return json.dumps(shown)
 
@@ -206,9 +249,14 @@ def _write_schema(text: str | None) -> str:
     return text or "null"
 
 
-write_worker = compile_schema(WorkerRecord())
+def _write_rate(rate: Rate | None) -> str:
+    return "null" if rate is None else json.dumps(str(rate))
+
+
+write_worker = compile_schema(WorkerRecord(), rate=_write_rate)
 write_worker_with_settings = compile_schema(
     WorkerWithSettingsRecord(),
+    rate=_write_rate,
     input_schema=_write_schema,
     config=json.dumps,
     secrets=json.dumps,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ava.domain.rates import Rate
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -17,7 +18,10 @@ __all__ = ["PLATFORM", "WorkerStatusChange", "lock", "read", "reseal", "sealed_s
 #: What stands in place of a tenant in the row that is for all tenants.
 PLATFORM = "*"
 
-_COLUMNS = "s.status, s.status_by, s.status_at, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries"
+_COLUMNS = (
+    "s.status, s.status_by, s.status_at, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "
+    "s.max_running, s.rate_jobs, s.rate_seconds"
+)
 
 _READ = Statement(f"""
 SELECT s.tenant_id, {_COLUMNS} FROM worker_settings AS s
@@ -57,13 +61,15 @@ UPDATE worker_settings SET
     status_at = CASE WHEN status IS DISTINCT FROM %(status)s THEN clock_timestamp() ELSE status_at END,
     status_by = CASE WHEN status IS DISTINCT FROM %(status)s THEN %(user_id)s ELSE status_by END,
     status = %(status)s, config = %(config)s::json, secrets = %(secrets)s::json,
-    timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s
+    timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s, max_running = %(max_running)s,
+    rate_jobs = %(rate_jobs)s, rate_seconds = %(rate_seconds)s
 WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s
 """)
 _DELETE_EMPTY = Statement("""
 DELETE FROM worker_settings
 WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND status_at IS NULL AND timeout_seconds IS NULL
-    AND max_retries IS NULL AND config::text = '{}' AND secrets::text = '{}'
+    AND max_retries IS NULL AND max_running IS NULL AND rate_jobs IS NULL AND config::text = '{}'
+    AND secrets::text = '{}'
 """)
 
 
@@ -78,6 +84,9 @@ def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, w
         "secrets": json.dumps(dict(settings.secrets)),
         "timeout_seconds": settings.timeout_seconds,
         "max_retries": settings.max_retries,
+        "max_running": settings.max_running,
+        "rate_jobs": None if settings.rate is None else settings.rate.jobs,
+        "rate_seconds": None if settings.rate is None else settings.rate.seconds,
     }
     connection.exec_driver_sql(_WRITE, parameters)
     connection.exec_driver_sql(_DELETE_EMPTY, parameters)
@@ -139,7 +148,8 @@ def reseal(
 
 
 def _settings(row: Any) -> WorkerSettings:
-    status, status_by, status_at, config, secrets, timeout_seconds, max_retries = row
+    (status, status_by, status_at, config, secrets, timeout_seconds, max_retries, max_running, rate_jobs,
+     rate_seconds) = row  # fmt: skip
     return WorkerSettings(
         status=None if status is None else WorkerStatus(status),
         status_by=status_by,
@@ -148,4 +158,6 @@ def _settings(row: Any) -> WorkerSettings:
         secrets=json.loads(secrets),
         timeout_seconds=timeout_seconds,
         max_retries=max_retries,
+        max_running=max_running,
+        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
     )

@@ -7,33 +7,52 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ava.domain.worker import Worker, WorkerSpec, WorkerStatus
+from ava.domain.rates import Rate
+from ava.domain.worker import Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["WorkerFilter", "announce", "changed_at", "changed_since", "page", "queues", "schemas", "show", "unserved"]
+__all__ = [
+    "WorkerFilter",
+    "announce",
+    "apply_limits",
+    "changed_at",
+    "changed_since",
+    "page",
+    "queues",
+    "schemas",
+    "show",
+    "unserved",
+]
 
+# The limits that operators have set hold over the declared ones.
 _ANNOUNCE = Statement("""
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
-                          on_worker_lost, max_running, max_running_per, rate_jobs, rate_seconds, rate_per,
+                          on_worker_lost, declared_max_running, max_running_per, declared_rate_jobs,
+                          declared_rate_seconds, rate_per, max_running, rate_jobs, rate_seconds,
                           input_schema, input_schema_version)
-VALUES (%(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
-        %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s, %(max_running_per)s, %(rate_jobs)s, %(rate_seconds)s,
-        %(rate_per)s, %(input_schema)s::json, %(input_schema_version)s)
+SELECT %(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
+       %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s::int, %(max_running_per)s, %(rate_jobs)s::int,
+       %(rate_seconds)s::float8, %(rate_per)s, coalesce(s.max_running, %(max_running)s::int),
+       coalesce(s.rate_jobs, %(rate_jobs)s::int), coalesce(s.rate_seconds, %(rate_seconds)s::float8),
+       %(input_schema)s::json, %(input_schema_version)s
+FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
     max_retries = excluded.max_retries, cancel_grace_seconds = excluded.cancel_grace_seconds, queue = excluded.queue,
     tenants = excluded.tenants, on_worker_lost = excluded.on_worker_lost, max_running = excluded.max_running,
     max_running_per = excluded.max_running_per, rate_jobs = excluded.rate_jobs, rate_seconds = excluded.rate_seconds,
-    rate_per = excluded.rate_per, input_schema = excluded.input_schema,
-    input_schema_version = excluded.input_schema_version, updated_at = now()
+    rate_per = excluded.rate_per, declared_max_running = excluded.declared_max_running,
+    declared_rate_jobs = excluded.declared_rate_jobs, declared_rate_seconds = excluded.declared_rate_seconds,
+    input_schema = excluded.input_schema, input_schema_version = excluded.input_schema_version, updated_at = now()
 WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
        w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
-       w.input_schema_version)
+       w.declared_max_running, w.declared_rate_jobs, w.declared_rate_seconds, w.input_schema_version)
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
        excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost, excluded.max_running,
        excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per,
+       excluded.declared_max_running, excluded.declared_rate_jobs, excluded.declared_rate_seconds,
        excluded.input_schema_version)
 """)
 
@@ -65,6 +84,24 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
         )
 
 
+# Its moment is that of the statement, because the dispatcher finds changed workers by it.
+_APPLY_LIMITS = Statement("""
+UPDATE workers AS w SET max_running = coalesce(s.max_running, w.declared_max_running),
+    rate_jobs = coalesce(s.rate_jobs, w.declared_rate_jobs),
+    rate_seconds = coalesce(s.rate_seconds, w.declared_rate_seconds), updated_at = clock_timestamp()
+FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
+WHERE w.id = %(id)s
+""")
+
+
+def apply_limits(connection: Connection, worker_id: str) -> None:
+    """Have the limits hold that operators have set of a worker, or those that its handler declares.
+
+    The dispatcher gives its jobs the new ones, and recalls those that are published.
+    """
+    connection.exec_driver_sql(_APPLY_LIMITS, {"id": worker_id})
+
+
 # A worker as a tenant sees it: its own settings count before those of the platform, and those before the handler's.
 # What a tenant may set is bounded by the handler, also by one that was deployed later.
 _VIEWS = """
@@ -75,7 +112,7 @@ SELECT w.id, w.name, w.description, w.runtime, coalesce(own.status, platform.sta
                AND n.seen_at > now() - %(dead_after)s * interval '1 second') AS is_live,
        CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
        CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
-       w.timeout_seconds, w.max_retries
+       w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per
 FROM workers AS w
 LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
 LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
@@ -90,7 +127,7 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
     """Returns one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _worker(row, input_schema_json=row[15])
+    return None if row is None else _worker(row, input_schema_json=row[20])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +241,8 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
 
 def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
     (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
-     status_at, handler_timeout, handler_retries) = row[:15]  # fmt: skip
+     status_at, handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
+     rate_per) = row[:20]  # fmt: skip
     return Worker(
         id=id_,
         name=name,
@@ -221,5 +259,11 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
         status_at=status_at,
         handler_timeout_seconds=handler_timeout,
         handler_max_retries=handler_retries,
+        limits=WorkerLimits(
+            max_running=max_running,
+            max_running_per=max_running_per,
+            rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
+            rate_per=rate_per,
+        ),
         input_schema_json=input_schema_json,
     )

@@ -29,6 +29,8 @@ class TenantLoad:
     completed: int
     failed: int
     cancelled: int
+    #: Its part of the time that all jobs which ended then have run, from 0 to 1; None if none has.
+    share: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +51,8 @@ WITH RECURSIVE tenants (tenant_id, number) AS (
         t.number + 1
     FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
 ), loads AS (
-SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled
+SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled,
+    e.run_seconds / nullif(whole.run_seconds, 0) AS share
 FROM tenants AS t
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.run_at IS NULL OR c.run_at = 'infinity') AS waiting,
         count(*) FILTER (WHERE c.run_at < 'infinity') AS scheduled FROM (
@@ -61,8 +64,11 @@ CROSS JOIN LATERAL (SELECT count(*) AS running FROM (
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(m.jobs) FILTER (WHERE m.status = 'completed'), 0) AS completed,
         coalesce(sum(m.jobs) FILTER (WHERE m.status = 'failed'), 0) AS failed,
-        coalesce(sum(m.jobs) FILTER (WHERE m.status = 'cancelled'), 0) AS cancelled
+        coalesce(sum(m.jobs) FILTER (WHERE m.status = 'cancelled'), 0) AS cancelled,
+        coalesce(sum(m.run_seconds), 0) AS run_seconds
     FROM job_minutes AS m WHERE m.tenant_id = t.tenant_id AND m.minute > now() - interval '1 hour') AS e
+CROSS JOIN (
+    SELECT sum(m.run_seconds) AS run_seconds FROM job_minutes AS m WHERE m.minute > now() - interval '1 hour') AS whole
 WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
     AND q.waiting + q.scheduled + r.running + e.completed + e.failed + e.cancelled > 0
 ORDER BY e.failed DESC, q.waiting DESC, r.running DESC, t.tenant_id LIMIT {MOST_TENANTS}
@@ -93,8 +99,9 @@ def read(connection: Connection, *, after: str = "") -> TenantLoads:
             completed=int(completed),
             failed=int(failed),
             cancelled=int(cancelled),
+            share=share,
         )
-        for _, tenant_id, waiting, scheduled, running, completed, failed, cancelled in rows
+        for _, tenant_id, waiting, scheduled, running, completed, failed, cancelled, share in rows
         if tenant_id is not None
     ]
     return TenantLoads(loads=loads, looked_at_until=rows[0][0])
