@@ -188,3 +188,17 @@ def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, fil
         "return [...document.querySelectorAll('[role=cell], .error')].map((cell) => getComputedStyle(cell).unicodeBidi)"
     )
     assert set(signed_in.script(kinds)) == {"isolate"}
+
+
+def test_a_queue_is_paused_and_resumed_on_the_page_of_limits(operator: Browser, running: System) -> None:
+    operator.resize(1440)
+    _go(operator, "#/workers")
+    operator.click("a", "Limits and paused queues")
+    operator.await_text("No queue is paused.")
+    operator.click("button", "Pause a queue …")
+    operator.click("button", "Pause queue")
+    operator.find("[data-queue=default]")
+    assert [paused["queue"] for paused in running.get("/v1/ava/queues").json()["data"]["paused_queues"]] == ["default"]
+    operator.click("button", "Resume")
+    operator.await_text("No queue is paused.")
+    assert running.get("/v1/ava/queues").json()["data"]["paused_queues"] == []

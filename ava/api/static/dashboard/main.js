@@ -13,7 +13,8 @@ const PAGES = {
   jobs: ["Jobs", () => import("./pages/jobs.js")],
   schedules: ["Schedules", () => import("./pages/schedules.js")],
   workers: ["Workers", () => import("./pages/workers.js")],
-  limits: ["Limits", () => import("./pages/limits.js")],
+  // The page of workers leads to it: the frame has no place for another link.
+  limits: ["Limits", () => import("./pages/limits.js"), () => false],
   tenants: ["Tenants", () => import("./pages/tenants.js"), (who) => who.isOperator],
   analytics: ["Analytics", () => import("./pages/analytics.js")],
   errors: ["Errors", () => import("./pages/errors.js")],

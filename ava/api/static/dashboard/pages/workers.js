@@ -15,7 +15,7 @@ export function open(main, { signal }) {
   const noWorkers = empty("No workers yet. A node registers those of its handlers when it starts.");
   none.hidden = true;
   noWorkers.hidden = true;
-  put(main, heading("Workers"),
+  put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and paused queues")),
     h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
