@@ -30,9 +30,10 @@ __all__ = ["limit", "pause", "rate"]
 _NAP_SECONDS = 0.05
 _LIMIT = 5
 _NODES, _CHILDREN = 2, 4
+_DISPATCHER = ["ava.cli.main", "dispatcher"]
 _TENANT = "ten_a"
-#: Seconds between two kills. Every tenth is of the dispatcher, and every fortieth of a node, whose places are free
-#: again before the next one's are lost.
+#: Seconds between two kills. Every fortieth is of a node, whose places are free again before the next one's are lost,
+#: and one between them is of a dispatcher.
 _KILL_SECONDS = 0.5
 
 
@@ -87,13 +88,13 @@ def _use(system: Ours, seconds: float) -> Figures:
 
 
 class _Fleet:
-    """A dispatcher and nodes, each of which is started again when it was killed."""
+    """Two dispatchers and nodes, each of which is started again when it was killed."""
 
     def __init__(self, system: Ours, stack: ExitStack) -> None:
         self._system = system
         self._stack = stack
         system.database.value("DELETE FROM nodes")
-        self._dispatcher = self._start(["ava.cli.main", "dispatcher"])
+        self._dispatchers = [self._start(_DISPATCHER) for _ in range(2)]
         self._nodes = [self._start_node() for _ in range(_NODES)]
         until(lambda: system.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL") == _NODES)
 
@@ -105,11 +106,12 @@ class _Fleet:
         return self._start(["ava.cli.main", "worker", "-c", str(_CHILDREN)])
 
     def kill(self, kills: int) -> None:
-        """Kill children, and now and then a node or the dispatcher, one after the other."""
+        """Kill children, and now and then a node or the active dispatcher, one after the other."""
         for number in range(kills):
-            if number % 10 == 4:
-                os.kill(self._dispatcher, signal.SIGKILL)
-                self._dispatcher = self._start(["ava.cli.main", "dispatcher"])
+            if number % 40 == 19:
+                # The one that has run longest is active.
+                os.kill(self._dispatchers.pop(0), signal.SIGKILL)
+                self._dispatchers.append(self._start(_DISPATCHER))
             elif number % 40 == 9:
                 place = random.randrange(_NODES)
                 os.kill(self._nodes[place], signal.SIGKILL)
@@ -150,8 +152,7 @@ def rate(system: Ours, *, seconds: float) -> Figures:
     """How many jobs of a rate of 100 a minute start in any minute; the active one of two dispatchers is killed."""
     system.clear()
     system.jobs.trigger(caller(_TENANT), [JobSpec(worker_id="wkr_rated", input_json="{}")] * round(seconds * 3))
-    dispatcher = ["ava.cli.main", "dispatcher"]
-    with running(system, 2) as (active, _), processes(system.folder, system.environ, dispatcher):
+    with running(system, 2) as (active, _), processes(system.folder, system.environ, _DISPATCHER):
         until(lambda: system.finished_of(_TENANT))
         time.sleep(seconds / 2)
         os.kill(active, signal.SIGKILL)

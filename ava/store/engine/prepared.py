@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 _CAST = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 #: "prepared statement does not exist" (PostgreSQL manual, appendix A).
 _UNKNOWN_STATEMENT = "26000"
-#: Where a connection keeps the names of what it has prepared, and whether it prepares nothing.
+#: Where a connection keeps when it has prepared what, by its name, and whether it prepares nothing.
 _KNOWN, _DISABLED = "ava_prepared", "ava_prepares_nothing"
 
 
@@ -32,8 +33,13 @@ class Prepared:
     Behind a pooler that gives each transaction another session (PgBouncer's transaction mode) it is not prepared.
     """
 
-    def __init__(self, name: str, statement: str) -> None:
+    def __init__(self, name: str, statement: str, *, plan_seconds: float = float("inf")) -> None:
+        """`plan_seconds`: after so long the statement is planned anew, at the size that its tables have then.
+
+        A plan that is made while a table is nearly empty may read a whole index once that has grown.
+        """
         self._name = f"ava_{name}"
+        self._plan_seconds = plan_seconds
         self.statement = Statement(statement)
         names = list(dict.fromkeys(_PARAMETER.findall(statement)))
         numbers = {each: number for number, each in enumerate(names, 1)}
@@ -57,7 +63,7 @@ class Prepared:
                 if _DISABLED in info:
                     cursor.execute(self.statement, parameters)
                 else:
-                    self._run(cursor, info.setdefault(_KNOWN, set()), dict(parameters))
+                    self._run(cursor, info.setdefault(_KNOWN, {}), dict(parameters))
                 rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
                 return rows
         except psycopg2.Error:
@@ -65,11 +71,13 @@ class Prepared:
                 connection.invalidate()
             raise
 
-    def _run(self, cursor: Any, known: set[str], parameters: dict[str, Any]) -> None:
-        if self._name not in known:
-            cursor.execute(self._prepare)
-            known.add(self._name)
+    def _run(self, cursor: Any, known: dict[str, float], parameters: dict[str, Any]) -> None:
+        now, prepared_at = time.monotonic(), known.get(self._name)
         try:
+            if prepared_at is None or now - prepared_at > self._plan_seconds:
+                known.pop(self._name, None)
+                cursor.execute(self._prepare if prepared_at is None else f"DEALLOCATE {self._name}; {self._prepare}")
+                known[self._name] = now
             cursor.execute(self._execute, parameters)
         except psycopg2.Error as error:
             if error.pgcode != _UNKNOWN_STATEMENT:

@@ -18,6 +18,7 @@ from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
@@ -37,6 +38,9 @@ __all__ = [
     "write_rate_states",
 ]
 
+#: The statements of an admission are planned once for each connection and second, because it is on the way from the end
+#: of a job to the start of the next one.
+_PLAN_SECONDS = 1.0
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
@@ -78,7 +82,9 @@ class KeyState:
 
 # A key whose worker no live node of its queue serves is left out: its jobs would come back. The orders are those of
 # `jobs_held` and `jobs_admitted`, because `lock` has statements use the index that has the wanted order.
-_KEY_STATES = Statement("""
+_KEY_STATES = Prepared(
+    "key_states",
+    """
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
        last.tenant_id <> head.tenant_id, places.taken, places.unstarted, places.least_urgent
 FROM unnest(%(keys)s::text[]) AS k (key)
@@ -105,12 +111,14 @@ WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = AN
         AND n.seen_at > now() - %(dead_after)s * interval '1 second')
     OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
         AND n.seen_at > now() - %(dead_after)s * interval '1 second')
-""")
+""",
+    plan_seconds=_PLAN_SECONDS,
+)
 
 
 def key_states(connection: Connection, keys: Collection[str], *, dead_after_seconds: float) -> list[KeyState]:
     """Returns the states of those of the keys for which jobs wait that a live node can run."""
-    found = connection.exec_driver_sql(_KEY_STATES, {"keys": list(keys), "dead_after": dead_after_seconds})
+    found = _KEY_STATES.run(connection, {"keys": list(keys), "dead_after": dead_after_seconds})
     return [_key_state(*row) for row in found]
 
 
@@ -172,7 +180,9 @@ class HeldJob(WaitingJob):
     rate_key: str | None
 
 
-_HELD_HEADS = Statement("""
+_HELD_HEADS = Prepared(
+    "held_heads",
+    """
 SELECT j.id::text, j.tenant_id, j.worker_id, j.queue, j.priority, j.limit_key, j.rate_key
 FROM unnest(%(keys)s::text[], %(priorities)s::smallint[], %(tenants)s::text[]) WITH ORDINALITY
      AS k (key, priority, tenant_id, place)
@@ -183,7 +193,9 @@ CROSS JOIN LATERAL (
     ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT %(each)s
 ) AS j
 ORDER BY k.place, j.id
-""")
+""",
+    plan_seconds=_PLAN_SECONDS,
+)
 
 
 def held_heads(connection: Connection, places: Sequence[tuple[str, int, str]], *, each: int) -> list[HeldJob]:
@@ -204,12 +216,14 @@ def held_heads(connection: Connection, places: Sequence[tuple[str, int, str]], *
             limit_key=key,
             rate_key=rate_key,
         )
-        for id_, tenant, worker, queue, priority, key, rate_key in connection.exec_driver_sql(_HELD_HEADS, parameters)
+        for id_, tenant, worker, queue, priority, key, rate_key in _HELD_HEADS.run(connection, parameters)
     ]
 
 
 # Each job is found by its primary key, as in `turns.publish_chosen`.
-_ADMIT = Statement(f"""
+_ADMIT = Prepared(
+    "admit",
+    f"""
 WITH chosen AS (
     SELECT j.id, c.place, c.is_published, w.queue
     FROM unnest(%(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY AS c (id, is_published, place)
@@ -225,13 +239,15 @@ WITH chosen AS (
     FROM chosen AS c WHERE j.id = c.id RETURNING j.*, c.place
 )
 SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.place
-""")
+""",
+    plan_seconds=_PLAN_SECONDS,
+)
 
 
 def admit(connection: Connection, chosen: Sequence[tuple[HeldJob, bool]]) -> list[Job]:
     """Give places to waiting jobs, each marked as published or not. Returns the jobs, in the given order."""
     parameters = {"ids": [job.id for job, _ in chosen], "published": [is_published for _, is_published in chosen]}
-    return [rows.job(row) for row in connection.exec_driver_sql(_ADMIT, parameters)]
+    return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
 
 
 _HOLD_LESS_URGENT = Statement("""
