@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import kombu
 import psycopg2
@@ -21,7 +20,7 @@ from ava.domain import ids
 from ava.store.engine import schema
 from chaos import effects
 from chaos.load import Load
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, proxy_to, through
 from harness.servers.clock import SteppedClock
 from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
@@ -201,8 +200,8 @@ def open_cluster(
         clock = SteppedClock(folder) if plan.has_clock else None
         postgres = stack.enter_context(running_postgres(environ=clock.environ if clock else {}))
         broker = stack.enter_context(run_broker())
-        broker_proxy = _proxy(broker.url) if plan.proxies_broker else None
-        broker_url = _through(broker_proxy, broker.url) if broker_proxy else broker.url
+        broker_proxy = proxy_to(broker.url) if plan.proxies_broker else None
+        broker_url = through(broker_proxy, broker.url) if broker_proxy else broker.url
         system = System(folder, database_url=postgres.url, broker_url=broker_url)
         system.expects_traceback = True  # Faults are logged with their causes.
         cluster = Cluster(
@@ -212,7 +211,7 @@ def open_cluster(
             system=system,
             load=Load(system.url, total=jobs, per_second=per_second),
             effects_path=folder / "effects",
-            proxy=_proxy(postgres.url),
+            proxy=proxy_to(postgres.url),
             broker_proxy=broker_proxy,
             clock=clock,
         )
@@ -246,19 +245,6 @@ def _start(cluster: Cluster, plan: Plan) -> None:
         **plan.environ,
     }
     cluster.system.start(workers=0, dispatchers=2, environ=environ)
-    cluster.start_worker(environ={"DATABASE_URL": _through(cluster.proxy, cluster.postgres.url)})
+    cluster.start_worker(environ={"DATABASE_URL": through(cluster.proxy, cluster.postgres.url)})
     cluster.start_worker()
     cluster.system.await_workers()
-
-
-def _proxy(url: str) -> Proxy:
-    parts = urlsplit(url)
-    assert parts.hostname
-    assert parts.port
-    return Proxy(parts.hostname, parts.port)
-
-
-def _through(proxy: Proxy, url: str) -> str:
-    """Returns a server's URL with the address of the proxy before it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()

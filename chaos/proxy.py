@@ -5,15 +5,20 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from urllib.parse import urlsplit
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "proxy_to", "through"]
 
 
 class Proxy:
     """Forwards its own port to another."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, keeps_data: bool = False) -> None:
+        """`keeps_data`: keep what passes in `passed`."""
         self._target = (host, port)
+        self._keeps_data = keeps_data
+        #: What has passed each connection in each direction, if it is kept.
+        self.passed: list[bytearray] = []
         #: Set while data passes. A connection keeps the one that it began with.
         self._passes = threading.Event()
         self._passes.set()
@@ -70,9 +75,13 @@ class Proxy:
         self._pass(server, client, passes)
 
     def _pass(self, source: socket.socket, sink: socket.socket, passes: threading.Event) -> None:
+        kept = bytearray()
+        self.passed.append(kept)
         with suppress(OSError):
             while data := source.recv(65_536):
                 passes.wait()
+                if self._keeps_data:
+                    kept += data
                 sink.sendall(data)
         passes.wait()
         _end(source)
@@ -84,3 +93,17 @@ def _end(each: socket.socket) -> None:
     with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
     each.close()
+
+
+def proxy_to(url: str, *, keeps_data: bool = False) -> Proxy:
+    """Returns a proxy to the server of a URL."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return Proxy(parts.hostname, parts.port, keeps_data=keeps_data)
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """Returns a server's URL with the address of the proxy before it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()

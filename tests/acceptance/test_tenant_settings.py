@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from typing import Any
 
-import psutil
 import pytest
 import redis
 
+from chaos import leaks
 from harness.polling import wait_until
-from harness.system import MARK, System, carries
+from harness.system import System
 
 SECRET = "marker-7f3a9c-of-the-test"
 #: Jobs for each way to leak.
@@ -34,8 +33,7 @@ def _patch(fleet: System, worker_id: str, body: dict[str, Any]) -> dict[str, Any
 
 
 def test_a_secret_that_jobs_try_to_leak_is_nowhere(leaking: System) -> None:
-    ways = ["return", "raise", "class", "exit"]
-    jobs = [{"worker_id": "wkr_t_leak", "input": {"how": how}} for how in ways for _ in range(_EACH)]
+    jobs = [{"worker_id": "wkr_t_leak", "input": {"how": how}} for how in leaks.WAYS for _ in range(_EACH)]
     made = leaking.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
     ended = [leaking.wait_for(job["id"], seconds=60) for job in made]
     assert [job["status"] for job in ended] == ["completed"] * _EACH + ["failed"] * 3 * _EACH
@@ -54,18 +52,12 @@ def test_a_secret_that_jobs_try_to_leak_is_nowhere(leaking: System) -> None:
 
 
 def _assert_nowhere(fleet: System) -> None:
-    forms = {SECRET, SECRET[:12], base64.b64encode(SECRET.encode()).decode()[:16]}
-    tables = fleet.query("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-    places = {name: fleet.query(f"SELECT t::text FROM {name} AS t") for (name,) in tables}
-    assert len(places) > 10
-    found = {name: str(rows) for name, rows in places.items()}
-    found |= {process.log.name: process.output for process in fleet.processes}
-    found["metrics"] = fleet.get("/metrics").text
-    found["titles"] = str([p.cmdline() for p in psutil.process_iter() if carries(p, fleet.environ[MARK])])
+    found = leaks.places_of(fleet)
+    assert len(found) > 10
     if fleet.broker_url.startswith("redis"):
         with redis.Redis.from_url(fleet.broker_url) as client:
             found["broker"] = str([client.dump(key) for key in client.keys("*")])
-    assert {place for place, text in found.items() for form in forms if form in text} == set()
+    assert {place for place, text in found.items() for form in leaks.forms(SECRET) if form in text} == set()
 
 
 def test_a_node_that_cannot_open_a_secret_fails_the_job_and_says_so(leaking: System) -> None:
