@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import cancel, fair_limits, fairness, measures, scale, schedules, webhooks
+from bench import analytics, cancel, fair_limits, fairness, input_schemas, measures, scale, schedules, webhooks
 from bench.footprint import footprint
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
@@ -142,6 +142,24 @@ class Bench:
             self._table.add(name, BASELINE, {"jobs/s": few})
             self._table.add(name, OURS, {"jobs/s": rate})
 
+    def analytics(self) -> None:
+        """Read analytics and errors of 5 million ended jobs, 200 workers and 90 days."""
+        ours = Ours(self._servers, "redis", "analytics")
+        analytics.fill(ours, self._count(5_000_000))
+        found = analytics.read(ours, requests_each=self._count(500, least=100))
+        for percent in ("p50", "p99"):
+            figures = {name: value for name, value in found.items() if f", {percent} ms" in name}
+            self._table.add(f"analytics at 5 million jobs, {percent}", OURS, figures)
+
+    def schema(self) -> None:
+        """Trigger jobs whose worker has a schema of 40 fields, beside a worker without one."""
+        name, ours = "trigger, schema of 40 fields", self._both()[1]
+        with ours.api() as port:
+            for _ in range(self._rounds):
+                found = input_schemas.compare(ours, port, requests=self._count(2000, least=400))
+                self._table.add(name, BASELINE, found["without"])
+                self._table.add(name, OURS, found["with"])
+
     def lines(self) -> None:
         """Log lines stored a second, by two processes."""
         self._alone("log lines", lambda ours: measures.log_lines(ours, lines=self._count(200_000)))
@@ -257,6 +275,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "latency": Bench.latency,
     "urgent": Bench.urgent,
     "cancel": Bench.cancel,
+    "schema": Bench.schema,
     "lines": Bench.lines,
     "footprint": Bench.footprint,
     "cost": Bench.cost,
@@ -274,6 +293,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "fairness-look": Bench.fairness_look,
     "fairness-alone": Bench.fairness_alone,
     "scale": Bench.scale,
+    "analytics": Bench.analytics,
     "long": Bench.long,
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ava import Env, worker
+from bench import input_schemas
 
 
 @worker("noop")
@@ -25,6 +26,16 @@ def mark(_input: dict[str, Any], env: Env) -> Any:
     env.log.info("one")
     env.log.info("two")
     return {"began": began}
+
+
+@worker("plain")
+def plain(_input: dict[str, Any]) -> None:
+    """Do nothing, with any input."""
+
+
+@worker("strict", input_schema=input_schemas.schema())
+def strict(_input: dict[str, Any]) -> None:
+    """Do nothing, with an input of many fields that the API compares with a schema."""
 
 
 @worker("wordy")

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from bench.servers import Database
 
-__all__ = ["APART", "fill", "forget_open", "wait_in_database"]
+__all__ = ["APART", "fill", "forget_open", "indexed_afterwards", "wait_in_database", "without_events"]
 
 #: The time from one job to the next.
 APART = timedelta(milliseconds=10)
@@ -74,20 +74,20 @@ _BATCH = 250_000
 def fill(database: Database, jobs: int) -> None:
     """Write jobs in every status, and log lines of the youngest."""
     began = time.monotonic()
-    _without_events(database, True)
-    with _indexed_afterwards(database):
+    without_events(database, True)
+    with indexed_afterwards(database):
         for first in range(1, jobs + 1, _BATCH):
             last = min(first + _BATCH - 1, jobs)
             database.run(_JOBS, {"first": first, "last": last, "jobs": jobs, "apart": APART, "node": _NODE})
             print(f"  {last:,} jobs written after {time.monotonic() - began:.0f} s", flush=True)
-    _without_events(database, False)
+    without_events(database, False)
     for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):
         database.run(statement, {})
     print(f"  filled after {time.monotonic() - began:.0f} s", flush=True)
 
 
 @contextmanager
-def _indexed_afterwards(database: Database) -> Iterator[None]:
+def indexed_afterwards(database: Database) -> Iterator[None]:
     """Drop the indexes of the jobs and create them after the rows, which takes a fraction of the time."""
     indexes = database.rows(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'jobs' AND indexname <> 'jobs_pkey'"
@@ -108,12 +108,13 @@ def forget_open(database: Database) -> None:
 
 def wait_in_database(database: Database, jobs: int) -> None:
     """Write jobs that wait to be published."""
-    _without_events(database, True)
+    without_events(database, True)
     database.value(_WAITING, jobs)
-    _without_events(database, False)
+    without_events(database, False)
     database.run("VACUUM (ANALYZE) jobs", {})
 
 
-def _without_events(database: Database, is_off: bool) -> None:
+def without_events(database: Database, is_off: bool) -> None:
+    """Turn the triggers of the tables off, or on again."""
     # The triggers look for subscribed endpoints; there are none.
     database.run(f"SET session_replication_role = {'replica' if is_off else 'origin'}", {})
