@@ -231,6 +231,7 @@ def _quoted(rng: random.Random, known: Known) -> str:
 
 def _list(kind: str, rng: random.Random, known: Known) -> Request:
     names = ("worker_id", "status", "trigger", "created_after", "created_before", "tenant_id", "", "status]", "id")
+    names = (*names, "error_id", "input.a", "input.a.0.value", "input.", f"input.{rng.choice(TEXTS)[:40]}")
     values = ("queued", "completed", "manual", "event", "wkr_t_echo", "wkr_none", *INSTANTS, *TEXTS)
     parts = [part for part in RIGHT_PARTS if rng.random() < 0.3]
     if rng.random() < 0.3:
@@ -240,7 +241,7 @@ def _list(kind: str, rng: random.Random, known: Known) -> Request:
         parts.append(f"{bracket.format(rng.choice(names))}={_escaped(rng, rng.choice(values))}")
     if rng.random() < 0.6:
         number = _escaped(rng, rng.choice(["1", "2", "100", "101", *TEXTS]))
-        parts.append(f"{rng.choice(['page', 'per_page', 'limit', 'wait'])}={number}")
+        parts.append(f"{rng.choice(['page', 'per_page', 'limit', 'wait', 'days'])}={number}")
     if rng.random() < 0.4:
         parts.append(f"cursor={_cursor(rng, known)}")
     if parts and rng.random() < 0.2:
@@ -249,6 +250,7 @@ def _list(kind: str, rng: random.Random, known: Known) -> Request:
     path = rng.choice(
         ["/v1/ava/jobs"] * 4
         + ["/v1/ava/workers", "/v1/ava/audit", "/v1/webhooks", "/v1/ava/queues", "/v1/ava/overview"]
+        + ["/v1/ava/analytics", "/v1/ava/errors", "/v1/ava/errors/err_0", "/v1/ava/keys", "/v1/ava/operations"]
     )
     return make_request(kind, "GET", f"{path}?{'&'.join(parts)}")
 

@@ -58,6 +58,7 @@ def cancel(
     "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="Another priority than the job's."
 )
 @click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
+@click.option("--failed", is_flag=True, help="Only failed jobs, as --status failed.")
 @_many_options
 @output_options
 @connected
@@ -68,6 +69,7 @@ def retry(
     input_text: str | None,
     set_priority: int | None,
     follow: bool,
+    failed: bool,
     dry_run: bool,
     yes: bool,
     printer: RecordPrinter,
@@ -77,8 +79,12 @@ def retry(
 
     \b
     ava jobs retry job_01… --input '{"seconds": 1}' --follow
-    ava jobs retry --status failed --created-after 2025-06-01
+    ava jobs retry --failed --worker wkr_nightly --created-after 2025-06-01 --dry-run
     """
+    if failed:
+        if filters["status"] not in (None, "failed"):
+            raise click.UsageError("--failed and another --status exclude each other.")
+        filters["status"] = "failed"
     is_by_id = _is_by_id(job_ids, filters, dry_run=dry_run)
     if not is_by_id:
         if follow or input_text is not None or set_priority is not None:

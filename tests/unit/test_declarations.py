@@ -78,7 +78,10 @@ NIGHTLY = {"schedule": "0 3 * * *", "timezone": "Europe/Berlin", "schedule_tenan
         ({"schedule_tenant": "ops"}, "schedule_tenant must name the tenant"),
         ({"tenants": ["ten_other"]}, "schedule_tenant ten_ops is not among the tenants"),
         ({"schedule": None}, "timezone and schedule_tenant need a schedule"),
-        ({"input_schema": {"required": ["a"]}}, "a declared schedule sends an empty input, which input_schema does not"),
+        (
+            {"input_schema": {"required": ["a"]}},
+            "a declared schedule sends an empty input, which input_schema does not",
+        ),
     ],
 )
 def test_a_wrong_schedule_is_named(wrong: dict[str, Any], reason: str) -> None:
