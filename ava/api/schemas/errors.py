@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from marshmallow import Schema, fields, post_load
@@ -13,7 +16,8 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.analytics import days_field
-from ava.domain.error_group import ErrorStatus
+from ava.domain.error_group import ErrorDay, ErrorStatus
+from ava.domain.record import format_time
 
 __all__ = ["ErrorGroupRecord", "ErrorListQuery", "ErrorListRequest", "ErrorQuery", "write_error_group"]
 
@@ -87,4 +91,14 @@ class ErrorGroupRecord(Schema):
     )
 
 
-write_error_group = compile_schema(ErrorGroupRecord())
+@lru_cache(maxsize=512)
+def _day_text(day: datetime) -> str:
+    return f'{{"day":"{format_time(day)}","jobs":'
+
+
+def _write_days(days: Sequence[ErrorDay]) -> str:
+    # A page has thousands of days, and few different ones.
+    return "[" + ",".join([f"{_day_text(each.day)}{each.jobs}}}" for each in days]) + "]"
+
+
+write_error_group = compile_schema(ErrorGroupRecord(), daily=_write_days)
