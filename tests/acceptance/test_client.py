@@ -333,9 +333,7 @@ def test_many_jobs_are_retried_and_cancelled_by_commands(running: System, client
     assert again.returncode == 0
     # All that match.
     by_filter = ("jobs", "retry", "--status", "failed", "--created-after", "2025-01-01")
-    by_name = ("jobs", "retry", "--failed", "--worker", "wkr_t_brief")
-    for counted in (by_filter, by_name):
-        assert json.loads(_ava(running, *counted, "--dry-run").stdout) == {"total": 2}
+    assert json.loads(_ava(running, "jobs", "retry", "--failed", "--dry-run").stdout) == {"total": 2}
     assert "--yes" in _ava(running, *by_filter).stderr
     done = json.loads(_ava(running, *by_filter, "--yes").stdout)
     assert (done["state"], done["done"]) == ("done", 2)
