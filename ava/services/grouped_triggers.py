@@ -124,7 +124,7 @@ def insert_group(
     database: Database, rules: TriggerRules, quota: TenantQuotas, new: Sequence[NewJob]
 ) -> list[Job | TooMany | None]:
     """Insert jobs of several clients. Returns each one's record, or why it is refused; None if it was left out."""
-    with database.connect() as connection:
+    with database.connect(of_process=True) as connection:
         closed = rules.closed_windows(connection)
         refusals = [_refusal(connection, quota, each) for each in new]
         admitted = [_ruled(rules, each) for each, refusal in zip(new, refusals, strict=True) if refusal is None]

@@ -56,6 +56,15 @@ def test_a_tenant_has_three_quarters_at_most_and_then_waits_for_itself_alone() -
             pass
 
 
+def test_what_is_done_for_several_tenants_counts_for_none() -> None:
+    turns = make(4, wait_seconds=0.01)
+    with ExitStack() as held, as_tenant("ten_a"):
+        for _ in range(3):
+            held.enter_context(turns.take())
+        with turns.take(of_process=True):
+            pass
+
+
 def test_the_process_itself_may_use_all() -> None:
     turns = make(2, wait_seconds=0.01)
     with turns.take(), turns.take(), pytest.raises(ConnectionsBusy), turns.take():

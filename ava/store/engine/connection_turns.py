@@ -43,13 +43,13 @@ class ConnectionTurns:
         self._waiting: dict[str | None, deque[_TurnWaiter]] = {}
 
     @contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold one turn.
+    def take(self, *, of_process: bool = False) -> Iterator[None]:
+        """Hold one turn. With `of_process` it is the process's own, whatever tenant the caller works for.
 
         Raises `TooMany` if the tenant's own calls have held its share for the whole wait, and `ConnectionsBusy` if
         others have held the rest.
         """
-        tenant = self._tenant()
+        tenant = None if of_process else self._tenant()
         with self._lock:
             waiter = None if self._is_free(tenant) else self._queue(tenant)
             if waiter is None:

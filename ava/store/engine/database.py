@@ -149,13 +149,19 @@ class Database:
         return cls(pool or settings.database_url, name=name, is_pooled=bool(pool), **options)
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def connect(self, *, of_process: bool = False) -> Iterator[Connection]:
         """Check out a connection on which each statement is its own transaction.
 
+        `of_process`: it counts for no tenant, because its statements are those of several.
         Raises `DatabaseUnavailable` if the database cannot be reached or fails temporarily, and its subclass
         `ConnectionsBusy` if all the pool's connections are checked out for too long.
         """
-        with self._turn(), self._translated(), self._engine.connect() as connection, self._meter.checkout():
+        with (
+            self._turn(of_process=of_process),
+            self._translated(),
+            self._engine.connect() as connection,
+            self._meter.checkout(),
+        ):
             yield connection
 
     @contextmanager
@@ -171,14 +177,14 @@ class Database:
             yield connection
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, *, of_process: bool = False) -> Iterator[None]:
         if self._turns is None:
             yield
             return
         with ExitStack() as turn:
             try:
                 # If the server does not answer, each waiter that gets its turn then fails at once.
-                turn.enter_context(self._turns.take())
+                turn.enter_context(self._turns.take(of_process=of_process))
             except (ConnectionsBusy, TooMany):
                 self._meter.checkout_timed_out()
                 raise
