@@ -192,6 +192,17 @@ def test_the_end_of_the_node_is_kept_for_billiards_loop(pipes: Pipes) -> None:
         pipes.child.wait_for_job()
 
 
+@pytest.mark.parametrize(("passed", "code"), [("a text of the handler", 1), (3, 3), (None, 0)])
+def test_what_a_handler_passed_to_sys_exit_is_no_code_for_os_exit(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch, passed: object, code: int
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr("billiard.pool.time.sleep", lambda _: None)
+    monkeypatch.setattr("billiard.pool.os._exit", codes.append)
+    pipes.child._do_exit(7, passed)
+    assert codes == [code]
+
+
 def test_a_parent_that_is_gone_breaks_no_end(pipes: Pipes) -> None:
     pipes.child.outq._reader.close()
     pipes.write(2)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from billiard.pool import ACK, READY
+from billiard.pool import ACK, EX_FAILURE, READY
 from celery.concurrency.asynpool import Worker
 
 from ava.domain.messages import TASK, Message, read_arguments
@@ -78,6 +78,11 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         """Set up a new child process."""
         super().after_fork()
         self.take_over(self)
+
+    def _do_exit(self, pid: int, exitcode: object, exc: BaseException | None = None) -> None:
+        """End this process. Billiard keeps what the handler passed to `sys.exit`, which may be a text or any object."""
+        is_code = exitcode is None or isinstance(exitcode, int)
+        super()._do_exit(pid, exitcode if is_code else EX_FAILURE, exc)
 
     # What billiard's loop calls ------------------------------------------------------------------------------------
 
