@@ -16,18 +16,23 @@ const HINT = "A job's id or at least 4 digits of it, a part of an error, or erro
 export function readSearch(text) {
   const found = {};
   const words = [];
+  let isError = false;
   for (const [, name, path, quoted, plain] of text.matchAll(/(?:([a-z]+):|input\.([^\s:="]+)[:=])?(?:"([^"]*)"|(\S+))/gi)) {
     const value = quoted ?? plain;
     const tag = name?.toLowerCase() === "tag" ? /^([^=:]+)[=:](.+)$/.exec(value) : null;
     const key = NAMES[name?.toLowerCase()];
     if (path) found[`filter[input.${path}]`] = value;
-    else if (tag) found[`filter[tag.${tag[1]}]`] = tag[2];
+    // What follows without a name is of the error too: `error:no such channel`.
+    else if (key === "filter[error]") {
+      words.push(value);
+      isError = true;
+    } else if (tag) found[`filter[tag.${tag[1]}]`] = tag[2];
     else if (key) found[key] = key === "filter[worker_id]" && !value.startsWith("wkr_") ? `wkr_${value}` : value;
     else if (name) words.push(`${name}:${value}`);
     else if (PREFIXES[value.slice(0, 3)] && value[3] === "_") found[PREFIXES[value.slice(0, 3)]] = value;
     else words.push(value);
   }
-  if (words.length === 1 && ID.test(words[0])) found["filter[id]"] = words[0];
+  if (!isError && words.length === 1 && ID.test(words[0])) found["filter[id]"] = words[0];
   else if (words.length) found["filter[error]"] = words.join(" ");
   return found;
 }
