@@ -171,16 +171,6 @@ def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str
     assert signed_in.script("return document.activeElement.closest('[role=search]') !== null")
 
 
-def test_a_filter_keeps_the_focus(signed_in: Browser, filled: dict[str, Any]) -> None:
-    _go(signed_in, "#/jobs")
-    signed_in.find(f"[data-job='{filled['id']}']")
-    signed_in.script("document.querySelector('[name=\"filter[status]\"]').focus()")
-    signed_in.press("f")
-    wait_until(lambda: "failed" in signed_in.script("return location.hash"), what="the filter is in the address")
-    signed_in.find(f"[data-job='{filled['id']}']")
-    assert signed_in.script("return document.activeElement.name") == "filter[status]"
-
-
 def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, filled: dict[str, Any]) -> None:
     _go(signed_in, "#/jobs")
     signed_in.find(f"[data-job='{filled['id']}']")

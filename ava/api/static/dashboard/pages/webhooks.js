@@ -179,10 +179,12 @@ function bodyOf({ body, body_bytes: size }) {
   }
 }
 
+const nextRequest = (at) => (new Date(at) <= new Date() ? "due now" : `next request ${ago(at)}`);
+
 function describe(delivery) {
   const attempts = delivery.attempts ?? [];
   const attempt = attempts.at(-1);
-  const next = delivery.status === "pending" && delivery.next_attempt_at ? `next request ${ago(delivery.next_attempt_at)}` : "";
+  const next = delivery.status === "pending" && delivery.next_attempt_at ? nextRequest(delivery.next_attempt_at) : "";
   if (!attempt) return next || "not sent yet";
   const outcome = attempt.error ?? `status ${attempt.status}`;
   return `${attempts.length > 1 ? `${number(attempts.length)} requests, last: ` : ""}${outcome}${attempt.duration_ms === undefined ? "" : `, ${span(attempt.duration_ms)}`}${next ? `; ${next}` : ""}`;
