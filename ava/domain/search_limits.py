@@ -9,7 +9,8 @@ __all__ = ["INPUT_FILTERS", "SEARCHED_INPUT_BYTES", "SEARCHED_JOBS", "SEARCHED_L
 SEARCHED_JOBS = Limit(
     name="searched_jobs",
     unit="jobs",
-    meaning="Jobs that one answer looks at for a filter without an index; then the page ends, and its cursor leads on.",
+    meaning="Jobs that one answer looks at for a filter or an order without an index; then the page ends, and its "
+    "cursor leads on.",
     status=None,
     fixed=20_000,
 )
