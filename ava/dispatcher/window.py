@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ava.broker.publisher import Publisher
@@ -31,8 +31,22 @@ _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.05
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
+#: A pass through a backlog for jobs of such workers is repeated after so many times of what it took.
+_PASS_FACTOR = 50
 #: With fewer messages than this in a window the API publishes by itself, however few processes there are.
 _LEAST_OPEN = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Unserved:
+    """The workers of a window that no live node serves, and what is known for how long."""
+
+    workers: list[str] = field(default_factory=list)
+    #: Until when they are taken to be those, if as many processes serve the queue as then.
+    until: float = float("-inf")
+    processes: int = 0
+    #: When the backlog is read again for more of their jobs.
+    pass_at: float = float("-inf")
 
 
 class WindowFeed:
@@ -75,9 +89,8 @@ class WindowFeed:
         #: When the next look at the windows is due; until then only notices are followed.
         self._look_at = float("-inf")
         self._is_shared = False
-        #: By window: the processes that serve its queue, until when the following holds if they are as many still, and
-        #: the workers that no live node serves.
-        self._unserved: dict[str, tuple[int, float, list[str]]] = {}
+        #: By window.
+        self._unserved: dict[str, _Unserved] = {}
         #: The windows that the last look has closed; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
@@ -259,24 +272,26 @@ class WindowFeed:
         """Set aside jobs that no live node can run, at most once a second. Returns their workers."""
         if not window.has_backlog:
             return []
-        known, until, unserved = self._unserved.get(window.name, (0, float("-inf"), []))
-        if time.monotonic() < until and known == processes:
-            return unserved
-        count = 0
+        known, began = self._unserved.get(window.name, _Unserved()), time.monotonic()
+        if began < known.until and known.processes == processes:
+            return known.workers
         with self._database.connect() as connection:
-            unserved = workers.unserved(connection, queue=window.queue, dead_after_seconds=self._node_dead_seconds)
-            if unserved:
+            found = workers.unserved(connection, queue=window.queue, dead_after_seconds=self._node_dead_seconds)
+            until, pass_at = began + _UNSERVED_SECONDS, known.pass_at
+            if found and (began >= pass_at or found != known.workers):
                 count = backlog.set_aside_unserved(
                     connection,
                     queue=window.queue,
                     priority=window.priority,
-                    unserved=unserved,
+                    unserved=found,
                     limit=_MOST_SET_ASIDE,
                 )
-        # The next look goes on with those that are left.
-        seconds = _UNSERVED_SECONDS if count < _MOST_SET_ASIDE else 0.0
-        self._unserved[window.name] = processes, time.monotonic() + seconds, unserved
-        return unserved
+                pass_at = time.monotonic() + (time.monotonic() - began) * _PASS_FACTOR
+                if count == _MOST_SET_ASIDE:
+                    # The next look goes on with those that are left.
+                    until = pass_at = began
+        self._unserved[window.name] = _Unserved(processes=processes, until=until, workers=found, pass_at=pass_at)
+        return found
 
     def _recall_all(self, window: Window) -> int:
         """Return every message of a window to the backlog. Returns their number."""
