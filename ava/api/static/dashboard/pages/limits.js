@@ -12,7 +12,7 @@ export function open(main, { signal }) {
   const noQueues = empty("No queue is paused.");
   const [workers, shownWorkers] = table("Limits of workers", ["Worker", "Running", "At most", "Per", "Rate", "Waiting"], "limits", (limit) => limit.worker_id, workerRow);
   const noWorkers = empty("No worker has a limit. ", h("code", {}, "@worker(max_running=5)"), " declares one.");
-  const [limits, shownLimits] = table("Limits of this installation", ["Limit", "Value", "Used", "Setting"], "limits", (limit) => limit.name, limitRow);
+  const [limits, shownLimits] = table("Limits of this installation", ["Limit", "Value", "Used", "Setting"], "installation", (limit) => limit.name, limitRow);
   for (const none of [noQueues, noWorkers]) none.hidden = true;
   put(main, heading("Limits", isOperator ? button("Pause a queue …", () => askToPause(() => turn())) : null),
     h("section", {}, h("h2", { class: "section" }, "Paused queues"), queues, noQueues),
