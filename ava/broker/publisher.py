@@ -220,7 +220,8 @@ class Publisher:
     def close(self) -> None:
         """Close every connection to the broker."""
         self._is_closed = True
-        self._app.pool.force_close_all()
+        # kombu keeps one pool for each URL. It stays usable, because another application of this process may use it.
+        self._app.pool.force_close_all(close_pool=False)
 
 
 def _by_queue(jobs: Sequence[Job]) -> Iterable[tuple[str, Sequence[Job]]]:

@@ -109,6 +109,11 @@ def _sees_nothing(response: Any) -> None:
     assert response.get_json()["pagination"]["total"] == 0
 
 
+def _sees_no_limited_worker(response: Any) -> None:
+    assert response.status_code == 200
+    assert response.get_json()["data"] == []
+
+
 def _counts_nothing(response: Any) -> None:
     data = response.get_json()["data"]
     assert (data["total_queued"], data["total_running"], data["by_worker"]) == (0, 0, [])
@@ -221,7 +226,7 @@ SCOPE = {
     ("POST", f"{ERRORS}/<error_id>/reopen"): _is_404,
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
-    ("GET", "/v1/ava/limits/workers"): _sees_nothing,
+    ("GET", "/v1/ava/limits/workers"): _sees_no_limited_worker,
     ("POST", SCHEDULES): _made_a_schedule_of_its_own,
     ("GET", SCHEDULES): _sees_nothing,
     ("POST", f"{SCHEDULES}/preview"): _sees_a_preview,
