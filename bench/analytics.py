@@ -57,7 +57,7 @@ INSERT INTO error_days (error_id, day, jobs)
 SELECT g.id, date_trunc('day', now(), 'UTC') - n * interval '1 day', 1 + n
 FROM error_groups AS g CROSS JOIN generate_series(0, 90) AS n
 """
-_TABLES = ("jobs", "job_counts", "job_times", "error_groups", "error_days")
+_TABLES = ("jobs", "job_counts", "job_time_histograms", "error_groups", "error_days")
 _READS = {
     "analytics": "analytics?days=90",
     "analytics, by day": "analytics?days=90&group_by=day",

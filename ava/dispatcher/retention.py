@@ -14,7 +14,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, debounces, idempotency, old_jobs
-from ava.store.reports import analytics, audit, statistics
+from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
 
@@ -106,6 +106,7 @@ def of_jobs(
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
         partial(_delete_audit, audit_days=audit_days),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
+        lambda connection, limit: job_times.delete_old(connection, limit=limit),
         lambda connection, limit: counting.delete_old(connection, limit=limit),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava.store.engine.database import Database
-from ava.store.reports import analytics, ended, statistics
+from ava.store.reports import analytics, ended, job_times, statistics
 
 __all__ = ["Statistics"]
 
@@ -11,7 +11,7 @@ _BATCH = 20_000
 
 
 class Statistics:
-    """Counts ended jobs: by minute, and by hour and day.
+    """Counts ended jobs: by minute, by hour and day, and by how long they waited and ran.
 
     Each count has its own progress, which moves in the transaction of the count.
     """
@@ -29,4 +29,5 @@ class Statistics:
             until = ended.complete_until(connection)
             statistics.count(connection, until=until, limit=_BATCH)
             analytics.count(connection, until=until, limit=_BATCH)
+            job_times.count(connection, until=until, limit=_BATCH)
         return 0

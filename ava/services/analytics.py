@@ -10,7 +10,7 @@ from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, p
 from ava.domain.caller import Caller
 from ava.store.engine import clock
 from ava.store.engine.database import Database
-from ava.store.reports import analytics
+from ava.store.reports import analytics, job_times
 
 __all__ = ["AnalyticsReports", "midnight_before", "recount"]
 
@@ -40,7 +40,7 @@ class AnalyticsReports:
             by_worker = analytics.by_worker(connection, **scope)
             by_trigger = analytics.by_trigger(connection, **scope)
             found = None if group_by is None else analytics.series(connection, group_by=group_by, **scope)
-            times = analytics.times(connection, **scope) if with_percentiles else None
+            times = job_times.read(connection, **scope) if with_percentiles else None
         return Analytics(
             period_days=days,
             since=since,
@@ -60,6 +60,7 @@ def recount(database: Database, *, retention_days: float) -> Iterator[tuple[date
     while day <= today:
         with database.transaction() as connection:
             jobs = analytics.recount_day(connection, day)
+            job_times.recount_day(connection, day)
         yield day, jobs
         day += timedelta(days=1)
 

@@ -1,31 +1,31 @@
-"""Ended jobs by tenant, worker, trigger and hour or day, with the distribution of their times: counted once, and read.
+"""Ended jobs by tenant, worker, trigger and hour or day: counted once, and read.
 
 Rows with the worker '' are of all workers of the tenant, those with the trigger '' of all triggers.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from ava.domain.analytics import BUCKET_GROWTH, MOST_DAYS, EndedCounts, GroupBy
+from ava.domain.analytics import MOST_DAYS, EndedCounts, GroupBy
 from ava.domain.job import Trigger
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.reports import ended
 
-__all__ = ["by_trigger", "by_worker", "count", "delete_old", "first_day", "recount_day", "series", "times"]
+__all__ = ["by_trigger", "by_worker", "count", "delete_old", "first_day", "recount_day", "series"]
 
+_PROGRESS = "analytics"
 _ENDED = """
+ended AS MATERIALIZED (
     SELECT j.tenant_id, j.worker_id, j.trigger, j.status, j.completed_at,
         CASE WHEN j.started_at IS NOT NULL
-             THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8) * 1000000 END AS run_us,
-        CASE WHEN j.attempt = 1 AND j.losses = 0 AND j.started_at IS NOT NULL
-             THEN extract(epoch FROM j.started_at - greatest(j.created_at, j.scheduled_at))::float8 * 1000000
-             END AS wait_us
+             THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8) * 1000000 END AS run_us
     FROM span AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
+)
 """
-_STORE = f"""
+_STORE = """
 counts AS (
     INSERT INTO job_counts AS t
         (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, ran, ran_ms)
@@ -42,30 +42,10 @@ counts AS (
     ON CONFLICT (tenant_id, span, trigger, worker_id, starts_at) DO UPDATE SET
         completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
         cancelled = t.cancelled + excluded.cancelled, ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
-), times AS (
-    INSERT INTO job_times AS t (tenant_id, worker_id, day, kind, bucket, jobs)
-    SELECT tenant_id, coalesce(worker_id, ''), day, kind, bucket, count(*)
-    FROM (
-        SELECT e.tenant_id, e.worker_id, date_trunc('day', completed_at, 'UTC') AS day, v.kind,
-            greatest(0, ceil(ln(greatest(1, v.us)) / ln({BUCKET_GROWTH})))::smallint AS bucket
-        FROM ended AS e CROSS JOIN LATERAL (VALUES ('wait', wait_us), ('run', run_us)) AS v (kind, us)
-        WHERE v.us IS NOT NULL
-    ) AS e
-    GROUP BY GROUPING SETS ((tenant_id, day, kind, bucket, worker_id), (tenant_id, day, kind, bucket))
-    ON CONFLICT (tenant_id, worker_id, day, kind, bucket) DO UPDATE SET jobs = t.jobs + excluded.jobs
 )
 """
-# The row with the progress is locked, so two dispatchers count no job twice.
 _COUNT = Statement(f"""
-WITH span AS (
-    SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
-        SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
-        ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
-    FROM count_progress AS p WHERE p.name = 'analytics' FOR UPDATE
-), ended AS MATERIALIZED ({_ENDED}), {_STORE}, moved AS (
-    UPDATE count_progress AS p SET counted_until = s.until FROM span AS s
-    WHERE p.name = 'analytics' AND s.until > s.since
-)
+WITH {ended.next_span(_PROGRESS)}, {_ENDED}, {_STORE}, {ended.moved(_PROGRESS)}
 SELECT count(*) FROM ended
 """)
 
@@ -95,14 +75,10 @@ def first_day(connection: Connection, *, retention_days: float) -> tuple[datetim
     return first, today
 
 
-_LOCK = Statement("SELECT counted_until FROM count_progress WHERE name = 'analytics' FOR UPDATE")
-_DELETE_COUNTS = Statement("DELETE FROM job_counts WHERE starts_at >= %(day)s AND starts_at < %(end)s")
-_DELETE_TIMES = Statement("DELETE FROM job_times WHERE day >= %(day)s AND day < %(end)s")
+_LOCK = Statement(ended.lock(_PROGRESS))
+_DELETE_DAY = Statement("DELETE FROM job_counts WHERE starts_at >= %(day)s AND starts_at < %(end)s")
 _RECOUNT = Statement(f"""
-WITH span AS (
-    SELECT %(day)s::timestamptz AS since, least(%(end)s::timestamptz, p.counted_until) AS until
-    FROM count_progress AS p WHERE p.name = 'analytics'
-), ended AS MATERIALIZED ({_ENDED}), {_STORE}
+WITH {ended.day_span(_PROGRESS)}, {_ENDED}, {_STORE}
 SELECT count(*) FROM ended
 """)
 
@@ -114,27 +90,20 @@ def recount_day(connection: Connection, day: datetime) -> int:
     """
     parameters = {"day": day, "end": day + timedelta(days=1)}
     connection.exec_driver_sql(_LOCK)
-    connection.exec_driver_sql(_DELETE_COUNTS, parameters)
-    connection.exec_driver_sql(_DELETE_TIMES, parameters)
+    connection.exec_driver_sql(_DELETE_DAY, parameters)
     return int(connection.exec_driver_sql(_RECOUNT, parameters).scalar_one())
 
 
-_DELETE_OLD_COUNTS = Statement("""
+_DELETE_OLD = Statement("""
 DELETE FROM job_counts WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM job_counts WHERE starts_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
-""")
-_DELETE_OLD_TIMES = Statement("""
-DELETE FROM job_times WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM job_times WHERE day < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
 """)
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
     """Delete counts that are older than any period. Returns the number of rows."""
     # A period begins at midnight, and the row of a day at its begin.
-    parameters = {"days": MOST_DAYS + 2, "limit": limit}
-    rows = connection.exec_driver_sql(_DELETE_OLD_COUNTS, parameters).rowcount
-    return rows + connection.exec_driver_sql(_DELETE_OLD_TIMES, parameters).rowcount
+    return connection.exec_driver_sql(_DELETE_OLD, {"days": MOST_DAYS + 2, "limit": limit}).rowcount
 
 
 _SUMS = "sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(ran)::bigint, sum(ran_ms)::bigint"
@@ -189,23 +158,6 @@ def series(
     """Returns the counts by hour or day, of one worker or of all, without the spans in which no job ended."""
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or "", "span": group_by.value}
     return {starts_at: _counts(*sums) for starts_at, *sums in connection.exec_driver_sql(_SERIES, parameters)}
-
-
-_TIMES = Statement("""
-SELECT kind, bucket, sum(jobs)::bigint FROM job_times
-WHERE tenant_id = %(tenant_id)s AND worker_id = %(worker_id)s AND day >= %(since)s GROUP BY kind, bucket
-""")
-
-
-def times(
-    connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None
-) -> Mapping[str, Mapping[int, int]]:
-    """Returns how many jobs are in each bucket of `wait` and of `run`, of one worker or of all."""
-    parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or ""}
-    found: dict[str, dict[int, int]] = defaultdict(dict)
-    for kind, bucket, jobs in connection.exec_driver_sql(_TIMES, parameters):
-        found[kind][bucket] = jobs
-    return found
 
 
 def _counts(completed: int, failed: int, cancelled: int, ran: int, ran_ms: int) -> EndedCounts:

@@ -1,4 +1,4 @@
-"""How far ended jobs can be counted: up to a moment before which no further end can appear."""
+"""How far ended jobs can be counted, and are: each count of `count_progress` moves on in the statement that counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["complete_until"]
+__all__ = ["complete_until", "day_span", "lock", "moved", "next_span"]
 
 # A job's `completed_at` is read from the clock within the transaction that ends it, so it is later than the start of
 # the transaction. The lag covers the moment between that reading and the transaction's number. A commit may take
@@ -30,3 +30,37 @@ def complete_until(connection: Connection) -> datetime:
     """
     found: datetime = connection.exec_driver_sql(_COMPLETE_UNTIL, {"lag": _LAG_SECONDS}).scalar_one()
     return found
+
+
+def next_span(name: str) -> str:
+    """Returns the text of `span`: the jobs that a count takes next, up to `until`, and about `limit`.
+
+    It locks the row with the progress, so two dispatchers count no job twice.
+    """
+    return f"""span AS (
+    SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
+        SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
+        ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
+    FROM count_progress AS p WHERE p.name = '{name}' FOR UPDATE
+)"""
+
+
+def moved(name: str) -> str:
+    """Returns the text that moves the progress of a count to the end of `span`."""
+    return f"""moved AS (
+    UPDATE count_progress AS p SET counted_until = s.until FROM span AS s
+    WHERE p.name = '{name}' AND s.until > s.since
+)"""
+
+
+def lock(name: str) -> str:
+    """Returns the text of the statement that locks the progress of a count."""
+    return f"SELECT counted_until FROM count_progress WHERE name = '{name}' FOR UPDATE"
+
+
+def day_span(name: str) -> str:
+    """Returns the text of `span`: the jobs from `day` to `end` which a count has taken."""
+    return f"""span AS (
+    SELECT %(day)s::timestamptz AS since, least(%(end)s::timestamptz, p.counted_until) AS until
+    FROM count_progress AS p WHERE p.name = '{name}'
+)"""
