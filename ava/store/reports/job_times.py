@@ -91,11 +91,14 @@ def delete_old(connection: Connection, *, limit: int) -> int:
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MOST_DAYS + 2, "limit": limit}).rowcount
 
 
+# Set-returning functions in the select list take two thirds of the time of those in FROM.
 _READ = Statement("""
-SELECT t.kind, u.bucket, sum(u.jobs)::bigint
-FROM job_time_histograms AS t CROSS JOIN LATERAL unnest(t.buckets, t.jobs) AS u (bucket, jobs)
-WHERE t.tenant_id = %(tenant_id)s AND t.worker_id = %(worker_id)s AND t.day >= %(since)s
-GROUP BY t.kind, u.bucket
+SELECT kind, bucket, sum(jobs)::bigint
+FROM (
+    SELECT kind, unnest(buckets) AS bucket, unnest(jobs) AS jobs FROM job_time_histograms
+    WHERE tenant_id = %(tenant_id)s AND worker_id = %(worker_id)s AND day >= %(since)s
+) AS t
+GROUP BY kind, bucket
 """)
 
 
