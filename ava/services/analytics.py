@@ -15,6 +15,7 @@ from ava.store.reports import analytics, job_times
 __all__ = ["AnalyticsReports", "midnight_before", "recount"]
 
 _SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}
+_NO_JOBS = EndedCounts()
 
 
 class AnalyticsReports:
@@ -77,4 +78,4 @@ def _complete(
     step = _SPANS[group_by]
     count = int((now - since) / step) + 1
     moments = [since + step * number for number in range(count)]
-    return [SeriesPoint(starts_at=moment, counts=found.get(moment, EndedCounts())) for moment in moments]
+    return [SeriesPoint(starts_at=moment, counts=found.get(moment, _NO_JOBS)) for moment in moments]
