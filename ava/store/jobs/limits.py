@@ -324,23 +324,24 @@ def delete_idle_rates(connection: Connection, *, limit: int) -> int:
 # A job that runs counts with its new key from now on; one that waits is held, and admitted anew.
 _FOLLOW_LIMITS = Statement("""
 WITH open AS (
-    SELECT id FROM jobs WHERE status = 'queued' AND run_at IS NULL AND worker_id = ANY(%(workers)s::text[])
+    SELECT * FROM jobs WHERE status = 'queued' AND run_at IS NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT id FROM jobs WHERE status = 'queued' AND run_at IS NOT NULL AND worker_id = ANY(%(workers)s::text[])
+    SELECT * FROM jobs WHERE status = 'queued' AND run_at IS NOT NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT id FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
-), changed AS (
-    SELECT j.id, n.limit_key, n.rate_key FROM open JOIN jobs AS j ON j.id = open.id
-    JOIN workers AS w ON w.id = j.worker_id
+    SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
+), outdated AS (
+    SELECT j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON w.id = j.worker_id
     CROSS JOIN LATERAL (SELECT
         CASE WHEN w.max_running IS NOT NULL THEN ava_limit_key(w.id, w.max_running_per, j.tenant_id, j.input)
              WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, j.tenant_id, j.input) END,
         CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, j.tenant_id, j.input) END
     ) AS n (limit_key, rate_key)
-    WHERE j.status IN ('queued', 'running')
-        AND ((j.limit_key, j.rate_key) IS DISTINCT FROM (n.limit_key, n.rate_key)
-             OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.run_at IS NULL)
-    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+    WHERE (j.limit_key, j.rate_key) IS DISTINCT FROM (n.limit_key, n.rate_key)
+        OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.run_at IS NULL
+    LIMIT %(limit)s
+), changed AS (
+    SELECT o.* FROM outdated AS o CROSS JOIN LATERAL (
+        SELECT FROM jobs WHERE id = o.id AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
 )
 UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
     run_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NULL AND j.run_at = 'infinity' THEN NULL
