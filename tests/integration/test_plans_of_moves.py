@@ -1,0 +1,66 @@
+"""Statements that move many jobs at once find each by its primary key, whatever the planner knows of the table.
+
+Nearly all jobs had ended when PostgreSQL last looked, so it takes those that wait for none at all, and compares each
+one with each other. A backlog of 10,000 then takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from ava.settings import Settings
+from ava.store.engine.statement import Statement
+from ava.store.jobs import limits, turns
+from tests.backlog import WORKER, Backlog, open_backlog
+
+_JOBS = 1000
+_MOVED = 100
+
+
+@pytest.fixture
+def backlog(database_settings: Settings) -> Iterator[Backlog]:
+    """A backlog that came after PostgreSQL had looked at a table of ended jobs."""
+    with open_backlog(database_settings) as backlog:
+        backlog.insert(_JOBS)
+        with backlog.database.connect() as connection:
+            for statement in (
+                "ALTER TABLE jobs SET (autovacuum_enabled = false)",
+                "UPDATE jobs SET status = 'completed', published_at = now(), started_at = now(), completed_at = now()",
+                "ANALYZE jobs",
+                "TRUNCATE jobs",
+            ):
+                connection.exec_driver_sql(statement)
+        backlog.insert(_JOBS)
+        yield backlog
+
+
+def _compared(backlog: Backlog, statement: Statement, parameters: Mapping[str, Any]) -> int:
+    """Returns how many pairs of rows a statement compares in vain."""
+    with backlog.database.transaction() as connection:
+        *_, plans = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).one()
+    found = plans if isinstance(plans, list) else json.loads(plans)
+    return sum(map(_of_plan, (each["Plan"] for each in found)))
+
+
+def _of_plan(plan: Mapping[str, Any]) -> int:
+    own = round(plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"])
+    return own + sum(map(_of_plan, plan.get("Plans", ())))
+
+
+@pytest.mark.parametrize("move", ["publish", "admit", "follow"])
+def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: str) -> None:
+    with backlog.database.connect() as connection:
+        if move == "admit":
+            connection.exec_driver_sql("UPDATE jobs SET run_at = 'infinity', limit_key = worker_id")
+        found = connection.exec_driver_sql("SELECT id::text FROM jobs ORDER BY id LIMIT %s", (_MOVED,)).scalars()
+        chosen = list(found)
+    statement, parameters = {
+        "publish": (turns._PUBLISH_CHOSEN, {"ids": chosen}),
+        "admit": (limits._ADMIT.statement, {"ids": chosen, "published": [True] * _MOVED}),
+        "follow": (limits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
+    }[move]
+    assert _compared(backlog, statement, parameters) <= _JOBS
