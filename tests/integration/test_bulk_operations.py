@@ -16,6 +16,7 @@ from ava.settings import Settings
 from ava.store.jobs import bulk_operations as store
 from ava.store.jobs import searches
 from harness.api import NODE, Api, error_of
+from harness.polling import wait_until
 
 JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"
@@ -328,9 +329,13 @@ def test_the_audit_entry_has_the_filter_and_the_numbers(api: Api) -> None:
     _start(api, "cancel", dry_run=True, trigger="manual")
     started = _start(api, "cancel", trigger="manual")
     _dispatch(api)
+
+    def entries() -> dict[str, Any]:
+        return {entry["action"]: entry for entry in api.get("/v1/ava/audit").get_json()["data"] if entry["target"]}
+
     # The entry of the end is written with the last batch, that of the call a moment later.
-    found = {entry["action"]: entry for entry in api.get("/v1/ava/audit").get_json()["data"] if entry["target"]}
-    asked, done = found["operations.cancel"], found["operations.done"]
+    wait_until(lambda: {"operations.cancel", "operations.done"} <= entries().keys(), what="both entries")
+    asked, done = entries()["operations.cancel"], entries()["operations.done"]
     assert asked["target"] == done["target"] == started["id"]
     assert asked["request_id"] == done["request_id"]
     assert (done["user_id"], done["role"], done["address"]) == ("usr_test", "tenant-system-admin", "dispatcher")

@@ -9,7 +9,8 @@ const NAMES = {
   status: "filter[status]", trigger: "filter[trigger]", priority: "filter[priority]", id: "filter[id]",
 };
 const PREFIXES = { wkr: "filter[worker_id]", usr: "filter[triggered_by]", sch: "filter[triggered_by]", key: "filter[triggered_by]" };
-const ID = /^(job_)?…?(?=.*\d)[0-9a-hjkmnp-tv-z]{4,26}$/i;
+// Without `job_` or `…` before them, letters alone are a word.
+const ID = /^(?:job_…?|…|(?=.*\d))[0-9a-hjkmnp-tv-z]{4,26}$/i;
 const HINT = "A job's id or at least 4 digits of it, a part of an error, or error: user: worker: tag: input.path: status: priority:";
 
 /** The filters that a text means: `{ "filter[error]": "timeout" }`. Words without a name are a part of the error. */
