@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 LOWEST := $(VENV)-lowest
 ARGS ?=
 # Test files that run at the same time, each with servers of its own; most tests wait more than they compute.
-TESTERS ?= 3
+TESTERS ?= 4
 
 export VENV
 
