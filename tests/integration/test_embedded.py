@@ -29,8 +29,8 @@ from harness.servers.server import private_folder
 from harness.system import ROOT
 
 _IS_ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(
-    # The suite also runs as an ordinary user, and the kernel permits setuid(2) to root only. CI runs as root.
+# The suite also runs as an ordinary user. CI runs as root, so there none is skipped.
+needs_root = pytest.mark.skipif(  # setuid(2) is permitted to root only
     not _IS_ROOT,
     reason="setuid(2) to another account is permitted to root only; CI runs this test as root",
 )
