@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["IN_ORDER"]
+__all__ = ["IN_ORDER", "WAITING_WINDOWS"]
 
 #: Put before a statement, it makes the rest of the transaction use indexes in whose order rows are wanted, not others
 #: whose rows are sorted then. The tables change so fast that the planner often takes a large one for nearly empty, and
 #: then reads and sorts all rows of a smaller index for each row that is wanted.
 IN_ORDER = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);"
+
+#: The CTE `waiting`: each queue and priority that has waiting jobs, found by one step in the index
+#: `jobs_startable` each (a loose index scan), so the cost grows with those that have jobs.
+WAITING_WINDOWS = """waiting AS (
+    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.queue, j.priority FROM jobs AS j
+        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
+        ORDER BY j.queue, j.priority LIMIT 1) AS next
+)"""

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ava.domain.tenant import TenantRules
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
 __all__ = ["TenantUse", "TurnRules", "most_urgent", "read", "rules_version", "turn_rules", "uses", "write"]
@@ -72,15 +73,8 @@ class TenantUse:
 
 
 # The published jobs are found window by window, as in `looks.read`; they are bounded by the windows' sizes.
-_USES = Statement("""
-WITH RECURSIVE waiting AS (
-    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
-    UNION ALL
-    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue, j.priority FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
-        ORDER BY j.queue, j.priority LIMIT 1) AS next
-), published AS MATERIALIZED (
+_USES = Statement(f"""
+WITH RECURSIVE {WAITING_WINDOWS}, published AS MATERIALIZED (
     SELECT p.tenant_id, count(*) AS jobs, max(w.priority) AS least_urgent
     FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.tenant_id FROM jobs AS j

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
+from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
 __all__ = ["Look", "Window", "read"]
@@ -53,14 +53,7 @@ class Look:
 # space for more. The backlog is asked for its first tenant and its last one, in the order of `jobs_backlog`: for an
 # EXISTS the planner may scan the table once for each window without one.
 _READ = Statement(f"""{IN_ORDER}
-WITH RECURSIVE waiting AS (
-    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
-    UNION ALL
-    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue, j.priority FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
-        ORDER BY j.queue, j.priority LIMIT 1) AS next
-), held AS (
+WITH RECURSIVE {WAITING_WINDOWS}, held AS (
     (SELECT limit_key FROM jobs
      WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NOT NULL AND limit_key > %(after_key)s
      ORDER BY limit_key LIMIT 1)

@@ -13,6 +13,7 @@ from ava.domain.job import Job
 from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
@@ -128,15 +129,8 @@ def recall(connection: Connection, *, queue: str, priority: int, limit: int) -> 
     return [WaitingJob(id=id_, tenant_id=tenant, worker_id=worker) for id_, tenant, worker in found]
 
 
-_RECALL_OF_TENANT = Statement("""
-WITH RECURSIVE waiting AS (
-    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
-    UNION ALL
-    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue, j.priority FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
-        ORDER BY j.queue, j.priority LIMIT 1) AS next
-), recalled AS (
+_RECALL_OF_TENANT = Statement(f"""
+WITH RECURSIVE {WAITING_WINDOWS}, recalled AS (
     SELECT j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
     WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NOT NULL
         AND j.tenant_id = %(tenant)s

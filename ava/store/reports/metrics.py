@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ava.domain import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.leader_lock import LOCK_KEY
+from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
 __all__ = [
@@ -53,14 +54,7 @@ class QueueDepth:
 # is the first by id. In the last subselect `published_at` is always null; ordering by it keeps the planner from the
 # primary key.
 _QUEUE_DEPTHS = Statement(f"""
-WITH RECURSIVE waiting AS (
-    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
-    UNION ALL
-    SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue, j.priority FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
-        ORDER BY j.queue, j.priority LIMIT 1) AS next
-)
+WITH RECURSIVE {WAITING_WINDOWS}
 SELECT w.queue, w.priority,
     (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
         AND run_at IS NULL AND published_at IS NOT NULL LIMIT %(most)s) AS c),
