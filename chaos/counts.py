@@ -201,7 +201,7 @@ def differences(system: System) -> list[str]:
 def _figures(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     of = {status: sum(row[3] for row in rows if row[2] == status) for status in ("completed", "failed", "cancelled")}
     ran = sum(row[4] for row in rows)
-    average = int(sum(row[5] for row in rows) / ran + 0.5) if ran else None
+    average = round(sum(row[5] for row in rows) / ran) if ran else None
     return {"total": sum(of.values()), **of, "avg_duration_ms": average}
 
 
