@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from billiard import pool as billiard_pool
 from billiard.pool import ACK, READY, ApplyResult
-from celery.concurrency import asynpool
+from celery.concurrency import asynpool, prefork
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from ava.node.celery_internals.pool import _Results, _TakeAheadPool, is_soon_free
+from ava.node.celery_internals.pool import JobPool, _Results, _TakeAheadPool, is_soon_free
 from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
 
 PID = 4711
@@ -276,6 +278,26 @@ def test_the_death_of_an_idle_child_frees_no_slot(monkeypatch: pytest.MonkeyPatc
     parent.slots.acquire(lambda: None)
     _let_die(_pool(parent), monkeypatch)
     assert parent.slots.value == 1
+
+
+def test_a_child_that_dies_while_its_node_starts_does_not_end_the_node(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = _pool(parent)
+    # What Celery's loop asks before it begins, with a child that was killed since its fork.
+    monkeypatch.setattr(pool, "_join_exited_workers", lambda: {4712: -9}, raising=False)
+    assert not billiard_pool.Pool.did_start_ok(pool)
+    assert pool.did_start_ok()
+
+
+def test_a_fork_finds_little_garbage_to_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[int] = []
+    monkeypatch.setattr(prefork.TaskPool, "on_start", lambda _pool: frozen.append(gc.get_freeze_count()))
+    try:
+        JobPool(app=None).on_start()
+        assert frozen[0] > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 def test_a_lost_broker_makes_the_pool_forget_only_what_no_child_was_given(
