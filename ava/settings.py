@@ -21,7 +21,8 @@ __all__ = ["ClientSettings", "Settings", "load", "load_client"]
 class Settings:
     """The settings of one process. The defaults are here; `load` adds the limits."""
 
-    #: Where PostgreSQL is, as `postgresql://…` (`DATABASE_URL`). Holds a password: never logged.
+    #: Where PostgreSQL is, as `postgresql://…` (`DATABASE_URL`); if that is not set, `database_pool_url`. Holds a
+    #: password: never logged.
     database_url: str = field(repr=False)
     #: Where a pooler in front of it is (PgBouncer in transaction mode), which everything uses that needs no session of
     #: its own; empty: none (`DATABASE_POOL_URL`). Holds a password: never logged.
@@ -140,6 +141,11 @@ class Settings:
     parent_pid: int = 0
 
     @property
+    def has_sessions(self) -> bool:
+        """Returns True if `database_url` gives each connection a session of its own, False if it is the pool's too."""
+        return self.database_url != self.database_pool_url
+
+    @property
     def broker_is_redis(self) -> bool:
         """Returns True if the broker is Redis, False if it is RabbitMQ."""
         return urlsplit(self.broker_url).scheme in values.REDIS_SCHEMES
@@ -179,7 +185,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     env = with_secrets(os.environ if environ is None else environ)
     default = Settings(database_url="", broker_url="")
     return Settings(
-        database_url=values.database_url(env, "DATABASE_URL"),
+        database_url=(
+            values.other_database_url(env, "DATABASE_URL")
+            or values.other_database_url(env, "DATABASE_POOL_URL")
+            or values.database_url(env, "DATABASE_URL")
+        ),
         database_pool_url=values.other_database_url(env, "DATABASE_POOL_URL"),
         database_owner_url=values.other_database_url(env, "DATABASE_OWNER_URL"),
         broker_url=values.broker_url(env),

@@ -58,7 +58,15 @@ def recount() -> None:
     from ava.store.engine.database import Database
 
     settings = _settings()
-    with closing(Database(settings.database_url, name="recount", pool_size=1, statement_seconds=3600)) as database:
+    with closing(
+        Database(
+            settings.database_url,
+            name="recount",
+            pool_size=1,
+            statement_seconds=3600,
+            is_pooled=not settings.has_sessions,
+        )
+    ) as database:
         for day, jobs in recount_days(database, retention_days=settings.retention_days):
             click.echo(f"{day:%Y-%m-%d}: {jobs:,} jobs")
 

@@ -40,6 +40,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "database", _check_database
     if settings.database_pool_url:
         yield "pool", _check_pool
+    yield "dispatcher", _check_dispatcher
     yield "clock", _check_clock
     yield "broker", _check_broker
     yield "node", _check_node
@@ -103,7 +104,7 @@ def _is_verified(url: str) -> bool:
 
 def _check_pool(settings: Settings) -> str:
     from ava.errors import StartError
-    from ava.store.engine import leader_lock, sessions
+    from ava.store.engine import sessions
     from ava.store.engine.database import Database
 
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
@@ -113,12 +114,26 @@ def _check_pool(settings: Settings) -> str:
             f"behind DATABASE_POOL_URL the session's {', '.join(wrong)} differ from the defaults that `ava db upgrade` "
             "gives the role of DATABASE_URL. Run it, then `RECONNECT` in the pooler."
         )
+    return "its sessions have our settings"
+
+
+def _check_dispatcher(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import leader_lock, schema
+
+    schema.check(settings)
+    if not settings.has_sessions:
+        return (
+            "one is active by a lease, because all connections lead through DATABASE_POOL_URL; `ava db upgrade` and "
+            "`downgrade` need a DATABASE_OWNER_URL that leads to PostgreSQL itself"
+        )
     if not leader_lock.has_own_session(settings.database_url):
         raise StartError(
             "DATABASE_URL leads through a pooler that drops the options of a session, so a frozen dispatcher would "
-            "never be replaced. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL."
+            "never be replaced. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL; if all must go "
+            "through the pooler, set DATABASE_POOL_URL alone."
         )
-    return "its sessions have our settings, and DATABASE_URL leads past it"
+    return "one is active by a lock of its own session"
 
 
 def _check_clock(settings: Settings) -> str:

@@ -6,7 +6,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ava import logs, tracing
 from ava.broker.app import make_app
@@ -40,7 +41,8 @@ from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
-from ava.store.engine.leader_lock import Leadership
+from ava.store.engine.leader_lease import LeaderLease
+from ava.store.engine.leader_lock import LeaderLock
 from ava.store.engine.notices import Notices
 
 __all__ = ["DutyLoop", "make_duties", "run"]
@@ -57,6 +59,22 @@ _CONNECTIONS = 5
 _ENDING_SECONDS = 5.0
 
 
+class Leadership(Protocol):
+    """The choice of the active dispatcher."""
+
+    def acquire(self) -> bool:
+        """Become the active dispatcher if none is, or stay it. Returns True if this process is it."""
+        ...
+
+    def may_act(self) -> bool:
+        """Returns True if this process is it at this moment, also if `acquire` was not called in time."""
+        ...
+
+    def release(self) -> None:
+        """Let another process become it at once."""
+        ...
+
+
 class DutyLoop:
     """Runs each duty when it is due, while this process is the active dispatcher.
 
@@ -69,7 +87,7 @@ class DutyLoop:
         self._is_ending = threading.Event()
         always = threading.Event()
         always.set()
-        self._threads = [DutyThread(duty, self._is_active, self._is_ending) for duty in duties]
+        self._threads = [DutyThread(duty, self._is_active, self._is_ending, leadership.may_act) for duty in duties]
         self._threads += [DutyThread(duty, always, self._is_ending) for duty in standby_duties]
 
     def run(self, is_ending: threading.Event) -> None:
@@ -99,17 +117,28 @@ class DutyLoop:
 class DutyThread(threading.Thread):
     """Repeats one duty."""
 
-    def __init__(self, duty: Duty, is_active: threading.Event, is_ending: threading.Event) -> None:
+    def __init__(
+        self,
+        duty: Duty,
+        is_active: threading.Event,
+        is_ending: threading.Event,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(name=f"ava-{duty.name}", daemon=True)
         self._duty = duty
         self._is_active = is_active
         self._is_ending = is_ending
+        self._may_act = may_act
         self._is_failing = False
 
     def run(self) -> None:
         """Run the duty whenever it is due and this process is the active dispatcher."""
         while not self._is_ending.is_set():
             if self._is_active.wait(_RETRY_SECONDS):
+                if not self._may_act():
+                    # The process was frozen, or the database does not answer, and `acquire` has not returned yet.
+                    self._is_ending.wait(_RETRY_SECONDS)
+                    continue
                 seconds = self.run_duty()
                 if isinstance(self._duty, WakeableDuty):
                     self._duty.wait(seconds)
@@ -168,7 +197,8 @@ def make_duties(
             node_dead_seconds=dead_seconds,
             is_fair=settings.is_fair,
             tenant_max_running=TENANT_RUNNING_JOBS.of(settings),
-            notices=Notices(settings.database_url),
+            # Without them the duty looks at limits at its interval.
+            notices=Notices(settings.database_url) if settings.has_sessions else None,
         ),
         SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
@@ -205,7 +235,7 @@ def run(settings: Settings) -> None:
         wait_seconds=10,
         meter=counters.ConnectionMeter("dispatcher", _CONNECTIONS),
     )
-    leadership = Leadership(settings.database_url)
+    leadership = _leadership(settings)
     app = make_app(settings)
     publisher = Publisher(app, settings)
     heartbeats = Heartbeats()
@@ -217,3 +247,9 @@ def run(settings: Settings) -> None:
         tracing.stop()
         publisher.close()
         database.close()
+
+
+def _leadership(settings: Settings) -> Leadership:
+    if settings.has_sessions:
+        return LeaderLock(settings.database_url)
+    return LeaderLease(Database.of(settings, name="dispatcher lease", pool_size=1))

@@ -1,10 +1,14 @@
-"""Everything runs through PgBouncer in transaction mode; what needs a session of its own goes past it."""
+"""Everything runs through PgBouncer in transaction mode, or everything but what needs a session of its own."""
 
 from __future__ import annotations
+
+import signal
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
 
+from harness.polling import wait_until
 from harness.servers.pgbouncer import PgBouncer
 from harness.system import System
 
@@ -48,6 +52,7 @@ def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(poole
     doctor = system.spawn("doctor")
     assert doctor.wait(60) == 0, doctor.output
     assert "ok  pool: its sessions have our settings" in doctor.output
+    assert "ok  dispatcher: one is active by a lock of its own session" in doctor.output
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -57,3 +62,39 @@ def test_the_doctor_says_what_is_missing_behind_a_pooler(pooler: PgBouncer, syst
     assert "!!  pool: behind DATABASE_POOL_URL the session's jit, plan_cache_mode, statement_timeout" in doctor.output
     with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
         psycopg2.connect(pooler.url_of(system.database_url), options="-c statement_timeout=1000")
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler: PgBouncer, system: System) -> None:
+    pool_url = pooler.url_of(system.database_url)
+    past_it, system.database_url = system.database_url, pool_url
+    environ = {"DATABASE_URL": "", "DATABASE_POOL_URL": pool_url}
+    refused = system.spawn("db", "upgrade", environ=environ)
+    assert refused.wait(60) == 1
+    assert "let DATABASE_OWNER_URL lead to PostgreSQL itself" in refused.output
+    upgrade = system.spawn("db", "upgrade", environ={**environ, "DATABASE_OWNER_URL": past_it})
+    assert upgrade.wait(60) == 0, upgrade.output
+    system.start(environ=environ)
+    job = system.trigger("wkr_sleep", input={"seconds": 0})
+    assert system.wait_for(job["id"])["status"] == "completed"
+    [first] = system.dispatchers
+    second = system.start_dispatcher()
+    first.send(signal.SIGSTOP)
+    wait_until(lambda: "is active now" in second.output, what="the second dispatcher is active")
+    first.send(signal.SIGCONT)
+    wait_until(lambda: "no longer active" in first.output, what="the first has seen that it is not")
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    jobs = [system.trigger("wkr_sleep", input={"seconds": 0}, scheduled_at=soon)["id"] for _ in range(5)]
+    assert [system.wait_for(id_)["attempt"] for id_ in jobs] == [1] * len(jobs)
+    assert "ava dispatcher lock" not in dict(_connections(system))
+    doctor = system.spawn("doctor")
+    assert doctor.wait(60) == 0, doctor.output
+    assert "ok  dispatcher: one is active by a lease" in doctor.output
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_pooler_in_database_url_is_refused_with_the_setting_that_is_right(pooler: PgBouncer, system: System) -> None:
+    current = system.spawn("db", "current", environ={"DATABASE_URL": pooler.url_of(system.database_url)})
+    assert current.wait(60) == 1
+    assert "DATABASE_URL leads to a pooler" in current.output
+    assert "set DATABASE_POOL_URL alone" in current.output

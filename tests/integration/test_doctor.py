@@ -43,6 +43,7 @@ def test_a_healthy_system_passes(system: System) -> None:
         "settings",
         "secret",
         "database",
+        "dispatcher",
         "clock",
         "broker",
         "node",
@@ -94,7 +95,8 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    assert wrong == ["secret", "database", "clock", "broker", "handlers", "queues", "encryption", "webhooks"]
+    of_database = ["database", "dispatcher", "clock"]
+    assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
 

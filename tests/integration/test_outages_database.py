@@ -11,7 +11,7 @@ import pytest
 from ava.errors import DatabaseUnavailable, StatementFailed
 from ava.store.engine import leader_lock, timeouts
 from ava.store.engine.database import Database
-from ava.store.engine.leader_lock import Leadership
+from ava.store.engine.leader_lock import LeaderLock
 from harness.polling import wait_until
 from harness.servers.server import Server
 
@@ -61,7 +61,7 @@ def test_a_write_to_a_read_only_server_replaces_every_connection(database_url: s
 
 
 def test_no_dispatcher_is_active_on_a_read_only_server(private_postgres: Server) -> None:
-    leadership = Leadership(private_postgres.url)
+    leadership = LeaderLock(private_postgres.url)
     assert leadership.acquire()
     with private_postgres.read_only():
         wait_until(lambda: not leadership.acquire(), what="it is not active")
@@ -101,7 +101,7 @@ def _break_off(database: Database) -> None:
 
 def test_after_a_restart_pooled_connections_and_the_lock_work(private_postgres: Server) -> None:
     database = Database(private_postgres.url, name="test", pool_size=3)
-    leadership = Leadership(private_postgres.url)
+    leadership = LeaderLock(private_postgres.url)
     assert leadership.acquire()
     with database.connect() as one, database.connect() as two, database.connect() as three:
         for connection in (one, two, three):
@@ -153,7 +153,7 @@ def _answers(database: Database) -> bool:
 
 
 def test_one_dispatcher_is_active_and_the_next_replaces_one_that_sleeps(database_url: str) -> None:
-    first, second = Leadership(database_url), Leadership(database_url)
+    first, second = LeaderLock(database_url), LeaderLock(database_url)
     assert first.acquire()
     assert not second.acquire()
     assert first.acquire()
@@ -170,8 +170,8 @@ def test_one_dispatcher_is_active_and_the_next_replaces_one_that_sleeps(database
 def test_after_a_failure_no_dispatcher_is_active_until_processes_have_asked_for_their_runs(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader_lock, "_SETTLE_SECONDS", 1.5)
-    first, second = Leadership(database_url), Leadership(database_url)
+    monkeypatch.setattr(leader_lock, "SETTLE_SECONDS", 1.5)
+    first, second = LeaderLock(database_url), LeaderLock(database_url)
     assert first.acquire()
     assert not second.acquire()
     database = Database(database_url, name="test")
@@ -194,8 +194,8 @@ def test_after_a_failure_no_dispatcher_is_active_until_processes_have_asked_for_
 def test_a_dispatcher_takes_over_at_once_if_only_the_active_one_ends(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader_lock, "_SETTLE_SECONDS", 60)
-    first, second = Leadership(database_url), Leadership(database_url)
+    monkeypatch.setattr(leader_lock, "SETTLE_SECONDS", 60)
+    first, second = LeaderLock(database_url), LeaderLock(database_url)
     assert first.acquire()
     assert not second.acquire()
     first.release()

@@ -187,6 +187,15 @@ def test_every_default_is_documented_as_it_is() -> None:
         assert getattr(_load(), name) == default
 
 
+def test_a_pool_alone_gives_no_connection_a_session_of_its_own() -> None:
+    pool = "postgresql://ava:pass@pool:6432/ava"
+    assert _load().has_sessions
+    assert _load(DATABASE_POOL_URL=pool).has_sessions
+    alone = _load(DATABASE_URL="", DATABASE_POOL_URL=pool)
+    assert (alone.database_url, alone.has_sessions) == (pool, False)
+    assert not _load(DATABASE_URL=pool, DATABASE_POOL_URL=pool).has_sessions
+
+
 # Secrets in files ----------------------------------------------------------------------------------------------------
 
 

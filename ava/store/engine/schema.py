@@ -55,6 +55,9 @@ _MOST_SECONDS = 600.0
 #: A lock was not free in time, or the migration was the victim of a deadlock (PostgreSQL manual, appendix A).
 _LOCKED = ("55P03", "40P01")
 
+#: Words of the errors with which PgBouncer and RDS Proxy refuse the options of a connection.
+_REFUSED_OPTIONS = ("unsupported startup parameter", "command-line options")
+
 _TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
 _TABLE = Statement("SELECT to_regclass(%(name)s)")
 _REVISION = Statement("SELECT version_num FROM alembic_version")
@@ -123,7 +126,7 @@ def upgrade(settings: Settings) -> State:
     that role gets the defaults of its sessions.
     Many processes may do it at once, because they take turns. A migration waits a second for a lock, then gives way and
     tries again. A newer schema on which this code may run is left as it is.
-    Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached.
+    Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or only through a pool.
     """
     # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
     from alembic import command
@@ -237,7 +240,7 @@ def _turn(settings: Settings) -> Iterator[None]:
     The session has no transaction, and none waits for the lock inside a statement: CREATE INDEX CONCURRENTLY would wait
     for both.
     """
-    with _connection(settings) as connection:
+    with _connection(settings, needs_session=True) as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         while not connection.exec_driver_sql(_TRY_LOCK, {"key": _LOCK_KEY}).scalar():
             time.sleep(_LOCK_SECONDS)
@@ -245,17 +248,33 @@ def _turn(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _connection(settings: Settings, *, as_owner: bool = True) -> Iterator[Connection]:
-    options = f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout=0"
-    connect_args = {"connect_timeout": 5, "application_name": "ava db", "options": options}
+def _connection(settings: Settings, *, as_owner: bool = True, needs_session: bool = False) -> Iterator[Connection]:
+    """`needs_session`: not through a pool, which would give each transaction another session."""
     is_owner = as_owner and bool(settings.database_owner_url)
+    has_session = is_owner or settings.has_sessions
+    if needs_session and not has_session:
+        raise StartError(
+            "migrations need a session of their own: let DATABASE_OWNER_URL lead to PostgreSQL itself, past the pooler."
+        )
+    connect_args: dict[str, object] = {"connect_timeout": 5, "application_name": "ava db"}
+    if has_session:
+        connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout=0"
     url = settings.database_owner_url if is_owner else settings.database_url
     engine = create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, connect_args=connect_args)
     try:
         connection = engine.connect()
     except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL"
-        raise StartError(f"{name}: the database cannot be reached: {reason}") from None
+        name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL" if has_session else "DATABASE_POOL_URL"
+        raise StartError(_unreachable(name, error)) from None
     with connection:
         yield connection
+
+
+def _unreachable(name: str, error: OperationalError) -> str:
+    reason = str(error.orig).strip().splitlines()[0]
+    if any(words in reason for words in _REFUSED_OPTIONS):
+        return (
+            f"{name} leads to a pooler, which refuses the settings of a session. Name PostgreSQL itself there, and the "
+            "pooler in DATABASE_POOL_URL; if all must go through the pooler, set DATABASE_POOL_URL alone."
+        )
+    return f"{name}: the database cannot be reached: {reason}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ava.domain import priority
 from ava.store.engine.database import Connection
-from ava.store.engine.leader_lock import LOCK_KEY
+from ava.store.engine.leader_lease import IS_LOCKED
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
@@ -223,17 +223,14 @@ def endpoint_counts(connection: Connection) -> list[tuple[str, int, float]]:
     return [(status, count, float(seconds)) for status, count, seconds in connection.exec_driver_sql(_ENDPOINT_COUNTS)]
 
 
-_HAS_LEADER = Statement("""
-SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid::bigint = %(high)s AND objid::bigint = %(low)s)
+_HAS_LEADER = Statement(f"""
+SELECT {IS_LOCKED} OR EXISTS (SELECT 1 FROM dispatcher_lease WHERE renewed_at > clock_timestamp() - '4s'::interval)
 """)
 
 
 def has_leader(connection: Connection) -> bool:
-    """Returns True if a dispatcher is active."""
-    parameters = {"high": LOCK_KEY >> 32, "low": LOCK_KEY & 0xFFFFFFFF}
-    return bool(connection.exec_driver_sql(_HAS_LEADER, parameters).scalar_one())
+    """Returns True if a dispatcher is active, by a lock or by a lease."""
+    return bool(connection.exec_driver_sql(_HAS_LEADER).scalar_one())
 
 
 _STATISTICS_LAG = Statement("""
