@@ -15,7 +15,7 @@ TESTERS ?= 4
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check lowest schema limits bench chaos hostile lock image client format clean
+.PHONY: help install run demo test coverage check lowest schema limits bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -62,6 +62,10 @@ lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the 
 chaos: $(INSTALLED) ## Inject every fault under load on both brokers and check the outcome; 45 minutes (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime
 	@$(BIN)/python -m chaos $(ARGS)
+
+ha: $(INSTALLED) ## Let servers and processes fail over under load and check the outcome; 20 minutes (ARGS="--fault Sentinel --jobs 500")
+	@tools/servers.sh redis rabbitmq pgbouncer patroni etcd
+	@$(BIN)/python -m chaos.ha $(ARGS)
 
 hostile: $(INSTALLED) ## Run an honest tenant beside one that attacks in every known way; three minutes (ARGS="--seconds 30")
 	@tools/servers.sh redis

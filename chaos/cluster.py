@@ -22,10 +22,14 @@ from chaos import effects
 from chaos.load import Load
 from chaos.proxy import Proxy, proxy_to, through
 from harness.servers.clock import SteppedClock
+from harness.servers.patroni import PatroniCluster
+from harness.servers.pgbouncer import PgBouncer
 from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import running_redis
+from harness.servers.sentinel import SentinelGroup
 from harness.servers.server import Server
+from harness.servers.standby import Standby
 from harness.system import RunningProcess, System
 
 __all__ = ["BROKERS", "Cluster", "Plan", "Watch", "open_cluster"]
@@ -47,6 +51,11 @@ class Plan:
     has_clock: bool = False
     #: True if every process reaches the broker through a proxy, which the fault cuts.
     proxies_broker: bool = False
+    #: True if the first node reaches the database through a proxy, which the fault cuts.
+    proxies_database: bool = True
+    #: Nodes, and the processes of each.
+    nodes: int = 2
+    processes: int = 4
     #: Writes the code that the processes run at first into a folder; None is this code.
     write_code: Callable[[Path], None] | None = None
 
@@ -87,18 +96,30 @@ class Cluster:
     system: System
     load: Load
     effects_path: Path
+    #: Processes of a node.
+    processes: int
     #: Between the first node and the database.
     proxy: Proxy
     #: Between every process and the broker, and PostgreSQL's clock, if the plan says so.
     broker_proxy: Proxy | None = None
     clock: SteppedClock | None = None
+    #: The environment of every process beside that of the plan; `prepare` adds to it.
+    environ: dict[str, str] = field(default_factory=dict)
+    #: Servers that `prepare` adds, which end when the system has.
+    servers: ExitStack = field(default_factory=ExitStack)
+    standby: Standby | None = None
+    patroni: PatroniCluster | None = None
+    pooler: PgBouncer | None = None
+    sentinels: SentinelGroup | None = None
+    #: The servers of a RabbitMQ cluster.
+    members: list[RabbitMQ] = field(default_factory=list)
     #: Processes that are frozen, to be continued in any case.
     frozen: set[int] = field(default_factory=set)
 
     @property
     def urls(self) -> dict[str, str]:
         """Returns the environment variables that name its servers."""
-        return {"DATABASE_URL": self.postgres.url, "BROKER_URL": self.broker.url}
+        return {"DATABASE_URL": self.system.database_url, "BROKER_URL": self.broker.url}
 
     # Looking -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +205,7 @@ class Cluster:
 
     def start_worker(self, *arguments: str, environ: Mapping[str, str] | None = None) -> RunningProcess:
         """Start one more node, with these arguments, and `environ` on top."""
-        worker = self.system.spawn("worker", "-c", "4", *arguments, environ=environ)
+        worker = self.system.spawn("worker", "-c", str(self.processes), *arguments, environ=environ)
         self.system.workers.append(worker)
         return worker
 
@@ -211,10 +232,12 @@ def open_cluster(
             system=system,
             load=Load(system.url, total=jobs, per_second=per_second),
             effects_path=folder / "effects",
+            processes=plan.processes,
             proxy=proxy_to(postgres.url),
             broker_proxy=broker_proxy,
             clock=clock,
         )
+        stack.push(cluster.servers)
         try:
             if plan.prepare:
                 plan.prepare(cluster)
@@ -232,19 +255,22 @@ def open_cluster(
 
 
 def _start(cluster: Cluster, plan: Plan) -> None:
-    """Two nodes of four processes, of which the first reaches the database through the proxy; two dispatchers."""
+    """Start the nodes, of which the first reaches the database through the proxy, two dispatchers and the API."""
+    system = cluster.system
     if plan.write_code:
-        cluster.system.code = cluster.effects_path.parent / "older_code"
-        plan.write_code(cluster.system.code)
-        cluster.system.run("db", "upgrade")
+        system.code = cluster.effects_path.parent / "older_code"
+        plan.write_code(system.code)
+        system.run("db", "upgrade")
     else:
-        schema.upgrade(settings_module.load(cluster.urls))
+        schema.upgrade(settings_module.load({**cluster.urls, **cluster.environ}))
     environ = {
         "AVA_HANDLERS": "chaos.handlers",
         "AVA_WORKER_CHAOS_EFFECT_FILE": str(cluster.effects_path),
         **plan.environ,
+        **cluster.environ,
     }
-    cluster.system.start(workers=0, dispatchers=2, environ=environ)
-    cluster.start_worker(environ={"DATABASE_URL": through(cluster.proxy, cluster.postgres.url)})
-    cluster.start_worker()
-    cluster.system.await_workers()
+    system.start(workers=0, dispatchers=2, environ=environ)
+    through_proxy = {"DATABASE_URL": through(cluster.proxy, cluster.postgres.url)} if plan.proxies_database else {}
+    for number in range(plan.nodes):
+        cluster.start_worker(environ={} if number else through_proxy)
+    system.await_workers()

@@ -24,8 +24,12 @@ class Injury:
     recovered_at: float | None = None
     #: Accepted jobs whose commit the fault took from the database, so that no code can know them.
     uncommitted: Collection[str] = ()
+    #: Jobs that a client saw as completed before the fault, and which must be completed at the end.
+    ended_before: Collection[str] = ()
     #: What the fault itself saw that was promised not to happen.
     broken: Collection[str] = ()
+    #: What the fault itself measured, for the table.
+    measured: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

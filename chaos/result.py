@@ -48,6 +48,8 @@ class Result:
     refusals: str
     #: What the fault promises beyond that, and that was not kept.
     broken: tuple[str, ...]
+    #: What else was measured.
+    measured: tuple[str, ...]
 
     @property
     def is_kept(self) -> bool:
@@ -84,6 +86,8 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         broken.append(f"{repeated} repeated")
     if fault.refuses_nothing and refusals:
         broken.append(refusals)
+    if changed := sum(records[job_id].status != "completed" for job_id in injury.ended_before):
+        broken.append(f"{changed} final statuses changed")
     return Result(
         broker=cluster.broker_name,
         fault=fault.name,
@@ -100,6 +104,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         uncommitted=len(injury.uncommitted),
         refusals=refusals,
         broken=tuple(broken),
+        measured=tuple(injury.measured),
     )
 
 

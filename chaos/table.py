@@ -1,4 +1,4 @@
-"""The table of a run, as Markdown, and its place in docs/recovery.md."""
+"""The table of a run, as Markdown, and its place in a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["row", "table", "write"]
 
 _ROOT = Path(__file__).parent.parent
 _HEAD = ("broker", "fault", "accepted", "finished", "lost", "run twice", "repeated", "recovery", "promised", "kept")
-_BEGIN, _END = "<!-- The table that `make chaos` writes begins here. -->\n", "<!-- It ends here. -->\n"
+_BEGIN, _END = "<!-- The table that `{command}` writes begins here. -->\n", "<!-- It ends here. -->\n"
 
 
 def row(result: Result) -> str:
@@ -30,7 +30,7 @@ def row(result: Result) -> str:
         result.repeated,
         recovery,
         f"{result.promised_seconds:g} s",
-        "yes" if result.is_kept else f"NO ({_blame(result)})",
+        ("yes" if result.is_kept else f"NO ({_blame(result)})") + "".join(f"; {each}" for each in result.measured),
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -45,12 +45,12 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results)])
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
-    """Replace the marked block of a page by the table, with the commit and the date of the run."""
-    before, begin, rest = path.read_text().partition(_BEGIN)
+def write(path: Path, results: Sequence[Result], *, command: str) -> None:
+    """Replace the block of a command in a page by its table, with the commit and the date of the run."""
+    before, begin, rest = path.read_text().partition(_BEGIN.format(command=command))
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{path} has no block between {_BEGIN.strip()} and {_END.strip()}")
+        raise ValueError(f"{path} has no block of {command} that ends with {_END.strip()}")
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     origin = f"All rows are from one run of commit {_commit()} on {date}, on {os.cpu_count()} cores."
     path.write_text(f"{before}{begin}{origin}\n\n{table(results)}\n{end}{after}")

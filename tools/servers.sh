@@ -14,6 +14,8 @@ is_installed() {
         faketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ;;
         promtool) command -v promtool >/dev/null ;;
         pgbouncer) [ -x /usr/sbin/pgbouncer ] ;;
+        patroni) command -v patroni >/dev/null && [ -e /usr/lib/python3/dist-packages/etcd/__init__.py ] ;;
+        etcd) command -v etcd >/dev/null ;;
         docker-compose) command -v docker-compose >/dev/null ;;
         nodejs) command -v node >/dev/null ;;
         golang) [ -z "${CI:-}" ] || command -v go >/dev/null ;;
@@ -25,6 +27,7 @@ packages() {
         chromium) echo chromium chromium-driver ;;
         promtool) echo prometheus ;;
         golang) echo golang-go ;;
+        patroni) echo patroni python3-etcd ;;
         faketime | docker-compose | pgbouncer | nodejs) echo "$1" ;;
         *) echo "$1-server" ;;
     esac

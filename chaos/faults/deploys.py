@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
@@ -22,7 +22,10 @@ from harness.polling import wait_until
 from harness.releases import ADD_COLUMN, DROP_COLUMN, write_release
 from harness.system import ROOT
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "replace_all", "replace_api", "replace_dispatchers", "replace_nodes"]
+
+#: Seconds between the move of the requests and the end of the old API.
+_DRAIN_SECONDS = 0.5
 
 
 def _drop_handler(cluster: Cluster) -> Injury:
@@ -80,30 +83,54 @@ def _roll(cluster: Cluster) -> Injury:
     system.run("db", "upgrade")
     if (status := requests.get(f"{system.url}/readyz", timeout=10).status_code) != 200:
         raise AssertionError(f"The old release answers {status} on the new schema.")
-    _replace_all(cluster)
+    replace_all(cluster)
     system.code = old
-    _replace_all(cluster)
+    replace_all(cluster)
     return Injury(since=time.monotonic())
 
 
-def _replace_all(cluster: Cluster) -> None:
-    """Replace every process by one of the present code, one at a time, as docs/operations.md says."""
+def replace_all(cluster: Cluster, *, move: Callable[[str], None] | None = None) -> None:
+    """Replace every process by one of the present code, one at a time, as docs/operations.md says.
+
+    `move` is called with the new URL of the API, to which further requests go.
+    """
+    replace_dispatchers(cluster)
+    replace_nodes(cluster)
+    replace_api(cluster, move=move)
+
+
+def replace_dispatchers(cluster: Cluster) -> None:
+    """Replace the dispatchers, one at a time."""
     system = cluster.system
     for dispatcher in list(system.dispatchers):
         system.start_dispatcher()
         system.dispatchers.remove(dispatcher)
         dispatcher.terminate()
+
+
+def replace_nodes(cluster: Cluster) -> None:
+    """Replace the nodes, one at a time."""
+    system = cluster.system
     for node in list(system.workers):
         cluster.start_worker()
         system.await_workers()
         system.workers.remove(node)
         node.terminate()
+
+
+def replace_api(cluster: Cluster, *, move: Callable[[str], None] | None = None) -> None:
+    """Replace the API; `move` is called with its new URL, to which further requests go."""
+    system = cluster.system
     api = system.api
     assert api
     # A load balancer sends new requests to the new process, and the old one ends those that it has.
     system.port = free_port()
     system.start_api()
     cluster.load.move(system.url)
+    if move:
+        move(system.url)
+    # A request that was about to be sent still goes to the old one.
+    time.sleep(_DRAIN_SECONDS)
     api.terminate()
 
 

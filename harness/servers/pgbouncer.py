@@ -17,7 +17,7 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import account_folder, private_folder
 
-__all__ = ["PgBouncer", "running_pgbouncer"]
+__all__ = ["PgBouncer", "program", "running_pgbouncer"]
 
 
 class PgBouncer:
@@ -35,7 +35,7 @@ class PgBouncer:
             os.chown(path, owner.uid, -1)
         self._program = Program(
             name="pgbouncer",
-            argv=(_program(), "-q", str(path)),
+            argv=(program(), "-q", str(path)),
             environ={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
             account=owner,
         )
@@ -78,7 +78,8 @@ class PgBouncer:
         )
 
 
-def _program() -> str:
+def program() -> str:
+    """Returns the path of the program. Raises `ServerProgramMissing`."""
     found = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if not found:
         raise ServerProgramMissing("PgBouncer is not installed; on Debian: apt-get install pgbouncer")

@@ -1,4 +1,4 @@
-"""An asynchronous standby of a PostgreSQL server, which takes over the address of its primary."""
+"""A standby of a PostgreSQL server, which becomes the primary, at the address of the former one if it is asked to."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ class Standby:
         self._run("ALTER SYSTEM SET primary_conninfo = ''")
         self._run("SELECT pg_reload_conf()")
         wait_until(lambda: self._run("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)], what="replication stopped")
+
+    def make_synchronous(self) -> None:
+        """Make commits of the primary wait for it."""
+        _run(self._primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        _run(self._primary.url, "SELECT pg_reload_conf()")
+        state = "SELECT sync_state FROM pg_stat_replication"
+        wait_until(lambda: _run(self._primary.url, state) == [("sync",)], what="the standby is synchronous")
 
     @property
     def url(self) -> str:

@@ -27,6 +27,7 @@ KEPT = Result(
     uncommitted=2,
     refusals="",
     broken=(),
+    measured=(),
 )
 
 
@@ -46,15 +47,16 @@ def test_only_the_last_run_may_have_completed_a_job() -> None:
 def test_a_row_counts_what_was_not_replicated_beside_what_was_lost() -> None:
     assert "| 0 (and 2 not replicated) | 0 | 1 | 1.2 s | 5 s | yes |" in table.row(KEPT)
     assert "NO (3 repeated)" in table.row(replace(KEPT, broken=("3 repeated",)))
+    assert "| yes; writes after 1 s |" in table.row(replace(KEPT, measured=("writes after 1 s",)))
     assert "never" in table.row(replace(KEPT, recovery_seconds=None))
 
 
 def test_the_table_replaces_the_marked_block_of_a_page_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "before\n<!-- The table that `make chaos` writes begins here. -->\nold\n<!-- It ends here. -->\nafter\n"
+        "before\n<!-- The table that `python -m chaos` writes begins here. -->\nold\n<!-- It ends here. -->\nafter\n"
     )
-    table.write(page, [KEPT])
+    table.write(page, [KEPT], command="python -m chaos")
     text = page.read_text()
     assert text.startswith("before\n<!-- The table")
     assert text.endswith("<!-- It ends here. -->\nafter\n")
@@ -66,5 +68,5 @@ def test_a_page_without_a_block_is_left_as_it_is(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("text\n")
     with pytest.raises(ValueError, match="no block"):
-        table.write(page, [KEPT])
+        table.write(page, [KEPT], command="python -m chaos")
     assert page.read_text() == "text\n"

@@ -1,0 +1,308 @@
+"""Faults of installations with several servers of a kind: failovers, a pooler, rolling restarts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from urllib.parse import urlsplit
+
+import kombu
+import requests
+
+from ava.broker import reset_marker
+from ava.broker.app import make_queue
+from ava.domain import ids
+from ava.domain.messages import DEFAULT_QUEUE, WEBHOOKS_QUEUE
+from ava.errors import ServerProgramMissing
+from ava.local.start import free_port
+from chaos.cluster import Cluster, Plan
+from chaos.fault import Fault, Injury
+from chaos.faults import deploys
+from chaos.readers import Readers
+from harness.polling import wait_until
+from harness.servers import patroni, pgbouncer
+from harness.servers.patroni import running_patroni
+from harness.servers.pgbouncer import running_pgbouncer
+from harness.servers.rabbitmq import RabbitMQ
+from harness.servers.sentinel import running_sentinels
+from harness.servers.standby import streaming_standby
+from harness.system import HEADERS
+
+__all__ = ["FAULTS"]
+
+#: Seconds that an asynchronous standby lacks.
+_HELD_BACK_SECONDS = 2.0
+#: Triggers of each way, of which the slowest hundredth is compared.
+_TIMED = 300
+#: A pool may make the slowest hundredth of triggers so many times as slow (the issue of high availability).
+_MOST_SLOWER = 2.0
+#: A queue of which RabbitMQ said nothing is tried again every 30 s (docs/recovery.md).
+_UNANSWERED_SECONDS = 40
+#: Requests a second beside the load while everything is restarted.
+_READS_PER_SECOND = 175.0
+
+
+# PostgreSQL --------------------------------------------------------------------------------------------------------
+
+
+def _add_standby(cluster: Cluster) -> None:
+    """Start a standby; DATABASE_URL names both servers."""
+    cluster.standby = standby = cluster.servers.enter_context(streaming_standby(cluster.postgres))
+    primary = urlsplit(cluster.postgres.url)
+    hosts = f"{primary.netloc},{urlsplit(standby.url).netloc.rpartition('@')[2]}"
+    cluster.system.database_url = primary._replace(netloc=hosts).geturl()
+
+
+def _add_synchronous_standby(cluster: Cluster) -> None:
+    _add_standby(cluster)
+    assert cluster.standby
+    cluster.standby.make_synchronous()
+
+
+def _fail_over(cluster: Cluster) -> Injury:
+    """Kill the primary, and promote the synchronous standby at its own address."""
+    cluster.postgres.kill()
+    return _promote(cluster)
+
+
+def _fail_over_behind(cluster: Cluster) -> Injury:
+    """Kill the primary while the standby lacks its last seconds, and promote that."""
+    assert cluster.standby
+    cluster.standby.stop_receiving()
+    time.sleep(_HELD_BACK_SECONDS)
+    ended = _completed(cluster)
+    cluster.postgres.kill()
+    # The response of the last commit may be on its way.
+    time.sleep(0.5)
+    accepted = {job.id for job in cluster.load.accepted}
+    injury = _promote(cluster)
+    known = {ids.encode("job", row[0]) for row in cluster.system.query("SELECT id::text FROM jobs")}
+    lost = accepted - known
+    return replace(injury, uncommitted=lost, ended_before=ended - lost)
+
+
+def _promote(cluster: Cluster) -> Injury:
+    assert cluster.standby
+    cluster.standby.promote()
+    return _await_writes(cluster, since=time.monotonic())
+
+
+def _await_writes(cluster: Cluster, *, since: float) -> Injury:
+    """Wait until the API accepts a trigger."""
+    accepted = len(cluster.load.accepted)
+    wait_until(lambda: len(cluster.load.accepted) > accepted, seconds=60, what="a trigger was accepted")
+    return Injury(since=since, measured=[f"writes after {cluster.load.accepted[accepted].at - since:.1f} s"])
+
+
+def _add_patroni(cluster: Cluster) -> None:
+    cluster.patroni = cluster.servers.enter_context(running_patroni())
+    cluster.system.database_url = cluster.patroni.url
+
+
+def _switch_over(cluster: Cluster) -> Injury:
+    assert cluster.patroni
+    since = time.monotonic()
+    cluster.patroni.switch_over()
+    return _await_writes(cluster, since=since)
+
+
+def _kill_leader(cluster: Cluster) -> Injury:
+    """Kill the leader, and wait until Patroni has promoted the standby."""
+    assert cluster.patroni
+    cluster.patroni.kill_leader()
+    wait_until(lambda: cluster.patroni and cluster.patroni.leader, seconds=90, what="Patroni promoted the standby")
+    return _await_writes(cluster, since=time.monotonic())
+
+
+def _completed(cluster: Cluster) -> set[str]:
+    """Returns the jobs that a client sees as completed."""
+    found = cluster.system.get("/v1/ava/jobs?filter[status]=completed&per_page=100&fields=id,status").json()
+    return {record["id"] for record in found["data"]}
+
+
+# The pooler --------------------------------------------------------------------------------------------------------
+
+
+def _add_pooler(cluster: Cluster) -> None:
+    """Put PgBouncer with 20 server connections before the database."""
+    pooler = cluster.servers.enter_context(running_pgbouncer(cluster.postgres.url))
+    cluster.environ["DATABASE_POOL_URL"] = pooler.url_of(cluster.postgres.url)
+    cluster.pooler = pooler
+
+
+def _restart_pooler(cluster: Cluster) -> Injury:
+    """Compare triggers through the pool with those past it, then kill the pooler for 2 s."""
+    pooled, direct = _compare(cluster)
+    assert cluster.pooler
+    cluster.pooler.kill()
+    time.sleep(2)
+    cluster.pooler.start()
+    is_slower = pooled > _MOST_SLOWER * direct
+    return Injury(
+        since=time.monotonic(),
+        measured=[f"p99 of a trigger {1000 * pooled:.0f} ms, direct {1000 * direct:.0f} ms"],
+        broken=["triggers are slower through the pool"] if is_slower else (),
+    )
+
+
+def _compare(cluster: Cluster) -> tuple[float, float]:
+    """Returns the 99th percentile of a trigger's seconds through the pool, and with an API past it."""
+    system, port = cluster.system, free_port()
+    direct = system.spawn("api", "--host", "127.0.0.1", "--port", str(port), environ={"DATABASE_POOL_URL": ""})
+    urls = system.url, f"http://127.0.0.1:{port}"
+    wait_until(lambda: _is_ready(urls[1]), seconds=60, what=f"the second API is ready; see {direct.log}")
+    # In turns, so that both meet the same load of the machine.
+    seconds = [[cluster.load.trigger_timed(url) for url in urls] for _ in range(_TIMED)]
+    direct.terminate()
+    pooled, past = (statistics.quantiles(each, n=100)[-1] for each in zip(*seconds, strict=True))
+    return pooled, past
+
+
+def _is_ready(url: str) -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(f"{url}/readyz", headers=HEADERS, timeout=5).ok
+    return False
+
+
+# The broker --------------------------------------------------------------------------------------------------------
+
+
+def _add_sentinels(cluster: Cluster) -> None:
+    cluster.sentinels = cluster.servers.enter_context(running_sentinels())
+    cluster.system.broker_url = cluster.sentinels.url
+
+
+def _kill_master(cluster: Cluster) -> Injury:
+    assert cluster.sentinels
+    cluster.sentinels.kill_master()
+    return Injury(since=time.monotonic())
+
+
+def _add_members(cluster: Cluster, *, home: int) -> None:
+    """Make a RabbitMQ cluster of three; the processes use the second one first, and `home` has the queues."""
+    first = cluster.broker
+    assert isinstance(first, RabbitMQ)
+    cluster.members = [first, *(cluster.servers.enter_context(first.member()) for _ in range(2))]
+    # A queue lives on the server at which it is declared first.
+    with kombu.Connection(cluster.members[home].url) as connection:
+        for name in (DEFAULT_QUEUE, WEBHOOKS_QUEUE):
+            make_queue(name).bind(connection.default_channel).queue_declare()
+        reset_marker.set_if_absent(connection, is_redis=False)
+    second, *others = (cluster.members[number].port for number in (1, 0, 2))
+    cluster.system.broker_url = ";".join(
+        [f"amqp://guest:guest@127.0.0.1:{second}//", *(f"amqp://127.0.0.1:{port}" for port in others)]
+    )
+
+
+def _kill_member(cluster: Cluster) -> Injury:
+    """Kill the server that the processes are connected to."""
+    cluster.members[1].kill()
+    return Injury(since=time.monotonic())
+
+
+def _kill_home(cluster: Cluster) -> Injury:
+    """Kill the server that has the queues, for 15 s."""
+    cluster.members[1].kill()
+    time.sleep(15)
+    cluster.members[1].start()
+    return Injury(since=time.monotonic())
+
+
+# Everything --------------------------------------------------------------------------------------------------------
+
+
+def _restart_all(cluster: Cluster) -> Injury:
+    """Replace every process, one at a time, beside readers and triggers."""
+    readers = Readers(cluster.system.url, per_second=_READS_PER_SECOND)
+    readers.start()
+    # The rate is that of requests before, while and after the processes are replaced.
+    time.sleep(2)
+    deploys.replace_all(cluster, move=readers.move)
+    since = time.monotonic()
+    time.sleep(2)
+    readers.stop()
+    return Injury(since=since, broken=readers.refused, measured=[f"{readers.rate:.0f} reads a second"])
+
+
+def _needs_pooler() -> str | None:
+    try:
+        pgbouncer.program()
+    except ServerProgramMissing as missing:
+        return str(missing)
+    return None
+
+
+def _in_cluster(home: int) -> Plan:
+    return Plan(prepare=partial(_add_members, home=home))
+
+
+FAULTS = (
+    Fault(
+        name="Patroni switchover",
+        inject=_switch_over,
+        promised_seconds=15,
+        brokers=["redis"],
+        plan=Plan(proxies_database=False, prepare=_add_patroni),
+        impossible=patroni.missing_program,
+    ),
+    Fault(
+        name="Patroni: the leader killed, with a synchronous standby",
+        inject=_kill_leader,
+        promised_seconds=15,
+        brokers=["redis"],
+        plan=Plan(proxies_database=False, prepare=_add_patroni),
+        impossible=patroni.missing_program,
+    ),
+    Fault(
+        name="primary killed, its synchronous standby promoted",
+        inject=_fail_over,
+        promised_seconds=15,
+        brokers=["redis"],
+        plan=Plan(proxies_database=False, prepare=_add_synchronous_standby),
+    ),
+    Fault(
+        name="primary killed, an asynchronous standby promoted that lacks 2 s",
+        inject=_fail_over_behind,
+        promised_seconds=15,
+        brokers=["redis"],
+        plan=Plan(proxies_database=False, prepare=_add_standby),
+    ),
+    Fault(
+        name="PgBouncer restarted, a pool of 20 with 4 nodes × 8",
+        inject=_restart_pooler,
+        promised_seconds=15,
+        brokers=["redis"],
+        plan=Plan(proxies_database=False, nodes=4, processes=8, prepare=_add_pooler),
+        impossible=_needs_pooler,
+    ),
+    Fault(
+        name="Sentinel failover",
+        inject=_kill_master,
+        promised_seconds=10,
+        brokers=["redis"],
+        plan=Plan(prepare=_add_sentinels),
+    ),
+    Fault(
+        name="RabbitMQ: the server of three killed that the processes use",
+        inject=_kill_member,
+        promised_seconds=10,
+        brokers=["rabbitmq"],
+        plan=_in_cluster(home=0),
+    ),
+    Fault(
+        name="RabbitMQ: the server of three killed that has the queues, back after 15 s",
+        inject=_kill_home,
+        promised_seconds=_UNANSWERED_SECONDS,
+        brokers=["rabbitmq"],
+        plan=_in_cluster(home=1),
+    ),
+    Fault(
+        name="rolling restart of everything at 200 requests/s",
+        inject=_restart_all,
+        promised_seconds=5,
+        refuses_nothing=True,
+    ),
+)

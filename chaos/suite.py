@@ -1,0 +1,95 @@
+"""Runs the faults of a command one after the other, prints the table, and writes it into a page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos import table
+from chaos.cluster import BROKERS, open_cluster
+from chaos.fault import Fault
+from chaos.result import Result, await_starts, evaluate
+from harness.servers.server import private_folder
+
+__all__ = ["Suite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """The faults of one command."""
+
+    #: How it is called, such as `python -m chaos`.
+    command: str
+    description: str
+    faults: Sequence[Fault]
+    #: Jobs of each load, if the command names no other number.
+    jobs: int
+
+    def run(self) -> int:
+        """Run the faults that the command line names. Returns the exit code: 0 if every promise was kept."""
+        options = self._options()
+        results: list[Result] = []
+        missing = failed = 0
+        for broker in options.broker or BROKERS:
+            for fault in self.faults:
+                if broker not in fault.brokers or not _is_named(fault, options.fault):
+                    continue
+                if reason := fault.impossible():
+                    print(f"{broker}: {fault.name}: skipped, {reason}", file=sys.stderr)
+                    missing += 1
+                    continue
+                try:
+                    results.append(self._run_fault(broker, fault, options))
+                except Exception:
+                    # The other faults are worth their run.
+                    print(f"{broker}: {fault.name}: failed\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+                    failed += 1
+                else:
+                    print(table.row(results[-1]), flush=True)
+        print("\n" + table.table(results))
+        is_incomplete = failed > 0 or (missing > 0 and bool(os.environ.get("CI") or options.table))
+        if options.table and is_incomplete:
+            print(f"{options.table} is left as it is, because a row is missing.", file=sys.stderr)
+        elif options.table:
+            table.write(options.table, results, command=self.command)
+        return int(is_incomplete or not all(result.is_kept for result in results))
+
+    def _run_fault(self, broker: str, fault: Fault, options: argparse.Namespace) -> Result:
+        """Inject one fault into a fresh system under load. Returns what it cost."""
+        with private_folder() as scratch:
+            folder = scratch
+            if options.keep:
+                folder = options.keep / f"{broker}-{self.faults.index(fault):02d}"
+                folder.mkdir(parents=True)
+            with open_cluster(broker, folder, jobs=options.jobs, per_second=options.rate, plan=fault.plan) as cluster:
+                cluster.load.start()
+                time.sleep(2)
+                injury = fault.inject(cluster)
+                await_starts(cluster, injury)
+                cluster.load.finish()
+                result = evaluate(cluster, fault, injury)
+                (folder / "not_replicated").write_text("\n".join(sorted(injury.uncommitted)))
+                return result
+
+    def _options(self) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(prog=self.command, description=self.description)
+        parser.add_argument("--broker", action="append", choices=BROKERS, help="only on this broker")
+        parser.add_argument("--fault", action="append", metavar="WORD", help="only faults whose names contain this")
+        parser.add_argument("--jobs", type=int, default=self.jobs, help="jobs of each load (%(default)s)")
+        parser.add_argument("--rate", type=float, default=25, help="jobs a second that come one by one (%(default)s)")
+        parser.add_argument("--keep", type=Path, help="a folder for the output of every process")
+        parser.add_argument("--table", type=Path, help="a page whose marked block becomes the table of this run")
+        options = parser.parse_args()
+        if options.table and (options.fault or options.broker):
+            parser.error("--table needs every fault on both brokers")
+        return options
+
+
+def _is_named(fault: Fault, words: list[str] | None) -> bool:
+    return not words or any(word in fault.name for word in words)
