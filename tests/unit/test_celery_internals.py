@@ -11,12 +11,13 @@ from amqp import channel as amqp_channel
 from amqp.transport import SSLTransport
 from billiard import common, process
 from billiard import pool as billiard_pool
+from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.events import Events
 from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency import asynpool, prefork
 from celery.events import EventDispatcher
-from celery.worker import consumer, request, state
+from celery.worker import consumer, control, request, state
 from kombu import Connection, compression, pidbox, transport
 from kombu import Consumer as KombuConsumer
 from kombu.asynchronous import hub, semaphore
@@ -101,6 +102,7 @@ USED: list[tuple[Any, str]] = [
     (consumer.Consumer, "create_task_handler"),
     (consumer.Consumer, "on_decode_error"),
     (pidbox.Mailbox, "node_cls"),
+    (pidbox.Mailbox, "get_queue"),
     (pidbox.Mailbox, "reply_exchange"),
     (pidbox.Node, "handle_message"),
     (pidbox.Node, "handlers"),
@@ -146,3 +148,17 @@ def test_celery_reads_states_of_its_own_below_ours() -> None:
     ours = {take_ahead.SOON_FREE, take_ahead.STILL_BUSY, take_ahead.RETURNED, take_ahead.BATCH}
     theirs = {value for name, value in vars(billiard_pool).items() if name.isupper() and isinstance(value, int)}
     assert not ours & (theirs | {asynpool.WORKER_UP})
+
+
+@pytest.mark.parametrize(("url", "names"), [("amqp://localhost//", 2), ("redis://localhost/0", 1)])
+def test_each_connection_to_rabbitmq_has_a_control_queue_of_its_own(
+    url: str, names: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ava.node.celery_internals import remote_control
+
+    monkeypatch.setattr(control.Panel, "data", dict(control.Panel.data))
+    app = Celery("test", broker=url)
+    remote_control.restrict(app)
+    found = [app.control.mailbox.get_queue("ava-1@host").name for _ in range(2)]
+    assert len(set(found)) == names
+    assert all(name.startswith("ava-1@host.") and name.endswith(".celery.pidbox") for name in found)

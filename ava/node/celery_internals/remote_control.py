@@ -1,13 +1,19 @@
-"""Celery's remote control, without the commands that end a node, make it deaf or change what it has registered."""
+"""Celery's remote control, without the commands that end a node, make it deaf or change what it has registered.
+
+On RabbitMQ each connection of a node has a control queue of its own name.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery
 from celery.worker import control
+from kombu import Queue
 
 from ava.node.celery_internals.inbound import GuardedControlNode
 
@@ -26,11 +32,23 @@ _KEPT = frozenset(
 
 def restrict(app: Celery) -> None:
     """Refuse every other command of Celery's, and malformed messages; the commands of handler modules stay."""
-    app.control.mailbox.node_cls = GuardedControlNode
+    mailbox = app.control.mailbox
+    mailbox.node_cls = GuardedControlNode
+    if app.connection_for_read().transport.driver_type == "amqp":
+        mailbox.get_queue = partial(_new_queue, mailbox.get_queue)
     for name, command in control.Panel.data.items():
         is_of_celery = getattr(command, "__module__", "") == control.__name__
         if is_of_celery and command.__name__ not in _KEPT:
             control.Panel.data[name] = partial(_refuse, name)
+
+
+def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:
+    """Returns a control queue that no earlier connection has declared.
+
+    A queue lives on one server of a cluster. While that server is down, RabbitMQ does not answer who declares the queue
+    again. The queue of an earlier connection expires within seconds.
+    """
+    return get_queue(f"{hostname}.{uuid4().hex[:12]}")
 
 
 def _refuse(name: str, _state: Any, **_: Any) -> dict[str, str]:
