@@ -9,6 +9,7 @@ import click
 from ava.cli import (
     analytics,
     audit,
+    broker,
     completion,
     dashboard,
     database,
@@ -71,6 +72,7 @@ cli.add_command(processes.worker)
 cli.add_command(processes.dispatcher)
 cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
+cli.add_command(broker.broker)
 cli.add_command(doctor.doctor)
 for command in job_actions.COMMANDS:
     jobs.jobs.add_command(command)

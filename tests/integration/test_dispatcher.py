@@ -14,6 +14,7 @@ from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.window import WindowFeed
 from ava.domain.turns import WaitingJob
 from ava.errors import BrokerUnavailable
+from ava.services import broker_reset
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import limits, looks, messages, old_jobs, rescues, runs, turns
@@ -304,3 +305,22 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
     from_end_to_end, by_index = (after - was for after, was in zip(stored.rows_read(), before, strict=True))
     assert from_end_to_end == 0
     assert by_index < 500
+
+
+# A reset by an operator -----------------------------------------------------------------------------------------------
+
+
+def test_after_a_reset_no_old_message_starts_a_job_and_each_is_published_anew(backlog: Backlog) -> None:
+    jobs = backlog.insert(5, is_published=True)
+    backlog.publisher.publish(jobs)
+    backlog.join()
+    running = backlog.claim(jobs[0])
+    assert running is not None
+    assert broker_reset.reset(backlog.database, backlog.publisher) == 4
+    assert backlog.messages() == 0
+    # A message in another broker, or in a node's memory.
+    assert backlog.claim(jobs[1]) is None
+    assert backlog.count("status = 'running' AND run_no = 1") == 1
+    assert _feed(backlog, window=10).run_once(0) == 4
+    assert backlog.messages() == 4
+    assert backlog.claim(jobs[1], run_no=2) is not None

@@ -14,7 +14,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["oldest_messages", "published_queues", "republish", "unpublish_all"]
+__all__ = ["oldest_messages", "published_queues", "recall_all", "republish", "unpublish_all"]
 
 # A message was lost if its job's turn has come and the job has not started. There are two signs of it. Jobs run that
 # come after it in its queue: of its priority and published later, or of a lower priority. Or a node of its queue has
@@ -121,3 +121,18 @@ WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL AND publ
 def unpublish_all(connection: Connection) -> int:
     """Put every published job that has not started back into the backlog. Returns the number of jobs."""
     return connection.exec_driver_sql(_UNPUBLISH_ALL).rowcount
+
+
+# The run's number moves on, so that the claim refuses each old message, wherever it is.
+_RECALL_ALL = Statement("""
+UPDATE jobs SET published_at = NULL, run_no = run_no + 1
+WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL AND published_at < now()
+""")
+
+
+def recall_all(connection: Connection) -> int:
+    """Return every published job that has not started to the backlog, as a job without a message.
+
+    Returns the number of jobs.
+    """
+    return connection.exec_driver_sql(_RECALL_ALL).rowcount
