@@ -43,6 +43,7 @@ from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.queues import Queues
+from ava.services.replication import Replication
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
 from ava.services.tenants import Tenants
@@ -135,6 +136,7 @@ def _make_context(settings: Settings) -> Context:
         api_keys=ApiKeys(database),
         admin=make_admin(settings, database),
         limits=TenantLimits(database, settings),
+        replication=Replication(database),
         shares=make_shares(settings),
         database=database,
         publisher=publisher,

@@ -159,6 +159,8 @@ def _path_parameter(name: str) -> dict[str, Any]:
 
 def _headers_taken(operation: Operation) -> list[str]:
     taken = ["Idempotency-Key"] if operation.takes_key else []
+    if operation.takes_durability:
+        taken.append("Durability")
     if operation.media_type == "text/event-stream":
         taken.append("Last-Event-ID")
     return [*taken, "If-None-Match"] if operation.may_be_unchanged else taken
@@ -194,6 +196,8 @@ def _headers_given(operation: Operation) -> list[str]:
         given.append("Location")
     if operation.takes_key:
         given.append("Idempotent-Replayed")
+    if operation.takes_durability:
+        given.append("Durability")
     if type(operation.body).__name__ == "TriggerBody":
         given.append("Existing-Job")
     return [*given, "ETag"] if operation.may_be_unchanged else given

@@ -143,6 +143,10 @@ GIVEN: dict[str, Any] = {
         "description": "`true` if an earlier call with this key created the jobs.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "Durability": {
+        "description": "`replicated` if the request asked for it.",
+        "schema": {"type": "string", "enum": ["replicated"]},
+    },
     "ETag": {"description": "The validator of a final record, which never changes.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
@@ -152,6 +156,11 @@ TAKEN: dict[str, Any] = {
     "Idempotency-Key": {
         "description": "The same request with the same key within 24 hours returns the same jobs.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    },
+    "Durability": {
+        "description": "`replicated`: the response comes after as many synchronous standbys as PostgreSQL waits for "
+        "have applied the jobs. Without them it is 503, never less than was asked for.",
+        "schema": {"type": "string", "enum": ["replicated"]},
     },
     "Last-Event-ID": {
         "description": "The id of the last event that the client received.",

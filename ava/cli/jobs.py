@@ -98,6 +98,7 @@ def jobs() -> None:
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
+@click.option("--replicated", is_flag=True, help="Return once a synchronous standby of the database has the job.")
 @click.option("--follow", is_flag=True, help="Print its log as it runs; exit 0 only if it completes.")
 @output_options
 @connected
@@ -108,6 +109,7 @@ def trigger(
     input_text: str,
     values: tuple[tuple[str, str], ...],
     key: str | None,
+    replicated: bool,
     follow: bool,
     printer: RecordPrinter,
     **rest: Any,
@@ -118,7 +120,9 @@ def trigger(
     ava jobs trigger wkr_sleep --set seconds=5 --follow
     """
     given, rules = with_values(read_input(input_text), values), take_keys(rest)
-    job = client.trigger(worker_id, given, idempotency_key=key, **chosen_filters(rest), **rules)
+    job = client.trigger(
+        worker_id, given, idempotency_key=key, is_replicated=replicated, **chosen_filters(rest), **rules
+    )
     if follow:
         follow_to_end(client, job, printer)
     else:

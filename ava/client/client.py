@@ -88,19 +88,27 @@ class Client:
         input: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        is_replicated: bool = False,
         **options: Unpack[TriggerOptions],
     ) -> Job:
         """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours.
 
-        Raises `ApiConflict` if `dedupe` finds another job of the key in the way.
+        With `is_replicated` the call returns once a synchronous standby of the database has applied the job. Raises
+        `ApiUnavailable` if there is none, and `ApiConflict` if `dedupe` finds another job of the key in the way.
         """
-        entry = self.entry(worker_id, input, **options)
-        return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=_key(idempotency_key)))
+        entry, headers = self.entry(worker_id, input, **options), _headers(idempotency_key, is_replicated)
+        return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=headers))
 
-    def trigger_many(self, entries: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> list[Job]:
-        """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry."""
-        body = {"jobs": list(entries)}
-        found = self._calls.data("POST", f"{_JOBS}/bulk", body=body, headers=_key(idempotency_key))
+    def trigger_many(
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        is_replicated: bool = False,
+    ) -> list[Job]:
+        """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry. `is_replicated` is as in `trigger`."""
+        body, headers = {"jobs": list(entries)}, _headers(idempotency_key, is_replicated)
+        found = self._calls.data("POST", f"{_JOBS}/bulk", body=body, headers=headers)
         return [read(Job, data) for data in found]
 
     @staticmethod
@@ -364,6 +372,10 @@ def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -
 
 def _key(idempotency_key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+
+
+def _headers(idempotency_key: str | None, is_replicated: bool) -> dict[str, str]:
+    return _key(idempotency_key) | ({"Durability": "replicated"} if is_replicated else {})
 
 
 def _time(value: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import psycopg2
 
+from ava.domain import ids
 from ava.local.postgres import Postgres
 from ava.local.start import free_port
 from harness.polling import wait_until
@@ -39,9 +40,19 @@ class Standby:
         self._run("SELECT pg_reload_conf()")
         wait_until(lambda: self._run("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)], what="replication stopped")
 
-    def make_synchronous(self) -> None:
-        """Make commits of the primary wait for it."""
+    def frozen(self) -> AbstractContextManager[None]:
+        """Freeze it for the length of a `with`: the primary takes it for connected, and it applies nothing."""
+        return self._server.frozen()
+
+    def find(self, job_id: str) -> bool:
+        """Returns True if it has a job."""
+        return self._run("SELECT count(*) FROM jobs WHERE id = %s::uuid", ids.decode("job", job_id)) == [(1,)]
+
+    def make_synchronous(self, *, waits: bool = True) -> None:
+        """Make it the synchronous standby of its primary; all commits wait for it unless `waits` is False."""
         _run(self._primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        if not waits:
+            _run(self._primary.url, "ALTER SYSTEM SET synchronous_commit = local")
         _run(self._primary.url, "SELECT pg_reload_conf()")
         state = "SELECT sync_state FROM pg_stat_replication"
         wait_until(lambda: _run(self._primary.url, state) == [("sync",)], what="the standby is synchronous")

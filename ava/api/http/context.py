@@ -16,6 +16,7 @@ from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.queues import Queues
+from ava.services.replication import Replication
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
 from ava.services.tenants import Tenants
@@ -48,6 +49,7 @@ class Context:
     api_keys: ApiKeys
     admin: Admin
     limits: TenantLimits
+    replication: Replication
     shares: Shares
     database: Database
     publisher: Publisher

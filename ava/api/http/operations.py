@@ -13,7 +13,7 @@ from marshmallow import Schema
 from ava.access_errors import OperatorsOnly
 from ava.api.http import answers
 from ava.api.http.context import caller
-from ava.api.http.parsing import load_body, load_key, load_query
+from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import NoParameters
 from ava.domain import limits
 from ava.domain.limits import Limit
@@ -64,6 +64,8 @@ class Operation:
     is_for_operators: bool = False
     #: Whether it takes an Idempotency-Key; the view gets it as `key`, None if none was sent.
     takes_key: bool = False
+    #: Whether it takes `Durability: replicated`; the view gets it as `is_replicated`.
+    takes_durability: bool = False
     #: Whether the response may have an ETag, so that 304 is possible.
     may_be_unchanged: bool = False
 
@@ -88,14 +90,25 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 )
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body
-            if declaration.takes_key:
-                arguments["key"] = load_key()
+            arguments |= _from_headers(declaration)
             return answers.held(view(**arguments), is_write=declaration.is_write)
 
         run.operation = declaration  # type: ignore[attr-defined]
         return run
 
     return declare
+
+
+def _from_headers(declaration: Operation) -> dict[str, Any]:
+    """Returns the arguments of the view that headers bring. Raises `InvalidParameters`."""
+    arguments: dict[str, Any] = {}
+    if declaration.takes_key:
+        arguments["key"] = load_key()
+    if declaration.is_write:
+        is_replicated = load_durability(is_taken=declaration.takes_durability)
+        if declaration.takes_durability:
+            arguments["is_replicated"] = is_replicated
+    return arguments
 
 
 def find_operation(view: Callable[..., Any]) -> Operation | None:

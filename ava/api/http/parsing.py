@@ -16,7 +16,10 @@ from ava.domain import limits
 from ava.domain.limits import Limit
 from ava.errors import InvalidFields, InvalidParameters
 
-__all__ = ["load_body", "load_key", "load_query"]
+__all__ = ["DURABILITY", "REPLICATED", "load_body", "load_durability", "load_key", "load_query"]
+
+#: The header by which a trigger asks for more than PostgreSQL's own durability, and its value.
+DURABILITY, REPLICATED = "Durability", "replicated"
 
 #: Characters of a client's own name of a field that an error repeats.
 _LONGEST_NAME = 100
@@ -67,6 +70,22 @@ def load_key() -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise _refused(InvalidParameters, {"idempotency-key": ["It must be 1 to 255 printable ASCII characters."]})
     return key
+
+
+def load_durability(*, is_taken: bool) -> bool:
+    """Returns True if the request says `Durability: replicated`.
+
+    Raises `InvalidParameters` for another value, and if the operation does not take it, so that no caller gets less
+    than was asked for.
+    """
+    wanted = request.headers.get(DURABILITY)
+    if wanted is None:
+        return False
+    if not is_taken:
+        raise _refused(InvalidParameters, {DURABILITY.lower(): ["This call does not take it; a trigger does."]})
+    if wanted.strip().lower() != REPLICATED:
+        raise _refused(InvalidParameters, {DURABILITY.lower(): [f"It must be `{REPLICATED}`, or left out."]})
+    return True
 
 
 def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.jobs import REPLAYED, mark_replicated, replicating
 from ava.api.schemas.jobs import BulkBody, LightJobRecord, light_writer
 from ava.domain import limits
 from ava.domain.input_schema import InputMismatch
@@ -37,14 +37,17 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
     failures=(404, 409, 413, 415, 422),
     is_write=True,
     takes_key=True,
+    takes_durability=True,
 )
-def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
+def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> Response:
     """Trigger many jobs."""
     try:
-        if key is None:
-            jobs, is_replay = context().jobs.trigger(caller(), specs), False
-        else:
-            jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
+        with replicating(is_replicated) as stored:
+            if key is None:
+                jobs, is_replay = context().jobs.trigger(caller(), specs), False
+            else:
+                jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
+            stored.extend(jobs)
     except (WorkerNotFound, WorkerDeprecated) as error:
         raise _with_index(error, "worker_id") from None
     except JobStateConflict as error:
@@ -54,6 +57,7 @@ def trigger(specs: Sequence[JobSpec], key: str | None) -> Response:
     except PriorityTooUrgent as error:
         raise PriorityTooUrgent(error.reason, error.entry, f"jobs[{error.entry}].priority") from None
     response = responses.data(f"[{','.join(_texts(jobs))}]", 201)
+    mark_replicated(response, is_replicated)
     if is_replay:
         response.headers[REPLAYED] = "true"
     return response

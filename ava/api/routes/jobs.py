@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Blueprint, Response
@@ -10,6 +12,7 @@ from ava.api.http import auth, response_hooks, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
+from ava.api.http.parsing import DURABILITY, REPLICATED
 from ava.api.http.strict import NoBody
 from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.jobs import (
@@ -26,7 +29,7 @@ from ava.api.schemas.jobs import (
 )
 from ava.domain.job import Job, JobSpec
 
-__all__ = ["REPLAYED", "blueprint", "created"]
+__all__ = ["REPLAYED", "blueprint", "created", "mark_replicated", "replicating"]
 
 #: The header of a response that repeats the jobs of an earlier call with the same Idempotency-Key.
 REPLAYED = "Idempotent-Replayed"
@@ -40,8 +43,8 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 @operation(
     summary="Trigger a job",
     description="Stores the job and returns at once; the job runs in the background. The record is durable before "
-    "the response. With `dedupe` or `debounce`, several triggers of one worker and key make one job; `Existing-Job: "
-    "true` says that an earlier one made it.",
+    "the response, with `Durability: replicated` on a synchronous standby too. With `dedupe` or `debounce`, several "
+    "triggers of one worker and key make one job; `Existing-Job: true` says that an earlier one made it.",
     body=TriggerBody(),
     body_as="spec",
     record=JobRecord(),
@@ -49,14 +52,38 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
     failures=(404, 409, 413, 415, 422),
     is_write=True,
     takes_key=True,
+    takes_durability=True,
 )
-def trigger(spec: JobSpec, key: str | None) -> Response:
+def trigger(spec: JobSpec, key: str | None, is_replicated: bool) -> Response:
     """Trigger one job."""
-    if key is None:
-        (job,), is_replay = context().jobs.trigger(caller(), [spec]), False
-    else:
-        (job,), is_replay = context().jobs.trigger_once(caller(), [spec], key)
-    return created(job, is_replay)
+    with replicating(is_replicated) as stored:
+        if key is None:
+            (job,), is_replay = context().jobs.trigger(caller(), [spec]), False
+        else:
+            (job,), is_replay = context().jobs.trigger_once(caller(), [spec], key)
+        stored.append(job)
+    return mark_replicated(created(job, is_replay), is_replicated)
+
+
+@contextmanager
+def replicating(is_wanted: bool) -> Iterator[list[Job]]:
+    """Add the jobs that are stored inside to the list: at the end of the `with` standbys have applied them.
+
+    Does nothing unless the request wants it. Raises `NotReplicated`.
+    """
+    stored: list[Job] = []
+    if is_wanted:
+        context().replication.require()
+    yield stored
+    if is_wanted:
+        context().replication.confirm(stored)
+
+
+def mark_replicated(response: Response, is_replicated: bool) -> Response:
+    """Returns the response, with the header that says it if the request wanted its jobs on a standby."""
+    if is_replicated:
+        response.headers[DURABILITY] = REPLICATED
+    return response
 
 
 def created(job: Job, is_replay: bool) -> Response:
@@ -82,10 +109,14 @@ def created(job: Job, is_replay: bool) -> Response:
     failures=(404, 409, 413, 415, 422),
     is_write=True,
     takes_key=True,
+    takes_durability=True,
 )
-def retry(job_id: str, body: dict[str, Any], key: str | None) -> Response:
+def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: bool) -> Response:
     """Trigger one job again."""
-    return created(*context().jobs.retry(caller(), job_id, key, input_json=body["input"], priority=body["priority"]))
+    with replicating(is_replicated) as stored:
+        retried = context().jobs.retry(caller(), job_id, key, input_json=body["input"], priority=body["priority"])
+        stored.append(retried[0])
+    return mark_replicated(created(*retried), is_replicated)
 
 
 @blueprint.get("")

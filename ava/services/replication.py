@@ -1,0 +1,74 @@
+"""`Durability: replicated`: a trigger is answered once a synchronous standby has applied its jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ava.domain.job import Job
+from ava.errors import DatabaseUnavailable
+from ava.store.engine.database import Database
+from ava.store.jobs import replication
+
+__all__ = ["NotReplicated", "Replication"]
+
+#: The pauses between two looks, in seconds.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.1
+
+
+class NotReplicated(DatabaseUnavailable):
+    """The jobs are stored, but no synchronous standby has applied them in time; send the same Idempotency-Key again."""
+
+
+class Replication:
+    """Waits for synchronous standbys.
+
+    PostgreSQL's own wait at the commit is not enough: it ends without an error if the statement is cancelled or if the
+    names of the standbys are removed meanwhile, and it lasts for ever if the standby is away. So jobs are stored as
+    usual, and afterwards `pg_stat_replication` says what was applied.
+    """
+
+    #: Seconds that standbys have to apply jobs.
+    most_seconds = 5.0
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def require(self) -> None:
+        """Raise `NotReplicated` if there are too few synchronous standbys now, so that nothing is stored."""
+        with self._database.connect() as connection:
+            standbys = replication.read_standbys(connection)
+        if not standbys.required:
+            raise NotReplicated(
+                "PostgreSQL has no synchronous standby (synchronous_standby_names is empty), so nothing can be stored "
+                "with Durability: replicated; leave the header out, or set one up."
+            )
+        if not standbys.may_read:
+            raise NotReplicated(
+                "The role of DATABASE_URL may not see the standbys, so nothing can be stored with Durability: "
+                "replicated; an operator grants it pg_read_all_stats."
+            )
+        if standbys.found < standbys.required:
+            raise NotReplicated(
+                f"{standbys.found} of {standbys.required} synchronous standbys are connected, so nothing can be stored "
+                "with Durability: replicated at the moment; try again shortly."
+            )
+
+    def confirm(self, jobs: Sequence[Job]) -> None:
+        """Wait until synchronous standbys have applied stored jobs. Raises `NotReplicated` after some seconds."""
+        deadline, pause = time.monotonic() + self.most_seconds, _FIRST_PAUSE_SECONDS
+        job_ids = [job.id for job in jobs]
+        position: replication.Position | None = None
+        while True:
+            with self._database.connect() as connection:
+                # The primary may have changed. Then the new one may lack the jobs, and its log has other positions.
+                position = position or replication.position_of_jobs(connection, job_ids)
+                state = replication.is_applied(connection, position) if position else None
+            if state:
+                return
+            if state is None:
+                position = None
+            if time.monotonic() >= deadline:
+                raise NotReplicated
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

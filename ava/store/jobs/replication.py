@@ -1,0 +1,98 @@
+"""Synchronous replication: which standbys there are, and what they have applied."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+__all__ = ["Position", "Standbys", "is_applied", "position_of_jobs", "read_standbys", "required"]
+
+#: `FIRST 2 (a, b, c)`, `ANY 1 (a, b)` and `2 (a, b)` name how many standbys a commit waits for; a plain list is 1.
+_NUMBER = re.compile(r"\s*(?:(?:first|any)\s+)?(\d+)\s*\(", re.IGNORECASE)
+
+_READ_STANDBYS = Statement("""
+SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_read,
+    current_setting('synchronous_standby_names') AS names,
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming') AS found
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standbys:
+    """The synchronous standbys of the server."""
+
+    #: False if the role may not read which there are.
+    may_read: bool
+    #: How many a commit waits for; 0 if the server names none.
+    required: int
+    #: How many stream now.
+    found: int
+
+
+def read_standbys(connection: Connection) -> Standbys:
+    """Returns the synchronous standbys of the server."""
+    row = connection.exec_driver_sql(_READ_STANDBYS).one()
+    return Standbys(may_read=row.may_read, required=required(row.names), found=row.found)
+
+
+def required(names: str) -> int:
+    """Returns how many standbys `synchronous_standby_names` makes a commit wait for."""
+    if not names.strip():
+        return 0
+    number = _NUMBER.match(names)
+    return int(number.group(1)) if number else 1
+
+
+# The rows are in the statement's snapshot before the position is read, so their commits precede it. A commit that does
+# not wait for the disk is visible before it is written.
+_POSITION = Statement("""
+SELECT count(*) AS jobs,
+    CASE WHEN NOT pg_is_in_recovery() THEN
+        CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()
+            ELSE pg_current_wal_lsn() END::text
+    END AS position,
+    CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline
+FROM jobs WHERE id = ANY(%(ids)s::uuid[])
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """A place in the log of a primary. Each promotion begins another timeline."""
+
+    timeline: str
+    lsn: str
+
+
+def position_of_jobs(connection: Connection, job_ids: Sequence[str]) -> Position | None:
+    """Returns a place in the server's log that follows these jobs; None if it lacks one of them, or is a standby."""
+    wanted = {rows.job_uuid(job_id) for job_id in job_ids}
+    row = connection.exec_driver_sql(_POSITION, {"ids": list(wanted)}).one()
+    if row.jobs < len(wanted) or row.position is None:
+        return None
+    return Position(timeline=row.timeline, lsn=row.position)
+
+
+_APPLIED = Statement("""
+SELECT current_setting('synchronous_standby_names') AS names,
+    (SELECT count(*) FROM pg_stat_replication
+     WHERE sync_state IN ('sync', 'quorum') AND replay_lsn >= %(lsn)s::pg_lsn) AS applied,
+    CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline
+""")
+
+
+def is_applied(connection: Connection, position: Position) -> bool | None:
+    """Returns True if as many synchronous standbys as a commit waits for have applied the log up to a position.
+
+    None if the server is no longer the primary of the position's timeline.
+    """
+    row = connection.exec_driver_sql(_APPLIED, {"lsn": position.lsn}).one()
+    if row.timeline != position.timeline:
+        return None
+    wanted = required(row.names)
+    return 0 < wanted <= int(row.applied)
