@@ -18,6 +18,8 @@ __all__ = ["doctor"]
 
 #: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
 _MOST_CLOCK_DIFFERENCE_SECONDS = 2.0
+#: Days for which a promotion is news.
+_PROMOTION_DAYS = 7
 
 
 @click.command()
@@ -40,6 +42,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "database", _check_database
     if settings.database_pool_url:
         yield "pool", _check_pool
+    yield "promotions", _check_promotions
     yield "dispatcher", _check_dispatcher
     yield "clock", _check_clock
     yield "broker", _check_broker
@@ -180,6 +183,27 @@ def _check_handlers(settings: Settings) -> str:
 
     registry.load(settings.handler_modules)
     return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}"
+
+
+def _check_promotions(settings: Settings) -> str:
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.reports import promotions
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        found = promotions.latest(connection, days=_PROMOTION_DAYS)
+    if found is None:
+        return f"no standby of PostgreSQL was promoted in the last {_PROMOTION_DAYS} days"
+    lost = (
+        "it lacked the last commits, so jobs, ends and firings of that moment are lost"
+        if found.is_lossy
+        else ("no loss was seen")
+    )
+    return (
+        f"a standby of PostgreSQL was promoted before {found.seen_at:%Y-%m-%d %H:%M:%S}Z (timeline {found.timeline}); "
+        f"{lost}; {found.running} runs were asked for again"
+    )
 
 
 def _check_queues(settings: Settings) -> str:

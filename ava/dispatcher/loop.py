@@ -24,6 +24,7 @@ from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
 from ava.dispatcher.paused_workers import PausedWorkers
+from ava.dispatcher.promotions import Promotions
 from ava.dispatcher.schedules import ScheduleFirings
 from ava.dispatcher.served_again import ServedAgain
 from ava.dispatcher.silent_nodes import SilentNodes
@@ -204,6 +205,7 @@ def make_duties(
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         WebhookWakeup(database, publisher),
+        Promotions(database),
         BulkOperationBatches(BulkBatches(database, jobs, control)),
         retention.of_jobs(
             database,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -13,7 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ava.store.engine.database import Connection, Database
-from ava.store.reports import metrics, statistics, tenant_waits
+from ava.store.reports import metrics, promotions, statistics, tenant_waits
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
 from ava.store.webhooks import endpoint_leases, set_aside
@@ -81,6 +81,7 @@ class SystemMetrics:
                 set_aside.count(connection),
             ),
             *_of_totals(_bounded(statistics.totals(connection))),
+            _of_promotions(promotions.counts(connection)),
             _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
             _gauge(
                 "ava_schedules_overdue_seconds",
@@ -157,6 +158,17 @@ def _of_queues(
         ("worker_id",),
         [((worker_id,), jobs) for worker_id, jobs in unserved[:_MOST_WORKERS]],
     )
+
+
+def _of_promotions(counts: Mapping[bool, int]) -> Metric:
+    family = CounterMetricFamily(
+        "ava_database_promotions",
+        "Promotions of a standby of PostgreSQL, by whether commits are known to be lost.",
+        labels=("lossy",),
+    )
+    for is_lossy, count in counts.items():
+        family.add_metric((str(is_lossy).lower(),), count)
+    return family
 
 
 def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:

@@ -1,0 +1,98 @@
+"""Promotions of a standby, as the active dispatcher saw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["Promotion", "ServerLook", "counts", "latest", "look", "record"]
+
+#: The most runs that are counted.
+_MOST_COUNTED = 100_000
+
+# The first eight digits of a log file's name are the timeline.
+_LOOK = Statement("""
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN
+        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+    END AS timeline,
+    (SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1) AS newest_id,
+    %(known_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE id = %(known_id)s::uuid) AS has_known
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerLook:
+    """What the server is now."""
+
+    #: The number of its timeline; None if it is a standby.
+    timeline: int | None
+    #: Its newest job.
+    newest_id: str | None
+    #: False if it lacks the job that was asked for.
+    has_known: bool
+
+
+def look(connection: Connection, *, known_id: str | None) -> ServerLook:
+    """Returns the server's timeline and newest job, and whether it has the job `known_id`."""
+    row = connection.exec_driver_sql(_LOOK, {"known_id": known_id}).one()
+    return ServerLook(timeline=row.timeline, newest_id=row.newest_id, has_known=row.has_known)
+
+
+_RECORD = Statement("""
+INSERT INTO promotions (timeline, is_lossy, running)
+SELECT %(timeline)s, %(is_lossy)s, CASE WHEN EXISTS (SELECT 1 FROM promotions) THEN
+    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'running' LIMIT %(most)s) AS c) END
+ON CONFLICT (timeline) DO NOTHING
+RETURNING running
+""")
+
+
+def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | None:
+    """Store a timeline unless it is stored. Returns the runs that are under way if it is that of a promotion."""
+    row = connection.exec_driver_sql(
+        _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "most": _MOST_COUNTED}
+    ).first()
+    return None if row is None else row.running
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A promotion of a standby."""
+
+    timeline: int
+    #: When the dispatcher saw it.
+    seen_at: datetime
+    #: The runs that were under way then.
+    running: int
+    #: True if commits are known to be lost.
+    is_lossy: bool
+
+
+_LATEST = Statement("""
+SELECT timeline, seen_at, running, is_lossy FROM promotions
+WHERE running IS NOT NULL AND seen_at > now() - %(days)s * interval '1 day'
+ORDER BY timeline DESC LIMIT 1
+""")
+
+
+def latest(connection: Connection, *, days: float) -> Promotion | None:
+    """Returns the latest promotion of the last days."""
+    row = connection.exec_driver_sql(_LATEST, {"days": days}).first()
+    if row is None:
+        return None
+    return Promotion(timeline=row.timeline, seen_at=row.seen_at, running=row.running, is_lossy=row.is_lossy)
+
+
+_COUNTS = Statement("""
+SELECT count(*) FILTER (WHERE is_lossy) AS lossy, count(*) FILTER (WHERE NOT is_lossy) AS others
+FROM promotions WHERE running IS NOT NULL
+""")
+
+
+def counts(connection: Connection) -> dict[bool, int]:
+    """Returns the number of promotions by whether commits are known to be lost."""
+    row = connection.exec_driver_sql(_COUNTS).one()
+    return {True: row.lossy, False: row.others}

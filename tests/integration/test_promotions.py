@@ -1,0 +1,59 @@
+"""A promotion of a standby is seen, and it is known whether it lost what the dispatcher had seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+from ava.cli.main import cli
+from ava.dispatcher.promotions import Promotions
+from ava.metrics.system import SystemMetrics
+from ava.settings import Settings
+from ava.store.reports import promotions
+from tests.backlog import Backlog, open_backlog
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _see_an_older_timeline(stored: Backlog) -> None:
+    """Make the server's timeline another one than that which was recorded."""
+    stored.run("UPDATE promotions SET timeline = 0")
+
+
+@pytest.mark.parametrize("is_lossy", [False, True])
+def test_a_promotion_is_recorded_once_with_what_it_lost(stored: Backlog, is_lossy: bool) -> None:
+    jobs = stored.insert(3, is_published=True)
+    stored.join()
+    stored.claim(jobs[0])
+    duty = Promotions(stored.database)
+    # The first timeline is that of the installation.
+    assert [duty.run_once(0), duty.run_once(0)] == [0, 0]
+    _see_an_older_timeline(stored)
+    duty._timeline = 0
+    if is_lossy:
+        stored.run("DELETE FROM jobs WHERE id = (SELECT max(id::text) FROM jobs)::uuid")
+    assert [duty.run_once(0), duty.run_once(0)] == [1, 0]
+    # Another dispatcher becomes active.
+    assert Promotions(stored.database).run_once(0) == 0
+    with stored.database.connect() as connection:
+        found = promotions.latest(connection, days=1)
+    assert found is not None
+    assert (found.running, found.is_lossy) == (1, is_lossy)
+    text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
+    assert f'ava_database_promotions_total{{lossy="{str(is_lossy).lower()}"}} 1.0' in text
+
+
+def test_the_doctor_says_what_happened(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", stored.settings.database_url)
+    monkeypatch.setenv("BROKER_URL", stored.settings.broker_url)
+    assert "no standby of PostgreSQL was promoted" in CliRunner().invoke(cli, ["doctor"]).output
+    stored.run("INSERT INTO promotions (timeline, running, is_lossy) VALUES (7, 12, true)")
+    output = CliRunner().invoke(cli, ["doctor"]).output
+    assert "(timeline 7); it lacked the last commits" in output
+    assert "12 runs were asked for again" in output
