@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from chaos.faults.availability import FAULTS
+from chaos.faults import availability, restores
 from chaos.suite import Suite
 
 if __name__ == "__main__":
@@ -16,7 +16,7 @@ if __name__ == "__main__":
         Suite(
             command="python -m chaos.ha",
             description="Let servers and processes fail over under load, and count.",
-            faults=FAULTS,
+            faults=(*availability.FAULTS, *restores.FAULTS),
             jobs=2000,
         ).run()
     )

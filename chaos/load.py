@@ -79,6 +79,18 @@ class Load:
         self._total += len(jobs)
         return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs})
 
+    def trigger_replicated(self, is_over: threading.Event) -> str | None:
+        """Trigger a job with `Durability: replicated` until that is accepted. Returns its id.
+
+        Once `is_over` is set it is accepted without that, and this returns None.
+        """
+        body, headers = self._job(), {**HEADERS, "Idempotency-Key": uuid.uuid4().hex, "Durability": "replicated"}
+        while not (accepted := self._attempt("/v1/ava/jobs", body, headers)):
+            if is_over.is_set():
+                headers.pop("Durability", None)
+            time.sleep(0.1)
+        return accepted[0] if "Durability" in headers else None
+
     def trigger_timed(self, url: str) -> float:
         """Trigger a job of the load at once at the API of a URL, which must accept it. Returns the seconds it took."""
         body, began = self._job(), time.monotonic()
@@ -111,18 +123,23 @@ class Load:
     def _insist_on_all(self, path: str, body: dict[str, Any], tenant_id: str = HEADERS["x-tenant-id"]) -> list[str]:
         """Send a request until it is accepted. Returns the ids of its jobs."""
         headers = {**HEADERS, "x-tenant-id": tenant_id, "Idempotency-Key": uuid.uuid4().hex}
-        while True:
-            began = time.monotonic()
-            try:
-                answer = requests.post(self._url + path, json=body, headers=headers, timeout=30)
-            except requests.RequestException as error:
-                self._refused(type(error).__name__)
-            else:
-                self.slowest = max(self.slowest, time.monotonic() - began)
-                if answer.status_code == 201:
-                    return self._note(answer.json()["data"])
-                self._refused(str(answer.status_code))
+        while not (accepted := self._attempt(path, body, headers)):
             time.sleep(0.1)
+        return accepted
+
+    def _attempt(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> list[str]:
+        """Send a request once. Returns the ids of its jobs; none if it was not accepted."""
+        began = time.monotonic()
+        try:
+            answer = requests.post(self._url + path, json=body, headers=headers, timeout=30)
+        except requests.RequestException as error:
+            self._refused(type(error).__name__)
+            return []
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        if answer.status_code == 201:
+            return self._note(answer.json()["data"])
+        self._refused(str(answer.status_code))
+        return []
 
     def _note(self, data: Any) -> list[str]:
         records = data if isinstance(data, list) else [data]

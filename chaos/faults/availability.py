@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,12 +23,13 @@ from ava.local.start import free_port
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
 from chaos.faults import deploys
+from chaos.load import Load
 from chaos.readers import Readers
 from harness.polling import wait_until
-from harness.servers import patroni, pgbouncer
+from harness.servers import patroni, pgbouncer, rabbitmq
 from harness.servers.patroni import running_patroni
 from harness.servers.pgbouncer import running_pgbouncer
-from harness.servers.rabbitmq import RabbitMQ
+from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.sentinel import running_sentinels
 from harness.servers.standby import streaming_standby
 from harness.system import HEADERS
@@ -35,6 +38,8 @@ __all__ = ["FAULTS"]
 
 #: Seconds that an asynchronous standby lacks.
 _HELD_BACK_SECONDS = 2.0
+#: Jobs that are replicated before the standby falls behind.
+_REPLICATED = 20
 #: Triggers of each way, of which the slowest hundredth is compared.
 _TIMED = 300
 #: A pool may make the slowest hundredth of triggers so many times as slow (the issue of high availability).
@@ -56,6 +61,13 @@ def _add_standby(cluster: Cluster) -> None:
     cluster.system.database_url = primary._replace(netloc=hosts).geturl()
 
 
+def _add_trailing_standby(cluster: Cluster) -> None:
+    """Start a standby for which only those commits wait that ask for it."""
+    _add_standby(cluster)
+    assert cluster.standby
+    cluster.standby.make_synchronous(waits=False)
+
+
 def _add_synchronous_standby(cluster: Cluster) -> None:
     _add_standby(cluster)
     assert cluster.standby
@@ -69,19 +81,46 @@ def _fail_over(cluster: Cluster) -> Injury:
 
 
 def _fail_over_behind(cluster: Cluster) -> Injury:
-    """Kill the primary while the standby lacks its last seconds, and promote that."""
+    """Kill the primary while the standby lacks its last seconds, and promote that.
+
+    Beside the load a client triggers jobs with `Durability: replicated`, before and meanwhile.
+    """
     assert cluster.standby
-    cluster.standby.stop_receiving()
-    time.sleep(_HELD_BACK_SECONDS)
-    ended = _completed(cluster)
-    cluster.postgres.kill()
-    # The response of the last commit may be on its way.
-    time.sleep(0.5)
-    accepted = {job.id for job in cluster.load.accepted}
-    injury = _promote(cluster)
-    known = {ids.encode("job", row[0]) for row in cluster.system.query("SELECT id::text FROM jobs")}
+    is_over, replicated = threading.Event(), list[str | None]()
+    with ThreadPoolExecutor(1) as pool:
+        client = pool.submit(_trigger_replicated, cluster.load, is_over, replicated)
+        wait_until(lambda: len(replicated) >= _REPLICATED, seconds=60, what="jobs were replicated")
+        cluster.standby.stop_receiving()
+        time.sleep(_HELD_BACK_SECONDS)
+        ended = _completed(cluster)
+        cluster.postgres.kill()
+        # The response of the last commit may be on its way.
+        time.sleep(0.5)
+        accepted, promised = {job.id for job in cluster.load.accepted}, {each for each in replicated if each}
+        cluster.standby.promote()
+        since = time.monotonic()
+        is_over.set()
+        injury = _await_writes(cluster, since=since)
+        client.result()
+    known = _known(cluster)
     lost = accepted - known
-    return replace(injury, uncommitted=lost, ended_before=ended - lost)
+    return replace(
+        injury,
+        uncommitted=lost,
+        ended_before=ended & known,
+        measured=(*injury.measured, f"{len(promised)} said replicated"),
+        broken=[f"{len(lost & promised)} of them lost"] if lost & promised else (),
+    )
+
+
+def _trigger_replicated(load: Load, is_over: threading.Event, replicated: list[str | None]) -> None:
+    while not is_over.is_set():
+        replicated.append(load.trigger_replicated(is_over))
+
+
+def _known(cluster: Cluster) -> set[str]:
+    """Returns the jobs of the database."""
+    return {ids.encode("job", row[0]) for row in cluster.system.query("SELECT id::text FROM jobs")}
 
 
 def _promote(cluster: Cluster) -> Injury:
@@ -211,6 +250,17 @@ def _kill_home(cluster: Cluster) -> Injury:
     return Injury(since=time.monotonic())
 
 
+def _change_broker(cluster: Cluster) -> Injury:
+    """Replace every process by one that uses RabbitMQ, as the runbook says."""
+    cluster.system.broker_url = cluster.servers.enter_context(running_rabbitmq()).url
+    deploys.replace_api(cluster)
+    deploys.replace_nodes(cluster)
+    deploys.replace_dispatchers(cluster)
+    since = time.monotonic()
+    cluster.system.run("broker", "reset")
+    return Injury(since=since)
+
+
 # Everything --------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +280,14 @@ def _restart_all(cluster: Cluster) -> Injury:
 def _needs_pooler() -> str | None:
     try:
         pgbouncer.program()
+    except ServerProgramMissing as missing:
+        return str(missing)
+    return None
+
+
+def _needs_rabbitmq() -> str | None:
+    try:
+        rabbitmq.program()
     except ServerProgramMissing as missing:
         return str(missing)
     return None
@@ -268,7 +326,7 @@ FAULTS = (
         inject=_fail_over_behind,
         promised_seconds=15,
         brokers=["redis"],
-        plan=Plan(proxies_database=False, prepare=_add_standby),
+        plan=Plan(proxies_database=False, prepare=_add_trailing_standby),
     ),
     Fault(
         name="PgBouncer restarted, a pool of 20 with 4 nodes × 8",
@@ -298,6 +356,14 @@ FAULTS = (
         promised_seconds=_UNANSWERED_SECONDS,
         brokers=["rabbitmq"],
         plan=_in_cluster(home=1),
+    ),
+    Fault(
+        name="broker changed from Redis to RabbitMQ while running",
+        inject=_change_broker,
+        promised_seconds=10,
+        repeats_nothing=True,
+        brokers=["redis"],
+        impossible=_needs_rabbitmq,
     ),
     Fault(
         name="rolling restart of everything at 200 requests/s",

@@ -51,7 +51,7 @@ class RabbitMQ:
         """Start it and wait until it answers, which takes some seconds."""
         if self._mapper is None and self._joins is None:
             self._mapper = self._spawn("epmd", _mapper(), "-port", str(self._mapper_port), "-address", "127.0.0.1")
-        self._server = self._spawn("rabbitmq", _program())
+        self._server = self._spawn("rabbitmq", program())
         self._await_ready(time.monotonic() + 90)
 
     def stop(self) -> None:
@@ -180,7 +180,7 @@ class RabbitMQ:
 @contextmanager
 def running_rabbitmq() -> Iterator[RabbitMQ]:
     """A RabbitMQ server. Raises `ServerProgramMissing` if it is not installed."""
-    _program(), _mapper()
+    program(), _mapper()
     with private_folder() as folder:
         server = RabbitMQ(folder)
         try:
@@ -189,7 +189,8 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
             server.kill()
 
 
-def _program() -> str:
+def program() -> str:
+    """Returns the path of the program. Raises `ServerProgramMissing`."""
     for program in _PROGRAMS:
         if Path(program).exists():
             return program
