@@ -25,6 +25,7 @@ from gevent.server import StreamServer
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
+from ava import gevent_plugins
 from ava.api.http.errors import error_text
 from ava.api.request_head import RequestHead
 from ava.domain import ids, limits
@@ -100,7 +101,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def patch(self) -> None:
         """Make blocking calls of this process yield to its other greenlets; called after the fork."""
-        super().patch()
+        with gevent_plugins.ignored():
+            super().patch()
         from ava.store.engine import timeouts
 
         timeouts.install_for_greenlets()
@@ -117,14 +119,10 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until the process stops, as gunicorn's own `run` does, which accepts one connection in each turn."""
         servers = [self._listen(listener) for listener in self.sockets]
-        try:
-            while self.alive:
-                self.notify()
-                self._is_stopping.wait(1.0)
-            self._end(servers)
-        finally:
-            # At the end Python collects what is there, and must find all of it.
-            gc.unfreeze()
+        while self.alive:
+            self.notify()
+            self._is_stopping.wait(1.0)
+        self._end(servers)
 
     def _end(self, servers: list[StreamServer]) -> None:
         for server in servers:

@@ -7,8 +7,10 @@ Nothing is patched at import or in gunicorn's master process: each gunicorn work
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -109,7 +111,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # The heartbeat is the time of a file; a busy disk could delay it.
             "worker_tmp_dir": _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None,
             "logger_class": _Logger,
-            "worker_exit": lambda _server, _worker: tracing.stop(),
+            "worker_exit": _end_process,
             "proc_name": "ava api",
         }
 
@@ -119,3 +121,14 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
         tracing.start(self._settings, "api")
         return make_app(self._settings)
+
+
+def _end_process(_server: Any, _worker: Any) -> None:
+    """End a gunicorn worker, which is about to end by SystemExit, without destroying its objects one by one.
+
+    Python would look at all of them several times first, which takes 0.2 s of processor time.
+    """
+    tracing.stop()
+    if isinstance(ended := sys.exception(), SystemExit) and isinstance(ended.code, int):
+        logging.shutdown()
+        os._exit(ended.code)

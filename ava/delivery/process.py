@@ -8,29 +8,32 @@ from __future__ import annotations
 # Before all other imports, because a module that is imported earlier keeps the blocking calls.
 from gevent import monkey
 
-monkey.patch_all()
+from ava import gevent_plugins
 
-import logging  # noqa: E402
-import os  # noqa: E402
-import signal  # noqa: E402
-from contextlib import suppress  # noqa: E402
-from pathlib import Path  # noqa: E402
+with gevent_plugins.ignored():
+    monkey.patch_all()
 
-import gevent  # noqa: E402
-from psycogreen.gevent import patch_psycopg  # noqa: E402
+import logging
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
 
-from ava import logs, open_files, tracing  # noqa: E402
-from ava.broker.app import make_app  # noqa: E402
-from ava.broker.webhook_wakeup import WakeUpListener  # noqa: E402
-from ava.delivery.sender import Sender  # noqa: E402
-from ava.domain.sealing import Sealer  # noqa: E402
-from ava.errors import SettingsError  # noqa: E402
-from ava.metrics.counters import ConnectionMeter  # noqa: E402
-from ava.outbound.connections import MOST_KEPT  # noqa: E402
-from ava.outbound.look_ups import MOST_LOOK_UPS  # noqa: E402
-from ava.settings import Settings  # noqa: E402
-from ava.store.engine import schema  # noqa: E402
-from ava.store.engine.database import Database  # noqa: E402
+import gevent
+from psycogreen.gevent import patch_psycopg
+
+from ava import logs, open_files, tracing
+from ava.broker.app import make_app
+from ava.broker.webhook_wakeup import WakeUpListener
+from ava.delivery.sender import Sender
+from ava.domain.sealing import Sealer
+from ava.errors import SettingsError
+from ava.metrics.counters import ConnectionMeter
+from ava.outbound.connections import MOST_KEPT
+from ava.outbound.look_ups import MOST_LOOK_UPS
+from ava.settings import Settings
+from ava.store.engine import schema
+from ava.store.engine.database import Database
 
 __all__ = ["run"]
 
