@@ -19,6 +19,7 @@ A missing server program skips the test, and fails it if `CI` is set.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -37,6 +38,10 @@ from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.servers.server import Server
 from harness.system import System
+
+# Each test file and each process of a system would be compiled again and again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.coverage_total"]
 
@@ -67,7 +72,7 @@ def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """The PostgreSQL that all tests share; a test that stops or kills one uses `private_postgres`."""
-    with _available(running_postgres()) as server:
+    with _available(running_postgres(in_memory=True)) as server:
         migrate(server.url)
         yield server
 
@@ -137,7 +142,7 @@ def database_settings(database_url: str) -> Settings:
 @pytest.fixture
 def private_postgres() -> Iterator[Server]:
     """A migrated PostgreSQL of the test's own, which it may stop, kill, pause and start again."""
-    with _available(running_postgres()) as server:
+    with _available(running_postgres(in_memory=True)) as server:
         migrate(server.url)
         yield server
 

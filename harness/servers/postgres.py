@@ -18,7 +18,7 @@ from ava.local.program import Program
 from ava.local.start import free_port
 from harness.servers.server import Server, account_folder, private_folder
 
-_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "4GB"}
+_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "1GB"}
 _numbers = itertools.count(1)
 
 
@@ -38,12 +38,14 @@ def running_postgres(
     *,
     size_mib: int | None = None,
     environ: Mapping[str, str] | None = None,
+    in_memory: bool = False,
 ) -> Iterator[Server]:
     """A PostgreSQL server with one empty database, `ava`; with `size_mib` on a disk of its own (needs root).
 
-    `environ`: variables of its environment, on top.
+    `environ`: variables of its environment, on top. `in_memory`: its files are in memory if there is enough of it,
+    which makes the copy of a database quicker.
     """
-    with private_folder() as place, _disk(place, size_mib) as folder:
+    with private_folder(in_memory=in_memory) as place, _disk(place, size_mib) as folder:
         # Its log is outside, because its disk may be full.
         server = Server(_postgres(folder, options or {}, environ or {}), place)
         try:

@@ -17,6 +17,10 @@ from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 
+_MEMORY_DISK = "/dev/shm"
+#: What all servers that run at the same time may need of it. In a container it often has 64 MiB.
+_MEMORY_BYTES = 8 * 2**30
+
 
 class Server:
     """One running PostgreSQL or Redis."""
@@ -87,14 +91,24 @@ def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
-    """A temporary folder that an unprivileged account can enter; pytest's own is closed to it."""
-    folder = Path(tempfile.mkdtemp(prefix="ava-tests-"))
+def private_folder(*, in_memory: bool = False) -> Iterator[Path]:
+    """A temporary folder that an unprivileged account can enter; pytest's own is closed to it.
+
+    `in_memory`: on a disk of memory, if the machine has one that is large enough.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ava-tests-", dir=_memory_disk() if in_memory else None))
     folder.chmod(0o711)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory_disk() -> str | None:
+    try:
+        return _MEMORY_DISK if shutil.disk_usage(_MEMORY_DISK).free >= _MEMORY_BYTES else None
+    except OSError:
+        return None
 
 
 def account_folder(folder: Path, name: str, uid: int | None) -> Path:
