@@ -15,6 +15,7 @@ from harness.servers.server import private_folder
 from tests.acceptance.up_process import Up, environment
 
 _HANDLERS = """
+import os
 import time
 
 from ava import worker
@@ -23,7 +24,8 @@ from ava import worker
 @worker("greet")
 def greet(input):
     print("greeting \\x1b[31m" + input["name"])
-    time.sleep(input.get("seconds", 0))
+    while input.get("until") and not os.path.exists(input["until"]):
+        time.sleep(0.1)
     return "Hello"
 """
 
@@ -36,13 +38,15 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
         try:
             dev.await_ready()
             assert "wkr_greet" in dev.output.split("curl -X POST")[1]
-            running = dev.trigger("wkr_greet", input={"name": "Ada", "seconds": 8})
+            end = folder / "end"
+            running = dev.trigger("wkr_greet", input={"name": "Ada", "until": str(end)})
             dev.await_status(running, "running")
             file.write_text(_HANDLERS.replace('"Hello"', '"Hi"'))
             wait_until(lambda: dev.output.count(" declares wkr_greet") == 2, seconds=30, what="a new node runs")
             changed = dev.trigger("wkr_greet", input={"name": "Bob"})
             assert dev.await_status(changed, "completed", "failed") == "completed"
             assert (_output(dev, changed), dev.status(running)) == ("Hi", "running")
+            end.touch()
             assert dev.await_status(running, "completed", "failed") == "completed"
             assert _output(dev, running) == "Hello"
             # The lines of jobs are in the terminal, and cannot steer it.

@@ -202,7 +202,8 @@ def test_endpoints_that_hang_delay_no_other_endpoint(system: System, receive: Re
         system.trigger("wkr_sleep", scheduled_at=LATER)
         wait_until(lambda number=number: len(receiver.received) == number)
         delays.append(receiver.received[-1].at - start)
-    assert max(delays) < 1, delays
+    # A request that hangs takes ten seconds.
+    assert max(delays) < 5, delays
     wait_until(lambda: len(_deliveries(system, webhook_id, "delivered")) == 10)
     assert system.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
 

@@ -19,7 +19,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = "4"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_schemathesis_finds_no_failure(system: System, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis comes with the extra `dev`")
