@@ -13,6 +13,8 @@ from ava.cli import printing
 
 if TYPE_CHECKING:
     from ava.settings import Settings
+    from ava.store.jobs.replication import Standbys
+    from ava.store.reports.promotions import Promotion
 
 __all__ = ["doctor"]
 
@@ -42,7 +44,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "database", _check_database
     if settings.database_pool_url:
         yield "pool", _check_pool
-    yield "promotions", _check_promotions
+    yield "replication", _check_replication
     yield "dispatcher", _check_dispatcher
     yield "clock", _check_clock
     yield "broker", _check_broker
@@ -185,24 +187,36 @@ def _check_handlers(settings: Settings) -> str:
     return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}"
 
 
-def _check_promotions(settings: Settings) -> str:
+def _check_replication(settings: Settings) -> str:
     from ava.store.engine import schema
     from ava.store.engine.database import Database
+    from ava.store.jobs import replication
     from ava.store.reports import promotions
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        found = promotions.latest(connection, days=_PROMOTION_DAYS)
-    if found is None:
-        return f"no standby of PostgreSQL was promoted in the last {_PROMOTION_DAYS} days"
-    lost = (
-        "it lacked the last commits, so jobs, ends and firings of that moment are lost"
-        if found.is_lossy
-        else ("no loss was seen")
-    )
+        standbys = replication.read_standbys(connection)
+        promotion = promotions.latest(connection, days=_PROMOTION_DAYS)
+    return f"{_describe_standbys(standbys)}; {_describe_promotion(promotion)}"
+
+
+def _describe_standbys(standbys: Standbys) -> str:
+    if not standbys.required:
+        return "no standby is synchronous, so `Durability: replicated` is refused"
+    if not standbys.may_read:
+        return "the role may not see the standbys (GRANT pg_read_all_stats), so `Durability: replicated` is refused"
+    return f"{standbys.found} of {standbys.required} synchronous standbys are connected"
+
+
+def _describe_promotion(promotion: Promotion | None) -> str:
+    if promotion is None:
+        return f"none was promoted in the last {_PROMOTION_DAYS} days"
+    loss = "no loss was seen"
+    if promotion.is_lossy:
+        loss = "it lacked the last commits, so jobs, ends and firings of that moment are lost"
     return (
-        f"a standby of PostgreSQL was promoted before {found.seen_at:%Y-%m-%d %H:%M:%S}Z (timeline {found.timeline}); "
-        f"{lost}; {found.running} runs were asked for again"
+        f"one was promoted before {promotion.seen_at:%Y-%m-%d %H:%M:%S}Z (timeline {promotion.timeline}), {loss}, "
+        f"{promotion.running} runs were asked for again"
     )
 
 

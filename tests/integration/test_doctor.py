@@ -43,7 +43,7 @@ def test_a_healthy_system_passes(system: System) -> None:
         "settings",
         "secret",
         "database",
-        "promotions",
+        "replication",
         "dispatcher",
         "clock",
         "broker",
@@ -96,7 +96,7 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    of_database = ["database", "promotions", "dispatcher", "clock"]
+    of_database = ["database", "replication", "dispatcher", "clock"]
     assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]

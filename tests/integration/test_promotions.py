@@ -52,8 +52,11 @@ def test_a_promotion_is_recorded_once_with_what_it_lost(stored: Backlog, is_loss
 def test_the_doctor_says_what_happened(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", stored.settings.database_url)
     monkeypatch.setenv("BROKER_URL", stored.settings.broker_url)
-    assert "no standby of PostgreSQL was promoted" in CliRunner().invoke(cli, ["doctor"]).output
+    assert (
+        "no standby is synchronous, so `Durability: replicated` is refused; none was promoted"
+        in CliRunner().invoke(cli, ["doctor"]).output
+    )
     stored.run("INSERT INTO promotions (timeline, running, is_lossy) VALUES (7, 12, true)")
     output = CliRunner().invoke(cli, ["doctor"]).output
-    assert "(timeline 7); it lacked the last commits" in output
+    assert "(timeline 7), it lacked the last commits" in output
     assert "12 runs were asked for again" in output

@@ -9,8 +9,9 @@ import pytest
 
 import ava
 from ava import handler
-from ava.client import ApiUnavailable, Client
+from ava.client import ApiError, ApiUnavailable, Client
 from ava.local.start import free_port
+from harness.servers.peer import Peer, answering
 
 _LOOK = """
 import sys
@@ -28,6 +29,20 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
         pytest.raises(ApiUnavailable, match="cannot be reached: Connection refused"),
     ):
         client.get("job_x")
+
+
+@pytest.mark.parametrize("is_replicated", [False, True])
+def test_a_trigger_asks_for_a_replicated_job_by_a_header(is_replicated: bool) -> None:
+    seen: list[bytes] = []
+    server = Peer(answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}", seen=seen))
+    try:
+        with Client(server.url, secret="x", tenant="ten_x", user="usr_x", retries=0) as client:
+            for trigger in (client.trigger, lambda _, **options: client.trigger_many([], **options)):
+                with pytest.raises(ApiError):
+                    trigger("wkr_x", is_replicated=is_replicated)
+    finally:
+        server.close()
+    assert [b"\r\nDurability: replicated\r\n" in request for request in seen] == [is_replicated] * 2
 
 
 def test_a_client_needs_a_key_or_the_whole_of_the_four_headers() -> None:
