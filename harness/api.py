@@ -46,7 +46,7 @@ class Api:
     @contextmanager
     def running(cls, settings: Settings, *, workers: bool = True) -> Iterator[Api]:
         """An application; everything that it opened is closed afterwards."""
-        database = Database(settings.database_url, name="tests", pool_size=4)
+        database = Database.of(settings, name="tests", pool_size=4)
         app = make_app(settings)
         api = cls(app, database)
         if workers:

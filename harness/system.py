@@ -29,6 +29,7 @@ import requests
 from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.polling import wait_until
+from harness.servers.pgbouncer import pool_url
 
 ROOT = Path(__file__).parent.parent
 SECRET = "of-all-the-tests"
@@ -220,6 +221,7 @@ class System:
             # setproctitle would write the title over the environment by which the process is found.
             "SPT_NOENV": "1",
             "DATABASE_URL": self.database_url,
+            "DATABASE_POOL_URL": pool_url(self.database_url),
             "BROKER_URL": self.broker_url,
             "AVA_HANDLERS": "workers,workers.sleep",
             "AVA_INTERNAL_SECRET": SECRET,

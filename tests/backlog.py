@@ -29,7 +29,7 @@ class Backlog:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.database = Database(settings.database_url, name="test")
+        self.database = Database.of(settings, name="test")
         self.app = make_app(settings)
         self.publisher = Publisher(self.app, settings)
         with self.database.connect() as connection:

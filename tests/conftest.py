@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
 from ava.settings import Settings
 from harness.servers.peer import serve  # noqa: F401 - a fixture
-from harness.servers.pgbouncer import PgBouncer, running_pgbouncer
+from harness.servers.pgbouncer import PgBouncer, pool_url, pooled, running_pgbouncer
 from harness.servers.postgres import Databases, running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
@@ -56,6 +56,22 @@ UNREACHABLE_BROKER = "redis://127.0.0.1:1/0"
 Running = TypeVar("Running")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pooled",
+        action="store_true",
+        help="run the tests through PgBouncer in transaction mode, with at most 20 server connections a database",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("pooled"):
+        return
+    for item in items:
+        for marker in item.iter_markers("needs_session"):
+            item.add_marker(pytest.mark.skip(reason=marker.kwargs["because"]))
+
+
 @contextmanager
 def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
     """A running server. If its programs are missing the test is skipped, or fails in CI."""
@@ -70,11 +86,12 @@ def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """The PostgreSQL that all tests share; a test that stops or kills one uses `private_postgres`."""
     with _available(running_postgres(in_memory=True)) as server:
         migrate(server.url)
-        yield server
+        with _available(pooled(server.url)) if pytestconfig.getoption("pooled") else nullcontext():
+            yield server
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +197,12 @@ def system(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Syste
 
 def _settings(database_url: str, broker_url: str) -> Settings:
     return settings_module.load(
-        {"DATABASE_URL": database_url, "BROKER_URL": broker_url, "AVA_INTERNAL_SECRET": "of-all-the-tests"}
+        {
+            "DATABASE_URL": database_url,
+            "DATABASE_POOL_URL": pool_url(database_url),
+            "BROKER_URL": broker_url,
+            "AVA_INTERNAL_SECRET": "of-all-the-tests",
+        }
     )
 
 

@@ -17,7 +17,10 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import account_folder, private_folder
 
-__all__ = ["PgBouncer", "program", "running_pgbouncer"]
+__all__ = ["PgBouncer", "pool_url", "pooled", "program", "running_pgbouncer"]
+
+#: The poolers that all tests of their servers go through, by the server's host and port.
+_in_front: dict[str, PgBouncer] = {}
 
 
 class PgBouncer:
@@ -95,3 +98,24 @@ def running_pgbouncer(url: str, *, pool_size: int = 20, mode: str = "transaction
             yield pooler
         finally:
             pooler.kill()
+
+
+@contextmanager
+def pooled(url: str) -> Iterator[None]:
+    """All that `pool_url` is asked for goes through a pooler in front of the server of a URL meanwhile."""
+    with running_pgbouncer(url) as pooler:
+        _in_front[_address(url)] = pooler
+        try:
+            yield
+        finally:
+            del _in_front[_address(url)]
+
+
+def pool_url(url: str) -> str:
+    """Returns the DATABASE_POOL_URL beside a DATABASE_URL; empty if no pooler is in front of its server."""
+    pooler = _in_front.get(_address(url))
+    return "" if pooler is None else pooler.url_of(url)
+
+
+def _address(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]

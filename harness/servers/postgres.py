@@ -11,11 +11,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
+from sqlalchemy import NullPool, create_engine
 
 from ava.local import account, programs
 from ava.local.postgres import Postgres
 from ava.local.program import Program
 from ava.local.start import free_port
+from ava.store.engine import sessions
+from ava.store.engine.database import driver_url
+from harness.servers.pgbouncer import pool_url
 from harness.servers.server import Server, account_folder, private_folder
 
 _OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "1GB"}
@@ -83,6 +87,13 @@ def _postgres(folder: Path, options: Mapping[str, str], environ: Mapping[str, st
     )
 
 
+def _set_role_defaults(url: str) -> None:
+    """Give the role what `ava db upgrade` gives it behind a pooler."""
+    engine = create_engine(driver_url(url), poolclass=NullPool)
+    with engine.connect() as connection:
+        sessions.set_role_defaults(connection)
+
+
 class Databases:
     """Fresh databases on one server, each a copy of its migrated database `ava`."""
 
@@ -100,6 +111,8 @@ class Databases:
         # The other strategy, which writes every block to the log, takes twice the processor's time.
         self._run(f"CREATE DATABASE {name} TEMPLATE ava STRATEGY FILE_COPY")
         try:
+            if pool_url(self._server.url):
+                _set_role_defaults(self._url(name))
             yield self._url(name)
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")

@@ -211,7 +211,7 @@ def test_a_message_delivered_several_times_runs_once(fleet: System) -> None:
 
     job = fleet.trigger("wkr_t_work", input={"seconds": 0.5})
     settings = load(fleet.environ)
-    database, app = Database(settings.database_url, name="tests"), make_app(settings)
+    database, app = Database.of(settings, name="tests"), make_app(settings)
     publisher = Publisher(app, settings)
     try:
         with database.connect() as connection:

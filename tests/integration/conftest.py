@@ -10,6 +10,10 @@ import pytest
 from ava import settings as settings_module
 from ava.settings import Settings
 from harness.api import Api
+from harness.servers.pgbouncer import pool_url
+
+#: An address on which no PostgreSQL listens.
+UNREACHABLE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 @pytest.fixture
@@ -18,6 +22,7 @@ def api_settings(database_url: str, redis_url: str) -> Settings:
     return settings_module.load(
         {
             "DATABASE_URL": database_url,
+            "DATABASE_POOL_URL": pool_url(database_url),
             "BROKER_URL": redis_url,
             "AVA_INTERNAL_SECRET": "of-all-the-tests,one-after-the-next",
             "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
@@ -41,5 +46,5 @@ def fresh_api(api: Api) -> Api:
 @pytest.fixture
 def api_without_database(api_settings: Settings) -> Iterator[Api]:
     """The application with an unreachable database."""
-    with Api.running(replace(api_settings, database_url="postgresql://nobody@127.0.0.1:1/none"), workers=False) as api:
+    with Api.running(replace(api_settings, database_url=UNREACHABLE, database_pool_url=""), workers=False) as api:
         yield api

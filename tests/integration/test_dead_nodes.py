@@ -114,7 +114,7 @@ def test_a_dispatcher_that_could_not_reach_the_database_declares_no_node_dead(st
 def test_silence_on_a_read_only_server_is_not_counted(stored: Backlog) -> None:
     stored.join()
     database = stored.run("SELECT current_database()")[0][0]
-    read_only = Database(stored.settings.database_url, name="test")
+    read_only = Database.of(stored.settings, name="test")
     stored.run(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on')
     try:
         with read_only.connect() as connection:

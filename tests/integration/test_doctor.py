@@ -228,7 +228,7 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
         return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
 
     assert check() == "AVA_ENCRYPTION_KEY is not set; only webhooks and secrets of workers need it, and there are none"
-    database = Database(database_settings.database_url, name="tests")
+    database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
         connection.exec_driver_sql(
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"

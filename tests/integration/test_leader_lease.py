@@ -176,7 +176,7 @@ def test_a_lease_whose_holder_died_keeps_one_with_a_session_waiting_for_seconds_
 def test_metrics_say_that_one_with_a_lease_is_active(
     dispatchers: tuple[LeaderLease, LeaderLease], database_settings: Settings
 ) -> None:
-    database = Database(database_settings.database_url, name="tests")
+    database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
         assert not metrics.has_leader(connection)
         assert dispatchers[0].acquire()

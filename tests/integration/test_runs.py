@@ -26,7 +26,7 @@ TENANT = "ten_test"
 
 @pytest.fixture
 def database(database_settings: Settings) -> Iterator[Database]:
-    database = Database(database_settings.database_url, name="tests", pool_size=12)
+    database = Database.of(database_settings, name="tests", pool_size=12)
     with database.connect() as connection:
         workers.announce(connection, [WorkerSpec(
             id="wkr_plain", name="Plain", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,

@@ -379,7 +379,7 @@ def announce(connection: Connection) -> None:
 
 
 def test_every_history_of_jobs_is_legal(database_settings: Settings) -> None:
-    database = Database(database_settings.database_url, name="tests")
+    database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
         announce(connection)
     try:
