@@ -27,6 +27,11 @@ class Settings:
     #: Where a pooler in front of it is (PgBouncer in transaction mode), which everything uses that needs no session of
     #: its own; empty: none (`DATABASE_POOL_URL`). Holds a password: never logged.
     database_pool_url: str = field(default="", repr=False)
+    #: Where a standby is, from which lists, logs and reports are read; empty: the primary (`DATABASE_READ_URL`). Holds
+    #: a password: never logged.
+    database_read_url: str = field(default="", repr=False)
+    #: Milliseconds that such a read waits until the standby has what the primary has (`AVA_REPLICA_MOST_LAG_MS`).
+    replica_most_lag_ms: int = 200
     #: Where PostgreSQL is, for the role that owns the tables, which `ava db` uses; empty: the role of `database_url`
     #: (`DATABASE_OWNER_URL`). Holds a password: never logged.
     database_owner_url: str = field(default="", repr=False)
@@ -191,6 +196,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             or values.database_url(env, "DATABASE_URL")
         ),
         database_pool_url=values.other_database_url(env, "DATABASE_POOL_URL"),
+        database_read_url=values.other_database_url(env, "DATABASE_READ_URL"),
+        replica_most_lag_ms=values.whole(
+            env, "AVA_REPLICA_MOST_LAG_MS", default.replica_most_lag_ms, least=1, most=10_000
+        ),
         database_owner_url=values.other_database_url(env, "DATABASE_OWNER_URL"),
         broker_url=values.broker_url(env),
         broker_ca=values.file(env, "AVA_BROKER_CA"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask
 
-from ava.api.http import auth, body, converters, errors, limits, offload, response_hooks, traces
+from ava.api.http import auth, body, converters, errors, limits, offload, response_hooks, standby_reads, traces
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context, tenant_of_request
 from ava.api.http.shares import make_shares
@@ -53,6 +55,7 @@ from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.engine.connection_turns import ConnectionTurns
 from ava.store.engine.database import Database
+from ava.store.engine.standby import DatabaseWithStandby
 
 __all__ = ["make_app"]
 
@@ -105,14 +108,7 @@ def make_app(settings: Settings) -> Flask:
 
 
 def _make_context(settings: Settings) -> Context:
-    size = settings.api_connections
-    database = Database.of(
-        settings,
-        name="api",
-        pool_size=size,
-        meter=ConnectionMeter("api", size),
-        turns=ConnectionTurns(size, wait_seconds=_QUEUE_SECONDS, tenant=tenant_of_request),
-    )
+    database = _make_database(settings)
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
     control = Control(celery, settings.message_keys)
@@ -140,4 +136,23 @@ def _make_context(settings: Settings) -> Context:
         shares=make_shares(settings),
         database=database,
         publisher=publisher,
+    )
+
+
+def _make_database(settings: Settings) -> Database:
+    size = settings.api_connections
+
+    def options() -> dict[str, Any]:
+        turns = ConnectionTurns(size, wait_seconds=_QUEUE_SECONDS, tenant=tenant_of_request)
+        return {"pool_size": size, "turns": turns}
+
+    primary: dict[str, Any] = {"name": "api", "meter": ConnectionMeter("api", size), **options()}
+    if not settings.database_read_url:
+        return Database.of(settings, **primary)
+    return DatabaseWithStandby.of(
+        settings,
+        standby=Database.of_standby(settings, name="api reads", meter=ConnectionMeter("api_reads", size), **options()),
+        most_lag_seconds=settings.replica_most_lag_ms / 1000,
+        current_read=standby_reads.current_read,
+        **primary,
     )

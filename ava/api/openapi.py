@@ -200,6 +200,8 @@ def _headers_given(operation: Operation) -> list[str]:
         given.append("Durability")
     if type(operation.body).__name__ == "TriggerBody":
         given.append("Existing-Job")
+    if operation.reads_standby:
+        given.append("Ava-Replica-Lag-Ms")
     return [*given, "ETag"] if operation.may_be_unchanged else given
 
 

@@ -148,6 +148,11 @@ GIVEN: dict[str, Any] = {
         "schema": {"type": "string", "enum": ["replicated"]},
     },
     "ETag": {"description": "The validator of a final record, which never changes.", "schema": {"type": "string"}},
+    "Ava-Replica-Lag-Ms": {
+        "description": "If a standby of the database was read: the milliseconds that it took to have what the primary "
+        "had.",
+        "schema": {"type": "integer"},
+    },
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
 

@@ -45,6 +45,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     if settings.database_pool_url:
         yield "pool", _check_pool
     yield "replication", _check_replication
+    if settings.database_read_url:
+        yield "standby", _check_standby
     yield "dispatcher", _check_dispatcher
     yield "clock", _check_clock
     yield "broker", _check_broker
@@ -93,6 +95,7 @@ def _database_urls(settings: Settings) -> list[tuple[str, str]]:
     return [
         ("DATABASE_URL", settings.database_url),
         ("DATABASE_POOL_URL", settings.database_pool_url),
+        ("DATABASE_READ_URL", settings.database_read_url),
         ("DATABASE_OWNER_URL", settings.database_owner_url),
     ]
 
@@ -120,6 +123,25 @@ def _check_pool(settings: Settings) -> str:
             "gives the role of DATABASE_URL. Run it, then `RECONNECT` in the pooler."
         )
     return "its sessions have our settings"
+
+
+def _check_standby(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import standby
+    from ava.store.engine.database import Database
+
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as primary:
+        position = standby.written_position(primary)
+    seconds = settings.replica_most_lag_ms / 1000
+    with closing(Database.of_standby(settings, name="doctor")) as database, database.connect() as connection:
+        lag = standby.measure_lag(connection, position, most_seconds=seconds)
+    if lag is None:
+        raise StartError(
+            f"DATABASE_READ_URL has not replayed within {seconds:g} s (AVA_REPLICA_MOST_LAG_MS) what the primary has "
+            "written, or is no standby, so lists, logs and reports are read from the primary. "
+            "`pg_stat_replication` on the primary shows the lag of its standbys."
+        )
+    return f"has what the primary has after {lag * 1000:.0f} ms"
 
 
 def _check_dispatcher(settings: Settings) -> str:

@@ -16,7 +16,7 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import Server, account_folder
 
-__all__ = ["streaming_standby"]
+__all__ = ["Standby", "streaming_standby"]
 
 
 class Standby:
@@ -61,6 +61,21 @@ class Standby:
     def url(self) -> str:
         """Its URL."""
         return self._server.url
+
+    @property
+    def primary_url(self) -> str:
+        """The URL of its primary."""
+        return self._primary.url
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It replays nothing meanwhile."""
+        self._run("SELECT pg_wal_replay_pause()")
+        wait_until(lambda: self._run("SELECT pg_get_wal_replay_pause_state()") == [("paused",)])
+        try:
+            yield
+        finally:
+            self._run("SELECT pg_wal_replay_resume()")
 
     def promote(self) -> None:
         """Become the primary, at its own address."""

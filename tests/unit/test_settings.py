@@ -167,7 +167,7 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (settings, setting_values))
     read = set(
         re.findall(
-            r'"(DATABASE_(?:POOL_|OWNER_)?URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"',
+            r'"(DATABASE_(?:POOL_|READ_|OWNER_)?URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"',
             source,
         )
     )
@@ -203,7 +203,8 @@ def test_a_pool_alone_gives_no_connection_a_session_of_its_own() -> None:
 def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
     values = {
         **LEAST, "DATABASE_OWNER_URL": "postgresql://owner:pass@db/ava",
-        "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
+        "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "DATABASE_READ_URL": "postgresql://ava:pass@standby/ava",
+        "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
         "AVA_API_KEY": "ava_key", "AVA_MESSAGE_KEY": "k" * 32,
     }  # fmt: skip

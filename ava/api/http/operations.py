@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from flask import Response
 from marshmallow import Schema
 
 from ava.access_errors import OperatorsOnly
-from ava.api.http import answers
-from ava.api.http.context import caller
+from ava.api.http import answers, standby_reads
+from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import NoParameters
 from ava.domain import limits
@@ -66,6 +66,8 @@ class Operation:
     takes_key: bool = False
     #: Whether it takes `Durability: replicated`; the view gets it as `is_replicated`.
     takes_durability: bool = False
+    #: Whether it only reads, and may do so on a standby.
+    reads_standby: bool = False
     #: Whether the response may have an ETag, so that 304 is possible.
     may_be_unchanged: bool = False
 
@@ -91,7 +93,9 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body
             arguments |= _from_headers(declaration)
-            return answers.held(view(**arguments), is_write=declaration.is_write)
+            call = partial(view, **arguments)
+            response = standby_reads.respond(call, context().database) if declaration.reads_standby else call()
+            return answers.held(response, is_write=declaration.is_write)
 
         run.operation = declaration  # type: ignore[attr-defined]
         return run

@@ -22,8 +22,8 @@ _REQUEST_HEADERS = (
     "x-request-id, x-tenant-id, x-user-id"
 )
 _RESPONSE_HEADERS = (
-    "etag, idempotent-replayed, location, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, "
-    "x-request-id"
+    "ava-replica-lag-ms, etag, idempotent-replayed, location, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
+    "x-ratelimit-reset, x-request-id"
 )
 
 

@@ -23,6 +23,7 @@ blueprint = Blueprint("analytics", __name__, url_prefix="/v1/ava")
     "their number. A job is counted when it ends, and stays counted when retention deletes it.",
     query=AnalyticsQuery(),
     record=AnalyticsRecord(),
+    reads_standby=True,
 )
 def show(query: dict[str, Any]) -> Response:
     """Show the analytics."""

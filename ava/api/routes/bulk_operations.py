@@ -101,6 +101,7 @@ def _note(found: BulkOperation) -> None:
     query=OperationListQuery(),
     record=OperationRecord(),
     is_list=True,
+    reads_standby=True,
 )
 def list_operations(query: OperationListRequest) -> Response:
     """Show a page of operations."""

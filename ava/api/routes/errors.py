@@ -38,6 +38,7 @@ _CHANGE: dict[str, Any] = {
     query=ErrorListQuery(),
     record=ErrorGroupRecord(),
     is_list=True,
+    reads_standby=True,
 )
 def list_errors(query: ErrorListRequest) -> Response:
     """Show a page of groups."""
@@ -54,7 +55,7 @@ def list_errors(query: ErrorListRequest) -> Response:
 
 
 @blueprint.get("/<error_id>")
-@operation(summary="Show one error", query=ErrorQuery(), record=ErrorGroupRecord(), failures=(404,))
+@operation(summary="Show one error", query=ErrorQuery(), record=ErrorGroupRecord(), failures=(404,), reads_standby=True)
 def show(error_id: str, query: dict[str, Any]) -> Response:
     """Show one group."""
     return responses.data(write_error_group(context().admin.errors.show(caller(), error_id, days=query["days"])))

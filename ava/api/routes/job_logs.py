@@ -41,6 +41,7 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
     query=LogsQuery(),
     record=JobLogRecord(),
     failures=(404,),
+    reads_standby=True,
 )
 def logs(job_id: str, query: LogRequest) -> Response:
     """Show lines of a job's log."""

@@ -21,6 +21,7 @@ blueprint = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
     "its first start, and how long it ran in total. They are read from the lines of its log that begin and end them.",
     record=JobRunsRecord(),
     failures=(404,),
+    reads_standby=True,
 )
 def show(job_id: str) -> Response:
     """Show the runs of one job."""

@@ -134,6 +134,7 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
     record=LightJobRecord(),
     is_list=True,
     may_be_unchanged=True,
+    reads_standby=True,
 )
 def list_jobs(query: JobListRequest) -> Response:
     """Show a page of jobs."""

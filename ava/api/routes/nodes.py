@@ -22,6 +22,7 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
     "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the workers that it "
     "can run, with their queues, and no names of machines.",
     record=NodeRecord(many=True),
+    reads_standby=True,
 )
 def list_nodes() -> Response:
     """Show the nodes."""

@@ -20,6 +20,7 @@ blueprint = Blueprint("overview", __name__, url_prefix="/v1/ava")
     description="What waits, by priority; what runs; what ended in each of the last 60 minutes, counted a few seconds "
     "behind; and percentiles of the newest jobs. It costs the same whatever the number of jobs.",
     record=OverviewRecord(),
+    reads_standby=True,
 )
 def show() -> Response:
     """Show the tenant's overview."""

@@ -25,6 +25,7 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
     "numbers are lower bounds. `paused_queues` names the queues of which nothing starts.",
     record=QueuesRecord(),
+    reads_standby=True,
 )
 def show() -> Response:
     """Show the tenant's counts."""

@@ -73,6 +73,7 @@ def create(spec: ScheduleSpec, key: str | None) -> Response:
     query=ScheduleListQuery(),
     record=ScheduleRecord(),
     is_list=True,
+    reads_standby=True,
 )
 def list_schedules(query: ScheduleListRequest) -> Response:
     """Show a page of schedules."""
@@ -188,6 +189,7 @@ def run(schedule_id: str, key: str | None) -> Response:
     record=FiringRecord(),
     is_list=True,
     failures=(404,),
+    reads_standby=True,
 )
 def list_firings(schedule_id: str, query: PageRequest) -> Response:
     """Show a page of a schedule's firings."""

@@ -26,6 +26,7 @@ blueprint = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
     query=TenantLoadsQuery(),
     query_as="after",
     record=TenantLoadRecord(many=True),
+    reads_standby=True,
 )
 def list_tenants(after: str | None) -> Response:
     """Show the load of tenants."""

@@ -146,6 +146,7 @@ def test(webhook_id: str) -> Response:
     record=DeliveryRecord(),
     is_list=True,
     failures=(404,),
+    reads_standby=True,
 )
 def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
     """Show a page of a webhook's deliveries."""

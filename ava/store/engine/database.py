@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -140,13 +140,19 @@ class Database:
         self._refusal_logged_at = float("-inf")
 
     @classmethod
-    def of(cls, settings: Settings, *, name: str, **options: Any) -> Database:
+    def of(cls, settings: Settings, *, name: str, **options: Any) -> Self:
         """Returns the database of a process: through DATABASE_POOL_URL if it is set, else DATABASE_URL.
 
         `options` are those of the constructor.
         """
         pool = settings.database_pool_url
         return cls(pool or settings.database_url, name=name, is_pooled=bool(pool), **options)
+
+    @classmethod
+    def of_standby(cls, settings: Settings, *, name: str, **options: Any) -> Self:
+        """Returns the database of DATABASE_READ_URL. Behind a pool the role's defaults hold, also on a standby."""
+        url = _of_any_host(settings.database_read_url)
+        return cls(url, name=name, is_pooled=bool(settings.database_pool_url), **options)
 
     @contextmanager
     def connect(self, *, of_process: bool = False) -> Iterator[Connection]:
@@ -319,6 +325,13 @@ def driver_url(url: str) -> URL:
     without = make_url(f"postgresql+psycopg2://{credentials}{at}{parts.path}{query}")
     chosen = {name: value for name, value in _SEVERAL_HOSTS.items() if name not in without.query}
     return without.update_query_dict({**chosen, "host": ",".join(names), "port": ",".join(ports)})
+
+
+def _of_any_host(url: str) -> str:
+    """Returns the URL of standbys so that it finds any of several, unless it says which."""
+    if "target_session_attrs=" in url:
+        return url
+    return f"{url}{'&' if urlsplit(url).query else '?'}target_session_attrs=any"
 
 
 def describe_failure(error: BaseException) -> str:

@@ -1,0 +1,131 @@
+"""Reads on a standby: a statement that only reads may run there if the standby has all that the primary has.
+
+A read asks the primary how far it has written, which touches no table, and then waits until the standby has replayed
+that. So a read sees every change that was answered before it began, whichever process has made it. A standby that needs
+longer, or does not answer, is left alone for a moment, and the primary answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ava.errors import ConnectionsBusy, DatabaseUnavailable
+from ava.store.engine.database import Connection, Database
+from ava.store.engine.statement import Statement
+
+__all__ = ["DatabaseWithStandby", "StandbyRead", "measure_lag", "written_position"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds for which a standby that was behind, or did not answer, is not asked.
+_PAUSE_SECONDS = 1.0
+#: Seconds between two looks at what a standby has replayed.
+_LOOK_SECONDS = 0.002
+#: Seconds between two log lines about a standby that cannot be used.
+_LOG_SECONDS = 60.0
+
+# What is flushed is what a standby can get.
+_WRITTEN = Statement("SELECT pg_current_wal_flush_lsn()::text")
+# A server that is not in recovery is no standby; where it is the primary itself, nothing is gained by it.
+_HAS_REPLAYED = Statement("""
+SELECT pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= %(position)s::pg_lsn, false)
+""")
+
+
+@dataclass(kw_only=True)
+class StandbyRead:
+    """What one request reads on the standby. It belongs to that request alone."""
+
+    #: The longest time that the standby has taken to have what the primary had; None if it was not used.
+    lag_seconds: float | None = None
+
+
+class DatabaseWithStandby(Database):
+    """The primary, and a standby on which some requests read."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        standby: Database,
+        most_lag_seconds: float,
+        current_read: Callable[[], StandbyRead | None],
+        **options: Any,
+    ) -> None:
+        """`current_read` returns what the request that this thread or greenlet serves reads on the standby, or None.
+
+        `options` are those of `Database`, for the primary.
+        """
+        super().__init__(url, **options)
+        self._standby = standby
+        self._most_lag_seconds = most_lag_seconds
+        self._current_read = current_read
+        self._ask_again_at = 0.0
+        self._logged_at = float("-inf")
+
+    @contextmanager
+    def connect(self, *, of_process: bool = False) -> Iterator[Connection]:
+        """Check out a connection, to the standby if the request reads there. Raises like `Database.connect`."""
+        read = None if of_process else self._current_read()
+        with ExitStack() as stack:
+            connection = None if read is None else self._connect_to_standby(read, stack)
+            if connection is None:
+                connection = stack.enter_context(super().connect(of_process=of_process))
+            yield connection
+
+    def _connect_to_standby(self, read: StandbyRead, stack: ExitStack) -> Connection | None:
+        """Returns a connection to a standby that has what the primary has now; None if there is none in time."""
+        if time.monotonic() < self._ask_again_at:
+            return None
+        with super().connect() as primary:
+            position = written_position(primary)
+        with ExitStack() as attempt:
+            try:
+                connection = attempt.enter_context(self._standby.connect())
+                lag = measure_lag(connection, position, most_seconds=self._most_lag_seconds)
+            except ConnectionsBusy:
+                # The primary would get the load that is too much for the standby.
+                raise
+            except DatabaseUnavailable:
+                self.leave_standby("it does not answer")
+                return None
+            if lag is None:
+                self.leave_standby("it is too far behind, or no standby")
+                return None
+            read.lag_seconds = max(lag, read.lag_seconds or 0.0)
+            stack.enter_context(attempt.pop_all())
+            return connection
+
+    def leave_standby(self, reason: str) -> None:
+        """Read on the primary for a moment."""
+        now = time.monotonic()
+        self._ask_again_at = now + _PAUSE_SECONDS
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            _log.warning("DATABASE_READ_URL: the standby is not used, and the primary is read: %s", reason)
+
+    def close(self) -> None:
+        """Close every connection."""
+        super().close()
+        self._standby.close()
+
+
+def written_position(primary: Connection) -> str:
+    """Returns how far the primary has written, as its position in the log."""
+    position: str = primary.exec_driver_sql(_WRITTEN).scalar_one()
+    return position
+
+
+def measure_lag(standby: Connection, position: str, *, most_seconds: float) -> float | None:
+    """Returns the seconds until a standby has replayed a position, or None if that takes too long."""
+    began = time.monotonic()
+    while not standby.exec_driver_sql(_HAS_REPLAYED, {"position": position}).scalar_one():
+        if time.monotonic() - began >= most_seconds:
+            return None
+        time.sleep(_LOOK_SECONDS)
+    return time.monotonic() - began

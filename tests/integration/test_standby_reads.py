@@ -1,0 +1,140 @@
+"""DATABASE_READ_URL: lists, logs and reports are read on a real standby, unless it is behind, away or failing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from flask import Response, g
+
+from ava import settings as settings_module
+from ava.api.http import standby_reads
+from ava.api.http.operations import find_operation
+from ava.cli import doctor
+from ava.errors import ConnectionsBusy, DatabaseUnavailable, StartError
+from ava.settings import Settings
+from ava.store.engine.standby import StandbyRead
+from harness.api import HEADERS, Api
+from harness.polling import wait_until
+from harness.servers.postgres import running_postgres
+from harness.servers.standby import Standby, streaming_standby
+from tests.conftest import UNREACHABLE_BROKER, migrate
+
+JOBS = "/v1/ava/jobs"
+
+
+@pytest.fixture(scope="module")
+def standby() -> Iterator[Standby]:
+    """A standby of a primary with migrated tables; `standby.primary_url` is where that is."""
+    with running_postgres() as primary:
+        migrate(primary.url)
+        with streaming_standby(primary) as standby:
+            yield standby
+
+
+@pytest.fixture(scope="module")
+def read_settings(standby: Standby) -> Settings:
+    return settings_module.load(
+        {
+            "DATABASE_URL": standby.primary_url,
+            "DATABASE_READ_URL": standby.url,
+            "AVA_REPLICA_MOST_LAG_MS": "5000",
+            "BROKER_URL": UNREACHABLE_BROKER,
+            "AVA_INTERNAL_SECRET": HEADERS["x-internal-secret"],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def reading(read_settings: Settings) -> Iterator[Api]:
+    with Api.running(read_settings) as api:
+        yield api
+
+
+def _trigger(api: Api) -> str:
+    answer = api.post(JOBS, json={"worker_id": "wkr_open"})
+    assert answer.status_code == 201
+    return str(answer.json["data"]["id"])
+
+
+def _is_of_standby(api: Api, path: str = JOBS) -> bool:
+    answer = api.get(path)
+    assert answer.status_code == 200, answer.text
+    return standby_reads.HEADER in answer.headers
+
+
+def test_a_job_just_made_is_in_the_list_of_the_standby(reading: Api) -> None:
+    for _ in range(20):
+        job_id = _trigger(reading)
+        answer = reading.get(JOBS)
+        assert answer.json["data"][0]["id"] == job_id
+        assert int(answer.headers[standby_reads.HEADER]) < 5000
+    assert not _is_of_standby(reading, f"{JOBS}/{job_id}")
+
+
+def test_every_route_that_may_read_there_does(reading: Api) -> None:
+    job_id = _trigger(reading)
+    paths = set()
+    for rule in reading.app.url_map.iter_rules():
+        declared = find_operation(reading.app.view_functions[rule.endpoint])
+        if declared is not None and declared.reads_standby and set(rule.arguments) <= {"job_id"}:
+            paths.add(rule.rule.replace("<job:job_id>", job_id))
+    assert {f"{JOBS}/{job_id}/logs", "/v1/ava/analytics", "/v1/ava/overview", "/v1/ava/queues"} <= paths
+    for path in sorted(paths):
+        answer = reading.get(path, headers={"x-platform-role": "platform-system-admin"})
+        assert (answer.status_code, standby_reads.HEADER in answer.headers) == (200, True), path
+
+
+def test_a_standby_that_is_behind_is_not_read(read_settings: Settings, standby: Standby) -> None:
+    with Api.running(replace(read_settings, replica_most_lag_ms=50)) as api:
+        with standby.paused():
+            job_id = _trigger(api)
+            answer = api.get(JOBS)
+            assert answer.json["data"][0]["id"] == job_id
+            assert standby_reads.HEADER not in answer.headers
+        wait_until(lambda: _is_of_standby(api), what="the standby is read again")
+
+
+@pytest.mark.parametrize("is_primary", [True, False])
+def test_the_primary_is_read_if_there_is_no_standby(
+    read_settings: Settings, standby: Standby, is_primary: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_url = standby.primary_url if is_primary else "postgresql://nobody@127.0.0.1:1/none"
+    with Api.running(replace(read_settings, database_read_url=read_url, replica_most_lag_ms=20)) as api:
+        _trigger(api)
+        assert not _is_of_standby(api)
+        assert not _is_of_standby(api)
+    reason = "it is too far behind, or no standby" if is_primary else "it does not answer"
+    logged = [record.message for record in caplog.records if "DATABASE_READ_URL" in record.message]
+    assert logged == [f"DATABASE_READ_URL: the standby is not used, and the primary is read: {reason}"]
+
+
+def test_a_statement_that_fails_on_the_standby_is_repeated_on_the_primary(read_settings: Settings) -> None:
+    with Api.running(read_settings) as api, ExitStack() as stack:
+        stack.enter_context(api.app.test_request_context("/"))
+        database = api.app.extensions["ava"].database
+        seen: list[StandbyRead | None] = []
+
+        def fail_there(error: Exception) -> Response:
+            seen.append(g.standby_read)
+            with database.connect():
+                pass
+            if g.standby_read is not None:
+                raise error
+            return Response()
+
+        response = standby_reads.respond(lambda: fail_there(DatabaseUnavailable()), database)
+        assert response.status_code == 200
+        assert [read is None for read in seen] == [False, True]
+        assert standby_reads.HEADER not in response.headers
+        # A standby whose connections are all in use gives its load to no other server.
+        with pytest.raises(ConnectionsBusy):
+            standby_reads.respond(lambda: fail_there(ConnectionsBusy()), database)
+
+
+def test_the_doctor_says_how_far_behind_it_is(read_settings: Settings, standby: Standby) -> None:
+    assert doctor._check_standby(read_settings).startswith("has what the primary has after ")
+    with pytest.raises(StartError, match="is no standby, so lists, logs and reports are read from the primary"):
+        doctor._check_standby(replace(read_settings, database_read_url=standby.primary_url, replica_most_lag_ms=1))
