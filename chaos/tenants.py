@@ -3,8 +3,8 @@
 The hostile tenant does all of `chaos.attacks` at once. Then the honest one is alone, on a new system. It prints a table
 of what the honest one noticed, and exits with 1 if a condition does not hold.
 
-The attacks come from this machine, but their own work is not the system's. So the CPU time that they took is burned
-again, at the same priority, while the honest tenant is alone.
+The attacks come from this machine, but their own work is not the system's. So the CPU time that they and the samples of
+the processes' memory took is burned again, at the same priority, while the honest tenant is alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,10 +24,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ava.local.start import free_port
 from chaos.attacks import ATTACKS
+from chaos.watched_processes import WatchedProcesses
 from harness.polling import wait_until
 from harness.servers.receiver import Receiver
 from harness.servers.server import private_folder
@@ -36,7 +34,6 @@ from harness.system import ROOT
 
 __all__ = ["Condition", "Outcome", "run"]
 
-_MIB = 2**20
 SECRET = "of-the-hostile-suite"
 #: The tenant's own limits, as an operator sets them where tenants share nodes.
 ENVIRON = {
@@ -81,7 +78,7 @@ class Outcome:
     conditions: list[Condition] = field(default_factory=list)
     #: For each attack, the statuses of its responses.
     attacks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    #: The part of one processor that the attacks took for themselves.
+    #: The part of one processor that the attacks and the samples took for themselves.
     cpu_share: float = 0.0
 
     @property
@@ -178,66 +175,6 @@ class _Honest:
             connection.close()
 
 
-class _Watched:
-    """The processes of a system: their memory, and whether they are still the same."""
-
-    def __init__(self, pid: int, log: Path) -> None:
-        self._root, self._log = psutil.Process(pid), log
-        self._first = {process.pid for process in self._services()}
-        self.idle = self._memory()
-        self.most = dict(self.idle)
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take no more samples."""
-        self._is_over.set()
-        self._thread.join()
-
-    def restarts(self) -> int:
-        """Returns how many of the processes are gone."""
-        now = {process.pid for process in self._services()}
-        return max(len(self._first - now), self._log.read_text(errors="replace").count("starting it again"))
-
-    def _services(self) -> list[psutil.Process]:
-        """Returns the supervisor's children, and the processes that the API and the node have forked."""
-        found = []
-        for child in self._root.children():
-            name = _kind(child)
-            found += [child] if name in ("postgres", "redis") else [child, *child.children(recursive=True)]
-        return found
-
-    def _memory(self) -> dict[str, float]:
-        """Returns MiB by process. PostgreSQL's is of its largest process, without what its processes share."""
-        found: dict[str, float] = {}
-        for process in [self._root, *self._root.children(recursive=True)]:
-            try:
-                kind = _kind(process)
-                used = process.memory_full_info().uss if kind == "postgres" else process.memory_info().rss
-                key = kind if kind == "postgres" else f"{kind} {process.pid}"
-                found[key] = max(found.get(key, 0.0), used / _MIB)
-            except psutil.Error:
-                continue
-        return found
-
-    def _sample(self) -> None:
-        while not self._is_over.wait(0.5):
-            for key, used in self._memory().items():
-                self.most[key] = max(self.most.get(key, 0.0), used)
-                # A process that is new, as a backend of PostgreSQL, is compared with the least of the others.
-                self.idle.setdefault(key, min(self.idle.values()))
-
-
-def _kind(process: psutil.Process) -> str:
-    command = " ".join(process.cmdline())
-    titles = {"gunicorn": "api", "celeryd": "worker", "valkey-server": "redis", "redis-server": "redis"}
-    for title, kind in (*titles.items(), *((name, name) for name in ("postgres", "dispatcher", "webhooks", "worker"))):
-        if title in command:
-            return kind
-    return "api" if " api " in f"{command} " else "ava up"
-
-
 @contextmanager
 def _up(folder: Path) -> Iterator[tuple[int, int, Path]]:
     """A ready `ava up`: its port, its process id and its output."""
@@ -268,14 +205,14 @@ def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -
     """
     outcome = Outcome()
     with _honest() as (honest, pid, log):
-        watched = _Watched(pid, log)
+        watched = WatchedProcesses(pid, log)
         command = (sys.executable, "-m", "chaos.attacks", str(honest.port), SECRET, str(seconds), *attacks)
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as attacker:
             beside = honest.work(seconds)
             printed, _ = attacker.communicate(timeout=120)
         watched.stop()
         found = json.loads(printed)
-        outcome.attacks, outcome.cpu_share = found["statuses"], found["cpu_seconds"] / seconds
+        outcome.attacks, outcome.cpu_share = found["statuses"], (found["cpu_seconds"] + watched.cpu_seconds) / seconds
         outcome.conditions += [*_losses(beside), *_processes(watched)]
     if compares:
         outcome.conditions += _durations(_alone(seconds / 4, outcome.cpu_share), beside)
@@ -330,7 +267,7 @@ def _losses(beside: _Figures) -> Iterator[Condition]:
         yield Condition(name=f"jobs {name}", alone="0", beside=str(count), allowed="0", holds=not count)
 
 
-def _processes(watched: _Watched) -> Iterator[Condition]:
+def _processes(watched: WatchedProcesses) -> Iterator[Condition]:
     growth = {key: most - 2 * watched.idle[key] for key, most in watched.most.items()}
     worst = max(growth, key=lambda key: growth[key])
     yield Condition(
@@ -357,7 +294,10 @@ def table(outcome: Outcome) -> str:
         f"| {each.name} | {each.alone} | {each.beside} | {each.allowed} | {'yes' if each.holds else '**NO**'} |"
         for each in outcome.conditions
     ]
-    lines += ["", f"The attacks took {outcome.cpu_share:.0%} of one processor for themselves."]
+    lines += [
+        "",
+        f"The attacks and the samples of memory took {outcome.cpu_share:.0%} of one processor for themselves.",
+    ]
     lines += ["", "| attack | responses |", "|---|---|"]
     for name, statuses in outcome.attacks.items():
         lines.append(f"| {name} | {', '.join(f'{status}: {count}' for status, count in sorted(statuses.items()))} |")

@@ -6,7 +6,18 @@ from typing import Any
 
 from flask import Flask
 
-from ava.api.http import auth, body, converters, errors, limits, offload, response_hooks, standby_reads, traces
+from ava.api.http import (
+    auth,
+    body,
+    converters,
+    errors,
+    limits,
+    offload,
+    response_hooks,
+    standby_reads,
+    traces,
+    turns,
+)
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context, tenant_of_request
 from ava.api.http.shares import make_shares
@@ -99,6 +110,7 @@ def make_app(settings: Settings) -> Flask:
     response_hooks.install(app, settings)
     app.before_request(auth.identify)
     limits.install(app, settings)
+    turns.install(app, settings.internal_secrets)
     errors.install(app)
     app.teardown_request(body.release)
     for blueprint in _BLUEPRINTS:

@@ -56,6 +56,9 @@ _DRAIN_SECONDS = 5
 #: Seconds between two reads of what follows a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
 
+#: The buffer of `_drain`, into which nothing is copied.
+_dropped = bytearray(2**18)
+
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "The request line is too long."),
     (
@@ -251,26 +254,30 @@ class _ClientConnection:
         with contextlib.suppress(OSError):
             self._client.settimeout(None)
 
-    def recv(self, *arguments: Any) -> bytes:
+    def recv(self, size: int) -> bytes:
         """Returns what the parser needs next; nothing, as at the end of a connection, if the time is over.
 
         Raises `LimitRequestHeaders` if a head exceeds its limits.
         """
+        # Of a body the parser asks for up to 1 MiB at once, and copies what is left of it at each read.
+        size = min(size, _PIECE_BYTES)
         if not self._is_waiting:
-            received: bytes = self._client.recv(*arguments)
+            received: bytes = self._client.recv(size)
             return received
-        while received := self._receive_in_time(*arguments):
+        while received := self._receive_in_time(size):
             if ready := self._head.add(received):
                 return ready
+            # A read of bytes that are there already does not yield by itself.
+            gevent.sleep(0)
         return self._head.take()
 
-    def _receive_in_time(self, *arguments: Any) -> bytes:
+    def _receive_in_time(self, size: int) -> bytes:
         seconds = _IDLE_SECONDS if self._deadline is None else self._deadline - time.monotonic()
         if seconds <= 0:
             return b""
         self._client.settimeout(seconds)
         try:
-            received: bytes = self._client.recv(*arguments)
+            received: bytes = self._client.recv(size)
         except TimeoutError:
             return b""
         if self._deadline is None:
@@ -328,7 +335,8 @@ def _drain(client: Any) -> None:
     deadline, left = time.monotonic() + 1, 2**20
     while time.monotonic() < deadline and left > 0:
         gevent.sleep(_DRAIN_PAUSE_SECONDS)
-        if not (read := len(client.recv(2**18))):
+        # The kernel drops the bytes instead of copying them (tcp(7), MSG_TRUNC).
+        if not (read := client.recv_into(_dropped, 0, socket.MSG_TRUNC)):
             return
         left -= read
 

@@ -13,7 +13,8 @@ from ava.domain import limits
 
 __all__ = ["RequestHead"]
 
-_END = b"\r\n\r\n"
+_LINE_END = b"\r\n"
+_END = 2 * _LINE_END
 #: The lines of the longest head: the request line, the fields, and the empty line.
 _MOST_LINES = limits.HEADER_FIELDS.value + 2
 
@@ -40,6 +41,7 @@ class RequestHead:
         self._last = seen[-len(_END) + 1 :]
         self._held.append(piece)
         if ended := piece.count(b"\n"):
+            self._refuse_long(self._line_bytes + piece.find(b"\n"))
             self._lines += ended
             self._line_bytes = len(piece) - piece.rfind(b"\n") - 1
             # The parser refuses a line that ends with LF alone.
@@ -47,9 +49,15 @@ class RequestHead:
                 return self.take()
         else:
             self._line_bytes += len(piece)
-        if self._lines and (self._line_bytes > limits.HEADER_FIELD_BYTES.value or self._lines > _MOST_LINES):
+        self._refuse_long(self._line_bytes)
+        if self._lines > _MOST_LINES:
             raise LimitRequestHeaders("the head is refused before its end")
         return self.take() if is_first_line else b""
+
+    def _refuse_long(self, line_bytes: int) -> None:
+        # The parser checks the request line, which may be longer than a field.
+        if self._lines and line_bytes > limits.HEADER_FIELD_BYTES.value + len(_LINE_END):
+            raise LimitRequestHeaders("the head is refused before its end")
 
     def take(self) -> bytes:
         """Returns what is held, and holds it no more."""

@@ -31,6 +31,8 @@ _CONNECTIONS = 4_000
 _OTHER_FILES = 256
 #: Seconds that a connection may be idle.
 _IDLE_SECONDS = 60  # `ava.api.greenlet_worker` keeps to it.
+#: Seconds for which the kernel holds a connection back until its first byte arrives.
+_SILENT_SECONDS = 5
 #: Seconds that requests may still take when the process stops.
 _GRACEFUL_SECONDS = 10
 #: Seconds without a heartbeat after which a gunicorn worker is killed: one that is stuck, not one that is busy.
@@ -61,6 +63,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections that send nothing then cost the processes nothing, and no request waits behind them.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_SECONDS)
         listener.bind(place)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

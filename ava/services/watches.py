@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ava.domain.job import Job
 from ava.errors import DatabaseUnavailable
@@ -187,5 +188,14 @@ class Watches:
 
 
 def _by_number(connection: Connection, followers: Sequence[Follower]) -> dict[int, WatchedState]:
-    found = watch_reads.changed_states(connection, [follower.seen for follower in followers])
-    return {state.number: state for state in found}
+    """Returns the new states by the followers' numbers; followers that have seen the same share one read."""
+    at: dict[WatchedState, list[Follower]] = {}
+    for follower in followers:
+        at.setdefault(replace(follower.seen, number=0), []).append(follower)
+    groups = list(at.values())
+    seen = [replace(state, number=number) for number, state in enumerate(at)]
+    return {
+        follower.number: replace(state, number=follower.number)
+        for state in watch_reads.changed_states(connection, seen)
+        for follower in groups[state.number]
+    }

@@ -121,16 +121,53 @@ def test_a_client_that_does_not_complete_its_headers_in_time_is_closed(small: Sy
 @on_redis
 def test_idle_connections_leave_room_for_a_health_check(small: System) -> None:
     with contextlib.ExitStack() as stack:
-        address = ("127.0.0.1", small.port)
-        idle = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(100)]
+        idle = [stack.enter_context(_served_once(small)) for _ in range(100)]
         # The oldest ones are closed for it.
         assert _exchange(small, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0] == 200
         assert idle[0].recv(1) == b""
         newest = idle[-1]
         newest.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert newest.recv(65536).startswith(b"HTTP/1.1 200")
+        # The kernel holds back connections that send nothing, so they close none.
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(("127.0.0.1", small.port), timeout=20))
         # No more than needed: 20 are kept, beside the one of the health check.
         assert sum(_is_open(each) for each in idle) >= 19
+
+
+def _served_once(system: System) -> socket.socket:
+    """Returns a connection on which one request was served."""
+    connection = socket.create_connection(("127.0.0.1", system.port), timeout=20)
+    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    received = b""
+    while not received.endswith(b"}\n"):
+        received += connection.recv(65536)
+    assert received.startswith(b"HTTP/1.1 200")
+    return connection
+
+
+@on_redis
+def test_the_request_of_one_tenant_comes_before_the_many_of_another(small: System) -> None:
+    assert small.api
+    (process,) = small.api.children
+    with contextlib.ExitStack() as stack:
+        many = [stack.enter_context(_served_once(small)) for _ in range(18)]
+        own = stack.enter_context(_served_once(small))
+        # All requests are there when the process goes on, the one last.
+        process.suspend()
+        for connection, tenant in [*((each, "ten_many") for each in many), (own, "ten_own")]:
+            head = HEAD.replace(HEADERS["x-tenant-id"], tenant)
+            connection.sendall(f"GET {JOBS}?unknown=1 HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+        process.resume()
+        ids = [_request_id(connection) for connection in (*many, own)]
+    # The ids are ordered by the time at which the API has begun the request.
+    assert sum(each < ids[-1] for each in ids) <= 4
+
+
+def _request_id(connection: socket.socket) -> str:
+    received = connection.recv(65536)
+    assert received.startswith(b"HTTP/1.1 400")
+    return received.lower().partition(b"x-request-id: ")[2].partition(b"\r")[0].decode()
 
 
 def _is_open(connection: socket.socket) -> bool:

@@ -57,3 +57,10 @@ def test_the_end_of_the_connection_gives_the_parser_what_is_held() -> None:
     assert head.add(b"Host: ") == b""
     assert head.take() == b"Host: "
     assert head.take() == b""
+
+
+def test_a_field_that_is_too_long_is_refused_with_the_piece_that_ends_it() -> None:
+    head = RequestHead()
+    head.add(FIRST + b"X-A: " + b"a" * 4_000)
+    with pytest.raises(LimitRequestHeaders):
+        head.add(b"a" * 100 + b"\r\nX-B: ")

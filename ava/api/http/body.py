@@ -24,7 +24,7 @@ __all__ = ["DEEPEST", "is_empty", "parse", "raw_json", "release"]
 DEEPEST = limits.NESTING.value
 
 #: Bytes that are read, or searched, in one piece. Between two pieces other requests go on.
-_READ_BYTES, _PIECE_BYTES = 2**18, 2**16
+_READ_BYTES = _PIECE_BYTES = 2**16
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 

@@ -1,0 +1,65 @@
+"""Turns of requests in the event loop; a process of its own, because it runs gevent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gevent
+from ava.api import request_turns
+
+turns = request_turns.RequestTurns()
+order = []
+
+def serve(name, switches):
+    turns.begin(name[0])
+    order.append(name)
+    for _ in range(switches):
+        gevent.sleep(0)
+    turns.end(name[0])
+
+def run(*requests):
+    order.clear()
+    gevent.joinall([gevent.spawn(serve, *each) for each in requests], raise_error=True)
+    print(*order)
+
+# Requests that never wait, requests that do, and two tenants that have many.
+run(("a1", 0), ("a2", 0), ("a3", 0), ("b1", 0))
+run(("a1", 9), ("a2", 9), ("a3", 9), ("b1", 9))
+run(("a1", 99), ("a2", 1), ("a3", 1), ("b1", 99), ("b2", 1), ("b3", 1))
+# Nothing is held, and nothing waits.
+print(turns._served, turns._waiting)
+
+# While the loop is busy, a request begins when the one before it ends, or after a while.
+is_over = False
+def be_busy():
+    while not is_over:
+        gevent.sleep(0)
+busy = gevent.spawn(be_busy)
+request_turns._MOST_WAIT_SECONDS = 0.1
+turns.begin("a")
+late = gevent.spawn(serve, "a2", 0)
+print(late.join(0.01), late.ready(), late.join(5), late.ready())
+is_over = True
+busy.join()
+
+# One that is killed while it waits leaves no trace.
+gone = gevent.spawn(serve, "a3", 0)
+gevent.sleep(0)
+gone.kill()
+turns.end("a")
+gevent.sleep(0.01)
+print(turns._served, turns._waiting)
+"""
+
+
+def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    never, switching, two, nothing, late, killed = done.stdout.splitlines()
+    assert never == "a1 b1 a2 a3"
+    assert switching == "a1 b1 a2 a3"
+    assert two == "a1 b1 a2 b2 a3 b3"
+    assert nothing == killed == "{} {}"
+    assert late == "None False None True"
