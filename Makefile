@@ -15,11 +15,11 @@ TESTERS ?= 4
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check lowest schema limits bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-pooled coverage check lowest schema limits bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 install: $(INSTALLED) ## Make the environment and install everything into it
 
@@ -34,6 +34,10 @@ demo: $(RUNNABLE) ## Run one job from its trigger to its final record
 test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
+
+test-pooled: $(INSTALLED) ## Run the tests with servers once through PgBouncer, with 20 server connections a database
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
+	@$(BIN)/python -m pytest --pooled --numprocesses $(TESTERS) --dist loadfile tests/integration tests/acceptance $(ARGS)
 
 coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang

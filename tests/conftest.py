@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @contextmanager
-def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
+def available(server: AbstractContextManager[Running]) -> Iterator[Running]:
     """A running server. If its programs are missing the test is skipped, or fails in CI."""
     try:
         running = server.__enter__()
@@ -88,23 +88,23 @@ def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def postgres_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """The PostgreSQL that all tests share; a test that stops or kills one uses `private_postgres`."""
-    with _available(running_postgres(in_memory=True)) as server:
+    with available(running_postgres(in_memory=True)) as server:
         migrate(server.url)
-        with _available(pooled(server.url)) if pytestconfig.getoption("pooled") else nullcontext():
+        with available(pooled(server.url)) if pytestconfig.getoption("pooled") else nullcontext():
             yield server
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Server]:
     """The Redis that all tests share; a test that stops or kills one uses `private_redis`."""
-    with _available(running_redis()) as server:
+    with available(running_redis()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitMQ]:
     """The RabbitMQ that all tests share."""
-    with _available(running_rabbitmq()) as server:
+    with available(running_rabbitmq()) as server:
         yield server
 
 
@@ -159,7 +159,7 @@ def database_settings(database_url: str) -> Settings:
 @pytest.fixture
 def private_postgres() -> Iterator[Server]:
     """A migrated PostgreSQL of the test's own, which it may stop, kill, pause and start again."""
-    with _available(running_postgres(in_memory=True)) as server:
+    with available(running_postgres(in_memory=True)) as server:
         migrate(server.url)
         yield server
 
@@ -167,14 +167,14 @@ def private_postgres() -> Iterator[Server]:
 @pytest.fixture
 def pooler(database_url: str) -> Iterator[PgBouncer]:
     """PgBouncer in transaction mode in front of the test's database, with at most 20 server connections."""
-    with _available(running_pgbouncer(database_url)) as running:
+    with available(running_pgbouncer(database_url)) as running:
         yield running
 
 
 @pytest.fixture
 def private_redis() -> Iterator[Server]:
     """A Redis of the test's own, which it may stop, kill, pause and start again."""
-    with _available(running_redis()) as server:
+    with available(running_redis()) as server:
         yield server
 
 
