@@ -36,6 +36,9 @@ def respond(view: Callable[[], Response], database: object) -> Response:
         database.leave_standby("a statement failed there")
         g.standby_read = None
         return view()
+    finally:
+        # What the request starts and leaves behind, such as the writer of the audit trail, may share this `g`.
+        g.standby_read = None
     if read.lag_seconds is not None:
         response.headers[HEADER] = str(round(read.lag_seconds * 1000))
     return response
