@@ -69,7 +69,8 @@ def _try(channel: Any, queue: Queue, errors: tuple[type[Exception], ...], *, is_
     try:
         bound.declare()
         if is_consumed:
-            channel.basic_qos(0, 1, True)
+            # RabbitMQ 4.3 refuses a limit for the whole channel; this one holds for the consumer that follows.
+            channel.basic_qos(0, 1, False)
             bound.consume(f"trial.{queue.name}", no_ack=False, callback=lambda _message: None)
     except TimeoutError:
         return TimeoutError(f"no answer within {_ANSWER_SECONDS} s; its cluster node may be down")
