@@ -2,11 +2,12 @@
 
 A tenant's first request is served at once. Until it is over, the tenant's others begin one by one whenever the event
 loop has nothing else to do, tenants in turn. So no tenant fills the loop with work that all others wait for. As long as
-the loop has time to spare, a request waits for one round of it.
+the loop has time to spare, a request waits for one round of it. While one tenant alone sends requests nothing waits.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import gevent
@@ -16,6 +17,8 @@ __all__ = ["RequestTurns"]
 
 #: Seconds after which a request begins in any case: the loop may be busy for long, and the first one may be slow.
 _MOST_WAIT_SECONDS = 1.0
+#: Seconds after the last request of another tenant from which on a tenant is alone.
+_ALONE_SECONDS = 60.0
 
 
 class RequestTurns:
@@ -23,6 +26,9 @@ class RequestTurns:
 
     def __init__(self) -> None:
         self._served: dict[str, int] = {}
+        #: The tenant of the latest request, and when it last was another one than before.
+        self._latest: str | None = None
+        self._changed_at = float("-inf")
         #: Those that wait, by tenant; the tenant whose turn is next comes first.
         self._waiting: dict[str, deque[Event]] = {}
         self._loop = gevent.get_hub().loop
@@ -30,9 +36,18 @@ class RequestTurns:
 
     def begin(self, tenant_id: str) -> None:
         """Wait until a request of this tenant may begin; `end` must follow."""
-        if tenant_id in self._served:
+        is_alone = self._is_alone(tenant_id)
+        if tenant_id in self._served and not is_alone:
             self._wait(tenant_id)
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
+
+    def _is_alone(self, tenant_id: str) -> bool:
+        now = time.monotonic()
+        if tenant_id != self._latest:
+            if self._latest is not None:
+                self._changed_at = now
+            self._latest = tenant_id
+        return now - self._changed_at > _ALONE_SECONDS
 
     def end(self, tenant_id: str) -> None:
         """End a request, or leave the loop to others for a long wait."""

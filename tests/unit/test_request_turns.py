@@ -24,6 +24,8 @@ def run(*requests):
     gevent.joinall([gevent.spawn(serve, *each) for each in requests], raise_error=True)
     print(*order)
 
+# A tenant that is alone waits for nothing.
+run(("a1", 9), ("a2", 9), ("a3", 9), ("b1", 9))
 # Requests that never wait, requests that do, and two tenants that have many.
 run(("a1", 0), ("a2", 0), ("a3", 0), ("b1", 0))
 run(("a1", 9), ("a2", 9), ("a3", 9), ("b1", 9))
@@ -57,7 +59,8 @@ print(turns._served, turns._waiting)
 def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
-    never, switching, two, nothing, late, killed = done.stdout.splitlines()
+    alone, never, switching, two, nothing, late, killed = done.stdout.splitlines()
+    assert alone == "a1 a2 a3 b1"
     assert never == "a1 b1 a2 a3"
     assert switching == "a1 b1 a2 a3"
     assert two == "a1 b1 a2 b2 a3 b3"
