@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,16 +19,21 @@ class ProducerChannel:
     producer: Any
     declared: set[str] = field(default_factory=set)
 
-    def send(self, message: Any, queue_name: str, **options: Any) -> None:
-        """Publish one of Celery's task messages to a queue. The broker keeps it in memory only."""
+    def send(self, task: str, task_id: str, arguments: Sequence[object], queue_name: str, **options: Any) -> None:
+        """Publish a Celery task message to a queue. The broker keeps it in memory only.
+
+        Its headers are the two that Celery needs. Encoding and decoding the twenty that Celery writes takes as long as
+        the rest of a message does, in every process that it passes.
+        """
+        headers = {"task": task, "id": task_id, **options.pop("headers", {})}
         self.producer.publish(
-            message.body,
-            serializer="json",
-            headers=message.headers,
+            json.dumps([arguments, {}, {}]),
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=headers,
             exchange="",
             routing_key=queue_name,
             delivery_mode="transient",
-            correlation_id=message.properties["correlation_id"],
             **options,
         )
 

@@ -154,19 +154,18 @@ class Publisher:
 
     def _send(self, producer: ProducerChannel, job: Job) -> None:
         run_no = job.run_no + 1
-        message = self._app.amqp.as_task_v2(
-            task_id(job.id, run_no),
-            TASK,
-            args=(job.id, run_no, job.worker_id),
-            kwargs={},
-            argsrepr=f"({job.id!r}, {run_no}, {job.worker_id!r})",
-            kwargsrepr="{}",
-            ignore_result=True,
-        )
+        headers = {}
         if self._key is not None:
-            message.headers[SIGNATURE] = sign(self._key, job.id, run_no, job.worker_id)
-        declare = producer.undeclared(self._queue(job.queue))
-        producer.send(message, job.queue, priority=self._to_broker(job.priority), declare=declare)
+            headers[SIGNATURE] = sign(self._key, job.id, run_no, job.worker_id)
+        producer.send(
+            TASK,
+            task_id(job.id, run_no),
+            (job.id, run_no, job.worker_id),
+            job.queue,
+            headers=headers,
+            priority=self._to_broker(job.priority),
+            declare=producer.undeclared(self._queue(job.queue)),
+        )
 
     def _queue(self, name: str) -> Queue:
         if name not in self._queues:
@@ -204,7 +203,7 @@ class Publisher:
         Raises `BrokerUnavailable`.
         """
         # The senders poll the database as well.
-        return self._try(WEBHOOKS_QUEUE, lambda connection: webhook_wakeup.wake_one_sender(self._app, connection))
+        return self._try(WEBHOOKS_QUEUE, webhook_wakeup.wake_one_sender)
 
     def _try(self, queue: str, act: Callable[[Any], bool]) -> bool:
         """Act on a queue of our own. Returns False while the broker refuses it. Raises `BrokerUnavailable`."""

@@ -31,14 +31,14 @@ _log = logging.getLogger(__name__)
 _RECONNECT_SECONDS = 1.0
 
 
-def wake_one_sender(app: Celery, connection: Any) -> bool:
+def wake_one_sender(connection: Any) -> bool:
     """Queue one wake-up unless one is pending. Returns True if it was queued. Raises the transport's errors."""
     producer = producer_channel_of(connection)
     queue = make_queue(WEBHOOKS_QUEUE).bind(producer.channel)
     # At most one message waits, however long no sender consumes.
     if queue.queue_declare().message_count:
         return False
-    producer.send(app.amqp.as_task_v2(uuid(), WEBHOOKS_TASK, args=(), kwargs={}, ignore_result=True), WEBHOOKS_QUEUE)
+    producer.send(WEBHOOKS_TASK, uuid(), (), WEBHOOKS_QUEUE)
     return True
 
 

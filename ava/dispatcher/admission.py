@@ -39,6 +39,8 @@ class Admission:
         self, database: Database, turns: TurnFeed, *, node_dead_seconds: float, tenant_max_running: int | None
     ) -> None:
         self._database = database
+        #: Kept for the transactions that give places; the feed's thread alone uses it.
+        self._connections = database.dedicated()
         self._turns = turns
         self._node_dead_seconds = node_dead_seconds
         self._tenant_max_running = tenant_max_running
@@ -66,9 +68,10 @@ class Admission:
         """
         if not keys:
             return []
-        with self._database.transaction() as connection:
-            limits.lock(connection)
-            states = limits.key_states(connection, keys, dead_after_seconds=self._node_dead_seconds)
+        with limits.locked(self._connections) as connection:
+            states = limits.key_states(
+                connection, keys, dead_after_seconds=self._node_dead_seconds, most_next=_MOST_EACH
+            )
             rooms = [(state, self._make_room(connection, state)) for state in states]
             chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0])
             if not chosen:
@@ -109,17 +112,17 @@ class Admission:
 
     def _waiting(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> dict[str, list[HeldJob]]:
         """Returns the jobs that come next for each key: the oldest of each tenant with the most urgent priority."""
-        places = [
-            (state.key, state.priority, tenant)
-            for state, _ in found
-            for tenant in (
-                limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MOST_TENANTS)
-                if state.is_of_several_tenants
-                else [state.tenant_id]
-            )
-        ]
-        places = self._with_room(connection, places)
         waiting: dict[str, list[HeldJob]] = {}
+        places: list[tuple[str, int, str]] = []
+        for state, _ in found:
+            if state.next_jobs and not self._turns.is_limited(state.tenant_id):
+                waiting[state.key] = list(state.next_jobs)
+            elif state.is_of_several_tenants:
+                held = limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MOST_TENANTS)
+                places += [(state.key, state.priority, tenant) for tenant in held]
+            else:
+                places.append((state.key, state.priority, state.tenant_id))
+        places = self._with_room(connection, places)
         each = max((room for _, room in found), default=0)
         for job in limits.held_heads(connection, places, each=each) if places else ():
             waiting.setdefault(job.limit_key, []).append(job)

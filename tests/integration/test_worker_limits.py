@@ -211,7 +211,7 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     before = sum(backlog.rows_read())
     with backlog.database.transaction() as connection:
         limits.lock(connection)
-        states = limits.key_states(connection, keys, dead_after_seconds=14)
+        states = limits.key_states(connection, keys, dead_after_seconds=14, most_next=50)
         look = looks.read(connection, count_up_to=10, dead_after_seconds=14, most_keys=100)
     assert sorted(look.held_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}

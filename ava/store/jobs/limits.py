@@ -8,7 +8,8 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,8 @@ from ava.domain.job import Job
 from ava.domain.rates import Rate, RateState
 from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
-from ava.store.engine.database import Connection
+from ava.store.engine.database import Connection, DedicatedConnection
+from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -33,6 +35,7 @@ __all__ = [
     "hold_less_urgent",
     "key_states",
     "lock",
+    "locked",
     "put_off_rate",
     "rate_states",
     "write_rate_states",
@@ -55,6 +58,24 @@ def lock(connection: Connection) -> None:
     connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
 
 
+@contextmanager
+def locked(connections: DedicatedConnection) -> Iterator[Connection]:
+    """A transaction that begins with `lock`, on a connection that is kept, because it is on the way to a start."""
+    with kept_transaction(connections, _LOCK, {"key": _LOCK_KEY}) as connection:
+        yield connection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldJob(WaitingJob):
+    """A job that waits for a place."""
+
+    queue: str
+    priority: int
+    limit_key: str
+    #: The key of its rate; None if it has none.
+    rate_key: str | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyState:
     """A key for which jobs wait, at one moment."""
@@ -73,6 +94,8 @@ class KeyState:
     #: Those of them whose job has not started, and the least urgent priority among them.
     unstarted: int
     least_urgent: int | None
+    #: The jobs that come next, as many as there is room for. Empty if it takes turns or a rate to choose them.
+    next_jobs: Sequence[HeldJob]
 
     @property
     def room(self) -> int:
@@ -86,7 +109,7 @@ _KEY_STATES = Prepared(
     "key_states",
     """
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       last.tenant_id <> head.tenant_id, places.taken, places.unstarted, places.least_urgent
+       last.tenant_id <> head.tenant_id, places.taken, places.unstarted, places.least_urgent, next.jobs
 FROM unnest(%(keys)s::text[]) AS k (key)
 CROSS JOIN LATERAL (
     SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
@@ -107,6 +130,16 @@ CROSS JOIN LATERAL (
         WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
         ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
 ) AS places
+CROSS JOIN LATERAL (
+    SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
+    FROM (
+        SELECT j.id, j.worker_id, j.queue, j.rate_key FROM jobs AS j
+        WHERE j.limit_key = k.key AND j.priority = head.priority AND j.tenant_id = head.tenant_id
+            AND j.status = 'queued' AND j.run_at = 'infinity'
+        ORDER BY j.limit_key, j.priority, j.tenant_id, j.id
+        LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
+                   THEN greatest(0, least(w.max_running - places.taken, %(most_next)s)) ELSE 0 END) AS first
+) AS next
 WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues) AND w.id = ANY(n.workers)
         AND n.seen_at > now() - %(dead_after)s * interval '1 second')
     OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
@@ -116,9 +149,12 @@ WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = AN
 )
 
 
-def key_states(connection: Connection, keys: Collection[str], *, dead_after_seconds: float) -> list[KeyState]:
+def key_states(
+    connection: Connection, keys: Collection[str], *, dead_after_seconds: float, most_next: int
+) -> list[KeyState]:
     """Returns the states of those of the keys for which jobs wait that a live node can run."""
-    found = _KEY_STATES.run(connection, {"keys": list(keys), "dead_after": dead_after_seconds})
+    parameters = {"keys": list(keys), "dead_after": dead_after_seconds, "most_next": most_next}
+    found = _KEY_STATES.run(connection, parameters)
     return [_key_state(*row) for row in found]
 
 
@@ -133,6 +169,7 @@ def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
     taken: int,
     unstarted: int,
     least_urgent: int | None,
+    next_jobs: Sequence[tuple[str, str, str, str | None]],
 ) -> KeyState:
     return KeyState(
         key=key,
@@ -144,6 +181,18 @@ def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
         taken=taken,
         unstarted=unstarted,
         least_urgent=least_urgent,
+        next_jobs=[
+            HeldJob(
+                id=id_,
+                tenant_id=tenant_id,
+                worker_id=worker_id,
+                queue=queue,
+                priority=priority,
+                limit_key=key,
+                rate_key=rate_key,
+            )
+            for id_, worker_id, queue, rate_key in next_jobs
+        ],
     )
 
 
@@ -167,17 +216,6 @@ def held_tenants(connection: Connection, *, key: str, priority: int, limit: int)
     """Returns the tenants whose jobs of a priority wait for a key."""
     parameters = {"key": key, "priority": priority, "limit": limit}
     return list(connection.exec_driver_sql(_HELD_TENANTS, parameters).scalars())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeldJob(WaitingJob):
-    """A job that waits for a place."""
-
-    queue: str
-    priority: int
-    limit_key: str
-    #: The key of its rate; None if it has none.
-    rate_key: str | None
 
 
 _HELD_HEADS = Prepared(
