@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from chaos.fault import Fault
-from chaos.faults import clocks, deploys, fairness, processes, queues, schedules, servers
+from chaos.faults import clocks, deploys, fairness, groups, processes, queues, schedules, servers
 
 __all__ = ["FAULTS", "fault_named"]
 
 FAULTS = (
     *processes.FAULTS,
     *fairness.FAULTS,
+    *groups.FAULTS,
     *servers.FAULTS,
     *queues.FAULTS,
     *deploys.FAULTS,

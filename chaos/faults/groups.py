@@ -1,0 +1,60 @@
+"""Kills while one message stands for several brief jobs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+from ava.dispatcher.turns import COSTS_SECONDS
+from chaos.cluster import Cluster
+from chaos.fault import Fault, Injury
+from harness.polling import wait_until
+
+__all__ = ["FAULTS"]
+
+_WORKER = "wkr_chaos_brief"
+_BULKS, _BULK = 4, 1000
+#: Children that are killed, one after another; before the last, a node and the active dispatcher are.
+_KILLS = 8
+_BETWEEN_SECONDS = 0.4
+#: What the dispatcher knows of the worker: so many jobs took a second together.
+_KNOWN = "INSERT INTO job_totals VALUES ('{}', 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
+
+
+def _kill_under_groups(cluster: Cluster) -> Injury:
+    """Kill children, a node and the active dispatcher while brief jobs are drained, most of them in groups."""
+    cluster.system.query(_KNOWN.format(_WORKER))
+    time.sleep(COSTS_SECONDS)
+    jobs = [
+        id_ for _ in range(_BULKS) for id_ in cluster.load.trigger_bulk(_WORKER, count=_BULK, seconds=0, priority=1)
+    ]
+    chance = random.Random(22)
+    wait_until(lambda: _begun(cluster, jobs) > len(jobs) // 20, seconds=60, what="the brief jobs are drained")
+    for number in range(_KILLS):
+        if number == _KILLS // 2:
+            node = cluster.system.workers.pop()
+            for pid in reversed(cluster.pids_of(node)):
+                os.kill(pid, signal.SIGKILL)
+            next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+        pids = [child.pid for node in cluster.system.workers for child in node.children]
+        os.kill(chance.choice(pids), signal.SIGKILL)
+        time.sleep(_BETWEEN_SECONDS)
+    since = time.monotonic()
+    if _begun(cluster, jobs) == len(jobs):
+        raise AssertionError("The brief jobs were over before the last kill.")
+    return Injury(since=since)
+
+
+def _begun(cluster: Cluster, jobs: list[str]) -> int:
+    return len(cluster.runs().keys() & set(jobs))
+
+
+FAULTS = (
+    Fault(
+        name="children, a node and the active dispatcher killed while messages stand for several brief jobs",
+        inject=_kill_under_groups,
+        promised_seconds=15,
+    ),
+)
