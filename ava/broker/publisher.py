@@ -1,11 +1,11 @@
-"""Publishing jobs. A message holds a job's id, the number of the run that it may start, and the worker's id."""
+"""Publishing jobs. A message holds the ids of jobs, the numbers of the runs that it may start, and the worker's id."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
@@ -16,9 +16,9 @@ from ava import tracing
 from ava.broker import connectivity, refusals, reset_marker, webhook_wakeup
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
-from ava.domain import priority
+from ava.domain import priority, run_groups
 from ava.domain.job import Job
-from ava.domain.messages import SIGNATURE, TASK, WEBHOOKS_QUEUE, sign, task_id
+from ava.domain.messages import SIGNATURE, TASK, WEBHOOKS_QUEUE, Message, sign
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.tracing import Kind
@@ -56,8 +56,10 @@ class Publisher:
         self._is_breaker_open = False
         self._is_closed = False
 
-    def publish(self, jobs: Iterable[Job]) -> None:
-        """Publish a message for each job, those of a queue in order, without waiting for the broker after each.
+    def publish(self, jobs: Iterable[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> None:
+        """Publish messages for jobs, those of a queue in order, without waiting for the broker after each.
+
+        `group_sizes`: for how many jobs one message may stand, by worker id; for one if it is not named.
 
         Raises `BrokerUnavailable`. Some of the messages may be published by then, which is harmless, because a message
         may arrive twice. Raises `QueueRefused` if the broker refused queues; the jobs of all others are published.
@@ -65,7 +67,12 @@ class Publisher:
         waiting = list(jobs)
         if waiting:
             with tracing.of_jobs("publish", Kind.PRODUCER, waiting):
-                refused = [job.id for queue, of_queue in _by_queue(waiting) for job in self._publish(queue, of_queue)]
+                refused = [
+                    job.id
+                    for queue, of_queue in _by_queue(waiting)
+                    for group in self._publish(queue, run_groups.form(of_queue, group_sizes))
+                    for job in group
+                ]
             if refused:
                 raise QueueRefused(refused)
 
@@ -81,20 +88,20 @@ class Publisher:
         """Returns True if the broker refused the queue a moment ago; nothing is published to it for some seconds."""
         return self._refusals.holds(queue)
 
-    def _publish(self, queue: str, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Publish jobs of one queue. Returns them if the broker refuses the queue, otherwise none."""
+    def _publish(self, queue: str, groups: Sequence[Sequence[Job]]) -> Sequence[Sequence[Job]]:
+        """Publish a message for each group, all of one queue. Returns them if the broker refuses the queue, or none."""
         if self._refusals.holds(queue):
-            return jobs
+            return groups
         began = time.monotonic()
         try:
             try:
-                self._run(lambda connection: self._send_all(connection, jobs))
+                self._run(lambda connection: self._send_all(connection, queue, groups))
             except BrokerUnavailable as error:
                 if self._is_breaker_open or time.monotonic() - began > _STALE_SECONDS:
                     self._fail(queue, error)
-                self._run_or_fail(queue, lambda connection: self._send_all(connection, jobs))
+                self._run_or_fail(queue, lambda connection: self._send_all(connection, queue, groups))
         except QueueRefused:
-            return jobs
+            return groups
         self._refusals.remove(queue)
         return ()
 
@@ -132,39 +139,40 @@ class Publisher:
         except Exception as error:
             raise BrokerUnavailable from error
 
-    def _send_all(self, connection: Any, jobs: Sequence[Job]) -> None:
+    def _send_all(self, connection: Any, queue: str, groups: Sequence[Sequence[Job]]) -> None:
         producer = producer_channel_of(connection)
-        for start in range(0, len(jobs), _BATCH):
-            batch = jobs[start : start + _BATCH]
+        for start in range(0, len(groups), _BATCH):
+            batch = groups[start : start + _BATCH]
             if len(batch) == 1:
                 self._send(producer, batch[0])
             else:
-                self._send_batch(producer, batch)
+                self._send_batch(producer, queue, batch)
 
-    def _send_batch(self, producer: ProducerChannel, jobs: Sequence[Job]) -> None:
+    def _send_batch(self, producer: ProducerChannel, queue: str, groups: Sequence[Sequence[Job]]) -> None:
         if self._is_redis:
             with producer.producer.batch(max_size=_BATCH):
-                for job in jobs:
-                    self._send(producer, job)
+                for group in groups:
+                    self._send(producer, group)
             return
-        for job in jobs:
-            self._send(producer, job)
+        for group in groups:
+            self._send(producer, group)
         # RabbitMQ handles the frames of a channel in order, so its reply to this confirms the messages before it.
-        self._queue(jobs[0].queue).bind(producer.channel).queue_declare(passive=True)
+        self._queue(queue).bind(producer.channel).queue_declare(passive=True)
 
-    def _send(self, producer: ProducerChannel, job: Job) -> None:
-        run_no = job.run_no + 1
+    def _send(self, producer: ProducerChannel, group: Sequence[Job]) -> None:
+        first = group[0]
+        says = Message(first.worker_id, tuple((job.id, job.run_no + 1) for job in group))
         headers = {}
         if self._key is not None:
-            headers[SIGNATURE] = sign(self._key, job.id, run_no, job.worker_id)
+            headers[SIGNATURE] = sign(self._key, *says.said)
         producer.send(
             TASK,
-            task_id(job.id, run_no),
-            (job.id, run_no, job.worker_id),
-            job.queue,
+            says.task_id,
+            says.arguments,
+            first.queue,
             headers=headers,
-            priority=self._to_broker(job.priority),
-            declare=producer.undeclared(self._queue(job.queue)),
+            priority=self._to_broker(first.priority),
+            declare=producer.undeclared(self._queue(first.queue)),
         )
 
     def _queue(self, name: str) -> Queue:

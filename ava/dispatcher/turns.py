@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ava.domain import run_groups
 from ava.domain.job import Job
 from ava.domain.turns import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
 from ava.domain.window_size import WindowSize
@@ -17,7 +18,7 @@ from ava.store.fleet.tenants import TurnRules
 from ava.store.jobs import limits, turns
 from ava.store.jobs.looks import Window
 
-__all__ = ["SizedWindow", "TurnFeed"]
+__all__ = ["COSTS_SECONDS", "SizedWindow", "TurnFeed"]
 
 #: The most tenants of a window that one look considers; if there are more, the next look continues after them.
 _MOST_TENANTS = 200
@@ -31,7 +32,7 @@ _UNKNOWN_COST_SECONDS = 0.05
 _LEAST_COST_SECONDS = 0.002
 #: Seconds between two reads of what is set for tenants, and of the costs.
 _RULES_SECONDS = 1.0
-_COSTS_SECONDS = 30.0
+COSTS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +76,7 @@ class TurnFeed:
         now, names = time.monotonic(), {window.name for window in windows}
         if now - self._rules_at > _RULES_SECONDS:
             has_changed, self._rules_at = self._read_rules(connection), now
-        if now - self._costs_at > _COSTS_SECONDS:
+        if now - self._costs_at > COSTS_SECONDS:
             self._costs, self._costs_at = turns.costs(connection), now
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
@@ -186,6 +187,18 @@ class TurnFeed:
                     connection, tenant_id=tenant_id, priority=window.priority, limit=_MOST_EACH
                 )
         return rooms
+
+    def group_sizes(self, batch: Sequence[Job], waiting: int, processes: int) -> Mapping[str, int]:
+        """Returns for how many jobs of a batch one message may stand, by worker id: several if they are brief.
+
+        `waiting`: the published jobs of the window with the batch, `processes`: those that serve the queue.
+        """
+        known = {job.worker_id: self._costs.get(job.worker_id) for job in batch}
+        return {
+            worker_id: run_groups.size(seconds, waiting=waiting, processes=processes)
+            for worker_id, seconds in known.items()
+            if seconds is not None
+        }
 
     def fed(self, window: Window, *, published: int, has_backlog: bool) -> None:
         """Record what the window has after a look, and whether more waits for it."""

@@ -10,7 +10,7 @@ from itertools import groupby
 from ava.broker.publisher import Publisher
 from ava.dispatcher.admission import MOST_KEYS, Admission
 from ava.dispatcher.turns import SizedWindow, TurnFeed
-from ava.domain import priority
+from ava.domain import priority, run_groups
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
@@ -170,7 +170,7 @@ class WindowFeed:
         Returns the number of jobs that were published.
         """
         by_turns = self._is_fair or self._turns.has_limits
-        processes = look.processes.get(queue, 0)
+        processes, in_groups = look.processes.get(queue, 0), queue in look.take_groups
         sizes = self._sizes(windows, processes) if by_turns else {}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
         if queue in look.paused:
@@ -189,9 +189,9 @@ class WindowFeed:
                 self._recall_all(window)
                 continue
             fed, is_closed, has_more = (
-                self._feed_by_turns(window, sizes[window.priority].size, processes)
+                self._feed_by_turns(window, sizes[window.priority].size, processes, in_groups=in_groups)
                 if by_turns
-                else self._feed(window, processes)
+                else self._feed(window, processes, in_groups=in_groups)
             )
             total += fed
             if has_more and self._is_fair:
@@ -219,7 +219,7 @@ class WindowFeed:
             for window in windows
         ]
 
-    def _feed(self, window: Window, processes: int) -> tuple[int, bool, bool]:
+    def _feed(self, window: Window, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
         """Publish the oldest jobs of the backlog until the window is full.
 
         Returns the number of jobs, and whether the window is full, and whether it has a backlog still.
@@ -234,7 +234,9 @@ class WindowFeed:
                     limit=min(room, _BATCH),
                     unserved=unserved,
                 )
-            if not batch or not self._publish(batch):
+            waiting = window.published + fed + len(batch)
+            sizes = self._turns.group_sizes(batch, waiting, processes) if in_groups else run_groups.NONE
+            if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)
         # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
@@ -242,13 +244,15 @@ class WindowFeed:
         is_full = window.published + fed >= self._window
         return fed, is_full, is_full
 
-    def _feed_by_turns(self, window: Window, size: int, processes: int) -> tuple[int, bool, bool]:
+    def _feed_by_turns(self, window: Window, size: int, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
         """Likewise by turns of the tenants, until the window has `size` messages."""
         unserved, published, fed = self._set_aside(window, processes), window.published, 0
         has_more = window.has_backlog
         while has_more and (room := min(size - published - fed, _BATCH)) > 0:
             batch, has_more = self._turns.publish(window, room, unserved)
-            if not batch or not self._publish(batch):
+            waiting = published + fed + len(batch)
+            sizes = self._turns.group_sizes(batch, waiting, processes) if in_groups else run_groups.NONE
+            if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)
         published += fed
@@ -256,10 +260,10 @@ class WindowFeed:
         is_open = published < min(size, max(_LEAST_OPEN, 2 * processes))
         return fed, has_more or not is_open, has_more
 
-    def _publish(self, batch: Sequence[Job]) -> bool:
+    def _publish(self, batch: Sequence[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> bool:
         """Publish jobs. Returns False if the broker refuses their queue; they are then in the backlog again."""
         try:
-            self._publisher.publish(batch)
+            self._publisher.publish(batch, group_sizes)
         except BrokerUnavailable as error:
             with self._database.connect() as connection:
                 client_moves.unpublish(connection, [job.id for job in batch])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
     "DEFAULT_QUEUE",
+    "MOST_RUNS",
     "RESERVED",
     "SIGNATURE",
     "TASK",
@@ -35,13 +37,44 @@ DEFAULT_QUEUE = "default"
 #: The header of a message that holds its signature.
 SIGNATURE = "ava_signature"
 
-#: A job's id, a run's number, a worker's id.
-Message = tuple[str, int, str]
+#: The most runs that one message may start.
+MOST_RUNS = 16
 
 _JOB_ID = re.compile(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 #: One more than PostgreSQL's largest integer.
-_MOST_RUNS = 2**31
+_MOST_RUN_NO = 2**31
+
+
+class Message(NamedTuple):
+    """What a message says: the runs that one process may start, one after another, and the worker of their jobs."""
+
+    worker_id: str
+    #: The job's id and the run's number of each; more than one only for brief jobs (`ava.domain.run_groups`).
+    runs: tuple[tuple[str, int], ...]
+
+    @property
+    def task_id(self) -> str:
+        """Returns Celery's id of the message: that of its first run."""
+        return task_id(*self.runs[0])
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Returns the arguments of the message's task; those of a single run are the same in every release."""
+        (job_id, run_no), *more = self.runs
+        return (job_id, run_no, self.worker_id, more) if more else (job_id, run_no, self.worker_id)
+
+    @property
+    def shown(self) -> str:
+        """Returns the arguments as Flower shows them."""
+        (job_id, run_no), *more = self.runs
+        return f"({job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """Returns the parts that a signature covers."""
+        (job_id, run_no), *more = self.runs
+        return (job_id, run_no, self.worker_id, *(part for run in more for part in run))
 
 
 def task_id(job_id: str, run_no: int) -> str:
@@ -57,20 +90,33 @@ def parse_task_id(text: str) -> tuple[str, int]:
 
 def read_arguments(arguments: object) -> Message | None:
     """Returns what a message says, from the arguments of its task. Returns None if it is not one of ours."""
-    if not isinstance(arguments, list | tuple) or len(arguments) != 3:
+    if not isinstance(arguments, list | tuple) or len(arguments) not in (3, 4):
         return None
-    job_id, run_no, worker_id = arguments
-    if not isinstance(job_id, str) or not isinstance(worker_id, str) or type(run_no) is not int:
+    job_id, run_no, worker_id, *rest = arguments
+    more = rest[0] if rest else ()
+    if not isinstance(worker_id, str) or not _WORKER_ID.fullmatch(worker_id):
         return None
-    is_ours = 0 < run_no < _MOST_RUNS and _JOB_ID.fullmatch(job_id) and _WORKER_ID.fullmatch(worker_id)
-    return (job_id, run_no, worker_id) if is_ours else None
+    if not isinstance(more, list | tuple) or len(more) >= MOST_RUNS:
+        return None
+    runs = [_read_run(run) for run in ((job_id, run_no), *more)]
+    known = tuple(run for run in runs if run is not None)
+    return Message(worker_id, known) if len(known) == len(runs) else None
+
+
+def _read_run(run: object) -> tuple[str, int] | None:
+    if not isinstance(run, list | tuple) or len(run) != 2:
+        return None
+    job_id, run_no = run
+    if not isinstance(job_id, str) or type(run_no) is not int:
+        return None
+    return (job_id, run_no) if 0 < run_no < _MOST_RUN_NO and _JOB_ID.fullmatch(job_id) else None
 
 
 def sign(key: str, *said: object) -> str:
     """Returns the signature of what a message says: HMAC-SHA256 of its parts, in hexadecimal.
 
-    A message of a job says its id, the run's number and the worker's id. A signed message that is sent again is a
-    duplicate, which the claim drops.
+    What a message of jobs says is `Message.said`. A signed message that is sent again is a duplicate, which the claim
+    drops.
     """
     return hmac.digest(key.encode(), "\n".join(map(str, said)).encode(), "sha256").hex()
 

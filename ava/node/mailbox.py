@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import socket
+import struct
 
 from ava.node.outcome import Stop
 
-__all__ = ["address", "send_stop"]
+__all__ = ["Mailbox", "address", "send_stop"]
+
+#: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
+_CREDENTIALS = struct.Struct("iII")
 
 
 def address(node_id: str, pid: int) -> str:
@@ -24,3 +30,42 @@ def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
         except OSError:
             return False
         return True
+
+
+class Mailbox:
+    """A child's side of the socket."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def open(self) -> None:
+        """Bind the socket to this process's address."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.bind(address(self._node_id, os.getpid()))
+
+    def fileno(self) -> int:
+        """Returns the socket's descriptor."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def receive(self, seconds: float) -> tuple[str, Stop] | None:
+        """Wait so long for a request of this user's. Returns the run that is to be stopped, and why."""
+        try:
+            readable, _, _ = select.select([self._socket], [], [], seconds)
+            if not readable:
+                return None
+            message, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+        except OSError:
+            # The handler has closed it. Its run may still have to be stopped.
+            self._socket.detach()
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.open()
+            return None
+        if not any(_CREDENTIALS.unpack(data)[1] == os.getuid() for *_, data in ancillary):
+            return None
+        task_id, reason = json.loads(message)
+        return task_id, Stop(reason)

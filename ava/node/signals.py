@@ -19,7 +19,7 @@ from ava import logs, tracing
 from ava.broker import compression
 from ava.broker.app import make_queue
 from ava.broker.dropped import DROPPED
-from ava.domain.messages import DEFAULT_QUEUE
+from ava.domain.messages import DEFAULT_QUEUE, read_arguments
 from ava.errors import StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
@@ -50,7 +50,7 @@ def install(app: Celery, settings: Settings) -> None:
     QueueConsumer.refusals = node.refusals
     QueueConsumer.intake = node.run_monitor.intake
     app.amqp.Consumer = QueueConsumer
-    remote_control.restrict(app)
+    remote_control.restrict(app, on_revoke=node.run_monitor.check_now)
     compression.refuse()
     DROPPED.on_drop = lambda reason: MESSAGES_DROPPED.labels(reason).inc()
     task.register(app, node)
@@ -126,24 +126,27 @@ def _await_first_job(parent_pid: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _take_over_and_claim(node: Node, parent_pid: int, message: Sequence[Any]) -> None:
+def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) -> None:
     if node.child is None and os.getpid() != parent_pid:
         node.start_child(NoTakeAhead())
-    _claim(node, message)
+    _claim(node, arguments)
 
 
 # In a child --------------------------------------------------------------------------------------------------------
 
 
-def _claim(node: Node, message: Sequence[Any]) -> None:
+def _claim(node: Node, arguments: Sequence[Any]) -> None:
     if node.child is None:
         return
-    job_id, run_no, worker_id = message
-    if registry.find(worker_id) is not None:
-        node.child.claim(job_id=job_id, run_no=run_no, worker_id=worker_id)
+    message = read_arguments(arguments)
+    # The node's parent has dropped every other message.
+    assert message is not None
+    if registry.find(message.worker_id) is not None:
+        node.child.claim(message)
     else:
+        job_id, _ = message.runs[0]
         _log.warning("This node has no handler for a job's worker; the job is deferred.", extra={"job_id": job_id})
-        node.child.defer(job_id=job_id, run_no=run_no, worker_id=worker_id)
+        node.child.defer(message)
 
 
 def _record(node: Node) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import Ignore
 
 from ava.domain.job import RunEnd, Status
-from ava.domain.messages import TASK
+from ava.domain.messages import TASK, Message
 from ava.node.celery_internals.request import JobRequest
+from ava.node.child.child import Child
+from ava.node.child.run import Run
 from ava.node.node import Node
 
 __all__ = ["JobFailed", "register"]
@@ -23,13 +25,47 @@ def register(app: Celery, node: Node) -> None:
     """Register the task with a Celery application; `node` is the node of this process."""
 
     @app.task(name=TASK, Request=JobRequest, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
-    def run_job(_task: Task, *_message: Any) -> str:
-        """Run the handler of the job that `task_prerun` has claimed, if it has claimed one."""
+    def run_job(task: Task, *_message: Any) -> str:
+        """Run the handler of the job that `task_prerun` has claimed, if it has claimed one, and those of its group."""
         child = node.child
-        if child is None or child.run is None:
+        if child is None:
             return "dropped"
-        child.call_handler(child.run)
-        return _report(child.run.end)
+        last = _run_group(task, child)
+        return "dropped" if last is None else _report(last.end)
+
+
+def _run_group(task: Task, child: Child) -> Run | None:
+    """Run the claimed run, and those that follow it in its message. Returns the last one, whose end is to be written.
+
+    Celery sends its signals around the message. Between two runs of the message they are sent here, so that each run is
+    claimed and ended as one with a message of its own.
+    """
+    while True:
+        if (run := child.run) is not None:
+            child.call_handler(run)
+        if (following := child.next_in_group()) is None:
+            return run
+        if run is not None:
+            _send_end(task, run)
+        _send(signals.task_prerun, task, following)
+
+
+def _send_end(task: Task, run: Run) -> None:
+    says = Message(run.job.worker_id, ((run.job.id, run.job.run_no),))
+    result: object
+    try:
+        result = _report(run.end)
+        signals.task_success.send(sender=task, result=result)
+    except JobFailed as error:
+        result = error
+        _send(signals.task_failure, task, says, exception=error, traceback=None, einfo=None)
+    except Ignore as error:
+        result = error
+    _send(signals.task_postrun, task, says, retval=result, state=None)
+
+
+def _send(signal: Any, task: Task, says: Message, **more: Any) -> None:
+    signal.send(sender=task, task_id=says.task_id, task=task, args=says.arguments, kwargs={}, **more)
 
 
 def _report(run_end: RunEnd | None) -> str:

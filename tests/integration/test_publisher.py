@@ -227,11 +227,11 @@ def test_a_refused_queue_of_our_own_is_logged_once_and_left_alone(
 def test_a_queue_without_an_answer_stops_no_other(backlog: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     send_all = Publisher._send_all
 
-    def send(publisher: Publisher, connection: object, jobs: Sequence[Job]) -> None:
-        if jobs[0].queue == "refused":
+    def send(publisher: Publisher, connection: object, queue: str, groups: Sequence[Sequence[Job]]) -> None:
+        if queue == "refused":
             # What a publish meets if the cluster node of its queue was killed.
             raise TimeoutError
-        send_all(publisher, connection, jobs)
+        send_all(publisher, connection, queue, groups)
 
     monkeypatch.setattr(Publisher, "_send_all", send)
     monkeypatch.setattr(publisher, "_STALE_SECONDS", -1.0)

@@ -10,11 +10,15 @@ import subprocess
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from ava.broker.refusals import Refusals
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
+from ava.node.parent import run_monitor
 from ava.node.parent.held_run import HeldRun
 from ava.node.parent.run_monitor import RunMonitor
 from ava.settings import load
@@ -42,6 +46,19 @@ class Store:
         self.unclaimed: set[Key] = set()
         self.calls: list[tuple[Any, ...]] = []
         self.checks = 0
+
+    @classmethod
+    def of_the_monitor(cls, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """Returns a store that run monitors use from now on, and have them look at it often."""
+        store = cls()
+        monkeypatch.setattr(run_monitor, "Database", SimpleNamespace(of=lambda *_, **__: store))
+        for name in ("nodes", "workers", "client_moves"):
+            monkeypatch.setattr(run_monitor, name, store)
+        monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
+        monkeypatch.setattr("ava.node.parent.rescue.rescues", store)
+        monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
+        monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)
+        return store
 
     # What `ava.store.engine.database.Database` is to the monitor
     @contextmanager
@@ -162,7 +179,6 @@ class Node:
         child = Child(self.id)
         self._children.append(child)
         held = HeldRun(
-            task_id=f"{job_id}.1",
             job_id=job_id,
             run_no=1,
             pid=child.pid,
@@ -170,6 +186,20 @@ class Node:
             grace_seconds=grace_seconds,
         )
         self.store.running_seconds[held.key] = 0
+        self.monitor.track([held])
+        return held, child
+
+    def run_group(self, *job_ids: str, grace_seconds: float = 0) -> tuple[tuple[HeldRun, ...], Child]:
+        """Have a child of its own run the jobs of one message, of which it has begun the first."""
+        child = Child(self.id)
+        self._children.append(child)
+        held = tuple(
+            HeldRun(job_id=job_id, run_no=1, pid=child.pid, timeout_seconds=60, grace_seconds=grace_seconds)
+            for job_id in job_ids
+        )
+        for each in held:
+            each.group = held
+        self.store.running_seconds[held[0].key] = 0
         self.monitor.track(held)
         return held, child
 

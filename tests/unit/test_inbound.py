@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from kombu import Message
 
-from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments, sign
+from ava.domain.messages import MOST_RUNS, SIGNATURE, TASK, is_signed, read_arguments, sign
+from ava.domain.messages import Message as Says
 from ava.node.celery_internals import inbound
 from ava.node.celery_internals.inbound import MessageRefused
 
 OURS = ("job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo")
+GROUP = (*OURS, [["job_01h455vb4pex5vsknk084sn02r", 2]])
 KEY, OLD_KEY = "k" * 32, "o" * 32
 
 
@@ -69,11 +71,35 @@ def test_any_other_message_is_refused(message: Message, reason: str) -> None:
     [
         None, "abc", {}, [], [*OURS, 1], [OURS[0], "1", OURS[2]], [OURS[0], True, OURS[2]], [OURS[0], 0, OURS[2]],
         [OURS[0], 2**31, OURS[2]], [OURS[0], 1, "wkr_"], [OURS[0], 1, "wkr_a\n"], [OURS[0] + "\n", 1, OURS[2]],
-        [OURS[0].upper(), 1, OURS[2]], [OURS[0], 1, "wkr_" + "a" * 60],
+        [OURS[0].upper(), 1, OURS[2]], [OURS[0], 1, "wkr_" + "a" * 60], [*OURS, None], [*OURS, [OURS[0]]],
+        [*OURS, [[OURS[0], 1, 2]]], [*OURS, [[OURS[0], 0]]], [*OURS, [[OURS[0], 1]] * 16], [*GROUP, []],
     ],
 )  # fmt: skip
 def test_arguments_that_are_not_ours_are_none(arguments: Any) -> None:
     assert read_arguments(arguments) is None
+
+
+def test_a_message_may_stand_for_several_runs_of_one_worker() -> None:
+    says = read_arguments(json.loads(json.dumps(GROUP)))
+    assert says == ("wkr_echo", ((OURS[0], 1), ("job_01h455vb4pex5vsknk084sn02r", 2)))
+    assert json.loads(json.dumps(says.arguments)) == list(GROUP)
+    message = _message(GROUP)
+    inbound.admit(message)
+    assert message.headers["argsrepr"] == f"({OURS[0]!r}, 1, 'wkr_echo', and 1 more)"
+
+
+def test_a_signature_covers_each_run_of_a_group() -> None:
+    says = Says("wkr_echo", ((OURS[0], 1), ("job_01h455vb4pex5vsknk084sn02r", 2)))
+    inbound.admit(_message(GROUP, **{SIGNATURE: sign(KEY, *says.said)}), [KEY])
+    for signature in (sign(KEY, *OURS), sign(KEY, *says._replace(runs=says.runs[:1] * 2).said)):
+        with pytest.raises(MessageRefused, match="unsigned"):
+            inbound.admit(_message(GROUP, **{SIGNATURE: signature}), [KEY])
+
+
+def test_the_largest_message_is_taken() -> None:
+    job_id, run_no, worker_id = "job_7zzzzzzzzzzzzzzzzzzzzzzzzz", 2**31 - 1, "wkr_" + "a" * 59
+    says = Says(worker_id, ((job_id, run_no),) * MOST_RUNS)
+    inbound.admit(_message(says.arguments, id=says.task_id))
 
 
 def test_with_a_key_a_message_must_be_signed_by_one_of_the_keys() -> None:

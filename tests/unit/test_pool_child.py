@@ -82,7 +82,7 @@ def test_soon_free_is_announced_for_the_job_at_hand(pipes: Pipes) -> None:
 
 def test_a_message_that_was_taken_ahead_is_acknowledged_once_and_run_next(pipes: Pipes) -> None:
     pipes.write(2)
-    assert pipes.child.take_next(never_brief) == tuple(OURS)
+    assert pipes.child.take_next(never_brief) == ("wkr_echo", ((OURS[0], 1),))
     assert pipes.read() == [(ACK, 2)]
     pipes.end(1)
     pipes.run(2)
@@ -207,13 +207,13 @@ def test_a_parent_that_is_gone_breaks_no_end(pipes: Pipes) -> None:
     pipes.child.outq._reader.close()
     pipes.write(2)
     pipes.child.announce_soon_free()
-    assert pipes.child.take_next(always_brief) == tuple(OURS)
+    assert pipes.child.take_next(always_brief) == ("wkr_echo", ((OURS[0], 1),))
     pipes.child.withdraw()
 
 
 def test_a_message_of_ours_is_read() -> None:
-    assert _read(json.dumps([OURS, {}, {}])) == tuple(OURS)
-    assert _read(json.dumps([OURS, {}, {}]).encode()) == tuple(OURS)
+    assert _read(json.dumps([OURS, {}, {}])) == ("wkr_echo", ((OURS[0], 1),))
+    assert _read(json.dumps([OURS, {}, {}]).encode()) == ("wkr_echo", ((OURS[0], 1),))
 
 
 @pytest.mark.parametrize(

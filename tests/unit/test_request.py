@@ -20,6 +20,7 @@ from ava.node.celery_internals.request import JobRequest
 from ava.node.outcome import Retirement
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
+OTHER_JOB = "job_01h455vb4pex5vsknk084sn02r"
 PID = 4711
 
 
@@ -31,8 +32,8 @@ class RunMonitor:
         self.held: set[Any] = set()
 
     def track(self, held: Any) -> None:
-        self.held.add(held)
-        self.calls.append(("track", held.task_id, held.pid))
+        self.held.update(held)
+        self.calls += [("track", each.task_id, each.pid) for each in held]
 
     def untrack(self, held: Any) -> bool:
         was_held = held in self.held
@@ -43,8 +44,8 @@ class RunMonitor:
     def rescue(self, held: Any, error: str) -> None:
         self.calls.append(("rescue", held.task_id, error))
 
-    def return_to_queue(self, job_id: str) -> None:
-        self.calls.append(("return_to_queue", job_id))
+    def return_to_queue(self, job_ids: Any) -> None:
+        self.calls += [("return_to_queue", job_id) for job_id in job_ids]
 
     def check_now(self) -> None:
         self.calls.append("check_now")
@@ -63,10 +64,10 @@ class Node:
         JobRequest.run_monitor = self.monitor  # type: ignore[assignment]
         JobRequest.pool_pids = staticmethod(lambda: [PID + 1])
 
-    def receive(self, run_no: int = 1) -> JobRequest:
-        """Receive a message."""
+    def receive(self, run_no: int = 1, *more: Any) -> JobRequest:
+        """Receive a message, which may stand for more runs."""
         name = f"{JOB}.{run_no}"
-        body = json.dumps([[JOB, run_no, "wkr_unknown"], {}, {}])
+        body = json.dumps([[JOB, run_no, "wkr_unknown", *([more] if more else [])], {}, {}])
         message = SimpleNamespace(
             headers={"id": name, "task": TASK},
             body=body,
@@ -128,7 +129,7 @@ def test_a_request_is_acknowledged_early_but_stays_held_when_its_child_is_soon_f
     request.fetch_next()
     assert node.calls[2:] == [("acknowledge", request.id)]
     assert request not in state.reserved_requests
-    assert request.held in node.monitor.held
+    assert node.monitor.held == set(request.held)
     request.on_success((False, "completed", 0.1))
     assert node.calls.count(("acknowledge", request.id)) == 1
     assert not node.monitor.held
@@ -249,6 +250,31 @@ def test_a_process_that_died_before_it_accepted_the_message_has_its_run_rescued(
     request = node.receive()
     request.on_failure(_info(WorkerLostError("signal 9")))
     assert ("rescue", request.id, "WorkerLost: the worker process died (signal 9)") in node.calls
+
+
+def test_each_run_of_a_group_is_held_until_the_message_is_over(node: Node) -> None:
+    request = node.receive(1, (OTHER_JOB, 3))
+    request.on_accepted(PID, 0.0)
+    assert [call for call in node.calls if call[0] == "track"] == [
+        ("track", f"{JOB}.1", PID), ("track", f"{OTHER_JOB}.3", PID),
+    ]  # fmt: skip
+    assert all(held.group == request.held for held in request.held)
+    request.on_success((False, "completed", 0.1))
+    assert not node.monitor.held
+
+
+def test_each_run_of_a_group_is_rescued_from_a_process_that_died_unless_it_had_ended(node: Node) -> None:
+    request = node.receive(1, (OTHER_JOB, 3))
+    request.on_accepted(PID, 0.0)
+    node.monitor.held.discard(request.held[0])
+    request.on_failure(_info(WorkerLostError("signal 9")))
+    rescued = [call[1] for call in node.calls if call[0] == "rescue"]
+    assert rescued == [f"{OTHER_JOB}.3"]
+
+
+def test_each_job_of_a_group_that_came_for_a_busy_child_goes_to_the_backlog(node: Node) -> None:
+    node.receive(1, (OTHER_JOB, 3)).return_to_backlog()
+    assert node.calls == [("return_to_queue", JOB), ("return_to_queue", OTHER_JOB)]
 
 
 def test_what_a_lost_process_has_left_is_killed_but_no_process_of_the_pool(

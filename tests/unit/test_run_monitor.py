@@ -17,7 +17,6 @@ import pytest
 
 from ava.errors import DatabaseUnavailable
 from ava.node.outcome import Stop
-from ava.node.parent import rescue as rescue_module
 from ava.node.parent import run_monitor
 from ava.node.parent.held_run import HeldRun
 from harness.polling import wait_until
@@ -27,15 +26,7 @@ from tests.unit.monitored_node import Node, Store
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = Store()
-    monkeypatch.setattr(run_monitor, "Database", SimpleNamespace(of=lambda *_, **__: store))
-    for name in ("nodes", "workers", "client_moves"):
-        monkeypatch.setattr(run_monitor, name, store)
-    monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
-    monkeypatch.setattr(rescue_module, "rescues", store)
-    monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
-    monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)
-    return store
+    return Store.of_the_monitor(monkeypatch)
 
 
 @pytest.fixture
@@ -60,8 +51,8 @@ def test_a_node_whose_row_is_gone_registers_again(node: Node) -> None:
 def test_the_heartbeat_counts_busy_processes_not_runs(node: Node) -> None:
     _, child = node.run("job_a")
     node.run("job_b")
-    following = HeldRun(task_id="job_c.1", job_id="job_c", run_no=1, pid=child.pid, timeout_seconds=60, grace_seconds=0)
-    node.monitor.track(following)
+    following = HeldRun(job_id="job_c", run_no=1, pid=child.pid, timeout_seconds=60, grace_seconds=0)
+    node.monitor.track([following])
     node.start()
     wait_until(lambda: (2,) in node.store.named("heartbeat"))
     assert node.store.named("heartbeat")[-1] == (2,)
@@ -100,7 +91,7 @@ def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) 
     wait_until(lambda: child.received() == [("job_a.1", "lost")])
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue("job_z")
+    node.monitor.return_to_queue(["job_z"])
     wait_until(lambda: node.store.named("unpublish") == [("job_z",)])
     assert node.store.named("rescue") == node.store.named("end killed") == []
 
@@ -177,9 +168,7 @@ def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> Non
     starter = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid)"
     pid = int(subprocess.check_output([sys.executable, "-S", "-c", starter], text=True))
     try:
-        node.monitor.track(
-            HeldRun(task_id="job_a.1", job_id="job_a", run_no=1, pid=pid, timeout_seconds=60, grace_seconds=0)
-        )
+        node.monitor.track([HeldRun(job_id="job_a", run_no=1, pid=pid, timeout_seconds=60, grace_seconds=0)])
         node.start()
         node.monitor.abandon()
         node.close()
@@ -203,7 +192,7 @@ def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
     node.start()
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue("job_z")
+    node.monitor.return_to_queue(["job_z"])
     wait_until(lambda: node.store.named("unpublish"))
     assert node.store.named("rescue") == []
 
@@ -214,7 +203,7 @@ def test_a_run_that_another_child_holds_as_well_is_not_rescued(node: Node) -> No
     node.start()
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue("job_z")
+    node.monitor.return_to_queue(["job_z"])
     wait_until(lambda: node.store.named("unpublish"))
     assert node.store.named("rescue") == []
 
@@ -225,7 +214,7 @@ def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
     node.store.is_away = True
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue("job_z")
+    node.monitor.return_to_queue(["job_z"])
     time.sleep(0.3)
     assert node.store.named("rescue") == node.store.named("unpublish") == []
     node.store.is_away = False
@@ -243,7 +232,7 @@ def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pyt
 
     monkeypatch.setattr(run_monitor, "client_moves", SimpleNamespace(unpublish=break_off))
     node.start()
-    node.monitor.return_to_queue("job_z")
+    node.monitor.return_to_queue(["job_z"])
     wait_until(lambda: met == ["job_z"] * 3)
     wait_until(node.monitor._deferred_writes.empty)
 
@@ -324,7 +313,7 @@ def test_an_abandoned_run_is_killed_at_once_and_returns_to_the_queue(node: Node)
 def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
-    node.monitor.return_to_queue("job_z")
+    node.monitor.return_to_queue(["job_z"])
     node.monitor.close()
     assert child.process.wait(30) == -signal.SIGKILL
     reason = "Handler interrupted, the worker is shutting down"

@@ -12,11 +12,11 @@ from typing import Any
 from kombu.pidbox import Node as ControlNode
 
 from ava.broker.dropped import DROPPED
-from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments, task_id
+from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments
 
 __all__ = ["GuardedControlNode", "MessageRefused", "admit"]
 
-#: The most bytes of a message's body. Ours have at most 250.
+#: The most bytes of a message's body. Ours have at most 1,100: 250, and 50 for each further run.
 MOST_BYTES = 2048
 
 
@@ -40,17 +40,16 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
         # kombu raises errors of its own for what it cannot decode.
         raise MessageRefused("unreadable") from None
     ours = read_arguments(arguments)
-    if ours is None or keywords != {} or not _is_empty(embedded) or headers.get("id") != task_id(ours[0], ours[1]):
+    if ours is None or keywords != {} or not _is_empty(embedded) or headers.get("id") != ours.task_id:
         raise MessageRefused("foreign")
-    if keys and not is_signed(keys, headers.get(SIGNATURE), *ours):
+    if keys and not is_signed(keys, headers.get(SIGNATURE), *ours.said):
         raise MessageRefused("unsigned")
-    job_id, run_no, worker_id = ours
     message.headers = {
         "task": TASK,
         "id": headers["id"],
         "root_id": headers["id"],
         "ignore_result": True,
-        "argsrepr": f"({job_id!r}, {run_no}, {worker_id!r})",
+        "argsrepr": ours.shown,
         "kwargsrepr": "{}",
     }
     message.properties = {}

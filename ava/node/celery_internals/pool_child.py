@@ -152,7 +152,8 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         accepted = (ACK, (number, part, time.monotonic(), os.getpid(), self.synqW_fd))
         with self._sending, suppress(OSError):
             self._job_ahead = number
-            if message is not None and is_brief(message[2]):
+            # A group announces its end with its last run.
+            if message is not None and len(message.runs) == 1 and is_brief(message.worker_id):
                 self._early_job, self._early_at = number, time.monotonic()
                 self._send(accepted, (SOON_FREE, (number, self.inqW_fd)))
             else:

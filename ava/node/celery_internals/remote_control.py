@@ -30,8 +30,11 @@ _KEPT = frozenset(
 )  # fmt: skip
 
 
-def restrict(app: Celery) -> None:
-    """Refuse every other command of Celery's, and malformed messages; the commands of handler modules stay."""
+def restrict(app: Celery, *, on_revoke: Callable[[], object]) -> None:
+    """Refuse every other command of Celery's, and malformed messages; the commands of handler modules stay.
+
+    `on_revoke` is called with each revoke, because Celery knows a message by the first of its runs alone.
+    """
     mailbox = app.control.mailbox
     mailbox.node_cls = GuardedControlNode
     if app.connection_for_read().transport.driver_type == "amqp":
@@ -40,6 +43,12 @@ def restrict(app: Celery) -> None:
         is_of_celery = getattr(command, "__module__", "") == control.__name__
         if is_of_celery and command.__name__ not in _KEPT:
             control.Panel.data[name] = partial(_refuse, name)
+    control.Panel.data["revoke"] = partial(_revoke, on_revoke)
+
+
+def _revoke(on_revoke: Callable[[], object], state: Any, **named: Any) -> Any:
+    on_revoke()
+    return control.revoke(state, **named)
 
 
 def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar
 
 from billiard.exceptions import WorkerLostError
@@ -16,7 +17,7 @@ from celery.exceptions import Ignore
 from celery.worker.request import Request
 from celery.worker.state import reserved_requests, task_ready
 
-from ava.domain.messages import parse_task_id
+from ava.domain.messages import Message, read_arguments
 from ava.handler import registry
 from ava.node import processes
 from ava.node.outcome import Retirement
@@ -41,8 +42,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     is_acknowledged_on_arrival = False
     #: Requests whose child is busy although the broker was asked for its next message, which may still arrive.
     expecting_surplus: ClassVar[set[JobRequest]] = set()
-    #: The run that a child was given with this message.
-    held: HeldRun | None = None
+    #: The runs that a child was given with this message.
+    held: tuple[HeldRun, ...] = ()
     #: The message that arrived for the busy child.
     _surplus: JobRequest | None = None
 
@@ -52,17 +53,29 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         self.run_monitor.track(self.held)
         super().on_accepted(pid, time_accepted)
 
-    def _make_held(self, pid: int) -> HeldRun:
-        job_id, run_no = parse_task_id(self.id)
-        handler = registry.find(self.args[2])
-        return HeldRun(
-            task_id=self.id,
-            job_id=job_id,
-            run_no=run_no,
-            pid=pid,
-            timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
-            grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
+    @cached_property
+    def says(self) -> Message:
+        """Returns what the message says."""
+        says = read_arguments(self.args)
+        # `inbound.admit` has dropped every other message.
+        assert says is not None
+        return says
+
+    def _make_held(self, pid: int) -> tuple[HeldRun, ...]:
+        handler = registry.find(self.says.worker_id)
+        held = tuple(
+            HeldRun(
+                job_id=job_id,
+                run_no=run_no,
+                pid=pid,
+                timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
+                grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
+            )
+            for job_id, run_no in self.says.runs
         )
+        for each in held:
+            each.group = held
+        return held
 
     # When the next message comes -----------------------------------------------------------------------------------
 
@@ -94,12 +107,13 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def return_to_backlog(self) -> None:
         """Leave this message's job to other processes."""
         task_ready(self)
-        self.run_monitor.return_to_queue(parse_task_id(self.id)[0])
+        self.run_monitor.return_to_queue([job_id for job_id, _ in self.says.runs])
 
     def give_up(self) -> None:
-        """No child takes this message. Its job returns to the queue with the next number, so that none can claim it."""
+        """No child takes this message. Its jobs return to the queue with new numbers, so that none can claim it."""
         task_ready(self)
-        self.run_monitor.rescue(self._make_held(pid=0), "WorkerLost: no process of the worker took it")
+        for held in self._make_held(pid=0):
+            self.run_monitor.rescue(held, "WorkerLost: no process of the worker took it")
         self.acknowledge()
 
     def _count_as_reserved(self) -> None:
@@ -132,9 +146,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     # The end -------------------------------------------------------------------------------------------------------
 
     def acknowledge(self) -> None:
-        """The run is over, in whatever way."""
-        if self.held is not None:
-            self.run_monitor.untrack(self.held)
+        """The runs are over, in whatever way."""
+        for held in self.held:
+            self.run_monitor.untrack(held)
         self._acknowledge()
         self._release_surplus()
 
@@ -159,9 +173,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         cause = how[1] if how else "unknown cause"
         error = f"WorkerLost: the worker process died ({cause})"
         # Nothing is held if the process died before it accepted the message.
-        held = self.held or self._make_held(pid=0)
-        if self.run_monitor.untrack(held) or not held.pid:
-            self.run_monitor.rescue(held, error)
+        for held in self.held or self._make_held(pid=0):
+            if self.run_monitor.untrack(held) or not held.pid:
+                self.run_monitor.rescue(held, error)
         self.acknowledge()
         self._send_end_event(error, _RETIREMENTS.get(cause))
         # This process has adopted what the handler had started and detached.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
 import resource
-import select
 import signal
-import socket
-import struct
 import sys
 import threading
 import time
@@ -23,11 +19,12 @@ from billiard.process import current_process
 from ava import tracing
 from ava.broker.dropped import DROPPED
 from ava.domain.job import RunEnd, Status
+from ava.domain.messages import Message
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics.counters import ConnectionMeter
-from ava.node import mailbox, processes
+from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.adopted import Adopted
@@ -35,8 +32,10 @@ from ava.node.child.masked_descriptors import MaskedDescriptors
 from ava.node.child.new_run import NewRuns
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
+from ava.node.child.run_group import RunGroup
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
+from ava.node.mailbox import Mailbox
 from ava.node.outcome import Retirement, Stop
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -56,8 +55,6 @@ _PARENT_CHECK_SECONDS = 2.0
 _BRIEF_SECONDS = 0.002
 #: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
-#: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
-_CREDENTIALS = struct.Struct("iII")
 
 
 def _is_signal_too_late(unraisable: Any) -> bool:
@@ -75,14 +72,14 @@ class Child:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
-        self._new_runs = NewRuns(settings)
+        self._new_runs, self._group = NewRuns(settings), RunGroup()
         self._connect()
         self._run: Run | None = None
         #: The next run, if it was claimed by the statement that wrote the end of this one.
         self._next_run: Run | None = None
         #: Held while lines are stored, so that no line is stored after the end of its run.
         self._storing = threading.Lock()
-        self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._mailbox = Mailbox(node_id)
         #: Connections that a handler may have closed. We never close them: the numbers may be other files by now.
         self._abandoned: list[object] = []
         self._process_state: ProcessState | None = None
@@ -113,7 +110,7 @@ class Child:
         signal.signal(signal.SIGCONT, self._on_sigcont)
         timeouts.uninstall()
         sys.unraisablehook = self._on_unraisable
-        self._open_mailbox()
+        self._mailbox.open()
         for name, target in (("companion", self._run_companion), ("exit-with-parent", self._exit_with_parent)):
             threading.Thread(target=target, name=f"ava-{name}", daemon=True).start()
         tracing.start(self._settings, "worker")
@@ -123,10 +120,6 @@ class Child:
         meter = ConnectionMeter("worker", 2)
         self._database = Database.of(self._settings, name="worker", pool_size=2, meter=meter)
         self._run_writer = RunWriter(self._database, self._node_id)
-
-    def _open_mailbox(self) -> None:
-        self._mailbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._mailbox.bind(mailbox.address(self._node_id, os.getpid()))
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
         run = self._run
@@ -150,12 +143,15 @@ class Child:
 
     # Claiming ------------------------------------------------------------------------------------------------------
 
-    def claim(self, *, job_id: str, run_no: int, worker_id: str) -> None:
-        """Start a run if it can be claimed; waits for a database that is away.
+    def claim(self, message: Message) -> None:
+        """Start the first run of a message if it can be claimed; waits for a database that is away.
 
         The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
         """
+        if not self._group.is_at(message):
+            self._group.begin(message)
         next_run, self._next_run = self._next_run, None
+        worker_id, ((job_id, run_no), *_) = message
         if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
             self._run = next_run
             return
@@ -167,9 +163,29 @@ class Child:
         ):
             DROPPED.drop("worker")
 
-    def defer(self, *, job_id: str, run_no: int, worker_id: str) -> None:
-        """Put off a job whose handler this node does not have."""
-        self._run_writer.defer(job_id, run_no, worker_id, dead_after_seconds=self._settings.node_dead_seconds)
+    def defer(self, message: Message) -> None:
+        """Put off the jobs of a worker whose handler this node does not have."""
+        for job_id, run_no in message.runs:
+            self._run_writer.defer(
+                job_id, run_no, message.worker_id, dead_after_seconds=self._settings.node_dead_seconds
+            )
+
+    def next_in_group(self) -> Message | None:
+        """Returns what follows the current run in its group, or None if nothing does.
+
+        What is left of the group is given back if it has taken its time, or if this process may have to end.
+        """
+        if self._goes_on and (following := self._group.take()) is not None:
+            return following
+        with suppress(DatabaseUnavailable):
+            # The companion thread gives it back once the database is there.
+            self._group.give_back(self._database)
+        return None
+
+    @property
+    def _goes_on(self) -> bool:
+        """Returns False if this process may have to end after its run, because the handler was stopped, say."""
+        return not self._is_to_retire and (self._run is None or self._run.stopped_for is None)
 
     # Running -------------------------------------------------------------------------------------------------------
 
@@ -267,18 +283,18 @@ class Child:
             os._exit(Retirement.after(self._last_end))
 
     def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
-        # A process whose handler was stopped may have to end after this run, so it takes no next message yet.
-        goes_on = run.stopped_for is None and not self._is_to_retire
-        if goes_on:
+        message = self._group.following
+        if message is None and self._goes_on:
             self._take_ahead.announce_soon_free()
-        else:
+        elif message is None:
             self._take_ahead.withdraw()
         lines = run.log.take_with_closing(*run_end.closing)
-        message = self._take_ahead.take_next(self._is_brief) if goes_on else None
-        if message is None or registry.find(message[2]) is None:
+        if message is None and self._goes_on:
+            message = self._take_ahead.take_next(self._is_brief)
+        if message is None or registry.find(message.worker_id) is None:
             return self._run_writer.end(run, run_end, lines)[0]
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
-        status, job = self._run_writer.end(run, run_end, lines, (*message, claim_id))
+        status, job = self._run_writer.end(run, run_end, lines, (message, claim_id))
         # A run that was not claimed here is claimed again when billiard's loop reaches its message.
         self._next_run = None if job is None else self._new_runs.make(job, claim_id, began_ns, self._run_writer)
         return status
@@ -300,6 +316,8 @@ class Child:
             try:
                 self._read_mailbox()
                 self._take_ahead.check_announcement()
+                if self._group.is_late:
+                    self._group.give_back(self._database)
                 if (run := self._run) is not None:
                     self._adopted.reap(time.monotonic())
                     self._check_run(run)
@@ -313,23 +331,12 @@ class Child:
                 time.sleep(_TICK_SECONDS)
 
     def _read_mailbox(self) -> None:
-        try:
-            readable, _, _ = select.select([self._mailbox], [], [], _TICK_SECONDS)
-            if not readable:
-                return
-            message, ancillary, _, _ = self._mailbox.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
-        except OSError:
-            # The handler has closed it. Its run may still have to be stopped.
-            self._mailbox.detach()
-            self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._open_mailbox()
+        if (request := self._mailbox.receive(_TICK_SECONDS)) is None:
             return
-        if not any(_CREDENTIALS.unpack(data)[1] == os.getuid() for *_, data in ancillary):
-            return
-        task_id, reason = json.loads(message)
+        task_id, reason = request
         run = self._run
         if run is not None and run.task_id == task_id:
-            self._stop(run, Stop(reason))
+            self._stop(run, reason)
 
     def _stop(self, run: Run, reason: Stop) -> None:
         # The database decides whether a run has lost its job, not a datagram.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ava.domain.job import Job, LogLine, RunEnd, Status
+from ava.domain.messages import Message
 from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
@@ -75,11 +76,11 @@ class RunWriter:
             return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id)
 
     def end(
-        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[str, int, str, str] | None = None
+        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[Message, str] | None = None
     ) -> tuple[Status | None, Job | None]:
         """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
 
-        `following`: its job's id, its number, its worker and the id of its claim. Returns the status of the ended run's
+        `following`: the message whose first run it is, and the id of its claim. Returns the status of the ended run's
         job, or None if the run has lost it; and the job that was claimed.
         """
         progress_json, claim_id = run.progress_json, run.claim_id
@@ -88,7 +89,8 @@ class RunWriter:
             self._persist(lambda c: _put_off_rate(c, run_end, claim_id))
         if following is None:
             return self._persist(lambda c: runs.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
-        wanted = self._claim(*following)
+        message, next_claim_id = following
+        wanted = self._claim(*message.runs[0], message.worker_id, next_claim_id)
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
             status, job = runs.end_and_claim(connection, run_end, lines, progress_json, wanted, claim_id=claim_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import InitVar, dataclass, field
 
+from ava.domain.messages import task_id
 from ava.node.outcome import Stop
 from ava.node.parent.deadlines import RunState
 
@@ -15,7 +16,6 @@ __all__ = ["HeldRun"]
 class HeldRun:
     """A run that a child of this node has been given."""
 
-    task_id: str
     job_id: str
     run_no: int
     #: The child's process, 0 if it died before it reported that it took the message.
@@ -25,12 +25,19 @@ class HeldRun:
     #: Its deadlines; replaced as a whole, by the run monitor's thread alone.
     state: RunState = field(init=False)
     is_killed: bool = False
+    #: The runs of the same message, this one included: the child has one of them at a time, in their order.
+    group: tuple[HeldRun, ...] = ()
     #: When the child took its message, in Unix nanoseconds and in seconds of the monotonic clock.
     began_ns: int = field(default_factory=time.time_ns)
     began_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self, timeout_seconds: float, grace_seconds: float) -> None:
         self.state = RunState(timeout_seconds=timeout_seconds, grace_seconds=grace_seconds)
+
+    @property
+    def task_id(self) -> str:
+        """Returns the name of the run in a stop."""
+        return task_id(self.job_id, self.run_no)
 
     @property
     def key(self) -> tuple[str, int]:

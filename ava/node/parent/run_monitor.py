@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from ava.broker.refusals import Refusals
@@ -108,10 +108,10 @@ class RunMonitor:
 
     # Called from Celery's event loop -------------------------------------------------------------------------------
 
-    def track(self, held: HeldRun) -> None:
-        """A child has been given a run."""
+    def track(self, held: Collection[HeldRun]) -> None:
+        """A child has been given the runs of a message."""
         with self._lock:
-            self._held.add(held)
+            self._held.update(held)
             self._last_started_at = time.monotonic()
 
     def untrack(self, held: HeldRun) -> bool:
@@ -129,9 +129,9 @@ class RunMonitor:
         self._deferred_writes.put(lambda connection: rescue_run(connection, held, node_id=self._node_id, error=error))
         self._wakeups.put(None)
 
-    def return_to_queue(self, job_id: str) -> None:
-        """Return a job whose message came here to the backlog, soon, in the monitor's thread."""
-        self._deferred_writes.put(lambda connection: client_moves.unpublish(connection, [job_id]))
+    def return_to_queue(self, job_ids: Sequence[str]) -> None:
+        """Return the jobs of a message that came here to the backlog, soon, in the monitor's thread."""
+        self._deferred_writes.put(lambda connection: client_moves.unpublish(connection, job_ids))
         self._wakeups.put(None)
 
     def check_now(self) -> None:
@@ -238,8 +238,16 @@ class RunMonitor:
                 _log.warning("Node is cut off from the database: run is stopped", extra={"job_id": held.job_id})
             decision = deadlines.decide(replace(held.state, is_released=is_released), now, node)
             self._follow(held, decision)
-            if decision.is_kill_due:
+            if decision.is_kill_due and self._is_current(held):
                 self._kill(held)
+
+    def _is_current(self, held: HeldRun) -> bool:
+        """Returns False if the process of a run has another run of the same message by now, or that is not known."""
+        if len(held.group) <= 1 or held.stop is Stop.SHUTDOWN:
+            return True
+        self._next_check_at = 0.0
+        self._with_database(self._check_in)
+        return held in self._held and self._is_reachable
 
     def _follow(self, held: HeldRun, decision: Decision) -> None:
         held.state = decision.run
@@ -341,6 +349,10 @@ class RunMonitor:
                 # PostgreSQL's clock may have jumped since the claim.
                 held.state = replace(held.state, claimed_at=min(max(now - seconds, held.began_at), now))
             is_over, is_cancelled = held.key in directives.over, held.key in directives.cancelled
+            if is_over and any(each.key in directives.running_seconds for each in held.group):
+                # The process has gone on to another run of the message, or has given this one back.
+                self.untrack(held)
+                continue
             self._follow(held, deadlines.decide_directive(held.state, now, is_over=is_over, is_cancelled=is_cancelled))
 
     def _write_deferred(self, connection: Connection) -> None:

@@ -58,9 +58,10 @@ class NodeSpec:
 
 
 _REGISTER = Statement("""
-INSERT INTO nodes (id, name, host, pid, version, queues, refused_queues, workers, processes, declarations)
+INSERT INTO nodes
+    (id, name, host, pid, version, queues, refused_queues, workers, processes, declarations, takes_groups)
 VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(refused_queues)s::text[],
-    %(workers)s::text[], %(processes)s, %(declarations)s::json)
+    %(workers)s::text[], %(processes)s, %(declarations)s::json, true)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 

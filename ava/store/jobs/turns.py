@@ -17,7 +17,7 @@ from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["costs", "heads", "publish_chosen", "recall", "recall_of_tenant", "tenants"]
+__all__ = ["costs", "heads", "publish_chosen", "recall", "recall_of_tenant", "recall_runs", "tenants"]
 
 # A loose index scan, as in `looks.read`: one step for each tenant.
 _TENANTS = Statement("""
@@ -127,6 +127,23 @@ def recall(connection: Connection, *, queue: str, priority: int, limit: int) -> 
     parameters = {"queue": queue, "priority": priority, "limit": limit}
     found = connection.exec_driver_sql(_RECALL, parameters)
     return [WaitingJob(id=id_, tenant_id=tenant, worker_id=worker) for id_, tenant, worker in found]
+
+
+_RECALL_RUNS = Statement("""
+UPDATE jobs AS j SET published_at = NULL, run_no = j.run_no + 1
+FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no)
+WHERE j.id = r.id AND j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+    AND j.published_at IS NOT NULL
+""")
+
+
+def recall_runs(connection: Connection, runs: Sequence[tuple[str, int]]) -> int:
+    """Return the jobs of published runs (job id, run number) that were not claimed to the backlog.
+
+    Returns the number of jobs. Their messages are refused from now on, wherever they are.
+    """
+    parameters = {"ids": [rows.job_uuid(job_id) for job_id, _ in runs], "run_nos": [run_no for _, run_no in runs]}
+    return connection.exec_driver_sql(_RECALL_RUNS, parameters).rowcount
 
 
 _RECALL_OF_TENANT = Statement(f"""

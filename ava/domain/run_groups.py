@@ -1,0 +1,47 @@
+"""Groups of brief jobs: one message stands for several, because a message costs more than such a job.
+
+One process runs the jobs of a group one after another. They are all of one worker and priority, and follow each other
+in the order in which they are published, so a group changes no order. A group ends after `SECONDS`: what it has not
+begun by then returns to the backlog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ava.domain.job import Job
+from ava.domain.messages import MOST_RUNS
+
+__all__ = ["NONE", "SECONDS", "form", "size"]
+
+#: No groups: a message for each job.
+NONE: Mapping[str, int] = {}
+#: Seconds after which a group begins no further job. A more urgent job waits no longer than this for a group.
+SECONDS = 0.02
+#: With fewer groups than this for each process, one process would be idle while another has a group.
+_GROUPS_OF_PROCESS = 4
+
+
+def size(run_seconds: float, *, waiting: int, processes: int) -> int:
+    """Returns for how many jobs of one worker a message may stand.
+
+    `run_seconds`: how long its jobs run on average, `waiting`: the published jobs of the window, `processes`: those of
+    the queue.
+    """
+    in_time = int(SECONDS / max(run_seconds, SECONDS / MOST_RUNS))
+    return max(1, min(MOST_RUNS, in_time, waiting // (_GROUPS_OF_PROCESS * max(1, processes))))
+
+
+def form(jobs: Sequence[Job], sizes: Mapping[str, int]) -> Sequence[Sequence[Job]]:
+    """Returns jobs of one queue in groups, in their order. `sizes`: the most jobs of a group by worker id, else one."""
+    groups: list[list[Job]] = []
+    for job in jobs:
+        if groups and _takes(groups[-1], job, sizes.get(job.worker_id, 1)):
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+    return groups
+
+
+def _takes(group: Sequence[Job], job: Job, most: int) -> bool:
+    return len(group) < most and (group[0].worker_id, group[0].priority) == (job.worker_id, job.priority)

@@ -1,0 +1,30 @@
+"""A handler that is mostly brief, in processes whose groups have two seconds instead of 20 ms, on a busy machine.
+
+Without the time a group of a busy machine would end after its first run.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ava import Env, worker
+from ava.domain import run_groups
+from tests.acceptance.witness import record
+
+#: Seconds of a group here.
+SECONDS = 2.0
+run_groups.SECONDS = SECONDS
+
+
+@worker("t_brief", cancel_grace_seconds=5)
+def brief(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    """Record the job's number. Wait as long as the file of `until` is missing, and fail if that is asked."""
+    record(input, str(input["number"]))
+    while "until" in input and not Path(input["until"]).exists():
+        time.sleep(0.01)
+    if input.get("fails"):
+        raise ValueError("on purpose")
+    env.log.info("done")
+    return {"number": input["number"]}

@@ -1,0 +1,145 @@
+"""Brief jobs that share a message: each is claimed, logged, cancelled, failed and rescued as one with its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ava import settings
+from ava.broker.app import make_app
+from ava.domain.ids import encode
+from harness.polling import wait_until
+from harness.servers.postgres import Databases
+from harness.system import System
+from tests.acceptance.witness import Witness
+
+WORKER = "wkr_t_brief"
+OPERATOR = {"x-platform-role": "platform-admin"}
+#: So many that the window grows until messages stand for several of them.
+JOBS = 200
+#: The number of one in such a message.
+LATE = 150
+
+
+@pytest.fixture(scope="module")
+def system(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A node of two processes, and a dispatcher that knows the worker's jobs as brief."""
+    with _databases.fresh() as database_url:
+        system = System(
+            tmp_path_factory.mktemp("groups"), database_url=database_url, broker_url=module_broker_url, api_processes=1
+        )
+        system.query(
+            "INSERT INTO job_totals VALUES ($$wkr_t_brief$$, 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
+        )
+        try:
+            system.start(environ={"AVA_HANDLERS": "tests.acceptance.grouped_handlers"})
+            yield system
+        finally:
+            system.stop()
+        system.assert_clean()
+
+
+def _messages(system: System) -> int:
+    """Returns the number of messages that the node has taken."""
+    app = make_app(settings.load(system.environ))
+    try:
+        (stats,) = app.control.inspect(timeout=5).stats().values()
+    finally:
+        app.close()
+    return int(stats["total"].get("ava.run_job", 0))
+
+
+def _run(system: System, witness: Witness, changes: dict[int, dict[str, Any]] | None = None) -> list[str]:
+    """Have the jobs published together, each with its number and its `changes`. Returns their ids."""
+    assert system.post("/v1/ava/queues/default/pause", headers=OPERATOR).ok
+    entries = [
+        {
+            "worker_id": WORKER,
+            "input": {**witness.input, "number": number, **(changes or {}).get(number, {})},
+        }
+        for number in range(JOBS)
+    ]
+    jobs = system.post("/v1/ava/jobs/bulk", json={"jobs": entries}).json()["data"]
+    assert system.post("/v1/ava/queues/default/resume", headers=OPERATOR).ok
+    return [job["id"] for job in jobs]
+
+
+def _statuses(system: System, ids: list[str]) -> list[str]:
+    found = {encode("job", id_): status for id_, status in system.query("SELECT id::text, status FROM jobs")}
+    return [found[id_] for id_ in ids]
+
+
+def _await_others(system: System, ids: list[str], number: int) -> None:
+    others = [id_ for id_ in ids if id_ != ids[number]]
+    wait_until(lambda: set(_statuses(system, others)) == {"completed"}, seconds=60, what="the others are completed")
+
+
+def test_several_jobs_share_a_message_and_each_has_its_own_end_and_lines(system: System, witness: Witness) -> None:
+    before = _messages(system)
+    ids = _run(system, witness, {LATE: {"fails": True}})
+    wait_until(lambda: "queued" not in (now := _statuses(system, ids)) and "running" not in now, seconds=60)
+    assert _messages(system) - before < JOBS
+    assert sorted(map(int, witness.words)) == list(range(JOBS))
+    for number, id_ in enumerate(ids):
+        job = system.show(id_)
+        if number == LATE:
+            assert (job["status"], job["error"]) == ("failed", "ValueError: on purpose")
+            continue
+        assert (job["status"], job["output"], job["attempt"]) == ("completed", {"number": number}, 1)
+        assert [m.partition(" ")[0] for m in system.messages(id_)] == ["Worker", "done", "Handler"]
+
+
+def test_a_job_that_takes_long_gives_back_what_waits_behind_it(
+    system: System, witness: Witness, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    ids = _run(system, witness, {LATE: {"until": str(go)}})
+    _await_others(system, ids, LATE)
+    assert system.show(ids[LATE])["status"] == "running"
+    go.touch()
+    system.wait_for(ids[LATE], "completed")
+    assert sorted(map(int, witness.words)) == list(range(JOBS))
+
+
+def test_a_cancel_stops_the_job_of_a_group_that_runs_and_no_other(
+    system: System, witness: Witness, tmp_path: Path
+) -> None:
+    ids = _run(system, witness, {LATE: {"until": str(tmp_path / "never")}})
+    witness.wait_for(str(LATE))
+    system.cancel(ids[LATE])
+    # The node asks the database at once; nothing ends the handler by itself.
+    system.wait_for(ids[LATE], "cancelled", seconds=10)
+    _await_others(system, ids, LATE)
+    assert sorted(map(int, witness.words)) == list(range(JOBS))
+
+
+def test_a_job_that_is_cancelled_before_its_turn_never_runs(system: System, witness: Witness, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    ids = _run(system, witness, {number: {"until": str(go)} for number in range(JOBS)})
+    wait_until(lambda: len(witness.words) == 2, what="both processes are busy, and most of what they were given waits")
+    waiting = [id_ for id_, status in zip(ids, _statuses(system, ids), strict=True) if status == "queued"]
+    answers = {id_: system.cancel(id_).json()["data"]["status"] for id_ in waiting[:40]}
+    never = [id_ for id_, status in answers.items() if status == "cancelled"]
+    assert never
+    go.touch()
+    wait_until(lambda: set(_statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)
+    numbers = {str(ids.index(id_)) for id_ in never}
+    assert not numbers & set(witness.words)
+
+
+def test_a_killed_process_costs_the_job_that_it_ran_one_run_and_the_others_none(
+    system: System, witness: Witness, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    ids = _run(system, witness, {LATE: {"until": str(go)}})
+    killed = witness.wait_for(str(LATE))
+    os.kill(killed.pid, signal.SIGKILL)
+    go.touch()
+    wait_until(lambda: set(_statuses(system, ids)) == {"completed"}, seconds=60, what="all are completed")
+    assert sorted(map(int, witness.words)) == sorted([*range(JOBS), LATE])
+    assert "Handler lost: the worker process died (signal 9)" in system.messages(ids[LATE])
