@@ -154,9 +154,18 @@ class System:
             self.start_dispatcher()
         for _ in range(webhooks):
             self.start_sender()
-        for _ in range(workers):
-            self.start_worker(concurrency=concurrency, wait=False)
+        self.start_nodes(workers, concurrency=concurrency, wait=False)
         self.await_ready()
+
+    def start_nodes(
+        self, count: int = 1, *, concurrency: int = 2, environ: Mapping[str, str] | None = None, wait: bool = True
+    ) -> None:
+        """Start nodes of `concurrency` processes each."""
+        self._environ.update(environ or {})
+        for _ in range(count):
+            self.start_worker(concurrency=concurrency, wait=False)
+        if wait:
+            self.await_workers()
 
     def start_api(self, *, wait: bool = True) -> RunningProcess:
         """Start the API (again), on the same port."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
@@ -46,6 +49,49 @@ def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytes
         finally:
             system.stop()
         system.assert_clean()
+
+
+@pytest.fixture(scope="module")
+def _without_nodes(
+    _databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """An API and a dispatcher for all tests of a file."""
+    with _databases.fresh() as database_url:
+        system = System(
+            tmp_path_factory.mktemp("system"),
+            database_url=database_url,
+            broker_url=module_broker_url,
+            api_processes=1,
+        )
+        try:
+            system.start(workers=0)
+            yield system
+        finally:
+            system.stop()
+        system.assert_clean()
+
+
+@pytest.fixture
+def nodes(_without_nodes: System) -> Iterator[System]:
+    """A running API and dispatcher and a tenant of the test's own, which starts its nodes: `nodes.start_nodes(2)`.
+
+    For tests that stop or kill nodes alone: it costs a third of `system`. Afterwards the nodes are stopped; the test
+    fails if a process of theirs is left.
+    """
+    system = _without_nodes
+    system.session.headers["x-tenant-id"] = f"ten_{uuid.uuid4().hex}"
+    yield system
+    assert system.post("/v1/ava/jobs/cancel", json={"filter": {"created_after": "2020-01-01T00:00:00Z"}}).ok
+    stopped, system.workers = system.workers, []
+    for node in stopped:
+        node.send(signal.SIGCONT)
+        node.send(signal.SIGTERM)
+    for node in stopped:
+        if not node.child.wait(15):
+            node.child.kill()
+    others = [process for process in system.processes if process not in stopped]
+    kept = {process.pid for process in others} | {child.pid for process in others for child in process.children}
+    wait_until(lambda: {process.pid for process in system.leftovers()} <= kept, what="no process of a node is left")
 
 
 @pytest.fixture
