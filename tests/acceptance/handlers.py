@@ -62,8 +62,10 @@ def work(input):
 
 @worker("t_brief")
 def brief(input, env: Env):
-    """Sleep for the seconds that the input names, a few milliseconds in most tests."""
-    time.sleep(input["seconds"])
+    """Sleep for the seconds that the input names, a few milliseconds in most tests, or until a file exists."""
+    time.sleep(input.get("seconds", 0))
+    while "until" in input and not os.path.exists(input["until"]):
+        time.sleep(0.02)
     env.log.info("done")
     return {"done": True}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -28,10 +29,11 @@ def _trigger(system: System, *jobs: tuple[str, dict[str, Any]]) -> list[str]:
 
 
 @contextmanager
-def _blocked_end(system: System, job_id: str) -> Iterator[None]:
-    """Block the statement that writes the end of a running job while the `with` block runs."""
+def _blocked_end(system: System, job_id: str, end: Path) -> Iterator[None]:
+    """Let a running job end by creating the file `end`, and block the statement that writes its end in the `with`."""
     with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT FROM jobs WHERE id::text = %s FOR UPDATE", (_uuid(system, job_id),))
+        end.touch()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%ava_end%%'"
         wait_until(lambda: system.query(waiting) == [(1,)], what="the end waits for the lock")
         yield
@@ -61,13 +63,13 @@ def test_under_load_one_transaction_ends_a_run_and_claims_the_next(system: Syste
     assert system.query("SELECT count(*) FROM job_logs") == [(400,)]
 
 
-def test_a_child_that_dies_between_two_jobs_loses_neither(system: System) -> None:
+def test_a_child_that_dies_between_two_jobs_loses_neither(system: System, tmp_path: Path) -> None:
     system.start(concurrency=1, environ=ENVIRON)
     first, ending, following = _trigger(
-        system, ("wkr_t_echo", {}), ("wkr_t_brief", {"seconds": 0.5}), ("wkr_t_echo", {"after": "all"})
+        system, ("wkr_t_echo", {}), ("wkr_t_brief", {"until": str(tmp_path / "end")}), ("wkr_t_echo", {"after": "all"})
     )
     system.wait_for(ending, "running")
-    with _blocked_end(system, ending):
+    with _blocked_end(system, ending, tmp_path / "end"):
         system.workers[0].children[0].kill()
     seconds = 10 * busy_factor()
     assert system.wait_for(following, seconds=seconds)["output"] == {"after": "all"}
@@ -81,15 +83,15 @@ def test_a_child_that_dies_between_two_jobs_loses_neither(system: System) -> Non
 
 @ON_REDIS
 def test_a_message_in_the_pipe_of_a_child_is_still_known_after_an_outage_of_the_broker(
-    system: System, private_redis: Server
+    system: System, private_redis: Server, tmp_path: Path
 ) -> None:
     system.expects_traceback = True
     system.start(concurrency=1, environ=ENVIRON, broker_url=private_redis.url)
     # After a rest, a child takes nothing ahead: the next message waits in its pipe, and is not accepted yet.
-    (ending,) = _trigger(system, ("wkr_t_brief", {"seconds": 0.5}))
+    (ending,) = _trigger(system, ("wkr_t_brief", {"until": str(tmp_path / "end")}))
     system.wait_for(ending, "running")
     (following,) = _trigger(system, ("wkr_t_work", {"seconds": 60}))
-    with redis.Redis.from_url(private_redis.url) as broker, _blocked_end(system, ending):
+    with redis.Redis.from_url(private_redis.url) as broker, _blocked_end(system, ending, tmp_path / "end"):
         wait_until(lambda: not broker.keys("default*"), what="the node has the message")
         private_redis.kill()
         wait_until(lambda: "out of reach" in system.workers[0].output, what="the node notices the outage")
