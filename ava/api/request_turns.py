@@ -18,7 +18,7 @@ __all__ = ["RequestTurns"]
 #: Seconds after which a request begins in any case: the loop may be busy for long, and the first one may be slow.
 _MOST_WAIT_SECONDS = 1.0
 #: Seconds after the last request of another tenant from which on a tenant is alone.
-_ALONE_SECONDS = 60.0
+_ALONE_SECONDS = 10.0
 
 
 class RequestTurns:
