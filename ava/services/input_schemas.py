@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -28,6 +28,8 @@ _MOST_CHANGES = 5
 _LONG_BYTES = 2**16
 
 
+#: The versions of schemas, by worker.
+Versions = Mapping[str, str]
 Stored = TypeVar("Stored")
 
 
@@ -54,6 +56,10 @@ class InputSchemas:
         """Returns the versions of the schemas that `check` compares with, by worker; none for workers without one."""
         found = {worker_id: self._known.get((tenant_id, worker_id)) for worker_id in worker_ids}
         return {worker_id: known[0] for worker_id, known in found.items() if known is not None}
+
+    def versions_of(self, tenant_id: str, specs: Sequence[JobSpec]) -> Versions:
+        """Returns the same for the workers of jobs."""
+        return self.versions(tenant_id, {spec.worker_id for spec in specs})
 
     def check(self, tenant_id: str, specs: Sequence[JobSpec]) -> None:
         """Raises `InputMismatch` for the first job whose input does not match the schema of its worker."""
@@ -97,20 +103,31 @@ class InputSchemas:
         self, database: Database, tenant_id: str, specs: Sequence[JobSpec], store: Callable[[], Stored]
     ) -> Stored:
         """Returns what `store` returns, which is repeated if it has compared inputs with a schema of before."""
+        worker_ids = {spec.worker_id for spec in specs}
         for _ in range(_MOST_CHANGES):
+            versions = self.versions(tenant_id, worker_ids)
             try:
                 return store()
             except InputMismatch:
                 with database.connect() as connection:
-                    if not self.refresh(connection, tenant_id, {spec.worker_id for spec in specs}):
-                        raise
+                    self.refresh(connection, tenant_id, worker_ids)
+                if self.versions(tenant_id, worker_ids) == versions:
+                    raise
             except _SchemaChanged:
                 continue
         raise DatabaseUnavailable("The schema of a worker changes all the time; try again shortly.")
 
-    def raise_if_changed(self, connection: Connection, tenant_id: str, specs: Sequence[JobSpec]) -> None:
-        """Have `repeat_if_changed` repeat what stores jobs, if a worker has another schema than was compared with."""
-        if self.refresh(connection, tenant_id, {spec.worker_id for spec in specs}):
+    def raise_if_changed(
+        self, connection: Connection, tenant_id: str, specs: Sequence[JobSpec], versions: Versions
+    ) -> None:
+        """Have `repeat_if_changed` repeat what stores jobs, if a worker has another schema than was compared with.
+
+        `versions` are those that were compared with. What the process knows may be newer, because another thread has
+        read it meanwhile.
+        """
+        worker_ids = {spec.worker_id for spec in specs}
+        self.refresh(connection, tenant_id, worker_ids)
+        if self.versions(tenant_id, worker_ids) != versions:
             raise _SchemaChanged
 
     def fault(

@@ -32,7 +32,7 @@ from ava.errors import (
 )
 from ava.services.fingerprint import fingerprint
 from ava.services.grouped_triggers import GroupedTriggers, insert_group, is_groupable
-from ava.services.input_schemas import InputSchemas
+from ava.services.input_schemas import InputSchemas, Versions
 from ava.services.keyed_triggers import KeyedTriggers
 from ava.services.quotas import TenantQuotas
 from ava.services.trigger_rules import TriggerRules
@@ -167,21 +167,27 @@ class Jobs:
 
     def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         self.rules.refuse_urgent(caller, specs)
+        # Before the check, because another thread may read a newer schema after it.
+        versions = self.schemas.versions_of(caller.tenant_id, specs)
         self.schemas.check(caller.tenant_id, specs)
         if any(spec.key for spec in specs):
-            return self._insert_keyed(connection, caller, specs)
-        created = self._store(connection, caller, specs)
+            return self._insert_keyed(connection, caller, specs, versions)
+        created = self._store(connection, caller, specs, versions)
         if len(created) < len(specs):
-            self.schemas.raise_if_changed(connection, caller.tenant_id, specs)
-            self._refuse(connection, caller, specs)
+            self.schemas.raise_if_changed(connection, caller.tenant_id, specs, versions)
+            self._refuse_workers(connection, caller, specs)
+            # The worker was deprecated until between the two statements; the caller may try again.
+            raise WorkerDeprecated
         return created
 
-    def _insert_keyed(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+    def _insert_keyed(
+        self, connection: Connection, caller: Caller, specs: Sequence[JobSpec], versions: Versions
+    ) -> list[Job]:
         def raise_if_refused() -> None:
-            self.schemas.raise_if_changed(connection, caller.tenant_id, specs)
+            self.schemas.raise_if_changed(connection, caller.tenant_id, specs, versions)
             self._refuse_workers(connection, caller, specs)
 
-        arguments = self._arguments(connection, caller, specs)
+        arguments = self._arguments(connection, caller, versions)
         admit = partial(self._admit, connection, caller)
         keyed = KeyedTriggers(connection, caller, arguments, admit=admit, raise_if_refused=raise_if_refused)
         return keyed.store(self.rules.bounded(caller.tenant_id, specs))
@@ -228,18 +234,19 @@ class Jobs:
 
         It belongs to the caller's transaction. Raises `TooMany` if the tenant may not have so many queued jobs more.
         """
-        return self._store(connection, caller, self.schemas.matching(connection, caller.tenant_id, specs))
+        matching = self.schemas.matching(connection, caller.tenant_id, specs)
+        return self._store(connection, caller, matching, self.schemas.versions_of(caller.tenant_id, matching))
 
-    def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
+    def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec], versions: Versions) -> list[Job]:
         self._admit(connection, caller, specs)
-        arguments = self._arguments(connection, caller, specs)
+        arguments = self._arguments(connection, caller, versions)
         return client_moves.insert(connection, specs=self.rules.bounded(caller.tenant_id, specs), **arguments)
 
     def _admit(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
 
-    def _arguments(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> dict[str, Any]:
+    def _arguments(self, connection: Connection, caller: Caller, versions: Versions) -> dict[str, Any]:
         """Returns the arguments of `client_moves.insert`, without the jobs."""
         return {
             "tenant_id": caller.tenant_id,
@@ -248,13 +255,8 @@ class Jobs:
             "closed_windows": self.rules.closed_windows(connection),
             "most_published": 0 if self.rules.is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
             "traceparent": tracing.current(),
-            "schema_versions": self.schemas.versions(caller.tenant_id, {spec.worker_id for spec in specs}),
+            "schema_versions": versions,
         }
-
-    def _refuse(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
-        self._refuse_workers(connection, caller, specs)
-        # The worker was deprecated until between the two statements; the caller may try again.
-        raise WorkerDeprecated
 
     def _refuse_workers(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         known: dict[str, Worker | None] = {}

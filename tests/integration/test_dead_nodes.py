@@ -111,6 +111,7 @@ def test_a_dispatcher_that_could_not_reach_the_database_declares_no_node_dead(st
     assert stored.count("status = 'running'") == 1
 
 
+@pytest.mark.needs_session(because="ALTER DATABASE holds for new sessions, and the pool keeps its own")
 def test_silence_on_a_read_only_server_is_not_counted(stored: Backlog) -> None:
     stored.join()
     database = stored.run("SELECT current_database()")[0][0]

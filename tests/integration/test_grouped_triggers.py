@@ -93,4 +93,4 @@ def test_a_worker_whose_schema_changes_meanwhile_refuses_what_no_longer_matches(
         {"json": {"worker_id": "wkr_open", "input": {"a": 1}}},
     )
     error_of(bad, 422, "validation_error")
-    assert good.status_code == 201
+    assert good.status_code == 201, good.text

@@ -225,6 +225,9 @@ def test_a_change_keeps_old_and_new_values_and_no_secret(api: Api) -> None:
     assert "secret-path" not in response.text
 
 
+@pytest.mark.needs_session(
+    because="each session of PostgreSQL reports what it has read by itself, and the test asks one"
+)
 def test_every_filter_of_the_audit_trail_reads_an_index(api: Api) -> None:
     # What is looked for is older than everything else of its tenant, and other tenants have as much.
     api.execute(

@@ -185,6 +185,9 @@ def test_large_payloads_are_fanned_out_in_bounded_batches(api: Api) -> None:
     assert len(batches) > 1
 
 
+@pytest.mark.needs_session(
+    because="each session of PostgreSQL reports what it has read by itself, and the test asks two"
+)
 @pytest.mark.parametrize("is_analyzed", [False, True], ids=["grown since it was analyzed", "analyzed"])
 def test_fan_out_reads_only_the_events_it_takes(api: Api, is_analyzed: bool) -> None:
     _subscribe(api, ["ava.job.queued"])
