@@ -98,7 +98,7 @@ def read(connection: Connection) -> Lease:
 
 
 def free(connection: Connection, lease: Lease) -> None:
-    """Free the lease if it is still as it was read, so that whoever held it does not hold it any longer."""
+    """Free the lease if it is still as it was read, so that its holder does not hold it any longer."""
     connection.exec_driver_sql(_FREE, lease.key)
 
 
