@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import time
@@ -24,9 +25,9 @@ class Load:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Returns the nearest-rank percentile."""
+    """Returns the nearest-rank percentile: the least value that so many percent of all do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
