@@ -50,7 +50,7 @@ def install(app: Celery, settings: Settings) -> None:
     QueueConsumer.refusals = node.refusals
     QueueConsumer.intake = node.run_monitor.intake
     app.amqp.Consumer = QueueConsumer
-    remote_control.restrict(app, on_revoke=node.run_monitor.check_now)
+    remote_control.restrict(app, is_redis=settings.broker_is_redis, on_revoke=node.run_monitor.check_now)
     compression.refuse()
     DROPPED.on_drop = lambda reason: MESSAGES_DROPPED.labels(reason).inc()
     task.register(app, node)

@@ -158,7 +158,7 @@ def test_each_connection_to_rabbitmq_has_a_control_queue_of_its_own(
 
     monkeypatch.setattr(control.Panel, "data", dict(control.Panel.data))
     app = Celery("test", broker=url)
-    remote_control.restrict(app, on_revoke=lambda: None)
+    remote_control.restrict(app, is_redis=url.startswith("redis"), on_revoke=lambda: None)
     found = [app.control.mailbox.get_queue("ava-1@host").name for _ in range(2)]
     assert len(set(found)) == names
     assert all(name.startswith("ava-1@host.") and name.endswith(".celery.pidbox") for name in found)

@@ -30,14 +30,15 @@ _KEPT = frozenset(
 )  # fmt: skip
 
 
-def restrict(app: Celery, *, on_revoke: Callable[[], object]) -> None:
+def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) -> None:
     """Refuse every other command of Celery's, and malformed messages; the commands of handler modules stay.
 
+    `is_redis`: whether the broker is Redis; to ask a connection would import the broker's library with `ava.app`.
     `on_revoke` is called with each revoke, because Celery knows a message by the first of its runs alone.
     """
     mailbox = app.control.mailbox
     mailbox.node_cls = GuardedControlNode
-    if app.connection_for_read().transport.driver_type == "amqp":
+    if not is_redis:
         mailbox.get_queue = partial(_new_queue, mailbox.get_queue)
     for name, command in control.Panel.data.items():
         is_of_celery = getattr(command, "__module__", "") == control.__name__

@@ -9,12 +9,15 @@ import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from ava.store.engine.database import Connection, DedicatedConnection
+from ava.store.engine.statement import Statement
 
 __all__ = ["kept_transaction"]
 
 
 @contextmanager
-def kept_transaction(kept: DedicatedConnection, first: str, parameters: Mapping[str, object]) -> Iterator[Connection]:
+def kept_transaction(
+    kept: DedicatedConnection, first: Statement, parameters: Mapping[str, object]
+) -> Iterator[Connection]:
     """One transaction, which begins in the same message to the server as its first statement."""
     with kept as connection:
         try:
