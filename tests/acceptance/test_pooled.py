@@ -74,6 +74,9 @@ def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler:
     assert "let DATABASE_OWNER_URL lead to PostgreSQL itself" in refused.output
     upgrade = system.spawn("db", "upgrade", environ={**environ, "DATABASE_OWNER_URL": past_it})
     assert upgrade.wait(60) == 0, upgrade.output
+    # A connection that the pooler has opened before has other defaults.
+    pooler.kill()
+    pooler.start()
     system.start(environ=environ)
     job = system.trigger("wkr_sleep", input={"seconds": 0})
     assert system.wait_for(job["id"])["status"] == "completed"
