@@ -3,18 +3,13 @@
 It tests no promise, so its name is not one that pytest collects.
 """
 
-# The parameters of the test have the names of imported fixtures.
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
 from harness.system import ROOT, System
-
-# The fixtures among them are used by name.
-from tests.acceptance.test_dashboard import browser, go, running, signed_in, window  # noqa: F401
+from tests.acceptance.test_dashboard import go
 from tests.browser import Browser
 
 FOLDER = ROOT / "docs" / "images"
