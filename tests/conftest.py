@@ -69,6 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         for marker in item.iter_markers("needs_session"):
+            # Only behind a pooler, which gives a test no session of its own; the mark says what the test needs it for.
             item.add_marker(pytest.mark.skip(reason=marker.kwargs["because"]))
 
 
