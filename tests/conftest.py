@@ -51,6 +51,7 @@ hypothesis_settings.load_profile("ava")
 
 #: An address on which nothing listens: port 1 of this machine.
 UNREACHABLE_BROKER = "redis://127.0.0.1:1/0"
+UNREACHABLE_DATABASE = "postgresql://ava@127.0.0.1:1/none"
 
 
 Running = TypeVar("Running")
@@ -67,10 +68,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("pooled"):
         return
-    for item in items:
-        for marker in item.iter_markers("needs_session"):
-            # Only behind a pooler, which gives a test no session of its own; the mark says what the test needs it for.
-            item.add_marker(pytest.mark.skip(reason=marker.kwargs["because"]))
+    # A pooler gives a test no session of its own.
+    left_out = [item for item in items if item.get_closest_marker("needs_session")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @contextmanager

@@ -11,9 +11,7 @@ from ava import settings as settings_module
 from ava.settings import Settings
 from harness.api import Api
 from harness.servers.pgbouncer import pool_url
-
-#: An address on which no PostgreSQL listens.
-UNREACHABLE = "postgresql://nobody@127.0.0.1:1/none"
+from tests.conftest import UNREACHABLE_DATABASE
 
 
 @pytest.fixture
@@ -46,5 +44,7 @@ def fresh_api(api: Api) -> Api:
 @pytest.fixture
 def api_without_database(api_settings: Settings) -> Iterator[Api]:
     """The application with an unreachable database."""
-    with Api.running(replace(api_settings, database_url=UNREACHABLE, database_pool_url=""), workers=False) as api:
+    with Api.running(
+        replace(api_settings, database_url=UNREACHABLE_DATABASE, database_pool_url=""), workers=False
+    ) as api:
         yield api

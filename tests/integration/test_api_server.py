@@ -313,7 +313,7 @@ def test_a_port_in_use_is_reported_in_one_line(shared: System) -> None:
 def test_an_unusable_setting_is_reported_in_one_line(system: System) -> None:
     wrong = {
         "AVA_INTERNAL_SECRET": "",
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "DATABASE_URL": "postgresql://ava@127.0.0.1:1/x",
         "BROKER_URL": "http://x",
         "AVA_API_PROCESSES": "many",
     }

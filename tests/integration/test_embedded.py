@@ -28,12 +28,12 @@ from harness.polling import wait_until
 from harness.servers.server import private_folder
 from harness.system import ROOT
 
-_IS_ROOT = os.geteuid() == 0
-# The suite also runs as an ordinary user. CI runs as root, so there none is skipped.
-needs_root = pytest.mark.skipif(  # setuid(2) is permitted to root only
-    not _IS_ROOT,
-    reason="setuid(2) to another account is permitted to root only; CI runs this test as root",
-)
+
+@pytest.fixture
+def as_root() -> None:
+    """What starts servers of another account; CI runs as root, so it skips none of these tests."""
+    if os.geteuid() != 0:
+        pytest.skip("setuid(2) to another account is permitted to root only")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_redis_answers_only_to_its_password(place: Path) -> None:
         child.stop()
 
 
-@needs_root
+@pytest.mark.usefixtures("as_root")
 def test_as_root_servers_run_unprivileged(place: Path) -> None:
     server = _postgres(place / "data")
     child = _run(server, place / "log")
@@ -149,7 +149,7 @@ def test_as_root_servers_run_unprivileged(place: Path) -> None:
         child.stop()
 
 
-@needs_root
+@pytest.mark.usefixtures("as_root")
 def test_a_private_home_directory_keeps_its_permissions(place: Path, shared: Path) -> None:
     home = place / "home"
     home.mkdir(mode=0o700)
@@ -171,7 +171,7 @@ def test_a_private_home_directory_keeps_its_permissions(place: Path, shared: Pat
     assert not path.exists()
 
 
-@needs_root
+@pytest.mark.usefixtures("as_root")
 def test_programs_in_a_private_home_directory_are_copied_once_and_work(
     place: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ from harness.api import NODE, Api
 from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import ROOT, System
+from tests.conftest import UNREACHABLE_DATABASE
 
 DEPLOY = ROOT / "deploy"
 SECRET = {"authorization": "Bearer of-all-the-tests"}
@@ -268,7 +269,7 @@ def _serving(settings: Settings) -> Iterator[int]:
 
 
 def test_a_process_without_its_database_is_live_and_not_ready(database_settings: Settings) -> None:
-    gone = replace(database_settings, database_url="postgresql://nobody@127.0.0.1:1/none", database_pool_url="")
+    gone = replace(database_settings, database_url=UNREACHABLE_DATABASE, database_pool_url="")
     with _serving(gone) as port:
         assert _read(port, "/livez")[0] == 200
         status, body = _read(port, "/readyz")

@@ -20,7 +20,7 @@ from harness.api import HEADERS, Api
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.standby import Standby, streaming_standby
-from tests.conftest import UNREACHABLE_BROKER, migrate
+from tests.conftest import UNREACHABLE_BROKER, UNREACHABLE_DATABASE, migrate
 
 JOBS = "/v1/ava/jobs"
 
@@ -101,7 +101,7 @@ def test_a_standby_that_is_behind_is_not_read(read_settings: Settings, standby: 
 def test_the_primary_is_read_if_there_is_no_standby(
     read_settings: Settings, standby: Standby, is_primary: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read_url = standby.primary_url if is_primary else "postgresql://nobody@127.0.0.1:1/none"
+    read_url = standby.primary_url if is_primary else UNREACHABLE_DATABASE
     with Api.running(replace(read_settings, database_read_url=read_url, replica_most_lag_ms=20)) as api:
         _trigger(api)
         assert not _is_of_standby(api)

@@ -26,7 +26,7 @@ from ava.store.fleet.nodes import NodeSpec, RunDirectives
 
 Key = tuple[str, int]
 ENVIRON = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "DATABASE_URL": "postgresql://ava@127.0.0.1:1/none",
     "BROKER_URL": "redis://127.0.0.1:1/0",
     "AVA_HEARTBEAT_SECONDS": "0.1",
 }

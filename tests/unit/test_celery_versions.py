@@ -89,7 +89,7 @@ def test_setup_cfg_requires_the_tested_versions() -> None:
     ids=["ava worker", "celery worker"],
 )
 def test_a_node_on_an_untested_version_ends_with_one_line_and_exit_code_1(program: tuple[str, ...]) -> None:
-    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "BROKER_URL": "redis://127.0.0.1:1/0"}
+    nowhere = {"DATABASE_URL": "postgresql://ava@127.0.0.1:1/none", "BROKER_URL": "redis://127.0.0.1:1/0"}
     ended = subprocess.run(
         (sys.executable, "-c", _WITH_ANOTHER_CELERY, *program),
         cwd=ROOT,

@@ -19,7 +19,7 @@ from ava.node.parent.watchdog import Watchdog
 from ava.settings import load
 
 ENVIRON = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "DATABASE_URL": "postgresql://ava@127.0.0.1:1/none",
     "BROKER_URL": "redis://127.0.0.1:1/0",
     "AVA_DEAF_SECONDS": "60",
 }
