@@ -107,5 +107,5 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
 $(LOWEST)/installed: $(INSTALLED) tools/lowest_constraints.py
 	@mkdir -p $(LOWEST)
 	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
-	@VENV=$(LOWEST) CONSTRAINTS=$(LOWEST)/constraints.txt tools/environment.sh
+	@VENV=$(LOWEST) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(LOWEST)/constraints.txt tools/environment.sh
 	@touch $@

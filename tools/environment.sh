@@ -4,7 +4,7 @@
 # anyone else reads one line that says what to do.
 set -eu
 : "${VENV:=.venv}"
-: "${EXTRAS:=embedded,dev}"
+: "${EXTRAS:=embedded,flower,otel,test,dev}"
 
 usable() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
