@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ from ava.local.redis import Redis
 _MEMORY_DISK = "/dev/shm"
 #: What all servers that run at the same time may need of it. In a container it often has 64 MiB.
 _MEMORY_BYTES = 8 * 2**30
+_PREFIX = "ava-tests-"
+_NEW_SECONDS = 60.0
 
 
 class Server:
@@ -94,14 +98,35 @@ def _each(processes: list[psutil.Process], act: Callable[[psutil.Process], None]
 def private_folder(*, in_memory: bool = False) -> Iterator[Path]:
     """A temporary folder that an unprivileged account can enter; pytest's own is closed to it.
 
-    `in_memory`: on a disk of memory, if the machine has one that is large enough.
+    `in_memory`: on a disk of memory, if the machine has one that is large enough. Folders there that a killed run
+    left are removed first, because they hold memory until then.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ava-tests-", dir=_memory_disk() if in_memory else None))
+    place = _memory_disk() if in_memory else None
+    if place:
+        _remove_left_folders(place)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     folder.chmod(0o711)
+    in_use = os.open(folder, os.O_RDONLY)
+    fcntl.flock(in_use, fcntl.LOCK_SH)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(in_use)
+
+
+def _remove_left_folders(place: str) -> None:
+    """Remove the private folders of runs that have ended. A run holds a lock of each folder that it uses."""
+    for folder in Path(place).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            opened = os.open(folder, os.O_RDONLY)
+            try:
+                # A new folder is not locked at once.
+                if time.time() - os.fstat(opened).st_ctime > _NEW_SECONDS:
+                    fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(opened)
 
 
 def _memory_disk() -> str | None:
