@@ -71,7 +71,7 @@ class Settings:
     window: int = 2000
     #: Whether tenants take turns within a priority; else the oldest job is first (`AVA_FAIRNESS`: `on` or `off`).
     is_fair: bool = True
-    #: Days that final jobs and their log lines are kept (`AVA_RETENTION_DAYS`).
+    #: Days that final jobs and their log lines are kept, without a worker's or tenant's own (`AVA_RETENTION_DAYS`).
     retention_days: float = 30.0
     #: The level of the processes' own logs, `DEBUG` … `ERROR` (`AVA_LOG_LEVEL`).
     log_level: str = "INFO"

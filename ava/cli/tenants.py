@@ -57,18 +57,28 @@ def limits(client: Client, tenant_id: str) -> None:
 @click.option("--max-running", type=click.IntRange(0), help="How many of its jobs run at once; 0: none.")
 @click.option("--weight", type=click.FloatRange(0, min_open=True), help="Its share of the turns; 1 by default.")
 @click.option("--most-urgent-priority", type=click.IntRange(1, 10), help="The smallest priority number of its jobs.")
+@click.option("--retention-days", type=click.FloatRange(0, min_open=True), help="Days that its final jobs are kept.")
 @connected
 def set_limits(
-    client: Client, tenant_id: str, max_running: int | None, weight: float | None, most_urgent_priority: int | None
+    client: Client,
+    tenant_id: str,
+    max_running: int | None,
+    weight: float | None,
+    most_urgent_priority: int | None,
+    retention_days: float | None,
 ) -> None:
     """Replace what is set for a tenant. Needs --role platform-admin. What is left out is as the installation says."""
     rules = client.set_tenant_limits(
-        tenant_id, max_running=max_running, weight=weight, most_urgent_priority=most_urgent_priority
+        tenant_id,
+        max_running=max_running,
+        weight=weight,
+        most_urgent_priority=most_urgent_priority,
+        retention_days=retention_days,
     )
     _print_rules(rules)
 
 
 def _print_rules(rules: TenantRules) -> None:
-    for name in ("max_running", "weight", "most_urgent_priority"):
+    for name in ("max_running", "weight", "most_urgent_priority", "retention_days"):
         value = getattr(rules, name)
         printing.print_text(f"{name}: {'as the installation says' if value is None else value}")

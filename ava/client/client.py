@@ -318,9 +318,15 @@ class Client:
         max_running: int | None = None,
         weight: float | None = None,
         most_urgent_priority: int | None = None,
+        retention_days: float | None = None,
     ) -> TenantRules:
         """Replace what is set for a tenant, for a role of the platform; None: as the installation says."""
-        body = {"max_running": max_running, "weight": weight, "most_urgent_priority": most_urgent_priority}
+        body = {
+            "max_running": max_running,
+            "weight": weight,
+            "most_urgent_priority": most_urgent_priority,
+            "retention_days": retention_days,
+        }
         return read(TenantRules, self._calls.data("PUT", f"/v1/ava/tenants/{tenant_id}/limits", body=body))
 
     def pause_queue(self, queue: str) -> PausedQueue:

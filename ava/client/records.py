@@ -141,6 +141,8 @@ class Worker:
     #: What the handler declares; the bounds of the two settings above.
     handler_timeout_seconds: float | None = None
     handler_max_retries: int | None = None
+    #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
+    retention_days: float | None = None
     #: How many of its jobs run at once, and start in a span of time (`100/minute`); None: any number. `per`: for each
     #: `tenant` or value of a path in the input; None: in all.
     max_running: int | None = None

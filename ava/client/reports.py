@@ -146,3 +146,5 @@ class TenantRules:
     most_urgent_priority: int | None
     updated_by: str | None
     updated_at: datetime | None
+    #: Days that its final jobs are kept.
+    retention_days: float | None = None

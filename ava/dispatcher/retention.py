@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 
+from ava.dispatcher.old_jobs import OldJobs
 from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.fleet import nodes
-from ava.store.jobs import bulk_operations, debounces, idempotency, old_jobs
+from ava.store.jobs import bulk_operations, debounces, idempotency
 from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
@@ -38,11 +39,15 @@ _MINUTES_SECONDS = 24 * 3600.0
 class OldRows:
     """One kind of old rows. Its batch adapts to the time that a deletion takes."""
 
-    def __init__(self, delete: Callable[[Connection, int], int]) -> None:
-        """`delete` deletes about so many rows, the oldest first. It returns that number or more if there are others."""
+    def __init__(self, delete: Callable[[Connection, int], int], *, ends: Callable[[], bool] | None = None) -> None:
+        """`delete` deletes about so many rows, the oldest first. It returns that number or more if there are others.
+
+        `ends`, if it is given, returns True after a batch if there are no others.
+        """
         self.batch = _FIRST_BATCH
         self.has_more = True
         self._delete = delete
+        self._ends = ends
 
     def delete_batch(self, database: Database) -> int:
         """Delete one batch. Returns the number of rows. Raises `DatabaseUnavailable`, also if it took too long."""
@@ -53,7 +58,7 @@ class OldRows:
         took = time.monotonic() - began
         if took <= _LONG_SECONDS:
             self.batch = min(size * 2, _LARGEST_BATCH) if took < _SHORT_SECONDS else size
-        self.has_more = count >= size
+        self.has_more = count >= size if self._ends is None else not self._ends()
         return count
 
 
@@ -97,7 +102,6 @@ def of_jobs(
     `silent_nodes` returns the ids of nodes that count as dead.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
-        lambda connection, limit: old_jobs.delete(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
         lambda connection, limit: debounces.delete_old(connection, limit=limit),
         lambda connection, limit: sessions.delete_expired(connection, limit=limit),
@@ -110,7 +114,9 @@ def of_jobs(
         lambda connection, limit: counting.delete_old(connection, limit=limit),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
     )
-    return Retention("retention", database, [OldRows(delete) for delete in kinds])
+    jobs = OldJobs(retention_days=retention_days)
+    of_jobs = OldRows(jobs.delete, ends=lambda: jobs.is_at_end)
+    return Retention("retention", database, [of_jobs, *(OldRows(delete) for delete in kinds)])
 
 
 def of_events(database: Database, *, retention_days: float) -> Retention:

@@ -19,5 +19,7 @@ class TenantRules:
     weight: float | None = None
     #: The smallest priority number of its jobs; a smaller one becomes this one when the job is made.
     most_urgent_priority: int | None = None
+    #: Days that its final jobs are kept.
+    retention_days: float | None = None
     updated_by: str | None = None
     updated_at: datetime | None = None

@@ -75,6 +75,8 @@ class WorkerSpec:
     limits: WorkerLimits = WorkerLimits()
     #: The JSON Schema of the input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
+    #: Days that its final jobs are kept; None: those of their tenants, or of the installation.
+    retention_days: float | None = None
 
     @property
     def input_schema_version(self) -> str | None:
@@ -107,6 +109,8 @@ class Worker:
     #: The bounds of the two settings above, as its handler declares them.
     handler_timeout_seconds: float
     handler_max_retries: int
+    #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
+    retention_days: float | None = None
     #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
     #: The tenant's own settings; None if it has none, or if they were not read.

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 
 from ava.domain import ids
 from ava.domain.messages import DEFAULT_QUEUE, RESERVED
+from ava.domain.retention import LEAST_DAYS, MOST_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import limits
@@ -77,6 +78,7 @@ def worker(
     rate: str | None = ...,
     rate_per: str | None = ...,
     input_schema: Any = ...,
+    retention_days: float | None = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -100,6 +102,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     rate: str | None = None,
     rate_per: str | None = None,
     input_schema: Any = None,
+    retention_days: float | None = None,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
@@ -114,7 +117,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     input such as "input.account.id". `rate`: how many may start, such as "100/minute"; `rate_per` likewise.
     `input_schema`: what the API checks each input against: a JSON Schema (2020-12) as a dict, a schema of marshmallow,
     a dataclass, or a model of pydantic. Without it the annotation of `input` is taken if it is one of the last three;
-    then the function gets a value of that type.
+    then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without it, as the
+    tenant or the installation says.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -139,6 +143,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
             limits=limits.read(own_slug, max_running, max_running_per, rate, rate_per),
             input_schema_json=_input_schema(own_slug, given, annotated),
+            retention_days=retention_days,
         )
         _check(own_slug, spec, on_worker_lost)
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
@@ -169,10 +174,17 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
             (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
+            (_is_retention(spec.retention_days), f"retention_days must be from {LEAST_DAYS:g} to {MOST_DAYS}"),
         )
         if not is_right
     ]
     _refuse(slug, wrong)
+
+
+def _is_retention(days: object) -> bool:
+    if days is None:
+        return True
+    return isinstance(days, int | float) and not isinstance(days, bool) and LEAST_DAYS <= days <= MOST_DAYS
 
 
 def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:

@@ -12,16 +12,17 @@ OPERATOR = {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
 
 def test_an_operator_sets_what_holds_for_a_tenant_and_the_tenant_sees_it(api: Api) -> None:
     nothing = api.get(LIMITS).get_json()["data"]
-    assert list(nothing) == ["tenant_id", "max_running", "weight", "most_urgent_priority", "updated_by", "updated_at"]
-    assert list(nothing.values()) == ["ten_test", None, None, None, None, None]
-    sent = {"max_running": 0, "weight": 2.5, "most_urgent_priority": 4}
+    settings = ["max_running", "weight", "most_urgent_priority", "retention_days"]
+    assert list(nothing) == ["tenant_id", *settings, "updated_by", "updated_at"]
+    assert list(nothing.values()) == ["ten_test", *(None for _ in nothing)][: len(nothing)]
+    sent = {"max_running": 0, "weight": 2.5, "most_urgent_priority": 4, "retention_days": 0.5}
     found = api.put(LIMITS, headers=OPERATOR, json=sent).get_json()["data"]
     assert sent.items() <= found.items()
     assert found["updated_by"] == "usr_test"
     assert api.get(LIMITS).get_json()["data"] == found
     # It replaces all of them.
     found = api.put(LIMITS, headers=OPERATOR, json={"weight": 3, "max_running": None}).get_json()["data"]
-    assert (found["max_running"], found["weight"], found["most_urgent_priority"]) == (None, 3, None)
+    assert [found[name] for name in settings] == [None, 3, None, None]
     entry = api.get("/v1/ava/audit", headers=OPERATOR).get_json()["data"][0]
     assert (entry["action"], entry["target"]) == ("tenants.put_limits", "ten_test")
     assert entry["changes"]["weight"] == [2.5, 3]
@@ -31,6 +32,7 @@ WRONG: list[tuple[str, Any]] = [
     *(("weight", value) for value in (0, -1, True, "2", 1001, [])),
     *(("max_running", value) for value in (-1, 2.5, "5", True)),
     *(("most_urgent_priority", value) for value in (0, 11, 2.5)),
+    *(("retention_days", value) for value in (0, 0.0001, 36_501, "7")),
     ("unknown", 1),
 ]
 

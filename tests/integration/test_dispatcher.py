@@ -11,13 +11,14 @@ import pytest
 
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.lost_messages import LostMessages
+from ava.dispatcher.old_jobs import OldJobs
 from ava.dispatcher.window import WindowFeed
 from ava.domain.turns import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
-from ava.store.jobs import limits, looks, messages, old_jobs, rescues, runs, turns
+from ava.store.jobs import limits, looks, messages, rescues, runs, turns
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -299,7 +300,7 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         assert not messages.republish(connection, queue="default", **settled)
         assert backlog_moves.make_due(connection, limit=10) == 0
         assert len(backlog_moves.claim_backlog(connection, queue="default", priority=5, limit=10)) == 10
-        assert old_jobs.delete(connection, retention_days=1, limit=10) == 0
+        assert OldJobs(retention_days=1).delete(connection, 10) == 0
     assert windows == [(5, 50, True)]
     assert len(heads["ten_test"]) == 10
     from_end_to_end, by_index = (after - was for after, was in zip(stored.rows_read(), before, strict=True))

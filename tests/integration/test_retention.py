@@ -55,6 +55,30 @@ def test_only_jobs_past_retention_are_deleted(stored: Backlog) -> None:
     assert stored.run("SELECT count(*) FROM job_tags") == [(0,)]
 
 
+def test_a_job_is_kept_as_its_worker_says_else_its_tenant_else_the_installation(stored: Backlog) -> None:
+    for tenant_id in ("ten_long", "ten_short", "ten_plain", "ten_other"):
+        stored.insert(10, tenant_id=tenant_id)
+    stored.run(
+        "INSERT INTO tenant_limits (tenant_id, retention_days, updated_by)"
+        " VALUES ('ten_long', 90, 'usr_op'), ('ten_short', 2, 'usr_op')"
+    )
+    _age(stored, days=60, jobs="tenant_id IN ('ten_long', 'ten_plain')")
+    _age(stored, days=10, jobs="tenant_id IN ('ten_short', 'ten_other')")
+    _write_lines(stored, lines=2)
+    duty = _of_jobs(stored.database)
+    assert duty.run_once(0) == 60, "20 jobs with 2 lines each"
+    kept = "SELECT tenant_id, count(*) FROM jobs GROUP BY 1 ORDER BY 1"
+    assert stored.run(kept) == [("ten_long", 10), ("ten_other", 10)]
+    assert stored.run("SELECT count(*) FROM job_logs") == [(40,)]
+    # What is kept is looked at again after a pause alone.
+    assert duty.run_once(0) == 0
+    stored.run("UPDATE workers SET retention_days = 30")
+    assert duty.run_once(0) == 0
+    # The worker's own days count before those of the tenant.
+    assert _of_jobs(stored.database).run_once(0) == 30
+    assert stored.run(kept) == [("ten_other", 10)]
+
+
 _SLOW_DISK = """
 CREATE FUNCTION slow_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END';
 CREATE TRIGGER slow_disk BEFORE DELETE ON job_logs FOR EACH ROW EXECUTE FUNCTION slow_disk();

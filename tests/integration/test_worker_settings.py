@@ -55,11 +55,12 @@ def _patch(api: Api, body: dict[str, Any], **rest: Any) -> dict[str, Any]:
 
 def test_settings_hold_for_the_tenant_alone_and_null_takes_them_back(fresh_api: Api) -> None:
     api = fresh_api
-    _announce(api, None)
+    _announce(api, None, retention_days=7)
     changed = _patch(api, {"timeout_seconds": 20, "max_retries": 1, "status": "paused", "config": {"A": "1", "B": "2"}})
     assert (changed["timeout_seconds"], changed["max_retries"], changed["status"]) == (20, 1, "paused")
     assert (changed["status_by"], changed["config"]) == ("usr_test", {"A": "1", "B": "2"})
     assert (changed["handler_timeout_seconds"], changed["handler_max_retries"]) == (300, 2)
+    assert changed["retention_days"] == 7
     assert api.trigger()["max_attempts"] == 2
     theirs = api.get(WORKER, headers={"x-tenant-id": "ten_other"}).get_json()["data"]
     assert (theirs["timeout_seconds"], theirs["status"], theirs["config"]) == (300, "active", {})

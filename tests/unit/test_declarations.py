@@ -53,6 +53,7 @@ def test_a_slug_has_only_small_letters_digits_and_underscores(slug: str) -> None
         ({"queue": "x" * 101}, "queue must match"),
         ({"queue": "ava.webhooks"}, r"queue must not begin with ava\."),
         ({"on_worker_lost": "shrug"}, "on_worker_lost must be requeue or fail"),
+        *(({"retention_days": days}, "retention_days must be from 0.001 to 36500") for days in (0, True, "7", 36_501)),
     ],
 )
 def test_a_wrong_option_is_named(wrong: dict[str, Any], reason: str) -> None:

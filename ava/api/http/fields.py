@@ -89,15 +89,18 @@ class Number(Plain):
 
 
 class PositiveNumber(Number):
-    """A JSON number above 0, up to a bound; `"2"` and `true` are refused."""
+    """A JSON number above 0, or from a bound on, up to another; `"2"` and `true` are refused."""
 
-    def __init__(self, *, most: float, **rest: Any) -> None:
+    def __init__(self, *, most: float, least: float | None = None, **rest: Any) -> None:
         super().__init__(**rest)
         self.most = most
+        self.least = least
 
     def read(self, value: Any) -> float:
         if type(value) not in (int, float) or not 0 < value <= self.most:
             raise ValidationError(f"It must be a number above 0, at most {self.most:g}.")
+        if self.least is not None and value < self.least:
+            raise ValidationError(f"It must be at least {self.least:g}.")
         return float(value)
 
 

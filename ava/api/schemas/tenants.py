@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from marshmallow import Schema
 
-from ava.api.http.fields import Id, Instant, PositiveNumber, WholeNumber
+from ava.api.http.fields import Id, Instant, Number, PositiveNumber, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain import priority
+from ava.domain import priority, retention
 
 __all__ = ["TenantLimitsBody", "TenantLimitsRecord", "write_tenant_limits"]
 
@@ -35,6 +35,15 @@ class TenantLimitsBody(Strict):
         allow_none=True,
         metadata={"description": "The smallest priority number of its jobs: a smaller one becomes this one."},
     )
+    retention_days = PositiveNumber(
+        least=retention.LEAST_DAYS,
+        most=retention.MOST_DAYS,
+        allow_none=True,
+        metadata={
+            "description": "Days that its final jobs and their log lines are kept; a worker's own days count before "
+            "them. A change holds for the jobs that are stored, within ten minutes."
+        },
+    )
 
 
 class TenantLimitsRecord(Schema):
@@ -44,6 +53,7 @@ class TenantLimitsRecord(Schema):
     max_running = WholeNumber(least=0, most=_MOST_RUNNING, allow_none=True)
     weight = PositiveNumber(most=_MOST_WEIGHT, allow_none=True)
     most_urgent_priority = WholeNumber(least=priority.FIRST, most=priority.LAST, allow_none=True)
+    retention_days = Number(allow_none=True)
     updated_by = Id("usr", allow_none=True)
     updated_at = Instant(allow_none=True)
 

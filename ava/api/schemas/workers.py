@@ -184,6 +184,13 @@ class WorkerRecord(Schema):
     status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
     handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
     handler_max_retries = WholeNumber(least=0, most=5, metadata={"description": "What the handler declares."})
+    retention_days = Number(
+        allow_none=True,
+        metadata={
+            "description": "Days that its final jobs are kept, as the handler declares; null: those of the tenant, or "
+            "of the installation."
+        },
+    )
     max_running = WholeNumber(
         attribute="limits.max_running",
         least=0,

@@ -103,7 +103,8 @@ def uses(connection: Connection, tenant_ids: Collection[str], *, max_running: in
 
 
 _READ = Statement("""
-SELECT max_running, weight, most_urgent_priority, updated_by, updated_at FROM tenant_limits WHERE tenant_id = %(tenant)s
+SELECT max_running, weight, most_urgent_priority, updated_by, updated_at, retention_days FROM tenant_limits
+WHERE tenant_id = %(tenant)s
 """)
 
 
@@ -119,16 +120,18 @@ def read(connection: Connection, tenant_id: str) -> TenantRules:
         most_urgent_priority=row[2],
         updated_by=row[3],
         updated_at=row[4],
+        retention_days=row[5],
     )
 
 
 _WRITE = Statement("""
-INSERT INTO tenant_limits (tenant_id, max_running, weight, most_urgent_priority, updated_by, updated_at)
-VALUES (%(tenant)s, %(max_running)s, %(weight)s, %(most_urgent_priority)s, %(updated_by)s, clock_timestamp())
+INSERT INTO tenant_limits (tenant_id, max_running, weight, most_urgent_priority, retention_days, updated_by, updated_at)
+VALUES (%(tenant)s, %(max_running)s, %(weight)s, %(most_urgent_priority)s, %(retention_days)s, %(updated_by)s,
+        clock_timestamp())
 ON CONFLICT (tenant_id) DO UPDATE SET
     max_running = excluded.max_running, weight = excluded.weight,
-    most_urgent_priority = excluded.most_urgent_priority, updated_by = excluded.updated_by,
-    updated_at = excluded.updated_at
+    most_urgent_priority = excluded.most_urgent_priority, retention_days = excluded.retention_days,
+    updated_by = excluded.updated_by, updated_at = excluded.updated_at
 """)
 
 
@@ -139,6 +142,7 @@ def write(connection: Connection, limits: TenantRules) -> None:
         "max_running": limits.max_running,
         "weight": limits.weight,
         "most_urgent_priority": limits.most_urgent_priority,
+        "retention_days": limits.retention_days,
         "updated_by": limits.updated_by,
     }
     connection.exec_driver_sql(_WRITE, parameters)

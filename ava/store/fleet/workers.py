@@ -30,12 +30,12 @@ _ANNOUNCE = Statement("""
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
                           on_worker_lost, declared_max_running, max_running_per, declared_rate_jobs,
                           declared_rate_seconds, rate_per, max_running, rate_jobs, rate_seconds,
-                          input_schema, input_schema_version)
+                          input_schema, input_schema_version, retention_days)
 SELECT %(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
        %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s::int, %(max_running_per)s, %(rate_jobs)s::int,
        %(rate_seconds)s::float8, %(rate_per)s, coalesce(s.max_running, %(max_running)s::int),
        coalesce(s.rate_jobs, %(rate_jobs)s::int), coalesce(s.rate_seconds, %(rate_seconds)s::float8),
-       %(input_schema)s::json, %(input_schema_version)s
+       %(input_schema)s::json, %(input_schema_version)s, %(retention_days)s::float8
 FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
@@ -44,16 +44,18 @@ ON CONFLICT (id) DO UPDATE SET
     max_running_per = excluded.max_running_per, rate_jobs = excluded.rate_jobs, rate_seconds = excluded.rate_seconds,
     rate_per = excluded.rate_per, declared_max_running = excluded.declared_max_running,
     declared_rate_jobs = excluded.declared_rate_jobs, declared_rate_seconds = excluded.declared_rate_seconds,
-    input_schema = excluded.input_schema, input_schema_version = excluded.input_schema_version, updated_at = now()
+    input_schema = excluded.input_schema, input_schema_version = excluded.input_schema_version,
+    retention_days = excluded.retention_days, updated_at = now()
 WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
        w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
-       w.declared_max_running, w.declared_rate_jobs, w.declared_rate_seconds, w.input_schema_version)
+       w.declared_max_running, w.declared_rate_jobs, w.declared_rate_seconds, w.input_schema_version,
+       w.retention_days)
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
        excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost, excluded.max_running,
        excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per,
        excluded.declared_max_running, excluded.declared_rate_jobs, excluded.declared_rate_seconds,
-       excluded.input_schema_version)
+       excluded.input_schema_version, excluded.retention_days)
 """)
 
 
@@ -80,6 +82,7 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
                 "rate_per": spec.limits.rate_per,
                 "input_schema": spec.input_schema_json,
                 "input_schema_version": spec.input_schema_version,
+                "retention_days": spec.retention_days,
             },
         )
 
@@ -112,7 +115,8 @@ SELECT w.id, w.name, w.description, w.runtime, coalesce(own.status, platform.sta
                AND n.seen_at > now() - %(dead_after)s * interval '1 second') AS is_live,
        CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
        CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
-       w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per
+       w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
+       w.retention_days
 FROM workers AS w
 LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
 LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
@@ -127,7 +131,7 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
     """Returns one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _worker(row, input_schema_json=row[20])
+    return None if row is None else _worker(row, input_schema_json=row[21])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +246,7 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
 def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
     (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
      status_at, handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
-     rate_per) = row[:20]  # fmt: skip
+     rate_per, retention_days) = row[:21]  # fmt: skip
     return Worker(
         id=id_,
         name=name,
@@ -259,6 +263,7 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
         status_at=status_at,
         handler_timeout_seconds=handler_timeout,
         handler_max_retries=handler_retries,
+        retention_days=retention_days,
         limits=WorkerLimits(
             max_running=max_running,
             max_running_per=max_running_per,
