@@ -18,6 +18,8 @@ __all__ = ["MOST_KEYS", "Admission"]
 
 #: The most keys that one look considers, beside those of notices; the next look continues after them.
 MOST_KEYS = 200
+#: A look ends its admissions once it has given so many places, because other tenants' jobs wait for its end.
+_MOST_PLACES = 100
 #: The most jobs of one key, priority and tenant that one look considers, and the most tenants.
 _MOST_EACH = 50
 _MOST_TENANTS = 200
@@ -50,22 +52,31 @@ class Admission:
         self._idle_at = 0.0
         #: Seconds until the next start that a rate allows, of the keys of the last look.
         self.wait_seconds = float("inf")
+        #: True if the last look left free places, which the next one gives.
+        self.has_more = False
 
     def look(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
-        """Give the places that are free of those keys that follow `last_key`. Returns what `admit` returns."""
-        self.last_key = keys[-1] if len(keys) == MOST_KEYS else ""
+        """Give places that are free of those keys that follow `last_key`. Returns what `admit` returns."""
         self.wait_seconds = float("inf")
         if time.monotonic() > self._idle_at:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
                 limits.delete_idle_rates(connection, limit=_BATCH)
-        return self.admit(keys, may_publish)
+        admitted = self.admit(keys, may_publish, most=_MOST_PLACES)
+        # Otherwise the next look considers the same keys again: those without a free place cost it little.
+        if not self.has_more:
+            self.last_key = keys[-1] if len(keys) == MOST_KEYS else ""
+        return admitted
 
-    def admit(self, keys: Collection[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
+    def admit(
+        self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, most: float = float("inf")
+    ) -> list[Job]:
         """Give the places that are free of these keys. Returns the jobs, some marked as published.
 
-        `may_publish` says whether a job of a tenant with a worker's queue and a priority is published at once.
+        `may_publish` says whether a job of a tenant with a worker's queue and a priority is published at once. No
+        further key is considered after `most` jobs.
         """
+        self.has_more = False
         if not keys:
             return []
         with limits.locked(self._connections) as connection:
@@ -73,7 +84,7 @@ class Admission:
                 connection, keys, dead_after_seconds=self._node_dead_seconds, most_next=_MOST_EACH
             )
             rooms = [(state, self._make_room(connection, state)) for state in states]
-            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0])
+            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], most)
             if not chosen:
                 return []
             return limits.admit(
@@ -92,14 +103,17 @@ class Admission:
             room = min(room, state.rate.unstarted - state.unstarted)
         return min(room, _MOST_EACH)
 
-    def _choose(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> list[HeldJob]:
-        """Returns the jobs that get the places, each key's in its order."""
+    def _choose(self, connection: Connection, found: Sequence[tuple[KeyState, int]], most: float) -> list[HeldJob]:
+        """Returns the jobs that get the places, each key's in its order, the keys with the most urgent job first."""
         if not found:
             return []
         waiting = self._waiting(connection, found)
         rates = _Rates(connection, {key.key: key.rate for key, _ in found if key.rate is not None}, waiting)
         chosen: list[HeldJob] = []
-        for state, room in found:
+        for state, room in sorted(found, key=lambda each: each[0].priority):
+            if len(chosen) >= most:
+                self.has_more = True
+                break
             of_tenants: dict[str, list[HeldJob]] = {}
             for job in rates.allowed(waiting.get(state.key, [])):
                 of_tenants.setdefault(job.tenant_id, []).append(job)

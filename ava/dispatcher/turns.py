@@ -40,8 +40,9 @@ class SizedWindow:
     """How many unstarted messages a window may have at one moment."""
 
     size: int
-    #: Whether several tenants wait in it.
+    #: Whether several tenants wait in it, and whether only one did at the look before.
     is_shared: bool
+    is_newly_shared: bool
 
 
 class TurnFeed:
@@ -94,7 +95,7 @@ class TurnFeed:
         """Returns how many unstarted messages the window may have now."""
         known = self._sizes.setdefault(window.name, WindowSize(self._most))
         size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
-        return SizedWindow(size=size, is_shared=window.is_shared)
+        return SizedWindow(size=size, is_shared=window.is_shared, is_newly_shared=known.is_newly_shared)
 
     def recall(self, window: Window, limit: int) -> int:
         """Return the messages that were published last to the backlog. Returns the number of their jobs."""

@@ -24,11 +24,14 @@ __all__ = ["WindowFeed"]
 _BATCH = 500
 #: The most jobs of one window that are set aside, or returned from the broker, in one call.
 _MOST_SET_ASIDE = 5000
-#: A window's messages are dealt anew only if it has more than this factor of its size.
+#: A window's messages are dealt anew only if it has more than this factor of its size; if another tenant has just come,
+#: more than its size.
 _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.05
+#: Seconds until the look that continues the admissions of the one before.
+_CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
 #: A pass through a backlog for jobs of such workers is repeated after so many times of what it took.
@@ -119,8 +122,14 @@ class WindowFeed:
         else:
             published = 0
         published += self._look()
-        self._look_at = time.monotonic() + (_SHARED_SECONDS if self._is_shared else _LOOK_SECONDS)
+        self._look_at = time.monotonic() + self._pause()
         return published
+
+    def _pause(self) -> float:
+        """Returns the seconds between this look and the next one."""
+        if self._admission.has_more:
+            return _CONTINUED_SECONDS
+        return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
 
     def _may_publish(self, tenant_id: str, queue: str, number: int) -> bool:
         """Returns True if a job that has got a place is published at once, because no other waits before it."""
@@ -318,7 +327,8 @@ def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWin
     is_full = False
     for window in windows:
         sized = sizes[window.priority]
-        if (is_full and window.published) or (sized.is_shared and window.published > _EXCESS * sized.size):
+        most = sized.size * (1 if sized.is_newly_shared else _EXCESS)
+        if (is_full and window.published) or (sized.is_shared and window.published > most):
             return True
         is_full = is_full or (window.has_backlog and window.published >= sized.size)
     return False

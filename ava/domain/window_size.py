@@ -27,6 +27,8 @@ class WindowSize:
         self._most = most
         self._size = 0.0
         self._was_shared = False
+        #: True if several tenants wait at this look, and one did at the look before.
+        self.is_newly_shared = False
         #: What was taken from the window: the moment of each look, and the number of messages.
         self._taken: deque[tuple[float, int]] = deque()
         #: The seconds between two looks lately.
@@ -38,7 +40,9 @@ class WindowSize:
         """Returns the size of a window that has `published` unstarted messages at the moment `now`, in seconds."""
         # A look that comes late must not find the window empty, so it holds what is taken until the look after next.
         between = now - self._taken[-1][0] if self._taken else 0.0
-        self._between = max(between, self._between * _KEPT)
+        self.is_newly_shared = is_shared and not self._was_shared
+        # While several tenants wait, looks follow each other sooner.
+        self._between = 0.0 if self.is_newly_shared else max(between, self._between * _KEPT)
         self._taken.append((now, max(0, self._published - published)))
         while self._taken[0][0] <= now - max(_ALONE_SECONDS, between):
             self._taken.popleft()

@@ -205,7 +205,9 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     _limit(backlog, 4, "input.key")
     for key in range(40):
         _insert(backlog, 10, input_json=json.dumps({"key": key}))
-    _feed(backlog).run_once(0)
+    feed = _feed(backlog)
+    feed.run_once(0)
+    feed.run_once(0)
     assert _admitted(backlog) == 160
     keys = [key for (key,) in backlog.run("SELECT DISTINCT limit_key FROM jobs")]
     before = sum(backlog.rows_read())
@@ -216,6 +218,20 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     assert sorted(look.held_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}
     assert sum(backlog.rows_read()) - before < 40 * 10
+
+
+def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_others(backlog: Backlog) -> None:
+    _limit(backlog, 30, "input.key")
+    for key in range(5):
+        _insert(backlog, 30, input_json=json.dumps({"key": key}), priority=5 if key else 7)
+    feed = _feed(backlog)
+    feed.run_once(0)
+    assert _admitted(backlog) == 120, "no further key has got places after a hundred"
+    assert not backlog.count("priority = 7 AND run_at IS NULL"), "the keys of the most urgent jobs come first"
+    assert feed.every_seconds <= 0.02
+    feed.run_once(0)
+    assert _admitted(backlog) == 150
+    assert feed.every_seconds > 0.02
 
 
 def test_a_limit_of_zero_starts_nothing(backlog: Backlog) -> None:

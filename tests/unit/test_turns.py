@@ -126,3 +126,16 @@ def test_a_window_is_small_as_soon_as_another_tenant_waits() -> None:
     shared = size.look(2.0, published=published, processes=8, is_shared=True)
     assert alone > 2 * shared
     assert published > 1.5 * shared, "what is published is dealt anew"
+
+
+def test_a_late_look_before_another_tenant_came_makes_no_shared_window_larger() -> None:
+    size, now, published = WindowSize(2000), 0.0, 0
+    for _ in range(20):
+        now += 0.2
+        alone = size.look(now, published=published, processes=2, is_shared=False)
+        size.fed(published=alone, has_backlog=True)
+        # Two processes take jobs of 50 ms.
+        published = alone - 8
+    shared = size.look(now + 0.1, published=published + 4, processes=2, is_shared=True)
+    assert size.is_newly_shared
+    assert shared < published + 4, "what is published is dealt anew"
