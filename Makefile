@@ -15,7 +15,7 @@ TESTERS ?= 4
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-pooled coverage check lowest schema limits bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-pooled coverage check lowest schema limits manifests bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -44,12 +44,13 @@ coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the co
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, the law of imports and the lower bounds of setup.cfg
+check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, manifests, the law of imports and the lower bounds of setup.cfg
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck tools/*.sh .ci/run
+	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python tools/words.py
 	@$(MAKE) --no-print-directory lowest
 
@@ -58,6 +59,9 @@ schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated datab
 
 limits: $(INSTALLED) ## Write the table of docs/limits.md from ava/domain/limits.py
 	@$(BIN)/python -m tools.limits
+
+manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
+	@$(BIN)/python -m tools.manifests
 
 lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the lowest versions that setup.cfg allows
 	@tools/servers.sh redis

@@ -2,7 +2,7 @@
 # Installs the servers and programs that are missing: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
 # It works for root on Debian, from Debian's packages, and starts none of them as a service of the system. For any other
 # user it does nothing: the program that needs one of them says so.
-# Go is installed only with CI set, because it has 250 MB and one example needs it.
+# Go is installed only with CI set, because it has 250 MB, and one example and the chart's rendering need it.
 set -eu
 : "${VENV:=.venv}"
 

@@ -16,6 +16,8 @@ from ava import worker
 from ava.cli.main import cli
 from ava.version import VERSION
 from harness.system import ROOT
+from tools import manifest_schemas, manifests
+from tools.manifests import CHART
 
 #: The variables without which the compose file refuses to start.
 REQUIRED = (
@@ -46,7 +48,7 @@ def test_every_container_runs_an_existing_command() -> None:
 
 def test_every_named_setting_is_documented() -> None:
     documented = (ROOT / "docs/configuration.md").read_text()
-    for file in (*ROOT.glob("deploy/**/*.y*ml"), ROOT / "docker-compose.yml"):
+    for file in (*ROOT.glob("deploy/**/*.y*ml"), *ROOT.glob("deploy/**/*.tpl"), ROOT / "docker-compose.yml"):
         for name in set(re.findall(r"\bAVA_[A-Z_]+\b", file.read_text())):
             assert f"`{name}`" in documented, f"{name} in {file.name}"
 
@@ -61,41 +63,76 @@ def test_the_deployments_limit_rates_to_the_platforms_figures() -> None:
         assert api[variable] == f"${{{variable}:-{rate}}}"
 
 
-def test_no_container_runs_as_root_or_writes_into_its_image() -> None:
-    deployments = [manifest for manifest in _manifests() if manifest["kind"] == "Deployment"]
-    assert len(deployments) == 4
-    for deployment in deployments:
-        pod = deployment["spec"]["template"]["spec"]  # type: ignore[index]
+def test_every_pod_is_allowed_by_the_restricted_pod_security_standard() -> None:
+    pods = [manifest for manifest in _manifests() if manifest["kind"] in ("Deployment", "Job")]
+    assert len(pods) == len(POD_SECRETS)
+    for each in pods:
+        pod = each["spec"]["template"]["spec"]  # type: ignore[index]
+        assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
-        for container in pod["containers"]:
-            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
 
 
 def test_no_image_is_named_without_a_release() -> None:
     text = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
     kustomization = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())
-    assert set(re.findall(r"image: (\S+)", text)) == {image["name"] for image in kustomization["images"]}
+    assert set(re.findall(r"image: (\S+)", text)) == {f"ava-jobs:{VERSION}"}
+    assert [image["name"] for image in kustomization["images"]] == ["ava-jobs"]
     assert [image["newTag"] for image in kustomization["images"]] == [VERSION]
     for name in kustomization["resources"]:
         assert (ROOT / "deploy/kubernetes" / name).exists()
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
+
+
+def test_the_manifests_and_the_charts_values_agree_with_their_schemas() -> None:
+    assert list(manifests.check()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "problem"),
+    [
+        ("Deployment", {"replica": 2}, "'replica' was unexpected"),
+        ("Deployment", {"replicas": "two"}, '"two" is not'),
+        ("Service", {"ports": [{"name": "http"}]}, '"port" is a required property'),
+    ],
+)
+def test_a_wrong_manifest_is_found(kind: str, change: dict[str, object], problem: str) -> None:
+    manifest = next(each for each in _manifests() if each["kind"] == kind)
+    manifest["spec"] |= change  # type: ignore[operator]
+    (found,) = manifest_schemas.problems(manifest)
+    assert problem in found
 
 
 def test_a_rollout_or_a_lost_machine_leaves_one_of_each_process() -> None:
-    manifests = _manifests()
-    budgets = {each["metadata"]["name"] for each in manifests if each["kind"] == "PodDisruptionBudget"}  # type: ignore[index]
-    for deployment in (each for each in manifests if each["kind"] == "Deployment"):
+    documents = _manifests()
+    budgets = {each["metadata"]["name"] for each in documents if each["kind"] == "PodDisruptionBudget"}  # type: ignore[index]
+    scaled = {
+        each["metadata"]["name"]: each["spec"]["minReplicas"]  # type: ignore[index]
+        for each in documents
+        if each["kind"] == "HorizontalPodAutoscaler"
+    }
+    for deployment in (each for each in documents if each["kind"] == "Deployment"):
         name, spec = deployment["metadata"]["name"], deployment["spec"]  # type: ignore[index]
         pod = spec["template"]["spec"]
-        assert spec["replicas"] >= 2, name
+        # A Deployment that is scaled says no number, because each upgrade would put it back.
+        assert (scaled[name] if name in scaled else spec["replicas"]) >= 2, name
+        assert ("replicas" in spec) == (name not in scaled)
         assert name in budgets
         assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == {"app": name}
         assert "readinessProbe" in pod["containers"][0], name
 
 
 def test_a_node_may_drain_before_its_pod_is_killed() -> None:
-    manifests = {(each["kind"], each["metadata"]["name"]): each for each in _manifests()}  # type: ignore[index]
-    drain = int(manifests["ConfigMap", "ava-jobs"]["data"]["AVA_DRAIN_SECONDS"])  # type: ignore[index]
-    pod = manifests["Deployment", "ava-worker"]["spec"]["template"]["spec"]  # type: ignore[index]
+    documents = {(each["kind"], each["metadata"]["name"]): each for each in _manifests()}  # type: ignore[index]
+    drain = int(documents["ConfigMap", "ava-jobs"]["data"]["AVA_DRAIN_SECONDS"])  # type: ignore[index]
+    pod = documents["Deployment", "ava-worker"]["spec"]["template"]["spec"]  # type: ignore[index]
     assert drain >= inspect.signature(worker).parameters["timeout_seconds"].default
     assert pod["terminationGracePeriodSeconds"] > drain
 

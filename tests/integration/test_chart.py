@@ -1,0 +1,92 @@
+"""The plain manifests are what the chart renders, and the chart renders valid manifests with other values as well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools import manifest_schemas, manifests
+from tools.manifests import PLAIN, ChartError
+
+SECRETS = {"shared": "ava-jobs", "encryption": "ava-jobs-encryption"}
+
+
+@pytest.fixture(autouse=True)
+def _renderer() -> None:
+    if not (shutil.which("helm") or shutil.which("go")):
+        # `make test` installs Go with CI set.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("helm or Go is needed to render the chart")
+
+
+def _render(tmp_path: Path, values: object) -> dict[str, object]:
+    """Returns the valid manifests by kind and name."""
+    overlay = tmp_path / "values.yaml"
+    overlay.write_text(yaml.safe_dump(values))
+    found = {}
+    for texts in manifests.render(overlay).values():
+        for manifest in map(yaml.safe_load, texts):
+            assert list(manifest_schemas.problems(manifest)) == []
+            found[f"{manifest['kind']} {manifest['metadata']['name']}"] = manifest
+    return found
+
+
+def test_the_plain_manifests_are_those_of_the_chart() -> None:
+    for file, text in manifests.plain_files().items():
+        assert (PLAIN / file).read_text() == text, f"{file}: run `make manifests`"
+
+
+@pytest.mark.parametrize("source", ["files", "csi"])
+def test_secrets_are_read_from_files(tmp_path: Path, source: str) -> None:
+    found = _render(tmp_path, {"secrets": {"source": source}, "certificates": "ca"})
+    pod = found["Deployment ava-worker"]["spec"]["template"]["spec"]  # type: ignore[index]
+    (container,) = pod["containers"]
+    assert container["envFrom"] == [{"configMapRef": {"name": "ava-jobs"}}]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert variables["DATABASE_URL_FILE"] == "/etc/ava/secrets/ava-jobs/DATABASE_URL"
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts.keys() == {each["name"] for each in pod["volumes"]} == {"tmp", "certificates", *SECRETS}
+    for name, secret in SECRETS.items():
+        assert mounts[name] == f"/etc/ava/secrets/{secret}"
+    job = found["Job ava-migrate"]["spec"]["template"]["spec"]["containers"][0]  # type: ignore[index]
+    assert "DATABASE_OWNER_URL_FILE" in {each["name"] for each in job["env"]}
+    assert "envFrom" not in job
+
+
+def test_external_secrets_exist_before_the_migration(tmp_path: Path) -> None:
+    found = _render(tmp_path, {"externalSecrets": {"enabled": True}})
+    made = [manifest for name, manifest in found.items() if name.startswith("ExternalSecret")]
+    assert len(made) == 4
+    weights = [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in made]  # type: ignore[index]
+    assert all(weight < 0 for weight in weights)
+    assert "helm.sh/hook-weight" not in found["Job ava-migrate"]["metadata"]["annotations"]  # type: ignore[index]
+
+
+def test_a_node_drains_as_long_as_the_longest_time_out(tmp_path: Path) -> None:
+    values = {"longestTimeoutSeconds": 3600, "worker": {"queues": ["mail", "slow"], "autoscaling": {"kind": "hpa"}}}
+    found = _render(tmp_path, values)
+    deployment = found["Deployment ava-worker"]["spec"]  # type: ignore[index]
+    pod = deployment["template"]["spec"]
+    assert found["ConfigMap ava-jobs"]["data"]["AVA_DRAIN_SECONDS"] == "3600"  # type: ignore[index]
+    assert pod["terminationGracePeriodSeconds"] == 3630
+    assert pod["containers"][0]["args"] == ["worker", "-c", "4", "-q", "mail,slow"]
+    assert "HorizontalPodAutoscaler ava-worker" in found
+    assert "replicas" not in deployment
+
+
+def test_an_unknown_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ChartError, match="replica"):
+        _render(tmp_path, {"worker": {"replica": 3}})
+    with pytest.raises(ChartError, match="3601"):
+        _render(tmp_path, {"longestTimeoutSeconds": 3601})
+
+
+def test_the_chart_leaves_out_what_is_switched_off(tmp_path: Path) -> None:
+    off = {"enabled": False}
+    found = _render(tmp_path, {"migration": off, "networkPolicy": off, "api": {"autoscaling": off}})
+    kinds = {name.split()[0] for name in found}
+    assert kinds == {"ConfigMap", "Deployment", "Service", "PodDisruptionBudget"}
+    assert found["Deployment ava-api"]["spec"]["replicas"] == 2  # type: ignore[index]
