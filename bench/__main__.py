@@ -6,186 +6,154 @@ Prints one table of medians and ratios, and writes it into docs/performance.md.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import analytics, cancel, fair_limits, fairness, input_schemas, measures, scale, schedules, webhooks
+from bench import (
+    analytics,
+    cancel,
+    comparisons,
+    fair_limits,
+    fairness,
+    input_schemas,
+    measures,
+    scale,
+    schedules,
+    webhooks,
+)
 from bench.footprint import footprint
 from bench.long_run import long_run
 from bench.nodes import cost, nodes
+from bench.run import Run, warm
 from bench.scheduled import due_in_one_second
-from bench.servers import Servers
-from bench.systems import Baseline, Ours, System
+from bench.systems import Ours
 from bench.table import BASELINE, OURS, Figures, Table
 
 _BROKERS = ("redis", "rabbitmq")
 
 
-class Bench:
-    """The measures, and the two systems on shared servers, made on first use."""
-
-    def __init__(self, stack: ExitStack, table: Table, *, rounds: int, scale: float) -> None:
-        """`scale`: the share of the full work that is done, 1 for all of it."""
-        self._servers = Servers(stack)
-        self._table = table
-        self._rounds = rounds
-        self._scale = scale
-        self._broker = ""
-        self._systems: tuple[Baseline, Ours] | None = None
-
-    def _both(self, broker: str = "redis") -> tuple[Baseline, Ours]:
-        # On another broker both start again, with empty databases.
-        if self._systems is None or broker != self._broker:
-            self._broker = broker
-            self._systems = Baseline(self._servers, broker), Ours(self._servers, broker)
-        return self._systems
-
-    def _count(self, whole: int, *, least: int = 1) -> int:
-        return max(least, round(whole * self._scale))
-
-    def _in_turns(
-        self, measure: str, systems: tuple[System, ...], act: Callable[[System], Figures], *, rounds: int | None = None
-    ) -> None:
-        for _ in range(rounds or self._rounds):
-            for system in systems:
-                self._table.add(measure, system.name, act(system))
-
-    def _alone(self, measure: str, act: Callable[[Ours], Figures], *, rounds: int | None = None) -> None:
-        ours = self._both()[1]
-        for _ in range(rounds or self._rounds):
-            self._table.add(measure, ours.name, act(ours))
+class Bench(Run):
+    """The measures."""
 
     def accept(self) -> None:
         """Accept over HTTP, one job a request and a hundred."""
-        baseline, ours = self._both()
+        baseline, ours = self.both()
         with baseline.api() as one, ours.api() as other:
             ports = {baseline.name: one, ours.name: other}
             for system in (baseline, ours):
                 measures.accept(system, ports[system.name], requests=300)
-            requests = self._count(3000, least=500)
-            self._in_turns(
+            requests = self.count(3000, least=500)
+            self.in_turns(
                 "accept, 1 a request",
                 (baseline, ours),
                 lambda s: measures.accept(s, ports[s.name], requests=requests),
             )
-            for _ in range(self._rounds):
+            for _ in range(self.rounds):
                 base = measures.accept(baseline, one, requests=requests)
-                self._table.add("accept, 100 a request", baseline.name, {"jobs/s": base["jobs/s"]})
-                bulk = measures.accept_bulk(ours, other, requests=self._count(300, least=30))
-                self._table.add("accept, 100 a request", ours.name, bulk)
+                self.table.add("accept, 100 a request", baseline.name, {"jobs/s": base["jobs/s"]})
+                bulk = measures.accept_bulk(ours, other, requests=self.count(300, least=30))
+                self.table.add("accept, 100 a request", ours.name, bulk)
 
     def drain(self) -> None:
         """Drain no-op jobs with two processes, on Redis."""
-        jobs = self._count(20_000)
-        self._in_turns("drain, Redis", self._both(), lambda s: measures.drain(s, jobs=jobs))
+        jobs = self.count(5_000, least=1_500)
+        self.in_turns("drain, Redis", self.both(), lambda s: measures.drain(s, jobs=jobs))
 
     def drain_rabbitmq(self) -> None:
         """The same on RabbitMQ."""
-        jobs = self._count(20_000)
-        self._in_turns("drain, RabbitMQ", self._both("rabbitmq"), lambda s: measures.drain(s, jobs=jobs))
-
-    def latency(self) -> None:
-        """Latency from before the request to the handler's first line, idle and at half of the drain rate."""
-        jobs = self._count(200, least=40)
-        # Fresh processes each time, because it varies more between two starts than between two rounds.
-        self._in_turns(
-            "start latency, idle", self._both(), lambda s: _warm(s, lambda p: measures.start_latency(s, p, jobs=jobs))
-        )
-        self._in_turns(
-            "start latency, 200 jobs/s",
-            self._both(),
-            lambda s: _warm(s, lambda p: measures.loaded_latency(s, p, jobs=jobs, per_second=200)),
-        )
+        jobs = self.count(5_000, least=1_500)
+        self.in_turns("drain, RabbitMQ", self.both("rabbitmq"), lambda s: measures.drain(s, jobs=jobs))
 
     def urgent(self) -> None:
         """The same for jobs of priority 1 while 100,000 others are drained, beside that of an idle system."""
-        name, ours = "start latency, priority 1 of 100,000", self._both()[1]
-        jobs, waiting = self._count(200, least=40), self._count(100_000)
-        for _ in range(self._rounds):
-            idle = _warm(ours, lambda p: measures.start_latency(ours, p, jobs=jobs))
-            self._table.add(name, BASELINE, idle)
-            busy = _warm(ours, lambda p: measures.urgent_latency(ours, p, jobs=jobs, waiting=waiting))
-            self._table.add(name, ours.name, busy)
+        name, ours = "start latency, priority 1 of 100,000", self.both()[1]
+        jobs, waiting = self.count(200, least=40), self.count(100_000)
+        for _ in range(self.rounds):
+            idle = warm(ours, lambda p: measures.start_latency(ours, p, jobs=jobs))
+            self.table.add(name, BASELINE, idle)
+            busy = warm(ours, lambda p: measures.urgent_latency(ours, p, jobs=jobs, waiting=waiting))
+            self.table.add(name, ours.name, busy)
 
     def cancel(self) -> None:
         """Latency from the cancel call to the handler's `finally`, by the message and by the database alone."""
         with cancel.running("redis") as (system, folder):
             figures: Figures = {}
             for way, is_cut_off, count in (("message", False, 200), ("database alone", True, 40)):
-                took = cancel.latencies(system, count=self._count(count, least=5), folder=folder, is_cut_off=is_cut_off)
+                took = cancel.latencies(system, count=self.count(count, least=5), folder=folder, is_cut_off=is_cut_off)
                 figures |= {f"by the {way}, p{p} ms": cancel.percentile(took, p / 100) for p in (50, 99)}
-        self._table.add("cancel latency", OURS, figures)
+        self.table.add("cancel latency", OURS, figures)
 
     def webhooks(self) -> None:
         """Drain with one subscribed endpoint and without."""
-        rates = webhooks.overhead(webhooks.WithWebhooks(self._servers), self._count(10_000), self._rounds)
+        rates = webhooks.overhead(webhooks.WithWebhooks(self.servers), self.count(10_000), self.rounds)
         for without, subscribed in zip(*rates.values(), strict=True):
-            self._table.add("drain, one webhook subscribed", BASELINE, {"jobs/s": without})
-            self._table.add("drain, one webhook subscribed", OURS, {"jobs/s": subscribed})
+            self.table.add("drain, one webhook subscribed", BASELINE, {"jobs/s": without})
+            self.table.add("drain, one webhook subscribed", OURS, {"jobs/s": subscribed})
 
     def scale(self) -> None:
         """Read and drain with 5 million finished jobs in the tables, and drain while a million wait."""
         found = scale.measure(
-            self._servers,
-            jobs=self._count(5_000_000),
-            waiting=self._count(1_000_000),
-            drained=self._count(10_000),
-            requests_each=self._count(200, least=40),
+            self.servers,
+            jobs=self.count(5_000_000),
+            waiting=self.count(1_000_000),
+            drained=self.count(10_000),
+            requests_each=self.count(200, least=40),
         )
         for fault in found.faults:
             print(f"FAULT: {fault}")
         for system, figures in ((BASELINE, found.few), (OURS, found.many)):
             p99 = {f"{name}, ms": p99 for name, (_, p99) in figures.items() if name.startswith(scale.PROMISED)}
-            self._table.add("p99 at 5 million jobs", system, p99)
+            self.table.add("p99 at 5 million jobs", system, p99)
         few, many, waiting = found.drains
         for name, rate in (("drain, 5 million finished", many), ("drain, 1 million waiting", waiting)):
-            self._table.add(name, BASELINE, {"jobs/s": few})
-            self._table.add(name, OURS, {"jobs/s": rate})
+            self.table.add(name, BASELINE, {"jobs/s": few})
+            self.table.add(name, OURS, {"jobs/s": rate})
 
     def analytics(self) -> None:
         """Read analytics and errors of 5 million ended jobs, 200 workers and 90 days."""
-        ours = Ours(self._servers, "redis", "analytics")
-        analytics.fill(ours, self._count(5_000_000))
-        found = analytics.read(ours, requests_each=self._count(500, least=100))
+        ours = Ours(self.servers, "redis", "analytics")
+        analytics.fill(ours, self.count(5_000_000))
+        found = analytics.read(ours, requests_each=self.count(500, least=100))
         for percent in ("p50", "p99"):
             figures = {name: value for name, value in found.items() if f", {percent} ms" in name}
-            self._table.add(f"analytics at 5 million jobs, {percent}", OURS, figures)
+            self.table.add(f"analytics at 5 million jobs, {percent}", OURS, figures)
 
     def schema(self) -> None:
         """Trigger jobs whose worker has a schema of 40 fields, beside a worker without one."""
-        name, ours = "trigger, schema of 40 fields", self._both()[1]
+        name, ours = "trigger, schema of 40 fields", self.both()[1]
         with ours.api() as port:
-            for _ in range(self._rounds):
-                found = input_schemas.compare(ours, port, requests=self._count(2000, least=400))
-                self._table.add(name, BASELINE, found["without"])
-                self._table.add(name, OURS, found["with"])
+            for _ in range(self.rounds):
+                found = input_schemas.compare(ours, port, requests=self.count(2000, least=400))
+                self.table.add(name, BASELINE, found["without"])
+                self.table.add(name, OURS, found["with"])
 
     def lines(self) -> None:
         """Log lines stored a second, by two processes."""
-        self._alone("log lines", lambda ours: measures.log_lines(ours, lines=self._count(200_000)))
+        self.alone("log lines", lambda ours: measures.log_lines(ours, lines=self.count(200_000)))
 
     def scheduled(self) -> None:
         """Start jobs that become due: alone, and 100,000 in one second."""
-        self._alone("due in one second", lambda ours: due_in_one_second(ours, jobs=self._count(100_000)), rounds=1)
+        self.alone("due in one second", lambda ours: due_in_one_second(ours, jobs=self.count(100_000)), rounds=1)
 
     def schedules(self) -> None:
         """Fire schedules: alone, 10,000 in one second, and beside 100,000 idle ones."""
-        due, idle = self._count(10_000), self._count(100_000)
-        self._alone("schedules", lambda ours: schedules.fire(ours, due=due, idle=idle), rounds=1)
+        due, idle = self.count(10_000), self.count(100_000)
+        self.alone("schedules", lambda ours: schedules.fire(ours, due=due, idle=idle), rounds=1)
 
     def footprint(self) -> None:
         """Measure the time to start, and the memory of idle processes."""
-        self._alone("footprint", footprint)
+        self.alone("footprint", footprint)
 
     def cost(self) -> None:
         """Measure the CPU, WAL and disk of one job."""
-        self._alone("cost of a job", lambda ours: cost(ours, jobs=self._count(10_000)))
+        self.alone("cost of a job", lambda ours: cost(ours, jobs=self.count(10_000)))
 
     def nodes(self) -> None:
         """Run jobs that wait 50 ms on two, four and eight nodes."""
         for count in (2, 4, 8):
-            seconds = max(5.0, 20 * self._scale)
-            self._alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
+            seconds = max(5.0, 20 * self.scale)
+            self.alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
 
     def fairness(self) -> None:
         """Every measure of turns, limits and pause."""
@@ -195,84 +163,84 @@ class Bench:
     def fairness_wait(self) -> None:
         """The wait of one job behind 100,000 of another tenant, which are spread in three ways."""
         for broker in _BROKERS:
-            ours = self._both(broker)[1]
+            ours = self.both(broker)[1]
             for children in (2, 8):
                 for spread in fairness.SPREADS:
-                    tries = self._count(100, least=30)
+                    tries = self.count(100, least=30)
                     found = fairness.single_job(
-                        ours, waiting=self._count(100_000), tries=tries, children=children, spread=spread
+                        ours, waiting=self.count(100_000), tries=tries, children=children, spread=spread
                     )
-                    self._table.add(f"one job behind 100,000 of {spread}, {children} processes, {broker}", OURS, found)
+                    self.table.add(f"one job behind 100,000 of {spread}, {children} processes, {broker}", OURS, found)
 
     def fairness_shares(self) -> None:
         """The shares of weights, and of 50 tenants."""
         for broker in _BROKERS:
-            found = fairness.shares(self._both(broker)[1], seconds=max(10.0, 60 * self._scale))
-            self._table.add(f"shares, {broker}", OURS, found)
+            found = fairness.shares(self.both(broker)[1], seconds=max(10.0, 60 * self.scale))
+            self.table.add(f"shares, {broker}", OURS, found)
 
     def fairness_limit(self) -> None:
         """How far a limit is used, and whether it is exceeded under 100 kills."""
         for broker in _BROKERS:
-            seconds, kills = max(5.0, 30 * self._scale), self._count(100, least=20)
-            found = fair_limits.limit(self._both(broker)[1], seconds=seconds, kills=kills)
-            self._table.add(f"limit of 5, {broker}", OURS, found)
+            seconds, kills = max(5.0, 30 * self.scale), self.count(100, least=20)
+            found = fair_limits.limit(self.both(broker)[1], seconds=seconds, kills=kills)
+            self.table.add(f"limit of 5, {broker}", OURS, found)
 
     def fairness_rate(self) -> None:
         """How far a rate of 100 a minute is used, and whether it is exceeded in any minute, with a failover."""
         for broker in _BROKERS:
-            found = fair_limits.rate(self._both(broker)[1], seconds=max(90.0, 600 * self._scale))
-            self._table.add(f"rate of 100 a minute, {broker}", OURS, found)
+            found = fair_limits.rate(self.both(broker)[1], seconds=max(90.0, 600 * self.scale))
+            self.table.add(f"rate of 100 a minute, {broker}", OURS, found)
 
     def fairness_pause(self) -> None:
         """What a paused queue with 2,000 published jobs still starts."""
         for broker in _BROKERS:
-            self._table.add(f"pause, {broker}", OURS, fair_limits.pause(self._both(broker)[1], published=2000))
+            self.table.add(f"pause, {broker}", OURS, fair_limits.pause(self.both(broker)[1], published=2000))
 
     def fairness_recall(self) -> None:
         """What recalled messages cost that cannot be deleted."""
         for broker in _BROKERS:
-            found = fairness.recall(self._both(broker)[1], messages=2000)
-            self._table.add(f"recalled messages, {broker}", OURS, found)
+            found = fairness.recall(self.both(broker)[1], messages=2000)
+            self.table.add(f"recalled messages, {broker}", OURS, found)
 
     def fairness_look(self) -> None:
         """The cost of the feed while a million jobs of 10,000 tenants wait."""
         looks = fairness.look(
-            self._both()[1], waiting=self._count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self._scale)
+            self.both()[1], waiting=self.count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self.scale)
         )
-        self._table.add("look of the feed, 10,000 tenants", OURS, looks)
+        self.table.add("look of the feed, 10,000 tenants", OURS, looks)
 
     def fairness_alone(self) -> None:
         """Drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""
         for broker in _BROKERS:
-            fair = self._both(broker)[1]
-            unfair = Ours(self._servers, broker, "unfair", number=2)
+            fair = self.both(broker)[1]
+            unfair = Ours(self.servers, broker, "unfair", number=2)
             unfair.environ["AVA_FAIRNESS"] = "off"
-            for _ in range(self._rounds):
+            for _ in range(self.rounds):
                 for name, system in ((BASELINE, unfair), (OURS, fair)):
-                    drained = measures.drain(system, jobs=self._count(20_000))
-                    self._table.add(f"one tenant: drain, {broker}", name, drained)
+                    drained = measures.drain(system, jobs=self.count(20_000))
+                    self.table.add(f"one tenant: drain, {broker}", name, drained)
                     with system.api() as port, system.workers():
-                        accepted = measures.accept(system, port, requests=self._count(3000, least=500))
-                        self._table.add(f"one tenant: accept, {broker}", name, accepted)
-                        started = measures.start_latency(system, port, jobs=self._count(200, least=40))
-                        self._table.add(f"one tenant: start latency, {broker}", name, started)
+                        accepted = measures.accept(system, port, requests=self.count(3000, least=500))
+                        self.table.add(f"one tenant: accept, {broker}", name, accepted)
+                        started = measures.start_latency(system, port, jobs=self.count(200, least=40))
+                        self.table.add(f"one tenant: start latency, {broker}", name, started)
 
     def long(self) -> None:
         """Drain 500,000 jobs without a pause."""
-        self._alone("long run", lambda ours: long_run(ours, jobs=self._count(500_000)), rounds=1)
-
-
-def _warm(system: System, act: Callable[[int], Figures]) -> Figures:
-    with system.api() as port, system.workers():
-        return act(port)
+        self.alone("long run", lambda ours: long_run(ours, jobs=self.count(500_000)), rounds=1)
 
 
 #: In the order in which they are taken; the long ones come last.
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "accept": Bench.accept,
+    "accept-connections": comparisons.accept_connections,
+    "accept-draining": comparisons.accept_draining,
     "drain": Bench.drain,
     "drain-rabbitmq": Bench.drain_rabbitmq,
-    "latency": Bench.latency,
+    "drain-peers": comparisons.drain_peers,
+    "drain-naps": comparisons.drain_naps,
+    "latency": comparisons.latency,
+    "limited": comparisons.limited,
     "urgent": Bench.urgent,
     "cancel": Bench.cancel,
     "schema": Bench.schema,
@@ -298,9 +266,15 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
 }
 
 
-def _all() -> list[str]:
-    """Returns the measures that are taken without names."""
-    return [name for name in MEASURES if name != "long" and not name.startswith("fairness-")]
+#: Those that take more than three minutes each. They are taken by their names, or by `all`.
+_LONG = {"scheduled", "schedules", "fairness", "scale", "analytics", "long"}
+
+
+def _chosen(names: list[str]) -> list[str]:
+    """Returns the measures to take. The parts of `fairness` are taken with it, and `long` by its name alone."""
+    if names == ["all"]:
+        return [name for name in MEASURES if name != "long" and not name.startswith("fairness-")]
+    return names or [name for name in MEASURES if name not in _LONG and not name.startswith("fairness-")]
 
 
 def main() -> None:
@@ -310,20 +284,21 @@ def main() -> None:
         "measures",
         nargs="*",
         metavar="MEASURE",
-        help=f"what to measure (default: all but `long`; `fairness` is all of its parts): {', '.join(MEASURES)}",
+        help="what to measure (default: all but the long ones; `all`: those too, but for `long`; `fairness`: "
+        "its parts): " + ", ".join(MEASURES),
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
-    if unknown := set(given.measures) - set(MEASURES):
+    if given.measures != ["all"] and (unknown := set(given.measures) - set(MEASURES)):
         parser.error(f"unknown measures: {', '.join(sorted(unknown))}")
     table = Table(is_kept=not given.quick)
     with ExitStack() as stack:
         bench = Bench(stack, table, rounds=given.rounds, scale=0.1 if given.quick else 1.0)
-        for name in given.measures or [
-            each for each in MEASURES if each != "long" and not each.startswith("fairness-")
-        ]:
+        for name in _chosen(given.measures):
+            began = time.monotonic()
             MEASURES[name](bench)
+            print(f"  {name} took {time.monotonic() - began:.0f} s", flush=True)
             # Kept after each measure, so that a later failure loses nothing.
             table.keep()
     table.show()

@@ -28,6 +28,15 @@ def mark(_input: dict[str, Any], env: Env) -> Any:
     return {"began": began}
 
 
+@worker("brief_nap")
+def brief_nap(_input: dict[str, Any], env: Env) -> Any:
+    """Wait 10 ms, as for another service."""
+    env.log.info("one")
+    time.sleep(0.01)
+    env.log.info("two")
+    return {"ok": 1}
+
+
 @worker("plain")
 def plain(_input: dict[str, Any]) -> None:
     """Do nothing, with any input."""
@@ -78,6 +87,20 @@ def keyed(input: dict[str, Any]) -> None:
 def rated(_input: dict[str, Any]) -> None:
     """Do nothing, so often."""
 
+
+#: A schema for inputs of no-op jobs.
+_SMALL_SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "minimum": 0}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+# The handlers above, with a schema.
+worker("full_noop", input_schema=_SMALL_SCHEMA)(noop)
+worker("full_mark", input_schema=_SMALL_SCHEMA)(mark)
+worker("full_brief_nap", input_schema=_SMALL_SCHEMA)(brief_nap)
+# And with a limit that is never reached.
+worker("limited_noop", max_running=1000)(noop)
 
 for _number in range(20):
     worker(f"nap_{_number}")(nap)

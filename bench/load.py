@@ -1,4 +1,7 @@
-"""A closed-loop HTTP load generator: some keep-alive connections in one thread, each with one request in flight."""
+"""A closed-loop HTTP load generator: some connections in one thread, each with one request in flight.
+
+A connection is kept for the next request unless the server closes it, as gunicorn's sync workers do.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,25 @@ def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 
 class Connection:
-    """One keep-alive connection with one request in flight."""
+    """One connection with one request in flight."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
         self._answer = b""
         self.sent_at = 0.0
+        #: Whether the server closes the connection after the last response.
+        self.is_closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self._port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.is_closed = False
+
+    def reconnect(self) -> None:
+        """Replace a connection that the server has closed. The time of a request does not include it."""
+        self.socket.close()
+        self._connect()
 
     def send(self, request: bytes) -> None:
         """Send a whole request."""
@@ -65,8 +80,12 @@ class Connection:
         head, separator, body = self._answer.partition(b"\r\n\r\n")
         if not separator:
             return None
-        length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
-        return int(head[9:12]) if len(body) >= int(length) else None
+        fields = head.lower()
+        length = fields.partition(b"content-length:")[2].split(b"\r\n")[0]
+        if len(body) < int(length):
+            return None
+        self.is_closed = b"connection: close" in fields
+        return int(head[9:12])
 
 
 def generate(port: int, make: Callable[[int], bytes], *, requests: int, connections: int = 8) -> Load:
@@ -88,6 +107,10 @@ def generate(port: int, make: Callable[[int], bytes], *, requests: int, connecti
                 continue
             took.append((time.perf_counter() - connection.sent_at) * 1000)
             refused += not 200 <= status < 300
+            if connection.is_closed:
+                selector.unregister(connection.socket)
+                connection.reconnect()
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
             if sent < requests:
                 connection.send(make(sent))
                 sent += 1

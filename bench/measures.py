@@ -9,17 +9,50 @@ from bench.servers import until
 from bench.systems import Ours, System
 from bench.table import Figures
 
-__all__ = ["accept", "accept_bulk", "drain", "loaded_latency", "log_lines", "start_latency", "urgent_latency"]
+__all__ = [
+    "BRIEF_SECONDS",
+    "accept",
+    "accept_bulk",
+    "accept_draining",
+    "drain",
+    "drain_naps",
+    "loaded_latency",
+    "log_lines",
+    "start_latency",
+    "urgent_latency",
+]
+
+#: How long the handler `brief_nap` of both systems waits.
+BRIEF_SECONDS = 0.01
 
 
-def accept(system: System, port: int, *, requests: int) -> Figures:
-    """One job a request, over 8 keep-alive connections."""
+def accept(system: System, port: int, *, requests: int, connections: int = 8) -> Figures:
+    """One job a request, over some connections."""
     system.clear()
-    request = system.request("noop")
-    result = load.generate(port, lambda _: request, requests=requests)
-    assert not result.refused, f"{system.name} refused {result.refused} requests"
+    figures = _accept(system, port, requests=requests, connections=connections)
     assert system.database.value("SELECT count(*) FROM jobs") == requests
+    return figures
+
+
+def _accept(system: System, port: int, *, requests: int, connections: int = 8) -> Figures:
+    request = system.request("noop")
+    result = load.generate(port, lambda _: request, requests=requests, connections=connections)
+    assert not result.refused, f"{system.name} refused {result.refused} requests"
     return {"jobs/s": result.requests_per_second, "p50 ms": result.p50, "p99 ms": result.p99}
+
+
+def accept_draining(system: System, port: int, *, waiting: int, requests: int) -> Figures:
+    """Accept while two processes drain a backlog, which does not end meanwhile."""
+    system.clear()
+    system.fill(waiting)
+    with system.workers():
+        until(lambda: system.finished() >= waiting / 20)
+        done, began = system.finished(), time.monotonic()
+        figures = _accept(system, port, requests=requests)
+        drained = system.finished() - done
+        seconds = time.monotonic() - began
+        assert done + drained < waiting + requests, f"{system.name} had drained everything"
+    return {**figures, "drained meanwhile, jobs/s": drained / seconds}
 
 
 def accept_bulk(system: Ours, port: int, *, requests: int, jobs: int = 100) -> Figures:
@@ -44,6 +77,16 @@ def drain(system: System, *, jobs: int) -> Figures:
     lines = system.database.value("SELECT count(*) FROM job_logs")
     assert lines == 4 * jobs, f"{system.name} kept {lines} log lines of {jobs} jobs"
     return {"jobs/s": (jobs - 1) / system.finishing_seconds()}
+
+
+def drain_naps(system: System, *, jobs: int, children: int = 8) -> Figures:
+    """Jobs that wait 10 ms, with more processes than the machine has cores."""
+    system.clear()
+    system.fill(jobs, handler="brief_nap")
+    with system.workers(children=children):
+        until(lambda: system.finished() >= jobs, seconds=300, every=1.0)
+    rate = (jobs - 1) / system.finishing_seconds()
+    return {"jobs/s": rate, "share of the best possible": rate * BRIEF_SECONDS / children}
 
 
 def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:

@@ -107,7 +107,9 @@ def _durable_postgres() -> Iterator[Server]:
 
 
 @contextmanager
-def processes(folder: Path, environ: Mapping[str, str], *commands: list[str]) -> Iterator[list[int]]:
+def processes(
+    folder: Path, environ: Mapping[str, str], *commands: list[str], python: str = sys.executable
+) -> Iterator[list[int]]:
     """Run Python programs (`[module, argument …]`) as long as the block lasts, which gets their process ids."""
     started: list[ChildProcess] = []
     path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
@@ -116,7 +118,7 @@ def processes(folder: Path, environ: Mapping[str, str], *commands: list[str]) ->
             log = (folder / f"{command[0]}-{number}.log").open("ab")
             program = Program(
                 name=command[0],
-                argv=(sys.executable, "-m", *command),
+                argv=(python, "-m", *command),
                 environ={**os.environ, "PYTHONPATH": path, **environ},
             )
             started.append(ChildProcess.start(program, log))

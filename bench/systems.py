@@ -9,13 +9,14 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
+from ava.domain.schedule import timezone_data_version
 from ava.services.jobs import Jobs
 from ava.settings import Settings, load
 from ava.store.engine import schema
@@ -24,7 +25,7 @@ from bench import load as http
 from bench.servers import Database, Servers, open_port, processes, until
 from bench.table import BASELINE, OURS
 
-__all__ = ["HEADERS", "SECRET", "Baseline", "Ours", "System", "port_answers"]
+__all__ = ["HEADERS", "SECRET", "Baseline", "FullOurs", "LimitedOurs", "Ours", "System", "port_answers"]
 
 SECRET = "of-the-benchmark"
 HEADERS = {
@@ -47,14 +48,14 @@ class System(Protocol):
     def api(self) -> Any:
         """Run its API; the block gets the port."""
 
-    def workers(self) -> Any:
-        """Run everything that executes jobs, with two processes; the block begins when they are ready."""
+    def workers(self, *, children: int = 2) -> Any:
+        """Run everything that executes jobs, with some processes; the block begins when they are ready."""
 
     def request(self, handler: str) -> bytes:
         """Returns a request that triggers one job."""
 
-    def fill(self, jobs: int) -> None:
-        """Queue no-op jobs, while no worker runs."""
+    def fill(self, jobs: int, *, handler: str = "noop") -> None:
+        """Queue jobs, while no worker runs."""
 
     def finished(self) -> int:
         """Returns the number of completed jobs."""
@@ -99,30 +100,32 @@ class Baseline:
             connection.default_channel.queue_purge("baseline")
 
     @contextmanager
-    def api(self) -> Iterator[int]:
+    def api(self, *, is_sync: bool = False) -> Iterator[int]:
+        """`is_sync`: behind gunicorn's sync workers, which close each connection, instead of gthread's."""
         port = open_port()
-        command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread", "--threads", "4"]
-        command += ["--keep-alive", "30", "--log-level", "warning", "bench.baseline:app"]
+        kind = ["-k", "sync"] if is_sync else ["-k", "gthread", "--threads", "4", "--keep-alive", "30"]
+        command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", *kind, "--log-level", "warning"]
+        command += ["bench.baseline:app"]
         with processes(self._folder, self.environ, command):
             until(lambda: port_answers(port))
             yield port
 
     @contextmanager
-    def workers(self) -> Iterator[None]:
-        command = ["celery", "-A", "bench.baseline:queue", "worker", "-c", "2", "-l", "WARNING"]
+    def workers(self, *, children: int = 2) -> Iterator[None]:
+        command = ["celery", "-A", "bench.baseline:queue", "worker", "-c", str(children), "-l", "WARNING"]
         with processes(self._folder, self.environ, [*command, "--without-gossip", "--without-mingle"]):
             yield
 
     def request(self, handler: str) -> bytes:
         return http.post("/jobs", json.dumps({"handler": handler, "payload": {"a": 1}}).encode(), {})
 
-    def fill(self, jobs: int) -> None:
+    def fill(self, jobs: int, *, handler: str = "noop") -> None:
         from sqlalchemy import insert
         from sqlalchemy.orm import Session
 
         ids = [f"job-{number}" for number in range(jobs)]
         with Session(self._module.engine) as session:
-            rows = [{"id": each, "handler": "noop", "payload": {"a": 1}} for each in ids]
+            rows = [{"id": each, "handler": handler, "payload": {"a": 1}} for each in ids]
             session.execute(insert(self._module.Job), rows)
             session.commit()
         for each in ids:
@@ -142,9 +145,12 @@ class Baseline:
 
 
 class Ours:
-    """AVA Jobs: API, one node with two processes, a dispatcher."""
+    """AVA Jobs: API, one node, a dispatcher."""
 
     name = OURS
+    #: What the id of a handler's worker begins with, and the tags of each job.
+    prefix = "wkr_"
+    tags: ClassVar[dict[str, str]] = {}
 
     def __init__(self, servers: Servers, broker: str, database: str = "ours", *, number: int = 0) -> None:
         """`number` is that of its broker: two systems with different numbers share no queue."""
@@ -187,16 +193,17 @@ class Ours:
             yield port
 
     @contextmanager
-    def workers(self) -> Iterator[list[int]]:
+    def workers(self, *, children: int = 2) -> Iterator[list[int]]:
         """The block gets the process ids of the node and of the dispatcher."""
         self.database.value("DELETE FROM nodes")
-        worker = ["ava.cli.main", "worker", "-c", "2"]
+        worker = ["ava.cli.main", "worker", "-c", str(children)]
         with processes(self.folder, self.environ, worker, ["ava.cli.main", "dispatcher"]) as pids:
             until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL"))
             yield pids
 
     def request(self, handler: str, *, priority: int = 5) -> bytes:
-        body = json.dumps({"worker_id": f"wkr_{handler}", "input": {"a": 1}, "priority": priority}).encode()
+        job = {"worker_id": f"{self.prefix}{handler}", "input": {"a": 1}, "priority": priority}
+        body = json.dumps(job | ({"tags": self.tags} if self.tags else {})).encode()
         return http.post("/v1/ava/jobs", body, HEADERS)
 
     def bulk_request(self, jobs: int) -> bytes:
@@ -204,10 +211,10 @@ class Ours:
         body = json.dumps({"jobs": [{"worker_id": "wkr_noop", "input": {"a": 1}}] * jobs}).encode()
         return http.post("/v1/ava/jobs/bulk", body, HEADERS)
 
-    def fill(self, jobs: int) -> None:
+    def fill(self, jobs: int, *, handler: str = "noop") -> None:
+        spec = JobSpec(worker_id=f"{self.prefix}{handler}", input_json='{"a":1}', tags_json=json.dumps(self.tags))
         for first in range(0, jobs, 1000):
-            specs = [JobSpec(worker_id="wkr_noop", input_json='{"a":1}')] * min(1000, jobs - first)
-            self.jobs.trigger(self.caller, specs)
+            self.jobs.trigger(self.caller, [spec] * min(1000, jobs - first))
 
     def finished_of(self, tenant_id: str) -> int:
         """Returns the number of completed jobs of a tenant."""
@@ -225,5 +232,38 @@ class Ours:
         )
 
     def latencies(self) -> list[float]:
-        statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = 'wkr_mark' ORDER BY id"
-        return [row[0] for row in self.database.rows(statement)]
+        statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = %s ORDER BY id"
+        return [row[0] for row in self.database.rows(statement, f"{self.prefix}mark")]
+
+
+class FullOurs(Ours):
+    """AVA Jobs with what its tenants use: each job has tags and an input schema.
+
+    Beside them are workers with limits and a rate (`bench.handlers`), a tenant with a limit, and a schedule.
+    """
+
+    prefix = "wkr_full_"
+    tags: ClassVar[dict[str, str]] = {"team": "billing", "customer": "c-1071"}
+
+    def __init__(self, servers: Servers, broker: str) -> None:
+        super().__init__(servers, broker, "full", number=3)
+        self.database.value(
+            "INSERT INTO tenant_limits (tenant_id, max_running, updated_by) VALUES ('ten_other', 5, 'usr_bench')"
+        )
+        # It fires in no run of the benchmark.
+        self.database.value(
+            "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+            " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
+            " SELECT 'ten_bench', 'wkr_noop', '0 0 * * *', 'UTC', '{\"a\":1}', 5, true, 'allow', 'last', 3600, 0,"
+            " now(), now() + interval '1 day', %s, 'usr_bench'",
+            timezone_data_version(),
+        )
+
+
+class LimitedOurs(Ours):
+    """AVA Jobs, whose jobs are of a worker with a limit that is never reached."""
+
+    prefix = "wkr_limited_"
+
+    def __init__(self, servers: Servers, broker: str) -> None:
+        super().__init__(servers, broker, "limited", number=4)

@@ -1,0 +1,110 @@
+"""AVA Jobs beside each baseline and each peer, with tags, a schema, limits and a schedule present (`FullOurs`)."""
+
+from __future__ import annotations
+
+from bench import measures
+from bench.peers.drains import PEERS, Drain
+from bench.peers.environment import PeerMissing
+from bench.run import Run, warm
+from bench.systems import LimitedOurs, System
+from bench.table import BASELINE, OURS
+
+__all__ = ["accept_connections", "accept_draining", "drain_naps", "drain_peers", "latency", "limited"]
+
+#: Both are the baseline, whose API is behind gunicorn's threads or behind its sync workers.
+_SERVED_BY = ("gthread", "sync")
+
+
+def accept_connections(run: Run) -> None:
+    """Accept over 1, 8 and 64 connections, beside the baseline behind either kind of gunicorn worker."""
+    baseline, ours = run.both()[0], run.full()
+    requests = run.count(2000, least=300)
+    with baseline.api() as threads, baseline.api(is_sync=True) as sync, ours.api() as port:
+        served: dict[str, tuple[System, int]] = dict(
+            zip(_SERVED_BY, ((baseline, threads), (baseline, sync)), strict=True)
+        )
+        served[OURS] = (ours, port)
+        for system, at in served.values():
+            measures.accept(system, at, requests=300)
+        for connections in (1, 8, 64):
+            name = "accept, " + ("1 connection" if connections == 1 else f"{connections} connections")
+            for _ in range(run.rounds):
+                found = {
+                    who: measures.accept(system, at, requests=requests, connections=connections)
+                    for who, (system, at) in served.items()
+                }
+                for kind in _SERVED_BY:
+                    run.table.add(f"{name}, {kind}", BASELINE, found[kind])
+                    run.table.add(f"{name}, {kind}", OURS, found[OURS])
+
+
+def accept_draining(run: Run) -> None:
+    """Accept over 8 connections while two processes drain a backlog."""
+    systems = (run.both()[0], run.full())
+    waiting, requests = run.count(8000, least=2000), run.count(2000, least=300)
+    for _ in range(run.rounds):
+        for system in systems:
+            with system.api() as port:
+                found = measures.accept_draining(system, port, waiting=waiting, requests=requests)
+                run.table.add("accept while draining", system.name, found)
+
+
+def drain_peers(run: Run) -> None:
+    """Drain no-op jobs on both brokers, beside Celery alone, Oban for Python and PgQueuer."""
+    # Each beside the first of them on RabbitMQ too: it is the yardstick, whose own broker is the faster one.
+    yardstick = next(iter(PEERS))
+    jobs = run.count(5000, least=1500)
+    drains: dict[str, Drain] = {}
+    for name, make in PEERS.items():
+        try:
+            drains[name] = make(run.servers)
+        except PeerMissing as why:
+            run.table.note(f"drain, Redis, beside {name}", f"{name} is not measured: {why}")
+    for _ in range(run.rounds):
+        rates = {name: drain(jobs) for name, drain in drains.items()}
+        redis, rabbitmq = (measures.drain(run.full(broker), jobs=jobs) for broker in ("redis", "rabbitmq"))
+        for name, rate in rates.items():
+            run.table.add(f"drain, Redis, beside {name}", BASELINE, {"jobs/s": rate})
+            run.table.add(f"drain, Redis, beside {name}", OURS, redis)
+        run.table.add(f"drain, RabbitMQ, beside {yardstick}", BASELINE, {"jobs/s": rates[yardstick]})
+        run.table.add(f"drain, RabbitMQ, beside {yardstick}", OURS, rabbitmq)
+
+
+def drain_naps(run: Run) -> None:
+    """Drain jobs of 10 ms with 8 processes."""
+    jobs = run.count(4000, least=1000)
+    systems = (run.both()[0], run.full())
+    run.in_turns("drain, jobs of 10 ms, 8 processes", systems, lambda s: measures.drain_naps(s, jobs=jobs))
+
+
+def latency(run: Run) -> None:
+    """Latency from before the request to the handler's first line, idle and at half of the drain rate."""
+    # Fresh processes each time, because it varies more between two starts than between two rounds.
+    systems, jobs = (run.both()[0], run.full()), run.count(200, least=40)
+    run.in_turns("start latency, idle", systems, lambda s: warm(s, lambda p: measures.start_latency(s, p, jobs=jobs)))
+    theirs, own = (measures.drain(system, jobs=run.count(3000, least=1000))["jobs/s"] / 2 for system in systems)
+    print(f"  half the drain rates: {theirs:.0f} and {own:.0f} jobs/s", flush=True)
+    run.in_turns(
+        "start latency, half the baseline's drain rate",
+        systems,
+        lambda s: warm(s, lambda p: measures.loaded_latency(s, p, jobs=jobs, per_second=theirs)),
+    )
+    for _ in range(run.rounds):
+        found = warm(systems[1], lambda p: measures.loaded_latency(systems[1], p, jobs=jobs, per_second=own))
+        run.table.add("start latency, half of its own drain rate", OURS, {"triggered jobs/s": own, **found})
+
+
+def limited(run: Run) -> None:
+    """Accept and drain jobs of a worker with a limit that is never reached; the baseline is AVA Jobs without one."""
+    without, ours = run.both()[1], LimitedOurs(run.servers, "redis")
+    requests, jobs = run.count(2000, least=300), run.count(5000, least=1500)
+    with without.api() as one, ours.api() as other:
+        for system, port in ((without, one), (ours, other)):
+            measures.accept(system, port, requests=300)
+        for _ in range(run.rounds):
+            for name, system, port in ((BASELINE, without, one), (OURS, ours, other)):
+                found = measures.accept(system, port, requests=requests)
+                run.table.add("accept, jobs with a limit", name, found)
+    for _ in range(run.rounds):
+        for name, system in ((BASELINE, without), (OURS, ours)):
+            run.table.add("drain, jobs with a limit", name, measures.drain(system, jobs=jobs))
