@@ -21,7 +21,6 @@ __all__ = ["GroupedTriggers", "insert_group", "is_groupable"]
 _MOST = 64
 #: Characters of the longest input that is stored together with others.
 _MOST_CHARACTERS = 2**14
-_NO_TAGS = "{}"
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -117,7 +116,7 @@ class GroupedTriggers:
 
 def is_groupable(spec: JobSpec) -> bool:
     """Returns True if a job may be stored together with others: it does not delay them much, and waits for none."""
-    return spec.key is None and len(spec.input_json) <= _MOST_CHARACTERS and spec.tags_json == _NO_TAGS
+    return spec.key is None and len(spec.input_json) <= _MOST_CHARACTERS
 
 
 def insert_group(

@@ -1,0 +1,47 @@
+"""Jobs of several clients that one statement stores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from ava.domain.job import JobSpec
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.settings import Settings
+from ava.store.engine.database import Database
+from ava.store.fleet import workers
+from ava.store.jobs import client_moves
+from ava.store.jobs.client_moves import NewJob
+
+
+@pytest.fixture
+def database(database_settings: Settings) -> Iterator[Database]:
+    database = Database.of(database_settings, name="tests")
+    with database.connect() as connection:
+        workers.announce(connection, [WorkerSpec(
+            id="wkr_plain", name="Plain", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,
+            queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
+        )])  # fmt: skip
+    yield database
+    database.close()
+
+
+def test_jobs_with_tags_and_without_share_a_statement_and_keep_their_own(database: Database) -> None:
+    specs = [
+        JobSpec(
+            worker_id="wkr_plain",
+            input_json=json.dumps({"n": n}),
+            tags_json=json.dumps({"n": str(n)} if n % 2 else {}),
+        )
+        for n in range(64)
+    ]
+    new = [NewJob(tenant_id=f"ten_{n % 3}", user_id="usr_a", spec=spec) for n, spec in enumerate(specs)]
+    with database.connect(of_process=True) as connection:
+        stored = client_moves.insert_each(connection, new)
+        found = connection.exec_driver_sql("SELECT key, value, tenant_id FROM job_tags").all()
+    assert [(job.tenant_id, job.input_json, job.tags_json) for job in stored if job] == [
+        (each.tenant_id, each.spec.input_json, each.spec.tags_json) for each in new
+    ]
+    assert sorted(found) == sorted(("n", str(n), f"ten_{n % 3}") for n in range(64) if n % 2)
