@@ -246,7 +246,7 @@ class FullOurs(Ours):
     tags: ClassVar[dict[str, str]] = {"team": "billing", "customer": "c-1071"}
 
     def __init__(self, servers: Servers, broker: str) -> None:
-        super().__init__(servers, broker, "ours_full", number=3)
+        super().__init__(servers, broker, f"full_{broker}", number=3)
         self.database.value(
             "INSERT INTO tenant_limits (tenant_id, max_running, updated_by) VALUES ('ten_other', 5, 'usr_bench')"
         )
@@ -266,4 +266,4 @@ class LimitedOurs(Ours):
     prefix = "wkr_limited_"
 
     def __init__(self, servers: Servers, broker: str) -> None:
-        super().__init__(servers, broker, "ours_limited", number=4)
+        super().__init__(servers, broker, f"limited_{broker}", number=4)
