@@ -116,27 +116,26 @@ def test_a_wrong_filter_is_refused_by_name(api: Api, query: str) -> None:
 
 
 def test_a_job_is_found_by_what_it_says_and_by_who_made_it(api: Api) -> None:
-    mine, other = api.trigger(), api.trigger(headers={"x-user-id": "usr_7"}, priority=1)
+    # Digits that begin with 01 count as the first ones of an id; one part in a thousand does.
+    mine = next(job for job in iter(api.trigger, None) if not any(part.startswith("01") for part in _parts(job["id"])))
+    api.execute(f"DELETE FROM jobs WHERE id <> '{ids.decode('job', mine['id'])}'")
+    other = api.trigger(headers={"x-user-id": "usr_7"}, priority=1)
     api.execute("UPDATE jobs SET status = 'failed', completed_at = now(), error = 'Timeout: 100 %% of 120 s'")
     assert _ids(api, "filter[error]=TIMEOUT") == [other["id"], mine["id"]]
     assert _ids(api, "filter[error]=0 %25 of") == [other["id"], mine["id"]]
     assert _ids(api, "filter[error]=100 _") == _ids(api, "filter[error]=timeout&filter[status]=completed") == []
     assert _ids(api, "filter[triggered_by]=usr_7") == _ids(api, "filter[priority]=1") == [other["id"]]
     digits = mine["id"].removeprefix("job_")
-    for part in (
-        mine["id"],
-        digits,
-        digits[-8:],
-        f"job_…{digits[-8:]}",
-        mine["id"].upper(),
-        digits[-4:],
-        digits[3:],
-        digits[9:17],
-    ):
+    for part in (mine["id"], digits, f"job_…{digits[-8:]}", mine["id"].upper(), *_parts(mine["id"])):
         assert _ids(api, f"filter[id]={quote(part)}") == [mine["id"]], part
     assert mine["id"] in _ids(api, f"filter[id]={mine['id'][:9]}")
     assert _ids(api, f"filter[id]={quote('…' + digits[9:17])}") == []
     assert _ids(api, f"filter[id]={digits[-8:]}", headers={"x-tenant-id": "ten_other"}) == []
+
+
+def _parts(job_id: str) -> tuple[str, ...]:
+    digits = job_id.removeprefix("job_")
+    return digits[-8:], digits[-4:], digits[3:], digits[9:17]
 
 
 def test_a_job_is_found_by_when_it_ended(api: Api) -> None:
