@@ -22,7 +22,14 @@ from ava.store.engine.database import driver_url
 from harness.servers.pgbouncer import pool_url
 from harness.servers.server import Server, account_folder, private_folder
 
-_OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "1GB"}
+_OPTIONS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "max_wal_size": "1GB",
+    # As files of its folder, which is removed; segments in /dev/shm would outlive a server that is killed.
+    "dynamic_shared_memory_type": "mmap",
+}
 _numbers = itertools.count(1)
 
 
