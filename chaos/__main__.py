@@ -13,6 +13,10 @@ from chaos.suite import Suite
 if __name__ == "__main__":
     sys.exit(
         Suite(
-            command="python -m chaos", description="Break everything under load, and count.", faults=FAULTS, jobs=1000
+            command="python -m chaos",
+            description="Break everything under load, and count.",
+            faults=FAULTS,
+            jobs=1000,
+            at_once=2,
         ).run()
     )

@@ -32,6 +32,10 @@ class Injury:
     measured: Collection[str] = ()
 
 
+def _is_possible() -> None:
+    """A fault that any machine can have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One way in which something breaks."""
@@ -50,4 +54,6 @@ class Fault:
     #: How its cluster differs from the usual one.
     plan: Plan = field(default_factory=Plan)
     #: Returns why it cannot be injected on this machine, None if it can.
-    impossible: Callable[[], str | None] = lambda: None
+    impossible: Callable[[], str | None] = _is_possible
+    #: True if it takes all cores, so that no other fault is measured beside it.
+    runs_alone: bool = False

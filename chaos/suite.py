@@ -1,4 +1,4 @@
-"""Runs the faults of a command one after the other, prints the table, and writes it into a page."""
+"""Runs the faults of a command, prints the table, and writes it into a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from chaos import table
@@ -18,6 +20,10 @@ from chaos.result import Result, await_starts, evaluate
 from harness.servers.server import private_folder
 
 __all__ = ["Suite"]
+
+
+#: A broker and a fault.
+_Run = tuple[str, Fault]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +36,14 @@ class Suite:
     faults: Sequence[Fault]
     #: Jobs of each load, if the command names no other number.
     jobs: int
+    #: Faults that run side by side, if it names no other number.
+    at_once: int = 1
 
     def run(self) -> int:
         """Run the faults that the command line names. Returns the exit code: 0 if every promise was kept."""
         options = self._options()
-        results: list[Result] = []
-        missing = failed = 0
+        runs: list[_Run] = []
+        missing = 0
         for broker in options.broker or BROKERS:
             for fault in self.faults:
                 if broker not in fault.brokers or not _is_named(fault, options.fault):
@@ -43,22 +51,38 @@ class Suite:
                 if reason := fault.impossible():
                     print(f"{broker}: {fault.name}: skipped, {reason}", file=sys.stderr)
                     missing += 1
-                    continue
-                try:
-                    results.append(self._run_fault(broker, fault, options))
-                except Exception:
-                    # The other faults are worth their run.
-                    print(f"{broker}: {fault.name}: failed\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-                    failed += 1
                 else:
-                    print(table.row(results[-1]), flush=True)
+                    runs.append((broker, fault))
+        results = self._results(runs, options)
         print("\n" + table.table(results))
-        is_incomplete = failed > 0 or (missing > 0 and bool(os.environ.get("CI") or options.table))
+        is_incomplete = len(results) < len(runs) or (missing > 0 and bool(os.environ.get("CI") or options.table))
         if options.table and is_incomplete:
             print(f"{options.table} is left as it is, because a row is missing.", file=sys.stderr)
         elif options.table:
             table.write(options.table, results, command=self.command)
         return int(is_incomplete or not all(result.is_kept for result in results))
+
+    def _results(self, runs: Sequence[_Run], options: argparse.Namespace) -> list[Result]:
+        """Run faults side by side, then those that take all cores, one by one. Returns the results of all that ran."""
+        found: dict[int, Result] = {}
+        for is_alone in (False, True):
+            # A process for each, because a fault may change the state of its own.
+            at_once = 1 if is_alone else options.at_once
+            with ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+                futures = {
+                    pool.submit(self._run_fault, broker, fault, options): number
+                    for number, (broker, fault) in enumerate(runs)
+                    if fault.runs_alone == is_alone
+                }
+                try:
+                    for future in as_completed(futures):
+                        number = futures[future]
+                        if result := _result(*runs[number], future):
+                            found[number] = result
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        return [found[number] for number in sorted(found)]
 
     def _run_fault(self, broker: str, fault: Fault, options: argparse.Namespace) -> Result:
         """Inject one fault into a fresh system under load. Returns what it cost."""
@@ -83,6 +107,12 @@ class Suite:
         parser.add_argument("--fault", action="append", metavar="WORD", help="only faults whose names contain this")
         parser.add_argument("--jobs", type=int, default=self.jobs, help="jobs of each load (%(default)s)")
         parser.add_argument("--rate", type=float, default=25, help="jobs a second that come one by one (%(default)s)")
+        parser.add_argument(
+            "--at-once",
+            type=int,
+            default=self.at_once,
+            help="faults side by side (%(default)s)",
+        )
         parser.add_argument("--keep", type=Path, help="a folder for the output of every process")
         parser.add_argument("--table", type=Path, help="a page whose marked block becomes the table of this run")
         options = parser.parse_args()
@@ -93,3 +123,15 @@ class Suite:
 
 def _is_named(fault: Fault, words: list[str] | None) -> bool:
     return not words or any(word in fault.name for word in words)
+
+
+def _result(broker: str, fault: Fault, future: Future[Result]) -> Result | None:
+    """Returns the result of a fault that has run, and prints its row; None if it failed."""
+    try:
+        result = future.result()
+    except Exception:
+        # The other faults are worth their run.
+        print(f"{broker}: {fault.name}: failed\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        return None
+    print(table.row(result), flush=True)
+    return result

@@ -56,5 +56,6 @@ FAULTS = (
         name="children, a node and the active dispatcher killed while messages stand for several brief jobs",
         inject=_kill_under_groups,
         promised_seconds=15,
+        runs_alone=True,
     ),
 )

@@ -77,5 +77,6 @@ FAULTS = (
         promised_seconds=60,
         repeats_nothing=True,
         plan=Plan(environ={"CHAOS_QUEUES": str(_QUEUES)}),
+        runs_alone=True,
     ),
 )

@@ -91,5 +91,6 @@ FAULTS = (
         name="kill -9 of one of three dispatchers each second, while schedules fire",
         inject=_kill_dispatchers,
         promised_seconds=5,
+        runs_alone=True,
     ),
 )
