@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import psycopg2
 import pytest
+from sqlalchemy import event
 
 from ava.errors import DatabaseUnavailable, StatementFailed
 from ava.store.engine import leader_lock, timeouts
@@ -229,3 +233,42 @@ def test_a_server_is_probed_at_its_address(database_url: str) -> None:
     assert not timeouts._answers("/nowhere", 5432)
     assert not timeouts._answers("127.0.0.1", 1)
     connection.close()
+
+
+def test_a_session_that_ends_before_its_transaction_leaks_no_connection(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    database, other = (Database(database_url, name="test", pool_size=1) for _ in range(2))
+    with database.transaction() as connection:
+        connection.exec_driver_sql(_CLOSE, {"queue": "kept"})
+
+    def end_session(raw: Any, *_: object) -> None:
+        with other.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_terminate_backend({raw.info.backend_pid}, 5000)")
+
+    event.listen(database._engine, "checkout", end_session)
+    with pytest.raises(DatabaseUnavailable), database.transaction() as connection:
+        connection.exec_driver_sql(_CLOSE, {"queue": "lost"})
+    event.remove(database._engine, "checkout", end_session)
+    gc.collect()
+    with database.connect() as connection:
+        assert connection.exec_driver_sql("SELECT queue FROM closed_windows").scalars().all() == ["kept"]
+    assert not caplog.records
+    database.close()
+    other.close()
+
+
+def test_transactions_and_single_statements_share_a_connection(database_url: str) -> None:
+    one, other = (Database(database_url, name="test", pool_size=1) for _ in range(2))
+    with suppress(ZeroDivisionError), one.transaction() as connection:
+        connection.exec_driver_sql(_CLOSE, {"queue": "lost"})
+        _ = 1 / 0
+    with one.transaction() as connection:
+        connection.exec_driver_sql(_CLOSE, {"queue": "whole"})
+        with other.connect() as outside:
+            assert outside.exec_driver_sql("SELECT count(*) FROM closed_windows").scalar() == 0
+    with one.connect() as connection, other.connect() as outside:
+        connection.exec_driver_sql(_CLOSE, {"queue": "single"})
+        assert outside.exec_driver_sql("SELECT count(*) FROM closed_windows").scalar() == 2
+    one.close()
+    other.close()

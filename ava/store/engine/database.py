@@ -129,7 +129,7 @@ class Database:
                 "tcp_user_timeout": 10_000,
             },
         )
-        event.listen(self._engine, "checkout", _refuse_dead)
+        event.listen(self._engine, "checkout", _prepare_checkout)
         event.listen(self._engine, "do_connect", self._refuse_silent)
         event.listen(self._engine, "connect", self._count_connection)
         if is_pooled:
@@ -173,14 +173,12 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Check out a connection for one transaction of several statements. Raises like `connect`."""
-        with (
-            self._turn(),
-            self._translated(),
-            self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
-            self._meter.checkout(),
-            connection.begin(),
-        ):
-            yield connection
+        with self.connect() as connection:
+            # SQLAlchemy's option sends a statement each time, and leaks the connection if the session has just ended.
+            raw: Any = connection.connection.dbapi_connection
+            raw.autocommit = False
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def _turn(self, *, of_process: bool = False) -> Iterator[None]:
@@ -376,8 +374,8 @@ def _state(error: BaseException) -> str | None:
     return getattr(_cause(error), "pgcode", None)
 
 
-def _refuse_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Make the pool replace a connection that the server has closed meanwhile.
+def _prepare_checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+    """Replace a connection that the server has closed; on others each statement is its own transaction again.
 
     An idle connection is readable only if the server has closed it.
     """
@@ -389,6 +387,7 @@ def _refuse_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
         is_dead = True
     if is_dead:
         raise DisconnectionError("the server has closed this connection")
+    dbapi_connection.autocommit = True
 
 
 def _new_poll() -> Any:

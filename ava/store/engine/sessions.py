@@ -13,7 +13,13 @@ from ava.store.engine.statement import Statement
 __all__ = ["find_wrong", "options", "set_role_defaults"]
 
 #: A generic plan is the best for all our prepared statements, so each is planned once only.
-_SESSION = {"timezone": "UTC", "jit": "off", "plan_cache_mode": "force_generic_plan"}
+_SESSION = {
+    "timezone": "UTC",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    # As PostgreSQL's own default; an operator may have set another.
+    "default_transaction_isolation": "read committed",
+}
 #: The most seconds of a statement behind a pooler, where all processes share the role's default.
 _STATEMENT_SECONDS = 30
 
@@ -22,6 +28,8 @@ DO $$ BEGIN
     EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET timezone = ''UTC''', current_user, current_database());
     EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET jit = off', current_user, current_database());
     EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET plan_cache_mode = force_generic_plan',
+                   current_user, current_database());
+    EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET default_transaction_isolation = ''read committed''',
                    current_user, current_database());
     EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET statement_timeout = ''30s''', current_user, current_database());
 END $$
@@ -32,7 +40,8 @@ _CURRENT = Statement("SELECT name, setting FROM pg_settings WHERE lower(name) = 
 def options(statement_seconds: float) -> str:
     """Returns the start-up option of libpq with which a direct connection sets its session."""
     session = {"statement_timeout": round(statement_seconds * 1000), **_SESSION}
-    return " ".join(f"-c {name}={value}" for name, value in session.items())
+    # A space inside a value is escaped (PostgreSQL manual, Connection Strings, `options`).
+    return " ".join(f"-c {name}=" + str(value).replace(" ", "\\ ") for name, value in session.items())
 
 
 def set_role_defaults(connection: Connection) -> None:
