@@ -40,6 +40,8 @@ class Settings:
     #: A file of certificate authorities, in PEM, of which one must have signed the broker's certificate; empty: those
     #: of the system (`AVA_BROKER_CA`).
     broker_ca: str = ""
+    #: How RabbitMQ keeps our queues of jobs, `classic` or `quorum` (`AVA_RABBITMQ_QUEUE_TYPE`).
+    rabbitmq_queue_type: str = "classic"
     #: The keys that sign messages, the newest first; without any, messages are not signed (`AVA_MESSAGE_KEY`,
     #: comma-separated).
     message_keys: tuple[str, ...] = field(default=(), repr=False)
@@ -203,6 +205,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         database_owner_url=values.other_database_url(env, "DATABASE_OWNER_URL"),
         broker_url=values.broker_url(env),
         broker_ca=values.file(env, "AVA_BROKER_CA"),
+        rabbitmq_queue_type=values.choice(
+            env, "AVA_RABBITMQ_QUEUE_TYPE", default.rabbitmq_queue_type, ("classic", "quorum")
+        ),
         message_keys=values.message_keys(env),
         internal_secrets=values.shared_keys(env),
         handler_modules=values.handler_modules(env) or default.handler_modules,

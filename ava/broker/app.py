@@ -40,26 +40,32 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
         broker_transport_options=_transport_options(settings, consumes),
         broker_connection_timeout=3 if consumes else 1,
         task_default_queue=DEFAULT_QUEUE,
-        task_queues=[make_queue(DEFAULT_QUEUE)],
+        task_queues=[make_queue(DEFAULT_QUEUE, queue_type=settings.rabbitmq_queue_type)],
     )
     return app
 
 
-def make_queue(name: str, *, no_ack: bool = False) -> Queue:
+def make_queue(name: str, *, no_ack: bool = False, queue_type: str = "classic") -> Queue:
     """Returns a queue as publisher and consumer declare it; RabbitMQ refuses a second, different declaration.
 
     `no_ack`: the broker drops a message when it delivers it. On Redis that saves two round trips a message, and a
     message that dies with its node is found missing like any other. RabbitMQ needs the acknowledgement, because it
     delivers the next message when a process is free.
+
+    `queue_type`: RabbitMQ's, `classic` or `quorum`. Other brokers ignore it.
     """
     # The default exchange routes by the queue's name, on Redis without a look-up.
     arguments = {
-        # A virtual host may have another default, and a quorum queue has no ten priorities. RabbitMQ accepts this for a
-        # queue that was declared without it where classic is the default.
-        "x-queue-type": "classic",
+        # A virtual host may have another default. RabbitMQ accepts `classic` for a queue that was declared without it
+        # where that is the default.
+        "x-queue-type": queue_type,
+        # Quorum queues have it from RabbitMQ 4.3 on (RabbitMQ's manual, "Quorum Queues", "Priorities").
         "x-max-priority": priority.LAST,
         "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000,
     }
+    if queue_type == "quorum":
+        # A message that is returned often is not dropped, because the job's row counts its runs.
+        arguments["x-delivery-limit"] = -1
     return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=no_ack or None)
 
 

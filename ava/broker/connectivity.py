@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,12 @@ __all__ = ["explain", "make_connection", "ping", "raise_if_closed", "require", "
 _CLUSTER = (
     "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
     "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
+)
+#: The first RabbitMQ whose quorum queues have the priorities that a queue of ours is declared with.
+_QUORUM_SINCE = (4, 3)
+_NO_PRIORITIES = (
+    "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
+    "jobs would not be exact. Upgrade RabbitMQ to 4.3 or later, or unset the variable."
 )
 # Every connection to Redis drops what it cannot read.
 TRANSPORT_ALIASES |= {
@@ -88,9 +95,14 @@ def ping(app: Celery) -> bool:
         return False
 
 
-def require_usable(connection: Any) -> None:
-    """Raises `StartError` if an open connection leads to a broker of a kind that no node can consume."""
+def require_usable(connection: Any, *, queue_type: str = "classic") -> None:
+    """Raises `StartError` if an open connection leads to a broker of a kind that no node can consume.
+
+    `queue_type`: that of our queues on RabbitMQ.
+    """
     if connection.transport.driver_type != "redis":
+        if queue_type == "quorum":
+            _require_priorities(str(connection.connection.server_properties.get("version", "")))
         return
     channel = connection.default_channel
     with channel.conn_or_acquire() as client, suppress(channel.ResponseError):
@@ -99,12 +111,19 @@ def require_usable(connection: Any) -> None:
             raise StartError(_CLUSTER)
 
 
+def _require_priorities(version: str) -> None:
+    """Raises `StartError` if quorum queues of this version of RabbitMQ have no priorities."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < _QUORUM_SINCE:
+        raise StartError(_NO_PRIORITIES.format(version=version or "of an unknown version"))
+
+
 def require(settings: Settings) -> None:
     """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if that fails or is of no use."""
     with make_connection(settings) as connection:
         try:
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0.1, timeout=5)
-            require_usable(connection)
+            require_usable(connection, queue_type=settings.rabbitmq_queue_type)
             connection.default_channel.close()
         except StartError:
             raise

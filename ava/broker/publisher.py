@@ -50,6 +50,7 @@ class Publisher:
         self._is_redis = settings.broker_is_redis
         self._to_broker = priority.to_redis if self._is_redis else priority.to_rabbitmq
         self._key = settings.message_keys[0] if settings.message_keys else None
+        self._queue_type = settings.rabbitmq_queue_type
         self._queues: dict[str, Queue] = {}
         self._refusals = refusals.Refusals()
         self._lock = threading.Lock()
@@ -177,7 +178,7 @@ class Publisher:
 
     def _queue(self, name: str) -> Queue:
         if name not in self._queues:
-            self._queues[name] = make_queue(name)
+            self._queues[name] = make_queue(name, queue_type=self._queue_type)
         return self._queues[name]
 
     # The breaker ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from uuid import uuid4
 from ava.broker import connectivity
 from ava.broker.app import make_app, make_queue
 from ava.domain import priority
+from ava.domain.messages import WEBHOOKS_QUEUE
 from ava.errors import StartError
 from ava.settings import Settings
 
@@ -43,7 +44,7 @@ def check(settings: Settings, names: Collection[str]) -> str:
     with connectivity.make_connection(settings) as connection:
         try:
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0.1, timeout=5)
-            return check_on(connection, sorted(names))
+            return check_on(connection, sorted(names), settings.rabbitmq_queue_type)
         except StartError:
             raise
         except Exception as problem:
@@ -56,7 +57,9 @@ def try_out(settings: Settings) -> None:
 
     Raises `StartError` with the broker's reason if any of these is refused.
     """
-    queue = make_queue(f"ava.doctor.{uuid4().hex}", no_ack=settings.broker_is_redis)
+    queue = make_queue(
+        f"ava.doctor.{uuid4().hex}", no_ack=settings.broker_is_redis, queue_type=settings.rabbitmq_queue_type
+    )
     # RabbitMQ deletes the queue if this process cannot.
     queue.expires = 60
     step = "connect to it"
@@ -103,7 +106,7 @@ def find_foreign_key(channel: Any, name: str) -> Exception | None:
     return None
 
 
-def _check_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
+def _check_on_rabbitmq(connection: Any, names: Collection[str], queue_type: str) -> str:
     present, problems = 0, []
     connection.transport_options.update(read_timeout=_ANSWER_SECONDS)
     connection.collect()
@@ -113,7 +116,9 @@ def _check_on_rabbitmq(connection: Any, names: Collection[str]) -> str:
         try:
             if _exists(channel, name):
                 present += 1
-                make_queue(name).bind(channel).queue_declare()
+                # Wake-ups of senders may be lost, so their queue is a classic one.
+                own_type = "classic" if name == WEBHOOKS_QUEUE else queue_type
+                make_queue(name, queue_type=own_type).bind(channel).queue_declare()
         except connection.channel_errors as refusal:
             problems.append(_describe(name, refusal))
         except TimeoutError:
@@ -153,7 +158,7 @@ def _reason(refusal: Exception) -> str:
     return str(getattr(refusal, "reply_text", None) or refusal).removeprefix("PRECONDITION_FAILED - ")
 
 
-def _check_on_redis(connection: Any, names: Collection[str]) -> str:
+def _check_on_redis(connection: Any, names: Collection[str], _queue_type: str) -> str:
     for name in names:
         if (refusal := find_foreign_key(connection.default_channel, name)) is not None:
             raise StartError(

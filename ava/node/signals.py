@@ -99,7 +99,10 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
     chosen = options.get("queues") or []
     chosen = chosen.split(",") if isinstance(chosen, str) else chosen
     names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}
-    app.conf.task_queues = [make_queue(name, no_ack=settings.broker_is_redis) for name in sorted(names)]
+    app.conf.task_queues = [
+        make_queue(name, no_ack=settings.broker_is_redis, queue_type=settings.rabbitmq_queue_type)
+        for name in sorted(names)
+    ]
     app.amqp.queues = app.conf.task_queues
 
 

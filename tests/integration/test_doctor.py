@@ -215,6 +215,20 @@ def test_a_rabbitmq_queue_without_priorities_is_reported_with_what_to_do(setting
             assert queues.check(settings, names).startswith("1 of 3 exist")
 
 
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_quorum_queues_are_refused_by_doctor_and_worker_where_they_have_two_priorities(system: System) -> None:
+    line = "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ 4.0."
+    exit_code, lines = _doctor(system, AVA_RABBITMQ_QUEUE_TYPE="quorum")
+    assert exit_code == 1
+    assert lines["broker"].startswith(f"!!  broker: {line}")
+    worker = system.spawn("worker", "-c", "1", environ={"AVA_RABBITMQ_QUEUE_TYPE": "quorum"})
+    assert worker.wait(60) == 1
+    last = worker.output.splitlines()[-1]
+    assert last.startswith(f"ava: {line}")
+    assert last.endswith("Upgrade RabbitMQ to 4.3 or later, or unset the variable.")
+    assert "Traceback" not in worker.output
+
+
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_redis_reports_its_priority_steps_and_a_key_of_another_type(settings: Settings) -> None:
     assert queues.check(settings, ["one", "other"]) == "2, each with 10 steps of priority, 0 (first) to 9"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import kombu
@@ -11,7 +12,7 @@ import pytest
 import redis
 
 from ava.broker import publisher, reset_marker
-from ava.broker.app import make_queue
+from ava.broker.app import make_app, make_queue
 from ava.broker.publisher import Publisher
 from ava.broker.refusals import Refusals
 from ava.dispatcher.window import WindowFeed
@@ -176,6 +177,16 @@ def test_a_queue_of_a_release_without_a_queue_type_is_accepted(backlog: Backlog)
         # The release before declares the queue without it again.
         connection.default_channel.queue_declare("default", durable=True, auto_delete=False, arguments=arguments)
     assert backlog.messages() == 2
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_quorum_queue_without_ten_priorities_is_not_created(backlog: Backlog) -> None:
+    settings = replace(backlog.settings, rabbitmq_queue_type="quorum")
+    with closing(Publisher(make_app(settings), settings)) as publisher, pytest.raises(QueueRefused):
+        publisher.publish(backlog.insert(1, is_published=True))
+    # The queue can still be declared as a classic one.
+    backlog.publisher.publish(backlog.insert(1, is_published=True))
+    assert backlog.messages() == 1
 
 
 def _can_publish(backlog: Backlog) -> bool:

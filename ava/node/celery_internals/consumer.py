@@ -40,6 +40,16 @@ _MAINTAIN_SECONDS = 0.2
 class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     """Consumes the queues in a node's parent; `celery_config.py` names it."""
 
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # Celery has no annotations
+        """Celery's steps of a consumer without the one that creates queues of its own for delayed messages.
+
+        Celery adds that one if a queue is a quorum queue. No message of ours is dated in the future.
+        """
+
+        default_steps: ClassVar[list[str]] = [
+            step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
+        ]
+
     #: The keys of AVA_MESSAGE_KEY, set when the node starts.
     message_keys: ClassVar[tuple[str, ...]] = ()
     #: Celery's own count of failed attempts since the last connection.
@@ -85,7 +95,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     def connect(self) -> Any:
         """Connect to consume. Raises `StartError` if no node can consume this kind of broker."""
         connection = super().connect()
-        connectivity.require_usable(connection)
+        default = self.app.conf.task_queues[0]
+        connectivity.require_usable(connection, queue_type=default.queue_arguments["x-queue-type"])
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
