@@ -38,7 +38,7 @@ from ava.client.records import (
     Worker,
     WorkerLimit,
 )
-from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
+from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.webhook_calls import Delivery, DeliveryBody, Webhook
 from ava.client.webhooks import verify
 
@@ -72,6 +72,7 @@ __all__ = [
     "Overview",
     "PausedQueue",
     "Progress",
+    "Promotion",
     "QueueCount",
     "Queues",
     "Schedule",

@@ -20,7 +20,7 @@ from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, WorkerLimit, read
-from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, TenantLoad, TenantRules
+from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
 from ava.client.sent import TriggerOptions, WorkerChanges
 from ava.client.webhook_calls import Webhooks
@@ -279,6 +279,10 @@ class Client:
     def nodes(self) -> tuple[Node, ...]:
         """Returns the nodes, live ones first."""
         return tuple(read(Node, data) for data in self._calls.data("GET", "/v1/ava/nodes"))
+
+    def promotions(self) -> tuple[Promotion, ...]:
+        """Returns the newest promotions of a standby of PostgreSQL, the latest first. For the roles of the platform."""
+        return tuple(read(Promotion, data) for data in self._calls.data("GET", "/v1/ava/promotions"))
 
     def tenants(self) -> tuple[TenantLoad, ...]:
         """Returns the load of every tenant, those with the most failures first. For the roles of the platform."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Analytics", "AuditEntry", "JobRuns", "Node", "Overview", "TenantLoad", "TenantRules"]
+__all__ = ["Analytics", "AuditEntry", "JobRuns", "Node", "Overview", "Promotion", "TenantLoad", "TenantRules"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,20 @@ class Node:
     drained_by: str | None = None
     #: The jobs of the caller's tenant that it runs.
     jobs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A standby of PostgreSQL that became the primary."""
+
+    #: The server's timeline since then.
+    timeline: int
+    #: When the active dispatcher saw it.
+    seen_at: datetime
+    #: The runs that were under way; each was asked for again.
+    running: int
+    #: True if commits are known to be lost.
+    lossy: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,19 @@
-"""The overview of a tenant: its jobs in total; and the load of all tenants."""
+"""The overview of a tenant: its jobs in total; and for operators the load of all tenants, and promotions."""
 
 from __future__ import annotations
 
 from ava.access_errors import OperatorsOnly
 from ava.domain.caller import Caller
 from ava.store.engine.database import Database
-from ava.store.reports import overview, tenant_loads
+from ava.store.reports import overview, promotions, tenant_loads
 from ava.store.reports.overview import Overview
+from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoads
 
-__all__ = ["Overviews"]
+__all__ = ["MOST_PROMOTIONS", "Overviews"]
+
+#: The promotions that are shown.
+MOST_PROMOTIONS = 20
 
 
 class Overviews:
@@ -32,3 +36,10 @@ class Overviews:
             raise OperatorsOnly
         with self._database.connect() as connection:
             return tenant_loads.read(connection, after=after or "")
+
+    def promotions(self, caller: Caller) -> list[Promotion]:
+        """Returns the newest promotions of a standby of PostgreSQL. Raises `OperatorsOnly`, `DatabaseUnavailable`."""
+        if not caller.is_operator:
+            raise OperatorsOnly
+        with self._database.connect() as connection:
+            return promotions.newest(connection, most=MOST_PROMOTIONS)

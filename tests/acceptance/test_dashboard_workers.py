@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.polling import wait_until
-from harness.system import System
+from harness.system import SECRET, System
 from tests.browser import Browser
 
 _FAULT = "return document.getElementById(arguments[0].id + '-fault').innerText"
@@ -123,3 +123,14 @@ def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser,
     signed_in.click("button", "Resume")
     signed_in.await_text("Order is active.")
     assert running.get("/v1/ava/workers/wkr_order").json()["data"]["status"] == "active"
+
+
+def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: System) -> None:
+    running.query("INSERT INTO promotions (timeline, running, is_lossy) VALUES (900, 12, true)")
+    try:
+        browser.open("/")
+        browser.sign_in(SECRET, role="platform-admin")
+        browser.script("location.hash = '#/workers'")
+        browser.await_text("promoted", "without the last commits", "12 runs were asked for again")
+    finally:
+        running.query("DELETE FROM promotions WHERE timeline = 900")

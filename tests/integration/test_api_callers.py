@@ -217,6 +217,7 @@ SCOPE = {
     ("POST", "/v1/ava/nodes/<node_id>/drain"): _is_forbidden,
     ("POST", "/v1/ava/nodes/<node_id>/resume"): _is_forbidden,
     ("GET", "/v1/ava/tenants"): _is_forbidden,
+    ("GET", "/v1/ava/promotions"): _is_forbidden,
     ("GET", "/v1/ava/analytics"): _sees_no_counts,
     ("GET", ERRORS): _sees_nothing,
     ("GET", f"{ERRORS}/<error_id>"): _is_404,

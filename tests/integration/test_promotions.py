@@ -12,6 +12,7 @@ from ava.dispatcher.promotions import Promotions
 from ava.metrics.system import SystemMetrics
 from ava.settings import Settings
 from ava.store.reports import promotions
+from harness.api import Api
 from tests.backlog import Backlog, open_backlog
 
 
@@ -47,6 +48,17 @@ def test_a_promotion_is_recorded_once_with_what_it_lost(stored: Backlog, is_loss
     assert (found.running, found.is_lossy) == (1, is_lossy)
     text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
     assert f'ava_database_promotions_total{{lossy="{str(is_lossy).lower()}"}} 1.0' in text
+
+
+def test_operators_see_the_promotions_and_others_do_not(stored: Backlog, api: Api) -> None:
+    stored.run("DELETE FROM promotions")
+    for timeline, running in ((1, "NULL"), (2, "3"), (3, "12")):
+        stored.run(
+            f"INSERT INTO promotions (timeline, running, is_lossy) VALUES ({timeline}, {running}, {timeline == 3})"
+        )
+    found = api.get("/v1/ava/promotions", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
+    assert [(each["timeline"], each["running"], each["lossy"]) for each in found] == [(3, 12, True), (2, 3, False)]
+    assert api.get("/v1/ava/promotions").status_code == 403
 
 
 def test_the_doctor_says_what_happened(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:

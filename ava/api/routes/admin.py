@@ -8,7 +8,7 @@ import time
 from flask import Flask, Response, g, request
 
 from ava.api.http.context import request_id
-from ava.api.routes import analytics, audit, dashboard, errors, metrics, nodes, overview, tenant_loads
+from ava.api.routes import analytics, audit, dashboard, errors, metrics, nodes, overview, promotions, tenant_loads
 from ava.metrics import counters
 
 __all__ = ["install"]
@@ -20,7 +20,7 @@ _QUIET = frozenset({"health.livez", "health.readyz", "metrics.scrape", "dashboar
 
 def install(app: Flask) -> None:
     """Register the routes; count, record and log every request of an application."""
-    for module in (overview, analytics, errors, nodes, tenant_loads, audit, metrics, dashboard):
+    for module in (overview, analytics, errors, nodes, promotions, tenant_loads, audit, metrics, dashboard):
         app.register_blueprint(module.blueprint)
     app.before_request_funcs.setdefault(None, []).insert(0, _start)
     app.after_request(_finish)

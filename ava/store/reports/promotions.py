@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["Promotion", "ServerLook", "counts", "latest", "look", "record"]
+__all__ = ["Promotion", "ServerLook", "counts", "latest", "look", "newest", "record"]
 
 #: The most runs that are counted.
 _MOST_COUNTED = 100_000
@@ -81,8 +82,21 @@ ORDER BY timeline DESC LIMIT 1
 def latest(connection: Connection, *, days: float) -> Promotion | None:
     """Returns the latest promotion of the last days."""
     row = connection.exec_driver_sql(_LATEST, {"days": days}).first()
-    if row is None:
-        return None
+    return None if row is None else _promotion(row)
+
+
+_NEWEST = Statement("""
+SELECT timeline, seen_at, running, is_lossy FROM promotions
+WHERE running IS NOT NULL ORDER BY timeline DESC LIMIT %(most)s
+""")
+
+
+def newest(connection: Connection, *, most: int) -> list[Promotion]:
+    """Returns the newest promotions, the latest first."""
+    return [_promotion(row) for row in connection.exec_driver_sql(_NEWEST, {"most": most})]
+
+
+def _promotion(row: Any) -> Promotion:
     return Promotion(timeline=row.timeline, seen_at=row.seen_at, running=row.running, is_lossy=row.is_lossy)
 
 

@@ -6,6 +6,9 @@ import { bytes, number, short, span } from "../format.js";
 import { ask, button, card, empty, heading, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
 
+/** Days for which a promotion is news. */
+const PROMOTION_DAYS = 7;
+
 export function open(main, { signal }) {
   const nodes = h("div", { class: "nodes" });
   const none = empty("No nodes yet. Start one with ", h("code", {}, "ava worker"), ".");
@@ -13,10 +16,11 @@ export function open(main, { signal }) {
   const body = h("div", { role: "rowgroup", class: "rows" });
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
   const noWorkers = empty("No workers yet. A node registers those of its handlers when it starts.");
+  const promotions = h("p", { class: "why", hidden: true });
   none.hidden = true;
   noWorkers.hidden = true;
   put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and paused queues")),
-    h("h2", { class: "section" }, "Nodes"), nodes, none,
+    promotions, h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
       titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body), noWorkers);
@@ -31,6 +35,20 @@ export function open(main, { signal }) {
     none.hidden = found.data.length > 0;
     noWorkers.hidden = workers.data.length > 0;
   });
+  if (session.get().isOperator) {
+    repeat(signal, 10, async () => showPromotion(promotions, (await get("/v1/ava/promotions", { signal })).data[0]));
+  }
+}
+
+/** Says when a standby of PostgreSQL was promoted last, if that is news. */
+function showPromotion(element, latest) {
+  element.hidden = !latest || Date.now() - Date.parse(latest.seen_at) > PROMOTION_DAYS * 86_400_000;
+  if (element.hidden || element.dataset.timeline === String(latest.timeline)) return;
+  element.dataset.timeline = latest.timeline;
+  element.classList.toggle("error", latest.lossy);
+  put(element, "A standby of PostgreSQL was promoted ", when(latest.seen_at).element, latest.lossy
+    ? " without the last commits: jobs, ends and firings of that moment are lost. "
+    : ", and no loss was seen. ", `${number(latest.running)} runs were asked for again.`);
 }
 
 /** What a worker does at the moment, in a word. */
