@@ -15,7 +15,7 @@ from ava.domain.messages import MOST_RUNS, Message
 from ava.errors import DatabaseUnavailable
 from ava.node.child import run_group
 from ava.node.child.run_group import RunGroup
-from ava.store.jobs import turns
+from ava.store.jobs import shared_claims, turns
 
 FIRST, SECOND, THIRD = ("job_a", 1), ("job_b", 1), ("job_c", 4)
 
@@ -61,7 +61,13 @@ class Database:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_away = False
         self.recalled: list[tuple[str, int]] = []
+        self.given_back: list[tuple[str, int]] = []
         monkeypatch.setattr(turns, "recall_runs", lambda _connection, runs: self.recalled.extend(runs))
+        monkeypatch.setattr(
+            shared_claims,
+            "give_back",
+            lambda _connection, runs: self.given_back.extend((job_id, run_no) for job_id, run_no, _ in runs),
+        )
 
     @contextmanager
     def connect(self) -> Iterator[None]:
@@ -101,7 +107,7 @@ def test_after_its_time_a_group_takes_nothing_and_gives_back_the_rest(group: Run
     assert group.is_late
     assert group.take() is None
     group.give_back(database)
-    assert database.recalled == [THIRD]
+    assert database.recalled == database.given_back == [THIRD]
     assert not group.is_late
     group.give_back(database)
     assert database.recalled == [THIRD]

@@ -17,7 +17,6 @@ from typing import Any
 from billiard.process import current_process
 
 from ava import tracing
-from ava.broker.dropped import DROPPED
 from ava.domain.job import RunEnd, Status
 from ava.domain.messages import Message
 from ava.errors import DatabaseUnavailable
@@ -28,11 +27,11 @@ from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.adopted import Adopted
+from ava.node.child.claims import Claims
+from ava.node.child.handler_times import HandlerTimes
 from ava.node.child.masked_descriptors import MaskedDescriptors
-from ava.node.child.new_run import NewRuns
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
 from ava.node.child.run import Run
-from ava.node.child.run_group import RunGroup
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
 from ava.node.mailbox import Mailbox
@@ -41,7 +40,7 @@ from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
-from ava.store.jobs import runs
+from ava.store.jobs import runs, shared_claims
 
 __all__ = ["Child"]
 
@@ -51,8 +50,6 @@ _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.1
 #: Seconds between two checks of the heartbeat of the node's parent.
 _PARENT_CHECK_SECONDS = 2.0
-#: Seconds below which a handler is brief: it ends sooner than the next message can be fetched.
-_BRIEF_SECONDS = 0.002
 #: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
 
@@ -72,11 +69,8 @@ class Child:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
-        self._new_runs, self._group = NewRuns(settings), RunGroup()
         self._connect()
         self._run: Run | None = None
-        #: The next run, if it was claimed by the statement that wrote the end of this one.
-        self._next_run: Run | None = None
         #: Held while lines are stored, so that no line is stored after the end of its run.
         self._storing = threading.Lock()
         self._mailbox = Mailbox(node_id)
@@ -88,8 +82,9 @@ class Child:
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
         self._thaw, self._adopted = Thaw(), Adopted()
-        #: How long the last runs of each worker's handler took, by worker id.
-        self._handler_seconds: dict[str, float] = {}
+        self._handler_times = HandlerTimes()
+        self._claims = Claims(settings, self._handler_times)
+        self._group, self._shared = self._claims.group, self._claims.shared
         #: The runs of this process so far.
         self._runs = 0
         #: Whether this process ends after its run, because no other handler may run in it.
@@ -148,20 +143,7 @@ class Child:
 
         The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
         """
-        if not self._group.is_at(message):
-            self._group.begin(message)
-        next_run, self._next_run = self._next_run, None
-        worker_id, ((job_id, run_no), *_) = message
-        if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
-            self._run = next_run
-            return
-        began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
-        if (job := self._run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
-            self._run = self._new_runs.make(job, claim_id, began_ns, self._run_writer)
-        elif not self._run_writer.set_aside_paused(job_id, run_no, worker_id) and self._run_writer.names_other_worker(
-            job_id, worker_id
-        ):
-            DROPPED.drop("worker")
+        self._run = self._claims.claim(message, self._run_writer)
 
     def defer(self, message: Message) -> None:
         """Put off the jobs of a worker whose handler this node does not have."""
@@ -209,7 +191,7 @@ class Child:
                 raise
             _log.exception("Process not restored after a run, it will exit", extra={"job_id": run.job.id})
             self._retire()
-        self._record_duration(run.job.worker_id, time.monotonic() - began)
+        self._handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             processes.kill_children()
         descriptors.stop()
@@ -255,23 +237,38 @@ class Child:
     def write_end(self) -> None:
         """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
         if (run := self._run) is None or not run.is_decided:
+            if self._group.following is None:
+                self._write_end_of(None)
             return
         run.log.close()
         if run.end is None and run.stopped_for is not None:
             run.span.record_failure(run.stopped_for.value)
         try:
+            self._write_end_of(run)
+        finally:
+            self._run, self._last_end = None, run.end
+            if not self._shared.may_defer(run):
+                run.span.end()
+
+    def _write_end_of(self, run: Run | None) -> None:
+        """Write the end of a run, and before it those that wait; or let it wait with them while its message goes on."""
+        try:
             with self._storing:
-                if run.end is not None:
+                if run is not None and run.end is not None and self._shared.may_defer(run):
+                    self._shared.defer(run, run.end)
+                    if self._group.following is not None:
+                        return
+                    self._announce_end()
+                    run = None
+                self._shared.write(self._run_writer.end_together)
+                if run is not None and run.end is not None:
                     run_reports.report_end(run, self._write_end_and_claim_next(run, run.end))
-                elif run.stopped_for is Stop.SHUTDOWN:
+                elif run is not None and run.stopped_for is Stop.SHUTDOWN:
                     self._run_writer.return_to_queue(run, run.log.take())
         except Exception:
             # The node rescues the job of a process that ends without writing the end.
-            _log.exception("End of run not written, process exits", extra={"job_id": run.job.id})
+            _log.exception("End of run not written, process exits", extra={"job_id": run.job.id if run else None})
             os._exit(os.EX_SOFTWARE)
-        finally:
-            self._run, self._last_end = None, run.end
-            run.span.end()
 
     def finish_task(self) -> None:
         """End this process if it must not run another task; the node replaces it."""
@@ -282,29 +279,24 @@ class Child:
             self.close()
             os._exit(Retirement.after(self._last_end))
 
-    def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
-        message = self._group.following
-        if message is None and self._goes_on:
+    def _announce_end(self) -> None:
+        if self._goes_on:
             self._take_ahead.announce_soon_free()
-        elif message is None:
+        else:
             self._take_ahead.withdraw()
+
+    def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
+        if (message := self._group.following) is None:
+            self._announce_end()
         lines = run.log.take_with_closing(*run_end.closing)
         if message is None and self._goes_on:
-            message = self._take_ahead.take_next(self._is_brief)
-        if message is None or registry.find(message.worker_id) is None:
+            message = self._take_ahead.take_next(self._handler_times.is_brief)
+        if message is None or registry.find(message.worker_id) is None or self._claims.are_shared(message):
             return self._run_writer.end(run, run_end, lines)[0]
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
         status, job = self._run_writer.end(run, run_end, lines, (message, claim_id))
-        # A run that was not claimed here is claimed again when billiard's loop reaches its message.
-        self._next_run = None if job is None else self._new_runs.make(job, claim_id, began_ns, self._run_writer)
+        self._claims.keep_next(job, claim_id, began_ns, self._run_writer)
         return status
-
-    def _record_duration(self, worker_id: str, seconds: float) -> None:
-        # After one long run, several short ones must follow until the handler counts as brief again.
-        self._handler_seconds[worker_id] = max(seconds, self._handler_seconds.get(worker_id, 0.0) / 2)
-
-    def _is_brief(self, worker_id: str) -> bool:
-        return self._handler_seconds.get(worker_id, _BRIEF_SECONDS) < _BRIEF_SECONDS
 
     # The companion thread ------------------------------------------------------------------------------------------
 
@@ -318,6 +310,8 @@ class Child:
                 self._take_ahead.check_announcement()
                 if self._group.is_late:
                     self._group.give_back(self._database)
+                if self._shared.is_to_write and self._group.is_over_time:
+                    self._write_late_ends()
                 if (run := self._run) is not None:
                     self._adopted.reap(time.monotonic())
                     self._check_run(run)
@@ -329,6 +323,11 @@ class Child:
             except Exception:
                 _log.exception("Companion thread: iteration failed, will retry")
                 time.sleep(_TICK_SECONDS)
+
+    def _write_late_ends(self) -> None:
+        """Write the ends that wait while a handler takes longer than it used to."""
+        with self._storing, self._database.connect() as connection:
+            self._shared.write(lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id))
 
     def _read_mailbox(self) -> None:
         if (request := self._mailbox.receive(_TICK_SECONDS)) is None:

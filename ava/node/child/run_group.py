@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import deque
 
 from ava.domain import run_groups
 from ava.domain.messages import Message
 from ava.store.engine.database import Database
-from ava.store.jobs import turns
+from ava.store.jobs import shared_claims, turns
 
 __all__ = ["RunGroup"]
 
@@ -22,16 +23,23 @@ class RunGroup:
         self._waiting: deque[tuple[str, int]] = deque()
         #: What was taken last, until it is claimed.
         self.following: Message | None = None
-        #: What is still to be given back.
-        self._returning: list[tuple[str, int]] = []
+        #: The id of the claim that runs of this message share, unless each is claimed when its turn comes.
+        self.claim_id = ""
+        #: What is still to be given back, with that id.
+        self._returning: list[tuple[str, int, str]] = []
         self._giving_back = threading.Lock()
         self._ends_at = 0.0
 
     def begin(self, message: Message) -> None:
         """Begin a message; the caller runs its first run now."""
-        self._worker_id, self.following = message.worker_id, None
+        self._worker_id, self.following, self.claim_id = message.worker_id, None, str(uuid.uuid4())
         self._ends_at = time.monotonic() + run_groups.SECONDS
         self._waiting.extend(message.runs[1:])
+
+    @property
+    def waiting(self) -> list[tuple[str, int]]:
+        """Returns the runs that wait behind the one whose turn it is."""
+        return list(self._waiting)
 
     def is_at(self, message: Message) -> bool:
         """Returns True, once, if a message is what was taken last."""
@@ -40,7 +48,7 @@ class RunGroup:
 
     def take(self) -> Message | None:
         """Take the next run, as a message of its own. Returns None if there is none, or the group has had its time."""
-        if time.monotonic() >= self._ends_at:
+        if self.is_over_time:
             return None
         try:
             self.following = Message(self._worker_id, (self._waiting.popleft(),))
@@ -50,9 +58,14 @@ class RunGroup:
         return self.following
 
     @property
+    def is_over_time(self) -> bool:
+        """Returns True if the message has had its time."""
+        return time.monotonic() >= self._ends_at
+
+    @property
     def is_late(self) -> bool:
         """Returns True if something is to be given back."""
-        return bool(self._returning) or (bool(self._waiting) and time.monotonic() >= self._ends_at)
+        return bool(self._returning) or (bool(self._waiting) and self.is_over_time)
 
     def give_back(self, database: Database) -> None:
         """Return what has not begun to the backlog. If it raises `DatabaseUnavailable`, a later call tries again."""
@@ -60,7 +73,9 @@ class RunGroup:
             return
         with self._giving_back:
             while self._waiting:
-                self._returning.append(self._waiting.popleft())
+                self._returning.append((*self._waiting.popleft(), self.claim_id))
             with database.connect() as connection:
-                turns.recall_runs(connection, self._returning)
+                # In this order: once a run is recalled, a claim that is on its way cannot get it.
+                turns.recall_runs(connection, [(job_id, run_no) for job_id, run_no, _ in self._returning])
+                shared_claims.give_back(connection, self._returning)
             self._returning.clear()

@@ -71,7 +71,7 @@ def report_end(run: Run, status: Status | None) -> None:
         "Attempt of %s ended: %s after %d ms%s",
         run.job.worker_id,
         result,
-        run.log.elapsed_ms,
+        run.log.elapsed_ms if run.end is None else run.end.elapsed_ms,
         _reason(run) if status in (Status.FAILED, Status.QUEUED) else "",
         extra={"job_id": run.job.id, "tenant_id": run.job.tenant_id, "attempt": run.job.attempt},
     )

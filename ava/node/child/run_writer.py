@@ -13,7 +13,8 @@ from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
-from ava.store.jobs import limits, pauses, rescues, runs
+from ava.store.jobs import limits, pauses, rescues, runs, shared_claims
+from ava.store.jobs.shared_claims import CompletedRun
 
 __all__ = ["RunWriter", "persist"]
 
@@ -41,6 +42,26 @@ class RunWriter:
 
     def _claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> runs.Claim:
         return runs.Claim(job_id=job_id, run_no=run_no, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
+
+    def claim_together(self, wanted: Sequence[tuple[str, int]], worker_id: str, claim_id: str) -> list[Job]:
+        """Start runs of one worker. Returns the jobs of those that could be claimed."""
+
+        def act(connection: Connection) -> list[Job]:
+            node_id = self._node_id
+            found = shared_claims.claim(connection, wanted, worker_id=worker_id, node_id=node_id, claim_id=claim_id)
+            return found or shared_claims.claimed(connection, wanted, claim_id=claim_id)
+
+        return self._persist(act)
+
+    def is_to_be_cancelled(self, job: Job, claim_id: str) -> bool | None:
+        """Returns whether a cancel was requested of a claimed run, or None if the run has lost its job."""
+        return self._persist(
+            lambda c: shared_claims.is_to_be_cancelled(c, job_id=job.id, run_no=job.run_no, claim_id=claim_id)
+        )
+
+    def end_together(self, completed: Sequence[CompletedRun], claim_id: str) -> dict[str, Status]:
+        """Write the ends of completed runs of one claim. Returns the jobs' statuses by id."""
+        return self._persist(lambda c: shared_claims.end(c, completed, claim_id=claim_id))
 
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
         """Returns what a job's tenant and the platform have set of its worker."""

@@ -18,22 +18,29 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows
 
 __all__ = [
+    "OPENING",
     "SEQ_OF_OTHERS",
     "SEQ_PER_RUN",
     "Claim",
     "append_lines",
+    "array",
     "claim",
     "claimed",
+    "claimed_job",
+    "columns",
     "defer",
     "end",
     "end_and_claim",
     "is_held",
     "names_other_worker",
+    "quote",
     "show",
 ]
 
 #: A line's `seq` is the run's number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
+#: The first log line of a run.
+OPENING = "Worker handler started"
 #: Lines that another process writes about a run start here, after all lines that the run itself could write.
 SEQ_OF_OTHERS = 2**31
 
@@ -73,7 +80,7 @@ class Claim:
     #: A UUID, part of the fence. `claimed` finds this claim by it if its result was lost.
     claim_id: str | None = None
     #: The run's first log line.
-    opening: str = "Worker handler started"
+    opening: str = OPENING
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -94,10 +101,11 @@ def claim(connection: Connection, wanted: Claim) -> Job | None:
     Returns None if the message is a duplicate or names another worker, the job is not due, or its worker is paused.
     """
     found = _CLAIM.run(connection, wanted.parameters)
-    return _claimed_job(found[0]) if found else None
+    return claimed_job(found[0]) if found else None
 
 
-def _claimed_job(row: Any) -> Job:
+def claimed_job(row: Any) -> Job:
+    """Returns the job of a row of `JOB_COLUMNS` and `HAS_SETTINGS`."""
     job = rows.job(row)
     return replace(job, has_settings=True) if row[-1] else job
 
@@ -112,7 +120,7 @@ WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %
 def claimed(connection: Connection, wanted: Claim) -> Job | None:
     """Returns the job of a claim whose result was lost. Returns None if the claim did not commit."""
     row = connection.exec_driver_sql(_CLAIMED, wanted.parameters).first()
-    return None if row is None else _claimed_job(row)
+    return None if row is None else claimed_job(row)
 
 
 _IS_HELD = Statement("""
@@ -181,7 +189,7 @@ def append_lines(
 ) -> bool:
     """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim."""
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id, "progress": progress_json}
-    parameters |= _columns(lines)
+    parameters |= columns(lines)
     return bool(_APPEND_LINES.run(connection, parameters))
 
 
@@ -302,7 +310,7 @@ def end_and_claim(
     """
     parameters = _end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters
     ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
-    return Status(status) if status else None, _claimed_job(job) if job[0] else None
+    return Status(status) if status else None, claimed_job(job) if job[0] else None
 
 
 def _end_parameters(
@@ -323,26 +331,27 @@ def _end_parameters(
         "progress": progress_json,
         "cancelled_msg": cancelled_msg,
         "cancelled_level": cancelled_level.value,
-        "closings": _array(["f"] * (len(lines) - 1) + ["t"]),
-        **_columns(lines),
+        "closings": array(["f"] * (len(lines) - 1) + ["t"]),
+        **columns(lines),
     }
 
 
-def _columns(lines: Sequence[LogLine]) -> dict[str, str]:
+def columns(lines: Sequence[LogLine]) -> dict[str, str]:
     """Returns the lines as array literals, which PostgreSQL reads much faster than as many expressions."""
     return {
-        "seqs": _array([str(line.seq) for line in lines]),
-        "times": _array([line.ts.isoformat() for line in lines]),
-        "levels": _array([line.level.value for line in lines]),
-        "msgs": _array([_quote(line.msg) for line in lines]),
+        "seqs": array([str(line.seq) for line in lines]),
+        "times": array([line.ts.isoformat() for line in lines]),
+        "levels": array([line.level.value for line in lines]),
+        "msgs": array([quote(line.msg) for line in lines]),
     }
 
 
-def _array(elements: Sequence[str]) -> str:
+def array(elements: Sequence[str]) -> str:
+    """Returns elements as the literal of an array; a text is an element after `quote`."""
     return "{" + ",".join(elements) + "}"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """Returns a text as an element of an array literal (PostgreSQL manual, "Array Input and Output Syntax")."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

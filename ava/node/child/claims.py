@@ -1,0 +1,91 @@
+"""The claims of a child: each run of a message is claimed when its turn comes, or together with others."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from ava.broker.dropped import DROPPED
+from ava.domain.job import Job
+from ava.domain.messages import Message
+from ava.node.child.handler_times import HandlerTimes
+from ava.node.child.new_run import NewRuns
+from ava.node.child.run import Run
+from ava.node.child.run_group import RunGroup
+from ava.node.child.run_writer import RunWriter
+from ava.node.child.shared_runs import SharedRuns
+from ava.node.outcome import Stop
+from ava.settings import Settings
+
+__all__ = ["Claims"]
+
+
+class Claims:
+    """Claims the runs of one process. The main thread uses it."""
+
+    def __init__(self, settings: Settings, handler_times: HandlerTimes) -> None:
+        self._new_runs = NewRuns(settings)
+        self._handler_times = handler_times
+        #: The runs of the message at hand that have not begun, and those of them that share a claim.
+        self.group, self.shared = RunGroup(), SharedRuns()
+        #: The next run, if it was claimed by the statement that wrote the end of the one before.
+        self._next_run: Run | None = None
+
+    def claim(self, message: Message, run_writer: RunWriter) -> Run | None:
+        """Start the first run of a message. Returns None if it cannot be claimed."""
+        is_first = not self.group.is_at(message)
+        if is_first:
+            self.group.begin(message)
+        next_run, self._next_run = self._next_run, None
+        job_id, run_no = message.runs[0]
+        if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
+            return next_run
+        self._handler_times.note_begin(is_first=is_first)
+        if not self.shared.holds(job_id, run_no) and len(wanted := self._wanted_together(message)) > 1:
+            claim_id = self.group.claim_id
+            self.shared.begin(run_writer.claim_together(wanted, message.worker_id, claim_id), claim_id)
+            # It was claimed just now.
+            is_first = True
+        if (job := self.shared.take(job_id, run_no)) is not None:
+            return self._begin_shared(job, run_writer, is_first=is_first)
+        return self._claim_alone(message, run_writer)
+
+    def are_shared(self, message: Message) -> bool:
+        """Returns True if the first run of a message is claimed together with others, or will be."""
+        return self.shared.holds(*message.runs[0]) or (
+            len(message.runs) > 1 and self._handler_times.most_together(message.worker_id) > 1
+        )
+
+    def keep_next(self, job: Job | None, claim_id: str, began_ns: int, run_writer: RunWriter) -> None:
+        """Keep the job of the next message, if it was claimed already; else `claim` tries it again."""
+        self._next_run = None if job is None else self._new_runs.make(job, claim_id, began_ns, run_writer)
+
+    def _wanted_together(self, message: Message) -> list[tuple[str, int]]:
+        """Returns the run whose turn it is, and those behind it that are claimed with it."""
+        if not (waiting := self.group.waiting):
+            return []
+        return [message.runs[0], *waiting][: self._handler_times.most_together(message.worker_id)]
+
+    def _begin_shared(self, job: Job, run_writer: RunWriter, *, is_first: bool) -> Run | None:
+        claim_id = self.shared.claim_id
+        # The others were claimed some time ago.
+        is_to_stop = False if is_first else run_writer.is_to_be_cancelled(job, claim_id)
+        if is_to_stop is None:
+            return None
+        run = self._new_runs.make(job, claim_id, time.time_ns(), run_writer)
+        self.shared.open_log(run)
+        if is_to_stop:
+            # The handler is not entered.
+            run.stop(Stop.CANCEL)
+        return run
+
+    def _claim_alone(self, message: Message, run_writer: RunWriter) -> Run | None:
+        began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
+        worker_id, ((job_id, run_no), *_) = message
+        if (job := run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
+            return self._new_runs.make(job, claim_id, began_ns, run_writer)
+        if not run_writer.set_aside_paused(job_id, run_no, worker_id) and run_writer.names_other_worker(
+            job_id, worker_id
+        ):
+            DROPPED.drop("worker")
+        return None

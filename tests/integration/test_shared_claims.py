@@ -1,0 +1,147 @@
+"""Brief jobs that one process claims together: each keeps its own fence, cancel, end and lines."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.settings import Settings
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import workers
+from ava.store.jobs import client_moves, reads, rescues, runs, shared_claims, turns
+from ava.store.jobs.shared_claims import CompletedRun
+
+NODE, CLAIM, OTHER_CLAIM = (str(uuid.uuid4()) for _ in range(3))
+TENANT = "ten_test"
+
+
+@pytest.fixture
+def connection(database_settings: Settings) -> Iterator[Connection]:
+    database = Database.of(database_settings, name="tests", pool_size=2)
+    with database.connect() as connection:
+        workers.announce(connection, [WorkerSpec(
+            id="wkr_brief", name="Brief", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,
+            queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
+        )])  # fmt: skip
+        yield connection
+    database.close()
+
+
+def trigger(connection: Connection, count: int) -> list[Job]:
+    specs = [JobSpec(worker_id="wkr_brief")] * count
+    return list(client_moves.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=specs))
+
+
+def claim(connection: Connection, jobs: list[Job], run_no: int = 1, claim_id: str = CLAIM) -> dict[str, Job]:
+    wanted = [(job.id, run_no) for job in jobs]
+    found = shared_claims.claim(connection, wanted, worker_id="wkr_brief", node_id=NODE, claim_id=claim_id)
+    return {job.id: job for job in found}
+
+
+def cancel(connection: Connection, job: Job) -> None:
+    assert client_moves.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
+
+
+def show(connection: Connection, job: Job) -> Job:
+    found = reads.show(connection, tenant_id=TENANT, job_id=job.id)
+    assert found
+    return found
+
+
+def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
+    assert job.started_at
+    seq, ends_at = job.run_no * runs.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
+    return CompletedRun(
+        job=job,
+        end=RunEnd(job_id=job.id, run_no=job.run_no, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
+        lines=[
+            LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=runs.OPENING),
+            LogLine(seq=seq + 1, ts=ends_at, level=LogLevel.INFO, msg='a "quoted" \\ line, {braces}'),
+            LogLine(seq=seq + 2, ts=ends_at, level=LogLevel.INFO, msg="Handler completed in 5ms"),
+        ],
+        progress_json=None,
+        **changes,
+    )
+
+
+def lines(connection: Connection, job: Job) -> list[tuple[str, str]]:
+    statement = "SELECT level, msg FROM job_logs WHERE job_id = %(id)s::uuid ORDER BY seq"
+    found = connection.exec_driver_sql(statement, {"id": runs.rows.job_uuid(job.id)})
+    return [(level, msg) for level, msg in found]
+
+
+def test_a_claim_takes_what_can_start_and_leaves_the_rest(connection: Connection) -> None:
+    free, cancelled, lost, claimed_before = jobs = trigger(connection, 4)
+    cancel(connection, cancelled)
+    assert runs.claim(connection, runs.Claim(job_id=lost.id, run_no=1, worker_id="wkr_brief", node_id=NODE))
+    assert rescues.rescue(connection, job_id=lost.id, run_no=1, node_id=NODE, msg="lost", error="e", is_loss=True)
+    assert set(claim(connection, [claimed_before])) == {claimed_before.id}
+    found = claim(connection, jobs, claim_id=OTHER_CLAIM)
+    assert [(job.id, job.status, job.run_no, job.attempt) for job in found.values()] == [
+        (free.id, Status.RUNNING, 1, 1)
+    ]
+    assert shared_claims.claimed(connection, [(free.id, 1)], claim_id=OTHER_CLAIM) == [show(connection, free)]
+    # One that has lost a process runs alone: its number is right, its losses are not.
+    assert not claim(connection, [lost], run_no=2)
+    assert not shared_claims.claim(connection, [(free.id, 2)], worker_id="wkr_x", node_id=NODE, claim_id=CLAIM)
+
+
+def test_ends_are_written_together_each_with_its_output_and_lines(connection: Connection) -> None:
+    first, second, asked, lost = trigger(connection, 4)
+    held = claim(connection, [first, second, asked, lost])
+    cancel(connection, asked)
+    rescues.rescue(connection, job_id=lost.id, run_no=1, node_id=NODE, msg="lost", error="e", is_loss=True)
+    ends = [completed(held[job.id], f'{{"name": "\\"{job.id}"}}') for job in (second, first, asked, lost)]
+    statuses = shared_claims.end(connection, ends, claim_id=CLAIM)
+    assert statuses == {first.id: Status.COMPLETED, second.id: Status.COMPLETED, asked.id: Status.CANCELLED}
+    for job in (first, second):
+        shown = show(connection, job)
+        assert (shown.status, shown.output_json, shown.error) == (Status.COMPLETED, f'{{"name": "\\"{job.id}"}}', None)
+        assert shown.completed_at
+        assert shown.started_at
+        assert timedelta(milliseconds=4) < shown.completed_at - shown.started_at < timedelta(seconds=1)
+        assert lines(connection, job) == [
+            ("info", "Worker handler started"),
+            ("info", 'a "quoted" \\ line, {braces}'),
+            ("info", "Handler completed in 5ms"),
+        ]
+    assert lines(connection, asked)[-1] == ("warn", "Handler cancelled after 5ms")
+    assert show(connection, lost).status is Status.QUEUED
+    assert not shared_claims.end(connection, ends, claim_id=CLAIM)
+
+
+def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Connection) -> None:
+    (job,) = trigger(connection, 1)
+    claim(connection, [job])
+    for expected in (False, True):
+        assert shared_claims.is_to_be_cancelled(connection, job_id=job.id, run_no=1, claim_id=CLAIM) is expected
+        if not expected:
+            cancel(connection, job)
+    assert shared_claims.is_to_be_cancelled(connection, job_id=job.id, run_no=1, claim_id=OTHER_CLAIM) is None
+    assert shared_claims.is_to_be_cancelled(connection, job_id=job.id, run_no=2, claim_id=CLAIM) is None
+
+
+def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_asked(connection: Connection) -> None:
+    back, asked, of_other = trigger(connection, 3)
+    claim(connection, [back, asked])
+    claim(connection, [of_other], claim_id=OTHER_CLAIM)
+    cancel(connection, asked)
+    assert shared_claims.give_back(connection, [(job.id, 1, CLAIM) for job in (back, asked, of_other)]) == 2
+    returned = show(connection, back)
+    assert (returned.status, returned.attempt, returned.run_no, returned.started_at) == (Status.QUEUED, 0, 1, None)
+    assert show(connection, asked).status is Status.CANCELLED
+    assert show(connection, of_other).status is Status.RUNNING
+    assert set(claim(connection, [back], run_no=2)) == {back.id}
+
+
+def test_a_recalled_run_is_not_claimed_any_more(connection: Connection) -> None:
+    (job,) = trigger(connection, 1)
+    assert turns.recall_runs(connection, [(job.id, 1)]) == 1
+    assert shared_claims.give_back(connection, [(job.id, 1, CLAIM)]) == 0
+    assert not claim(connection, [job])

@@ -1,0 +1,61 @@
+"""Which runs share a claim, and the ends that wait to be written together."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ava.domain import run_groups
+from ava.domain.worker import OnWorkerLost
+from ava.handler import registry
+from ava.node.child import handler_times
+from ava.node.child.handler_times import HandlerTimes
+
+BRIEF = 0.0005
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> HandlerTimes:
+    def find(worker_id: str) -> Any:
+        lost = OnWorkerLost.FAIL if worker_id == "wkr_once" else OnWorkerLost.REQUEUE
+        return None if worker_id == "wkr_gone" else SimpleNamespace(spec=SimpleNamespace(on_worker_lost=lost))
+
+    monkeypatch.setattr(registry, "find", find)
+    return HandlerTimes()
+
+
+def test_runs_share_a_claim_once_their_handler_is_known_as_brief(times: HandlerTimes) -> None:
+    assert times.most_together("wkr_a") == 1
+    times.record("wkr_a", BRIEF)
+    assert times.most_together("wkr_a") >= handler_times._LEAST_TOGETHER
+    times.record("wkr_a", 10 * handler_times.BRIEF_SECONDS)
+    assert times.most_together("wkr_a") == 1
+
+
+@pytest.mark.parametrize("worker_id", ["wkr_once", "wkr_gone"])
+def test_runs_whose_loss_is_a_failure_share_no_claim(times: HandlerTimes, worker_id: str) -> None:
+    times.record(worker_id, BRIEF)
+    assert times.most_together(worker_id) == 1
+
+
+def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
+    times: HandlerTimes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times.record("wkr_a", BRIEF)
+    now = [0.0]
+    monkeypatch.setattr(handler_times.time, "monotonic", lambda: now[0])
+    times.note_begin(is_first=True)
+    quick = times.most_together("wkr_a")
+    for _ in range(30):
+        now[0] += run_groups.SECONDS
+        times.note_begin(is_first=False)
+    assert handler_times._LEAST_TOGETHER == times.most_together("wkr_a") < quick
+    # The time between two messages says nothing.
+    for _ in range(30):
+        now[0] += BRIEF
+        times.note_begin(is_first=False)
+    now[0] += 60
+    times.note_begin(is_first=True)
+    assert times.most_together("wkr_a") > quick
