@@ -99,5 +99,5 @@ def _transactions(system: Ours) -> float:
 
 
 def _disk(system: Ours) -> float:
-    tables = "pg_total_relation_size('jobs') + pg_total_relation_size('job_logs')"
-    return float(system.database.value(f"SELECT {tables}"))
+    lines = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('job_logs')"
+    return float(system.database.value(f"SELECT pg_total_relation_size('jobs') + ({lines})"))

@@ -21,6 +21,7 @@ from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty, WakeableDuty
 from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
+from ava.dispatcher.log_days import LogDays
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
 from ava.dispatcher.paused_workers import PausedWorkers
@@ -213,6 +214,7 @@ def make_duties(
             audit_days=settings.audit_days,
             silent_nodes=lambda: heartbeats.silent(time.monotonic(), seconds=dead_seconds),
         ),
+        LogDays(database, retention_days=settings.retention_days),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database),
         ErrorGroups(database),

@@ -35,8 +35,8 @@ class OldJobs:
             return 0
         kept = old_jobs.days_kept(connection, default=self._retention_days)
         looked = old_jobs.look(connection, kept, after=self._place, limit=limit)
-        lines = old_jobs.delete_lines(connection, looked.old, limit=limit)
-        count = lines + old_jobs.delete(connection, looked.old)
+        lines = old_jobs.delete_lines(connection, looked, limit=limit)
+        count = lines + old_jobs.delete(connection, looked)
         if lines >= limit:
             # Some of the jobs may have more lines, so the next batch looks at them again.
             self.is_at_end = False

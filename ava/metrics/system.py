@@ -13,6 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ava.store.engine.database import Connection, Database
+from ava.store.jobs import log_days
 from ava.store.reports import metrics, promotions, statistics, tenant_waits
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
@@ -87,6 +88,11 @@ class SystemMetrics:
                 "ava_schedules_overdue_seconds",
                 "Seconds that the first due schedule has waited to fire.",
                 metrics.schedules_overdue_seconds(connection),
+            ),
+            _gauge(
+                "ava_log_days_ahead",
+                "Days until the end of the last partition of log lines; below 0 new lines are in that for the rest.",
+                log_days.days_ahead(connection),
             ),
             _gauge(
                 "ava_statistics_lag_seconds",

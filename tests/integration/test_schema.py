@@ -80,7 +80,7 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r'")
         found = {row[0]: row[1] for row in rows}
-    for table in ("jobs", "job_logs", "webhook_events", "webhook_deliveries"):
+    for table in ("jobs", "job_logs_first", "job_logs_rest", "webhook_events", "webhook_deliveries"):
         assert "autovacuum_vacuum_scale_factor=0.05" in found[table]
     for table in ("jobs", "nodes", "webhook_deliveries"):
         assert any(option.startswith("fillfactor=") for option in found[table])
@@ -126,6 +126,9 @@ def test_an_upgrade_by_the_owner_gives_the_processes_rows_and_nothing_else(datab
     schema.check(settings)
     with closing(psycopg2.connect(of_processes)) as connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM jobs")
+        # The duty adds partitions by a function of the owner.
+        cursor.execute("SELECT ava_add_log_days(12, 1) + ava_drop_log_days(30, 10)")
+        assert cursor.fetchone() == (4,)
         for refused in ("DROP TABLE jobs", "TRUNCATE jobs", "CREATE TABLE x ()", "DELETE FROM schema_compatibility"):
             connection.commit()
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):

@@ -38,6 +38,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %%I TO %%I', current_schema(), role);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %%I TO %%I', current_schema(), role);
     EXECUTE format('GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA %%I TO %%I', current_schema(), role);
+    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %%I TO %%I', current_schema(), role);
     EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON alembic_version, schema_compatibility FROM %%I', role);
 END $$
 """)

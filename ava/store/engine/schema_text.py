@@ -23,8 +23,10 @@ SELECT proname, replace(pg_get_functiondef(oid), ' ' || quote_ident(current_sche
 WHERE pronamespace = current_schema::regnamespace ORDER BY proname
 """
 _TABLES = """
-SELECT oid, relname, array_to_string(reloptions, ', ') FROM pg_class
-WHERE relnamespace = current_schema::regnamespace AND relkind = 'r' ORDER BY relname
+-- Partitions of days differ between databases; that for the rest does not.
+SELECT oid, relname, array_to_string(reloptions, ', '), pg_get_partkeydef(oid), relispartition FROM pg_class
+WHERE relnamespace = current_schema::regnamespace AND relkind IN ('r', 'p')
+    AND (NOT relispartition OR pg_get_expr(relpartbound, oid) = 'DEFAULT') ORDER BY relname
 """
 _COLUMNS = """
 SELECT quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
@@ -41,7 +43,8 @@ SELECT conname, pg_get_constraintdef(oid, true), convalidated FROM pg_constraint
 WHERE conrelid = %(table)s AND contype <> 'n' ORDER BY strpos('pufcx', contype::text), conname
 """
 _INDEXES = """
-SELECT pg_get_indexdef(i.indexrelid, 0, true) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+SELECT replace(pg_get_indexdef(i.indexrelid, 0, true), ' ON ONLY ', ' ON ')
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 WHERE i.indrelid = %(table)s
     AND NOT EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))
 ORDER BY c.relname
@@ -63,14 +66,20 @@ def schema_text(connection: Connection) -> str:
     return "\n".join(parts)
 
 
-def _table(connection: Connection, oid: int, name: str, options: str | None) -> str:
+def _table(
+    connection: Connection, oid: int, name: str, options: str | None, partition_key: str | None, is_partition: bool
+) -> str:
     def select(statement: str) -> list[str]:
         return list(connection.exec_driver_sql(statement, {"table": oid}).scalars())
 
     constraints = connection.exec_driver_sql(_CONSTRAINTS, {"table": oid}).all()
     lines = select(_COLUMNS) + [f"CONSTRAINT {each} {text}" for each, text, is_valid in constraints if is_valid]
     body = textwrap.indent(",\n".join(lines), "    ")
-    statements = [f"CREATE TABLE {name} (\n{body}\n)" + (f" WITH ({options})" if options else "")]
+    ending = (f" PARTITION BY {partition_key}" if partition_key else "") + (f" WITH ({options})" if options else "")
+    if is_partition:
+        # It has the columns, constraints and indexes of its table.
+        return f"CREATE TABLE {name} PARTITION OF {name.removesuffix('_rest')} DEFAULT{ending};\n"
+    statements = [f"CREATE TABLE {name} (\n{body}\n){ending}"]
     # CREATE TABLE would take a NOT VALID constraint as a valid one.
     unvalidated = [f"CONSTRAINT {each} {text}" for each, text, is_valid in constraints if not is_valid]
     statements += [f"ALTER TABLE {name} ADD {each}" for each in unvalidated]

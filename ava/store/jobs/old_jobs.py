@@ -1,4 +1,9 @@
-"""Final jobs past retention, and their log lines, the oldest first. Every statement is bounded by rows."""
+"""Final jobs past retention, and their log lines, the oldest first. Every statement is bounded by rows.
+
+The lines of a job that is kept as long as any other stay where they are, and nothing reads them without the job: the
+partition of their day is dropped when its last job is gone (`log_days`). Those of other jobs are deleted row by row,
+and so are all lines in the partition for the rest, which is never dropped.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +52,18 @@ class Looked:
 
     #: How many were looked at.
     count: int
-    #: The ids of those past their retention.
+    #: The ids of those past a retention that is not the longest; …
     old: Sequence[str]
+    #: … and of those past the longest one, whose lines stay in their partition.
+    oldest: Sequence[str]
     #: That of the last one.
     place: Place
 
 
 # The first condition on the end is for the index, the second one for the place among jobs that ended together.
 _LOOK = Statement("""
-SELECT k.id::text, k.completed_at::text,
-    k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
+SELECT k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
+    k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day' AS is_old
 FROM (
     SELECT id, completed_at, tenant_id, worker_id FROM jobs
     WHERE completed_at >= %(at)s::timestamptz AND (completed_at, id) > (%(at)s::timestamptz, %(id)s::uuid)
@@ -73,35 +80,54 @@ def look(connection: Connection, kept: DaysKept, *, after: Place, limit: int) ->
     found = connection.exec_driver_sql(_LOOK, parameters).all()
     return Looked(
         count=len(found),
-        old=[job_id for job_id, _, is_old in found if is_old],
+        old=[row.id for row in found if row.is_old and row.days < kept.longest],
+        oldest=[row.id for row in found if row.is_old and row.days >= kept.longest],
         place=(found[-1][1], found[-1][0]) if found else after,
     )
 
 
-# The LIMIT inside makes PostgreSQL read the lines job by job through the primary key, and stop at the outer one.
-_DELETE_LINES = Statement("""
+def _delete_lines(table: str) -> Statement:
+    """Returns the statement that deletes lines from all partitions, or from one.
+
+    The LIMIT inside makes PostgreSQL read the lines job by job through the primary key, and stop at the outer one. The
+    first and the last id bound the partitions that it plans for.
+    """
+    return Statement(f"""
 WITH lines AS (
     SELECT l.job_id, l.seq FROM unnest(%(ids)s::uuid[]) AS old (id) CROSS JOIN LATERAL (
-        SELECT job_id, seq FROM job_logs WHERE job_id = old.id ORDER BY seq LIMIT %(limit)s
+        SELECT job_id, seq FROM {table} WHERE job_id = old.id AND job_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+        ORDER BY seq LIMIT %(limit)s
     ) AS l LIMIT %(limit)s
 )
-DELETE FROM job_logs AS d USING lines WHERE d.job_id = lines.job_id AND d.seq = lines.seq
+DELETE FROM {table} AS d USING lines
+WHERE d.job_id = lines.job_id AND d.seq = lines.seq AND d.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """)
 
 
-def delete_lines(connection: Connection, job_ids: Sequence[str], *, limit: int) -> int:
-    """Delete at most `limit` lines of the jobs, those of the first jobs first. Returns the number of lines."""
-    if not job_ids:
-        return 0
-    return connection.exec_driver_sql(_DELETE_LINES, {"ids": list(job_ids), "limit": limit}).rowcount
+_DELETE_LINES, _DELETE_LINES_OF_REST = _delete_lines("job_logs"), _delete_lines("job_logs_rest")
 
 
-# A job's row goes after its last line. No line is added to a final job, because only the holder of a run writes lines.
-_DELETE = Statement("""
+def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
+    """Delete at most `limit` lines row by row, those of the first jobs first. Returns the number of lines."""
+    count = 0
+    for statement, job_ids in ((_DELETE_LINES, looked.old), (_DELETE_LINES_OF_REST, looked.oldest)):
+        if job_ids and count < limit:
+            parameters = _parameters(job_ids) | {"limit": limit - count}
+            count += connection.exec_driver_sql(statement, parameters).rowcount
+    return count
+
+
+def _delete(table: str) -> Statement:
+    """Returns the statement that deletes jobs that have no lines in all partitions, or in one.
+
+    No line is added to a final job, because only the holder of a run writes lines.
+    """
+    return Statement(f"""
 WITH gone AS (
     DELETE FROM jobs WHERE id = ANY (ARRAY(
         SELECT j.id FROM unnest(%(ids)s::uuid[]) AS old (id) JOIN jobs AS j ON j.id = old.id
-        WHERE (SELECT l.seq FROM job_logs AS l WHERE l.job_id = old.id LIMIT 1) IS NULL
+        WHERE (SELECT l.seq FROM {table} AS l
+               WHERE l.job_id = old.id AND l.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid LIMIT 1) IS NULL
         FOR UPDATE OF j SKIP LOCKED
     )) RETURNING id, tenant_id, tags
 ), untagged AS (
@@ -113,8 +139,17 @@ SELECT count(*) FROM gone
 """)
 
 
-def delete(connection: Connection, job_ids: Sequence[str]) -> int:
-    """Delete those of the jobs that have no lines. Returns the number of jobs."""
-    if not job_ids:
-        return 0
-    return int(connection.exec_driver_sql(_DELETE, {"ids": list(job_ids)}).scalar_one())
+_DELETE, _DELETE_OLDEST = _delete("job_logs"), _delete("job_logs_rest")
+
+
+def delete(connection: Connection, looked: Looked) -> int:
+    """Delete those of the jobs whose lines are gone, or stay in their partition. Returns the number of jobs."""
+    return sum(
+        int(connection.exec_driver_sql(statement, _parameters(job_ids)).scalar_one())
+        for statement, job_ids in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest))
+        if job_ids
+    )
+
+
+def _parameters(job_ids: Sequence[str]) -> dict[str, object]:
+    return {"ids": list(job_ids), "first": min(job_ids), "last": max(job_ids)}

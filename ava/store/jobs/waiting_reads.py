@@ -28,7 +28,7 @@ SELECT p.paused_by, p.paused_at, j.run_at = 'infinity' AND j.limit_key IS NOT NU
             AND a.run_at = 'infinity' AND (a.priority, a.id) < (j.priority, j.id)
         ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MOST_IN_LINE}) AS before),
     CASE WHEN j.run_no > 0 AND j.run_at < 'infinity'
-         THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = j.id ORDER BY l.seq DESC LIMIT 1) END,
+         THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id LEFT JOIN paused_queues AS p ON p.queue = j.queue
 LEFT JOIN debounces AS d ON d.job_id = j.id

@@ -114,6 +114,7 @@ FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(seqs)s::bigint[]) AS w (n,
 CROSS JOIN LATERAL (
     SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
         SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.after_seq
+            AND job_id >= %(first)s::uuid AND job_id <= %(last)s::uuid
         ORDER BY seq LIMIT {MOST_LINES}
     ) AS next
 ) AS l
@@ -127,9 +128,14 @@ def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dic
 
     Each gets at most `MOST_LINES` lines, and no line that begins beyond the buffer of a stream.
     """
+    job_ids = [rows.job_uuid(position.job_id) for position in positions]
+    known = [job_id for job_id in job_ids if job_id is not None]
     parameters = {
         "numbers": [position.number for position in positions],
-        "ids": [rows.job_uuid(position.job_id) for position in positions],
+        "ids": job_ids,
+        # So that PostgreSQL plans for the partitions of these jobs alone.
+        "first": min(known, default=None),
+        "last": max(known, default=None),
         "seqs": [position.after_seq for position in positions],
     }
     lines: dict[int, list[LogLine]] = {}

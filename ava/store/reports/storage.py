@@ -81,7 +81,8 @@ KINDS = (
             f"{_LINE_BYTES} + pg_column_size(p.msg)",
             join="JOIN jobs AS j ON j.id = p.job_id",
             tenant="j.tenant_id",
-            place="(job_id, seq) > (%(id)s::uuid, %(seq)s)",
+            # The first condition leaves out the partitions before the place.
+            place="job_id >= %(id)s::uuid AND (job_id, seq) > (%(id)s::uuid, %(seq)s)",
             order="job_id, seq",
         ),
     ),

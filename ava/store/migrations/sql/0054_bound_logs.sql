@@ -1,0 +1,14 @@
+DO $$
+DECLARE
+    bound uuid := (SELECT substring(pg_get_constraintdef(oid) FROM '[0-9a-f]{8}-[0-9a-f-]{27}')::uuid FROM pg_constraint
+                   WHERE conrelid = 'job_logs'::regclass AND conname = 'job_logs_bound');
+BEGIN
+    IF bound > ava_first_uuid(now() + interval '7 days') THEN
+        RETURN;
+    ELSIF bound IS NOT NULL THEN
+        ALTER TABLE job_logs DROP CONSTRAINT job_logs_bound;
+    END IF;
+    bound := ava_first_uuid(date_trunc('day', now(), 'UTC') + interval '192 hours');
+    EXECUTE 'ALTER TABLE job_logs ADD CONSTRAINT job_logs_bound CHECK (job_id < ' || quote_literal(bound) || ') NOT VALID';
+END
+$$

@@ -1,0 +1,179 @@
+"""Partitions of log lines: made ahead, dropped with their last job, and made of a table that is written meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine
+
+from ava.dispatcher.log_days import LogDays
+from ava.dispatcher.old_jobs import OldJobs
+from ava.settings import Settings
+from ava.store.engine import schema
+from ava.store.engine.database import driver_url
+from ava.store.jobs import log_days
+from tests.backlog import Backlog, open_backlog
+
+_LINES = 200_000
+#: The days from the first partition's end, so long ago that no job is kept.
+_ENDS = "SELECT ava_first_uuid(now() - interval '40 days')::text, ava_first_uuid(now() - interval '39 days')::text"
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _duty(stored: Backlog) -> LogDays:
+    return LogDays(stored.database, retention_days=30)
+
+
+def _names(stored: Backlog) -> list[str]:
+    return [name for (name,) in stored.run("SELECT name FROM ava_log_days()")]
+
+
+def _make_old_day(stored: Backlog) -> str:
+    """Let the first partition end 40 days ago, and another one a day later. Returns an id of that day's jobs."""
+    ((first, last),) = stored.run(_ENDS)
+    stored.run("ALTER TABLE job_logs DETACH PARTITION job_logs_first")
+    stored.run(f"ALTER TABLE job_logs ATTACH PARTITION job_logs_first FOR VALUES FROM (MINVALUE) TO ('{first}')")
+    stored.run(f"CREATE TABLE job_logs_20200101 PARTITION OF job_logs FOR VALUES FROM ('{first}') TO ('{last}')")
+    return str(first)
+
+
+def _insert_old(stored: Backlog, first_id: str, jobs: int, *, lines: int) -> None:
+    """Insert jobs with ids of the old day that ended then, and their lines."""
+    ids = [job.id for job in stored.insert(jobs)]
+    assert len(ids) == jobs
+    stored.run(
+        "UPDATE jobs SET id = (left(%(id)s, 24) || right(id::text, 12))::uuid, status = 'cancelled',"
+        " cancel_requested_at = now(), completed_at = now() - interval '39 days' WHERE status = 'queued'",
+        id=first_id,
+    )
+    stored.run(
+        "INSERT INTO job_logs (job_id, seq, ts, level, msg) SELECT id, n, now(), 'info', 'x'"
+        " FROM jobs, generate_series(1, %(lines)s) AS n",
+        lines=lines,
+    )
+
+
+def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored: Backlog) -> None:
+    with stored.database.connect() as connection:
+        assert 7 < log_days.days_ahead(connection) <= 8
+        assert log_days.add(connection, days_ahead=10, width_days=1) == 2
+        assert log_days.add(connection, days_ahead=10, width_days=1) == 0
+        assert log_days.add(connection, days_ahead=20, width_days=4) == 3
+        assert 21 < log_days.days_ahead(connection) <= 22
+    assert len(_names(stored)) == 6
+    first_id = _make_old_day(stored)
+    for name in _names(stored)[2:]:
+        stored.run(f"DROP TABLE {name}")
+    # The lines of today have no partition of their own, and are read from the rest.
+    [job] = stored.insert(1)
+    stored.run("INSERT INTO job_logs SELECT id, 1, now(), 'info', 'x' FROM jobs")
+    assert stored.run("SELECT count(*) FROM job_logs_rest") == [(1,)]
+    assert job.id
+    assert _duty(stored).run_once(0) == 7, "six days from tomorrow, and the first partition is detached"
+    assert _names(stored)[0] == "job_logs_20200101"
+    assert _duty(stored).run_once(0) == 1, "its table is dropped"
+    assert stored.run("SELECT to_regclass('job_logs_first')") == [(None,)]
+    stored.run("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = '2020-01-01'")
+    with stored.database.connect() as connection:
+        assert OldJobs(retention_days=30).delete(connection, 10) == 2
+    assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+    assert first_id
+
+
+def test_a_partition_is_dropped_after_its_last_job(stored: Backlog) -> None:
+    _insert_old(stored, _make_old_day(stored), 20, lines=3)
+    with stored.database.connect() as connection:
+        while log_days.drop(connection, kept_days=60, most_lines=10):
+            pass
+    assert _names(stored) == ["job_logs_20200101"], "its jobs are not past 60 days"
+    with stored.database.connect() as connection:
+        assert OldJobs(retention_days=30).delete(connection, 500) == 20
+        assert stored.run("SELECT count(*) FROM job_logs_20200101") == [(60,)], "no line is deleted for itself"
+        assert log_days.drop(connection, kept_days=60, most_lines=10) == 1
+        assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+        assert log_days.drop(connection, kept_days=60, most_lines=10) == 1
+        assert log_days.drop(connection, kept_days=60, most_lines=10) == 0
+    assert stored.run("SELECT to_regclass('job_logs_20200101')") == [(None,)]
+
+
+def test_few_lines_of_jobs_that_ended_late_move_to_the_rest(stored: Backlog) -> None:
+    _insert_old(stored, _make_old_day(stored), 2, lines=3)
+    stored.run("UPDATE jobs SET completed_at = now()")
+    stored.run("INSERT INTO job_logs SELECT ava_first_uuid(now() - interval '39.5 days'), 1, now(), 'info', 'no job'")
+    with stored.database.connect() as connection:
+        while log_days.drop(connection, kept_days=30, most_lines=6):
+            pass
+        assert _names(stored) == ["job_logs_20200101"], "too many lines"
+        assert log_days.drop(connection, kept_days=30, most_lines=7) == 1
+    assert _names(stored) == []
+    assert stored.run("SELECT count(*) FROM job_logs_rest") == [(6,)]
+    stored.run("UPDATE jobs SET completed_at = now() - interval '31 days'")
+    with stored.database.connect() as connection:
+        assert OldJobs(retention_days=30).delete(connection, 500) == 8
+    assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
+
+
+def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backlog) -> None:
+    _make_old_day(stored)
+    with stored.database.transaction() as reading, stored.database.connect() as connection:
+        reading.exec_driver_sql("SELECT count(*) FROM job_logs")
+        assert log_days.drop(connection, kept_days=30, most_lines=10) == 0
+
+
+# A live table becomes partitions -------------------------------------------------------------------------------------
+
+
+def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: Backlog) -> None:
+    stored.insert(2_000)
+    engine = create_engine(driver_url(stored.settings.database_url))
+
+    def migrate(move: object, revision: str) -> None:
+        with engine.connect() as connection:
+            schema._migrate(connection, f"To {revision}", move, revision)  # type: ignore[arg-type]
+
+    migrate(command.downgrade, "0053")
+    statement = "INSERT INTO job_logs SELECT id, n, now(), 'info', 'x' FROM jobs, generate_series(1, %(n)s) AS n"
+    stored.run(statement, n=_LINES // 2_000)
+    is_done = Event()
+    # The writer of another table waits for the machine alone.
+    stored.run("CREATE TABLE other_logs (LIKE job_logs INCLUDING ALL)")
+    with ThreadPoolExecutor(2) as pool:
+        slowest: Future[tuple[int, float]] = pool.submit(_write_lines, stored, "job_logs", until=is_done)
+        other = pool.submit(_write_lines, stored, "other_logs", until=is_done)
+        try:
+            migrate(command.upgrade, "0055")
+        finally:
+            is_done.set()
+    written, seconds = slowest.result()
+    assert seconds < 0.2 + other.result()[1]
+    stored.run("DROP TABLE other_logs")
+    assert stored.run("SELECT count(*), count(*) FILTER (WHERE level = 'warn') FROM job_logs") == [
+        (_LINES + written, written)
+    ]
+    assert _names(stored) == ["job_logs_first"]
+    migrate(command.downgrade, "0053")
+    assert stored.run("SELECT count(*) FROM job_logs") == [(_LINES + written,)]
+    migrate(command.upgrade, "head")
+    engine.dispose()
+
+
+def _write_lines(stored: Backlog, table: str, *, until: Event) -> tuple[int, float]:
+    """Write a line at a time. Returns the number of lines, and the seconds that the slowest took."""
+    count, slowest = 0, 0.0
+    insert = f"INSERT INTO {table} SELECT id, %(n)s, now(), 'warn', 'x' FROM jobs LIMIT 1"
+    while not until.is_set():
+        count += 1
+        began = time.monotonic()
+        stored.run(insert, n=_LINES + count)
+        slowest = max(slowest, time.monotonic() - began)
+    return count, slowest
