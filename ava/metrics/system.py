@@ -90,9 +90,9 @@ class SystemMetrics:
                 metrics.schedules_overdue_seconds(connection),
             ),
             _gauge(
-                "ava_log_days_ahead",
-                "Days until the end of the last partition of log lines; below 0 new lines are in that for the rest.",
-                log_days.days_ahead(connection),
+                "ava_log_partitions_end_seconds",
+                "Seconds until the end of the last partition of log lines; below 0 new lines are in that for the rest.",
+                log_days.days_ahead(connection) * 86_400,
             ),
             _gauge(
                 "ava_statistics_lag_seconds",
