@@ -79,10 +79,9 @@ class Admission:
         self.has_more = False
         if not keys:
             return []
-        with limits.locked(self._connections) as connection:
-            states = limits.key_states(
-                connection, keys, dead_after_seconds=self._node_dead_seconds, most_next=_MOST_EACH
-            )
+        with limits.locked_key_states(
+            self._connections, keys, dead_after_seconds=self._node_dead_seconds, most_next=_MOST_EACH
+        ) as (connection, states):
             rooms = [(state, self._make_room(connection, state)) for state in states]
             chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], most)
             if not chosen:

@@ -274,9 +274,12 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
         found = turns.tenants(connection, after="", limit=10, **window)
         heads = turns.heads(connection, tenants=found, each=10, **window)
         turns.publish_chosen(connection, [job for jobs in heads.values() for job in jobs])
-        assert limits.key_states(connection, ["wkr_none"], dead_after_seconds=14, most_next=50) == []
+    kept = backlog.database.dedicated()
+    with limits.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, most_next=50) as (connection, states):
+        assert states == []
         assert limits.held_heads(connection, [("wkr_none", 5, "ten_test")], each=10) == []
         assert limits.admit(connection, []) == []
+    kept.close()
     return [(each.priority, each.published, each.has_backlog) for each in look.windows], heads
 
 

@@ -17,6 +17,7 @@ from ava.store.engine import leader_lock, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.leader_lock import LeaderLock
+from ava.store.engine.prepared import Prepared
 from harness.polling import wait_until
 from harness.servers.server import Server
 
@@ -65,6 +66,7 @@ def test_a_write_to_a_read_only_server_replaces_every_connection(database_url: s
     database.close()
 
 
+_THEN = Prepared("of_a_kept_transaction", "SELECT count(*) FROM closed_windows")
 _CLOSE = "INSERT INTO closed_windows (queue, priority) VALUES (%(queue)s, 5)"
 
 
@@ -72,15 +74,19 @@ _CLOSE = "INSERT INTO closed_windows (queue, priority) VALUES (%(queue)s, 5)"
 def test_a_failed_transaction_of_a_kept_connection_leaves_nothing(database_url: str, first: str) -> None:
     database = Database(database_url, name="test", pool_size=1)
     dedicated = database.dedicated()
-    with pytest.raises(StatementFailed), kept_transaction(dedicated, first, {"queue": "lost"}) as connection:
+    with (
+        pytest.raises(StatementFailed),
+        kept_transaction(dedicated, first, _THEN, {"queue": "lost"}) as (connection, _),
+    ):
         connection.exec_driver_sql("SELECT 1 / 0")
     # The pool's only connection is in no transaction, and what is committed stays.
-    with kept_transaction(dedicated, _CLOSE, {"queue": "one"}) as connection:
+    with kept_transaction(dedicated, _CLOSE, _THEN, {"queue": "one"}) as (connection, found):
+        assert found == [(1,)], "the second statement sees what the first one did"
         connection.exec_driver_sql(_CLOSE, {"queue": "two"})
     dedicated.close()
     with database.connect() as connection:
-        found = connection.exec_driver_sql("DELETE FROM closed_windows RETURNING queue").scalars().all()
-    assert sorted(found) == ["one", "two"]
+        closed = connection.exec_driver_sql("DELETE FROM closed_windows RETURNING queue").scalars().all()
+    assert sorted(closed) == ["one", "two"]
     database.close()
 
 

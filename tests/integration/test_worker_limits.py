@@ -211,10 +211,10 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     assert _admitted(backlog) == 160
     keys = [key for (key,) in backlog.run("SELECT DISTINCT limit_key FROM jobs")]
     before = sum(backlog.rows_read())
-    with backlog.database.transaction() as connection:
-        limits.lock(connection)
-        states = limits.key_states(connection, keys, dead_after_seconds=14, most_next=50)
+    kept = backlog.database.dedicated()
+    with limits.locked_key_states(kept, keys, dead_after_seconds=14, most_next=50) as (connection, states):
         look = looks.read(connection, count_up_to=10, dead_after_seconds=14, most_keys=100)
+    kept.close()
     assert sorted(look.held_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}
     assert sum(backlog.rows_read()) - before < 40 * 10

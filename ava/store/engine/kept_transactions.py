@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from ava.store.engine.database import Connection, DedicatedConnection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
 __all__ = ["kept_transaction"]
@@ -16,13 +18,16 @@ __all__ = ["kept_transaction"]
 
 @contextmanager
 def kept_transaction(
-    kept: DedicatedConnection, first: Statement, parameters: Mapping[str, object]
-) -> Iterator[Connection]:
-    """One transaction, which begins in the same message to the server as its first statement."""
+    kept: DedicatedConnection, first: Statement, then: Prepared, parameters: Mapping[str, object]
+) -> Iterator[tuple[Connection, list[tuple[Any, ...]]]]:
+    """One transaction, which begins in the same message to the server as its first two statements.
+
+    The second one sees what others have committed before the first one ended. The block gets its rows.
+    """
     with kept as connection:
         try:
-            connection.exec_driver_sql(f"BEGIN ISOLATION LEVEL READ COMMITTED; {first}", dict(parameters))
-            yield connection
+            rows = then.run(connection, parameters, before=f"BEGIN ISOLATION LEVEL READ COMMITTED; {first};")
+            yield connection, rows
             connection.exec_driver_sql("COMMIT")
         except BaseException:
             # The connection may be broken.

@@ -33,9 +33,8 @@ __all__ = [
     "held_heads",
     "held_tenants",
     "hold_less_urgent",
-    "key_states",
     "lock",
-    "locked",
+    "locked_key_states",
     "put_off_rate",
     "rate_states",
     "write_rate_states",
@@ -56,13 +55,6 @@ def lock(connection: Connection) -> None:
     The transaction does not wait for the disk: after a crash its jobs wait again, and no claim starts them before that.
     """
     connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
-
-
-@contextmanager
-def locked(connections: DedicatedConnection) -> Iterator[Connection]:
-    """A transaction that begins with `lock`, on a connection that is kept, because it is on the way to a start."""
-    with kept_transaction(connections, _LOCK, {"key": _LOCK_KEY}) as connection:
-        yield connection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,13 +141,22 @@ WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = AN
 )
 
 
-def key_states(
-    connection: Connection, keys: Collection[str], *, dead_after_seconds: float, most_next: int
-) -> list[KeyState]:
-    """Returns the states of those of the keys for which jobs wait that a live node can run."""
-    parameters = {"keys": list(keys), "dead_after": dead_after_seconds, "most_next": most_next}
-    found = _KEY_STATES.run(connection, parameters)
-    return [_key_state(*row) for row in found]
+@contextmanager
+def locked_key_states(
+    connections: DedicatedConnection, keys: Collection[str], *, dead_after_seconds: float, most_next: int
+) -> Iterator[tuple[Connection, list[KeyState]]]:
+    """A transaction that begins with `lock`, in one message with a read, because it is on the way to a start.
+
+    The block also gets the states of those of the keys for which jobs wait that a live node can run.
+    """
+    parameters = {
+        "key": _LOCK_KEY,
+        "keys": list(keys),
+        "dead_after": dead_after_seconds,
+        "most_next": most_next,
+    }
+    with kept_transaction(connections, _LOCK, _KEY_STATES, parameters) as (connection, found):
+        yield connection, [_key_state(*row) for row in found]
 
 
 def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
