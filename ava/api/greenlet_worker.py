@@ -21,11 +21,11 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
-from gevent.server import StreamServer
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
 from ava import gevent_plugins
+from ava.api.connection_server import ConnectionServer
 from ava.api.http.errors import error_text
 from ava.api.request_head import RequestHead
 from ava.domain import ids, limits
@@ -39,9 +39,6 @@ _HEADER_SECONDS = limits.HEADER_SECONDS.value
 #: Beyond so many connections a new one closes the one that has waited the longest for a request. So idle connections
 #: leave room for requests, and for health checks.
 _BUSY_CONNECTIONS = limits.CONNECTIONS.value
-#: Connections that are accepted in one turn of the event loop. With one, as gunicorn has it, those of others wait
-#: behind a flood; with many, one process takes most of the connections that come at once.
-_ACCEPTED_AT_ONCE = 4
 #: Seconds for which a thread beside the event loop may compute while the loop waits for the interpreter. Each read and
 #: write of the loop may wait so long; Python's own 5 ms would add up to 100 ms in one request.
 _SWITCH_SECONDS = 0.0005
@@ -127,7 +124,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             self._is_stopping.wait(1.0)
         self._end(servers)
 
-    def _end(self, servers: list[StreamServer]) -> None:
+    def _end(self, servers: list[ConnectionServer]) -> None:
         for server in servers:
             server.close()
         deadline = time.monotonic() + self.cfg.graceful_timeout
@@ -137,10 +134,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         for server in servers:
             server.stop(timeout=1)
 
-    def _listen(self, listener: Any) -> StreamServer:
+    def _listen(self, listener: Any) -> ConnectionServer:
         listener.setblocking(1)
-        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections))
-        server.max_accept = _ACCEPTED_AT_ONCE
+        server = ConnectionServer(listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections))
         server.start()
         return server
 
