@@ -49,8 +49,8 @@ class Sender:
     make: Callable[[random.Random, Known], Request] = make
     #: Seconds beyond which a response is a fault, on a machine without other load; None for any.
     most_seconds: float | None = None
-    #: The longest that a response took.
-    slowest_seconds: float = 0.0
+    #: How long the responses took, by the kind of their requests.
+    durations: dict[str, list[float]] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     statuses: Counter[int] = field(default_factory=Counter)
     by_kind: Counter[str] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class Sender:
             return
         self.by_kind[request.kind] += 1
         seconds = time.monotonic() - began
-        self.slowest_seconds = max(self.slowest_seconds, seconds)
+        self.durations.setdefault(request.kind, []).append(seconds)
         if self.most_seconds is not None and seconds > self.most_seconds * (busy := busy_factor()):
             self._report(number, request, f"it took {seconds:.1f} s, with {busy:.1f} processes to a processor")
         if answer is None:
