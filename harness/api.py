@@ -122,6 +122,17 @@ class Api:
             result = connection.exec_driver_sql(statement, parameters or None)
             return list(result) if result.returns_rows else []
 
+    def rows_read(self, table: str) -> int:
+        """Returns how many rows of a table, and entries of its indexes, were read so far."""
+        self.execute("SELECT pg_stat_force_next_flush()")
+        ((count,),) = self.execute(
+            "SELECT idx_tup_fetch + seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname ="
+            " %s) FROM pg_stat_user_tables WHERE relname = %s",
+            table,
+            table,
+        )
+        return int(count)
+
 
 def error_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
     """Returns the error of a response, which must be in the contract's shape."""

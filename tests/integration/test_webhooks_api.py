@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ava import settings as settings_module
+from ava.domain import ids
 from ava.settings import Settings
 from harness.api import Api, error_of
 from harness.system import ENCRYPTION_KEY
@@ -193,6 +194,25 @@ def test_a_test_event_is_listed_among_the_deliveries(api: Api) -> None:
     assert api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=delivered").get_json()["data"] == []
     again = api.post(f"/v1/webhooks/{made['id']}/deliveries/{record['id']}/redeliver")
     assert again.get_json()["data"] == record
+
+
+@pytest.mark.needs_session(
+    because="each session of PostgreSQL reports what it has read by itself, and the test asks one"
+)
+def test_a_list_of_deliveries_of_one_type_reads_these_alone(api: Api) -> None:
+    made = _made(api)
+    # Those that are looked for are older than all others.
+    api.execute(
+        "INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n)"
+        " SELECT %s, ava_uuid7(), CASE WHEN n <= 20 THEN 'ava.job.failed' ELSE 'ava.job.completed' END, n"
+        " FROM generate_series(1, 20000) AS n",
+        str(ids.decode("wh", made["id"])),
+    )
+    api.execute("VACUUM ANALYZE webhook_deliveries")
+    before = api.rows_read("webhook_deliveries")
+    found = api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[event]=ava.job.failed&per_page=10").get_json()
+    assert (len(found["data"]), found["pagination"]["total"]) == (10, 20)
+    assert api.rows_read("webhook_deliveries") - before < 200
 
 
 def test_what_a_delivery_sends_is_shown_to_those_who_may_see_it(api: Api) -> None:
