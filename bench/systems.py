@@ -179,7 +179,7 @@ class Ours:
             pass
 
     def clear(self) -> None:
-        self.database.value("TRUNCATE jobs, job_logs")
+        self.database.value("TRUNCATE jobs, job_logs, job_tags")
         with self._app.connection_for_write() as connection:
             for queue in ("default",):
                 with contextlib.suppress(Exception):
