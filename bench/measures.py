@@ -91,7 +91,7 @@ def drain_naps(system: System, *, jobs: int, children: int = 8) -> Figures:
 
 def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:
     """From before the request to the handler's first line, with an idle node."""
-    system.clear()
+    _await_processes(system, port)
     sent = _send(system, system.request("mark"), port, jobs=jobs, every_seconds=every_seconds)
     until(lambda: system.finished() >= jobs)
     return _latency(sent, system)
@@ -129,7 +129,7 @@ def _latency(sent: list[float], system: System) -> Figures:
 
 def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -> Figures:
     """Like `start_latency`, while `per_second` no-op jobs a second are triggered, which the node can run."""
-    system.clear()
+    _await_processes(system, port)
     mark, noop = system.request("mark"), system.request("noop")
     sent: list[float] = []
     connections = [load.Connection(port) for _ in range(8)]
@@ -147,6 +147,17 @@ def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -
         connection.socket.close()
     until(lambda: system.finished() >= jobs * every)
     return _latency(sent, system)
+
+
+def _await_processes(system: System, port: int) -> None:
+    """Run a job, because the baseline's processes say by nothing else that they have started; then delete it."""
+    system.clear()
+    connection = load.Connection(port)
+    connection.send(system.request("noop"))
+    _await_answer(connection, system)
+    connection.socket.close()
+    until(lambda: system.finished() >= 1)
+    system.clear()
 
 
 def _await_answer(connection: load.Connection, system: System) -> None:
