@@ -66,7 +66,7 @@ def _run(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
 
@@ -87,7 +87,7 @@ def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
 
     up.remember()
     up.send(signal.SIGINT)
-    assert up.process.wait(60) == 0
+    assert up.process.wait(120) == 0
     assert up.left() == []
     assert "Traceback" not in up.output
 
@@ -107,7 +107,7 @@ def test_a_warm_start_creates_no_database_and_keeps_data_and_secret(place: Path)
             secrets.add(running.headers["x-internal-secret"])
             assert [running.await_status(job, *FINAL) for job in jobs] == ["completed"] * len(jobs)
             running.send(signal.SIGTERM)
-            assert running.process.wait(60) == 0
+            assert running.process.wait(120) == 0
         finally:
             running.clean_up()
     assert len(databases) == 1

@@ -243,7 +243,8 @@ def test_a_search_of_a_great_many_jobs_ends_early_and_its_cursor_leads_on(api_se
         assert [job["error"] for job in next(_pages(api, "sort=priority&per_page=1"))["data"]] == [
             f"Timeout: exceeded {count} s"
         ]
-        assert time.perf_counter() - started < 5
+        # Seven looks at 20,000 jobs, beside whatever else the machine does.
+        assert time.perf_counter() - started < 30
         # A list of 20,000 jobs with 760 KB outputs on its first page.
         took = []
         for _ in range(5):
