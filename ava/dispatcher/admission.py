@@ -11,8 +11,9 @@ from ava.domain.rates import Rate
 from ava.domain.turns import TurnClock, WaitingJob
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
-from ava.store.jobs import limits
-from ava.store.jobs.limits import HeldJob, KeyState
+from ava.store.jobs import limit_keys, limits
+from ava.store.jobs.limit_keys import KeyState
+from ava.store.jobs.limits import HeldJob
 
 __all__ = ["MOST_KEYS", "Admission"]
 
@@ -68,6 +69,28 @@ class Admission:
             self.last_key = keys[-1] if len(keys) == MOST_KEYS else ""
         return admitted
 
+    def admit_noticed(
+        self,
+        keys: Collection[str],
+        may_publish: Callable[[str, str, int], bool],
+        closed: Collection[tuple[str, int]],
+    ) -> list[Job]:
+        """Give the places that are free of keys of which a notice has come. Returns what `admit` returns.
+
+        `closed`: the windows (queue, priority) that are full. The keys whose next job is known are done first.
+        """
+        # The jobs of a limited tenant are not published here.
+        if self._turns.has_limits:
+            return self.admit(keys, may_publish)
+        admitted, rest = limit_keys.admit_next(
+            self._connections,
+            keys,
+            dead_after_seconds=self._node_dead_seconds,
+            most_next=_MOST_EACH,
+            closed=[f"{queue}:{number}" for queue, number in closed],
+        )
+        return admitted + self.admit(rest, may_publish)
+
     def admit(
         self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, most: float = float("inf")
     ) -> list[Job]:
@@ -79,7 +102,7 @@ class Admission:
         self.has_more = False
         if not keys:
             return []
-        with limits.locked_key_states(
+        with limit_keys.locked_key_states(
             self._connections, keys, dead_after_seconds=self._node_dead_seconds, most_next=_MOST_EACH
         ) as (connection, states):
             rooms = [(state, self._make_room(connection, state)) for state in states]

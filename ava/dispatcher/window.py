@@ -116,7 +116,7 @@ class WindowFeed:
         """
         noticed, self._noticed = self._noticed, set()
         if noticed and self._closed is not None:
-            published = self._send(self._admission.admit(noticed, self._may_publish))
+            published = self._send(self._admission.admit_noticed(noticed, self._may_publish, self._closed))
             if time.monotonic() < self._look_at:
                 return published
         else:

@@ -18,7 +18,7 @@ from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
 from ava.store.jobs import backlog as backlog_moves
-from ava.store.jobs import limits, looks, messages, rescues, runs, turns
+from ava.store.jobs import limit_keys, limits, looks, messages, rescues, runs, turns
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -275,7 +275,7 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
         heads = turns.heads(connection, tenants=found, each=10, **window)
         turns.publish_chosen(connection, [job for jobs in heads.values() for job in jobs])
     kept = backlog.database.dedicated()
-    with limits.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, most_next=50) as (connection, states):
+    with limit_keys.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, most_next=50) as (connection, states):
         assert states == []
         assert limits.held_heads(connection, [("wkr_none", 5, "ten_test")], each=10) == []
         assert limits.admit(connection, []) == []

@@ -22,7 +22,7 @@ from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
-from ava.store.jobs import client_moves, limits, looks, rescues, runs
+from ava.store.jobs import client_moves, limit_keys, limits, looks, rescues, runs
 from harness.polling import wait_until
 from tests.backlog import NODE, Backlog, open_backlog
 
@@ -212,7 +212,7 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     keys = [key for (key,) in backlog.run("SELECT DISTINCT limit_key FROM jobs")]
     before = sum(backlog.rows_read())
     kept = backlog.database.dedicated()
-    with limits.locked_key_states(kept, keys, dead_after_seconds=14, most_next=50) as (connection, states):
+    with limit_keys.locked_key_states(kept, keys, dead_after_seconds=14, most_next=50) as (connection, states):
         look = looks.read(connection, count_up_to=10, dead_after_seconds=14, most_keys=100)
     kept.close()
     assert sorted(look.held_keys) == sorted(keys)

@@ -3,30 +3,29 @@
 A job with a limit has its key in `limit_key`. While it waits for a place it is *held*: `run_at` is `infinity`. From its
 admission on it holds a place, until it is final or is held again: places are counted from these rows and never stored.
 The statements that count and admit run in one transaction, after `lock`. A key costs nothing while none of its jobs
-waits.
+waits. `ava.store.jobs.limit_keys` has the states of keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain.job import Job
-from ava.domain.rates import Rate, RateState
+from ava.domain.rates import RateState
 from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
-from ava.store.engine.database import Connection, DedicatedConnection
-from ava.store.engine.kept_transactions import kept_transaction
+from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = [
+    "LOCK",
+    "PLAN_SECONDS",
     "HeldJob",
-    "KeyState",
     "admit",
     "delete_idle_rates",
     "follow_limits",
@@ -34,7 +33,6 @@ __all__ = [
     "held_tenants",
     "hold_less_urgent",
     "lock",
-    "locked_key_states",
     "put_off_rate",
     "rate_states",
     "write_rate_states",
@@ -42,11 +40,12 @@ __all__ = [
 
 #: The statements of an admission are planned once for each connection and second, because it is on the way from the end
 #: of a job to the start of the next one.
-_PLAN_SECONDS = 1.0
+PLAN_SECONDS = 1.0
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
-_LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock(%(key)s) WHERE {IS_UNFLUSHED}")
+#: The first statements of a transaction that counts places.
+LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock({_LOCK_KEY}) WHERE {IS_UNFLUSHED}")
 
 
 def lock(connection: Connection) -> None:
@@ -54,7 +53,7 @@ def lock(connection: Connection) -> None:
 
     The transaction does not wait for the disk: after a crash its jobs wait again, and no claim starts them before that.
     """
-    connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY})
+    connection.exec_driver_sql(LOCK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,135 +65,6 @@ class HeldJob(WaitingJob):
     limit_key: str
     #: The key of its rate; None if it has none.
     rate_key: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyState:
-    """A key for which jobs wait, at one moment."""
-
-    key: str
-    #: The most urgent priority that waits, and the first tenant of it.
-    priority: int
-    tenant_id: str
-    #: The limits of the key's worker; None: there is none.
-    max_running: int | None
-    rate: Rate | None
-    #: Whether jobs of several tenants wait with this priority.
-    is_of_several_tenants: bool
-    #: The places that are taken.
-    taken: int
-    #: Those of them whose job has not started, and the least urgent priority among them.
-    unstarted: int
-    least_urgent: int | None
-    #: The jobs that come next, as many as there is room for. Empty if it takes turns or a rate to choose them.
-    next_jobs: Sequence[HeldJob]
-
-    @property
-    def room(self) -> int:
-        """Returns how many jobs may be admitted, as far as the number of running ones limits them."""
-        return 1_000_000 if self.max_running is None else self.max_running - self.taken
-
-
-# A key whose worker no live node of its queue serves is left out: its jobs would come back. The orders are those of
-# `jobs_held` and `jobs_admitted`, because `lock` has statements use the index that has the wanted order.
-_KEY_STATES = Prepared(
-    "key_states",
-    """
-SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       last.tenant_id <> head.tenant_id, places.taken, places.unstarted, places.least_urgent, next.jobs
-FROM unnest(%(keys)s::text[]) AS k (key)
-CROSS JOIN LATERAL (
-    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
-    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.run_at = 'infinity'
-    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
-) AS head
-CROSS JOIN LATERAL (
-    SELECT j.tenant_id FROM jobs AS j
-    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.run_at = 'infinity'
-    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
-) AS last
-JOIN workers AS w ON w.id = head.worker_id
-CROSS JOIN LATERAL (
-    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
-           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
-    FROM (
-        SELECT a.status, a.priority FROM jobs AS a
-        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
-        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
-) AS places
-CROSS JOIN LATERAL (
-    SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
-    FROM (
-        SELECT j.id, j.worker_id, j.queue, j.rate_key FROM jobs AS j
-        WHERE j.limit_key = k.key AND j.priority = head.priority AND j.tenant_id = head.tenant_id
-            AND j.status = 'queued' AND j.run_at = 'infinity'
-        ORDER BY j.limit_key, j.priority, j.tenant_id, j.id
-        LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
-                   THEN greatest(0, least(w.max_running - places.taken, %(most_next)s)) ELSE 0 END) AS first
-) AS next
-WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues) AND w.id = ANY(n.workers)
-        AND n.seen_at > now() - %(dead_after)s * interval '1 second')
-    OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
-        AND n.seen_at > now() - %(dead_after)s * interval '1 second')
-""",
-    plan_seconds=_PLAN_SECONDS,
-)
-
-
-@contextmanager
-def locked_key_states(
-    connections: DedicatedConnection, keys: Collection[str], *, dead_after_seconds: float, most_next: int
-) -> Iterator[tuple[Connection, list[KeyState]]]:
-    """A transaction that begins with `lock`, in one message with a read, because it is on the way to a start.
-
-    The block also gets the states of those of the keys for which jobs wait that a live node can run.
-    """
-    parameters = {
-        "key": _LOCK_KEY,
-        "keys": list(keys),
-        "dead_after": dead_after_seconds,
-        "most_next": most_next,
-    }
-    with kept_transaction(connections, _LOCK, _KEY_STATES, parameters) as (connection, found):
-        yield connection, [_key_state(*row) for row in found]
-
-
-def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
-    key: str,
-    priority: int,
-    tenant_id: str,
-    max_running: int | None,
-    rate_jobs: int | None,
-    rate_seconds: float,
-    is_of_several_tenants: bool,
-    taken: int,
-    unstarted: int,
-    least_urgent: int | None,
-    next_jobs: Sequence[tuple[str, str, str, str | None]],
-) -> KeyState:
-    return KeyState(
-        key=key,
-        priority=priority,
-        tenant_id=tenant_id,
-        max_running=max_running,
-        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-        is_of_several_tenants=is_of_several_tenants,
-        taken=taken,
-        unstarted=unstarted,
-        least_urgent=least_urgent,
-        next_jobs=[
-            HeldJob(
-                id=id_,
-                tenant_id=tenant_id,
-                worker_id=worker_id,
-                queue=queue,
-                priority=priority,
-                limit_key=key,
-                rate_key=rate_key,
-            )
-            for id_, worker_id, queue, rate_key in next_jobs
-        ],
-    )
 
 
 _HELD_TENANTS = Statement("""
@@ -233,7 +103,7 @@ CROSS JOIN LATERAL (
 ) AS j
 ORDER BY k.place, j.id
 """,
-    plan_seconds=_PLAN_SECONDS,
+    plan_seconds=PLAN_SECONDS,
 )
 
 
@@ -279,7 +149,7 @@ WITH chosen AS (
 )
 SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.place
 """,
-    plan_seconds=_PLAN_SECONDS,
+    plan_seconds=PLAN_SECONDS,
 )
 
 

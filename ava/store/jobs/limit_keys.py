@@ -1,0 +1,209 @@
+"""The states of the keys of limits for which jobs wait, and the places that need no choice.
+
+A key whose waiting jobs are of one tenant and have no rate gives its free places to the oldest of them: one message to
+the server locks, counts and admits, because it is on the way from the end of a job to the start of the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ava.domain.job import Job
+from ava.domain.rates import Rate
+from ava.store.engine.database import Connection, DedicatedConnection
+from ava.store.engine.kept_transactions import kept_transaction
+from ava.store.engine.prepared import Prepared
+from ava.store.jobs import rows
+from ava.store.jobs.limits import LOCK, PLAN_SECONDS, HeldJob
+
+__all__ = ["KeyState", "admit_next", "locked_key_states"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyState:
+    """A key for which jobs wait, at one moment."""
+
+    key: str
+    #: The most urgent priority that waits, and the first tenant of it.
+    priority: int
+    tenant_id: str
+    #: The limits of the key's worker; None: there is none.
+    max_running: int | None
+    rate: Rate | None
+    #: Whether jobs of several tenants wait with this priority.
+    is_of_several_tenants: bool
+    #: The places that are taken.
+    taken: int
+    #: Those of them whose job has not started, and the least urgent priority among them.
+    unstarted: int
+    least_urgent: int | None
+    #: The jobs that come next, as many as there is room for. Empty if it takes turns or a rate to choose them.
+    next_jobs: Sequence[HeldJob]
+
+    @property
+    def room(self) -> int:
+        """Returns how many jobs may be admitted, as far as the number of running ones limits them."""
+        return 1_000_000 if self.max_running is None else self.max_running - self.taken
+
+    @property
+    def is_to_be_chosen(self) -> bool:
+        """Returns True if it takes turns, a rate or the loss of a place to say which jobs start now."""
+        if self.rate is not None or self.room < 0:
+            return True
+        if self.room == 0:
+            return self.least_urgent is not None and self.least_urgent > self.priority
+        return not self.next_jobs
+
+
+# A key whose worker no live node of its queue serves is left out: its jobs would come back. The orders are those of
+# `jobs_held` and `jobs_admitted`, because `LOCK` has statements use the index that has the wanted order.
+_STATES = """
+SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
+       last.tenant_id <> head.tenant_id AS is_of_several, places.taken, places.unstarted, places.least_urgent, next.jobs
+FROM unnest(%(keys)s::text[]) AS k (key)
+CROSS JOIN LATERAL (
+    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.run_at = 'infinity'
+    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
+) AS head
+CROSS JOIN LATERAL (
+    SELECT j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.run_at = 'infinity'
+    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
+) AS last
+JOIN workers AS w ON w.id = head.worker_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
+           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
+    FROM (
+        SELECT a.status, a.priority FROM jobs AS a
+        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
+        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
+) AS places
+CROSS JOIN LATERAL (
+    SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
+    FROM (
+        SELECT j.id, j.worker_id, j.queue, j.rate_key FROM jobs AS j
+        WHERE j.limit_key = k.key AND j.priority = head.priority AND j.tenant_id = head.tenant_id
+            AND j.status = 'queued' AND j.run_at = 'infinity'
+        ORDER BY j.limit_key, j.priority, j.tenant_id, j.id
+        LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
+                   THEN greatest(0, least(w.max_running - places.taken, %(most_next)s)) ELSE 0 END) AS first
+) AS next
+WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues) AND w.id = ANY(n.workers)
+        AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+    OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
+        AND n.seen_at > now() - %(dead_after)s * interval '1 second')
+"""
+_STATE_COLUMNS = 11
+_KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)
+
+
+@contextmanager
+def locked_key_states(
+    connections: DedicatedConnection, keys: Collection[str], *, dead_after_seconds: float, most_next: int
+) -> Iterator[tuple[Connection, list[KeyState]]]:
+    """A transaction that begins with `lock`, in one message with a read, because it is on the way to a start.
+
+    The block also gets the states of those of the keys for which jobs wait that a live node can run.
+    """
+    parameters = {
+        "keys": list(keys),
+        "dead_after": dead_after_seconds,
+        "most_next": most_next,
+    }
+    with kept_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
+        yield connection, [_key_state(*row) for row in found]
+
+
+def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
+    key: str,
+    priority: int,
+    tenant_id: str,
+    max_running: int | None,
+    rate_jobs: int | None,
+    rate_seconds: float,
+    is_of_several_tenants: bool,
+    taken: int,
+    unstarted: int,
+    least_urgent: int | None,
+    next_jobs: Sequence[tuple[str, str, str, str | None]],
+) -> KeyState:
+    return KeyState(
+        key=key,
+        priority=priority,
+        tenant_id=tenant_id,
+        max_running=max_running,
+        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
+        is_of_several_tenants=is_of_several_tenants,
+        taken=taken,
+        unstarted=unstarted,
+        least_urgent=least_urgent,
+        next_jobs=[
+            HeldJob(
+                id=id_,
+                tenant_id=tenant_id,
+                worker_id=worker_id,
+                queue=queue,
+                priority=priority,
+                limit_key=key,
+                rate_key=rate_key,
+            )
+            for id_, worker_id, queue, rate_key in next_jobs
+        ],
+    )
+
+
+# As `limits.admit` does. A window that is closed takes no job past those that wait before it. The array has the update
+# find each job by its primary key; joined alone, they are taken for so many that all jobs are read.
+_ADMIT_NEXT = Prepared(
+    "admit_next",
+    f"""
+WITH states AS ({_STATES}), chosen AS (
+    SELECT j.id, n.place, w.queue FROM states AS s
+    CROSS JOIN LATERAL json_array_elements(s.jobs) WITH ORDINALITY AS n (job, place)
+    CROSS JOIN LATERAL (
+        SELECT id, worker_id FROM jobs
+        WHERE id = (n.job->>0)::uuid AND status IS NOT DISTINCT FROM 'queued' AND run_at = 'infinity'
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS j
+    JOIN workers AS w ON w.id = j.worker_id
+), admitted AS (
+    UPDATE jobs AS j SET run_at = NULL, queue = c.queue,
+        published_at = CASE WHEN c.queue = j.queue AND j.queue || ':' || j.priority <> ALL (%(closed)s::text[])
+                            THEN clock_timestamp() END
+    FROM chosen AS c WHERE j.id = c.id AND j.id = ANY (ARRAY(SELECT id FROM chosen)) RETURNING j.*, c.place
+)
+SELECT s.*, {rows.JOB_COLUMNS} FROM states AS s LEFT JOIN admitted AS j ON j.limit_key = s.key ORDER BY j.place
+""",
+    plan_seconds=PLAN_SECONDS,
+)
+
+
+def admit_next(
+    connections: DedicatedConnection,
+    keys: Collection[str],
+    *,
+    dead_after_seconds: float,
+    most_next: int,
+    closed: Collection[str],
+) -> tuple[list[Job], list[str]]:
+    """Give the free places of those of the keys that need no choice, in one transaction after `LOCK`.
+
+    `closed`: the windows (`queue:priority`) whose jobs are not marked as published. Returns the jobs, and the keys
+    that need a choice.
+    """
+    parameters = {
+        "keys": list(keys),
+        "dead_after": dead_after_seconds,
+        "most_next": most_next,
+        "closed": list(closed),
+    }
+    with connections as connection:
+        # The statements of one message are one transaction.
+        found = _ADMIT_NEXT.run(connection, parameters, before=f"{LOCK};")
+    admitted = [rows.job(row[_STATE_COLUMNS:]) for row in found if row[_STATE_COLUMNS] is not None]
+    states = {row[0]: _key_state(*row[:_STATE_COLUMNS]) for row in found}
+    return admitted, [key for key, state in states.items() if state.is_to_be_chosen]
