@@ -31,6 +31,9 @@ Result = TypeVar("Result")
 
 #: Messages published together.
 _BATCH = 500
+#: So few messages are sent without waiting for RabbitMQ's reply, because the jobs after them wait meanwhile. If they
+#: are lost, their jobs are published again as those of any lost message are.
+_FEW = 8
 #: A publish that fails sooner than this met a stale connection and is retried at once. A later failure is an outage.
 _STALE_SECONDS = 0.25
 
@@ -157,8 +160,9 @@ class Publisher:
             return
         for group in groups:
             self._send(producer, group)
-        # RabbitMQ handles the frames of a channel in order, so its reply to this confirms the messages before it.
-        self._queue(queue).bind(producer.channel).queue_declare(passive=True)
+        if len(groups) > _FEW:
+            # RabbitMQ handles the frames of a channel in order, so its reply to this confirms the messages before it.
+            self._queue(queue).bind(producer.channel).queue_declare(passive=True)
 
     def _send(self, producer: ProducerChannel, group: Sequence[Job]) -> None:
         first = group[0]
