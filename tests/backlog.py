@@ -33,12 +33,12 @@ class Backlog:
         self.app = make_app(settings)
         self.publisher = Publisher(self.app, settings)
         with self.database.connect() as connection:
-            workers.announce(connection, [_spec(WORKER, OnWorkerLost.REQUEUE)])
+            workers.announce(connection, [worker_spec(WORKER)])
 
     def announce(self, worker_id: str, *, queue: str = "default", limits: WorkerLimits = _NO_LIMITS) -> None:
         """Announce a worker, as a node with its handler does."""
         with self.database.connect() as connection:
-            workers.announce(connection, [_spec(worker_id, OnWorkerLost.REQUEUE, queue=queue, limits=limits)])
+            workers.announce(connection, [worker_spec(worker_id, queue=queue, limits=limits)])
 
     def insert(
         self,
@@ -137,9 +137,8 @@ def open_backlog(settings: Settings) -> Iterator[Backlog]:
         backlog.close()
 
 
-def _spec(
-    worker_id: str, on_worker_lost: OnWorkerLost, *, queue: str = "default", limits: WorkerLimits = _NO_LIMITS
-) -> WorkerSpec:
+def worker_spec(worker_id: str, *, queue: str = "default", limits: WorkerLimits = _NO_LIMITS) -> WorkerSpec:
+    """Returns a worker of which nothing but its queue and limits matters."""
     return WorkerSpec(
         id=worker_id,
         name="Test",
@@ -149,6 +148,6 @@ def _spec(
         cancel_grace_seconds=1,
         queue=queue,
         tenants=None,
-        on_worker_lost=on_worker_lost,
+        on_worker_lost=OnWorkerLost.REQUEUE,
         limits=limits,
     )

@@ -8,22 +8,19 @@ from collections.abc import Iterator
 import pytest
 
 from ava.domain.job import JobSpec
-from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
 from ava.store.jobs import client_moves
 from ava.store.jobs.client_moves import NewJob
+from tests.backlog import worker_spec
 
 
 @pytest.fixture
 def database(database_settings: Settings) -> Iterator[Database]:
     database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
-        workers.announce(connection, [WorkerSpec(
-            id="wkr_plain", name="Plain", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,
-            queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
-        )])  # fmt: skip
+        workers.announce(connection, [worker_spec("wkr_plain")])
     yield database
     database.close()
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
-from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import client_moves, reads, rescues, runs
 from harness.polling import wait_until
+from tests.backlog import worker_spec
 
 NODE = str(uuid.uuid4())
 TENANT = "ten_test"
@@ -28,10 +28,7 @@ TENANT = "ten_test"
 def database(database_settings: Settings) -> Iterator[Database]:
     database = Database.of(database_settings, name="tests", pool_size=12)
     with database.connect() as connection:
-        workers.announce(connection, [WorkerSpec(
-            id="wkr_plain", name="Plain", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,
-            queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
-        )])  # fmt: skip
+        workers.announce(connection, [worker_spec("wkr_plain")])
     yield database
     database.close()
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
-from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
 from ava.store.jobs import client_moves, reads, rescues, runs, shared_claims, turns
 from ava.store.jobs.shared_claims import CompletedRun
+from tests.backlog import worker_spec
 
 NODE, CLAIM, OTHER_CLAIM = (str(uuid.uuid4()) for _ in range(3))
 TENANT = "ten_test"
@@ -25,10 +25,7 @@ TENANT = "ten_test"
 def connection(database_settings: Settings) -> Iterator[Connection]:
     database = Database.of(database_settings, name="tests", pool_size=2)
     with database.connect() as connection:
-        workers.announce(connection, [WorkerSpec(
-            id="wkr_brief", name="Brief", description="", timeout_seconds=10, max_retries=0, cancel_grace_seconds=1,
-            queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
-        )])  # fmt: skip
+        workers.announce(connection, [worker_spec("wkr_brief")])
         yield connection
     database.close()
 
