@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,25 +35,31 @@ def _resolve(look_ups: LookUps, host: str, owner: str) -> list[Any]:
     return look_ups.resolve(host, 443, Deadline.after(0.05), owner=owner)
 
 
+def _threads_begun() -> Callable[[], set[threading.Thread]]:
+    """Returns a function that returns the threads that were begun since this call."""
+    before = set(threading.enumerate())
+    return lambda: set(threading.enumerate()) - before
+
+
 def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silence: threading.Event) -> None:
     look_ups = LookUps(most=10, most_of_owner=3)
-    before = threading.active_count()
+    begun = _threads_begun()
     for number in range(8):
         with pytest.raises(TimeoutError):
             _resolve(look_ups, f"{number}.slow.example", "ten_a")
-    assert threading.active_count() - before == 3
+    assert len(begun()) == 3
     assert _resolve(look_ups, "example.com", "ten_b") == ANSWER
     silence.set()
-    wait_until(lambda: threading.active_count() == before)
+    wait_until(lambda: not begun())
     assert _resolve(look_ups, "0.slow.example", "ten_a") == ANSWER
 
 
 def test_all_look_ups_together_are_limited(silence: threading.Event) -> None:
     look_ups = LookUps(most=4, most_of_owner=3)
-    before = threading.active_count()
+    begun = _threads_begun()
     for number in range(9):
         with pytest.raises(TimeoutError):
             _resolve(look_ups, "slow.example", f"ten_{number}")
-    assert threading.active_count() - before == 4
+    assert len(begun()) == 4
     silence.set()
-    wait_until(lambda: threading.active_count() == before)
+    wait_until(lambda: not begun())

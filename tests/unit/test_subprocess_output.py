@@ -32,7 +32,8 @@ def captured(capfd: pytest.CaptureFixture[str]) -> Capture:
             output.close()
         os.write(1, b"restored")
         assert capfd.readouterr().out == "restored"
-        assert set(os.listdir("/proc/self/fd")) == before
+        # A collection of garbage may close what an earlier test of this process left, so fewer is no fault.
+        assert set(os.listdir("/proc/self/fd")) <= before
         for number in kept:
             os.close(number)
         return [(line.level, line.msg) for line in log.take()]

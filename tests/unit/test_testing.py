@@ -105,12 +105,13 @@ def test_an_async_handler_is_cancelled_at_its_await() -> None:
 def process_state() -> Iterator[None]:
     def read() -> object:
         return (sys.stdout, sys.stderr, sys.unraisablehook, logging.root.level, list(logging.root.handlers),
-                signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-                threading.enumerate())  # fmt: skip
+                signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ()))  # fmt: skip
 
-    before = read()
+    before, threads = read(), set(threading.enumerate())
     yield
     assert read() == before
+    # A thread that an earlier test left may end meanwhile.
+    assert set(threading.enumerate()) <= threads
 
 
 @pytest.mark.usefixtures("process_state")
