@@ -9,7 +9,16 @@ from datetime import timedelta
 
 from bench.servers import Database
 
-__all__ = ["APART", "fill", "forget_open", "indexed_afterwards", "wait_in_database", "without_events"]
+__all__ = [
+    "APART",
+    "fill",
+    "fill_jobs",
+    "fill_lines",
+    "forget_open",
+    "indexed_afterwards",
+    "wait_in_database",
+    "without_events",
+]
 
 #: The time from one job to the next.
 APART = timedelta(milliseconds=10)
@@ -64,6 +73,15 @@ SELECT id, 4294967296 + 4 + l, created_at, CASE WHEN l %% 20000 = 0 THEN 'error'
 FROM (SELECT id, created_at FROM jobs WHERE status = 'completed' ORDER BY id DESC LIMIT 1) AS j
 CROSS JOIN generate_series(1, 200000) AS l
 """
+# Lines of each job that has ended, as a handler of few words writes them.
+_LINES_OF_ALL = """
+INSERT INTO job_logs (job_id, seq, ts, level, msg)
+SELECT j.id, 4294967296 + l, j.started_at + l * interval '10 milliseconds',
+       CASE WHEN l = 2 AND j.status = 'failed' THEN 'error' ELSE 'info' END, 'Fetched page ' || l || ' of the incident'
+FROM (SELECT id, started_at, status FROM jobs WHERE completed_at IS NOT NULL ORDER BY id) AS j
+CROSS JOIN generate_series(0, %(each)s - 1) AS l
+LIMIT %(lines)s
+"""
 _WAITING = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
 SELECT 'ten_bench', 'wkr_noop', 'manual', 5, 'default', '{"a":1}', 'usr_bench', 1 FROM generate_series(1, %s)
@@ -74,6 +92,15 @@ _BATCH = 250_000
 def fill(database: Database, jobs: int) -> None:
     """Write jobs in every status, and log lines of the youngest."""
     began = time.monotonic()
+    fill_jobs(database, jobs)
+    for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):
+        database.run(statement, {})
+    print(f"  filled after {time.monotonic() - began:.0f} s", flush=True)
+
+
+def fill_jobs(database: Database, jobs: int) -> None:
+    """Write jobs in every status."""
+    began = time.monotonic()
     without_events(database, True)
     with indexed_afterwards(database):
         for first in range(1, jobs + 1, _BATCH):
@@ -81,9 +108,14 @@ def fill(database: Database, jobs: int) -> None:
             database.run(_JOBS, {"first": first, "last": last, "jobs": jobs, "apart": APART, "node": _NODE})
             print(f"  {last:,} jobs written after {time.monotonic() - began:.0f} s", flush=True)
     without_events(database, False)
-    for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):
-        database.run(statement, {})
-    print(f"  filled after {time.monotonic() - began:.0f} s", flush=True)
+
+
+def fill_lines(database: Database, lines: int) -> None:
+    """Write this many log lines, the same number for each job that has ended."""
+    began = time.monotonic()
+    ended = database.value("SELECT count(*) FROM jobs WHERE completed_at IS NOT NULL")
+    database.run(_LINES_OF_ALL, {"lines": lines, "each": -(-lines // ended)})
+    print(f"  {lines:,} lines written after {time.monotonic() - began:.0f} s", flush=True)
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from ava.dispatcher.log_days import LogDays
 from ava.dispatcher.old_jobs import OldJobs
@@ -17,11 +18,14 @@ from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
 from ava.store.jobs import log_days
+from harness.polling import wait_until
 from tests.backlog import Backlog, open_backlog
 
 _LINES = 200_000
 #: The days from the first partition's end, so long ago that no job is kept.
 _ENDS = "SELECT ava_first_uuid(now() - interval '40 days')::text, ava_first_uuid(now() - interval '39 days')::text"
+
+_AUTOVACUUM = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%%job_logs%%'"
 
 
 @pytest.fixture
@@ -134,16 +138,7 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
 
 
 def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: Backlog) -> None:
-    stored.insert(2_000)
-    engine = create_engine(driver_url(stored.settings.database_url))
-
-    def migrate(move: object, revision: str) -> None:
-        with engine.connect() as connection:
-            schema._migrate(connection, f"To {revision}", move, revision)  # type: ignore[arg-type]
-
-    migrate(command.downgrade, "0053")
-    statement = "INSERT INTO job_logs SELECT id, n, now(), 'info', 'x' FROM jobs, generate_series(1, %(n)s) AS n"
-    stored.run(statement, n=_LINES // 2_000)
+    _make_table_of_before(stored)
     is_done = Event()
     # The writer of another table waits for the machine alone.
     stored.run("CREATE TABLE other_logs (LIKE job_logs INCLUDING ALL)")
@@ -151,7 +146,7 @@ def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: B
         slowest: Future[tuple[int, float]] = pool.submit(_write_lines, stored, "job_logs", until=is_done)
         other = pool.submit(_write_lines, stored, "other_logs", until=is_done)
         try:
-            migrate(command.upgrade, "0055")
+            _migrate(stored, command.upgrade, "0055")
         finally:
             is_done.set()
     written, seconds = slowest.result()
@@ -161,10 +156,47 @@ def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: B
         (_LINES + written, written)
     ]
     assert _names(stored) == ["job_logs_first"]
-    migrate(command.downgrade, "0053")
+    _migrate(stored, command.downgrade, "0053")
     assert stored.run("SELECT count(*) FROM job_logs") == [(_LINES + written,)]
-    migrate(command.upgrade, "head")
-    engine.dispose()
+    _migrate(stored, command.upgrade, "head")
+
+
+def test_an_autovacuum_of_the_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make_table_of_before(stored)
+    # A large table is vacuumed for hours; this one lasts longer than the migration may try.
+    stored.run("ALTER TABLE job_logs SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)")
+    monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
+    with _frequent_autovacuum(stored):
+        wait_until(lambda: stored.run(_AUTOVACUUM), seconds=60, what="no autovacuum")
+        _migrate(stored, command.upgrade, "0055")
+    assert _names(stored) == ["job_logs_first"]
+    _migrate(stored, command.upgrade, "head")
+
+
+@contextmanager
+def _frequent_autovacuum(stored: Backlog) -> Iterator[None]:
+    """Let the server look for tables to vacuum every second."""
+    stored.run("ALTER SYSTEM SET autovacuum_naptime = 1")
+    try:
+        stored.run("SELECT pg_reload_conf()")
+        yield
+    finally:
+        stored.run("ALTER SYSTEM RESET autovacuum_naptime")
+        stored.run("SELECT pg_reload_conf()")
+
+
+def _migrate(stored: Backlog, move: object, revision: str) -> None:
+    engine = create_engine(driver_url(stored.settings.database_url), poolclass=NullPool)
+    with engine.connect() as connection:
+        schema._migrate(connection, f"To {revision}", move, revision)  # type: ignore[arg-type]
+
+
+def _make_table_of_before(stored: Backlog) -> None:
+    """Fill the table as it was before the partitions."""
+    stored.insert(2_000)
+    _migrate(stored, command.downgrade, "0053")
+    statement = "INSERT INTO job_logs SELECT id, n, now(), 'info', 'x' FROM jobs, generate_series(1, %(n)s) AS n"
+    stored.run(statement, n=_LINES // 2_000)
 
 
 def _write_lines(stored: Backlog, table: str, *, until: Event) -> tuple[int, float]:

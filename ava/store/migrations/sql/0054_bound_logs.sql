@@ -3,6 +3,11 @@ DECLARE
     bound uuid := (SELECT substring(pg_get_constraintdef(oid) FROM '[0-9a-f]{8}-[0-9a-f-]{27}')::uuid FROM pg_constraint
                    WHERE conrelid = 'job_logs'::regclass AND conname = 'job_logs_bound');
 BEGIN
+    -- Writers do not wait for this lock. An autovacuum that holds it gives way after deadlock_timeout, a second, which is
+    -- longer than the next lock may be waited for.
+    PERFORM set_config('lock_timeout', '10s', true);
+    LOCK TABLE job_logs IN SHARE UPDATE EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', '100ms', true);
     IF bound > ava_first_uuid(now() + interval '7 days') THEN
         RETURN;
     ELSIF bound IS NOT NULL THEN

@@ -4,6 +4,10 @@ DECLARE
                    WHERE conrelid = 'job_logs'::regclass AND conname = 'job_logs_bound');
     grantee text;
 BEGIN
+    -- An autovacuum gives way first, see 0054_bound_logs.
+    PERFORM set_config('lock_timeout', '10s', true);
+    LOCK TABLE job_logs IN SHARE UPDATE EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', '100ms', true);
     LOCK TABLE job_logs IN ACCESS EXCLUSIVE MODE;
     ALTER TABLE job_logs RENAME TO job_logs_first;
     ALTER INDEX job_logs_pkey RENAME TO job_logs_first_pkey;

@@ -21,17 +21,18 @@ oldest_code = "0053"
 
 #: Statements that come after one that waits for the lock wait as long, so this is much less than other migrations wait.
 _LOCK_TIMEOUT = "lock_timeout = '100ms'"
+#: No statement of a process waits for a lock that validating waits for; an autovacuum gives way within it.
+_VALIDATION_TIMEOUT = "lock_timeout = '10s'"
 
 
 def upgrade() -> None:
     op.execute(sql_files.read("0054_first_uuid"))
     # Each statement of the block is a transaction, so that rows are read without the lock of the first.
     with op.get_context().autocommit_block():
-        op.execute(f"SET {_LOCK_TIMEOUT}")
         op.execute(sql_files.read("0054_bound_logs"))
-        op.execute("RESET lock_timeout")
+        op.execute(f"SET {_VALIDATION_TIMEOUT}")
         op.execute("ALTER TABLE job_logs VALIDATE CONSTRAINT job_logs_bound")
-    op.execute(f"SET LOCAL {_LOCK_TIMEOUT}")
+        op.execute("RESET lock_timeout")
     op.execute(sql_files.read("0054_partition_logs"))
 
 
