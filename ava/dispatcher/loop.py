@@ -21,6 +21,7 @@ from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty, WakeableDuty
 from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
+from ava.dispatcher.known_windows import ReturningDuty
 from ava.dispatcher.log_days import LogDays
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
@@ -184,29 +185,33 @@ def make_duties(
     """Returns every duty."""
     dead_seconds = settings.node_dead_seconds
     jobs = Jobs(database, publisher, control, settings=settings)
-    return [
-        ScheduleFirings(database, control, quota=TenantQuotas.of(settings)),
-        TimeZoneData(database),
-        DeclaredSchedules(database, node_dead_seconds=dead_seconds),
+    feed = WindowFeed(
+        database,
+        publisher,
+        window=settings.window,
+        node_dead_seconds=dead_seconds,
+        is_fair=settings.is_fair,
+        tenant_max_running=TENANT_RUNNING_JOBS.of(settings),
+        # Without them the duty looks at limits at its interval.
+        notices=Notices(settings.database_url) if settings.has_sessions else None,
+    )
+    returning: list[Duty] = [
         DueJobs(database),
         MovedWorkers(database),
         PausedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),
-        WindowFeed(
-            database,
-            publisher,
-            window=settings.window,
-            node_dead_seconds=dead_seconds,
-            is_fair=settings.is_fair,
-            tenant_max_running=TENANT_RUNNING_JOBS.of(settings),
-            # Without them the duty looks at limits at its interval.
-            notices=Notices(settings.database_url) if settings.has_sessions else None,
-        ),
         SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
-        WebhookWakeup(database, publisher),
         Promotions(database),
+    ]
+    return [
+        ScheduleFirings(database, control, quota=TenantQuotas.of(settings)),
+        TimeZoneData(database),
+        DeclaredSchedules(database, node_dead_seconds=dead_seconds),
+        *(ReturningDuty(duty, feed.see_returned) for duty in returning),
+        feed,
+        WebhookWakeup(database, publisher),
         BulkOperationBatches(BulkBatches(database, jobs, control)),
         retention.of_jobs(
             database,

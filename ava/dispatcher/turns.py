@@ -136,7 +136,13 @@ class TurnFeed:
         # Twice an equal share, because weights and costs differ, and one to see whether more wait.
         each = min(room, _MOST_EACH, 2 * math.ceil(room / len(found))) + 1
         heads = turns.heads(
-            connection, queue=window.queue, priority=window.priority, tenants=found, each=each, unserved=unserved
+            connection,
+            queue=window.queue,
+            priority=window.priority,
+            tenants=found,
+            each=each,
+            unserved=unserved,
+            from_id=window.beginning.job_id if window.beginning else None,
         )
         waiting = {tenant_id: jobs[: rooms.get(tenant_id, each)] for tenant_id, jobs in heads.items()}
         chosen = self._deal(window, waiting, room)

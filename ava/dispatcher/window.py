@@ -9,6 +9,7 @@ from itertools import groupby
 
 from ava.broker.publisher import Publisher
 from ava.dispatcher.admission import MOST_KEYS, Admission
+from ava.dispatcher.known_windows import KnownWindows
 from ava.dispatcher.turns import SizedWindow, TurnFeed
 from ava.domain import priority, run_groups
 from ava.domain.job import Job
@@ -16,7 +17,7 @@ from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
 from ava.store.fleet import workers
-from ava.store.jobs import backlog, client_moves, looks
+from ava.store.jobs import backlog, client_moves
 from ava.store.jobs.looks import Look, Window
 
 __all__ = ["WindowFeed"]
@@ -87,6 +88,7 @@ class WindowFeed:
             database, self._turns, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
         )
         self._notices = notices
+        self._known = KnownWindows()
         #: The keys of limits of which a notice has come since the last call.
         self._noticed: set[str] = set()
         #: When the next look at the windows is due; until then only notices are followed.
@@ -108,6 +110,10 @@ class WindowFeed:
             time.sleep(seconds)
         else:
             self._noticed |= self._notices.wait(seconds)
+
+    def see_returned(self) -> None:
+        """Look for jobs that have come back to the backlog. Any thread may call it."""
+        self._known.see_returned()
 
     def run_once(self, _now: float) -> int:
         """Give places of limits to the jobs that wait for them, and publish what the windows have room for.
@@ -138,6 +144,7 @@ class WindowFeed:
 
     def _send(self, admitted: Sequence[Job]) -> int:
         """Publish those of the jobs that are marked as published. Returns their number."""
+        self._known.see_admitted(job for job in admitted if job.published_at is None)
         marked = [job for job in admitted if job.published_at is not None]
         return len(marked) if marked and self._publish(marked) else 0
 
@@ -163,7 +170,7 @@ class WindowFeed:
         return published
 
     def _read(self, connection: Connection) -> Look:
-        return looks.read(
+        return self._known.read(
             connection,
             count_up_to=self._window,
             dead_after_seconds=self._node_dead_seconds,
@@ -223,7 +230,11 @@ class WindowFeed:
             self._publisher.purge(queue)
         return [
             replace(
-                window, published=0, has_backlog=self._recall_all(window) > 0 or window.has_backlog, only_tenant=None
+                window,
+                published=0,
+                has_backlog=self._recall_all(window) > 0 or window.has_backlog,
+                only_tenant=None,
+                beginning=None,
             )
             for window in windows
         ]
@@ -276,6 +287,7 @@ class WindowFeed:
         except BrokerUnavailable as error:
             with self._database.connect() as connection:
                 client_moves.unpublish(connection, [job.id for job in batch])
+            self._known.see_admitted(batch)
             if isinstance(error, QueueRefused):
                 return False
             raise
@@ -312,6 +324,8 @@ class WindowFeed:
         while count == _MOST_SET_ASIDE:
             count = self._turns.recall(window, _MOST_SET_ASIDE)
             recalled += count
+        if recalled:
+            self._known.see_returned()
         return recalled
 
     def _close(self, closed: Collection[tuple[str, int]], stored: Collection[str]) -> None:

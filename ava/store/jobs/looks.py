@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
-__all__ = ["Look", "Window", "read"]
+__all__ = ["Beginning", "Look", "Window", "read", "read_known"]
+
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """Where the waiting jobs of one window begin in the indexes; before them are those of jobs that have moved on."""
+
+    #: No published job was published before. The text of a time.
+    published_at: str
+    #: No unpublished job had a smaller id; None if it is not known.
+    job_id: str | None
+    #: True if unpublished jobs of several tenants waited.
+    has_several: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +41,8 @@ class Window:
     only_tenant: str | None = None
     #: True if jobs wait unpublished, and jobs of several tenants wait.
     is_shared: bool = False
+    #: Where the next look at this window may begin; None if it was not read.
+    beginning: Beginning | None = None
 
     @property
     def name(self) -> str:
@@ -50,12 +67,7 @@ class Look:
     held_keys: Sequence[str]
 
 
-# Each window, and each key, is found by one step in an index (a loose index scan), so the cost grows with those that
-# have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which has no
-# space for more. The backlog is asked for its first tenant and its last one, in the order of `jobs_backlog`: for an
-# EXISTS the planner may scan the table once for each window without one.
-_READ = Statement(f"""{IN_ORDER}
-WITH RECURSIVE {WAITING_WINDOWS}, held AS (
+_HELD = """held AS (
     (SELECT limit_key FROM jobs
      WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NOT NULL AND limit_key > %(after_key)s
      ORDER BY limit_key LIMIT 1)
@@ -64,27 +76,10 @@ WITH RECURSIVE {WAITING_WINDOWS}, held AS (
         SELECT j.limit_key FROM jobs AS j
         WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NOT NULL AND j.limit_key > h.limit_key
         ORDER BY j.limit_key LIMIT 1) AS next
-)
-SELECT
-    ARRAY(
-        SELECT json_build_array(w.queue, w.priority, published.jobs, published.first, published.last, (
-                SELECT j.tenant_id FROM jobs AS j
-                WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL
-                    AND j.published_at IS NULL
-                ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1
-            ), (
-                SELECT j.tenant_id FROM jobs AS j
-                WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL
-                    AND j.published_at IS NULL
-                ORDER BY j.queue DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
-            ))
-        FROM waiting AS w CROSS JOIN LATERAL (
-            SELECT count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS last FROM (
-                SELECT j.tenant_id FROM jobs AS j
-                WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL
-                    AND j.published_at IS NOT NULL
-                ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(count_up_to)s) AS counted
-        ) AS published),
+)"""
+
+# What a look reads beside the windows.
+_REST = """
     ARRAY(SELECT queue FROM paused_queues),
     ARRAY(SELECT queue || ':' || priority FROM closed_windows),
     ARRAY(
@@ -92,22 +87,113 @@ SELECT
         FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
         WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second' GROUP BY q.queue),
     ARRAY(SELECT limit_key FROM held LIMIT %(most_keys)s)
-""")
+"""
+
+# What a look reads of published jobs. The next one begins there, but a second before now at the latest, because
+# a job is seen only when the transaction that has published it ends.
+_PUBLISHED = """count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS last,
+                least(min(published_at), now() - interval '1 second') AS beginning"""
+
+# A condition: the job `j` waits in the window `w`; and it is in the window's backlog.
+_WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL"
+_IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
+
+# Each window, and each key, is found by one step in an index (a loose index scan), so the cost grows with those that
+# have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which has no
+# space for more. The backlog is asked for its first tenant and its last one, in the order of `jobs_backlog`: for an
+# EXISTS the planner may scan the table once for each window without one.
+_READ = Statement(f"""{IN_ORDER}
+WITH RECURSIVE {WAITING_WINDOWS}, {_HELD}
+SELECT
+    ARRAY(
+        SELECT json_build_array(w.queue, w.priority, published.jobs, published.first, published.last, (
+                SELECT j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG}
+                ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1
+            ), (
+                SELECT j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG}
+                ORDER BY j.queue DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
+            ), published.beginning)
+        FROM waiting AS w CROSS JOIN LATERAL (
+            SELECT {_PUBLISHED} FROM (
+                SELECT j.tenant_id, j.published_at FROM jobs AS j WHERE {_WAITS} AND j.published_at IS NOT NULL
+                ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(count_up_to)s) AS counted
+        ) AS published),{_REST}""")
+
+# While a snapshot is held (by a dump, say), the entries of jobs that have moved on stay in the indexes, and a scan
+# compares each with its row. So this statement begins in each window where the look before has found the first job,
+# and passes no entry before. Other tenants are looked for before and after the tenant of the first job.
+_READ_KNOWN = Statement(f"""{IN_ORDER}
+WITH RECURSIVE known AS (
+    SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(published)s::timestamptz[],
+        %(job_ids)s::uuid[], %(several)s::bool[]) AS k (queue, priority, published_at, job_id, has_several)
+), {_HELD}
+SELECT
+    ARRAY(
+        SELECT json_build_array(w.queue, w.priority, published.jobs, published.first, published.last,
+            CASE WHEN w.has_several THEN backlog.tenant_id ELSE coalesce((
+                SELECT j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.tenant_id < backlog.tenant_id
+                ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1
+            ), backlog.tenant_id) END,
+            CASE WHEN w.has_several THEN backlog.tenant_id ELSE coalesce((
+                SELECT j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.tenant_id > backlog.tenant_id
+                ORDER BY j.queue DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
+            ), backlog.tenant_id) END,
+            published.beginning, least(backlog.id, (lpad(to_hex(
+                (extract(epoch FROM now() - interval '1 second') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid))
+        FROM known AS w CROSS JOIN LATERAL (
+            SELECT {_PUBLISHED} FROM (
+                SELECT j.tenant_id, j.published_at FROM jobs AS j WHERE {_WAITS} AND j.published_at >= w.published_at
+                ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(count_up_to)s) AS counted
+        ) AS published LEFT JOIN LATERAL (
+            SELECT j.id, j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.id >= w.job_id
+            ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT 1) AS backlog ON true),{_REST}""")
 
 
 def read(
     connection: Connection, *, count_up_to: int, dead_after_seconds: float, after_key: str = "", most_keys: int = 0
 ) -> Look:
     """Returns every window that has waiting jobs, its published ones counted up to a limit, and the rest of a look."""
-    parameters = {
+    parameters = _parameters(count_up_to, dead_after_seconds, after_key, most_keys)
+    return _look(connection.exec_driver_sql(_READ, parameters).one(), {})
+
+
+def read_known(
+    connection: Connection,
+    known: Mapping[tuple[str, int], Beginning],
+    *,
+    count_up_to: int,
+    dead_after_seconds: float,
+    after_key: str = "",
+    most_keys: int = 0,
+) -> Look:
+    """Returns the same of known windows (queue, priority) alone, from the beginnings that the look before returned.
+
+    Windows without waiting jobs are among them. A job that has come back since from before the beginning of its window
+    is not seen.
+    """
+    parameters = _parameters(count_up_to, dead_after_seconds, after_key, most_keys) | {
+        "queues": [queue for queue, _ in known],
+        "priorities": [priority for _, priority in known],
+        "published": [beginning.published_at for beginning in known.values()],
+        "job_ids": [beginning.job_id or _FIRST_ID for beginning in known.values()],
+        "several": [beginning.has_several for beginning in known.values()],
+    }
+    return _look(connection.exec_driver_sql(_READ_KNOWN, parameters).one(), known)
+
+
+def _parameters(count_up_to: int, dead_after_seconds: float, after_key: str, most_keys: int) -> dict[str, Any]:
+    return {
         "count_up_to": count_up_to,
         "dead_after": dead_after_seconds,
         "after_key": after_key,
         "most_keys": most_keys,
     }
-    windows, paused, closed, processes, held_keys = connection.exec_driver_sql(_READ, parameters).one()
+
+
+def _look(row: Sequence[Any], known: Mapping[tuple[str, int], Beginning]) -> Look:
+    windows, paused, closed, processes, held_keys = row
     return Look(
-        windows=[_window(*window) for window in windows],
+        windows=[_window(known.get((window[0], window[1])), window) for window in windows],
         paused=frozenset(paused),
         closed=frozenset(closed),
         processes={queue: count for queue, count, _ in processes},
@@ -116,21 +202,16 @@ def read(
     )
 
 
-def _window(
-    queue: str,
-    priority: int,
-    published: int,
-    first_published: str | None,
-    last_published: str | None,
-    first: str | None,
-    last: str | None,
-) -> Window:
-    tenants = {first_published, last_published, first, last} - {None}
+def _window(known: Beginning | None, fields: Sequence[Any]) -> Window:
+    queue, priority, published, first_published, last_published, first, last, published_at, *job_id = fields
+    has_backlog = first is not None
+    has_several = (known is not None and known.has_several) or first != last
     return Window(
         queue=queue,
         priority=priority,
         published=published,
-        has_backlog=first is not None,
-        only_tenant=first if first == last else None,
-        is_shared=first is not None and len(tenants) > 1,
+        has_backlog=has_backlog,
+        only_tenant=None if has_several else first,
+        is_shared=has_backlog and (has_several or len({first_published, last_published, first} - {None}) > 1),
+        beginning=Beginning(published_at=published_at, job_id=job_id[0] if job_id else None, has_several=has_several),
     )

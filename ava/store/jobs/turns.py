@@ -63,6 +63,23 @@ ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
 """)
 
 
+# Likewise from an id on: no entry before is passed. `limit_key IS NULL` is a column of the index, and the jobs with a
+# limit are few, because those that wait for a place of it are not in the backlog.
+_WAITS = """queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+        AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])"""
+_IN_ORDER = "ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s"
+_HEADS_FROM = Statement(f"""
+SELECT t.tenant_id, j.id::text, j.worker_id FROM unnest(%(tenants)s::text[]) AS t (tenant_id) CROSS JOIN LATERAL (
+    (SELECT id, worker_id, limit_key FROM jobs WHERE {_WAITS} AND (limit_key IS NULL) < true {_IN_ORDER})
+    UNION ALL
+    (SELECT id, worker_id, limit_key FROM jobs WHERE {_WAITS} AND limit_key IS NULL AND id >= %(from_id)s::uuid
+     {_IN_ORDER})
+    LIMIT %(each)s
+) AS j
+ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
+""")
+
+
 def heads(
     connection: Connection,
     *,
@@ -71,8 +88,12 @@ def heads(
     tenants: Sequence[str],
     each: int,
     unserved: Collection[str] = (),
+    from_id: str | None = None,
 ) -> dict[str, list[WaitingJob]]:
-    """Returns the next `each` unpublished jobs of these tenants in a window, but none of the `unserved` workers."""
+    """Returns the next `each` unpublished jobs of these tenants in a window, but none of the `unserved` workers.
+
+    `from_id`: no job in the window without a limit has a smaller id.
+    """
     parameters = {
         "queue": queue,
         "priority": priority,
@@ -80,8 +101,9 @@ def heads(
         "each": each,
         "unserved": list(unserved),
     }
+    statement = _HEADS if from_id is None else _HEADS_FROM
     found: dict[str, list[WaitingJob]] = {}
-    for tenant_id, id_, worker_id in connection.exec_driver_sql(_HEADS, parameters):
+    for tenant_id, id_, worker_id in connection.exec_driver_sql(statement, parameters | {"from_id": from_id}):
         found.setdefault(tenant_id, []).append(WaitingJob(id=id_, tenant_id=tenant_id, worker_id=worker_id))
     return found
 

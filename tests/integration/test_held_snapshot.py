@@ -1,0 +1,190 @@
+"""A look of the feed costs what waits, not what has ended, while a snapshot is held: by a dump, a report, a standby."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg2
+import pytest
+
+from ava.dispatcher import known_windows
+from ava.dispatcher.due import DueJobs
+from ava.dispatcher.known_windows import KnownWindows, ReturningDuty
+from ava.domain import ids
+from ava.settings import Settings
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import looks, turns
+from ava.store.jobs.rows import job_uuid
+from tests.backlog import NODE, Backlog, open_backlog
+
+_LOOK = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "most_keys": 10}
+#: Jobs that end while the snapshot is held, and how many of them at once.
+_ENDED, _AT_ONCE = 12_000, 1_000
+#: Blocks that PostgreSQL reads for a look, most of them because of the jobs that have ended within the last second. A
+#: complete look reads 1,500 or more, as it compares each entry of an ended job with its row.
+_MOST_BLOCKS = 400
+
+
+@pytest.fixture
+def backlog(database_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(database_settings) as backlog:
+        backlog.join()
+        yield backlog
+
+
+@contextmanager
+def _snapshot(backlog: Backlog) -> Iterator[None]:
+    """A transaction that reads, as a dump does, and goes on."""
+    with closing(psycopg2.connect(backlog.settings.database_url)) as connection:
+        connection.set_session(isolation_level="REPEATABLE READ")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM jobs")
+        yield
+
+
+def _end_jobs(backlog: Backlog, *, is_published: bool) -> None:
+    """Let jobs pass through all states, in the broker's window from their insertion, or from the backlog."""
+    backlog.insert(_AT_ONCE, is_published=is_published)
+    backlog.run("UPDATE jobs SET published_at = clock_timestamp() WHERE status = 'queued' AND published_at IS NULL")
+    backlog.run(
+        "UPDATE jobs SET status = 'running', run_no = run_no + 1, attempt = 1, started_at = now(), node_id = %(node)s"
+        " WHERE status = 'queued'",
+        node=NODE,
+    )
+    backlog.run("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
+
+
+class _Explaining:
+    """A connection that explains what is read through it, and counts the blocks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.blocks = 0
+
+    def exec_driver_sql(self, statement: Statement, parameters: dict[str, Any]) -> Any:
+        *settings, query = statement.split(";")
+        for setting in settings:
+            self._connection.exec_driver_sql(setting)
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
+        (found,) = self._connection.exec_driver_sql(explained, parameters).one()
+        (plan,) = found if isinstance(found, list) else json.loads(found)
+        self.blocks += plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+        return self._connection.exec_driver_sql(query, parameters)
+
+
+def _look(backlog: Backlog, known: KnownWindows) -> tuple[looks.Look, int]:
+    """Returns a look, and the number of blocks that it reads."""
+    with backlog.database.transaction() as connection:
+        explaining = _Explaining(connection)
+        look = known.read(explaining, **_LOOK)  # type: ignore[arg-type]  # it is used as a connection is
+        return look, explaining.blocks
+
+
+def _heads(backlog: Backlog, from_id: str | None) -> tuple[list[str], int]:
+    """Returns the ids of the next jobs of the backlog, and the number of blocks that are read."""
+    with backlog.database.transaction() as connection:
+        explaining = _Explaining(connection)
+        found = turns.heads(
+            explaining,  # type: ignore[arg-type]  # it is used as a connection is
+            queue="default",
+            priority=5,
+            tenants=["ten_test"],
+            each=50,
+            from_id=from_id,
+        )
+        return [job.id for job in found["ten_test"]], explaining.blocks
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> KnownWindows:
+    """Windows known from looks of which each complete one is slow, and none but the first ones is due."""
+    monkeypatch.setattr(known_windows, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(known_windows, "_PAUSE_FACTOR", 1e9)
+    monkeypatch.setattr(known_windows, "_MOST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(known_windows, "_MOST_SHARE", 1e9)
+    return KnownWindows()
+
+
+def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, known: KnownWindows) -> None:
+    backlog.insert(1)
+    for _ in range(known_windows._SLOW_LOOKS):
+        _look(backlog, known)
+    with _snapshot(backlog):
+        for number in range(_ENDED // _AT_ONCE):
+            _end_jobs(backlog, is_published=number % 2 == 0)
+            assert _look(backlog, known)[0].windows == []
+        waiting = backlog.insert(10)
+        backlog.insert(5, is_published=True)
+        look, blocks = _look(backlog, known)
+        (window,) = look.windows
+        assert (window.published, window.has_backlog, window.only_tenant) == (5, True, "ten_test")
+        assert window.beginning is not None
+        chosen, blocks_of_heads = _heads(backlog, window.beginning.job_id)
+        assert chosen == [job_uuid(job.id) for job in waiting]
+        assert max(blocks, blocks_of_heads) <= _MOST_BLOCKS
+        # The entries of ended jobs are there, and cost a look that passes them.
+        known.see_returned()
+        complete, blocks = _look(backlog, known)
+        assert replace(complete.windows[0], beginning=None) == replace(window, beginning=None)
+        assert blocks > 2 * _MOST_BLOCKS
+        assert _heads(backlog, None)[0] == chosen
+
+
+def test_looks_are_complete_while_they_are_quick(backlog: Backlog) -> None:
+    known = KnownWindows()
+    for number in range(1, 11):
+        backlog.insert(1, priority=number)
+        assert len(_look(backlog, known)[0].windows) == number
+
+
+_OLD_ID = "01890000-0000-7000-8000-0000000000ff"
+
+
+def test_looks_are_complete_while_the_others_are_as_slow(
+    backlog: Backlog, known: KnownWindows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog.insert()
+    for _ in range(known_windows._SLOW_LOOKS + 1):
+        _look(backlog, known)
+    backlog.insert(priority=7)
+    assert len(_look(backlog, known)[0].windows) == 1
+    monkeypatch.setattr(known_windows, "_MOST_SHARE", 0.0)
+    assert len(_look(backlog, known)[0].windows) == 1
+    assert len(_look(backlog, known)[0].windows) == 2
+
+
+@pytest.mark.parametrize("by", ["admission", "due"])
+def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWindows, by: str) -> None:
+    [job] = backlog.insert()
+    for _ in range(known_windows._SLOW_LOOKS):
+        _look(backlog, known)
+    assert _look(backlog, known)[0].windows
+    backlog.run("UPDATE jobs SET id = %(id)s, run_at = now()", id=_OLD_ID)
+    assert not _look(backlog, known)[0].windows
+    if by == "due":
+        assert ReturningDuty(DueJobs(backlog.database), known.see_returned).run_once(0) == 1
+    else:
+        backlog.run("UPDATE jobs SET run_at = NULL")
+        known.see_admitted([replace(job, id=ids.encode("job", _OLD_ID))])
+    (window,) = _look(backlog, known)[0].windows
+    assert window.has_backlog
+
+
+def test_a_look_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Backlog, known: KnownWindows) -> None:
+    backlog.insert(tenant_id="ten_m")
+    for _ in range(known_windows._SLOW_LOOKS + 1):
+        (window,) = _look(backlog, known)[0].windows
+        assert (window.only_tenant, window.is_shared) == ("ten_m", False)
+    for other in ("ten_a", "ten_z"):
+        backlog.insert(tenant_id=other)
+        (window,) = _look(backlog, known)[0].windows
+        assert (window.only_tenant, window.is_shared) == (None, True)
+        backlog.run("DELETE FROM jobs WHERE tenant_id = %(other)s", other=other)
+        known.see_returned()
+        (window,) = _look(backlog, known)[0].windows
+        assert (window.only_tenant, window.is_shared) == ("ten_m", False)
