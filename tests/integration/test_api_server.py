@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -231,6 +233,21 @@ def test_bodies_are_read_with_either_framing(shared: System) -> None:
     response = shared.post(JOBS, data=b"x" * 3_000_000, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["error"]["code"]) == (413, "payload_too_large")
     assert _jobs(shared) == before + 1
+
+
+@on_redis
+def test_a_refused_body_is_never_in_one_piece(small: System) -> None:
+    assert small.api
+    (process,) = small.api.children
+    body = b'{"jobs":[' + b"[]," * (5 * 2**20) + b"[]]}"
+    sent = _post(body, f"Content-Length: {len(body)}\r\n").replace(JOBS.encode(), f"{JOBS}/bulk".encode(), 1)
+    assert _exchange(small, sent)[0] == 413
+    # The largest memory since then (proc(5), clear_refs); a second copy would need 15 MiB more.
+    before = process.memory_info().rss
+    Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+    assert _exchange(small, sent)[0] == 413
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert int(peak) * 1024 - before < 1.5 * len(body)
 
 
 def test_a_body_that_ends_early_or_is_framed_wrong_stores_no_job(shared: System) -> None:

@@ -7,7 +7,7 @@ is counted without parsing. A large body is parsed outside the event loop.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from flask import g, request
@@ -18,13 +18,13 @@ from ava.domain import limits
 from ava.domain.limits import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge
 
-__all__ = ["DEEPEST", "is_empty", "parse", "raw_json", "release"]
+__all__ = ["DEEPEST", "is_empty", "parse", "pieces_of_json", "release", "size_of"]
 
 #: How deep arrays and objects may nest.
 DEEPEST = limits.NESTING.value
 
-#: Bytes that are read, or searched, in one piece. Between two pieces other requests go on.
-_READ_BYTES = _PIECE_BYTES = 2**16
+#: Bytes that are read, and searched, in one piece. Between two pieces other requests go on.
+_READ_BYTES = 2**16
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -33,10 +33,11 @@ def is_empty() -> bool:
     return not request.content_length and "chunked" not in request.headers.get("transfer-encoding", "").lower()
 
 
-def raw_json(most: Limit) -> bytes:
-    """Returns the bytes of a body of JSON. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
+def pieces_of_json(most: Limit) -> list[bytes]:
+    """Returns a body of JSON in pieces. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
 
-    A large body has a share of what its tenant may have in memory, until `release`.
+    They stay in pieces, because memory for all of a large body takes the event loop 10 ms at once. A large body has a
+    share of what its tenant may have in memory, until `release`.
     """
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
@@ -45,14 +46,20 @@ def raw_json(most: Limit) -> bytes:
     if (length or 0) > most.value:
         raise _too_large(most)
     # A body in chunks has no length; most of them are small.
-    raw = b"" if length is not None else _read(offload.LARGE_BYTES + 1)
-    if (length or len(raw)) > offload.LARGE_BYTES:
+    pieces = [] if length is not None else _read(offload.LARGE_BYTES + 1)
+    size = size_of(pieces)
+    if (length or size) > offload.LARGE_BYTES:
         _reserve(length or most.value)
-    if length is not None or len(raw) > offload.LARGE_BYTES:
-        raw += _read(most.value + 1 - len(raw))
-    if len(raw) > most.value:
+    if length is not None or size > offload.LARGE_BYTES:
+        pieces += _read(most.value + 1 - size)
+    if size_of(pieces) > most.value:
         raise _too_large(most)
-    return raw
+    return pieces
+
+
+def size_of(pieces: Iterable[bytes]) -> int:
+    """Returns the bytes of all pieces."""
+    return sum(map(len, pieces))
 
 
 def _check_media_type() -> None:
@@ -64,7 +71,7 @@ def _check_media_type() -> None:
         raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
 
 
-def _read(size: int) -> bytes:
+def _read(size: int) -> list[bytes]:
     pieces: list[bytes] = []
     try:
         while size > 0 and (piece := request.stream.read(min(size, _READ_BYTES))):
@@ -73,7 +80,7 @@ def _read(size: int) -> bytes:
     except Exception as error:
         # Every error of the server's reader (a broken chunk, a closed connection) is a fault of the body.
         raise BadRequest("The body ended early, or its framing is not valid HTTP.") from error
-    return b"".join(pieces)
+    return pieces
 
 
 def _reserve(size: int) -> None:
@@ -92,11 +99,12 @@ def _too_large(most: Limit) -> PayloadTooLarge:
     return PayloadTooLarge(most.says(f"The body is too large; at most {most.value:,} bytes are accepted here."))
 
 
-def parse(raw: bytes) -> dict[str, Any]:
+def parse(*pieces: bytes) -> dict[str, Any]:
     """Parse a body. Raises `BadRequest` or `PayloadTooLarge`, which say what is wrong and where."""
-    _check_structure(raw)
+    _check_structure(pieces)
     try:
-        parsed = _decoder.decode(raw.decode())
+        # Other threads go on meanwhile, because Python copies many bytes without holding its lock.
+        parsed = _decoder.decode(b"".join(pieces).decode())
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: byte {error.start} does not belong there.") from error
     except json.JSONDecodeError as error:
@@ -109,14 +117,14 @@ def parse(raw: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _check_structure(raw: bytes) -> None:
+def _check_structure(pieces: Sequence[bytes]) -> None:
     """Count what parsing would make, and refuse what is too much."""
-    if len(raw) <= _PIECE_BYTES and raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+    if size_of(pieces) <= _READ_BYTES and sum(each.count(b"[") + each.count(b"{") for each in pieces) <= DEEPEST:
         # Too short for too many of anything.
         return
     parts = values = 0
     nesting: list[bytes] = []
-    for plain in _outside_strings(raw):
+    for plain in _outside_strings(pieces):
         parts += plain.count(b"[") + plain.count(b"{") + plain.count(b":")
         values += plain.count(b",")
         _refuse_above(limits.BODY_PARTS, parts, "The body has too many arrays, objects and fields")
@@ -125,18 +133,18 @@ def _check_structure(raw: bytes) -> None:
     _refuse_depth(b"".join(nesting))
 
 
-def _outside_strings(raw: bytes) -> Iterator[bytes]:
+def _outside_strings(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yields what is outside the strings of a body, in pieces. After an invalid backslash it may be anything."""
-    place, is_inside = 0, 0
-    while place < len(raw):
-        piece = raw[place : place + _PIECE_BYTES]
-        place += _PIECE_BYTES
-        if b"\\" in piece:
-            piece = piece.replace(b"\\\\", b"")
-            # What the last backslash escapes is the first byte of the next piece.
-            place += piece.endswith(b"\\")
-            piece = piece.replace(b'\\"', b"")
-        between_quotes = piece.split(b'"')
+    is_inside, is_escaped = 0, False
+    for piece in pieces:
+        # What the last backslash of a piece escapes is the first byte of the next.
+        plain = piece[is_escaped:]
+        is_escaped = False
+        if b"\\" in plain:
+            plain = plain.replace(b"\\\\", b"")
+            is_escaped = plain.endswith(b"\\")
+            plain = plain.replace(b'\\"', b"")
+        between_quotes = plain.split(b'"')
         yield b"".join(between_quotes[is_inside::2])
         is_inside ^= (len(between_quotes) - 1) % 2
 

@@ -43,16 +43,16 @@ def load_query(schema: Schema) -> Any:
 def load_body(schema: Schema, *, most_bytes: Limit, may_be_empty: bool) -> Any:
     """Returns the loaded body. A large one is parsed and checked outside the event loop, one at a time per tenant.
 
-    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.raw_json` and
-    `body.parse` raise.
+    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.pieces_of_json`
+    and `body.parse` raise.
     """
     if may_be_empty and body.is_empty():
         return _load(schema, {})
-    raw = body.raw_json(most_bytes)
-    if len(raw) <= offload.LARGE_BYTES:
-        return _load(schema, body.parse(raw))
+    pieces = body.pieces_of_json(most_bytes)
+    if body.size_of(pieces) <= offload.LARGE_BYTES:
+        return _load(schema, body.parse(*pieces))
     with context().shares.parsing.take(caller().tenant_id):
-        return offload.run(lambda: _load(schema, body.parse(raw)))
+        return offload.run(lambda: _load(schema, body.parse(*pieces)))
 
 
 def _load(schema: Schema, given: dict[str, Any]) -> Any:
