@@ -83,7 +83,7 @@ bench: $(INSTALLED) ## Measure this system beside a baseline, on servers of the 
 	@tools/servers.sh redis rabbitmq
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: ## Write requirements.lock, the packages of the image with their hashes
+lock: ## Write requirements.lock, the packages of the image with their hashes, and their bill of materials
 	@tools/lock.sh
 
 image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 import sys
@@ -51,3 +52,13 @@ def test_the_image_installs_nothing_without_a_hash() -> None:
     assert len(packages) == len(_locked())
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", package) for package in packages)
     assert "pip install --require-hashes -r requirements.lock" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_bill_of_materials_names_what_the_image_installs() -> None:
+    bill = json.loads((ROOT / "requirements.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {part["name"]: part["version"] for part in bill["components"]}
+    assert listed == _locked(), "run `make lock`"
+    hashes = [each["content"] for part in bill["components"] for each in part["externalReferences"][0]["hashes"]]
+    locked = re.findall(r"--hash=sha256:([0-9a-f]{64})", (ROOT / "requirements.lock").read_text())
+    assert sorted(hashes) == sorted(locked), "run `make lock`"
