@@ -29,6 +29,7 @@ from ava.cli import (
     overview,
     printing,
     processes,
+    promotions,
     queues,
     schedules,
     sessions,
@@ -88,6 +89,7 @@ cli.add_command(overview.overview)
 cli.add_command(analytics.analytics)
 cli.add_command(queues.queues)
 cli.add_command(nodes.nodes)
+cli.add_command(promotions.promotions)
 cli.add_command(audit.audit)
 cli.add_command(schedules.schedules)
 cli.add_command(sessions.sessions)

@@ -10,6 +10,7 @@ import pytest
 from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.browser import Browser
+from tests.commands import ava
 
 _FAULT = "return document.getElementById(arguments[0].id + '-fault').innerText"
 
@@ -132,5 +133,9 @@ def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: 
         browser.sign_in(SECRET, role="platform-admin")
         browser.script("location.hash = '#/workers'")
         browser.await_text("promoted", "without the last commits", "12 runs were asked for again")
+        shown = ava(running, "promotions", "--role", "platform-admin")
+        found = json.loads(shown.stdout.splitlines()[0])
+        assert (found["timeline"], found["running"], found["lossy"]) == (900, 12, True)
+        assert ava(running, "promotions", "--role", "tenant-admin").returncode == 1
     finally:
         running.query("DELETE FROM promotions WHERE timeline = 900")

@@ -97,6 +97,7 @@ ERROR_GROUP = {
 TENANT = {
     "tenant_id": HOSTILE, "waiting": 1, "scheduled": 0, "running": 0, "completed": 0, "failed": 0, "cancelled": 0,
 }  # fmt: skip
+PROMOTION = {"timeline": HOSTILE, "seen_at": "2026-01-01T00:00:00Z", "running": 3, "lossy": True}
 ANALYTICS = {
     "period_days": 30, "since": "2026-01-01T00:00:00Z", "series": None, "percentiles": None,
     "jobs": {"total": 1, "completed": 1, "failed": 0, "cancelled": 0, "success_rate": 100.0, "avg_duration_ms": 3,
@@ -109,7 +110,7 @@ RUNS = {
 }  # fmt: skip
 LISTS = {
     "/v1/ava/keys": KEY, "/v1/ava/errors": ERROR_GROUP, "/v1/ava/tenants": TENANT,
-    "/v1/ava/operations": OPERATION,
+    "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": LIMIT, "/v1/ava/nodes": NODE,
     "/v1/ava/limits/workers": WORKER_LIMIT,
     "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": WEBHOOK, "/v1/webhooks/wh_1/deliveries": DELIVERY,
@@ -216,6 +217,7 @@ COMMANDS = [
     ["analytics"],
     ["queues", "list"],
     ["nodes", "list"],
+    ["promotions"],
     ["nodes", "drain", "node_1"],
     ["nodes", "resume", "node_1"],
     ["tenants", "list"],
@@ -255,6 +257,7 @@ def test_no_command_prints_what_a_terminal_obeys(command: list[str], form: str) 
         ["overview"],
         ["analytics"],
         ["tenants", "list"],
+        ["promotions"],
         ["webhooks", "body"],
     ):
         pytest.skip("these records have no id")
