@@ -39,6 +39,9 @@ _UNSERVED_SECONDS = 1.0
 _PASS_FACTOR = 50
 #: With fewer messages than this in a window the API publishes by itself, however few processes there are.
 _LEAST_OPEN = 8
+#: While its processes need no more than this share of their time for what it is fed, the API publishes to a window by
+#: itself. With more to do, what groups of jobs save is worth more than the wait for the next look.
+_MOST_BUSY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +96,8 @@ class WindowFeed:
         self._noticed: set[str] = set()
         #: When the next look at the windows is due; until then only notices are followed.
         self._look_at = float("-inf")
+        #: The moments of this look and of the one before.
+        self._looked_at = self._looked_before_at = float("-inf")
         self._is_shared = False
         #: By window.
         self._unserved: dict[str, _Unserved] = {}
@@ -150,6 +155,7 @@ class WindowFeed:
 
     def _look(self) -> int:
         """Look at all windows and keys once. Returns the number of jobs that were published."""
+        self._looked_before_at, self._looked_at = self._looked_at, time.monotonic()
         with self._database.connect() as connection:
             look = self._read(connection)
             has_changed = self._turns.begin(connection, look.windows)
@@ -267,7 +273,7 @@ class WindowFeed:
     def _feed_by_turns(self, window: Window, size: int, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
         """Likewise by turns of the tenants, until the window has `size` messages."""
         unserved, published, fed = self._set_aside(window, processes), window.published, 0
-        has_more = window.has_backlog
+        has_more, cost_seconds = window.has_backlog, 0.0
         while has_more and (room := min(size - published - fed, _BATCH)) > 0:
             batch, has_more = self._turns.publish(window, room, unserved)
             waiting = published + fed + len(batch)
@@ -275,10 +281,21 @@ class WindowFeed:
             if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)
-        published += fed
-        self._turns.fed(window, published=published, has_backlog=has_more)
-        is_open = published < min(size, max(_LEAST_OPEN, 2 * processes))
+            cost_seconds += self._turns.cost_seconds(batch)
+        self._turns.fed(window, published=published + fed, has_backlog=has_more)
+        least = max(_LEAST_OPEN, 2 * processes)
+        is_brief = published < least and self._is_brief(cost_seconds / max(1, processes))
+        is_open = published + fed < size and (published + fed < least or is_brief)
         return fed, has_more or not is_open, has_more
+
+    def _is_brief(self, seconds: float) -> bool:
+        """Returns True if processes that need `seconds` for what a look has published have time left.
+
+        A window that was closed as soon as it was fed some jobs would stay so under a steady flow of brief jobs, each
+        of which would wait for the next look. A job that the API publishes behind these starts no later than that.
+        """
+        between = self._looked_at - self._looked_before_at
+        return seconds <= min(_LOOK_SECONDS, _MOST_BUSY * between)
 
     def _publish(self, batch: Sequence[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> bool:
         """Publish jobs. Returns False if the broker refuses their queue; they are then in the backlog again."""

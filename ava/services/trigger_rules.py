@@ -23,8 +23,10 @@ __all__ = ["TriggerRules"]
 class TriggerRules:
     """The windows that are closed, and the limits and priorities of tenants; each process keeps them for a moment."""
 
-    #: Seconds for which this process keeps what it has read.
+    #: Seconds for which this process keeps what it has read, and while a window is closed. What is stored for a closed
+    #: window waits for the dispatcher's next look, so the process asks soon whether the window is open again.
     keep_seconds = 0.5
+    keep_closed_seconds = 0.1
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:
         """`tenant_max_running` is the limit of a tenant without one of its own; None stands for any number."""
@@ -48,7 +50,8 @@ class TriggerRules:
 
     def closed_windows(self, connection: Connection) -> frozenset[str]:
         """Returns the windows that take no more messages from the API; what is known of tenants is read with them."""
-        if time.monotonic() - self._read_at > self.keep_seconds:
+        keep_seconds = self.keep_closed_seconds if self._closed else self.keep_seconds
+        if time.monotonic() - self._read_at > keep_seconds:
             self._read_at = time.monotonic()
             self._closed = backlog.closed_windows(connection)
             self._read_tenants(connection)
