@@ -158,7 +158,8 @@ def running_browser(url: str) -> Iterator[Browser]:
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=Service(driver_program))
     try:
-        driver.set_script_timeout(20)
+        # The examination of a whole page takes its time on a busy machine.
+        driver.set_script_timeout(60)
         yield Browser(driver, url)
     finally:
         driver.quit()

@@ -36,6 +36,8 @@ class Audit:
         self._refusals = RefusalCounts()
         self._held: deque[AuditRecord] = deque()
         self._lock = threading.Lock()
+        #: Held while a batch is written, so that a page has every record that was queued before it.
+        self._writing = threading.Lock()
         self._is_ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -76,14 +78,15 @@ class Audit:
 
     def flush(self) -> None:
         """Write the records that are held. Raises `DatabaseUnavailable`, and still holds them then."""
-        while self._held:
-            batch = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]
-            try:
-                with self._database.connect() as connection:
-                    audit.insert(connection, batch)
-            except BaseException:
-                self._held.extendleft(reversed(batch))
-                raise
+        with self._writing:
+            while self._held:
+                batch = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]
+                try:
+                    with self._database.connect() as connection:
+                        audit.insert(connection, batch)
+                except BaseException:
+                    self._held.extendleft(reversed(batch))
+                    raise
 
     def _write(self) -> None:
         while not self._is_ending.wait(_PAUSE_SECONDS):

@@ -60,6 +60,18 @@ def test_a_key_stands_for_the_four_headers(api: Api) -> None:
     error_of(api.get(JOBS, headers=bearer(key, x_user_id="nobody")), 400, "validation_error")
 
 
+def test_the_trail_has_the_entries_that_are_being_written(api: Api) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with api.database.transaction() as connection:
+            connection.exec_driver_sql("LOCK TABLE audit IN SHARE MODE")
+            api.trigger()
+            wait_until(lambda: not api.app.extensions["ava"].admin.audit._held)
+            read = threads.submit(api.get, "/v1/ava/audit")
+            with pytest.raises(TimeoutError):
+                read.result(0.5)
+        assert [entry["user_id"] for entry in read.result(30).get_json()["data"]] == ["usr_test"]
+
+
 def test_a_key_has_its_role_and_grants_none_above_its_makers(api: Api) -> None:
     reader = create(api, "tenant-user")
     assert api.get(JOBS, headers=bearer(reader)).status_code == 200

@@ -90,11 +90,12 @@ def test_slow_statements_of_one_tenant_leave_connections_to_others(api_settings:
                 threads.submit(api.request, "PATCH", f"/v1/webhooks/{webhook_id}", json={"events": ["ava.job.failed"]})
                 for _ in range(5)
             ]
-            wait_until(lambda: sum(map(len, turns._waiting.values())) == 2)
+            wait_until(lambda: len(turns._waiting.get("ten_test", ())) == 2)
             assert api.get(JOBS, headers={"x-tenant-id": "ten_other"}).status_code == 200
-            assert turns._held == {"ten_test": 3}
+            assert turns._held["ten_test"] == 3
         assert {each.result(30).status_code for each in slow} == {200}
-        assert (turns._free, turns._held) == (4, {})
+        # The audit trail, which is no tenant, takes a connection now and then.
+        wait_until(lambda: (turns._free, turns._held) == (4, {}))
 
 
 def test_the_most_urgent_priorities_are_for_the_roles_of_the_platform(api_settings: Settings) -> None:
