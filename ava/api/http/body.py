@@ -1,14 +1,15 @@
 """The body of a request: one JSON object in UTF-8, of bounded size, structure and depth, and unambiguous.
 
 What is cheap is checked first, so that no body costs more than its limits allow: its length, then its structure, which
-is counted without parsing. A large body is parsed outside the event loop.
+is counted without parsing. A large body is checked outside the event loop while it is read, and parsed there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from flask import g, request
 
@@ -18,13 +19,17 @@ from ava.domain import limits
 from ava.domain.limits import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge
 
-__all__ = ["DEEPEST", "is_empty", "parse", "pieces_of_json", "release", "size_of"]
+__all__ = ["DEEPEST", "decode", "is_empty", "outside_loop", "parse", "pieces_of_json", "release", "size_of"]
+
+Result = TypeVar("Result")
 
 #: How deep arrays and objects may nest.
 DEEPEST = limits.NESTING.value
 
 #: Bytes that are read, and searched, in one piece. Between two pieces other requests go on.
 _READ_BYTES = 2**16
+#: Bytes of a large body that are read, then checked, before more are read.
+_CHECKED_BYTES = 2**20
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -37,7 +42,8 @@ def pieces_of_json(most: Limit) -> list[bytes]:
     """Returns a body of JSON in pieces. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
 
     They stay in pieces, because memory for all of a large body takes the event loop 10 ms at once. A large body has a
-    share of what its tenant may have in memory, until `release`.
+    share of what its tenant may have in memory, until `release`. Its structure is checked while it is read, so one that
+    is refused is not read to its end.
     """
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
@@ -46,15 +52,31 @@ def pieces_of_json(most: Limit) -> list[bytes]:
     if (length or 0) > most.value:
         raise _too_large(most)
     # A body in chunks has no length; most of them are small.
-    pieces = [] if length is not None else _read(offload.LARGE_BYTES + 1)
-    size = size_of(pieces)
-    if (length or size) > offload.LARGE_BYTES:
+    pieces = _read(offload.LARGE_BYTES if length is not None else offload.LARGE_BYTES + 1)
+    if (length or size_of(pieces)) > offload.LARGE_BYTES:
         _reserve(length or most.value)
-    if length is not None or size > offload.LARGE_BYTES:
-        pieces += _read(most.value + 1 - size)
+        return _read_large(pieces, most)
     if size_of(pieces) > most.value:
         raise _too_large(most)
     return pieces
+
+
+def _read_large(pieces: list[bytes], most: Limit) -> list[bytes]:
+    """Check the first pieces of a large body, and read and check the rest."""
+    structure, unchecked, size = _Structure(), pieces, size_of(pieces)
+    while unchecked:
+        if size > most.value:
+            raise _too_large(most)
+        outside_loop(partial(structure.add, unchecked))
+        unchecked = _read(min(_CHECKED_BYTES, most.value + 1 - size))
+        pieces, size = [*pieces, *unchecked], size + size_of(unchecked)
+    return pieces
+
+
+def outside_loop(work: Callable[[], Result]) -> Result:
+    """Returns what `work` on a large body returns; other requests go on meanwhile. A tenant has one such at a time."""
+    with context().shares.parsing.take(caller().tenant_id):
+        return offload.run(work)
 
 
 def size_of(pieces: Iterable[bytes]) -> int:
@@ -100,8 +122,15 @@ def _too_large(most: Limit) -> PayloadTooLarge:
 
 
 def parse(*pieces: bytes) -> dict[str, Any]:
-    """Parse a body. Raises `BadRequest` or `PayloadTooLarge`, which say what is wrong and where."""
-    _check_structure(pieces)
+    """Check and decode a body. Raises `BadRequest` or `PayloadTooLarge`, which say what is wrong and where."""
+    # A short one has too few of anything.
+    if size_of(pieces) > _READ_BYTES or sum(each.count(b"[") + each.count(b"{") for each in pieces) > DEEPEST:
+        _Structure().add(pieces)
+    return decode(pieces)
+
+
+def decode(pieces: Sequence[bytes]) -> dict[str, Any]:
+    """Decode a body whose structure is checked. Raises `BadRequest`, which says what is wrong and where."""
     try:
         # Other threads go on meanwhile, because Python copies many bytes without holding its lock.
         parsed = _decoder.decode(b"".join(pieces).decode())
@@ -117,49 +146,53 @@ def parse(*pieces: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _check_structure(pieces: Sequence[bytes]) -> None:
-    """Count what parsing would make, and refuse what is too much."""
-    if size_of(pieces) <= _READ_BYTES and sum(each.count(b"[") + each.count(b"{") for each in pieces) <= DEEPEST:
-        # Too short for too many of anything.
-        return
-    parts = values = 0
-    nesting: list[bytes] = []
-    for plain in _outside_strings(pieces):
-        parts += plain.count(b"[") + plain.count(b"{") + plain.count(b":")
-        values += plain.count(b",")
-        _refuse_above(limits.BODY_PARTS, parts, "The body has too many arrays, objects and fields")
-        _refuse_above(limits.BODY_VALUES, values, "The body has too many values")
-        nesting.append(plain.translate(None, _NO_BRACKETS))
-    _refuse_depth(b"".join(nesting))
+class _Structure:
+    """Counts what parsing a body would make, and refuses what is too much."""
 
+    def __init__(self) -> None:
+        self._parts = self._values = self._depth = 0
+        #: 1 if what comes next is inside a string.
+        self._is_inside = 0
+        #: True if the first byte of the next piece is escaped by the last of the one before.
+        self._is_escaped = False
 
-def _outside_strings(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields what is outside the strings of a body, in pieces. After an invalid backslash it may be anything."""
-    is_inside, is_escaped = 0, False
-    for piece in pieces:
-        # What the last backslash of a piece escapes is the first byte of the next.
-        plain = piece[is_escaped:]
-        is_escaped = False
+    def add(self, pieces: Iterable[bytes]) -> None:
+        """Count the next pieces. Raises `PayloadTooLarge` or `BadRequest`."""
+        for piece in pieces:
+            plain = self.outside_strings(piece)
+            self._parts += plain.count(b"[") + plain.count(b"{") + plain.count(b":")
+            self._values += plain.count(b",")
+            _refuse_above(limits.BODY_PARTS, self._parts, "The body has too many arrays, objects and fields")
+            _refuse_above(limits.BODY_VALUES, self._values, "The body has too many values")
+            self._refuse_depth(plain.translate(None, _NO_BRACKETS))
+
+    def outside_strings(self, piece: bytes) -> bytes:
+        """Returns what is outside the strings in the next piece. After an invalid backslash it may be anything."""
+        plain = piece[self._is_escaped :]
+        self._is_escaped = False
         if b"\\" in plain:
             plain = plain.replace(b"\\\\", b"")
-            is_escaped = plain.endswith(b"\\")
+            self._is_escaped = plain.endswith(b"\\")
             plain = plain.replace(b'\\"', b"")
         between_quotes = plain.split(b'"')
-        yield b"".join(between_quotes[is_inside::2])
-        is_inside ^= (len(between_quotes) - 1) % 2
+        outside = b"".join(between_quotes[self._is_inside :: 2])
+        self._is_inside ^= (len(between_quotes) - 1) % 2
+        return outside
+
+    def _refuse_depth(self, brackets: bytes) -> None:
+        depth = self._depth
+        for bracket in brackets:
+            depth += 1 if bracket in b"[{" else -1
+            if depth > DEEPEST:
+                raise BadRequest(
+                    limits.NESTING.says(f"The body nests too deep; at most {DEEPEST} levels are accepted.")
+                )
+        self._depth = depth
 
 
 def _refuse_above(limit: Limit, count: int, sentence: str) -> None:
     if count > limit.value:
         raise PayloadTooLarge(limit.says(f"{sentence}; at most {limit.value:,} are accepted."))
-
-
-def _refuse_depth(brackets: bytes) -> None:
-    depth = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        if depth > DEEPEST:
-            raise BadRequest(limits.NESTING.says(f"The body nests too deep; at most {DEEPEST} levels are accepted."))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

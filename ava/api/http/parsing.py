@@ -10,7 +10,6 @@ from flask import request
 from marshmallow import Schema, ValidationError
 
 from ava.api.http import body, offload
-from ava.api.http.context import caller, context
 from ava.api.http.fields import REQUIRED
 from ava.domain import limits
 from ava.domain.limits import Limit
@@ -43,16 +42,15 @@ def load_query(schema: Schema) -> Any:
 def load_body(schema: Schema, *, most_bytes: Limit, may_be_empty: bool) -> Any:
     """Returns the loaded body. A large one is parsed and checked outside the event loop, one at a time per tenant.
 
-    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.pieces_of_json`
-    and `body.parse` raise.
+    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.pieces_of_json`,
+    `body.parse` and `body.decode` raise.
     """
     if may_be_empty and body.is_empty():
         return _load(schema, {})
     pieces = body.pieces_of_json(most_bytes)
     if body.size_of(pieces) <= offload.LARGE_BYTES:
         return _load(schema, body.parse(*pieces))
-    with context().shares.parsing.take(caller().tenant_id):
-        return offload.run(lambda: _load(schema, body.parse(*pieces)))
+    return body.outside_loop(lambda: _load(schema, body.decode(pieces)))
 
 
 def _load(schema: Schema, given: dict[str, Any]) -> Any:
