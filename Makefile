@@ -11,6 +11,8 @@ LOWEST := $(VENV)-lowest
 ARGS ?=
 # Test files that run at the same time, each with servers of its own; most tests wait more than they compute.
 TESTERS ?= 4
+# Files begin in the order of tests/longest_first.py.
+IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export VENV
 
@@ -33,11 +35,11 @@ demo: $(RUNNABLE) ## Run one job from its trigger to its final record
 
 test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
-	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-pooled: $(INSTALLED) ## Run the tests with servers once through PgBouncer, with 20 server connections a database
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
-	@$(BIN)/python -m pytest --pooled --numprocesses $(TESTERS) --dist loadfile tests/integration tests/acceptance $(ARGS)
+	@$(BIN)/python -m pytest --pooled $(IN_PARALLEL) tests/integration tests/acceptance $(ARGS)
 
 coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang

@@ -38,6 +38,7 @@ from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.servers.server import Server
 from harness.system import System
+from tests import longest_first
 
 # Each test file and each process of a system would be compiled again and again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -65,7 +66,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # After pytest-randomly has shuffled them.
+    longest_first.sort(items)
     if not config.getoption("pooled"):
         return
     # A pooler gives a test no session of its own.

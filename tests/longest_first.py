@@ -1,0 +1,47 @@
+"""The order in which test files begin: the longest first.
+
+With `--dist loadfile` each file is one tester's. A long file that begins late keeps the others waiting at the end, and
+pytest-xdist by itself begins with the files of most tests (`--no-loadscope-reorder` ends that): whole systems have few
+tests of many seconds each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+__all__ = ["LONGEST", "sort"]
+
+#: The files that take longest, in their order (`make test ARGS=--durations=80`).
+LONGEST = (
+    "integration/test_api_openapi.py",
+    "acceptance/test_client_distribution.py",
+    "acceptance/test_client.py",
+    "acceptance/test_up.py",
+    "acceptance/test_dashboard_looks.py",
+    "acceptance/test_webhooks.py",
+    "acceptance/test_cancel.py",
+    "integration/test_redis_lists.py",
+    "acceptance/test_outages.py",
+    "acceptance/test_shutdown.py",
+    "acceptance/test_faults.py",
+    "acceptance/test_handlers_life.py",
+    "acceptance/test_taken_ahead.py",
+    "acceptance/test_silent_broker.py",
+    "acceptance/test_run_groups.py",
+    "acceptance/test_dev.py",
+    "acceptance/test_pooled.py",
+    "acceptance/test_untrusted_broker.py",
+    "acceptance/test_testing_plugin.py",
+    "integration/test_migrations.py",
+    "integration/test_embedded.py",
+    "integration/test_standby_reads.py",
+)
+_TESTS = Path(__file__).parent
+_PLACES = {_TESTS / name: place for place, name in enumerate(LONGEST)}
+
+
+def sort(items: list[pytest.Item]) -> None:
+    """Sort tests by the place of their file, in place. Those of other files follow in the order that they have."""
+    items.sort(key=lambda item: _PLACES.get(item.path, len(LONGEST)))
