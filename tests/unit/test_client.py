@@ -34,7 +34,9 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
 @pytest.mark.parametrize("is_replicated", [False, True])
 def test_a_trigger_asks_for_a_replicated_job_by_a_header(is_replicated: bool) -> None:
     seen: list[bytes] = []
-    server = Peer(answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}", seen=seen))
+    # It says that it closes the connection, because the second request could still be sent on one that it is closing.
+    answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    server = Peer(answering(answer, seen=seen))
     try:
         with Client(server.url, secret="x", tenant="ten_x", user="usr_x", retries=0) as client:
             for trigger in (client.trigger, lambda _, **options: client.trigger_many([], **options)):
