@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -128,14 +128,13 @@ def upgrade(settings: Settings) -> State:
     tries again. A newer schema on which this code may run is left as it is.
     Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or only through a pool.
     """
-    # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
-    from alembic import command
-
     with _turn(settings), _connection(settings) as connection:
         before = _state(connection)
         before.check_not_too_new()
-        for revision in before.pending:
-            _migrate(connection, f"Migration {revision}", command.upgrade, revision)
+        if before.pending:
+            command = _upgrade_command(alembic_config(connection))
+            for revision in before.pending:
+                _migrate(connection, f"Migration {revision}", command, revision)
         if settings.database_owner_url:
             roles.grant_to_processes(connection, settings)
         if settings.database_pool_url:
@@ -192,6 +191,24 @@ def alembic_config(connection: Connection, *, output: StringIO | None = None) ->
 def revisions() -> list[str]:
     """Returns the revisions of this release, oldest first, from the names of the migrations' files."""
     return sorted(found[1] for path in (_MIGRATIONS / "versions").iterdir() if (found := _FILE.fullmatch(path.name)))
+
+
+def _upgrade_command(config: Config) -> Callable[[Config, str], None]:
+    """Returns Alembic's `command.upgrade`, but reading the files of all migrations once, not once for each of them."""
+    # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(config)
+
+    def upgrade(config: Config, revision: str) -> None:
+        def steps(current: Any, _context: Any) -> Any:
+            return script._upgrade_revs(revision, current)
+
+        with EnvironmentContext(config, script, fn=steps, destination_rev=revision):
+            script.run_env()
+
+    return upgrade
 
 
 def _migrate(connection: Connection, name: str, command: Callable[[Config, str], None], revision: str) -> None:
