@@ -47,8 +47,9 @@ _PIECE_BYTES = 2**16
 #: Seconds that a client may take to send a body, and to receive any one piece of a response.
 _BODY_SECONDS = 30
 _SEND_SECONDS = 30
-#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response.
-_DRAIN_BYTES = 32 * 2**20
+#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response. Between two
+#: pieces other requests go on.
+_DRAIN_BYTES, _DRAIN_PIECE_BYTES = 32 * 2**20, 2**18
 _DRAIN_SECONDS = 5
 #: Seconds between two reads of what follows a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
@@ -310,8 +311,10 @@ class _TimedBody:
         left = _DRAIN_BYTES
         with gevent.Timeout(_DRAIN_SECONDS, False):
             try:
-                while left > 0 and (read := len(self._body.read(65_536))):
+                while left > 0 and (read := len(self._body.read(_DRAIN_PIECE_BYTES))):
                     left -= read
+                    # A read of bytes that are there already does not yield by itself.
+                    gevent.sleep(0)
                 self._body.failed = self._body.failed or left <= 0
             except Exception:
                 self._body.failed = True

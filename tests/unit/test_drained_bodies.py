@@ -1,0 +1,38 @@
+"""What follows a refused body is dropped piece by piece; a process of its own, because it runs an event loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gevent
+from ava.api.greenlet_worker import _TimedBody
+
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        gevent.sleep(0)
+        ticks += 1
+
+class Body:
+    # Bytes that are there already: reading them does not yield.
+    failed, left, most = False, 15_000_000, 0
+
+    def read(self, size):
+        size = min(size, self.left)
+        self.left -= size
+        self.most = max(self.most, size)
+        return b"x" * size
+
+gevent.spawn(tick)
+body = Body()
+_TimedBody(body).drain()
+print(body.failed, body.left, body.most <= 2**18, ticks >= 15_000_000 // 2**18)
+"""
+
+
+def test_other_requests_go_on_while_the_rest_of_a_body_is_dropped() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("False 0 True True\n", "")
