@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from ava.dispatcher.known_windows import KnownWindows, ReturningDuty
 from ava.domain import ids
 from ava.settings import Settings
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import looks, turns
 from ava.store.jobs.rows import job_uuid
@@ -70,19 +71,36 @@ class _Explaining:
         *settings, query = statement.split(";")
         for setting in settings:
             self._connection.exec_driver_sql(setting)
+        self._explain(query, parameters)
+        return self._connection.exec_driver_sql(query, parameters)
+
+    def _explain(self, query: str, parameters: Mapping[str, Any]) -> None:
         explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
         (found,) = self._connection.exec_driver_sql(explained, parameters).one()
         (plan,) = found if isinstance(found, list) else json.loads(found)
         self.blocks += plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
-        return self._connection.exec_driver_sql(query, parameters)
+
+    @contextmanager
+    def prepared(self) -> Iterator[Connection]:
+        """The connection, of which the prepared statements are explained while the block lasts."""
+        run = Prepared.run
+
+        def run_and_explain(statement: Prepared, connection: Connection, parameters: Any, *, before: str = "") -> Any:
+            rows = run(statement, connection, parameters, before=before)
+            self._explain(statement._execute, parameters)
+            return rows
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Prepared, "run", run_and_explain)
+            yield self._connection
 
 
 def _look(backlog: Backlog, known: KnownWindows) -> tuple[looks.Look, int]:
     """Returns a look, and the number of blocks that it reads."""
     with backlog.database.transaction() as connection:
         explaining = _Explaining(connection)
-        look = known.read(explaining, **_LOOK)  # type: ignore[arg-type]  # it is used as a connection is
-        return look, explaining.blocks
+        with explaining.prepared() as explained:
+            return known.read(explained, **_LOOK), explaining.blocks
 
 
 def _heads(backlog: Backlog, from_id: str | None) -> tuple[list[str], int]:

@@ -14,7 +14,7 @@ import pytest
 
 from ava.settings import Settings
 from ava.store.engine.statement import Statement
-from ava.store.jobs import limits, turns
+from ava.store.jobs import limits, looks, turns
 from tests.backlog import WORKER, Backlog, open_backlog
 
 _JOBS = 1000
@@ -64,3 +64,15 @@ def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: 
         "follow": (limits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
     }[move]
     assert _compared(backlog, statement, parameters) <= _JOBS
+
+
+def test_a_look_is_planned_once_a_second_at_most(backlog: Backlog) -> None:
+    at = {"count_up_to": 10, "dead_after_seconds": 14}
+    with backlog.database.connect() as connection:
+        for _ in range(3):
+            (window,) = looks.read(connection, **at).windows
+            assert window.beginning is not None
+            known = looks.read_known(connection, {(window.queue, window.priority): window.beginning}, **at)
+            assert [each.has_backlog for each in known.windows] == [True]
+        kept = connection.exec_driver_sql("SELECT name, custom_plans FROM pg_prepared_statements").all()
+    assert {("ava_read_look", 0), ("ava_read_known", 0)} <= {tuple(row) for row in kept}

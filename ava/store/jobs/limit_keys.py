@@ -14,9 +14,10 @@ from ava.domain.job import Job
 from ava.domain.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
+from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
-from ava.store.jobs.limits import LOCK, PLAN_SECONDS, HeldJob
+from ava.store.jobs.limits import LOCK, HeldJob
 
 __all__ = ["KeyState", "admit_next", "locked_key_states"]
 

@@ -17,14 +17,13 @@ from ava.domain.rates import RateState
 from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
+from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = [
     "LOCK",
-    "PLAN_SECONDS",
     "HeldJob",
     "admit",
     "delete_idle_rates",
@@ -38,9 +37,6 @@ __all__ = [
     "write_rate_states",
 ]
 
-#: The statements of an admission are planned once for each connection and second, because it is on the way from the end
-#: of a job to the start of the next one.
-PLAN_SECONDS = 1.0
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
-from ava.store.engine.statement import Statement
+from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS, WAITING_WINDOWS
+from ava.store.engine.prepared import Prepared
 
 __all__ = ["Beginning", "Look", "Window", "read", "read_known"]
 
@@ -102,7 +102,9 @@ _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 # have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which has no
 # space for more. The backlog is asked for its first tenant and its last one, in the order of `jobs_backlog`: for an
 # EXISTS the planner may scan the table once for each window without one.
-_READ = Statement(f"""{IN_ORDER}
+_READ = Prepared(
+    "read_look",
+    f"""
 WITH RECURSIVE {WAITING_WINDOWS}, {_HELD}
 SELECT
     ARRAY(
@@ -117,12 +119,16 @@ SELECT
             SELECT {_PUBLISHED} FROM (
                 SELECT j.tenant_id, j.published_at FROM jobs AS j WHERE {_WAITS} AND j.published_at IS NOT NULL
                 ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(count_up_to)s) AS counted
-        ) AS published),{_REST}""")
+        ) AS published),{_REST}""",
+    plan_seconds=PLAN_SECONDS,
+)
 
 # While a snapshot is held (by a dump, say), the entries of jobs that have moved on stay in the indexes, and a scan
 # compares each with its row. So this statement begins in each window where the look before has found the first job,
 # and passes no entry before. Other tenants are looked for before and after the tenant of the first job.
-_READ_KNOWN = Statement(f"""{IN_ORDER}
+_READ_KNOWN = Prepared(
+    "read_known",
+    f"""
 WITH RECURSIVE known AS (
     SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(published)s::timestamptz[],
         %(job_ids)s::uuid[], %(several)s::bool[]) AS k (queue, priority, published_at, job_id, has_several)
@@ -146,7 +152,9 @@ SELECT
                 ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(count_up_to)s) AS counted
         ) AS published LEFT JOIN LATERAL (
             SELECT j.id, j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.id >= w.job_id
-            ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT 1) AS backlog ON true),{_REST}""")
+            ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT 1) AS backlog ON true),{_REST}""",
+    plan_seconds=PLAN_SECONDS,
+)
 
 
 def read(
@@ -154,7 +162,8 @@ def read(
 ) -> Look:
     """Returns every window that has waiting jobs, its published ones counted up to a limit, and the rest of a look."""
     parameters = _parameters(count_up_to, dead_after_seconds, after_key, most_keys)
-    return _look(connection.exec_driver_sql(_READ, parameters).one(), {})
+    (row,) = _READ.run(connection, parameters, before=IN_ORDER)
+    return _look(row, {})
 
 
 def read_known(
@@ -178,7 +187,8 @@ def read_known(
         "job_ids": [beginning.job_id or _FIRST_ID for beginning in known.values()],
         "several": [beginning.has_several for beginning in known.values()],
     }
-    return _look(connection.exec_driver_sql(_READ_KNOWN, parameters).one(), known)
+    (row,) = _READ_KNOWN.run(connection, parameters, before=IN_ORDER)
+    return _look(row, known)
 
 
 def _parameters(count_up_to: int, dead_after_seconds: float, after_key: str, most_keys: int) -> dict[str, Any]:
