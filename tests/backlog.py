@@ -18,6 +18,7 @@ from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import client_moves, runs
+from harness.polling import wait_until
 
 WORKER = "wkr_test"
 NODE = "01890000-0000-7000-8000-000000000001"
@@ -96,6 +97,22 @@ class Backlog:
     def count(self, condition: str) -> int:
         """Returns the number of jobs that meet a condition."""
         return int(self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
+
+    @contextmanager
+    def autovacuum(self, table: str) -> Iterator[None]:
+        """Let an autovacuum of a table run that lasts for hours, as that of a large one."""
+        slow = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+        often = "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0"
+        self.run(f"ALTER TABLE {table} SET ({slow}, {often})")
+        self.run("ALTER SYSTEM SET autovacuum_naptime = 1")
+        try:
+            self.run("SELECT pg_reload_conf()")
+            found = f"SELECT pid FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%%.{table}%%'"
+            wait_until(lambda: self.run(found), seconds=60, what="no autovacuum")
+            yield
+        finally:
+            self.run("ALTER SYSTEM RESET autovacuum_naptime")
+            self.run("SELECT pg_reload_conf()")
 
     def rows_read(self) -> tuple[int, int]:
         """Returns the rows that were read by scans of the jobs' table and through its indexes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Event
 
 import pytest
@@ -18,14 +17,11 @@ from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
 from ava.store.jobs import log_days
-from harness.polling import wait_until
 from tests.backlog import Backlog, open_backlog
 
 _LINES = 200_000
 #: The days from the first partition's end, so long ago that no job is kept.
 _ENDS = "SELECT ava_first_uuid(now() - interval '40 days')::text, ava_first_uuid(now() - interval '39 days')::text"
-
-_AUTOVACUUM = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%%job_logs%%'"
 
 
 @pytest.fixture
@@ -163,26 +159,11 @@ def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: B
 
 def test_an_autovacuum_of_the_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     _make_table_of_before(stored)
-    # A large table is vacuumed for hours; this one lasts longer than the migration may try.
-    stored.run("ALTER TABLE job_logs SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)")
     monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
-    with _frequent_autovacuum(stored):
-        wait_until(lambda: stored.run(_AUTOVACUUM), seconds=60, what="no autovacuum")
+    with stored.autovacuum("job_logs"):
         _migrate(stored, command.upgrade, "0055")
     assert _names(stored) == ["job_logs_first"]
     _migrate(stored, command.upgrade, "head")
-
-
-@contextmanager
-def _frequent_autovacuum(stored: Backlog) -> Iterator[None]:
-    """Let the server look for tables to vacuum every second."""
-    stored.run("ALTER SYSTEM SET autovacuum_naptime = 1")
-    try:
-        stored.run("SELECT pg_reload_conf()")
-        yield
-    finally:
-        stored.run("ALTER SYSTEM RESET autovacuum_naptime")
-        stored.run("SELECT pg_reload_conf()")
 
 
 def _migrate(stored: Backlog, move: object, revision: str) -> None:

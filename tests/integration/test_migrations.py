@@ -69,6 +69,16 @@ def _slowest_insert(stored: Backlog, *, until: Callable[[], bool]) -> float:
     return slowest
 
 
+def test_an_autovacuum_gives_way_to_a_migration(
+    stored: Backlog, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.insert(5_000)
+    release((ADD_COLUMN, DROP_COLUMN, THIS))
+    monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
+    with stored.autovacuum("jobs"):
+        assert schema.upgrade(stored.settings).revision == NEXT
+
+
 def _snapshot(engine: Engine) -> AbstractContextManager[Connection]:
     """Returns a transaction as that of a dump, for which CREATE INDEX CONCURRENTLY waits."""
     return engine.execution_options(isolation_level="REPEATABLE READ").begin()

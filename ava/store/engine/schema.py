@@ -45,8 +45,9 @@ _FILE = re.compile(r"r(\d+)_\w+\.py")
 _LOCK_KEY = 0x61766120_6462
 #: Seconds between two attempts to acquire it.
 _LOCK_SECONDS = 0.2
-#: Milliseconds that a migration waits for a lock. Statements that come after it wait as long, reads too.
-_LOCK_TIMEOUT_MS = 1_000
+#: Milliseconds that a migration waits for a lock. Statements that come after it wait as long, reads too. It is longer
+#: than PostgreSQL's deadlock_timeout, a second, after which an autovacuum gives way.
+_LOCK_TIMEOUT_MS = 1_200
 #: Seconds until a migration that got no lock is tried again, at first and at most: statements that waited for it run.
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -124,7 +125,7 @@ def upgrade(settings: Settings) -> State:
 
     With DATABASE_OWNER_URL, the role of DATABASE_URL gets what the processes need, and no more. With DATABASE_POOL_URL
     that role gets the defaults of its sessions.
-    Many processes may do it at once, because they take turns. A migration waits a second for a lock, then gives way and
+    Many processes may do it at once, because they take turns. A migration waits 1.2 s for a lock, then gives way and
     tries again. A newer schema on which this code may run is left as it is.
     Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or only through a pool.
     """
