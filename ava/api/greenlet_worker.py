@@ -47,9 +47,9 @@ _PIECE_BYTES = 2**16
 #: Seconds that a client may take to send a body, and to receive any one piece of a response.
 _BODY_SECONDS = 30
 _SEND_SECONDS = 30
-#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response. Between two
-#: pieces other requests go on.
-_DRAIN_BYTES, _DRAIN_PIECE_BYTES = 32 * 2**20, 2**18
+#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response. A pause
+#: follows each piece, because a client that sends refused bodies would else keep this process busy with dropping them.
+_DRAIN_BYTES, _DRAIN_PIECE_BYTES, _DRAIN_PIECE_PAUSE_SECONDS = 32 * 2**20, 2**18, 0.02
 _DRAIN_SECONDS = 5
 #: Seconds between two reads of what follows a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
@@ -313,8 +313,8 @@ class _TimedBody:
             try:
                 while left > 0 and (read := len(self._body.read(_DRAIN_PIECE_BYTES))):
                     left -= read
-                    # A read of bytes that are there already does not yield by itself.
-                    gevent.sleep(0)
+                    if read == _DRAIN_PIECE_BYTES:
+                        gevent.sleep(_DRAIN_PIECE_PAUSE_SECONDS)
                 self._body.failed = self._body.failed or left <= 0
             except Exception:
                 self._body.failed = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -27,6 +28,9 @@ _ALONE_SECONDS = 10.0
 #: Processors are short if the loop waits for one during this part of the time between two requests, or more. Then as
 #: much time passes again before the next; after shorter waits it is less, in proportion.
 _SHORTAGE = 0.25
+#: Then so many times the time that a large body took passes before the tenant's next one, but so many seconds at most.
+#: Nearly all of that is PostgreSQL's, which parses and compresses it: 40 ms of a processor for one of 1 MB.
+_PAUSES_OF_LARGE, _MOST_PAUSE_SECONDS = 9, 1.0
 
 
 class RequestTurns:
@@ -52,17 +56,31 @@ class RequestTurns:
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
 
     def _is_alone(self, tenant_id: str) -> bool:
-        now = time.monotonic()
         if tenant_id != self._latest:
             if self._latest is not None:
-                self._changed_at = now
+                self._changed_at = time.monotonic()
             self._latest = tenant_id
-        return now - self._changed_at > _ALONE_SECONDS
+        return self._has_one_tenant()
+
+    def _has_one_tenant(self) -> bool:
+        return time.monotonic() - self._changed_at > _ALONE_SECONDS
 
     def end(self, tenant_id: str) -> None:
         """End a request, or leave the loop to others for a long wait."""
         # In the next round of the loop: requests that never wait would else follow each other within one.
         self._loop.run_callback(self._end, tenant_id)
+
+    def begin_large(self, release: Callable[[], None]) -> Callable[[], None]:
+        """Begin a request with a large body. Returns what ends it: it calls `release` when the next may begin."""
+        shortage = _Shortage()
+
+        def end() -> None:
+            if (pause := shortage.pause_seconds()) and not self._has_one_tenant():
+                gevent.spawn_later(min(_PAUSES_OF_LARGE * pause, _MOST_PAUSE_SECONDS), release)
+            else:
+                release()
+
+        return end
 
     def _end(self, tenant_id: str) -> None:
         self._served[tenant_id] -= 1

@@ -144,7 +144,7 @@ LARGE_BODY_BYTES = Limit(
     name="large_body_bytes",
     unit="bytes",
     meaning="Bytes of a tenant's requests with bodies of more than 64 KiB at once in one API process; a request waits "
-    "up to 10 s for its turn.",
+    "up to 10 s for its turn, and one at a time is parsed and stored.",
     status=429,
     fixed=16 * _MIB,
 )

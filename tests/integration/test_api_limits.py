@@ -98,6 +98,19 @@ def test_slow_statements_of_one_tenant_leave_connections_to_others(api_settings:
         wait_until(lambda: (turns._free, turns._held) == (4, {}))
 
 
+def test_the_large_bodies_of_one_tenant_are_stored_one_at_a_time(api_settings: Settings) -> None:
+    large = {"worker_id": "wkr_open", "input": {"text": "x" * 100_000}}
+    with Api.running(api_settings) as api, ThreadPoolExecutor(4) as threads:
+        shares = api.app.extensions["ava"].shares.large_requests
+        with api.database.transaction() as connection:
+            connection.exec_driver_sql("LOCK TABLE jobs IN SHARE MODE")
+            posted = [threads.submit(api.post, JOBS, json=large) for _ in range(3)]
+            wait_until(lambda: shares._waiting == {"ten_test": 2})
+            assert not any(each.done() for each in posted)
+        assert [each.result(30).status_code for each in posted] == [201] * 3
+        assert shares.used("ten_test") == 0
+
+
 def test_the_most_urgent_priorities_are_for_the_roles_of_the_platform(api_settings: Settings) -> None:
     with Api.running(replace(api_settings, tenant_most_urgent_priority=3)) as api:
         operator = {"x-platform-role": "platform-admin"}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import gevent, time
+import gevent, gevent.event, time
 from ava.api import request_turns
 
 waited = 0.0
@@ -72,13 +72,29 @@ late.append(gevent.spawn(serve, "b1", 0))
 gevent.joinall(late)
 print(*order, 0.035 < time.monotonic() - began < 3)
 print(turns._served, turns._waiting)
+
+# A large body is followed by another one at once, unless processors are short and another tenant sends requests.
+def follow(seconds_waited):
+    global waited
+    followed = gevent.event.Event()
+    end = turns.begin_large(followed.set)
+    gevent.sleep(0.01)
+    waited += seconds_waited
+    began = time.monotonic()
+    end()
+    followed.wait()
+    return time.monotonic() - began
+
+print(follow(0) < 0.005, 0.08 < follow(1) < 3)
+request_turns._ALONE_SECONDS = 0
+print(follow(1) < 0.005)
 """
 
 
 def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
-    alone, never, switching, two, nothing, late, killed, short, after = done.stdout.splitlines()
+    alone, never, switching, two, nothing, late, killed, short, after, large, large_of_one = done.stdout.splitlines()
     assert alone == "a1 a2 a3 b1"
     assert never == "a1 b1 a2 a3"
     assert switching == "a1 b1 a2 a3"
@@ -86,3 +102,4 @@ def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     assert nothing == killed == after == "{} {}"
     assert late == "None False None True"
     assert short == "b1 a1 a2 a3 True"
+    assert (large, large_of_one) == ("True True", "True")

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import g, request
 
-from ava.api.http import offload
+from ava.api.http import offload, turns
 from ava.api.http.context import caller, context
 from ava.domain import limits
 from ava.domain.limits import Limit
@@ -73,9 +73,18 @@ def _read_large(pieces: list[bytes], most: Limit) -> list[bytes]:
     return pieces
 
 
-def outside_loop(work: Callable[[], Result]) -> Result:
-    """Returns what `work` on a large body returns; other requests go on meanwhile. A tenant has one such at a time."""
-    with context().shares.parsing.take(caller().tenant_id):
+def outside_loop(work: Callable[[], Result], *, is_last: bool = False) -> Result:
+    """Returns what `work` on a large body returns; other requests go on meanwhile. A tenant has one such at a time.
+
+    After the last work on its body a request keeps its turn until it is over, because storing the body costs PostgreSQL
+    more than it has cost this process. Raises `TooMany` if those before it do not end in time.
+    """
+    shares, tenant_id = context().shares.large_requests, caller().tenant_id
+    if is_last:
+        shares.acquire(tenant_id)
+        turns.begin_large(partial(shares.release, tenant_id))
+        return offload.run(work)
+    with shares.take(tenant_id):
         return offload.run(work)
 
 
@@ -112,7 +121,8 @@ def _reserve(size: int) -> None:
 
 
 def release(_error: BaseException | None = None) -> None:
-    """Return the share of this request's body, if it has one; called when the request is over."""
+    """Return what this request's body has of its tenant's shares; called when the request is over."""
+    turns.end_large()
     if (share := g.pop("body_share", None)) is not None:
         context().shares.large_bodies.release(*share)
 

@@ -42,15 +42,17 @@ def load_query(schema: Schema) -> Any:
 def load_body(schema: Schema, *, most_bytes: Limit, may_be_empty: bool) -> Any:
     """Returns the loaded body. A large one is parsed and checked outside the event loop, one at a time per tenant.
 
+    The tenant's next large one goes on when this request is over.
+
     Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.pieces_of_json`,
-    `body.parse` and `body.decode` raise.
+    `body.parse`, `body.decode` and `body.outside_loop` raise.
     """
     if may_be_empty and body.is_empty():
         return _load(schema, {})
     pieces = body.pieces_of_json(most_bytes)
     if body.size_of(pieces) <= offload.LARGE_BYTES:
         return _load(schema, body.parse(*pieces))
-    return body.outside_loop(lambda: _load(schema, body.decode(pieces)))
+    return body.outside_loop(lambda: _load(schema, body.decode(pieces)), is_last=True)
 
 
 def _load(schema: Schema, given: dict[str, Any]) -> Any:

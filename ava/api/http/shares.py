@@ -22,8 +22,8 @@ class Shares:
 
     #: Bytes of large bodies whose requests are being served.
     large_bodies: TenantShares
-    #: Large bodies that are being parsed: one at a time.
-    parsing: TenantShares
+    #: Requests whose large body is checked, parsed or stored: one at a time.
+    large_requests: TenantShares
     #: Bytes of large answers that are being sent.
     answers: TenantShares
     streams: TenantShares
@@ -38,7 +38,7 @@ def make_shares(settings: Settings) -> Shares:
         large_bodies=TenantShares(
             limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS
         ),
-        parsing=TenantShares(limits.LARGE_BODY_BYTES, 1, wait_seconds=_TURN_SECONDS),
+        large_requests=TenantShares(limits.LARGE_BODY_BYTES, 1, wait_seconds=_TURN_SECONDS),
         answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),

@@ -7,11 +7,11 @@ of others as little as possible. Other callers take it as soon as they are ident
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, AnyStr
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
 
 from ava.api.http.caller_headers import is_secret
 from ava.api.http.context import caller, tenant_of_request
@@ -20,7 +20,7 @@ from ava.domain import ids
 if TYPE_CHECKING:
     from ava.api.request_turns import RequestTurns
 
-__all__ = ["install", "part_by_part", "suspended"]
+__all__ = ["begin_large", "end_large", "install", "part_by_part", "suspended"]
 
 _EXTENSION = "ava_turns"
 #: Where the WSGI environment of a request holds its turn.
@@ -98,10 +98,27 @@ def suspended() -> Iterator[None]:
         turn.begin(tenant_id)
 
 
+def begin_large(release: Callable[[], None]) -> None:
+    """Begin a request with a large body. `end_large` calls `release`, after a pause if processors are short."""
+    turns = _turns_of_process()
+    g.end_large_request = release if turns is None else turns.begin_large(release)
+
+
+def end_large() -> None:
+    """Let the tenant's next large body go on, because this request is over."""
+    if (end := g.pop("end_large_request", None)) is not None:
+        end()
+
+
 def part_by_part(parts: Generator[AnyStr]) -> Generator[AnyStr]:
     """Returns the parts of a long response; each takes a turn of its own, because the request is over by then."""
-    turns = current_app.extensions.get(_EXTENSION)
+    turns = _turns_of_process()
     return parts if turns is None else _in_turns(parts, _Turn(turns), caller().tenant_id)
+
+
+def _turns_of_process() -> RequestTurns | None:
+    turns: RequestTurns | None = current_app.extensions.get(_EXTENSION)
+    return turns
 
 
 def _in_turns(parts: Generator[AnyStr], turn: _Turn, tenant_id: str) -> Generator[AnyStr]:
