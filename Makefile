@@ -17,7 +17,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-pooled coverage check lowest schema limits manifests bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-pooled coverage check static lowest schema limits manifests bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -46,7 +46,10 @@ coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the co
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, manifests, the law of imports and the lower bounds of setup.cfg
+check: $(INSTALLED) ## Check style, types, scripts, manifests, the law of imports and the lower bounds of setup.cfg
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target static lowest
+
+static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -54,7 +57,6 @@ check: $(INSTALLED) $(LOWEST)/installed ## Check style, types, scripts, manifest
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python tools/words.py
-	@$(MAKE) --no-print-directory lowest
 
 schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated database
 	@$(BIN)/python -m tools.schema
