@@ -8,6 +8,7 @@ RUNNABLE := $(VENV)/runnable
 INSTALLED := $(VENV)/installed
 # A second environment, of the lowest versions that setup.cfg allows.
 LOWEST := $(VENV)-lowest
+LOWEST_EXTRAS := embedded flower otel test
 ARGS ?=
 # Test files that run at the same time, each with servers of its own; most tests wait more than they compute.
 TESTERS ?= 4
@@ -46,7 +47,7 @@ coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the co
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: $(INSTALLED) ## Check style, types, scripts, manifests, the law of imports and the lower bounds of setup.cfg
+check: ## Check style, types, scripts, manifests, the law of imports and the lower bounds of setup.cfg
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target static lowest
 
 static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of imports
@@ -104,16 +105,27 @@ format: $(INSTALLED) ## Format the code
 clean: ## Remove the environments and the tools' files, but no data
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-$(RUNNABLE): setup.cfg setup.py pyproject.toml tools/environment.sh
+$(RUNNABLE): setup.cfg setup.py pyproject.toml tools/environment.sh | $(VENV)/made
 	@EXTRAS=embedded tools/environment.sh
 	@touch $@
 
-$(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
+$(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh | $(VENV)/made
 	@tools/environment.sh
 	@touch $(RUNNABLE) $@
 
-$(LOWEST)/installed: $(INSTALLED) tools/lowest_constraints.py
-	@mkdir -p $(LOWEST)
+# Both environments are filled side by side; the project itself is installed into one after the other.
+$(VENV)/made:
+	@STEP=make tools/environment.sh
+	@touch $@
+
+$(LOWEST)/packages: setup.cfg tools/lowest_constraints.py | $(VENV)/made
+	@$(BIN)/python -m venv $(LOWEST)
 	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
-	@VENV=$(LOWEST) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(LOWEST)/constraints.txt tools/environment.sh
+	@$(BIN)/python tools/lowest_constraints.py $(LOWEST_EXTRAS) >$(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement $(LOWEST)/requirements.txt --constraint $(LOWEST)/constraints.txt
+	@touch $@
+
+$(LOWEST)/installed: $(INSTALLED) $(LOWEST)/packages
+	@VENV=$(LOWEST) EXTRAS=$(shell echo $(LOWEST_EXTRAS) | tr ' ' ,) CONSTRAINTS=$(LOWEST)/constraints.txt tools/environment.sh
 	@touch $@

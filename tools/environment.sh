@@ -1,6 +1,6 @@
 #!/bin/sh
 # Creates the virtual environment $VENV and installs this project into it, with the packages of the extras $EXTRAS.
-# CONSTRAINTS names a file of pip constraints. If Python or its venv module is missing, root on Debian gets them installed;
+# CONSTRAINTS names a file of pip constraints. STEP=make ends before the packages. If Python or its venv module is missing, root on Debian gets them installed;
 # anyone else reads one line that says what to do.
 set -eu
 : "${VENV:=.venv}"
@@ -42,6 +42,8 @@ if ! [ -x "$VENV/bin/python" ]; then
     echo "Making $VENV with $("$python" --version)"
     "$python" -m venv "$VENV"
 fi
+
+[ "${STEP:-}" != make ] || exit 0
 
 install_packages() {
     "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off --editable ".[$EXTRAS]" \
