@@ -2,7 +2,7 @@
 
 One process runs the jobs of a group one after another. They are all of one worker and priority, and follow each other
 in the order in which they are published, so a group changes no order. A group ends after `SECONDS`: what it has not
-begun by then returns to the backlog.
+begun by then, or when something more urgent waits, returns to the backlog.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from collections.abc import Mapping, Sequence
 from ava.domain.job import Job
 from ava.domain.messages import MOST_RUNS
 
-__all__ = ["NONE", "SECONDS", "form", "size"]
+__all__ = ["LOOK_SECONDS", "NONE", "SECONDS", "URGENT_SECONDS", "form", "size"]
 
 #: No groups: a message for each job.
 NONE: Mapping[str, int] = {}
 #: Seconds after which a group begins no further job. A more urgent job waits no longer than this for a group.
 SECONDS = 0.02
+#: Seconds between two looks for a more urgent job, which cost about a tenth of a brief job.
+LOOK_SECONDS = 0.004
+#: Seconds after which a published job no longer ends groups: beside groups a message waits for so long only if it is
+#: lost, because a process takes the most urgent one first.
+URGENT_SECONDS = 1.0
 #: With fewer groups than this for each process, one process would be idle while another has a group.
 _GROUPS_OF_PROCESS = 4
 

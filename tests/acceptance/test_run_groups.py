@@ -26,11 +26,18 @@ OPERATOR = {"x-platform-role": "platform-admin"}
 JOBS = 200
 #: The number of one in such a message.
 LATE = 150
+#: The number of one that is more urgent than all of them.
+URGENT = JOBS
+#: Those of the node.
+PROCESSES = 2
 
 
 @pytest.fixture(scope="module")
 def system(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A node of two processes, and a dispatcher that knows the worker's jobs as brief."""
+    """A node of two processes, and a dispatcher that knows the worker's jobs as brief.
+
+    Without turns one look publishes all of them, so a message stands for as many as it may.
+    """
     with _databases.fresh() as database_url:
         system = System(
             tmp_path_factory.mktemp("groups"), database_url=database_url, broker_url=module_broker_url, api_processes=1
@@ -39,7 +46,7 @@ def system(_databases: Databases, module_broker_url: str, tmp_path_factory: pyte
             "INSERT INTO job_totals VALUES ($$wkr_t_brief$$, 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
         )
         try:
-            system.start(environ={"AVA_HANDLERS": "tests.acceptance.grouped_handlers"})
+            system.start(environ={"AVA_HANDLERS": "tests.acceptance.grouped_handlers", "AVA_FAIRNESS": "off"})
             yield system
         finally:
             system.stop()
@@ -113,6 +120,24 @@ def test_a_job_that_takes_long_gives_back_what_waits_behind_it(
     go.touch()
     system.wait_for(ids[LATE], "completed")
     assert sorted(map(int, witness.words)) == list(range(JOBS))
+
+
+def test_groups_make_way_for_a_more_urgent_job(system: System, witness: Witness, tmp_path: Path) -> None:
+    _run_brief(system, witness)
+    go = tmp_path / "go"
+    ids = _run(system, witness, {number: {"until": str(go)} for number in range(JOBS)})
+    wait_until(lambda: len(witness.words) == PROCESSES, seconds=30, what="each process is in a message")
+    urgent = system.trigger(WORKER, input={**witness.input, "number": URGENT}, priority=1)["id"]
+    wait_until(
+        lambda: system.query("SELECT count(*) FROM jobs WHERE priority = 1 AND published_at IS NOT NULL") == [(1,)],
+        what="the urgent job is published",
+    )
+    go.touch()
+    system.wait_for(urgent, "completed")
+    # Each process runs what it has begun, and looks before it begins the next one.
+    assert witness.words.index(str(URGENT)) <= 4 * PROCESSES
+    wait_until(lambda: set(_statuses(system, ids)) == {"completed"}, seconds=60, what="the others are completed")
+    assert sorted(map(int, witness.words)) == list(range(JOBS + 1))
 
 
 def test_a_cancel_stops_the_job_of_a_group_that_runs_and_no_other(

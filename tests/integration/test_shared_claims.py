@@ -13,7 +13,7 @@ from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
-from ava.store.jobs import client_moves, reads, rescues, runs, shared_claims, turns
+from ava.store.jobs import client_moves, reads, rescues, rows, runs, shared_claims, turns
 from ava.store.jobs.shared_claims import CompletedRun
 from tests.backlog import worker_spec
 
@@ -117,11 +117,42 @@ def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Conne
     (job,) = trigger(connection, 1)
     claim(connection, [job])
     for expected in (False, True):
-        assert shared_claims.is_to_be_cancelled(connection, job_id=job.id, run_no=1, claim_id=CLAIM) is expected
+        assert shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM) == (expected, False)
         if not expected:
             cancel(connection, job)
-    assert shared_claims.is_to_be_cancelled(connection, job_id=job.id, run_no=1, claim_id=OTHER_CLAIM) is None
-    assert shared_claims.is_to_be_cancelled(connection, job_id=job.id, run_no=2, claim_id=CLAIM) is None
+    assert shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=OTHER_CLAIM) is None
+    assert shared_claims.check(connection, job_id=job.id, run_no=2, claim_id=CLAIM) is None
+
+
+def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) -> None:
+    (job,) = trigger(connection, 1)
+    claim(connection, [job])
+    (urgent,) = client_moves.insert(
+        connection, tenant_id=TENANT, user_id="usr_test", specs=[JobSpec(worker_id="wkr_brief", priority=3)]
+    )
+
+    def is_outranked(by: int = 4) -> bool:
+        check = shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM, outranked_by=by)
+        assert check
+        return check.is_outranked
+
+    def set_published(at: str) -> None:
+        id_ = rows.job_uuid(urgent.id)
+        connection.exec_driver_sql(f"UPDATE jobs SET published_at = {at} WHERE id = '{id_}'")
+
+    set_published("now()")
+    assert is_outranked()
+    assert not is_outranked(by=2)
+    # One that waits to be published may wait for a limit, and one whose message is lost is published again.
+    for at in ("NULL", "now() - interval '2 seconds'"):
+        set_published(at)
+        assert not is_outranked()
+    set_published("now()")
+    runs.claim(
+        connection,
+        runs.Claim(job_id=urgent.id, run_no=1, worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM),
+    )
+    assert not is_outranked()
 
 
 def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_asked(connection: Connection) -> None:

@@ -6,6 +6,7 @@ import time
 import uuid
 
 from ava.broker.dropped import DROPPED
+from ava.domain import priority
 from ava.domain.job import Job
 from ava.domain.messages import Message
 from ava.node.child.handler_times import HandlerTimes
@@ -16,6 +17,7 @@ from ava.node.child.run_writer import RunWriter
 from ava.node.child.shared_runs import SharedRuns
 from ava.node.outcome import Stop
 from ava.settings import Settings
+from ava.store.jobs import shared_claims
 
 __all__ = ["Claims"]
 
@@ -39,7 +41,7 @@ class Claims:
         next_run, self._next_run = self._next_run, None
         job_id, run_no = message.runs[0]
         if next_run is not None and (next_run.job.id, next_run.job.run_no) == (job_id, run_no):
-            return next_run
+            return self._beside_urgent(next_run, run_writer)
         self._handler_times.note_begin(is_first=is_first)
         if not self.shared.holds(job_id, run_no) and len(wanted := self._wanted_together(message)) > 1:
             claim_id = self.group.claim_id
@@ -48,7 +50,7 @@ class Claims:
             is_first = True
         if (job := self.shared.take(job_id, run_no)) is not None:
             return self._begin_shared(job, run_writer, is_first=is_first)
-        return self._claim_alone(message, run_writer)
+        return self._beside_urgent(self._claim_alone(message, run_writer), run_writer)
 
     def are_shared(self, message: Message) -> bool:
         """Returns True if the first run of a message is claimed together with others, or will be."""
@@ -69,14 +71,28 @@ class Claims:
     def _begin_shared(self, job: Job, run_writer: RunWriter, *, is_first: bool) -> Run | None:
         claim_id = self.shared.claim_id
         # The others were claimed some time ago.
-        is_to_stop = False if is_first else run_writer.is_to_be_cancelled(job, claim_id)
-        if is_to_stop is None:
+        check = shared_claims.NOTHING if is_first else run_writer.check(job, claim_id, outranked_by=self._outranks(job))
+        if check is None:
             return None
+        if check.is_outranked:
+            self.group.make_way()
         run = self._new_runs.make(job, claim_id, time.time_ns(), run_writer)
         self.shared.open_log(run)
-        if is_to_stop:
+        if check.is_to_be_cancelled:
             # The handler is not entered.
             run.stop(Stop.CANCEL)
+        return run
+
+    def _outranks(self, job: Job) -> int:
+        """Returns the least urgent priority for which the runs behind a job make way, if it is time to look for it."""
+        return job.priority - 1 if self.group.is_to_look() else priority.FIRST - 1
+
+    def _beside_urgent(self, run: Run | None, run_writer: RunWriter) -> Run | None:
+        """Have the runs behind one that was claimed alone make way if something more urgent waits. Returns that one."""
+        if run is not None and (outranked_by := self._outranks(run.job)) >= priority.FIRST:
+            check = run_writer.check(run.job, run.claim_id, outranked_by=outranked_by)
+            if check is not None and check.is_outranked:
+                self.group.make_way()
         return run
 
     def _claim_alone(self, message: Message, run_writer: RunWriter) -> Run | None:

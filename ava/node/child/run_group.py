@@ -28,12 +28,13 @@ class RunGroup:
         #: What is still to be given back, with that id.
         self._returning: list[tuple[str, int, str]] = []
         self._giving_back = threading.Lock()
-        self._ends_at = 0.0
+        self._ends_at = self._look_at = 0.0
 
     def begin(self, message: Message) -> None:
         """Begin a message; the caller runs its first run now."""
         self._worker_id, self.following, self.claim_id = message.worker_id, None, str(uuid.uuid4())
-        self._ends_at = time.monotonic() + run_groups.SECONDS
+        now = time.monotonic()
+        self._ends_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
         self._waiting.extend(message.runs[1:])
 
     @property
@@ -61,6 +62,18 @@ class RunGroup:
     def is_over_time(self) -> bool:
         """Returns True if the message has had its time."""
         return time.monotonic() >= self._ends_at
+
+    def is_to_look(self) -> bool:
+        """Returns True if it is time to look for a more urgent job, because some of this message wait."""
+        now = time.monotonic()
+        if not self._waiting or now < self._look_at:
+            return False
+        self._look_at = now + run_groups.LOOK_SECONDS
+        return True
+
+    def make_way(self) -> None:
+        """Begin no further run of this message."""
+        self._ends_at = 0.0
 
     @property
     def is_late(self) -> bool:

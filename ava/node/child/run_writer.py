@@ -53,10 +53,12 @@ class RunWriter:
 
         return self._persist(act)
 
-    def is_to_be_cancelled(self, job: Job, claim_id: str) -> bool | None:
-        """Returns whether a cancel was requested of a claimed run, or None if the run has lost its job."""
+    def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> shared_claims.RunCheck | None:
+        """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""
         return self._persist(
-            lambda c: shared_claims.is_to_be_cancelled(c, job_id=job.id, run_no=job.run_no, claim_id=claim_id)
+            lambda c: shared_claims.check(
+                c, job_id=job.id, run_no=job.run_no, claim_id=claim_id, outranked_by=outranked_by
+            )
         )
 
     def end_together(self, completed: Sequence[CompletedRun], claim_id: str) -> dict[str, Status]:

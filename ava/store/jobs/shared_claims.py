@@ -1,4 +1,4 @@
-"""The moves of brief jobs that one process claims together: claim, look before each begins, end, give back.
+"""The moves of brief jobs that one process claims together: claim, check before each begins, end, give back.
 
 One statement claims the runs of a message, and one ends those that have completed. Each run keeps its own fence: the
 run's number and the id of the claim, which all of them share. `ava.store.jobs.runs` has the moves of a single run.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ava.domain import ids
+from ava.domain import ids, priority, run_groups
 from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows, runs
 
-__all__ = ["CompletedRun", "claim", "claimed", "end", "give_back", "is_to_be_cancelled"]
+__all__ = ["NOTHING", "CompletedRun", "RunCheck", "check", "claim", "claimed", "end", "give_back"]
 
 #: Seconds after which the statements are planned anew. Their plan while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
@@ -66,21 +67,55 @@ def claimed(connection: Connection, wanted: Sequence[tuple[str, int]], *, claim_
     return [runs.claimed_job(row) for row in connection.exec_driver_sql(_CLAIMED, parameters)]
 
 
-_IS_TO_BE_CANCELLED = Prepared(
-    "is_to_be_cancelled",
+class RunCheck(NamedTuple):
+    """What is read of a run before its handler begins."""
+
+    #: Whether a cancel was requested of it since it was claimed.
+    is_to_be_cancelled: bool
+    #: Whether a message of a more urgent job waits in its queue.
+    is_outranked: bool
+
+
+NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
+
+# One index scan of a few entries for each priority: thousands of jobs that wait unpublished are not read. Without the
+# order the planner may scan the table.
+_CHECK = Prepared(
+    "check_before_begin",
     """
-SELECT cancel_requested_at IS NOT NULL FROM jobs
-WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
-    AND claim_id = %(claim_id)s::uuid
+SELECT j.cancel_requested_at IS NOT NULL, EXISTS (
+    SELECT FROM generate_series(%(first)s::int, %(last)s::int) AS p (priority), LATERAL (
+        SELECT FROM jobs AS u
+        WHERE u.queue = j.queue AND u.priority = p.priority AND u.status = 'queued' AND u.run_at IS NULL
+            AND u.published_at > now() - %(urgent_seconds)s::float8 * interval '1 second'
+        ORDER BY u.queue, u.priority, u.published_at, u.id LIMIT 1
+    ) AS urgent
+)
+FROM jobs AS j
+WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status IS NOT DISTINCT FROM 'running'
+    AND j.claim_id = %(claim_id)s::uuid
 """,
+    plan_seconds=_PLAN_SECONDS,
 )
 
 
-def is_to_be_cancelled(connection: Connection, *, job_id: str, run_no: int, claim_id: str) -> bool | None:
-    """Returns whether a cancel was requested of a run since it was claimed, or None if the run has lost its job."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id}
-    found = _IS_TO_BE_CANCELLED.run(connection, parameters)
-    return bool(found[0][0]) if found else None
+def check(
+    connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, outranked_by: int = priority.FIRST - 1
+) -> RunCheck | None:
+    """Returns what is to be known before a claimed run begins, or None if the run has lost its job.
+
+    `outranked_by`: the least urgent priority that is looked for; by default none is.
+    """
+    parameters = {
+        "id": rows.job_uuid(job_id),
+        "run_no": run_no,
+        "claim_id": claim_id,
+        "first": priority.FIRST,
+        "last": outranked_by,
+        "urgent_seconds": run_groups.URGENT_SECONDS,
+    }
+    found = _CHECK.run(connection, parameters)
+    return RunCheck(*found[0]) if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
