@@ -249,6 +249,8 @@ def open_cluster(
             for proxy in proxies:
                 proxy.heal()
             system.stop()
+            # It may go on if a fault could not be injected.
+            cluster.load.stop()
             for proxy in proxies:
                 proxy.close()
         system.assert_clean()

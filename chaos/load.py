@@ -40,7 +40,7 @@ class Load:
         self._pause = _CLIENTS / per_second
         self._total = total
         self._asked = 0
-        self._may_end = threading.Event()
+        self._may_end, self._is_stopped = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._random = random.Random(4)
         self.accepted: list[Accepted] = []
@@ -66,6 +66,14 @@ class Load:
         while (missing := self._total - len(self.accepted)) > 0:
             jobs = [self._job() for _ in range(min(missing, _BULK))]
             self._insist("/v1/ava/jobs/bulk", {"jobs": jobs})
+
+    def stop(self) -> None:
+        """Trigger nothing more, also if jobs are missing."""
+        self._may_end.set()
+        self._is_stopped.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
 
     def trigger_one(self, *, tenant_id: str = HEADERS["x-tenant-id"], **fields: Any) -> str:
         """Trigger a job with these fields on top. Returns its id."""
@@ -106,7 +114,7 @@ class Load:
 
     def _trickle(self) -> None:
         while not self._may_end.is_set():
-            self._insist("/v1/ava/jobs", self._job())
+            self._insist_on_all("/v1/ava/jobs", self._job())
             time.sleep(self._pause)
 
     def _job(self) -> dict[str, Any]:
@@ -121,9 +129,9 @@ class Load:
         return self._insist_on_all(path, body)[-1]
 
     def _insist_on_all(self, path: str, body: dict[str, Any], tenant_id: str = HEADERS["x-tenant-id"]) -> list[str]:
-        """Send a request until it is accepted. Returns the ids of its jobs."""
+        """Send a request until it is accepted, or the load is stopped. Returns the ids of its jobs."""
         headers = {**HEADERS, "x-tenant-id": tenant_id, "Idempotency-Key": uuid.uuid4().hex}
-        while not (accepted := self._attempt(path, body, headers)):
+        while not (accepted := self._attempt(path, body, headers)) and not self._is_stopped.is_set():
             time.sleep(0.1)
         return accepted
 

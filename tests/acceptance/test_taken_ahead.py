@@ -34,7 +34,9 @@ def _blocked_end(system: System, job_id: str, end: Path) -> Iterator[None]:
     with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT FROM jobs WHERE id::text = %s FOR UPDATE", (_uuid(system, job_id),))
         end.touch()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%ava_end%%'"
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         wait_until(lambda: system.query(waiting) == [(1,)], what="the end waits for the lock")
         yield
         connection.rollback()

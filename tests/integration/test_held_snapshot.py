@@ -32,6 +32,9 @@ _ENDED, _AT_ONCE = 12_000, 1_000
 _MOST_BLOCKS = 400
 
 
+pytestmark = pytest.mark.needs_session(because="it explains prepared statements, which a pooler does not keep")
+
+
 @pytest.fixture
 def backlog(database_settings: Settings) -> Iterator[Backlog]:
     with open_backlog(database_settings) as backlog:

@@ -66,7 +66,8 @@ def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: 
     assert _compared(backlog, statement, parameters) <= _JOBS
 
 
-def test_a_look_is_planned_once_a_second_at_most(backlog: Backlog) -> None:
+@pytest.mark.needs_session(because="statements are prepared in a session of their own only")
+def test_the_plan_of_a_look_is_kept(backlog: Backlog) -> None:
     at = {"count_up_to": 10, "dead_after_seconds": 14}
     with backlog.database.connect() as connection:
         for _ in range(3):
