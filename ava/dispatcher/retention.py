@@ -23,6 +23,9 @@ __all__ = ["OldRows", "Retention", "of_events", "of_jobs"]
 
 #: Seconds for which one call of a duty goes on while there are old rows.
 _CALL_SECONDS = 3.0
+#: Seconds until the next call, and if this one has found nothing.
+_BUSY_SECONDS = 1.0
+_IDLE_SECONDS = 10.0
 #: A batch that took fewer seconds is doubled, one that took more, or failed, is halved.
 _SHORT_SECONDS = 0.2
 _LONG_SECONDS = 1.0
@@ -66,12 +69,13 @@ class Retention:
     """Deletes several kinds of old rows in turn, as long as there are any."""
 
     changes = "old rows deleted"
-    every_seconds = 1.0
 
     def __init__(self, name: str, database: Database, kinds: Sequence[OldRows]) -> None:
         self.name = name
         self._database = database
         self._kinds = kinds
+        #: Seconds until the next call.
+        self.every_seconds = _BUSY_SECONDS
 
     def run_once(self, _now: float) -> int:
         """Delete old rows for some seconds. Returns their number. A kind that fails does not stop the others."""
@@ -87,6 +91,7 @@ class Retention:
                 else:
                     if not kind.has_more:
                         waiting.remove(kind)
+        self.every_seconds = _BUSY_SECONDS if count else _IDLE_SECONDS
         if failure is not None:
             raise failure
         return count

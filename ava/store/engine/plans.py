@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["IN_ORDER", "PLAN_SECONDS", "WAITING_WINDOWS"]
 
-#: A look of the feed, and the statements of an admission, are planned once for each connection and second, because
-#: planning takes longer than they run, and an admission is on the way from the end of a job to the start of the next.
+#: The statements of an admission are planned once for each connection and second, because planning takes longer than
+#: they run, and an admission is on the way from the end of a job to the start of the next.
 PLAN_SECONDS = 1.0
 
 #: Put before a statement, it makes the rest of the transaction use indexes in whose order rows are wanted, not others

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS, WAITING_WINDOWS
+from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
 
 __all__ = ["Beginning", "Look", "Window", "read", "read_known"]
+
+#: Seconds after which a look is planned anew. Its indexes are fixed, so a plan does not depend on the sizes of tables.
+_PLAN_SECONDS = 10.0
 
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -120,7 +123,7 @@ SELECT
                 SELECT j.tenant_id, j.published_at FROM jobs AS j WHERE {_WAITS} AND j.published_at IS NOT NULL
                 ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(count_up_to)s) AS counted
         ) AS published),{_REST}""",
-    plan_seconds=PLAN_SECONDS,
+    plan_seconds=_PLAN_SECONDS,
 )
 
 # While a snapshot is held (by a dump, say), the entries of jobs that have moved on stay in the indexes, and a scan
@@ -153,7 +156,7 @@ SELECT
         ) AS published LEFT JOIN LATERAL (
             SELECT j.id, j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.id >= w.job_id
             ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT 1) AS backlog ON true),{_REST}""",
-    plan_seconds=PLAN_SECONDS,
+    plan_seconds=_PLAN_SECONDS,
 )
 
 

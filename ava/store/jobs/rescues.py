@@ -11,6 +11,7 @@ from datetime import datetime
 from ava.domain.job import Job, Status
 from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MOST_LOSSES
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.runs import SEQ_OF_OTHERS, SEQ_PER_RUN
@@ -83,8 +84,11 @@ def rescue(
 # A silent node whose heartbeat has changed since it was read is alive. Moments are only compared for equality, because
 # PostgreSQL's clock may jump.
 #
-# It runs again and again, so it does not wait for rows that another transaction has locked.
-_RESCUE_FROM_DEAD_NODES = Statement(f"""
+# It runs again and again, so it does not wait for rows that another transaction has locked, and it is planned seldom,
+# because planning takes longer than finding none.
+_RESCUE_FROM_DEAD_NODES = Prepared(
+    "rescue_from_dead_nodes",
+    f"""
 WITH held AS (
     SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -124,7 +128,9 @@ WITH held AS (
     ON CONFLICT DO NOTHING
 )
 SELECT {rows.JOB_COLUMNS} FROM rescued AS j
-""")
+""",
+    plan_seconds=60.0,
+)
 
 
 def rescue_from_dead_nodes(
@@ -136,7 +142,7 @@ def rescue_from_dead_nodes(
     """
     parameters: dict[str, object] = {"silent_ids": list(silent), "silent_at": list(silent.values())}
     parameters |= {"limit": limit, "msg": msg, "error": error}
-    return [rows.job(row) for row in connection.exec_driver_sql(_RESCUE_FROM_DEAD_NODES, parameters)]
+    return [rows.job(row) for row in _RESCUE_FROM_DEAD_NODES.run(connection, parameters)]
 
 
 _INVALIDATE_UNCLAIMED = Statement("""

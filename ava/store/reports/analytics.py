@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from ava.domain.analytics import MOST_DAYS, EndedCounts, GroupBy
 from ava.domain.job import Trigger
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.reports import ended
 
@@ -44,10 +45,14 @@ counts AS (
         cancelled = t.cancelled + excluded.cancelled, ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
 )
 """
-_COUNT = Statement(f"""
+_COUNT = Prepared(
+    "count_analytics",
+    f"""
 WITH {ended.next_span(_PROGRESS)}, {_ENDED}, {_STORE}, {ended.moved(_PROGRESS)}
 SELECT count(*) FROM ended
-""")
+""",
+    plan_seconds=ended.PLAN_SECONDS,
+)
 
 
 def count(connection: Connection, *, until: datetime, limit: int) -> int:
@@ -55,7 +60,7 @@ def count(connection: Connection, *, until: datetime, limit: int) -> int:
 
     Returns the number of jobs.
     """
-    return int(connection.exec_driver_sql(_COUNT, {"until": until, "limit": limit}).scalar_one())
+    return int(_COUNT.run(connection, {"until": until, "limit": limit})[0][0])
 
 
 _FIRST_DAY = Statement("""

@@ -7,7 +7,11 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["complete_until", "day_span", "lock", "moved", "next_span"]
+__all__ = ["PLAN_SECONDS", "complete_until", "day_span", "lock", "moved", "next_span"]
+
+#: Seconds after which a count is planned anew. Each runs once a second, and its planning takes longer than a count of
+#: few jobs.
+PLAN_SECONDS = 60.0
 
 # A job's `completed_at` is read from the clock within the transaction that ends it, so it is later than the start of
 # the transaction. The lag covers the moment between that reading and the transaction's number. A commit may take

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from ava.domain.analytics import BUCKET_GROWTH, MOST_DAYS
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.reports import ended
 
@@ -48,10 +49,14 @@ counted AS (
     )
 )
 """
-_COUNT = Statement(f"""
+_COUNT = Prepared(
+    "count_job_times",
+    f"""
 WITH {ended.next_span(_PROGRESS)}, {_ENDED}, {_STORE}, {ended.moved(_PROGRESS)}
 SELECT count(*) FROM ended
-""")
+""",
+    plan_seconds=ended.PLAN_SECONDS,
+)
 
 
 def count(connection: Connection, *, until: datetime, limit: int) -> int:
@@ -59,7 +64,7 @@ def count(connection: Connection, *, until: datetime, limit: int) -> int:
 
     Returns the number of jobs.
     """
-    return int(connection.exec_driver_sql(_COUNT, {"until": until, "limit": limit}).scalar_one())
+    return int(_COUNT.run(connection, {"until": until, "limit": limit})[0][0])
 
 
 _LOCK = Statement(ended.lock(_PROGRESS))

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.reports import ended
 
 __all__ = ["BOUNDS", "NEVER", "Total", "count", "delete_old", "totals"]
 
@@ -21,7 +23,9 @@ NEVER = -1
 _BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
 _COUNTED = "worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds, run_seconds"
 # The row with the progress is locked, so two dispatchers count no job twice.
-_COUNT = Statement(f"""
+_COUNT = Prepared(
+    "count_statistics",
+    f"""
 WITH span AS (
     SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
         SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
@@ -57,7 +61,9 @@ WITH span AS (
     UPDATE statistics_progress AS p SET counted_until = s.until FROM span AS s WHERE s.until > s.since
 )
 SELECT coalesce(sum(jobs), 0) FROM counted
-""")
+""",
+    plan_seconds=ended.PLAN_SECONDS,
+)
 
 
 def count(connection: Connection, *, until: datetime, limit: int) -> int:
@@ -65,7 +71,7 @@ def count(connection: Connection, *, until: datetime, limit: int) -> int:
 
     Returns the number of jobs.
     """
-    return int(connection.exec_driver_sql(_COUNT, {"until": until, "limit": limit}).scalar_one())
+    return int(_COUNT.run(connection, {"until": until, "limit": limit})[0][0])
 
 
 _DELETE_OLD = Statement("""

@@ -16,6 +16,7 @@ from ava.domain.job import WHEN_RELEASED, Job, Status
 from ava.domain.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses
 from ava.store.jobs import rows as job_rows
@@ -29,15 +30,19 @@ Moment = datetime | None
 #: A job's UUID, and whether it waits for the one before it.
 MadeJob = tuple[str, bool]
 
-_ARE_DUE = Statement("""
+_ARE_DUE = Prepared(
+    "are_schedules_due",
+    """
 SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::timestamptz, now())),
        EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL)
-""")
+""",
+    plan_seconds=60.0,
+)
 
 
 def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
     """Returns whether a schedule is due, and whether a job waits for an earlier one of its schedule."""
-    is_due, is_waiting = connection.exec_driver_sql(_ARE_DUE, {"now": now}).one()
+    ((is_due, is_waiting),) = _ARE_DUE.run(connection, {"now": now})
     return is_due, is_waiting
 
 
