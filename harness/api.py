@@ -17,6 +17,7 @@ from ava.services.workers import WorkerChange
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
+from harness.polling import wait_until
 
 HEADERS = {
     "x-internal-secret": "of-all-the-tests",
@@ -123,7 +124,16 @@ class Api:
             return list(result) if result.returns_rows else []
 
     def rows_read(self, table: str) -> int:
-        """Returns how many rows of a table, and entries of its indexes, were read so far."""
+        """Returns how many rows of a table, and entries of its indexes, were read so far.
+
+        A session reports what it has read when it ends, or when it has been idle for a while. So the application's are
+        closed; it opens others.
+        """
+        self.app.extensions["ava"].database.close()
+        others = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ava api'"
+        )
+        wait_until(lambda: self.execute(others) == [(0,)], what="the application's sessions have ended")
         self.execute("SELECT pg_stat_force_next_flush()")
         ((count,),) = self.execute(
             "SELECT idx_tup_fetch + seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname ="
