@@ -19,6 +19,8 @@ _LONGEST_SECONDS = 240.0
 _LONGEST_RECOVERY_SECONDS = 60.0
 #: Starts that show that work goes on, if the fault names no particular jobs.
 _STARTS = 10
+#: Untrue records that are shown with their runs.
+_MOST_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         broken.append(f"{repeated} repeated")
     if fault.refuses_nothing and refusals:
         broken.append(refusals)
+    untrue = [job_id for job_id, record in records.items() if not is_true(record, by_job.get(job_id, []))]
+    broken += [f"{job_id}: {records[job_id]}, {by_job.get(job_id)}" for job_id in untrue[:_MOST_SHOWN]]
     if changed := sum(records[job_id].status != "completed" for job_id in injury.ended_before):
         broken.append(f"{changed} final statuses changed")
     return Result(
@@ -96,7 +100,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         lost=len(accepted - final - set(injury.uncommitted)),
         invented=len(records.keys() - accepted),
         twice=len(effects.overlapping(by_job)),
-        untrue=sum(not is_true(record, by_job.get(job_id, [])) for job_id, record in records.items()),
+        untrue=len(untrue),
         repeated=repeated,
         failed=sum(record.status == "failed" for record in records.values()),
         recovery_seconds=_recovery(by_job, injury),
