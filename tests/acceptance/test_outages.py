@@ -6,9 +6,11 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import kombu
+import psycopg2
 import pytest
 import requests
 
@@ -101,6 +103,35 @@ def test_a_node_that_was_frozen_beyond_its_death_does_not_go_on(system: System, 
 
 
 @ON_REDIS
+def test_a_process_that_was_frozen_while_it_claimed_does_not_begin(system: System, tmp_path: Path) -> None:
+    system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
+    system.wait_for(_run(system, 0), "completed")
+    node = system.workers[0]
+    (child,) = (child.pid for child in node.children)
+    os.kill(child, signal.SIGSTOP)
+    job_id = _run(system, 0)
+    with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM jobs WHERE status = 'queued' FOR UPDATE")
+        os.kill(child, signal.SIGCONT)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_until(lambda: system.query(waiting) == [(1,)], what="the claim waits for the lock")
+        for pid in (child, node.pid):
+            os.kill(pid, signal.SIGSTOP)
+        connection.rollback()
+    # The claim has been written, and the process has not read that yet.
+    system.wait_for(job_id, "running")
+    system.start_worker(concurrency=1, wait=False)
+    assert system.wait_for(job_id, "completed", seconds=60)["attempt"] == 1
+    for pid in (node.pid, child):
+        os.kill(pid, signal.SIGCONT)
+    # The process takes other jobs once it has dropped that run.
+    wait_until(lambda: _process_of_next(system, tmp_path) == child, seconds=60, what="the process runs a job")
+    assert _attempts(tmp_path, job_id) == 1
+
+
+@ON_REDIS
 def test_a_run_whose_claim_a_failover_lost_stops_and_writes_nothing(system: System, tmp_path: Path) -> None:
     system.start(workers=1, concurrency=2, environ=_environ(tmp_path))
     job_id = _run(system, 6)
@@ -120,6 +151,13 @@ def test_a_run_whose_claim_a_failover_lost_stops_and_writes_nothing(system: Syst
     begun = [effect for effect in effects.read(tmp_path / "effects") if effect.kind == "begin"]
     done = [effect for effect in effects.read(tmp_path / "effects") if effect.kind == "done"]
     assert (len(begun), len(done)) == (2, 1)
+
+
+def _process_of_next(system: System, folder: Path) -> int:
+    """Returns the process that runs a new job."""
+    job_id = _run(system, 0)
+    system.wait_for(job_id, "completed")
+    return int(effects.runs(effects.read(folder / "effects"))[job_id][-1].name.partition(".")[0])
 
 
 def _attempts(folder: Path, job_id: str) -> int:

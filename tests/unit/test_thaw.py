@@ -76,6 +76,27 @@ def test_a_thawed_run_that_holds_its_job_goes_on_once_it_is_answered(child: Chil
     assert (run.stopped_for, effects) == (None, ["before", "after"])
 
 
+@pytest.mark.parametrize(
+    ("answers", "effects"), [((None, False), []), ((None, True), ["ran"])], ids=["it is lost", "it is held"]
+)
+def test_a_handler_that_begins_long_after_its_claim_asks_first(
+    child: Child, answers: tuple[bool | None, ...], effects: list[str]
+) -> None:
+    ran: list[str] = []
+    run = run_of(lambda _input, _env: ran.append("ran"))
+    run.claim_sent_ns -= 2_000_000_000
+    child._thaw.ask_if_late(run, _Answers(*answers).is_held)
+    run.call(None, block_sigterm)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    assert ran == effects
+
+
+def test_a_handler_that_begins_soon_after_its_claim_asks_nothing(child: Child) -> None:
+    answers = _Answers(False)
+    child._thaw.ask_if_late(run_of(lambda _input, _env: None), answers.is_held)
+    assert not answers.asked.is_set()
+
+
 def test_a_thawed_run_that_gets_no_answer_can_be_stopped(child: Child) -> None:
     answers = _Answers(None)
 

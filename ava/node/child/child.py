@@ -174,6 +174,7 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
+        self._thaw.ask_if_late(run, self._run_writer.is_held)
         descriptors = MaskedDescriptors(run.mask)
         descriptors.start()
         before, began, is_over = other_threads(), time.monotonic(), False

@@ -35,7 +35,7 @@ class Claims:
 
     def claim(self, message: Message, run_writer: RunWriter) -> Run | None:
         """Start the first run of a message. Returns None if it cannot be claimed."""
-        is_first = not self.group.is_at(message)
+        began_ns, is_first = time.time_ns(), not self.group.is_at(message)
         if is_first:
             self.group.begin(message)
         next_run, self._next_run = self._next_run, None
@@ -49,8 +49,8 @@ class Claims:
             # It was claimed just now.
             is_first = True
         if (job := self.shared.take(job_id, run_no)) is not None:
-            return self._begin_shared(job, run_writer, is_first=is_first)
-        return self._beside_urgent(self._claim_alone(message, run_writer), run_writer)
+            return self._begin_shared(job, began_ns, run_writer, is_first=is_first)
+        return self._beside_urgent(self._claim_alone(message, began_ns, run_writer), run_writer)
 
     def are_shared(self, message: Message) -> bool:
         """Returns True if the first run of a message is claimed together with others, or will be."""
@@ -68,7 +68,7 @@ class Claims:
             return []
         return [message.runs[0], *waiting][: self._handler_times.most_together(message.worker_id)]
 
-    def _begin_shared(self, job: Job, run_writer: RunWriter, *, is_first: bool) -> Run | None:
+    def _begin_shared(self, job: Job, began_ns: int, run_writer: RunWriter, *, is_first: bool) -> Run | None:
         claim_id = self.shared.claim_id
         # The others were claimed some time ago.
         check = shared_claims.NOTHING if is_first else run_writer.check(job, claim_id, outranked_by=self._outranks(job))
@@ -76,7 +76,7 @@ class Claims:
             return None
         if check.is_outranked:
             self.group.make_way()
-        run = self._new_runs.make(job, claim_id, time.time_ns(), run_writer)
+        run = self._new_runs.make(job, claim_id, began_ns, run_writer)
         self.shared.open_log(run)
         if check.is_to_be_cancelled:
             # The handler is not entered.
@@ -95,9 +95,8 @@ class Claims:
                 self.group.make_way()
         return run
 
-    def _claim_alone(self, message: Message, run_writer: RunWriter) -> Run | None:
-        began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
-        worker_id, ((job_id, run_no), *_) = message
+    def _claim_alone(self, message: Message, began_ns: int, run_writer: RunWriter) -> Run | None:
+        claim_id, (worker_id, ((job_id, run_no), *_)) = str(uuid.uuid4()), message
         if (job := run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
             return self._new_runs.make(job, claim_id, began_ns, run_writer)
         if not run_writer.set_aside_paused(job_id, run_no, worker_id) and run_writer.names_other_worker(

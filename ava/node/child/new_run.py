@@ -41,5 +41,6 @@ class NewRuns:
             settings=given,
             main_thread=threading.main_thread(),
             claim_id=claim_id,
+            claim_sent_ns=began_ns,
             span=run_reports.start_run_span(job, began_ns),
         )

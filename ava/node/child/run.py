@@ -46,11 +46,14 @@ class Run:
         settings: RunSettings,
         main_thread: threading.Thread,
         claim_id: str | None = None,
+        claim_sent_ns: int | None = None,
         span: tracing.Span = tracing.NOTHING,
     ) -> None:
         self.job = job
         #: The id of the claim, part of the fence of every write.
         self.claim_id = claim_id
+        #: When the claim was sent, in Unix nanoseconds.
+        self.claim_sent_ns = time.time_ns() if claim_sent_ns is None else claim_sent_ns
         #: The run's span in the trace: from the claim until the end is written.
         self.span = span
         self.handler = handler

@@ -1,4 +1,4 @@
-"""What a process does that was frozen and is continued: it asks whether its run still holds its job."""
+"""What a process does that had no processor for long: it asks whether its run still holds its job before it goes on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ __all__ = ["Thaw"]
 
 #: Seconds between two questions while the database is away.
 _PAUSE_SECONDS = 0.1
+#: Nanoseconds from a claim to its handler after which a process asks; a node is declared dead much later.
+_LATE_NS = 1_000_000_000
 
 
 class Thaw:
@@ -36,6 +38,17 @@ class Thaw:
                 time.sleep(_PAUSE_SECONDS)
         finally:
             self._is_asking = False
+
+    def ask_if_late(self, run: Run, is_held: Callable[[Run], bool]) -> None:
+        """Ask before a handler begins whose claim was sent long ago; the main thread calls it.
+
+        The process may have been frozen, or without a processor, while it waited for the claim. Its node may count as
+        dead meanwhile, and another one may have run the job.
+        """
+        while time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None:
+            if self._is_answered(run, is_held):
+                return
+            time.sleep(_PAUSE_SECONDS)
 
     def _is_answered(self, run: Run, is_held: Callable[[Run], bool]) -> bool:
         count = self._count
