@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +21,15 @@ ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 
 @ON_REDIS
-def test_a_result_is_held_for_a_while_and_then_the_run_is_rescued(system: System, private_postgres: Server) -> None:
+def test_a_result_is_held_for_a_while_and_then_the_run_is_rescued(
+    system: System, private_postgres: Server, tmp_path: Path
+) -> None:
     system.expects_traceback = True  # The process that gives up logs why.
     system.start(environ=ENVIRON, database_url=private_postgres.url)
     # The job ends during an outage that is short enough: its end is written, and it does not run again.
-    job_id = _begin(system, seconds=1.0)
+    job_id = _begin(system, seconds=1.0, until=str(tmp_path / "short"))
     private_postgres.kill()
+    (tmp_path / "short").touch()
     time.sleep(1.2)
     private_postgres.start()
     record = system.wait_for(job_id, "completed")
@@ -33,9 +37,10 @@ def test_a_result_is_held_for_a_while_and_then_the_run_is_rescued(system: System
     assert [line for line in system.messages(job_id) if line.startswith("line ")] == [f"line {n}" for n in range(10)]
     assert system.query("SELECT losses, run_no FROM jobs") == [(0, 1)]
     # This outage is too long.
-    job_id = _begin(system, seconds=1.0)
+    job_id = _begin(system, seconds=1.0, until=str(tmp_path / "long"))
     private_postgres.kill()
-    wait_until(lambda: "End of run not written" in system.workers[0].output, seconds=20, what="the process gives up")
+    (tmp_path / "long").touch()
+    wait_until(lambda: "End of run not written" in system.workers[0].output, seconds=60, what="the process gives up")
     private_postgres.start()
     record = system.wait_for(job_id, "completed")
     assert (record["output"], record["attempt"]) == ({"lines": 10}, 1)
@@ -43,8 +48,8 @@ def test_a_result_is_held_for_a_while_and_then_the_run_is_rescued(system: System
     assert any(line.startswith("Handler lost") for line in system.messages(job_id))
 
 
-def _begin(system: System, *, seconds: float) -> str:
-    job_id = str(system.trigger("wkr_t_steady", input={"seconds": seconds})["id"])
+def _begin(system: System, **input: object) -> str:
+    job_id = str(system.trigger("wkr_t_steady", input=input)["id"])
     wait_until(lambda: "line 1" in system.messages(job_id), what="it runs")
     return job_id
 

@@ -78,12 +78,13 @@ def test_a_killed_child_is_noticed_at_once_and_its_job_runs_again(nodes: System,
 
 
 @POOLS_AND_BROKERS
-def test_jobs_start_in_the_order_of_their_priorities(nodes: System, pool: str) -> None:
+def test_jobs_start_in_the_order_of_their_priorities(nodes: System, pool: str, tmp_path: Path) -> None:
     _start(nodes, pool, concurrency=1)
-    blocking = nodes.trigger("wkr_t_work", input={"seconds": 1.5})
+    blocking = nodes.trigger("wkr_t_brief", input={"until": str(tmp_path / "all wait")})
     nodes.wait_for(blocking["id"], "running")
     priorities = [5, 9, 1, 7, 3, 10, 2, 8, 4, 6]
     jobs = [nodes.trigger("wkr_t_echo", priority=priority) for priority in priorities]
+    (tmp_path / "all wait").touch()
     for job in jobs:
         assert nodes.wait_for(job["id"])["status"] == "completed"
     started = sorted((nodes.show(job["id"]) for job in jobs), key=lambda record: record["started_at"])
