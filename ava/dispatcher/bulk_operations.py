@@ -17,7 +17,8 @@ class BulkOperationBatches:
 
     name = "bulk_operations"
     changes = "jobs retried or cancelled by operations"
-    every_seconds = 0.25
+    #: If it is not woken (`WorkProbe`).
+    every_seconds = 1.0
 
     def __init__(self, batches: BulkBatches) -> None:
         self._batches = batches

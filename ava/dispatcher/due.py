@@ -17,7 +17,8 @@ class DueJobs:
 
     name = "due"
     changes = "jobs due"
-    every_seconds = 0.1
+    #: If it is not woken (`WorkProbe`).
+    every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -35,6 +35,7 @@ from ava.dispatcher.stored_bytes import StoredBytes
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
+from ava.dispatcher.work_probe import WorkProbe
 from ava.domain.limits import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
@@ -47,6 +48,7 @@ from ava.store.engine.database import Database
 from ava.store.engine.leader_lease import LeaderLease
 from ava.store.engine.leader_lock import LeaderLock
 from ava.store.engine.notices import Notices
+from ava.store.pending_work import Work
 
 __all__ = ["DutyLoop", "make_duties", "run"]
 
@@ -101,6 +103,8 @@ class DutyLoop:
             self._check_leadership()
             is_ending.wait(_LEADERSHIP_SECONDS)
         self._is_ending.set()
+        for thread in self._threads:
+            thread.end_wait()
         deadline = time.monotonic() + _ENDING_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -147,6 +151,11 @@ class DutyThread(threading.Thread):
                     self._duty.wait(seconds)
                 else:
                     self._is_ending.wait(seconds)
+
+    def end_wait(self) -> None:
+        """End the wait of a duty that waits itself, because this process stops."""
+        if isinstance(self._duty, WakeableDuty):
+            self._duty.wake()
 
     def run_duty(self) -> float:
         """Run the duty once. Returns the seconds until it is due again."""
@@ -195,8 +204,8 @@ def make_duties(
         # Without them the duty looks at limits at its interval.
         notices=Notices(settings.database_url) if settings.has_sessions else None,
     )
+    probe = WorkProbe(database)
     returning: list[Duty] = [
-        DueJobs(database),
         MovedWorkers(database),
         PausedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),
@@ -206,13 +215,15 @@ def make_duties(
         Promotions(database),
     ]
     return [
-        ScheduleFirings(database, control, quota=TenantQuotas.of(settings)),
+        probe,
+        probe.waking(Work.DUE_JOBS, ReturningDuty(DueJobs(database), feed.see_returned)),
+        probe.waking(Work.SCHEDULES, ScheduleFirings(database, control, quota=TenantQuotas.of(settings))),
+        probe.waking(Work.WEBHOOKS, WebhookWakeup(database, publisher)),
+        probe.waking(Work.BULK_OPERATIONS, BulkOperationBatches(BulkBatches(database, jobs, control))),
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         *(ReturningDuty(duty, feed.see_returned) for duty in returning),
         feed,
-        WebhookWakeup(database, publisher),
-        BulkOperationBatches(BulkBatches(database, jobs, control)),
         retention.of_jobs(
             database,
             retention_days=settings.retention_days,

@@ -57,7 +57,8 @@ class ScheduleFirings:
 
     name = "schedules"
     changes = "firings of schedules"
-    every_seconds = 0.1
+    #: If it is not woken (`WorkProbe`).
+    every_seconds = 1.0
 
     def __init__(
         self,

@@ -14,7 +14,8 @@ class WebhookWakeup:
 
     name = "webhook_wakeup"
     changes = "senders woken"
-    every_seconds = 0.1
+    #: If it is not woken (`WorkProbe`).
+    every_seconds = 1.0
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database

@@ -219,7 +219,7 @@ def test_idle_schedules_are_not_read(scheduled: Scheduled) -> None:
     scheduled.backlog.run("ANALYZE schedules")
     version = scheduled.backlog.run("SELECT min(timezone_data) FROM schedules")[0][0]
     for statement, parameters in (
-        (due_schedules._ARE_DUE.statement, {"now": None}),
+        (due_schedules._ARE_DUE, {"now": None}),
         (due_schedules._CLAIM_DUE, {"now": None, "limit": 500, "held": None}),
         (due_schedules._RELEASE_WAITING, {"limit": 500, "held": None}),
         (time_zones._CLAIM_OUTDATED, {"version": version, "limit": 500}),

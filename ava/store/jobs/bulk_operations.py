@@ -16,6 +16,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = [
+    "IS_DUE",
     "abort",
     "claim",
     "claim_due",
@@ -166,6 +167,10 @@ def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkO
     row = connection.exec_driver_sql(_ABORT, parameters).first()
     return None if row is None else _operation(row)
 
+
+#: A condition: the time has come for the next batch of an operation.
+IS_DUE = """(SELECT next_at FROM bulk_operations WHERE state = 'running' AND next_at <= now()
+    ORDER BY next_at LIMIT 1) IS NOT NULL"""
 
 _CLAIM_DUE = Statement(f"""
 SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.state = 'running' AND o.next_at <= clock_timestamp()

@@ -16,33 +16,32 @@ from ava.domain.job import WHEN_RELEASED, Job, Status
 from ava.domain.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
-from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = ["advance", "are_due", "cancel_jobs", "claim_due", "disabled", "release_waiting", "write_firings"]
+__all__ = ["ARE_DUE", "advance", "are_due", "cancel_jobs", "claim_due", "disabled", "release_waiting", "write_firings"]
 
 #: The moment that counts as now; None means that of the database's clock.
 Moment = datetime | None
 #: A job's UUID, and whether it waits for the one before it.
 MadeJob = tuple[str, bool]
 
-_ARE_DUE = Prepared(
-    "are_schedules_due",
-    """
+#: A condition: a schedule is due, or a job waits for an earlier one of its schedule.
+ARE_DUE = """((SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL
+    OR EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL))"""
+
+_ARE_DUE = Statement("""
 SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::timestamptz, now())),
        EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL)
-""",
-    plan_seconds=60.0,
-)
+""")
 
 
 def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
     """Returns whether a schedule is due, and whether a job waits for an earlier one of its schedule."""
-    ((is_due, is_waiting),) = _ARE_DUE.run(connection, {"now": now})
+    is_due, is_waiting = connection.exec_driver_sql(_ARE_DUE, {"now": now}).one()
     return is_due, is_waiting
 
 

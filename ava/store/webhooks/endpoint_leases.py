@@ -18,6 +18,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
 __all__ = [
+    "IS_WORK",
     "DeliveryOutcome",
     "DueDelivery",
     "HeldLease",
@@ -80,6 +81,10 @@ class PendingWork:
         """Returns True if there is anything to do."""
         return self.oldest_event_seconds is not None or self.has_due_leases
 
+
+#: A condition: an event waits to be fanned out, or deliveries of an endpoint that no sender has are due.
+IS_WORK = """((SELECT n FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT 1) IS NOT NULL
+    OR EXISTS (SELECT FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now()))"""
 
 _FIND_WORK = Prepared(
     "find_work",

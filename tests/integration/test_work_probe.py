@@ -1,0 +1,86 @@
+"""One look of the dispatcher for several duties: it finds each kind of work, and wakes the duty that does it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from ava.dispatcher.loop import DutyThread
+from ava.dispatcher.work_probe import WorkProbe
+from ava.settings import Settings
+from ava.store import pending_work
+from ava.store.pending_work import Work
+from harness.api import Api
+from harness.polling import wait_until
+from harness.system import ENCRYPTION_KEY
+
+
+@pytest.fixture
+def api_settings(api_settings: Settings) -> Settings:
+    """Settings of an API with an encryption key, which webhooks need."""
+    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
+
+
+def _find(api: Api) -> set[Work]:
+    with api.database.connect() as connection:
+        return set(pending_work.find(connection))
+
+
+def test_each_kind_of_work_is_found(api: Api) -> None:
+    assert _find(api) == set()
+    api.trigger()
+    api.execute("UPDATE jobs SET run_at = now(), published_at = NULL")
+    assert _find(api) == {Work.DUE_JOBS}
+    api.execute("UPDATE jobs SET run_at = now() + interval '1 hour'")
+    schedule = {"name": "nightly", "worker_id": "wkr_open", "cron": "0 3 * * *", "timezone": "UTC"}
+    assert api.post("/v1/ava/schedules", json=schedule).status_code == 201
+    assert _find(api) == set()
+    api.execute("UPDATE schedules SET next_run_at = now()")
+    assert _find(api) == {Work.SCHEDULES}
+    api.execute("DELETE FROM schedules")
+    hook = {"url": "https://example.com/", "events": ["ava.job.failed"], "secret": "of-the-tests-of-the-probe"}
+    assert api.post("/v1/webhooks", json=hook).status_code == 201
+    operation = api.post("/v1/ava/jobs/cancel", json={"filter": {"status": "queued"}})
+    assert operation.status_code == 202, operation.text
+    api.execute("UPDATE bulk_operations SET state = 'running', completed_at = NULL, next_at = now()")
+    assert _find(api) == {Work.BULK_OPERATIONS}
+    api.execute("DELETE FROM bulk_operations")
+    api.execute("UPDATE jobs SET status = 'failed', error = 'no', completed_at = now(), run_at = NULL")
+    assert _find(api) == {Work.WEBHOOKS}
+
+
+class _Counted:
+    """A duty that counts its calls, and is due once an hour."""
+
+    name, changes, every_seconds = "counted", "calls", 3600.0
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def run_once(self, _now: float) -> int:
+        self.calls += 1
+        return 0
+
+
+@pytest.mark.parametrize("is_due", [True, False])
+def test_the_duty_is_called_once_there_is_work(api: Api, is_due: bool) -> None:
+    api.trigger()
+    if is_due:
+        api.execute("UPDATE jobs SET run_at = now(), published_at = NULL")
+    probe, counted, is_active, is_ending = WorkProbe(api.database), _Counted(), threading.Event(), threading.Event()
+    thread = DutyThread(probe.waking(Work.DUE_JOBS, counted), is_active, is_ending)
+    is_active.set()
+    thread.start()
+    wait_until(lambda: counted.calls == 1, what="its first call")
+    probe.run_once(0.0)
+    if is_due:
+        wait_until(lambda: counted.calls == 2, what="it is woken")
+    is_ending.set()
+    began = time.monotonic()
+    thread.end_wait()
+    thread.join()
+    assert time.monotonic() - began < 60, "it does not wait for its interval"
+    assert counted.calls == 1 + is_due
