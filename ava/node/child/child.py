@@ -153,16 +153,8 @@ class Child:
             )
 
     def next_in_group(self) -> Message | None:
-        """Returns what follows the current run in its group, or None if nothing does.
-
-        What is left of the group is given back if it has taken its time, or if this process may have to end.
-        """
-        if self._goes_on and (following := self._group.take()) is not None:
-            return following
-        with suppress(DatabaseUnavailable):
-            # The companion thread gives it back once the database is there.
-            self._group.give_back(self._database)
-        return None
+        """Returns what follows the current run in its group; None if that is over, or this process may have to end."""
+        return self._group.take() if self._goes_on else None
 
     @property
     def _goes_on(self) -> bool:
@@ -237,10 +229,18 @@ class Child:
 
     def write_end(self) -> None:
         """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
-        if (run := self._run) is None or not run.is_decided:
-            if self._group.following is None:
-                self._write_end_of(None)
-            return
+        run = self._run
+        if run is not None and run.is_decided:
+            self._end(run)
+        elif self._group.following is None:
+            self._write_end_of(None)
+        if self._group.following is None:
+            # Not before, because the next message, which has been asked for, may be urgent. The companion thread gives
+            # back what is left of this one if the database is away.
+            with suppress(DatabaseUnavailable):
+                self._group.give_back(self._database)
+
+    def _end(self, run: Run) -> None:
         run.log.close()
         if run.end is None and run.stopped_for is not None:
             run.span.record_failure(run.stopped_for.value)
