@@ -129,6 +129,13 @@ class Backlog:
         with kombu.Connection(self.settings.broker_url) as connection:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
 
+    def await_messages(self, count: int) -> None:
+        """Wait until so many messages are in the broker.
+
+        RabbitMQ answers a question about a queue before the queue has taken all messages that came earlier.
+        """
+        wait_until(lambda: self.messages() == count, what=lambda: f"{count} messages, there are {self.messages()}")
+
     def empty_broker(self) -> None:
         """Delete every message of the queue; the reset marker stays."""
         if self.settings.broker_is_redis:

@@ -88,7 +88,7 @@ def test_the_broker_holds_one_window_independent_of_the_backlog(backlog: Backlog
     feed = _feed(backlog, window=100, is_fair=False)
     assert feed.run_once(0) == 100
     assert feed.run_once(0) == 0
-    assert backlog.messages() == 100
+    backlog.await_messages(100)
     assert backlog.count("published_at IS NOT NULL") == 100
     # The oldest jobs were published first.
     assert backlog.run("SELECT max(id::text) < (SELECT min(id::text) FROM jobs WHERE published_at IS NULL) FROM jobs"
@@ -192,7 +192,7 @@ def test_messages_that_wait_for_their_turn_are_not_published_again(backlog: Back
     backlog.join(busy=4, quiet_seconds=100)
     _publish(backlog, 50, seconds_ago=3600)
     assert [duty.run_once(now) for now in range(5)] == [0] * 5
-    assert backlog.messages() == 50
+    backlog.await_messages(50)
 
 
 def test_messages_that_an_idle_node_does_not_receive_are_published_again(backlog: Backlog) -> None:
@@ -202,7 +202,7 @@ def test_messages_that_an_idle_node_does_not_receive_are_published_again(backlog
     _publish(backlog, 50, seconds_ago=9)
     backlog.empty_broker()
     assert duty.run_once(0) == 50
-    assert backlog.messages() == 50
+    backlog.await_messages(50)
     # Now they are new, and not suspected of loss for a while.
     assert duty.run_once(1) == 0
 
@@ -251,7 +251,7 @@ def test_the_reset_of_a_broker_is_noticed_at_once(backlog: Backlog) -> None:
     assert duty.run_once(0) == 50
     assert backlog.count("published_at IS NULL") == 50
     assert _feed(backlog, window=100, is_fair=False).run_once(0) == 50
-    assert backlog.messages() == 50
+    backlog.await_messages(50)
     assert duty.run_once(1) == 0
 
 
@@ -358,5 +358,5 @@ def test_after_a_reset_no_old_message_starts_a_job_and_each_is_published_anew(ba
     assert backlog.claim(jobs[1]) is None
     assert backlog.count("status = 'running' AND run_no = 1") == 1
     assert _feed(backlog, window=10).run_once(0) == 4
-    assert backlog.messages() == 4
+    backlog.await_messages(4)
     assert backlog.claim(jobs[1], run_no=2) is not None

@@ -56,7 +56,7 @@ def _assert_the_breaker_is_open(backlog: Backlog, found: Sequence[Job]) -> None:
 def test_a_thousand_published_jobs_all_arrive(backlog: Backlog) -> None:
     found = backlog.insert(1_000, is_published=True)
     backlog.publisher.publish(found)
-    assert backlog.messages() == 1_000
+    backlog.await_messages(1_000)
 
 
 def test_publishing_no_jobs_needs_no_broker(database_settings: Settings) -> None:
@@ -72,7 +72,7 @@ def test_a_queue_that_was_deleted_is_declared_again_for_a_batch(backlog: Backlog
         with backlog.app.connection_for_write() as connection:
             connection.default_channel.queue_delete("default")
     backlog.publisher.publish(found)
-    assert backlog.messages() == 10
+    backlog.await_messages(10)
 
 
 def test_while_the_broker_is_away_a_publish_fails_at_once(on_private_redis: Backlog, private_redis: Server) -> None:
@@ -101,7 +101,7 @@ def test_a_stale_connection_loses_no_message(on_private_redis: Backlog, private_
     private_redis.stop()
     private_redis.start()
     on_private_redis.publisher.publish(found)
-    assert on_private_redis.messages() == 1
+    on_private_redis.await_messages(1)
 
 
 def test_a_reset_broker_is_reported_once(on_private_redis: Backlog, private_redis: Server) -> None:
@@ -144,13 +144,13 @@ def test_a_refused_queue_stops_no_other(backlog: Backlog, refused: str, monkeypa
     with pytest.raises(QueueRefused) as refusal:
         backlog.publisher.publish([*theirs, *ours])
     assert sorted(refusal.value.job_ids) == sorted(job.id for job in theirs)
-    assert backlog.messages() == 10
+    backlog.await_messages(10)
     # The breaker is closed, and the refused queue costs nothing: the broker would accept it now, and is not asked.
     _accept(backlog)
     with pytest.raises(QueueRefused):
         backlog.publisher.publish(theirs[:1])
     backlog.publisher.publish(ours)
-    assert backlog.messages() == 20
+    backlog.await_messages(20)
 
 
 def test_the_feed_goes_on_beside_a_refused_queue_and_comes_back_to_it(backlog: Backlog, refused: str) -> None:
@@ -176,7 +176,7 @@ def test_a_queue_of_a_release_without_a_queue_type_is_accepted(backlog: Backlog)
         backlog.publisher.publish(backlog.insert(2, is_published=True))
         # The release before declares the queue without it again.
         connection.default_channel.queue_declare("default", durable=True, auto_delete=False, arguments=arguments)
-    assert backlog.messages() == 2
+    backlog.await_messages(2)
 
 
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
@@ -186,7 +186,7 @@ def test_a_quorum_queue_without_ten_priorities_is_not_created(backlog: Backlog) 
         publisher.publish(backlog.insert(1, is_published=True))
     # The queue can still be declared as a classic one.
     backlog.publisher.publish(backlog.insert(1, is_published=True))
-    assert backlog.messages() == 1
+    backlog.await_messages(1)
 
 
 def _can_publish(backlog: Backlog) -> bool:
@@ -205,7 +205,7 @@ def test_a_reset_marker_of_another_type_is_replaced(backlog: Backlog, caplog: py
         )
     assert [backlog.publisher.was_reset(), backlog.publisher.was_reset()] == [True, False]
     backlog.publisher.publish(backlog.insert(3, is_published=True))
-    assert backlog.messages() == 3
+    backlog.await_messages(3)
     assert "refuses" not in caplog.text
 
 
@@ -252,5 +252,5 @@ def test_a_queue_without_an_answer_stops_no_other(backlog: Backlog, monkeypatch:
     with pytest.raises(QueueRefused) as refusal:
         backlog.publisher.publish([*theirs, *ours])
     assert sorted(refusal.value.job_ids) == sorted(job.id for job in theirs)
-    assert backlog.messages() == 3
+    backlog.await_messages(3)
     assert backlog.publisher.is_refused("refused")

@@ -120,7 +120,7 @@ def test_jobs_whose_handler_no_node_has_are_set_aside_and_cost_their_queue_nothi
     backlog.insert(1, priority=10)
     feed = _feed(backlog)
     assert feed.run_once(0) == 1
-    assert backlog.messages() == 1
+    backlog.await_messages(1)
     assert backlog.count("worker_id = 'wkr_gone' AND run_at = 'infinity'") == 3000
     assert [feed.run_once(n) for n in range(3)] == [0, 0, 0]
 
@@ -134,7 +134,7 @@ def test_jobs_that_were_set_aside_return_when_a_node_has_their_handler(backlog: 
     assert "no live worker serves wkr_gone" in _why(backlog, job)
     backlog.join(OTHER_NODE, handlers=["wkr_gone"], queues=["default"])
     assert (duty.run_once(1), feed.run_once(1)) == (1, 1)
-    assert backlog.messages() == 1
+    backlog.await_messages(1)
 
 
 def test_a_queue_without_any_live_node_keeps_its_order(stored: Backlog) -> None:

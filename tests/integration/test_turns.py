@@ -61,7 +61,7 @@ def test_the_window_of_one_tenant_is_dealt_anew_when_another_comes(backlog: Back
     feed.run_once(1)
     # As many as there are processes, in turns. The old messages are gone.
     assert _published(backlog) == [("ten_a", 3), ("ten_b", 1)]
-    assert backlog.messages() == 4
+    backlog.await_messages(4)
     assert backlog.claim(single)
     # A message that a node had received before starts nothing, whether its job is published again or not.
     assert [backlog.claim(first[n]) for n in (0, 10)] == [None, None]

@@ -97,7 +97,7 @@ def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: B
     feed = _feed(backlog)
     assert all(job.published_at is None for job in _insert(backlog, 5)), "the API publishes no job with a limit"
     assert feed.run_once(0) == 2
-    assert backlog.messages() == 2
+    backlog.await_messages(2)
     first, second = _claim_all(backlog)
     assert feed.run_once(1) == 0
     _end(backlog, first)
