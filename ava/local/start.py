@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ava.errors import ServerFailed
@@ -17,12 +19,18 @@ from ava.local.redis import Redis
 __all__ = ["failed_start", "free_port", "start", "wait_until_ready"]
 
 
+#: Below the ports that Linux gives to outgoing connections (`net.ipv4.ip_local_port_range`, from 32768 by default).
+_PORTS = range(10_000, 32_768)
+_TRIES = 100
+
+
 def free_port() -> int:
-    """Returns a port of 127.0.0.1 that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Returns a port of 127.0.0.1 that is free at this moment, and that no outgoing connection is given meanwhile."""
+    for port in (*random.sample(_PORTS, _TRIES), 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no free port")
 
 
 def start(server: Postgres | Redis, log: Path) -> ChildProcess:
