@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # What running needs, and what developing needs as well.
 RUNNABLE := $(VENV)/runnable
 INSTALLED := $(VENV)/installed
+# What is installed has its bytecode: without it each start of a process would compile what it imports.
+COMPILED := $(VENV)/compiled
+READY := $(INSTALLED) $(COMPILED)
 # A second environment, of the lowest versions that setup.cfg allows.
 LOWEST := $(VENV)-lowest
 LOWEST_EXTRAS := embedded flower otel test
@@ -24,25 +27,25 @@ help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
-install: $(INSTALLED) ## Make the environment and install everything into it
+install: $(READY) ## Make the environment and install everything into it
 
-run: $(RUNNABLE) ## Run everything on this machine (ARGS="--port 8081")
+run: $(COMPILED) ## Run everything on this machine (ARGS="--port 8081")
 	@tools/servers.sh redis
 	@exec $(BIN)/ava up $(ARGS)
 
-demo: $(RUNNABLE) ## Run one job from its trigger to its final record
+demo: $(COMPILED) ## Run one job from its trigger to its final record
 	@tools/servers.sh redis
 	@exec $(BIN)/ava demo $(ARGS)
 
-test: $(INSTALLED) ## Run every test, against real servers (ARGS="-k cancel")
+test: $(READY) ## Run every test, against real servers (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
-test-pooled: $(INSTALLED) ## Run the tests with servers once through PgBouncer, with 20 server connections a database
+test-pooled: $(READY) ## Run the tests with servers once through PgBouncer, with 20 server connections a database
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/python -m pytest --pooled $(IN_PARALLEL) tests/integration tests/acceptance $(ARGS)
 
-coverage: $(INSTALLED) ## Run every test, one file at a time, and measure the coverage of all their processes
+coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
@@ -72,19 +75,19 @@ lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the 
 	@tools/servers.sh redis
 	@tools/lowest.sh $(LOWEST)
 
-chaos: $(INSTALLED) ## Inject every fault under load on both brokers and check the outcome; 25 minutes (ARGS="--fault child --broker redis")
+chaos: $(READY) ## Inject every fault under load on both brokers and check the outcome; 25 minutes (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime
 	@$(BIN)/python -m chaos $(ARGS)
 
-ha: $(INSTALLED) ## Let servers and processes fail over under load and check the outcome; 20 minutes (ARGS="--fault Sentinel --jobs 500")
+ha: $(READY) ## Let servers and processes fail over under load and check the outcome; 20 minutes (ARGS="--fault Sentinel --jobs 500")
 	@tools/servers.sh redis rabbitmq pgbouncer patroni etcd
 	@$(BIN)/python -m chaos.ha $(ARGS)
 
-hostile: $(INSTALLED) ## Run an honest tenant beside one that attacks in every known way; three minutes (ARGS="--seconds 30")
+hostile: $(READY) ## Run an honest tenant beside one that attacks in every known way; three minutes (ARGS="--seconds 30")
 	@tools/servers.sh redis
 	@$(BIN)/python -m chaos.tenants $(ARGS)
 
-bench: $(INSTALLED) ## Measure this system beside a baseline, on servers of the bench's own (ARGS="drain --quick")
+bench: $(READY) ## Measure this system beside a baseline, on servers of the bench's own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -113,6 +116,10 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh | $(VENV)/m
 	@tools/environment.sh
 	@touch $(RUNNABLE) $@
 
+$(COMPILED): $(RUNNABLE)
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@touch $@
+
 # Both environments are filled side by side; the project itself is installed into one after the other.
 $(VENV)/made:
 	@STEP=make tools/environment.sh
@@ -122,7 +129,8 @@ $(LOWEST)/packages: setup.cfg tools/lowest_constraints.py | $(VENV)/made
 	@$(BIN)/python -m venv $(LOWEST)
 	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
 	@$(BIN)/python tools/lowest_constraints.py $(LOWEST_EXTRAS) >$(LOWEST)/requirements.txt
-	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		--requirement $(LOWEST)/requirements.txt --constraint $(LOWEST)/constraints.txt
 	@touch $@
 
