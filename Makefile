@@ -126,10 +126,9 @@ $(VENV)/made:
 	@touch $@
 
 $(LOWEST)/packages: setup.cfg tools/lowest_constraints.py | $(VENV)/made
-	@$(BIN)/python -m venv $(LOWEST)
+	@VENV=$(LOWEST) STEP=make tools/environment.sh
 	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
 	@$(BIN)/python tools/lowest_constraints.py $(LOWEST_EXTRAS) >$(LOWEST)/requirements.txt
-	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		--requirement $(LOWEST)/requirements.txt --constraint $(LOWEST)/constraints.txt
 	@touch $@

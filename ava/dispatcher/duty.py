@@ -35,7 +35,3 @@ class WakeableDuty(Duty, Protocol):
     def wait(self, seconds: float) -> None:
         """Wait so long at most. It does not raise."""
         ...
-
-    def wake(self) -> None:
-        """End the wait. Any thread may call it."""
-        ...

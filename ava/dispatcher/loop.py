@@ -35,7 +35,7 @@ from ava.dispatcher.stored_bytes import StoredBytes
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
-from ava.dispatcher.work_probe import WorkProbe
+from ava.dispatcher.work_probe import WokenDuty, WorkProbe
 from ava.domain.limits import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
@@ -153,8 +153,8 @@ class DutyThread(threading.Thread):
                     self._is_ending.wait(seconds)
 
     def end_wait(self) -> None:
-        """End the wait of a duty that waits itself, because this process stops."""
-        if isinstance(self._duty, WakeableDuty):
+        """End the wait of a duty that may rest for long, because this process stops."""
+        if isinstance(self._duty, WokenDuty):
             self._duty.wake()
 
     def run_duty(self) -> float:

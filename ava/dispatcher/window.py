@@ -116,9 +116,6 @@ class WindowFeed:
         else:
             self._noticed |= self._notices.wait(seconds)
 
-    def wake(self) -> None:
-        """Do nothing, because no wait is longer than the time between two looks."""
-
     def see_returned(self) -> None:
         """Look for jobs that have come back to the backlog. Any thread may call it."""
         self._known.see_returned()

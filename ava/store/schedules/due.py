@@ -29,13 +29,13 @@ Moment = datetime | None
 #: A job's UUID, and whether it waits for the one before it.
 MadeJob = tuple[str, bool]
 
+_IS_WAITING = "EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL)"
 #: A condition: a schedule is due, or a job waits for an earlier one of its schedule.
-ARE_DUE = """((SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL
-    OR EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL))"""
+ARE_DUE = f"""((SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL
+    OR {_IS_WAITING})"""
 
-_ARE_DUE = Statement("""
-SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::timestamptz, now())),
-       EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL)
+_ARE_DUE = Statement(f"""
+SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::timestamptz, now())), {_IS_WAITING}
 """)
 
 

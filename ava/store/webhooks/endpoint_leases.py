@@ -82,17 +82,14 @@ class PendingWork:
         return self.oldest_event_seconds is not None or self.has_due_leases
 
 
+_OLDEST_EVENT = "FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT 1"
+_HAS_DUE_LEASES = "EXISTS (SELECT 1 FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now())"
 #: A condition: an event waits to be fanned out, or deliveries of an endpoint that no sender has are due.
-IS_WORK = """((SELECT n FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT 1) IS NOT NULL
-    OR EXISTS (SELECT FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now()))"""
+IS_WORK = f"((SELECT n {_OLDEST_EVENT}) IS NOT NULL OR {_HAS_DUE_LEASES})"
 
 _FIND_WORK = Prepared(
     "find_work",
-    """
-SELECT (SELECT extract(epoch FROM now() - created_at)::float8 FROM webhook_events
-        WHERE fanned_out_at IS NULL ORDER BY n LIMIT 1),
-       EXISTS (SELECT 1 FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now())
-""",
+    f"SELECT (SELECT extract(epoch FROM now() - created_at)::float8 {_OLDEST_EVENT}), {_HAS_DUE_LEASES}",
 )
 
 
