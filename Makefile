@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-pooled coverage check static lowest schema limits manifests bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test coverage check static lowest schema limits manifests bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -40,10 +40,6 @@ demo: $(COMPILED) ## Run one job from its trigger to its final record
 test: $(READY) ## Run every test, against real servers (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
-
-test-pooled: $(READY) ## Run the tests with servers once through PgBouncer, with 20 server connections a database
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
-	@$(BIN)/python -m pytest --pooled $(IN_PARALLEL) tests/integration tests/acceptance $(ARGS)
 
 coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang

@@ -13,6 +13,7 @@
 | `system` | the whole system as real processes: see `harness.system.System` |
 
 A test that needs one broker only says `@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)`.
+What is tested reaches its database through PgBouncer, except in the half on Redis of a test that runs on both brokers.
 A missing server program skips the test, and fails it if `CI` is set.
 """
 
@@ -31,8 +32,9 @@ from hypothesis import settings as hypothesis_settings
 from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
 from ava.settings import Settings
+from harness.servers import pgbouncer
 from harness.servers.peer import serve  # noqa: F401 - a fixture
-from harness.servers.pgbouncer import PgBouncer, pool_url, pooled, running_pgbouncer
+from harness.servers.pgbouncer import PgBouncer, pool_url, running_pgbouncer
 from harness.servers.postgres import Databases, running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
@@ -58,24 +60,10 @@ UNREACHABLE_DATABASE = "postgresql://ava@127.0.0.1:1/none"
 Running = TypeVar("Running")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--pooled",
-        action="store_true",
-        help="run the tests through PgBouncer in transaction mode, with at most 20 server connections a database",
-    )
-
-
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # After pytest-randomly has shuffled them.
     longest_first.sort(items)
-    if not config.getoption("pooled"):
-        return
-    # A pooler gives a test no session of its own.
-    left_out = [item for item in items if item.get_closest_marker("needs_session")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
 
 
 @contextmanager
@@ -92,12 +80,11 @@ def available(server: AbstractContextManager[Running]) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+def postgres_server() -> Iterator[Server]:
     """The PostgreSQL that all tests share; a test that stops or kills one uses `private_postgres`."""
     with available(running_postgres(in_memory=True)) as server:
         migrate(server.url)
-        with available(pooled(server.url)) if pytestconfig.getoption("pooled") else nullcontext():
-            yield server
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -116,16 +103,41 @@ def rabbitmq_server() -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="session")
 def _databases(postgres_server: Server) -> Iterator[Databases]:
-    databases = Databases(postgres_server)
-    yield databases
-    databases.close()
+    with _pooler_if_installed(postgres_server) as pooler:
+        databases = Databases(postgres_server, pooler)
+        yield databases
+        databases.close()
 
 
 @pytest.fixture
-def database_url(_databases: Databases) -> Iterator[str]:
-    """A fresh, migrated database, dropped afterwards."""
-    with _databases.fresh() as url:
+def database_url(_databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh, migrated database, dropped afterwards. What is tested reaches most of them through PgBouncer."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    with _databases.fresh(is_pooled=is_pooled(request.node, parameters.get("broker_url"))) as url:
         yield url
+
+
+def is_pooled(tests: pytest.Item | pytest.Collector, broker: str | None) -> bool:
+    """Returns whether a test, or the tests of a file, reach their database through PgBouncer.
+
+    What runs on both brokers has sessions of its own on Redis; so each test goes through the pool once.
+    """
+    if tests.get_closest_marker("needs_session"):
+        return False
+    names = ("broker_url", "module_broker_url")
+    is_on_one_broker = any(marker.args[0] in names for marker in tests.iter_markers("parametrize"))
+    return broker != "redis" or is_on_one_broker
+
+
+def _pooler_if_installed(server: Server) -> AbstractContextManager[PgBouncer | None]:
+    """PyPI has no PgBouncer, so at home tests run without one."""
+    try:
+        pgbouncer.program()
+    except ServerProgramMissing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        return nullcontext()
+    return running_pgbouncer(server.url)
 
 
 @pytest.fixture

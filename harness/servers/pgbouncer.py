@@ -17,9 +17,9 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import account_folder, private_folder
 
-__all__ = ["PgBouncer", "pool_url", "pooled", "program", "running_pgbouncer"]
+__all__ = ["PgBouncer", "behind", "pool_url", "program", "running_pgbouncer"]
 
-#: The poolers that all tests of their servers go through, by the server's host and port.
+#: The poolers in front of databases, by the database's host, port and name.
 _in_front: dict[str, PgBouncer] = {}
 
 
@@ -101,21 +101,21 @@ def running_pgbouncer(url: str, *, pool_size: int = 20, mode: str = "transaction
 
 
 @contextmanager
-def pooled(url: str) -> Iterator[None]:
-    """All that `pool_url` is asked for goes through a pooler in front of the server of a URL meanwhile."""
-    with running_pgbouncer(url) as pooler:
-        _in_front[_address(url)] = pooler
-        try:
-            yield
-        finally:
-            del _in_front[_address(url)]
+def behind(pooler: PgBouncer, url: str) -> Iterator[None]:
+    """Meanwhile `pool_url` leads through a pooler to the database of a URL."""
+    _in_front[_address(url)] = pooler
+    try:
+        yield
+    finally:
+        del _in_front[_address(url)]
 
 
 def pool_url(url: str) -> str:
-    """Returns the DATABASE_POOL_URL beside a DATABASE_URL; empty if no pooler is in front of its server."""
+    """Returns the DATABASE_POOL_URL beside a DATABASE_URL; empty if no pooler is in front of the database."""
     pooler = _in_front.get(_address(url))
     return "" if pooler is None else pooler.url_of(url)
 
 
 def _address(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path

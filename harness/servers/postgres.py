@@ -19,7 +19,7 @@ from ava.local.program import Program
 from ava.local.start import free_port
 from ava.store.engine import sessions
 from ava.store.engine.database import driver_url
-from harness.servers.pgbouncer import pool_url
+from harness.servers.pgbouncer import PgBouncer, behind
 from harness.servers.server import Server, account_folder, private_folder
 
 _OPTIONS = {
@@ -94,35 +94,47 @@ def _postgres(folder: Path, options: Mapping[str, str], environ: Mapping[str, st
     )
 
 
-def _set_role_defaults(url: str) -> None:
-    """Give the role what `ava db upgrade` gives it behind a pooler."""
-    engine = create_engine(driver_url(url), poolclass=NullPool)
-    with engine.connect() as connection:
-        sessions.set_role_defaults(connection)
-
-
 class Databases:
     """Fresh databases on one server, each a copy of its migrated database `ava`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, pooler: PgBouncer | None = None) -> None:
+        """`pooler`: in front of the server."""
         self._server = server
+        self._pooler = pooler
         self._admin = psycopg2.connect(self._url("postgres"))
         self._admin.autocommit = True
+        #: What `ava db upgrade` makes the defaults of the role behind a pooler, as `name=value`.
+        self._role_defaults = self._read_role_defaults() if pooler else []
         # A database can be copied only while no session uses it; the migration may have left a pooled connection.
         self._run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ava'")
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
-        """The URL of a new database, dropped afterwards even if sessions are still connected."""
+    def fresh(self, *, is_pooled: bool = False) -> Iterator[str]:
+        """The URL of a new database, dropped afterwards even if sessions are still connected.
+
+        `is_pooled`: the system behind it goes through the pooler, if there is one.
+        """
         name = f"test_{next(_numbers)}"
         # The other strategy, which writes every block to the log, takes twice the processor's time.
         self._run(f"CREATE DATABASE {name} TEMPLATE ava STRATEGY FILE_COPY")
         try:
-            if pool_url(self._server.url):
-                _set_role_defaults(self._url(name))
-            yield self._url(name)
+            if is_pooled and self._pooler:
+                for default in self._role_defaults:
+                    setting, _, value = default.partition("=")
+                    self._run(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET {setting} = '{value}'")
+                with behind(self._pooler, self._url(name)):
+                    yield self._url(name)
+            else:
+                yield self._url(name)
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _read_role_defaults(self) -> list[str]:
+        engine = create_engine(driver_url(self._url("ava")), poolclass=NullPool)
+        with engine.connect() as connection:
+            sessions.set_role_defaults(connection)
+            statement = "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase"
+            return list(connection.exec_driver_sql(f"{statement} WHERE datname = 'ava'").scalars())
 
     def close(self) -> None:
         """Close the connection to the server."""

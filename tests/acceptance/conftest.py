@@ -16,6 +16,7 @@ from harness.servers.server import Server
 from harness.system import SECRET, System
 from tests.acceptance.witness import Witness
 from tests.browser import Browser, running_browser
+from tests.conftest import is_pooled
 
 HANDLERS = "workers,workers.sleep,tests.acceptance.handlers,tests.acceptance.secret_handlers"
 
@@ -34,41 +35,49 @@ def module_broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def fleet(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def module_database_url(_databases: Databases, module_broker_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh, migrated database for the tests of a file."""
+    broker = "redis" if module_broker_url.startswith("redis") else "rabbitmq"
+    with _databases.fresh(is_pooled=is_pooled(request.node, broker)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
     """One node of four processes with `tests.acceptance.handlers`, an API and a dispatcher, for all tests of a file."""
-    with _databases.fresh() as database_url:
-        system = System(
-            tmp_path_factory.mktemp("fleet"),
-            database_url=database_url,
-            broker_url=module_broker_url,
-            api_processes=1,
-        )
-        try:
-            system.start(concurrency=4, environ={"AVA_HANDLERS": HANDLERS})
-            yield system
-        finally:
-            system.stop()
-        system.assert_clean()
+    system = System(
+        tmp_path_factory.mktemp("fleet"),
+        database_url=module_database_url,
+        broker_url=module_broker_url,
+        api_processes=1,
+    )
+    try:
+        system.start(concurrency=4, environ={"AVA_HANDLERS": HANDLERS})
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
 
 
 @pytest.fixture(scope="module")
 def _without_nodes(
-    _databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """An API and a dispatcher for all tests of a file."""
-    with _databases.fresh() as database_url:
-        system = System(
-            tmp_path_factory.mktemp("system"),
-            database_url=database_url,
-            broker_url=module_broker_url,
-            api_processes=1,
-        )
-        try:
-            system.start(workers=0)
-            yield system
-        finally:
-            system.stop()
-        system.assert_clean()
+    system = System(
+        tmp_path_factory.mktemp("system"),
+        database_url=module_database_url,
+        broker_url=module_broker_url,
+        api_processes=1,
+    )
+    try:
+        system.start(workers=0)
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
 
 
 @pytest.fixture
@@ -106,7 +115,7 @@ def witness(tmp_path: Path) -> Witness:
 @pytest.fixture(scope="session")
 def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One system for all tests of the dashboard."""
-    with _databases.fresh() as url:
+    with _databases.fresh(is_pooled=True) as url:
         system = System(
             tmp_path_factory.mktemp("dashboard"),
             database_url=url,

@@ -55,7 +55,7 @@ def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(poole
     assert "ok  dispatcher: one is active by a lock of its own session" in doctor.output
 
 
-@pytest.mark.needs_session(because="with --pooled the role has these settings")
+@pytest.mark.needs_session(because="behind a pooler the role has these settings")
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_the_doctor_says_what_is_missing_behind_a_pooler(pooler: PgBouncer, system: System) -> None:
     doctor = system.spawn("doctor", environ={"DATABASE_POOL_URL": pooler.url_of(system.database_url)})

@@ -16,7 +16,6 @@ from ava.broker.app import make_app
 from ava.domain.ids import encode
 from ava.domain.messages import MOST_RUNS
 from harness.polling import wait_until
-from harness.servers.postgres import Databases
 from harness.system import System
 from tests.acceptance.witness import Witness
 
@@ -33,24 +32,28 @@ PROCESSES = 2
 
 
 @pytest.fixture(scope="module")
-def system(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
     """A node of two processes, and a dispatcher that knows the worker's jobs as brief.
 
     Without turns one look publishes all of them, so a message stands for as many as it may.
     """
-    with _databases.fresh() as database_url:
-        system = System(
-            tmp_path_factory.mktemp("groups"), database_url=database_url, broker_url=module_broker_url, api_processes=1
-        )
-        system.query(
-            "INSERT INTO job_totals VALUES ($$wkr_t_brief$$, 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
-        )
-        try:
-            system.start(environ={"AVA_HANDLERS": "tests.acceptance.grouped_handlers", "AVA_FAIRNESS": "off"})
-            yield system
-        finally:
-            system.stop()
-        system.assert_clean()
+    system = System(
+        tmp_path_factory.mktemp("groups"),
+        database_url=module_database_url,
+        broker_url=module_broker_url,
+        api_processes=1,
+    )
+    system.query(
+        "INSERT INTO job_totals VALUES ($$wkr_t_brief$$, 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
+    )
+    try:
+        system.start(environ={"AVA_HANDLERS": "tests.acceptance.grouped_handlers", "AVA_FAIRNESS": "off"})
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
 
 
 def _messages(system: System) -> int:

@@ -27,7 +27,7 @@ of_module_on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], ind
 @pytest.fixture(scope="module")
 def node(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A node of one process, so that the next job would run in the same process."""
-    with _databases.fresh() as database_url:
+    with _databases.fresh(is_pooled=True) as database_url:
         system = System(
             tmp_path_factory.mktemp("spoiled"),
             database_url=database_url,

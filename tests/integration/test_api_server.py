@@ -40,7 +40,7 @@ WORKER = (
 @pytest.fixture(scope="module")
 def shared(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system that runs the API only, for all tests that leave it as it is."""
-    with _databases.fresh() as url:
+    with _databases.fresh(is_pooled=True) as url:
         system = System(tmp_path_factory.mktemp("api"), database_url=url, broker_url=fresh_redis_url(redis_server))
         try:
             system.start_api()
