@@ -124,7 +124,7 @@ class Api:
             return list(result) if result.returns_rows else []
 
     def rows_read(self, table: str) -> int:
-        """Returns how many rows of a table, and entries of its indexes, were read so far.
+        """Returns how many rows of a table and its partitions, and entries of their indexes, were read so far.
 
         A session reports what it has read when it ends, or when it has been idle for a while. So the application's are
         closed; it opens others.
@@ -136,9 +136,8 @@ class Api:
         wait_until(lambda: self.execute(others) == [(0,)], what="the application's sessions have ended")
         self.execute("SELECT pg_stat_force_next_flush()")
         ((count,),) = self.execute(
-            "SELECT idx_tup_fetch + seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname ="
-            " %s) FROM pg_stat_user_tables WHERE relname = %s",
-            table,
+            "SELECT sum(t.idx_tup_fetch + t.seq_tup_read + (SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes AS i"
+            " WHERE i.relid = t.relid)) FROM pg_partition_tree(%s) AS p JOIN pg_stat_user_tables AS t USING (relid)",
             table,
         )
         return int(count)

@@ -20,8 +20,8 @@ __all__ = ["doctor"]
 
 #: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
 _MOST_CLOCK_DIFFERENCE_SECONDS = 2.0
-#: Days for which there must be partitions of log lines.
-_LEAST_LOG_DAYS = 2
+#: Days for which there must be partitions.
+_LEAST_DAYS_AHEAD = 1.5
 #: Days for which a promotion is news.
 _PROMOTION_DAYS = 7
 
@@ -50,7 +50,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     if settings.database_read_url:
         yield "standby", _check_standby
     yield "dispatcher", _check_dispatcher
-    yield "log partitions", _check_log_days
+    yield "partitions", _check_partitions
     yield "clock", _check_clock
     yield "broker", _check_broker
     yield "node", _check_node
@@ -166,21 +166,22 @@ def _check_dispatcher(settings: Settings) -> str:
     return "one is active by a lock of its own session"
 
 
-def _check_log_days(settings: Settings) -> str:
+def _check_partitions(settings: Settings) -> str:
     from ava.errors import StartError
+    from ava.store import partitions
     from ava.store.engine import schema
     from ava.store.engine.database import Database
-    from ava.store.jobs import log_days
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        days = log_days.days_ahead(connection)
-    if days < _LEAST_LOG_DAYS:
+        days_ahead = partitions.days_ahead(connection)
+    table, days = min(days_ahead.items(), key=lambda each: each[1])
+    if days < _LEAST_DAYS_AHEAD:
         raise StartError(
-            f"the last partition of log lines ends in {days:.1f} days, because the duty log_days of the dispatcher has "
-            "added none. Start a dispatcher, or read in its log why the duty fails; no line is lost meanwhile."
+            f"the last partition of {table} ends in {days:.1f} days, because the duty partitions of the dispatcher has "
+            "added none. Start a dispatcher, or read in its log why the duty fails; no row is lost meanwhile."
         )
-    return f"those of log lines are there for {days:.0f} days"
+    return f"those of each table are there for {days:.0f} days"
 
 
 def _check_clock(settings: Settings) -> str:

@@ -22,9 +22,9 @@ from ava.dispatcher.duty import Duty, WakeableDuty
 from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.known_windows import ReturningDuty
-from ava.dispatcher.log_days import LogDays
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.partitions import Partitions
 from ava.dispatcher.paused_workers import PausedWorkers
 from ava.dispatcher.promotions import Promotions
 from ava.dispatcher.schedules import ScheduleFirings
@@ -230,7 +230,12 @@ def make_duties(
             audit_days=settings.audit_days,
             silent_nodes=lambda: heartbeats.silent(time.monotonic(), seconds=dead_seconds),
         ),
-        LogDays(database, retention_days=settings.retention_days),
+        Partitions(
+            database,
+            retention_days=settings.retention_days,
+            webhook_retention_days=settings.webhook_retention_days,
+            audit_days=settings.audit_days,
+        ),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database),
         ErrorGroups(database),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
-from functools import partial
 
 from ava.dispatcher.old_jobs import OldJobs
 from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
-from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.fleet import nodes
@@ -113,7 +110,7 @@ def of_jobs(
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
-        partial(_delete_audit, audit_days=audit_days),
+        lambda connection, limit: audit.delete_old(connection, kept_days=audit_days, limit=limit),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
         lambda connection, limit: job_times.delete_old(connection, limit=limit),
         lambda connection, limit: counting.delete_old(connection, limit=limit),
@@ -125,14 +122,11 @@ def of_jobs(
 
 
 def of_events(database: Database, *, retention_days: float) -> Retention:
-    """Returns the duty that deletes events with their deliveries, and the rest of deleted webhooks."""
+    """Returns the duty that deletes old events with their deliveries, and the rest of deleted webhooks, as far as no
+    partition takes them with it.
+    """
     return Retention(
         "old_events",
         database,
         [OldRows(lambda connection, limit: events.delete_old(connection, retention_days=retention_days, limit=limit))],
     )
-
-
-def _delete_audit(connection: Connection, limit: int, *, audit_days: float) -> int:
-    before = clock.now(connection) - timedelta(days=audit_days)
-    return audit.delete_old(connection, before=before, limit=limit)

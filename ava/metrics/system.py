@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ava.store import partitions
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import log_days
 from ava.store.reports import metrics, promotions, statistics, tenant_waits
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
@@ -89,11 +89,7 @@ class SystemMetrics:
                 "Seconds that the first due schedule has waited to fire.",
                 metrics.schedules_overdue_seconds(connection),
             ),
-            _gauge(
-                "ava_log_partitions_end_seconds",
-                "Seconds until the end of the last partition of log lines; below 0 new lines are in that for the rest.",
-                log_days.days_ahead(connection) * 86_400,
-            ),
+            *_of_partitions(partitions.days_ahead(connection)),
             _gauge(
                 "ava_statistics_lag_seconds",
                 "Seconds by which the counting of ended jobs is behind.",
@@ -175,6 +171,13 @@ def _of_promotions(counts: Mapping[bool, int]) -> Metric:
     for is_lossy, count in counts.items():
         family.add_metric((str(is_lossy).lower(),), count)
     return family
+
+
+def _of_partitions(days_ahead: Mapping[str, float]) -> Iterator[Metric]:
+    text = "Seconds until the end of the last partition; below 0 new rows are in that for the rest."
+    seconds = {table: days * 86_400 for table, days in days_ahead.items()}
+    yield _gauges("ava_partitions_end_seconds", text, ("table",), [((table,), of) for table, of in seconds.items()])
+    yield _gauge("ava_log_partitions_end_seconds", f"That of log lines. {text}", seconds.get(partitions.LOGS, 0.0))
 
 
 def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:

@@ -46,7 +46,7 @@ def test_a_healthy_system_passes(system: System) -> None:
         "database",
         "replication",
         "dispatcher",
-        "log partitions",
+        "partitions",
         "clock",
         "broker",
         "node",
@@ -98,7 +98,7 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    of_database = ["database", "replication", "dispatcher", "log partitions", "clock"]
+    of_database = ["database", "replication", "dispatcher", "partitions", "clock"]
     assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]

@@ -11,12 +11,12 @@ import pytest
 from alembic import command
 from sqlalchemy import NullPool, create_engine
 
-from ava.dispatcher.log_days import LogDays
 from ava.dispatcher.old_jobs import OldJobs
+from ava.dispatcher.partitions import Partitions
 from ava.settings import Settings
+from ava.store import partitions
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
-from ava.store.jobs import log_days
 from tests.backlog import Backlog, open_backlog
 
 _LINES = 200_000
@@ -30,8 +30,8 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
         yield backlog
 
 
-def _duty(stored: Backlog) -> LogDays:
-    return LogDays(stored.database, retention_days=30)
+def _duty(stored: Backlog) -> Partitions:
+    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=90)
 
 
 def _names(stored: Backlog) -> list[str]:
@@ -65,11 +65,11 @@ def _insert_old(stored: Backlog, first_id: str, jobs: int, *, lines: int) -> Non
 
 def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored: Backlog) -> None:
     with stored.database.connect() as connection:
-        assert 7 < log_days.days_ahead(connection) <= 8
-        assert log_days.add(connection, days_ahead=10, width_days=1) == 2
-        assert log_days.add(connection, days_ahead=10, width_days=1) == 0
-        assert log_days.add(connection, days_ahead=20, width_days=4) == 3
-        assert 21 < log_days.days_ahead(connection) <= 22
+        assert 7 < partitions.days_ahead(connection)["job_logs"] <= 8
+        assert partitions.add(connection, "job_logs", days_ahead=10, width_days=1) == 2
+        assert partitions.add(connection, "job_logs", days_ahead=10, width_days=1) == 0
+        assert partitions.add(connection, "job_logs", days_ahead=20, width_days=4) == 3
+        assert 21 < partitions.days_ahead(connection)["job_logs"] <= 22
     assert len(_names(stored)) == 6
     first_id = _make_old_day(stored)
     for name in _names(stored)[2:]:
@@ -93,16 +93,16 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
 def test_a_partition_is_dropped_after_its_last_job(stored: Backlog) -> None:
     _insert_old(stored, _make_old_day(stored), 20, lines=3)
     with stored.database.connect() as connection:
-        while log_days.drop(connection, kept_days=60, most_lines=10):
+        while partitions.drop_logs(connection, kept_days=60, most_lines=10):
             pass
     assert _names(stored) == ["job_logs_20200101"], "its jobs are not past 60 days"
     with stored.database.connect() as connection:
         assert OldJobs(retention_days=30).delete(connection, 500) == 20
         assert stored.run("SELECT count(*) FROM job_logs_20200101") == [(60,)], "no line is deleted for itself"
-        assert log_days.drop(connection, kept_days=60, most_lines=10) == 1
+        assert partitions.drop_logs(connection, kept_days=60, most_lines=10) == 1
         assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
-        assert log_days.drop(connection, kept_days=60, most_lines=10) == 1
-        assert log_days.drop(connection, kept_days=60, most_lines=10) == 0
+        assert partitions.drop_logs(connection, kept_days=60, most_lines=10) == 1
+        assert partitions.drop_logs(connection, kept_days=60, most_lines=10) == 0
     assert stored.run("SELECT to_regclass('job_logs_20200101')") == [(None,)]
 
 
@@ -111,10 +111,10 @@ def test_few_lines_of_jobs_that_ended_late_move_to_the_rest(stored: Backlog) -> 
     stored.run("UPDATE jobs SET completed_at = now()")
     stored.run("INSERT INTO job_logs SELECT ava_first_uuid(now() - interval '39.5 days'), 1, now(), 'info', 'no job'")
     with stored.database.connect() as connection:
-        while log_days.drop(connection, kept_days=30, most_lines=6):
+        while partitions.drop_logs(connection, kept_days=30, most_lines=6):
             pass
         assert _names(stored) == ["job_logs_20200101"], "too many lines"
-        assert log_days.drop(connection, kept_days=30, most_lines=7) == 1
+        assert partitions.drop_logs(connection, kept_days=30, most_lines=7) == 1
     assert _names(stored) == []
     assert stored.run("SELECT count(*) FROM job_logs_rest") == [(6,)]
     stored.run("UPDATE jobs SET completed_at = now() - interval '31 days'")
@@ -127,7 +127,7 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
     _make_old_day(stored)
     with stored.database.transaction() as reading, stored.database.connect() as connection:
         reading.exec_driver_sql("SELECT count(*) FROM job_logs")
-        assert log_days.drop(connection, kept_days=30, most_lines=10) == 0
+        assert partitions.drop_logs(connection, kept_days=30, most_lines=10) == 0
 
 
 # A live table becomes partitions -------------------------------------------------------------------------------------

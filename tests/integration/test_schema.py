@@ -26,6 +26,7 @@ from ava.store.engine.schema_text import schema_text
 from tests.conftest import UNREACHABLE_BROKER
 
 _SCHEMA = Path(ava.store.__file__).parent / "schema.sql"
+_WEBHOOKS = ("webhook_events_first", "webhook_events_rest", "webhook_deliveries_first", "webhook_deliveries_rest")
 
 
 @pytest.fixture
@@ -80,9 +81,9 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r'")
         found = {row[0]: row[1] for row in rows}
-    for table in ("jobs", "job_logs_first", "job_logs_rest", "webhook_events", "webhook_deliveries"):
+    for table in ("jobs", "job_logs_first", "job_logs_rest", *_WEBHOOKS):
         assert "autovacuum_vacuum_scale_factor=0.05" in found[table]
-    for table in ("jobs", "nodes", "webhook_deliveries"):
+    for table in ("jobs", "nodes", "webhook_deliveries_first", "webhook_deliveries_rest"):
         assert any(option.startswith("fillfactor=") for option in found[table])
 
 
@@ -129,6 +130,11 @@ def test_an_upgrade_by_the_owner_gives_the_processes_rows_and_nothing_else(datab
         # The duty adds partitions by a function of the owner.
         cursor.execute("SELECT ava_add_log_days(12, 1) + ava_drop_log_days(30, 10)")
         assert cursor.fetchone() == (4,)
+        for table in ("audit", "webhook_deliveries", "webhook_events"):
+            cursor.execute("SELECT ava_add_partitions(%s, 12, 1) + ava_drop_partition(%s, 90)", (table, table))
+            assert cursor.fetchone() == (4,)
+        cursor.execute("INSERT INTO webhook_events (tenant_id, type, sequence) VALUES ('ten_a', 'x', 1) RETURNING n")
+        assert cursor.fetchone() == (1,)
         for refused in ("DROP TABLE jobs", "TRUNCATE jobs", "CREATE TABLE x ()", "DELETE FROM schema_compatibility"):
             connection.commit()
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):

@@ -211,7 +211,7 @@ def _new_events_read(api: Api) -> int:
     with api.database.connect() as one, api.database.connect() as other:
         for connection in (one, other):
             connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
-    statement = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'webhook_events_turns'"
+    statement = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'webhook_events_first_turns'"
     return int(api.execute(statement)[0][0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["IN_ORDER", "PLAN_SECONDS", "WAITING_WINDOWS"]
+__all__ = ["BY_INDEX", "IN_ORDER", "PLAN_SECONDS", "WAITING_WINDOWS"]
 
 #: The statements of an admission are planned once for each connection and second, because planning takes longer than
 #: they run, and an admission is on the way from the end of a job to the start of the next.
@@ -12,6 +12,10 @@ PLAN_SECONDS = 1.0
 #: whose rows are sorted then. The tables change so fast that the planner often takes a large one for nearly empty, and
 #: then reads and sorts all rows of a smaller index for each row that is wanted.
 IN_ORDER = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);"
+
+#: Put before a statement, it makes the rest of the transaction read no table from end to end. PostgreSQL takes the
+#: partition of the next day for as empty as it is when the statement is planned, and keeps the plan when it has grown.
+BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true);"
 
 #: The CTE `waiting`: each queue and priority that has waiting jobs, found by one step in the index
 #: `jobs_startable` each (a loose index scan), so the cost grows with those that have jobs.

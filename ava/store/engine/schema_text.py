@@ -22,6 +22,11 @@ _FUNCTIONS = """
 SELECT proname, replace(pg_get_functiondef(oid), ' ' || quote_ident(current_schema) || '.', ' ') FROM pg_proc
 WHERE pronamespace = current_schema::regnamespace ORDER BY proname
 """
+# Those of identity columns are made with their tables.
+_SEQUENCES = """
+SELECT relname FROM pg_class WHERE relnamespace = current_schema::regnamespace AND relkind = 'S'
+    AND oid NOT IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'i') ORDER BY relname
+"""
 _TABLES = """
 -- Partitions of days differ between databases; that for the rest does not.
 SELECT oid, relname, array_to_string(reloptions, ', '), pg_get_partkeydef(oid), relispartition FROM pg_class
@@ -62,6 +67,7 @@ def schema_text(connection: Connection) -> str:
         # The one function whose text depends on the version: PostgreSQL 18 has uuidv7().
         text = sql_files.read("0001_uuid7") if name == "ava_uuid7" else definition
         parts.append(f"{text.strip()};\n")
+    parts += [f"CREATE SEQUENCE {name};\n" for name in connection.exec_driver_sql(_SEQUENCES).scalars()]
     parts += [_table(connection, *row) for row in connection.exec_driver_sql(_TABLES).all()]
     return "\n".join(parts)
 

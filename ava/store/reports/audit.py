@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ava.domain import ids
 from ava.domain.paging import MOST_IN_TOTAL
+from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.partitions import rows_to_delete
 
 __all__ = ["AuditEntry", "AuditFilter", "AuditRecord", "count", "delete_old", "insert", "page"]
 
@@ -164,12 +166,23 @@ def _filter_parameters(tenant_id: str, audit_filter: AuditFilter) -> dict[str, o
     }
 
 
-_DELETE_OLD = Statement("""
-DELETE FROM audit WHERE id = ANY(ARRAY(
-    SELECT id FROM audit WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s))
+def _delete(table: str) -> Statement:
+    return Statement(f"""
+DELETE FROM {table} WHERE id = ANY(ARRAY(
+    SELECT id FROM {table} WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s))
 """)
 
 
-def delete_old(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Delete entries past retention. Returns the number of entries."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"before": str(ids.first_uuid(before)), "limit": limit}).rowcount
+_DELETE, _DELETE_FIRST, _DELETE_OF_REST = _delete("audit"), _delete("audit_first"), _delete("audit_rest")
+_DELETE_FROM = {"audit": _DELETE, "audit_first": _DELETE_FIRST, "audit_rest": _DELETE_OF_REST}
+
+
+def delete_old(connection: Connection, *, kept_days: float, limit: int) -> int:
+    """Delete entries past retention that no partition takes with it. Returns the number of entries."""
+    oldest = clock.now(connection) - timedelta(days=kept_days)
+    rows = rows_to_delete(connection, "audit", oldest=oldest, kept_days=kept_days)
+    count = 0
+    for table in rows.tables:
+        statement, parameters = _DELETE_FROM[table], {"before": str(rows.before), "limit": limit - count}
+        count += connection.exec_driver_sql(statement, parameters).rowcount
+    return count

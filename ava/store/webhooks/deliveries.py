@@ -63,7 +63,7 @@ def _page(ranges: str) -> Statement:
     return Statement(f"""
 SELECT {_COLUMNS} FROM (
     SELECT found.id FROM {ranges} ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
-) AS asked JOIN webhook_deliveries AS d ON d.id = asked.id ORDER BY d.id DESC
+) AS asked CROSS JOIN LATERAL (SELECT * FROM webhook_deliveries WHERE id = asked.id LIMIT 1) AS d ORDER BY d.id DESC
 """)
 
 
@@ -173,11 +173,13 @@ WITH ended AS (
     SELECT d.id FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
     WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.status <> 'disabled'
         AND ({columns}, d.id) >= ({keys}, %(first)s::uuid) AND ({columns}, d.id) < ({keys}, %(before)s::uuid)
+        AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid
         AND d.created_at >= %(since)s AND (%(until)s::timestamptz IS NULL OR d.created_at < %(until)s::timestamptz)
     ORDER BY {columns}, d.id LIMIT %(limit)s FOR UPDATE OF d
 ), again AS (
     UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
-    FROM ended WHERE d.id = ended.id AND d.status = %(status)s
+    WHERE d.id = ANY(ARRAY(SELECT id FROM ended)) AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid
+        AND d.status = %(status)s
     RETURNING d.endpoint_id
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)

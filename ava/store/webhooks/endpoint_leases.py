@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhook import MOST_RETRIES, DeliveryStatus, EndpointHealth
+from ava.domain.webhook import DeliveryStatus, EndpointHealth
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.partitions import given_ids, is_given
 
 __all__ = [
     "IS_WORK",
@@ -95,7 +97,7 @@ _FIND_WORK = Prepared(
 
 def find_work(connection: Connection) -> PendingWork:
     """Returns what there is to do. Senders ask ten times a second and more, so the statement is cheap."""
-    row = _FIND_WORK.run(connection, {})[0]
+    row = _FIND_WORK.run(connection, {}, before=BY_INDEX)[0]
     return PendingWork(oldest_event_seconds=row[0], has_due_leases=row[1])
 
 
@@ -173,6 +175,25 @@ class DueDelivery:
 #: Bytes of a body from which on it is read when its request begins. Most bodies are smaller.
 _LARGE_BODY_BYTES = 8_192
 
+
+# Every search looks into each partition, so a loose index scan, from the most to none, finds those that there are.
+def _failures_of(endpoint: str) -> str:
+    """Returns the failures of an endpoint's pending deliveries, each number once, as the FROM item `f`."""
+    return f"""(
+        WITH RECURSIVE levels (failures) AS (
+            (SELECT failures FROM webhook_deliveries WHERE endpoint_id = {endpoint} AND status = 'pending'
+             ORDER BY failures DESC LIMIT 1)
+            UNION ALL
+            SELECT next.failures FROM levels CROSS JOIN LATERAL (
+                SELECT d.failures FROM webhook_deliveries AS d
+                WHERE d.endpoint_id = {endpoint} AND d.status = 'pending' AND d.failures < levels.failures
+                ORDER BY d.failures DESC LIMIT 1
+            ) AS next WHERE levels.failures > 0
+        )
+        SELECT failures FROM levels
+    ) AS f (failures)"""
+
+
 # Deliveries that failed before come first, so that they keep their retry schedule however many are new. To measure a
 # body PostgreSQL does not read it, even if it is compressed.
 _DUE_DELIVERIES = Prepared(
@@ -186,7 +207,7 @@ FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, cap
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
 JOIN webhook_endpoints AS p ON p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
 CROSS JOIN LATERAL (
-    SELECT found.* FROM generate_series({MOST_RETRIES}, 0, -1) AS f (failures) CROSS JOIN LATERAL (
+    SELECT found.* FROM {_failures_of("w.endpoint_id")} CROSS JOIN LATERAL (
         SELECT d.* FROM webhook_deliveries AS d
         WHERE d.endpoint_id = w.endpoint_id AND d.status = 'pending' AND d.failures = f.failures
             AND d.due_at <= now() AND d.id <> ALL(%(in_flight)s::uuid[])
@@ -194,7 +215,7 @@ CROSS JOIN LATERAL (
     ) AS found
     ORDER BY found.failures DESC, found.due_at, found.n LIMIT w.capacity
 ) AS d
-JOIN webhook_events AS e ON e.id = d.event_id
+CROSS JOIN LATERAL (SELECT * FROM webhook_events WHERE id = d.event_id LIMIT 1) AS e
 ORDER BY p.id, d.failures DESC, d.due_at, d.n
 """,
 )
@@ -213,7 +234,7 @@ def due_deliveries(
         "capacities": list(capacities.values()),
         "in_flight": list(in_flight),
     }
-    return [_due_delivery(row) for row in _DUE_DELIVERIES.run(connection, parameters)]
+    return [_due_delivery(row) for row in _DUE_DELIVERIES.run(connection, parameters, before=BY_INDEX)]
 
 
 def _due_delivery(row: Any) -> DueDelivery:
@@ -281,7 +302,8 @@ WITH given AS (
                          %(gone)s::bool[], %(entries)s::text[])
         AS g (id, failures, status, delay, is_gone, entry)
 ), held AS (
-    SELECT d.id FROM webhook_deliveries AS d JOIN given ON given.id = d.id ORDER BY d.id FOR UPDATE OF d
+    SELECT d.id FROM webhook_deliveries AS d JOIN given ON given.id = d.id
+    WHERE {is_given("d.id")} ORDER BY d.id FOR UPDATE OF d
 ), done AS (
     UPDATE webhook_deliveries AS d SET
         status = given.status,
@@ -291,7 +313,8 @@ WITH given AS (
         history = CASE WHEN jsonb_array_length(d.history) < {_MOST_IN_HISTORY} THEN d.history ELSE d.history - 0 END
                   || given.entry::jsonb
     FROM given JOIN held ON held.id = given.id
-    WHERE d.id = given.id AND d.status = 'pending' AND (given.status = 'delivered' OR d.failures = given.failures)
+    WHERE d.id = given.id AND {is_given("d.id")} AND d.status = 'pending'
+        AND (given.status = 'delivered' OR d.failures = given.failures)
     RETURNING d.endpoint_id, d.status, given.is_gone
 ), summed AS (
     SELECT endpoint_id, bool_or(is_gone) AS is_gone, bool_or(status = 'delivered') AS is_healthy,
@@ -314,14 +337,14 @@ RETURNING p.id::text, p.status
 def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[StatusChange]:
     """Write the outcomes of requests. Returns the endpoints whose status has changed."""
     parameters = {
-        "ids": [outcome.delivery for outcome in outcomes],
+        **given_ids([outcome.delivery for outcome in outcomes]),
         "failures": [outcome.failures for outcome in outcomes],
         "statuses": [outcome.status.value for outcome in outcomes],
         "delays": [outcome.retry_in_seconds for outcome in outcomes],
         "gone": [outcome.is_gone for outcome in outcomes],
         "entries": [json.dumps(outcome.entry) for outcome in outcomes],
     }
-    found = _RECORD.run(connection, parameters)
+    found = _RECORD.run(connection, parameters, before=BY_INDEX)
     return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1]) for row in found]
 
 
@@ -349,7 +372,7 @@ WITH given AS (
 ), next AS (
     SELECT given.*, CASE WHEN pause > 0 THEN now() + pause * interval '1 second' END AS not_before, (
         SELECT min(found.due_at)
-        FROM webhook_endpoints AS p CROSS JOIN generate_series(0, {MOST_RETRIES}) AS f (failures) CROSS JOIN LATERAL (
+        FROM webhook_endpoints AS p CROSS JOIN LATERAL {_failures_of("p.id")} CROSS JOIN LATERAL (
             SELECT d.due_at FROM webhook_deliveries AS d
             WHERE d.endpoint_id = p.id AND d.status = 'pending' AND d.failures = f.failures ORDER BY d.due_at LIMIT 1
         ) AS found
@@ -374,4 +397,4 @@ def release(connection: Connection, *, sender_id: str, leases: Sequence[LeaseRel
         "timeouts": [lease.timeouts for lease in leases],
         "pauses": [lease.pause_seconds for lease in leases],
     }
-    _RELEASE.run(connection, parameters)
+    _RELEASE.run(connection, parameters, before=BY_INDEX)

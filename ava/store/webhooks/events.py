@@ -9,8 +9,9 @@ from ava.domain.events import Event
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.partitions import rows_to_delete
 
-__all__ = ["delete_old", "insert"]
+__all__ = ["delete_endpoints", "delete_old", "insert"]
 
 # As with a job's event, which a trigger writes, nothing is written if no endpoint subscribes. The fan-out takes the
 # body as it is.
@@ -35,38 +36,77 @@ def insert(connection: Connection, event: Event, body: str) -> bool:
     return connection.exec_driver_sql(_INSERT, parameters).rowcount == 1
 
 
-# An event has as many deliveries as its tenant has endpoints, so they are deleted first, with a limit of their own.
-_DELETE_OLD_DELIVERIES = Statement("""
-WITH old AS (
-    SELECT id FROM webhook_events WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s
-), found AS (
-    SELECT d.id FROM old JOIN webhook_deliveries AS d ON d.event_id = old.id LIMIT %(limit)s
-)
-DELETE FROM webhook_deliveries WHERE id IN (SELECT id FROM found)
+# An event has as many deliveries as its tenant has endpoints, so they are deleted first, with a limit of their own. The
+# order is that of an index, so that the search ends at the first event that is not old, whatever the statistics say.
+def _delete_deliveries(table: str) -> Statement:
+    return Statement(f"""
+DELETE FROM {table} WHERE id = ANY(ARRAY(
+    SELECT id FROM {table} WHERE event_id < %(before)s::uuid AND id >= %(first)s::uuid
+    ORDER BY event_id LIMIT %(limit)s))
 """)
-_DELETE_OLD = Statement("""
+
+
+def _delete_events(table: str) -> Statement:
+    return Statement(f"""
 WITH old AS (
-    SELECT e.id FROM webhook_events AS e
+    SELECT e.id FROM {table} AS e
     WHERE e.id < %(before)s::uuid AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.event_id = e.id)
     ORDER BY e.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
-), set_aside AS (
-    DELETE FROM webhook_set_aside WHERE event_id IN (SELECT id FROM old)
-), endpoints AS (
-    DELETE FROM webhook_endpoints AS p WHERE p.status = 'deleted' AND EXISTS (SELECT 1 FROM old)
-        AND NOT EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id)
 )
-DELETE FROM webhook_events WHERE id IN (SELECT id FROM old)
+DELETE FROM {table} WHERE id = ANY(ARRAY(SELECT id FROM old))
 """)
+
+
+_DELETE_DELIVERIES = _delete_deliveries("webhook_deliveries")
+_DELETE_FIRST_DELIVERIES = _delete_deliveries("webhook_deliveries_first")
+_DELETE_DELIVERIES_OF_REST = _delete_deliveries("webhook_deliveries_rest")
+_DELETE_EVENTS = _delete_events("webhook_events")
+_DELETE_FIRST_EVENTS = _delete_events("webhook_events_first")
+_DELETE_EVENTS_OF_REST = _delete_events("webhook_events_rest")
+_DELETE = {
+    "webhook_deliveries": _DELETE_DELIVERIES,
+    "webhook_deliveries_first": _DELETE_FIRST_DELIVERIES,
+    "webhook_deliveries_rest": _DELETE_DELIVERIES_OF_REST,
+    "webhook_events": _DELETE_EVENTS,
+    "webhook_events_first": _DELETE_FIRST_EVENTS,
+    "webhook_events_rest": _DELETE_EVENTS_OF_REST,
+}
+_DELETE_SET_ASIDE = Statement("DELETE FROM webhook_set_aside WHERE event_id < %(before)s::uuid")
+_DELETE_ENDPOINTS = Statement("""
+DELETE FROM webhook_endpoints AS p WHERE p.status = 'deleted'
+    AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id)
+""")
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the oldest events past retention with their deliveries, and deleted endpoints without deliveries.
+    """Delete the oldest events past retention that no partition takes with it, with their deliveries.
 
-    Returns the number of rows: `limit` deliveries at most, and as many events.
+    Returns the number of rows: `limit` deliveries at most, and about as many events.
     """
     oldest = clock.now(connection) - timedelta(days=retention_days)
-    parameters = {"before": str(ids.first_uuid(oldest)), "limit": limit}
-    deliveries = connection.exec_driver_sql(_DELETE_OLD_DELIVERIES, parameters).rowcount
-    if deliveries >= limit:
-        return deliveries
-    return deliveries + connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount
+    events, deliveries = (
+        rows_to_delete(connection, table, oldest=oldest, kept_days=retention_days)
+        for table in ("webhook_events", "webhook_deliveries")
+    )
+    # A fan-out that was late has created deliveries of dropped events in partitions that are not.
+    late = ("webhook_deliveries", events.dropped_before, str(deliveries.dropped_before))
+    count = 0
+    for table, before, first in [*((table, events.before, _FIRST_UUID) for table in deliveries.tables), late]:
+        statement, parameters = _DELETE[table], {"before": str(before), "first": first, "limit": limit - count}
+        count += connection.exec_driver_sql(statement, parameters).rowcount
+        if count >= limit:
+            return count
+    connection.exec_driver_sql(_DELETE_SET_ASIDE, {"before": str(events.dropped_before)})
+    deleted = 0
+    for table in events.tables:
+        statement, parameters = _DELETE[table], {"before": str(events.before), "limit": limit}
+        deleted += connection.exec_driver_sql(statement, parameters).rowcount
+    if deleted:
+        delete_endpoints(connection)
+    return count + deleted
+
+
+def delete_endpoints(connection: Connection) -> int:
+    """Delete deleted endpoints that have no deliveries any more. Returns their number."""
+    return connection.exec_driver_sql(_DELETE_ENDPOINTS, {}).rowcount

@@ -13,9 +13,11 @@ from ava.domain import ids
 from ava.domain.events import Event
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.partitions import given_ids, is_given
 
 __all__ = [
     "MOST_BYTES",
@@ -68,17 +70,23 @@ class FanOutCandidate:
     has_body: bool
 
 
-# The first part is a loose index scan over the tenants that have new events, so that its cost does not grow with the
-# events. The tenants share the batch, and their first events come before all second ones.
+# The tenants are found by a loose index scan, so that its cost does not grow with the events. They share the batch, and
+# their first events come before all second ones. The oldest event leaves out the partitions of the days before it; a
+# day of difference covers the clocks of API processes, which make the ids of some events.
 _CANDIDATES = Prepared(
     "fan_out_candidates",
     f"""
-WITH RECURSIVE tenants (tenant_id, place) AS (
+WITH RECURSIVE oldest AS (
+    SELECT ava_first_uuid(created_at - interval '1 day') AS id FROM webhook_events WHERE fanned_out_at IS NULL
+    ORDER BY n LIMIT 1
+), tenants (tenant_id, place) AS (
     (SELECT tenant_id, 1 FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id > %(after)s::text
+        AND id > (SELECT id FROM oldest)
      ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT next.tenant_id, t.place + 1 FROM tenants AS t CROSS JOIN LATERAL (
         SELECT e.tenant_id FROM webhook_events AS e WHERE e.fanned_out_at IS NULL AND e.tenant_id > t.tenant_id
+            AND e.id > (SELECT id FROM oldest)
         ORDER BY e.tenant_id LIMIT 1
     ) AS next
     WHERE t.place < %(tenants)s::int
@@ -89,6 +97,7 @@ SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL
 FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
     SELECT e.*, row_number() OVER (ORDER BY e.n) AS place FROM (
         SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
+            AND id > (SELECT id FROM oldest)
         ORDER BY tenant_id, n LIMIT (SELECT events FROM share)
     ) AS e
 ) AS e CROSS JOIN LATERAL (
@@ -116,7 +125,7 @@ def candidates(connection: Connection, *, after_tenant: str, most_tenants: int, 
             has_more=count > MOST_DELIVERIES_PER_EVENT,
             has_body=has_body,
         )
-        for id_, tenant_id, count, has_body in _CANDIDATES.run(connection, parameters)
+        for id_, tenant_id, count, has_body in _CANDIDATES.run(connection, parameters, before=BY_INDEX)
     ]
 
 
@@ -156,6 +165,7 @@ SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at,
     j.published_at, j.node_id::text, j.traceparent, j.tags::text
 FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id LEFT JOIN jobs AS j ON j.id = e.job_id
+WHERE {is_given("e.id")}
 ORDER BY place
 """,
 )
@@ -163,7 +173,8 @@ ORDER BY place
 
 def payloads(connection: Connection, uuids: Sequence[str]) -> list[NewEvent]:
     """Returns the first of these events, in order, with at most `MOST_BYTES` of payloads before the last of them."""
-    return [_new_event(row) for row in _PAYLOADS.run(connection, {"ids": list(uuids)})] if uuids else []
+    found = _PAYLOADS.run(connection, given_ids(uuids), before=BY_INDEX) if uuids else []
+    return [_new_event(row) for row in found]
 
 
 def _new_event(row: Any) -> NewEvent:
@@ -185,7 +196,7 @@ WITH given AS (
     SELECT e.id, e.n, e.type, e.job_id, e.tenant_id, e.created_at, e.fanned_out_to,
            coalesce(e.body, g.body) AS body, coalesce(e.traceparent, g.traceparent) AS traceparent
     FROM unnest(%(ids)s::uuid[], %(bodies)s::text[], %(traces)s::text[]) AS g (id, body, traceparent)
-    JOIN webhook_events AS e ON e.id = g.id AND e.fanned_out_at IS NULL
+    JOIN webhook_events AS e ON e.id = g.id AND {is_given("e.id")} AND e.fanned_out_at IS NULL
     FOR UPDATE OF e
 ), pairs AS (
     SELECT given.id, given.type, given.job_id, given.n, p.endpoint_id
@@ -202,7 +213,7 @@ WITH given AS (
 ), done AS (
     UPDATE webhook_events AS e SET body = given.body, traceparent = given.traceparent, fanned_out_to = reached.last,
         fanned_out_at = CASE WHEN coalesce(reached.deliveries, 0) < {MOST_DELIVERIES_PER_EVENT} THEN now() END
-    FROM given LEFT JOIN reached USING (id) WHERE e.id = given.id
+    FROM given LEFT JOIN reached USING (id) WHERE e.id = given.id AND {is_given("e.id")}
 ), created AS (
     INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)
     SELECT endpoint_id, id, type, job_id, n FROM pairs ORDER BY n, endpoint_id
@@ -231,11 +242,11 @@ def create_deliveries(connection: Connection, bodies: Sequence[tuple[str, str | 
     limits = {"run": f"{round(STATEMENT_SECONDS * 1000)}ms", "lock": f"{round(LOCK_SECONDS * 1000)}ms"}
     connection.exec_driver_sql(_LIMIT_STATEMENTS, limits)
     parameters = {
-        "ids": [uuid for uuid, _, _ in bodies],
+        **given_ids([uuid for uuid, _, _ in bodies]),
         "bodies": [body for _, body, _ in bodies],
         "traces": [trace for _, _, trace in bodies],
     }
-    return int(_CREATE_DELIVERIES.run(connection, parameters)[0][0])
+    return int(_CREATE_DELIVERIES.run(connection, parameters, before=BY_INDEX)[0][0])
 
 
 _SET_ASIDE = Statement("""

@@ -51,7 +51,7 @@ WITH returned AS (
         SELECT event_id FROM webhook_set_aside ORDER BY failed_at, event_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING event_id
 )
-UPDATE webhook_events AS e SET fanned_out_at = NULL FROM returned WHERE e.id = returned.event_id
+UPDATE webhook_events SET fanned_out_at = NULL WHERE id = ANY(ARRAY(SELECT event_id FROM returned))
 """)
 
 
