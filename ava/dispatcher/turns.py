@@ -30,9 +30,12 @@ _MOST_BLOCKED = 25
 #: The cost of a worker's job before any has ended, in seconds, and the least cost of any: a claim, and the job's end.
 _UNKNOWN_COST_SECONDS = 0.05
 _LEAST_COST_SECONDS = 0.002
-#: Seconds between two reads of what is set for tenants, and of the costs.
+#: Seconds between two reads of what is set for tenants.
 _RULES_SECONDS = 1.0
+#: Seconds between two reads of the costs, and while jobs of a worker wait of which none had ended at the last one:
+#: brief jobs of a new worker are grouped so much earlier.
 COSTS_SECONDS = 5.0
+_UNKNOWN_COSTS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +69,8 @@ class TurnFeed:
         #: The last tenant of each window that the look before considered, if there were more.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
+        #: Whether a cost was asked for that is not known.
+        self._lacks_costs = False
         self._rules_at = self._costs_at = float("-inf")
 
     def begin(self, connection: Connection, windows: Collection[Window]) -> bool:
@@ -77,8 +82,8 @@ class TurnFeed:
         now, names = time.monotonic(), {window.name for window in windows}
         if now - self._rules_at > _RULES_SECONDS:
             has_changed, self._rules_at = self._read_rules(connection), now
-        if now - self._costs_at > COSTS_SECONDS:
-            self._costs, self._costs_at = turns.costs(connection), now
+        if now - self._costs_at > (_UNKNOWN_COSTS_SECONDS if self._lacks_costs else COSTS_SECONDS):
+            self._costs, self._costs_at, self._lacks_costs = turns.costs(connection), now, False
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
                 del known[name]
@@ -201,6 +206,7 @@ class TurnFeed:
         `waiting`: the published jobs of the window with the batch, `processes`: those that serve the queue.
         """
         known = {job.worker_id: self._costs.get(job.worker_id) for job in batch}
+        self._lacks_costs = self._lacks_costs or None in known.values()
         return {
             worker_id: run_groups.size(seconds, waiting=waiting, processes=processes)
             for worker_id, seconds in known.items()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
 import pytest
 
+from ava.dispatcher.turns import TurnFeed
 from ava.dispatcher.window import WindowFeed
 from ava.domain.job import Job
 from ava.settings import Settings
 from ava.store.fleet import queues
 from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import looks, turns
-from tests.backlog import Backlog, open_backlog
+from tests.backlog import WORKER, Backlog, open_backlog
 
 
 @pytest.fixture
@@ -143,3 +145,22 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
     assert feed.run_once(1) == 16
     assert backlog.run("SELECT max(id::text) < (SELECT min(id::text) FROM jobs WHERE published_at IS NULL) FROM jobs"
                        " WHERE published_at IS NOT NULL") == [(True,)]  # fmt: skip
+
+
+def test_the_costs_of_a_new_worker_are_read_soon(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, jobs, now = TurnFeed(stored.database, most=2000), stored.insert(100), time.monotonic()
+
+    def sizes(after_seconds: float) -> Mapping[str, int]:
+        monkeypatch.setattr("ava.dispatcher.turns.time.monotonic", lambda: now + after_seconds)
+        with stored.database.connect() as connection:
+            feed.begin(connection, ())
+        return feed.group_sizes(jobs, waiting=100, processes=1)
+
+    assert sizes(0) == {}
+    stored.run(f"INSERT INTO job_totals VALUES ('{WORKER}', 'completed', 0, 0, 100, 0, 0, 0, 0.2)")
+    assert sizes(0.4) == {}
+    assert sizes(0.6) == {WORKER: 10}
+    # It is known now, so what changes is read with the others.
+    stored.run("UPDATE job_totals SET run_seconds = 20")
+    assert sizes(5.5) == {WORKER: 10}
+    assert sizes(5.7) == {WORKER: 1}
