@@ -71,15 +71,15 @@ def test_the_table_says_why_a_peer_is_missing(capsys: pytest.CaptureFixture[str]
 
 
 def _migrated(*, lines_after: int = 45, slowest_line: float = 0.1, slowest_end: float = 0.1) -> migration.Found:
+    others = {"jobs": 10, "webhook_events": 3, "webhook_deliveries": 3, "audit": 3}
     return migration.Found(
-        jobs=(10, 10),
-        lines=(40, lines_after),
-        written=5,
+        before={**others, "job_logs": 40},
+        written={"job_logs": 5, "audit": 1},
+        after={**others, "job_logs": lines_after, "audit": 4},
         ended=2,
         stored_ends=2,
         upgrade_seconds=1.0,
-        slowest_line=slowest_line,
-        slowest_end=slowest_end,
+        slowest={"a line": slowest_line, "a job's end": slowest_end},
         slowest_other=0.1,
         longest_pause=0.1,
     )
