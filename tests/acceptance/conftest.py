@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,23 +44,26 @@ def module_database_url(_databases: Databases, module_broker_url: str, request: 
         yield url
 
 
+@contextmanager
+def _running(folder: Path, database_url: str, broker_url: str, **start: Any) -> Iterator[System]:
+    """A system with one API process that was started with `start`, and that leaves nothing behind."""
+    system = System(folder, database_url=database_url, broker_url=broker_url, api_processes=1)
+    try:
+        system.start(**start)
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
+
+
 @pytest.fixture(scope="module")
 def fleet(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """One node of four processes with `tests.acceptance.handlers`, an API and a dispatcher, for all tests of a file."""
-    system = System(
-        tmp_path_factory.mktemp("fleet"),
-        database_url=module_database_url,
-        broker_url=module_broker_url,
-        api_processes=1,
-    )
-    try:
-        system.start(concurrency=4, environ={"AVA_HANDLERS": HANDLERS})
+    start = {"concurrency": 4, "environ": {"AVA_HANDLERS": HANDLERS}}
+    with _running(tmp_path_factory.mktemp("fleet"), module_database_url, module_broker_url, **start) as system:
         yield system
-    finally:
-        system.stop()
-    system.assert_clean()
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +71,8 @@ def _without_nodes(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """An API and a dispatcher for all tests of a file."""
-    system = System(
-        tmp_path_factory.mktemp("system"),
-        database_url=module_database_url,
-        broker_url=module_broker_url,
-        api_processes=1,
-    )
-    try:
-        system.start(workers=0)
+    with _running(tmp_path_factory.mktemp("system"), module_database_url, module_broker_url, workers=0) as system:
         yield system
-    finally:
-        system.stop()
-    system.assert_clean()
 
 
 @pytest.fixture
@@ -115,25 +110,16 @@ def witness(tmp_path: Path) -> Witness:
 @pytest.fixture(scope="session")
 def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One system for all tests of the dashboard."""
-    with _databases.fresh(is_pooled=True) as url:
-        system = System(
-            tmp_path_factory.mktemp("dashboard"),
-            database_url=url,
-            broker_url=fresh_redis_url(redis_server),
-            api_processes=1,
-        )
-        try:
-            system.start(
-                concurrency=3,
-                environ={
-                    "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers",
-                    "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
-                },
-            )
-            yield system
-        finally:
-            system.stop()
-        system.assert_clean()
+    environ = {
+        "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers",
+        "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
+    }
+    folder, broker_url = tmp_path_factory.mktemp("dashboard"), fresh_redis_url(redis_server)
+    with (
+        _databases.fresh(is_pooled=True) as url,
+        _running(folder, url, broker_url, concurrency=3, environ=environ) as system,
+    ):
+        yield system
 
 
 @pytest.fixture(scope="session")
