@@ -28,8 +28,6 @@ class EndpointQueue:
         self.tenant_id = lease.tenant_id
         #: Whether the database may hold due deliveries that are not in the queue.
         self.may_have_more = True
-        #: Whether a look for deliveries of any age has found no more due ones than there was room for.
-        self.has_all = False
         self._concurrency = lease.concurrency
         self._timeouts = lease.timeouts
         self._retry_after_pause_seconds = 0.0

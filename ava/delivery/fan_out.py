@@ -66,15 +66,13 @@ class FanOut:
         #: The tenant that had the last turn; empty before the first.
         self._after_tenant = ""
         self._timeouts: Counter[str] = Counter()
-        self._first_id: str | None = None
 
-    def run_once(self, first_id: str | None = None) -> int:
+    def run_once(self) -> int:
         """Fan out one batch. Returns the number of events, 0 if it failed or if another process fans out.
 
-        `first_id`: an id before all new events, if one is known. Raises `DatabaseUnavailable`.
+        Raises `DatabaseUnavailable`.
         """
         self.has_more = False
-        self._first_id = first_id
         # The lock has a connection of its own. While bodies are made, its transaction holds no row and no snapshot.
         with self._database.transaction() as connection:
             return self._run_batch() if fan_out.lock(connection) else 0
@@ -104,11 +102,7 @@ class FanOut:
             for after in dict.fromkeys((self._after_tenant, "")):
                 self._after_tenant = after
                 found = fan_out.candidates(
-                    connection,
-                    after_tenant=after,
-                    most_tenants=min(_MOST_TENANTS, self._batch),
-                    limit=self._batch,
-                    first_id=self._first_id,
+                    connection, after_tenant=after, most_tenants=min(_MOST_TENANTS, self._batch), limit=self._batch
                 )
                 if found:
                     return found

@@ -37,7 +37,6 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases
 from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery
-from ava.store.webhooks.pending import ALL_IDS
 from ava.tracing import Kind
 
 __all__ = ["Sender"]
@@ -55,8 +54,6 @@ _YIELD_SECONDS = 0.005
 _ENOUGH_RESULTS = 64
 #: Seconds between two looks for new deliveries of a leased endpoint.
 _REFRESH_SECONDS = 0.25
-#: Seconds between two looks for deliveries that may be older than an hour.
-_FULL_SECONDS = 1.0
 #: Endpoints that are leased in one round, so that several senders share them, and so that those which answer, leased
 #: first in every round, do not wait for many that may not.
 _MOST_LEASED = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
@@ -90,7 +87,6 @@ class Sender:
         self._secrets: dict[str, str] = {}
         self._heartbeat_at = 0.0
         self._refresh_at = 0.0
-        self._full_at = 0.0
         self._is_database_away = False
         #: Whether the last round left work over, so that the next begins at once.
         self._is_behind = False
@@ -157,11 +153,11 @@ class Sender:
             work = endpoint_leases.find_work(connection)
         self._oldest_event_seconds = work.oldest_event_seconds
         if self._oldest_event_seconds is not None:
-            self._fan_out.run_once(work.first_new_id)
+            self._fan_out.run_once()
             self._is_behind = self._is_behind or self._fan_out.has_more
         if work:
             self._lease_endpoints()
-        self._load_due(work.recent_ids)
+        self._load_due()
         self._start_requests()
         self._release_idle()
 
@@ -236,7 +232,7 @@ class Sender:
                 if len(leases) == limit:
                     self._is_behind = True
 
-    def _load_due(self, recent_ids: tuple[str, str]) -> None:
+    def _load_due(self) -> None:
         """Add due deliveries to the queues that have room for them."""
         if time.monotonic() > self._refresh_at:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
@@ -245,27 +241,15 @@ class Sender:
         rooms = shared_rooms(self._queues.values())
         if not rooms:
             return
-        # What follows a look that has found all is recent, except for late retries and what is sent again by request.
-        is_full = time.monotonic() > self._full_at or not all(self._queues[endpoint].has_all for endpoint in rooms)
-        if is_full:
-            self._full_at = time.monotonic() + _FULL_SECONDS
         busy = [delivery for endpoint in rooms for delivery in self._queues[endpoint].busy]
         with self._database.connect() as connection:
-            found = endpoint_leases.due_deliveries(
-                connection,
-                sender_id=self._id,
-                capacities=rooms,
-                in_flight=busy,
-                searched=ALL_IDS if is_full else recent_ids,
-            )
+            found = endpoint_leases.due_deliveries(connection, sender_id=self._id, capacities=rooms, in_flight=busy)
         by_endpoint: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
         for delivery in found:
             by_endpoint[delivery.endpoint].append(delivery)
         for endpoint, deliveries in by_endpoint.items():
             self._queues[endpoint].add(deliveries)
             self._queues[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
-            if is_full:
-                self._queues[endpoint].has_all = len(deliveries) < rooms[endpoint]
 
     def _start_requests(self) -> None:
         """Start requests, one of each endpoint in turn, while connections are free."""

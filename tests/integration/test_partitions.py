@@ -21,8 +21,7 @@ from ava.store import partitions
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
 from ava.store.reports import audit
-from ava.store.webhooks import endpoint_leases, events, fan_out, set_aside
-from ava.store.webhooks.pending import ALL_IDS
+from ava.store.webhooks import endpoint_leases, events, set_aside
 from tests.backlog import Backlog, open_backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "audit")
@@ -285,33 +284,9 @@ def test_the_deliveries_of_an_endpoint_are_due_by_failures_whatever_partition_ho
         stored.run(f"UPDATE webhook_lanes SET sender_id = '{sender}'")
         found = endpoint_leases.due_deliveries(connection, sender_id=sender, capacities={_ENDPOINT: 3}, in_flight=())
         assert [delivery.failures for delivery in found] == [5, 3, 1]
-        # A look for what is recent finds what was made within the hour, and no other.
-        stored.run(
-            "INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n, failures)"
-            " SELECT endpoint_id, event_id, event_type, n, 2 FROM webhook_deliveries WHERE failures = 5"
-        )
-        for searched, failures in ((endpoint_leases.find_work(connection).recent_ids, [2]), (ALL_IDS, [5, 3, 2, 1, 0])):
-            found = endpoint_leases.due_deliveries(
-                connection, sender_id=sender, capacities={_ENDPOINT: 5}, in_flight=(), searched=searched
-            )
-            assert [delivery.failures for delivery in found] == failures
         lease = endpoint_leases.LeaseRelease(endpoint=_ENDPOINT, concurrency=1, timeouts=0, pause_seconds=0)
         endpoint_leases.release(connection, sender_id=sender, leases=[lease])
     assert stored.run("SELECT due_at <= now() FROM webhook_lanes") == [(True,)]
-
-
-def test_the_fan_out_finds_the_oldest_event_and_those_after_it(stored: Backlog) -> None:
-    _make_old_days(stored, "webhook_events", 4, 3, 2)
-    for days_ago in (4.5, 3.5, 2.5, 0):
-        _insert(stored, "webhook_events", days_ago=days_ago)
-    stored.run("UPDATE webhook_events SET created_at = now() - interval '10 days', fanned_out_at = NULL WHERE n > 2")
-    with stored.database.connect() as connection:
-        for new in (2, 1, 0):
-            first_id = endpoint_leases.find_work(connection).first_new_id
-            found = fan_out.candidates(connection, after_tenant="", most_tenants=5, limit=5, first_id=first_id)
-            assert len(found) == new
-            stored.run("UPDATE webhook_events SET fanned_out_at = now() WHERE n = (SELECT min(n) FROM webhook_events"
-                       " WHERE fanned_out_at IS NULL)")  # fmt: skip
 
 
 # Helpers -------------------------------------------------------------------------------------------------------------

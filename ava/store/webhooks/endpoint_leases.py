@@ -18,7 +18,6 @@ from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.partitions import given_ids, is_given
-from ava.store.webhooks.pending import ALL_IDS, IS_SEARCHED, failures_of
 
 __all__ = [
     "IS_WORK",
@@ -76,12 +75,9 @@ def deregister(connection: Connection, *, sender_id: str) -> None:
 class PendingWork:
     """What a sender has to do."""
 
-    oldest_event_seconds: float | None  # None if all are fanned out
+    #: Seconds since the oldest event that was not fanned out; None if there is none.
+    oldest_event_seconds: float | None
     has_due_leases: bool
-    #: An id before all events that were not fanned out, by an hour, because API processes make some; None without one.
-    first_new_id: str | None
-    #: The first and the last id of an hour around now, by PostgreSQL's clock.
-    recent_ids: tuple[str, str]
 
     def __bool__(self) -> bool:
         """Returns True if there is anything to do."""
@@ -95,21 +91,14 @@ IS_WORK = f"((SELECT n {_OLDEST_EVENT}) IS NOT NULL OR {_HAS_DUE_LEASES})"
 
 _FIND_WORK = Prepared(
     "find_work",
-    f"""
-SELECT extract(epoch FROM now() - oldest.created_at)::float8, {_HAS_DUE_LEASES},
-       ava_first_uuid(oldest.created_at - interval '1 hour')::text,
-       ava_first_uuid(now() - interval '1 hour')::text, ava_first_uuid(now() + interval '1 hour')::text
-FROM (SELECT) AS always LEFT JOIN (SELECT created_at {_OLDEST_EVENT}) AS oldest ON true
-""",
+    f"SELECT (SELECT extract(epoch FROM now() - created_at)::float8 {_OLDEST_EVENT}), {_HAS_DUE_LEASES}",
 )
 
 
 def find_work(connection: Connection) -> PendingWork:
     """Returns what there is to do. Senders ask ten times a second and more, so the statement is cheap."""
-    ((seconds, is_due, new, *recent),) = _FIND_WORK.run(connection, {}, before=BY_INDEX)
-    return PendingWork(
-        oldest_event_seconds=seconds, has_due_leases=is_due, first_new_id=new, recent_ids=(recent[0], recent[1])
-    )
+    row = _FIND_WORK.run(connection, {}, before=BY_INDEX)[0]
+    return PendingWork(oldest_event_seconds=row[0], has_due_leases=row[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +176,24 @@ class DueDelivery:
 _LARGE_BODY_BYTES = 8_192
 
 
+# Every search looks into each partition, so a loose index scan, from the most to none, finds those that there are.
+def _failures_of(endpoint: str) -> str:
+    """Returns the failures of an endpoint's pending deliveries, each number once, as the FROM item `f`."""
+    return f"""(
+        WITH RECURSIVE levels (failures) AS (
+            (SELECT failures FROM webhook_deliveries WHERE endpoint_id = {endpoint} AND status = 'pending'
+             ORDER BY failures DESC LIMIT 1)
+            UNION ALL
+            SELECT next.failures FROM levels CROSS JOIN LATERAL (
+                SELECT d.failures FROM webhook_deliveries AS d
+                WHERE d.endpoint_id = {endpoint} AND d.status = 'pending' AND d.failures < levels.failures
+                ORDER BY d.failures DESC LIMIT 1
+            ) AS next WHERE levels.failures > 0
+        )
+        SELECT failures FROM levels
+    ) AS f (failures)"""
+
+
 # Deliveries that failed before come first, so that they keep their retry schedule however many are new. To measure a
 # body PostgreSQL does not read it, even if it is compressed.
 _DUE_DELIVERIES = Prepared(
@@ -200,10 +207,10 @@ FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, cap
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
 JOIN webhook_endpoints AS p ON p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
 CROSS JOIN LATERAL (
-    SELECT found.* FROM {failures_of("w.endpoint_id", IS_SEARCHED)} CROSS JOIN LATERAL (
+    SELECT found.* FROM {_failures_of("w.endpoint_id")} CROSS JOIN LATERAL (
         SELECT d.* FROM webhook_deliveries AS d
         WHERE d.endpoint_id = w.endpoint_id AND d.status = 'pending' AND d.failures = f.failures
-            AND d.due_at <= now() AND d.id <> ALL(%(in_flight)s::uuid[]) AND {IS_SEARCHED}
+            AND d.due_at <= now() AND d.id <> ALL(%(in_flight)s::uuid[])
         ORDER BY d.due_at, d.n LIMIT w.capacity
     ) AS found
     ORDER BY found.failures DESC, found.due_at, found.n LIMIT w.capacity
@@ -215,24 +222,17 @@ ORDER BY p.id, d.failures DESC, d.due_at, d.n
 
 
 def due_deliveries(
-    connection: Connection,
-    *,
-    sender_id: str,
-    capacities: Mapping[str, int],
-    in_flight: Collection[str],
-    searched: tuple[str, str] = ALL_IDS,
+    connection: Connection, *, sender_id: str, capacities: Mapping[str, int], in_flight: Collection[str]
 ) -> list[DueDelivery]:
     """Returns the due deliveries of a sender's leases, in order: of each endpoint (a UUID) at most its capacity.
 
-    `in_flight` has the UUIDs of those that the sender is sending already, `searched` the first and the last id to find.
+    `in_flight` has the UUIDs of the deliveries that the sender is sending already.
     """
     parameters = {
         "sender_id": sender_id,
         "endpoints": list(capacities),
         "capacities": list(capacities.values()),
         "in_flight": list(in_flight),
-        "first": searched[0],
-        "last": searched[1],
     }
     return [_due_delivery(row) for row in _DUE_DELIVERIES.run(connection, parameters, before=BY_INDEX)]
 
@@ -372,7 +372,7 @@ WITH given AS (
 ), next AS (
     SELECT given.*, CASE WHEN pause > 0 THEN now() + pause * interval '1 second' END AS not_before, (
         SELECT min(found.due_at)
-        FROM webhook_endpoints AS p CROSS JOIN LATERAL {failures_of("p.id")} CROSS JOIN LATERAL (
+        FROM webhook_endpoints AS p CROSS JOIN LATERAL {_failures_of("p.id")} CROSS JOIN LATERAL (
             SELECT d.due_at FROM webhook_deliveries AS d
             WHERE d.endpoint_id = p.id AND d.status = 'pending' AND d.failures = f.failures ORDER BY d.due_at LIMIT 1
         ) AS found

@@ -18,7 +18,6 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.partitions import given_ids, is_given
-from ava.store.webhooks.pending import ALL_IDS
 
 __all__ = [
     "MOST_BYTES",
@@ -72,18 +71,22 @@ class FanOutCandidate:
 
 
 # The tenants are found by a loose index scan, so that its cost does not grow with the events. They share the batch, and
-# their first events come before all second ones. The first id leaves out the partitions before it.
+# their first events come before all second ones. The oldest event leaves out the partitions of the days before it; a
+# day of difference covers the clocks of API processes, which make the ids of some events.
 _CANDIDATES = Prepared(
     "fan_out_candidates",
     f"""
-WITH RECURSIVE tenants (tenant_id, place) AS (
+WITH RECURSIVE oldest AS (
+    SELECT ava_first_uuid(created_at - interval '1 day') AS id FROM webhook_events WHERE fanned_out_at IS NULL
+    ORDER BY n LIMIT 1
+), tenants (tenant_id, place) AS (
     (SELECT tenant_id, 1 FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id > %(after)s::text
-        AND id >= %(first)s::uuid
+        AND id > (SELECT id FROM oldest)
      ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT next.tenant_id, t.place + 1 FROM tenants AS t CROSS JOIN LATERAL (
         SELECT e.tenant_id FROM webhook_events AS e WHERE e.fanned_out_at IS NULL AND e.tenant_id > t.tenant_id
-            AND e.id >= %(first)s::uuid
+            AND e.id > (SELECT id FROM oldest)
         ORDER BY e.tenant_id LIMIT 1
     ) AS next
     WHERE t.place < %(tenants)s::int
@@ -94,7 +97,7 @@ SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL
 FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
     SELECT e.*, row_number() OVER (ORDER BY e.n) AS place FROM (
         SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
-            AND id >= %(first)s::uuid
+            AND id > (SELECT id FROM oldest)
         ORDER BY tenant_id, n LIMIT (SELECT events FROM share)
     ) AS e
 ) AS e CROSS JOIN LATERAL (
@@ -111,14 +114,9 @@ LIMIT %(events)s::int
 )
 
 
-def candidates(
-    connection: Connection, *, after_tenant: str, most_tenants: int, limit: int, first_id: str | None = None
-) -> list[FanOutCandidate]:
-    """Returns the first new events of tenants whose ids follow `after_tenant`: one of each in turn, oldest first.
-
-    `first_id`: an id before all new events, if one is known.
-    """
-    parameters = {"after": after_tenant, "tenants": most_tenants, "events": limit, "first": first_id or ALL_IDS[0]}
+def candidates(connection: Connection, *, after_tenant: str, most_tenants: int, limit: int) -> list[FanOutCandidate]:
+    """Returns the first new events of tenants whose ids follow `after_tenant`: one of each in turn, oldest first."""
+    parameters = {"after": after_tenant, "tenants": most_tenants, "events": limit}
     return [
         FanOutCandidate(
             id=id_,
