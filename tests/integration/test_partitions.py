@@ -21,7 +21,7 @@ from ava.store import partitions
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
 from ava.store.reports import audit
-from ava.store.webhooks import endpoint_leases, events, set_aside
+from ava.store.webhooks import endpoint_leases, events, fan_out, set_aside
 from tests.backlog import Backlog, open_backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "audit")
@@ -287,6 +287,17 @@ def test_the_deliveries_of_an_endpoint_are_due_by_failures_whatever_partition_ho
         lease = endpoint_leases.LeaseRelease(endpoint=_ENDPOINT, concurrency=1, timeouts=0, pause_seconds=0)
         endpoint_leases.release(connection, sender_id=sender, leases=[lease])
     assert stored.run("SELECT due_at <= now() FROM webhook_lanes") == [(True,)]
+
+
+def test_a_new_event_is_found_although_the_clock_that_made_its_id_was_behind(stored: Backlog) -> None:
+    _make_old_days(stored, "webhook_events", 4, 3, 2)
+    for days_ago in (3.5, 0):
+        _insert(stored, "webhook_events", days_ago=days_ago)
+    stored.run("UPDATE webhook_events SET fanned_out_at = NULL")
+    stored.run("UPDATE webhook_events SET tenant_id = 'ten_b' WHERE n = (SELECT max(n) FROM webhook_events)")
+    with stored.database.connect() as connection:
+        found = fan_out.candidates(connection, after_tenant="", most_tenants=9, limit=9)
+    assert [event.tenant_id for event in found] == ["ten_a", "ten_b"]
 
 
 # Helpers -------------------------------------------------------------------------------------------------------------

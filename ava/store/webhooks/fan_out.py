@@ -72,21 +72,23 @@ class FanOutCandidate:
 
 # The tenants are found by a loose index scan, so that its cost does not grow with the events. They share the batch, and
 # their first events come before all second ones. The oldest event leaves out the partitions of the days before it; a
-# day of difference covers the clocks of API processes, which make the ids of some events.
+# day of difference covers the clock of a dispatcher, which makes the ids of some events. One that differs by more is
+# found when it is the oldest.
 _CANDIDATES = Prepared(
     "fan_out_candidates",
     f"""
 WITH RECURSIVE oldest AS (
-    SELECT ava_first_uuid(created_at - interval '1 day') AS id FROM webhook_events WHERE fanned_out_at IS NULL
+    SELECT least(id, ava_first_uuid(created_at - interval '1 day')) AS id FROM webhook_events
+    WHERE fanned_out_at IS NULL
     ORDER BY n LIMIT 1
 ), tenants (tenant_id, place) AS (
     (SELECT tenant_id, 1 FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id > %(after)s::text
-        AND id > (SELECT id FROM oldest)
+        AND id >= (SELECT id FROM oldest)
      ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT next.tenant_id, t.place + 1 FROM tenants AS t CROSS JOIN LATERAL (
         SELECT e.tenant_id FROM webhook_events AS e WHERE e.fanned_out_at IS NULL AND e.tenant_id > t.tenant_id
-            AND e.id > (SELECT id FROM oldest)
+            AND e.id >= (SELECT id FROM oldest)
         ORDER BY e.tenant_id LIMIT 1
     ) AS next
     WHERE t.place < %(tenants)s::int
@@ -97,7 +99,7 @@ SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL
 FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
     SELECT e.*, row_number() OVER (ORDER BY e.n) AS place FROM (
         SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
-            AND id > (SELECT id FROM oldest)
+            AND id >= (SELECT id FROM oldest)
         ORDER BY tenant_id, n LIMIT (SELECT events FROM share)
     ) AS e
 ) AS e CROSS JOIN LATERAL (
