@@ -1,11 +1,8 @@
-"""Functions that create and drop the partitions of events, deliveries and the audit trail.
-
-They run as their owner, because the role of the processes owns no table.
-"""
+"""Functions that create and drop the partitions of events, deliveries and the audit trail."""
 
 from alembic import op
 
-from ava.store.migrations import sql_files
+from ava.store.migrations import owner_functions, sql_files
 
 revision = "0059"
 down_revision = "0058"
@@ -15,23 +12,13 @@ depends_on = None
 oldest_code = "0055"
 
 _OF_OWNER = {"ava_add_partitions": "text, integer, integer", "ava_drop_partition": "text, double precision"}
-# Their owner finds no table of another schema, nor a temporary one, in place of ours.
-_SECURE = """
-DO $$ BEGIN
-    EXECUTE 'ALTER FUNCTION {function} SET search_path = ' || quote_ident(current_schema()) || ', pg_temp';
-    REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC;
-END $$
-"""
 
 
 def upgrade() -> None:
     op.execute(sql_files.read("0059_partitions"))
-    for name, arguments in _OF_OWNER.items():
-        op.execute(sql_files.read(f"0059_{name.removeprefix('ava_')}"))
-        op.execute(_SECURE.format(function=f"{name}({arguments})"))
+    owner_functions.create(revision, _OF_OWNER)
 
 
 def downgrade() -> None:
-    for name, arguments in _OF_OWNER.items():
-        op.execute(f"DROP FUNCTION {name}({arguments})")
+    owner_functions.drop(_OF_OWNER)
     op.execute("DROP FUNCTION ava_partitions(text)")
