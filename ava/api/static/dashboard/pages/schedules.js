@@ -51,7 +51,7 @@ function card(first, signal, refresh) {
   const next = when();
   const last = when();
   const result = h("span", {});
-  const strip = h("div", { class: "strip", role: "img" });
+  const strip = h("div", { class: "strip", role: "img", hidden: true });
   const toggle = button("", async () => {
     await call("PATCH", path, { body: { enabled: !schedule.enabled } });
     refresh();
