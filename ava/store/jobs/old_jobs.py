@@ -1,8 +1,8 @@
 """Final jobs past retention, and their log lines, the oldest first. Every statement is bounded by rows.
 
 The lines of a job that is kept as long as any other stay where they are, and nothing reads them without the job: the
-partition of their day is dropped when its last job is gone (`log_days`). Those of other jobs are deleted row by row,
-and so are all lines in the partition for the rest, which is never dropped.
+partition of their day is dropped when its last job is gone (`ava.store.partitions`). Those of other jobs are deleted
+row by row, and so are all lines in the partition for the rest, which is never dropped.
 """
 
 from __future__ import annotations
