@@ -61,7 +61,7 @@ function endpoint(webhook, signal, refresh) {
     pause, resume,
     button("Edit", () => edit(current, path, refresh)),
     button("Redeliver …", () => redeliverMany(current, path, { status: shown.value, event: event.value }, () => load())),
-    button("Delete", () => remove(webhook, path, refresh, (is) => (isDeleting = is)), { kind: "danger" }),
+    button("Delete", () => remove(webhook, path, refresh, setDeleting), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
@@ -70,7 +70,13 @@ function endpoint(webhook, signal, refresh) {
       titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
   let wasShown = false;
   let isDeleting = false;
-  const load = repeat(signal, 3, async () => {
+  let reading;
+  /** Starts or ends the time in which the deliveries are not read. Returns when those that were asked for are here. */
+  const setDeleting = (is) => {
+    isDeleting = is;
+    return reading?.catch(() => {});
+  };
+  const read = async () => {
     if (isDeleting || (wasShown && !element.isConnected)) return;
     wasShown = element.isConnected;
     const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal }).catch(unlessDeleted);
@@ -80,7 +86,8 @@ function endpoint(webhook, signal, refresh) {
     say(health, healthOf(current, data));
     rows.show(found.slice(0, SHOWN));
     none.hidden = found.length > 0;
-  });
+  };
+  const load = repeat(signal, 3, () => (reading = read()));
   return {
     element,
     update(next) {
@@ -117,7 +124,7 @@ function remove(webhook, path, refresh, setDeleting) {
     title: "Delete this webhook?", action: "Delete webhook", kind: "danger", text: `No more events will be sent to ${webhook.url}.`,
     submit: async () => {
       // Its deliveries are not read meanwhile, because they would not be found.
-      setDeleting(true);
+      await setDeleting(true);
       await call("DELETE", path).catch((error) => {
         setDeleting(false);
         throw error;
