@@ -46,7 +46,6 @@ def given_ids(uuids: Sequence[str]) -> dict[str, object]:
 
 
 _ADD = Statement("SELECT ava_add_partitions(%(table)s, %(ahead)s, %(width)s)")
-_ADD_LOGS = Statement("SELECT ava_add_log_days(%(ahead)s, %(width)s)")
 
 
 def add(connection: Connection, table: str, *, days_ahead: int, width_days: int) -> int:
@@ -54,9 +53,8 @@ def add(connection: Connection, table: str, *, days_ahead: int, width_days: int)
 
     Returns their number; 0 also if a lock was not free.
     """
-    statement = _ADD_LOGS if table == LOGS else _ADD
     parameters = {"table": table, "ahead": days_ahead, "width": width_days}
-    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
+    return int(connection.exec_driver_sql(_ADD, parameters).scalar_one())
 
 
 _DROP = Statement("SELECT ava_drop_partition(%(table)s, %(kept_days)s)")

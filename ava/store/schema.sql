@@ -46,21 +46,22 @@ DECLARE
     starts timestamptz := greatest(today + interval '24 hours', (
         SELECT to_timestamp(('x' || left(replace(max(bound::text), '-', ''), 12))::bit(48)::bigint / 1000)
         FROM ava_partitions(of_table)));
+    key text := CASE of_table WHEN 'job_logs' THEN 'job_id' ELSE 'id' END;
     options text;
     ends timestamptz;
     name text;
     has_rows boolean;
     added integer := 0;
 BEGIN
-    IF of_table NOT IN ('audit', 'webhook_deliveries', 'webhook_events') THEN
+    IF of_table NOT IN ('audit', 'job_logs', 'webhook_deliveries', 'webhook_events') THEN
         RAISE EXCEPTION 'no partitions of % are created', of_table;
     END IF;
     SELECT ' WITH (' || array_to_string(reloptions, ', ') || ')' INTO options FROM pg_class
     WHERE oid = to_regclass(of_table || '_rest');
     WHILE starts < today + days_ahead * interval '24 hours' LOOP
         ends := starts + width_days * interval '24 hours';
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE id >= $1 AND id < $2)', of_table || '_rest') INTO has_rows
-            USING ava_first_uuid(starts), ava_first_uuid(ends);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= $1 AND %I < $2)', of_table || '_rest', key, key)
+            INTO has_rows USING ava_first_uuid(starts), ava_first_uuid(ends);
         IF has_rows THEN
             starts := ends;
             CONTINUE;

@@ -90,6 +90,17 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
     assert first_id
 
 
+def test_a_day_whose_lines_are_in_the_rest_already_has_no_partition(stored: Backlog) -> None:
+    # The clock that made the job's id was ahead.
+    stored.run(
+        "INSERT INTO job_logs SELECT ava_first_uuid(bound_at + interval '1 hour'), 1, now(), 'info', 'x'"
+        " FROM (SELECT date_trunc('day', now(), 'UTC') + interval '192 hours' AS bound_at) AS first"
+    )
+    with stored.database.connect() as connection:
+        assert partitions.add(connection, partitions.LOGS, days_ahead=10, width_days=1) == 1
+    assert stored.run("SELECT count(*) FROM job_logs_rest") == [(1,)]
+
+
 def test_a_partition_is_dropped_after_its_last_job(stored: Backlog) -> None:
     _insert_old(stored, _make_old_day(stored), 20, lines=3)
     with stored.database.connect() as connection:
