@@ -131,6 +131,7 @@ def test_a_process_that_was_frozen_while_it_claimed_does_not_begin(system: Syste
     assert _attempts(tmp_path, job_id) == 1
 
 
+@pytest.mark.needs_session(because="a pooler's connection that a node has used may serve the API when it is killed")
 @ON_REDIS
 def test_a_run_whose_claim_a_failover_lost_stops_and_writes_nothing(system: System, tmp_path: Path) -> None:
     system.start(workers=1, concurrency=2, environ=_environ(tmp_path))
