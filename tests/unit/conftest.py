@@ -1,6 +1,11 @@
-"""Fixtures for the tests of handlers."""
+"""Fixtures for the tests of handlers and of the process that calls them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
+
+from tests.unit.process_states import NewState, process_state
 
 
 @pytest.fixture
@@ -15,3 +20,10 @@ def private_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 def private_refused(private_allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of a node in production; it overrides a module that allows private addresses."""
     monkeypatch.delenv("AVA_WEBHOOK_ALLOW_PRIVATE")
+
+
+@pytest.fixture
+def new_state() -> Iterator[NewState]:
+    """Returns the state when the test asks for it, because pytest replaces the streams after the set-up."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(process_state())

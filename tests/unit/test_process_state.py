@@ -1,7 +1,4 @@
-"""What a handler changes in its process is undone, and what it says goes to its own job's log."""
-
-# Printing is what is tested.
-# ruff: noqa: T201
+"""What a handler changes in its process is undone, and handlers that come later find it as it was."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,45 +23,10 @@ import pytest
 
 from ava.domain.job import LogLevel
 from ava.node.child.job_log import JobLog
-from ava.node.child.process_state import ProcessState, other_threads
+from tests.unit.process_states import NewState, process_state, run
 
-NewState = Callable[[], ProcessState]
 #: Seconds after which a test that waits for something fails.
 _SECONDS = 20
-
-
-@contextmanager
-def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessState]:
-    """The state of this process; what it changes for the life of a child is undone at the end."""
-    loop_class = asyncio.SelectorEventLoop
-    remove = loop_class.remove_signal_handler
-    loggers = [logging.root, logging.getLogger("ava"), logging.getLogger("ava.job")]
-    levels = [(it, it.level) for it in (*loggers, *logging.root.handlers)]
-    state = ProcessState(needed_descriptors)
-    try:
-        yield state
-    finally:
-        setattr(loop_class, "remove_signal_handler", remove)  # noqa: B010 - mypy takes no method
-        for number in state._descriptors:
-            os.close(number)
-        for changed, level in levels:
-            changed.setLevel(level)
-
-
-@pytest.fixture
-def new_state() -> Iterator[NewState]:
-    """Returns the state when the test asks for it, because pytest replaces the streams after the set-up."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(process_state())
-
-
-def run(state: ProcessState, handler: Callable[[], object]) -> list[tuple[LogLevel, str]]:
-    """Call a handler as a child does. Returns the lines of its job's log."""
-    log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
-    with state.isolated(log):
-        handler()
-        state.block_signals()
-    return [(line.level, line.msg) for line in log.take()]
 
 
 def environment() -> dict[str, str]:
@@ -290,62 +251,6 @@ def test_what_a_handler_raises_passes_and_everything_is_restored(new_state: NewS
     assert "AVA_LEFT" not in os.environ
 
 
-def test_what_a_handler_logs_warns_of_and_prints_goes_to_its_log(
-    new_state: NewState, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def handler() -> None:
-        logging.getLogger("ava.job").info("logged %d", 1)
-        logging.getLogger("elsewhere").warning("by a library")
-        logging.getLogger("elsewhere").debug("not from INFO on")
-        warnings.warn("warned", stacklevel=1)
-        print("printed")
-        print("to stderr", file=sys.stderr)
-        print("without an end", end="")
-
-    state = new_state()
-    assert run(state, handler) == [
-        (LogLevel.INFO, "logged 1"),
-        (LogLevel.WARN, "by a library"),
-        (LogLevel.WARN, f"UserWarning: warned (test_process_state.py:{handler.__code__.co_firstlineno + 4})"),
-        (LogLevel.INFO, "printed"),
-        (LogLevel.WARN, "to stderr"),
-        (LogLevel.INFO, "without an end"),
-    ]
-    print("after the run")
-    assert capsys.readouterr() == ("after the run\n", "")
-
-
-def test_a_thread_that_a_handler_left_does_not_write_to_the_next_log(
-    new_state: NewState, capsys: pytest.CaptureFixture[str]
-) -> None:
-    next_runs, is_said = threading.Event(), threading.Event()
-
-    def say_later() -> None:
-        assert next_runs.wait(_SECONDS)
-        print("printed late")
-        logging.getLogger("ava.job").error("logged late")
-        is_said.set()
-
-    def leave_a_thread() -> None:
-        left.start()
-        own = threading.Thread(target=print, args=("by a thread of the run",))
-        own.start()
-        own.join()
-
-    def wait() -> None:
-        next_runs.set()
-        assert is_said.wait(_SECONDS)
-        print("by the next run")
-
-    left = threading.Thread(target=say_later)
-    state = new_state()
-    assert run(state, leave_a_thread) == [(LogLevel.INFO, "by a thread of the run")]
-    assert left in other_threads()
-    assert run(state, wait) == [(LogLevel.INFO, "by the next run")]
-    left.join()
-    assert capsys.readouterr().out == "printed late\n"
-
-
 def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_state: NewState) -> None:
     def handler() -> None:
         socket.setdefaulttimeout(0.5)
@@ -380,16 +285,3 @@ def test_what_cannot_be_restored_is_an_error(new_state: NewState, monkeypatch: p
     monkeypatch.setattr(os, "getpriority", lambda *_: niceness + 1)
     with pytest.raises(OSError, match="niceness"):
         run(state, lambda: None)
-
-
-def test_the_output_of_subprocesses_is_in_the_log_of_a_handler_that_asks_for_it(
-    new_state: NewState, capfd: pytest.CaptureFixture[str]
-) -> None:
-    state = new_state()
-    log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
-    with state.isolated(log, captures_subprocesses=True):
-        os.system("echo from a shell")
-        state.block_signals()
-    assert [line.msg for line in log.take()] == ["from a shell"]
-    assert run(state, lambda: os.system("echo elsewhere")) == []
-    assert capfd.readouterr().out == "elsewhere\n"

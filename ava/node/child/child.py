@@ -172,7 +172,7 @@ class Child:
         before, began, is_over = other_threads(), time.monotonic(), False
         try:
             with run.isolated_in(self._process_state) as logger, tracing.start_span("handler", parent=run.span) as at:
-                run.call(logger, self._process_state.block_signals)
+                run.call(logger, self._process_state.block_signals, self._process_state.timer_stops())
                 is_over = True
                 if run.raised is not None:
                     at.record_failure(run_reports.kind_of(run, run.raised))

@@ -6,6 +6,7 @@ from __future__ import annotations
 # small job.
 import _signal  # type: ignore[import-not-found]
 import asyncio
+import itertools
 import logging
 import operator
 import os
@@ -62,6 +63,8 @@ class ProcessState:
         self._root_level = _log_runs_from_info(self._root_handlers)
         self._disabled_level = logging.root.manager.disable
         self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
+        #: CPython's logging takes them by calls of Python, after which an interruption leaves them held.
+        self._logging_locks: list[Any] = [logging._lock, *(it.lock for it in self._root_handlers)]  # type: ignore[attr-defined]
         self._job_logger = logging.getLogger("ava.job")
         if self._job_logger not in self._loggers:
             self._loggers.append(self._job_logger)
@@ -92,8 +95,8 @@ class ProcessState:
     def isolated(self, log: JobLog, *, captures_subprocesses: bool = False) -> Iterator[logging.Logger]:
         """Send what a handler prints, logs or warns of to its job's log, and restore the process after it.
 
-        Yields the handler's logger. The caller calls `block_signals` before it leaves, so that no signal interrupts the
-        restoration. Raises what goes wrong in the restoration: then no other handler may run in this process.
+        Yields the handler's logger. The caller stops the timers and calls `block_signals` before it leaves, so that no
+        signal interrupts the restoration. Raises what goes wrong in it: then no other handler may run in this process.
         `captures_subprocesses`: what subprocesses write to this process's standard streams goes to the log too.
         """
         # Threads that an earlier handler left behind do not write to this job's log.
@@ -116,6 +119,11 @@ class ProcessState:
                 writer.end()
             self._restore()
 
+    @staticmethod
+    def timer_stops() -> Iterator[object]:
+        """Returns an iterator that stops a timer of this process at each step; no signal handler runs between steps."""
+        return map(_signal.setitimer, _TIMERS, itertools.repeat(0))
+
     def block_signals(self) -> None:
         """Block all signals in this thread, and restore the actions that the job's handler changed.
 
@@ -131,8 +139,6 @@ class ProcessState:
             return
 
     def _restore_signals(self) -> None:
-        for timer in _TIMERS:
-            signal.setitimer(timer, 0)
         for number, action in self._signals.items():
             if _signal.getsignal(number) is not action:
                 # Ignoring it for a moment drops a pending signal, such as the alarm of a timer.
@@ -152,6 +158,10 @@ class ProcessState:
                 _signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_python(self) -> None:
+        for lock in self._logging_locks:
+            # The companion thread would wait for it without end.
+            if lock is not None and lock._is_owned():
+                lock._release_save()
         self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
         sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks

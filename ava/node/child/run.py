@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -93,16 +93,18 @@ class Run:
         """Returns True if the handler has exceeded its time-out."""
         return time.monotonic() >= self._deadline
 
-    def call(self, logger: Any, block_signals: Callable[[], None]) -> None:
+    def call(self, logger: Any, block_signals: Callable[[], None], timer_stops: Iterable[object] = ()) -> None:
         """Call the handler and keep what it returns or raises, interruptions included.
 
-        `block_signals` ends the handling of signals in this thread; see `ProcessState.block_signals`.
+        `timer_stops` and `block_signals` end the handling of signals in this thread; see `ProcessState`.
         """
         try:
             try:
                 self._open()
                 self.output = self._invoke(logger)
             finally:
+                # In one instruction, because the signals of a short timer would interrupt everything that follows.
+                _ = [*timer_stops]
                 # Twice, because a signal handler may raise between the last line of the handler and the first `_close`.
                 try:
                     self._close(block_signals)

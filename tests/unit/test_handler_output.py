@@ -1,0 +1,113 @@
+"""What a handler logs, prints and warns of goes to its own job's log, whatever it leaves behind."""
+
+# Printing is what is tested.
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import threading
+import warnings
+from datetime import UTC, datetime
+
+import pytest
+
+from ava.domain.job import LogLevel
+from ava.node.child.job_log import JobLog
+from ava.node.child.process_state import other_threads
+from tests.unit.process_states import NewState, run
+
+#: Seconds after which a test that waits for something fails.
+_SECONDS = 20
+
+
+def test_what_a_handler_logs_warns_of_and_prints_goes_to_its_log(
+    new_state: NewState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handler() -> None:
+        logging.getLogger("ava.job").info("logged %d", 1)
+        logging.getLogger("elsewhere").warning("by a library")
+        logging.getLogger("elsewhere").debug("not from INFO on")
+        warnings.warn("warned", stacklevel=1)
+        print("printed")
+        print("to stderr", file=sys.stderr)
+        print("without an end", end="")
+
+    state = new_state()
+    assert run(state, handler) == [
+        (LogLevel.INFO, "logged 1"),
+        (LogLevel.WARN, "by a library"),
+        (LogLevel.WARN, f"UserWarning: warned (test_handler_output.py:{handler.__code__.co_firstlineno + 4})"),
+        (LogLevel.INFO, "printed"),
+        (LogLevel.WARN, "to stderr"),
+        (LogLevel.INFO, "without an end"),
+    ]
+    print("after the run")
+    assert capsys.readouterr() == ("after the run\n", "")
+
+
+def test_a_thread_that_a_handler_left_does_not_write_to_the_next_log(
+    new_state: NewState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next_runs, is_said = threading.Event(), threading.Event()
+
+    def say_later() -> None:
+        assert next_runs.wait(_SECONDS)
+        print("printed late")
+        logging.getLogger("ava.job").error("logged late")
+        is_said.set()
+
+    def leave_a_thread() -> None:
+        left.start()
+        own = threading.Thread(target=print, args=("by a thread of the run",))
+        own.start()
+        own.join()
+
+    def wait() -> None:
+        next_runs.set()
+        assert is_said.wait(_SECONDS)
+        print("by the next run")
+
+    left = threading.Thread(target=say_later)
+    state = new_state()
+    assert run(state, leave_a_thread) == [(LogLevel.INFO, "by a thread of the run")]
+    assert left in other_threads()
+    assert run(state, wait) == [(LogLevel.INFO, "by the next run")]
+    left.join()
+    assert capsys.readouterr().out == "printed late\n"
+
+
+def test_the_output_of_subprocesses_is_in_the_log_of_a_handler_that_asks_for_it(
+    new_state: NewState, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = new_state()
+    log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
+    with state.isolated(log, captures_subprocesses=True):
+        os.system("echo from a shell")
+        state.block_signals()
+    assert [line.msg for line in log.take()] == ["from a shell"]
+    assert run(state, lambda: os.system("echo elsewhere")) == []
+    assert capfd.readouterr().out == "elsewhere\n"
+
+
+def test_a_lock_of_logging_that_an_interruption_left_held_is_released(
+    new_state: NewState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler() -> None:
+        for lock in (logging._lock, logging._lock, root_handler.lock):  # type: ignore[attr-defined]
+            lock.acquire()
+
+    def log() -> None:
+        # Its level is in no cache, so this takes the lock of the module.
+        logging.getLogger("ava.test.of_its_own").isEnabledFor(logging.ERROR)
+        root_handler.handle(logging.makeLogRecord({}))
+        is_logged.set()
+
+    root_handler, is_logged = logging.StreamHandler(io.StringIO()), threading.Event()
+    monkeypatch.setattr(logging.root, "handlers", [root_handler])
+    run(new_state(), handler)
+    threading.Thread(target=log, daemon=True).start()
+    assert is_logged.wait(_SECONDS)
