@@ -19,7 +19,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
 from ava.store.jobs.limits import LOCK, HeldJob
 
-__all__ = ["KeyState", "admit_next", "locked_key_states"]
+__all__ = ["STATE", "KeyState", "admit_next", "locked_key_states"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,13 +58,11 @@ class KeyState:
         return not self.next_jobs
 
 
-# A key whose worker no live node of its queue serves is left out: its jobs would come back. The orders are those of
-# `jobs_held` and `jobs_admitted`, because `LOCK` has statements use the index that has the wanted order.
-_STATES = """
-SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       last.tenant_id <> head.tenant_id AS is_of_several, places.taken, places.unstarted, places.least_urgent, next.jobs
-FROM unnest(%(keys)s::text[]) AS k (key)
-CROSS JOIN LATERAL (
+# The orders are those of `jobs_held` and `jobs_admitted`, because `IN_ORDER` has statements use the index that has the
+# wanted order.
+#: FROM items, after a row `k` with a `key`: the job that comes `head` of those that wait for it, the `last` tenant of
+#: that priority, the worker `w`, and the `places` that are taken.
+STATE = """CROSS JOIN LATERAL (
     SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
     WHERE j.limit_key = k.key AND j.status = 'queued' AND j.run_at = 'infinity'
     ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
@@ -83,7 +81,14 @@ CROSS JOIN LATERAL (
         WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)
         ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
 ) AS places
-CROSS JOIN LATERAL (
+"""
+
+# A key whose worker no live node of its queue serves is left out: its jobs would come back.
+_STATES = f"""
+SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
+       last.tenant_id <> head.tenant_id AS is_of_several, places.taken, places.unstarted, places.least_urgent, next.jobs
+FROM unnest(%(keys)s::text[]) AS k (key)
+{STATE}CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
     FROM (
         SELECT j.id, j.worker_id, j.queue, j.rate_key FROM jobs AS j

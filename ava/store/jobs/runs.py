@@ -18,6 +18,8 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows
 
 __all__ = [
+    "ENDED",
+    "ENDED_AND_CLAIMED",
     "OPENING",
     "SEQ_OF_OTHERS",
     "SEQ_PER_RUN",
@@ -31,6 +33,7 @@ __all__ = [
     "defer",
     "end",
     "end_and_claim",
+    "end_parameters",
     "is_held",
     "names_other_worker",
     "quote",
@@ -193,10 +196,8 @@ def append_lines(
     return bool(_APPEND_LINES.run(connection, parameters))
 
 
-_END = Prepared(
-    "end",
-    """
-WITH ended AS (
+#: The CTE `ended`: the end of a run is written to its job.
+ENDED = """ended AS (
     UPDATE jobs SET
         status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
         completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
@@ -213,15 +214,31 @@ WITH ended AS (
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
         AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
-    RETURNING id, status
-), stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT ended.id, l.seq, l.ts,
+    RETURNING id, status, limit_key, worker_id, queue
+)"""
+# The last log lines of the run in `ended`, as rows of `job_logs`.
+_LAST_LINES = """    SELECT ended.id, l.seq, l.ts,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
                        %(closings)s::bool[])
-         AS l (seq, ts, level, msg, is_closing)
+         AS l (seq, ts, level, msg, is_closing)"""
+#: Stores the first line of the run that the CTE `claimed` has started, and returns what `end_and_claim` reads.
+ENDED_AND_CLAIMED = f"""stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+{_LAST_LINES}
+    UNION ALL
+    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
+    ON CONFLICT DO NOTHING
+)
+SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS}
+FROM (SELECT) AS always LEFT JOIN claimed AS j ON true"""
+_END = Prepared(
+    "end",
+    f"""
+WITH {ENDED}, stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+{_LAST_LINES}
     ON CONFLICT DO NOTHING
 )
 SELECT status FROM ended
@@ -232,25 +249,7 @@ SELECT status FROM ended
 _END_AND_CLAIM = Prepared(
     "end_and_claim",
     f"""
-WITH ended AS (
-    UPDATE jobs SET
-        status = CASE WHEN cancel_requested_at IS NULL THEN %(status)s ELSE 'cancelled' END,
-        completed_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s <> 'queued' THEN clock_timestamp() END,
-        output = %(output)s::json, output_bytes = %(output_bytes)s,
-        error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
-        error_id = CASE WHEN cancel_requested_at IS NULL THEN %(error_id)s::uuid END,
-        progress = coalesce(%(progress)s::json, progress),
-        run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
-                      THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
-        published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
-        started_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE started_at END,
-        attempt = attempt - CASE WHEN cancel_requested_at IS NULL AND %(gives_back)s THEN 1 ELSE 0 END,
-        node_id = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE node_id END
-    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
-        AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
-        AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
-    RETURNING id, status
-), claimed AS (
+WITH {ENDED}, claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
         claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
     WHERE j.id = (
@@ -260,20 +259,7 @@ WITH ended AS (
             AND NOT {pauses.IS_PAUSED} AND (SELECT count(*) FROM ended) >= 0
         FOR UPDATE SKIP LOCKED)
     RETURNING j.*
-), stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT ended.id, l.seq, l.ts,
-           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
-           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
-    FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
-                       %(closings)s::bool[])
-         AS l (seq, ts, level, msg, is_closing)
-    UNION ALL
-    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
-    ON CONFLICT DO NOTHING
-)
-SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS}
-FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
+), {ENDED_AND_CLAIMED}
 """,
 )
 
@@ -291,7 +277,7 @@ def end(
     Returns the job's status, which is `cancelled` if a cancel was requested while it ran, whatever the handler did.
     Returns None if the run has lost its job; then nothing is written.
     """
-    found = _END.run(connection, _end_parameters(run_end, lines, progress_json, claim_id))
+    found = _END.run(connection, end_parameters(run_end, lines, progress_json, claim_id))
     return Status(found[0][0]) if found else None
 
 
@@ -308,14 +294,15 @@ def end_and_claim(
 
     A job that another transaction writes at this moment is not waited for, and not claimed.
     """
-    parameters = _end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters
+    parameters = end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters
     ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
     return Status(status) if status else None, claimed_job(job) if job[0] else None
 
 
-def _end_parameters(
+def end_parameters(
     run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None, claim_id: str | None
 ) -> dict[str, object]:
+    """Returns the parameters of the statements that write the end of a run."""
     cancelled_level, cancelled_msg = run_end.closing_if_cancelled
     return {
         "id": rows.job_uuid(run_end.job_id),
