@@ -35,7 +35,9 @@ def register(app: Celery, node: Node) -> None:
 
 
 def _run_group(task: Task, child: Child) -> Run | None:
-    """Run the claimed run, and those that follow it in its message. Returns the last one, whose end is to be written.
+    """Run the claimed run, and those that follow it in its message, or by its place of a limit.
+
+    Returns the last one. Its end is written, or is to be written.
 
     Celery sends its signals around the message. Between two runs of the message they are sent here, so that each run is
     claimed and ended as one with a message of its own.
@@ -43,10 +45,15 @@ def _run_group(task: Task, child: Child) -> Run | None:
     while True:
         if (run := child.run) is not None:
             child.call_handler(run)
-        if (following := child.next_in_group()) is None:
+        following = child.next_in_group()
+        if following is None and (run is None or not child.passes_place(run)):
             return run
         if run is not None:
             _send_end(task, run)
+            # The run that has got the place of this one is known once the end is written.
+            following = following or child.following
+        if following is None:
+            return run
         _send(signals.task_prerun, task, following)
 
 

@@ -41,6 +41,8 @@ class Store:
         self.knows_node = self.takes_jobs = True
         self.cancelled: set[Key] = set()
         self.over: set[Key] = set()
+        #: The runs that have got the places of ended ones.
+        self.passed: dict[Key, Key] = {}
         self.running_seconds: dict[Key, float] = {}
         #: The runs that the database believes the node to hold beyond those that are rescued or over.
         self.unclaimed: set[Key] = set()
@@ -52,10 +54,11 @@ class Store:
         """Returns a store that run monitors use from now on, and have them look at it often."""
         store = cls()
         monkeypatch.setattr(run_monitor, "Database", SimpleNamespace(of=lambda *_, **__: store))
-        for name in ("nodes", "workers", "client_moves"):
+        for name in ("nodes", "workers", "client_moves", "passed_places"):
             monkeypatch.setattr(run_monitor, name, store)
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
         monkeypatch.setattr("ava.node.parent.rescue.rescues", store)
+        monkeypatch.setattr("ava.node.parent.rescue.passed_places", store)
         monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
         monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)
         return store
@@ -100,6 +103,9 @@ class Store:
 
     def runs_of(self, _connection: Any, node_id: str) -> set[Key]:
         return set()
+
+    def passed_by(self, _connection: Any, *, job_id: str, run_no: int, **_: Any) -> Key | None:
+        return self.passed.get((job_id, run_no))
 
     def unpublish(self, _connection: Any, job_ids: list[str]) -> None:
         self._write("unpublish", *job_ids)

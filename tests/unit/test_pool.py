@@ -13,7 +13,7 @@ from celery.concurrency import asynpool, prefork
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from ava.node.celery_internals.pool import JobPool, _Results, _TakeAheadPool, is_soon_free
-from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
 
 PID = 4711
 
@@ -35,6 +35,9 @@ class Request:
 
     def hold_surplus(self, surplus: Request) -> None:
         self.calls.append(("hold_surplus", surplus))
+
+    def pass_place(self, job_id: str, run_no: int) -> None:
+        self.calls.append(("pass_place", job_id, run_no))
 
     def return_to_backlog(self) -> None:
         self.calls.append("return_to_backlog")
@@ -212,6 +215,16 @@ def test_a_batch_is_read_in_its_order(parent: Parent) -> None:
 
 
 # The pool itself ---------------------------------------------------------------------------------------------------
+
+
+def test_a_request_learns_what_its_child_runs_with_a_place_that_was_passed(parent: Parent) -> None:
+    job, _, request = parent.give()
+    parent.accept(job)
+    parent.read(PASSED, job, "job_of_the_place", 3)
+    assert request.calls == [("accepted", PID), ("pass_place", "job_of_the_place", 3)]
+    parent.end(job)
+    parent.read(PASSED, job, "late", 1)
+    assert len(request.calls) == 2
 
 
 def _pool(parent: Parent) -> Any:

@@ -12,7 +12,7 @@ from billiard.queues import _SimpleQueue
 from ava.domain import messages
 from ava.node.celery_internals import pool_child
 from ava.node.celery_internals.pool_child import PoolChild, _read
-from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
 
 OURS = ["job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
 
@@ -238,3 +238,22 @@ def test_a_message_of_ours_is_read() -> None:
 )
 def test_anything_else_is_left_to_celery(body: str | bytes) -> None:
     assert _read(body) is None
+
+
+def test_a_child_goes_on_by_the_place_of_its_run_if_no_message_was_asked_for_or_has_come(pipes: Pipes) -> None:
+    assert pipes.child.may_pass_place()
+    pipes.child.report_passed("job_of_the_place", 3)
+    assert pipes.child.outq.get() == (PASSED, (1, "job_of_the_place", 3))
+    pipes.write(2)
+    assert not pipes.child.may_pass_place()
+
+
+def test_a_child_that_was_announced_early_does_not_go_on_by_the_place_of_its_run(pipes: Pipes) -> None:
+    pipes.write(2)
+    assert pipes.child.take_next(always_brief)
+    assert not pipes.child.may_pass_place()
+    pipes.end(1)
+    pipes.run(2)
+    assert not pipes.child.may_pass_place()
+    pipes.child.withdraw()
+    assert not pipes.child.may_pass_place()

@@ -164,6 +164,17 @@ def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed(
     assert child.is_alive
 
 
+def test_a_process_is_not_killed_that_has_passed_the_place_of_its_run_to_another(node: Node) -> None:
+    node.start()
+    held, child = node.run("job_a")
+    neighbour_held, neighbour = node.run("job_b")
+    held.may_pass_place = neighbour_held.may_pass_place = True
+    node.store.passed[held.key] = ("job_c", 1)
+    node.store.over |= {held.key, neighbour_held.key}
+    wait_until(lambda: neighbour.was_killed)
+    assert child.is_alive
+
+
 def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> None:
     starter = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid)"
     pid = int(subprocess.check_output([sys.executable, "-S", "-c", starter], text=True))

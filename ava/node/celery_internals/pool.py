@@ -16,7 +16,7 @@ from celery.concurrency.prefork import TaskPool
 
 from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
-from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
 
 __all__ = ["JobPool", "is_soon_free"]
 
@@ -37,6 +37,7 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
                 STILL_BUSY: self._on_still_busy,
                 RETURNED: self._on_returned,
                 BATCH: self._on_batch,
+                PASSED: self._on_passed,
             }
         )
 
@@ -52,6 +53,11 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
         self.on_job_ready(job, None, None, inqueue)
         self.putlock.release()
         _request_of(result).fetch_next()
+
+    def _on_passed(self, job: int, job_id: str, run_no: int) -> None:
+        result = self.cache.get(job)
+        if result is not None and not result.ready():
+            _request_of(result).pass_place(job_id, run_no)
 
     def _on_ready(self, job: int, part: int | None, outcome: Any, inqueue: int) -> None:
         result = self.cache.get(job)

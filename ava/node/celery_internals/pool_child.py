@@ -24,7 +24,7 @@ from billiard.pool import ACK, EX_FAILURE, READY
 from celery.concurrency.asynpool import Worker
 
 from ava.domain.messages import TASK, Message, read_arguments
-from ava.node.celery_internals.take_ahead import BATCH, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
 
 __all__ = ["PoolChild"]
 
@@ -181,6 +181,17 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
                 self._return_messages()
             elif self._unsent:
                 self._send()
+
+    def may_pass_place(self) -> bool:
+        """Returns True if no message was asked for or has come, so that the child may go on without one."""
+        with self._sending:
+            is_announced = self._early_job is not None or self._busy_job is not None
+        return not is_announced and self._request is None and self._end is None and not self._arrivals.poll(0)
+
+    def report_passed(self, job_id: str, run_no: int) -> None:
+        """Have the parent know the run that this child has started without a message."""
+        with self._sending, suppress(OSError):
+            self._send((PASSED, (self._job, job_id, run_no)))
 
     def _return_messages(self) -> None:
         # A thread that waits for a message is about to run it.

@@ -61,6 +61,13 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         assert says is not None
         return says
 
+    def pass_place(self, job_id: str, run_no: int) -> None:
+        """The child has ended its run, and runs another job with the same place of a limit."""
+        ended, self.held = self.held, (self.held[-1].next_with_place(job_id, run_no),)
+        self.run_monitor.track(self.held)
+        for each in ended:
+            self.run_monitor.untrack(each)
+
     def _make_held(self, pid: int) -> tuple[HeldRun, ...]:
         handler = registry.find(self.says.worker_id)
         held = tuple(
@@ -70,6 +77,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
                 pid=pid,
                 timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
                 grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
+                may_pass_place=handler is not None and handler.spec.limits.max_running is not None,
             )
             for job_id, run_no in self.says.runs
         )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ava.domain.messages import Message
 
-__all__ = ["BATCH", "RETURNED", "SOON_FREE", "STILL_BUSY", "NoTakeAhead", "TakeAhead"]
+__all__ = ["BATCH", "PASSED", "RETURNED", "SOON_FREE", "STILL_BUSY", "NoTakeAhead", "TakeAhead"]
 
 # What a child sends to its parent, beside billiard's own states (`ACK`, `READY` …, all below 16).
 #: (job, inqueue): the child is about to be free of this job. The parent fetches its next message.
@@ -21,6 +21,8 @@ STILL_BUSY = 65
 RETURNED = 66
 #: (state, …): several of all these in their order, in one write, because each write wakes the parent.
 BATCH = 67
+#: (job, job id, run number): the child has ended the run of this job, and runs another one with its place of a limit.
+PASSED = 68
 
 
 class TakeAhead(Protocol):
@@ -44,6 +46,12 @@ class TakeAhead(Protocol):
     def check_announcement(self) -> None:
         """Withdraw an early announcement that turned out wrong; called ten times a second."""
 
+    def may_pass_place(self) -> bool:
+        """Returns True if no message was asked for or has come, so that the child may go on without one."""
+
+    def report_passed(self, job_id: str, run_no: int) -> None:
+        """Have the parent know the run that this child has started without a message."""
+
 
 class NoTakeAhead:
     """A child of Celery's own pool: the next message comes when the job is over."""
@@ -61,4 +69,11 @@ class NoTakeAhead:
         """Do nothing."""
 
     def check_announcement(self) -> None:
+        """Do nothing."""
+
+    def may_pass_place(self) -> bool:
+        """Returns False, because the parent would not know the run."""
+        return False
+
+    def report_passed(self, job_id: str, run_no: int) -> None:
         """Do nothing."""

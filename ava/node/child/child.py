@@ -30,7 +30,8 @@ from ava.node.child.adopted import Adopted
 from ava.node.child.claims import Claims
 from ava.node.child.handler_times import HandlerTimes
 from ava.node.child.masked_descriptors import MaskedDescriptors
-from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, other_threads
+from ava.node.child.place_passing import PlacePassing
+from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
@@ -54,14 +55,6 @@ _PARENT_CHECK_SECONDS = 2.0
 _THREADS_SECONDS = 0.5
 
 
-def _is_signal_too_late(unraisable: Any) -> bool:
-    """Returns True if CPython reports a signal whose handler was replaced before the signal was handled.
-
-    `ProcessState` replaces signal handlers after each run.
-    """
-    return isinstance(unraisable.exc_value, OSError) and "ignored due to race condition" in str(unraisable.exc_value)
-
-
 class Child:
     """This process, if it is a child of a node."""
 
@@ -81,10 +74,10 @@ class Child:
         self._check_parent_at = 0.0
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
-        self._thaw, self._adopted = Thaw(), Adopted()
-        self._handler_times = HandlerTimes()
+        self._thaw, self._adopted, self._handler_times = Thaw(), Adopted(), HandlerTimes()
         self._claims = Claims(settings, self._handler_times)
         self._group, self._shared = self._claims.group, self._claims.shared
+        self._passing = PlacePassing(self._claims, take_ahead)
         #: The runs of this process so far.
         self._runs = 0
         #: Whether this process ends after its run, because no other handler may run in it.
@@ -112,8 +105,7 @@ class Child:
         self._process_state = ProcessState([self._mailbox.fileno(), *self._take_ahead.pipes])
 
     def _connect(self) -> None:
-        meter = ConnectionMeter("worker", 2)
-        self._database = Database.of(self._settings, name="worker", pool_size=2, meter=meter)
+        self._database = Database.of(self._settings, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
         self._run_writer = RunWriter(self._database, self._node_id)
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
@@ -128,7 +120,7 @@ class Child:
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
             run.mark_swallowed()
-        elif not _is_signal_too_late(unraisable):
+        elif not is_signal_too_late(unraisable):
             sys.__unraisablehook__(unraisable)
 
     @property
@@ -155,6 +147,15 @@ class Child:
     def next_in_group(self) -> Message | None:
         """Returns what follows the current run in its group; None if that is over, or this process may have to end."""
         return self._group.take() if self._goes_on else None
+
+    def passes_place(self, run: Run) -> bool:
+        """Returns True if a run passes its place of a limit on when its end is written, should a job wait for it."""
+        return self._goes_on and self._passing.decide(run)
+
+    @property
+    def following(self) -> Message | None:
+        """Returns what was claimed with the place of the run before, until it begins."""
+        return self._group.following
 
     @property
     def _goes_on(self) -> bool:
@@ -287,6 +288,8 @@ class Child:
             self._take_ahead.withdraw()
 
     def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
+        if self._passing.is_decided_for(run):
+            return self._passing.write_end(run, run_end, self._run_writer, if_not_passed=self._announce_end)
         if (message := self._group.following) is None:
             self._announce_end()
         lines = run.log.take_with_closing(*run_end.closing)
@@ -358,10 +361,9 @@ class Child:
         """Write the node's heartbeat if its parent is frozen and does not write it."""
         if time.monotonic() >= self._check_parent_at:
             self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
+            silent_seconds = 2 * self._settings.heartbeat_seconds
             with self._database.connect() as connection:
-                nodes.heartbeat_for_frozen_parent(
-                    connection, self._node_id, silent_seconds=2 * self._settings.heartbeat_seconds
-                )
+                nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=silent_seconds)
 
     def _store_lines(self, run: Run, *, force: bool = False) -> bool:
         """Store the waiting lines and the progress. Returns False if the run has lost its job."""

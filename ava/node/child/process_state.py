@@ -23,7 +23,7 @@ from ava.node.child import subprocess_output
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.process_traits import ProcessTraits
 
-__all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "other_threads"]
+__all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "is_signal_too_late", "other_threads"]
 
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 #: All signals except those that report a fault in this process.
@@ -194,6 +194,14 @@ class ProcessState:
             if _file(kept) != file:
                 raise OSError(f"the handler closed descriptor {kept}, the copy of {number}")
             os.dup2(kept, number)
+
+
+def is_signal_too_late(unraisable: Any) -> bool:
+    """Returns True if CPython reports a signal whose handler was replaced before the signal was handled.
+
+    `ProcessState` replaces signal handlers after each run.
+    """
+    return isinstance(unraisable.exc_value, OSError) and "ignored due to race condition" in str(unraisable.exc_value)
 
 
 def other_threads() -> frozenset[threading.Thread]:

@@ -8,11 +8,16 @@ import uuid
 from collections import deque
 
 from ava.domain import run_groups
+from ava.domain.job import Job
 from ava.domain.messages import Message
 from ava.store.engine.database import Database
 from ava.store.jobs import shared_claims, turns
 
 __all__ = ["RunGroup"]
+
+#: Seconds after which a process that runs one job of a limit after the other asks for its next message, so that it
+#: takes its turn at what waits in the broker, and notices that its node shuts down.
+_PASSING_SECONDS = 0.5
 
 
 class RunGroup:
@@ -28,13 +33,14 @@ class RunGroup:
         #: What is still to be given back, with that id.
         self._returning: list[tuple[str, int, str]] = []
         self._giving_back = threading.Lock()
-        self._ends_at = self._look_at = 0.0
+        self._ends_at = self._look_at = self._passes_until = 0.0
 
     def begin(self, message: Message) -> None:
         """Begin a message; the caller runs its first run now."""
         self._worker_id, self.following, self.claim_id = message.worker_id, None, str(uuid.uuid4())
         now = time.monotonic()
         self._ends_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
+        self._passes_until = now + _PASSING_SECONDS
         self._waiting.extend(message.runs[1:])
 
     @property
@@ -57,6 +63,15 @@ class RunGroup:
             # The other thread may have given the last one back.
             return None
         return self.following
+
+    @property
+    def may_pass_place(self) -> bool:
+        """Returns True if nothing waits behind the current run, and the process may go on without another message."""
+        return self.following is None and not self._waiting and time.monotonic() < self._passes_until
+
+    def follow_by_place(self, job: Job) -> None:
+        """Begin with the job next that was claimed because it has got the place of the run before."""
+        self.following = Message(job.worker_id, ((job.id, job.run_no),))
 
     @property
     def is_over_time(self) -> bool:

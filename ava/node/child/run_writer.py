@@ -13,7 +13,7 @@ from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
-from ava.store.jobs import limits, pauses, rescues, runs, shared_claims
+from ava.store.jobs import limits, passed_places, pauses, rescues, runs, shared_claims
 from ava.store.jobs.shared_claims import CompletedRun
 
 __all__ = ["RunWriter", "persist"]
@@ -118,6 +118,31 @@ class RunWriter:
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
             status, job = runs.end_and_claim(connection, run_end, lines, progress_json, wanted, claim_id=claim_id)
             return status, job or runs.claimed(connection, wanted)
+
+        return self._persist(act)
+
+    def end_and_pass(
+        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], next_claim_id: str
+    ) -> tuple[Status | None, Job | None]:
+        """Write how a run ended, and start the one that gets its place of a limit, if one gets it at once.
+
+        Returns what `end` returns.
+        """
+
+        def act(connection: Connection) -> tuple[Status | None, Job | None]:
+            status, job = passed_places.end_and_pass(
+                connection,
+                run_end,
+                lines,
+                run.progress_json,
+                claim_id=run.claim_id,
+                node_id=self._node_id,
+                next_claim_id=next_claim_id,
+            )
+            if status is None:
+                # An earlier try may have written the end and lost the database before the reply.
+                job = passed_places.passed(connection, node_id=self._node_id, next_claim_id=next_claim_id)
+            return status, job
 
         return self._persist(act)
 

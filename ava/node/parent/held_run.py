@@ -27,12 +27,25 @@ class HeldRun:
     is_killed: bool = False
     #: The runs of the same message, this one included: the child has one of them at a time, in their order.
     group: tuple[HeldRun, ...] = ()
+    #: Whether the process may end it and begin another one with its place of a limit.
+    may_pass_place: bool = False
     #: When the child took its message, in Unix nanoseconds and in seconds of the monotonic clock.
     began_ns: int = field(default_factory=time.time_ns)
     began_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self, timeout_seconds: float, grace_seconds: float) -> None:
         self.state = RunState(timeout_seconds=timeout_seconds, grace_seconds=grace_seconds)
+
+    def next_with_place(self, job_id: str, run_no: int) -> HeldRun:
+        """Returns the run that its process has begun with this one's place of a limit: of the same worker."""
+        return HeldRun(
+            job_id=job_id,
+            run_no=run_no,
+            pid=self.pid,
+            timeout_seconds=self.state.timeout_seconds,
+            grace_seconds=self.state.grace_seconds,
+            may_pass_place=True,
+        )
 
     @property
     def task_id(self) -> str:

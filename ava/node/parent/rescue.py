@@ -8,7 +8,7 @@ from ava import tracing
 from ava.node.outcome import Stop
 from ava.node.parent.held_run import HeldRun
 from ava.store.engine.database import Connection
-from ava.store.jobs import rescues, runs
+from ava.store.jobs import passed_places, rescues, runs
 from ava.tracing import Kind
 
 __all__ = ["rescue_run"]
@@ -19,10 +19,16 @@ _log = logging.getLogger(__name__)
 def rescue_run(connection: Connection, held: HeldRun, *, node_id: str, error: str) -> bool:
     """Write what becomes of a run of the node `node_id`. Returns False if the run had ended.
 
-    `error` says what its process died of. A run that another node holds is never changed.
+    `error` says what its process died of. A run that another node holds is never changed. If the run had ended and
+    passed its place of a limit on, the process has died with the run that has got it, and that one is rescued.
     """
     if not _write(connection, held, node_id, error):
-        return False
+        passed = passed_places.passed_by(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id)
+        if passed is None:
+            return False
+        held = held.next_with_place(*passed)
+        if not _write(connection, held, node_id, error):
+            return False
     _log.warning("Run rescued from a dead process", extra={"job_id": held.job_id, "run_no": held.run_no})
     _report_span(connection, held)
     return True

@@ -32,7 +32,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import client_moves
+from ava.store.jobs import client_moves, passed_places
 
 __all__ = ["RunMonitor"]
 
@@ -242,12 +242,26 @@ class RunMonitor:
                 self._kill(held)
 
     def _is_current(self, held: HeldRun) -> bool:
-        """Returns False if the process of a run has another run of the same message by now, or that is not known."""
+        """Returns False if the process of a run has another run of the same message by now, or that is not known.
+
+        Or another run with the same place of a limit, which it is about to report.
+        """
+        if held.may_pass_place:
+            return not self._has_passed_place(held)
         if len(held.group) <= 1 or held.stop is Stop.SHUTDOWN:
             return True
         self._next_check_at = 0.0
         self._with_database(self._check_in)
         return held in self._held and self._is_reachable
+
+    def _has_passed_place(self, held: HeldRun) -> bool:
+        found: list[object] = []
+        self._with_database(
+            lambda connection: found.append(
+                passed_places.passed_by(connection, job_id=held.job_id, run_no=held.run_no, node_id=self._node_id)
+            )
+        )
+        return any(found)
 
     def _follow(self, held: HeldRun, decision: Decision) -> None:
         held.state = decision.run

@@ -214,7 +214,7 @@ ENDED = """ended AS (
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND claim_id IS NOT DISTINCT FROM %(held_claim_id)s::uuid
         AND (cancel_requested_at IS NOT NULL OR %(status)s <> 'cancelled')
-    RETURNING id, status, limit_key, worker_id, queue
+    RETURNING id, status, tenant_id, limit_key, worker_id, queue
 )"""
 # The last log lines of the run in `ended`, as rows of `job_logs`.
 _LAST_LINES = """    SELECT ended.id, l.seq, l.ts,
