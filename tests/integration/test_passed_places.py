@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.domain.rates import Rate
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import WorkerLimits, WorkerSettings, WorkerStatus
+from ava.node.outcome import Stop
 from ava.node.parent.held_run import HeldRun
 from ava.node.parent.rescue import rescue_run
 from ava.settings import Settings
@@ -195,14 +197,18 @@ def test_a_place_that_was_passed_is_found_if_the_reply_was_lost(backlog: Backlog
     assert found.id == third.id
 
 
-def test_a_run_whose_start_its_dead_process_did_not_report_is_rescued_with_the_one_before(backlog: Backlog) -> None:
+@pytest.mark.parametrize(("stop", "losses"), [(None, 1), (Stop.CANCEL, 1), (Stop.SHUTDOWN, 0)])
+def test_a_run_whose_start_its_dead_process_did_not_report_is_rescued_with_the_one_before(
+    backlog: Backlog, stop: Stop | None, losses: int
+) -> None:
     first, second, third = _start(backlog, 1)
     held = HeldRun(job_id=first.id, run_no=1, pid=0, timeout_seconds=60, grace_seconds=1)
+    held.state = replace(held.state, stop=stop)
     _end_of(backlog, first)
     with backlog.database.connect() as connection:
         assert rescue_run(connection, held, node_id=NODE, error="WorkerLost: it died")
         assert not rescue_run(connection, held, node_id=NODE, error="WorkerLost: it died")
-    rescued, running = "status = 'queued' AND losses = 1 AND run_no = 1", "status = 'running' AND losses = 0"
+    rescued, running = f"status = 'queued' AND losses = {losses} AND run_no = 1", "status = 'running' AND losses = 0"
     assert backlog.run(f"SELECT id::text FROM jobs WHERE {rescued}") == [(job_uuid(third.id),)]
     assert backlog.run(f"SELECT id::text FROM jobs WHERE {running}") == [(job_uuid(second.id),)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from ava import tracing
 from ava.node.outcome import Stop
@@ -26,7 +27,10 @@ def rescue_run(connection: Connection, held: HeldRun, *, node_id: str, error: st
         passed = passed_places.passed_by(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id)
         if passed is None:
             return False
-        held = held.next_with_place(*passed)
+        ended, held = held, held.next_with_place(*passed)
+        if ended.stop is Stop.SHUTDOWN:
+            # It was killed with its node, which is no loss.
+            held.state = replace(held.state, stop=ended.stop)
         if not _write(connection, held, node_id, error):
             return False
     _log.warning("Run rescued from a dead process", extra={"job_id": held.job_id, "run_no": held.run_no})

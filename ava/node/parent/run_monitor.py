@@ -242,13 +242,15 @@ class RunMonitor:
                 self._kill(held)
 
     def _is_current(self, held: HeldRun) -> bool:
-        """Returns False if the process of a run has another run of the same message by now, or that is not known.
+        """Returns False if the process of a run has another one by now, which a shutdown would kill as well.
 
-        Or another run with the same place of a limit, which it is about to report.
+        That is one of the same message, as far as is known, or one with the same place of a limit.
         """
-        if held.may_pass_place:
-            return not self._has_passed_place(held)
-        if len(held.group) <= 1 or held.stop is Stop.SHUTDOWN:
+        if held.stop is Stop.SHUTDOWN:
+            return True
+        if held.may_pass_place and self._has_passed_place(held):
+            return False
+        if len(held.group) <= 1:
             return True
         self._next_check_at = 0.0
         self._with_database(self._check_in)
