@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.witness import Witness
 
-ENVIRON = {"AVA_HANDLERS": "tests.acceptance.limited_handlers"}
+# The settings of one test stay for the nodes of the next.
+ENVIRON = {"AVA_HANDLERS": "tests.acceptance.limited_handlers", "AVA_POOL": "ava"}
 WORKER = "wkr_t_limited"
+#: What does not differ between brokers.
+ON_REDIS = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 #: Such jobs began without a message, in the statement that ended the run before.
 _PASSED = "started_at - published_at < interval '1 ms' AND tenant_id = %s"
 
@@ -30,14 +34,22 @@ def _passed(system: System, status: str) -> int:
     return int(count)
 
 
-def _pass_place_to(system: System, witness: Witness, **payload: Any) -> str:
-    """Have a process run a job that has got the place of another. Returns the job."""
+def _pass_place_to(system: System, tmp_path: Path, **payload: Any) -> tuple[str, int]:
+    """Have a process run a job that has got the place of another. Returns the job and the process."""
     system.start_nodes(1, concurrency=3, environ=ENVIRON)
-    brief, held = {**witness.input, "seconds": 0.2}, {**witness.input, "seconds": 60}
-    *_, last = _trigger(system, held, brief, {**witness.input, **payload})
-    wait_until(lambda: _passed(system, "running") == 1, what="a place was passed")
-    assert system.show(last)["status"] == "running"
-    return last
+    others = Witness(tmp_path / "others").input
+    # The one place is taken all the time, the other one passes.
+    _trigger(system, {**others, "seconds": 60})
+    for number in range(20):
+        witness = Witness(tmp_path / str(number))
+        _, job_id = _trigger(system, {**others, "seconds": 0.05}, {**witness.input, **payload})
+        process = witness.wait_for("begin", seconds=30).pid
+        if _passed(system, "running"):
+            return job_id, process
+        # On a busy machine the process may have asked for its next message before.
+        system.cancel(job_id)
+        system.wait_for(job_id)
+    raise AssertionError("no place was passed")
 
 
 def test_a_limit_is_kept_while_places_pass(nodes: System, witness: Witness) -> None:
@@ -56,28 +68,32 @@ def test_a_limit_is_kept_while_places_pass(nodes: System, witness: Witness) -> N
     assert _passed(nodes, "completed") < 98
 
 
-def test_a_run_that_has_got_a_place_is_cancelled(nodes: System, witness: Witness) -> None:
-    job_id = _pass_place_to(nodes, witness, seconds=60)
+@ON_REDIS
+def test_a_run_that_has_got_a_place_is_cancelled(nodes: System, tmp_path: Path) -> None:
+    job_id, _ = _pass_place_to(nodes, tmp_path, seconds=60)
     assert nodes.cancel(job_id).status_code == 200
     record = nodes.wait_for(job_id)
     assert record["status"] == "cancelled"
     assert record["duration_ms"] < 30_000
 
 
-def test_a_run_that_has_got_a_place_and_does_not_stop_is_killed(nodes: System, witness: Witness) -> None:
-    job_id = _pass_place_to(nodes, witness, seconds=60, stubborn=True)
-    pid = witness.read()[-1].pid
+@ON_REDIS
+def test_a_run_that_has_got_a_place_and_does_not_stop_is_killed(nodes: System, tmp_path: Path) -> None:
+    job_id, process = _pass_place_to(nodes, tmp_path, seconds=60, stubborn=True)
     assert nodes.cancel(job_id).status_code == 200
     assert nodes.wait_for(job_id)["status"] == "cancelled"
-    wait_until(lambda: pid not in {child.pid for child in nodes.workers[0].children}, what="its process is replaced")
-    assert witness.words.count("done") == 1
+    assert nodes.show(job_id)["duration_ms"] < 30_000
+    wait_until(
+        lambda: process not in {child.pid for child in nodes.workers[0].children}, what="its process is replaced"
+    )
 
 
-def test_a_run_that_has_got_a_place_is_rescued_when_its_process_dies(nodes: System, witness: Witness) -> None:
-    job_id = _pass_place_to(nodes, witness, seconds=6)
-    os.kill(witness.read()[-1].pid, signal.SIGKILL)
+@ON_REDIS
+def test_a_run_that_has_got_a_place_is_rescued_when_its_process_dies(nodes: System, tmp_path: Path) -> None:
+    job_id, process = _pass_place_to(nodes, tmp_path, seconds=6)
+    os.kill(process, signal.SIGKILL)
     # Its parent knows what the process ran, and need not find that out from the database.
-    wait_until(lambda: "Run rescued from a dead process" in nodes.workers[0].output, seconds=5)
+    wait_until(lambda: "Run rescued from a dead process" in nodes.workers[0].output, what="the rescue")
     assert nodes.wait_for(job_id)["status"] == "completed"
     assert sum("Handler lost" in message for message in nodes.messages(job_id)) == 1
 
@@ -94,7 +110,7 @@ def test_a_node_that_shuts_down_passes_no_place_on(nodes: System, witness: Witne
     assert nodes.query(running, nodes.session.headers["x-tenant-id"]) == [(0,)]
 
 
-@pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+@ON_REDIS
 def test_the_pool_of_celery_passes_no_place_on(nodes: System, witness: Witness) -> None:
     nodes.start_nodes(1, environ={**ENVIRON, "AVA_POOL": "celery"})
     for job in _trigger(nodes, *[{**witness.input, "seconds": 0.05}] * 10):
