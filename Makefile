@@ -121,12 +121,11 @@ $(VENV)/made:
 	@STEP=make tools/environment.sh
 	@touch $@
 
-$(LOWEST)/packages: setup.cfg tools/lowest_constraints.py | $(VENV)/made
+$(LOWEST)/packages: setup.cfg tools/lowest_constraints.py tools/lowest_packages.sh | $(VENV)/made
 	@VENV=$(LOWEST) STEP=make tools/environment.sh
 	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
 	@$(BIN)/python tools/lowest_constraints.py $(LOWEST_EXTRAS) >$(LOWEST)/requirements.txt
-	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
-		--requirement $(LOWEST)/requirements.txt --constraint $(LOWEST)/constraints.txt
+	@tools/lowest_packages.sh $(LOWEST)
 	@touch $@
 
 $(LOWEST)/installed: $(INSTALLED) $(LOWEST)/packages

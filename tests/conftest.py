@@ -50,6 +50,8 @@ pytest_plugins = ["tests.coverage_total"]
 
 # No example has a time limit, because a busy machine may pause any of them. Each test has one (pytest-timeout).
 hypothesis_settings.register_profile("ava", deadline=None)
+#: For another look at the same properties: on the lowest versions of the packages.
+hypothesis_settings.register_profile("brief", deadline=None, max_examples=10)
 hypothesis_settings.load_profile("ava")
 
 #: An address on which nothing listens: port 1 of this machine.

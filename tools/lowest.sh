@@ -6,7 +6,7 @@ bin=$1/bin
 # The demo starts servers of its own. Nothing is compiled yet, so each process would compile what it imports.
 unset DATABASE_URL BROKER_URL PYTHONDONTWRITEBYTECODE
 
-"$bin/python" -m pytest -q -n 4 --dist loadfile tests/unit
+"$bin/python" -m pytest -q -n 3 --dist loadfile --hypothesis-profile=brief tests/unit
 "$bin/python" -c 'from ava.otel import Tracer; Tracer("worker").close(0)'
 # The demo starts the API, a node, the dispatcher and the sender of webhooks as real processes, and runs a job through them.
 printed=$(mktemp)
