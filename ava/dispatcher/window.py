@@ -30,7 +30,7 @@ _MOST_SET_ASIDE = 5000
 _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
-_SHARED_SECONDS = 0.05
+_SHARED_SECONDS = 0.07
 #: Seconds until the look that continues the admissions of the one before.
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.

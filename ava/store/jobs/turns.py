@@ -103,7 +103,7 @@ def heads(
     }
     statement = _HEADS if from_id is None else _HEADS_FROM
     found: dict[str, list[WaitingJob]] = {}
-    for tenant_id, id_, worker_id in connection.exec_driver_sql(statement, parameters | {"from_id": from_id}):
+    for tenant_id, id_, worker_id in connection.exec_driver_sql(statement, parameters | {"from_id": from_id}).all():
         found.setdefault(tenant_id, []).append(WaitingJob(id=id_, tenant_id=tenant_id, worker_id=worker_id))
     return found
 
