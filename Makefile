@@ -11,7 +11,6 @@ COMPILED := $(VENV)/compiled
 READY := $(INSTALLED) $(COMPILED)
 # A second environment, of the lowest versions that setup.cfg allows.
 LOWEST := $(VENV)-lowest
-LOWEST_EXTRAS := embedded flower otel test
 ARGS ?=
 # Test files that run at the same time, each with servers of its own; most tests wait more than they compute.
 TESTERS ?= 4
@@ -104,11 +103,11 @@ format: $(INSTALLED) ## Format the code
 clean: ## Remove the environments and the tools' files, but no data
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-$(RUNNABLE): setup.cfg setup.py pyproject.toml tools/environment.sh | $(VENV)/made
+$(RUNNABLE): setup.cfg setup.py pyproject.toml tools/environment.sh
 	@EXTRAS=embedded tools/environment.sh
 	@touch $@
 
-$(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh | $(VENV)/made
+$(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
 	@tools/environment.sh
 	@touch $(RUNNABLE) $@
 
@@ -116,18 +115,7 @@ $(COMPILED): $(RUNNABLE)
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
-# Both environments are filled side by side; the project itself is installed into one after the other.
-$(VENV)/made:
-	@STEP=make tools/environment.sh
-	@touch $@
-
-$(LOWEST)/packages: setup.cfg tools/lowest_constraints.py tools/lowest_packages.sh | $(VENV)/made
-	@VENV=$(LOWEST) STEP=make tools/environment.sh
-	@$(BIN)/python tools/lowest_constraints.py >$(LOWEST)/constraints.txt
-	@$(BIN)/python tools/lowest_constraints.py $(LOWEST_EXTRAS) >$(LOWEST)/requirements.txt
-	@tools/lowest_packages.sh $(LOWEST)
-	@touch $@
-
-$(LOWEST)/installed: $(INSTALLED) $(LOWEST)/packages
-	@VENV=$(LOWEST) EXTRAS=$(shell echo $(LOWEST_EXTRAS) | tr ' ' ,) CONSTRAINTS=$(LOWEST)/constraints.txt tools/environment.sh
+$(LOWEST)/installed: $(INSTALLED) tools/lowest_constraints.py
+	@$(BIN)/python tools/lowest_constraints.py >$(VENV)/lowest_constraints.txt
+	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/environment.sh
 	@touch $@

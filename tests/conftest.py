@@ -59,6 +59,9 @@ UNREACHABLE_BROKER = "redis://127.0.0.1:1/0"
 UNREACHABLE_DATABASE = "postgresql://ava@127.0.0.1:1/none"
 
 
+#: The longest value that is a part of a test's id.
+_LONGEST_ID = 100
+
 Running = TypeVar("Running")
 
 
@@ -66,6 +69,11 @@ Running = TypeVar("Running")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # After pytest-randomly has shuffled them.
     longest_first.sort(items)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    # As pytest 9 does: an id of megabytes would go from each tester to the controller with every report.
+    return argname if isinstance(val, (str, bytes)) and len(val) > _LONGEST_ID else None
 
 
 @contextmanager

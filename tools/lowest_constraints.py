@@ -1,6 +1,5 @@
 """Prints pip constraints that pin every requirement of setup.cfg to the lower bound of its range.
 
-`python tools/lowest_constraints.py test otel` prints those of a plain installation with these extras alone.
 Fails for a requirement without a lower bound, because no test can say what its range begins with.
 """
 
@@ -9,15 +8,13 @@ from __future__ import annotations
 import configparser
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)\s*(?P<range>[^;]*?)\s*(?P<marker>;.*)?")
 
 
-def _requirements(config: configparser.ConfigParser, extras: Sequence[str]) -> list[str]:
-    of_extras = config["options.extras_require"]
-    blocks = [config["options"]["install_requires"], *(of_extras[extra] for extra in extras or of_extras)]
+def _requirements(config: configparser.ConfigParser) -> list[str]:
+    blocks = [config["options"]["install_requires"], *config["options.extras_require"].values()]
     return sorted({line.strip() for block in blocks for line in block.splitlines() if line.strip()})
 
 
@@ -33,4 +30,4 @@ def _pinned(requirement: str) -> str:
 if __name__ == "__main__":
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg")
-    sys.stdout.writelines(f"{_pinned(requirement)}\n" for requirement in _requirements(setup, sys.argv[1:]))
+    sys.stdout.writelines(f"{_pinned(requirement)}\n" for requirement in _requirements(setup))
