@@ -42,7 +42,7 @@ if [ -z "$python" ]; then
 fi
 # uv takes a third of pip's time. It does not read pip's settings, so pip does the work where they name an index.
 get_uv() {
-    ! "$VENV/bin/python" -m pip config list | grep -q index &&
+    ! "$VENV/bin/python" -m pip config list | grep index >/dev/null &&
         "$VENV/bin/python" -m pip install --quiet --no-compile "uv>=0.5"
 }
 
@@ -52,8 +52,7 @@ if ! [ -x "$VENV/bin/python" ]; then
         "$INSTALLER/bin/uv" venv --quiet --python "$python" "$VENV"
     else
         "$python" -m venv "$VENV"
-        # The pip that comes with Python 3.11 takes twice as long as a newer one.
-        get_uv || "$VENV/bin/python" -m pip install --quiet --upgrade pip
+        get_uv || true
     fi
 fi
 
@@ -64,7 +63,11 @@ set -- --editable ".[$EXTRAS]" ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}
 [ -t 2 ] || set -- --quiet "$@"
 
 echo "Installing into $VENV (once for each change of setup.cfg)"
-if ! { [ -x "$INSTALLER/bin/uv" ] &&
-    "$INSTALLER/bin/uv" pip install --python "$VENV/bin/python" "$@"; }; then
-    "$INSTALLER/bin/python" -m pip --python "$VENV/bin/python" install --no-compile "$@"
+if [ -x "$INSTALLER/bin/uv" ]; then
+    "$INSTALLER/bin/uv" pip install --python "$VENV/bin/python" "$@" && exit
+    echo "uv cannot install them; pip does" >&2
+    "$INSTALLER/bin/python" -m pip uninstall --quiet --yes uv
 fi
+# The pip that comes with Python 3.11 takes twice as long as a newer one.
+"$INSTALLER/bin/python" -m pip install --quiet --upgrade pip
+"$INSTALLER/bin/python" -m pip --python "$VENV/bin/python" install --no-compile "$@"
