@@ -201,6 +201,13 @@ def test_the_damage_that_a_handler_does_to_its_process_is_undone(fleet: System, 
     assert not [it for it in psutil.Process(fleet.workers[0].pid).children(recursive=True) if it.name() == "sleep"]
 
 
+def test_what_a_failed_handler_held_is_freed_with_its_run(fleet: System) -> None:
+    for job in [fleet.trigger("wkr_t_hold", input={"fails": True}) for _ in range(20)]:
+        assert fleet.wait_for(job["id"])["error"] == "ValueError: too early to free it"
+    jobs = [fleet.trigger("wkr_t_hold", input={"fails": False}) for _ in range(20)]
+    assert {fleet.wait_for(job["id"])["output"]["left"] for job in jobs} == {0}
+
+
 def test_a_leftover_thread_does_not_log_into_the_next_job(fleet: System) -> None:
     for job in [fleet.trigger("wkr_t_thread") for _ in range(8)]:
         assert fleet.wait_for(job["id"])["status"] == "completed"

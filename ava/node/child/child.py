@@ -192,8 +192,7 @@ class Child:
         if run.stopped_for is not None:
             self._await_handler_threads(before)
         self._runs += 1
-        if self._is_worn_out():
-            self._is_to_retire = True
+        self._is_to_retire |= self._is_worn_out()
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _is_worn_out(self) -> bool:
@@ -249,6 +248,7 @@ class Child:
             self._write_end_of(run)
         finally:
             self._run, self._last_end = None, run.end
+            run.forget_error()
             if not self._shared.may_defer(run):
                 run.span.end()
 

@@ -136,6 +136,13 @@ class Run:
         )
         self.is_decided = True
 
+    def forget_error(self) -> None:
+        """Free what the frames of a handler that raised still hold; called once the end is written.
+
+        An error's traceback leads back to this run, so only the garbage collector would find it, after other jobs.
+        """
+        self.raised = None
+
     def _invoke(self, logger: Any) -> Any:
         if self._settings.fault is not None:
             raise self._settings.fault
