@@ -5,11 +5,12 @@ loop has nothing else to do, tenants in turn. So no tenant fills the loop with w
 the loop has time to spare, a request waits for one round of it. While one tenant alone sends requests nothing waits.
 
 A loop that has nothing else to do may still wait for a processor, because PostgreSQL and the other processes have them
-all. While it does, those that wait their turn begin half as often at most. What that frees goes to the first requests.
+all. While it does, the tenants whose requests have taken the most time lately pause after each of them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,12 +26,19 @@ __all__ = ["RequestTurns"]
 _MOST_WAIT_SECONDS = 1.0
 #: Seconds after the last request of another tenant from which on a tenant is alone.
 _ALONE_SECONDS = 10.0
-#: Processors are short if the loop waits for one during this part of the time between two requests, or more. Then as
-#: much time passes again before the next; after shorter waits it is less, in proportion.
+#: Processors are short if the loop waits for one during this part of the time that a request takes, or more. If it is
+#: less, they are short for a part of that time, in proportion.
 _SHORTAGE = 0.25
-#: Then so many times the time that a large body took passes before the tenant's next one, but so many seconds at most.
-#: Nearly all of that is PostgreSQL's, which parses and compresses it: 40 ms of a processor for one of 1 MB.
-_PAUSES_OF_LARGE, _MOST_PAUSE_SECONDS = 9, 1.0
+#: So many times the time during which processors were short passes before the tenant's next request, and before its
+#: next large body, whose time is nearly all PostgreSQL's, which parses and compresses it: 40 ms of a processor for one
+#: of 1 MB. But so many seconds at most.
+_PAUSES, _PAUSES_OF_LARGE, _MOST_PAUSE_SECONDS = 4, 9, 1.0
+#: A tenant pauses if its requests have taken this part of the time of the tenant whose requests took the most.
+_HEAVY = 0.5
+#: After so many seconds a request counts half.
+_HALF_LIFE_SECONDS = 1.0
+#: A tenant whose requests have taken less is as one that has sent none.
+_FORGOTTEN_SECONDS = 0.001
 
 
 class RequestTurns:
@@ -43,17 +51,22 @@ class RequestTurns:
         self._changed_at = float("-inf")
         #: Those that wait, by tenant; the tenant whose turn is next comes first.
         self._waiting: dict[str, deque[Event]] = {}
+        self._pauses = _Pauses()
         self._loop = gevent.get_hub().loop
         self._idle = self._loop.idle()
-        self._shortage = _Shortage()
         self._timer = self._loop.timer(0.0)
 
-    def begin(self, tenant_id: str) -> None:
-        """Wait until a request of this tenant may begin; `end` must follow."""
+    def begin(self, tenant_id: str) -> Callable[[], None]:
+        """Wait until a request of this tenant may begin. Returns what ends it, or leaves the loop for a long wait."""
         is_alone = self._is_alone(tenant_id)
-        if (tenant_id in self._served or tenant_id in self._waiting) and not is_alone:
+        if not is_alone and (
+            tenant_id in self._served or tenant_id in self._waiting or self._pauses.seconds_left(tenant_id)
+        ):
             self._wait(tenant_id)
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
+        spell = None if is_alone else _Spell()
+        # In the next round of the loop: requests that never wait would else follow each other within one.
+        return lambda: self._loop.run_callback(self._end, tenant_id, spell)
 
     def _is_alone(self, tenant_id: str) -> bool:
         if tenant_id != self._latest:
@@ -65,34 +78,29 @@ class RequestTurns:
     def _has_one_tenant(self) -> bool:
         return time.monotonic() - self._changed_at > _ALONE_SECONDS
 
-    def end(self, tenant_id: str) -> None:
-        """End a request, or leave the loop to others for a long wait."""
-        # In the next round of the loop: requests that never wait would else follow each other within one.
-        self._loop.run_callback(self._end, tenant_id)
-
     def begin_large(self, release: Callable[[], None]) -> Callable[[], None]:
         """Begin a request with a large body. Returns what ends it: it calls `release` when the next may begin."""
-        shortage = _Shortage()
+        spell = _Spell()
 
         def end() -> None:
-            if (pause := shortage.pause_seconds()) and not self._has_one_tenant():
-                gevent.spawn_later(min(_PAUSES_OF_LARGE * pause, _MOST_PAUSE_SECONDS), release)
+            if (short := spell.short_seconds()) and not self._has_one_tenant():
+                gevent.spawn_later(min(_PAUSES_OF_LARGE * short, _MOST_PAUSE_SECONDS), release)
             else:
                 release()
 
         return end
 
-    def _end(self, tenant_id: str) -> None:
+    def _end(self, tenant_id: str, spell: _Spell | None) -> None:
+        if spell is not None:
+            self._pauses.add(tenant_id, spell)
         self._served[tenant_id] -= 1
         if not self._served[tenant_id]:
             del self._served[tenant_id]
-            if tenant_id in self._waiting and not self._shortage.pause_seconds():
+            if tenant_id in self._waiting and not self._pauses.seconds_left(tenant_id):
                 self._begin_next(tenant_id)
 
     def _wait(self, tenant_id: str) -> None:
         turn = Event()
-        if not self._waiting:
-            self._shortage.start()
         self._waiting.setdefault(tenant_id, deque()).append(turn)
         self._idle.start(self._begin_when_idle)
         try:
@@ -104,23 +112,21 @@ class RequestTurns:
 
     def _begin_when_idle(self) -> None:
         """Begin one request, because the loop has nothing else to do."""
-        if not self._waiting:
+        pauses = {tenant_id: self._pauses.seconds_left(tenant_id) for tenant_id in self._waiting}
+        tenant_id = next((each for each, seconds in pauses.items() if not seconds), None)
+        if tenant_id is None:
             self._idle.stop()
-            return
-        if pause := self._shortage.pause_seconds():
-            self._idle.stop()
-            if not self._timer.active:
-                self._timer = self._loop.timer(pause)
+            self._timer.stop()
+            if pauses:
+                self._timer = self._loop.timer(min(pauses.values()))
                 self._timer.start(self._idle.start, self._begin_when_idle)
             return
-        tenant_id = next(iter(self._waiting))
         self._begin_next(tenant_id)
         if tenant_id in self._waiting:
             # The others come first next time.
             self._waiting[tenant_id] = self._waiting.pop(tenant_id)
 
     def _begin_next(self, tenant_id: str) -> None:
-        self._shortage.start()
         self._waiting[tenant_id].popleft().set()
         self._forget_if_empty(tenant_id)
 
@@ -129,22 +135,66 @@ class RequestTurns:
             del self._waiting[tenant_id]
 
 
-class _Shortage:
-    """How long those that wait their turn go on waiting because processors are short."""
+class _Spell:
+    """The time that a request takes, and for which part of it processors were short."""
 
     def __init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        """Measure from now on."""
         self._began_at = time.monotonic()
         self._waited_before = processor_time.read()[1]
-        self._over_at: float | None = None
 
-    def pause_seconds(self) -> float:
-        """Returns the seconds until the next may begin; they are decided at the first call."""
+    def seconds(self) -> float:
+        """Returns the seconds until now."""
+        return time.monotonic() - self._began_at
+
+    def short_seconds(self) -> float:
+        """Returns for how many of these seconds processors were short."""
+        waited = processor_time.read()[1] - self._waited_before
+        return min(self.seconds(), waited / _SHORTAGE)
+
+
+class _RecentUse:
+    """The seconds that the requests of one tenant took lately, and when its next one may begin."""
+
+    def __init__(self) -> None:
+        self._seconds, self._at = 0.0, time.monotonic()
+        self.resumes_at = float("-inf")
+
+    def add(self, seconds: float) -> None:
+        """Count a request."""
+        self._seconds, self._at = self.seconds() + seconds, time.monotonic()
+
+    def seconds(self) -> float:
+        """Returns what of them still counts."""
+        return self._seconds * math.pow(0.5, (time.monotonic() - self._at) / _HALF_LIFE_SECONDS)
+
+
+class _Pauses:
+    """Which tenants pause while processors are short: those whose requests have taken the most time lately."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, _RecentUse] = {}
+        self._heaviest = _RecentUse()
+        self._pruned_at = time.monotonic()
+
+    def seconds_left(self, tenant_id: str) -> float:
+        """Returns the seconds until a tenant's next request may begin."""
+        use = self._uses.get(tenant_id)
+        return 0.0 if use is None else max(0.0, use.resumes_at - time.monotonic())
+
+    def add(self, tenant_id: str, spell: _Spell) -> None:
+        """Count a request that is over."""
+        use = self._uses.setdefault(tenant_id, _RecentUse())
+        use.add(spell.seconds())
+        if use.seconds() > self._heaviest.seconds():
+            self._heaviest = use
+        if use.seconds() >= _HEAVY * self._heaviest.seconds():
+            pause = min(_PAUSES * spell.short_seconds(), _MOST_PAUSE_SECONDS)
+            use.resumes_at = max(use.resumes_at, time.monotonic() + pause)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Forget the tenants whose last request was long ago."""
         now = time.monotonic()
-        if self._over_at is None:
-            waited = processor_time.read()[1] - self._waited_before
-            self._over_at = now + min(now - self._began_at, waited / _SHORTAGE)
-        return max(0.0, self._over_at - now)
+        if now - self._pruned_at > _ALONE_SECONDS:
+            self._pruned_at = now
+            self._uses = {key: use for key, use in self._uses.items() if use.seconds() > _FORGOTTEN_SECONDS}

@@ -15,11 +15,11 @@ turns = request_turns.RequestTurns()
 order = []
 
 def serve(name, switches):
-    turns.begin(name[0])
+    end = turns.begin(name[0])
     order.append(name)
     for _ in range(switches):
         gevent.sleep(0)
-    turns.end(name[0])
+    end()
 
 def run(*requests):
     order.clear()
@@ -42,7 +42,7 @@ def be_busy():
         gevent.sleep(0)
 busy = gevent.spawn(be_busy)
 request_turns._MOST_WAIT_SECONDS = 0.1
-turns.begin("a")
+end = turns.begin("a")
 late = gevent.spawn(serve, "a2", 0)
 print(late.join(0.01), late.ready(), late.join(5), late.ready())
 is_over = True
@@ -52,26 +52,42 @@ busy.join()
 gone = gevent.spawn(serve, "a3", 0)
 gevent.sleep(0)
 gone.kill()
-turns.end("a")
+end()
 gevent.sleep(0.01)
 print(turns._served, turns._waiting)
 
-# While the loop waits for processors, a pause as long as that follows; a new request of the tenant waits as well.
+# While processors are short, the tenant that has taken the most time pauses after a request; all of its others wait.
 request_turns._MOST_WAIT_SECONDS = 5
-turns.begin("a")
+gevent.sleep(0.01)
+def take(tenant_id, seconds, seconds_waited):
+    global waited
+    end = turns.begin(tenant_id)
+    time.sleep(seconds)
+    waited += seconds_waited
+    end()
+    gevent.sleep(0.001)
+
+take("b", 0.02, 0)
+take("a", 0.2, 0.01)
 order.clear()
-late = [gevent.spawn(serve, name, 0) for name in ("a1", "a2")]
-gevent.sleep(0)
-turns._shortage._began_at -= 0.3
-waited += 0.01
-turns.end("a")
 began = time.monotonic()
-gevent.sleep(0.005)
-late.append(gevent.spawn(serve, "a3", 0))
-late.append(gevent.spawn(serve, "b1", 0))
+late = [gevent.spawn(serve, name, 0) for name in ("a1", "a2", "b1")]
 gevent.joinall(late)
-print(*order, 0.035 < time.monotonic() - began < 3)
+# Processors were short for 0.04 s of it.
+print(*order, 0.15 < time.monotonic() - began < 3)
 print(turns._served, turns._waiting)
+
+# A tenant with few requests does not pause, though processors are short during one of them.
+take("b", 0.02, 0.02)
+began = time.monotonic()
+serve("b2", 0)
+print(time.monotonic() - began < 0.04)
+
+# What a tenant took is forgotten after a while.
+turns._pauses._uses["a"]._at -= 20
+turns._pauses._pruned_at -= 20
+take("b", 0, 0)
+print(*turns._pauses._uses)
 
 # A large body is followed by another one at once, unless processors are short and another tenant sends requests.
 def follow(seconds_waited):
@@ -94,12 +110,15 @@ print(follow(1) < 0.005)
 def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
-    alone, never, switching, two, nothing, late, killed, short, after, large, large_of_one = done.stdout.splitlines()
+    alone, never, switching, two, nothing, late, killed, short, after, few, left, large, large_of_one = (
+        done.stdout.splitlines()
+    )
     assert alone == "a1 a2 a3 b1"
     assert never == "a1 b1 a2 a3"
     assert switching == "a1 b1 a2 a3"
     assert two == "a1 b1 a2 b2 a3 b3"
     assert nothing == killed == after == "{} {}"
     assert late == "None False None True"
-    assert short == "b1 a1 a2 a3 True"
+    assert short == "b1 a1 a2 True"
+    assert (few, left) == ("True", "b")
     assert (large, large_of_one) == ("True True", "True")

@@ -68,18 +68,19 @@ class _Turn:
     def __init__(self, turns: RequestTurns) -> None:
         self._turns = turns
         self._tenant_id: str | None = None
+        self._end: Callable[[], None] = lambda: None
 
     def begin(self, tenant_id: str) -> None:
         """Take the turn, unless it is taken already."""
         if self._tenant_id is None:
-            self._turns.begin(tenant_id)
+            self._end = self._turns.begin(tenant_id)
             self._tenant_id = tenant_id
 
     def end(self) -> str | None:
         """End the turn if it is taken. Returns the tenant."""
         tenant_id, self._tenant_id = self._tenant_id, None
         if tenant_id is not None:
-            self._turns.end(tenant_id)
+            self._end()
         return tenant_id
 
 
