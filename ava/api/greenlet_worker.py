@@ -98,6 +98,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         """Start, after the fork."""
         # Until gunicorn sets its own handlers, those inherited from the master process would swallow a SIGTERM.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # With autogroup, Linux shares processors among sessions first: without sessions of their own, all API processes
+        # together would get as much as one connection's process of PostgreSQL.
+        os.setsid()
         super().init_process()
 
     def patch(self) -> None:

@@ -356,6 +356,14 @@ def test_a_database_of_another_version_is_reported_in_one_line(system: System) -
 
 
 @on_redis
+def test_each_process_leads_a_session_so_autogroup_gives_it_a_share_of_its_own(running: System) -> None:
+    assert running.api
+    children = [child.pid for child in running.api.children]
+    assert len(children) == 2
+    assert [os.getsid(pid) for pid in children] == children
+
+
+@on_redis
 def test_an_idle_process_is_small(running: System) -> None:
     assert running.api
     memory = [psutil.Process(child.pid).memory_full_info().pss for child in running.api.children]
