@@ -14,6 +14,7 @@ import yaml
 
 from ava import worker
 from ava.cli.main import cli
+from ava.domain.limits import LIMITS
 from ava.version import VERSION
 from harness.system import ROOT
 from tools import manifest_schemas, manifests
@@ -33,6 +34,21 @@ POD_SECRETS = {
     "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
 }
 COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
+#: The limits that the dispatcher applies as well as the API.
+DISPATCHER_LIMITS = {
+    *("AVA_TENANT_MAX_QUEUED", "AVA_TENANT_MAX_RUNNING"),
+    *("AVA_TENANT_MAX_STORED_BYTES", "AVA_TENANT_MOST_URGENT_PRIORITY"),
+}
+
+
+def _compose_holders() -> dict[str, set[str]]:
+    """Returns the services of the compose file that get each variable."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    holders: dict[str, set[str]] = {}
+    for service, description in services.items():
+        for name in description.get("environment", {}):
+            holders.setdefault(name, set()).add(service)
+    return holders
 
 
 def _manifests() -> list[dict[str, object]]:
@@ -201,14 +217,16 @@ def test_the_compose_file_has_no_password_of_its_own() -> None:
 
 
 def test_only_the_migration_owns_the_tables_and_only_the_api_knows_its_callers() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    holders: dict[str, set[str]] = {}
-    for service, description in services.items():
-        for name in description.get("environment", {}):
-            holders.setdefault(name, set()).add(service)
+    holders = _compose_holders()
     assert holders["DATABASE_OWNER_URL"] == {"migrate"}
     assert holders["AVA_INTERNAL_SECRET"] == {"api"}
     assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks", "worker"}
+
+
+def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:
+    holders = _compose_holders()
+    for setting in {limit.setting for limit in LIMITS if limit.setting}:
+        assert holders.get(setting) == ({"api", "dispatcher"} if setting in DISPATCHER_LIMITS else {"api"}), setting
 
 
 def test_every_image_can_be_pinned_by_its_digest() -> None:
