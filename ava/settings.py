@@ -77,7 +77,7 @@ class Settings:
     retention_days: float = 30.0
     #: The level of the processes' own logs, `DEBUG` … `ERROR` (`AVA_LOG_LEVEL`).
     log_level: str = "INFO"
-    #: Whether handlers and webhooks may reach private addresses (`AVA_WEBHOOK_ALLOW_PRIVATE`).
+    #: Whether handlers and webhooks may reach every address, this machine included (`AVA_WEBHOOK_ALLOW_PRIVATE`).
     allow_private_addresses: bool = False
     #: Networks and hosts, allowed and denied, and prefixes of NAT64 (`AVA_OUTBOUND_ALLOW` …): `domain.outbound_rules`.
     outbound_allow: tuple[str, ...] = ()

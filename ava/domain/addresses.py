@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["Address", "embedded", "why_not_public"]
+__all__ = ["Address", "Network", "embedded", "local_range", "why_not_public"]
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 _NOT_PUBLIC_V4 = (
     (IPv4Network("0.0.0.0/8"), "unspecified"),
     (IPv4Network("10.0.0.0/8"), "private"),
-    (IPv4Network("100.64.0.0/10"), "carrier-internal"),  # Also Alibaba Cloud's metadata, 100.100.100.200.
+    (IPv4Network("100.100.100.200/32"), "cloud-metadata"),  # Alibaba Cloud's, inside the next range.
+    (IPv4Network("100.64.0.0/10"), "carrier-internal"),
     (IPv4Network("127.0.0.0/8"), "loopback"),
     (IPv4Network("168.63.129.16/32"), "cloud-metadata"),  # Azure's, inside a range that is public otherwise.
     (IPv4Network("169.254.0.0/16"), "link-local"),  # Also the metadata of most clouds, 169.254.169.254.
     (IPv4Network("172.16.0.0/12"), "private"),
-    (IPv4Network("192.0.0.0/24"), "reserved"),  # Also Oracle Cloud's metadata, 192.0.0.192.
+    (IPv4Network("192.0.0.192/32"), "cloud-metadata"),  # Oracle Cloud's, inside the next range.
+    (IPv4Network("192.0.0.0/24"), "reserved"),
     (IPv4Network("192.0.2.0/24"), "documentation"),
     (IPv4Network("192.88.99.0/24"), "reserved"),
     (IPv4Network("192.168.0.0/16"), "private"),
@@ -32,10 +35,12 @@ _NOT_PUBLIC_V4 = (
     (IPv4Network("240.0.0.0/4"), "reserved"),
 )
 
-# These names only make a refusal readable: every address outside `_PUBLIC_V6` is refused anyway.
+# Every address outside `_PUBLIC_V6` is refused without an operator's word; the kind decides which word opens it.
 _NOT_PUBLIC_V6 = (
     (IPv6Network("::/128"), "unspecified"),
     (IPv6Network("::1/128"), "loopback"),
+    (IPv6Network("fd00:ec2::254/128"), "cloud-metadata"),  # Amazon's, inside the range of private ones.
+    (IPv6Network("fd20:ce::254/128"), "cloud-metadata"),  # Google's, likewise.
     (IPv6Network("fc00::/7"), "private"),
     (IPv6Network("fe80::/10"), "link-local"),
     (IPv6Network("ff00::/8"), "multicast"),
@@ -46,6 +51,9 @@ _NOT_PUBLIC_V6 = (
 )
 # Of the global unicast space 2000::/3, IANA has allocated blocks of this half only.
 _PUBLIC_V6 = IPv6Network("2000::/4")
+
+#: The kinds that lead to a program on this machine or to a service beside it, which may ask for no password.
+_LOCAL_KINDS = ("unspecified", "loopback", "link-local", "cloud-metadata")
 
 # Such an address leads to the IPv4 address in its last 32 bits. NAT64 is allowed, because a machine without IPv4
 # reaches every public IPv4 server through it (DNS64).
@@ -79,6 +87,12 @@ def why_not_public(address: Address) -> str | None:
     if any(address in network for network in _EMBEDDING_V6):
         return why_not_public(IPv4Address(int(address) & 0xFFFF_FFFF))
     return _why_not_public_v6(address)
+
+
+def local_range(address: Address) -> Network | None:
+    """Returns the range of loopback, link-local or metadata addresses that an address is in; None if it is in none."""
+    table = _NOT_PUBLIC_V4 if isinstance(address, IPv4Address) else _NOT_PUBLIC_V6
+    return next((network for network, why in table if address in network and why in _LOCAL_KINDS), None)
 
 
 def _why_not_public_v6(address: IPv6Address) -> str | None:

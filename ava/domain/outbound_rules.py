@@ -1,8 +1,17 @@
 """Which addresses handlers and webhooks may call: public ones, without what an operator denies, with what it allows.
 
-The rules, in this order: what `AVA_OUTBOUND_DENY` names is denied; what `AVA_OUTBOUND_ALLOW` names is allowed; the
-addresses of this machine and of its own networks are denied; so is everything that is not public. An address that
-leads to an IPv4 address (NAT64) is judged by both. `AVA_WEBHOOK_ALLOW_PRIVATE=1` allows `0.0.0.0/0,::/0`.
+The rules, in this order:
+
+1. What `AVA_OUTBOUND_DENY` names is denied.
+2. `AVA_WEBHOOK_ALLOW_PRIVATE=1` allows everything else.
+3. Local addresses are denied unless `AVA_OUTBOUND_ALLOW` has the address, or a network no larger than the local one:
+   those of this machine and of the networks that it is on, loopback, link-local, the metadata of clouds.
+4. What a network of `AVA_OUTBOUND_ALLOW` contains is allowed.
+5. A host or domain of `AVA_OUTBOUND_ALLOW` is allowed with a private address. Other answers of its DNS are not
+   believed, because the owner of the domain need not be the operator.
+6. Everything that is not public is denied.
+
+An address that leads to an IPv4 address (NAT64) is judged by both. If the latter is local, it is the one to be named.
 """
 
 from __future__ import annotations
@@ -10,19 +19,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv6Network, ip_network
 
-from ava.domain.addresses import Address, embedded, why_not_public
+from ava.domain.addresses import Address, Network, embedded, local_range, why_not_public
 from ava.errors import SettingsError
 from ava.settings import Settings
 
-__all__ = ["ANY", "PUBLIC", "Network", "OutboundRules"]
-
-Network = IPv4Network | IPv6Network
+__all__ = ["ANY", "PUBLIC", "OutboundRules"]
 
 _HOST = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 #: The lengths of NAT64's prefixes (RFC 6052, 2.2).
 _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
+#: The kinds of addresses, besides public ones, that a host or domain may have if the operator allows its name.
+_PRIVATE_KINDS = ("private", "carrier-internal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,10 @@ class _Places:
     def has_address(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
+    def names(self, address: Address, within: Network) -> bool:
+        """Returns True if an address is in one of the networks that is no larger than `within`, which has it too."""
+        return any(address in network and network.prefixlen >= within.prefixlen for network in self.networks)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundRules:
@@ -48,15 +61,17 @@ class OutboundRules:
     denied: _Places = _Places()
     #: The operator's own prefixes of NAT64, besides 64:ff9b::/96.
     nat64: tuple[IPv6Network, ...] = ()
+    #: Whether all is allowed that is not denied, this machine included.
+    allows_all: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> OutboundRules:
         """Returns the rules that the settings give. Raises `SettingsError`."""
-        allowed = settings.outbound_allow + (("0.0.0.0/0", "::/0") if settings.allow_private_addresses else ())
         return cls(
-            allowed=_places("AVA_OUTBOUND_ALLOW", allowed),
+            allowed=_places("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
             denied=_places("AVA_OUTBOUND_DENY", settings.outbound_deny),
             nat64=tuple(_nat64_prefix(text) for text in settings.outbound_nat64),
+            allows_all=settings.allow_private_addresses,
         )
 
     def why_refused(self, host: str, address: Address, own: Sequence[Network] = ()) -> str | None:
@@ -67,18 +82,31 @@ class OutboundRules:
         faces = [address, *embedded(address, self.nat64)]
         if self.denied.has_host(host) or any(map(self.denied.has_address, faces)):
             return "denied by the operator"
-        if self.allowed.has_host(host) or any(map(self.allowed.has_address, faces)):
+        if self.allows_all:
             return None
-        if any(face in network for face in faces for network in own):
+        if why := next(filter(None, (self._why_local(face, own) for face in faces)), None):
+            return why
+        if any(map(self.allowed.has_address, faces)):
+            return None
+        why = why_not_public(faces[-1]) or (why_not_public(address) if len(faces) == 1 else None)
+        return None if why in _PRIVATE_KINDS and self.allowed.has_host(host) else why
+
+    def _why_local(self, face: Address, own: Sequence[Network]) -> str | None:
+        """Returns why an address is refused as a local one; None if it is none, or if the operator names it."""
+        of_machine = [network for network in own if face in network]
+        local = local_range(face)
+        if any(self.allowed.names(face, within) for within in (*of_machine, *([local] if local else ()))):
+            return None
+        if of_machine:
             return "of this machine or its network"
-        return why_not_public(faces[-1]) or (why_not_public(address) if len(faces) == 1 else None)
+        return why_not_public(face) if local else None
 
     def why_name_refused(self, host: str) -> str | None:
         """Returns in a word why a host may not be called, whatever its address is; None if its address decides."""
         if self.denied.has_host(host):
             return "denied by the operator"
         # A name of the local network may have an address that is allowed.
-        if self.allowed.networks or self.allowed.has_host(host):
+        if self.allows_all or self.allowed.networks or self.allowed.has_host(host):
             return None
         return "a name of the local network"
 
@@ -113,7 +141,6 @@ def _nat64_prefix(text: str) -> IPv6Network:
     raise SettingsError("AVA_OUTBOUND_NAT64", "each must be an IPv6 prefix of /32, /40, /48, /56, /64 or /96")
 
 
-_EVERYTHING = _Places(networks=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")))
 #: The rules without settings, and those that allow every address, for development.
 PUBLIC = OutboundRules()
-ANY = OutboundRules(allowed=_EVERYTHING)
+ANY = OutboundRules(allows_all=True)

@@ -101,8 +101,8 @@ def refuse_address(target: Target, why: str) -> NoReturn:
     """Raises `AddressRefused`, which names only the kind of address: the address itself would reveal the network."""
     raise AddressRefused(
         f"{target.origin} was not called: its address is {why}, and only public addresses may be called. "
-        "Use a public address. An operator can allow others with AVA_OUTBOUND_ALLOW, or all of them for development "
-        "with AVA_WEBHOOK_ALLOW_PRIVATE=1."
+        "Use a public address. An operator can allow others by address or network with AVA_OUTBOUND_ALLOW, or all of "
+        "them for development with AVA_WEBHOOK_ALLOW_PRIVATE=1."
     )
 
 

@@ -68,9 +68,65 @@ def test_what_is_allowed_is_allowed_and_nothing_else_is() -> None:
         parse("http://hooks.internal/", rules=PUBLIC)
 
 
+LOCAL = {
+    "127.0.0.1": "loopback",
+    "::1": "loopback",
+    "::ffff:127.0.0.1": "loopback",
+    "64:ff9b::169.254.169.254": "link-local",
+    "0.0.0.0": "unspecified",
+    "::": "unspecified",
+    "169.254.169.254": "link-local",
+    "fe80::1": "link-local",
+    "168.63.129.16": "cloud-metadata",
+    "100.100.100.200": "cloud-metadata",
+    "192.0.0.192": "cloud-metadata",
+    "fd00:ec2::254": "cloud-metadata",
+    "10.7.0.9": "of this machine or its network",
+    "203.0.112.9": "of this machine or its network",
+    "2600:1f18:1:2::9": "of this machine or its network",
+}
+
+
+@pytest.mark.parametrize(("address", "why"), LOCAL.items())
+def test_dns_of_an_allowed_name_reaches_nothing_on_this_machine_or_its_links(address: str, why: str) -> None:
+    own = [*OWN, ip_network("10.7.0.0/24")]
+    rules = _rules(OUTBOUND_ALLOW="hooks.partner.example, *.partner.example")
+    for host in ("hooks.partner.example", "a.b.partner.example"):
+        assert _why(rules, address, host=host, own=own) == why
+        for private in ("10.7.1.9", "192.168.0.7", "100.64.0.1", "fd00:1::5", "64:ff9b::10.7.1.9", "8.8.8.8"):
+            assert _why(rules, private, host=host, own=own) is None
+        for other in ("224.0.0.1", "192.0.2.1", "2002:7f00:1::1"):
+            assert _why(rules, other, host=host, own=own) is not None
+
+
+@pytest.mark.parametrize(("address", "why"), LOCAL.items())
+def test_local_addresses_are_opened_by_their_own_address_or_network_and_not_by_a_larger_one(
+    address: str, why: str
+) -> None:
+    own = [*OWN, ip_network("10.7.0.0/24")]
+    larger = _rules(OUTBOUND_ALLOW="0.0.0.0/0, ::/0, 10.0.0.0/8, 100.64.0.0/10, fc00::/7")
+    assert _why(larger, address, own=own) == why
+    exact = address.replace("::ffff:", "").replace("64:ff9b::", "")  # An embedded IPv4 address is named itself.
+    assert _why(_rules(OUTBOUND_ALLOW=exact), address, own=own) is None
+
+
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [("127.0.0.0/8", "127.0.0.1"), ("169.254.0.0/16", "169.254.7.7"), ("10.7.0.0/24", "10.7.0.9")],
+)
+def test_a_local_network_is_opened_by_its_exact_name(network: str, address: str) -> None:
+    rules = _rules(OUTBOUND_ALLOW=network)
+    # An interface may have a part of the range.
+    own = [ip_network("10.7.0.0/24"), ip_network("169.254.7.0/24"), ip_network("127.0.0.0/8")]
+    assert _why(rules, address, own=own) is None
+    assert _why(_rules(OUTBOUND_ALLOW=network, OUTBOUND_DENY=address), address, own=own) == "denied by the operator"
+
+
 def test_the_old_switch_allows_every_address() -> None:
     rules = _rules(WEBHOOK_ALLOW_PRIVATE="1")
     assert _why(rules, "127.0.0.1", own=[ip_network("127.0.0.0/8")]) is None
+    for address in (*LOCAL, "10.0.0.1", "fd00::1", "224.0.0.1"):
+        assert _why(rules, address, own=OWN) is None
     assert parse("http://localhost:1/", rules=rules).host == "localhost"
     denying = _rules(WEBHOOK_ALLOW_PRIVATE="1", OUTBOUND_DENY="169.254.169.254")
     assert _why(denying, "169.254.169.254") == "denied by the operator"
