@@ -15,6 +15,7 @@ import yaml
 from ava import worker
 from ava.cli.main import cli
 from ava.domain.limits import LIMITS
+from ava.settings import load
 from ava.version import VERSION
 from harness.system import ROOT
 from tools import manifest_schemas, manifests
@@ -227,6 +228,24 @@ def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:
     holders = _compose_holders()
     for setting in {limit.setting for limit in LIMITS if limit.setting}:
         assert holders.get(setting) == ({"api", "dispatcher"} if setting in DISPATCHER_LIMITS else {"api"}), setting
+
+
+def test_compose_passes_the_outbound_rules_to_the_processes_that_call_out_and_the_brokers_authority_to_all() -> None:
+    holders = _compose_holders()
+    for name in ("AVA_OUTBOUND_ALLOW", "AVA_OUTBOUND_DENY", "AVA_OUTBOUND_NAT64", "AVA_WEBHOOK_ALLOW_PRIVATE"):
+        assert holders.get(name) == {"api", "webhooks", "worker"}, name
+    assert holders.get("AVA_BROKER_CA") == holders["BROKER_URL"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for service in holders["BROKER_URL"]:
+        assert services[service]["volumes"] == ["${CERTIFICATES:-certificates}:/etc/ava/certificates:ro"]
+
+
+def test_settings_that_compose_passes_without_a_value_count_as_not_set() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    empty = dict.fromkeys(re.findall(r"^ +(AVA_\w+): \$\{\1:-\}$", text, re.MULTILINE), "")
+    servers = {"DATABASE_URL": "postgresql://ava@localhost/ava", "BROKER_URL": "redis://localhost"}
+    assert {"AVA_TENANT_MAX_RUNNING", "AVA_OUTBOUND_DENY", "AVA_BROKER_CA", "AVA_MESSAGE_KEY"} <= empty.keys()
+    assert load(servers | empty) == load(servers)
 
 
 def test_every_image_can_be_pinned_by_its_digest() -> None:
