@@ -178,7 +178,8 @@ def pause(system: Ours, *, published: int) -> Figures:
     with running(system, 1):
         until(lambda: system.finished_of(_TENANT) > 20)
         with database.connect() as connection:
-            paused_at = queues.pause(connection, queue="default", user_id="usr_bench").paused_at
+            paused, _ = queues.pause(connection, queue="default", user_id="usr_bench")
+        paused_at = paused.paused_at
         time.sleep(5)
         late, last = system.database.rows(
             "SELECT count(*) FILTER (WHERE started_at > %s + interval '2 seconds'),"

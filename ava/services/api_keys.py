@@ -87,12 +87,14 @@ class ApiKeys:
             found = api_keys.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
             return found, api_keys.count(connection, tenant_id=tenant_id)
 
-    def revoke(self, caller: Caller, key_id: str) -> None:
-        """Revoke a key, at once here and within 2 s in the other processes. Raises `ApiKeyNotFound`."""
+    def revoke(self, caller: Caller, key_id: str) -> ApiKey:
+        """Revoke a key, at once here and within 2 s in the other processes. Returns it. Raises `ApiKeyNotFound`."""
         with self._database.connect() as connection:
-            if not api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id):
+            revoked = api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id)
+            if revoked is None:
                 raise ApiKeyNotFound
         self._known.clear()
+        return revoked
 
     def caller_of(self, token: str, user_id: str | None) -> Caller:
         """Returns the caller that a token stands for; `user_id` is the user who acts, if the request names one.

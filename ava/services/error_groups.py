@@ -75,11 +75,15 @@ class ErrorReports:
         # A filter begins at a millisecond, so the jobs of the same one are left out as well.
         return replace(job_filter, created_after=ids.moment_of("job", beyond) + timedelta(milliseconds=1))
 
-    def change(self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int) -> ErrorGroup:
-        """Set the status of a group. Returns it. Raises `ErrorGroupNotFound`."""
+    def change(
+        self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int
+    ) -> tuple[ErrorStatus, ErrorGroup]:
+        """Set the status of a group. Returns the one before, and the group. Raises `ErrorGroupNotFound`."""
         with self._database.connect() as connection:
-            groups.change(connection, tenant_id=caller.tenant_id, error_id=error_id, status=status)
-            return _show(connection, caller, error_id, days)
+            before = groups.change(connection, tenant_id=caller.tenant_id, error_id=error_id, status=status)
+            if before is None:
+                raise ErrorGroupNotFound
+            return before, _show(connection, caller, error_id, days)
 
 
 def _show(connection: Connection, caller: Caller, error_id: str, days: int) -> ErrorGroup:

@@ -31,19 +31,20 @@ class Nodes:
                 return found
             return node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)
 
-    def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> NodeView:
-        """Have a node take no more jobs, or take them again, from its next heartbeat on. Returns it.
+    def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> tuple[bool, NodeView]:
+        """Have a node take no more jobs, or take them again, from its next heartbeat on.
 
-        Raises `OperatorsOnly`, `NodeNotFound`, `DatabaseUnavailable`.
+        Returns True if it was drained before, and the node. Raises `OperatorsOnly`, `NodeNotFound`, `DatabaseUnavailable`.
         """
         if not caller.is_operator:
             raise OperatorsOnly
         if (uuid := ids.decode("node", node_id)) is None:
             raise NodeNotFound
         with self._database.connect() as connection:
-            if not nodes.set_drained(connection, str(uuid), is_drained=is_drained, user_id=caller.user_id):
+            was_drained = nodes.set_drained(connection, str(uuid), is_drained=is_drained, user_id=caller.user_id)
+            if was_drained is None:
                 raise NodeNotFound
         found = next((node for node in self.list(caller) if node.id == node_id), None)
         if found is None:
             raise NodeNotFound
-        return found
+        return was_drained, found

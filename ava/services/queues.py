@@ -30,10 +30,10 @@ class Queues:
             counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
             return counts, list(queues.paused(connection).values())
 
-    def pause(self, caller: Caller, queue: str) -> PausedQueue:
+    def pause(self, caller: Caller, queue: str) -> tuple[PausedQueue, bool]:
         """Pause a queue: the dispatcher recalls what is published of it. Raises `QueueNotFound`, `DatabaseUnavailable`.
 
-        Returns who has paused it and since when, which an earlier call may have set.
+        Returns who has paused it and since when, and True if an earlier call has set that.
         """
         with self._database.connect() as connection:
             if queue not in workers.queues(connection):

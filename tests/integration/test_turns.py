@@ -132,8 +132,9 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
     backlog.publisher.publish(published)
     backlog.insert(10)
     with backlog.database.connect() as connection:
-        assert queues.pause(connection, queue="default", user_id="usr_op").paused_by == "usr_op"
-        assert queues.pause(connection, queue="default", user_id="usr_other").paused_by == "usr_op"
+        first, was_paused = queues.pause(connection, queue="default", user_id="usr_op")
+        assert (first.paused_by, was_paused) == ("usr_op", False)
+        assert queues.pause(connection, queue="default", user_id="usr_other") == (first, True)
     feed.run_once(0)
     assert _published(backlog) == []
     assert backlog.messages() == 0

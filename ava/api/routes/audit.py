@@ -17,7 +17,7 @@ from ava.domain.changes import differences
 from ava.domain.text import storable
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["blueprint", "note_change", "note_values", "record"]
+__all__ = ["blueprint", "note_change", "note_pairs", "note_values", "record"]
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
@@ -74,6 +74,11 @@ def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mappin
     """
     old, new = json.loads(before), json.loads(after)
     g.changes = differences(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
+
+
+def note_pairs(**values: tuple[object, object]) -> None:
+    """Keep for the audit entry of this request what it has changed: old and new value of each field, if they differ."""
+    g.changes = {name: list(pair) for name, pair in values.items() if pair[0] != pair[1]}
 
 
 def note_values(**values: object) -> None:

@@ -8,6 +8,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
+from ava.api.routes.audit import note_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.keys import (
     KeyBody,
@@ -23,6 +24,9 @@ from ava.domain.api_key import ApiKeySpec
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("keys", __name__, url_prefix="/v1/ava/keys")
+
+#: The fields of a key that its audit entries have; none that its token could be known by.
+_AUDITED = ("name", "role", "expires_at")
 
 
 @blueprint.post("")
@@ -45,6 +49,8 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
     if is_replay:
         response.headers[REPLAYED] = "true"
+    else:
+        note_change("{}", write_key(created), _AUDITED)
     return response
 
 
@@ -72,5 +78,5 @@ def list_keys(query: PageRequest) -> Response:
 )
 def delete(key_id: str) -> Response:
     """Revoke one API key."""
-    context().api_keys.revoke(caller(), key_id)
+    note_change(write_key(context().api_keys.revoke(caller(), key_id)), "{}", _AUDITED)
     return responses.data(f'{{"id":"{key_id}","deleted":true}}')

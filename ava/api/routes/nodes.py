@@ -8,6 +8,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
+from ava.api.routes.audit import note_pairs
 from ava.api.schemas.nodes import NodeRecord, write_node
 
 __all__ = ["blueprint"]
@@ -44,7 +45,7 @@ def list_nodes() -> Response:
 )
 def drain(node_id: str) -> Response:
     """Have a node take no more jobs."""
-    return responses.data(write_node(context().admin.nodes.set_drained(caller(), node_id, is_drained=True)))
+    return _set_drained(node_id, is_drained=True)
 
 
 @blueprint.post("/<node_id>/resume")
@@ -59,4 +60,10 @@ def drain(node_id: str) -> Response:
 )
 def resume(node_id: str) -> Response:
     """Have a drained node take jobs again."""
-    return responses.data(write_node(context().admin.nodes.set_drained(caller(), node_id, is_drained=False)))
+    return _set_drained(node_id, is_drained=False)
+
+
+def _set_drained(node_id: str, *, is_drained: bool) -> Response:
+    was_drained, node = context().admin.nodes.set_drained(caller(), node_id, is_drained=is_drained)
+    note_pairs(drained=(was_drained, is_drained))
+    return responses.data(write_node(node))

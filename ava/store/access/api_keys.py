@@ -85,12 +85,15 @@ def count(connection: Connection, *, tenant_id: str) -> int:
     return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
 
 
-_DELETE = Statement("DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid")
+_DELETE = Statement(f"""
+DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid RETURNING {_COLUMNS}
+""")
 
 
-def delete(connection: Connection, *, tenant_id: str, key_id: str) -> bool:
-    """Delete a key. Returns False if the tenant has no such key."""
-    return connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).rowcount == 1
+def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
+    """Delete a key. Returns it, or None if the tenant has no such key."""
+    row = connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
+    return None if row is None else _key(row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

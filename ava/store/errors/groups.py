@@ -98,14 +98,17 @@ def show(connection: Connection, *, tenant_id: str, error_id: str, since: dateti
 _CHANGE = Statement("""
 UPDATE error_groups AS g SET status = %(status)s,
     resolved_at = CASE WHEN %(status)s = 'resolved' THEN clock_timestamp() END
-WHERE g.tenant_id = %(tenant_id)s AND g.id = %(id)s::uuid
+FROM (SELECT id, status FROM error_groups
+      WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid FOR UPDATE) AS before
+WHERE g.id = before.id RETURNING before.status
 """)
 
 
-def change(connection: Connection, *, tenant_id: str, error_id: str, status: ErrorStatus) -> None:
-    """Set the status of a group."""
+def change(connection: Connection, *, tenant_id: str, error_id: str, status: ErrorStatus) -> ErrorStatus | None:
+    """Set the status of a group. Returns the one before, or None if the tenant has no such group."""
     parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "status": status.value}
-    connection.exec_driver_sql(_CHANGE, parameters)
+    before = connection.exec_driver_sql(_CHANGE, parameters).scalar()
+    return None if before is None else ErrorStatus(before)
 
 
 def error_uuid(error_id: str) -> str | None:

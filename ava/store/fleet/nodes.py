@@ -116,19 +116,21 @@ def heartbeat(
 
 # A second call keeps the first one's time. A node that takes jobs again has neither.
 _SET_DRAINED = Statement("""
-UPDATE nodes SET drained_at = CASE WHEN %(is_drained)s THEN coalesce(drained_at, now()) END,
-    drained_by = CASE WHEN %(is_drained)s THEN coalesce(drained_by, %(user_id)s) END
-WHERE id = %(id)s::uuid AND stopped_at IS NULL RETURNING id
+UPDATE nodes AS n SET drained_at = CASE WHEN %(is_drained)s THEN coalesce(n.drained_at, now()) END,
+    drained_by = CASE WHEN %(is_drained)s THEN coalesce(n.drained_by, %(user_id)s) END
+FROM (SELECT id, drained_at FROM nodes WHERE id = %(id)s::uuid AND stopped_at IS NULL FOR UPDATE) AS before
+WHERE n.id = before.id RETURNING before.drained_at IS NOT NULL
 """)
 
 
-def set_drained(connection: Connection, node_id: str, *, is_drained: bool, user_id: str) -> bool:
+def set_drained(connection: Connection, node_id: str, *, is_drained: bool, user_id: str) -> bool | None:
     """Have a node take no more jobs, or take them again; its next heartbeat returns it.
 
-    Returns False if there is no such node, or it has stopped.
+    Returns True if it was drained before, and None if there is no such node, or it has stopped.
     """
     parameters = {"id": node_id, "is_drained": is_drained, "user_id": user_id}
-    return connection.exec_driver_sql(_SET_DRAINED, parameters).first() is not None
+    was_drained: bool | None = connection.exec_driver_sql(_SET_DRAINED, parameters).scalar()
+    return was_drained
 
 
 # A server that cannot be written, such as a demoted primary, takes no heartbeats.

@@ -21,17 +21,18 @@ class PausedQueue:
     paused_at: datetime
 
 
+# A row that was there has `xmax`, because the conflict has locked it; an inserted one has none.
 _PAUSE = Statement("""
 INSERT INTO paused_queues AS p (queue, paused_by) VALUES (%(queue)s, %(user_id)s)
 ON CONFLICT (queue) DO UPDATE SET queue = p.queue
-RETURNING p.queue, p.paused_by, p.paused_at
+RETURNING p.queue, p.paused_by, p.paused_at, p.xmax <> 0
 """)
 
 
-def pause(connection: Connection, *, queue: str, user_id: str) -> PausedQueue:
-    """Pause a queue. Returns who has paused it and since when, which an earlier pause may have set."""
+def pause(connection: Connection, *, queue: str, user_id: str) -> tuple[PausedQueue, bool]:
+    """Pause a queue. Returns who has paused it and since when, and True if an earlier pause has set that."""
     found = connection.exec_driver_sql(_PAUSE, {"queue": queue, "user_id": user_id}).one()
-    return PausedQueue(queue=found[0], paused_by=found[1], paused_at=found[2])
+    return PausedQueue(queue=found[0], paused_by=found[1], paused_at=found[2]), found[3]
 
 
 _RESUME = Statement("DELETE FROM paused_queues WHERE queue = %(queue)s")
