@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ava.secret_files import SECRETS as SECRET_SETTINGS
 from tools import manifest_schemas, manifests
 from tools.manifests import PLAIN, ChartError
 
-SECRETS = {"shared": "ava-jobs", "encryption": "ava-jobs-encryption"}
+#: The secrets of a node.
+SECRETS = {"shared": "ava-jobs", "encryption": "ava-jobs-encryption", "messages": "ava-jobs-messages"}
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +58,24 @@ def test_secrets_are_read_from_files(tmp_path: Path, source: str) -> None:
     assert "envFrom" not in job
 
 
+@pytest.mark.parametrize("source", ["environment", "files", "csi"])
+def test_without_a_key_that_signs_messages_no_pod_needs_its_secret(tmp_path: Path, source: str) -> None:
+    secrets = {"source": source, "messages": {"keys": []}}
+    found = _render(tmp_path, {"secrets": secrets, "externalSecrets": {"enabled": True}})
+    assert "ExternalSecret ava-jobs-encryption" in found
+    assert "messages" not in str(found)
+
+
+@pytest.mark.parametrize("name", SECRET_SETTINGS)
+def test_a_secret_is_refused_among_the_settings_of_all_processes(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ChartError, match="settings"):
+        _render(tmp_path, {"settings": {name: "x"}})
+
+
 def test_external_secrets_exist_before_the_migration(tmp_path: Path) -> None:
     found = _render(tmp_path, {"externalSecrets": {"enabled": True}})
     made = [manifest for name, manifest in found.items() if name.startswith("ExternalSecret")]
-    assert len(made) == 4
+    assert len(made) == 5
     weights = [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in made]  # type: ignore[index]
     assert all(weight < 0 for weight in weights)
     assert "helm.sh/hook-weight" not in found["Job ava-migrate"]["metadata"]["annotations"]  # type: ignore[index]

@@ -29,9 +29,9 @@ REQUIRED = (
 #: The secrets that each pod gets, besides DATABASE_URL and BROKER_URL.
 POD_SECRETS = {
     "ava-migrate": {"ava-jobs", "ava-jobs-owner"},
-    "ava-api": {"ava-jobs", "ava-jobs-callers", "ava-jobs-encryption"},
-    "ava-worker": {"ava-jobs", "ava-jobs-encryption"},
-    "ava-dispatcher": {"ava-jobs"},
+    "ava-api": {"ava-jobs", "ava-jobs-callers", "ava-jobs-encryption", "ava-jobs-messages"},
+    "ava-worker": {"ava-jobs", "ava-jobs-encryption", "ava-jobs-messages"},
+    "ava-dispatcher": {"ava-jobs", "ava-jobs-messages"},
     "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
 }
 COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
@@ -217,11 +217,12 @@ def test_the_compose_file_has_no_password_of_its_own() -> None:
     assert not re.search(r"://[^$@\s]*:[^$@\s]+@", text)
 
 
-def test_only_the_migration_owns_the_tables_and_only_the_api_knows_its_callers() -> None:
+def test_compose_gives_no_process_a_secret_that_it_does_not_need() -> None:
     holders = _compose_holders()
     assert holders["DATABASE_OWNER_URL"] == {"migrate"}
     assert holders["AVA_INTERNAL_SECRET"] == {"api"}
     assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks", "worker"}
+    assert holders["AVA_MESSAGE_KEY"] == {"api", "dispatcher", "worker"}
 
 
 def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:

@@ -44,7 +44,10 @@ envFrom:
   - configMapRef: { name: ava-jobs }
   {{- if eq $values.source "environment" }}
   {{- range $each := .secrets }}
-  - secretRef: { name: {{ (index $values $each).name }} }
+  {{- $secret := index $values $each }}
+  {{- if $secret.keys }}
+  - secretRef: { name: {{ $secret.name }} }
+  {{- end }}
   {{- end }}
   {{- else }}
 env:
@@ -65,7 +68,10 @@ volumeMounts:
 {{- $values := .root.Values.secrets }}
 {{- if ne $values.source "environment" }}
 {{- range $each := .secrets }}
-  - { name: {{ $each }}, mountPath: /etc/ava/secrets/{{ (index $values $each).name }}, readOnly: true }
+{{- $secret := index $values $each }}
+{{- if $secret.keys }}
+  - { name: {{ $each }}, mountPath: /etc/ava/secrets/{{ $secret.name }}, readOnly: true }
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -79,7 +85,8 @@ volumes:
   {{- end }}
   {{- range $each := .secrets }}
   {{- $secret := index $values $each }}
-  {{- if eq $values.source "files" }}
+  {{- if not $secret.keys }}
+  {{- else if eq $values.source "files" }}
   # 288 is 0440: the pod's group may read.
   - { name: {{ $each }}, secret: { secretName: {{ $secret.name }}, defaultMode: 288 } }
   {{- else if eq $values.source "csi" }}
