@@ -217,7 +217,15 @@ def make_duties(
     return [
         probe,
         probe.waking(Work.DUE_JOBS, ReturningDuty(DueJobs(database), feed.see_returned)),
-        probe.waking(Work.SCHEDULES, ScheduleFirings(database, control, quota=TenantQuotas.of(settings))),
+        probe.waking(
+            Work.SCHEDULES,
+            ScheduleFirings(
+                database,
+                control,
+                quota=TenantQuotas.of(settings),
+                most_urgent=settings.tenant_most_urgent_priority,
+            ),
+        ),
         probe.waking(Work.WEBHOOKS, WebhookWakeup(database, publisher)),
         probe.waking(Work.BULK_OPERATIONS, BulkOperationBatches(BulkBatches(database, jobs, control))),
         TimeZoneData(database),

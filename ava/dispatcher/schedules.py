@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.broker.control import Control
-from ava.domain import ids
+from ava.domain import ids, priority
 from ava.domain.events import Event, EventType, make_body
 from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
 from ava.domain.job import Job
@@ -66,12 +66,17 @@ class ScheduleFirings:
         control: Control,
         *,
         quota: TenantQuotas | None = None,
+        most_urgent: int = priority.FIRST,
         clock: Callable[[], datetime | None] = lambda: None,
     ) -> None:
-        """`quota` limits the jobs of a tenant. `clock` returns what counts as now; None: the database's time."""
+        """`quota` limits the jobs of a tenant, `most_urgent` the priority of those that its roles have scheduled.
+
+        `clock` returns what counts as now; None: the database's time.
+        """
         self._database = database
         self._control = control
         self._quota = quota or TenantQuotas()
+        self._most_urgent = most_urgent
         self._clock = clock
         self._schemas = InputSchemas()
         # All series exist from the start on, so that the first missed firing is an increase.
@@ -101,7 +106,7 @@ class ScheduleFirings:
             decisions = [self._admit(connection, decision) for decision in decided]
             # Cancelled first, so that the new job is never before the one that it replaces.
             cancelled = due_schedules.cancel_jobs(connection, decisions)
-            firings, made = due_schedules.write_firings(connection, decisions)
+            firings, made = due_schedules.write_firings(connection, decisions, most_urgent=self._most_urgent)
             due_schedules.advance(connection, decisions, made, timezone_data=timezone_data_version(), now=now)
             for schedule in due_schedules.disabled(connection, decisions):
                 _write_event(connection, schedule)

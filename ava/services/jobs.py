@@ -224,7 +224,7 @@ class Jobs:
             input_json=job.input_json,
             trigger=job.trigger,
             # A job of the platform may have been more urgent than this caller may ask for.
-            priority=job.priority if caller.is_operator else max(job.priority, self.rules.most_urgent),
+            priority=self.rules.bounded_by_role(caller, job.priority),
             retry_of=job.id,
             tags_json=job.tags_json,
         )

@@ -42,6 +42,8 @@ __all__ = ["Preview", "Schedules"]
 
 #: The fields on which the slots depend. A change of another field leaves what is due, and what was missed, as it is.
 _DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
+#: The fields that do not decide what runs and when: a change of these leaves a schedule as urgent as it may be.
+_INDIFFERENT = ("name", "enabled")
 #: The fields that a handler module decides if it declares the schedule.
 _DECLARED = ("worker_id", "cron", "timezone")
 
@@ -66,14 +68,16 @@ class Schedules:
     def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
         """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
 
-        Raises `InvalidFields` if it ends before it starts, `WorkerNotFound` if the tenant cannot see its worker,
-        `WorkerDeprecated`, `InputMismatch` if its input does not match the worker's schema, `ScheduleLimitReached`,
-        `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Raises `InvalidFields` if it ends before it starts, `PriorityTooUrgent` if it is more urgent than the caller's
+        role may ask for, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`, `InputMismatch` if
+        its input does not match the worker's schema, `ScheduleLimitReached`, `IdempotencyKeyReused`,
+        `DatabaseUnavailable`.
         """
         _check(spec)
         with self._database.transaction() as connection:
             if key is not None and (earlier := self._earlier(connection, caller, spec, key)) is not None:
                 return earlier, True
+            self._refuse_urgent(caller, spec)
             self._check_worker(connection, caller, spec)
             if self._most is not None and not definitions.has_room(
                 connection, tenant_id=caller.tenant_id, most=self._most
@@ -91,11 +95,15 @@ class Schedules:
                 decided_until=now,
                 next_run_at=spec.first_run(schedule_id, now),
                 timezone_data=timezone_data_version(),
+                may_be_urgent=caller.is_operator,
             )
             if key is not None:
                 uuid = schedule_uuid(schedule_id)
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[uuid])
         return created, False
+
+    def _refuse_urgent(self, caller: Caller, spec: ScheduleSpec) -> None:
+        self._jobs.rules.refuse_urgent(caller, [JobSpec(worker_id=spec.worker_id, priority=spec.priority)])
 
     def _check_worker(self, connection: Connection, caller: Caller, spec: ScheduleSpec) -> None:
         worker = workers.show(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0)
@@ -148,6 +156,7 @@ class Schedules:
     def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
         """Change fields of a schedule. A field on which its slots depend makes the next firing the first from now on.
 
+        The caller's role decides from then on how urgent its jobs may be, unless only its name or `enabled` changes.
         Raises `ScheduleNotFound`, `ScheduleDeclared`, and what `create` raises.
         """
         with self._database.transaction() as connection:
@@ -162,6 +171,9 @@ class Schedules:
                 raise ScheduleDeclared
             if (changed.worker_id, changed.input_json) != (schedule.worker_id, schedule.input_json):
                 self._check_worker(connection, caller, changed)
+            is_taken_over = replace(changed, **{name: getattr(schedule, name) for name in _INDIFFERENT}) != schedule
+            if is_taken_over:
+                self._refuse_urgent(caller, changed)
             is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)
             decided_until = now if is_decisive else schedule.decided_until
             return definitions.change(
@@ -170,6 +182,7 @@ class Schedules:
                 decided_until=decided_until,
                 next_run_at=changed.first_run(schedule_id, decided_until),
                 timezone_data=timezone_data_version(),
+                may_be_urgent=caller.is_operator if is_taken_over else None,
             )
 
     def delete(self, caller: Caller, schedule_id: str) -> None:
@@ -193,11 +206,12 @@ class Schedules:
     def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Trigger a job like those of a schedule, now. Returns it, and True if an earlier call with the key did.
 
-        It is no firing: neither the overlap nor the next firing depends on it. Raises `ScheduleNotFound`, and what
-        `Jobs.trigger_once` raises.
+        The job is no more urgent than the caller's role may ask for. It is no firing: neither the overlap nor the next
+        firing depends on it. Raises `ScheduleNotFound`, and what `Jobs.trigger_once` raises.
         """
         schedule = self.show(caller, schedule_id)
-        spec = JobSpec(worker_id=schedule.worker_id, input_json=schedule.input_json, priority=schedule.priority)
+        priority = self._jobs.rules.bounded_by_role(caller, schedule.priority)
+        spec = JobSpec(worker_id=schedule.worker_id, input_json=schedule.input_json, priority=priority)
         if key is None:
             return self._jobs.trigger(caller, [spec])[0], False
         (job,), is_replay = self._jobs.trigger_once(caller, [spec], key)

@@ -75,6 +75,10 @@ class TriggerRules:
         """Returns True if the number of the tenant's running jobs is limited; the dispatcher publishes its jobs."""
         return self.tenant_max_running is not None or tenant_id in self._limited
 
+    def bounded_by_role(self, caller: Caller, wanted: int) -> int:
+        """Returns a priority that others have chosen, but none that is more urgent than the caller may ask for."""
+        return wanted if caller.is_operator else max(wanted, self.most_urgent)
+
     def refuse_urgent(self, caller: Caller, specs: Sequence[JobSpec]) -> None:
         """Raises `PriorityTooUrgent` for the first job that is more urgent than the caller may ask for."""
         if self.most_urgent == priority.FIRST or caller.is_operator:

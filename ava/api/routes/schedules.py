@@ -110,7 +110,8 @@ def show(schedule_id: str) -> Response:
     summary="Change a schedule",
     description="Only the fields that are sent change. After a change of the pattern, the zone, the dates or `enabled` "
     "the next firing is that of the first slot from now on. Worker, pattern and zone of a schedule that a handler "
-    "module declares cannot be changed here: 409.",
+    "module declares cannot be changed here: 409. A role of a tenant that changes more than `name` and `enabled` of a "
+    "schedule whose priority it may not ask for sends another priority with it: 422.",
     body=ScheduleChangeBody(),
     body_as="changes",
     most_bytes=limits.SCHEDULE_BODY_BYTES,
@@ -165,8 +166,8 @@ def _array(texts: Iterable[str]) -> str:
 @blueprint.post("/<schedule:schedule_id>/run")
 @operation(
     summary="Run a schedule now",
-    description="Triggers a job with the worker, input and priority of the schedule. It is no firing: the next one "
-    "comes as before.",
+    description="Triggers a job with the worker, input and priority of the schedule, or with the most urgent priority "
+    "that the caller's role may ask for. It is no firing: the next one comes as before.",
     body=NoBody(),
     may_be_empty=True,
     record=JobRecord(),

@@ -50,10 +50,10 @@ def has_room(connection: Connection, *, tenant_id: str, most: int) -> bool:
 _CREATE = Statement(f"""
 INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, input, priority, enabled, overlap, catch_up,
                             catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at,
-                            timezone_data, created_by)
+                            timezone_data, created_by, may_be_urgent)
 VALUES (%(id)s::uuid, %(tenant_id)s, %(worker_id)s, %(name)s, %(cron)s, %(timezone)s, %(input)s::json, %(priority)s,
         %(enabled)s, %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s, %(starts_at)s, %(ends_at)s,
-        %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(user_id)s)
+        %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(user_id)s, %(may_be_urgent)s)
 RETURNING {SCHEDULE_COLUMNS}
 """)
 
@@ -68,8 +68,12 @@ def create(
     decided_until: datetime,
     next_run_at: datetime | None,
     timezone_data: str,
+    may_be_urgent: bool = False,
 ) -> Schedule:
-    """Create a schedule, whose first slot comes after `decided_until`."""
+    """Create a schedule, whose first slot comes after `decided_until`.
+
+    `may_be_urgent`: its jobs may be more urgent than those of a tenant's roles, because the platform made it.
+    """
     parameters = _fields(spec) | {
         "id": schedule_uuid(schedule_id),
         "tenant_id": tenant_id,
@@ -77,6 +81,7 @@ def create(
         "decided_until": decided_until,
         "next_run_at": next_run_at,
         "timezone_data": timezone_data,
+        "may_be_urgent": may_be_urgent,
     }
     return rows.schedule(connection.exec_driver_sql(_CREATE, parameters).one())
 
@@ -134,7 +139,8 @@ UPDATE schedules AS s SET
     priority = %(priority)s, enabled = %(enabled)s, overlap = %(overlap)s, catch_up = %(catch_up)s,
     catch_up_seconds = %(catch_up_seconds)s, spread_seconds = %(spread_seconds)s, starts_at = %(starts_at)s,
     ends_at = %(ends_at)s, decided_until = %(decided_until)s, next_run_at = %(next_run_at)s,
-    timezone_data = %(timezone_data)s, gone = 0, updated_at = clock_timestamp()
+    timezone_data = %(timezone_data)s, may_be_urgent = coalesce(%(may_be_urgent)s, s.may_be_urgent), gone = 0,
+    updated_at = clock_timestamp()
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
 RETURNING {SCHEDULE_COLUMNS}
 """)
@@ -147,14 +153,19 @@ def change(
     decided_until: datetime,
     next_run_at: datetime | None,
     timezone_data: str,
+    may_be_urgent: bool | None = None,
 ) -> Schedule:
-    """Write all of a schedule's fields, within the transaction that locked it. Returns it as it is then."""
+    """Write all of a schedule's fields, within the transaction that locked it. Returns it as it is then.
+
+    `may_be_urgent` is that of `create`; None leaves it as it is.
+    """
     parameters = _fields(schedule) | {
         "id": schedule_uuid(schedule.id),
         "tenant_id": schedule.tenant_id,
         "decided_until": decided_until,
         "next_run_at": next_run_at,
         "timezone_data": timezone_data,
+        "may_be_urgent": may_be_urgent,
     }
     return rows.schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
 

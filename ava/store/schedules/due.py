@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.domain import ids
+from ava.domain import ids, priority
 from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.job import WHEN_RELEASED, Job, Status
 from ava.domain.schedule_record import Schedule
@@ -111,7 +111,8 @@ WITH given AS MATERIALIZED (
                       limit_key, rate_key, run_at, max_attempts)
     SELECT g.job_id, to_timestamp(('x' || left(translate(g.job_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
            s.tenant_id, s.worker_id, g.queue, 'scheduled',
-           greatest(s.priority, coalesce(l.most_urgent_priority, s.priority)), s.input, g.triggered_by, g.at,
+           greatest(s.priority, l.most_urgent_priority,
+                    CASE WHEN NOT s.may_be_urgent THEN %(most_urgent)s::smallint END), s.input, g.triggered_by, g.at,
            CASE WHEN w.max_running IS NOT NULL THEN ava_limit_key(w.id, w.max_running_per, s.tenant_id, s.input)
                 WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
            CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
@@ -128,10 +129,11 @@ FROM written AS f LEFT JOIN given AS g ON g.job_id = f.job_id ORDER BY g.n
 
 
 def write_firings(
-    connection: Connection, decisions: Sequence[FiringDecision]
+    connection: Connection, decisions: Sequence[FiringDecision], *, most_urgent: int = priority.FIRST
 ) -> tuple[int, Mapping[str, list[MadeJob]]]:
     """Write the firings of decisions, and a job for each that fires.
 
+    `most_urgent` is the smallest priority number of a job whose schedule a role of a tenant has decided.
     Returns the number of firings, and the jobs by the schedule's id, oldest first. A slot that is written already is
     not counted.
     """
@@ -152,6 +154,7 @@ def write_firings(
         "max_attempts": [None if worker is None else worker.max_attempts for worker in workers],
         "paused": [worker is not None and worker.status is WorkerStatus.PAUSED for worker in workers],
         "held_until": WHEN_RELEASED,
+        "most_urgent": most_urgent,
     }
     made: dict[str, list[MadeJob]] = {}
     written = connection.exec_driver_sql(_WRITE_FIRINGS, parameters).all()
