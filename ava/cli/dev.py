@@ -34,12 +34,12 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
 
     from ava.cli.dashboard import print_ready
     from ava.errors import StopRequested
-    from ava.local import environment, example, handler_files
+    from ava.local import example, handler_files, handler_folder
     from ava.local.system import start_system
 
     files = handler_files.find(target)
-    path = os.pathsep.join(filter(None, (str(files.folder), environment.own("PYTHONPATH"))))
-    os.environ.update({"AVA_HANDLERS": files.module, "AVA_PRINT_JOB_LOGS": "true", "PYTHONPATH": path})
+    os.environ.update({"AVA_HANDLERS": files.module, "AVA_PRINT_JOB_LOGS": "true"})
+    os.environ[handler_folder.VARIABLE] = str(files.folder)
     job = {"worker_id": files.worker_ids(os.environ)[0], "input": {}}
     try:
         with start_system(data_dir, host="127.0.0.1", port=port, concurrency=concurrency, write=click.echo) as system:

@@ -16,9 +16,10 @@ __all__ = ["Account", "can_enter", "can_import", "can_run", "for_processes", "fo
 
 #: Imports what a process needs, and finds the handler modules.
 _PROBE = """
-import importlib.util, os, sys
-sys.path.insert(0, os.getcwd())
+import importlib.util, sys
 import ava.cli.main, psycopg2
+from ava.local import handler_folder
+handler_folder.search(handler_folder.folders(), sys.argv[1:])
 sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
 """
 
@@ -63,7 +64,7 @@ def for_processes() -> Account | None:
 
 def can_import(account: Account, modules: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Returns True if `account` can run this Python, this package and the handler modules from where we are."""
-    command = (sys.executable, "-c", _PROBE, *modules)
+    command = (sys.executable, "-P", "-c", _PROBE, *modules)
     try:
         done = subprocess.run(
             command, env=environ, user=account.uid, group=account.gid, extra_groups=[], capture_output=True, check=False

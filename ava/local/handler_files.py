@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ava.errors import HandlerError
+from ava.local import handler_folder
 
 __all__ = ["HandlerFiles", "find"]
 
@@ -21,6 +22,8 @@ _MOST_FILES = 2_000
 _LIST_WORKERS = """
 import json, sys
 from ava.handler import registry
+from ava.local import handler_folder
+handler_folder.search(handler_folder.folders(), sys.argv[1:])
 registry.load(sys.argv[1:])
 print(f"\\n{json.dumps(sorted(registry.handlers()))}")
 """
@@ -53,7 +56,8 @@ class HandlerFiles:
 
         Raises `HandlerError` if it cannot be imported, or if it declares none.
         """
-        command = [sys.executable, "-c", _LIST_WORKERS, self.module]
+        command = [sys.executable, "-P", "-c", _LIST_WORKERS, self.module]
+        environ = {**environ, handler_folder.VARIABLE: str(self.folder)}
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"the module {self.module!r} ended Python"])[-1]

@@ -15,7 +15,7 @@ from typing import IO
 from ava.local import process_tree
 from ava.local.account import Account
 
-__all__ = ["ChildProcess", "Program"]
+__all__ = ["ChildProcess", "Program", "ava_argv"]
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 
@@ -113,6 +113,14 @@ class ChildProcess:
     def _send(self, signal_number: signal.Signals) -> None:
         if self.exit_code is None:
             self.process.send_signal(signal_number)
+
+
+def ava_argv(*arguments: str) -> tuple[str, ...]:
+    """Returns the command that runs `ava` with arguments on this Python.
+
+    `-P` keeps the working folder out of `sys.path`, because a `click.py` there would replace the library.
+    """
+    return (sys.executable, "-P", "-m", "ava.cli.main", *arguments)
 
 
 def _launch_argv(program: Program) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ava.local import environment, example, ports, programs, system_ready
 from ava.local.account import Account, can_import, for_processes
 from ava.local.data_folder import DataFolder, open_folder, server_folder
 from ava.local.postgres import Postgres
-from ava.local.program import ChildProcess, Program
+from ava.local.program import ChildProcess, Program, ava_argv
 from ava.local.redis import Redis
 from ava.local.sd_notify import NotifySocket
 from ava.local.start import free_port, wait_until_ready
@@ -203,4 +202,4 @@ def _wait_until_ready(system: System, node_ready: NotifySocket) -> None:
 
 
 def _ava(name: str, *arguments: str, **options: object) -> Program:
-    return Program(name=name, argv=(sys.executable, "-m", "ava.cli.main", name, *arguments), **options)  # type: ignore[arg-type]
+    return Program(name=name, argv=ava_argv(name, *arguments), **options)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,20 +49,20 @@ def _own(name: str) -> list[str]:
 
 @contextmanager
 def running_system(folder: Path, handlers: list[str], *, root: Path) -> Iterator[Client]:
-    """Run `ava up` with its data in `folder`, in the working directory `root`. Yields a client. Stops it at the end.
+    """Run `ava up` with its data in `folder` and the handlers of `root`. Yields a client. Stops it at the end.
 
     Raises `StartError`, with what it printed, if it does not become ready.
     """
     from ava.client import Client
     from ava.local import example
-    from ava.local.program import ChildProcess, Program
+    from ava.local.program import ChildProcess, Program, ava_argv
     from ava.local.start import free_port
 
     port, log, secret = free_port(), folder / "ava-up.log", secrets.token_hex(24)
     url, headers = f"http://127.0.0.1:{port}", example.headers(secret)
     program = Program(
         name="up",
-        argv=(sys.executable, "-m", "ava.cli.main", "up", "--port", str(port), "--data-dir", str(folder / "data")),
+        argv=ava_argv("up", "--port", str(port), "--data-dir", str(folder / "data")),
         environ=_environ(handlers, root) | {"AVA_INTERNAL_SECRET": secret},
         stop_seconds=60,
     )
@@ -78,14 +77,15 @@ def running_system(folder: Path, handlers: list[str], *, root: Path) -> Iterator
 
 
 def _environ(handlers: list[str], root: Path) -> dict[str, str]:
+    from ava.local import handler_folder
+
     # Without the settings of this process, because tests must never reach the database that they name.
     kept = {
         name: value
         for name, value in os.environ.items()
         if name.startswith("AVA_WORKER_") or not (name.startswith("AVA_") or name in ("DATABASE_URL", "BROKER_URL"))
     }
-    path = os.pathsep.join(part for part in (str(root), kept.get("PYTHONPATH", "")) if part)
-    return {**kept, "PYTHONPATH": path, "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}
+    return {**kept, handler_folder.VARIABLE: str(root), "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}
 
 
 def _await_ready(process: ChildProcess, log: Path, url: str, headers: Mapping[str, str]) -> None:

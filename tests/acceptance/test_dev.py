@@ -34,6 +34,8 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
     with private_folder() as folder:
         file = folder / "my_handlers.py"
         file.write_text(_HANDLERS)
+        for library in ("click", "redis", "psycopg2"):
+            (folder / f"{library}.py").write_text("raise SystemExit('a library was replaced')")
         dev = Up(folder / ".ava", command=("dev", "my_handlers.py"), cwd=folder)
         try:
             dev.await_ready()

@@ -45,7 +45,7 @@ class Up:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(python, "-m", "ava.cli.main", *command, "--port", str(self.port)),
+                    *(python, "-P", "-m", "ava.cli.main", *command, "--port", str(self.port)),
                     *("--data-dir", str(data_dir), "--concurrency", "2", *arguments),
                 ],
                 env=environment({MARK: self.mark, **(environ or {})}),

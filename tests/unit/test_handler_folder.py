@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ava.errors import HandlerError
+from ava.local import handler_files
+from ava.local.account import Account, can_import
+from ava.local.program import ava_argv
+from harness.system import ROOT
+
 _SCRIPT = """
 import os, sys
 from ava.local import handler_folder
-handler_folder.search(os.getcwd(), ["mine", "workers.package"])
+handler_folder.search(handler_folder.folders(), ["mine", "workers.package"])
 import mine, colorsys, beside, workers.package
 assert mine.FROM == beside.FROM == workers.package.FROM == "the folder"
 assert not hasattr(colorsys, "FROM")
@@ -24,9 +33,48 @@ def test_named_modules_come_from_the_folder_and_all_others_from_there_last(tmp_p
         file.parent.mkdir(exist_ok=True)
         file.write_text("FROM = 'the folder'")
     # -I keeps Python from adding the folder itself, as the `ava` command does.
-    root = Path(__file__).parents[2]
-    script = f"import sys; sys.path.append({str(root)!r})\n{_SCRIPT}"
+    script = f"import sys; sys.path.append({str(ROOT)!r})\n{_SCRIPT}"
     found = subprocess.run(
         [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert found.stdout == "found\n", found.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with modules that have the names of libraries, and a package of handlers."""
+    for name in ("click", "redis", "flask", "psycopg2", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a library was replaced')")
+    handlers = tmp_path / "shop"
+    handlers.mkdir()
+    (tmp_path / "prices.py").write_text("")
+    text = "import click, redis, prices, beside\nfrom ava import worker\n@worker('sell')\ndef sell(input): ...\n"
+    (handlers / "selling.py").write_text(text)
+    (handlers / "beside.py").write_text("")
+    (handlers / "redis.py").write_text("raise SystemExit('a library was replaced')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["up", "api", "worker", "webhooks", "dispatcher"])
+def test_a_process_that_ava_starts_takes_libraries_from_no_working_folder(folder: Path, command: str) -> None:
+    # It imports what the command needs, and refuses a setting.
+    environ = {**os.environ, "DATABASE_URL": "wrong://", "BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(ava_argv(command), env=environ, capture_output=True, text=True, check=False)
+    assert "DATABASE_URL" in done.stderr, done.stderr
+    assert "replaced" not in done.stderr
+
+
+def test_the_handlers_of_a_file_are_found_with_what_is_beside_them_and_replace_no_library(folder: Path) -> None:
+    files = handler_files.find("shop/selling.py")
+    assert files.worker_ids(os.environ) == ["wkr_sell"]
+    with pytest.raises(HandlerError, match="beside"):
+        handler_files.find("shop.selling").worker_ids(os.environ)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another account")
+def test_the_probe_of_an_account_finds_the_handlers_and_replaces_no_library(folder: Path) -> None:
+    account = Account(name="root", uid=0, gid=0)
+    assert can_import(account, ["shop.selling", "prices"], os.environ)
+    assert not can_import(account, ["nowhere_at_all"], os.environ)
