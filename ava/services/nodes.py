@@ -34,7 +34,9 @@ class Nodes:
     def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> tuple[bool, NodeView]:
         """Have a node take no more jobs, or take them again, from its next heartbeat on.
 
-        Returns True if it was drained before, and the node. Raises `OperatorsOnly`, `NodeNotFound`, `DatabaseUnavailable`.
+        Returns True if it was drained before, and the node.
+
+        Raises `OperatorsOnly`, `NodeNotFound`, `DatabaseUnavailable`.
         """
         if not caller.is_operator:
             raise OperatorsOnly

@@ -12,15 +12,16 @@ __all__ = ["RefusalCounts"]
 
 #: Seconds for which the refusals of one tenant, action and status are counted before the next entry.
 _SPAN_SECONDS = 60.0
-#: The most tenants, actions and statuses that are counted at once.
-_MOST_COUNTED_AT_ONCE = 1_000
+#: The most tenants, actions and statuses that are counted at once; one tenant has a few hundred.
+_MOST_COUNTED_AT_ONCE = 5_000
 
 
 class RefusalCounts:
     """Counts refusals that resemble each other: the first has an entry at once, the others one entry a minute."""
 
-    #: The statuses that a caller can cause in any number without being allowed to change anything.
-    statuses = frozenset({403, 429})
+    #: The statuses that a caller can cause in any number while nothing changes. After a failure of the server (5xx) the
+    #: change may have happened.
+    statuses = range(400, 500)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -209,6 +209,27 @@ def test_refusals_by_role_are_counted_and_sampled(api: Api) -> None:
     assert len(api.get("/v1/ava/audit", headers=OTHER).get_json()["data"]) == 1
 
 
+def test_a_flood_of_refused_writes_has_few_entries_and_their_number(api: Api) -> None:
+    for number in range(1_000):
+        address = {"x-forwarded-for": f"203.0.113.{number}"}
+        assert api.post("/v1/ava/jobs", json={"worker_id": number}, headers=address).status_code == 422
+    refused = [
+        (api.post("/v1/ava/jobs/job_00000000000070008000000000000009/cancel"), 404),
+        (api.post("/v1/ava/jobs", data=b"x", content_type="text/plain"), 415),
+        (api.post(f"/v1/ava/jobs/{api.trigger()['id']}/retry"), 409),
+    ]
+    assert [response.status_code for response, _ in refused] == [status for _, status in refused]
+    api.app.extensions["ava"].admin.audit.close()
+    entries = api.get("/v1/ava/audit").get_json()["data"]
+    # Each status of each action has its own first entry.
+    assert sorted((e["action"], e["status"], e["occurrences"] or 1) for e in entries) == [
+        *(("jobs.cancel", 404, 1), ("jobs.retry", 409, 1), ("jobs.trigger", 201, 1), ("jobs.trigger", 415, 1)),
+        *(("jobs.trigger", 422, 1), ("jobs.trigger", 422, 999)),
+    ]
+    addresses = {e["occurrences"]: e["address"] for e in entries if e["status"] == 422}
+    assert addresses == {None: "127.0.0.1 for 203.0.113.0", 999: "127.0.0.1 for 203.0.113.999"}
+
+
 def test_a_change_keeps_old_and_new_values_and_no_secret(api: Api) -> None:
     made = {"url": "https://example.com/old-secret-path", "events": ["ava.job.completed"], "secret": "s" * 20}
     hook = api.post("/v1/webhooks", json=made).get_json()["data"]

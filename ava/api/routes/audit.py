@@ -30,8 +30,8 @@ _MOST_FORWARDED = 200
 @operation(
     summary="List the audit trail",
     description="Newest first: every request of the tenant that triggered, cancelled, retried or changed something, or "
-    "was refused. Refusals by role or limit are counted: the first has an entry, the others one a minute, with their "
-    "number. With several filters the newest 10,000 entries of one of them are searched.",
+    "was refused. Refusals (4xx) of an action are counted by status: the first has an entry, the others one a minute, "
+    "with their number. With several filters the newest 10,000 entries of one of them are searched.",
     query=AuditListQuery(),
     record=AuditEntryRecord(),
     is_list=True,
