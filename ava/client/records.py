@@ -338,6 +338,8 @@ def _value(kind: str, value: Any) -> Any:
         return datetime.fromisoformat(value)
     if kind == "list[QueueCount]":
         return [read(QueueCount, count) for count in value]
+    if kind == "list[PausedQueue]":
+        return [read(PausedQueue, queue) for queue in value]
     if kind == "list[ScheduleSlot]":
         return [read(ScheduleSlot, slot) for slot in value]
     return value

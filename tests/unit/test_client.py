@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
 import ava
 from ava import handler
 from ava.client import ApiError, ApiUnavailable, Client
+from ava.client.records import PausedQueue, Queues, read
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
 
@@ -45,6 +47,15 @@ def test_a_trigger_asks_for_a_replicated_job_by_a_header(is_replicated: bool) ->
     finally:
         server.close()
     assert [b"\r\nDurability: replicated\r\n" in request for request in seen] == [is_replicated] * 2
+
+
+def test_the_paused_queues_of_an_answer_are_records() -> None:
+    moment = "2026-01-01T00:00:00+00:00"
+    paused = {"queue": "default", "paused_by": "usr_a", "paused_at": moment}
+    counts = {"total_queued": 0, "total_running": 0, "by_worker": [], "sampled_at": moment}
+    at = datetime.fromisoformat(moment)
+    expected = [PausedQueue(queue="default", paused_by="usr_a", paused_at=at)]
+    assert read(Queues, {**counts, "paused_queues": [paused]}).paused_queues == expected
 
 
 def test_a_client_needs_a_key_or_the_whole_of_the_four_headers() -> None:
