@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import ava.cli
 from ava import logs, settings
@@ -24,161 +24,14 @@ from ava.cli.main import cli
 from ava.client import ApiUnavailable, Client
 from ava.domain.text import printable
 from ava.local.output import Output
+from tests.unit.hostile_api import HOSTILE, HostileApi
 
-#: It clears the screen, sets the title (by C0 and by C1), rings, returns, and reverses what follows it.
-HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\x9d0;title\x9c\r\x08\x7f\u202e\u2066\u200f\u2028\x85 end\U000e0041"
 _ALLOWED = set("\n\t")
-
-JOB: dict[str, Any] = {
-    "id": f"job_1{HOSTILE}", "worker_id": f"wkr_{HOSTILE}", "tenant_id": HOSTILE, "status": "completed",
-    "trigger": HOSTILE, "priority": 5, "input": {HOSTILE: [HOSTILE]}, "triggered_by": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "started_at": None, "completed_at": None, "duration_ms": 3,
-    "output": {HOSTILE: HOSTILE}, "error": HOSTILE, "scheduled_at": None, "attempt": 1, "max_attempts": 1,
-    "cancel_requested_at": None, "cancelled_by": HOSTILE, "progress": {"fraction": 0.5, "message": HOSTILE},
-    "retry_of": HOSTILE,
-}  # fmt: skip
-LINE = {"ts": "2026-01-01T00:00:00Z", "level": f"info{HOSTILE}", "msg": f"{HOSTILE}\n2026 forged"}
-WORKER = {
-    "id": HOSTILE, "name": HOSTILE, "description": HOSTILE, "runtime": HOSTILE, "status": HOSTILE, "queue": HOSTILE,
-    "timeout_seconds": 3, "max_retries": 0, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
-    "live": True,
-}  # fmt: skip
-LIMIT = {
-    "name": HOSTILE, "value": 1, "unit": HOSTILE, "meaning": HOSTILE, "status": 409, "setting": HOSTILE, "used": 1,
-    "used_is_exact": True,
-}  # fmt: skip
-WORKER_LIMIT = {
-    "worker_id": HOSTILE, "max_running": 1, "max_running_per": HOSTILE, "rate": HOSTILE, "rate_per": HOSTILE,
-    "running": 1, "waiting": 1, "waiting_is_exact": False,
-}  # fmt: skip
-NODE = {
-    "id": HOSTILE, "name": HOSTILE, "host": HOSTILE, "pid": 1, "version": HOSTILE, "queues": [HOSTILE],
-    "refused_queues": [HOSTILE], "workers": [HOSTILE], "processes": 2, "busy": 1, "memory_bytes": 1, "state": HOSTILE,
-    "started_at": "2026-01-01T00:00:00Z", "seen_at": "2026-01-01T00:00:00Z", "stopped_at": None, "jobs": [JOB],
-}  # fmt: skip
-WEBHOOK = {
-    "id": HOSTILE, "url": HOSTILE, "events": [HOSTILE], "status": HOSTILE, "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:00Z", "disabled_reason": HOSTILE, "previous_secret_until": None,
-}  # fmt: skip
-DELIVERY = {
-    "id": HOSTILE, "webhook_id": HOSTILE, "event_id": HOSTILE, "event_type": HOSTILE, "job_id": HOSTILE,
-    "status": HOSTILE, "created_at": "2026-01-01T00:00:00Z", "completed_at": None, "next_attempt_at": None,
-    "attempts": [{"number": 1, "status": 500, "error": HOSTILE, "answer": HOSTILE}],
-}  # fmt: skip
-AUDIT_ENTRY = {
-    "id": HOSTILE, "at": "2026-01-01T00:00:00Z", "tenant_id": HOSTILE, "user_id": HOSTILE, "role": HOSTILE,
-    "action": HOSTILE, "target": HOSTILE, "status": 200, "address": HOSTILE, "request_id": HOSTILE,
-    "occurrences": None, "changes": {HOSTILE: [HOSTILE, HOSTILE]},
-}  # fmt: skip
-OVERVIEW = {
-    "queued": 1, "queued_is_exact": False, "scheduled": 0, "running": 0, "by_priority": [{"priority": 5, "queued": 1}],
-    "oldest_due_at": None, "backlog_age_seconds": 3.5, "latency": {"start_p50_ms": 1, "start_p95_ms": 20, "x": HOSTILE},
-    "failures": [{"id": HOSTILE, "worker_id": HOSTILE, "error": HOSTILE, "completed_at": "2026-01-01T00:00:00Z"}],
-    "minutes": [], "counted_until": "2026-01-01T00:00:00Z", "sampled_at": "2026-01-01T00:00:00Z",
-}  # fmt: skip
-QUEUES = {
-    "total_queued": 1, "total_running": 0, "sampled_at": "2026-01-01T00:00:00Z",
-    "by_worker": [{"worker_id": HOSTILE, "queued": 1, "running": 0, "high_priority": 0}],
-}  # fmt: skip
-OPERATION = {
-    "id": HOSTILE, "kind": HOSTILE, "filter": {HOSTILE: HOSTILE}, "state": HOSTILE, "total": 2, "done": 1, "failed": 1,
-    "created_by": HOSTILE, "created_at": "2026-01-01T00:00:00Z", "completed_at": None, "result": None,
-    "reason": HOSTILE,
-}  # fmt: skip
-KEY = {
-    "id": HOSTILE, "name": HOSTILE, "role": HOSTILE, "prefix": HOSTILE, "created_by": HOSTILE, "token": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "expires_at": None, "last_used_at": None,
-}  # fmt: skip
-ERROR_GROUP = {
-    "id": HOSTILE, "worker_id": HOSTILE, "kind": HOSTILE, "message": HOSTILE, "count": 1, "status": HOSTILE,
-    "first_seen_at": "2026-01-01T00:00:00Z", "last_seen_at": "2026-01-01T00:00:00Z", "sample_job_id": HOSTILE,
-    "daily": [],
-}  # fmt: skip
-TENANT = {
-    "tenant_id": HOSTILE, "waiting": 1, "scheduled": 0, "running": 0, "completed": 0, "failed": 0, "cancelled": 0,
-}  # fmt: skip
-PROMOTION = {"timeline": HOSTILE, "seen_at": "2026-01-01T00:00:00Z", "running": 3, "lossy": True}
-ANALYTICS = {
-    "period_days": 30, "since": "2026-01-01T00:00:00Z", "series": None, "percentiles": None,
-    "jobs": {"total": 1, "completed": 1, "failed": 0, "cancelled": 0, "success_rate": 100.0, "avg_duration_ms": 3,
-             "by_trigger": {HOSTILE: 1}},
-    "by_worker": {HOSTILE: {"total": 1, "completed": 1, "failed": 0, "avg_duration_ms": 3}},
-}  # fmt: skip
-RUNS = {
-    "waited_ms": 3, "ran_ms": 4,
-    "runs": [{"started_at": "2026-01-01T00:00:00Z", "ended_at": None, "outcome": HOSTILE, "duration_ms": None}],
-}  # fmt: skip
-LISTS = {
-    "/v1/ava/keys": KEY, "/v1/ava/errors": ERROR_GROUP, "/v1/ava/tenants": TENANT,
-    "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
-    "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": LIMIT, "/v1/ava/nodes": NODE,
-    "/v1/ava/limits/workers": WORKER_LIMIT,
-    "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": WEBHOOK, "/v1/webhooks/wh_1/deliveries": DELIVERY,
-}  # fmt: skip
-RECORDS = {
-    "/v1/ava/keys": KEY, "/v1/ava/errors/err_1/retry": OPERATION,
-    "/v1/ava/nodes/node_1/drain": NODE, "/v1/ava/nodes/node_1/resume": NODE,
-    **dict.fromkeys(
-        ("/v1/ava/errors/err_1", *(f"/v1/ava/errors/err_1/{name}" for name in ("resolve", "ignore", "reopen"))),
-        ERROR_GROUP,
-    ),
-    "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
-    "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/analytics": ANALYTICS,
-    **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUNS),
-    "/v1/ava/queues": QUEUES, "/v1/webhooks": WEBHOOK,
-    "/v1/webhooks/wh_1": WEBHOOK, "/v1/webhooks/wh_1/test": DELIVERY,
-    "/v1/webhooks/wh_1/deliveries/dlv_1/redeliver": DELIVERY,
-    "/v1/webhooks/wh_1/deliveries/dlv_1/body": {"body": HOSTILE, "body_bytes": 9},
-}  # fmt: skip
-PAGE = {"page": 1, "per_page": 20, "total": 1, "has_more": False, "next_cursor": None}
-
-
-class _HostileApi(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path.endswith("/stream"):
-            events = [("log", LINE), ("progress", JOB["progress"]), ("status", {"status": HOSTILE}), ("end", JOB)]
-            text = "".join(
-                f"id: {n}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for n, (kind, data) in enumerate(events)
-            )
-            self._send(text.encode(), "text/event-stream")
-            return
-        data: Any = JOB
-        if path.endswith("/logs"):
-            data = {"job_id": HOSTILE, "job_status": HOSTILE, "logs": [LINE]}
-        elif path.endswith("/why"):
-            data = {"job_id": HOSTILE, "status": HOSTILE, "sentence": HOSTILE, "facts": {HOSTILE: HOSTILE}}
-        elif path in LISTS:
-            data = [LISTS[path]]
-        elif path in RECORDS:
-            data = RECORDS[path]
-        self._send(json.dumps({"data": data, "pagination": PAGE}).encode(), "application/json")
-
-    def do_POST(self) -> None:
-        if "refused" in self.path:
-            error = {"error": {"code": HOSTILE, "message": HOSTILE, "request_id": HOSTILE, "docs_url": HOSTILE}}
-            self._send(json.dumps(error).encode(), "application/json", 422)
-        else:
-            self._send(json.dumps({"data": RECORDS.get(self.path, JOB)}).encode(), "application/json", 201)
-
-    def do_PATCH(self) -> None:
-        self.do_POST()
-
-    def _send(self, body: bytes, kind: str, status: int = 200) -> None:
-        self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _HostileApi)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HostileApi)
     thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -200,6 +53,7 @@ COMMANDS = [
     ["jobs", "retry", "job_1", "--follow"],
     ["jobs", "cancel", "job_1", "refused"],
     ["jobs", "retry", "--status", "failed", "--yes"],
+    ["jobs", "cancel", "--status", "queued", "--yes"],
     ["operations", "list"],
     ["operations", "show", "op_1"],
     ["operations", "show", "op_1", "--follow"],
@@ -240,7 +94,39 @@ COMMANDS = [
     ["webhooks", "deliveries", "wh_1"],
     ["webhooks", "redeliver", "wh_1", "dlv_1"],
     ["webhooks", "body", "wh_1", "dlv_1"],
+    ["schedules", "list"],
+    ["schedules", "show", "sch_1"],
+    ["schedules", "show", "sch_1", "--firings", "1"],
+    ["schedules", "create", "wkr_a", "* * * * *", "UTC"],
+    ["schedules", "pause", "sch_1"],
+    ["schedules", "pause", "refused"],
+    ["schedules", "resume", "sch_1"],
+    ["schedules", "run", "sch_1"],
+    ["schedules", "next", "sch_1"],
 ]
+#: Commands without `-o`. Those that print nothing of a response are refused.
+UNFORMED = [
+    ["jobs", "export"],
+    ["queues", "pause", "default"],
+    ["queues", "resume", "refused"],
+    ["tenants", "limits", "ten_1"],
+    ["tenants", "set-limits", "ten_1"],
+    ["keys", "revoke", "refused"],
+    ["webhooks", "delete", "refused", "--yes"],
+    ["schedules", "delete", "refused"],
+    ["sessions", "end"],
+    ["dashboard"],
+]
+#: Commands whose records have no id to print.
+NAMELESS = (
+    ["jobs", "logs"],
+    ["overview"],
+    ["analytics"],
+    ["tenants", "list"],
+    ["promotions"],
+    ["webhooks", "body"],
+    ["schedules", "next"],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -252,24 +138,33 @@ def environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("form", ["table", "wide", "json", "id", "csv"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_prints_what_a_terminal_obeys(command: list[str], form: str) -> None:
-    if form == "id" and command[0:2] in (
-        ["jobs", "logs"],
-        ["overview"],
-        ["analytics"],
-        ["tenants", "list"],
-        ["promotions"],
-        ["webhooks", "body"],
-    ):
+    if form == "id" and command[:2] in NAMELESS:
         pytest.skip("these records have no id")
-    result = CliRunner().invoke(cli, [*command, "-o", form], color=True)
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    # The colours are our own.
-    text = re.sub(r"\x1b\[\d+m", "", result.output)
-    assert "end" in text
-    assert {char for char in text if not char.isprintable()} <= _ALLOWED
+    result, text = _run([*command, "-o", form])
     assert not any(line.startswith("2026 forged") for line in text.splitlines())
     if form == "json" and result.exit_code == 0:
-        assert all(json.dumps(HOSTILE)[1:-1] in json.dumps(json.loads(line)) for line in text.splitlines())
+        lines = _without_colours(result.stdout).splitlines()
+        assert all(json.dumps(HOSTILE)[1:-1] in json.dumps(json.loads(line)) for line in lines)
+
+
+@pytest.mark.parametrize("command", UNFORMED, ids=" ".join)
+def test_no_command_of_one_form_prints_what_a_terminal_obeys(command: list[str]) -> None:
+    result, _ = _run(command)
+    assert result.exit_code == (1 if "refused" in command else 0)
+
+
+def _run(command: list[str]) -> tuple[Result, str]:
+    """Run a command whose output must be harmless. Returns its result, and what it prints without our colours."""
+    result = CliRunner().invoke(cli, command, color=True)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    text = _without_colours(result.output)
+    assert "end" in text
+    assert {char for char in text if not char.isprintable()} <= _ALLOWED
+    return result, text
+
+
+def _without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[\d+m", "", text)
 
 
 def test_a_log_line_has_no_id_to_print() -> None:
@@ -279,16 +174,22 @@ def test_a_log_line_has_no_id_to_print() -> None:
 
 
 def test_the_list_of_commands_is_complete() -> None:
-    tested = {tuple(command[:2]) for command in COMMANDS}
-    groups = {name: command for name, command in cli.commands.items() if isinstance(command, click.Group)}
-    calling = {
-        (name, inner) for name, group in groups.items() for inner, command in group.commands.items() if _prints(command)
-    }
-    assert calling - tested - {("schedules", name) for name in groups["schedules"].commands} == set()
+    calling = {name: command for name, command in _commands() if _has_option(command, "url")}
+    formed = {name for name, command in calling.items() if _has_option(command, "output")}
+    for names, tested in ((formed, COMMANDS), (calling.keys() - formed, UNFORMED)):
+        assert {name for name in names if not any(tuple(command[: len(name)]) == name for command in tested)} == set()
 
 
-def _prints(command: click.Command) -> bool:
-    return any(parameter.name == "output" for parameter in command.params)
+def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in cli.commands.items():
+        if isinstance(command, click.Group):
+            yield from (((name, inner), each) for inner, each in command.commands.items())
+        else:
+            yield (name,), command
+
+
+def _has_option(command: click.Command, name: str) -> bool:
+    return any(parameter.name == name for parameter in command.params)
 
 
 def test_only_one_module_prints_texts_of_others() -> None:
