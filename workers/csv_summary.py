@@ -22,8 +22,14 @@ from workers.inputs import Input, optional_text, refuse_unknown, text, whole_num
 __all__ = ["csv_summary"]
 
 _TIMEOUT_SECONDS = 3_600
+#: Seconds without a byte after which the server of a CSV counts as gone.
+_SILENCE_SECONDS = 60
 _MOST_COLUMNS = 1_000
-_MOST_BYTES = 1 << 40
+#: Bytes of a CSV at a URL, unpacked: what a job of an hour can describe, at 7 to 120 MB/s.
+_MOST_CSV_BYTES = 32 * 2**30
+#: Bytes that are received for it: those of a CSV that is not packed, and 1 GiB for headers and framing. A packed one
+#: may be followed by padding that unpacks to nothing.
+_MOST_RECEIVED_BYTES = 33 * 2**30
 _MOST_JSON_BYTES = 1_000_000
 _RAGGED_EXAMPLES = 5
 # Distinct values that are counted exactly, over all columns: about 10 MB of memory.
@@ -135,7 +141,12 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
 @contextmanager
 def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
     url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
-    limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=_MOST_BYTES, silence_seconds=60)
+    limits = outbound.limits(
+        timeout_seconds=_TIMEOUT_SECONDS,
+        max_bytes=_MOST_CSV_BYTES,
+        max_received_bytes=_MOST_RECEIVED_BYTES,
+        silence_seconds=_SILENCE_SECONDS,
+    )
     origin = parse(url, rules=limits.rules).origin
     env.log.info("Reading a CSV from %s", origin)
     with open_stream("GET", url, limits=limits) as stream:
@@ -154,6 +165,8 @@ def _rows_of(stream: HttpResponseStream, options: _Options) -> tuple[Rows, Fract
         for chunk in stream.chunks():
             taken += len(chunk)
             yield chunk
+        if stream.truncated:
+            raise ValueError(f"the CSV is larger than {_MOST_CSV_BYTES:,} bytes (unpacked); give it in parts")
 
     def fraction() -> float | None:
         return taken / size if size else None

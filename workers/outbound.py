@@ -11,12 +11,19 @@ __all__ = ["limits"]
 _LONGEST_CONNECT_SECONDS = 10.0
 
 
-def limits(*, timeout_seconds: float, max_bytes: int, silence_seconds: float = float("inf")) -> Limits:
+def limits(
+    *,
+    timeout_seconds: float,
+    max_bytes: int,
+    max_received_bytes: int | None = None,
+    silence_seconds: float = float("inf"),
+) -> Limits:
     """Returns the limits of one call. `ava.domain.outbound_rules` says which addresses it may reach."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,
         silence_timeout_seconds=silence_seconds,
         max_answer_bytes=max_bytes,
+        max_received_bytes=max_received_bytes,
         rules=OutboundRules.of(settings.load()),
     )

@@ -8,7 +8,8 @@ Its guarantees:
 - no redirect is followed: a 3xx is a response like any other;
 - connecting and the exchange each end within their seconds, however slowly the server sends;
 - no more than `max_answer_bytes` of a body are read, and of everything that is received, headers, framing and empty
-  members of gzip included, at most eight times that and 256 KiB; memory stays bounded whatever the encoding;
+  members of gzip included, `max_received_bytes`, by default eight times that and 256 KiB; memory stays bounded whatever
+  the encoding;
 - only the certificate store comes from the environment, and no error or log line holds a path or a query.
 """
 
@@ -63,6 +64,8 @@ class Limits:
     silence_timeout_seconds: float = float("inf")
     #: Bytes of the response's body that are read, after decoding.
     max_answer_bytes: int = 65_536
+    #: Bytes that are received, headers, framing and what is packed included; None: eight times those, and 256 KiB.
+    max_received_bytes: int | None = None
     #: Which addresses may be called. Every other check stays.
     rules: OutboundRules = PUBLIC
 
@@ -201,7 +204,9 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
     Raises `OutboundTimeout` or `OutboundFailed`.
     """
     seconds = limits.exchange_timeout_seconds
-    sock.received_bytes, sock.most_bytes = 0, _MOST_AROUND_BYTES + _MOST_RECEIVED_RATIO * limits.max_answer_bytes
+    sock.received_bytes, sock.most_bytes = 0, limits.max_received_bytes
+    if sock.most_bytes is None:
+        sock.most_bytes = _MOST_AROUND_BYTES + _MOST_RECEIVED_RATIO * limits.max_answer_bytes
     sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
     response = http.client.HTTPResponse(sock, method=call.method)
     with closing(response):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import tracemalloc
@@ -13,7 +14,7 @@ from ava.errors import AddressRefused, OutboundFailed
 from ava.node.outcome import encode_output
 from harness.servers.peer import Serve, answering, ok, read_request
 from tests.unit.handlers import Run
-from workers.csv_summary import csv_summary
+from workers.csv_summary import _MOST_CSV_BYTES, _MOST_RECEIVED_BYTES, csv_summary
 
 pytestmark = pytest.mark.usefixtures("private_allowed")
 
@@ -278,6 +279,42 @@ def test_an_answer_that_is_no_csv_fails_with_a_sentence_that_helps(
         csv_summary({"url": f"{serve(answering(answer)).url}/hunter2"}, Run().env)
     assert sentence in str(error.value)
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, is_packed: bool
+) -> None:
+    monkeypatch.setattr("workers.csv_summary._MOST_CSV_BYTES", 100_000)
+    for rows, fits in ((9_000, True), (10_000, False)):
+        data = b"a,b\n" + b"1234,56789\n" * rows
+        answer = ok(gzip.compress(data), "Content-Encoding: gzip") if is_packed else ok(data)
+        url = serve(answering(answer)).url
+        if fits:
+            assert csv_summary({"url": url}, Run().env)["rows"] == rows
+        else:
+            with pytest.raises(
+                ValueError, match=r"larger than 100,000 bytes \(unpacked\); give it in parts"
+            ):
+                csv_summary({"url": url}, Run().env)
+
+
+def test_padding_after_a_packed_csv_is_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _MOST_CSV_BYTES < _MOST_RECEIVED_BYTES <= 2**36
+    monkeypatch.setattr("workers.csv_summary._MOST_RECEIVED_BYTES", 1_000_000)
+    sent = 0
+
+    def talk(sock: socket.socket) -> None:
+        nonlocal sent
+        read_request(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"a,b\n1,2\n"))
+        while sent < 50_000_000:
+            sock.sendall(bytes(2**16))
+            sent += 2**16
+
+    with pytest.raises(OutboundFailed, match="more than 1,000,000 bytes"):
+        csv_summary({"url": serve(talk).url}, Run().env)
+    assert sent < 50_000_000
 
 
 @pytest.mark.usefixtures("private_refused")
