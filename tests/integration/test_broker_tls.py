@@ -15,9 +15,12 @@ from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable, SettingsError, StartError
 from ava.settings import Settings
+from harness.api import Api
 from harness.polling import wait_until
 from harness.servers.tls import Authority, TlsFront, tls_in_front_of
 from harness.system import System
+
+on_redis = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 AUTHORITY = Authority("AVA test authority")
 STRANGER = Authority("A stranger")
@@ -108,6 +111,44 @@ def test_an_unknown_option_is_refused(database_settings: Settings, query: str) -
     for scheme in ("rediss", "amqps"):
         with pytest.raises(SettingsError, match="ssl_ca_certs"):
             tls.options(replace(database_settings, broker_url=f"{scheme}://localhost/?{query}"))
+
+
+def _counts_of_two_processes(settings: Settings) -> list[int]:
+    """Returns the statuses of four requests, to two applications in turns, of which a tenant may make two."""
+    limited = replace(settings, rate_limit_read="2/minute")
+    with Api.running(limited, workers=False) as one, Api.running(limited, workers=False) as other:
+        return [api.get("/v1/ava/jobs").status_code for api in (one, other, one, other)]
+
+
+@on_redis
+def test_rates_are_counted_in_a_broker_whose_certificate_passes(
+    database_settings: Settings, broker_url: str, authority: str, tmp_path: Path
+) -> None:
+    with _front(broker_url, AUTHORITY.issue("localhost"), tmp_path) as (front, url):
+        settings = replace(database_settings, broker_url=url, broker_ca=authority)
+        assert _counts_of_two_processes(settings) == [200, 200, 429, 429]
+        assert front.received > 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed <ssl:ResourceWarning")
+@pytest.mark.parametrize(
+    ("certificate", "is_named"),
+    [
+        (STRANGER.issue("localhost"), True),
+        (AUTHORITY.issue("broker.example.com"), True),
+        (AUTHORITY.issue("localhost"), False),
+    ],
+    ids=["stranger", "other name", "unknown authority"],
+)
+@on_redis
+def test_rates_send_no_password_to_a_broker_with_any_other_certificate(
+    database_settings: Settings, broker_url: str, authority: str, tmp_path: Path, certificate: str, is_named: bool
+) -> None:
+    with _front(broker_url, certificate, tmp_path) as (front, url):
+        settings = replace(database_settings, broker_url=url, broker_ca=authority if is_named else "")
+        # The API goes on, and each process counts for itself.
+        assert _counts_of_two_processes(settings) == [200, 200, 200, 200]
+        assert front.received == 0
 
 
 def test_a_node_and_doctor_say_in_one_line_why_they_refuse_the_broker(
