@@ -217,6 +217,32 @@ def test_variables_and_headers_of_proxies_are_not_believed(system: System) -> No
         assert (_exchange(system, sent)[0], header) == (200, header)
 
 
+def _docs_url(system: System, *headers: str) -> str:
+    """Returns the URL of the explanation that an error names, which begins as the client called the API."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    sent = f"GET {JOBS} HTTP/1.1\r\nHost: jobs.example.com\r\nConnection: close\r\n{lines}\r\n"
+    status, _, body = _exchange(system, sent.encode())
+    assert status == 401
+    url: str = json.loads(body)["error"]["docs_url"]
+    return url.partition("#")[0]
+
+
+PROXY_SAYS = ("X-Forwarded-Proto: https", "X-Forwarded-For: 192.0.2.9")
+
+
+@on_redis
+@pytest.mark.parametrize("named", ["", "192.0.2.9", "127.0.0.1", "192.0.2.9, 127.0.0.1"])
+def test_the_headers_of_a_proxy_are_believed_if_it_is_named(system: System, named: str) -> None:
+    ours = {"AVA_FORWARDED_ALLOW_IPS": named, "AVA_API_PROCESSES": "1"}
+    system.api = system.spawn("api", "--host", "127.0.0.1", "--port", str(system.port), environ=ours)
+    system.await_api()
+    believed = "127.0.0.1" in named
+    assert _docs_url(system) == "http://jobs.example.com/docs/errors"
+    assert _docs_url(system, *PROXY_SAYS) == f"http{'s' * believed}://jobs.example.com/docs/errors"
+    sent = b"GET /below/livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\nSCRIPT_NAME: /below\r\n\r\n"
+    assert _exchange(system, sent)[0] == (200 if believed else 404)
+
+
 def _post(body: bytes, framing: str) -> bytes:
     head = (
         f"POST {JOBS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{HEAD}{framing}\r\n"
