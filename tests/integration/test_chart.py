@@ -81,6 +81,21 @@ def test_external_secrets_exist_before_the_migration(tmp_path: Path) -> None:
     assert "helm.sh/hook-weight" not in found["Job ava-migrate"]["metadata"]["annotations"]  # type: ignore[index]
 
 
+def test_denied_networks_are_not_called(tmp_path: Path) -> None:
+    denied = {"ipv4": ["203.0.113.0/24"], "ipv6": ["2001:4860:64::/96", "2600:1f00::/40"]}
+    found = _render(tmp_path, {"networkPolicy": {"denied": denied}})
+    (rule,) = found["NetworkPolicy ava-outbound"]["spec"]["egress"]  # type: ignore[index]
+    blocks = {each["ipBlock"]["cidr"]: each["ipBlock"]["except"] for each in rule["to"]}
+    assert set(denied["ipv4"]) < set(blocks["0.0.0.0/0"])
+    assert set(denied["ipv6"]) < set(blocks["2000::/3"])
+
+
+@pytest.mark.parametrize("network", ["64:ff9b::/96", "fc00::/7", "2000::/3", "2600::", "10.0.0.0/8"])
+def test_a_denied_network_that_the_policy_cannot_hold_is_refused(tmp_path: Path, network: str) -> None:
+    with pytest.raises(ChartError, match=r"networkPolicy\.denied\.ipv6"):
+        _render(tmp_path, {"networkPolicy": {"denied": {"ipv6": [network]}}})
+
+
 def test_a_node_drains_as_long_as_the_longest_time_out(tmp_path: Path) -> None:
     values = {"longestTimeoutSeconds": 3600, "worker": {"queues": ["mail", "slow"], "autoscaling": {"kind": "hpa"}}}
     found = _render(tmp_path, values)

@@ -35,6 +35,16 @@ POD_SECRETS = {
     "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
 }
 COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
+#: Addresses that nodes and senders may call, and others that they may not.
+PUBLIC = [ipaddress.ip_address(each) for each in ("8.8.8.8", "2606:4700::1111")]
+NOT_PUBLIC = [
+    ipaddress.ip_address(each)
+    for each in (
+        *("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.100.100.200"),
+        *("168.63.129.16", "192.0.0.192", "224.0.0.1", "64:ff9b::a00:1", "fd00:ec2::254", "fe80::1", "::1"),
+        *("2001:0:a00:1::1", "2002:a00:1::1", "2001:db8::1", "3fff::1"),
+    )
+]
 #: The limits that the dispatcher applies as well as the API.
 DISPATCHER_LIMITS = {
     *("AVA_TENANT_MAX_QUEUED", "AVA_TENANT_MAX_RUNNING"),
@@ -194,11 +204,14 @@ def test_a_network_policy_holds_for_every_pod_and_private_addresses_are_not_call
     assert set(selected["values"]) == POD_SECRETS.keys()
     assert policies["ava-jobs"]["policyTypes"] == ["Ingress", "Egress"]
     (rule,) = policies["ava-outbound"]["egress"]
-    public = ipaddress.ip_network(rule["to"][0]["ipBlock"]["cidr"])
-    excepted = [ipaddress.ip_network(each) for each in rule["to"][0]["ipBlock"]["except"]]
-    for address in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.100.100.200"):
-        assert any(ipaddress.ip_address(address) in network for network in excepted), address
-    assert all(network.subnet_of(public) for network in excepted)
+    blocks = {ipaddress.ip_network(each["ipBlock"]["cidr"]): each["ipBlock"]["except"] for each in rule["to"]}
+    for public, texts in blocks.items():
+        excepted = [ipaddress.ip_network(text) for text in texts]
+        # Kubernetes refuses any other.
+        assert all(network.version == public.version and network.subnet_of(public) for network in excepted)
+        called = [each for each in NOT_PUBLIC if each in public and not any(each in network for network in excepted)]
+        assert called == []
+    assert [each for each in PUBLIC if not any(each in public for public in blocks)] == []
 
 
 def test_podman_can_run_every_health_check() -> None:
