@@ -13,6 +13,7 @@ from ava.domain import ids, priority
 from ava.domain.events import Event, EventType, make_body
 from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
 from ava.domain.job import Job
+from ava.domain.redaction import redact
 from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule, make_schedule_record
 from ava.errors import TooMany
@@ -181,7 +182,9 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
         sequence=0,
     )
     reason = f"worker {schedule.worker_id} was gone at {MOST_GONE} firings in a row"
-    events.insert(connection, event, make_body(event, {**make_schedule_record(schedule), "reason": reason}))
+    record = make_schedule_record(schedule)
+    shown = {**record, "input": redact(record["input"]), "reason": reason}
+    events.insert(connection, event, make_body(event, shown))
 
 
 def _count(decision: FiringDecision) -> None:

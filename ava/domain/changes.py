@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["HIDDEN", "differences"]
+from ava.domain.redaction import redact
 
-#: What stands for a value that is never shown.
-HIDDEN = "••••••"
+__all__ = ["differences"]
+
 #: Characters of a value's JSON text that are kept; of a longer one only the number of characters is.
 _LONGEST_VALUE = 1_000
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[Any]]:
-    """Returns `[old, new]` of those of the named fields that differ; both are JSON values."""
+    """Returns `[old, new]` of those of the named fields that differ; both are JSON values without credentials."""
     return {
         name: [_short(before.get(name)), _short(after.get(name))]
         for name in names
@@ -24,5 +24,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], names: Iter
 
 
 def _short(value: Any) -> Any:
-    length = len(json.dumps(value))
-    return value if length <= _LONGEST_VALUE else f"({length} characters)"
+    # Every role of the tenant may read the trail, and it is kept for longer than what it is about.
+    shown = redact(value)
+    length = len(json.dumps(shown))
+    return shown if length <= _LONGEST_VALUE else f"({length} characters)"

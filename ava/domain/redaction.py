@@ -1,7 +1,7 @@
 """Credentials in inputs: values that are not shown, judged by the names of their keys.
 
-Only what is shown changes: to callers below `tenant-admin`, and in the bodies of webhooks. What is stored stays whole,
-and the handler receives it.
+Only what is shown changes: to callers below `tenant-admin`, in the bodies of webhooks, and in the audit trail. What is
+stored stays whole, and the handler receives it.
 """
 
 from __future__ import annotations

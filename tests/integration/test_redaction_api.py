@@ -16,7 +16,8 @@ from ava.store.jobs import runs
 from harness.api import NODE, Api
 from harness.system import ENCRYPTION_KEY
 
-INPUT = {"url": "https://example.com", "headers": {"Authorization": "Bearer s3cret", "Accept": "*/*"}}
+INPUT: dict[str, Any] = {"url": "https://example.com", "headers": {"Authorization": "Bearer s3cret", "Accept": "*/*"}}
+SCHEDULES = "/v1/ava/schedules"
 SHOWN = {"url": "https://example.com", "headers": {"Authorization": "••••••", "Accept": "*/*"}}
 
 
@@ -66,6 +67,33 @@ def test_the_handler_and_a_retry_receive_the_true_input(api: Api) -> None:
         claimed = runs.claim(connection, runs.Claim(job_id=again["id"], run_no=1, worker_id="wkr_open", node_id=NODE))
     assert claimed is not None
     assert claimed.input == INPUT
+
+
+def test_a_credential_in_the_input_of_a_schedule_is_hidden_below_tenant_admin_and_reaches_its_jobs(api: Api) -> None:
+    body = {"worker_id": "wkr_open", "cron": "* * * * *", "timezone": "UTC", "input": INPUT}
+    made = api.post(SCHEDULES, json=body).get_json()["data"]
+    assert made["input"] == INPUT
+    path = f"{SCHEDULES}/{made['id']}"
+    for role, expected in (("tenant-user", SHOWN), ("tenant-admin", INPUT), ("platform-system-admin", INPUT)):
+        shown = api.get(path, headers=_as(role)).get_json()["data"]
+        (listed,) = api.get(SCHEDULES, headers=_as(role)).get_json()["data"]
+        assert [shown["input"], listed["input"]] == [expected] * 2, role
+    assert api.post(f"{path}/run").get_json()["data"]["input"] == INPUT
+    assert api.request("PATCH", path, json={"name": "renamed"}).get_json()["data"]["input"] == INPUT
+
+
+def test_the_audit_trail_keeps_no_credential_of_a_changed_schedule(api: Api) -> None:
+    body = {"worker_id": "wkr_open", "cron": "* * * * *", "timezone": "UTC", "input": INPUT}
+    path = f"{SCHEDULES}/{api.post(SCHEDULES, json=body).get_json()['data']['id']}"
+    other = {**INPUT, "headers": {**INPUT["headers"], "Authorization": "Bearer 0ther"}}
+    for changed in (other, {"token": "s3cret"}):
+        api.request("PATCH", path, json={"input": changed})
+    entries = api.get("/v1/ava/audit?filter[action]=schedules.change").get_json()["data"]
+    # That something has changed is kept, also if it is the credential alone.
+    assert [entry["changes"] for entry in entries] == [
+        {"input": [SHOWN, {"token": "••••••"}]},
+        {"input": [SHOWN, SHOWN]},
+    ]
 
 
 def test_the_url_of_a_webhook_is_shown_without_path_and_query_below_tenant_admin(api: Api) -> None:

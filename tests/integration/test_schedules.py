@@ -254,7 +254,7 @@ def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Sche
         " ('ten_other', 'https://example.com', '{ava.schedule.disabled}', 'sealed')"
     )
     scheduled.backlog.run("INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM webhook_endpoints")
-    schedule = scheduled.create(worker_id=WORKER, name="Nightly")
+    schedule = scheduled.create(worker_id=WORKER, name="Nightly", input_json='{"token":"s3cret"}')
     scheduled.backlog.run("UPDATE workers SET tenants = '{ten_other}'")
     for minute in (1, 2, 3):
         scheduled.fire(minute)
@@ -266,7 +266,8 @@ def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Sche
     event = json.loads(body)
     shown = make_schedule_record(scheduled.show(schedule))
     assert (event["type"], event["tenant_id"], tenant) == ("ava.schedule.disabled", "ten_test", "ten_test")
-    assert event["data"] == {**shown, "reason": f"worker {WORKER} was gone at 3 firings in a row"}
+    hidden = {"token": "••••••"}
+    assert event["data"] == {**shown, "input": hidden, "reason": f"worker {WORKER} was gone at 3 firings in a row"}
     assert event["data"]["enabled"] is False
 
 

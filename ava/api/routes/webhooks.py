@@ -30,7 +30,7 @@ from ava.api.schemas.webhooks import (
     write_webhook,
 )
 from ava.domain import limits
-from ava.domain.changes import HIDDEN
+from ava.domain.redaction import HIDDEN
 from ava.store.webhooks.deliveries import Ended
 
 __all__ = ["blueprint"]
