@@ -27,7 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from ava import gevent_plugins
 from ava.api.connection_server import ConnectionServer
 from ava.api.http.errors import error_text
-from ava.api.request_head import RequestHead
+from ava.api.request_head import RequestHead, exceeded_limit
 from ava.domain import ids, limits
 from ava.error_codes import code_of
 
@@ -59,14 +59,6 @@ _dropped = bytearray(2**18)
 
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "The request line is too long."),
-    (
-        http_errors.LimitRequestHeaders,
-        431,
-        limits.HEADER_FIELDS.says(
-            f"The headers are too many or too large; at most {limits.HEADER_FIELDS.value} of "
-            f"{limits.HEADER_FIELD_BYTES.value:,} bytes are accepted."
-        ),
-    ),
     (http_errors.UnsupportedTransferCoding, 501, "This Transfer-Encoding is not supported; send chunked or none."),
     (http_errors.ExpectationFailed, 417, "This expectation cannot be met; only 100-continue can."),
     (http_errors.ParseException, 400, "The request is not valid HTTP/1.1."),
@@ -344,6 +336,12 @@ def _drain(client: Any) -> None:
 
 
 def _refusal(exc: BaseException) -> tuple[int, str]:
+    if isinstance(exc, http_errors.LimitRequestHeaders):
+        sentence = (
+            f"The headers are too many or too large; at most {limits.HEADER_FIELDS.value} of "
+            f"{limits.HEADER_FIELD_BYTES.value:,} bytes are accepted."
+        )
+        return 431, exceeded_limit(exc).says(sentence)
     for kind, status, sentence in _STATUSES:
         if isinstance(exc, kind):
             return status, sentence

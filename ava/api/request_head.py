@@ -10,13 +10,17 @@ from __future__ import annotations
 from gunicorn.http.errors import LimitRequestHeaders
 
 from ava.domain import limits
+from ava.domain.limits import Limit
 
-__all__ = ["RequestHead"]
+__all__ = ["RequestHead", "exceeded_limit"]
 
 _LINE_END = b"\r\n"
 _END = 2 * _LINE_END
 #: The lines of the longest head: the request line, the fields, and the empty line.
 _MOST_LINES = limits.HEADER_FIELDS.value + 2
+#: What the parser says of a head with too many fields, and of one with a field that is too long.
+_TOO_MANY = "limit request headers fields"
+_TOO_LONG = f"{_TOO_MANY} size"
 
 
 class RequestHead:
@@ -51,15 +55,20 @@ class RequestHead:
             self._line_bytes += len(piece)
         self._refuse_long(self._line_bytes)
         if self._lines > _MOST_LINES:
-            raise LimitRequestHeaders("the head is refused before its end")
+            raise LimitRequestHeaders(_TOO_MANY)
         return self.take() if is_first_line else b""
 
     def _refuse_long(self, line_bytes: int) -> None:
         # The parser checks the request line, which may be longer than a field.
         if self._lines and line_bytes > limits.HEADER_FIELD_BYTES.value + len(_LINE_END):
-            raise LimitRequestHeaders("the head is refused before its end")
+            raise LimitRequestHeaders(_TOO_LONG)
 
     def take(self) -> bytes:
         """Returns what is held, and holds it no more."""
         held, self._held = b"".join(self._held), []
         return held
+
+
+def exceeded_limit(error: LimitRequestHeaders) -> Limit:
+    """Returns the limit that a refused head exceeds, whether the parser has refused it or `RequestHead`."""
+    return limits.HEADER_FIELD_BYTES if str(error) == _TOO_LONG else limits.HEADER_FIELDS

@@ -101,6 +101,9 @@ def test_an_invalid_http_request_is_refused_in_the_contracts_form(shared: System
         assert (answered, headers["content-type"]) == (status, "application/json"), sent
         assert error["request_id"] == headers["x-request-id"]
         assert error["message"]
+        if status == 431:
+            limit = "header_field_bytes" if b"aaa" in sent else "header_fields"
+            assert error["message"].endswith(f"(limit {limit})"), sent
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from gunicorn.config import Config
 from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.parser import RequestParser
 
-from ava.api.request_head import RequestHead
+from ava.api.request_head import RequestHead, exceeded_limit
+from ava.domain import limits
+from ava.domain.limits import Limit
 
 FIRST = b"GET / HTTP/1.1\r\n"
 
@@ -43,12 +47,39 @@ def test_what_follows_the_bytes_that_the_parser_has_already_goes_to_it() -> None
     assert RequestHead().add(b"\r\n") == b"\r\n"
 
 
-@pytest.mark.parametrize("piece", [b"a" * 1_000, b"a" * 4_097, b"X-B: b\r\n" * 5])
-def test_fields_that_are_too_long_or_too_many_are_refused_before_the_end(piece: bytes) -> None:
+@pytest.mark.parametrize(
+    ("piece", "limit"),
+    [
+        (b"a" * 1_000, limits.HEADER_FIELD_BYTES),
+        (b"a" * 4_097, limits.HEADER_FIELD_BYTES),
+        (b"X-B: b\r\n" * 5, limits.HEADER_FIELDS),
+    ],
+)
+def test_fields_that_are_too_long_or_too_many_are_refused_before_the_end(piece: bytes, limit: Limit) -> None:
     head = RequestHead()
     head.add(FIRST + b"X-A: ")
-    with pytest.raises(LimitRequestHeaders):
+    with pytest.raises(LimitRequestHeaders) as refusal:
         list(map(head.add, [piece] * 10))
+    assert exceeded_limit(refusal.value) is limit
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        (b"X-A: " + b"a" * 4_097 + b"\r\n", limits.HEADER_FIELD_BYTES),
+        (b"X-A: a\r\n" * 41, limits.HEADER_FIELDS),
+        # The parser has found the number first.
+        (b"X-A: a\r\n" * 40 + b"X-A: " + b"a" * 4_097 + b"\r\n", limits.HEADER_FIELDS),
+    ],
+)
+def test_the_limit_of_a_head_that_the_parser_refuses_is_known(fields: bytes, limit: Limit) -> None:
+    config = Config()
+    config.set("limit_request_fields", limits.HEADER_FIELDS.value)
+    config.set("limit_request_field_size", limits.HEADER_FIELD_BYTES.value)
+    parser = RequestParser(config, iter([FIRST + fields + b"\r\n"]), ("127.0.0.1", 1))
+    with pytest.raises(LimitRequestHeaders) as refusal:
+        next(parser)
+    assert exceeded_limit(refusal.value) is limit
 
 
 def test_the_end_of_the_connection_gives_the_parser_what_is_held() -> None:
