@@ -293,9 +293,7 @@ def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
         if fits:
             assert csv_summary({"url": url}, Run().env)["rows"] == rows
         else:
-            with pytest.raises(
-                ValueError, match=r"larger than 100,000 bytes \(unpacked\); give it in parts"
-            ):
+            with pytest.raises(ValueError, match=r"larger than 100,000 bytes \(unpacked\); give it in parts"):
                 csv_summary({"url": url}, Run().env)
 
 
