@@ -58,4 +58,4 @@ def resume(client: Client, queue: str) -> None:
 
 
 def _paused(paused: PausedQueue) -> str:
-    return f"queue {paused.queue}: paused by {paused.paused_by} since {paused.paused_at:%F %T} UTC"
+    return f"queue {paused.queue}: paused by {paused.paused_by or 'the platform'} since {paused.paused_at:%F %T} UTC"

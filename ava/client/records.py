@@ -173,8 +173,8 @@ class PausedQueue:
     """A queue of which nothing starts until it is resumed."""
 
     queue: str
-    #: The user who paused it.
-    paused_by: str
+    #: The user who paused it; None for the roles of a tenant.
+    paused_by: str | None = None
     paused_at: datetime
 
 

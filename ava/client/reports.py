@@ -65,8 +65,9 @@ class Node:
     workers: list[str]
     #: How many jobs it can run at once.
     processes: int
-    #: How many jobs it runs, of all tenants.
+    #: How many jobs it runs, of all tenants; for the roles of a tenant, its own.
     busy: int
+    #: None for the roles of a tenant.
     memory_bytes: int | None = None
     #: `live`, `silent` or `stopped`.
     state: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ava.domain import ids
 from ava.domain.job import Job, Status
 from ava.domain.record import format_time
 from ava.domain.schedule_record import format_slot
@@ -61,6 +62,15 @@ class Facts:
     others_average_ms: float | None = None
     #: What a queued job waits for beside its place in the queue.
     waiting: Waiting | None = None
+
+    def without_names(self) -> Facts:
+        """Returns what a tenant sees: no name of a node, which holds the host's, and no user of the platform."""
+        facts = self
+        if self.node_name is not None and self.job.node_id is not None:
+            facts = replace(facts, node_name=ids.encode("node", self.job.node_id))
+        if self.waiting is not None and self.waiting.paused_by is not None:
+            facts = replace(facts, waiting=replace(self.waiting, paused_by="the platform"))
+        return facts
 
     @property
     def is_worker_active(self) -> bool | None:

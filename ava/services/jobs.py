@@ -12,7 +12,6 @@ from typing import Any
 from ava import tracing
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.input_schema import InputMismatch
@@ -394,7 +393,4 @@ class Jobs:
                 firing=firings.firing_of(connection, job),
                 waiting=waiting_reads.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
             )
-        if facts.node_name is not None and job.node_id is not None and not caller.is_operator:
-            # The name holds the host's.
-            facts = replace(facts, node_name=ids.encode("node", job.node_id))
-        return explain(facts)
+        return explain(facts if caller.is_operator else facts.without_names())

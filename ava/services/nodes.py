@@ -23,7 +23,7 @@ class Nodes:
     def list(self, caller: Caller) -> list[NodeView]:
         """Returns the nodes, each with the tenant's jobs that it runs. Raises `DatabaseUnavailable`.
 
-        A role of the platform sees their hosts and all of their workers; a tenant only what it can use.
+        A role of the platform sees all of them, their hosts, workers and numbers; a tenant only those that it can use.
         """
         with self._database.connect() as connection:
             found = node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)

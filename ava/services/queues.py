@@ -24,11 +24,13 @@ class Queues:
     def counts(self, caller: Caller) -> tuple[QueueCounts, Sequence[PausedQueue]]:
         """Returns the tenant's waiting and running jobs by worker, and the paused queues. Raises `DatabaseUnavailable`.
 
+        A role of the platform sees all of these, and who has paused them; a tenant those that its workers use.
         The jobs of each worker are counted up to `queue_counts.MOST_COUNTED_OF_WORKER`.
         """
         with self._database.connect() as connection:
             counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
-            return counts, list(queues.paused(connection).values())
+            visible_to = None if caller.is_operator else caller.tenant_id
+            return counts, queues.paused(connection, visible_to=visible_to)
 
     def pause(self, caller: Caller, queue: str) -> tuple[PausedQueue, bool]:
         """Pause a queue: the dispatcher recalls what is published of it. Raises `QueueNotFound`, `DatabaseUnavailable`.

@@ -135,8 +135,11 @@ def test_nodes_show_only_the_callers_jobs_and_how_busy_they_are(api: Api) -> Non
             VALUES ('{NODE}', 'ava-1@here', 'here', 1, '1.0', '{{default}}', '{{wkr_open}}', 4, 2)"""
     )
     api.execute(f"UPDATE jobs SET status = 'running', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = now()")
-    (node,) = api.get("/v1/ava/nodes").get_json()["data"]
+    (node,) = api.get("/v1/ava/nodes", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
     assert (node["state"], node["processes"], node["busy"]) == ("live", 4, 2)
+    # A tenant's roles see how busy its own jobs keep the node.
+    (node,) = api.get("/v1/ava/nodes").get_json()["data"]
+    assert (node["state"], node["processes"], node["busy"]) == ("live", 4, 1)
     assert [job["worker_id"] for job in node["jobs"]] == ["wkr_open"]
     api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
     assert api.get("/v1/ava/nodes").get_json()["data"][0]["state"] == "silent"
@@ -144,21 +147,38 @@ def test_nodes_show_only_the_callers_jobs_and_how_busy_they_are(api: Api) -> Non
 
 def test_the_roles_of_a_tenant_see_no_machines_and_no_workers_of_others(api: Api) -> None:
     api.execute(
-        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)
-            VALUES ('{NODE}', 'ava-1@here', 'here', 17, '1.0', '{{default,private}}', '{{wkr_open,wkr_theirs}}', 4)"""
+        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes,
+                memory_bytes)
+            VALUES ('{NODE}', 'ava-1@here', 'here', 17, '1.0', '{{default,private}}', '{{wkr_open,wkr_theirs}}', 4,
+                99)"""
     )
     api.execute("UPDATE workers SET queue = 'private' WHERE id = 'wkr_theirs'")
     for role in ("tenant-user", "tenant-system-admin"):
         response = api.get("/v1/ava/nodes", headers={"x-platform-role": role})
         (node,) = response.get_json()["data"]
         assert (node["workers"], node["queues"]) == (["wkr_open"], ["default"])
-        assert (node["name"], node["host"], node["pid"]) == (node["id"], None, None)
+        assert (node["name"], node["host"], node["pid"], node["memory_bytes"]) == (node["id"], None, None, None)
         assert "here" not in response.text
     (node,) = api.get("/v1/ava/nodes", headers=OTHER).get_json()["data"]
     assert node["workers"] == ["wkr_open", "wkr_theirs"]
     (node,) = api.get("/v1/ava/nodes", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
-    assert (node["name"], node["host"], node["pid"]) == ("ava-1@here", "here", 17)
+    assert (node["name"], node["host"], node["pid"], node["memory_bytes"]) == ("ava-1@here", "here", 17, 99)
     assert node["workers"] == ["wkr_open", "wkr_theirs"]
+
+
+def test_a_tenant_sees_no_node_that_runs_nothing_for_it(api: Api) -> None:
+    api.execute(
+        f"""INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)
+            VALUES ('{NODE}', 'ava-1@here', 'here', 17, '1.0', '{{default}}', '{{wkr_theirs}}', 4)"""
+    )
+    assert api.get("/v1/ava/nodes").get_json()["data"] == []
+    for headers in (OTHER, {"x-platform-role": "platform-admin"}):
+        assert len(api.get("/v1/ava/nodes", headers=headers).get_json()["data"]) == 1
+    # A job may still run there although its worker is another tenant's by now.
+    job_id = api.trigger()["id"]
+    api.execute(f"UPDATE jobs SET status = 'running', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = now()")
+    (node,) = api.get("/v1/ava/nodes").get_json()["data"]
+    assert ([job["id"] for job in node["jobs"]], node["workers"], node["busy"]) == ([job_id], [], 1)
 
 
 def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:

@@ -20,8 +20,8 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 @operation(
     summary="List the nodes",
     description="The live ones first; one that has ended is shown for an hour. `jobs` holds those of the caller's "
-    "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the workers that it "
-    "can run, with their queues, and no names of machines.",
+    "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes and workers "
+    "that it can use, with their queues, `busy` of its own jobs, and neither names nor memory of machines.",
     record=NodeRecord(many=True),
     reads_standby=True,
 )

@@ -24,7 +24,8 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     summary="Count waiting and running jobs",
     description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "
     f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
-    "numbers are lower bounds. `paused_queues` names the queues of which nothing starts.",
+    "numbers are lower bounds. `paused_queues` names the queues of which nothing starts; a role below "
+    "platform-admin sees those that its workers use, and not who has paused them.",
     record=QueuesRecord(),
     reads_standby=True,
 )

@@ -46,8 +46,14 @@ class NodeRecord(Schema):
     )
     workers = fields.List(Text())
     processes = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it can run at once."})
-    busy = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it runs, of all tenants."})
-    memory_bytes = WholeNumber(least=0, most=_MOST, allow_none=True)
+    busy = WholeNumber(
+        least=0,
+        most=_MOST,
+        metadata={"description": "How many jobs it runs, of all tenants; for the roles of a tenant, its own."},
+    )
+    memory_bytes = WholeNumber(
+        least=0, most=_MOST, allow_none=True, metadata={"description": "Null for the roles of a tenant."}
+    )
     state = Choice(NodeLiveness)
     started_at = Instant()
     seen_at = Instant()

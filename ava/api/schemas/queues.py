@@ -30,7 +30,9 @@ class PausedQueueRecord(Schema):
     """A queue of which nothing starts until it is resumed."""
 
     queue = Text()
-    paused_by = Id("usr", metadata={"description": "The user who paused it."})
+    paused_by = Id(
+        "usr", allow_none=True, metadata={"description": "The user who paused it; null for the roles of a tenant."}
+    )
     paused_at = Instant()
 
 

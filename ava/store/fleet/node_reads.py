@@ -56,6 +56,8 @@ class NodeView:
     #: Since when it takes no more jobs, and the user who asked for it; None if it takes jobs.
     drained_at: datetime | None
     drained_by: str | None
+    #: How many jobs of the tenant it runs, and the oldest of them.
+    busy_of_tenant: int
     jobs: list[RunningJob]
 
 
@@ -68,9 +70,10 @@ FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
 """)
 
 _JOBS = Statement("""
-SELECT n.id::text, j.id::text, j.worker_id, j.attempt, j.started_at, j.progress::text
+SELECT n.id::text, j.id::text, j.worker_id, j.attempt, j.started_at, j.progress::text, j.running
 FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
-    SELECT * FROM jobs WHERE node_id = n.id AND status = 'running' AND tenant_id = %(tenant_id)s
+    SELECT *, count(*) OVER () AS running FROM jobs
+    WHERE node_id = n.id AND status = 'running' AND tenant_id = %(tenant_id)s
     ORDER BY started_at LIMIT %(most)s
 ) AS j
 """)
@@ -83,11 +86,16 @@ WHERE id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(
 
 
 def only_visible(connection: Connection, views: list[NodeView], *, tenant_id: str) -> list[NodeView]:
-    """Returns the nodes as a tenant may see them: its workers and their queues, and nothing of the machines."""
+    """Returns the nodes that a tenant can use, as it may see them: its workers, their queues, and its own jobs.
+
+    A node with none of its workers is left out, unless it still runs a job of it. Nothing else of the machines is left,
+    nor of what they run of others.
+    """
     named = sorted({worker for view in views for worker in view.workers})
     found = connection.exec_driver_sql(_VISIBLE_WORKERS, {"workers": named, "tenant_id": tenant_id})
     queues = {row.id: row.queue for row in found}
-    return [_visible(view, queues) for view in views]
+    visible = [_visible(view, queues) for view in views]
+    return [view for view in visible if view.workers or view.jobs]
 
 
 def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
@@ -98,6 +106,8 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
         name=view.id,
         host=None,
         pid=None,
+        busy=view.busy_of_tenant,
+        memory_bytes=None,
         drained_by=None,
         workers=workers,
         queues=[queue for queue in view.queues if queue in shown],
@@ -108,7 +118,7 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
 def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
     """Returns every node that has a row, those that have stopped last. A stopped node keeps its row for an hour."""
     found = list(connection.exec_driver_sql(_NODES, {"dead_after": dead_after_seconds, "most": _MOST_NODES}))
-    running = _running(connection, tenant_id, [row[0] for row in found])
+    counts, running = _running(connection, tenant_id, [row[0] for row in found])
     return [
         NodeView(
             id=ids.encode("node", row[0]),
@@ -128,16 +138,23 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
             refused_queues=row[14],
             drained_at=row[15],
             drained_by=row[16],
+            busy_of_tenant=counts.get(row[0], 0),
             jobs=running.get(row[0], []),
         )
         for row in found
     ]
 
 
-def _running(connection: Connection, tenant_id: str, node_ids: list[str]) -> dict[str, list[RunningJob]]:
+def _running(
+    connection: Connection, tenant_id: str, node_ids: list[str]
+) -> tuple[dict[str, int], dict[str, list[RunningJob]]]:
+    """Returns how many jobs of a tenant each node runs, and the oldest of them, by the node's UUID."""
     parameters = {"nodes": node_ids, "tenant_id": tenant_id, "most": _MOST_JOBS}
+    counts: dict[str, int] = {}
     running: dict[str, list[RunningJob]] = {}
-    for node_id, job_id, worker_id, attempt, started_at, progress_json in connection.exec_driver_sql(_JOBS, parameters):
+    for row in connection.exec_driver_sql(_JOBS, parameters):
+        node_id, job_id, worker_id, attempt, started_at, progress_json, count = row
+        counts[node_id] = count
         running.setdefault(node_id, []).append(
             RunningJob(
                 id=ids.encode("job", job_id),
@@ -147,4 +164,4 @@ def _running(connection: Connection, tenant_id: str, node_ids: list[str]) -> dic
                 progress_json=progress_json,
             )
         )
-    return running
+    return counts, running

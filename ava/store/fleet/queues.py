@@ -16,8 +16,8 @@ class PausedQueue:
     """A paused queue."""
 
     queue: str
-    #: The user who paused it.
-    paused_by: str
+    #: The user who paused it; None: it is not shown.
+    paused_by: str | None
     paused_at: datetime
 
 
@@ -43,10 +43,18 @@ def resume(connection: Connection, *, queue: str) -> bool:
     return connection.exec_driver_sql(_RESUME, {"queue": queue}).rowcount == 1
 
 
-_PAUSED = Statement("SELECT queue, paused_by, paused_at FROM paused_queues ORDER BY queue")
+_PAUSED = Statement("""
+SELECT p.queue, CASE WHEN %(tenant_id)s::text IS NULL THEN p.paused_by END, p.paused_at FROM paused_queues AS p
+WHERE %(tenant_id)s::text IS NULL OR EXISTS (
+    SELECT FROM workers AS w WHERE w.queue = p.queue AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
+ORDER BY p.queue
+""")
 
 
-def paused(connection: Connection) -> dict[str, PausedQueue]:
-    """Returns the paused queues by their names."""
-    found = connection.exec_driver_sql(_PAUSED)
-    return {row[0]: PausedQueue(queue=row[0], paused_by=row[1], paused_at=row[2]) for row in found}
+def paused(connection: Connection, *, visible_to: str | None) -> list[PausedQueue]:
+    """Returns the paused queues by name: those that the workers of a tenant use, or all of them if it is None.
+
+    A tenant does not see who has paused them.
+    """
+    found = connection.exec_driver_sql(_PAUSED, {"tenant_id": visible_to})
+    return [PausedQueue(queue=row[0], paused_by=row[1], paused_at=row[2]) for row in found]

@@ -3,6 +3,10 @@
 import { h, put, say } from "./dom.js";
 import { ago, full, moment } from "./format.js";
 import { feed } from "./freshness.js";
+import { session } from "./session.js";
+
+/** Whose jobs the busy processes of a node run, as far as it is shown: those of all tenants only to a platform role. */
+export const whose = () => (session.get().isOperator ? "" : " with your jobs");
 
 /** A state as a word with a coloured dot; colour is never the only sign. */
 export function pill(state) {

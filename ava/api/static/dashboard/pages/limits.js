@@ -56,7 +56,7 @@ function pausedLine(paused, isOperator, refresh) {
     refresh();
   }, { "aria-label": `Resume ${paused.queue}` }) : null;
   const element = h("li", { class: "row between", "data-queue": paused.queue },
-    h("span", {}, h("strong", { class: "mono" }, paused.queue), " by ", h("span", { class: "mono" }, paused.paused_by), " ", since.element), resume);
+    h("span", {}, h("strong", { class: "mono" }, paused.queue), " by ", h("span", { class: "mono" }, paused.paused_by ?? "the platform"), " ", since.element), resume);
   return { element, update: (next) => since.update(next.paused_at) };
 }
 
