@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ava.domain.limits import LIMITS
+from ava.domain.limits import LIMITS, SCHEDULE_BODY_BYTES, WEBHOOK_BODY_BYTES
 from ava.settings import Settings
 from harness.api import Api, error_of
 from harness.polling import wait_until
 
 JOBS = "/v1/ava/jobs"
+SCHEDULES = "/v1/ava/schedules"
+WEBHOOKS = "/v1/webhooks"
 
 
 def _limits(api: Api) -> dict[str, dict[str, Any]]:
@@ -38,14 +41,60 @@ def test_an_error_names_the_limit_that_it_comes_from(api: Api) -> None:
     too_many = {"jobs": [{"worker_id": "wkr_open"}] * 1_001}
     too_large = b'{"worker_id":"wkr_open","input":{"x":"' + b"y" * 2**20 + b'"}}'
     too_deep = b'{"worker_id":"wkr_open","input":' + b'{"a":' * 501 + b"1" + b"}" * 502
+    schedule = {"worker_id": "wkr_open", "cron": "* * * * *", "timezone": "UTC", "input": {"x": "y" * 2**16}}
+    places = {f"place.{number}": "x" for number in range(6)}
+    query = "&".join(f"filter[input.{place}]={wanted}" for place, wanted in places.items())
     for response, status, code, name in (
         (api.post(f"{JOBS}/bulk", json=too_many), 422, "validation_error", "bulk_jobs"),
         (api.post_raw(too_large), 413, "payload_too_large", "input_bytes"),
         (api.post_raw(b"x" * 2**21), 413, "payload_too_large", "body_bytes"),
         (api.post_raw(b"x" * 2**25, f"{JOBS}/bulk"), 413, "payload_too_large", "bulk_body_bytes"),
         (api.post_raw(too_deep), 400, "bad_request", "nesting"),
+        (api.post(SCHEDULES, json=schedule), 413, "payload_too_large", "schedule_input_bytes"),
+        (api.get(f"{JOBS}?{query}"), 400, "validation_error", "input_filters"),
+        (api.post(f"{JOBS}/cancel", json={"filter": {"input": places}}), 422, "validation_error", "input_filters"),
     ):
         assert f"(limit {name})" in error_of(response, status, code)["message"]
+
+
+def test_the_bodies_of_schedules_and_webhooks_are_smaller_than_those_of_jobs(api: Api) -> None:
+    hook = {"url": "https://example.com/", "events": ["ava.job.completed"], "secret": "s" * 24}
+    webhook = f"{WEBHOOKS}/{api.post(WEBHOOKS, json=hook).get_json()['data']['id']}"
+    daily = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "UTC"}
+    schedule = f"{SCHEDULES}/{api.post(SCHEDULES, json=daily).get_json()['data']['id']}"
+    for method, path, body, limit in (
+        ("POST", SCHEDULES, daily, SCHEDULE_BODY_BYTES),
+        ("PATCH", schedule, {"cron": "0 8 * * *"}, SCHEDULE_BODY_BYTES),
+        ("POST", f"{SCHEDULES}/preview", {"cron": "0 9 * * *", "timezone": "UTC"}, SCHEDULE_BODY_BYTES),
+        ("POST", WEBHOOKS, hook, WEBHOOK_BODY_BYTES),
+        ("PATCH", webhook, {"enabled": True}, WEBHOOK_BODY_BYTES),
+    ):
+        # White space counts, so that the body is valid but for its length.
+        whole = json.dumps(body).encode().ljust(limit.value)
+        accepted = api.request(method, path, data=whole, content_type="application/json")
+        assert accepted.status_code in (200, 201), accepted.text
+        refused = api.request(method, path, data=whole + b" ", content_type="application/json")
+        message = error_of(refused, 413, "payload_too_large")["message"]
+        assert message.endswith(f"(limit {limit.name})")
+        assert f"{limit.value:,} bytes" in message
+
+
+def test_the_watchers_of_all_tenants_are_limited_together(api: Api) -> None:
+    # The limit is fixed, and three thousand streams are more than a test holds.
+    api.app.extensions["ava"].shares.watchers._most = 2
+    other = {"x-tenant-id": "ten_other"}
+    ours, theirs = (api.trigger(headers=headers)["id"] for headers in ({}, other))
+    first = api.get(f"{JOBS}/{ours}/stream")
+    second = api.get(f"{JOBS}/{theirs}/stream", headers=other)
+    assert [first.status_code, second.status_code] == [200, 200]
+    for refused in (api.get(f"{JOBS}/{ours}/stream"), api.get(f"{JOBS}/{ours}?wait=1")):
+        assert error_of(refused, 429, "rate_limited")["message"].endswith("(limit watchers)")
+        assert int(refused.headers["Retry-After"]) >= 1
+    first.close()
+    third = api.get(f"{JOBS}/{ours}/stream")
+    assert third.status_code == 200
+    for response in (second, third):
+        response.close()
 
 
 def test_a_job_may_be_dated_a_year_ahead_and_no_more(api: Api) -> None:

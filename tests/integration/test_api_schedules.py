@@ -160,7 +160,9 @@ def test_the_ends_of_the_calendar_are_moments_too(api: Api, moment: str) -> None
 def test_an_input_of_a_schedule_is_bounded(api: Api) -> None:
     _create(api, input={"a": "x" * 65_000})
     answer = api.post(SCHEDULES, json={**DAILY, "input": {"a": "x" * 65_600}})
-    assert "65,536" in error_of(answer, 413, "payload_too_large")["message"]
+    message = error_of(answer, 413, "payload_too_large")["message"]
+    assert "65,536" in message
+    assert message.endswith("(limit schedule_input_bytes)")
 
 
 def test_the_worker_must_be_one_that_the_tenant_sees(api: Api) -> None:
@@ -175,7 +177,9 @@ def test_a_tenant_has_a_limit_with_a_name(api: Api) -> None:
     api.app.extensions["ava"].schedules._most = 2
     first = _create(api)
     _create(api)
-    assert "AVA_MOST_SCHEDULES" in error_of(api.post(SCHEDULES, json=DAILY), 409, "resource_conflict")["message"]
+    message = error_of(api.post(SCHEDULES, json=DAILY), 409, "resource_conflict")["message"]
+    assert "AVA_MOST_SCHEDULES" in message
+    assert message.endswith("(limit schedules)")
     other = {"x-tenant-id": "ten_other"}
     assert api.post(SCHEDULES, json=DAILY, headers=other).status_code == 201
     assert api.request("DELETE", f"{SCHEDULES}/{first['id']}").status_code == 200
@@ -333,3 +337,25 @@ def test_changes_are_in_the_audit_trail(api: Api) -> None:
     api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
     entries = api.get(f"/v1/ava/audit?filter[target]={schedule['id']}").get_json()["data"]
     assert [entry["action"] for entry in entries] == ["schedules.delete", "schedules.change", "schedules.create"]
+
+
+def test_the_audit_trail_keeps_the_old_and_new_values_of_a_changed_schedule(api: Api) -> None:
+    schedule = _create(api, input={"a": 1})
+    _change(api, schedule, cron="0 8 * * *", timezone="UTC", input={"a": 2}, priority=7, overlap="allow", name="New")
+    (entry,) = api.get("/v1/ava/audit?filter[action]=schedules.change").get_json()["data"]
+    assert entry["target"] == schedule["id"]
+    # What has the same value as before is no change.
+    assert entry["changes"] == {
+        "cron": ["30 9 * * 1-5", "0 8 * * *"],
+        "timezone": ["Europe/Berlin", "UTC"],
+        "input": [{"a": 1}, {"a": 2}],
+        "priority": [5, 7],
+        "name": [None, "New"],
+    }
+
+
+def test_the_audit_trail_keeps_no_values_of_a_refused_change(api: Api) -> None:
+    schedule = _create(api)
+    error_of(api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"cron": "x"}), 422, "validation_error")
+    (entry,) = api.get("/v1/ava/audit?filter[action]=schedules.change").get_json()["data"]
+    assert (entry["status"], entry["changes"]) == (422, None)
