@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ava.domain import limits
+from ava.domain.limits import Limit
 from ava.secret_files import SECRETS as SECRET_SETTINGS
 from tools import manifest_schemas, manifests
-from tools.manifests import PLAIN, ChartError
+from tools.manifests import CHART, PLAIN, ChartError
 
 #: The secrets of a node.
 SECRETS = {"shared": "ava-jobs", "encryption": "ava-jobs-encryption", "messages": "ava-jobs-messages"}
@@ -34,6 +37,12 @@ def _render(tmp_path: Path, values: object) -> dict[str, object]:
             assert list(manifest_schemas.problems(manifest)) == []
             found[f"{manifest['kind']} {manifest['metadata']['name']}"] = manifest
     return found
+
+
+def _fixed(limit: Limit) -> int:
+    """Returns a limit that no setting changes."""
+    assert limit.fixed is not None
+    return limit.fixed
 
 
 def test_the_plain_manifests_are_those_of_the_chart() -> None:
@@ -106,6 +115,24 @@ def test_a_node_drains_as_long_as_the_longest_time_out(tmp_path: Path) -> None:
     assert pod["containers"][0]["args"] == ["worker", "-c", "4", "-q", "mail,slow"]
     assert "HorizontalPodAutoscaler ava-worker" in found
     assert "replicas" not in deployment
+
+
+def test_the_example_for_ingress_nginx_agrees_with_the_limits_of_the_api(tmp_path: Path) -> None:
+    text = (CHART / "values.yaml").read_text()
+    (annotation,) = re.findall(r"^    # (nginx\.ingress\S+/limit-connections: .+)$", text, re.MULTILINE)
+    found = _render(tmp_path, {"ingress": {"enabled": True, "annotations": yaml.safe_load(annotation)}})
+    annotations = found["Ingress ava-api"]["metadata"]["annotations"]  # type: ignore[index]
+    prefix = "nginx.ingress.kubernetes.io/"
+    assert 0 < int(annotations[f"{prefix}limit-connections"]) < _fixed(limits.CONNECTIONS)
+    assert int(annotations[f"{prefix}proxy-body-size"].removesuffix("m")) << 20 >= _fixed(limits.BULK_BODY_BYTES)
+    assert annotations[f"{prefix}proxy-buffering"] == "off"
+    (controller,) = re.findall(r"^# controller:\n(?:#   .+\n)+", text, re.MULTILINE)
+    config = yaml.safe_load(re.sub(r"^# ", "", controller, flags=re.MULTILINE))["controller"]["config"]
+    # A ConfigMap holds texts.
+    assert {type(value) for value in config.values()} == {str}
+    assert int(config["client-header-timeout"]) <= _fixed(limits.HEADER_SECONDS)
+    _, size = config["large-client-header-buffers"].split()
+    assert int(size.removesuffix("k")) << 10 >= _fixed(limits.HEADER_FIELD_BYTES)
 
 
 def test_an_unknown_value_is_refused(tmp_path: Path) -> None:
