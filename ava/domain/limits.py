@@ -9,6 +9,7 @@ from __future__ import annotations
 from ava.domain.limit import Limit
 from ava.domain.process_limits import (
     ANSWERS_IN_FLIGHT_BYTES,
+    LARGE_REQUESTS,
     STREAM_BUFFER_BYTES,
     TENANT_CONNECTIONS,
     TENANT_STREAMS,
@@ -35,6 +36,7 @@ __all__ = [
     "INPUT_BYTES",
     "INPUT_FILTERS",
     "LARGE_BODY_BYTES",
+    "LARGE_REQUESTS",
     "LIMITS",
     "MOST_URGENT_PRIORITY",
     "NAMED_ERRORS",
@@ -144,7 +146,7 @@ LARGE_BODY_BYTES = Limit(
     name="large_body_bytes",
     unit="bytes",
     meaning="Bytes of a tenant's requests with bodies of more than 64 KiB at once in one API process; a request waits "
-    "up to 10 s for its turn, and one at a time is parsed and stored.",
+    "up to 10 s for its turn.",
     status=429,
     fixed=16 * _MIB,
 )
@@ -319,6 +321,7 @@ LIMITS: tuple[Limit, ...] = (
     BODY_PARTS,
     BODY_VALUES,
     LARGE_BODY_BYTES,
+    LARGE_REQUESTS,
     NAMED_ERRORS,
     INPUT_BYTES,
     BULK_JOBS,

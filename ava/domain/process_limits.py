@@ -6,6 +6,7 @@ from ava.domain.limit import Limit
 
 __all__ = [
     "ANSWERS_IN_FLIGHT_BYTES",
+    "LARGE_REQUESTS",
     "STREAM_BUFFER_BYTES",
     "TENANT_CONNECTIONS",
     "TENANT_STREAMS",
@@ -22,6 +23,14 @@ TENANT_CONNECTIONS = Limit(
     "`AVA_API_CONNECTIONS`; a request waits up to 8 s for its turn.",
     status=429,
     fixed=75,
+)
+LARGE_REQUESTS = Limit(
+    name="large_requests",
+    unit="large request",
+    meaning="Requests of one tenant with bodies of more than 64 KiB whose body is checked, parsed or stored at once, "
+    "in each API process; a request waits up to 10 s for its turn.",
+    status=429,
+    fixed=1,
 )
 ANSWERS_IN_FLIGHT_BYTES = Limit(
     name="answers_in_flight_bytes",

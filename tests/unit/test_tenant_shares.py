@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from ava import settings
+from ava.api.http.shares import make_shares
 from ava.api.http.tenant_shares import TenantShares
 from ava.domain.limits import LARGE_BODY_BYTES
 from ava.errors import TooMany
@@ -24,6 +26,22 @@ def test_a_share_beyond_the_limit_is_refused_by_name_with_the_seconds_to_wait() 
     assert (refused.value.status, refused.value.retry_after_seconds) == (429, 1)
     shares.acquire("ten_a", 2)
     assert shares.used("ten_a") == 10
+
+
+def test_a_refusal_says_what_there_is_too_much_of() -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://u@h/d", "BROKER_URL": "redis://h", "AVA_TENANT_MAX_STREAMS": "1",
+        "AVA_TENANT_MAX_WAITS": "2000",
+    }  # fmt: skip
+    shares = make_shares(settings.load(environ))
+    rest = "at once at this process already; try again shortly."
+    for each, said in {
+        shares.large_requests: f"There is 1 large request {rest} (limit large_requests)",
+        shares.large_bodies: f"There are 16,777,216 bytes {rest} (limit large_body_bytes)",
+        shares.streams: f"There is 1 stream {rest} (limit tenant_streams)",
+        shares.waits: f"There are 2,000 waits {rest} (limit tenant_waits)",
+    }.items():
+        assert str(each._refusal()) == said
 
 
 def test_another_tenant_has_shares_of_its_own() -> None:

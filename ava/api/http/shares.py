@@ -38,7 +38,9 @@ def make_shares(settings: Settings) -> Shares:
         large_bodies=TenantShares(
             limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS
         ),
-        large_requests=TenantShares(limits.LARGE_BODY_BYTES, 1, wait_seconds=_TURN_SECONDS),
+        large_requests=TenantShares(
+            limits.LARGE_REQUESTS, limits.LARGE_REQUESTS.of(settings), wait_seconds=_TURN_SECONDS
+        ),
         answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),

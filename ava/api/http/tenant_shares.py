@@ -89,5 +89,7 @@ class TenantShares:
                 self._waiting[tenant_id] -= 1
 
     def _refusal(self) -> TooMany:
-        sentence = f"There are {self._most:,} {self._limit.unit} at once at this process already; try again shortly."
+        unit = self._limit.unit
+        most = f"is 1 {unit.removesuffix('s')}" if self._most == 1 else f"are {self._most:,} {unit}"
+        sentence = f"There {most} at once at this process already; try again shortly."
         return TooMany(self._limit.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
