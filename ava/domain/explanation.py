@@ -57,9 +57,6 @@ class Facts:
     node_dead_after_seconds: float
     #: The firing that made it; None if no schedule did, or its firing is deleted.
     firing: JobFiring | None = None
-    #: Milliseconds that the newest jobs of other tenants in its queue took, on average; None if there were none. Never
-    #: shown, only the estimate that it is part of.
-    others_average_ms: float | None = None
     #: What a queued job waits for beside its place in the queue.
     waiting: Waiting | None = None
 
@@ -81,14 +78,11 @@ class Facts:
     def estimate_seconds(self) -> float | None:
         """Returns the estimated seconds until it starts; None without an average or a process.
 
-        The tenant's own jobs count as long as its own took, and those of other tenants as long as theirs did.
+        Each job ahead counts as long as the tenant's own took, because how long those of others take is not shown.
         """
-        own = self.others_average_ms if self.average_ms is None else self.average_ms
-        if own is None or not self.processes:
+        if self.average_ms is None or not self.processes:
             return None
-        others = own if self.others_average_ms is None else self.others_average_ms
-        ahead_of_others = max(0, self.ahead_of_all - self.ahead)
-        return round((self.ahead * own + ahead_of_others * others) / 1000 / self.processes, 1)
+        return round(self.ahead_of_all * self.average_ms / 1000 / self.processes, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +156,7 @@ def _why_queued(facts: Facts) -> str:
     more = "more than " if are_more or facts.ahead >= MOST_AHEAD else ""
     processes = "1 process" if facts.processes == 1 else f"{facts.processes} processes"
     estimate = (
-        ""
+        f", no estimate because this tenant has no completed job of {job.worker_id}"
         if facts.estimate_seconds is None
         else f", {'at least' if are_more else 'about'} {_span(facts.estimate_seconds)}"
         f"{' with the load of other tenants' if facts.ahead_of_all > facts.ahead else ''}"

@@ -116,7 +116,8 @@ def test_a_jobs_state_is_explained(api: Api) -> None:
     )
     why = _why(api, second["id"])
     # Only the tenant's own jobs are counted.
-    assert why["sentence"] == "queued: 1 ahead of it in queue default, 2 processes"
+    said = "queued: 1 ahead of it in queue default, 2 processes"
+    assert why["sentence"] == f"{said}, no estimate because this tenant has no completed job of wkr_open"
     assert list(why) == ["job_id", "status", "sentence", "facts"]
     api.execute(
         f"UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1, node_id = '{NODE}'"
@@ -149,9 +150,12 @@ def test_an_estimate_is_made_of_the_tenants_own_jobs(api: Api) -> None:
 
     ended("ten_other", 1_000)
     assert _facts(api, job["id"])["estimate_seconds"] is None
+    # The jobs of others that are ahead do not show how long those of others took.
+    api.trigger(priority=2, headers={"x-tenant-id": "ten_other"})
+    assert _facts(api, job["id"])["estimate_seconds"] is None
     ahead = api.trigger(priority=1)
     ended("ten_test", 20)
-    assert (_facts(api, ahead["id"])["estimate_seconds"], _facts(api, job["id"])["estimate_seconds"]) == (0, 20)
+    assert (_facts(api, ahead["id"])["estimate_seconds"], _facts(api, job["id"])["estimate_seconds"]) == (0, 40)
 
 
 def _facts(api: Api, job_id: str) -> dict[str, object]:

@@ -45,7 +45,6 @@ def _why(*, facts: dict[str, Any] | None = None, **job: Any) -> str:
 
 def test_a_queued_job_names_the_jobs_ahead_of_it_and_the_wait() -> None:
     assert _why() == "queued: 214 ahead of it in queue gpu, 4 processes, about 12 s with the load of other tenants"
-    assert _why(facts={"average_ms": None, "processes": 1}) == "queued: 214 ahead of it in queue gpu, 1 process"
     assert _why(facts={"ahead": 10_000}).startswith("queued: more than 10000 ahead")
     assert _why(facts={"ahead_of_all": 12_000}).endswith("about 10 min with the load of other tenants")
     assert _why(facts={"ahead_of_all": 20_000}) == (
@@ -53,13 +52,18 @@ def test_a_queued_job_names_the_jobs_ahead_of_it_and_the_wait() -> None:
     )
 
 
-def test_the_estimate_knows_how_long_the_jobs_of_others_take_and_does_not_say_whose_they_are() -> None:
-    mixed = {"ahead": 100, "ahead_of_all": 500, "average_ms": 200, "others_average_ms": 20_000}
+def test_every_job_ahead_counts_as_long_as_the_tenants_own_took() -> None:
+    mixed = {"ahead": 100, "ahead_of_all": 500, "average_ms": 200}
     assert _why(facts=mixed).endswith(
-        "100 ahead of it in queue gpu, 4 processes, about 33 min with the load of other tenants"
+        "100 ahead of it in queue gpu, 4 processes, about 25 s with the load of other tenants"
     )
     assert _why(facts=mixed | {"ahead_of_all": 100}).endswith("4 processes, about 5 s")
-    assert _why(facts=mixed | {"average_ms": None, "ahead": 0}).endswith("about 42 min with the load of other tenants")
+
+
+def test_without_a_completed_job_of_the_tenant_there_is_no_estimate_and_the_sentence_says_why() -> None:
+    assert _why(facts={"average_ms": None, "processes": 1}) == (
+        "queued: 214 ahead of it in queue gpu, 1 process, no estimate because this tenant has no completed job of wkr_x"
+    )
 
 
 def test_a_queued_job_without_a_live_worker_says_so() -> None:

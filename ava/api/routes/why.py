@@ -18,7 +18,9 @@ blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 @operation(
     summary="Explain a job's state",
     description="One sentence, and the facts behind it. `ahead` counts the tenant's own jobs that start before this "
-    "one, up to 10,000, among the first 20,000 of all tenants; the estimate takes all of these into account.",
+    "one, up to 10,000, among the first 20,000 of all tenants; the estimate takes all of these into account, each as "
+    "long as the tenant's own newest jobs of the worker took. Without such a job there is none, and the sentence says "
+    "why.",
     record=ExplanationRecord(),
     failures=(404,),
 )

@@ -29,7 +29,13 @@ class ExplanationFacts(Schema):
         metadata={"description": "True if the broker refuses the queue to a live node that has the handler."},
     )
     ahead = WholeNumber(least=0, most=MOST_AHEAD)
-    estimate_seconds = Number(allow_none=True)
+    estimate_seconds = Number(
+        allow_none=True,
+        metadata={
+            "description": "Until it starts, if each job ahead, those of others too, takes as long as the tenant's own "
+            "newest ones of this worker. Null if none of these has completed, or no process serves the worker."
+        },
+    )
     run_at = Instant(attribute="job.due_at", allow_none=True)
     attempt = WholeNumber(attribute="job.attempt", least=0, most=6)
     max_attempts = WholeNumber(attribute="job.max_attempts", least=1, most=6)

@@ -67,22 +67,6 @@ WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
 """)
 
 
-# The newest jobs that ended, of any tenant and queue, are near each other in their index. A cancelled one says nothing.
-_OTHERS_AVERAGE = Statement("""
-SELECT avg(extract(epoch FROM d.completed_at - d.started_at) * 1000) FROM (
-    SELECT e.tenant_id, e.queue, e.status, e.started_at, e.completed_at FROM jobs AS e
-    WHERE e.completed_at IS NOT NULL ORDER BY e.completed_at DESC LIMIT 1000) AS d
-WHERE d.queue = %(queue)s AND d.tenant_id <> %(tenant_id)s AND d.started_at IS NOT NULL AND d.status <> 'cancelled'
-""")
-
-
-def _others_average_ms(connection: Connection, job: Job) -> float | None:
-    """Returns how long the newest jobs of other tenants in a job's queue took, on average, in milliseconds."""
-    parameters = {"queue": job.queue, "tenant_id": job.tenant_id}
-    average = connection.exec_driver_sql(_OTHERS_AVERAGE, parameters).scalar()
-    return None if average is None else float(average)
-
-
 def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
     """Returns the present facts about a job's worker, queue and node."""
     parameters = {
@@ -106,5 +90,4 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
         node_name=node_name,
         node_silent_seconds=None if silent is None else float(silent),
         node_dead_after_seconds=dead_after_seconds,
-        others_average_ms=_others_average_ms(connection, job) if ahead_of_all > ahead else None,
     )
