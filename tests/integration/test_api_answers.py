@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ava.api.http.tenant_shares import TenantShares
+from ava.domain import ids
 from ava.domain.limits import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
 from ava.store.jobs import reads
 from harness.api import Api, error_of
@@ -110,6 +111,39 @@ def test_a_log_of_long_lines_ends_early_and_is_followed_without_a_gap(api: Api) 
                 break
             after = {"after": body["pagination"]["next_cursor"]}
         assert seen == [str(number) for number in range(1, 221)]
+
+
+@pytest.mark.parametrize(("character", "attempts"), [("x", 200), ("€", 50)], ids=["one-byte", "three-bytes"])
+def test_a_page_of_deliveries_with_long_attempts_ends_early_and_the_cursor_leads_on(
+    api: Api, character: str, attempts: int
+) -> None:
+    asked = {"url": "https://example.com/", "events": ["ava.job.failed"], "secret": "s" * 20}
+    webhook_id = api.post("/v1/webhooks", json=asked).get_json()["data"]["id"]
+    # Each attempt keeps what the receiver answered.
+    api.execute(
+        "INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n, history)"
+        " SELECT %s, ava_uuid7(), 'ava.job.failed', n, (SELECT jsonb_agg(jsonb_build_object('number', a, 'answer',"
+        " repeat(%s, 1024))) FROM generate_series(1, %s) AS a) FROM generate_series(1, 250) AS n",
+        str(ids.decode("wh", webhook_id)),
+        character,
+        attempts,
+    )
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    pages = 0
+    while True:
+        response = api.get(f"/v1/webhooks/{webhook_id}/deliveries", query_string={"per_page": "100", **cursor})
+        assert len(response.data) <= ANSWER_BYTES.value + _OVERHEAD
+        body = response.get_json()
+        seen += [delivery["id"] for delivery in body["data"]]
+        pages += 1
+        if not body["pagination"]["has_more"]:
+            break
+        assert len(body["data"]) < 100
+        cursor = {"cursor": body["pagination"]["next_cursor"]}
+    assert pages > 3
+    assert len(set(seen)) == len(seen) == 250
+    assert seen == sorted(seen, reverse=True)
 
 
 def test_a_bulk_leaves_out_inputs_that_its_answer_has_no_bytes_for(api: Api) -> None:

@@ -143,7 +143,7 @@ def within_answer(texts: Iterable[str]) -> list[str]:
     kept: list[str] = []
     size = 0
     for text in texts:
-        size += len(text)
+        size += len(text) if text.isascii() else len(text.encode())
         if kept and size > ANSWER_BYTES.value:
             break
         kept.append(text)
