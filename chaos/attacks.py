@@ -7,7 +7,9 @@ attack, the statuses of its responses, and the CPU time that all of them took.
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import http.server
 import json
 import socket
 import sys
@@ -32,6 +34,10 @@ _LATER = json.dumps(
     {"worker_id": "wkr_brief", "scheduled_at": (datetime.now(UTC) + timedelta(days=30)).isoformat()}
 ).encode()
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
+_WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
+_BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
+#: A response that is small on its way and 100 MB once it is unpacked.
+_PACKED = gzip.compress(bytes(100_000_000))
 
 
 class Attacker:
@@ -88,6 +94,11 @@ class Attacker:
         finally:
             connection.close()
 
+    def head(self, path: str) -> str:
+        """Returns the text of a GET request of a `tenant-user`."""
+        fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers("tenant-user").items())
+        return f"GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"
+
     def hold(self, text: str, *, count: int, most: int) -> None:
         """Open connections that send this and then neither read nor end."""
         while len(self._held) > most:
@@ -115,9 +126,16 @@ def _large_inputs(attacker: Attacker, statuses: Counter[str]) -> None:
     statuses[str(status)] += 1
 
 
-def _large_lists(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("GET", "/v1/ava/jobs?per_page=100", role="tenant-user")
+def _large_bulks(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", _BULK)
     statuses[str(status)] += 1
+    time.sleep(0.2)
+
+
+def _large_lists(attacker: Attacker, statuses: Counter[str]) -> None:
+    for path in ("/v1/ava/jobs?per_page=100", "/v1/ava/jobs?per_page=100&fields=*"):
+        status, _ = attacker.send("GET", path, role="tenant-user")
+        statuses[str(status)] += 1
 
 
 def _long_jobs(attacker: Attacker, statuses: Counter[str]) -> None:
@@ -137,18 +155,60 @@ def _many_endpoints(attacker: Attacker, statuses: Counter[str]) -> None:
             time.sleep(0.02 if status == 201 else 0.5)
 
 
+def _bad_receivers(attacker: Attacker, statuses: Counter[str]) -> None:
+    """Endpoints that fail, ask to be called again in the year 9999, and answer with more than anybody reads."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(503)
+            self.send_header("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT")
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(_PACKED)))
+            self.end_headers()
+            self.wfile.write(_PACKED)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        fields = {"url": url, "events": ["ava.job.queued", "ava.job.completed"], "secret": "s" * 32}
+        for _ in range(5):
+            status, body = attacker.send("POST", "/v1/webhooks", json.dumps(fields).encode())
+            statuses[str(status)] += 1
+        webhook_id = json.loads(body).get("data", {}).get("id", "")
+        while not attacker.is_over:
+            attacker.send("GET", f"/v1/webhooks/{webhook_id}/deliveries?filter[event]=ava.job.cancelled")
+            time.sleep(0.2)
+        server.shutdown()
+
+
+def _schedules(attacker: Attacker, statuses: Counter[str]) -> None:
+    fields = {"worker_id": "wkr_brief", "cron": "* * * * *", "timezone": "UTC", "input": {"seconds": 0}}
+    status, _ = attacker.send("POST", "/v1/ava/schedules", json.dumps(fields).encode())
+    statuses[str(status)] += 1
+    time.sleep(0.02 if status == 201 else 0.5)
+
+
 def _stalled_streams(attacker: Attacker, statuses: Counter[str]) -> None:
+    """Streams of a job with a long log, and of jobs that do not start."""
+    status, body = attacker.send("POST", "/v1/ava/jobs", _WORDY)
+    wordy = json.loads(body).get("data", {}).get("id", "")
+    while not attacker.is_over:
+        status, body = attacker.send("POST", "/v1/ava/jobs", _LATER)
+        statuses[str(status)] += 1
+        later = json.loads(body).get("data", {}).get("id", wordy)
+        for job_id in (wordy, later):
+            attacker.hold(attacker.head(f"/v1/ava/jobs/{job_id}/stream"), count=10, most=600)
+        time.sleep(0.3)
+
+
+def _long_waits(attacker: Attacker, statuses: Counter[str]) -> None:
     status, body = attacker.send("POST", "/v1/ava/jobs", _LATER)
     statuses[str(status)] += 1
-    if status != 201:
-        time.sleep(0.5)
-        _, body = attacker.send("GET", "/v1/ava/jobs?per_page=1")
-        found = json.loads(body).get("data") or []
-        job_id = found[0]["id"] if found else ""
-    else:
-        job_id = json.loads(body)["data"]["id"]
-    head = "".join(f"{name}: {value}\r\n" for name, value in attacker.headers("tenant-user").items())
-    attacker.hold(f"GET /v1/ava/jobs/{job_id}/stream HTTP/1.1\r\nHost: a\r\n{head}\r\n", count=20, most=600)
+    job_id = json.loads(body).get("data", {}).get("id", "")
+    attacker.hold(attacker.head(f"/v1/ava/jobs/{job_id}?wait=60"), count=20, most=600)
     time.sleep(0.3)
 
 
@@ -177,18 +237,31 @@ def _refused_writes(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _expensive_reads(attacker: Attacker, statuses: Counter[str]) -> None:
-    for path in ("/v1/ava/audit?per_page=100", "/v1/ava/jobs?per_page=100&page=10", "/v1/ava/overview"):
+    for path in _EXPENSIVE:
         status, _ = attacker.send("GET", path)
         statuses[str(status)] += 1
 
 
+#: Reads that find little in much.
+_EXPENSIVE = (
+    "/v1/ava/audit?per_page=100",
+    "/v1/ava/audit?filter[action]=webhook.deleted",
+    "/v1/ava/jobs?per_page=100&page=10",
+    "/v1/ava/jobs?filter[error]=nothing",
+    "/v1/ava/overview",
+)
+
 ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "bulk of zeros and of empty arrays": _bulk_of_zeros,
     "jobs of 1 MB": _large_inputs,
+    "bulks of 2 MB": _large_bulks,
     "lists of large records": _large_lists,
     "jobs of an hour at priority 1": _long_jobs,
     "endpoints that never answer": _many_endpoints,
+    "endpoints that answer badly": _bad_receivers,
+    "schedules of every minute": _schedules,
     "streams that are not read": _stalled_streams,
+    "waits that are not read": _long_waits,
     "headers without an end": _unfinished_headers,
     "idle connections": _idle_connections,
     "refused writes": _refused_writes,

@@ -1,4 +1,4 @@
-"""The handler of `chaos.tenants`."""
+"""The handlers of `chaos.tenants`."""
 
 from __future__ import annotations
 
@@ -13,3 +13,10 @@ def brief(input: dict[str, Any]) -> dict[str, Any]:
     """Sleep for `seconds`, and return the input."""
     time.sleep(input["seconds"])
     return input
+
+
+@worker("wordy", timeout_seconds=3600, cancel_grace_seconds=1)
+def wordy(input: dict[str, Any]) -> None:
+    """Log so many lines of 1 KB."""
+    for _ in range(input["lines"]):
+        print("x" * 1_000)
