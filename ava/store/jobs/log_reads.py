@@ -8,6 +8,7 @@ from datetime import datetime
 from ava.domain.job import LogLevel
 from ava.domain.limits import ANSWER_BYTES, SEARCHED_LINES
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.rows import FoundLines
@@ -49,7 +50,7 @@ def _lines(*, of_level: bool, is_backward: bool) -> Statement:
     # all of the index's columns, though two are constant; else the planner may prefer the primary key.
     level, order = ("AND level = %(level)s", "job_id, level, seq") if of_level else ("", "job_id, seq")
     ordered = ", ".join(f"{column} {direction}" for column in order.split(", "))
-    return Statement(f"""
+    return Statement(f"""{IN_ORDER}
 SELECT seq, ts, level, msg, found FROM (
     SELECT *, count(*) OVER () AS found,
         sum(octet_length(msg)) OVER (ORDER BY seq {direction}) - octet_length(msg) AS before
@@ -70,7 +71,7 @@ SELECT seq, ts, level, msg, found FROM (
 def _end_of_search(*, of_level: bool, is_backward: bool) -> Statement:
     direction = "DESC" if is_backward else "ASC"
     level = "AND level = %(level)s" if of_level else ""
-    return Statement(f"""
+    return Statement(f"""{IN_ORDER}
 SELECT seq FROM job_logs WHERE job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
 ORDER BY seq {direction} OFFSET %(searched)s - 1 LIMIT 1
 """)

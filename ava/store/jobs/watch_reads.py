@@ -12,6 +12,7 @@ from ava.domain import ids
 from ava.domain.job import LogLine, Status
 from ava.domain.limits import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.rows import FoundLines
@@ -107,8 +108,9 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
     ]
 
 
-# Of each log no more is returned than begins within the budget; `octet_length` reads no compressed text.
-_LINES_AFTER = Statement(f"""
+# Of each log no more is returned than begins within the budget; `octet_length` reads no compressed text. Of a partition
+# that the planner takes for nearly empty it would sort all lines of the log for each read.
+_LINES_AFTER = Statement(f"""{IN_ORDER}
 SELECT w.n, l.seq, l.ts, l.level, l.msg, l.found
 FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(seqs)s::bigint[]) AS w (n, id, after_seq)
 CROSS JOIN LATERAL (
