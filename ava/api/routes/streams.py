@@ -28,6 +28,10 @@ blueprint = Blueprint("streams", __name__, url_prefix="/v1/ava/jobs")
 
 #: Seconds without an event after which a stream sends a comment, so that neither side takes it for broken.
 _HEARTBEAT_SECONDS = 10
+#: Bytes of a stream that the kernel holds before the client has received them (it takes twice that, for its own
+#: records). By itself it would hold up to 4 MB for a client that does not read, and this process would read as much of
+#: the log from PostgreSQL for it.
+_SEND_BUFFER_BYTES = 64 * 1024
 #: Milliseconds after which a client that lost its stream reconnects.
 _RETRY_MS = 2_000
 
@@ -49,11 +53,17 @@ def stream(job_id: str) -> Response:
     after_seq, is_gone = _resume_seq(job), client_watch()
     share = ExitStack()
     share.enter_context(watching(shares.streams, who.tenant_id))
+    _bound_send_buffer()
     events = _events(context().watches, job, after_seq, is_gone, lambda: jobs.show(who, job_id))
     response = Response(SharedStream(events, share), mimetype="text/event-stream")
     # Keeps nginx from buffering the events.
     response.headers["X-Accel-Buffering"] = "no"
     return response
+
+
+def _bound_send_buffer() -> None:
+    if (connection := request.environ.get("gunicorn.socket")) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
 
 @contextmanager

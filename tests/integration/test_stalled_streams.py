@@ -1,0 +1,61 @@
+"""A stream whose client does not read: how much of a log the API and the kernel hold for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+
+import pytest
+
+from harness.api import HEADERS
+from harness.polling import wait_until
+from harness.system import System
+
+WORKER = (
+    "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+    " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
+)
+#: 20 MB of log.
+LINES = "INSERT INTO job_logs SELECT id, n, now(), 'info', repeat('x', 1000) FROM jobs, generate_series(1, 20000) AS n"
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_of_a_stream_that_is_not_read_little_leaves_the_api(system: System) -> None:
+    system.api_processes = 1
+    api = system.start_api()
+    system.query(WORKER)
+    job = system.trigger("wkr_open")
+    system.query(LINES)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", system.port))
+        client.sendall(f"GET /v1/ava/jobs/{job['id']}/stream HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode())
+        (process,) = api.children
+        waits: list[float] = []
+        # It is stalled once the API reads nothing more, whatever it had to send before.
+        wait_until(lambda: _rests(waits, sum(process.cpu_times()[:2])), what="the API sends nothing more")
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            received = _receive_all(client)
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+    assert 2**14 < received < 200_000
+
+
+def _rests(seen: list[float], cpu_seconds: float) -> bool:
+    """Returns True once the processor time has hardly grown during the last ten looks."""
+    seen.append(cpu_seconds)
+    return len(seen) > 10 and cpu_seconds - seen[-10] < 0.02
+
+
+def _receive_all(client: socket.socket) -> int:
+    """Returns the bytes that are on their way."""
+    received = 0
+    client.settimeout(1.0)
+    with suppress(TimeoutError):
+        while piece := client.recv(2**16):
+            received += len(piece)
+    return received
