@@ -35,7 +35,8 @@ def job_ids(backlog: Backlog) -> list[str]:
     backlog.insert(2)
     found = [ids.encode("job", row[0]) for row in backlog.run("SELECT id::text FROM jobs ORDER BY id")]
     backlog.run(
-        "INSERT INTO job_logs SELECT j.id, n, now(), CASE WHEN n %% 2 = 0 THEN 'info' ELSE 'error' END, repeat('x', 1000)"
+        "INSERT INTO job_logs"
+        " SELECT j.id, n, now(), CASE WHEN n %% 2 = 0 THEN 'info' ELSE 'error' END, repeat('x', 1000)"
         " FROM (SELECT id FROM jobs ORDER BY id LIMIT 1) AS j, generate_series(1, %(lines)s) AS n",
         lines=_LINES,
     )
@@ -48,9 +49,9 @@ def _follow(connection: Connection, job_ids: list[str]) -> Any:
 
 
 def _page(**wanted: Any) -> Callable[[Connection, list[str]], Any]:
-    return lambda connection, job_ids: log_reads.log_lines(
-        connection, job_id=job_ids[0], wanted=LogRange(limit=100, **wanted)
-    ).lines
+    return lambda connection, job_ids: (
+        log_reads.log_lines(connection, job_id=job_ids[0], wanted=LogRange(limit=100, **wanted)).lines
+    )
 
 
 @pytest.mark.parametrize(
