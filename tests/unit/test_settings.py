@@ -10,6 +10,7 @@ import pytest
 
 from ava import setting_values, settings
 from ava.errors import SettingsError, StartError
+from ava.local import handler_folder
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store.engine.database import driver_url
@@ -164,7 +165,7 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
-    source = "".join(Path(module.__file__).read_text() for module in (settings, setting_values))
+    source = "".join(Path(module.__file__).read_text() for module in (settings, setting_values, handler_folder))
     read = set(
         re.findall(
             r'"(DATABASE_(?:POOL_|READ_|OWNER_)?URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"',
