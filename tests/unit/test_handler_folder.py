@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,8 +74,16 @@ def test_the_handlers_of_a_file_are_found_with_what_is_beside_them_and_replace_n
         handler_files.find("shop.selling").worker_ids(os.environ)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another account")
-def test_the_probe_of_an_account_finds_the_handlers_and_replaces_no_library(folder: Path) -> None:
-    account = Account(name="root", uid=0, gid=0)
+def test_the_probe_of_an_account_finds_the_handlers_and_replaces_no_library(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = subprocess.run
+
+    def run_as_ourselves(command: Any, *, user: int, group: int, extra_groups: list[int], **options: Any) -> Any:
+        # Only root may become another account, and what is found does not depend on it here.
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run_as_ourselves)
+    account = Account(name="ours", uid=os.getuid(), gid=os.getgid())
     assert can_import(account, ["shop.selling", "prices"], os.environ)
     assert not can_import(account, ["nowhere_at_all"], os.environ)
