@@ -7,6 +7,8 @@ receivers busy, and jobs share PostgreSQL and the machine with them.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ __all__ = ["CpuThrottle"]
 
 #: Processors are short if our thread waits for one at least this fraction of the time for which it runs.
 _SHORTAGE_RATIO = 0.4
-#: The age of an event, in seconds, from which on the sender no longer pauses.
+#: Seconds for which events have waited from which on the sender no longer pauses.
 _MOST_DELAY_SECONDS = 30.0
 #: The longest single pause, and the largest debt.
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -32,19 +34,32 @@ class CpuThrottle:
         self._at = time.monotonic()
         self._ran, self._waited = self._read()
         self._debt_seconds = 0.0
+        self._statement_seconds = 0.0
 
-    def pause_seconds(self, oldest_event_seconds: float | None) -> float:
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the time of statements that keep a processor of PostgreSQL busy as if the sender ran for as long."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._statement_seconds += time.monotonic() - began
+
+    def pause_seconds(self, delay_seconds: float) -> float:
         """Returns the seconds to pause now; 0 if processors are not short.
 
         Time that ran since the last call adds to the debt, and all time that passed pays it off.
-        `oldest_event_seconds` is the age of the oldest event that is not fanned out.
+        `delay_seconds` is for how long the first events that are not fanned out have waited, those of the tenant that
+        is least behind. So a tenant with more events than its share of the sender's time does not end the pauses while
+        others have events.
         """
         at, (ran, waited) = time.monotonic(), self._read()
         elapsed, run, wait = at - self._at, ran - self._ran, waited - self._waited
         self._at, self._ran, self._waited = at, ran, waited
-        if wait < _SHORTAGE_RATIO * run or (oldest_event_seconds or 0.0) > _MOST_DELAY_SECONDS:
+        busy, self._statement_seconds = run + self._statement_seconds, 0.0
+        if wait < _SHORTAGE_RATIO * run or delay_seconds > _MOST_DELAY_SECONDS:
             self._debt_seconds = 0.0
         else:
-            debt = self._debt_seconds + run * self._niceness - elapsed
+            debt = self._debt_seconds + busy * self._niceness - elapsed
             self._debt_seconds = min(max(0.0, debt), _LONGEST_PAUSE_SECONDS)
         return self._debt_seconds

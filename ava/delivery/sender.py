@@ -92,7 +92,6 @@ class Sender:
         self._is_behind = False
         self._is_ending = False
         self._cpu_throttle = CpuThrottle(settings.webhook_niceness)
-        self._oldest_event_seconds: float | None = None
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Run rounds until `is_ending` returns True, then let requests under way end, up to `_DRAIN_SECONDS`."""
@@ -114,7 +113,7 @@ class Sender:
     def _wait(self) -> None:
         """Wait until the next round is due, while the greenlets run."""
         ended_at = time.monotonic()
-        if seconds := self._cpu_throttle.pause_seconds(self._oldest_event_seconds):
+        if seconds := self._cpu_throttle.pause_seconds(self._fan_out.delay_seconds):
             gevent.sleep(seconds)
         elif self._is_behind:
             gevent.sleep(_YIELD_SECONDS)
@@ -151,9 +150,9 @@ class Sender:
         self._write_outcomes()
         with self._database.connect() as connection:
             work = endpoint_leases.find_work(connection)
-        self._oldest_event_seconds = work.oldest_event_seconds
-        if self._oldest_event_seconds is not None:
-            self._fan_out.run_once()
+        if work.oldest_event_seconds is not None:
+            with self._cpu_throttle.counted():
+                self._fan_out.run_once()
             self._is_behind = self._is_behind or self._fan_out.has_more
         if work:
             self._lease_endpoints()

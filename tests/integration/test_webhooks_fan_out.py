@@ -93,6 +93,25 @@ def test_a_tenant_with_thousands_of_endpoints_is_fanned_out_in_slices_and_delays
     ) == [(0,)]
 
 
+def test_the_delay_is_that_of_the_tenant_that_is_least_behind(api: Api) -> None:
+    _subscribe(api)
+    _subscribe(api, headers=OTHER)
+    fan_out = FanOut(api.database)
+    assert (fan_out.run_once(), fan_out.delay_seconds) == (0, 0.0)
+    _bulk(api, 3)
+    api.execute("UPDATE webhook_events SET created_at = created_at - n * interval '1 minute'")
+    api.execute("UPDATE webhook_endpoints SET created_at = created_at - interval '1 day'")
+    ((oldest,),) = api.execute("SELECT extract(epoch FROM now() - created_at) FROM webhook_events ORDER BY n LIMIT 1")
+    api.trigger(headers=OTHER)
+    fan_out.run_once()
+    assert fan_out.delay_seconds < 30, "the other tenant is not behind"
+    api.execute("UPDATE webhook_events SET fanned_out_at = NULL WHERE tenant_id = 'ten_test'")
+    fan_out.run_once()
+    assert oldest <= fan_out.delay_seconds < float(oldest) + 30, "it is that of the tenant's first event"
+    fan_out.run_once()
+    assert fan_out.delay_seconds == 0
+
+
 def test_a_batch_is_bounded_by_the_bytes_of_its_payloads_and_not_by_those_that_are_stored(api: Api) -> None:
     _subscribe(api)
     _bulk(api, 12, {"input": {"text": "x" * 1_000_000}})

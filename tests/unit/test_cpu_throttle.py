@@ -47,9 +47,9 @@ def test_a_sender_that_waits_for_processors_pauses_until_it_is_down_to_its_share
 def test_no_pause_is_longer_than_a_second(machine: Machine) -> None:
     throttle = CpuThrottle(19, stat=machine.stat)
     machine.advance(5, ran=4, waited=10)
-    assert throttle.pause_seconds(None) == 1
+    assert throttle.pause_seconds(0) == 1
     machine.advance(1)
-    assert throttle.pause_seconds(None) == 0
+    assert throttle.pause_seconds(0) == 0
 
 
 def test_a_sender_that_gets_a_processor_at_once_does_not_pause(machine: Machine) -> None:
@@ -64,6 +64,16 @@ def test_the_debt_is_dropped_when_processors_are_free_again(machine: Machine) ->
     assert throttle.pause_seconds(0.1) > 0
     machine.advance(0.1, ran=0.01)
     assert throttle.pause_seconds(0.1) == 0
+
+
+def test_the_time_of_counted_statements_adds_to_the_debt(machine: Machine) -> None:
+    throttle = CpuThrottle(10, stat=machine.stat)
+    with throttle.counted():
+        machine.advance(0.05)
+    machine.advance(0.05, ran=0.01, waited=0.01)
+    assert throttle.pause_seconds(0.1) == pytest.approx(0.5)
+    machine.advance(0.5, ran=0.01, waited=0.01)
+    assert throttle.pause_seconds(0.1) == pytest.approx(0.1), "each statement is counted once"
 
 
 def test_an_event_that_has_waited_for_30_s_ends_the_pauses(machine: Machine) -> None:
@@ -94,5 +104,5 @@ def test_the_real_kernel_statistics_are_read(tmp_path: Path) -> None:
     throttle = CpuThrottle(10)
     ran = throttle._ran
     assert sum(range(1_000_000)) > 0
-    throttle.pause_seconds(None)
+    throttle.pause_seconds(0)
     assert throttle._ran > ran

@@ -169,7 +169,9 @@ def test_the_large_bodies_of_one_tenant_leave_memory_for_those_of_others() -> No
 
 
 def _candidate(name: str, tenant_id: str, deliveries: int = 1, *, has_more: bool = False) -> FanOutCandidate:
-    return FanOutCandidate(id=name, tenant_id=tenant_id, deliveries=deliveries, has_more=has_more, has_body=False)
+    return FanOutCandidate(
+        id=name, tenant_id=tenant_id, deliveries=deliveries, has_more=has_more, has_body=False, age_seconds=0.0
+    )
 
 
 def test_a_batch_ends_where_its_deliveries_become_too_many() -> None:

@@ -68,6 +68,8 @@ class FanOutCandidate:
     has_more: bool
     #: Whether an earlier batch has stored its body.
     has_body: bool
+    #: Seconds since it happened.
+    age_seconds: float
 
 
 # The tenants are found by a loose index scan, so that its cost does not grow with the events. They share the batch, and
@@ -95,7 +97,7 @@ WITH RECURSIVE oldest AS (
 ), share AS (
     SELECT greatest(1, %(events)s::int / greatest(1, count(*))) AS events FROM tenants
 )
-SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL
+SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL, extract(epoch FROM now() - e.created_at)::float8
 FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
     SELECT e.*, row_number() OVER (ORDER BY e.n) AS place FROM (
         SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
@@ -126,8 +128,9 @@ def candidates(connection: Connection, *, after_tenant: str, most_tenants: int, 
             deliveries=min(count, MOST_DELIVERIES_PER_EVENT),
             has_more=count > MOST_DELIVERIES_PER_EVENT,
             has_body=has_body,
+            age_seconds=age_seconds,
         )
-        for id_, tenant_id, count, has_body in _CANDIDATES.run(connection, parameters, before=BY_INDEX)
+        for id_, tenant_id, count, has_body, age_seconds in _CANDIDATES.run(connection, parameters, before=BY_INDEX)
     ]
 
 
