@@ -3,7 +3,8 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# What running needs, and what developing needs as well.
+# An environment that can fill environments, what running needs in it, and what developing needs as well.
+INSTALLER := $(VENV)/installer
 RUNNABLE := $(VENV)/runnable
 INSTALLED := $(VENV)/installed
 # What is installed has its bytecode: without it each start of a process would compile what it imports.
@@ -103,19 +104,23 @@ format: $(INSTALLED) ## Format the code
 clean: ## Remove the environments and the tools' files, but no data
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-$(RUNNABLE): setup.cfg setup.py pyproject.toml tools/environment.sh
-	@EXTRAS=embedded tools/environment.sh
+$(INSTALLER): tools/environment.sh
+	@tools/environment.sh
 	@touch $@
 
-$(INSTALLED): setup.cfg setup.py pyproject.toml tools/environment.sh
-	@tools/environment.sh
+$(RUNNABLE): $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
+	@EXTRAS=embedded tools/install.sh
+	@touch $@
+
+$(INSTALLED): $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
+	@tools/install.sh
 	@touch $(RUNNABLE) $@
 
 $(COMPILED): $(RUNNABLE)
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
-$(LOWEST)/installed: $(INSTALLED) tools/lowest_constraints.py
+$(LOWEST)/installed: $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh tools/lowest_constraints.py
 	@$(BIN)/python tools/lowest_constraints.py >$(VENV)/lowest_constraints.txt
-	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/environment.sh
+	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/install.sh
 	@touch $@

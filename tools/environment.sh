@@ -1,11 +1,8 @@
 #!/bin/sh
-# Creates the virtual environment $VENV and installs this project into it, with the packages of the extras $EXTRAS.
-# CONSTRAINTS names a file of pip constraints, INSTALLER the environment whose uv and pip do it. If Python or its venv
-# module is missing, root on Debian gets them installed; anyone else reads one line that says what to do.
+# Creates the virtual environment $VENV with what fills environments: uv, or a pip that is not slow. If Python or its
+# venv module is missing, root on Debian gets them installed; anyone else reads one line that says what to do.
 set -eu
 : "${VENV:=.venv}"
-: "${INSTALLER:=$VENV}"
-: "${EXTRAS:=embedded,flower,otel,test,dev}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 usable() {
@@ -40,34 +37,13 @@ if [ -z "$python" ]; then
     echo "ava: Python 3.11 or newer is needed, and this machine's packages have none; name one with PYTHON=" >&2
     exit 1
 fi
-# uv takes a third of pip's time. It does not read pip's settings, so pip does the work where they name an index.
-get_uv() {
-    ! "$VENV/bin/python" -m pip config list | grep index >/dev/null &&
-        "$VENV/bin/python" -m pip install --quiet --no-compile "uv>=0.5"
-}
-
 if ! [ -x "$VENV/bin/python" ]; then
     echo "Making $VENV with $("$python" --version)"
-    if [ -x "$INSTALLER/bin/uv" ]; then
-        "$INSTALLER/bin/uv" venv --quiet --python "$python" "$VENV"
-    else
-        "$python" -m venv "$VENV"
-        get_uv || true
-    fi
+    "$python" -m venv "$VENV"
 fi
-
-# What runs often is compiled afterwards, on all processors; the tools of `make check` need not be.
-# The build warns of folders in the working directory that have the package's name, which is what is wanted here.
-export PYTHONWARNINGS=ignore
-set -- --editable ".[$EXTRAS]" ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}
-[ -t 2 ] || set -- --quiet "$@"
-
-echo "Installing into $VENV (once for each change of setup.cfg)"
-if [ -x "$INSTALLER/bin/uv" ]; then
-    "$INSTALLER/bin/uv" pip install --python "$VENV/bin/python" "$@" && exit
-    echo "uv cannot install them; pip does" >&2
-    "$INSTALLER/bin/python" -m pip uninstall --quiet --yes uv
+# uv takes a third of pip's time. It does not read pip's settings, so pip does the work where they name an index; the
+# one that comes with Python 3.11 takes twice as long as a newer one.
+if "$VENV/bin/python" -m pip config list | grep index >/dev/null ||
+    ! "$VENV/bin/python" -m pip install --quiet --no-compile "uv>=0.5"; then
+    "$VENV/bin/python" -m pip install --quiet --no-compile --upgrade pip
 fi
-# The pip that comes with Python 3.11 takes twice as long as a newer one.
-"$INSTALLER/bin/python" -m pip install --quiet --upgrade pip
-"$INSTALLER/bin/python" -m pip --python "$VENV/bin/python" install --no-compile "$@"

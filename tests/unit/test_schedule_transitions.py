@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ava.domain import schedule
@@ -32,7 +32,6 @@ def slots(pattern: oracle.Pattern, name: str, start: datetime, end: datetime) ->
     return list(takewhile(lambda slot: slot.at <= end, schedule.slots_after(pattern.text, name, start)))
 
 
-@settings(max_examples=120, deadline=None)
 @given(name=_NAMES, year=st.integers(2000, 2037), pattern=oracle.patterns())
 def test_slots_around_each_change_of_a_clock_are_those_of_the_oracle(
     name: str, year: int, pattern: oracle.Pattern
@@ -43,7 +42,6 @@ def test_slots_around_each_change_of_a_clock_are_those_of_the_oracle(
         assert [(slot.at, slot.slot, slot.note) for slot in found] == oracle.expected(pattern, seen)
 
 
-@settings(max_examples=100, deadline=None)
 @given(name=_NAMES, year=st.integers(2000, 2037), pattern=oracle.patterns(), minutes=st.integers(-90, 90))
 def test_a_walk_from_any_minute_finds_the_rest_of_an_earlier_walk(
     name: str, year: int, pattern: oracle.Pattern, minutes: int
