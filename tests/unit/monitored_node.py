@@ -107,8 +107,8 @@ class Store:
     def passed_by(self, _connection: Any, *, job_id: str, run_no: int, **_: Any) -> Key | None:
         return self.passed.get((job_id, run_no))
 
-    def unpublish(self, _connection: Any, job_ids: list[str]) -> None:
-        self._write("unpublish", *job_ids)
+    def return_to_backlog(self, _connection: Any, job_ids: list[str]) -> None:
+        self._write("return to backlog", *job_ids)
 
     def invalidate_unclaimed(self, _connection: Any, *, job_id: str, run_no: int) -> bool:
         if self.is_away:

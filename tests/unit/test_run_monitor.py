@@ -92,7 +92,7 @@ def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) 
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
     node.monitor.return_to_queue(["job_z"])
-    wait_until(lambda: node.store.named("unpublish") == [("job_z",)])
+    wait_until(lambda: node.store.named("return to backlog") == [("job_z",)])
     assert node.store.named("rescue") == node.store.named("end killed") == []
 
 
@@ -204,7 +204,7 @@ def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
     node.monitor.return_to_queue(["job_z"])
-    wait_until(lambda: node.store.named("unpublish"))
+    wait_until(lambda: node.store.named("return to backlog"))
     assert node.store.named("rescue") == []
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_another_child_holds_as_well_is_not_rescued(node: Node) -> No
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
     node.monitor.return_to_queue(["job_z"])
-    wait_until(lambda: node.store.named("unpublish"))
+    wait_until(lambda: node.store.named("return to backlog"))
     assert node.store.named("rescue") == []
 
 
@@ -227,10 +227,10 @@ def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
     node.monitor.rescue(held, "WorkerLost: …")
     node.monitor.return_to_queue(["job_z"])
     time.sleep(0.3)
-    assert node.store.named("rescue") == node.store.named("unpublish") == []
+    assert node.store.named("rescue") == node.store.named("return to backlog") == []
     node.store.is_away = False
-    wait_until(lambda: node.store.named("rescue") and node.store.named("unpublish"))
-    assert (len(node.store.named("rescue")), node.store.named("unpublish")) == (1, [("job_z",)])
+    wait_until(lambda: node.store.named("rescue") and node.store.named("return to backlog"))
+    assert (len(node.store.named("rescue")), node.store.named("return to backlog")) == (1, [("job_z",)])
 
 
 def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pyt
         if len(met) < 3:
             raise DatabaseUnavailable
 
-    monkeypatch.setattr(run_monitor, "client_moves", SimpleNamespace(unpublish=break_off))
+    monkeypatch.setattr(run_monitor, "client_moves", SimpleNamespace(return_to_backlog=break_off))
     node.start()
     node.monitor.return_to_queue(["job_z"])
     wait_until(lambda: met == ["job_z"] * 3)
@@ -328,7 +328,7 @@ def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
     node.monitor.close()
     assert child.process.wait(30) == -signal.SIGKILL
     reason = "Handler interrupted, the worker is shutting down"
-    assert node.store.named("unpublish") == [("job_z",)]
+    assert node.store.named("return to backlog") == [("job_z",)]
     assert [call for call in node.store.calls if call[0] != "heartbeat"][-3:] == [
         ("rescue", "job_a", 1, reason, False),
         ("deregister", node.id),

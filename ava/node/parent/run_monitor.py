@@ -131,7 +131,7 @@ class RunMonitor:
 
     def return_to_queue(self, job_ids: Sequence[str]) -> None:
         """Return the jobs of a message that came here to the backlog, soon, in the monitor's thread."""
-        self._deferred_writes.put(lambda connection: client_moves.unpublish(connection, job_ids))
+        self._deferred_writes.put(lambda connection: client_moves.return_to_backlog(connection, job_ids))
         self._wakeups.put(None)
 
     def check_now(self) -> None:

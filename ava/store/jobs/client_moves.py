@@ -10,11 +10,22 @@ from typing import Any
 
 from ava.domain.job import Job, JobSpec
 from ava.store.engine.database import Connection
+from ava.store.engine.notices import BACKLOG
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import pauses, rows
 
-__all__ = ["DEDUPED", "MOST_PUBLISHED", "NewJob", "cancel", "insert", "insert_each", "insert_keyed", "unpublish"]
+__all__ = [
+    "DEDUPED",
+    "MOST_PUBLISHED",
+    "NewJob",
+    "cancel",
+    "insert",
+    "insert_each",
+    "insert_keyed",
+    "return_to_backlog",
+    "unpublish",
+]
 
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
 MOST_PUBLISHED = 16
@@ -235,6 +246,18 @@ WHERE id = ANY(%(ids)s::uuid[]) AND status IS NOT DISTINCT FROM 'queued' AND pub
 def unpublish(connection: Connection, job_ids: Sequence[str]) -> None:
     """Mark jobs as unpublished because their messages could not be published."""
     connection.exec_driver_sql(_UNPUBLISH, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
+
+
+# The dispatcher is woken, because it may hold less urgent jobs in the broker.
+_RETURN = Statement(f"""
+WITH returned AS ({_UNPUBLISH} RETURNING id)
+SELECT pg_notify('{BACKLOG}', '{BACKLOG}') WHERE EXISTS (SELECT FROM returned)
+""")
+
+
+def return_to_backlog(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Return jobs to the backlog whose messages came to a busy process, and have the dispatcher look at once."""
+    connection.exec_driver_sql(_RETURN, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
 
 
 _CANCEL = Statement(f"""
