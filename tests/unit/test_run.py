@@ -180,9 +180,7 @@ def test_a_sigterm_that_arrives_when_the_handler_has_ended_interrupts_nothing(pr
     assert (run.end.status, run.end.output_json) == (Status.CANCELLED, '"done"')
 
 
-# Another thread may take the last alarm, and Python acts on it later: it calls the action of then, or warns of none.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_timer_of_a_handler_ends_with_it_however_short_it_is() -> None:
+def test_a_timer_of_a_handler_ends_with_it_however_short_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_number: int, _frame: object) -> None:
         raise ValueError("an alarm")
 
@@ -193,7 +191,9 @@ def test_a_timer_of_a_handler_ends_with_it_however_short_it_is() -> None:
         while True:
             time.sleep(0.01)
 
+    # Another thread may take the last alarm. Python acts on it later: it calls the action of then, or warns of none.
     before = signal.signal(signal.SIGALRM, lambda *_: None)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     with process_state() as state:
         for _ in range(50):
             run = run_of(handle)
