@@ -43,6 +43,8 @@ HEADERS = {
 FINAL = ("completed", "failed", "cancelled")
 #: Every process of a system inherits a variable of this name, by which leftovers are found.
 MARK = "AVA_TEST_SYSTEM"
+#: Seconds in which a process must start; with ten others that compute for each processor an API takes half a minute.
+_START_SECONDS = 90.0
 #: The module behind the `ava` command.
 _AVA = "ava.cli.main"
 
@@ -245,12 +247,12 @@ class System:
         self.await_api()
         self.await_workers()
 
-    def await_api(self, seconds: float = 30) -> None:
+    def await_api(self, seconds: float = _START_SECONDS) -> None:
         """Wait until the API says that it is ready."""
         assert self.api
         wait_until(self._api_is_ready, seconds=seconds, what=f"the API is ready; see {self.api.log}")
 
-    def await_workers(self, seconds: float = 30) -> None:
+    def await_workers(self, seconds: float = _START_SECONDS) -> None:
         """Wait until every living worker process has joined as a node."""
         wait_until(self._nodes_are_ready, seconds=seconds, what="every node has joined")
 
