@@ -18,7 +18,7 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from ava import processor_time
+from ava.processor_time import ProcessorTime
 
 __all__ = ["RequestTurns"]
 
@@ -52,6 +52,7 @@ class RequestTurns:
         #: Those that wait, by tenant; the tenant whose turn is next comes first.
         self._waiting: dict[str, deque[Event]] = {}
         self._pauses = _Pauses()
+        self._processor_time = ProcessorTime()
         self._loop = gevent.get_hub().loop
         self._idle = self._loop.idle()
         self._timer = self._loop.timer(0.0)
@@ -64,7 +65,7 @@ class RequestTurns:
         ):
             self._wait(tenant_id)
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
-        spell = None if is_alone else _Spell()
+        spell = None if is_alone else _Spell(self._processor_time)
         # In the next round of the loop: requests that never wait would else follow each other within one.
         return lambda: self._loop.run_callback(self._end, tenant_id, spell)
 
@@ -80,7 +81,7 @@ class RequestTurns:
 
     def begin_large(self, release: Callable[[], None]) -> Callable[[], None]:
         """Begin a request with a large body. Returns what ends it: it calls `release` when the next may begin."""
-        spell = _Spell()
+        spell = _Spell(self._processor_time)
 
         def end() -> None:
             if (short := spell.short_seconds()) and not self._has_one_tenant():
@@ -138,8 +139,9 @@ class RequestTurns:
 class _Spell:
     """The time that a request takes, and for which part of it processors were short."""
 
-    def __init__(self) -> None:
+    def __init__(self, processor_time: ProcessorTime) -> None:
         self._began_at = time.monotonic()
+        self._processor_time = processor_time
         self._waited_before = processor_time.read()[1]
 
     def seconds(self) -> float:
@@ -148,7 +150,7 @@ class _Spell:
 
     def short_seconds(self) -> float:
         """Returns for how many of these seconds processors were short."""
-        waited = processor_time.read()[1] - self._waited_before
+        waited = self._processor_time.read()[1] - self._waited_before
         return min(self.seconds(), waited / _SHORTAGE)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
-from ava import processor_time
+from ava.processor_time import SCHEDSTAT, ProcessorTime
 
 __all__ = ["CpuThrottle"]
 
@@ -27,10 +26,10 @@ _LONGEST_PAUSE_SECONDS = 1.0
 class CpuThrottle:
     """Computes how long a sender pauses so that it takes no more than its share of a processor."""
 
-    def __init__(self, niceness: int, *, stat: Path = processor_time.SCHEDSTAT) -> None:
+    def __init__(self, niceness: int, *, stat: Path = SCHEDSTAT) -> None:
         """With a `niceness` of n > 0 the sender's share is one part in n; 0 switches the throttle off."""
         self._niceness = niceness
-        self._read = partial(processor_time.read, stat)
+        self._read = ProcessorTime(stat).read
         self._at = time.monotonic()
         self._ran, self._waited = self._read()
         self._debt_seconds = 0.0
