@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from uuid import UUID
 
 from ava.domain import ids
@@ -51,6 +52,8 @@ def to_line(job_id: str, cursor: str) -> int | None:
     return seq if -1 <= seq < 2**63 - 1 else None
 
 
+# A stream has a place for each line of one job.
+@lru_cache(maxsize=256)
 def _half(job_id: str) -> int:
     value = ids.decode("job", job_id)
     return 0 if value is None else value.int & _LOW
