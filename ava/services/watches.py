@@ -1,7 +1,8 @@
 """Watching jobs: all watchers of a process share one poll of the database every 150 ms.
 
 A watcher costs an entry here, a bounded buffer, and a sleeping thread (under gevent, a greenlet), but no connection and
-no statement. Followers of one job that have read equally far share one read and the lines that it finds.
+no statement. A follower that is new, or has read what it had, is polled for sooner, without the others. Followers of
+one job that have read equally far share one read and the lines that it finds.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Watches:
 
     #: Seconds between two polls.
     interval_seconds = 0.15
-    #: The least seconds between two polls: a new follower is served sooner than the interval.
+    #: The least seconds between two polls: a follower that asks is served sooner than the interval.
     gap_seconds = 0.03
 
     def __init__(self, database: Database) -> None:
@@ -55,6 +56,8 @@ class Watches:
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
         self._followers: dict[int, Follower] = {}
+        #: The numbers of the followers that have asked for a poll.
+        self._asking: set[int] = set()
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
         self._poll_now = threading.Event()
@@ -85,7 +88,8 @@ class Watches:
     @contextmanager
     def follow(self, job: Job, after_seq: int) -> Iterator[Follower]:
         """Follow a job from the state in `job` and the line after `after_seq`."""
-        follower = Follower(next(self._numbers), job, after_seq, self._poll_now.set)
+        number = next(self._numbers)
+        follower = Follower(number, job, after_seq, lambda: self._ask(number))
         self._add(follower)
         try:
             yield follower
@@ -108,6 +112,7 @@ class Watches:
         with self._lock:
             if isinstance(watcher, Follower):
                 self._followers[watcher.number] = watcher
+                self._asking.add(watcher.number)
                 self._poll_now.set()
             else:
                 self._waiters.add(watcher)
@@ -115,18 +120,30 @@ class Watches:
                 self._thread = threading.Thread(target=self._run, name="watches", daemon=True)
                 self._thread.start()
 
+    def _ask(self, number: int) -> None:
+        """Have a follower polled for soon."""
+        with self._lock:
+            self._asking.add(number)
+        self._poll_now.set()
+
     def _run(self) -> None:
         """Poll again and again, as long as there are watchers."""
+        all_at = time.monotonic() + self.interval_seconds
         while not self._closing.wait(self.gap_seconds):
-            self._poll_now.wait(self.interval_seconds - self.gap_seconds)
+            self._poll_now.wait(max(0.0, all_at - time.monotonic()))
             self._poll_now.clear()
+            is_for_all = time.monotonic() >= all_at
+            if is_for_all:
+                all_at = time.monotonic() + self.interval_seconds
             with self._lock:
                 if not self._waiters and not self._followers:
                     self._thread = None
                     return
+                waiters = list(self._waiters) if is_for_all else []
+                followers = [each for each in self._followers.values() if is_for_all or each.number in self._asking]
+                self._asking.clear()
             try:
-                while self._poll():
-                    pass
+                self._poll_for(waiters, followers, until=all_at)
             except DatabaseUnavailable:
                 # The watchers go on waiting; each ends by itself when its time is up.
                 self._closing.wait(1.0)
@@ -134,11 +151,22 @@ class Watches:
                 _log.exception("Watches: poll failed, will retry")
                 self._closing.wait(1.0)
 
-    def _poll(self) -> bool:
-        """Poll once for all watchers. Returns True if there are more lines to read at once."""
-        with self._lock:
-            waiters = list(self._waiters)
-            followers = [follower for follower in self._followers.values() if not follower.is_behind]
+    def _poll_for(self, waiters: Sequence[_Waiter], followers: Sequence[Follower], *, until: float) -> None:
+        """Poll for these watchers, and again for those with more lines to read, until the others' next poll is due."""
+        reading = [each for each in followers if not each.is_behind]
+        while waiters or reading:
+            self._poll(waiters, reading)
+            waiters = ()
+            reading = [
+                each for each in reading if each.has_more and not each.is_behind and each.number in self._followers
+            ]
+            if time.monotonic() >= until:
+                for each in reading:
+                    self._ask(each.number)
+                return
+
+    def _poll(self, waiters: Sequence[_Waiter], followers: Sequence[Follower]) -> None:
+        """Poll once for these watchers."""
         open_followers = [follower for follower in followers if follower.final is None]
         job_ids = {waiter.watched_id for waiter in waiters if not waiter.is_operation}
         job_ids |= {follower.job_id for follower in open_followers}
@@ -154,16 +182,15 @@ class Watches:
                     waiter.woken.set()
             for follower in followers:
                 follower.final = follower.final or final.get(follower.job_id)
-            return self._read_lines(connection, followers, states)
+            self._read_lines(connection, followers, states)
 
     def _read_lines(
         self, connection: Connection, followers: Sequence[Follower], states: dict[int, WatchedState]
-    ) -> bool:
+    ) -> None:
         """Read the new lines, once for all followers at one position, and deliver them with the new states."""
         at: dict[tuple[str, int], list[Follower]] = {}
         for follower in followers:
             at.setdefault((follower.job_id, follower.after_seq), []).append(follower)
-        is_more_wanted = False
         positions = [
             LogPosition(number=number, job_id=job_id, after_seq=after_seq)
             for number, (job_id, after_seq) in enumerate(at)
@@ -174,8 +201,6 @@ class Watches:
             for position in batch:
                 for follower in at[position.job_id, position.after_seq]:
                     self._deliver(follower, found.get(position.number), states.get(follower.number))
-                    is_more_wanted = is_more_wanted or (follower.has_more and not follower.is_behind)
-        return is_more_wanted
 
     def _deliver(self, follower: Follower, found: FoundLines | None, state: WatchedState | None) -> None:
         if found is None:
