@@ -259,6 +259,28 @@ def test_followers_of_one_job_share_one_read(api: Api, monkeypatch: pytest.Monke
     assert max(sizes) <= 3
 
 
+def test_a_new_follower_is_polled_for_soon_and_without_the_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    polls: list[set[str]] = []
+    read = watch_reads.final_states
+
+    def record(connection: Any, job_ids: Any) -> Any:
+        polls.append(set(job_ids))
+        return read(connection, job_ids)
+
+    monkeypatch.setattr(watch_reads, "final_states", record)
+    services = api.app.extensions["ava"]
+    # The others are not polled for within this test, except by mistake.
+    monkeypatch.setattr(services.watches, "interval_seconds", 60)
+    first, second = (services.jobs.show(CALLER, api.trigger()["id"]) for _ in range(2))
+    _log(api, "a line")
+    with services.watches.follow(first, -1) as follower:
+        assert [update.line.msg for update in follower.read(30) if update.line] == ["a line"]
+        with services.watches.follow(second, -1) as other:
+            assert [update.line.msg for update in other.read(30) if update.line] == ["a line"]
+    assert {second.id} in polls
+    assert all(len(poll) == 1 for poll in polls)
+
+
 def test_followers_that_do_not_read_hold_a_bounded_number_of_bytes(api: Api) -> None:
     job = api.trigger()
     _start(api, job["id"])
