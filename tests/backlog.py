@@ -52,15 +52,13 @@ class Backlog:
     ) -> list[Job]:
         """Insert jobs, unpublished unless `is_published`."""
         specs = [JobSpec(worker_id=worker_id, **fields)] * count
-        closed = () if is_published else [f"default:{priority}" for priority in range(1, 11)]
         with self.database.connect() as connection:
             return client_moves.insert(
                 connection,
                 tenant_id=tenant_id,
                 user_id="usr_test",
                 specs=specs,
-                closed_windows=closed,
-                most_published=count,
+                most_published=count if is_published else 0,
             )
 
     def join(
@@ -97,6 +95,10 @@ class Backlog:
     def count(self, condition: str) -> int:
         """Returns the number of jobs that meet a condition."""
         return int(self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0])
+
+    def closed_windows(self) -> set[str]:
+        """Returns the windows that take no more messages from the API, each as `queue:priority`."""
+        return {f"{queue}:{priority}" for queue, priority in self.run("SELECT queue, priority FROM closed_windows")}
 
     @contextmanager
     def autovacuum(self, table: str) -> Iterator[None]:

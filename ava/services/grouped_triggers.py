@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ava.domain.job import Job, JobSpec
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany
 from ava.services.quotas import TenantQuotas
-from ava.services.trigger_rules import TriggerRules
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import client_moves
 from ava.store.jobs.client_moves import NewJob
@@ -119,15 +118,12 @@ def is_groupable(spec: JobSpec) -> bool:
     return spec.key is None and len(spec.input_json) <= _MOST_CHARACTERS
 
 
-def insert_group(
-    database: Database, rules: TriggerRules, quota: TenantQuotas, new: Sequence[NewJob]
-) -> list[Job | TooMany | None]:
+def insert_group(database: Database, quota: TenantQuotas, new: Sequence[NewJob]) -> list[Job | TooMany | None]:
     """Insert jobs of several clients. Returns each one's record, or why it is refused; None if it was left out."""
     with database.connect(of_process=True) as connection:
-        closed = rules.closed_windows(connection)
         refusals = [_refusal(connection, quota, each) for each in new]
-        admitted = [_ruled(rules, each) for each, refusal in zip(new, refusals, strict=True) if refusal is None]
-        stored = iter(client_moves.insert_each(connection, admitted, closed_windows=closed) if admitted else ())
+        admitted = [each for each, refusal in zip(new, refusals, strict=True) if refusal is None]
+        stored = iter(client_moves.insert_each(connection, admitted) if admitted else ())
     return [next(stored) if refusal is None else refusal for refusal in refusals]
 
 
@@ -137,9 +133,3 @@ def _refusal(connection: Connection, quota: TenantQuotas, new: NewJob) -> TooMan
     except TooMany as error:
         return error
     return None
-
-
-def _ruled(rules: TriggerRules, new: NewJob) -> NewJob:
-    """Returns a new job with what holds for its tenant."""
-    (spec,) = rules.bounded(new.tenant_id, [new.spec])
-    return replace(new, spec=spec, may_publish=not rules.is_limited(new.tenant_id))

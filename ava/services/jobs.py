@@ -86,11 +86,11 @@ class Jobs:
         #: The schemas that inputs must match.
         self.schemas = InputSchemas(run_long)
         self._quota = TenantQuotas.of(settings) if settings else TenantQuotas()
-        #: What operators and the dispatcher have set for new jobs.
+        #: What the settings allow new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
-        self._groups = GroupedTriggers(
-            lambda new: insert_group(database, self.rules, self._quota, new), publish=self.publish
-        )
+        # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
+        self._most_published = client_moves.MOST_PUBLISHED if self.rules.tenant_max_running is None else 0
+        self._groups = GroupedTriggers(lambda new: insert_group(database, self._quota, new), publish=self.publish)
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         """Store jobs, all or none, then publish those that can start now.
@@ -125,6 +125,7 @@ class Jobs:
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
             spec=spec,
+            may_publish=self._most_published > 0,
             traceparent=tracing.current(),
             schema_version=version,
         )
@@ -186,10 +187,10 @@ class Jobs:
             self.schemas.raise_if_changed(connection, caller.tenant_id, specs, versions)
             self._refuse_workers(connection, caller, specs)
 
-        arguments = self._arguments(connection, caller, versions)
+        arguments = self._arguments(caller, versions)
         admit = partial(self._admit, connection, caller)
         keyed = KeyedTriggers(connection, caller, arguments, admit=admit, raise_if_refused=raise_if_refused)
-        return keyed.store(self.rules.bounded(caller.tenant_id, specs))
+        return keyed.store(specs)
 
     def retry(
         self,
@@ -238,21 +239,19 @@ class Jobs:
 
     def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec], versions: Versions) -> list[Job]:
         self._admit(connection, caller, specs)
-        arguments = self._arguments(connection, caller, versions)
-        return client_moves.insert(connection, specs=self.rules.bounded(caller.tenant_id, specs), **arguments)
+        arguments = self._arguments(caller, versions)
+        return client_moves.insert(connection, specs=specs, **arguments)
 
     def _admit(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
 
-    def _arguments(self, connection: Connection, caller: Caller, versions: Versions) -> dict[str, Any]:
+    def _arguments(self, caller: Caller, versions: Versions) -> dict[str, Any]:
         """Returns the arguments of `client_moves.insert`, without the jobs."""
         return {
             "tenant_id": caller.tenant_id,
             "user_id": caller.user_id,
-            # This reads what holds for tenants as well, so it is first.
-            "closed_windows": self.rules.closed_windows(connection),
-            "most_published": 0 if self.rules.is_limited(caller.tenant_id) else client_moves.MOST_PUBLISHED,
+            "most_published": self._most_published,
             "traceparent": tracing.current(),
             "schema_versions": versions,
         }

@@ -44,17 +44,19 @@ def test_what_is_no_limit_is_refused_by_name(api: Api) -> None:
 
 
 def test_a_job_that_is_too_urgent_for_its_tenant_gets_the_most_urgent_priority_that_holds(api: Api) -> None:
+    assert api.trigger(priority=1)["priority"] == 1
     api.put(LIMITS, headers=OPERATOR, json={"most_urgent_priority": 4})
-    api.app.extensions["ava"].jobs.windows_seconds = 0
     found = [api.trigger(priority=number)["priority"] for number in (1, 4, 9)]
     assert found == [4, 4, 9]
+    debounce = {"key": "a", "seconds": 60}
+    assert [api.trigger(priority=number, debounce=debounce)["priority"] for number in (9, 1)] == [9, 4]
 
 
 def test_the_jobs_of_a_limited_tenant_are_left_to_the_dispatcher(api: Api) -> None:
-    api.app.extensions["ava"].jobs.windows_seconds = 0
+    api.post(f"/v1/ava/jobs/{api.trigger()['id']}/cancel")
     api.put(LIMITS, headers=OPERATOR, json={"max_running": 1})
     job = api.trigger()
-    assert api.execute("SELECT published_at FROM jobs") == [(None,)]
+    assert api.execute("SELECT published_at IS NULL FROM jobs ORDER BY id") == [(False,), (True,)]
     api.put("/v1/ava/tenants/ten_other/limits", headers=OPERATOR, json={"max_running": 0})
     assert "limit" not in api.get(f"/v1/ava/jobs/{job['id']}/why").get_json()["data"]["sentence"]
     api.put(LIMITS, headers=OPERATOR, json={"max_running": 0})

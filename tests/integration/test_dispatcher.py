@@ -109,12 +109,10 @@ def test_the_api_does_not_publish_to_a_window_that_is_full_or_has_a_backlog(back
     backlog.insert(5, priority=7)
     backlog.insert(10, priority=8)
     _feed(backlog, window=10, is_fair=False).run_once(0)
-    with backlog.database.connect() as connection:
-        assert backlog_moves.closed_windows(connection) == {"default:4", "default:8"}
+    assert backlog.closed_windows() == {"default:4", "default:8"}
     # With turns, no less urgent job may overtake the backlog either.
     _feed(backlog, window=10).run_once(0)
-    with backlog.database.connect() as connection:
-        assert backlog_moves.closed_windows(connection) == {f"default:{number}" for number in range(4, 11)}
+    assert backlog.closed_windows() == {f"default:{number}" for number in range(4, 11)}
     assert backlog.count("published_at IS NOT NULL AND priority > 4") == 0
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from ava.domain.job import JobSpec
+from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.fleet import workers
+from ava.store.fleet import tenants, workers
 from ava.store.jobs import client_moves
+from ava.store.jobs.backlog import write_closed_windows
 from ava.store.jobs.client_moves import NewJob
 from tests.backlog import worker_spec
 
@@ -42,3 +44,25 @@ def test_jobs_with_tags_and_without_share_a_statement_and_keep_their_own(databas
         (each.tenant_id, each.spec.input_json, each.spec.tags_json) for each in new
     ]
     assert sorted(found) == sorted(("n", str(n), f"ten_{n % 3}") for n in range(64) if n % 2)
+
+
+def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> None:
+    tenants_and_priorities = [("ten_a", 1), ("ten_a", 5), ("ten_b", 3), ("ten_b", 5), ("ten_limited", 3)]
+    new = [
+        NewJob(tenant_id=tenant_id, user_id="usr_a", spec=JobSpec(worker_id="wkr_plain", priority=priority))
+        for tenant_id, priority in tenants_and_priorities
+    ]
+
+    def trigger() -> list[tuple[int, bool]]:
+        jobs = [job for job in client_moves.insert_each(connection, new) if job is not None]
+        return [(job.priority, job.published_at is not None) for job in jobs]
+
+    with database.connect(of_process=True) as connection:
+        assert trigger() == [(1, True), (5, True), (3, True), (5, True), (3, True)]
+        write_closed_windows(connection, [("default", 5), ("other", 3)])
+        tenants.write(connection, TenantRules(tenant_id="ten_a", most_urgent_priority=4, updated_by="usr_op"))
+        tenants.write(connection, TenantRules(tenant_id="ten_limited", max_running=2, updated_by="usr_op"))
+        assert trigger() == [(4, True), (5, False), (3, True), (5, False), (3, False)]
+        # The job that has become less urgent is in the window of its new priority.
+        write_closed_windows(connection, [("default", 4)])
+        assert trigger() == [(4, False), (5, True), (3, True), (5, True), (3, False)]

@@ -12,7 +12,6 @@ from ava.dispatcher.window import WindowFeed
 from ava.domain.job import Job
 from ava.settings import Settings
 from ava.store.fleet import queues
-from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import looks, turns
 from tests.backlog import WORKER, Backlog, open_backlog
 
@@ -139,8 +138,8 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
     assert _published(backlog) == []
     assert backlog.messages() == 0
     assert all(backlog.claim(job) is None for job in published)
+    assert backlog.closed_windows() == {f"default:{number}" for number in range(1, 11)}
     with backlog.database.connect() as connection:
-        assert backlog_moves.closed_windows(connection) == {f"default:{number}" for number in range(1, 11)}
         assert queues.resume(connection, queue="default")
         assert not queues.resume(connection, queue="default")
     assert feed.run_once(1) == 16

@@ -11,17 +11,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
-__all__ = ["TenantUse", "TurnRules", "most_urgent", "read", "rules_version", "turn_rules", "uses", "write"]
-
-_MOST_URGENT = Statement("""
-SELECT tenant_id, most_urgent_priority FROM tenant_limits WHERE most_urgent_priority IS NOT NULL
-""")
-
-
-def most_urgent(connection: Connection) -> dict[str, int]:
-    """Returns the smallest priority number of the jobs of each tenant that has one."""
-    found = connection.exec_driver_sql(_MOST_URGENT)
-    return {row[0]: row[1] for row in found}
+__all__ = ["TenantUse", "TurnRules", "read", "rules_version", "turn_rules", "uses", "write"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,6 @@ from ava.store.jobs import pauses, rows
 __all__ = [
     "ARE_DUE",
     "claim_backlog",
-    "closed_windows",
     "follow_workers",
     "make_due",
     "return_served",
@@ -162,11 +161,3 @@ def write_closed_windows(connection: Connection, closed: Collection[tuple[str, i
     """Store which windows take no more messages from the API, each as its queue and priority."""
     parameters = {"queues": [queue for queue, _ in closed], "priorities": [number for _, number in closed]}
     connection.exec_driver_sql(_WRITE_CLOSED_WINDOWS, parameters)
-
-
-_CLOSED_WINDOWS = Statement("SELECT queue || ':' || priority FROM closed_windows")
-
-
-def closed_windows(connection: Connection) -> frozenset[str]:
-    """Returns the windows that take no more messages from the API, each as `queue:priority`."""
-    return frozenset(connection.exec_driver_sql(_CLOSED_WINDOWS).scalars())

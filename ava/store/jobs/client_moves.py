@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -40,7 +40,7 @@ class NewJob:
     tenant_id: str
     user_id: str
     spec: JobSpec
-    #: False if the dispatcher publishes it.
+    #: False if the dispatcher publishes it in any case.
     may_publish: bool = True
     #: The trace that it belongs to.
     traceparent: str | None = None
@@ -61,8 +61,8 @@ def _insert_jobs(*, has_keys: bool = False) -> str:
     """Returns the statement; `has_keys` is that of jobs of which each has a key for `dedupe`.
 
     A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of
-    ids, and no row is read only to be left out. Jobs with keys are inserted in the order of their keys, so that two
-    calls with the same ones do not deadlock.
+    ids, and no row is read only to be left out. No job is more urgent than its tenant's may be. Jobs with keys are
+    inserted in the order of their keys, so that two calls with the same ones do not deadlock.
     """
     column, value, parameter = (", dedupe_key", ", m.dedupe_key", ", %(dedupe_keys)s::text[]") if has_keys else [""] * 3
     conflict = f"ORDER BY m.worker_id, m.dedupe_key ON CONFLICT {DEDUPED} DO NOTHING\n" if has_keys else ""
@@ -77,12 +77,15 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
        CASE WHEN m.scheduled_at > now() THEN m.scheduled_at WHEN m.status = 'paused' THEN {pauses.RESUMED_AT}
             WHEN m.is_limited THEN 'infinity' END,
        CASE WHEN NOT m.is_limited AND m.status <> 'paused' AND (m.scheduled_at IS NULL OR m.scheduled_at <= now()) THEN
-           CASE WHEN m.may_publish AND NOT m.queue || ':' || m.priority = ANY(%(closed_windows)s::text[])
-                THEN now() END
+           CASE WHEN m.may_publish AND NOT EXISTS (
+               SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority
+           ) THEN now() END
        END,
        m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes{value}
 FROM (SELECT ava_uuid7() AS id, e.* FROM (
-    SELECT s.*, w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
+    SELECT s.*, greatest(s.asked_priority, rules.most_urgent_priority) AS priority,
+           s.is_publishable AND rules.max_running IS NULL AS may_publish,
+           w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            coalesce(own.status, platform.status, 'active') AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
            w.rate_jobs IS NOT NULL AS has_rate, w.rate_per,
@@ -91,10 +94,11 @@ FROM (SELECT ava_uuid7() AS id, e.* FROM (
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
                 %(may_publish)s::bool[]{parameter})
-         WITH ORDINALITY AS s (worker_id, trigger, priority, input, scheduled_at, retry_of, tags, input_bytes,
-                               schema_version, tenant_id, user_id, traceparent, may_publish{column}, n)
+         WITH ORDINALITY AS s (worker_id, trigger, asked_priority, input, scheduled_at, retry_of, tags, input_bytes,
+                               schema_version, tenant_id, user_id, traceparent, is_publishable{column}, n)
     JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
+    LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
     LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
     LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
     WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
@@ -131,7 +135,6 @@ def insert(
     tenant_id: str,
     user_id: str,
     specs: Sequence[JobSpec],
-    closed_windows: Collection[str] = (),
     most_published: int = MOST_PUBLISHED,
     traceparent: str | None = None,
     schema_versions: Mapping[str, str] = NO_VERSIONS,
@@ -141,8 +144,8 @@ def insert(
     It is left out as well unless its input was checked against the schema that its worker has now: `schema_versions`
     has the version of it by the worker's id, without those of workers that have none. Jobs of a paused worker wait.
 
-    `closed_windows` names the windows (`queue:priority`) that take no more messages. Their jobs, jobs whose time has
-    not come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
+    Jobs of windows that take no more messages, jobs of a tenant with a limit of running ones, jobs whose time has not
+    come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
     `traceparent` is the trace of the jobs.
     """
     new = _new_jobs(
@@ -153,18 +156,16 @@ def insert(
         traceparent=traceparent,
         schema_versions=schema_versions,
     )
-    return _insert(connection, new, closed_windows)
+    return _insert(connection, new)
 
 
-def insert_keyed(
-    connection: Connection, *, specs: Sequence[JobSpec], closed_windows: Collection[str], **arguments: Any
-) -> dict[tuple[str, str], Job]:
+def insert_keyed(connection: Connection, *, specs: Sequence[JobSpec], **arguments: Any) -> dict[tuple[str, str], Job]:
     """Insert jobs with keys for `dedupe`; the arguments are those of `insert`, all of them.
 
     Returns the jobs by worker and key. A job is also left out if another one with its key is not final. If a
     transaction that has not ended makes one, this waits for its end.
     """
-    parameters = _parameters(_new_jobs(specs, **arguments), closed_windows)
+    parameters = _parameters(_new_jobs(specs, **arguments))
     parameters["dedupe_keys"] = [spec.dedupe and spec.dedupe.key for spec in specs]
     found = connection.exec_driver_sql(_INSERT_KEYED, parameters)
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
@@ -192,9 +193,7 @@ def _new_jobs(
     ]
 
 
-def insert_each(
-    connection: Connection, new: Sequence[NewJob], *, closed_windows: Collection[str] = ()
-) -> list[Job | None]:
+def insert_each(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     """Insert jobs of several clients in one statement. Returns each one's job; None for those that are left out.
 
     A job is left out as by `insert`, or because it was checked against another schema than an earlier one of them.
@@ -203,7 +202,7 @@ def insert_each(
     versions: dict[tuple[str, str], str | None] = {}
     alike = [each for each in new if versions.setdefault(each.key, each.schema_version) == each.schema_version]
     stored: dict[tuple[str, str], deque[Job]] = defaultdict(deque)
-    for job in _insert(connection, alike, closed_windows):
+    for job in _insert(connection, alike):
         stored[job.tenant_id, job.worker_id].append(job)
     return [
         stored[each.key].popleft() if each.schema_version == versions[each.key] and stored[each.key] else None
@@ -211,16 +210,15 @@ def insert_each(
     ]
 
 
-def _insert(connection: Connection, new: Sequence[NewJob], closed_windows: Collection[str]) -> list[Job]:
-    parameters = _parameters(new, closed_windows)
+def _insert(connection: Connection, new: Sequence[NewJob]) -> list[Job]:
+    parameters = _parameters(new)
     statement = _INSERT_TAGGED if any(parameters["tags"]) else _INSERT
     return [rows.job(row) for row in statement.run(connection, parameters)]
 
 
-def _parameters(new: Sequence[NewJob], closed_windows: Collection[str]) -> dict[str, Any]:
+def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
     specs = [each.spec for each in new]
     return {
-        "closed_windows": list(closed_windows),
         "tenants": [each.tenant_id for each in new],
         "users": [each.user_id for each in new],
         "traceparents": [each.traceparent for each in new],

@@ -76,7 +76,9 @@ WITH held AS MATERIALIZED (
         run_at = least(h.start_at, h.latest_at), scheduled_at = least(h.start_at, h.latest_at),
         input = CASE WHEN h.is_last THEN h.input::json ELSE j.input END,
         input_bytes = CASE WHEN h.is_last THEN h.input_bytes ELSE j.input_bytes END,
-        priority = CASE WHEN h.is_last THEN h.priority ELSE j.priority END,
+        priority = CASE WHEN NOT h.is_last THEN j.priority ELSE greatest(h.priority, (
+            SELECT most_urgent_priority FROM tenant_limits WHERE tenant_id = %(tenant_id)s
+        )) END,
         trigger = CASE WHEN h.is_last THEN h.trigger ELSE j.trigger END,
         tags = CASE WHEN h.is_last THEN h.tags::json ELSE j.tags END,
         triggered_by = CASE WHEN h.is_last THEN %(user_id)s ELSE j.triggered_by END,

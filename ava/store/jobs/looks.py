@@ -49,7 +49,7 @@ class Window:
 
     @property
     def name(self) -> str:
-        """Returns the name that `closed_windows` and `client_moves.insert` use."""
+        """Returns the name by which the dispatcher keeps what it knows of the window."""
         return f"{self.queue}:{self.priority}"
 
 
