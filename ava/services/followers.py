@@ -49,7 +49,7 @@ class Follower:
         self.after_seq = after_seq
         self.seen = _state(number, job)
         #: The last state of the job, once it is final.
-        self.final: WatchedState | None = None
+        self.final: WatchedState | None = self.seen if job.is_final else None
         #: True if there are lines that it has not received because its buffer is full.
         self.has_more = False
         self.is_over = False
@@ -62,6 +62,11 @@ class Follower:
     def unread_bytes(self) -> int:
         """Returns the bytes of the updates that it has not read."""
         return self._unread_bytes
+
+    @property
+    def may_have_lines(self) -> bool:
+        """True if a run of the job has begun."""
+        return self.seen.run_no > 0
 
     @property
     def is_behind(self) -> bool:

@@ -1,8 +1,8 @@
 """Watching jobs: all watchers of a process share one poll of the database every 150 ms.
 
 A watcher costs an entry here, a bounded buffer, and a sleeping thread (under gevent, a greenlet), but no connection and
-no statement. A follower that is new, or has read what it had, is polled for sooner, without the others. Followers of
-one job that have read equally far share one read and the lines that it finds.
+no statement. A follower that is new, or has read what it had, gets its next lines sooner, without the others. Followers
+of one job that have read equally far share one read and the lines that it finds.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Watches:
 
     #: Seconds between two polls.
     interval_seconds = 0.15
-    #: The least seconds between two polls: a follower that asks is served sooner than the interval.
+    #: The least seconds between two reads: a follower that asks for lines gets them sooner than the interval.
     gap_seconds = 0.03
 
     def __init__(self, database: Database) -> None:
@@ -56,7 +56,7 @@ class Watches:
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
         self._followers: dict[int, Follower] = {}
-        #: The numbers of the followers that have asked for a poll.
+        #: The numbers of the followers that have asked for lines.
         self._asking: set[int] = set()
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
@@ -112,8 +112,10 @@ class Watches:
         with self._lock:
             if isinstance(watcher, Follower):
                 self._followers[watcher.number] = watcher
-                self._asking.add(watcher.number)
-                self._poll_now.set()
+                # The state of its job was read a moment ago.
+                if watcher.may_have_lines or watcher.final is not None:
+                    self._asking.add(watcher.number)
+                    self._poll_now.set()
             else:
                 self._waiters.add(watcher)
             if self._thread is None:
@@ -121,7 +123,7 @@ class Watches:
                 self._thread.start()
 
     def _ask(self, number: int) -> None:
-        """Have a follower polled for soon."""
+        """Read lines for a follower soon."""
         with self._lock:
             self._asking.add(number)
         self._poll_now.set()
@@ -143,7 +145,7 @@ class Watches:
                 followers = [each for each in self._followers.values() if is_for_all or each.number in self._asking]
                 self._asking.clear()
             try:
-                self._poll_for(waiters, followers, until=all_at)
+                self._poll(waiters, followers, reads_states=is_for_all, until=all_at)
             except DatabaseUnavailable:
                 # The watchers go on waiting; each ends by itself when its time is up.
                 self._closing.wait(1.0)
@@ -151,12 +153,17 @@ class Watches:
                 _log.exception("Watches: poll failed, will retry")
                 self._closing.wait(1.0)
 
-    def _poll_for(self, waiters: Sequence[_Waiter], followers: Sequence[Follower], *, until: float) -> None:
-        """Poll for these watchers, and again for those with more lines to read, until the others' next poll is due."""
+    def _poll(
+        self, waiters: Sequence[_Waiter], followers: Sequence[Follower], *, reads_states: bool, until: float
+    ) -> None:
+        """Poll for these watchers, and read on for those with more lines, until the others' next poll is due."""
         reading = [each for each in followers if not each.is_behind]
         while waiters or reading:
-            self._poll(waiters, reading)
-            waiters = ()
+            with self._database.connect() as connection:
+                # First, because a job that is found final has its last line written already.
+                states = self._read_states(connection, waiters, reading) if reads_states else {}
+                self._read_lines(connection, reading, states)
+            waiters, reads_states = (), False
             reading = [
                 each for each in reading if each.has_more and not each.is_behind and each.number in self._followers
             ]
@@ -165,24 +172,24 @@ class Watches:
                     self._ask(each.number)
                 return
 
-    def _poll(self, waiters: Sequence[_Waiter], followers: Sequence[Follower]) -> None:
-        """Poll once for these watchers."""
+    def _read_states(
+        self, connection: Connection, waiters: Sequence[_Waiter], followers: Sequence[Follower]
+    ) -> dict[int, WatchedState]:
+        """Wake the waiters whose wait is over. Returns the new states of jobs by the numbers of their followers."""
         open_followers = [follower for follower in followers if follower.final is None]
         job_ids = {waiter.watched_id for waiter in waiters if not waiter.is_operation}
         job_ids |= {follower.job_id for follower in open_followers}
         operation_ids = {waiter.watched_id for waiter in waiters if waiter.is_operation}
-        with self._database.connect() as connection:
-            # In this order: a job that is found final has its last line written already.
-            final = watch_reads.final_states(connection, list(job_ids)) if job_ids else {}
-            states = _by_number(connection, open_followers) if open_followers else {}
-            ended = bulk_operations.ended(connection, operation_ids) if operation_ids else frozenset()
-            for waiter in waiters:
-                if waiter.watched_id in final or waiter.watched_id in ended:
-                    waiter.is_final = True
-                    waiter.woken.set()
-            for follower in followers:
-                follower.final = follower.final or final.get(follower.job_id)
-            self._read_lines(connection, followers, states)
+        final = watch_reads.final_states(connection, list(job_ids)) if job_ids else {}
+        states = _by_number(connection, open_followers) if open_followers else {}
+        ended = bulk_operations.ended(connection, operation_ids) if operation_ids else frozenset()
+        for waiter in waiters:
+            if waiter.watched_id in final or waiter.watched_id in ended:
+                waiter.is_final = True
+                waiter.woken.set()
+        for follower in followers:
+            follower.final = follower.final or final.get(follower.job_id)
+        return states
 
     def _read_lines(
         self, connection: Connection, followers: Sequence[Follower], states: dict[int, WatchedState]

@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ava.domain.caller import Caller, Role
+from ava.domain.job import Status
 from ava.domain.limits import STREAM_BUFFER_BYTES
 from ava.services.followers import WatchUpdate
 from ava.settings import Settings
@@ -259,26 +260,35 @@ def test_followers_of_one_job_share_one_read(api: Api, monkeypatch: pytest.Monke
     assert max(sizes) <= 3
 
 
-def test_a_new_follower_is_polled_for_soon_and_without_the_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    polls: list[set[str]] = []
-    read = watch_reads.final_states
+def test_a_new_follower_gets_its_lines_soon_without_the_others_and_without_a_look_at_its_job(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[set[str]] = []
+    read = watch_reads.lines_after
 
-    def record(connection: Any, job_ids: Any) -> Any:
-        polls.append(set(job_ids))
-        return read(connection, job_ids)
+    def record(connection: Any, positions: Any) -> Any:
+        reads.append({position.job_id for position in positions})
+        return read(connection, positions)
 
-    monkeypatch.setattr(watch_reads, "final_states", record)
+    monkeypatch.setattr(watch_reads, "lines_after", record)
+    for name in ("final_states", "changed_states"):
+        monkeypatch.setattr(watch_reads, name, lambda *_: pytest.fail("The state was read a moment ago."))
     services = api.app.extensions["ava"]
     # The others are not polled for within this test, except by mistake.
     monkeypatch.setattr(services.watches, "interval_seconds", 60)
-    first, second = (services.jobs.show(CALLER, api.trigger()["id"]) for _ in range(2))
+    first, second, final = (services.jobs.show(CALLER, api.trigger()["id"]) for _ in range(3))
     _log(api, "a line")
-    with services.watches.follow(first, -1) as follower:
+    running = [replace(job, run_no=1) for job in (first, second)]
+    ended = replace(final, run_no=1, status=Status.COMPLETED, completed_at=final.created_at)
+    with services.watches.follow(final, -1), services.watches.follow(running[0], -1) as follower:
         assert [update.line.msg for update in follower.read(30) if update.line] == ["a line"]
-        with services.watches.follow(second, -1) as other:
+        with services.watches.follow(running[1], -1) as other:
             assert [update.line.msg for update in other.read(30) if update.line] == ["a line"]
-    assert {second.id} in polls
-    assert all(len(poll) == 1 for poll in polls)
+        with services.watches.follow(ended, -1) as other:
+            assert [update.line and update.line.msg for update in other.read(30)] == ["a line", None]
+            assert other.is_over
+    # The job that had not started had no lines to read.
+    assert reads == [{first.id}, {second.id}, {final.id}]
 
 
 def test_followers_that_do_not_read_hold_a_bounded_number_of_bytes(api: Api) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, AnyStr, Generic
 
 from flask import Blueprint, Response, request
@@ -32,6 +32,8 @@ _HEARTBEAT_SECONDS = 10
 #: records). By itself it would hold up to 4 MB for a client that does not read, and this process would read as much of
 #: the log from PostgreSQL for it.
 _SEND_BUFFER_BYTES = 64 * 1024
+#: The same until so many characters were sent that the client must have read some of them.
+_FIRST_SEND_BUFFER_BYTES, _PROOF_CHARACTERS = 16 * 1024, 128 * 1024
 #: Milliseconds after which a client that lost its stream reconnects.
 _RETRY_MS = 2_000
 
@@ -53,17 +55,31 @@ def stream(job_id: str) -> Response:
     after_seq, is_gone = _resume_seq(job), client_watch()
     share = ExitStack()
     share.enter_context(watching(shares.streams, who.tenant_id))
-    _bound_send_buffer()
     events = _events(context().watches, job, after_seq, is_gone, lambda: jobs.show(who, job_id))
-    response = Response(SharedStream(events, share), mimetype="text/event-stream")
+    parts = _with_bounded_buffer(request.environ.get("gunicorn.socket"), events)
+    response = Response(SharedStream(parts, share), mimetype="text/event-stream")
     # Keeps nginx from buffering the events.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _bound_send_buffer() -> None:
-    if (connection := request.environ.get("gunicorn.socket")) is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+def _with_bounded_buffer(connection: Any, events: Generator[str]) -> Generator[str]:
+    """Returns the events; the kernel's buffer of the connection grows once its client is seen to read."""
+    sent = 0
+    with closing(events):
+        _set_send_buffer(connection, _FIRST_SEND_BUFFER_BYTES)
+        while sent < _PROOF_CHARACTERS:
+            if (part := next(events, None)) is None:
+                return
+            yield part
+            sent += len(part)
+        _set_send_buffer(connection, _SEND_BUFFER_BYTES)
+        yield from events
+
+
+def _set_send_buffer(connection: Any, size: int) -> None:
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
 @contextmanager
