@@ -1,5 +1,8 @@
 """Accepts the connections of one API process.
 
+A new connection is served before the event loop goes on with earlier ones. Otherwise it waited for one whole turn of
+the loop to be accepted, and for another one to be read.
+
 Connections that have sent nothing cost little and come in floods, so they take no place among those that are accepted
 in one turn of the event loop, and one that its client has closed again is dropped where it is accepted.
 """
@@ -24,6 +27,31 @@ class ConnectionServer(StreamServer):  # type: ignore[misc]
     """A server that does not let the request of one client wait behind silent connections of another."""
 
     max_accept = _ACCEPTED_AT_ONCE
+    _watcher: Any
+
+    def start_accepting(self) -> None:
+        """Accept connections from now on."""
+        if self._watcher is None:
+            self._watcher = self.loop.io(self.socket.fileno(), 1, priority=self.loop.MAXPRI)
+            self._watcher.start(self._do_read)
+
+    def do_handle(self, client: Any, address: Any) -> None:
+        """Serve a connection until it first waits."""
+        # The loop switches to the greenlet, as a watcher does. A started one would wait for the loop's next turn.
+        self._spawn_greenlet(client, address).switch()
+
+    def _spawn_greenlet(self, client: Any, address: Any) -> Any:
+        try:
+            return self.pool.spawn(self._serve, client, address)
+        except BaseException:
+            self.do_close(client, address)
+            raise
+
+    def _serve(self, client: Any, address: Any) -> None:
+        try:
+            self.handle(client, address)
+        finally:
+            self.do_close(client, address)
 
     def do_read(self) -> tuple[Any, Any] | None:
         """Accept the next connection that has sent something. Returns None if there is none."""
@@ -35,7 +63,7 @@ class ConnectionServer(StreamServer):  # type: ignore[misc]
             if first:
                 return client, address
             if first is None:
-                self.do_handle(client, address)
+                self._spawn_greenlet(client, address)
             else:
                 client.close()
         return None

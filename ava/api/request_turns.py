@@ -5,7 +5,8 @@ loop has nothing else to do, tenants in turn. So no tenant fills the loop with w
 the loop has time to spare, a request waits for one round of it. While one tenant alone sends requests nothing waits.
 
 A loop that has nothing else to do may still wait for a processor, because PostgreSQL and the other processes have them
-all. While it does, the tenants whose requests have taken the most time lately pause after each of them.
+all. While it does, the tenants whose requests have taken the most time lately pause after each of them, and requests of
+the others go first: during their short statements this process leaves its processor to PostgreSQL.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _SHORTAGE = 0.25
 #: next large body, whose time is nearly all PostgreSQL's, which parses and compresses it: 40 ms of a processor for one
 #: of 1 MB. But so many seconds at most.
 _PAUSES, _PAUSES_OF_LARGE, _MOST_PAUSE_SECONDS = 4, 9, 1.0
+#: Requests that go first may take this many of the latest seconds, about a fifth of them.
+_MOST_FIRST_SECONDS = 0.3
 #: A tenant pauses if its requests have taken this part of the time of the tenant whose requests took the most.
 _HEAVY = 0.5
 #: After so many seconds a request counts half.
@@ -52,6 +55,9 @@ class RequestTurns:
         #: Those that wait, by tenant; the tenant whose turn is next comes first.
         self._waiting: dict[str, deque[Event]] = {}
         self._pauses = _Pauses()
+        #: The greenlets whose requests go first, and the time that such requests took.
+        self._first: set[object] = set()
+        self._first_use = _RecentUse()
         self._processor_time = ProcessorTime()
         self._loop = gevent.get_hub().loop
         self._idle = self._loop.idle()
@@ -65,9 +71,24 @@ class RequestTurns:
         ):
             self._wait(tenant_id)
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
-        spell = None if is_alone else _Spell(self._processor_time)
-        # In the next round of the loop: requests that never wait would else follow each other within one.
-        return lambda: self._loop.run_callback(self._end, tenant_id, spell)
+        if is_alone:
+            return lambda: self._loop.run_callback(self._end, tenant_id, None)
+        spell, current = _Spell(self._processor_time), gevent.getcurrent()
+        if self._pauses.is_light(tenant_id) and self._first_use.seconds() < _MOST_FIRST_SECONDS:
+            self._first.add(current)
+
+        def end() -> None:
+            if current in self._first:
+                self._first.remove(current)
+                self._first_use.add(spell.seconds())
+            # In the next round of the loop: requests that never wait would else follow each other within one.
+            self._loop.run_callback(self._end, tenant_id, spell)
+
+        return end
+
+    def goes_first(self) -> bool:
+        """Returns True if the request of the present greenlet goes first."""
+        return gevent.getcurrent() in self._first
 
     def _is_alone(self, tenant_id: str) -> bool:
         if tenant_id != self._latest:
@@ -176,12 +197,20 @@ class _Pauses:
     def __init__(self) -> None:
         self._uses: dict[str, _RecentUse] = {}
         self._heaviest = _RecentUse()
+        self._paused_at = float("-inf")
         self._pruned_at = time.monotonic()
 
     def seconds_left(self, tenant_id: str) -> float:
         """Returns the seconds until a tenant's next request may begin."""
         use = self._uses.get(tenant_id)
         return 0.0 if use is None else max(0.0, use.resumes_at - time.monotonic())
+
+    def is_light(self, tenant_id: str) -> bool:
+        """Returns True if others have had to pause lately, and this tenant's requests have taken less time."""
+        if time.monotonic() - self._paused_at > _HALF_LIFE_SECONDS:
+            return False
+        use = self._uses.get(tenant_id)
+        return use is None or use.seconds() < _HEAVY * self._heaviest.seconds()
 
     def add(self, tenant_id: str, spell: _Spell) -> None:
         """Count a request that is over."""
@@ -192,6 +221,8 @@ class _Pauses:
         if use.seconds() >= _HEAVY * self._heaviest.seconds():
             pause = min(_PAUSES * spell.short_seconds(), _MOST_PAUSE_SECONDS)
             use.resumes_at = max(use.resumes_at, time.monotonic() + pause)
+            if pause:
+                self._paused_at = time.monotonic()
         self._prune()
 
     def _prune(self) -> None:

@@ -39,6 +39,46 @@ silent = [socket.create_connection(place) for _ in range(2)]
 print(server.do_read(), len(server.pool))
 """
 
+FIRST = """
+import gevent, socket
+from gevent.pool import Pool
+from gevent.socket import wait_read
+from ava.api.connection_server import ConnectionServer
+
+order = []
+def serve(client, address):
+    order.append(client.recv(3).decode())
+    gevent.sleep(0)
+    order.append("response")
+
+def go_on(sock):
+    wait_read(sock.fileno())
+    order.append("earlier")
+
+listener = socket.create_server(("127.0.0.1", 0))
+listener.setblocking(False)
+server = ConnectionServer(listener, handle=serve, spawn=Pool(100))
+server.start()
+pairs = [socket.socketpair() for _ in range(10)]
+greenlets = [gevent.spawn(go_on, ours) for ours, _ in pairs]
+gevent.sleep(0.01)
+client = socket.create_connection(server.address)
+client.sendall(b"GET")
+for _, theirs in pairs:
+    theirs.sendall(b"x")
+gevent.joinall(greenlets, timeout=5)
+print(order[0], order.count("earlier"))
+gevent.sleep(0.01)
+print(order[-1], len(order), len(server.pool))
+"""
+
+
+def test_a_new_connection_is_served_before_the_loop_goes_on_with_earlier_ones() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=60, check=False)
+    first, last = done.stdout.splitlines()
+    assert (first, done.stderr) == ("GET 10", "")
+    assert last.endswith(" 12 0")
+
 
 def test_silent_and_closed_connections_take_no_place_among_requests() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)

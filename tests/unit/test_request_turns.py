@@ -83,6 +83,23 @@ began = time.monotonic()
 serve("b2", 0)
 print(time.monotonic() - began < 0.04)
 
+# While another tenant pauses, its own requests go first, for a part of the time; those of the one that pauses do not.
+def goes_first(tenant_id):
+    end = turns.begin(tenant_id)
+    before = turns.goes_first()
+    end()
+    return before, turns.goes_first()
+
+print(*goes_first("b"), *goes_first("c"))
+gevent.sleep(turns._pauses.seconds_left("a"))
+print(*goes_first("a"))
+turns._first_use.add(request_turns._MOST_FIRST_SECONDS)
+print(*goes_first("b"))
+turns._first_use._at -= 20
+turns._pauses._paused_at -= 20
+print(*goes_first("b"))
+gevent.sleep(0.01)
+
 # What a tenant took is forgotten after a while.
 turns._pauses._uses["a"]._at -= 20
 turns._pauses._pruned_at -= 20
@@ -110,9 +127,10 @@ print(follow(1) < 0.005)
 def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
-    alone, never, switching, two, nothing, late, killed, short, after, few, left, large, large_of_one = (
+    alone, never, switching, two, nothing, late, killed, short, after, few, *first, left, large, large_of_one = (
         done.stdout.splitlines()
     )
+    assert first == ["True False True False", "False False", "False False", "False False"]
     assert alone == "a1 a2 a3 b1"
     assert never == "a1 b1 a2 a3"
     assert switching == "a1 b1 a2 a3"

@@ -16,6 +16,7 @@ from flask import Flask, current_app, g, request
 from ava.api.http.caller_headers import is_secret
 from ava.api.http.context import caller, tenant_of_request
 from ava.domain import ids
+from ava.store.engine import timeouts
 
 if TYPE_CHECKING:
     from ava.api.request_turns import RequestTurns
@@ -36,6 +37,7 @@ def install(app: Flask, secrets: Iterable[str]) -> None:
     from ava.api.request_turns import RequestTurns
 
     app.extensions[_EXTENSION] = turns = RequestTurns()
+    timeouts.install_for_greenlets(turns.goes_first)
     app.wsgi_app = _TurnMiddleware(app.wsgi_app, turns, tuple(secrets))  # type: ignore[method-assign]
     app.before_request(_begin)
 
