@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,8 @@ __all__ = ["GroupedTriggers", "insert_group", "is_groupable"]
 
 #: The most jobs that one statement stores.
 _MOST = 64
+#: The most statements under way at once. So a tenant with much to store leaves room for others, which share the rest.
+_MOST_STATEMENTS = 3
 #: Characters of the longest input that is stored together with others.
 _MOST_CHARACTERS = 2**14
 
@@ -38,8 +39,9 @@ class _Waiting:
 class GroupedTriggers:
     """Stores jobs of several clients together.
 
-    A trigger that finds no other under way is stored at once. Those that come meanwhile wait for it, and the first of
-    them stores them all. So a process has one such statement under way at a time, and its groups grow with the load.
+    A trigger is stored at once, unless its tenant's earlier one is under way, or those of several others are. Those
+    that come meanwhile wait, and the first of them stores them all. So a process has few such statements under way, of
+    one tenant one at a time, and its groups grow with the load.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class GroupedTriggers:
         self._store = store
         self._publish = publish
         self._lock = threading.Lock()
-        self._is_storing = False
-        self._waiting: deque[_Waiting] = deque()
+        self._statements = 0
+        #: The tenants whose jobs the statements under way store.
+        self._tenants: set[str] = set()
+        self._waiting: list[_Waiting] = []
 
     def trigger(self, new: NewJob) -> Job | None:
         """Store and publish a job. Returns None if the statement has left it out; then its own says why.
@@ -62,10 +66,10 @@ class GroupedTriggers:
         """
         own = _Waiting(new=new)
         with self._lock:
-            own.leads = not self._is_storing
-            self._is_storing = True
-            if not own.leads:
+            if own.new.tenant_id in self._tenants or self._statements == _MOST_STATEMENTS:
                 self._waiting.append(own)
+            else:
+                self._make_leader(own)
         if not own.leads:
             own.is_over.wait()
         if own.leads:
@@ -75,13 +79,12 @@ class GroupedTriggers:
         return own.job
 
     def _lead(self, own: _Waiting) -> None:
-        with self._lock:
-            group = [own, *(self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST - 1)))]
+        group = [own, *self._join(own.new.tenant_id)]
         try:
             try:
                 self._store_all(group)
             finally:
-                self._pass_on()
+                self._pass_on({each.new.tenant_id for each in group})
             self._publish([each.job for each in group if each.job is not None])
         finally:
             for each in group[1:]:
@@ -103,14 +106,31 @@ class GroupedTriggers:
             else:
                 each.job = outcome
 
-    def _pass_on(self) -> None:
-        """Have the first of those that wait lead the next group."""
+    def _join(self, tenant_id: str) -> list[_Waiting]:
+        """Returns the triggers that a leader of this tenant takes along: those whose tenants no other statement has."""
         with self._lock:
-            successor = self._waiting.popleft() if self._waiting else None
-            self._is_storing = successor is not None
+            others = self._tenants - {tenant_id}
+            joining = [each for each in self._waiting if each.new.tenant_id not in others][: _MOST - 1]
+            self._waiting = [each for each in self._waiting if each not in joining]
+            self._tenants.update(each.new.tenant_id for each in joining)
+            return joining
+
+    def _pass_on(self, tenants: set[str]) -> None:
+        """Have the first of those that wait lead the next group, because the statement of these tenants is over."""
+        with self._lock:
+            self._tenants -= tenants
+            self._statements -= 1
+            successor = next((each for each in self._waiting if each.new.tenant_id not in self._tenants), None)
+            if successor is not None:
+                self._waiting.remove(successor)
+                self._make_leader(successor)
         if successor is not None:
-            successor.leads = True
             successor.is_over.set()
+
+    def _make_leader(self, trigger: _Waiting) -> None:
+        trigger.leads = True
+        self._statements += 1
+        self._tenants.add(trigger.new.tenant_id)
 
 
 def is_groupable(spec: JobSpec) -> bool:

@@ -18,7 +18,8 @@ from tests.unit.handlers import JOB
 
 
 def new(name: str) -> NewJob:
-    return NewJob(tenant_id="ten_a", user_id=name, spec=JobSpec(worker_id="wkr_noop"))
+    """Returns the job of a user; the tenant is the part of the name before a dot."""
+    return NewJob(tenant_id=f"ten_{name.rpartition('.')[0]}", user_id=name, spec=JobSpec(worker_id="wkr_noop"))
 
 
 def job_of(each: NewJob) -> Job:
@@ -88,6 +89,19 @@ def test_those_that_come_meanwhile_are_stored_together_in_their_order(triggers):
     assert triggers.store.groups == [["a"], ["b", "c", "d"]]
     wait_until(lambda: sorted(triggers.store.published) == [["a"], ["b", "c", "d"]])
     assert triggers.grouped.trigger(new("e")) is not None
+
+
+def test_a_trigger_does_not_wait_for_those_of_another_tenant(triggers):
+    futures = triggers.begin("a.1", "b.1", "a.2", "b.2", "c.1", "d.1", "e.1", "a.3")
+    assert triggers.store.groups == [["a.1"], ["b.1"], ["c.1"]]
+    triggers.store.is_open.set()
+    names = [future.result(10).triggered_by for future in futures]
+    assert names == ["a.1", "b.1", "a.2", "b.2", "c.1", "d.1", "e.1", "a.3"]
+    # Those of a tenant stay in order, and more tenants than statements share one.
+    later = [[name for name in group if name[0] == "a"] for group in triggers.store.groups[1:]]
+    assert [group for group in later if group] in ([["a.2", "a.3"]], [["a.2"], ["a.3"]])
+    assert any(len({name[0] for name in group}) > 1 for group in triggers.store.groups[3:])
+    assert (triggers.grouped._statements, triggers.grouped._tenants, triggers.grouped._waiting) == (0, set(), [])
 
 
 def test_a_group_has_a_bound_and_the_next_one_follows(triggers):
