@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import redis
 from werkzeug.test import TestResponse
 
+from ava.services import grouped_triggers
 from ava.settings import Settings
 from harness.api import Api, error_of
 from harness.polling import wait_until
@@ -26,13 +28,16 @@ def triggers_that_wait(api: Api) -> Iterator[None]:
 
 
 def trigger_together(api: Api, *requests: dict[str, Any]) -> list[TestResponse]:
-    """Trigger one job, and while it is stored the jobs of `requests`. Returns the answers to those."""
+    """Trigger one job, and while it is stored the jobs of `requests`, as one group. Returns the answers to those."""
     api.announce("wkr_first")
     groups = api.app.extensions["ava"].jobs._groups
-    with ThreadPoolExecutor(len(requests) + 1) as threads:
+    with (
+        ThreadPoolExecutor(len(requests) + 1) as threads,
+        patch.object(grouped_triggers, "_MOST_STATEMENTS", 1),
+    ):
         with triggers_that_wait(api):
             first = threads.submit(api.trigger, "wkr_first")
-            wait_until(lambda: groups._is_storing)
+            wait_until(lambda: groups._statements == 1)
             sent = [threads.submit(api.request, "POST", JOBS, **request) for request in requests]
             wait_until(lambda: len(groups._waiting) == len(sent))
         assert first.result(30)
