@@ -111,7 +111,8 @@ class GroupedTriggers:
         with self._lock:
             others = self._tenants - {tenant_id}
             joining = [each for each in self._waiting if each.new.tenant_id not in others][: _MOST - 1]
-            self._waiting = [each for each in self._waiting if each not in joining]
+            joined = set(joining)
+            self._waiting = [each for each in self._waiting if each not in joined]
             self._tenants.update(each.new.tenant_id for each in joining)
             return joining
 
