@@ -97,7 +97,7 @@ def test_a_thousand_queues_cost_what_waits_in_them(stored: Backlog) -> None:
         "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
         " SELECT 'wkr_w' || n, 'w', 60, 0, 1, 'q' || n, 'requeue' FROM generate_series(1, 1000) AS n"
     )
-    stored.insert(3, worker_id="wkr_w7")
+    stored.insert(3, worker_id="wkr_w7", is_published=True)
     stored.run("ANALYZE workers, jobs")
     steps = stored.run("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_startable'")[0][0]
     with stored.database.connect() as connection:
