@@ -15,8 +15,13 @@ from harness.polling import wait_until
 from harness.system import System, lives
 from tests.acceptance.witness import Witness
 
-#: How a handler ends that its own alarm interrupts: as it is, or as logging reports it that was being configured.
-_ALARMED = {"RuntimeError: an alarm of the handler's own", "ValueError: Unable to configure root logger"}
+#: How a handler ends that its own alarm interrupts: as it is, or as what was interrupted reports it, which is logging
+#: that was being configured, or a lock of Python's.
+_ALARMED = {
+    "RuntimeError: an alarm of the handler's own",
+    "ValueError: Unable to configure root logger",
+    "RuntimeError: cannot release un-acquired lock",
+}
 
 
 def trigger_and_await_start(fleet: System, witness: Witness, worker_id: str, **payload: Any) -> dict[str, Any]:
