@@ -37,6 +37,7 @@ def install(app: Flask, secrets: Iterable[str]) -> None:
     from ava.api.request_turns import RequestTurns
 
     app.extensions[_EXTENSION] = turns = RequestTurns()
+    # Again, because the worker has installed them before there were turns.
     timeouts.install_for_greenlets(turns.goes_first)
     app.wsgi_app = _TurnMiddleware(app.wsgi_app, turns, tuple(secrets))  # type: ignore[method-assign]
     app.before_request(_begin)
