@@ -16,6 +16,7 @@ from ava.errors import SettingsError
 
 __all__ = [
     "REDIS_SCHEMES",
+    "authority",
     "broker_url",
     "choice",
     "database_url",
@@ -64,13 +65,23 @@ def message_keys(env: Mapping[str, str]) -> tuple[str, ...]:
 
 def database_url(env: Mapping[str, str], name: str) -> str:
     url = required(env, name, "postgresql://user:password@host:5432/name", has_hosts=True)
-    if urlsplit(url).scheme not in ("postgres", "postgresql"):
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in ("postgres", "postgresql"):
         raise SettingsError(name, "it must begin with postgresql:// (or postgres://)")
-    authority = urlsplit(url).netloc
-    credentials, at, hosts = authority.rpartition("@")
+    of_hosts = authority(url)
+    credentials, at, hosts = of_hosts.rpartition("@")
     # Its readers disagree on which @ of several ends the password. One of them took the rest for the host, and an error
     # of the driver shows the host.
-    return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{url.split('://', 1)[1][len(authority) :]}"
+    return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{rest[len(of_hosts) :]}"
+
+
+def authority(url: str) -> str:
+    """Returns user, password and hosts of a URL (RFC 3986, appendix B), of which libpq takes several.
+
+    Since Python 3.13.2 `urlsplit` refuses such a list if it names an IPv6 address (CVE-2025-0938).
+    """
+    found = re.match(r"[^:/?#]+://([^/?#]*)", url)
+    return found[1] if found else ""
 
 
 def other_database_url(env: Mapping[str, str], name: str) -> str:
@@ -104,13 +115,13 @@ def required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool
     if not value:
         raise SettingsError(name, f"it is not set; it looks like {example}")
     try:
-        url = urlsplit(value)
-        hosts = url.netloc.rpartition("@")[2]
+        of_hosts = authority(value) if has_hosts else urlsplit(value).netloc
+        hosts = of_hosts.rpartition("@")[2]
         for host in hosts.split(",") if has_hosts else [hosts]:
             urlsplit(f"//{host}").port  # noqa: B018 - the look-up checks the port
     except ValueError:
         raise SettingsError(name, f"it is not a URL; it looks like {example}") from None
-    if "@" in value and "@" not in url.netloc:
+    if "@" in value and "@" not in of_hosts:
         # The rest of the password would be read as the path, which errors show.
         raise SettingsError(
             name, "the characters / ? # @ of a user name or password must be written as %2F %3F %23 %40"

@@ -24,6 +24,7 @@ from ava.errors import (
     StatementTimeout,
     TooMany,
 )
+from ava.setting_values import authority
 from ava.store.engine import prepared, sessions
 from ava.store.engine.connection_turns import ConnectionTurns
 from ava.store.engine.statement import Statement
@@ -312,15 +313,15 @@ def driver_url(url: str) -> URL:
 
     The URL may name several hosts, as libpq's may.
     """
-    parts = urlsplit(url)
-    credentials, at, hosts = parts.netloc.rpartition("@")
+    of_hosts = authority(url)
+    credentials, at, hosts = of_hosts.rpartition("@")
     if "," not in hosts:
         return make_url(url).set(drivername="postgresql+psycopg2")
     # libpq takes several hosts and tries them in order; SQLAlchemy takes them as options.
     several = [urlsplit(f"//{host}") for host in hosts.split(",")]
     names, ports = [host.hostname or "" for host in several], [str(host.port or 5432) for host in several]
-    query = f"?{parts.query}" if parts.query else ""
-    without = make_url(f"postgresql+psycopg2://{credentials}{at}{parts.path}{query}")
+    rest = url.partition("://")[2][len(of_hosts) :]
+    without = make_url(f"postgresql+psycopg2://{credentials}{at}{rest}")
     chosen = {name: value for name, value in _SEVERAL_HOSTS.items() if name not in without.query}
     return without.update_query_dict({**chosen, "host": ",".join(names), "port": ",".join(ports)})
 
@@ -329,7 +330,7 @@ def _of_any_host(url: str) -> str:
     """Returns the URL of standbys so that it finds any of several, unless it says which."""
     if "target_session_attrs=" in url:
         return url
-    return f"{url}{'&' if urlsplit(url).query else '?'}target_session_attrs=any"
+    return f"{url}{'&' if '?' in url else '?'}target_session_attrs=any"
 
 
 def describe_failure(error: BaseException) -> str:
