@@ -18,6 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from ava import logs, open_files, tracing
+from ava.api import allocator
 from ava.domain import limits
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
@@ -55,6 +56,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     listener = _listen(host, port)
     # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
     open_files.allow(_CONNECTIONS + _OTHER_FILES)
+    allocator.return_large_blocks()
     _Server(settings, listener).run()
 
 
