@@ -139,8 +139,8 @@ def test_a_node_that_is_started_in_its_folder_joins_it(up: Up, place: Path) -> N
             seconds=30,
             what=lambda: f"the node joins: {log.read_text()}",
         )
-        # The node of `ava up` has the queue as well, but not the handler: each message that it gets is deferred by 5 s.
-        assert up.await_status(up.trigger("wkr_more"), *FINAL, seconds=120) == "completed"
+        # The node of `ava up` has the queue as well, but not the handler, and defers each message that it gets.
+        assert up.await_status(up.trigger("wkr_more"), *FINAL) == "completed"
         assert "this node joins the system of `ava up` in this folder" in log.read_text()
     finally:
         node.send_signal(signal.SIGTERM)

@@ -220,7 +220,5 @@ def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database
         assert runs.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
         assert runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_private")
         assert not runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_plain")
-        assert not runs.defer(
-            connection, job_id=job.id, run_no=1, worker_id="wkr_private", seconds=5, dead_after_seconds=14
-        )
+        assert not runs.defer(connection, job_id=job.id, run_no=1, worker_id="wkr_private", dead_after_seconds=14)
         assert claim(connection, job)

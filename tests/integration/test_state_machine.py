@@ -255,7 +255,7 @@ class Jobs(RuleBasedStateMachine):
         with self._connect() as connection:
             is_deferred = runs.defer(
                 connection, job_id=job_id, run_no=model.run_no + 1, worker_id=model.worker_id,
-                seconds=5, dead_after_seconds=DEAD_AFTER_SECONDS,
+                dead_after_seconds=DEAD_AFTER_SECONDS,
             )  # fmt: skip
         assert is_deferred == (model.status is Status.QUEUED and not model.is_dated)
         model.is_dated |= is_deferred

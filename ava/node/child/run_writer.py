@@ -22,8 +22,6 @@ Result = TypeVar("Result")
 
 #: Seconds for which a write is repeated while the database is away.
 _HOLD_SECONDS = 300.0
-#: Seconds until a job without a handler on this node is published again.
-_DEFER_SECONDS = 5.0
 
 
 class RunWriter:
@@ -85,7 +83,6 @@ class RunWriter:
                 job_id=job_id,
                 run_no=run_no,
                 worker_id=worker_id,
-                seconds=_DEFER_SECONDS,
                 dead_after_seconds=dead_after_seconds,
             )
         )
