@@ -1,8 +1,8 @@
 """What the hostile tenant of `chaos.tenants` does, all of it at once: `python -m chaos.attacks PORT SECRET SECONDS`.
 
 It runs as a process of its own, so that its work does not count as the system's or the honest tenant's. Each attack
-is a thread that repeats one round. Names of attacks may follow the seconds. It prints one line of JSON: for each
-attack, the statuses of its responses, and the CPU time that all of them took.
+is a thread that repeats one round. Names of attacks may follow the seconds. It prints an empty line when it begins, and
+at the end one of JSON: for each attack, the statuses of its responses, and the CPU time that all of them took.
 """
 
 from __future__ import annotations
@@ -272,9 +272,10 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
 
 
 def main() -> int:
-    attacker = Attacker(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:])
+    attacker, began = Attacker(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:]), time.process_time()
+    print(flush=True)
     attacker.run()
-    print(json.dumps({"statuses": attacker.statuses, "cpu_seconds": time.process_time()}), flush=True)
+    print(json.dumps({"statuses": attacker.statuses, "cpu_seconds": time.process_time() - began}), flush=True)
     return 0
 
 

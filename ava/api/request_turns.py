@@ -38,7 +38,7 @@ _PAUSES, _PAUSES_OF_LARGE, _MOST_PAUSE_SECONDS = 4, 9, 1.0
 _MOST_FIRST_SECONDS = 0.3
 #: A tenant pauses if its requests have taken this part of the time of the tenant whose requests took the most.
 _HEAVY = 0.5
-#: After so many seconds a request counts half.
+#: So many seconds after it, each moment of a request counts half.
 _HALF_LIFE_SECONDS = 1.0
 #: A tenant whose requests have taken less is as one that has sent none.
 _FORGOTTEN_SECONDS = 0.001
@@ -74,13 +74,15 @@ class RequestTurns:
         if is_alone:
             return lambda: self._loop.run_callback(self._end, tenant_id, None)
         spell, current = _Spell(self._processor_time), gevent.getcurrent()
+        self._pauses.begin(tenant_id)
         if self._pauses.is_light(tenant_id) and self._first_use.seconds() < _MOST_FIRST_SECONDS:
             self._first.add(current)
+            self._first_use.begin()
 
         def end() -> None:
             if current in self._first:
                 self._first.remove(current)
-                self._first_use.add(spell.seconds())
+                self._first_use.end()
             # In the next round of the loop: requests that never wait would else follow each other within one.
             self._loop.run_callback(self._end, tenant_id, spell)
 
@@ -114,7 +116,7 @@ class RequestTurns:
 
     def _end(self, tenant_id: str, spell: _Spell | None) -> None:
         if spell is not None:
-            self._pauses.add(tenant_id, spell)
+            self._pauses.end(tenant_id, spell)
         self._served[tenant_id] -= 1
         if not self._served[tenant_id]:
             del self._served[tenant_id]
@@ -176,19 +178,40 @@ class _Spell:
 
 
 class _RecentUse:
-    """The seconds that the requests of one tenant took lately, and when its next one may begin."""
+    """The seconds that the requests of one tenant took lately, up to now, and when its next one may begin.
+
+    A request that is under way counts from its beginning. Otherwise a tenant whose requests take long would be a light
+    one until the first of them ends.
+    """
 
     def __init__(self) -> None:
         self._seconds, self._at = 0.0, time.monotonic()
+        self._under_way = 0
         self.resumes_at = float("-inf")
 
-    def add(self, seconds: float) -> None:
-        """Count a request."""
-        self._seconds, self._at = self.seconds() + seconds, time.monotonic()
+    @property
+    def is_forgotten(self) -> bool:
+        """Returns True if nothing is under way, and nothing that is over counts any more."""
+        return not self._under_way and self.seconds() < _FORGOTTEN_SECONDS
+
+    def begin(self) -> None:
+        """Count a request from now on."""
+        self.seconds()
+        self._under_way += 1
+
+    def end(self) -> None:
+        """Count a request up to now."""
+        self.seconds()
+        self._under_way -= 1
 
     def seconds(self) -> float:
-        """Returns what of them still counts."""
-        return self._seconds * math.pow(0.5, (time.monotonic() - self._at) / _HALF_LIFE_SECONDS)
+        """Returns what of them still counts: each moment of a request half, so many seconds after it."""
+        now = time.monotonic()
+        left = math.pow(0.5, (now - self._at) / _HALF_LIFE_SECONDS)
+        # The integral of that over the time since then, for each request under way.
+        self._seconds = self._seconds * left + self._under_way * (1 - left) * _HALF_LIFE_SECONDS / math.log(2)
+        self._at = now
+        return self._seconds
 
 
 class _Pauses:
@@ -212,12 +235,17 @@ class _Pauses:
         use = self._uses.get(tenant_id)
         return use is None or use.seconds() < _HEAVY * self._heaviest.seconds()
 
-    def add(self, tenant_id: str, spell: _Spell) -> None:
-        """Count a request that is over."""
+    def begin(self, tenant_id: str) -> None:
+        """Count a request from now on."""
         use = self._uses.setdefault(tenant_id, _RecentUse())
-        use.add(spell.seconds())
-        if use.seconds() > self._heaviest.seconds():
-            self._heaviest = use
+        use.begin()
+        self._compare(use)
+
+    def end(self, tenant_id: str, spell: _Spell) -> None:
+        """Count a request that is over."""
+        use = self._uses[tenant_id]
+        use.end()
+        self._compare(use)
         if use.seconds() >= _HEAVY * self._heaviest.seconds():
             pause = min(_PAUSES * spell.short_seconds(), _MOST_PAUSE_SECONDS)
             use.resumes_at = max(use.resumes_at, time.monotonic() + pause)
@@ -225,9 +253,13 @@ class _Pauses:
                 self._paused_at = time.monotonic()
         self._prune()
 
+    def _compare(self, use: _RecentUse) -> None:
+        if use.seconds() > self._heaviest.seconds():
+            self._heaviest = use
+
     def _prune(self) -> None:
         """Forget the tenants whose last request was long ago."""
         now = time.monotonic()
         if now - self._pruned_at > _ALONE_SECONDS:
             self._pruned_at = now
-            self._uses = {key: use for key, use in self._uses.items() if use.seconds() > _FORGOTTEN_SECONDS}
+            self._uses = {key: use for key, use in self._uses.items() if not use.is_forgotten}

@@ -93,12 +93,21 @@ def goes_first(tenant_id):
 print(*goes_first("b"), *goes_first("c"))
 gevent.sleep(turns._pauses.seconds_left("a"))
 print(*goes_first("a"))
-turns._first_use.add(request_turns._MOST_FIRST_SECONDS)
+turns._first_use._seconds = request_turns._MOST_FIRST_SECONDS * 1.5
 print(*goes_first("b"))
 turns._first_use._at -= 20
 turns._pauses._paused_at -= 20
 print(*goes_first("b"))
 gevent.sleep(0.01)
+
+# Nor does one that is the first to end a request, while those of another take long.
+turns._pauses = request_turns._Pauses()
+end_of_long = turns.begin("a")
+gevent.sleep(0.1)
+take("b", 0.02, 0.02)
+print(turns._pauses.seconds_left("b"))
+end_of_long()
+gevent.sleep(0.001)
 
 # What a tenant took is forgotten after a while.
 turns._pauses._uses["a"]._at -= 20
@@ -127,10 +136,25 @@ print(follow(1) < 0.005)
 def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
-    alone, never, switching, two, nothing, late, killed, short, after, few, *first, left, large, large_of_one = (
-        done.stdout.splitlines()
-    )
+    (
+        alone,
+        never,
+        switching,
+        two,
+        nothing,
+        late,
+        killed,
+        short,
+        after,
+        few,
+        *first,
+        ended_first,
+        left,
+        large,
+        large_of_one,
+    ) = done.stdout.splitlines()
     assert first == ["True False True False", "False False", "False False", "False False"]
+    assert ended_first == "0.0"
     assert alone == "a1 a2 a3 b1"
     assert never == "a1 b1 a2 a3"
     assert switching == "a1 b1 a2 a3"
