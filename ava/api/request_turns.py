@@ -196,22 +196,25 @@ class _RecentUse:
 
     def begin(self) -> None:
         """Count a request from now on."""
-        self.seconds()
+        self._advance()
         self._under_way += 1
 
     def end(self) -> None:
         """Count a request up to now."""
-        self.seconds()
+        self._advance()
         self._under_way -= 1
 
     def seconds(self) -> float:
-        """Returns what of them still counts: each moment of a request half, so many seconds after it."""
+        """Returns what of them still counts."""
+        self._advance()
+        return self._seconds
+
+    def _advance(self) -> None:
         now = time.monotonic()
         left = math.pow(0.5, (now - self._at) / _HALF_LIFE_SECONDS)
         # The integral of that over the time since then, for each request under way.
         self._seconds = self._seconds * left + self._under_way * (1 - left) * _HALF_LIFE_SECONDS / math.log(2)
         self._at = now
-        return self._seconds
 
 
 class _Pauses:
