@@ -124,7 +124,7 @@ WEBHOOK_BODY_BYTES = Limit(
 NESTING = Limit(
     name="nesting",
     unit="levels",
-    meaning="Levels of arrays and objects inside each other in a body.",
+    meaning="Levels of arrays and objects inside each other in a body; in an output too, where the job fails.",
     status=400,
     fixed=500,
 )

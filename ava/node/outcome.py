@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import ava
-from ava.domain import fingerprint, retry
+from ava.domain import fingerprint, limits, retry
 from ava.domain.job import Job, RunEnd, Status
 from ava.domain.masking import SecretMask
 from ava.domain.redaction import HIDDEN
@@ -26,6 +26,7 @@ __all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_t
 
 #: The most bytes of a job's output (the contract's 1 MiB).
 MOST_OUTPUT_BYTES = 1024 * 1024
+_TOO_DEEP = "the output is nested too deep, or contains itself"
 #: Where the frames between this service and a handler come from.
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
 #: Where frames come from that are neither the handler's nor those of its own modules: this service, Python, packages.
@@ -214,7 +215,20 @@ def encode_output(output: Any) -> str:
         raise OutputError(_find_fault(output)) from None
     if len(text) > MOST_OUTPUT_BYTES:
         raise OutputError(f"the output is {len(text)} bytes of JSON; at most {MOST_OUTPUT_BYTES} are kept")
+    if text.count("[") + text.count("{") > limits.NESTING.value and _is_too_deep(output):
+        raise OutputError(_TOO_DEEP)
     return text
+
+
+def _is_too_deep(output: Any) -> bool:
+    """Returns True if an output nests deeper than a body may. Python's own bound differs from release to release."""
+    inside = [output]
+    for _ in range(limits.NESTING.value):
+        values = (part for each in inside for part in (each.values() if isinstance(each, dict) else each))
+        inside = [part for part in values if isinstance(part, dict | list | tuple)]
+        if not inside:
+            return False
+    return True
 
 
 def _find_fault(output: Any) -> str:
@@ -222,8 +236,8 @@ def _find_fault(output: Any) -> str:
     waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
     while waiting:
         path, value, depth = waiting.pop()
-        if depth > 500:
-            return "the output is nested too deep, or contains itself"
+        if depth > limits.NESTING.value:
+            return _TOO_DEEP
         if isinstance(value, dict):
             wrong_key = next((key for key in value if not isinstance(key, str | int | float | bool | None)), None)
             if wrong_key is not None:

@@ -159,6 +159,24 @@ def test_output_that_contains_itself_is_refused() -> None:
         encode_output(output)
 
 
+def _nested(levels: int) -> Any:
+    output: list[Any] = []
+    for _ in range(levels - 1):
+        output = [output]
+    return output
+
+
+@pytest.mark.parametrize("output", [_nested(500), {"rows": [{"a": []}] * 2_000}, "[{" * 2_000])
+def test_output_that_nests_no_deeper_than_a_body_is_kept(output: Any) -> None:
+    assert json.loads(encode_output(output)) == output
+
+
+@pytest.mark.parametrize("output", [_nested(501), {"a": (1, {"b": _nested(499)})}, _nested(3_000)])
+def test_output_that_nests_deeper_than_a_body_is_refused(output: Any) -> None:
+    with pytest.raises(OutputError, match="nested too deep"):
+        encode_output(output)
+
+
 def test_a_retired_process_says_how_its_run_ended() -> None:
     assert Retirement.after(ended(output=1)) is Retirement.COMPLETED
     assert Retirement.after(ended(raised=ValueError("no"))) is Retirement.FAILED
