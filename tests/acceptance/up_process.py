@@ -87,11 +87,9 @@ class Up:
         status: str = answer.json()["data"]["status"]
         return status
 
-    def await_status(self, job_id: str, *statuses: str, seconds: float = 30) -> str:
+    def await_status(self, job_id: str, *statuses: str) -> str:
         return wait_until(
-            lambda: (status := self.status(job_id)) in statuses and status,
-            seconds=seconds,
-            what=lambda: f"{job_id} is {statuses}",
+            lambda: (status := self.status(job_id)) in statuses and status, what=f"{job_id} is {statuses}"
         )
 
     def remember(self) -> None:
