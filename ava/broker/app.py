@@ -33,7 +33,7 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     if "?" in settings.broker_url:
         # Checks the options. The transport, which this loads, is otherwise loaded when it is needed.
         make_connection(settings).release()
-    app = Celery("ava", broker=addresses.plain_url(settings))
+    app = Celery("ava", broker=addresses.plain_url(settings), control="ava.broker.reply_queue:AskingControl")
     app.config_from_object("celery_config")
     app.conf.update(
         broker_use_ssl=tls.options(settings),

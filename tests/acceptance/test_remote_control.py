@@ -23,7 +23,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
 
 
 def _ask(app: Celery, command: str, **arguments: Any) -> Any:
-    """Returns the node's reply. Redis may lose a message of remote control, so it is sent until a reply comes."""
+    """Returns the node's reply. A node that has just started may miss a command, so it is sent until a reply comes."""
 
     def reply() -> Any:
         replies = app.control.broadcast(command, arguments=arguments, reply=True, timeout=3, limit=1)
