@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,11 +101,15 @@ class Backlog:
         return {f"{queue}:{priority}" for queue, priority in self.run("SELECT queue, priority FROM closed_windows")}
 
     @contextmanager
-    def autovacuum(self, table: str) -> Iterator[None]:
-        """Let an autovacuum of a table run that lasts for hours, as that of a large one."""
+    def autovacuum(self, table: str, fill: Callable[[], object]) -> Iterator[None]:
+        """Let an autovacuum of a table run that lasts for hours, as that of a large one.
+
+        `fill` writes the rows. An autovacuum of the ordinary kind could find them before and leave nothing to do.
+        """
         slow = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
         often = "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0"
         self.run(f"ALTER TABLE {table} SET ({slow}, {often})")
+        fill()
         self.run("ALTER SYSTEM SET autovacuum_naptime = 1")
         try:
             self.run("SELECT pg_reload_conf()")

@@ -146,6 +146,7 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
 
 def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: Backlog) -> None:
     _make_table_of_before(stored)
+    _fill(stored)
     is_done = Event()
     # The writer of another table waits for the machine alone.
     stored.run("CREATE TABLE other_logs (LIKE job_logs INCLUDING ALL)")
@@ -171,7 +172,7 @@ def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: B
 def test_an_autovacuum_of_the_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     _make_table_of_before(stored)
     monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
-    with stored.autovacuum("job_logs"):
+    with stored.autovacuum("job_logs", lambda: _fill(stored)):
         _migrate(stored, command.upgrade, "0055")
     assert _names(stored) == ["job_logs_first"]
     _migrate(stored, command.upgrade, "head")
@@ -184,9 +185,12 @@ def _migrate(stored: Backlog, move: object, revision: str) -> None:
 
 
 def _make_table_of_before(stored: Backlog) -> None:
-    """Fill the table as it was before the partitions."""
+    """Make the table as it was before the partitions."""
     stored.insert(2_000)
     _migrate(stored, command.downgrade, "0053")
+
+
+def _fill(stored: Backlog) -> None:
     statement = "INSERT INTO job_logs SELECT id, n, now(), 'info', 'x' FROM jobs, generate_series(1, %(n)s) AS n"
     stored.run(statement, n=_LINES // 2_000)
 

@@ -239,9 +239,8 @@ def test_the_downgrade_makes_a_table_whose_first_partition_is_gone(stored: Backl
 
 def test_an_autovacuum_of_a_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     _migrate(stored, command.downgrade, "0055")
-    _insert(stored, "audit", days_ago=1, count=_ROWS)
     monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
-    with stored.autovacuum("audit"):
+    with stored.autovacuum("audit", lambda: _insert(stored, "audit", days_ago=1, count=_ROWS)):
         _migrate(stored, command.upgrade, "head")
     assert _names(stored, "audit") == ["audit_first"]
 

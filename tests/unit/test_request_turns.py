@@ -41,7 +41,7 @@ def be_busy():
     while not is_over:
         gevent.sleep(0)
 busy = gevent.spawn(be_busy)
-request_turns._MOST_WAIT_SECONDS = 0.1
+request_turns._MOST_WAIT_SECONDS = 0.5
 end = turns.begin("a")
 late = gevent.spawn(serve, "a2", 0)
 print(late.join(0.01), late.ready(), late.join(5), late.ready())
@@ -68,20 +68,19 @@ def take(tenant_id, seconds, seconds_waited):
     gevent.sleep(0.001)
 
 take("b", 0.02, 0)
+began = time.monotonic()
 take("a", 0.2, 0.01)
 order.clear()
-began = time.monotonic()
 late = [gevent.spawn(serve, name, 0) for name in ("a1", "a2", "b1")]
 gevent.joinall(late)
-# Processors were short for 0.04 s of it.
-print(*order, 0.15 < time.monotonic() - began < 3)
+# Processors were short for 0.04 s of the 0.2.
+print(*order, 0.36 <= time.monotonic() - began < 5)
 print(turns._served, turns._waiting)
 
 # A tenant with few requests does not pause, though processors are short during one of them.
 take("b", 0.02, 0.02)
-began = time.monotonic()
+print(turns._pauses.seconds_left("b"))
 serve("b2", 0)
-print(time.monotonic() - began < 0.04)
 
 # While another tenant pauses, its own requests go first, for a part of the time; those of the one that pauses do not.
 def goes_first(tenant_id):
@@ -124,12 +123,14 @@ def follow(seconds_waited):
     waited += seconds_waited
     began = time.monotonic()
     end()
+    if followed.is_set():
+        return "now"
     followed.wait()
-    return time.monotonic() - began
+    return "later" if time.monotonic() - began > 0.08 else "soon"
 
-print(follow(0) < 0.005, 0.08 < follow(1) < 3)
+print(follow(0), follow(1))
 request_turns._ALONE_SECONDS = 0
-print(follow(1) < 0.005)
+print(follow(1))
 """
 
 
@@ -147,5 +148,5 @@ def test_a_tenant_with_many_requests_leaves_the_loop_to_others() -> None:
     assert nothing == killed == after == "{} {}"
     assert late == "None False None True"
     assert short == "b1 a1 a2 True"
-    assert (few, left) == ("True", "b")
-    assert (large, large_of_one) == ("True True", "True")
+    assert (few, left) == ("0.0", "b")
+    assert (large, large_of_one) == ("now later", "now")
