@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -62,12 +63,14 @@ class Database:
         self.is_away = False
         self.recalled: list[tuple[str, int]] = []
         self.given_back: list[tuple[str, int]] = []
+        self.claim_ids: list[str] = []
         monkeypatch.setattr(turns, "recall_runs", lambda _connection, runs: self.recalled.extend(runs))
-        monkeypatch.setattr(
-            shared_claims,
-            "give_back",
-            lambda _connection, runs: self.given_back.extend((job_id, run_no) for job_id, run_no, _ in runs),
-        )
+        monkeypatch.setattr(shared_claims, "give_back", self._give_back)
+
+    def _give_back(self, _connection: None, runs: Sequence[tuple[str, int, str]]) -> None:
+        for job_id, run_no, claim_id in runs:
+            self.given_back.append((job_id, run_no))
+            self.claim_ids.append(claim_id)
 
     @contextmanager
     def connect(self) -> Iterator[None]:
@@ -126,6 +129,34 @@ def test_what_could_not_be_given_back_is_given_back_later_also_after_the_next_me
     group.give_back(database)
     assert database.recalled == [SECOND, THIRD]
     assert not group.is_late
+
+
+def test_the_last_run_may_be_taken_while_the_others_are_given_back(group: RunGroup, database: Any) -> None:
+    class Waiting(deque[tuple[str, int, str]]):
+        def popleft(self) -> tuple[str, int, str]:
+            if len(self) == 1:
+                # As the main thread does, between a look and a step of the companion thread.
+                super().popleft()
+            return super().popleft()
+
+    group._waiting = Waiting(group._waiting)
+    group.give_back(database)
+    assert database.recalled == database.given_back == [SECOND]
+
+
+def test_what_is_given_back_was_claimed_with_the_id_of_its_own_message(group: RunGroup, database: Any) -> None:
+    class Waiting(deque[tuple[str, int, str]]):
+        def popleft(self) -> tuple[str, int, str]:
+            run = super().popleft()
+            if run[:2] == THIRD:
+                # As the main thread does once it finds nothing more to take.
+                group.begin(Message("wkr_b", (("job_d", 1), ("job_e", 1))))
+            return run
+
+    of_first = group.claim_id
+    group._waiting = Waiting(group._waiting)
+    group.give_back(database)
+    assert database.claim_ids == [of_first, of_first, group.claim_id]
 
 
 def test_each_run_is_taken_or_given_back_and_none_twice(group: RunGroup, database: Any) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from contextlib import suppress
 
 from ava.domain import run_groups
 from ava.domain.job import Job
@@ -25,12 +26,13 @@ class RunGroup:
 
     def __init__(self) -> None:
         self._worker_id = ""
-        self._waiting: deque[tuple[str, int]] = deque()
+        #: What has not begun, with the id of the claim that runs of its message share.
+        self._waiting: deque[tuple[str, int, str]] = deque()
         #: What was taken last, until it is claimed.
         self.following: Message | None = None
         #: The id of the claim that runs of this message share, unless each is claimed when its turn comes.
         self.claim_id = ""
-        #: What is still to be given back, with that id.
+        #: What is still to be given back.
         self._returning: list[tuple[str, int, str]] = []
         self._giving_back = threading.Lock()
         self._ends_at = self._look_at = self._passes_until = 0.0
@@ -41,12 +43,12 @@ class RunGroup:
         now = time.monotonic()
         self._ends_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
         self._passes_until = now + _PASSING_SECONDS
-        self._waiting.extend(message.runs[1:])
+        self._waiting.extend((job_id, run_no, self.claim_id) for job_id, run_no in message.runs[1:])
 
     @property
     def waiting(self) -> list[tuple[str, int]]:
         """Returns the runs that wait behind the one whose turn it is."""
-        return list(self._waiting)
+        return [(job_id, run_no) for job_id, run_no, _ in tuple(self._waiting)]
 
     def is_at(self, message: Message) -> bool:
         """Returns True, once, if a message is what was taken last."""
@@ -58,10 +60,11 @@ class RunGroup:
         if self.is_over_time:
             return None
         try:
-            self.following = Message(self._worker_id, (self._waiting.popleft(),))
+            job_id, run_no, _ = self._waiting.popleft()
         except IndexError:
             # The other thread may have given the last one back.
             return None
+        self.following = Message(self._worker_id, ((job_id, run_no),))
         return self.following
 
     @property
@@ -100,8 +103,10 @@ class RunGroup:
         if not self._waiting and not self._returning:
             return
         with self._giving_back:
-            while self._waiting:
-                self._returning.append((*self._waiting.popleft(), self.claim_id))
+            # The main thread may take the last one meanwhile.
+            with suppress(IndexError):
+                while True:
+                    self._returning.append(self._waiting.popleft())
             with database.connect() as connection:
                 # In this order: once a run is recalled, a claim that is on its way cannot get it.
                 turns.recall_runs(connection, [(job_id, run_no) for job_id, run_no, _ in self._returning])
