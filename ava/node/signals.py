@@ -24,7 +24,7 @@ from ava.errors import StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
 from ava.node import outcome, task
-from ava.node.celery_internals import remote_control, versions
+from ava.node.celery_internals import remote_control, shared_memory, versions
 from ava.node.celery_internals.consumer import JobConsumer
 from ava.node.celery_internals.event_batching import EventBatching, SendOnce
 from ava.node.celery_internals.queue_consumer import QueueConsumer
@@ -96,6 +96,7 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
         print(f"ava: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(1) from None
     tracing.preload(settings)
+    shared_memory.reserve()
     chosen = options.get("queues") or []
     chosen = chosen.split(",") if isinstance(chosen, str) else chosen
     names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.polling import wait_until
@@ -96,6 +97,20 @@ def test_sigquit_kills_at_once_and_returns_the_job_to_the_queue(nodes: System, w
     nodes.start_worker(concurrency=1)
     assert nodes.wait_for(job["id"], seconds=60)["attempt"] == 1
     assert witness.words == ["begin", "begin", "end"]
+
+
+@pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+def test_a_node_that_is_killed_leaves_no_folder_of_its_shared_memory(nodes: System, witness: Witness, tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    environ = {**HANDLERS, "TMPDIR": str(folder)}
+    nodes.workers.append(node := nodes.spawn("worker", "-c", "2", environ=environ))
+    nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 60})
+    witness.wait_for("begin")
+    children = node.children
+    node.send(signal.SIGKILL)
+    psutil.wait_procs(children, timeout=30)
+    assert not list(folder.glob("pymp-*"))
 
 
 def test_rolling_restarts_under_load_lose_nothing(nodes: System, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from amqp import channel as amqp_channel
 from amqp.transport import SSLTransport
-from billiard import common, process
+from billiard import common, heap, process
 from billiard import pool as billiard_pool
 from celery import Celery
 from celery.app.amqp import AMQP
@@ -18,7 +18,7 @@ from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency import asynpool, prefork
 from celery.events import EventDispatcher
 from celery.worker import consumer, control, request, state
-from kombu import Connection, compression, pidbox, transport
+from kombu import Connection, Queue, compression, pidbox, transport
 from kombu import Consumer as KombuConsumer
 from kombu.asynchronous import hub, semaphore
 from kombu.transport import redis as kombu_redis
@@ -71,6 +71,8 @@ USED: list[tuple[Any, str]] = [
     (billiard_pool.Worker, "synqW_fd"),
     (common, "reset_signals"),
     (process, "_parent_pid"),
+    (heap, "BufferWrapper"),
+    (heap, "Arena"),
     (request.Request, "_terminate_on_ack"),
     (request.Request, "on_accepted"),
     (request.Request, "on_failure"),
@@ -103,6 +105,8 @@ USED: list[tuple[Any, str]] = [
     (consumer.Consumer, "on_decode_error"),
     (pidbox.Mailbox, "node_cls"),
     (pidbox.Mailbox, "get_queue"),
+    (pidbox.Mailbox, "get_reply_queue"),
+    (Queue, "can_cache_declaration"),
     (pidbox.Mailbox, "reply_exchange"),
     (pidbox.Node, "handle_message"),
     (pidbox.Node, "handlers"),
