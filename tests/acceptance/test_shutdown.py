@@ -100,7 +100,7 @@ def test_sigquit_kills_at_once_and_returns_the_job_to_the_queue(nodes: System, w
 
 
 @pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
-def test_a_node_that_is_killed_leaves_no_folder_of_its_shared_memory(nodes: System, witness: Witness, tmp_path: Path) -> None:
+def test_a_killed_node_leaves_no_folder_of_shared_memory(nodes: System, witness: Witness, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     environ = {**HANDLERS, "TMPDIR": str(folder)}
