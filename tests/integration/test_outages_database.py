@@ -118,6 +118,8 @@ def test_an_outage_rolls_back_the_transaction(database_url: str) -> None:
     database = Database(database_url, name="test")
     with pytest.raises(DatabaseUnavailable):
         _break_off(database)
+    # On a busy machine the call may have taken so long that the server counts as silent.
+    database.forget_silence()
     with database.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM closed_windows").scalar() == 0
     database.close()
@@ -257,6 +259,7 @@ def test_a_session_that_ends_before_its_transaction_leaks_no_connection(
         connection.exec_driver_sql(_CLOSE, {"queue": "lost"})
     event.remove(database._engine, "checkout", end_session)
     gc.collect()
+    database.forget_silence()
     with database.connect() as connection:
         assert connection.exec_driver_sql("SELECT queue FROM closed_windows").scalars().all() == ["kept"]
     assert not caplog.records
