@@ -1,7 +1,7 @@
 # One image for every process kind: `docker run ava-jobs api --host 0.0.0.0`, `… worker`, `… dispatcher`, `… db upgrade`.
 
-# Pin it by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
-ARG PYTHON_IMAGE=python:3.13-slim
+# docker-compose.yml names the same one. `docker buildx imagetools inspect python:3.13-slim` prints the digest of today.
+ARG PYTHON_IMAGE=python:3.13-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6
 
 FROM ${PYTHON_IMAGE} AS build
 RUN python -m venv /opt/ava

@@ -262,11 +262,14 @@ def test_settings_that_compose_passes_without_a_value_count_as_not_set() -> None
     assert load(servers | empty) == load(servers)
 
 
-def test_every_image_can_be_pinned_by_its_digest() -> None:
-    compose = (ROOT / "docker-compose.yml").read_text()
+def test_every_image_is_named_by_its_digest_and_can_be_replaced() -> None:
+    compose, dockerfile = ((ROOT / name).read_text() for name in ("docker-compose.yml", "Dockerfile"))
     documented = (ROOT / "docs/security.md").read_text()
     images = set(re.findall(r"^    image: (.+)$", compose, re.MULTILINE))
-    names = {re.fullmatch(r"\$\{([A-Z]+_IMAGE):-[a-z]+:\d+\}", image)[1] for image in images}  # type: ignore[index]
+    pinned = r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}"
+    names = {re.fullmatch(rf"\$\{{([A-Z]+_IMAGE):-{pinned}\}}", image)[1] for image in images}  # type: ignore[index]
     assert names == {"POSTGRES_IMAGE", "REDIS_IMAGE", "RABBITMQ_IMAGE"}
     assert all(f"`{name}`" in documented for name in {*names, "PYTHON_IMAGE"})
-    assert re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+    assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+    (python,) = re.findall(rf"^ARG PYTHON_IMAGE=({pinned})$", dockerfile, re.MULTILINE)
+    assert f"PYTHON_IMAGE: ${{PYTHON_IMAGE:-{python}}}" in compose
