@@ -48,7 +48,8 @@ class RunGroup:
     @property
     def waiting(self) -> list[tuple[str, int]]:
         """Returns the runs that wait behind the one whose turn it is."""
-        return [(job_id, run_no) for job_id, run_no, _ in tuple(self._waiting)]
+        # A copy, because the other thread may give some back meanwhile.
+        return [(job_id, run_no) for job_id, run_no, _ in self._waiting.copy()]
 
     def is_at(self, message: Message) -> bool:
         """Returns True, once, if a message is what was taken last."""
