@@ -105,6 +105,7 @@ def test_a_killed_node_leaves_no_folder_of_shared_memory(nodes: System, witness:
     folder.mkdir()
     environ = {**HANDLERS, "TMPDIR": str(folder)}
     nodes.workers.append(node := nodes.spawn("worker", "-c", "2", environ=environ))
+    nodes.await_workers()
     nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 60})
     witness.wait_for("begin")
     children = node.children
