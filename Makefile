@@ -71,7 +71,7 @@ lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the 
 	@tools/servers.sh redis
 	@tools/lowest.sh $(LOWEST)
 
-chaos: $(READY) ## Inject every fault under load on both brokers and check the outcome; 25 minutes (ARGS="--fault child --broker redis")
+chaos: $(READY) ## Inject every fault under load on both brokers and check the outcome; half an hour (ARGS="--fault child --broker redis")
 	@tools/servers.sh redis rabbitmq faketime
 	@$(BIN)/python -m chaos $(ARGS)
 
