@@ -53,6 +53,8 @@ def node_with_patience(cluster: Cluster) -> RunningProcess:
         wait_until(lambda job=job: job in cluster.runs(), seconds=60, what="a long job has begun")  # type: ignore[misc]
         if job in cluster.held_by(pids):
             return node
+        # Otherwise the other node would have a process less for as long, and with several such jobs start nothing.
+        cluster.system.cancel(job)
     raise RuntimeError("The node received no long job.")
 
 
