@@ -14,7 +14,7 @@ READY := $(INSTALLED) $(COMPILED)
 LOWEST := $(VENV)-lowest
 ARGS ?=
 # Test files that run at the same time, each with servers of its own; most tests wait more than they compute.
-TESTERS ?= 4
+TESTERS ?= 5
 # Files begin in the order of tests/longest_first.py.
 IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
