@@ -48,13 +48,16 @@ def node_with_patience(cluster: Cluster) -> RunningProcess:
     """Returns the first node, once it runs a job that lasts longer than it takes to declare the node dead."""
     node = cluster.system.workers[0]
     pids = [child.pid for child in node.children]
+    of_others: list[str] = []
     for _ in range(10):
         job = cluster.load.trigger_one(priority=1, input={"seconds": PATIENT_SECONDS})
         wait_until(lambda job=job: job in cluster.runs(), seconds=60, what="a long job has begun")  # type: ignore[misc]
         if job in cluster.held_by(pids):
+            # With several such jobs the other node would start nothing for as long.
+            for other in of_others:
+                cluster.system.cancel(other)
             return node
-        # Otherwise the other node would have a process less for as long, and with several such jobs start nothing.
-        cluster.system.cancel(job)
+        of_others.append(job)
     raise RuntimeError("The node received no long job.")
 
 
