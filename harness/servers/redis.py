@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
 
+from ava.errors import PortInUse
 from ava.local import account, programs
+from ava.local.ports import require_free
 from ava.local.redis import Redis
 from ava.local.start import free_port
 from harness.polling import wait_until
@@ -19,7 +21,10 @@ from harness.servers.server import Server, account_folder, private_folder
 
 _DATABASES = 512
 _SLOTS = 16384
-_HIGHEST_CLUSTER_PORT = 55535
+#: The members of a cluster talk to each other on a port that is so much higher.
+_MEMBERS_PORT_OFFSET = 10_000
+#: From here on Linux gives ports to outgoing connections (`net.ipv4.ip_local_port_range`), of which tests have many.
+_FIRST_OUTGOING_PORT = 32_768
 _numbers = itertools.count(1)
 
 
@@ -50,10 +55,9 @@ def running_redis_cluster() -> Iterator[Server]:
     with private_folder() as folder:
         owner = account.for_servers(folder / "redis")
         place = account_folder(folder, "data", owner.uid if owner else None)
+        program, port = programs.find_redis(owner), _free_cluster_port()
         # A cluster has one numbered database.
-        # Its members talk to each other on a port that is 10,000 higher.
-        port = next(port for port in iter(free_port, None) if port <= _HIGHEST_CLUSTER_PORT)
-        cluster = _ClusterRedis(server=programs.find_redis(owner), account=owner, port=port, databases=1, folder=place)
+        cluster = _ClusterRedis(server=program, account=owner, port=port, databases=1, folder=place)
         server = Server(cluster, folder)
         try:
             with redis.Redis.from_url(server.url) as client:
@@ -70,6 +74,16 @@ def fresh_redis_url(server: Server) -> str:
     with redis.Redis.from_url(url) as connection:
         connection.flushdb()
     return url
+
+
+def _free_cluster_port() -> int:
+    """Returns a free port whose port for the members is free too, and is no port of outgoing connections."""
+    while True:
+        port = free_port()
+        if port + _MEMBERS_PORT_OFFSET < _FIRST_OUTGOING_PORT:
+            with suppress(PortInUse):
+                require_free("127.0.0.1", port + _MEMBERS_PORT_OFFSET)
+                return port
 
 
 def _redis(folder: Path) -> Redis:
