@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import threading
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -189,17 +191,21 @@ def test_nodes_and_dispatchers_serve_health_and_counters_on_a_port(system: Syste
     job = system.trigger("wkr_sleep", input={"seconds": 0})
     system.wait_for(job["id"], "completed")
     for port in ports.values():
+        # The job needs no dispatcher, so that may still be starting.
+        _await_listener(port)
         assert _read(port, "/livez") == (200, '{"status":"ok"}\n')
         status, body = _read(port, "/readyz")
         assert (status, json.loads(body)["status"]) == (200, "ok")
         assert _read(port, "/elsewhere")[0] == 404
-    assert _value(_read(ports["worker"], "/metrics")[1], "ava_attempts_total", worker="wkr_sleep") == 1
-    assert _value(_read(ports["dispatcher"], "/metrics")[1], "ava_dispatcher_duty_seconds_count", duty="due") > 0
+    duties = partial(_read_value, ports["dispatcher"], "ava_dispatcher_duty_seconds_count", duty="due")
+    wait_until(duties, what="the dispatcher counts its duties")
+    attempts = partial(_read_value, ports["worker"], "ava_attempts_total", worker="wkr_sleep")
+    assert wait_until(attempts, what="the attempt is counted") == 1
     pools = {"node": (ports["worker"], 1), "worker": (ports["worker"], 4), "dispatcher": (ports["dispatcher"], 5)}
     for pool, (port, most) in pools.items():
-        text = _read(port, "/metrics")[1]
-        assert _value(text, "ava_database_connections_most", pool=pool) == most
-        assert 0 <= _value(text, "ava_database_connections_lent", pool=pool) <= most
+        counted = partial(_read_value, port, "ava_database_connections_most", pool=pool)
+        wait_until(lambda: counted() == most, what=lambda: f"{most} connections of {pool}, not {counted()}")  # noqa: B023
+        assert 0 <= _read_value(port, "ava_database_connections_lent", pool=pool) <= most
     _assert_a_dead_process_is_not_counted(system, ports["worker"])
     system.workers[0].terminate()
     with pytest.raises(OSError, match="refused"):
@@ -211,9 +217,7 @@ def _assert_a_dead_process_is_not_counted(system: System, port: int) -> None:
     for process in dead:
         process.kill()
 
-    def most() -> float:
-        return _value(_read(port, "/metrics")[1], "ava_database_connections_most", pool="worker")
-
+    most = partial(_read_value, port, "ava_database_connections_most", pool="worker")
     wait_until(lambda: len(set(system.workers[0].children) - dead) == 2, what="both are replaced")
     wait_until(lambda: most() == 4, what=lambda: f"two processes are counted, not {most() / 2}")
 
@@ -251,6 +255,18 @@ def test_a_pool_exposes_its_connections_in_use_and_its_timeouts(database_url: st
         raise ZeroDivisionError
     assert values() == [0, 1, 1]
     database.close()
+
+
+def _await_listener(port: int) -> None:
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, what=f"port {port} is listened on")
+
+
+def _read_value(port: int, name: str, **labels: str) -> float:
+    return _value(_read(port, "/metrics")[1], name, **labels)
 
 
 def _read(port: int, path: str) -> tuple[int, str]:
