@@ -146,7 +146,7 @@ def _kill_active(system: System, delay: float) -> None:
     before = _progress(system)
     wait_until(lambda: _progress(system) > before, seconds=60, what="a dispatcher counts")
     time.sleep(delay)
-    active = next(each for each in system.dispatchers if "is active now" in each.output)
+    active = system.await_dispatcher()
     system.dispatchers.remove(active)
     active.kill()
     system.start_dispatcher()

@@ -243,9 +243,11 @@ class System:
         }
 
     def await_ready(self) -> None:
-        """Wait until the API answers and as many nodes as were started are known to the database."""
+        """Wait until the API answers, every node has joined, and a dispatcher is active if any was started."""
         self.await_api()
         self.await_workers()
+        if self.dispatchers:
+            self.await_dispatcher()
 
     def await_api(self, seconds: float = _START_SECONDS) -> None:
         """Wait until the API says that it is ready."""
@@ -255,6 +257,10 @@ class System:
     def await_workers(self, seconds: float = _START_SECONDS) -> None:
         """Wait until every living worker process has joined as a node."""
         wait_until(self._nodes_are_ready, seconds=seconds, what="every node has joined")
+
+    def await_dispatcher(self, seconds: float = _START_SECONDS) -> RunningProcess:
+        """Wait until a living dispatcher is active. Returns it."""
+        return wait_until(self._active_dispatchers, seconds=seconds, what="a dispatcher is active")[0]
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send an HTTP request with the four headers; `headers={name: None}` leaves one out. Returns the response."""
@@ -357,6 +363,12 @@ class System:
     def _port_is_free(self) -> bool:
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", self.port)) != 0
+
+    def _active_dispatchers(self) -> list[RunningProcess]:
+        living = [each for each in self.dispatchers if each.exit_code is None]
+        assert living, f"no dispatcher runs:\n{self.dispatchers[-1].output}"
+        # The last line of the two counts.
+        return [each for each in living if each.output.rfind("is active now") > each.output.rfind("no longer active")]
 
     def _nodes_are_ready(self) -> bool:
         living = [worker for worker in self.workers if worker.exit_code is None]

@@ -43,7 +43,7 @@ def _kill_under_limit(cluster: Cluster) -> Injury:
     for number in range(_KILLS):
         if number == _DISPATCHER_AT:
             due_job(cluster, time.monotonic())
-            next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+            cluster.system.await_dispatcher().kill()
         if number == _NODE_AT:
             _replace_node(cluster)
         _kill_one_child(cluster, set(jobs), killed)
@@ -122,7 +122,7 @@ def _kill_dispatcher_behind_backlog(cluster: Cluster) -> Injury:
         cluster.load.trigger_bulk("wkr_chaos_effect", count=250, seconds=0.05, priority=1)
     since = time.monotonic()
     job = cluster.load.trigger_one(priority=1, input={"seconds": 0.05}, tenant_id="ten_other")
-    next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+    cluster.system.await_dispatcher().kill()
     return Injury(since=since, jobs=[job])
 
 
@@ -131,7 +131,7 @@ def _kill_dispatcher_of_paused_queue(cluster: Cluster) -> Injury:
     _operate(cluster, "pause")
     paused_at = time.monotonic()
     time.sleep(_PAUSE_SECONDS)
-    next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+    cluster.system.await_dispatcher().kill()
     time.sleep(_PAUSED_SECONDS - _PAUSE_SECONDS)
     started = cluster.begun(paused_at + _PAUSE_SECONDS)
     _operate(cluster, "resume")

@@ -37,7 +37,7 @@ def _kill_under_groups(cluster: Cluster) -> Injury:
             node = cluster.system.workers.pop()
             for pid in reversed(cluster.pids_of(node)):
                 os.kill(pid, signal.SIGKILL)
-            next(each for each in cluster.system.dispatchers if "is active now" in each.output).kill()
+            cluster.system.await_dispatcher().kill()
         pids = [child.pid for node in cluster.system.workers for child in node.children]
         os.kill(chance.choice(pids), signal.SIGKILL)
         time.sleep(_BETWEEN_SECONDS)

@@ -89,7 +89,7 @@ def _kill_api(cluster: Cluster) -> Injury:
 
 def _kill_dispatcher(cluster: Cluster) -> Injury:
     """Kill the active dispatcher; a job that becomes due afterwards shows when the other one has taken over."""
-    active = next(each for each in cluster.system.dispatchers if "is active now" in each.output)
+    active = cluster.system.await_dispatcher()
     since = time.monotonic()
     active.kill()
     return due_job(cluster, since)
@@ -97,7 +97,7 @@ def _kill_dispatcher(cluster: Cluster) -> Injury:
 
 def _freeze_dispatcher(cluster: Cluster) -> Injury:
     """Freeze the active dispatcher, with its connections open."""
-    active = next(each for each in cluster.system.dispatchers if "is active now" in each.output)
+    active = cluster.system.await_dispatcher()
     since = time.monotonic()
     cluster.freeze([active.pid])
     injury = due_job(cluster, since)

@@ -208,13 +208,11 @@ def test_a_node_consumes_its_queue_again_after_it_was_deleted(system: System, tm
 @ON_REDIS
 def test_the_second_dispatcher_takes_over_from_one_that_is_killed(system: System, tmp_path: Path) -> None:
     system.start(workers=1, dispatchers=2, environ=_environ(tmp_path))
-    is_active = "This dispatcher is active now."
-    wait_until(lambda: any(is_active in each.output for each in system.dispatchers), what="one is active")
-    active = next(each for each in system.dispatchers if is_active in each.output)
-    other = next(each for each in system.dispatchers if each is not active)
-    assert is_active not in other.output
+    active = system.await_dispatcher()
+    [other] = [each for each in system.dispatchers if each is not active]
+    assert "is active now" not in other.output
     active.kill()
-    wait_until(lambda: is_active in other.output, what="the other has taken over")
+    assert system.await_dispatcher() is other
 
 
 @ON_REDIS
