@@ -10,7 +10,6 @@ def test_something(system):
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ import requests
 
 from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
+from ava.store.engine.database import Database
+from ava.store.reports import metrics
 from harness.polling import wait_until
 from harness.servers.pgbouncer import pool_url
 
@@ -247,7 +249,7 @@ class System:
         self.await_api()
         self.await_workers()
         if self.dispatchers:
-            self.await_dispatcher()
+            wait_until(self._has_leader, seconds=_START_SECONDS, what="a dispatcher is active")
 
     def await_api(self, seconds: float = _START_SECONDS) -> None:
         """Wait until the API says that it is ready."""
@@ -259,7 +261,7 @@ class System:
         wait_until(self._nodes_are_ready, seconds=seconds, what="every node has joined")
 
     def await_dispatcher(self, seconds: float = _START_SECONDS) -> RunningProcess:
-        """Wait until a living dispatcher is active. Returns it."""
+        """Wait until the log of a living dispatcher says that it is active. Returns it."""
         return wait_until(self._active_dispatchers, seconds=seconds, what="a dispatcher is active")[0]
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -315,14 +317,10 @@ class System:
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Returns the rows of an SQL statement, for what the API does not show."""
-        connection = psycopg2.connect(self.database_url)
-        try:
+        with closing(psycopg2.connect(self.database_url)) as connection, connection.cursor() as cursor:
             connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
 
     def stop(self) -> None:
         """Stop everything: first the API, then the rest; kill what does not stop in time."""
@@ -341,7 +339,7 @@ class System:
 
     def assert_clean(self) -> None:
         """Fail if a process is left running, or if one printed a traceback that the test did not expect."""
-        with contextlib.suppress(AssertionError):
+        with suppress(AssertionError):
             wait_until(lambda: not self.leftovers(), seconds=5)
         left = self.leftovers()
         described = [f"{process.pid}: {' '.join(process.cmdline())}" for process in left]
@@ -355,27 +353,29 @@ class System:
     def _api_is_ready(self) -> bool:
         assert self.api
         assert self.api.exit_code is None, f"the API ended:\n{self.api.output}"
-        try:
+        with suppress(requests.RequestException):
             return requests.get(f"{self.url}/readyz", timeout=5).ok
-        except requests.RequestException:
-            return False
+        return False
 
     def _port_is_free(self) -> bool:
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", self.port)) != 0
 
+    def _has_leader(self) -> bool:
+        database = Database(self.database_url, name="tests", is_pooled=True)  # The URL may lead to a pooler.
+        with closing(database), database.connect() as connection:
+            return metrics.has_leader(connection)
+
     def _active_dispatchers(self) -> list[RunningProcess]:
         living = [each for each in self.dispatchers if each.exit_code is None]
         assert living, f"no dispatcher runs:\n{self.dispatchers[-1].output}"
-        # The last line of the two counts.
         return [each for each in living if each.output.rfind("is active now") > each.output.rfind("no longer active")]
 
     def _nodes_are_ready(self) -> bool:
-        living = [worker for worker in self.workers if worker.exit_code is None]
         for worker in self.workers:
             assert worker.exit_code in (None, 0, -9), f"a worker ended:\n{worker.output}"
         pids = {row[0] for row in self.query("SELECT pid FROM nodes WHERE stopped_at IS NULL")}
-        return {worker.pid for worker in living} <= pids
+        return {worker.pid for worker in self.workers if worker.exit_code is None} <= pids
 
 
 def tracebacks_of_ours(output: str) -> list[str]:
