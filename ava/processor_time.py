@@ -11,7 +11,7 @@ __all__ = ["SCHEDSTAT", "ProcessorTime"]
 #: Nanoseconds for which our thread ran, and for which it was ready to run and waited (Linux, `sched-stats.rst`).
 SCHEDSTAT = Path("/proc/self/schedstat")
 #: Bytes that three numbers of 64 bits take at most.
-_MOST_BYTES = 64
+_MAX_BYTES = 64
 
 
 class ProcessorTime:
@@ -28,7 +28,7 @@ class ProcessorTime:
     def read(self) -> tuple[float, float]:
         """Returns the seconds that the thread ran and waited for a processor; zeros if the system does not report."""
         try:
-            ran, waited, _ = map(int, os.pread(self._file, _MOST_BYTES, 0).split())
+            ran, waited, _ = map(int, os.pread(self._file, _MAX_BYTES, 0).split())
         except (OSError, ValueError):
             return 0.0, 0.0
         return ran / 1e9, waited / 1e9

@@ -14,7 +14,7 @@ SECRETS = (
     *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
 )
 #: The most bytes of such a file.
-_MOST_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024
 
 
 def with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
@@ -31,12 +31,12 @@ def with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
 def _read_secret(name: str, path: str) -> str:
     try:
         with open(path, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
         text = content.decode()
     except OSError as problem:
         raise SettingsError(name, f"the file cannot be read ({problem.strerror})") from None
     except ValueError:
         text = ""
-    if len(content) > _MOST_BYTES or not text.strip() or "\0" in text:
-        raise SettingsError(name, f"the file must hold the value, a text of at most {_MOST_BYTES} bytes")
+    if len(content) > _MAX_BYTES or not text.strip() or "\0" in text:
+        raise SettingsError(name, f"the file must hold the value, a text of at most {_MAX_BYTES} bytes")
     return text.strip()

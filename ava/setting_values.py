@@ -43,7 +43,7 @@ _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 #: The schemes of which BROKER_URL may name several servers.
 _SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
 #: Characters of a key that signs messages.
-_LEAST_KEY_CHARACTERS = 32
+_MIN_KEY_CHARACTERS = 32
 
 
 def file(env: Mapping[str, str], name: str) -> str:
@@ -55,10 +55,10 @@ def file(env: Mapping[str, str], name: str) -> str:
 
 def message_keys(env: Mapping[str, str]) -> tuple[str, ...]:
     keys = names(env, "AVA_MESSAGE_KEY")
-    if any(len(key) < _LEAST_KEY_CHARACTERS for key in keys):
+    if any(len(key) < _MIN_KEY_CHARACTERS for key in keys):
         raise SettingsError(
             "AVA_MESSAGE_KEY",
-            f"each key must have {_LEAST_KEY_CHARACTERS} characters or more; make one with `openssl rand -hex 32`",
+            f"each key must have {_MIN_KEY_CHARACTERS} characters or more; make one with `openssl rand -hex 32`",
         )
     return keys
 

@@ -124,7 +124,7 @@ class Settings:
     tenant_max_streams: int = 200
     tenant_max_waits: int = 1_000
     #: Schedules that one tenant may have (`AVA_MOST_SCHEDULES`); 0: any number.
-    most_schedules: int = 1000
+    max_schedules: int = 1000
     #: The origins whose pages may call the API, or `*` (`AVA_CORS_ORIGINS`, comma-separated).
     cors_origins: tuple[str, ...] = ()
     #: Where clients reach the API, without a path (`AVA_PUBLIC_URL`); empty: where a request says that it went.
@@ -271,7 +271,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             env, "AVA_TENANT_MAX_STREAMS", default.tenant_max_streams, least=0, most=1_000_000
         ),
         tenant_max_waits=values.whole(env, "AVA_TENANT_MAX_WAITS", default.tenant_max_waits, least=0, most=1_000_000),
-        most_schedules=values.whole(env, "AVA_MOST_SCHEDULES", default.most_schedules, least=0, most=1_000_000),
+        max_schedules=values.whole(env, "AVA_MOST_SCHEDULES", default.max_schedules, least=0, most=1_000_000),
         cors_origins=values.origins(env),
         public_url=values.public_url(env),
         docs_url=env.get("AVA_DOCS_URL", "").strip() or default.docs_url,

@@ -50,7 +50,7 @@ _PROTOCOL = "http/protobuf"
 #: Seconds for which a process that ends sends its last spans.
 _FLUSH_SECONDS = 1.5
 #: Reports of killed processes that one process sends at once.
-_MOST_REPORTS = 20
+_MAX_REPORTS = 20
 _PARTS = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _NO_ATTRIBUTES: Mapping[str, str | int] = {}
 
@@ -167,7 +167,7 @@ def report_killed(
     a fork.
     """
     _reports[:] = [thread for thread in _reports if thread.is_alive()]
-    if not _can_report or len(_reports) >= _MOST_REPORTS:
+    if not _can_report or len(_reports) >= _MAX_REPORTS:
         return
 
     def act() -> None:

@@ -21,7 +21,7 @@ _DAYS = 90
 _BATCH = 250_000
 _WARM_UP = 20
 #: Seconds for which one read is repeated at most.
-_MOST_SECONDS = 30.0
+_MAX_SECONDS = 30.0
 # Every job has ended. Its properties follow from its number, and are independent of each other.
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
@@ -107,7 +107,7 @@ def read(ours: Ours, *, requests_each: int) -> Figures:
 
 def _timed(session: requests.Session, url: str, most: int) -> list[float]:
     took: list[float] = []
-    until_at = time.monotonic() + _MOST_SECONDS
+    until_at = time.monotonic() + _MAX_SECONDS
     while len(took) < most + _WARM_UP and (time.monotonic() < until_at or len(took) < 2 * _WARM_UP):
         began = time.perf_counter()
         answer = session.get(url)

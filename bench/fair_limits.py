@@ -171,7 +171,7 @@ def pause(system: Ours, *, published: int) -> Figures:
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0.005}')
     with database.connect() as connection:
         jobs = client_moves.insert(
-            connection, tenant_id=_TENANT, user_id="usr_bench", specs=[spec] * published, most_published=published
+            connection, tenant_id=_TENANT, user_id="usr_bench", specs=[spec] * published, max_published=published
         )
     system.publisher.publish(jobs)
     # One process, so that the order of the starts is the order in which they were dealt.

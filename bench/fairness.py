@@ -99,7 +99,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
             tenant_id="ten_a",
             user_id="usr_bench",
             specs=[spec] * (messages + 1),
-            most_published=messages + 1,
+            max_published=messages + 1,
         )
         system.publisher.publish(jobs)
         # All but the first, which is published before them.

@@ -22,8 +22,8 @@ __all__ = ["Finding", "check"]
 TENANT = "ten_bench"
 _LARGE = ("jobs", "job_logs")
 #: Rows that a plan may read and discard, and rows that it may sort.
-_MOST_REMOVED = 2_500
-_MOST_SORTED = 25_000
+_MAX_REMOVED = 2_500
+_MAX_SORTED = 25_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class Finding:
     def faults(self) -> list[str]:
         """What the plan must not do and does."""
         found = [f"{self.name}: scans all of {table}" for table in self.seq_scans]
-        if self.removed > _MOST_REMOVED:
+        if self.removed > _MAX_REMOVED:
             found.append(f"{self.name}: {self.removed:,} rows are read and discarded")
-        if self.sorted_rows > _MOST_SORTED:
+        if self.sorted_rows > _MAX_SORTED:
             found.append(f"{self.name}: {self.sorted_rows:,} rows are sorted")
         return found
 

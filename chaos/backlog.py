@@ -31,18 +31,18 @@ def main() -> int:
 def _measure(cluster: Cluster, jobs: int) -> int:
     _fill(cluster, jobs)
     urgent_seconds: list[float] = []
-    most_messages, most_bytes = 0, 0
+    max_messages, max_bytes = 0, 0
     with redis.Redis.from_url(cluster.broker.url) as broker:
         for _ in range(10):
             began = time.monotonic()
             job = cluster.system.trigger(WORKER, priority=1, input={"seconds": 0})
             cluster.system.wait_for(job["id"], "completed", seconds=60)
             urgent_seconds.append(time.monotonic() - began)
-            most_messages = max(most_messages, sum(broker.llen(key) for key in broker.keys("default*")))
-            most_bytes = max(most_bytes, broker.info("memory")["used_memory"])
+            max_messages = max(max_messages, sum(broker.llen(key) for key in broker.keys("default*")))
+            max_bytes = max(max_bytes, broker.info("memory")["used_memory"])
     left = cluster.system.query("SELECT count(*) FROM jobs WHERE status = 'queued'")[0][0]
     print(f"backlog: {jobs} jobs, {left} of them still waiting")
-    print(f"broker: at most {most_messages} messages, {most_bytes / 2**20:.0f} MiB")
+    print(f"broker: at most {max_messages} messages, {max_bytes / 2**20:.0f} MiB")
     print(f"an urgent job: median {sorted(urgent_seconds)[5]:.2f} s, at most {max(urgent_seconds):.2f} s to its end")
     return 0
 

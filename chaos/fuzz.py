@@ -39,12 +39,12 @@ __all__ = ["ENVIRON", "Findings", "fuzz"]
 ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING"}
 _SENDERS = 4
 #: How much larger the second half's memory may be than the first's.
-_MOST_GROWTH = 1.1
+_MAX_GROWTH = 1.1
 #: With fewer requests memory is not judged, because the processes are still warming up.
-_LEAST_JUDGED = 10_000
-_LEAST_JUDGED_LARGE = 1_000
+_MIN_JUDGED = 10_000
+_MIN_JUDGED_LARGE = 1_000
 #: Seconds that a response to a large body may take, if each process has a processor of its own.
-_MOST_SECONDS = 2.0
+_MAX_SECONDS = 2.0
 _ENDINGS = ("Handler completed in ", "Handler failed after ", "Handler cancelled after ")
 
 
@@ -68,7 +68,7 @@ class Findings:
 def fuzz(system: System, *, requests: int, seed: str) -> Findings:
     """Send requests to a system that was started with `ENVIRON`, and check its responses, rows and logs."""
     senders = [Sender(port=system.port, seed=f"{seed}-{number}") for number in range(_SENDERS)]
-    return _run(system, senders, requests, least_judged=_LEAST_JUDGED)
+    return _run(system, senders, requests, min_judged=_MIN_JUDGED)
 
 
 def fuzz_large(system: System, *, requests: int, seed: str) -> Findings:
@@ -76,11 +76,11 @@ def fuzz_large(system: System, *, requests: int, seed: str) -> Findings:
 
     They come one after the other, so a response takes the request's own work, and no wait for its tenant's others.
     """
-    sender = Sender(port=system.port, seed=f"{seed}-large", make=make_large, most_seconds=_MOST_SECONDS)
-    return _run(system, [sender], requests, least_judged=_LEAST_JUDGED_LARGE)
+    sender = Sender(port=system.port, seed=f"{seed}-large", make=make_large, max_seconds=_MAX_SECONDS)
+    return _run(system, [sender], requests, min_judged=_MIN_JUDGED_LARGE)
 
 
-def _run(system: System, senders: list[Sender], requests: int, *, least_judged: int) -> Findings:
+def _run(system: System, senders: list[Sender], requests: int, *, min_judged: int) -> Findings:
     began = time.monotonic()
     with ThreadPoolExecutor(len(senders)) as threads:
         running = [threads.submit(_send, sender, requests // len(senders)) for sender in senders]
@@ -89,7 +89,7 @@ def _run(system: System, senders: list[Sender], requests: int, *, least_judged: 
             each.result()
     first, second = _halves(samples)
     faults = [fault for sender in senders for fault in sender.faults]
-    if requests >= least_judged and second > _MOST_GROWTH * first:
+    if requests >= min_judged and second > _MAX_GROWTH * first:
         faults.append(f"the API's memory grew from {first:.0f} to {second:.0f} MiB")
     created = {job_id: asked for sender in senders for job_id, asked in sender.created.items()}
     faults += _check_rows(system, created, {each for sender in senders for each in sender.webhooks})

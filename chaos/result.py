@@ -20,7 +20,7 @@ _LONGEST_RECOVERY_SECONDS = 60.0
 #: Starts that show that work goes on, if the fault names no particular jobs.
 _STARTS = 10
 #: Untrue records that are shown with their runs.
-_MOST_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
     if fault.refuses_nothing and refusals:
         broken.append(refusals)
     untrue = [job_id for job_id, record in records.items() if not is_true(record, by_job.get(job_id, []))]
-    broken += [f"{job_id}: {records[job_id]}, {by_job.get(job_id)}" for job_id in untrue[:_MOST_SHOWN]]
+    broken += [f"{job_id}: {records[job_id]}, {by_job.get(job_id)}" for job_id in untrue[:_MAX_SHOWN]]
     if changed := sum(records[job_id].status != "completed" for job_id in injury.ended_before):
         broken.append(f"{changed} final statuses changed")
     return Result(

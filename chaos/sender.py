@@ -48,7 +48,7 @@ class Sender:
     #: What makes the requests.
     make: Callable[[random.Random, Known], Request] = make
     #: Seconds beyond which a response is a fault, on a machine without other load; None for any.
-    most_seconds: float | None = None
+    max_seconds: float | None = None
     #: How long the responses took, by the kind of their requests.
     durations: dict[str, list[float]] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
@@ -77,7 +77,7 @@ class Sender:
         self.by_kind[request.kind] += 1
         seconds = time.monotonic() - began
         self.durations.setdefault(request.kind, []).append(seconds)
-        if self.most_seconds is not None and seconds > self.most_seconds * (busy := busy_factor()):
+        if self.max_seconds is not None and seconds > self.max_seconds * (busy := busy_factor()):
             self._report(number, request, f"it took {seconds:.1f} s, with {busy:.1f} processes to a processor")
         if answer is None:
             self.statuses[0] += 1

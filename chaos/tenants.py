@@ -57,7 +57,7 @@ while True:
 _PACE = 0.1
 #: Seconds in which its last jobs and webhooks may come after the end.
 _PATIENCE = 60.0
-_MOST_TRIGGER, _MOST_START, _MOST_WEBHOOK_SECONDS, _MOST_GROWTH_MIB = 3, 5, 5.0, 200
+_MAX_TRIGGER, _MAX_START, _MAX_WEBHOOK_SECONDS, _MAX_GROWTH_MIB = 3, 5, 5.0, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ def _alone(seconds: float, cpu_share: float) -> _Figures:
 
 
 def _durations(alone: _Figures, beside: _Figures) -> Iterator[Condition]:
-    for name, factor in (("triggers", _MOST_TRIGGER), ("starts", _MOST_START)):
+    for name, factor in (("triggers", _MAX_TRIGGER), ("starts", _MAX_START)):
         before, after = _p99(getattr(alone, name)), _p99(getattr(beside, name))
         shown = f"{name} p99"
         yield Condition(
@@ -260,7 +260,7 @@ def _durations(alone: _Figures, beside: _Figures) -> Iterator[Condition]:
     latest = max(beside.webhooks, default=float("inf"))
     yield Condition(
         name="latest webhook", alone=f"{max(alone.webhooks, default=0):.1f} s", beside=f"{latest:.1f} s",
-        allowed=f"{_MOST_WEBHOOK_SECONDS:g} s", holds=latest <= _MOST_WEBHOOK_SECONDS,
+        allowed=f"{_MAX_WEBHOOK_SECONDS:g} s", holds=latest <= _MAX_WEBHOOK_SECONDS,
     )  # fmt: skip
 
 
@@ -275,8 +275,8 @@ def _processes(watched: WatchedProcesses) -> Iterator[Condition]:
     worst = max(growth, key=lambda key: growth[key])
     yield Condition(
         name="memory of each process", alone=f"{watched.idle[worst]:.0f} MiB",
-        allowed=f"2 times and {_MOST_GROWTH_MIB} MiB",
-        beside=f"{watched.most[worst]:.0f} MiB ({worst.split()[0]})", holds=growth[worst] <= _MOST_GROWTH_MIB,
+        allowed=f"2 times and {_MAX_GROWTH_MIB} MiB",
+        beside=f"{watched.most[worst]:.0f} MiB ({worst.split()[0]})", holds=growth[worst] <= _MAX_GROWTH_MIB,
     )  # fmt: skip
     restarts = watched.restarts()
     yield Condition(name="restarts", alone="0", beside=str(restarts), allowed="0", holds=restarts == 0)

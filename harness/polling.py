@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 #: The least and the most seconds between two calls of a condition. Between them it is called after a tenth of the time
 #: that has passed, because a condition is often a request or a query, which takes the processor from what is awaited.
-_LEAST_PAUSE, _MOST_PAUSE = 0.02, 0.2
+_MIN_PAUSE, _MAX_PAUSE = 0.02, 0.2
 
 
 def wait_until(condition: Callable[[], Value], *, seconds: float = 30, what: str | Callable[[], str] = "") -> Value:
@@ -23,4 +23,4 @@ def wait_until(condition: Callable[[], Value], *, seconds: float = 30, what: str
         passed = time.monotonic() - began
         if passed > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what or condition}")
-        time.sleep(min(_MOST_PAUSE, max(_LEAST_PAUSE, passed / 10)))
+        time.sleep(min(_MAX_PAUSE, max(_MIN_PAUSE, passed / 10)))

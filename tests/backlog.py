@@ -58,7 +58,7 @@ class Backlog:
                 tenant_id=tenant_id,
                 user_id="usr_test",
                 specs=specs,
-                most_published=count if is_published else 0,
+                max_published=count if is_published else 0,
             )
 
     def join(

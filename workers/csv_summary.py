@@ -24,13 +24,13 @@ __all__ = ["csv_summary"]
 _TIMEOUT_SECONDS = 3_600
 #: Seconds without a byte after which the server of a CSV counts as gone.
 _SILENCE_SECONDS = 60
-_MOST_COLUMNS = 1_000
+_MAX_COLUMNS = 1_000
 #: Bytes of a CSV at a URL, unpacked: what a job of an hour can describe, at 7 to 120 MB/s.
-_MOST_CSV_BYTES = 32 * 2**30
+_MAX_CSV_BYTES = 32 * 2**30
 #: Bytes that are received for it: those of a CSV that is not packed, and 1 GiB for headers and framing. A packed one
 #: may be followed by padding that unpacks to nothing.
-_MOST_RECEIVED_BYTES = 33 * 2**30
-_MOST_JSON_BYTES = 1_000_000
+_MAX_RECEIVED_BYTES = 33 * 2**30
+_MAX_JSON_BYTES = 1_000_000
 _RAGGED_EXAMPLES = 5
 # Distinct values that are counted exactly, over all columns: about 10 MB of memory.
 _VALUES_COUNTED = 50_000
@@ -143,8 +143,8 @@ def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
     url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
     limits = outbound.limits(
         timeout_seconds=_TIMEOUT_SECONDS,
-        max_bytes=_MOST_CSV_BYTES,
-        max_received_bytes=_MOST_RECEIVED_BYTES,
+        max_bytes=_MAX_CSV_BYTES,
+        max_received_bytes=_MAX_RECEIVED_BYTES,
         silence_seconds=_SILENCE_SECONDS,
     )
     origin = parse(url, rules=limits.rules).origin
@@ -166,7 +166,7 @@ def _rows_of(stream: HttpResponseStream, options: _Options) -> tuple[Rows, Fract
             taken += len(chunk)
             yield chunk
         if stream.truncated:
-            raise ValueError(f"the CSV is larger than {_MOST_CSV_BYTES:,} bytes (unpacked); give it in parts")
+            raise ValueError(f"the CSV is larger than {_MAX_CSV_BYTES:,} bytes (unpacked); give it in parts")
 
     def fraction() -> float | None:
         return taken / size if size else None
@@ -233,8 +233,8 @@ class _Table:
 
 
 def _columns(first: list[str], options: _Options) -> list[Column]:
-    if len(first) > _MOST_COLUMNS:
-        raise ValueError(f"the CSV has {len(first)} columns; at most {_MOST_COLUMNS} are described")
+    if len(first) > _MAX_COLUMNS:
+        raise ValueError(f"the CSV has {len(first)} columns; at most {_MAX_COLUMNS} are described")
     names = _names(first) if options.header else [f"column_{n}" for n in range(1, len(first) + 1)]
     capacity = max(50, min(1_000, _VALUES_COUNTED // len(first)))
     return [Column(name, decimal=options.decimal, capacity=capacity) for name in names]
@@ -253,7 +253,7 @@ def _names(first: list[str]) -> list[str]:
 
 def _fitting(table: _Table, rows: Rows, top: int) -> dict[str, Any]:
     """Returns the summary, with fewer top values if it is larger than a job's output may be."""
-    while len(json.dumps(summary := _summary(table, rows, top))) > _MOST_JSON_BYTES and top:
+    while len(json.dumps(summary := _summary(table, rows, top))) > _MAX_JSON_BYTES and top:
         top //= 2
     return summary
 

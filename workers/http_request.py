@@ -15,9 +15,9 @@ from workers.inputs import Input, number, optional_text, refuse_unknown, text, w
 __all__ = ["http_request"]
 
 # A job's output may be 1 MiB of JSON, in which a character can take twelve bytes.
-_MOST_JSON_BYTES = 1_000_000
-_MOST_HEADER_JSON_BYTES = 200_000
-_MOST_ANSWER_BYTES = 900_000
+_MAX_JSON_BYTES = 1_000_000
+_MAX_HEADER_JSON_BYTES = 200_000
+_MAX_ANSWER_BYTES = 900_000
 
 
 @worker(
@@ -40,7 +40,7 @@ _MOST_ANSWER_BYTES = 900_000
             },
             "body": {"description": "A text, or anything else, which is sent as JSON."},
             "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 300, "default": 30},
-            "max_bytes": {"type": "integer", "minimum": 1, "maximum": _MOST_ANSWER_BYTES, "default": 262_144},
+            "max_bytes": {"type": "integer", "minimum": 1, "maximum": _MAX_ANSWER_BYTES, "default": 262_144},
         },
         "required": ["url"],
         "additionalProperties": False,
@@ -55,7 +55,7 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
     headers = content_type | _headers(input.get("headers"))
     limits = outbound.limits(
         timeout_seconds=number(input, "timeout_seconds", least=0.1, most=300, default=30),
-        max_bytes=whole_number(input, "max_bytes", least=1, most=_MOST_ANSWER_BYTES, default=262_144),
+        max_bytes=whole_number(input, "max_bytes", least=1, most=_MAX_ANSWER_BYTES, default=262_144),
     )
     # The path and the query may hold secrets, and many people read logs.
     env.log.info("Calling %s %s", method.upper(), parse(url, rules=limits.rules).origin)
@@ -101,7 +101,7 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
     headers = _fitting_headers(answer.headers)
     charset = charsets.declared_in(answer.headers.get("content-type", "")) or "utf-8"
     whole = answer.body.decode(charset, errors="replace")
-    kept = _fitting_text(whole, _MOST_JSON_BYTES - len(json.dumps(headers)))
+    kept = _fitting_text(whole, _MAX_JSON_BYTES - len(json.dumps(headers)))
     return {
         "status": answer.status,
         "headers": headers,
@@ -114,7 +114,7 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
 def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Returns the headers that fit into their part of the output."""
     kept: dict[str, str] = {}
-    room = _MOST_HEADER_JSON_BYTES
+    room = _MAX_HEADER_JSON_BYTES
     for name, value in headers.items():
         room -= len(json.dumps({name: value}))
         if room >= 0:

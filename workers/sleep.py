@@ -11,7 +11,7 @@ from workers.inputs import Input, number, refuse_unknown, whole_number
 __all__ = ["sleep"]
 
 _LONGEST_SECONDS = 3_500
-_MOST_STEPS = 1_000
+_MAX_STEPS = 1_000
 
 
 @worker(
@@ -23,7 +23,7 @@ _MOST_STEPS = 1_000
         "type": "object",
         "properties": {
             "seconds": {"type": "number", "minimum": 0, "maximum": _LONGEST_SECONDS, "description": "How long."},
-            "steps": {"type": "integer", "minimum": 1, "maximum": _MOST_STEPS, "default": 10},
+            "steps": {"type": "integer", "minimum": 1, "maximum": _MAX_STEPS, "default": 10},
         },
         "required": ["seconds"],
         "additionalProperties": False,
@@ -33,7 +33,7 @@ def sleep(input: Input, env: Env) -> dict[str, Any]:
     """Sleep. Returns the seconds slept. A cancel is raised inside `time.sleep`, so it ends the sleep at once."""
     refuse_unknown(input, "seconds", "steps")
     seconds = number(input, "seconds", least=0, most=_LONGEST_SECONDS)
-    steps = whole_number(input, "steps", least=1, most=_MOST_STEPS, default=10)
+    steps = whole_number(input, "steps", least=1, most=_MAX_STEPS, default=10)
     start = time.monotonic()
     env.log.info("Sleeping for %g s in %d steps", seconds, steps)
     for step in range(1, steps + 1):

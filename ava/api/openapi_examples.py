@@ -33,7 +33,7 @@ _BY_NAME: dict[str, Any] = {
     "has_more": False,
 }
 #: How deep records are followed into each other.
-_MOST_DEEP = 8
+_MAX_DEEP = 8
 
 
 def add_examples(description: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: 
     for given in ("example", "const", "default"):
         if schema.get(given) is not None:
             return schema[given]
-    if depth > _MOST_DEEP:
+    if depth > _MAX_DEEP:
         return None
     for choice in ("allOf", "anyOf", "oneOf"):
         if choice in schema:

@@ -17,7 +17,7 @@ __all__ = ["RequestHead", "exceeded_limit"]
 _LINE_END = b"\r\n"
 _END = 2 * _LINE_END
 #: The lines of the longest head: the request line, the fields, and the empty line.
-_MOST_LINES = limits.HEADER_FIELDS.value + 2
+_MAX_LINES = limits.HEADER_FIELDS.value + 2
 #: What the parser says of a head with too many fields, and of one with a field that is too long.
 _TOO_MANY = "limit request headers fields"
 _TOO_LONG = f"{_TOO_MANY} size"
@@ -54,7 +54,7 @@ class RequestHead:
         else:
             self._line_bytes += len(piece)
         self._refuse_long(self._line_bytes)
-        if self._lines > _MOST_LINES:
+        if self._lines > _MAX_LINES:
             raise LimitRequestHeaders(_TOO_MANY)
         return self.take() if is_first_line else b""
 

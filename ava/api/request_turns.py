@@ -24,7 +24,7 @@ from ava.processor_time import ProcessorTime
 __all__ = ["RequestTurns"]
 
 #: Seconds after which a request begins in any case: the loop may be busy for long, and the first one may be slow.
-_MOST_WAIT_SECONDS = 1.0
+_MAX_WAIT_SECONDS = 1.0
 #: Seconds after the last request of another tenant from which on a tenant is alone.
 _ALONE_SECONDS = 10.0
 #: Processors are short if the loop waits for one during this part of the time that a request takes, or more. If it is
@@ -33,9 +33,9 @@ _SHORTAGE = 0.25
 #: So many times the time during which processors were short passes before the tenant's next request, and before its
 #: next large body, whose time is nearly all PostgreSQL's, which parses and compresses it: 40 ms of a processor for one
 #: of 1 MB. But so many seconds at most.
-_PAUSES, _PAUSES_OF_LARGE, _MOST_PAUSE_SECONDS = 4, 9, 1.0
+_PAUSES, _PAUSES_OF_LARGE, _MAX_PAUSE_SECONDS = 4, 9, 1.0
 #: Requests that go first may take this many of the latest seconds, about a fifth of them.
-_MOST_FIRST_SECONDS = 0.3
+_MAX_FIRST_SECONDS = 0.3
 #: A tenant pauses if its requests have taken this part of the time of the tenant whose requests took the most.
 _HEAVY = 0.5
 #: So many seconds after it, each moment of a request counts half.
@@ -75,7 +75,7 @@ class RequestTurns:
             return lambda: self._loop.run_callback(self._end, tenant_id, None)
         spell, current = _Spell(self._processor_time), gevent.getcurrent()
         self._pauses.begin(tenant_id)
-        if self._pauses.is_light(tenant_id) and self._first_use.seconds() < _MOST_FIRST_SECONDS:
+        if self._pauses.is_light(tenant_id) and self._first_use.seconds() < _MAX_FIRST_SECONDS:
             self._first.add(current)
             self._first_use.begin()
 
@@ -108,7 +108,7 @@ class RequestTurns:
 
         def end() -> None:
             if (short := spell.short_seconds()) and not self._has_one_tenant():
-                gevent.spawn_later(min(_PAUSES_OF_LARGE * short, _MOST_PAUSE_SECONDS), release)
+                gevent.spawn_later(min(_PAUSES_OF_LARGE * short, _MAX_PAUSE_SECONDS), release)
             else:
                 release()
 
@@ -128,7 +128,7 @@ class RequestTurns:
         self._waiting.setdefault(tenant_id, deque()).append(turn)
         self._idle.start(self._begin_when_idle)
         try:
-            turn.wait(_MOST_WAIT_SECONDS)
+            turn.wait(_MAX_WAIT_SECONDS)
         finally:
             if not turn.is_set():
                 self._waiting[tenant_id].remove(turn)
@@ -250,7 +250,7 @@ class _Pauses:
         use.end()
         self._compare(use)
         if use.seconds() >= _HEAVY * self._heaviest.seconds():
-            pause = min(_PAUSES * spell.short_seconds(), _MOST_PAUSE_SECONDS)
+            pause = min(_PAUSES * spell.short_seconds(), _MAX_PAUSE_SECONDS)
             use.resumes_at = max(use.resumes_at, time.monotonic() + pause)
             if pause:
                 self._paused_at = time.monotonic()

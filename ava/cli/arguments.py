@@ -34,7 +34,7 @@ __all__ = [
 
 #: Seconds for which a shell waits for ids, and how many it offers.
 _PATIENCE_SECONDS = 2.0
-_MOST_OFFERED = 50
+_MAX_OFFERED = 50
 
 
 class _RecordId(click.ParamType[str]):
@@ -50,7 +50,7 @@ class _RecordId(click.ParamType[str]):
         return complete_from_api(ctx, incomplete, self._ids)
 
     def _ids(self, client: Client) -> Iterator[tuple[str, str]]:
-        for record in islice(self._find(client), _MOST_OFFERED):
+        for record in islice(self._find(client), _MAX_OFFERED):
             # An id of a server that is not ours may hold what the shell would execute or the terminal obey.
             if record.id.replace("_", "").isalnum():
                 yield record.id, self._describe(record)
@@ -116,7 +116,7 @@ TAG = Pair("key=value", "team=security")
 WHERE = Pair("path=value", "account.id=17")
 MOMENT = _Moment()
 JOB_ID = _RecordId(
-    "job_id", lambda client: client.list(per_page=_MOST_OFFERED), lambda job: f"{job.status} {job.worker_id}"
+    "job_id", lambda client: client.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"
 )
 WORKER_ID = _RecordId("worker_id", lambda client: client.workers(), lambda worker: str(worker.name))
 SCHEDULE_ID = _RecordId(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 #: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
-_MOST_CLOCK_DIFFERENCE_SECONDS = 2.0
+_MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
 #: Days for which there must be partitions.
-_LEAST_DAYS_AHEAD = 1.5
+_MIN_DAYS_AHEAD = 1.5
 #: Days for which a promotion is news.
 _PROMOTION_DAYS = 7
 
@@ -137,7 +137,7 @@ def _check_standby(settings: Settings) -> str:
         position = standby.written_position(primary)
     seconds = settings.replica_most_lag_ms / 1000
     with closing(Database.of_standby(settings, name="doctor")) as database, database.connect() as connection:
-        lag = standby.measure_lag(connection, position, most_seconds=seconds)
+        lag = standby.measure_lag(connection, position, max_seconds=seconds)
     if lag is None:
         raise StartError(
             f"DATABASE_READ_URL has not replayed within {seconds:g} s (AVA_REPLICA_MOST_LAG_MS) what the primary has "
@@ -176,7 +176,7 @@ def _check_partitions(settings: Settings) -> str:
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
         days_ahead = partitions.days_ahead(connection)
     table, days = min(days_ahead.items(), key=lambda each: each[1])
-    if days < _LEAST_DAYS_AHEAD:
+    if days < _MIN_DAYS_AHEAD:
         raise StartError(
             f"the last partition of {table} ends in {days:.1f} days, because the duty partitions of the dispatcher has "
             "added none. Start a dispatcher, or read in its log why the duty fails; no row is lost meanwhile."
@@ -195,7 +195,7 @@ def _check_clock(settings: Settings) -> str:
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
         there = clock.now(connection)
     seconds = (there - before).total_seconds()
-    if abs(seconds) > _MOST_CLOCK_DIFFERENCE_SECONDS:
+    if abs(seconds) > _MAX_CLOCK_DIFFERENCE_SECONDS:
         raise StartError(
             f"the database's clock differs from this machine's by {seconds:+.1f} s; synchronise both, as with NTP."
         )

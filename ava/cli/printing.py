@@ -33,7 +33,7 @@ __all__ = [
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
 #: Lines of a JSON value that are shown.
-_MOST_LINES = 20
+_MAX_LINES = 20
 _GAP = "  "
 
 
@@ -81,7 +81,7 @@ def fold(value: Any, margin: int = 0) -> str:
     if len(short) <= width and width_of(short) <= width:
         return short
     lines = as_json(value, indent=2).split("\n")
-    shown = [cut(line, width) for line in lines[:_MOST_LINES]]
+    shown = [cut(line, width) for line in lines[:_MAX_LINES]]
     if shown != lines:
         left = f"{len(lines) - len(shown):,} more lines; " if len(lines) > len(shown) else ""
         shown.append(f"… {left}{len(short.encode()):,} bytes; -o json prints all")

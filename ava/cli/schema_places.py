@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["places"]
 
 _DEEPEST = 4
-_MOST_VALUES = 50
+_MAX_VALUES = 50
 #: What a shell neither executes nor splits.
 _SAFE = re.compile(r"[\w.=+:/@-]+")
 
@@ -53,7 +53,7 @@ def _values(schema: Mapping[str, Any]) -> list[str]:
         values = [True, False]
     if not isinstance(values, list):
         return []
-    return [value if isinstance(value, str) else json.dumps(value) for value in values[:_MOST_VALUES]]
+    return [value if isinstance(value, str) else json.dumps(value) for value in values[:_MAX_VALUES]]
 
 
 def _meaning(schema: Mapping[str, Any]) -> str:

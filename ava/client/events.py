@@ -19,7 +19,7 @@ __all__ = ["follow"]
 #: The longest silence before a connection counts as lost; the server sends a comment every 10 s.
 _SILENT_SECONDS = 35.0
 #: Connections in a row without an event, after which the stream fails.
-_MOST_EMPTY_CONNECTIONS = 5
+_MAX_EMPTY_CONNECTIONS = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Even
     """
     known_status: str | None = None
     empty = 0
-    while empty < _MOST_EMPTY_CONNECTIONS:
+    while empty < _MAX_EMPTY_CONNECTIONS:
         empty += 1
         for message in _messages(calls, path, last_id):
             empty = 0
@@ -52,7 +52,7 @@ def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Even
             if event.ended is not None:
                 return
         time.sleep(0.2 * empty)
-    raise ApiUnavailable(f"The stream broke off {_MOST_EMPTY_CONNECTIONS} times without an event.")
+    raise ApiUnavailable(f"The stream broke off {_MAX_EMPTY_CONNECTIONS} times without an event.")
 
 
 def _messages(calls: Calls, path: str, last_id: str | None) -> Iterator[_Message]:

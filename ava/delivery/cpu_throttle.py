@@ -18,7 +18,7 @@ __all__ = ["CpuThrottle"]
 #: Processors are short if our thread waits for one at least this fraction of the time for which it runs.
 _SHORTAGE_RATIO = 0.4
 #: Seconds for which events have waited from which on the sender no longer pauses.
-_MOST_DELAY_SECONDS = 30.0
+_MAX_DELAY_SECONDS = 30.0
 #: The longest single pause, and the largest debt.
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -56,7 +56,7 @@ class CpuThrottle:
         elapsed, run, wait = at - self._at, ran - self._ran, waited - self._waited
         self._at, self._ran, self._waited = at, ran, waited
         busy, self._statement_seconds = run + self._statement_seconds, 0.0
-        if wait < _SHORTAGE_RATIO * run or delay_seconds > _MOST_DELAY_SECONDS:
+        if wait < _SHORTAGE_RATIO * run or delay_seconds > _MAX_DELAY_SECONDS:
             self._debt_seconds = 0.0
         else:
             debt = self._debt_seconds + busy * self._niceness - elapsed

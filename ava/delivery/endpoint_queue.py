@@ -9,15 +9,15 @@ from ava.domain import webhook
 from ava.domain.webhook import EndpointHealth, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRelease
 
-__all__ = ["MOST_HELD", "EndpointQueue", "shared_rooms"]
+__all__ = ["MAX_HELD", "EndpointQueue", "shared_rooms"]
 
 #: The longest pause of an endpoint because of its `Retry-After`, in seconds.
 _LONGEST_RETRY_AFTER_PAUSE_SECONDS = 300.0
 #: The queue of an answering endpoint holds this many times its concurrency, so that it need not wait for the database.
 _QUEUED_PER_CONCURRENT = 8
 #: Deliveries that the queues of one sender hold in memory, in total and of one tenant. An empty queue gets one anyway.
-MOST_HELD = 4_000
-_MOST_HELD_OF_TENANT = 1_000
+MAX_HELD = 4_000
+_MAX_HELD_OF_TENANT = 1_000
 
 
 class EndpointQueue:
@@ -147,10 +147,10 @@ def shared_rooms(queues: Collection[EndpointQueue]) -> dict[str, int]:
         of_tenant[queue.tenant_id] += held[queue.endpoint]
     asking = [queue for queue in queues if queue.may_have_more and queue.room]
     asking_of_tenant = Counter(queue.tenant_id for queue in asking)
-    left = MOST_HELD - sum(held.values())
+    left = MAX_HELD - sum(held.values())
     rooms = {}
     for queue in asking:
-        of_its_tenant = (_MOST_HELD_OF_TENANT - of_tenant[queue.tenant_id]) // asking_of_tenant[queue.tenant_id]
+        of_its_tenant = (_MAX_HELD_OF_TENANT - of_tenant[queue.tenant_id]) // asking_of_tenant[queue.tenant_id]
         room = min(queue.room, of_its_tenant, left // len(asking))
         if (room := max(room, 0 if held[queue.endpoint] else 1)) > 0:
             rooms[queue.endpoint] = room

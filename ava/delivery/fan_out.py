@@ -20,18 +20,18 @@ from ava.store.engine.database import Database, describe_failure
 from ava.store.webhooks import fan_out
 from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 
-__all__ = ["BATCH", "MOST_DELIVERIES", "FanOut", "choose"]
+__all__ = ["BATCH", "MAX_DELIVERIES", "FanOut", "choose"]
 
 _log = logging.getLogger(__name__)
 
 #: Events in one batch.
 BATCH = 200
 #: Tenants in one batch.
-_MOST_TENANTS = 50
+_MAX_TENANTS = 50
 #: Deliveries that one batch creates. Its statement takes 50 to 100 ms of a processor, and then others get it.
-MOST_DELIVERIES = 1_000
+MAX_DELIVERIES = 1_000
 #: Time-outs after which an event that is alone in its batch is set aside. One that waits for a lock is never at fault.
-_MOST_TIMEOUTS = 3
+_MAX_TIMEOUTS = 3
 
 
 def choose(found: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
@@ -46,7 +46,7 @@ def choose(found: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
         if candidate.tenant_id in unfinished:
             continue
         deliveries += candidate.deliveries
-        if chosen and deliveries > MOST_DELIVERIES:
+        if chosen and deliveries > MAX_DELIVERIES:
             break
         chosen.append(candidate)
         if candidate.has_more:
@@ -84,7 +84,7 @@ class FanOut:
         chosen = choose(found)
         if not chosen:
             return 0
-        self.delay_seconds = _least_delay(found)
+        self.delay_seconds = _min_delay(found)
         try:
             taken = self._fan_out(chosen)
         except Exception as error:
@@ -105,7 +105,7 @@ class FanOut:
             for after in dict.fromkeys((self._after_tenant, "")):
                 self._after_tenant = after
                 found = fan_out.candidates(
-                    connection, after_tenant=after, most_tenants=min(_MOST_TENANTS, self._batch), limit=self._batch
+                    connection, after_tenant=after, max_tenants=min(_MAX_TENANTS, self._batch), limit=self._batch
                 )
                 if found:
                     return found
@@ -115,7 +115,7 @@ class FanOut:
         """Begin the next batch with the tenants that had no turn in this one."""
         tenants, served = sorted({each.tenant_id for each in found}), {each.tenant_id for each in taken}
         last = list(takewhile(served.__contains__, tenants))[-1]
-        is_complete = last == tenants[-1] and len(tenants) < min(_MOST_TENANTS, self._batch)
+        is_complete = last == tenants[-1] and len(tenants) < min(_MAX_TENANTS, self._batch)
         self._after_tenant = "" if is_complete else last
 
     def _fan_out(self, chosen: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
@@ -149,7 +149,7 @@ class FanOut:
             return
         if isinstance(error, StatementTimeout):
             self._timeouts[first.id] += not isinstance(error, LockTimeout)
-            if self._timeouts[first.id] < _MOST_TIMEOUTS:
+            if self._timeouts[first.id] < _MAX_TIMEOUTS:
                 _log.warning("Fan-out: a webhook event of %s timed out, will retry", first.tenant_id)
                 self._after_tenant = first.tenant_id
                 return
@@ -163,7 +163,7 @@ class FanOut:
         _log.error("Fan-out: webhook event %s failed and is set aside: %s", ids.encode("evt", uuid), reason)
 
 
-def _least_delay(found: Sequence[FanOutCandidate]) -> float:
+def _min_delay(found: Sequence[FanOutCandidate]) -> float:
     """Returns for how many seconds the first event of the tenant that is least behind has waited."""
     # Each tenant's events are in order, so the oldest of them stays in the dict.
     return min({each.tenant_id: each.age_seconds for each in reversed(found)}.values())

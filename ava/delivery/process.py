@@ -29,8 +29,8 @@ from ava.delivery.sender import Sender
 from ava.domain.sealing import Sealer
 from ava.errors import SettingsError
 from ava.metrics.counters import ConnectionMeter
-from ava.outbound.connections import MOST_KEPT
-from ava.outbound.look_ups import MOST_LOOK_UPS
+from ava.outbound.connections import MAX_KEPT
+from ava.outbound.look_ups import MAX_LOOK_UPS
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import Database
@@ -57,10 +57,10 @@ def run(settings: Settings) -> None:
     schema.check(settings)
     patch_psycopg()
     _lower_priority(settings.webhook_niceness)
-    wanted = settings.webhook_connections + MOST_KEPT + _OTHER_FILES
+    wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
     if (most := open_files.allow(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
-    gevent.get_hub().threadpool.maxsize = MOST_LOOK_UPS
+    gevent.get_hub().threadpool.maxsize = MAX_LOOK_UPS
     database = Database.of(
         settings, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
     )

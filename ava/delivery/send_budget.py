@@ -6,10 +6,10 @@ from collections import Counter
 
 from ava.store.webhooks.endpoint_leases import DueDelivery
 
-__all__ = ["MOST_BODY_BYTES", "SendBudget"]
+__all__ = ["MAX_BODY_BYTES", "SendBudget"]
 
 #: Bytes of large bodies that requests under way hold. Each is in memory three times: as read, encoded, and as sent.
-MOST_BODY_BYTES = 24 * 2**20
+MAX_BODY_BYTES = 24 * 2**20
 #: The share of connections, and of bytes, that the endpoints of one tenant may hold.
 _LARGEST_TENANT_SHARE = 0.25
 
@@ -17,11 +17,11 @@ _LARGEST_TENANT_SHARE = 0.25
 class SendBudget:
     """Counts what is held. A tenant whose endpoints are slow, or whose bodies are large, leaves room for others."""
 
-    def __init__(self, connections: int, *, body_bytes: int = MOST_BODY_BYTES) -> None:
-        self._most_connections = connections
-        self._most_connections_of_tenant = max(1, int(connections * _LARGEST_TENANT_SHARE))
-        self._most_bytes = body_bytes
-        self._most_bytes_of_tenant = int(body_bytes * _LARGEST_TENANT_SHARE)
+    def __init__(self, connections: int, *, body_bytes: int = MAX_BODY_BYTES) -> None:
+        self._max_connections = connections
+        self._max_connections_of_tenant = max(1, int(connections * _LARGEST_TENANT_SHARE))
+        self._max_bytes = body_bytes
+        self._max_bytes_of_tenant = int(body_bytes * _LARGEST_TENANT_SHARE)
         self.open_connections = 0
         self._held_bytes = 0
         self._connections_of: Counter[str] = Counter()
@@ -29,17 +29,17 @@ class SendBudget:
 
     def has_connection(self, tenant_id: str | None = None) -> bool:
         """Returns True if a request may begin: one to an endpoint of this tenant, or any."""
-        if self.open_connections >= self._most_connections:
+        if self.open_connections >= self._max_connections:
             return False
-        return tenant_id is None or self._connections_of[tenant_id] < self._most_connections_of_tenant
+        return tenant_id is None or self._connections_of[tenant_id] < self._max_connections_of_tenant
 
     def fits(self, delivery: DueDelivery) -> bool:
         """Returns True if there is memory for a delivery's body. A tenant without others may send any."""
         size, held = delivery.bytes_to_read, self._bytes_of[delivery.tenant_id]
         if not size:
             return True
-        fits_tenant = not held or held + size <= self._most_bytes_of_tenant
-        return fits_tenant and (not self._held_bytes or self._held_bytes + size <= self._most_bytes)
+        fits_tenant = not held or held + size <= self._max_bytes_of_tenant
+        return fits_tenant and (not self._held_bytes or self._held_bytes + size <= self._max_bytes)
 
     def take(self, delivery: DueDelivery) -> None:
         """Count a request that begins."""

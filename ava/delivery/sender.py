@@ -56,11 +56,11 @@ _ENOUGH_RESULTS = 64
 _REFRESH_SECONDS = 0.25
 #: Endpoints that are leased in one round, so that several senders share them, and so that those which answer, leased
 #: first in every round, do not wait for many that may not.
-_MOST_LEASED = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
+_MAX_LEASED = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
 #: The share of all connections that the endpoints of one health may hold.
 _LARGEST_SHARE = {EndpointHealth.ANSWERING: 1.0, EndpointHealth.UNKNOWN: 0.75, EndpointHealth.SILENT: 0.5}
 #: Outcomes written, and leases released, in one round.
-_MOST_WRITTEN = 200
+_MAX_WRITTEN = 200
 #: Seconds that requests get to end when the sender stops. Another sender sends again what is cut off.
 _DRAIN_SECONDS = 5.0
 
@@ -183,7 +183,7 @@ class Sender:
             _log.warning("Webhook sender: freed %d endpoint leases of dead senders", freed)
 
     def _write_outcomes(self) -> None:
-        batch = self._results[:_MOST_WRITTEN]
+        batch = self._results[:_MAX_WRITTEN]
         if not batch:
             return
         with self._database.connect() as connection:
@@ -222,7 +222,7 @@ class Sender:
         with self._database.connect() as connection:
             for health in EndpointHealth:
                 room = min(int(most * _LARGEST_SHARE[health]) - held[health], most - len(self._queues))
-                limit = min(room, _MOST_LEASED[health])
+                limit = min(room, _MAX_LEASED[health])
                 if limit <= 0:
                     continue
                 leases = endpoint_leases.acquire(connection, sender_id=self._id, health=health, limit=limit)
@@ -341,8 +341,8 @@ class Sender:
         idle = [queue for queue in self._queues.values() if queue.is_idle]
         if not idle:
             return
-        if len(idle) > _MOST_WRITTEN:
-            idle = idle[:_MOST_WRITTEN]
+        if len(idle) > _MAX_WRITTEN:
+            idle = idle[:_MAX_WRITTEN]
             self._is_behind = True
         with self._database.connect() as connection:
             endpoint_leases.release(connection, sender_id=self._id, leases=[queue.end() for queue in idle])

@@ -15,17 +15,17 @@ from ava.store.jobs import limit_keys, limits
 from ava.store.jobs.limit_keys import KeyState
 from ava.store.jobs.limits import HeldJob
 
-__all__ = ["MOST_KEYS", "Admission"]
+__all__ = ["MAX_KEYS", "Admission"]
 
 #: The most keys that one look considers, beside those of notices; the next look continues after them.
-MOST_KEYS = 200
+MAX_KEYS = 200
 #: A look ends its admissions once it has given so many places, because other tenants' jobs wait for its end.
-_MOST_PLACES = 100
+_MAX_PLACES = 100
 #: The most jobs of one key, priority and tenant that one look considers, and the most tenants.
-_MOST_EACH = 50
-_MOST_TENANTS = 200
+_MAX_EACH = 50
+_MAX_TENANTS = 200
 #: Keys whose turns are kept.
-_MOST_CLOCKS = 1000
+_MAX_CLOCKS = 1000
 #: Seconds between two deletions of rates that are idle.
 _IDLE_SECONDS = 60.0
 _BATCH = 1000
@@ -63,10 +63,10 @@ class Admission:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
                 limits.delete_idle_rates(connection, limit=_BATCH)
-        admitted = self.admit(keys, may_publish, most=_MOST_PLACES)
+        admitted = self.admit(keys, may_publish, most=_MAX_PLACES)
         # Otherwise the next look considers the same keys again: those without a free place cost it little.
         if not self.has_more:
-            self.last_key = keys[-1] if len(keys) == MOST_KEYS else ""
+            self.last_key = keys[-1] if len(keys) == MAX_KEYS else ""
         return admitted
 
     def admit_noticed(
@@ -86,7 +86,7 @@ class Admission:
             self._connections,
             keys,
             dead_after_seconds=self._node_dead_seconds,
-            most_next=_MOST_EACH,
+            max_next=_MAX_EACH,
             closed=[f"{queue}:{number}" for queue, number in closed],
         )
         return admitted + self.admit(rest, may_publish)
@@ -103,7 +103,7 @@ class Admission:
         if not keys:
             return []
         with limit_keys.locked_key_states(
-            self._connections, keys, dead_after_seconds=self._node_dead_seconds, most_next=_MOST_EACH
+            self._connections, keys, dead_after_seconds=self._node_dead_seconds, max_next=_MAX_EACH
         ) as (connection, states):
             rooms = [(state, self._make_room(connection, state)) for state in states]
             chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], most)
@@ -120,10 +120,10 @@ class Admission:
             # The limit has become smaller.
             limits.hold_less_urgent(connection, key=state.key, priority=0, limit=-room)
         elif room == 0 and state.least_urgent is not None and state.least_urgent > state.priority:
-            room = limits.hold_less_urgent(connection, key=state.key, priority=state.priority, limit=_MOST_EACH)
+            room = limits.hold_less_urgent(connection, key=state.key, priority=state.priority, limit=_MAX_EACH)
         if state.rate is not None:
             room = min(room, state.rate.unstarted - state.unstarted)
-        return min(room, _MOST_EACH)
+        return min(room, _MAX_EACH)
 
     def _choose(self, connection: Connection, found: Sequence[tuple[KeyState, int]], most: float) -> list[HeldJob]:
         """Returns the jobs that get the places, each key's in its order, the keys with the most urgent job first."""
@@ -154,7 +154,7 @@ class Admission:
             if state.next_jobs and not self._turns.is_limited(state.tenant_id):
                 waiting[state.key] = list(state.next_jobs)
             elif state.is_of_several_tenants:
-                held = limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MOST_TENANTS)
+                held = limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MAX_TENANTS)
                 places += [(state.key, state.priority, tenant) for tenant in held]
             else:
                 places.append((state.key, state.priority, state.tenant_id))
@@ -172,7 +172,7 @@ class Admission:
         return [place for place in places if uses[place[2]].room > 0]
 
     def _clock(self, state: KeyState) -> TurnClock:
-        if len(self._clocks) > _MOST_CLOCKS:
+        if len(self._clocks) > _MAX_CLOCKS:
             self._clocks.clear()
         return self._clocks.setdefault((state.key, state.priority), TurnClock())
 

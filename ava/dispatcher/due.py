@@ -9,7 +9,7 @@ __all__ = ["DueJobs"]
 
 _BATCH = 5000
 #: Batches in one call without a pause; they hold more than a second's worth of due jobs.
-_MOST_BATCHES = 10
+_MAX_BATCHES = 10
 
 
 class DueJobs:
@@ -26,7 +26,7 @@ class DueJobs:
     def run_once(self, _now: float) -> int:
         """Make due jobs startable. Returns the number of jobs."""
         changed = 0
-        for _ in range(_MOST_BATCHES):
+        for _ in range(_MAX_BATCHES):
             with self._database.connect() as connection:
                 count = backlog.make_due(connection, limit=_BATCH)
             changed += count

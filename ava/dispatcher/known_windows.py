@@ -23,11 +23,11 @@ _SLOW_SECONDS = 0.05
 _SLOW_LOOKS = 3
 #: A slow complete look is repeated after so many times of what it took, but after so many seconds at most.
 _PAUSE_FACTOR = 10
-_MOST_PAUSE_SECONDS = 5.0
+_MAX_PAUSE_SECONDS = 5.0
 #: A look at known windows is worth its while if it takes less than this share of a complete one.
-_MOST_SHARE = 0.5
+_MAX_SHARE = 0.5
 #: The most windows that are known while they have no jobs.
-_MOST_KNOWN = 1000
+_MAX_KNOWN = 1000
 
 
 class KnownWindows:
@@ -67,7 +67,7 @@ class KnownWindows:
         self._has_returned.clear()
         look = looks.read(connection, **parameters)
         self._judge(time.monotonic() - began)
-        if len(self._known) > _MOST_KNOWN:
+        if len(self._known) > _MAX_KNOWN:
             self._known.clear()
         self._learn(look)
         return look
@@ -77,7 +77,7 @@ class KnownWindows:
         began = time.monotonic()
         look = looks.read_known(connection, self._known, **parameters)
         # If the server is far away or busy, and no entry is in the way, such a look is as slow as a complete one.
-        if has_begun and time.monotonic() - began > self._complete_seconds * _MOST_SHARE:
+        if has_begun and time.monotonic() - began > self._complete_seconds * _MAX_SHARE:
             self._slow, self._complete_at = 0, float("-inf")
         self._learn(look)
         return replace(look, windows=[window for window in look.windows if window.published or window.has_backlog])
@@ -86,7 +86,7 @@ class KnownWindows:
         """Decide after a complete look when the next one is due."""
         self._complete_seconds = seconds
         self._slow = self._slow + 1 if seconds > _SLOW_SECONDS else 0
-        pause = min(seconds * _PAUSE_FACTOR, _MOST_PAUSE_SECONDS) if self._slow >= _SLOW_LOOKS else 0.0
+        pause = min(seconds * _PAUSE_FACTOR, _MAX_PAUSE_SECONDS) if self._slow >= _SLOW_LOOKS else 0.0
         self._complete_at = time.monotonic() + pause
 
     def _learn(self, look: Look) -> None:

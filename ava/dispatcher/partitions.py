@@ -16,9 +16,9 @@ __all__ = ["Partitions"]
 #: Most statements on log lines name a job, so further ones cost nothing; those on other tables look at each of them.
 _LOG_DAYS_AHEAD, _DAYS_AHEAD = 7, 3
 #: About so many partitions are kept; if rows are kept for more days, a partition has several.
-_MOST_PARTITIONS = {partitions.LOGS: 60, "audit": 30, "webhook_events": 15, "webhook_deliveries": 15}
+_MAX_PARTITIONS = {partitions.LOGS: 60, "audit": 30, "webhook_events": 15, "webhook_deliveries": 15}
 #: A partition that old jobs hold is dropped if they have fewer lines, which are copied under a lock.
-_MOST_MOVED_LINES = 5_000
+_MAX_MOVED_LINES = 5_000
 
 
 class Partitions:
@@ -61,11 +61,11 @@ class Partitions:
                 kept_days = old_jobs.days_kept(connection, default=self._retention_days).longest
             else:
                 kept_days = self._kept_days[table]
-            width = max(1, ceil(kept_days / _MOST_PARTITIONS[table]))
+            width = max(1, ceil(kept_days / _MAX_PARTITIONS[table]))
             ahead = _LOG_DAYS_AHEAD if table == partitions.LOGS else _DAYS_AHEAD
             added = partitions.add(connection, table, days_ahead=ahead, width_days=width)
             if table == partitions.LOGS:
-                return added + partitions.drop_logs(connection, kept_days=kept_days, most_lines=_MOST_MOVED_LINES)
+                return added + partitions.drop_logs(connection, kept_days=kept_days, max_lines=_MAX_MOVED_LINES)
             dropped = partitions.drop(connection, table, kept_days=kept_days)
             if dropped and table == "webhook_deliveries":
                 events.delete_endpoints(connection)

@@ -15,7 +15,7 @@ __all__ = ["PausedWorkers"]
 
 _BATCH = 5000
 #: Changes of status, and tenants, that are read at once.
-_MOST_READ = 1000
+_MAX_READ = 1000
 #: Seconds after which the jobs of a change are looked at once more: a job that was inserted at that moment may have
 #: read the status of before.
 _AGAIN_SECONDS = 10.0
@@ -41,7 +41,7 @@ class PausedWorkers:
     def run_once(self, now: float) -> int:
         """Move the jobs of each pair whose status has changed. Returns the number of jobs."""
         with self._database.connect() as connection:
-            found = worker_settings.status_changes(connection, after=self._last, limit=_MOST_READ)
+            found = worker_settings.status_changes(connection, after=self._last, limit=_MAX_READ)
         due = list(found)
         while self._again and self._again[0][0] <= now:
             due.append(self._again.popleft()[1])
@@ -64,7 +64,7 @@ class PausedWorkers:
         after, found = "", [""]
         while found:
             with self._database.connect() as connection:
-                found = pauses.tenants(connection, after=after, limit=_MOST_READ)
+                found = pauses.tenants(connection, after=after, limit=_MAX_READ)
             yield from found
             after = found[-1] if found else after
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from ava.broker.control import Control
 from ava.domain import ids, priority
 from ava.domain.events import Event, EventType, make_body
-from ava.domain.firing import MOST_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
+from ava.domain.firing import MAX_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
 from ava.domain.job import Job
 from ava.domain.redaction import redact
 from ava.domain.schedule import timezone_data_version
@@ -32,11 +32,11 @@ _log = logging.getLogger(__name__)
 #: Schedules of one transaction.
 _BATCH = 500
 #: Batches in one call without a pause.
-_MOST_BATCHES = 40
+_MAX_BATCHES = 40
 #: Seconds for which one transaction decides. It then writes what it has decided, and the rest is left for the next.
 _DECIDING_SECONDS = 1.0
 #: Firings that one transaction writes, apart from those of its last schedule.
-_MOST_FIRINGS = 5_000
+_MAX_FIRINGS = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class ScheduleFirings:
             if is_waiting:
                 due_schedules.release_waiting(connection, limit=_BATCH)
         firings = 0
-        for _ in range(_MOST_BATCHES if is_due else 0):
+        for _ in range(_MAX_BATCHES if is_due else 0):
             batch = self._fire_batch(now)
             self._report(batch)
             firings += batch.firings
@@ -158,7 +158,7 @@ def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[FiringDec
     for due, now in found:
         decisions.append(_decide_one(due, now))
         firings += len(decisions[-1].slots)
-        if time.monotonic() > ends or firings > _MOST_FIRINGS:
+        if time.monotonic() > ends or firings > _MAX_FIRINGS:
             break
     return decisions
 
@@ -181,7 +181,7 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
         tenant_id=schedule.tenant_id,
         sequence=0,
     )
-    reason = f"worker {schedule.worker_id} was gone at {MOST_GONE} firings in a row"
+    reason = f"worker {schedule.worker_id} was gone at {MAX_GONE} firings in a row"
     record = make_schedule_record(schedule)
     shown = {**record, "input": redact(record["input"]), "reason": reason}
     events.insert(connection, event, make_body(event, shown))

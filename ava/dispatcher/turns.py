@@ -21,15 +21,15 @@ from ava.store.jobs.looks import Window
 __all__ = ["COSTS_SECONDS", "SizedWindow", "TurnFeed"]
 
 #: The most tenants of a window that one look considers; if there are more, the next look continues after them.
-_MOST_TENANTS = 200
-_LEAST_TENANTS = 20
+_MAX_TENANTS = 200
+_MIN_TENANTS = 20
 #: The most jobs of one tenant that are read at once.
-_MOST_EACH = 500
+_MAX_EACH = 500
 #: So many times one look considers as many tenants more, if all those have as many running jobs as they may.
-_MOST_BLOCKED = 25
+_MAX_BLOCKED = 25
 #: The cost of a worker's job before any has ended, in seconds, and the least cost of any: a claim, and the job's end.
 _UNKNOWN_COST_SECONDS = 0.05
-_LEAST_COST_SECONDS = 0.002
+_MIN_COST_SECONDS = 0.002
 #: Seconds between two reads of what is set for tenants.
 _RULES_SECONDS = 1.0
 #: Seconds between two reads of the costs, and while jobs of a worker wait of which none had ended at the last one:
@@ -139,7 +139,7 @@ class TurnFeed:
         if not found:
             return [], False
         # Twice an equal share, because weights and costs differ, and one to see whether more wait.
-        each = min(room, _MOST_EACH, 2 * math.ceil(room / len(found))) + 1
+        each = min(room, _MAX_EACH, 2 * math.ceil(room / len(found))) + 1
         heads = turns.heads(
             connection,
             queue=window.queue,
@@ -169,10 +169,10 @@ class TurnFeed:
         if window.only_tenant is not None:
             rooms = self._rooms(connection, window, [window.only_tenant])
             return [window.only_tenant] if rooms.get(window.only_tenant, 1) > 0 else [], rooms, True
-        for _ in range(_MOST_BLOCKED):
+        for _ in range(_MAX_BLOCKED):
             after = self._last_tenants.pop(window.name, "")
             # While there are more than one look considers, a look need not consider many more than it publishes.
-            limit = min(_MOST_TENANTS, max(_LEAST_TENANTS, 2 * room)) if after else _MOST_TENANTS
+            limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * room)) if after else _MAX_TENANTS
             found = turns.tenants(connection, queue=window.queue, priority=window.priority, after=after, limit=limit)
             are_all = len(found) < limit
             if not are_all:
@@ -196,7 +196,7 @@ class TurnFeed:
         for tenant_id, use in uses.items():
             if use.room <= 0 and use.least_urgent is not None and use.least_urgent > window.priority:
                 rooms[tenant_id] += turns.recall_of_tenant(
-                    connection, tenant_id=tenant_id, priority=window.priority, limit=_MOST_EACH
+                    connection, tenant_id=tenant_id, priority=window.priority, limit=_MAX_EACH
                 )
         return rooms
 
@@ -222,7 +222,7 @@ class TurnFeed:
         return sum(map(self._cost, jobs))
 
     def _cost(self, job: WaitingJob | Job) -> float:
-        return max(_LEAST_COST_SECONDS, self._costs.get(job.worker_id, _UNKNOWN_COST_SECONDS))
+        return max(_MIN_COST_SECONDS, self._costs.get(job.worker_id, _UNKNOWN_COST_SECONDS))
 
     def weight(self, tenant_id: str) -> float:
         """Returns the weight of a tenant's turns."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ava.broker.publisher import Publisher
-from ava.dispatcher.admission import MOST_KEYS, Admission
+from ava.dispatcher.admission import MAX_KEYS, Admission
 from ava.dispatcher.known_windows import KnownWindows
 from ava.dispatcher.turns import SizedWindow, TurnFeed
 from ava.domain import priority, run_groups
@@ -24,7 +24,7 @@ __all__ = ["WindowFeed"]
 
 _BATCH = 500
 #: The most jobs of one window that are set aside, or returned from the broker, in one call.
-_MOST_SET_ASIDE = 5000
+_MAX_SET_ASIDE = 5000
 #: A window's messages are dealt anew only if it has more than this factor of its size; if another tenant has just come,
 #: more than its size.
 _EXCESS = 1.5
@@ -38,10 +38,10 @@ _UNSERVED_SECONDS = 1.0
 #: A pass through a backlog for jobs of such workers is repeated after so many times of what it took.
 _PASS_FACTOR = 50
 #: With fewer messages than this in a window the API publishes by itself, however few processes there are.
-_LEAST_OPEN = 8
+_MIN_OPEN = 8
 #: While its processes need no more than this share of their time for what it is fed, the API publishes to a window by
 #: itself. With more to do, what groups of jobs save is worth more than the wait for the next look.
-_MOST_BUSY = 0.6
+_MAX_BUSY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +185,7 @@ class WindowFeed:
             count_up_to=self._window,
             dead_after_seconds=self._node_dead_seconds,
             after_key=self._admission.last_key,
-            most_keys=MOST_KEYS,
+            max_keys=MAX_KEYS,
         )
 
     def _feed_queue(
@@ -287,7 +287,7 @@ class WindowFeed:
             fed += len(batch)
             cost_seconds += self._turns.cost_seconds(batch)
         self._turns.fed(window, published=published + fed, has_backlog=has_more)
-        least = max(_LEAST_OPEN, 2 * processes)
+        least = max(_MIN_OPEN, 2 * processes)
         is_brief = published < least and self._is_brief(cost_seconds / max(1, processes))
         is_open = published + fed < size and (published + fed < least or is_brief)
         return fed, has_more or not is_open, has_more
@@ -299,7 +299,7 @@ class WindowFeed:
         of which would wait for the next look. A job that the API publishes behind these starts no later than that.
         """
         between = self._looked_at - self._looked_before_at
-        return seconds <= min(_LOOK_SECONDS, _MOST_BUSY * between)
+        return seconds <= min(_LOOK_SECONDS, _MAX_BUSY * between)
 
     def _publish(self, batch: Sequence[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> bool:
         """Publish jobs. Returns False if the broker refuses their queue; they are then in the backlog again."""
@@ -330,10 +330,10 @@ class WindowFeed:
                     queue=window.queue,
                     priority=window.priority,
                     unserved=found,
-                    limit=_MOST_SET_ASIDE,
+                    limit=_MAX_SET_ASIDE,
                 )
                 pass_at = time.monotonic() + (time.monotonic() - began) * _PASS_FACTOR
-                if count == _MOST_SET_ASIDE:
+                if count == _MAX_SET_ASIDE:
                     # The next look goes on with those that are left.
                     until = pass_at = began
         self._unserved[window.name] = _Unserved(processes=processes, until=until, workers=found, pass_at=pass_at)
@@ -341,9 +341,9 @@ class WindowFeed:
 
     def _recall_all(self, window: Window) -> int:
         """Return every message of a window to the backlog. Returns their number."""
-        recalled, count = 0, _MOST_SET_ASIDE if window.published else 0
-        while count == _MOST_SET_ASIDE:
-            count = self._turns.recall(window, _MOST_SET_ASIDE)
+        recalled, count = 0, _MAX_SET_ASIDE if window.published else 0
+        while count == _MAX_SET_ASIDE:
+            count = self._turns.recall(window, _MAX_SET_ASIDE)
             recalled += count
         if recalled:
             self._known.see_returned()

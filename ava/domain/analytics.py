@@ -10,7 +10,7 @@ from enum import StrEnum
 
 __all__ = [
     "BUCKET_GROWTH",
-    "MOST_DAYS",
+    "MAX_DAYS",
     "Analytics",
     "EndedCounts",
     "GroupBy",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: The longest period, and how long counts are kept.
-MOST_DAYS = 90
+MAX_DAYS = 90
 #: Each bucket of times ends at this many times the end of the one before. The middle of a bucket is within 1.8 % of all
 #: times in it.
 BUCKET_GROWTH = 1.035

@@ -13,7 +13,7 @@ from ava.domain.fingerprint import UNGROUPED, kind_and_template
 from ava.domain.record import format_time
 
 __all__ = [
-    "MOST_RETRIED",
+    "MAX_RETRIED",
     "ErrorDay",
     "ErrorGroup",
     "ErrorGroupUpdate",
@@ -26,7 +26,7 @@ __all__ = [
 
 
 #: The most jobs of a group that one call retries, the newest.
-MOST_RETRIED = 10_000
+MAX_RETRIED = 10_000
 
 
 class ErrorStatus(StrEnum):

@@ -12,12 +12,12 @@ from ava.domain.schedule_record import format_slot
 from ava.domain.waiting import Waiting
 from ava.domain.worker import WorkerStatus
 
-__all__ = ["MOST_AHEAD", "MOST_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
+__all__ = ["MAX_AHEAD", "MAX_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
 
 #: The most jobs ahead that are counted of the tenant's own …
-MOST_AHEAD = 10_000
+MAX_AHEAD = 10_000
 #: … and of all tenants', which include them.
-MOST_EXAMINED = 20_000
+MAX_EXAMINED = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class Facts:
     processes: int
     #: Whether the broker refuses its queue to a live node that has its handler.
     is_queue_refused: bool
-    #: The tenant's own jobs that start before it; at most `MOST_AHEAD`.
+    #: The tenant's own jobs that start before it; at most `MAX_AHEAD`.
     ahead: int
-    #: Those of all tenants, at most `MOST_EXAMINED`; never shown, because it would reveal other tenants' jobs.
+    #: Those of all tenants, at most `MAX_EXAMINED`; never shown, because it would reveal other tenants' jobs.
     ahead_of_all: int
     #: Milliseconds that the tenant's own recent jobs of its worker took, on average; None if there were none.
     average_ms: float | None
@@ -152,8 +152,8 @@ def _why_queued(facts: Facts) -> str:
         return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it try it again"
     if job.is_unserved or not facts.processes:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
-    are_more = facts.ahead_of_all >= MOST_EXAMINED
-    more = "more than " if are_more or facts.ahead >= MOST_AHEAD else ""
+    are_more = facts.ahead_of_all >= MAX_EXAMINED
+    more = "more than " if are_more or facts.ahead >= MAX_AHEAD else ""
     processes = "1 process" if facts.processes == 1 else f"{facts.processes} processes"
     estimate = (
         f", no estimate because this tenant has no completed job of {job.worker_id}"

@@ -10,14 +10,14 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
-__all__ = ["MOST_FRAMES", "UNGROUPED", "error_id", "kind_and_template", "own_frames_matter", "ungrouped_id"]
+__all__ = ["MAX_FRAMES", "UNGROUPED", "error_id", "kind_and_template", "own_frames_matter", "ungrouped_id"]
 
 #: The innermost frames that count. Deeper ones are of a recursion, mostly.
-MOST_FRAMES = 20
+MAX_FRAMES = 20
 #: The kind of the group of the failures that have no group of their own, because the tenant has too many.
 UNGROUPED = "Other"
 #: Characters of a message that count, so that the expressions below, each of them linear, stay cheap.
-_MOST_CHARACTERS = 1_000
+_MAX_CHARACTERS = 1_000
 #: What stands for everything that is left out.
 _ANY = "*"
 
@@ -45,7 +45,7 @@ _SPACES = re.compile(r"\s+")
 
 def kind_and_template(error: str) -> tuple[str, str]:
     """Returns the kind of an error (`Kind: reason`), and its reason without numbers, ids and addresses."""
-    kind, _, reason = error[:_MOST_CHARACTERS].partition(": ")
+    kind, _, reason = error[:_MAX_CHARACTERS].partition(": ")
     template = reason
     for pattern in _LEFT_OUT:
         template = pattern.sub(_ANY, template)
@@ -66,7 +66,7 @@ def error_id(*, tenant_id: str, worker_id: str, error: str, frames: Sequence[str
     `frames` are the handler's own, the innermost last.
     """
     kind, template = kind_and_template(error)
-    places = list(frames)[-MOST_FRAMES:] if own_frames_matter(kind) else []
+    places = list(frames)[-MAX_FRAMES:] if own_frames_matter(kind) else []
     return _hashed(tenant_id, worker_id, kind, template, *places)
 
 

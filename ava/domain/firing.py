@@ -17,8 +17,8 @@ from ava.domain.schedule_record import CatchUp, Overlap, Schedule, format_slot, 
 from ava.domain.worker import WorkerStatus
 
 __all__ = [
-    "MOST_GONE",
-    "MOST_LISTED",
+    "MAX_GONE",
+    "MAX_LISTED",
     "ON_TIME_SECONDS",
     "DueSchedule",
     "Firing",
@@ -36,9 +36,9 @@ __all__ = [
 #: a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
 ON_TIME_SECONDS = 60
 #: The most slots that one decision fires or lists; of more, the newest.
-MOST_LISTED = 100
+MAX_LISTED = 100
 #: A schedule is disabled after so many firings in a row for which its worker was gone.
-MOST_GONE = 3
+MAX_GONE = 3
 #: Seconds after which a schedule that could not be decided is tried again.
 _POSTPONED_SECONDS = 300
 
@@ -158,7 +158,7 @@ class FiringDecision:
     @property
     def disables(self) -> bool:
         """Returns True if its worker was gone too often."""
-        return self.gone >= MOST_GONE
+        return self.gone >= MAX_GONE
 
 
 def decide(due: DueSchedule, now: datetime) -> FiringDecision:
@@ -209,7 +209,7 @@ def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Seq
             upcoming = slot
             break
         past.append(slot)
-        if len(past) > MOST_LISTED:
+        if len(past) > MAX_LISTED:
             dropped = past.popleft()
             unlisted = unlisted or dropped
     if unlisted is None:
@@ -244,7 +244,7 @@ def _by_worker(decision: FiringDecision) -> FiringDecision:
         return decision
     decision = refuse(decision, f"worker {worker_id} {refusal}")
     gone = decision.gone + 1 if worker is None else 0
-    if gone >= MOST_GONE:
+    if gone >= MAX_GONE:
         # A disabled schedule fires at no slot.
         return replace(decision, gone=gone, next_run_at=None)
     return replace(decision, gone=gone)

@@ -77,13 +77,13 @@ def find_part(prefix: str, text: str) -> IdPart | None:
     is_last = digits.startswith("…")
     digits = digits.lstrip("…")
     if is_last or not (separator or digits.startswith("01")):
-        most_after = 0 if is_last else _DIGITS_OF_ID - len(digits)
+        max_after = 0 if is_last else _DIGITS_OF_ID - len(digits)
         digit_bits = "".join(f"{_VALUES[digit]:05b}" for digit in digits)
         return IdPart(
             is_first=False,
             low=UUID(int=0),
             high=UUID(int=2**_BITS - 1),
-            places=_places(int(digit_bits, 2), len(digits), most_after),
+            places=_places(int(digit_bits, 2), len(digits), max_after),
             digit_bits=digit_bits[-_BITS:],
         )
     if digits[0] > "7":
@@ -94,11 +94,11 @@ def find_part(prefix: str, text: str) -> IdPart | None:
     return IdPart(is_first=True, low=low, high=high)
 
 
-def _places(bits: int, digits: int, most_after: int) -> tuple[tuple[UUID, UUID], ...]:
-    """Returns the bits and the mask of so many digits in an id, before each number of digits up to `most_after`."""
+def _places(bits: int, digits: int, max_after: int) -> tuple[tuple[UUID, UUID], ...]:
+    """Returns the bits and the mask of so many digits in an id, before each number of digits up to `max_after`."""
     mask = (1 << 5 * digits) - 1
     all_bits = (1 << _BITS) - 1
-    shifts = [5 * after for after in range(most_after + 1)]
+    shifts = [5 * after for after in range(max_after + 1)]
     return tuple((UUID(int=bits << n), UUID(int=mask << n & all_bits)) for n in shifts if bits << n <= all_bits)
 
 

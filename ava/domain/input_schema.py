@@ -23,17 +23,17 @@ __all__ = ["DIALECT", "InputMismatch", "InputSchema", "check_schema"]
 #: JSON Schema 2020-12.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_MOST_SCHEMA_BYTES = 2**16
-_MOST_COST = 1_000
-_MOST_DEPTH = 64
+_MAX_SCHEMA_BYTES = 2**16
+_MAX_COST = 1_000
+_MAX_DEPTH = 64
 #: Bytes of a compiled pattern.
-_MOST_PATTERN_BYTES = 2**14
+_MAX_PATTERN_BYTES = 2**14
 #: The product of a schema's cost and an input's values above which the input is refused unseen: less than a second.
-_MOST_COMPARISONS = 20_000_000
+_MAX_COMPARISONS = 20_000_000
 #: That product up to which all errors are collected, which takes 60 µs for each.
-_MOST_FOR_ALL_ERRORS = 20_000
+_MAX_FOR_ALL_ERRORS = 20_000
 #: Errors that are collected; as many as an answer names.
-_MOST_ERRORS = 20
+_MAX_ERRORS = 20
 _LONGEST_MESSAGE = 300
 _LONGEST_NAME = 100
 
@@ -59,8 +59,8 @@ def check_schema(schema: Mapping[str, Any]) -> str:
         text = json.dumps(schema, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         raise ValueError("it must be an object that JSON can carry") from None
-    if len(text) > _MOST_SCHEMA_BYTES:
-        raise ValueError(f"it has {len(text)} bytes of JSON; at most {_MOST_SCHEMA_BYTES} are accepted")
+    if len(text) > _MAX_SCHEMA_BYTES:
+        raise ValueError(f"it has {len(text)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
     if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
         raise ValueError(f"$schema must be {DIALECT}, or left out")
     InputSchema(text)
@@ -97,7 +97,7 @@ class InputSchema:
                 validate_formats=True,
                 mask="It",
                 offline=True,
-                pattern_options=jsonschema_rs.RegexOptions(size_limit=_MOST_PATTERN_BYTES),
+                pattern_options=jsonschema_rs.RegexOptions(size_limit=_MAX_PATTERN_BYTES),
             )
         except ValueError as error:
             raise ValueError(_explain(error)) from None
@@ -105,7 +105,7 @@ class InputSchema:
     def faults(self, input_json: str) -> dict[str, list[str]]:
         """Returns what is wrong with an input, by its place such as `input.items[1].id`; nothing if it matches."""
         comparisons = self._cost * (input_json.count(",") + 1)
-        if comparisons > _MOST_COMPARISONS:
+        if comparisons > _MAX_COMPARISONS:
             return {"input": ["It has too many values to be checked against the schema of its worker."]}
         given = json.loads(_without_lone_surrogates(input_json))
         if self._validator.is_valid(given):
@@ -117,8 +117,8 @@ class InputSchema:
         return faults
 
     def _errors(self, given: Any, comparisons: int) -> Iterator[Any]:
-        if comparisons <= _MOST_FOR_ALL_ERRORS:
-            yield from islice(self._validator.iter_errors(given), _MOST_ERRORS)
+        if comparisons <= _MAX_FOR_ALL_ERRORS:
+            yield from islice(self._validator.iter_errors(given), _MAX_ERRORS)
         elif self._has_choice:
             # The error of a choice has those of all its parts.
             yield None
@@ -141,7 +141,7 @@ def _places(error: Any) -> Iterator[tuple[str, str]]:
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         yield f"{path}.{_short(kind.property)}", "It is missing, and the schema of the worker requires it."
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
-        for name in islice(kind.unexpected, _MOST_ERRORS):
+        for name in islice(kind.unexpected, _MAX_ERRORS):
             yield f"{path}.{_short(name)}", "It is not known here by the schema of the worker."
     else:
         message = str(error.message)
@@ -199,16 +199,16 @@ class _Costs:
     def _of(self, part: Any, depth: int) -> int:
         if not isinstance(part, dict):
             return 1
-        if depth > _MOST_DEPTH:
-            raise ValueError(f"it nests deeper than {_MOST_DEPTH} levels")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"it nests deeper than {_MAX_DEPTH} levels")
         self._refuse_names(part, is_root=depth == 0)
         cost = 1 + sum(self._of(inner, depth + 1) * (2 if keyword in _TWICE else 1) for keyword, inner in _parts(part))
         if "$ref" in part:
             cost += self._of_reference(part["$ref"], depth)
         cost *= 2 if any(keyword in part for keyword in _AGAIN) else 1
-        if cost > _MOST_COST:
+        if cost > _MAX_COST:
             raise ValueError(
-                f"it has too many parts, or nests too many choices; its cost may be {_MOST_COST}, where each part "
+                f"it has too many parts, or nests too many choices; its cost may be {_MAX_COST}, where each part "
                 "counts once, and twice below anyOf, oneOf, not, if and contains"
             )
         return cost

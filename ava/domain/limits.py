@@ -179,7 +179,7 @@ SCHEDULES = Limit(
     meaning="Schedules of a tenant.",
     status=409,
     setting="AVA_MOST_SCHEDULES",
-    field="most_schedules",
+    field="max_schedules",
 )
 SCHEDULE_BODY_BYTES = Limit(
     name="schedule_body_bytes",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "DEFAULT_QUEUE",
-    "MOST_RUNS",
+    "MAX_RUNS",
     "RESERVED",
     "SIGNATURE",
     "TASK",
@@ -38,12 +38,12 @@ DEFAULT_QUEUE = "default"
 SIGNATURE = "ava_signature"
 
 #: The most runs that one message may start.
-MOST_RUNS = 16
+MAX_RUNS = 16
 
 _JOB_ID = re.compile(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 #: One more than PostgreSQL's largest integer.
-_MOST_RUN_NO = 2**31
+_MAX_RUN_NO = 2**31
 
 
 class Message(NamedTuple):
@@ -96,7 +96,7 @@ def read_arguments(arguments: object) -> Message | None:
     more = rest[0] if rest else ()
     if not isinstance(worker_id, str) or not _WORKER_ID.fullmatch(worker_id):
         return None
-    if not isinstance(more, list | tuple) or len(more) >= MOST_RUNS:
+    if not isinstance(more, list | tuple) or len(more) >= MAX_RUNS:
         return None
     runs = [_read_run(run) for run in ((job_id, run_no), *more)]
     known = tuple(run for run in runs if run is not None)
@@ -109,7 +109,7 @@ def _read_run(run: object) -> tuple[str, int] | None:
     job_id, run_no = run
     if not isinstance(job_id, str) or type(run_no) is not int:
         return None
-    return (job_id, run_no) if 0 < run_no < _MOST_RUN_NO and _JOB_ID.fullmatch(job_id) else None
+    return (job_id, run_no) if 0 < run_no < _MAX_RUN_NO and _JOB_ID.fullmatch(job_id) else None
 
 
 def sign(key: str, *said: object) -> str:

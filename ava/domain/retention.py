@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["LEAST_DAYS", "MOST_DAYS"]
+__all__ = ["MAX_DAYS", "MIN_DAYS"]
 
 #: The bounds of every retention, in days: about a minute and a half, and a hundred years.
-LEAST_DAYS = 0.001
-MOST_DAYS = 36_500
+MIN_DAYS = 0.001
+MAX_DAYS = 36_500

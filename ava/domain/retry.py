@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKOFF_FACTOR", "FIRST_DELAY_SECONDS", "MOST_LOSSES", "delay_seconds", "may_retry"]
+__all__ = ["BACKOFF_FACTOR", "FIRST_DELAY_SECONDS", "MAX_LOSSES", "delay_seconds", "may_retry"]
 
 #: How often a job whose process was lost returns to the queue, before it fails with `WorkerLost`.
-MOST_LOSSES = 2
+MAX_LOSSES = 2
 #: Seconds between the first attempt and the second; each further delay is longer by the factor.
 FIRST_DELAY_SECONDS = 1
 BACKOFF_FACTOR = 2

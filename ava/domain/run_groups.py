@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ava.domain.job import Job
-from ava.domain.messages import MOST_RUNS
+from ava.domain.messages import MAX_RUNS
 
 __all__ = ["LOOK_SECONDS", "NONE", "SECONDS", "URGENT_SECONDS", "form", "size"]
 
@@ -33,8 +33,8 @@ def size(run_seconds: float, *, waiting: int, processes: int) -> int:
     `run_seconds`: how long its jobs run on average, `waiting`: the published jobs of the window, `processes`: those of
     the queue.
     """
-    in_time = int(SECONDS / max(run_seconds, SECONDS / MOST_RUNS))
-    return max(1, min(MOST_RUNS, in_time, waiting // (_GROUPS_OF_PROCESS * max(1, processes))))
+    in_time = int(SECONDS / max(run_seconds, SECONDS / MAX_RUNS))
+    return max(1, min(MAX_RUNS, in_time, waiting // (_GROUPS_OF_PROCESS * max(1, processes))))
 
 
 def form(jobs: Sequence[Job], sizes: Mapping[str, int]) -> Sequence[Sequence[Job]]:

@@ -16,8 +16,8 @@ from ava.domain.schedule import Slot, slots_after
 
 __all__ = [
     "DEFAULT_CATCH_UP_SECONDS",
-    "MOST_CATCH_UP_SECONDS",
-    "MOST_SPREAD_SECONDS",
+    "MAX_CATCH_UP_SECONDS",
+    "MAX_SPREAD_SECONDS",
     "CatchUp",
     "Overlap",
     "Schedule",
@@ -29,8 +29,8 @@ __all__ = [
 
 DEFAULT_CATCH_UP_SECONDS = 3_600
 #: A week, so that the slots of a catch-up, of which there is at most one a minute, are listed within seconds.
-MOST_CATCH_UP_SECONDS = 7 * 24 * 3_600
-MOST_SPREAD_SECONDS = 3_600
+MAX_CATCH_UP_SECONDS = 7 * 24 * 3_600
+MAX_SPREAD_SECONDS = 3_600
 
 _MOMENT = timedelta(microseconds=1)
 

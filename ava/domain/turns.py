@@ -15,7 +15,7 @@ __all__ = ["DEFAULT_WEIGHT", "TurnClock", "WaitingJob", "by_age"]
 
 DEFAULT_WEIGHT = 1.0
 #: Clocks that are kept before those that no longer count are dropped.
-_MOST_CLOCKS = 20_000
+_MAX_CLOCKS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,7 @@ class TurnClock:
         clock.at, clock.turn = self._now + seconds, self._turn
 
     def _forget(self) -> None:
-        if len(self._clocks) > _MOST_CLOCKS:
+        if len(self._clocks) > _MAX_CLOCKS:
             self._clocks = {tenant: clock for tenant, clock in self._clocks.items() if clock.at > self._now}
 
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from ava.domain.rates import Rate
 from ava.domain.record import format_time
 
-__all__ = ["MOST_TENANTS", "LimitFacts", "Waiting"]
+__all__ = ["MAX_TENANTS", "LimitFacts", "Waiting"]
 
 #: The most other tenants that are counted.
-MOST_TENANTS = 100
+MAX_TENANTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Waiting:
     #: The tenant's running and published jobs, and how many may be; None: any number.
     tenant_running: int = 0
     tenant_max_running: int | None = None
-    #: Other tenants that wait in the same queue with the same priority, at most `MOST_TENANTS`.
+    #: Other tenants that wait in the same queue with the same priority, at most `MAX_TENANTS`.
     other_tenants: int = 0
     #: Why its handler put it off; None if it has not.
     put_off: str | None = None
@@ -94,7 +94,7 @@ class Waiting:
         """Returns how many other tenants have their turns before the job's; empty if none has."""
         if not self.other_tenants:
             return ""
-        more = "at least " if self.other_tenants >= MOST_TENANTS else ""
+        more = "at least " if self.other_tenants >= MAX_TENANTS else ""
         return f"tenant turn: {more}{self.other_tenants} {'other' if self.other_tenants == 1 else 'others'} before it, "
 
 

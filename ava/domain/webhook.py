@@ -11,7 +11,7 @@ from typing import Any
 from ava.domain.record import format_time
 
 __all__ = [
-    "MOST_RETRIES",
+    "MAX_RETRIES",
     "RETRY_SCHEDULE_SECONDS",
     "Delivery",
     "DeliveryBody",
@@ -32,11 +32,11 @@ __all__ = [
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
 RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
 #: The most failures that a pending delivery can have.
-MOST_RETRIES = len(RETRY_SCHEDULE_SECONDS)
+MAX_RETRIES = len(RETRY_SCHEDULE_SECONDS)
 #: The longest `Retry-After` that is honoured, in seconds.
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 #: Requests to one endpoint at the same time.
-MOST_CONCURRENT = 32
+MAX_CONCURRENT = 32
 #: The longest pause of an endpoint that does not answer in time, in seconds.
 LONGEST_PAUSE_SECONDS = 60.0
 _HTTP_GONE = 410
@@ -167,7 +167,7 @@ def judge(result: RequestResult, *, failures: int, chance: float, scale: float =
     """
     if result.is_success:
         return Verdict(status=DeliveryStatus.DELIVERED)
-    if result.is_gone or failures >= MOST_RETRIES:
+    if result.is_gone or failures >= MAX_RETRIES:
         return Verdict(status=DeliveryStatus.ABANDONED)
     seconds = RETRY_SCHEDULE_SECONDS[failures] * (0.9 + 0.2 * chance) * scale
     return Verdict(status=DeliveryStatus.PENDING, retry_in_seconds=max(seconds, result.retry_after_seconds or 0.0))
@@ -181,7 +181,7 @@ def next_concurrency(concurrency: int, result: RequestResult) -> int:
     """
     if result.is_timeout or result.retry_after_seconds:
         return 1
-    return min(2 * concurrency, MOST_CONCURRENT) if result.is_success else concurrency
+    return min(2 * concurrency, MAX_CONCURRENT) if result.is_success else concurrency
 
 
 def pause_seconds(*, timeouts: int, scale: float = 1.0) -> float:

@@ -11,7 +11,7 @@ _ALONE_SECONDS = 0.5
 #: … and if several tenants wait in it, in so many. Then another tenant's first job soon starts without a recall.
 _SHARED_SECONDS = 0.15
 #: The least size while one tenant waits, until it is known how fast the processes are.
-_LEAST_ALONE = 16
+_MIN_ALONE = 16
 #: What a window keeps of its size from one look to the next, so that it does not shrink at once after it was too small.
 _KEPT = 0.9
 
@@ -51,7 +51,7 @@ class WindowSize:
         if is_shared:
             wanted = max(processes, per_second * max(_SHARED_SECONDS, 2 * self._between))
         else:
-            wanted = max(2 * processes, per_second * max(_ALONE_SECONDS, 2 * self._between), _LEAST_ALONE)
+            wanted = max(2 * processes, per_second * max(_ALONE_SECONDS, 2 * self._between), _MIN_ALONE)
         if self._had_backlog and published == 0 and taken:
             # The processes may have found no message.
             wanted = max(wanted, 2 * self._size)

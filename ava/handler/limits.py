@@ -10,7 +10,7 @@ from ava.errors import HandlerError
 
 __all__ = ["read"]
 
-_MOST_RUNNING = 1_000_000
+_MAX_RUNNING = 1_000_000
 _PER = re.compile(r"tenant|input(\.[^.\x00]{1,64}){1,8}")
 
 
@@ -19,8 +19,8 @@ def read(
 ) -> WorkerLimits:
     """Returns the declared limits. Raises `HandlerError` if one is wrong."""
     wrong = []
-    if max_running is not None and (isinstance(max_running, bool) or max_running not in range(_MOST_RUNNING + 1)):
-        wrong.append(f"max_running must be a whole number from 0 to {_MOST_RUNNING}")
+    if max_running is not None and (isinstance(max_running, bool) or max_running not in range(_MAX_RUNNING + 1)):
+        wrong.append(f"max_running must be a whole number from 0 to {_MAX_RUNNING}")
     for name, per, limit in (("max_running", max_running_per, max_running), ("rate", rate_per, rate)):
         if per is not None and limit is None:
             wrong.append(f"{name}_per needs {name}")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 
 from ava.domain import ids
 from ava.domain.messages import DEFAULT_QUEUE, RESERVED
-from ava.domain.retention import LEAST_DAYS, MOST_DAYS
+from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import limits
@@ -24,7 +24,7 @@ _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _LONGEST_TIMEOUT_SECONDS = 3600
 _LONGEST_GRACE_SECONDS = 600
-_MOST_RETRIES = 5
+_MAX_RETRIES = 5
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -166,7 +166,7 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
                 0 < spec.timeout_seconds <= _LONGEST_TIMEOUT_SECONDS,
                 f"timeout_seconds must be above 0, at most {_LONGEST_TIMEOUT_SECONDS}",
             ),
-            (spec.max_retries in range(_MOST_RETRIES + 1), f"max_retries must be from 0 to {_MOST_RETRIES}"),
+            (spec.max_retries in range(_MAX_RETRIES + 1), f"max_retries must be from 0 to {_MAX_RETRIES}"),
             (
                 0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS,
                 f"cancel_grace_seconds must be from 0 to {_LONGEST_GRACE_SECONDS}",
@@ -174,7 +174,7 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
             (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
-            (_is_retention(spec.retention_days), f"retention_days must be from {LEAST_DAYS:g} to {MOST_DAYS}"),
+            (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),
         )
         if not is_right
     ]
@@ -184,7 +184,7 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
 def _is_retention(days: object) -> bool:
     if days is None:
         return True
-    return isinstance(days, int | float) and not isinstance(days, bool) and LEAST_DAYS <= days <= MOST_DAYS
+    return isinstance(days, int | float) and not isinstance(days, bool) and MIN_DAYS <= days <= MAX_DAYS
 
 
 def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:

@@ -18,7 +18,7 @@ __all__ = ["HandlerFiles", "find"]
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 #: Files that are watched at most, so that a start in a large folder costs little.
-_MOST_FILES = 2_000
+_MAX_FILES = 2_000
 _LIST_WORKERS = """
 import json, sys
 from ava.handler import registry
@@ -43,7 +43,7 @@ class HandlerFiles:
         for folder, below, names in os.walk(self.folder):
             below[:] = sorted(name for name in below if name not in _SKIPPED and not name.startswith("."))
             for name in sorted(names):
-                if name.endswith(".py") and len(found) < _MOST_FILES:
+                if name.endswith(".py") and len(found) < _MAX_FILES:
                     path = os.path.join(folder, name)
                     try:
                         found[path] = os.stat(path).st_mtime_ns

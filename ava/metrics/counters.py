@@ -39,7 +39,7 @@ __all__ = [
 
 #: How often, and how many seconds apart, a read is retried that meets the empty file of a process just starting, or a
 #: merge.
-_MOST_READS = 20
+_MAX_READS = 20
 _RETRY_SECONDS = 0.01
 
 _registry = CollectorRegistry()
@@ -136,7 +136,7 @@ def expose() -> bytes:
     merge_ended()
     shared = CollectorRegistry()
     MultiProcessCollector(shared, path=folder)  # type: ignore[no-untyped-call]  # it has no annotations
-    for _ in range(_MOST_READS):
+    for _ in range(_MAX_READS):
         try:
             with ended_counters.no_merge(Path(folder)):
                 return generate_latest(shared)

@@ -22,10 +22,10 @@ from ava.store.webhooks import endpoint_leases, set_aside
 __all__ = ["SystemMetrics"]
 
 #: Workers with a label of their own. The counts of the others, with fewer jobs, are summed under one label.
-_MOST_WORKERS = 100
+_MAX_WORKERS = 100
 _OTHER_WORKERS = "other"
 #: Tenants with labels of their own, those that wait longest. The others are under one label.
-_MOST_WAITING_TENANTS = 20
+_MAX_WAITING_TENANTS = 20
 _OTHER_TENANTS = "other"
 
 
@@ -133,7 +133,7 @@ def _of_queues(
     labels = ("queue", "priority", "place")
     yield _gauges(
         "ava_queue_depth",
-        f"Startable jobs, up to {metrics.MOST_QUEUED_COUNTED}; place says whether the message is in the broker.",
+        f"Startable jobs, up to {metrics.MAX_QUEUED_COUNTED}; place says whether the message is in the broker.",
         labels,
         [
             ((depth.queue, str(depth.priority), place), value)
@@ -158,7 +158,7 @@ def _of_queues(
         "ava_jobs_unserved",
         "Queued jobs whose worker no live node of its queue has a handler for.",
         ("worker_id",),
-        [((worker_id,), jobs) for worker_id, jobs in unserved[:_MOST_WORKERS]],
+        [((worker_id,), jobs) for worker_id, jobs in unserved[:_MAX_WORKERS]],
     )
 
 
@@ -193,9 +193,9 @@ def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:
             counts[name_of(count)] += count.jobs
         yield _gauges(
             f"ava_jobs_running_by_{label}",
-            f"Jobs that run, for the {_MOST_WORKERS} busiest.",
+            f"Jobs that run, for the {_MAX_WORKERS} busiest.",
             (label,),
-            [((name,), jobs) for name, jobs in counts.most_common(_MOST_WORKERS)],
+            [((name,), jobs) for name, jobs in counts.most_common(_MAX_WORKERS)],
         )
     yield _gauge(
         "ava_jobs_cancelling", "Running jobs that were asked to stop.", sum(count.cancelling for count in running)
@@ -215,10 +215,10 @@ def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
 
 def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
     """Yields what waits by tenant; `waits` has the tenant that has waited longest first."""
-    named, others = waits[:_MOST_WAITING_TENANTS], waits[_MOST_WAITING_TENANTS:]
+    named, others = waits[:_MAX_WAITING_TENANTS], waits[_MAX_WAITING_TENANTS:]
     yield _gauges(
         "ava_tenant_waiting_jobs",
-        f"Startable jobs without a message in the broker, for the {_MOST_WAITING_TENANTS} tenants that wait longest.",
+        f"Startable jobs without a message in the broker, for the {_MAX_WAITING_TENANTS} tenants that wait longest.",
         ("tenant",),
         [
             *(((wait.tenant_id,), wait.jobs) for wait in named),
@@ -260,7 +260,7 @@ def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:
     jobs: Counter[str] = Counter()
     for total in totals:
         jobs[total.worker_id] += total.jobs
-    named = {name for name, _ in jobs.most_common(_MOST_WORKERS)}
+    named = {name for name, _ in jobs.most_common(_MAX_WORKERS)}
     return [(total.worker_id if total.worker_id in named else _OTHER_WORKERS, total) for total in totals]
 
 

@@ -25,7 +25,7 @@ from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTi
 __all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback", "own_frames"]
 
 #: The most bytes of a job's output (the contract's 1 MiB).
-MOST_OUTPUT_BYTES = 1024 * 1024
+MAX_OUTPUT_BYTES = 1024 * 1024
 _TOO_DEEP = "the output is nested too deep, or contains itself"
 #: Where the frames between this service and a handler come from.
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
@@ -162,7 +162,7 @@ def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:
         return output_json
     text = json.dumps(mask.value(json.loads(output_json)), separators=(",", ":"))
     # What replaces a short secret is longer than it.
-    return text if len(text) <= MOST_OUTPUT_BYTES else json.dumps(HIDDEN)
+    return text if len(text) <= MAX_OUTPUT_BYTES else json.dumps(HIDDEN)
 
 
 def _kept_output(raised: BaseException | None, output: Any) -> str | None:
@@ -213,8 +213,8 @@ def encode_output(output: Any) -> str:
         text = json.dumps(output, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError, OverflowError):
         raise OutputError(_find_fault(output)) from None
-    if len(text) > MOST_OUTPUT_BYTES:
-        raise OutputError(f"the output is {len(text)} bytes of JSON; at most {MOST_OUTPUT_BYTES} are kept")
+    if len(text) > MAX_OUTPUT_BYTES:
+        raise OutputError(f"the output is {len(text)} bytes of JSON; at most {MAX_OUTPUT_BYTES} are kept")
     if text.count("[") + text.count("{") > limits.NESTING.value and _is_too_deep(output):
         raise OutputError(_TOO_DEEP)
     return text

@@ -18,14 +18,14 @@ from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 from ava.outbound.look_ups import LookUps
 from ava.outbound.socket import GuardedSocket, is_quiet
 
-__all__ = ["MOST_KEPT", "Connections"]
+__all__ = ["MAX_KEPT", "Connections"]
 
 #: Idle connections of one process, not counting those in use.
-MOST_KEPT = 500
+MAX_KEPT = 500
 #: Seconds after which an idle connection is closed. Many servers close theirs after five seconds.
 _IDLE_SECONDS = 2.0
 #: Seconds after which a connection is not reused, however busy it is.
-_MOST_AGE_SECONDS = 60.0
+_MAX_AGE_SECONDS = 60.0
 
 _Key = tuple[str, str, str, int]
 
@@ -38,7 +38,7 @@ class _Connection:
     used_at: float
 
     def is_expired(self, now: float) -> bool:
-        return now > self.used_at + _IDLE_SECONDS or now > self.opened_at + _MOST_AGE_SECONDS
+        return now > self.used_at + _IDLE_SECONDS or now > self.opened_at + _MAX_AGE_SECONDS
 
 
 class Connections:
@@ -102,7 +102,7 @@ class Connections:
         try:
             with exchange(connection.sock, call, self._limits) as stream:
                 content = b"".join(stream.chunks())
-                is_reusable = stream.leaves_connection and self._idle_count < MOST_KEPT
+                is_reusable = stream.leaves_connection and self._idle_count < MAX_KEPT
             now = monotonic()
             return HttpResponse(
                 status=stream.status,

@@ -10,7 +10,7 @@ __all__ = ["Decoder"]
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 #: Members of one response. An empty one has 20 bytes and costs as much as a large one; servers send one.
-_MOST_MEMBERS = 1_000
+_MAX_MEMBERS = 1_000
 
 
 class Decoder:
@@ -51,7 +51,7 @@ class Decoder:
         if not following.startswith(_GZIP_MAGIC):
             return b""
         self._members += 1
-        if self._members > _MOST_MEMBERS:
-            raise zlib.error(f"the gzip stream has more than {_MOST_MEMBERS} members")
+        if self._members > _MAX_MEMBERS:
+            raise zlib.error(f"the gzip stream has more than {_MAX_MEMBERS} members")
         self._member = zlib.decompressobj(_GZIP_WBITS)
         return following

@@ -39,8 +39,8 @@ __all__ = ["Call", "HttpResponse", "HttpResponseStream", "Limits", "dial", "exch
 
 _READ_BYTES = 65_536
 #: Bytes that are received beside a body, and for each byte of it, because a body may come in chunks of a byte.
-_MOST_AROUND_BYTES = 2**18
-_MOST_RECEIVED_RATIO = 8
+_MAX_AROUND_BYTES = 2**18
+_MAX_RECEIVED_RATIO = 8
 _METHODS_WITH_BODY = ("PATCH", "POST", "PUT")
 _MAX_HEADERS = 100
 _MAX_HEADER_CHARS = 65_536
@@ -204,9 +204,9 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
     Raises `OutboundTimeout` or `OutboundFailed`.
     """
     seconds = limits.exchange_timeout_seconds
-    sock.received_bytes, sock.most_bytes = 0, limits.max_received_bytes
-    if sock.most_bytes is None:
-        sock.most_bytes = _MOST_AROUND_BYTES + _MOST_RECEIVED_RATIO * limits.max_answer_bytes
+    sock.received_bytes, sock.max_bytes = 0, limits.max_received_bytes
+    if sock.max_bytes is None:
+        sock.max_bytes = _MAX_AROUND_BYTES + _MAX_RECEIVED_RATIO * limits.max_answer_bytes
     sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
     response = http.client.HTTPResponse(sock, method=call.method)
     with closing(response):

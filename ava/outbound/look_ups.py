@@ -9,19 +9,19 @@ from typing import Any
 
 from ava.outbound.socket import Deadline, resolve_name
 
-__all__ = ["MOST_LOOK_UPS", "LookUps"]
+__all__ = ["MAX_LOOK_UPS", "LookUps"]
 
 #: Look-ups of all owners at once, and of one. A look-up whose resolver is silent goes on long after its call has ended.
-MOST_LOOK_UPS = 200
-_MOST_OF_OWNER = 25
+MAX_LOOK_UPS = 200
+_MAX_OF_OWNER = 25
 
 
 class LookUps:
     """Counts the look-ups under way, so that a slow resolver of one owner's names does not stop the calls of others."""
 
-    def __init__(self, *, most: int = MOST_LOOK_UPS, most_of_owner: int = _MOST_OF_OWNER) -> None:
+    def __init__(self, *, most: int = MAX_LOOK_UPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
         self._most = most
-        self._most_of_owner = most_of_owner
+        self._max_of_owner = max_of_owner
         self._under_way: Counter[str] = Counter()
         # Look-ups end in threads.
         self._lock = threading.Lock()
@@ -29,7 +29,7 @@ class LookUps:
     def resolve(self, host: str, port: int, deadline: Deadline, *, owner: str) -> list[Any]:
         """Look a name up for an owner. Raises `TimeoutError`, at once if too many of its look-ups are under way."""
         with self._lock:
-            if self._under_way[owner] >= self._most_of_owner or self._under_way.total() >= self._most:
+            if self._under_way[owner] >= self._max_of_owner or self._under_way.total() >= self._most:
                 raise TimeoutError("earlier name look-ups have not ended")
             self._under_way[owner] += 1
         return resolve_name(host, port, deadline, partial(self._end, owner))

@@ -60,7 +60,7 @@ class _PlainSocket(socket.socket):
     deadline: Deadline | None = None
     #: Bytes that were received since this was last set to 0, and the most of them.
     received_bytes = 0
-    most_bytes: int | None = None
+    max_bytes: int | None = None
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         _arm(self, self.deadline)
@@ -76,7 +76,7 @@ class _TlsSocket(ssl.SSLSocket):
 
     deadline: Deadline | None = None
     received_bytes = 0
-    most_bytes: int | None = None
+    max_bytes: int | None = None
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         _arm(self, self.deadline)
@@ -101,8 +101,8 @@ def _arm(sock: socket.socket, deadline: Deadline | None) -> None:
 def _count(sock: GuardedSocket, received: int) -> int:
     """Count received bytes. Raises `OSError` beyond the most, whatever they are: headers, framing, padding of gzip."""
     sock.received_bytes += received
-    if sock.most_bytes is not None and sock.received_bytes > sock.most_bytes:
-        raise OSError(errno.EMSGSIZE, f"it sent more than {sock.most_bytes:,} bytes around its answer")
+    if sock.max_bytes is not None and sock.received_bytes > sock.max_bytes:
+        raise OSError(errno.EMSGSIZE, f"it sent more than {sock.max_bytes:,} bytes around its answer")
     return received
 
 

@@ -33,7 +33,7 @@ __all__ = ["ApiKeys"]
 _TRUST_SECONDS = 1.5
 #: The most tokens that a process remembers, and the most that it remembers as unknown. They are apart, so that a client
 #: which tries tokens displaces no valid one.
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 class ApiKeys:
@@ -43,8 +43,8 @@ class ApiKeys:
         """`clock` returns monotonic seconds."""
         self._database = database
         self._clock = clock
-        self._known: KeyCache[FoundKey] = KeyCache(_MOST_REMEMBERED)
-        self._unknown: KeyCache[bool] = KeyCache(_MOST_REMEMBERED)
+        self._known: KeyCache[FoundKey] = KeyCache(_MAX_REMEMBERED)
+        self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
 
     def create(self, caller: Caller, spec: ApiKeySpec, key: str | None = None) -> tuple[ApiKey, bool]:
         """Create a key. Returns it, and True if an earlier call with the idempotency key created it.

@@ -19,7 +19,7 @@ __all__ = ["Audit"]
 _log = logging.getLogger(__name__)
 
 #: The most records held while the database is out of reach; beyond, the oldest are dropped, with an error in the log.
-_MOST_HELD_RECORDS = 50_000
+_MAX_HELD_RECORDS = 50_000
 _BATCH = 1000
 _PAUSE_SECONDS = 0.2
 
@@ -100,7 +100,7 @@ class Audit:
                 self._held.clear()
 
     def _drop_excess(self) -> None:
-        if (excess := len(self._held) - _MOST_HELD_RECORDS) > 0:
+        if (excess := len(self._held) - _MAX_HELD_RECORDS) > 0:
             for _ in range(excess):
                 self._held.popleft()
             _log.error("Audit: entries dropped, the database is out of reach", extra={"entries": excess})

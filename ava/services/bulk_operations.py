@@ -18,12 +18,12 @@ from ava.store.engine.database import Connection, Database
 from ava.store.jobs import batches, bulk_operations, idempotency
 from ava.store.jobs.bulk_operations import operation_uuid
 
-__all__ = ["MOST_COUNTED_BEFORE", "BulkOperations"]
+__all__ = ["MAX_COUNTED_BEFORE", "BulkOperations"]
 
 _log = logging.getLogger(__name__)
 
 #: Jobs are counted up to here before an operation begins.
-MOST_COUNTED_BEFORE = 1_000_000
+MAX_COUNTED_BEFORE = 1_000_000
 #: Seconds for which a call runs the batches of a small operation; then the dispatcher goes on with it.
 _CALL_SECONDS = 10.0
 #: Seconds after which a caller with too many operations may try again.
@@ -121,7 +121,7 @@ def _count(connection: Connection, caller: Caller, kind: BulkKind, job_filter: J
         tenant_id=caller.tenant_id,
         job_filter=job_filter,
         among=kind.statuses,
-        most=MOST_COUNTED_BEFORE,
+        most=MAX_COUNTED_BEFORE,
     )
 
 

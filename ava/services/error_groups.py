@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.domain import ids
-from ava.domain.analytics import MOST_DAYS
+from ava.domain.analytics import MAX_DAYS
 from ava.domain.caller import Caller
-from ava.domain.error_group import MOST_RETRIED, ErrorGroup, ErrorStatus
+from ava.domain.error_group import MAX_RETRIED, ErrorGroup, ErrorStatus
 from ava.domain.job import Status
 from ava.domain.job_filter import JobFilter
 from ava.errors import ErrorGroupNotFound
@@ -60,16 +60,14 @@ class ErrorReports:
             return _show(connection, caller, error_id, days)
 
     def retry_filter(self, caller: Caller, error_id: str) -> JobFilter:
-        """Returns the filter that finds the failed jobs of a group, the newest `MOST_RETRIED` at most.
+        """Returns the filter that finds the failed jobs of a group, the newest `MAX_RETRIED` at most.
 
         Raises `ErrorGroupNotFound`.
         """
         job_filter = JobFilter(error_id=error_id, status=Status.FAILED)
         with self._database.connect() as connection:
-            _show(connection, caller, error_id, MOST_DAYS)
-            beyond = batches.job_after(
-                connection, tenant_id=caller.tenant_id, job_filter=job_filter, place=MOST_RETRIED
-            )
+            _show(connection, caller, error_id, MAX_DAYS)
+            beyond = batches.job_after(connection, tenant_id=caller.tenant_id, job_filter=job_filter, place=MAX_RETRIED)
         if beyond is None:
             return job_filter
         # A filter begins at a millisecond, so the jobs of the same one are left out as well.

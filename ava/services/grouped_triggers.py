@@ -18,9 +18,9 @@ __all__ = ["GroupedTriggers", "insert_group", "is_groupable"]
 #: The most jobs that one statement stores.
 _MOST = 64
 #: The most statements under way at once. So a tenant with much to store leaves room for others, which share the rest.
-_MOST_STATEMENTS = 3
+_MAX_STATEMENTS = 3
 #: Characters of the longest input that is stored together with others.
-_MOST_CHARACTERS = 2**14
+_MAX_CHARACTERS = 2**14
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -66,7 +66,7 @@ class GroupedTriggers:
         """
         own = _Waiting(new=new)
         with self._lock:
-            if own.new.tenant_id in self._tenants or self._statements == _MOST_STATEMENTS:
+            if own.new.tenant_id in self._tenants or self._statements == _MAX_STATEMENTS:
                 self._waiting.append(own)
             else:
                 self._make_leader(own)
@@ -136,7 +136,7 @@ class GroupedTriggers:
 
 def is_groupable(spec: JobSpec) -> bool:
     """Returns True if a job may be stored together with others: it does not delay them much, and waits for none."""
-    return spec.key is None and len(spec.input_json) <= _MOST_CHARACTERS
+    return spec.key is None and len(spec.input_json) <= _MAX_CHARACTERS
 
 
 def insert_group(database: Database, quota: TenantQuotas, new: Sequence[NewJob]) -> list[Job | TooMany | None]:

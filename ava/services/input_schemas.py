@@ -20,10 +20,10 @@ __all__ = ["InputSchemas"]
 _log = logging.getLogger(__name__)
 
 #: The most pairs of a tenant and a worker that are kept, and the most schemas.
-_MOST_PAIRS = 20_000
-_MOST_SCHEMAS = 2_000
+_MAX_PAIRS = 20_000
+_MAX_SCHEMAS = 2_000
 #: How often the schemas of one request's workers may change while it is answered.
-_MOST_CHANGES = 5
+_MAX_CHANGES = 5
 #: Bytes of inputs whose check takes long.
 _LONG_BYTES = 2**16
 
@@ -83,7 +83,7 @@ class InputSchemas:
                 self._known.pop((tenant_id, worker_id), None)
                 if version is not None and text is not None:
                     self._known[tenant_id, worker_id] = version, _compiled(text)
-            while len(self._known) > _MOST_PAIRS:
+            while len(self._known) > _MAX_PAIRS:
                 self._known.popitem(last=False)
         return self.versions(tenant_id, worker_ids) != before
 
@@ -104,7 +104,7 @@ class InputSchemas:
     ) -> Stored:
         """Returns what `store` returns, which is repeated if it has compared inputs with a schema of before."""
         worker_ids = {spec.worker_id for spec in specs}
-        for _ in range(_MOST_CHANGES):
+        for _ in range(_MAX_CHANGES):
             versions = self.versions(tenant_id, worker_ids)
             try:
                 return store()
@@ -143,7 +143,7 @@ class InputSchemas:
         return None
 
 
-@lru_cache(maxsize=_MOST_SCHEMAS)
+@lru_cache(maxsize=_MAX_SCHEMAS)
 def _compiled(text: str) -> InputSchema | None:
     """Returns a compiled schema; None for one that only another release, which announced it, can use."""
     try:

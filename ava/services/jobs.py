@@ -89,7 +89,7 @@ class Jobs:
         #: What the settings allow new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
         # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
-        self._most_published = client_moves.MOST_PUBLISHED if self.rules.tenant_max_running is None else 0
+        self._max_published = client_moves.MAX_PUBLISHED if self.rules.tenant_max_running is None else 0
         self._groups = GroupedTriggers(lambda new: insert_group(database, self._quota, new), publish=self.publish)
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
@@ -125,7 +125,7 @@ class Jobs:
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
             spec=spec,
-            may_publish=self._most_published > 0,
+            may_publish=self._max_published > 0,
             traceparent=tracing.current(),
             schema_version=version,
         )
@@ -251,7 +251,7 @@ class Jobs:
         return {
             "tenant_id": caller.tenant_id,
             "user_id": caller.user_id,
-            "most_published": self._most_published,
+            "max_published": self._max_published,
             "traceparent": tracing.current(),
             "schema_versions": versions,
         }
@@ -312,7 +312,7 @@ class Jobs:
     ) -> tuple[JobPage, int]:
         """Returns a page of jobs as the caller may see them, newest first unless they are sorted, and their total.
 
-        The total is exact up to `paging.MOST_IN_TOTAL`; that of a search, among the first jobs that it looks at.
+        The total is exact up to `paging.MAX_IN_TOTAL`; that of a search, among the first jobs that it looks at.
         """
         with self._database.connect() as connection:
             found = reads.page(

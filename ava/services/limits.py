@@ -10,7 +10,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
 from ava.store.reports import usage, worker_limits
-from ava.store.reports.usage import MOST_COUNTED_IN_USE
+from ava.store.reports.usage import MAX_COUNTED_IN_USE
 from ava.store.reports.worker_limits import WorkerLimitUse
 
 __all__ = ["LimitUse", "TenantLimits"]
@@ -23,7 +23,7 @@ class LimitUse:
     limit: Limit
     #: The limit's value, the tenant's own if operators have set one; None if there is none.
     value: int | None
-    #: What the tenant uses; None if it is not counted. At most `MOST_COUNTED_IN_USE`, …
+    #: What the tenant uses; None if it is not counted. At most `MAX_COUNTED_IN_USE`, …
     used: int | None
     #: … of which it is a lower bound then.
     used_is_exact: bool | None
@@ -83,6 +83,6 @@ class TenantLimits:
             limit=limit,
             value=limit.of(self._settings) if own is None else own,
             # Bytes are not counted but measured, a while ago.
-            used=used if used is None or limit.unit == "bytes" else min(used, MOST_COUNTED_IN_USE),
-            used_is_exact=None if used is None else used <= MOST_COUNTED_IN_USE and limit.unit != "bytes",
+            used=used if used is None or limit.unit == "bytes" else min(used, MAX_COUNTED_IN_USE),
+            used_is_exact=None if used is None else used <= MAX_COUNTED_IN_USE and limit.unit != "bytes",
         )

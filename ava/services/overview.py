@@ -10,10 +10,10 @@ from ava.store.reports.overview import Overview
 from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoads
 
-__all__ = ["MOST_PROMOTIONS", "Overviews"]
+__all__ = ["MAX_PROMOTIONS", "Overviews"]
 
 #: The promotions that are shown.
-MOST_PROMOTIONS = 20
+MAX_PROMOTIONS = 20
 
 
 class Overviews:
@@ -42,4 +42,4 @@ class Overviews:
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:
-            return promotions.newest(connection, most=MOST_PROMOTIONS)
+            return promotions.newest(connection, most=MAX_PROMOTIONS)

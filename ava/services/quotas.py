@@ -29,7 +29,7 @@ _FEW = 64
 #: The value of Retry-After if a tenant stores too much: a pass takes a while, and so does what makes room.
 _FULL_RETRY_SECONDS = 60
 #: The most tenants whose counts are held.
-_MOST_TENANTS = 10_000
+_MAX_TENANTS = 10_000
 
 
 @dataclass(kw_only=True)
@@ -73,7 +73,7 @@ class QueuedJobsQuota:
         budget = left if left <= _FEW else left // _PART
         with self._lock:
             self._counts[tenant_id] = _QueuedCount(read_at=now, left=left - taken, budget=max(0, budget - taken))
-            if len(self._counts) > _MOST_TENANTS:
+            if len(self._counts) > _MAX_TENANTS:
                 self._counts.popitem(last=False)
         if not taken:
             raise self._refusal(left)
@@ -129,7 +129,7 @@ class StoredBytesQuota:
             read.accepted = known.accepted
         with self._lock:
             self._sums[tenant_id] = read
-            if len(self._sums) > _MOST_TENANTS:
+            if len(self._sums) > _MAX_TENANTS:
                 self._sums.popitem(last=False)
         return read
 

@@ -13,7 +13,7 @@ __all__ = ["RefusalCounts"]
 #: Seconds for which the refusals of one tenant, action and status are counted before the next entry.
 _SPAN_SECONDS = 60.0
 #: The most tenants, actions and statuses that are counted at once; one tenant has a few hundred.
-_MOST_COUNTED_AT_ONCE = 5_000
+_MAX_COUNTED_AT_ONCE = 5_000
 
 
 class RefusalCounts:
@@ -36,7 +36,7 @@ class RefusalCounts:
                 until, count, _ = known
                 self._counts[key] = (until, count + 1, refusal)
                 return []
-            is_full = len(self._counts) >= _MOST_COUNTED_AT_ONCE
+            is_full = len(self._counts) >= _MAX_COUNTED_AT_ONCE
             entries = self._take(lambda _: is_full)
             self._counts[key] = (now + _SPAN_SECONDS, 0, None)
             return [*entries, refusal]

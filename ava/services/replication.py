@@ -29,7 +29,7 @@ class Replication:
     """
 
     #: Seconds that standbys have to apply jobs.
-    most_seconds = 5.0
+    max_seconds = 5.0
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,7 +56,7 @@ class Replication:
 
     def confirm(self, jobs: Sequence[Job]) -> None:
         """Wait until synchronous standbys have applied stored jobs. Raises `NotReplicated` after some seconds."""
-        deadline, pause = time.monotonic() + self.most_seconds, _FIRST_PAUSE_SECONDS
+        deadline, pause = time.monotonic() + self.max_seconds, _FIRST_PAUSE_SECONDS
         job_ids = [job.id for job in jobs]
         position: replication.Position | None = None
         while True:

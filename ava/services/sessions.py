@@ -23,7 +23,7 @@ __all__ = ["SessionUse", "Sessions"]
 #: within 2 s.
 _TRUST_SECONDS = 1.5
 #: The most sessions that a process remembers.
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class Sessions:
         self._database = database
         self._keys = settings.internal_secrets
         self._clock = clock
-        self._known: KeyCache[Session] = KeyCache(_MOST_REMEMBERED)
+        self._known: KeyCache[Session] = KeyCache(_MAX_REMEMBERED)
 
     def start(self, caller: Caller) -> SessionUse:
         """Start a session of the caller. Raises `SessionsFull`, `DatabaseUnavailable`."""

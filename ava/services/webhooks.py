@@ -24,7 +24,7 @@ __all__ = ["Webhooks", "reseal_all", "unreadable"]
 #: The most deliveries that one statement sends again.
 _BATCH = 1_000
 #: Characters of a body that are shown.
-_MOST_OF_BODY = 65_536
+_MAX_OF_BODY = 65_536
 
 
 class Webhooks:
@@ -201,7 +201,7 @@ class Webhooks:
                 tenant_id=caller.tenant_id,
                 webhook_id=webhook_id,
                 delivery_id=delivery_id,
-                most=_MOST_OF_BODY,
+                most=_MAX_OF_BODY,
             )
         if body is None:
             raise WebhookNotFound

@@ -68,16 +68,16 @@ def drop(connection: Connection, table: str, *, kept_days: float) -> int:
     return int(connection.exec_driver_sql(_DROP, {"table": table, "kept_days": kept_days}).scalar_one())
 
 
-_DROP_LOGS = Statement("SELECT ava_drop_log_days(%(kept_days)s, %(most_lines)s)")
+_DROP_LOGS = Statement("SELECT ava_drop_log_days(%(kept_days)s, %(max_lines)s)")
 
 
-def drop_logs(connection: Connection, *, kept_days: float, most_lines: int) -> int:
+def drop_logs(connection: Connection, *, kept_days: float, max_lines: int) -> int:
     """Detach the oldest partition of log lines that no job needs, or drop one that is detached.
 
-    Jobs that ended late may be left in it when it is older than `kept_days`. Fewer than `most_lines` lines of them move
+    Jobs that ended late may be left in it when it is older than `kept_days`. Fewer than `max_lines` lines of them move
     to the rest. Returns the number of partitions; 0 also if a lock was not free.
     """
-    parameters = {"kept_days": kept_days, "most_lines": most_lines}
+    parameters = {"kept_days": kept_days, "max_lines": max_lines}
     return int(connection.exec_driver_sql(_DROP_LOGS, parameters).scalar_one())
 
 

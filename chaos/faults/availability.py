@@ -43,7 +43,7 @@ _REPLICATED = 20
 #: Triggers of each way, of which the slowest hundredth is compared.
 _TIMED = 300
 #: A pool may make the slowest hundredth of triggers so many times as slow (the issue of high availability).
-_MOST_SLOWER = 2.0
+_MAX_SLOWER = 2.0
 #: A queue of which RabbitMQ said nothing is tried again every 30 s (docs/recovery.md).
 _UNANSWERED_SECONDS = 40
 #: Requests a second beside the load while everything is restarted.
@@ -179,7 +179,7 @@ def _restart_pooler(cluster: Cluster) -> Injury:
     cluster.pooler.kill()
     time.sleep(2)
     cluster.pooler.start()
-    is_slower = pooled > _MOST_SLOWER * direct
+    is_slower = pooled > _MAX_SLOWER * direct
     return Injury(
         since=time.monotonic(),
         measured=[f"p99 of a trigger {1000 * pooled:.0f} ms, direct {1000 * direct:.0f} ms"],

@@ -14,7 +14,7 @@ import pytest
 from ava import settings
 from ava.broker.app import make_app
 from ava.domain.ids import encode
-from ava.domain.messages import MOST_RUNS
+from ava.domain.messages import MAX_RUNS
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.witness import Witness
@@ -203,6 +203,6 @@ def test_a_killed_process_costs_the_jobs_of_its_claim_one_run_and_the_others_non
     assert set(runs) == set(range(JOBS))
     assert runs[LATE] == 2
     again = [number for number, count in runs.items() if count > 1]
-    assert len(again) <= MOST_RUNS
+    assert len(again) <= MAX_RUNS
     assert max(runs.values()) == 2
     assert "Handler lost: the worker process died (signal 9)" in system.messages(ids[LATE])

@@ -84,11 +84,11 @@ def test_a_time_out_holds_without_descriptors(node: System) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "most_jobs"), [("AVA_MAX_JOBS_PER_PROCESS", "3", 3), ("AVA_MAX_MEMORY_PER_PROCESS", "1", 1)]
+    ("name", "value", "max_jobs"), [("AVA_MAX_JOBS_PER_PROCESS", "3", 3), ("AVA_MAX_MEMORY_PER_PROCESS", "1", 1)]
 )
 @on_redis
 def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_as_they_ended(
-    system: System, name: str, value: str, most_jobs: int
+    system: System, name: str, value: str, max_jobs: int
 ) -> None:
     system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers", name: value})
     with _task_events(system) as events:
@@ -97,7 +97,7 @@ def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_a
         assert Counter(events(14)) == {"task-started": 7, "task-succeeded": 7}
     assert {record["status"] for record in ended} == {"completed"}
     pids = Counter(record["output"]["pid"] for record in ended)
-    assert max(pids.values()) <= most_jobs
+    assert max(pids.values()) <= max_jobs
     assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
     _assert_counters_are_merged(system.workers[0].pid, jobs=7)
 

@@ -300,12 +300,12 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
     """Run what a look of the feed does. Returns the windows, and the jobs that are published."""
     window = {"queue": "default", "priority": 5}
     with backlog.database.connect() as connection:
-        look = looks.read(connection, count_up_to=50, dead_after_seconds=14, most_keys=10)
+        look = looks.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
         found = turns.tenants(connection, after="", limit=10, **window)
         heads = turns.heads(connection, tenants=found, each=10, **window)
         turns.publish_chosen(connection, [job for jobs in heads.values() for job in jobs])
     kept = backlog.database.dedicated()
-    with limit_keys.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, most_next=50) as (connection, states):
+    with limit_keys.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, max_next=50) as (connection, states):
         assert states == []
         assert limits.held_heads(connection, [("wkr_none", 5, "ten_test")], each=10) == []
         assert limits.admit(connection, []) == []

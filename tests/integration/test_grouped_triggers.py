@@ -33,7 +33,7 @@ def trigger_together(api: Api, *requests: dict[str, Any]) -> list[TestResponse]:
     groups = api.app.extensions["ava"].jobs._groups
     with (
         ThreadPoolExecutor(len(requests) + 1) as threads,
-        patch.object(grouped_triggers, "_MOST_STATEMENTS", 1),
+        patch.object(grouped_triggers, "_MAX_STATEMENTS", 1),
     ):
         with triggers_that_wait(api):
             first = threads.submit(api.trigger, "wkr_first")

@@ -24,12 +24,12 @@ from ava.store.jobs.rows import job_uuid
 from harness.polling import wait_until
 from tests.backlog import NODE, Backlog, open_backlog
 
-_LOOK = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "most_keys": 10}
+_LOOK = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "max_keys": 10}
 #: Jobs that end while the snapshot is held, and how many of them at once.
 _ENDED, _AT_ONCE = 12_000, 1_000
 #: Blocks that PostgreSQL reads for a look, most of them because of the jobs that have ended within the last second. A
 #: complete look reads 1,500 or more, as it compares each entry of an ended job with its row.
-_MOST_BLOCKS = 400
+_MAX_BLOCKS = 400
 
 
 pytestmark = pytest.mark.needs_session(because="it explains prepared statements, which a pooler does not keep")
@@ -127,8 +127,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> KnownWindows:
     """Windows known from looks of which each complete one is slow, and none but the first ones is due."""
     monkeypatch.setattr(known_windows, "_SLOW_SECONDS", 0.0)
     monkeypatch.setattr(known_windows, "_PAUSE_FACTOR", 1e9)
-    monkeypatch.setattr(known_windows, "_MOST_PAUSE_SECONDS", 3600.0)
-    monkeypatch.setattr(known_windows, "_MOST_SHARE", 1e9)
+    monkeypatch.setattr(known_windows, "_MAX_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(known_windows, "_MAX_SHARE", 1e9)
     return KnownWindows()
 
 
@@ -152,12 +152,12 @@ def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, know
         assert window.beginning is not None
         chosen, blocks_of_heads = _heads(backlog, window.beginning.job_id)
         assert chosen == [job_uuid(job.id) for job in waiting]
-        assert max(blocks, blocks_of_heads) <= _MOST_BLOCKS
+        assert max(blocks, blocks_of_heads) <= _MAX_BLOCKS
         # The entries of ended jobs are there, and cost a look that passes them.
         known.see_returned()
         complete, blocks = _look(backlog, known)
         assert replace(complete.windows[0], beginning=None) == replace(window, beginning=None)
-        assert blocks > 2 * _MOST_BLOCKS
+        assert blocks > 2 * _MAX_BLOCKS
         unbounded, blocks = _heads(backlog, None)
         assert unbounded == chosen
         assert blocks > blocks_of_heads
@@ -181,7 +181,7 @@ def test_looks_are_complete_while_the_others_are_as_slow(
         _look(backlog, known)
     backlog.insert(priority=7)
     assert len(_look(backlog, known)[0].windows) == 1
-    monkeypatch.setattr(known_windows, "_MOST_SHARE", 0.0)
+    monkeypatch.setattr(known_windows, "_MAX_SHARE", 0.0)
     assert len(_look(backlog, known)[0].windows) == 1
     assert len(_look(backlog, known)[0].windows) == 2
 

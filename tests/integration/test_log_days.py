@@ -104,16 +104,16 @@ def test_a_day_whose_lines_are_in_the_rest_already_has_no_partition(stored: Back
 def test_a_partition_is_dropped_after_its_last_job(stored: Backlog) -> None:
     _insert_old(stored, _make_old_day(stored), 20, lines=3)
     with stored.database.connect() as connection:
-        while partitions.drop_logs(connection, kept_days=60, most_lines=10):
+        while partitions.drop_logs(connection, kept_days=60, max_lines=10):
             pass
     assert _names(stored) == ["job_logs_20200101"], "its jobs are not past 60 days"
     with stored.database.connect() as connection:
         assert OldJobs(retention_days=30).delete(connection, 500) == 20
         assert stored.run("SELECT count(*) FROM job_logs_20200101") == [(60,)], "no line is deleted for itself"
-        assert partitions.drop_logs(connection, kept_days=60, most_lines=10) == 1
+        assert partitions.drop_logs(connection, kept_days=60, max_lines=10) == 1
         assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
-        assert partitions.drop_logs(connection, kept_days=60, most_lines=10) == 1
-        assert partitions.drop_logs(connection, kept_days=60, most_lines=10) == 0
+        assert partitions.drop_logs(connection, kept_days=60, max_lines=10) == 1
+        assert partitions.drop_logs(connection, kept_days=60, max_lines=10) == 0
     assert stored.run("SELECT to_regclass('job_logs_20200101')") == [(None,)]
 
 
@@ -122,10 +122,10 @@ def test_few_lines_of_jobs_that_ended_late_move_to_the_rest(stored: Backlog) -> 
     stored.run("UPDATE jobs SET completed_at = now()")
     stored.run("INSERT INTO job_logs SELECT ava_first_uuid(now() - interval '39.5 days'), 1, now(), 'info', 'no job'")
     with stored.database.connect() as connection:
-        while partitions.drop_logs(connection, kept_days=30, most_lines=6):
+        while partitions.drop_logs(connection, kept_days=30, max_lines=6):
             pass
         assert _names(stored) == ["job_logs_20200101"], "too many lines"
-        assert partitions.drop_logs(connection, kept_days=30, most_lines=7) == 1
+        assert partitions.drop_logs(connection, kept_days=30, max_lines=7) == 1
     assert _names(stored) == []
     assert stored.run("SELECT count(*) FROM job_logs_rest") == [(6,)]
     stored.run("UPDATE jobs SET completed_at = now() - interval '31 days'")
@@ -138,7 +138,7 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
     _make_old_day(stored)
     with stored.database.transaction() as reading, stored.database.connect() as connection:
         reading.exec_driver_sql("SELECT count(*) FROM job_logs")
-        assert partitions.drop_logs(connection, kept_days=30, most_lines=10) == 0
+        assert partitions.drop_logs(connection, kept_days=30, max_lines=10) == 0
 
 
 # A live table becomes partitions -------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: B
 
 def test_an_autovacuum_of_the_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     _make_table_of_before(stored)
-    monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
+    monkeypatch.setattr(schema, "_MAX_SECONDS", 10.0)
     with stored.autovacuum("job_logs", lambda: _fill(stored)):
         _migrate(stored, command.upgrade, "0055")
     assert _names(stored) == ["job_logs_first"]

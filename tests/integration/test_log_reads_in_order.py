@@ -18,7 +18,7 @@ from tests.backlog import Backlog, open_backlog
 
 _LINES = 20_000
 #: 500 lines of 1 KB are in 72 blocks.
-_MOST_BLOCKS = 300
+_MAX_BLOCKS = 300
 _BLOCKS = "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relname LIKE 'job_logs%%'"
 
 
@@ -72,4 +72,4 @@ def test_a_read_of_a_long_log_reads_no_more_than_its_lines(
         lines = read(connection, job_ids)
         blocks = connection.exec_driver_sql(_BLOCKS).scalar_one() - before
     assert len(lines) >= 60
-    assert blocks < _MOST_BLOCKS
+    assert blocks < _MAX_BLOCKS

@@ -73,7 +73,7 @@ def test_an_autovacuum_gives_way_to_a_migration(
     stored: Backlog, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release((ADD_COLUMN, DROP_COLUMN, THIS))
-    monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
+    monkeypatch.setattr(schema, "_MAX_SECONDS", 10.0)
     with stored.autovacuum("jobs", lambda: stored.insert(5_000)):
         assert schema.upgrade(stored.settings).revision == NEXT
 

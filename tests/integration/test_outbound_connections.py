@@ -192,14 +192,14 @@ def test_idle_and_old_connections_are_closed(
     assert connections._idle == {}
     assert connections._idle_count == 0
     # A busy connection is closed as well, in time, because its name may resolve to another address by now.
-    monkeypatch.setattr(outbound_connections, "_MOST_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(outbound_connections, "_MAX_AGE_SECONDS", 0.0)
     _post(connections, peer.url)
     _post(connections, peer.url)
     assert peer.connections == 3
 
 
 def test_idle_connections_are_capped(serve: Serve, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound_connections, "MOST_KEPT", 1)
+    monkeypatch.setattr(outbound_connections, "MAX_KEPT", 1)
     peer = _many(serve)
     for owner in ("wh_a", "wh_b", "wh_a", "wh_b"):
         _post(connections, peer.url, owner=owner)

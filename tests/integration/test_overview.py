@@ -119,7 +119,7 @@ def test_percentiles_are_those_of_the_newest_jobs(api: Api) -> None:
 
 
 def test_queued_jobs_are_counted_up_to_a_limit_that_is_reported(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "MOST_COUNTED_OF_TRIGGER", 2)
+    monkeypatch.setattr(overview, "MAX_COUNTED_OF_TRIGGER", 2)
     for _ in range(4):
         api.trigger()
     data = _overview(api)
@@ -335,7 +335,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
 def test_the_tenants_are_read_in_parts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for tenant in ("ten_a", "ten_b", "ten_c"):
         api.trigger(headers={"x-tenant-id": tenant})
-    monkeypatch.setattr(tenant_loads, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(tenant_loads, "MAX_LOOKED_AT", 2)
     seen = list[list[str]]()
     cursor: str | None = ""
     while cursor is not None:

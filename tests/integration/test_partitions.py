@@ -239,7 +239,7 @@ def test_the_downgrade_makes_a_table_whose_first_partition_is_gone(stored: Backl
 
 def test_an_autovacuum_of_a_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
     _migrate(stored, command.downgrade, "0055")
-    monkeypatch.setattr(schema, "_MOST_SECONDS", 10.0)
+    monkeypatch.setattr(schema, "_MAX_SECONDS", 10.0)
     with stored.autovacuum("audit", lambda: _insert(stored, "audit", days_ago=1, count=_ROWS)):
         _migrate(stored, command.upgrade, "head")
     assert _names(stored, "audit") == ["audit_first"]
@@ -295,7 +295,7 @@ def test_a_new_event_is_found_although_the_clock_that_made_its_id_was_behind(sto
     stored.run("UPDATE webhook_events SET fanned_out_at = NULL")
     stored.run("UPDATE webhook_events SET tenant_id = 'ten_b' WHERE n = (SELECT max(n) FROM webhook_events)")
     with stored.database.connect() as connection:
-        found = fan_out.candidates(connection, after_tenant="", most_tenants=9, limit=9)
+        found = fan_out.candidates(connection, after_tenant="", max_tenants=9, limit=9)
     assert [event.tenant_id for event in found] == ["ten_a", "ten_b"]
 
 

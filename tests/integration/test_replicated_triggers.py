@@ -70,14 +70,14 @@ def test_a_standby_that_vanishes_meanwhile_is_no_success_until_it_is_back(
     replicated: tuple[Api, Standby], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, standby = replicated
-    monkeypatch.setattr(Replication, "most_seconds", 0.3)
+    monkeypatch.setattr(Replication, "max_seconds", 0.3)
     headers = {**REPLICATED, "Idempotency-Key": "vanished"}
     with standby.frozen():
         for _ in range(2):
             answer = api.post(JOBS, json=BODY, headers=headers)
             assert "no synchronous standby has applied them" in error_of(answer, 503, "unavailable")["message"]
             assert "Durability" not in answer.headers
-    monkeypatch.setattr(Replication, "most_seconds", 30.0)
+    monkeypatch.setattr(Replication, "max_seconds", 30.0)
     answer = api.post(JOBS, json=BODY, headers=headers)
     assert (answer.status_code, answer.headers["Durability"]) == (201, "replicated")
     assert answer.headers["Idempotent-Replayed"] == "true"
@@ -88,7 +88,7 @@ def test_jobs_that_a_promotion_lost_are_not_confirmed(
     replicated: tuple[Api, Standby], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, _ = replicated
-    monkeypatch.setattr(Replication, "most_seconds", 0.1)
+    monkeypatch.setattr(Replication, "max_seconds", 0.1)
     with pytest.raises(NotReplicated):
         Replication(api.database).confirm([_lost_job()])
     with api.database.connect() as connection:

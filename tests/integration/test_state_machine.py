@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ava.domain.job import FINAL, TRANSITIONS, Job, JobSpec, LogLevel, LogLine, RunEnd, Status
-from ava.domain.retry import MOST_LOSSES
+from ava.domain.retry import MAX_LOSSES
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
@@ -85,7 +85,7 @@ class Model:
 
     def lose(self, *, is_loss: bool) -> None:
         """Expect that its process is gone or returns it."""
-        is_last = is_loss and (WORKERS[self.worker_id][1] is OnWorkerLost.FAIL or self.losses >= MOST_LOSSES)
+        is_last = is_loss and (WORKERS[self.worker_id][1] is OnWorkerLost.FAIL or self.losses >= MAX_LOSSES)
         self.losses += is_loss
         if self.is_cancel_asked:
             self.move(Status.CANCELLED)

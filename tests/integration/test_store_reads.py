@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ava.domain import ids
-from ava.domain.explanation import MOST_EXAMINED
+from ava.domain.explanation import MAX_EXAMINED
 from ava.domain.job import Status, Trigger
 from ava.domain.job_filter import JobFilter
 from ava.store.jobs import explanation_reads, reads
@@ -48,7 +48,7 @@ def test_queued_jobs_are_counted_by_worker_within_the_tenant(api: Api) -> None:
 
 
 def test_queued_jobs_of_one_worker_are_counted_up_to_a_limit(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_counts, "MOST_COUNTED_OF_WORKER", 10)
+    monkeypatch.setattr(queue_counts, "MAX_COUNTED_OF_WORKER", 10)
     _queue(api, "wkr_a", count=25)
     _queue(api, "wkr_b", count=3)
     assert [each["queued"] for each in _queues(api)["by_worker"]] == [10, 3]
@@ -98,7 +98,7 @@ def test_jobs_ahead_are_those_that_start_earlier(api: Api) -> None:
         assert found is not None
         facts = explanation_reads.read_facts(connection, found, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (8, 12)
-        assert MOST_EXAMINED > 12
+        assert MAX_EXAMINED > 12
         api.execute("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now()")
         ended = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert ended is not None

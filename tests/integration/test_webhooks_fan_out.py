@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ava.cli.main import cli
-from ava.delivery.fan_out import MOST_DELIVERIES, FanOut
+from ava.delivery.fan_out import MAX_DELIVERIES, FanOut
 from ava.settings import Settings
 from ava.store.webhooks import endpoint_leases, fan_out
 from harness.api import Api, error_of
@@ -63,12 +63,12 @@ def _waiting(api: Api) -> int:
     return int(count)
 
 
-def _run_until_done(api: Api, fan_out: FanOut, most_runs: int = 60) -> None:
-    for _ in range(most_runs):
+def _run_until_done(api: Api, fan_out: FanOut, max_runs: int = 60) -> None:
+    for _ in range(max_runs):
         if not _waiting(api):
             return
         fan_out.run_once()
-    pytest.fail(f"{_waiting(api)} events are left after {most_runs} runs")
+    pytest.fail(f"{_waiting(api)} events are left after {max_runs} runs")
 
 
 def test_a_tenant_with_thousands_of_endpoints_is_fanned_out_in_slices_and_delays_no_other(api: Api) -> None:
@@ -82,7 +82,7 @@ def test_a_tenant_with_thousands_of_endpoints_is_fanned_out_in_slices_and_delays
         fan_out.run_once()
         counts.append(_deliveries(api, "ten_test"))
         assert _deliveries(api, "ten_other") == 1, "the other tenant is served by the first batch"
-        assert counts[-1] - counts[-2] <= MOST_DELIVERIES
+        assert counts[-1] - counts[-2] <= MAX_DELIVERIES
         assert len(counts) < 60
     assert counts[-1] == 5 * 1_200
     # Each endpoint received each event once, in the order of the events.
@@ -122,7 +122,7 @@ def test_a_batch_is_bounded_by_the_bytes_of_its_payloads_and_not_by_those_that_a
         fan_out_of_one.run_once()
         ((size,),) = api.execute("SELECT sum(octet_length(body)) FROM webhook_events")
         bodies.append(int(size))
-        assert bodies[-1] - bodies[-2] <= fan_out.MOST_BYTES + 1_100_000
+        assert bodies[-1] - bodies[-2] <= fan_out.MAX_BYTES + 1_100_000
         assert len(bodies) < 60
     assert _deliveries(api, "ten_test") == 12
 
@@ -146,7 +146,7 @@ def test_every_tenant_gets_a_turn_however_many_there_are(api: Api) -> None:
         " SELECT tenant_id, 'https://example.com/', ARRAY['ava.job.queued'], 's', '2020-01-01' FROM webhook_events"
     )
     api.execute("INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM webhook_endpoints ON CONFLICT DO NOTHING")
-    _run_until_done(api, FanOut(api.database), most_runs=5)
+    _run_until_done(api, FanOut(api.database), max_runs=5)
     assert api.execute("SELECT count(DISTINCT endpoint_id) FROM webhook_deliveries") == [(130,)]
 
 

@@ -212,8 +212,8 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     keys = [key for (key,) in backlog.run("SELECT DISTINCT limit_key FROM jobs")]
     before = sum(backlog.rows_read())
     kept = backlog.database.dedicated()
-    with limit_keys.locked_key_states(kept, keys, dead_after_seconds=14, most_next=50) as (connection, states):
-        look = looks.read(connection, count_up_to=10, dead_after_seconds=14, most_keys=100)
+    with limit_keys.locked_key_states(kept, keys, dead_after_seconds=14, max_next=50) as (connection, states):
+        look = looks.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
     kept.close()
     assert sorted(look.held_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ava.delivery.endpoint_queue import MOST_HELD, EndpointQueue, shared_rooms
-from ava.delivery.fan_out import MOST_DELIVERIES, choose
+from ava.delivery.endpoint_queue import MAX_HELD, EndpointQueue, shared_rooms
+from ava.delivery.fan_out import MAX_DELIVERIES, choose
 from ava.delivery.send_budget import SendBudget
-from ava.domain.webhook import MOST_CONCURRENT, RequestResult
+from ava.domain.webhook import MAX_CONCURRENT, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease
 from ava.store.webhooks.fan_out import FanOutCandidate
 
@@ -119,7 +119,7 @@ def test_a_delivery_whose_request_could_not_begin_is_the_next_again() -> None:
 
 
 def _asking(endpoint: str, tenant_id: str, held: int = 0) -> EndpointQueue:
-    queue = EndpointQueue(HeldLease(endpoint=endpoint, tenant_id=tenant_id, concurrency=MOST_CONCURRENT, timeouts=0))
+    queue = EndpointQueue(HeldLease(endpoint=endpoint, tenant_id=tenant_id, concurrency=MAX_CONCURRENT, timeouts=0))
     queue.add(_due(f"{endpoint}-{number}") for number in range(held))
     return queue
 
@@ -128,7 +128,7 @@ def test_the_deliveries_in_memory_are_bounded_and_an_endpoint_beside_many_gets_i
     many = [_asking(f"many-{number}", "ten_many") for number in range(100)]
     one = _asking("one", "ten_one")
     rooms = shared_rooms([*many, one])
-    assert sum(rooms.values()) <= MOST_HELD
+    assert sum(rooms.values()) <= MAX_HELD
     assert sum(room for endpoint, room in rooms.items() if endpoint != "one") <= 1_000
     assert rooms["one"] >= 10
     # Even when everything is held, a queue that is empty gets one.
@@ -176,8 +176,8 @@ def _candidate(name: str, tenant_id: str, deliveries: int = 1, *, has_more: bool
 
 def test_a_batch_ends_where_its_deliveries_become_too_many() -> None:
     found = [_candidate(f"{number}", f"ten_{number}", 500) for number in range(9)]
-    assert sum(each.deliveries for each in choose(found)) == MOST_DELIVERIES
-    assert choose([_candidate("one", "ten_a", MOST_DELIVERIES + 1)]), "the first is always chosen"
+    assert sum(each.deliveries for each in choose(found)) == MAX_DELIVERIES
+    assert choose([_candidate("one", "ten_a", MAX_DELIVERIES + 1)]), "the first is always chosen"
 
 
 def test_events_behind_one_that_needs_a_further_batch_wait_and_those_of_others_do_not() -> None:

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from ava.domain.fingerprint import MOST_FRAMES, error_id, kind_and_template, ungrouped_id
+from ava.domain.fingerprint import MAX_FRAMES, error_id, kind_and_template, ungrouped_id
 from chaos.failures import MESSAGES, values
 
 
@@ -63,5 +63,5 @@ def test_the_message_of_a_group_is_readable() -> None:
 )
 def test_no_message_is_slow_or_fails(text: str) -> None:
     began = time.process_time()
-    error_id(tenant_id="ten_a", worker_id="wkr_a", error=f"E: {text}", frames=["f"] * MOST_FRAMES * 2)
+    error_id(tenant_id="ten_a", worker_id="wkr_a", error=f"E: {text}", frames=["f"] * MAX_FRAMES * 2)
     assert time.process_time() - began < 0.2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ava.domain.firing import (
-    MOST_LISTED,
+    MAX_LISTED,
     DueSchedule,
     Firing,
     FiringDecision,
@@ -114,8 +114,8 @@ def test_no_firing_older_than_catch_up_seconds_is_made_up_for() -> None:
 def test_a_year_without_dispatchers_is_decided_within_a_bound() -> None:
     due = _due(down_for=365 * DAY, catch_up=CatchUp.ALL, catch_up_seconds=7_200)
     decision = decide(due, NOW + SECOND)
-    assert _fired(decision) == [NOW - number * MINUTE for number in range(MOST_LISTED - 1, -1, -1)]
-    assert _outcomes(decision) == [Outcome.MISSED] + [Outcome.FIRED] * MOST_LISTED
+    assert _fired(decision) == [NOW - number * MINUTE for number in range(MAX_LISTED - 1, -1, -1)]
+    assert _outcomes(decision) == [Outcome.MISSED] + [Outcome.FIRED] * MAX_LISTED
     assert decision.slots[0].slot.at == NOW - 365 * DAY + MINUTE
     assert decision.decided_until == NOW
 

@@ -14,7 +14,7 @@ from ava.errors import AddressRefused, OutboundFailed
 from ava.node.outcome import encode_output
 from harness.servers.peer import Serve, answering, ok, read_request
 from tests.unit.handlers import Run
-from workers.csv_summary import _MOST_CSV_BYTES, _MOST_RECEIVED_BYTES, csv_summary
+from workers.csv_summary import _MAX_CSV_BYTES, _MAX_RECEIVED_BYTES, csv_summary
 
 pytestmark = pytest.mark.usefixtures("private_allowed")
 
@@ -285,7 +285,7 @@ def test_an_answer_that_is_no_csv_fails_with_a_sentence_that_helps(
 def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, is_packed: bool
 ) -> None:
-    monkeypatch.setattr("workers.csv_summary._MOST_CSV_BYTES", 100_000)
+    monkeypatch.setattr("workers.csv_summary._MAX_CSV_BYTES", 100_000)
     for rows, fits in ((9_000, True), (10_000, False)):
         data = b"a,b\n" + b"1234,56789\n" * rows
         answer = ok(gzip.compress(data), "Content-Encoding: gzip") if is_packed else ok(data)
@@ -298,8 +298,8 @@ def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
 
 
 def test_padding_after_a_packed_csv_is_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _MOST_CSV_BYTES < _MOST_RECEIVED_BYTES <= 2**36
-    monkeypatch.setattr("workers.csv_summary._MOST_RECEIVED_BYTES", 1_000_000)
+    assert _MAX_CSV_BYTES < _MAX_RECEIVED_BYTES <= 2**36
+    monkeypatch.setattr("workers.csv_summary._MAX_RECEIVED_BYTES", 1_000_000)
     sent = 0
 
     def talk(sock: socket.socket) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kombu import Message
 
-from ava.domain.messages import MOST_RUNS, SIGNATURE, TASK, is_signed, read_arguments, sign
+from ava.domain.messages import MAX_RUNS, SIGNATURE, TASK, is_signed, read_arguments, sign
 from ava.domain.messages import Message as Says
 from ava.node.celery_internals import inbound
 from ava.node.celery_internals.inbound import MessageRefused
@@ -98,7 +98,7 @@ def test_a_signature_covers_each_run_of_a_group() -> None:
 
 def test_the_largest_message_is_taken() -> None:
     job_id, run_no, worker_id = "job_7zzzzzzzzzzzzzzzzzzzzzzzzz", 2**31 - 1, "wkr_" + "a" * 59
-    says = Says(worker_id, ((job_id, run_no),) * MOST_RUNS)
+    says = Says(worker_id, ((job_id, run_no),) * MAX_RUNS)
     inbound.admit(_message(says.arguments, id=says.task_id))
 
 

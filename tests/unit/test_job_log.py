@@ -48,7 +48,7 @@ def test_lines_that_could_not_be_stored_come_before_the_next_ones(log: JobLog) -
 def test_a_log_that_is_not_stored_does_not_stop_its_handler_for_ever(
     log: JobLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_log, "_MOST_WAITING", 5)
+    monkeypatch.setattr(job_log, "_MAX_WAITING", 5)
     monkeypatch.setattr(job_log, "_LONGEST_WAIT_SECONDS", 0.05)
     for number in range(20):
         log.add(LogLevel.INFO, str(number))
@@ -56,14 +56,14 @@ def test_a_log_that_is_not_stored_does_not_stop_its_handler_for_ever(
 
 
 def test_a_full_log_says_so_once_and_drops_the_rest(log: JobLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_log, "_MOST_CHARACTERS", 300)
+    monkeypatch.setattr(job_log, "_MAX_CHARACTERS", 300)
     for _ in range(5):
         log.add(LogLevel.INFO, "12345")
     assert messages(log) == ["12345", "12345", "The log of this run is full; what follows is dropped"]
 
 
 def test_empty_lines_count_too(log: JobLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_log, "_MOST_CHARACTERS", 1_000)
+    monkeypatch.setattr(job_log, "_MAX_CHARACTERS", 1_000)
     for _ in range(100):
         log.add(LogLevel.INFO, "")
     assert messages(log) == [""] * 7 + ["The log of this run is full; what follows is dropped"]

@@ -41,7 +41,7 @@ def be_busy():
     while not is_over:
         gevent.sleep(0)
 busy = gevent.spawn(be_busy)
-request_turns._MOST_WAIT_SECONDS = 0.5
+request_turns._MAX_WAIT_SECONDS = 0.5
 end = turns.begin("a")
 late = gevent.spawn(serve, "a2", 0)
 print(late.join(0.01), late.ready(), late.join(5), late.ready())
@@ -57,7 +57,7 @@ gevent.sleep(0.01)
 print(turns._served, turns._waiting)
 
 # While processors are short, the tenant that has taken the most time pauses after a request; all of its others wait.
-request_turns._MOST_WAIT_SECONDS = 5
+request_turns._MAX_WAIT_SECONDS = 5
 gevent.sleep(0.01)
 def take(tenant_id, seconds, seconds_waited):
     global waited
@@ -94,7 +94,7 @@ def goes_first(tenant_id):
 print(*goes_first("b"), *goes_first("c"))
 gevent.sleep(turns._pauses.seconds_left("a"))
 print(*goes_first("a"))
-turns._first_use._seconds = request_turns._MOST_FIRST_SECONDS * 1.5
+turns._first_use._seconds = request_turns._MAX_FIRST_SECONDS * 1.5
 print(*goes_first("b"))
 turns._first_use._at -= 20
 turns._pauses._paused_at -= 20

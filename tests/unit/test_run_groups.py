@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ava.domain import run_groups
-from ava.domain.messages import MOST_RUNS, Message
+from ava.domain.messages import MAX_RUNS, Message
 from ava.errors import DatabaseUnavailable
 from ava.node.child import run_group
 from ava.node.child.run_group import RunGroup
@@ -32,14 +32,14 @@ class Published:
 @pytest.mark.parametrize(
     ("run_seconds", "waiting", "processes", "expected"),
     [
-        (0.0002, 500, 2, MOST_RUNS),
+        (0.0002, 500, 2, MAX_RUNS),
         (0.004, 500, 2, 5),
         (0.011, 500, 2, 1),
         (60.0, 500, 2, 1),
         # A few jobs are spread over the processes.
         (0.0002, 16, 2, 2),
         (0.0002, 3, 2, 1),
-        (0.0002, 500, 0, MOST_RUNS),
+        (0.0002, 500, 0, MAX_RUNS),
     ],
 )
 def test_a_group_takes_no_longer_than_its_time_and_leaves_no_process_idle(

@@ -27,17 +27,17 @@ def times(monkeypatch: pytest.MonkeyPatch) -> HandlerTimes:
 
 
 def test_runs_share_a_claim_once_their_handler_is_known_as_brief(times: HandlerTimes) -> None:
-    assert times.most_together("wkr_a") == 1
+    assert times.max_together("wkr_a") == 1
     times.record("wkr_a", BRIEF)
-    assert times.most_together("wkr_a") >= handler_times._LEAST_TOGETHER
+    assert times.max_together("wkr_a") >= handler_times._MIN_TOGETHER
     times.record("wkr_a", 10 * handler_times.BRIEF_SECONDS)
-    assert times.most_together("wkr_a") == 1
+    assert times.max_together("wkr_a") == 1
 
 
 @pytest.mark.parametrize("worker_id", ["wkr_once", "wkr_gone"])
 def test_runs_whose_loss_is_a_failure_share_no_claim(times: HandlerTimes, worker_id: str) -> None:
     times.record(worker_id, BRIEF)
-    assert times.most_together(worker_id) == 1
+    assert times.max_together(worker_id) == 1
 
 
 def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
@@ -47,15 +47,15 @@ def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
     now = [0.0]
     monkeypatch.setattr(handler_times.time, "monotonic", lambda: now[0])
     times.note_begin(is_first=True)
-    quick = times.most_together("wkr_a")
+    quick = times.max_together("wkr_a")
     for _ in range(30):
         now[0] += run_groups.SECONDS
         times.note_begin(is_first=False)
-    assert handler_times._LEAST_TOGETHER == times.most_together("wkr_a") < quick
+    assert handler_times._MIN_TOGETHER == times.max_together("wkr_a") < quick
     # The time between two messages says nothing.
     for _ in range(30):
         now[0] += BRIEF
         times.note_begin(is_first=False)
     now[0] += 60
     times.note_begin(is_first=True)
-    assert times.most_together("wkr_a") > quick
+    assert times.max_together("wkr_a") > quick

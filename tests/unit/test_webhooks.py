@@ -19,7 +19,7 @@ from ava.client.webhooks import verify
 from ava.domain.events import Event, make_body, make_headers, sign_body
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import (
-    MOST_CONCURRENT,
+    MAX_CONCURRENT,
     RETRY_SCHEDULE_SECONDS,
     DeliveryStatus,
     RequestResult,
@@ -211,8 +211,8 @@ def test_concurrency_doubles_with_each_success_and_a_timeout_resets_it_to_one() 
     concurrency = 1
     for _ in range(10):
         concurrency = next_concurrency(concurrency, _result(200))
-    assert concurrency == MOST_CONCURRENT
-    assert next_concurrency(concurrency, _result(500)) == MOST_CONCURRENT
+    assert concurrency == MAX_CONCURRENT
+    assert next_concurrency(concurrency, _result(500)) == MAX_CONCURRENT
     assert next_concurrency(concurrency, _result(is_timeout=True)) == 1
     assert next_concurrency(concurrency, _result(429, retry_after_seconds=3.0)) == 1
 

@@ -42,7 +42,7 @@ class Operation:
     #: Whether the route may be called without a body.
     may_be_empty: bool = False
     #: The limit of the body's bytes.
-    most_bytes: Limit = limits.BODY_BYTES
+    max_bytes: Limit = limits.BODY_BYTES
     #: The schema of `data` in the response, or of each of its items if it is a list.
     record: Schema | None = None
     #: Whether `data` is a list of `record`, in pages.
@@ -88,7 +88,7 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 arguments[declaration.query_as] = query
             if declaration.body is not None:
                 body = load_body(
-                    declaration.body, most_bytes=declaration.most_bytes, may_be_empty=declaration.may_be_empty
+                    declaration.body, max_bytes=declaration.max_bytes, may_be_empty=declaration.may_be_empty
                 )
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body

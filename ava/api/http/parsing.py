@@ -39,7 +39,7 @@ def load_query(schema: Schema) -> Any:
         raise _refused(InvalidParameters, dict(_leaves("", error.messages))) from None
 
 
-def load_body(schema: Schema, *, most_bytes: Limit, may_be_empty: bool) -> Any:
+def load_body(schema: Schema, *, max_bytes: Limit, may_be_empty: bool) -> Any:
     """Returns the loaded body. A large one is parsed and checked outside the event loop, one at a time per tenant.
 
     The tenant's next large one goes on when this request is over.
@@ -49,7 +49,7 @@ def load_body(schema: Schema, *, most_bytes: Limit, may_be_empty: bool) -> Any:
     """
     if may_be_empty and body.is_empty():
         return _load(schema, {})
-    pieces = body.pieces_of_json(most_bytes)
+    pieces = body.pieces_of_json(max_bytes)
     if body.size_of(pieces) <= offload.LARGE_BYTES:
         return _load(schema, body.parse(*pieces))
     return body.outside_loop(lambda: _load(schema, body.decode(pieces)), is_last=True)

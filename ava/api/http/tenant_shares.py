@@ -13,7 +13,7 @@ from ava.errors import TooMany
 __all__ = ["TenantShares"]
 
 #: The most calls of one tenant that wait for a share; each of them holds a connection.
-_MOST_WAITING = 32
+_MAX_WAITING = 32
 #: The value of Retry-After if a share is not free.
 _RETRY_AFTER_SECONDS = 1
 
@@ -74,7 +74,7 @@ class TenantShares:
 
     def _wait(self, tenant_id: str, amount: int) -> None:
         waiting = self._waiting.get(tenant_id, 0)
-        if not self._wait_seconds or waiting >= _MOST_WAITING:
+        if not self._wait_seconds or waiting >= _MAX_WAITING:
             raise self._refusal()
         self._waiting[tenant_id] = waiting + 1
         deadline = time.monotonic() + self._wait_seconds

@@ -23,7 +23,7 @@ blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 #: How many characters of x-forwarded-for are kept.
-_MOST_FORWARDED = 200
+_MAX_FORWARDED = 200
 
 
 @blueprint.get("")
@@ -102,5 +102,5 @@ def _target(response: Response) -> str | None:
 
 def _address() -> str:
     peer = request.remote_addr or "unknown"
-    forwarded = request.headers.get("x-forwarded-for", "")[:_MOST_FORWARDED]
+    forwarded = request.headers.get("x-forwarded-for", "")[:_MAX_FORWARDED]
     return f"{peer} for {forwarded}" if forwarded.isprintable() and forwarded else peer

@@ -31,7 +31,7 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
     "that does not fit is null, and `input_bytes` and `output_bytes` beside it say how many it has.",
     body=BulkBody(),
     body_as="specs",
-    most_bytes=limits.BULK_BODY_BYTES,
+    max_bytes=limits.BULK_BODY_BYTES,
     record=LightJobRecord(many=True),
     status=201,
     failures=(404, 409, 413, 415, 422),

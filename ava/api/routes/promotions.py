@@ -8,7 +8,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.promotions import PromotionRecord, write_promotion
-from ava.services.overview import MOST_PROMOTIONS
+from ava.services.overview import MAX_PROMOTIONS
 
 __all__ = ["blueprint"]
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 @blueprint.get("")
 @operation(
     summary="List the promotions of a standby",
-    description=f"For platform-admin and above: the newest {MOST_PROMOTIONS} promotions of a standby of PostgreSQL, "
+    description=f"For platform-admin and above: the newest {MAX_PROMOTIONS} promotions of a standby of PostgreSQL, "
     "the latest first, and whether commits are known to be lost with the server before it.",
     record=PromotionRecord(many=True),
 )

@@ -10,7 +10,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.tenant_loads import TenantLoadRecord, TenantLoadsQuery, write_tenant_load
-from ava.store.reports.tenant_loads import MOST_LOOKED_AT, MOST_TENANTS
+from ava.store.reports.tenant_loads import MAX_LOOKED_AT, MAX_TENANTS
 
 __all__ = ["blueprint"]
 
@@ -21,8 +21,8 @@ blueprint = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 @operation(
     summary="List the tenants with their jobs",
     description="For platform-admin and above: the tenants with jobs that wait, run, or ended in the last hour. Those "
-    f"with the most failures are first, then those with the most waiting jobs; at most {MOST_TENANTS}. One answer "
-    f"looks at {MOST_LOOKED_AT:,} tenants, in the order of their ids; `next_cursor` leads to those that follow.",
+    f"with the most failures are first, then those with the most waiting jobs; at most {MAX_TENANTS}. One answer "
+    f"looks at {MAX_LOOKED_AT:,} tenants, in the order of their ids; `next_cursor` leads to those that follow.",
     query=TenantLoadsQuery(),
     query_as="after",
     record=TenantLoadRecord(many=True),

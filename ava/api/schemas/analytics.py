@@ -9,7 +9,7 @@ from marshmallow import Schema, fields
 
 from ava.api.http.fields import Choice, ClientId, Instant, Number, TextFlag, WholeNumber
 from ava.api.http.strict import Strict
-from ava.domain.analytics import MOST_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
+from ava.domain.analytics import MAX_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
 from ava.domain.job import Trigger
 from ava.domain.record import format_time
 
@@ -23,7 +23,7 @@ def days_field() -> WholeNumber:
     """The parameter `days`."""
     return WholeNumber(
         least=1,
-        most=MOST_DAYS,
+        most=MAX_DAYS,
         is_text=True,
         load_default=_DEFAULT_DAYS,
         metadata={"description": "The period: so many whole days, and today."},
@@ -120,7 +120,7 @@ class TimesRecord(Schema):
 class AnalyticsRecord(Schema):
     """What the jobs that ended in a period add up to."""
 
-    period_days = WholeNumber(least=1, most=MOST_DAYS)
+    period_days = WholeNumber(least=1, most=MAX_DAYS)
     since = Instant(metadata={"description": "Midnight UTC."})
     jobs = fields.Nested(EndedRecord)
     by_worker = fields.Dict(keys=fields.String(), values=fields.Nested(WorkerCountsRecord))

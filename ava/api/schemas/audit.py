@@ -16,7 +16,7 @@ from ava.store.reports.audit import AuditFilter
 
 __all__ = ["AuditEntryRecord", "AuditListQuery", "AuditListRequest", "write_audit_entry"]
 
-_MOST_LETTERS = 100
+_MAX_LETTERS = 100
 
 
 class _Name(Text):
@@ -24,8 +24,8 @@ class _Name(Text):
 
     def read(self, value: Any) -> str:
         """Returns the name. Raises `ValidationError` if it cannot be one."""
-        if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MOST_LETTERS:
-            raise ValidationError(f"It must be a name of 1 to {_MOST_LETTERS} letters.")
+        if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MAX_LETTERS:
+            raise ValidationError(f"It must be a name of 1 to {_MAX_LETTERS} letters.")
         return value
 
 

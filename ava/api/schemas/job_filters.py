@@ -39,7 +39,7 @@ _MAKER = re.compile(r"[a-z]{2,3}_[0-9a-z_]{1,60}")
 _TAG_PARAMETER = re.compile(r"filter\[tag\.(.*)\]", re.DOTALL)
 #: The name under which the description shows the parameters of tags, of which each has its own name.
 _TAG_EXAMPLE = "filter[tag.key]"
-_LEAST_ERROR, _LONGEST_ERROR = 3, 200
+_MIN_ERROR, _LONGEST_ERROR = 3, 200
 _INPUT_PARAMETER = re.compile(r"filter\[input\.(.*)\]", re.DOTALL)
 _INPUT_EXAMPLE = "filter[input.path]"
 _LONGEST_PATH, _LONGEST_INPUT = 200, 500
@@ -127,9 +127,9 @@ class _ErrorPart(Plain):
     """A part of an error's text."""
 
     def read(self, value: Any) -> str:
-        is_text = isinstance(value, str) and _LEAST_ERROR <= len(value) <= _LONGEST_ERROR
+        is_text = isinstance(value, str) and _MIN_ERROR <= len(value) <= _LONGEST_ERROR
         if not is_text or not _is_storable(value):
-            raise ValidationError(f"It must be {_LEAST_ERROR} to {_LONGEST_ERROR} characters without controls.")
+            raise ValidationError(f"It must be {_MIN_ERROR} to {_LONGEST_ERROR} characters without controls.")
         return str(value)
 
 

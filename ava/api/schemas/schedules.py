@@ -21,8 +21,8 @@ from ava.domain.limits import SCHEDULE_INPUT_BYTES
 from ava.domain.schedule import LONGEST_CRON, CronError, Slot, check_cron, check_timezone
 from ava.domain.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
-    MOST_CATCH_UP_SECONDS,
-    MOST_SPREAD_SECONDS,
+    MAX_CATCH_UP_SECONDS,
+    MAX_SPREAD_SECONDS,
     CatchUp,
     Overlap,
     ScheduleSpec,
@@ -53,7 +53,7 @@ __all__ = [
 #: The longest name, in characters.
 LONGEST_NAME = 200
 #: The most slots that one call lists.
-MOST_SLOTS = 50
+MAX_SLOTS = 50
 _DEFAULT_SLOTS = 10
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -141,8 +141,8 @@ class ScheduleBody(Strict):
     enabled = Flag(load_default=True, metadata={"description": "False to fire at no slot until it is enabled."})
     overlap = Choice(Overlap, load_default=Overlap.ALLOW, metadata=_OVERLAP)
     catch_up = Choice(CatchUp, load_default=CatchUp.LAST, metadata=_CATCH_UP)
-    catch_up_seconds = _seconds(MOST_CATCH_UP_SECONDS, _CATCH_UP_SECONDS, load_default=DEFAULT_CATCH_UP_SECONDS)
-    spread_seconds = _seconds(MOST_SPREAD_SECONDS, _SPREAD, load_default=0)
+    catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS, load_default=DEFAULT_CATCH_UP_SECONDS)
+    spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD, load_default=0)
     starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
     ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
 
@@ -163,8 +163,8 @@ class ScheduleChangeBody(Strict):
     enabled = Flag(metadata={"description": "True to fire at the slots from now on; nothing is caught up."})
     overlap = Choice(Overlap, metadata=_OVERLAP)
     catch_up = Choice(CatchUp, metadata=_CATCH_UP)
-    catch_up_seconds = _seconds(MOST_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
-    spread_seconds = _seconds(MOST_SPREAD_SECONDS, _SPREAD)
+    catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
+    spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
     starts_at = Instant(allow_none=True, metadata=_STARTS)
     ends_at = Instant(allow_none=True, metadata=_ENDS)
 
@@ -223,7 +223,7 @@ class FiringListQuery(PageQuery):
 
 def _slot_count(**rest: Any) -> WholeNumber:
     metadata = {"description": "How many slots to list."}
-    return WholeNumber(least=1, most=MOST_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)
+    return WholeNumber(least=1, most=MAX_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)
 
 
 class NextQuery(Strict):
@@ -275,8 +275,8 @@ class ScheduleRecord(Schema):
     enabled = Flag()
     overlap = Choice(Overlap)
     catch_up = Choice(CatchUp)
-    catch_up_seconds = _seconds(MOST_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
-    spread_seconds = _seconds(MOST_SPREAD_SECONDS, _SPREAD)
+    catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
+    spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
     starts_at = Instant(allow_none=True)
     ends_at = Instant(allow_none=True)
     next_run_at = Instant(

@@ -9,11 +9,11 @@ from marshmallow import Schema, post_load
 from ava.api.http.fields import ClientId, Id, Number, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.store.reports.tenant_loads import MOST_COUNTED_OF_TENANT
+from ava.store.reports.tenant_loads import MAX_COUNTED_OF_TENANT
 
 __all__ = ["TenantLoadRecord", "TenantLoadsQuery", "write_tenant_load"]
 
-_COUNTED = {"description": f"Exact up to {MOST_COUNTED_OF_TENANT:,}; it stays there beyond."}
+_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
 _ENDED = {"description": "Those that ended in the last hour."}
 
 

@@ -11,8 +11,8 @@ from ava.domain import priority, retention
 
 __all__ = ["TenantLimitsBody", "TenantLimitsRecord", "write_tenant_limits"]
 
-_MOST_RUNNING = 1_000_000
-_MOST_WEIGHT = 1_000.0
+_MAX_RUNNING = 1_000_000
+_MAX_WEIGHT = 1_000.0
 
 
 class TenantLimitsBody(Strict):
@@ -20,12 +20,12 @@ class TenantLimitsBody(Strict):
 
     max_running = WholeNumber(
         least=0,
-        most=_MOST_RUNNING,
+        most=_MAX_RUNNING,
         allow_none=True,
         metadata={"description": "How many of its jobs run at once; 0: none."},
     )
     weight = PositiveNumber(
-        most=_MOST_WEIGHT,
+        most=_MAX_WEIGHT,
         allow_none=True,
         metadata={"description": "Its share of the turns beside the weights of others, which are 1 by default."},
     )
@@ -36,8 +36,8 @@ class TenantLimitsBody(Strict):
         metadata={"description": "The smallest priority number of its jobs: a smaller one becomes this one."},
     )
     retention_days = PositiveNumber(
-        least=retention.LEAST_DAYS,
-        most=retention.MOST_DAYS,
+        least=retention.MIN_DAYS,
+        most=retention.MAX_DAYS,
         allow_none=True,
         metadata={
             "description": "Days that its final jobs and their log lines are kept; a worker's own days count before "
@@ -50,8 +50,8 @@ class TenantLimitsRecord(Schema):
     """What operators have set for a tenant; null: as the installation says."""
 
     tenant_id = Id("ten")
-    max_running = WholeNumber(least=0, most=_MOST_RUNNING, allow_none=True)
-    weight = PositiveNumber(most=_MOST_WEIGHT, allow_none=True)
+    max_running = WholeNumber(least=0, most=_MAX_RUNNING, allow_none=True)
+    weight = PositiveNumber(most=_MAX_WEIGHT, allow_none=True)
     most_urgent_priority = WholeNumber(least=priority.FIRST, most=priority.LAST, allow_none=True)
     retention_days = Number(allow_none=True)
     updated_by = Id("usr", allow_none=True)

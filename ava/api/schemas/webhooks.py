@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 #: The shortest secret, in characters, and in bytes of the key that follows `whsec_`; and the longest.
-_LEAST_SECRET_CHARS = 16
-_MOST_SECRET_CHARS = 256
+_MIN_SECRET_CHARS = 16
+_MAX_SECRET_CHARS = 256
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -60,15 +60,15 @@ class _Secret(Text):
     def read(self, value: Any) -> str:
         if (
             not isinstance(value, str)
-            or not _LEAST_SECRET_CHARS <= len(value) <= _MOST_SECRET_CHARS
+            or not _MIN_SECRET_CHARS <= len(value) <= _MAX_SECRET_CHARS
             or _UNPRINTABLE.search(value)
         ):
             raise ValidationError(
-                f"It must be a text of {_LEAST_SECRET_CHARS} to {_MOST_SECRET_CHARS} printable characters."
+                f"It must be a text of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS} printable characters."
             )
         try:
-            if len(signing_key(value)) < _LEAST_SECRET_CHARS:
-                raise ValueError(f"its key has fewer than {_LEAST_SECRET_CHARS} bytes")
+            if len(signing_key(value)) < _MIN_SECRET_CHARS:
+                raise ValueError(f"its key has fewer than {_MIN_SECRET_CHARS} bytes")
         except ValueError as error:
             raise ValidationError(
                 f"It begins with whsec_, as the secrets of Standard Webhooks do, but {error}."

@@ -6,7 +6,7 @@ from marshmallow import Schema, fields
 
 from ava.api.http.fields import Choice, Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
-from ava.domain.explanation import MOST_AHEAD
+from ava.domain.explanation import MAX_AHEAD
 from ava.domain.job import Status
 
 __all__ = ["ExplanationRecord", "write_explanation"]
@@ -28,7 +28,7 @@ class ExplanationFacts(Schema):
         attribute="is_queue_refused",
         metadata={"description": "True if the broker refuses the queue to a live node that has the handler."},
     )
-    ahead = WholeNumber(least=0, most=MOST_AHEAD)
+    ahead = WholeNumber(least=0, most=MAX_AHEAD)
     estimate_seconds = Number(
         allow_none=True,
         metadata={

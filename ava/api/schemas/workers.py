@@ -44,7 +44,7 @@ __all__ = [
 _SHORTEST_SECRET = 4
 _LIMITS = ("max_running", "rate")
 _SETTINGS = ("status", "timeout_seconds", "max_retries", *_LIMITS)
-_MOST_RUNNING = 1_000_000
+_MAX_RUNNING = 1_000_000
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class WorkerChangeBody(Strict):
     )
     max_running = WholeNumber(
         least=0,
-        most=_MOST_RUNNING,
+        most=_MAX_RUNNING,
         allow_none=True,
         metadata={
             "description": "How many of its jobs run at once, for each value of what the handler says; 0: none. With "
@@ -194,7 +194,7 @@ class WorkerRecord(Schema):
     max_running = WholeNumber(
         attribute="limits.max_running",
         least=0,
-        most=_MOST_RUNNING,
+        most=_MAX_RUNNING,
         allow_none=True,
         metadata={"description": "How many of its jobs run at once; null: any number."},
     )

@@ -12,7 +12,7 @@ __all__ = ["EventBatching", "SendOnce"]
 #: Seconds for which an event waits for others.
 _FLUSH_SECONDS = 0.25
 #: Waiting events that are sent at once.
-_MOST_WAITING_EVENTS = 500
+_MAX_WAITING_EVENTS = 500
 
 
 class SendOnce(EventDispatcher):  # type: ignore[misc]  # Celery has no annotations
@@ -44,5 +44,5 @@ class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ha
                 is_waiting = True
                 timer.call_after(_FLUSH_SECONDS, flush)
 
-        dispatcher.buffer_limit = _MOST_WAITING_EVENTS
+        dispatcher.buffer_limit = _MAX_WAITING_EVENTS
         dispatcher.on_send_buffered = wait

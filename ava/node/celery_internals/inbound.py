@@ -17,7 +17,7 @@ from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments
 __all__ = ["GuardedControlNode", "MessageRefused", "admit"]
 
 #: The most bytes of a message's body. Ours have at most 1,100: 250, and 50 for each further run.
-MOST_BYTES = 2048
+MAX_BYTES = 2048
 
 
 class MessageRefused(Exception):
@@ -32,7 +32,7 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
     headers = message.headers
     if not isinstance(headers, dict) or headers.get("task") != TASK or message.content_type != "application/json":
         raise MessageRefused("foreign")
-    if not isinstance(message.body, bytes | str) or len(message.body) > MOST_BYTES:
+    if not isinstance(message.body, bytes | str) or len(message.body) > MAX_BYTES:
         raise MessageRefused("foreign")
     try:
         arguments, keywords, embedded = message.payload

@@ -26,11 +26,11 @@ _log = logging.getLogger(__name__)
 _FEW_QUEUES = 30
 #: The keys at which one SCAN looks. A database with more holds other data than messages, and a SCAN of all may cost
 #: more than it saves.
-_MOST_KEYS = 10_000
+_MAX_KEYS = 10_000
 #: Seconds until such a database is looked at again.
 _PAUSE_SECONDS = 10.0
 #: The lists that are asked for at once. The first has a message, unless another node has just taken it.
-_MOST_LISTS = 20
+_MAX_LISTS = 20
 #: Seconds for which Redis waits if other nodes have emptied all of them.
 _WAIT_SECONDS = 0.01
 
@@ -100,7 +100,7 @@ class RedisLists:
         if len(queues) != len(self._queues) or not self._queues.issuperset(queues):
             self._note_queues(frozenset(queues))
         try:
-            cursor, keys = self._client.scan(0, count=_MOST_KEYS, _type="list")
+            cursor, keys = self._client.scan(0, count=_MAX_KEYS, _type="list")
         except self._channel.ResponseError as error:
             _log.warning("Redis refuses SCAN, so each message costs a node of many queues more: %s", error)
             self._scans_from = float("inf")
@@ -114,4 +114,4 @@ class RedisLists:
             if name in self._lists:
                 queue, step = self._lists[name]
                 found.append((step, places[queue], name))
-        return [name for _, _, name in sorted(found)[:_MOST_LISTS]]
+        return [name for _, _, name in sorted(found)[:_MAX_LISTS]]

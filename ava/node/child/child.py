@@ -197,11 +197,11 @@ class Child:
 
     def _is_worn_out(self) -> bool:
         """Returns True if this process has run as many jobs, or used as much memory, as one process may."""
-        most_runs, most_mib = self._settings.max_jobs_per_process, self._settings.max_memory_per_process
-        if most_runs and self._runs >= most_runs:
+        max_runs, max_mib = self._settings.max_jobs_per_process, self._settings.max_memory_per_process
+        if max_runs and self._runs >= max_runs:
             return True
         # In KiB, and the most that it has used at any time.
-        return bool(most_mib) and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > most_mib * 1024
+        return bool(max_mib) and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > max_mib * 1024
 
     def _retire(self) -> None:
         """Have this process end after its run, whose end is written first, on a new connection."""

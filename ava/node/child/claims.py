@@ -55,7 +55,7 @@ class Claims:
     def are_shared(self, message: Message) -> bool:
         """Returns True if the first run of a message is claimed together with others, or will be."""
         return self.shared.holds(*message.runs[0]) or (
-            len(message.runs) > 1 and self._handler_times.most_together(message.worker_id) > 1
+            len(message.runs) > 1 and self._handler_times.max_together(message.worker_id) > 1
         )
 
     def keep_next(self, job: Job | None, claim_id: str, began_ns: int, run_writer: RunWriter) -> None:
@@ -66,7 +66,7 @@ class Claims:
         """Returns the run whose turn it is, and those behind it that are claimed with it."""
         if not (waiting := self.group.waiting):
             return []
-        return [message.runs[0], *waiting][: self._handler_times.most_together(message.worker_id)]
+        return [message.runs[0], *waiting][: self._handler_times.max_together(message.worker_id)]
 
     def _begin_shared(self, job: Job, began_ns: int, run_writer: RunWriter, *, is_first: bool) -> Run | None:
         claim_id = self.shared.claim_id

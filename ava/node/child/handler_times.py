@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ava.domain import run_groups
-from ava.domain.messages import MOST_RUNS
+from ava.domain.messages import MAX_RUNS
 from ava.domain.worker import OnWorkerLost
 from ava.handler import registry
 
@@ -14,7 +14,7 @@ __all__ = ["HandlerTimes"]
 #: Seconds below which a handler is brief: it ends sooner than the next message can be fetched.
 BRIEF_SECONDS = 0.002
 #: With fewer runs a claim saves little. Claimed one by one, runs follow each other more slowly than together.
-_LEAST_TOGETHER = 4
+_MIN_TOGETHER = 4
 #: How much of the time between the last two runs counts in the average.
 _NEWEST = 0.2
 
@@ -25,7 +25,7 @@ class HandlerTimes:
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         #: Seconds from a run to the next one of its message, on average, and when the last one began.
-        self._run_seconds = run_groups.SECONDS / MOST_RUNS
+        self._run_seconds = run_groups.SECONDS / MAX_RUNS
         self._began_at = 0.0
 
     def record(self, worker_id: str, seconds: float) -> None:
@@ -43,7 +43,7 @@ class HandlerTimes:
         """Returns True if the handler of a worker takes less time than its next message does."""
         return self._seconds.get(worker_id, BRIEF_SECONDS) < BRIEF_SECONDS
 
-    def most_together(self, worker_id: str) -> int:
+    def max_together(self, worker_id: str) -> int:
         """Returns how many runs of a worker may share a claim. 1 means that each is claimed when its turn comes.
 
         A killed process loses all runs that share a claim, so those do not whose loss is a failure.
@@ -52,4 +52,4 @@ class HandlerTimes:
         if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE or not self.is_brief(worker_id):
             return 1
         # Half of a message's time, because those that are claimed and cannot begin in time are given back.
-        return max(_LEAST_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))
+        return max(_MIN_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))

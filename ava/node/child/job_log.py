@@ -17,11 +17,11 @@ from ava.domain.text import storable
 __all__ = ["JobLog", "LineWriter", "LogCapture", "level_of"]
 
 #: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
-_MOST_WAITING = 10_000
+_MAX_WAITING = 10_000
 _LONGEST_WAIT_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
 #: Characters that one run may log; a line says that the rest is dropped.
-_MOST_CHARACTERS = 64 * 1024 * 1024
+_MAX_CHARACTERS = 64 * 1024 * 1024
 #: Characters that a line counts beside its text: about what its row and its index entry take. So even of empty lines a
 #: run has at most 524,288.
 _LINE_CHARACTERS = 128
@@ -70,18 +70,18 @@ class JobLog:
                 return
             before = self._characters
             self._characters += len(text) + _LINE_CHARACTERS
-            if self._characters <= _MOST_CHARACTERS:
+            if self._characters <= _MAX_CHARACTERS:
                 self._lines.append(self._line(level, text))
-            elif before <= _MOST_CHARACTERS:
+            elif before <= _MAX_CHARACTERS:
                 self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
         if self._echo is not None:
             self._echo(level, text)
-        if len(self._lines) >= _MOST_WAITING:
+        if len(self._lines) >= _MAX_WAITING:
             self._wait()
 
     def _wait(self) -> None:
         # The limit is for the whole run, because a database that is away must not stop the handler for ever.
-        while len(self._lines) >= _MOST_WAITING and self._waited_seconds < _LONGEST_WAIT_SECONDS:
+        while len(self._lines) >= _MAX_WAITING and self._waited_seconds < _LONGEST_WAIT_SECONDS:
             time.sleep(_WAIT_SECONDS)
             self._waited_seconds += _WAIT_SECONDS
 

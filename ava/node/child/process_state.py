@@ -33,7 +33,7 @@ BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
 _SIGNALS = sorted(signal.valid_signals() - _FAULTS - {signal.SIGKILL, signal.SIGSTOP})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 #: More than there are signals, because the handler of each may raise once.
-_MOST_BLOCK_TRIES = 200
+_MAX_BLOCK_TRIES = 200
 
 
 class ProcessState:
@@ -130,7 +130,7 @@ class ProcessState:
         Blocking is not enough: a thread that the job's handler left can still take a signal that is sent to the
         process. What the handler's signal handlers raise meanwhile is dropped; each try restores at least one more.
         """
-        for _ in range(_MOST_BLOCK_TRIES):
+        for _ in range(_MAX_BLOCK_TRIES):
             try:
                 _signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
                 self._restore_signals()

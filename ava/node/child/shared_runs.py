@@ -1,6 +1,6 @@
 """The runs of a message that share a claim: one statement claims them, and one writes the ends of those that complete.
 
-They are brief (`HandlerTimes.most_together`), and each still looks for a cancel in the database before it begins.
+They are brief (`HandlerTimes.max_together`), and each still looks for a cancel in the database before it begins.
 """
 
 from __future__ import annotations

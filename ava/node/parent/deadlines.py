@@ -13,7 +13,7 @@ MARGIN_SECONDS = 0.5
 #: The longest grace, in seconds, once a second SIGTERM hurries the node or the node is cut off from the database.
 SHORT_GRACE_SECONDS = 2.0
 #: Seconds that a child gets at least to report the end of a run that the database says is over.
-LEAST_REPORT_SECONDS = 2.0
+MIN_REPORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def decide_directive(run: RunState, now: float, *, is_over: bool, is_cancelled: 
     if run.stop is not None or not (is_over or is_cancelled):
         return Decision(run=run)
     if is_over:
-        run = _ask(run, Stop.LOST, now, max(run.grace_seconds, LEAST_REPORT_SECONDS))
+        run = _ask(run, Stop.LOST, now, max(run.grace_seconds, MIN_REPORT_SECONDS))
     else:
         run = _ask(run, Stop.CANCEL, now, run.grace_seconds)
     return Decision(run=run, send=run.stop)

@@ -34,7 +34,7 @@ class ConnectionTurns:
         The process itself may hold all connections.
         """
         self._size = size
-        self._most_of_tenant = max(1, size * TENANT_CONNECTIONS.value // 100)
+        self._max_of_tenant = max(1, size * TENANT_CONNECTIONS.value // 100)
         self._wait_seconds = wait_seconds
         self._tenant = tenant
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class ConnectionTurns:
                 self._release(tenant)
 
     def _is_free(self, tenant: str | None) -> bool:
-        most = self._size if tenant is None else self._most_of_tenant
+        most = self._size if tenant is None else self._max_of_tenant
         return self._free > 0 and self._held.get(tenant, 0) < most
 
     def _give(self, tenant: str | None) -> None:

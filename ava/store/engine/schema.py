@@ -52,7 +52,7 @@ _LOCK_TIMEOUT_MS = 1_200
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
 #: Seconds after which a migration that got no lock fails.
-_MOST_SECONDS = 600.0
+_MAX_SECONDS = 600.0
 #: A lock was not free in time, or the migration was the victim of a deadlock (PostgreSQL manual, appendix A).
 _LOCKED = ("55P03", "40P01")
 
@@ -214,7 +214,7 @@ def _upgrade_command(config: Config) -> Callable[[Config, str], None]:
 
 def _migrate(connection: Connection, name: str, command: Callable[[Config, str], None], revision: str) -> None:
     """Run one migration; as long as it gets no lock, again and again."""
-    deadline, pause = time.monotonic() + _MOST_SECONDS, _PAUSE_SECONDS
+    deadline, pause = time.monotonic() + _MAX_SECONDS, _PAUSE_SECONDS
     while True:
         # Alembic begins its own transactions.
         connection.rollback()

@@ -53,7 +53,7 @@ class DatabaseWithStandby(Database):
         url: str,
         *,
         standby: Database,
-        most_lag_seconds: float,
+        max_lag_seconds: float,
         current_read: Callable[[], StandbyRead | None],
         **options: Any,
     ) -> None:
@@ -63,7 +63,7 @@ class DatabaseWithStandby(Database):
         """
         super().__init__(url, **options)
         self._standby = standby
-        self._most_lag_seconds = most_lag_seconds
+        self._max_lag_seconds = max_lag_seconds
         self._current_read = current_read
         self._ask_again_at = 0.0
         self._logged_at = float("-inf")
@@ -87,7 +87,7 @@ class DatabaseWithStandby(Database):
         with ExitStack() as attempt:
             try:
                 connection = attempt.enter_context(self._standby.connect())
-                lag = measure_lag(connection, position, most_seconds=self._most_lag_seconds)
+                lag = measure_lag(connection, position, max_seconds=self._max_lag_seconds)
             except ConnectionsBusy:
                 # The primary would get the load that is too much for the standby.
                 raise
@@ -121,11 +121,11 @@ def written_position(primary: Connection) -> str:
     return position
 
 
-def measure_lag(standby: Connection, position: str, *, most_seconds: float) -> float | None:
+def measure_lag(standby: Connection, position: str, *, max_seconds: float) -> float | None:
     """Returns the seconds until a standby has replayed a position, or None if that takes too long."""
     began = time.monotonic()
     while not standby.exec_driver_sql(_HAS_REPLAYED, {"position": position}).scalar_one():
-        if time.monotonic() - began >= most_seconds:
+        if time.monotonic() - began >= max_seconds:
             return None
         time.sleep(_LOOK_SECONDS)
     return time.monotonic() - began

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ava.domain.analytics import MOST_DAYS
+from ava.domain.analytics import MAX_DAYS
 from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus, FailedJob
 from ava.domain.fingerprint import error_id
 from ava.store.engine.database import Connection
@@ -149,6 +149,6 @@ DELETE FROM error_days WHERE ctid = ANY(ARRAY(
 
 def delete_old(connection: Connection, *, limit: int) -> int:
     """Delete groups in which no job has failed for longer than any period, and old days. Returns the number of rows."""
-    parameters = {"days": MOST_DAYS + 2, "limit": limit}
+    parameters = {"days": MAX_DAYS + 2, "limit": limit}
     rows = connection.exec_driver_sql(_DELETE_OLD_GROUPS, parameters).rowcount
     return rows + connection.exec_driver_sql(_DELETE_OLD_DAYS, parameters).rowcount

@@ -13,8 +13,8 @@ from ava.store.engine.statement import Statement
 __all__ = ["NodeView", "RunningJob", "nodes", "only_visible"]
 
 #: The most nodes that are listed, and the most jobs of each.
-_MOST_NODES = 500
-_MOST_JOBS = 50
+_MAX_NODES = 500
+_MAX_JOBS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
 
 def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
     """Returns every node that has a row, those that have stopped last. A stopped node keeps its row for an hour."""
-    found = list(connection.exec_driver_sql(_NODES, {"dead_after": dead_after_seconds, "most": _MOST_NODES}))
+    found = list(connection.exec_driver_sql(_NODES, {"dead_after": dead_after_seconds, "most": _MAX_NODES}))
     counts, running = _running(connection, tenant_id, [row[0] for row in found])
     return [
         NodeView(
@@ -149,7 +149,7 @@ def _running(
     connection: Connection, tenant_id: str, node_ids: list[str]
 ) -> tuple[dict[str, int], dict[str, list[RunningJob]]]:
     """Returns how many jobs of a tenant each node runs, and the oldest of them, by the node's UUID."""
-    parameters = {"nodes": node_ids, "tenant_id": tenant_id, "most": _MOST_JOBS}
+    parameters = {"nodes": node_ids, "tenant_id": tenant_id, "most": _MAX_JOBS}
     counts: dict[str, int] = {}
     running: dict[str, list[RunningJob]] = {}
     for row in connection.exec_driver_sql(_JOBS, parameters):

@@ -17,7 +17,7 @@ from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, rang
 __all__ = ["IdBatch", "JobBatch", "count", "job_after", "next_ids", "next_jobs"]
 
 #: Rounds of a search that count its jobs; each looks at `SEARCHED_JOBS` of them at most.
-_MOST_ROUNDS = 10
+_MAX_ROUNDS = 10
 #: The jobs that one round of a search counts.
 _ROUND = 20_000
 
@@ -106,7 +106,7 @@ def count(
         total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter, most=most, among=among)
         return total, total < most
     total, before_id = 0, None
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         found = next_ids(
             connection, tenant_id=tenant_id, job_filter=job_filter, limit=_ROUND, before_id=before_id, among=among
         )
@@ -119,7 +119,7 @@ def count(
 def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, place: int) -> str | None:
     """Returns the id of the job that follows the newest `place` jobs which a search finds; None if there is none."""
     seen, before_id = 0, None
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         left = place + 1 - seen
         found = next_ids(connection, tenant_id=tenant_id, job_filter=job_filter, limit=left, before_id=before_id)
         seen += len(found.job_ids)

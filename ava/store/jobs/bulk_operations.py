@@ -10,7 +10,7 @@ from ava.domain import ids
 from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.caller import Caller, Role
 from ava.domain.job_filter import JobFilter
-from ava.domain.paging import MOST_IN_TOTAL
+from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -149,8 +149,8 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, state: BulkState | None) -> int:
-    """Returns the number of a tenant's operations, exact up to `MOST_IN_TOTAL`."""
-    parameters = {"tenant_id": tenant_id, "state": state, "limit": MOST_IN_TOTAL}
+    """Returns the number of a tenant's operations, exact up to `MAX_IN_TOTAL`."""
+    parameters = {"tenant_id": tenant_id, "state": state, "limit": MAX_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 

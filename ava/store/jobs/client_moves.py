@@ -17,7 +17,7 @@ from ava.store.jobs import pauses, rows
 
 __all__ = [
     "DEDUPED",
-    "MOST_PUBLISHED",
+    "MAX_PUBLISHED",
     "NewJob",
     "cancel",
     "insert",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
-MOST_PUBLISHED = 16
+MAX_PUBLISHED = 16
 
 NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
 
@@ -135,7 +135,7 @@ def insert(
     tenant_id: str,
     user_id: str,
     specs: Sequence[JobSpec],
-    most_published: int = MOST_PUBLISHED,
+    max_published: int = MAX_PUBLISHED,
     traceparent: str | None = None,
     schema_versions: Mapping[str, str] = NO_VERSIONS,
 ) -> list[Job]:
@@ -145,14 +145,14 @@ def insert(
     has the version of it by the worker's id, without those of workers that have none. Jobs of a paused worker wait.
 
     Jobs of windows that take no more messages, jobs of a tenant with a limit of running ones, jobs whose time has not
-    come, and those after the first `most_published` are stored as unpublished, and the dispatcher publishes them.
+    come, and those after the first `max_published` are stored as unpublished, and the dispatcher publishes them.
     `traceparent` is the trace of the jobs.
     """
     new = _new_jobs(
         specs,
         tenant_id=tenant_id,
         user_id=user_id,
-        most_published=most_published,
+        max_published=max_published,
         traceparent=traceparent,
         schema_versions=schema_versions,
     )
@@ -176,7 +176,7 @@ def _new_jobs(
     *,
     tenant_id: str,
     user_id: str,
-    most_published: int,
+    max_published: int,
     traceparent: str | None,
     schema_versions: Mapping[str, str],
 ) -> list[NewJob]:
@@ -185,7 +185,7 @@ def _new_jobs(
             tenant_id=tenant_id,
             user_id=user_id,
             spec=spec,
-            may_publish=place < most_published,
+            may_publish=place < max_published,
             traceparent=traceparent,
             schema_version=schema_versions.get(spec.worker_id),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava.domain import priority
-from ava.domain.explanation import MOST_AHEAD, MOST_EXAMINED, Facts
+from ava.domain.explanation import MAX_AHEAD, MAX_EXAMINED, Facts
 from ava.domain.job import Job, Trigger
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
@@ -29,7 +29,7 @@ SELECT
        AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
     EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers)
         AND j.queue = ANY(n.refused_queues) AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
-    least(coalesce(ahead.of_tenant, 0), {MOST_AHEAD}),
+    least(coalesce(ahead.of_tenant, 0), {MAX_AHEAD}),
     coalesce(ahead.of_all, 0),
     (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000)
      FROM unnest(%(triggers)s::text[]) AS kind (trigger) CROSS JOIN LATERAL (
@@ -50,7 +50,7 @@ LEFT JOIN LATERAL (
         SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
             SELECT a.tenant_id FROM jobs AS a
             WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = p.priority
-            LIMIT {MOST_EXAMINED}) AS u
+            LIMIT {MAX_EXAMINED}) AS u
         UNION ALL
         SELECT a.tenant_id FROM jobs AS a
         WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = j.priority
@@ -59,8 +59,8 @@ LEFT JOIN LATERAL (
         (SELECT a.tenant_id FROM jobs AS a
         WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = j.priority
             AND a.published_at IS NULL AND a.id < j.id
-        ORDER BY a.queue, a.priority, a.published_at, a.id LIMIT {MOST_EXAMINED})
-        LIMIT {MOST_EXAMINED}
+        ORDER BY a.queue, a.priority, a.published_at, a.id LIMIT {MAX_EXAMINED})
+        LIMIT {MAX_EXAMINED}
     ) AS c WHERE j.status = 'queued'
 ) AS ahead (of_tenant, of_all) ON true
 WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s

@@ -96,7 +96,7 @@ FROM unnest(%(keys)s::text[]) AS k (key)
             AND j.status = 'queued' AND j.run_at = 'infinity'
         ORDER BY j.limit_key, j.priority, j.tenant_id, j.id
         LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
-                   THEN greatest(0, least(w.max_running - places.taken, %(most_next)s)) ELSE 0 END) AS first
+                   THEN greatest(0, least(w.max_running - places.taken, %(max_next)s)) ELSE 0 END) AS first
 ) AS next
 WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues) AND w.id = ANY(n.workers)
         AND n.seen_at > now() - %(dead_after)s * interval '1 second')
@@ -109,7 +109,7 @@ _KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)
 
 @contextmanager
 def locked_key_states(
-    connections: DedicatedConnection, keys: Collection[str], *, dead_after_seconds: float, most_next: int
+    connections: DedicatedConnection, keys: Collection[str], *, dead_after_seconds: float, max_next: int
 ) -> Iterator[tuple[Connection, list[KeyState]]]:
     """A transaction that begins with `lock`, in one message with a read, because it is on the way to a start.
 
@@ -118,7 +118,7 @@ def locked_key_states(
     parameters = {
         "keys": list(keys),
         "dead_after": dead_after_seconds,
-        "most_next": most_next,
+        "max_next": max_next,
     }
     with kept_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
         yield connection, [_key_state(*row) for row in found]
@@ -193,7 +193,7 @@ def admit_next(
     keys: Collection[str],
     *,
     dead_after_seconds: float,
-    most_next: int,
+    max_next: int,
     closed: Collection[str],
 ) -> tuple[list[Job], list[str]]:
     """Give the free places of those of the keys that need no choice, in one transaction after `LOCK`.
@@ -204,7 +204,7 @@ def admit_next(
     parameters = {
         "keys": list(keys),
         "dead_after": dead_after_seconds,
-        "most_next": most_next,
+        "max_next": max_next,
         "closed": list(closed),
     }
     with connections as connection:

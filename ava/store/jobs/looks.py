@@ -89,7 +89,7 @@ _REST = """
         SELECT json_build_array(q.queue, sum(n.processes), bool_and(n.takes_groups))
         FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
         WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second' GROUP BY q.queue),
-    ARRAY(SELECT limit_key FROM held LIMIT %(most_keys)s)
+    ARRAY(SELECT limit_key FROM held LIMIT %(max_keys)s)
 """
 
 # What a look reads of published jobs. The next one begins there, but a second before now at the latest, because
@@ -161,10 +161,10 @@ SELECT
 
 
 def read(
-    connection: Connection, *, count_up_to: int, dead_after_seconds: float, after_key: str = "", most_keys: int = 0
+    connection: Connection, *, count_up_to: int, dead_after_seconds: float, after_key: str = "", max_keys: int = 0
 ) -> Look:
     """Returns every window that has waiting jobs, its published ones counted up to a limit, and the rest of a look."""
-    parameters = _parameters(count_up_to, dead_after_seconds, after_key, most_keys)
+    parameters = _parameters(count_up_to, dead_after_seconds, after_key, max_keys)
     (row,) = _READ.run(connection, parameters, before=IN_ORDER)
     return _look(row, {})
 
@@ -176,14 +176,14 @@ def read_known(
     count_up_to: int,
     dead_after_seconds: float,
     after_key: str = "",
-    most_keys: int = 0,
+    max_keys: int = 0,
 ) -> Look:
     """Returns the same of known windows (queue, priority) alone, from the beginnings that the look before returned.
 
     Windows without waiting jobs are among them. A job that has come back since from before the beginning of its window
     is not seen.
     """
-    parameters = _parameters(count_up_to, dead_after_seconds, after_key, most_keys) | {
+    parameters = _parameters(count_up_to, dead_after_seconds, after_key, max_keys) | {
         "queues": [queue for queue, _ in known],
         "priorities": [priority for _, priority in known],
         "published": [beginning.published_at for beginning in known.values()],
@@ -194,12 +194,12 @@ def read_known(
     return _look(row, known)
 
 
-def _parameters(count_up_to: int, dead_after_seconds: float, after_key: str, most_keys: int) -> dict[str, Any]:
+def _parameters(count_up_to: int, dead_after_seconds: float, after_key: str, max_keys: int) -> dict[str, Any]:
     return {
         "count_up_to": count_up_to,
         "dead_after": dead_after_seconds,
         "after_key": after_key,
-        "most_keys": most_keys,
+        "max_keys": max_keys,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ava.domain.job import Job, Status
 from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.limits import ANSWER_BYTES, PAYLOAD_BYTES
-from ava.domain.paging import MOST_IN_TOTAL
+from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows, searches
@@ -34,7 +34,7 @@ class JobPage:
     jobs: Sequence[Job]
     #: True if more jobs follow these, because there are more than were asked for or the page is full.
     has_more: bool
-    #: How many jobs a search finds among the first that it looks at, exact up to `MOST_IN_TOTAL`. None if the page is
+    #: How many jobs a search finds among the first that it looks at, exact up to `MAX_IN_TOTAL`. None if the page is
     #: not of a search; then `count` counts them.
     total: int | None = None
     #: The id of the last job that a search has looked at, if it ended before the page was full.
@@ -226,7 +226,7 @@ def _indexed_page(connection: Connection, wanted: _Wanted) -> JobPage:
 def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
     tenant_id, job_filter, limit = wanted.tenant_id, wanted.job_filter, wanted.limit
     # The total is counted from the newest job on, also for a page that begins at another.
-    first = searches.find(connection, tenant_id=tenant_id, job_filter=job_filter, limit=MOST_IN_TOTAL + limit + 1)
+    first = searches.find(connection, tenant_id=tenant_id, job_filter=job_filter, limit=MAX_IN_TOTAL + limit + 1)
     found = first
     if wanted.before_id is not None:
         found = searches.find(
@@ -239,7 +239,7 @@ def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
     return JobPage(
         jobs=jobs,
         has_more=is_full or found.looked_at_until is not None,
-        total=min(len(first.job_ids), MOST_IN_TOTAL),
+        total=min(len(first.job_ids), MAX_IN_TOTAL),
         looked_at_until=None if is_full else found.looked_at_until,
     )
 
@@ -251,7 +251,7 @@ def _sorted_page(connection: Connection, wanted: _Wanted, sort: JobSort) -> JobP
     )
     light = _show_light(connection, tenant_id, found.job_ids, wanted.payloads)
     jobs = _read_large(connection, light) if wanted.payloads.are_whole else light
-    total = min(found.matching, MOST_IN_TOTAL)
+    total = min(found.matching, MAX_IN_TOTAL)
     return JobPage(jobs=jobs, has_more=offset + len(jobs) < total, total=total, has_cursor=False)
 
 
@@ -260,7 +260,7 @@ def count(
     *,
     tenant_id: str,
     job_filter: JobFilter,
-    most: int = MOST_IN_TOTAL,
+    most: int = MAX_IN_TOTAL,
     among: Iterable[Status] = Status,
 ) -> int:
     """Returns the number of jobs with one of the statuses `among` that a filter finds, exact up to `most`."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ava.domain.job import Job, Status
-from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MOST_LOSSES
+from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -29,7 +29,7 @@ _RESCUE = Statement(f"""
 WITH held AS (
     SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
-                WHEN %(is_loss)s AND (w.on_worker_lost = 'fail' OR j.losses >= {MOST_LOSSES}) THEN 'failed'
+                WHEN %(is_loss)s AND (w.on_worker_lost = 'fail' OR j.losses >= {MAX_LOSSES}) THEN 'failed'
                 ELSE 'queued' END AS next
     FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
     WHERE j.status = 'running' AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.node_id = %(node_id)s::uuid
@@ -71,7 +71,7 @@ def rescue(
 ) -> Job | None:
     """Return a run to the queue, or end it, if its process is gone or the node shuts down.
 
-    `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MOST_LOSSES`, not as an attempt.
+    `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
     Returns the job as it is then, or None if the run had ended or does not exist.
     """
     parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id}
@@ -92,7 +92,7 @@ _RESCUE_FROM_DEAD_NODES = Prepared(
 WITH held AS (
     SELECT j.id, j.run_no, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
-                WHEN w.on_worker_lost = 'fail' OR j.losses >= {MOST_LOSSES} THEN 'failed'
+                WHEN w.on_worker_lost = 'fail' OR j.losses >= {MAX_LOSSES} THEN 'failed'
                 ELSE 'queued' END AS next
     FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
     WHERE j.status = 'running' AND NOT EXISTS (

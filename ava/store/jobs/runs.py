@@ -345,8 +345,8 @@ def quote(text: str) -> str:
 
 
 #: Seconds until a job is published again that came to a node without its handler.
-_LEAST_DEFER_SECONDS = 0.1
-_MOST_DEFER_SECONDS = 5.0
+_MIN_DEFER_SECONDS = 0.1
+_MAX_DEFER_SECONDS = 5.0
 _DEFER = Statement("""
 UPDATE jobs AS j SET published_at = NULL, run_at = CASE WHEN EXISTS (
         SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
@@ -361,10 +361,10 @@ WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT F
 def defer(connection: Connection, *, job_id: str, run_no: int, worker_id: str, dead_after_seconds: float) -> bool:
     """Return a job that this node cannot run to the queue: due soon if a live node can, else set aside.
 
-    It is due after as long again as it exists, between `_LEAST_DEFER_SECONDS` and `_MOST_DEFER_SECONDS`: a new job gets
+    It is due after as long again as it exists, between `_MIN_DEFER_SECONDS` and `_MAX_DEFER_SECONDS`: a new job gets
     to the right node quickly, and one whose nodes are all busy costs a statement every few seconds. Returns False if it
     no longer waits, or is not a job of this worker.
     """
     parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "worker_id": worker_id}
-    parameters |= {"least": _LEAST_DEFER_SECONDS, "most": _MOST_DEFER_SECONDS, "dead_after": dead_after_seconds}
+    parameters |= {"least": _MIN_DEFER_SECONDS, "most": _MAX_DEFER_SECONDS, "dead_after": dead_after_seconds}
     return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1

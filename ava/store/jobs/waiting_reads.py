@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ava.domain.job import Job, Status
 from ava.domain.rates import Rate
-from ava.domain.waiting import MOST_TENANTS, LimitFacts, Waiting
+from ava.domain.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants
@@ -13,7 +13,7 @@ from ava.store.jobs import rows, turns
 __all__ = ["read_waiting"]
 
 #: The most jobs in line before it that are counted.
-_MOST_IN_LINE = 10_000
+_MAX_IN_LINE = 10_000
 _PUT_OFF = "Handler retries later"
 
 _READ_WAITING = Statement(f"""
@@ -26,7 +26,7 @@ SELECT p.paused_by, p.paused_at, j.run_at = 'infinity' AND j.limit_key IS NOT NU
     (SELECT count(*) FROM (
         SELECT FROM jobs AS a WHERE a.limit_key = j.limit_key AND a.tenant_id = j.tenant_id AND a.status = 'queued'
             AND a.run_at = 'infinity' AND (a.priority, a.id) < (j.priority, j.id)
-        ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MOST_IN_LINE}) AS before),
+        ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MAX_IN_LINE}) AS before),
     CASE WHEN j.run_no > 0 AND j.run_at < 'infinity'
          THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
@@ -60,7 +60,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     use = tenants.uses(connection, [job.tenant_id], max_running=tenant_max_running)[job.tenant_id]
     others = 0
     if job.run_at is None and job.published_at is None:
-        found = turns.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MOST_TENANTS + 1)
+        found = turns.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MAX_TENANTS + 1)
         others = len(found) - 1 if job.tenant_id in found else len(found)
     return Waiting(
         paused_by=paused_by,
@@ -68,7 +68,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
         limit=limit,
         tenant_running=use.running + use.published,
         tenant_max_running=use.max_running if job.published_at is None else None,
-        other_tenants=max(0, min(others, MOST_TENANTS)),
+        other_tenants=max(0, min(others, MAX_TENANTS)),
         put_off=msg if msg is not None and msg.startswith(_PUT_OFF) else None,
         debounced_at=debounced_at,
         debounced_until=debounced_until,

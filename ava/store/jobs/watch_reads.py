@@ -20,7 +20,7 @@ from ava.store.jobs.rows import FoundLines
 __all__ = ["LogPosition", "WatchedState", "changed_states", "final_states", "lines_after"]
 
 #: The most lines that one read returns for one watcher.
-MOST_LINES = 500
+MAX_LINES = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +117,7 @@ CROSS JOIN LATERAL (
     SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
         SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.after_seq
             AND job_id >= %(first)s::uuid AND job_id <= %(last)s::uuid
-        ORDER BY seq LIMIT {MOST_LINES}
+        ORDER BY seq LIMIT {MAX_LINES}
     ) AS next
 ) AS l
 WHERE l.before < {STREAM_BUFFER_BYTES.value}
@@ -128,7 +128,7 @@ ORDER BY w.n, l.seq
 def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dict[int, FoundLines]:
     """Returns the lines after each position, oldest first, by the positions' numbers.
 
-    Each gets at most `MOST_LINES` lines, and no line that begins beyond the buffer of a stream.
+    Each gets at most `MAX_LINES` lines, and no line that begins beyond the buffer of a stream.
     """
     job_ids = [rows.job_uuid(position.job_id) for position in positions]
     known = [job_id for job_id in job_ids if job_id is not None]
@@ -146,6 +146,6 @@ def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dic
         lines.setdefault(number, []).append(rows.log_line(line))
         counts[number] = count
     return {
-        number: FoundLines(lines=found, has_more=len(found) < counts[number] or counts[number] == MOST_LINES)
+        number: FoundLines(lines=found, has_more=len(found) < counts[number] or counts[number] == MAX_LINES)
         for number, found in lines.items()
     }

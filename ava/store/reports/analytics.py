@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from ava.domain.analytics import MOST_DAYS, EndedCounts, GroupBy
+from ava.domain.analytics import MAX_DAYS, EndedCounts, GroupBy
 from ava.domain.job import Trigger
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -66,7 +66,7 @@ def count(connection: Connection, *, until: datetime, limit: int) -> int:
 _FIRST_DAY = Statement("""
 SELECT date_trunc('day', greatest(
         -- The days from here on were not reached by retention, …
-        now() - %(retention_days)s * interval '1 day' + interval '1 day', now() - %(most_days)s * interval '1 day',
+        now() - %(retention_days)s * interval '1 day' + interval '1 day', now() - %(max_days)s * interval '1 day',
         -- … and before the oldest job there is nothing.
         (SELECT completed_at FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at LIMIT 1)), 'UTC'),
     date_trunc('day', now(), 'UTC')
@@ -75,7 +75,7 @@ SELECT date_trunc('day', greatest(
 
 def first_day(connection: Connection, *, retention_days: float) -> tuple[datetime, datetime]:
     """Returns the first day whose jobs are all kept, and today."""
-    parameters = {"retention_days": retention_days, "most_days": MOST_DAYS}
+    parameters = {"retention_days": retention_days, "max_days": MAX_DAYS}
     first, today = connection.exec_driver_sql(_FIRST_DAY, parameters).one()
     return first, today
 
@@ -108,7 +108,7 @@ DELETE FROM job_counts WHERE ctid = ANY(ARRAY(
 def delete_old(connection: Connection, *, limit: int) -> int:
     """Delete counts that are older than any period. Returns the number of rows."""
     # A period begins at midnight, and the row of a day at its begin.
-    return connection.exec_driver_sql(_DELETE_OLD, {"days": MOST_DAYS + 2, "limit": limit}).rowcount
+    return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 
 _SUMS = "sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(ran)::bigint, sum(ran_ms)::bigint"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ava.domain import ids
-from ava.domain.paging import MOST_IN_TOTAL
+from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -79,7 +79,7 @@ def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 #: The entries of the leading filter that are searched for the others.
-_MOST_SEARCHED = 10_000
+_MAX_SEARCHED = 10_000
 
 
 def _search(*leading: str) -> str:
@@ -96,7 +96,7 @@ def _search(*leading: str) -> str:
     SELECT * FROM audit
     WHERE ({columns}, id) >= ({values}, %(first)s::uuid) AND ({columns}, id) < ({values}, %(before)s::uuid)
         AND {are_there}
-    ORDER BY {order}, id DESC LIMIT CASE WHEN %(filters)s > 1 THEN {_MOST_SEARCHED} ELSE %(limit)s END
+    ORDER BY {order}, id DESC LIMIT CASE WHEN %(filters)s > 1 THEN {_MAX_SEARCHED} ELSE %(limit)s END
 ) AS newest
 WHERE (%(action)s::text IS NULL OR action = %(action)s) AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
     AND (%(target)s::text IS NULL OR target = %(target)s)"""
@@ -149,8 +149,8 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
-    """Returns the number of entries that a filter finds, exact up to `MOST_IN_TOTAL`."""
-    parameters = _filter_parameters(tenant_id, audit_filter) | {"before": _LAST_UUID, "limit": MOST_IN_TOTAL}
+    """Returns the number of entries that a filter finds, exact up to `MAX_IN_TOTAL`."""
+    parameters = _filter_parameters(tenant_id, audit_filter) | {"before": _LAST_UUID, "limit": MAX_IN_TOTAL}
     _, statement = _statements(audit_filter)
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from ava.domain.analytics import BUCKET_GROWTH, MOST_DAYS
+from ava.domain.analytics import BUCKET_GROWTH, MAX_DAYS
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -93,7 +93,7 @@ DELETE FROM job_time_histograms WHERE ctid = ANY(ARRAY(
 
 def delete_old(connection: Connection, *, limit: int) -> int:
     """Delete histograms that are older than any period. Returns the number of rows."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"days": MOST_DAYS + 2, "limit": limit}).rowcount
+    return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 
 # Set-returning functions in the select list take two thirds of the time of those in FROM.

@@ -11,7 +11,7 @@ from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
 __all__ = [
-    "MOST_QUEUED_COUNTED",
+    "MAX_QUEUED_COUNTED",
     "NodeCount",
     "QueueDepth",
     "RunningCount",
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
-MOST_QUEUED_COUNTED = 100_000
+MAX_QUEUED_COUNTED = 100_000
 #: The most refused queues that have a metric of their own.
-_MOST_REFUSED = 100
+_MAX_REFUSED = 100
 #: The most tenants that have metrics of their own.
-_MOST_TENANTS = 50
+_MAX_TENANTS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ ORDER BY 1, 2
 
 def queue_depths(connection: Connection) -> list[QueueDepth]:
     """Returns the depth, by priority, of every queue that workers name or that waiting jobs have."""
-    found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"most": MOST_QUEUED_COUNTED})
+    found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"most": MAX_QUEUED_COUNTED})
     return [
         QueueDepth(
             queue=queue, priority=number, published=published, backlog=backlog, oldest_seconds=max(0.0, float(seconds))
@@ -93,7 +93,7 @@ SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND run_at < 'i
 
 def scheduled_jobs(connection: Connection) -> int:
     """Returns the number of jobs that wait for their time."""
-    return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MOST_QUEUED_COUNTED}).scalar_one())
+    return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MAX_QUEUED_COUNTED}).scalar_one())
 
 
 _UNSERVED_JOBS = Statement("""
@@ -105,7 +105,7 @@ SELECT c.worker_id, count(*) FROM (
 
 def unserved_jobs(connection: Connection) -> list[tuple[str, int]]:
     """Returns the workers whose jobs are set aside because no live node has their handler, each with their number."""
-    found = connection.exec_driver_sql(_UNSERVED_JOBS, {"most": MOST_QUEUED_COUNTED})
+    found = connection.exec_driver_sql(_UNSERVED_JOBS, {"most": MAX_QUEUED_COUNTED})
     return [(worker_id, int(jobs)) for worker_id, jobs in found]
 
 
@@ -158,7 +158,7 @@ def ended_recently(connection: Connection) -> list[tuple[str, str, int]]:
     """Returns the tenants with the most jobs that ended in the last five minutes, as tenant, status, number of jobs."""
     return [
         (tenant, status, int(jobs))
-        for tenant, status, jobs in connection.exec_driver_sql(_ENDED_RECENTLY, {"most": _MOST_TENANTS})
+        for tenant, status, jobs in connection.exec_driver_sql(_ENDED_RECENTLY, {"most": _MAX_TENANTS})
     ]
 
 
@@ -207,7 +207,7 @@ GROUP BY queue ORDER BY count(*) DESC, queue LIMIT %(most)s
 
 def refused_queues(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
     """Returns the queues that the broker refuses to live nodes, and the number of these nodes."""
-    parameters = {"dead_after": dead_after_seconds, "most": _MOST_REFUSED}
+    parameters = {"dead_after": dead_after_seconds, "most": _MAX_REFUSED}
     return [(row[0], row[1]) for row in connection.exec_driver_sql(_REFUSED_QUEUES, parameters)]
 
 

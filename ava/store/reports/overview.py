@@ -12,10 +12,10 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_OF_TRIGGER", "Depth", "Failure", "Latency", "Minute", "Overview", "read"]
+__all__ = ["MAX_COUNTED_OF_TRIGGER", "Depth", "Failure", "Latency", "Minute", "Overview", "read"]
 
 #: The queued jobs of one trigger are counted up to this many; then the number is a lower bound.
-MOST_COUNTED_OF_TRIGGER = 20_000
+MAX_COUNTED_OF_TRIGGER = 20_000
 #: The failures that an overview shows.
 _FAILURES = 5
 #: The time for which the wait of the newest jobs counts: what started earlier says nothing about the present.
@@ -138,7 +138,7 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
 def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[Depth, int]], bool]:
     """Returns the queued jobs by priority, each with the number of scheduled ones, and True if all were counted."""
     queued, dated, by_trigger = Counter[int](), Counter[int](), Counter[str]()
-    parameters = _parameters(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}
+    parameters = _parameters(tenant_id) | {"most": MAX_COUNTED_OF_TRIGGER}
     for trigger, number, count, scheduled in connection.exec_driver_sql(_WAITING, parameters):
         queued[number] += count
         dated[number] += scheduled
@@ -147,7 +147,7 @@ def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[De
         number: (Depth(priority=number, queued=queued[number], scheduled=dated[number]), dated[number])
         for number in range(priority.FIRST, priority.LAST + 1)
     }
-    return waiting, all(count <= MOST_COUNTED_OF_TRIGGER for count in by_trigger.values())
+    return waiting, all(count <= MAX_COUNTED_OF_TRIGGER for count in by_trigger.values())
 
 
 _RUNNING = Statement("""
@@ -162,7 +162,7 @@ SELECT count(*) FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATE
 
 
 def _running(connection: Connection, tenant_id: str) -> int:
-    parameters = _parameters(tenant_id) | {"most": MOST_COUNTED_OF_TRIGGER}
+    parameters = _parameters(tenant_id) | {"most": MAX_COUNTED_OF_TRIGGER}
     return int(connection.exec_driver_sql(_RUNNING, parameters).scalar_one())
 
 

@@ -12,7 +12,7 @@ from ava.store.engine.statement import Statement
 __all__ = ["Promotion", "ServerLook", "counts", "latest", "look", "newest", "record"]
 
 #: The most runs that are counted.
-_MOST_COUNTED = 100_000
+_MAX_COUNTED = 100_000
 
 # The first eight digits of a log file's name are the timeline.
 _LOOK = Statement("""
@@ -54,7 +54,7 @@ RETURNING running
 def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | None:
     """Store a timeline unless it is stored. Returns the runs that are under way if it is that of a promotion."""
     row = connection.exec_driver_sql(
-        _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "most": _MOST_COUNTED}
+        _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "most": _MAX_COUNTED}
     ).first()
     return None if row is None else row.running
 

@@ -9,10 +9,10 @@ from ava.domain import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_OF_WORKER", "QueueCount", "QueueCounts", "queue_counts"]
+__all__ = ["MAX_COUNTED_OF_WORKER", "QueueCount", "QueueCounts", "queue_counts"]
 
 #: The queued and the running jobs of one worker are counted up to here; then the numbers are lower bounds.
-MOST_COUNTED_OF_WORKER = 10_000
+MAX_COUNTED_OF_WORKER = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ SELECT now(), counts.* FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY
 
 
 def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
-    """Returns the tenant's queued and running jobs by worker, each counted up to `MOST_COUNTED_OF_WORKER`."""
-    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MOST_COUNTED_OF_WORKER}).all()
+    """Returns the tenant's queued and running jobs by worker, each counted up to `MAX_COUNTED_OF_WORKER`."""
+    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MAX_COUNTED_OF_WORKER}).all()
     by_worker = [
         QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)
         for _, worker_id, queued, high, running in found

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_OF_TENANT", "MOST_LOOKED_AT", "MOST_TENANTS", "TenantLoad", "TenantLoads", "read"]
+__all__ = ["MAX_COUNTED_OF_TENANT", "MAX_LOOKED_AT", "MAX_TENANTS", "TenantLoad", "TenantLoads", "read"]
 
 #: The waiting, and the running, jobs of one tenant are counted up to this many.
-MOST_COUNTED_OF_TENANT = 1_000
+MAX_COUNTED_OF_TENANT = 1_000
 #: The tenants that one call looks at, in the order of their ids, and those of them that it returns.
-MOST_LOOKED_AT = 2_000
-MOST_TENANTS = 500
+MAX_LOOKED_AT = 2_000
+MAX_TENANTS = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +57,10 @@ FROM tenants AS t
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.run_at IS NULL OR c.run_at = 'infinity') AS waiting,
         count(*) FILTER (WHERE c.run_at < 'infinity') AS scheduled FROM (
     SELECT j.run_at FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'queued'
-    LIMIT {MOST_COUNTED_OF_TENANT}) AS c) AS q
+    LIMIT {MAX_COUNTED_OF_TENANT}) AS c) AS q
 CROSS JOIN LATERAL (SELECT count(*) AS running FROM (
     SELECT 1 FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running'
-    LIMIT {MOST_COUNTED_OF_TENANT}) AS c) AS r
+    LIMIT {MAX_COUNTED_OF_TENANT}) AS c) AS r
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(m.jobs) FILTER (WHERE m.status = 'completed'), 0) AS completed,
         coalesce(sum(m.jobs) FILTER (WHERE m.status = 'failed'), 0) AS failed,
@@ -71,7 +71,7 @@ CROSS JOIN (
     SELECT sum(m.run_seconds) AS run_seconds FROM job_minutes AS m WHERE m.minute > now() - interval '1 hour') AS whole
 WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
     AND q.waiting + q.scheduled + r.running + e.completed + e.failed + e.cancelled > 0
-ORDER BY e.failed DESC, q.waiting DESC, r.running DESC, t.tenant_id LIMIT {MOST_TENANTS}
+ORDER BY e.failed DESC, q.waiting DESC, r.running DESC, t.tenant_id LIMIT {MAX_TENANTS}
 )
 SELECT until.tenant_id, loads.* FROM (
     SELECT max(t.tenant_id) FILTER (WHERE t.number = %(most)s) AS tenant_id,
@@ -87,9 +87,9 @@ ORDER BY loads.failed DESC, loads.waiting DESC, loads.running DESC, loads.tenant
 def read(connection: Connection, *, after: str = "") -> TenantLoads:
     """Returns the tenants with jobs that wait, run or ended in the last hour, those with the most failures first.
 
-    It looks at `MOST_LOOKED_AT` tenants that follow `after` in the order of their ids.
+    It looks at `MAX_LOOKED_AT` tenants that follow `after` in the order of their ids.
     """
-    rows = connection.exec_driver_sql(_READ, {"after": after, "most": MOST_LOOKED_AT}).all()
+    rows = connection.exec_driver_sql(_READ, {"after": after, "most": MAX_LOOKED_AT}).all()
     loads = [
         TenantLoad(
             tenant_id=tenant_id,

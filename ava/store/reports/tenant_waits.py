@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED", "TenantWait", "read"]
+__all__ = ["MAX_COUNTED", "TenantWait", "read"]
 
 #: The waiting jobs of one tenant, queue and priority are counted up to this many.
-MOST_COUNTED = 1_000
+MAX_COUNTED = 1_000
 #: The triples of a queue, a priority and a tenant that are looked at, in their order.
-_MOST_LOOKED_AT = 2_000
+_MAX_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +39,13 @@ WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
         WHERE j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
             AND (j.queue, j.priority, j.tenant_id) > (w.queue, w.priority, w.tenant_id)
         ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1) AS next
-    WHERE w.number < {_MOST_LOOKED_AT}
+    WHERE w.number < {_MAX_LOOKED_AT}
 ), tenants AS (
     SELECT w.tenant_id, sum(counted.jobs) AS jobs, min(first.due_at) AS first_at
     FROM waiting AS w
     CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
         SELECT FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.tenant_id = w.tenant_id
-            AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL LIMIT {MOST_COUNTED}) AS c
+            AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL LIMIT {MAX_COUNTED}) AS c
     ) AS counted
     CROSS JOIN LATERAL (
         SELECT greatest(j.created_at, j.scheduled_at) AS due_at FROM jobs AS j

@@ -5,30 +5,30 @@ from __future__ import annotations
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED_IN_USE", "queued_jobs", "read"]
+__all__ = ["MAX_COUNTED_IN_USE", "queued_jobs", "read"]
 
 #: Each use is counted up to here; a number above is a lower bound.
-MOST_COUNTED_IN_USE = 10_000
+MAX_COUNTED_IN_USE = 10_000
 
 # The columns have the names of the limits in `ava.domain.limits`.
 _READ = Statement(f"""
 SELECT
     (SELECT count(*) FROM (SELECT 1 FROM jobs
-        WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT {MOST_COUNTED_IN_USE + 1}) AS q)
+        WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT {MAX_COUNTED_IN_USE + 1}) AS q)
         AS tenant_queued_jobs,
     (SELECT count(*) FROM (SELECT 1 FROM jobs
-        WHERE tenant_id = %(tenant_id)s AND status = 'running' LIMIT {MOST_COUNTED_IN_USE + 1}) AS r)
+        WHERE tenant_id = %(tenant_id)s AND status = 'running' LIMIT {MAX_COUNTED_IN_USE + 1}) AS r)
         AS tenant_running_jobs,
     (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
-        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MOST_COUNTED_IN_USE + 1}) AS w) AS webhooks,
+        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MAX_COUNTED_IN_USE + 1}) AS w) AS webhooks,
     (SELECT count(*) FROM (SELECT 1 FROM schedules
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS s) AS schedules,
+        WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS s) AS schedules,
     (SELECT count(*) FROM (SELECT 1 FROM api_keys
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS k) AS api_keys,
+        WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS k) AS api_keys,
     (SELECT count(*) FROM (SELECT 1 FROM sessions
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS e) AS sessions,
+        WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS e) AS sessions,
     (SELECT count(*) FROM (SELECT 1 FROM error_groups
-        WHERE tenant_id = %(tenant_id)s LIMIT {MOST_COUNTED_IN_USE + 1}) AS g) AS error_groups,
+        WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS g) AS error_groups,
     (SELECT stored_bytes FROM tenant_storage WHERE tenant_id = %(tenant_id)s) AS tenant_stored_bytes,
     (SELECT count(*) FROM bulk_operations
         WHERE tenant_id = %(tenant_id)s AND state = 'running') AS running_operations
@@ -46,7 +46,7 @@ def queued_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
 
 
 def read(connection: Connection, *, tenant_id: str) -> dict[str, int | None]:
-    """Returns what a tenant uses, by the name of the limit, counted up to one more than `MOST_COUNTED_IN_USE`.
+    """Returns what a tenant uses, by the name of the limit, counted up to one more than `MAX_COUNTED_IN_USE`.
 
     Bytes are a sum that was measured; None if there is none.
     """

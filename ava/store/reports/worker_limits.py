@@ -8,11 +8,11 @@ from ava.domain.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MOST_COUNTED", "WorkerLimitUse", "read"]
+__all__ = ["MAX_COUNTED", "WorkerLimitUse", "read"]
 
 #: The jobs of a worker that are counted.
-MOST_COUNTED = 1_000
-_MOST_WORKERS = 500
+MAX_COUNTED = 1_000
+_MAX_WORKERS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,23 +25,23 @@ class WorkerLimitUse:
     rate: Rate | None
     rate_per: str | None
     running: int
-    #: Those that wait for a place, among the tenant's first `MOST_COUNTED` queued jobs of the worker.
+    #: Those that wait for a place, among the tenant's first `MAX_COUNTED` queued jobs of the worker.
     waiting: int
     waiting_is_exact: bool
 
 
 _READ = Statement(f"""
 SELECT w.id, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per, running.jobs, queued.waiting,
-    queued.jobs <= {MOST_COUNTED}
+    queued.jobs <= {MAX_COUNTED}
 FROM workers AS w
 CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
     SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'running'
-    LIMIT {MOST_COUNTED}) AS c) AS running
+    LIMIT {MAX_COUNTED}) AS c) AS running
 CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE c.run_at = 'infinity') AS waiting FROM (
     SELECT j.run_at FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
-    LIMIT {MOST_COUNTED + 1}) AS c) AS queued
+    LIMIT {MAX_COUNTED + 1}) AS c) AS queued
 WHERE (w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL) AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
-ORDER BY w.id COLLATE "C" LIMIT {_MOST_WORKERS}
+ORDER BY w.id COLLATE "C" LIMIT {_MAX_WORKERS}
 """)
 
 

@@ -9,7 +9,7 @@ from ava.domain import ids
 from ava.domain.explanation import JobFiring
 from ava.domain.firing import Firing, Outcome, firing_place
 from ava.domain.job import Job
-from ava.domain.paging import MOST_IN_TOTAL
+from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows as job_rows
@@ -72,8 +72,8 @@ SELECT count(*) FROM (
 
 
 def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
-    """Returns the number of a schedule's firings, counted up to `paging.MOST_IN_TOTAL`."""
-    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "most": MOST_IN_TOTAL}
+    """Returns the number of a schedule's firings, counted up to `paging.MAX_IN_TOTAL`."""
+    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "most": MAX_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.events import Event
-from ava.domain.paging import MOST_IN_TOTAL
+from ava.domain.paging import MAX_IN_TOTAL
 from ava.domain.webhook import Delivery, DeliveryBody, DeliveryStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -96,9 +96,9 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> int:
-    """Returns the number of deliveries that a filter finds, exact up to `MOST_IN_TOTAL`."""
+    """Returns the number of deliveries that a filter finds, exact up to `MAX_IN_TOTAL`."""
     parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter)
-    parameters |= {"before_id": _LAST_UUID, "limit": MOST_IN_TOTAL}
+    parameters |= {"before_id": _LAST_UUID, "limit": MAX_IN_TOTAL}
     statement = _COUNT if delivery_filter.event_type is None else _COUNT_OF_TYPE
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 

@@ -291,7 +291,7 @@ class StatusChange:
 
 
 #: The most requests that a delivery's history keeps.
-_MOST_IN_HISTORY = 50
+_MAX_IN_HISTORY = 50
 
 # A failure that an earlier holder of the lease has written already is not counted twice.
 _RECORD = Prepared(
@@ -310,7 +310,7 @@ WITH given AS (
         failures = d.failures + CASE WHEN given.status = 'delivered' THEN 0 ELSE 1 END,
         due_at = CASE WHEN given.status = 'pending' THEN clock_timestamp() + given.delay * interval '1 second' END,
         completed_at = CASE WHEN given.status <> 'pending' THEN clock_timestamp() END,
-        history = CASE WHEN jsonb_array_length(d.history) < {_MOST_IN_HISTORY} THEN d.history ELSE d.history - 0 END
+        history = CASE WHEN jsonb_array_length(d.history) < {_MAX_IN_HISTORY} THEN d.history ELSE d.history - 0 END
                   || given.entry::jsonb
     FROM given JOIN held ON held.id = given.id
     WHERE d.id = given.id AND {is_given("d.id")} AND d.status = 'pending'

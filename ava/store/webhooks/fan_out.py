@@ -20,8 +20,8 @@ from ava.store.jobs import rows
 from ava.store.partitions import given_ids, is_given
 
 __all__ = [
-    "MOST_BYTES",
-    "MOST_DELIVERIES_PER_EVENT",
+    "MAX_BYTES",
+    "MAX_DELIVERIES_PER_EVENT",
     "FanOutCandidate",
     "NewEvent",
     "candidates",
@@ -34,9 +34,9 @@ __all__ = [
 #: The key of the advisory lock that a fan-out holds: "ava fan" as a number.
 _LOCK_KEY = 0x61766120_66616E
 #: Bytes of payloads, uncompressed, that one batch reads. It ends with the event that reaches them.
-MOST_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 #: Deliveries of one event that one statement creates. The following batches create those of the other endpoints.
-MOST_DELIVERIES_PER_EVENT = 500
+MAX_DELIVERIES_PER_EVENT = 500
 #: Seconds for which the statement that creates deliveries may run, and wait for a lock. A sender may be silent longer.
 STATEMENT_SECONDS = 5.0
 LOCK_SECONDS = 2.0
@@ -62,7 +62,7 @@ class FanOutCandidate:
     #: Its UUID.
     id: str
     tenant_id: str
-    #: Deliveries to create next, at most `MOST_DELIVERIES_PER_EVENT`.
+    #: Deliveries to create next, at most `MAX_DELIVERIES_PER_EVENT`.
     deliveries: int
     #: Whether there are endpoints beyond them.
     has_more: bool
@@ -109,7 +109,7 @@ FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
         SELECT 1 FROM webhook_endpoints AS p
         WHERE p.tenant_id = e.tenant_id AND p.status IN ('active', 'degraded') AND e.type = ANY(p.events)
             AND p.created_at <= e.created_at AND (e.fanned_out_to IS NULL OR p.id > e.fanned_out_to)
-        LIMIT {MOST_DELIVERIES_PER_EVENT} + 1
+        LIMIT {MAX_DELIVERIES_PER_EVENT} + 1
     ) AS p
 ) AS p
 ORDER BY e.place, t.tenant_id
@@ -118,15 +118,15 @@ LIMIT %(events)s::int
 )
 
 
-def candidates(connection: Connection, *, after_tenant: str, most_tenants: int, limit: int) -> list[FanOutCandidate]:
+def candidates(connection: Connection, *, after_tenant: str, max_tenants: int, limit: int) -> list[FanOutCandidate]:
     """Returns the first new events of tenants whose ids follow `after_tenant`: one of each in turn, oldest first."""
-    parameters = {"after": after_tenant, "tenants": most_tenants, "events": limit}
+    parameters = {"after": after_tenant, "tenants": max_tenants, "events": limit}
     return [
         FanOutCandidate(
             id=id_,
             tenant_id=tenant_id,
-            deliveries=min(count, MOST_DELIVERIES_PER_EVENT),
-            has_more=count > MOST_DELIVERIES_PER_EVENT,
+            deliveries=min(count, MAX_DELIVERIES_PER_EVENT),
+            has_more=count > MAX_DELIVERIES_PER_EVENT,
             has_body=has_body,
             age_seconds=age_seconds,
         )
@@ -161,7 +161,7 @@ WITH RECURSIVE asked AS (
         FROM webhook_events AS e JOIN jobs AS j ON j.id = e.job_id WHERE e.id = asked.id
     ), 0)
     FROM fitting JOIN asked ON asked.place = fitting.place + 1
-    WHERE fitting.bytes < {MOST_BYTES}
+    WHERE fitting.bytes < {MAX_BYTES}
 )
 SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     j.id::text, j.worker_id, j.tenant_id, e.status, j.trigger, j.priority, j.input::text, j.triggered_by,
@@ -177,7 +177,7 @@ ORDER BY place
 
 
 def payloads(connection: Connection, uuids: Sequence[str]) -> list[NewEvent]:
-    """Returns the first of these events, in order, with at most `MOST_BYTES` of payloads before the last of them."""
+    """Returns the first of these events, in order, with at most `MAX_BYTES` of payloads before the last of them."""
     found = _PAYLOADS.run(connection, given_ids(uuids), before=BY_INDEX) if uuids else []
     return [_new_event(row) for row in found]
 
@@ -209,7 +209,7 @@ WITH given AS (
         SELECT p.id AS endpoint_id FROM webhook_endpoints AS p
         WHERE p.tenant_id = given.tenant_id AND p.status IN ('active', 'degraded') AND given.type = ANY(p.events)
             AND p.created_at <= given.created_at AND (given.fanned_out_to IS NULL OR p.id > given.fanned_out_to)
-        ORDER BY p.id LIMIT {MOST_DELIVERIES_PER_EVENT}
+        ORDER BY p.id LIMIT {MAX_DELIVERIES_PER_EVENT}
     ) AS p
     WHERE given.body IS NOT NULL
 ), reached AS (
@@ -217,7 +217,7 @@ WITH given AS (
     FROM pairs GROUP BY id
 ), done AS (
     UPDATE webhook_events AS e SET body = given.body, traceparent = given.traceparent, fanned_out_to = reached.last,
-        fanned_out_at = CASE WHEN coalesce(reached.deliveries, 0) < {MOST_DELIVERIES_PER_EVENT} THEN now() END
+        fanned_out_at = CASE WHEN coalesce(reached.deliveries, 0) < {MAX_DELIVERIES_PER_EVENT} THEN now() END
     FROM given LEFT JOIN reached USING (id) WHERE e.id = given.id AND {is_given("e.id")}
 ), created AS (
     INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)

@@ -11,9 +11,9 @@ from ava.store.engine.statement import Statement
 __all__ = ["SetAsideEvents", "count", "find", "retry"]
 
 #: The events of a report.
-_MOST_SHOWN = 5
+_MAX_SHOWN = 5
 #: The most events that are returned in one statement.
-_MOST_RETRIED = 1_000
+_MAX_RETRIED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ SELECT event_id::text, tenant_id, error FROM webhook_set_aside ORDER BY failed_a
 
 def find(connection: Connection) -> SetAsideEvents:
     """Returns the events that are set aside."""
-    found = connection.exec_driver_sql(_NEWEST, {"limit": _MOST_SHOWN})
+    found = connection.exec_driver_sql(_NEWEST, {"limit": _MAX_SHOWN})
     newest = [(ids.encode("evt", uuid), tenant_id, error) for uuid, tenant_id, error in found]
     return SetAsideEvents(count=count(connection), newest=newest)
 
@@ -57,4 +57,4 @@ UPDATE webhook_events SET fanned_out_at = NULL WHERE id = ANY(ARRAY(SELECT event
 
 def retry(connection: Connection) -> int:
     """Return the oldest events that are set aside to the fan-out. Returns their number; 0 if there are no more."""
-    return connection.exec_driver_sql(_RETRY, {"limit": _MOST_RETRIED}).rowcount
+    return connection.exec_driver_sql(_RETRY, {"limit": _MAX_RETRIED}).rowcount

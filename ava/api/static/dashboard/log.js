@@ -8,9 +8,9 @@ import { button, card, field, notify, options } from "./parts.js";
 /** Lines that one request reads. */
 const PER_READ = 500;
 /** The most lines that stay on the page while new ones come; older ones are read again when the reader scrolls up. */
-const MOST_LINES = 10000;
+const MAX_LINES = 10000;
 /** Requests of one search, each of which looks at up to 100,000 lines, before the reader is asked. */
-const MOST_READS = 5;
+const MAX_READS = 5;
 const WRAP = "ava.log.wrap";
 
 export class LogView {
@@ -104,7 +104,7 @@ export class LogView {
     if (this.#reading) return this.#reading;
     this.#reading = (async () => {
       const generation = this.#generation;
-      for (let reads = 0; this.#before && reads < MOST_READS; reads += 1) {
+      for (let reads = 0; this.#before && reads < MAX_READS; reads += 1) {
         const read = await this.#read({ before: this.#before, limit: PER_READ });
         if (generation !== this.#generation) return;
         const { scrollHeight, scrollTop } = this.lines;
@@ -147,7 +147,7 @@ export class LogView {
       const room = PER_READ - last.element.childElementCount;
       last.element.append(...waiting.splice(0, Math.max(1, room)).map(({ line }) => this.#line(line)));
     }
-    while (this.follows.checked && this.#blocks.length > MOST_LINES / PER_READ) this.#blocks.shift().element.remove();
+    while (this.follows.checked && this.#blocks.length > MAX_LINES / PER_READ) this.#blocks.shift().element.remove();
     this.#sum();
     if (this.follows.checked) this.#toEnd();
   }

@@ -7,10 +7,10 @@ import { empty, heading, put, repeat, titles } from "../parts.js";
 
 const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running", "running"], ["Failed", "failed"], ["Completed", "completed"], ["Cancelled", "cancelled"], ["Share", "share"]];
 /** Waiting and running jobs are counted up to this many. */
-const MOST_COUNTED = 1000;
+const MAX_COUNTED = 1000;
 
 /** One answer looks at so many tenants. */
-const MOST_LOOKED_AT = 2000;
+const MAX_LOOKED_AT = 2000;
 
 export function open(main, { signal, query }) {
   const body = h("div", { role: "rowgroup", class: "rows" });
@@ -28,7 +28,7 @@ export function open(main, { signal, query }) {
     rows.show(data);
     none.hidden = data.length > 0;
     const next = pagination.next_cursor;
-    if (next !== shown) put(more, next && [h("span", {}, `These are of the ${number(MOST_LOOKED_AT)} tenants up to ${next}.`), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
+    if (next !== shown) put(more, next && [h("span", {}, `These are of the ${number(MAX_LOOKED_AT)} tenants up to ${next}.`), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
     shown = next;
   });
 }
@@ -47,7 +47,7 @@ function row(load) {
           say(element, next.share === null ? "–" : `${(100 * next.share).toFixed(1)} %`);
           continue;
         }
-        const isBound = ["waiting", "scheduled", "running"].includes(name) && next[name] >= MOST_COUNTED;
+        const isBound = ["waiting", "scheduled", "running"].includes(name) && next[name] >= MAX_COUNTED;
         say(name === "failed" ? failed : element, `${number(next[name])}${isBound ? " or more" : ""}`);
       }
     },
