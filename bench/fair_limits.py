@@ -19,7 +19,7 @@ import psutil
 from ava.domain.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.fleet import queues
-from ava.store.jobs import client_moves
+from ava.store.jobs.moves import make
 from bench.fairness import caller, running
 from bench.servers import processes, until
 from bench.systems import Ours
@@ -170,7 +170,7 @@ def pause(system: Ours, *, published: int) -> Figures:
     database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0.005}')
     with database.connect() as connection:
-        jobs = client_moves.insert(
+        jobs = make.insert(
             connection, tenant_id=_TENANT, user_id="usr_bench", specs=[spec] * published, max_published=published
         )
     system.publisher.publish(jobs)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
-from ava.store.jobs import client_moves, turns
+from ava.store.jobs import turns
+from ava.store.jobs.moves import make
 from bench.load import percentile
 from bench.servers import processes, until
 from bench.systems import Ours
@@ -94,7 +95,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
     database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0}')
     with database.connect() as connection:
-        jobs = client_moves.insert(
+        jobs = make.insert(
             connection,
             tenant_id="ten_a",
             user_id="usr_bench",
@@ -107,7 +108,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
         assert len(recalled) == messages
         connection.exec_driver_sql("UPDATE jobs SET run_at = 'infinity' WHERE published_at IS NULL")
     with database.connect() as connection:
-        last = client_moves.insert(connection, tenant_id="ten_b", user_id="usr_bench", specs=[spec])
+        last = make.insert(connection, tenant_id="ten_b", user_id="usr_bench", specs=[spec])
     system.publisher.publish(last)
     with running(system, 2):
         until(lambda: system.finished_of("ten_b") == 1)

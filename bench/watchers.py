@@ -23,7 +23,8 @@ import psutil
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine
 from ava.settings import load
 from ava.store.engine.database import Database
-from ava.store.jobs import client_moves, runs
+from ava.store.jobs import runs
+from ava.store.jobs.moves import make
 from bench import load as http
 from bench.servers import ROOT, Servers, open_port, processes, until
 from bench.systems import Ours, port_answers
@@ -154,7 +155,7 @@ def _jobs(database: Database, count: int) -> list[Job]:
     spec = JobSpec(worker_id="wkr_nap", input_json='{"a":1}')
     for first in range(0, count, _BATCH):
         with database.connect() as connection:
-            found += client_moves.insert(
+            found += make.insert(
                 connection, tenant_id="ten_bench", user_id="usr_bench", specs=[spec] * min(_BATCH, count - first)
             )
     return found

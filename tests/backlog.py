@@ -17,7 +17,8 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import client_moves, runs
+from ava.store.jobs import runs
+from ava.store.jobs.moves import make
 from harness.polling import wait_until
 
 WORKER = "wkr_test"
@@ -53,7 +54,7 @@ class Backlog:
         """Insert jobs, unpublished unless `is_published`."""
         specs = [JobSpec(worker_id=worker_id, **fields)] * count
         with self.database.connect() as connection:
-            return client_moves.insert(
+            return make.insert(
                 connection,
                 tenant_id=tenant_id,
                 user_id="usr_test",

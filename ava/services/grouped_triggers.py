@@ -10,8 +10,8 @@ from ava.domain.job import Job, JobSpec
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany
 from ava.services.quotas import TenantQuotas
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import client_moves
-from ava.store.jobs.client_moves import NewJob
+from ava.store.jobs.moves import make
+from ava.store.jobs.moves.make import NewJob
 
 __all__ = ["GroupedTriggers", "insert_group", "is_groupable"]
 
@@ -144,7 +144,7 @@ def insert_group(database: Database, quota: TenantQuotas, new: Sequence[NewJob])
     with database.connect(of_process=True) as connection:
         refusals = [_refusal(connection, quota, each) for each in new]
         admitted = [each for each, refusal in zip(new, refusals, strict=True) if refusal is None]
-        stored = iter(client_moves.insert_each(connection, admitted) if admitted else ())
+        stored = iter(make.insert_each(connection, admitted) if admitted else ())
     return [next(stored) if refusal is None else refusal for refusal in refusals]
 
 

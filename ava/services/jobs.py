@@ -49,9 +49,10 @@ from ava.store.jobs import (
     waiting_reads,
 )
 from ava.store.jobs.batches import JobBatch
-from ava.store.jobs.client_moves import NewJob
 from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
+from ava.store.jobs.moves import make
+from ava.store.jobs.moves.make import NewJob
 from ava.store.jobs.reads import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
 from ava.store.schedules import firings
@@ -89,7 +90,7 @@ class Jobs:
         #: What the settings allow new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
         # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
-        self._max_published = client_moves.MAX_PUBLISHED if self.rules.tenant_max_running is None else 0
+        self._max_published = make.MAX_PUBLISHED if self.rules.tenant_max_running is None else 0
         self._groups = GroupedTriggers(lambda new: insert_group(database, self._quota, new), publish=self.publish)
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
@@ -240,14 +241,14 @@ class Jobs:
     def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec], versions: Versions) -> list[Job]:
         self._admit(connection, caller, specs)
         arguments = self._arguments(caller, versions)
-        return client_moves.insert(connection, specs=specs, **arguments)
+        return make.insert(connection, specs=specs, **arguments)
 
     def _admit(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
         size = sum(len(spec.input_json) for spec in specs)
         self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
 
     def _arguments(self, caller: Caller, versions: Versions) -> dict[str, Any]:
-        """Returns the arguments of `client_moves.insert`, without the jobs."""
+        """Returns the arguments of `make.insert`, without the jobs."""
         return {
             "tenant_id": caller.tenant_id,
             "user_id": caller.user_id,

@@ -13,7 +13,8 @@ from ava.domain.job import Job, JobSpec, Status
 from ava.domain.trigger_keys import DedupeMode
 from ava.errors import DatabaseUnavailable, InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
-from ava.store.jobs import client_moves, debounces, deduped
+from ava.store.jobs import debounces, deduped
+from ava.store.jobs.moves import make
 
 __all__ = ["KeyedTriggers", "refuse_repeated_keys"]
 
@@ -48,7 +49,7 @@ class KeyedTriggers:
 
     connection: Connection
     caller: Caller
-    #: The arguments of `client_moves.insert`, without the jobs.
+    #: The arguments of `make.insert`, without the jobs.
     arguments: dict[str, Any]
     #: Raises `TooMany` if the tenant may not have these jobs more.
     admit: Callable[[Sequence[JobSpec]], None]
@@ -71,7 +72,7 @@ class KeyedTriggers:
         if not specs:
             return []
         self.admit(specs)
-        created = client_moves.insert(self.connection, specs=specs, **self.arguments)
+        created = make.insert(self.connection, specs=specs, **self.arguments)
         if len(created) < len(specs):
             self.raise_if_refused()
             raise _busy()
@@ -105,7 +106,7 @@ class KeyedTriggers:
         if replaced:
             deduped.cancel_queued(self.connection, tenant_id=tenant_id, user_id=user_id, keys=replaced)
         self.admit(specs)
-        return client_moves.insert_keyed(self.connection, specs=specs, **self.arguments)
+        return make.insert_keyed(self.connection, specs=specs, **self.arguments)
 
     def _earlier(self, missing: dict[int, JobSpec]) -> dict[int, Job]:
         """Returns the jobs that `dedupe` returns. Raises `JobStateConflict` for the first trigger that it refuses."""

@@ -18,7 +18,7 @@ class TriggerRules:
     """What the settings allow new jobs.
 
     What is set for one tenant, and the windows that the dispatcher has closed, are read by the statement that stores a
-    job (`ava.store.jobs.client_moves`).
+    job (`ava.store.jobs.moves.make`).
     """
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:

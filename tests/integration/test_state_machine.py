@@ -27,6 +27,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import backlog, client_moves, rescues, runs
+from ava.store.jobs.moves import make
 
 TENANT = "ten_test"
 DEAD_AFTER_SECONDS = 14.0
@@ -131,7 +132,7 @@ class Jobs(RuleBasedStateMachine):
         moment = datetime(2100, 1, 1, tzinfo=UTC) if is_dated else None
         spec = JobSpec(worker_id=worker_id, scheduled_at=moment)
         with self._connect() as connection:
-            (job,) = client_moves.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])
+            (job,) = make.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])
         self.models[job.id] = Model(worker_id=worker_id, is_dated=is_dated)
 
     @precondition(lambda self: self.models)

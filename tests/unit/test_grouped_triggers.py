@@ -12,7 +12,7 @@ import pytest
 from ava.domain.job import Job, JobSpec
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany
 from ava.services.grouped_triggers import GroupedTriggers, is_groupable
-from ava.store.jobs.client_moves import NewJob
+from ava.store.jobs.moves.make import NewJob
 from harness.polling import wait_until
 from tests.unit.handlers import JOB
 

@@ -77,7 +77,7 @@ def filter_parameters(
 
 def _bounds(job_filter: JobFilter) -> tuple[str | None, str | None]:
     """Returns the least id that a filter admits, and the least one that is too high; None if it has no such bound."""
-    # A job's `created_at` is the time in its id (`client_moves.insert`), so bounds on the id are exact.
+    # A job's `created_at` is the time in its id (`make.insert`), so bounds on the id are exact.
     after, before, part = job_filter.created_after, job_filter.created_before, job_filter.id_part
     lows = [] if after is None else [ids.first_uuid(after)]
     highs = [] if before is None else [ids.first_uuid(before)]

@@ -1,0 +1,1 @@
+"""The moves of jobs: each is one guarded statement."""
