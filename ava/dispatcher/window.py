@@ -15,7 +15,7 @@ from ava.domain import priority, run_groups
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
-from ava.store.engine.notices import BACKLOG, Notices
+from ava.store.engine.notices import Notices
 from ava.store.fleet import workers
 from ava.store.jobs import backlog, client_moves
 from ava.store.jobs.looks import Look, Window
@@ -31,7 +31,7 @@ _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
-#: Seconds between two looks if the first has admissions left, or a node has returned jobs since.
+#: Seconds between two looks if the first has admissions left.
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
@@ -92,7 +92,7 @@ class WindowFeed:
         )
         self._notices = notices
         self._known = KnownWindows()
-        #: What has come as notices since the last call: the keys of limits, and `BACKLOG`.
+        #: The keys of limits that have come as notices since the last call.
         self._noticed: set[str] = set()
         #: When the next look at the windows is due; until then only notices are followed.
         self._look_at = float("-inf")
@@ -110,7 +110,7 @@ class WindowFeed:
         return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the place of a limit is free, or a node has returned jobs to the backlog."""
+        """Wait so long, or until the place of a limit is free."""
         if self._notices is None:
             time.sleep(seconds)
         else:
@@ -128,12 +128,7 @@ class WindowFeed:
         noticed, self._noticed = self._noticed, set()
         published = 0
         if noticed and self._closed is not None:
-            if BACKLOG in noticed:
-                # What came back may be more urgent than what the broker holds.
-                self._known.see_returned()
-                self._look_at = min(self._look_at, self._looked_at + _CONTINUED_SECONDS)
-            if keys := noticed - {BACKLOG}:
-                published = self._send(self._admission.admit_noticed(keys, self._may_publish, self._closed))
+            published = self._send(self._admission.admit_noticed(noticed, self._may_publish, self._closed))
             if time.monotonic() < self._look_at:
                 return published
         published += self._look()

@@ -128,8 +128,7 @@ def test_a_job_that_takes_long_gives_back_what_waits_behind_it(
 def test_groups_make_way_for_a_more_urgent_job(system: System, witness: Witness, tmp_path: Path) -> None:
     _run_brief(system, witness)
     go = tmp_path / "go"
-    # Not from the first, because the API may publish some alone before it reads of the pause. A process that has taken
-    # such a one as brief returns what comes next, be it urgent.
+    # Not from the first, because the API may publish some alone before it reads of the pause.
     ids = _run(system, witness, {number: {"until": str(go)} for number in range(LATE, JOBS)})
     wait_until(lambda: sum(int(word) >= LATE for word in witness.words) == PROCESSES, what="each is in a message")
     before = len(witness.words)

@@ -54,7 +54,7 @@ class Store:
         """Returns a store that run monitors use from now on, and have them look at it often."""
         store = cls()
         monkeypatch.setattr(run_monitor, "Database", SimpleNamespace(of=lambda *_, **__: store))
-        for name in ("nodes", "workers", "client_moves", "passed_places"):
+        for name in ("nodes", "workers", "passed_places"):
             monkeypatch.setattr(run_monitor, name, store)
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
         monkeypatch.setattr("ava.node.parent.rescue.rescues", store)
@@ -106,9 +106,6 @@ class Store:
 
     def passed_by(self, _connection: Any, *, job_id: str, run_no: int, **_: Any) -> Key | None:
         return self.passed.get((job_id, run_no))
-
-    def return_to_backlog(self, _connection: Any, job_ids: list[str]) -> None:
-        self._write("return to backlog", *job_ids)
 
     def invalidate_unclaimed(self, _connection: Any, *, job_id: str, run_no: int) -> bool:
         if self.is_away:
@@ -208,6 +205,15 @@ class Node:
         self.store.running_seconds[held[0].key] = 0
         self.monitor.track(held)
         return held, child
+
+    def rescue_another(self, job_id: str) -> None:
+        """Have the monitor rescue the run of a process that has died before, after all that it has to write."""
+        held = HeldRun(job_id=job_id, run_no=1, pid=0, timeout_seconds=60, grace_seconds=0)
+        self.monitor.rescue(held, "WorkerLost: …")
+
+    def rescued(self) -> list[str]:
+        """Returns the jobs whose runs were rescued, in order."""
+        return [job_id for job_id, *_ in self.store.named("rescue")]
 
     def close(self) -> None:
         self.monitor.close()

@@ -13,7 +13,7 @@ from celery.concurrency import asynpool, prefork
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from ava.node.celery_internals.pool import JobPool, _Results, _TakeAheadPool, is_soon_free
-from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import PASSED, SOON_FREE
 
 PID = 4711
 
@@ -30,20 +30,8 @@ class Request:
     def fetch_next(self) -> None:
         self.calls.append("fetch_next")
 
-    def expect_surplus(self) -> None:
-        self.calls.append("expect_surplus")
-
-    def hold_surplus(self, surplus: Request) -> None:
-        self.calls.append(("hold_surplus", surplus))
-
     def pass_place(self, job_id: str, run_no: int) -> None:
         self.calls.append(("pass_place", job_id, run_no))
-
-    def return_to_backlog(self) -> None:
-        self.calls.append("return_to_backlog")
-
-    def acknowledge(self) -> None:
-        self.calls.append("acknowledge")
 
 
 class Parent:
@@ -60,7 +48,6 @@ class Parent:
             lambda _job, _part, _outcome, inqueue: self.busy.discard(inqueue),
             on_ready_counters={PID: self.counter}, fileno_to_outq={}, on_process_alive=None,
         )  # fmt: skip
-        self.results.mark_busy = self.busy.add
 
     def give(self) -> tuple[int, Any, Request]:
         """Write a job to the child; its number, its result and its request."""
@@ -143,75 +130,6 @@ def test_soon_free_for_a_job_that_is_over_or_unknown_changes_nothing(parent: Par
         parent.read(SOON_FREE, number, parent.fd)
     assert (parent.slots.value, parent.busy) == (0, {7})
     assert request.calls == [("accepted", PID)]
-
-
-def test_a_child_that_is_still_busy_takes_its_slot_again_and_may_get_a_surplus(parent: Parent) -> None:
-    job, result, request = parent.give()
-    parent.accept(job)
-    parent.read(SOON_FREE, job, parent.fd)
-    parent.read(STILL_BUSY, job, parent.fd)
-    assert (parent.slots.value, parent.busy) == (0, {7})
-    assert request.calls[2:] == ["expect_surplus"]
-    assert not is_soon_free(result)
-    # Its end frees it, as that of any other.
-    parent.end(job)
-    assert (parent.slots.value, parent.busy) == (1, set())
-
-
-def test_a_surplus_that_is_in_the_pipe_keeps_the_slot_and_is_held_when_it_comes_back(parent: Parent) -> None:
-    job, result, request = parent.give()
-    parent.accept(job)
-    parent.read(SOON_FREE, job, parent.fd)
-    late, _, surplus = parent.give()
-    parent.read(STILL_BUSY, job, parent.fd)
-    assert (parent.slots.value, parent.busy) == (0, {7})
-    assert request.calls == [("accepted", PID), "fetch_next"]
-    parent.read(RETURNED, late, job, parent.fd)
-    assert (parent.slots.value, parent.busy) == (0, {7}), "the busy job has the slot of the surplus"
-    assert request.calls[2:] == [("hold_surplus", surplus)]
-    assert late not in parent.cache
-    assert not is_soon_free(result)
-    parent.end(job)
-    assert (parent.slots.value, parent.busy) == (1, set())
-
-
-def test_a_child_takes_no_second_slot_if_a_surplus_has_its_first() -> None:
-    parent = Parent(slots=2)
-    job, result, _ = parent.give()
-    parent.accept(job)
-    parent.read(SOON_FREE, job, parent.fd)
-    parent.give()
-    parent.read(STILL_BUSY, job, parent.fd)
-    assert parent.slots.value == 1
-    assert is_soon_free(result), "until the surplus comes back"
-
-
-def test_a_surplus_beyond_the_first_frees_the_slot_that_it_took() -> None:
-    parent = Parent(slots=2)
-    job, _, request = parent.give()
-    parent.accept(job)
-    late, _, surplus = parent.give()
-    parent.read(RETURNED, late, job, parent.fd)
-    assert surplus.calls == ["return_to_backlog", "acknowledge"]
-    assert request.calls == [("accepted", PID)]
-    assert parent.slots.value == 1
-
-
-def test_a_message_is_returned_once(parent: Parent) -> None:
-    job, _, request = parent.give()
-    parent.accept(job)
-    parent.read(SOON_FREE, job, parent.fd)
-    late, _, surplus = parent.give()
-    for _ in range(2):
-        parent.read(RETURNED, late, job, parent.fd)
-    assert request.calls[2:] == [("hold_surplus", surplus)]
-    assert parent.slots.value == 0
-
-
-def test_a_batch_is_read_in_its_order(parent: Parent) -> None:
-    job, _, request = parent.give()
-    parent.read(BATCH, (ACK, (job, None, 0.0, PID, None)), (SOON_FREE, (job, parent.fd)))
-    assert request.calls == [("accepted", PID), "fetch_next"]
 
 
 # The pool itself ---------------------------------------------------------------------------------------------------

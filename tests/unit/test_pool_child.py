@@ -12,7 +12,7 @@ from billiard.queues import _SimpleQueue
 from ava.domain import messages
 from ava.node.celery_internals import pool_child
 from ava.node.celery_internals.pool_child import PoolChild, _read
-from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import PASSED, SOON_FREE
 
 OURS = ["job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
 
@@ -40,17 +40,12 @@ class Pipes:
         self.child.outq.put((READY, (number, None, (True, "done"), self.fd)))
 
     def read(self) -> list[Any]:
-        """Everything that the child has sent, each as its state and what it is about; a batch as a list."""
+        """Everything that the child has sent, each as its state and the number of the job that it is about."""
         found: list[Any] = []
         while self.child.outq._reader.poll(0):
-            kind, content = self.child.outq.get()
-            found.append(list(map(_shorten, content)) if kind == BATCH else _shorten((kind, content)))
+            kind, (number, *_) = self.child.outq.get()
+            found.append((kind, number))
         return found
-
-
-def _shorten(state: tuple[int, tuple[Any, ...]]) -> tuple[int, ...]:
-    kind, (number, *rest) = state
-    return (kind, number, rest[0]) if kind == RETURNED else (kind, number)
 
 
 @pytest.fixture
@@ -58,20 +53,11 @@ def pipes(monkeypatch: pytest.MonkeyPatch) -> Pipes:
     """A child whose messages follow each other closely, in the first of its jobs."""
     # Long enough for a machine that is busy.
     monkeypatch.setattr(pool_child, "_CLOSE_SECONDS", 0.2)
-    monkeypatch.setattr(pool_child, "_EARLY_SECONDS", 60)
     pipes = Pipes()
     pipes.write(1)
     pipes.run(1)
     assert pipes.read() == [(ACK, 1)]
     return pipes
-
-
-def always_brief(_: str) -> bool:
-    return True
-
-
-def never_brief(_: str) -> bool:
-    return False
 
 
 def test_soon_free_is_announced_for_the_job_at_hand(pipes: Pipes) -> None:
@@ -82,88 +68,16 @@ def test_soon_free_is_announced_for_the_job_at_hand(pipes: Pipes) -> None:
 
 def test_a_message_that_was_taken_ahead_is_acknowledged_once_and_run_next(pipes: Pipes) -> None:
     pipes.write(2)
-    assert pipes.child.take_next(never_brief) == ("wkr_echo", ((OURS[0], 1),))
+    assert pipes.child.take_next() == ("wkr_echo", ((OURS[0], 1),))
     assert pipes.read() == [(ACK, 2)]
     pipes.end(1)
     pipes.run(2)
     assert pipes.read() == [(READY, 1)]
 
 
-def test_soon_free_goes_out_early_and_with_the_acknowledgement_if_the_next_handler_is_brief(pipes: Pipes) -> None:
-    pipes.write(2)
-    pipes.child.take_next(always_brief)
-    assert pipes.read() == [[(ACK, 2), (SOON_FREE, 2)]]
-    # It is not announced again, and the end of the job before goes with what comes next.
-    pipes.end(1)
-    pipes.run(2)
-    pipes.child.announce_soon_free()
-    assert pipes.read() == []
-    pipes.write(3)
-    pipes.child.take_next(always_brief)
-    assert pipes.read() == [[(READY, 1), (ACK, 3), (SOON_FREE, 3)]]
-
-
-def test_an_end_that_waits_for_what_comes_next_waits_for_one_tick_at_most(pipes: Pipes) -> None:
-    pipes.write(2)
-    pipes.child.take_next(always_brief)
-    pipes.end(1)
-    assert pipes.read() == [[(ACK, 2), (SOON_FREE, 2)]]
-    pipes.child.check_announcement()
-    assert pipes.read() == [(READY, 1)]
-
-
-def test_a_child_that_takes_longer_withdraws_and_returns_what_came(
-    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipes.write(2)
-    pipes.child.take_next(always_brief)
-    pipes.end(1)
-    pipes.run(2)
-    pipes.write(3)
-    pipes.child.check_announcement()
-    pipes.read()
-    pipes.child.check_announcement()
-    assert pipes.read() == [], "it is not late yet"
-    monkeypatch.setattr(pool_child, "_EARLY_SECONDS", -1)
-    pipes.child.check_announcement()
-    assert pipes.read() == [(STILL_BUSY, 2), (RETURNED, 3, 2)]
-    # What the parent had written before it knew comes back as well, until the job is over.
-    pipes.write(4)
-    pipes.child.check_announcement()
-    assert pipes.read() == [(RETURNED, 4, 2)]
-    pipes.end(2)
-    pipes.write(5)
-    pipes.child.check_announcement()
-    assert pipes.read() == [(READY, 2)]
-    pipes.run(5)
-
-
-def test_a_withdrawn_job_is_announced_once_its_handler_has_ended(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_child, "_EARLY_SECONDS", -1)
-    pipes.write(2)
-    pipes.child.take_next(always_brief)
-    pipes.end(1)
-    pipes.run(2)
-    pipes.child.check_announcement()
-    pipes.read()
-    pipes.child.announce_soon_free()
-    assert pipes.read() == [(SOON_FREE, 2)]
-
-
-def test_a_stopped_handler_withdraws_at_once_and_nothing_is_withdrawn_twice(pipes: Pipes) -> None:
-    pipes.child.withdraw()
-    assert pipes.read() == [], "it was not announced early"
-    pipes.write(2)
-    pipes.child.take_next(always_brief)
-    pipes.read()
-    for _ in range(2):
-        pipes.child.withdraw()
-    assert pipes.read() == [(STILL_BUSY, 2)]
-
-
 def test_a_message_for_another_task_is_left_to_celery(pipes: Pipes) -> None:
     pipes.write(2, task="celery.backend_cleanup")
-    assert pipes.child.take_next(always_brief) is None
+    assert pipes.child.take_next() is None
     assert pipes.read() == [(ACK, 2)]
     pipes.run(2)
 
@@ -174,20 +88,20 @@ def test_a_child_that_has_rested_takes_nothing_ahead(pipes: Pipes, monkeypatch: 
     monkeypatch.setattr(pool_child, "_CLOSE_SECONDS", 0)
     pipes.run(2)
     pipes.write(3)
-    assert pipes.child.take_next(always_brief) is None
+    assert pipes.child.take_next() is None
     pipes.run(3)
 
 
 def test_a_child_that_takes_nothing_in_time_stops_waiting_until_messages_are_close_again(pipes: Pipes) -> None:
-    assert pipes.child.take_next(always_brief) is None
+    assert pipes.child.take_next() is None
     pipes.write(2)
-    assert pipes.child.take_next(always_brief) is None
+    assert pipes.child.take_next() is None
     pipes.run(2)
 
 
 def test_the_end_of_the_node_is_kept_for_billiards_loop(pipes: Pipes) -> None:
     pipes.child.inq.put(None)
-    assert pipes.child.take_next(always_brief) is None
+    assert pipes.child.take_next() is None
     with pytest.raises(SystemExit):
         pipes.child.wait_for_job()
 
@@ -207,8 +121,7 @@ def test_a_parent_that_is_gone_breaks_no_end(pipes: Pipes) -> None:
     pipes.child.outq._reader.close()
     pipes.write(2)
     pipes.child.announce_soon_free()
-    assert pipes.child.take_next(always_brief) == ("wkr_echo", ((OURS[0], 1),))
-    pipes.child.withdraw()
+    assert pipes.child.take_next() == ("wkr_echo", ((OURS[0], 1),))
 
 
 def test_a_message_of_ours_is_read() -> None:
@@ -240,7 +153,7 @@ def test_anything_else_is_left_to_celery(body: str | bytes) -> None:
     assert _read(body) is None
 
 
-def test_a_child_goes_on_by_the_place_of_its_run_if_no_message_was_asked_for_or_has_come(pipes: Pipes) -> None:
+def test_a_child_goes_on_by_the_place_of_its_run_if_no_message_has_come(pipes: Pipes) -> None:
     assert pipes.child.may_pass_place()
     pipes.child.report_passed("job_of_the_place", 3)
     assert pipes.child.outq.get() == (PASSED, (1, "job_of_the_place", 3))
@@ -248,12 +161,7 @@ def test_a_child_goes_on_by_the_place_of_its_run_if_no_message_was_asked_for_or_
     assert not pipes.child.may_pass_place()
 
 
-def test_a_child_that_was_announced_early_does_not_go_on_by_the_place_of_its_run(pipes: Pipes) -> None:
+def test_a_child_that_has_taken_a_message_ahead_does_not_go_on_by_the_place_of_its_run(pipes: Pipes) -> None:
     pipes.write(2)
-    assert pipes.child.take_next(always_brief)
-    assert not pipes.child.may_pass_place()
-    pipes.end(1)
-    pipes.run(2)
-    assert not pipes.child.may_pass_place()
-    pipes.child.withdraw()
+    assert pipes.child.take_next()
     assert not pipes.child.may_pass_place()

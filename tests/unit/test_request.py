@@ -1,4 +1,4 @@
-"""One message in a node's parent: when it is acknowledged, what holds a surplus, and what a death leads to."""
+"""One message in a node's parent: when it is acknowledged, and what a death leads to."""
 
 from __future__ import annotations
 
@@ -43,9 +43,6 @@ class RunMonitor:
 
     def rescue(self, held: Any, error: str) -> None:
         self.calls.append(("rescue", held.task_id, error))
-
-    def return_to_queue(self, job_ids: Any) -> None:
-        self.calls += [("return_to_queue", job_id) for job_id in job_ids]
 
     def check_now(self) -> None:
         self.calls.append("check_now")
@@ -99,7 +96,6 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
     for name in ("run_monitor", "pool_pids"):
         monkeypatch.setattr(JobRequest, name, None, raising=False)
-    monkeypatch.setattr(JobRequest, "expecting_surplus", set())
     monkeypatch.setattr(processes, "kill_children", lambda keep: None)
     yield Node(app)
     state.reset_state()
@@ -141,57 +137,6 @@ def test_a_message_that_redis_has_forgotten_is_not_acknowledged(node_on_redis: N
     request.on_success((False, "completed", 0.1))
     assert request.acknowledged
     assert ("acknowledge", request.id) not in node_on_redis.calls
-
-
-def test_a_surplus_goes_to_the_backlog_at_once_and_is_acknowledged_with_the_busy_job(node: Node) -> None:
-    busy, surplus = node.receive(1), node.receive(2)
-    busy.on_accepted(PID, 0.0)
-    busy.fetch_next()
-    node.calls.clear()
-    busy.expect_surplus()
-    assert JobRequest.expecting_surplus == {busy}
-    busy.hold_surplus(surplus)
-    assert not JobRequest.expecting_surplus
-    assert node.calls == [("return_to_queue", JOB)]
-    assert surplus not in state.reserved_requests
-    busy.on_success((False, "completed", 0.1))
-    assert node.calls[1:3] == [("untrack", busy.id), ("acknowledge", surplus.id)]
-    busy.acknowledge()
-    assert node.calls.count(("acknowledge", surplus.id)) == 1
-
-
-def test_a_surplus_is_acknowledged_when_its_busy_child_is_soon_free_after_all(node: Node) -> None:
-    busy, surplus = node.receive(1), node.receive(2)
-    busy.on_accepted(PID, 0.0)
-    busy.hold_surplus(surplus)
-    busy.fetch_next()
-    assert node.calls[-2:] == [("acknowledge", busy.id), ("acknowledge", surplus.id)]
-
-
-def test_a_job_that_ends_expects_no_surplus_any_more(node: Node) -> None:
-    busy = node.receive()
-    busy.on_accepted(PID, 0.0)
-    busy.expect_surplus()
-    busy.on_success((False, "completed", 0.1))
-    assert not JobRequest.expecting_surplus
-
-
-def test_a_busy_child_counts_again_among_those_for_which_redis_is_asked(node_on_redis: Node) -> None:
-    first, second = node_on_redis.receive(1), node_on_redis.receive(2)
-    for request in (first, second):
-        request.on_accepted(PID, 0.0)
-        request.fetch_next()
-        assert request not in state.reserved_requests
-    first.expect_surplus()
-    second.hold_surplus(node_on_redis.receive(3))
-    assert {first, second} <= set(state.reserved_requests)
-
-
-def test_a_busy_child_of_rabbitmq_does_not_count_because_the_unacknowledged_surplus_does(node: Node) -> None:
-    request = node.receive()
-    request.fetch_next()
-    request.expect_surplus()
-    assert request not in state.reserved_requests
 
 
 @pytest.mark.parametrize(
@@ -270,11 +215,6 @@ def test_each_run_of_a_group_is_rescued_from_a_process_that_died_unless_it_had_e
     request.on_failure(_info(WorkerLostError("signal 9")))
     rescued = [call[1] for call in node.calls if call[0] == "rescue"]
     assert rescued == [f"{OTHER_JOB}.3"]
-
-
-def test_each_job_of_a_group_that_came_for_a_busy_child_goes_to_the_backlog(node: Node) -> None:
-    node.receive(1, (OTHER_JOB, 3)).return_to_backlog()
-    assert node.calls == [("return_to_queue", JOB), ("return_to_queue", OTHER_JOB)]
 
 
 def test_what_a_lost_process_has_left_is_killed_but_no_process_of_the_pool(

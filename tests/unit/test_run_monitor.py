@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -91,9 +90,9 @@ def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) 
     wait_until(lambda: child.received() == [("job_a.1", "lost")])
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue(["job_z"])
-    wait_until(lambda: node.store.named("return to backlog") == [("job_z",)])
-    assert node.store.named("rescue") == node.store.named("end killed") == []
+    node.rescue_another("job_z")
+    wait_until(lambda: node.rescued() == ["job_z"])
+    assert node.store.named("end killed") == []
 
 
 def test_a_child_that_is_stuck_beyond_its_time_is_stopped_and_killed(node: Node) -> None:
@@ -203,9 +202,8 @@ def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
     node.start()
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue(["job_z"])
-    wait_until(lambda: node.store.named("return to backlog"))
-    assert node.store.named("rescue") == []
+    node.rescue_another("job_z")
+    wait_until(lambda: node.rescued() == ["job_z"])
 
 
 def test_a_run_that_another_child_holds_as_well_is_not_rescued(node: Node) -> None:
@@ -214,9 +212,8 @@ def test_a_run_that_another_child_holds_as_well_is_not_rescued(node: Node) -> No
     node.start()
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue(["job_z"])
-    wait_until(lambda: node.store.named("return to backlog"))
-    assert node.store.named("rescue") == []
+    node.rescue_another("job_z")
+    wait_until(lambda: node.rescued() == ["job_z"])
 
 
 def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
@@ -225,25 +222,24 @@ def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
     node.store.is_away = True
     node.monitor.untrack(held)
     node.monitor.rescue(held, "WorkerLost: …")
-    node.monitor.return_to_queue(["job_z"])
+    node.rescue_another("job_z")
     time.sleep(0.3)
-    assert node.store.named("rescue") == node.store.named("return to backlog") == []
+    assert node.rescued() == []
     node.store.is_away = False
-    wait_until(lambda: node.store.named("rescue") and node.store.named("return to backlog"))
-    assert (len(node.store.named("rescue")), node.store.named("return to backlog")) == (1, [("job_z",)])
+    wait_until(lambda: sorted(node.rescued()) == ["job_a", "job_z"])
 
 
 def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     met: list[str] = []
 
-    def break_off(connection: Any, job_ids: list[str]) -> None:
-        met.extend(job_ids)
+    def break_off(_connection: Any, held: HeldRun, **_: Any) -> None:
+        met.append(held.job_id)
         if len(met) < 3:
             raise DatabaseUnavailable
 
-    monkeypatch.setattr(run_monitor, "client_moves", SimpleNamespace(return_to_backlog=break_off))
+    monkeypatch.setattr(run_monitor, "rescue_run", break_off)
     node.start()
-    node.monitor.return_to_queue(["job_z"])
+    node.rescue_another("job_z")
     wait_until(lambda: met == ["job_z"] * 3)
     wait_until(node.monitor._deferred_writes.empty)
 
@@ -324,11 +320,11 @@ def test_an_abandoned_run_is_killed_at_once_and_returns_to_the_queue(node: Node)
 def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
-    node.monitor.return_to_queue(["job_z"])
+    node.rescue_another("job_z")
     node.monitor.close()
     assert child.process.wait(30) == -signal.SIGKILL
     reason = "Handler interrupted, the worker is shutting down"
-    assert node.store.named("return to backlog") == [("job_z",)]
+    assert node.rescued() == ["job_z", "job_a"]
     assert [call for call in node.store.calls if call[0] != "heartbeat"][-3:] == [
         ("rescue", "job_a", 1, reason, False),
         ("deregister", node.id),

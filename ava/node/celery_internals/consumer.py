@@ -55,13 +55,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     #: Celery's own count of failed attempts since the last connection.
     broker_connection_retry_attempt: int
 
-    def __init__(self, on_task_request: Callable[[JobRequest], object], *args: Any, **kwargs: Any) -> None:
-        def take(request: JobRequest) -> None:
-            on_task_request(request)
-            self._hold_surplus()
-
-        super().__init__(take, *args, **kwargs)
-
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Returns what is called with each message: Celery's function, for the messages that are ours."""
         take = super().create_task_handler(*args, **kwargs)
@@ -84,13 +77,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         DROPPED.drop(reason)
         if not JobRequest.is_acknowledged_on_arrival:
             message.ack_log_error(_log, self.connection_errors)
-
-    def _hold_surplus(self) -> None:
-        # A request waits here if no process is free, so the broker was asked for it too early.
-        waiting = self.controller.semaphore._waiting
-        if waiting and JobRequest.expecting_surplus:
-            _, (surplus,), _ = waiting.pop()
-            next(iter(JobRequest.expecting_surplus)).hold_surplus(surplus)
 
     def connect(self) -> Any:
         """Connect to consume. Raises `StartError` if no node can consume this kind of broker."""

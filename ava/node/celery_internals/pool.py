@@ -1,6 +1,6 @@
 """The pool of a node: Celery's prefork pool, extended by the take-ahead protocol (see `take_ahead` and docs/node.md).
 
-- A child gets its next message while it still writes the end of its job, or earlier, and may return it.
+- A child gets its next message while it still writes the end of its job.
 - A message is written into the child's pipe when it arrives, not with the next turn of the event loop.
 """
 
@@ -16,7 +16,7 @@ from celery.concurrency.prefork import TaskPool
 
 from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
-from ava.node.celery_internals.take_ahead import BATCH, PASSED, RETURNED, SOON_FREE, STILL_BUSY
+from ava.node.celery_internals.take_ahead import PASSED, SOON_FREE
 
 __all__ = ["JobPool", "is_soon_free"]
 
@@ -24,26 +24,10 @@ __all__ = ["JobPool", "is_soon_free"]
 class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotations
     """Reads, in the parent, what the children send."""
 
-    #: Marks a child as busy, by the descriptor of the pipe to it.
-    mark_busy: Callable[[int], None]
-
     def _make_methods(self) -> None:
         super()._make_methods()
         self._on_ready_and_free = self.state_handlers[READY]
-        self.state_handlers.update(
-            {
-                READY: self._on_ready,
-                SOON_FREE: self._on_soon_free,
-                STILL_BUSY: self._on_still_busy,
-                RETURNED: self._on_returned,
-                BATCH: self._on_batch,
-                PASSED: self._on_passed,
-            }
-        )
-
-    def _on_batch(self, *states: Any) -> None:
-        for state in states:
-            self.on_state_change(state)
+        self.state_handlers.update({READY: self._on_ready, SOON_FREE: self._on_soon_free, PASSED: self._on_passed})
 
     def _on_soon_free(self, job: int, inqueue: int) -> None:
         result = self.cache.get(job)
@@ -70,38 +54,6 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
                 counter.value += 1
         result._set(part, outcome)
 
-    def _on_still_busy(self, job: int, inqueue: int) -> None:
-        result = self.cache.get(job)
-        # If a message is on its way to the child already, that one holds the slot, and is returned with it.
-        if is_soon_free(result) and self.putlock.value > 0 and not self._has_unaccepted(inqueue):
-            self.putlock.value -= 1
-            self._keep_busy(result, inqueue)
-            _request_of(result).expect_surplus()
-
-    def _has_unaccepted(self, inqueue: int) -> bool:
-        return any(
-            result._write_to is not None and result._write_to.inqW_fd == inqueue and not result.accepted()
-            for result in self.cache.values()
-        )
-
-    def _keep_busy(self, result: Any, inqueue: int) -> None:
-        result.is_soon_free = False
-        self.mark_busy(inqueue)
-
-    def _on_returned(self, job: int, busy_job: int, inqueue: int) -> None:
-        returned, result = self.cache.pop(job, None), self.cache.get(busy_job)
-        if returned is None:
-            return
-        if is_soon_free(result):
-            self._keep_busy(result, inqueue)
-            _request_of(result).hold_surplus(_request_of(returned))
-        else:
-            self.on_job_ready(job, None, None, inqueue)
-            self.putlock.release()
-            surplus = _request_of(returned)
-            surplus.return_to_backlog()
-            surplus.acknowledge()
-
 
 def is_soon_free(result: Any) -> bool:
     """Returns True if the job is not over and its child was freed by `SOON_FREE`."""
@@ -120,12 +72,6 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
     _quick_put: Callable[[Any], None]
     #: Slots of jobs whose children have died, until they are free.
     _lost_slots = 0
-
-    def create_result_handler(self) -> Any:
-        """Make the object that reads what the children send."""
-        results = super().create_result_handler()
-        results.mark_busy = self._busy_workers.add
-        return results
 
     def _create_write_handlers(self, hub: Any, *args: Any, **kwargs: Any) -> None:
         super()._create_write_handlers(hub, *args, **kwargs)

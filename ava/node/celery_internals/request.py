@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore
@@ -40,12 +40,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     pool_pids: Callable[[], list[int]]
     #: True if the broker forgets a message when it delivers it (see `ava.broker.app.make_queue`).
     is_acknowledged_on_arrival = False
-    #: Requests whose child is busy although the broker was asked for its next message, which may still arrive.
-    expecting_surplus: ClassVar[set[JobRequest]] = set()
     #: The runs that a child was given with this message.
     held: tuple[HeldRun, ...] = ()
-    #: The message that arrived for the busy child.
-    _surplus: JobRequest | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
@@ -94,28 +90,6 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         """The child is about to be free: ask the broker for its next message."""
         reserved_requests.discard(self)
         self._acknowledge()
-        self._release_surplus()
-
-    def expect_surplus(self) -> None:
-        """The child is still busy: hold the next message back, if the broker has sent it already."""
-        self.expecting_surplus.add(self)
-        self._count_as_reserved()
-
-    def hold_surplus(self, surplus: JobRequest) -> None:
-        """Hold back a message that came for the busy child.
-
-        Its job returns to the backlog, and is published again for a process that is free. The message stays
-        unacknowledged until this child is free, because RabbitMQ would send another one in its place.
-        """
-        self.expecting_surplus.discard(self)
-        surplus.return_to_backlog()
-        self._surplus = surplus
-        self._count_as_reserved()
-
-    def return_to_backlog(self) -> None:
-        """Leave this message's job to other processes."""
-        task_ready(self)
-        self.run_monitor.return_to_queue([job_id for job_id, _ in self.says.runs])
 
     def give_up(self) -> None:
         """No child takes this message. Its jobs return to the queue with new numbers, so that none can claim it."""
@@ -123,16 +97,6 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         for held in self._make_held(pid=0):
             self.run_monitor.rescue(held, "WorkerLost: no process of the worker took it")
         self.acknowledge()
-
-    def _count_as_reserved(self) -> None:
-        if self.is_acknowledged_on_arrival:
-            reserved_requests.add(self)
-
-    def _release_surplus(self) -> None:
-        self.expecting_surplus.discard(self)
-        surplus, self._surplus = self._surplus, None
-        if surplus is not None:
-            surplus.acknowledge()
 
     # Stopping ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +122,6 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         for held in self.held:
             self.run_monitor.untrack(held)
         self._acknowledge()
-        self._release_surplus()
 
     def _acknowledge(self) -> None:
         if self.is_acknowledged_on_arrival:

@@ -284,8 +284,6 @@ class Child:
     def _announce_end(self) -> None:
         if self._goes_on:
             self._take_ahead.announce_soon_free()
-        else:
-            self._take_ahead.withdraw()
 
     def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
         if self._passing.is_decided_for(run):
@@ -294,7 +292,7 @@ class Child:
             self._announce_end()
         lines = run.log.take_with_closing(*run_end.closing)
         if message is None and self._goes_on:
-            message = self._take_ahead.take_next(self._handler_times.is_brief)
+            message = self._take_ahead.take_next()
         if message is None or registry.find(message.worker_id) is None or self._claims.are_shared(message):
             return self._run_writer.end(run, run_end, lines)[0]
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
@@ -311,7 +309,6 @@ class Child:
         while True:
             try:
                 self._read_mailbox()
-                self._take_ahead.check_announcement()
                 if self._group.is_late:
                     self._group.give_back(self._database)
                 if self._shared.is_to_write and self._group.is_over_time:

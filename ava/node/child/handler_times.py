@@ -11,7 +11,7 @@ from ava.handler import registry
 
 __all__ = ["HandlerTimes"]
 
-#: Seconds below which a handler is brief: it ends sooner than the next message can be fetched.
+#: Seconds below which a handler is brief: its runs share claims.
 BRIEF_SECONDS = 0.002
 #: With fewer runs a claim saves little. Claimed one by one, runs follow each other more slowly than together.
 _MIN_TOGETHER = 4
@@ -39,8 +39,8 @@ class HandlerTimes:
             self._run_seconds += _NEWEST * (now - self._began_at - self._run_seconds)
         self._began_at = now
 
-    def is_brief(self, worker_id: str) -> bool:
-        """Returns True if the handler of a worker takes less time than its next message does."""
+    def _is_brief(self, worker_id: str) -> bool:
+        """Returns True if the last runs of a worker's handler were brief."""
         return self._seconds.get(worker_id, BRIEF_SECONDS) < BRIEF_SECONDS
 
     def max_together(self, worker_id: str) -> int:
@@ -49,7 +49,7 @@ class HandlerTimes:
         A killed process loses all runs that share a claim, so those do not whose loss is a failure.
         """
         handler = registry.find(worker_id)
-        if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE or not self.is_brief(worker_id):
+        if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE or not self._is_brief(worker_id):
             return 1
         # Half of a message's time, because those that are claimed and cannot begin in time are given back.
         return max(_MIN_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))

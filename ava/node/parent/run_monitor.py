@@ -32,7 +32,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import client_moves, passed_places
+from ava.store.jobs import passed_places
 
 __all__ = ["RunMonitor"]
 
@@ -127,11 +127,6 @@ class RunMonitor:
             # The message was delivered twice, and the other child may run it. If it does not, the run is an orphan.
             return
         self._deferred_writes.put(lambda connection: rescue_run(connection, held, node_id=self._node_id, error=error))
-        self._wakeups.put(None)
-
-    def return_to_queue(self, job_ids: Sequence[str]) -> None:
-        """Return the jobs of a message that came here to the backlog, soon, in the monitor's thread."""
-        self._deferred_writes.put(lambda connection: client_moves.return_to_backlog(connection, job_ids))
         self._wakeups.put(None)
 
     def check_now(self) -> None:

@@ -10,14 +10,12 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
-__all__ = ["BACKLOG", "LIMITS", "Notices"]
+__all__ = ["LIMITS", "Notices"]
 
 #: The channel on which `ava_notify_limit` sends the keys of limits.
 LIMITS = "ava_limits"
-#: The channel on which a node says that jobs have come back to the backlog, and what it sends.
-BACKLOG = "ava_backlog"
 
-_LISTEN = f"LISTEN {LIMITS}; LISTEN {BACKLOG}"
+_LISTEN = f"LISTEN {LIMITS}"
 #: The server ends the session of a process that is frozen or cut off, a while after it last listened.
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 2,

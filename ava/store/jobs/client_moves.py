@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
-from ava.store.engine.notices import BACKLOG
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["cancel", "return_to_backlog", "unpublish"]
+__all__ = ["cancel", "unpublish"]
 
 _UNPUBLISH = Statement("""
 UPDATE jobs SET published_at = NULL
@@ -21,18 +20,6 @@ WHERE id = ANY(%(ids)s::uuid[]) AND status IS NOT DISTINCT FROM 'queued' AND pub
 def unpublish(connection: Connection, job_ids: Sequence[str]) -> None:
     """Mark jobs as unpublished because their messages could not be published."""
     connection.exec_driver_sql(_UNPUBLISH, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
-
-
-# The dispatcher is woken, because it may hold less urgent jobs in the broker.
-_RETURN = Statement(f"""
-WITH returned AS ({_UNPUBLISH} RETURNING id)
-SELECT pg_notify('{BACKLOG}', '{BACKLOG}') WHERE EXISTS (SELECT FROM returned)
-""")
-
-
-def return_to_backlog(connection: Connection, job_ids: Sequence[str]) -> None:
-    """Return jobs to the backlog whose messages came to a busy process, and have the dispatcher look at once."""
-    connection.exec_driver_sql(_RETURN, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
 
 
 _CANCEL = Statement(f"""
