@@ -28,8 +28,8 @@ import requests
 
 from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
+from ava.store.engine import leader_lease
 from ava.store.engine.database import Database
-from ava.store.reports import metrics
 from harness.polling import wait_until
 from harness.servers.pgbouncer import pool_url
 
@@ -364,7 +364,7 @@ class System:
     def _has_leader(self) -> bool:
         database = Database(self.database_url, name="tests", is_pooled=True)  # The URL may lead to a pooler.
         with closing(database), database.connect() as connection:
-            return metrics.has_leader(connection)
+            return leader_lease.has_leader(connection)
 
     def _active_dispatchers(self) -> list[RunningProcess]:
         living = [each for each in self.dispatchers if each.exit_code is None]

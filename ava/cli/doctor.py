@@ -44,12 +44,10 @@ def doctor() -> None:
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]]]:
     yield "secret", _check_secret
     yield "database", _check_database
-    if settings.database_pool_url:
-        yield "pool", _check_pool
+    yield "sessions", _check_sessions
     yield "replication", _check_replication
     if settings.database_read_url:
         yield "standby", _check_standby
-    yield "dispatcher", _check_dispatcher
     yield "partitions", _check_partitions
     yield "clock", _check_clock
     yield "broker", _check_broker
@@ -113,19 +111,30 @@ def _is_verified(url: str) -> bool:
     return is_local or parsed.query.get("sslmode") == "verify-full"
 
 
-def _check_pool(settings: Settings) -> str:
+def _check_sessions(settings: Settings) -> str:
     from ava.errors import StartError
     from ava.store.engine import sessions
     from ava.store.engine.database import Database
 
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
         wrong = sessions.find_wrong(connection)
-    if wrong:
+    if wrong and settings.database_pool_url:
         raise StartError(
             f"behind DATABASE_POOL_URL the session's {', '.join(wrong)} differ from the defaults that `ava db upgrade` "
             "gives the role of DATABASE_URL. Run it, then `RECONNECT` in the pooler."
         )
-    return "its sessions have our settings"
+    if wrong:
+        raise StartError(
+            f"DATABASE_URL leads through a pooler that drops the options of a session, so {', '.join(wrong)} are not "
+            "ours. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL; if all must go through the "
+            "pooler, set DATABASE_POOL_URL alone."
+        )
+    if not settings.has_sessions:
+        return (
+            "they have our settings; because all connections lead through DATABASE_POOL_URL, `ava db upgrade` and "
+            "`downgrade` need a DATABASE_OWNER_URL that leads to PostgreSQL itself"
+        )
+    return "they have our settings"
 
 
 def _check_standby(settings: Settings) -> str:
@@ -145,25 +154,6 @@ def _check_standby(settings: Settings) -> str:
             "`pg_stat_replication` on the primary shows the lag of its standbys."
         )
     return f"has what the primary has after {lag * 1000:.0f} ms"
-
-
-def _check_dispatcher(settings: Settings) -> str:
-    from ava.errors import StartError
-    from ava.store.engine import leader_lock, schema
-
-    schema.check(settings)
-    if not settings.has_sessions:
-        return (
-            "one is active by a lease, because all connections lead through DATABASE_POOL_URL; `ava db upgrade` and "
-            "`downgrade` need a DATABASE_OWNER_URL that leads to PostgreSQL itself"
-        )
-    if not leader_lock.has_own_session(settings.database_url):
-        raise StartError(
-            "DATABASE_URL leads through a pooler that drops the options of a session, so a frozen dispatcher would "
-            "never be replaced. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL; if all must go "
-            "through the pooler, set DATABASE_POOL_URL alone."
-        )
-    return "one is active by a lock of its own session"
 
 
 def _check_partitions(settings: Settings) -> str:

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from ava import logs, tracing
 from ava.broker.app import make_app
@@ -45,8 +44,7 @@ from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
-from ava.store.engine.leader_lease import LeaderLease
-from ava.store.engine.leader_lock import LeaderLock
+from ava.store.engine.leader_lease import RENEWAL_SECONDS, LeaderLease
 from ava.store.engine.notices import Notices
 from ava.store.pending_work import Work
 
@@ -54,8 +52,6 @@ __all__ = ["DutyLoop", "make_duties", "run"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts to become the active dispatcher, or two checks that this process still is.
-_LEADERSHIP_SECONDS = 0.5
 #: Seconds after which a failed duty is retried.
 _RETRY_SECONDS = 0.5
 #: Connections to PostgreSQL that the duties share.
@@ -64,29 +60,13 @@ _CONNECTIONS = 5
 _ENDING_SECONDS = 5.0
 
 
-class Leadership(Protocol):
-    """The choice of the active dispatcher."""
-
-    def acquire(self) -> bool:
-        """Become the active dispatcher if none is, or stay it. Returns True if this process is it."""
-        ...
-
-    def may_act(self) -> bool:
-        """Returns True if this process is it at this moment, also if `acquire` was not called in time."""
-        ...
-
-    def release(self) -> None:
-        """Let another process become it at once."""
-        ...
-
-
 class DutyLoop:
     """Runs each duty when it is due, while this process is the active dispatcher.
 
     Every duty has a thread of its own, so that no duty waits for a slow one. `standby_duties` run on all dispatchers.
     """
 
-    def __init__(self, duties: Sequence[Duty], leadership: Leadership, standby_duties: Sequence[Duty] = ()) -> None:
+    def __init__(self, duties: Sequence[Duty], leadership: LeaderLease, standby_duties: Sequence[Duty] = ()) -> None:
         self._leadership = leadership
         self._is_active = threading.Event()
         self._is_ending = threading.Event()
@@ -101,7 +81,7 @@ class DutyLoop:
             thread.start()
         while not is_ending.is_set():
             self._check_leadership()
-            is_ending.wait(_LEADERSHIP_SECONDS)
+            is_ending.wait(RENEWAL_SECONDS)
         self._is_ending.set()
         for thread in self._threads:
             thread.end_wait()
@@ -268,7 +248,7 @@ def run(settings: Settings) -> None:
         wait_seconds=10,
         meter=counters.ConnectionMeter("dispatcher", _CONNECTIONS),
     )
-    leadership = _leadership(settings)
+    leadership = LeaderLease(settings)
     app = make_app(settings)
     publisher = Publisher(app, settings)
     heartbeats = Heartbeats()
@@ -280,9 +260,3 @@ def run(settings: Settings) -> None:
         tracing.stop()
         publisher.close()
         database.close()
-
-
-def _leadership(settings: Settings) -> Leadership:
-    if settings.has_sessions:
-        return LeaderLock(settings.database_url)
-    return LeaderLease(Database.of(settings, name="dispatcher lease", pool_size=1))

@@ -13,6 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ava.store import partitions
+from ava.store.engine import leader_lease
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, promotions, statistics, tenant_waits
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
@@ -83,7 +84,7 @@ class SystemMetrics:
             ),
             *_of_totals(_bounded(statistics.totals(connection))),
             _of_promotions(promotions.counts(connection)),
-            _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", metrics.has_leader(connection)),
+            _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", leader_lease.has_leader(connection)),
             _gauge(
                 "ava_schedules_overdue_seconds",
                 "Seconds that the first due schedule has waited to fire.",

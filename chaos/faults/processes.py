@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from chaos.cluster import Cluster, Plan
+from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
@@ -104,12 +104,6 @@ def _freeze_dispatcher(cluster: Cluster) -> Injury:
     time.sleep(10)
     cluster.thaw()
     return injury
-
-
-def _add_lease(cluster: Cluster) -> None:
-    """Promise no process a session of its own, but the migration, so that a dispatcher is active by a lease."""
-    url = cluster.postgres.url
-    cluster.environ |= {"DATABASE_URL": "", "DATABASE_POOL_URL": url, "DATABASE_OWNER_URL": url}
 
 
 def due_job(cluster: Cluster, since: float) -> Injury:
@@ -209,26 +203,12 @@ def _seconds_until_it_begins(cluster: Cluster, node: RunningProcess) -> float:
     return time.monotonic() - since
 
 
-_BY_LEASE = Plan(prepare=_add_lease, proxies_database=False)
-
 FAULTS = (
     Fault(name="kill -9 of a child", inject=_kill_child, promised_seconds=2),
     Fault(name="kill -9 of a node", inject=_kill_node, promised_seconds=15),
     Fault(name="kill -9 of the API in the middle of requests", inject=_kill_api, promised_seconds=10),
-    Fault(name="kill -9 of the active dispatcher", inject=_kill_dispatcher, promised_seconds=5),
-    Fault(name="the active dispatcher frozen for 10 s", inject=_freeze_dispatcher, promised_seconds=5),
-    Fault(
-        name="kill -9 of the active dispatcher, which has a lease",
-        inject=_kill_dispatcher,
-        promised_seconds=6,
-        plan=_BY_LEASE,
-    ),
-    Fault(
-        name="the active dispatcher, which has a lease, frozen for 10 s",
-        inject=_freeze_dispatcher,
-        promised_seconds=6,
-        plan=_BY_LEASE,
-    ),
+    Fault(name="kill -9 of the active dispatcher", inject=_kill_dispatcher, promised_seconds=3),
+    Fault(name="the active dispatcher frozen for 10 s", inject=_freeze_dispatcher, promised_seconds=3),
     Fault(name="a node frozen for 40 s (zombie)", inject=_freeze_node, promised_seconds=15),
     Fault(
         name="a node frozen for 20 s beside load on all cores",

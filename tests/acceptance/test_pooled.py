@@ -46,13 +46,12 @@ def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(poole
     assert system.wait_for(job["id"])["status"] == "cancelled"
     assert system.messages(job["id"])[0] == "Worker handler started"
     by_application = dict(_connections(system))
-    # The lock of the dispatcher alone goes past the pooler.
-    assert by_application.pop("ava dispatcher lock") == 1
+    # The notices of the active dispatcher alone go past the pooler.
+    by_application.pop("ava dispatcher notices")
     assert sum(by_application.values()) <= _POOL
     doctor = system.spawn("doctor")
     assert doctor.wait(60) == 0, doctor.output
-    assert "ok  pool: its sessions have our settings" in doctor.output
-    assert "ok  dispatcher: one is active by a lock of its own session" in doctor.output
+    assert "ok  sessions: they have our settings" in doctor.output
 
 
 @pytest.mark.needs_session(because="behind a pooler the role has these settings")
@@ -60,7 +59,7 @@ def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(poole
 def test_the_doctor_says_what_is_missing_behind_a_pooler(pooler: PgBouncer, system: System) -> None:
     doctor = system.spawn("doctor", environ={"DATABASE_POOL_URL": pooler.url_of(system.database_url)})
     assert doctor.wait(60) == 1
-    assert "!!  pool: behind DATABASE_POOL_URL the session's jit, plan_cache_mode, statement_timeout" in doctor.output
+    assert "behind DATABASE_POOL_URL the session's jit, plan_cache_mode, statement_timeout" in doctor.output
     with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
         psycopg2.connect(pooler.url_of(system.database_url), options="-c statement_timeout=1000")
 
@@ -90,10 +89,12 @@ def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler:
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     jobs = [system.trigger("wkr_sleep", input={"seconds": 0}, scheduled_at=soon)["id"] for _ in range(5)]
     assert [system.wait_for(id_)["attempt"] for id_ in jobs] == [1] * len(jobs)
-    assert "ava dispatcher lock" not in dict(_connections(system))
+    assert "ava dispatcher notices" not in dict(_connections(system))
     doctor = system.spawn("doctor")
     assert doctor.wait(60) == 0, doctor.output
-    assert "ok  dispatcher: one is active by a lease" in doctor.output
+    assert (
+        "ok  sessions: they have our settings; because all connections lead through DATABASE_POOL_URL" in doctor.output
+    )
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)

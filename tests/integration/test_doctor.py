@@ -44,8 +44,8 @@ def test_a_healthy_system_passes(system: System) -> None:
         "settings",
         "secret",
         "database",
+        "sessions",
         "replication",
-        "dispatcher",
         "partitions",
         "clock",
         "broker",
@@ -98,7 +98,7 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    of_database = ["database", "replication", "dispatcher", "partitions", "clock"]
+    of_database = ["database", "sessions", "replication", "partitions", "clock"]
     assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]

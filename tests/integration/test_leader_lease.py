@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from ava.settings import Settings
 from ava.store.engine import leader_lease
 from ava.store.engine.database import Database
-from ava.store.engine.leader_lease import LeaderLease
-from ava.store.engine.leader_lock import LeaderLock
-from ava.store.reports import metrics
+from ava.store.engine.leader_lease import RENEWAL_SECONDS, LeaderLease
+from harness.polling import wait_until
+from harness.servers.server import Server
 
 
 class Clock:
@@ -27,7 +28,7 @@ class Clock:
         """Let seconds pass, in which the dispatchers that are not frozen ask whether they are active."""
         until = self.seconds + seconds
         while self.seconds < until:
-            self.seconds += 0.5
+            self.seconds += RENEWAL_SECONDS
             for each in acquire:
                 each()
 
@@ -40,18 +41,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def dispatchers(database_url: str, clock: Clock) -> Iterator[tuple[LeaderLease, LeaderLease]]:
-    first, second = (LeaderLease(Database(database_url, name="test", pool_size=1)) for _ in range(2))
+def dispatchers(database_settings: Settings, clock: Clock) -> Iterator[tuple[LeaderLease, LeaderLease]]:
+    first, second = LeaderLease(database_settings), LeaderLease(database_settings)
     yield first, second
     first.release()
     second.release()
-
-
-@pytest.fixture
-def lock(database_url: str, clock: Clock) -> Iterator[LeaderLock]:
-    lock = LeaderLock(database_url)
-    yield lock
-    lock.release()
 
 
 @pytest.fixture
@@ -75,26 +69,46 @@ def test_a_frozen_dispatcher_stops_before_the_next_begins(
     clock.run(10, first.acquire, second.acquire)
     assert (first.may_act(), second.may_act()) == (True, False)
     # The first is frozen from here on.
-    clock.run(3, second.acquire)
+    clock.run(1.5, second.acquire)
     assert (first.may_act(), second.may_act()) == (False, False)
-    clock.run(2, second.acquire)
+    clock.run(0.5, second.acquire)
     assert second.may_act()
     assert not first.acquire()
     clock.run(10, first.acquire, second.acquire)
     assert (first.may_act(), second.may_act()) == (False, True)
 
 
-def test_a_dispatcher_whose_time_is_over_waits_although_the_lease_is_still_its_own(
+@pytest.mark.parametrize("seconds_since_renewal", [0.0, 0.24])
+@pytest.mark.parametrize("seconds_since_look", [0.0, 0.24])
+def test_a_dispatcher_that_dies_is_replaced_within_three_seconds(
+    dispatchers: tuple[LeaderLease, LeaderLease], clock: Clock, seconds_since_renewal: float, seconds_since_look: float
+) -> None:
+    first, second = dispatchers
+    assert first.acquire()
+    clock.run(10, first.acquire)
+    clock.seconds += seconds_since_renewal
+    died = clock.seconds
+    # The second has looked a moment before the renewal, so it sees the renewal at its next look.
+    clock.seconds += RENEWAL_SECONDS - seconds_since_look
+    assert not second.acquire()
+    while not second.may_act():
+        clock.run(RENEWAL_SECONDS, second.acquire)
+    assert clock.seconds - died <= 2.5
+
+
+def test_a_dispatcher_that_was_frozen_goes_on_if_none_has_taken_the_lease(
     dispatchers: tuple[LeaderLease, LeaderLease], clock: Clock
 ) -> None:
-    first, _ = dispatchers
+    first, second = dispatchers
     assert first.acquire()
-    clock.run(3)
-    assert not first.acquire()
-    clock.run(4, first.acquire)
+    assert not second.acquire()
+    clock.run(60)
     assert not first.may_act()
-    clock.run(1, first.acquire)
-    assert first.may_act()
+    assert first.acquire()
+    # The second has now seen that the lease was renewed, so it does not count the time before.
+    assert not second.acquire()
+    clock.run(1.5, second.acquire)
+    assert (first.may_act(), second.may_act()) == (False, False)
 
 
 def test_a_dispatcher_that_ends_is_replaced_at_once(dispatchers: tuple[LeaderLease, LeaderLease]) -> None:
@@ -113,13 +127,15 @@ def test_the_clock_of_the_database_counts_for_nothing(
     execute("UPDATE dispatcher_lease SET renewed_at = clock_timestamp() - interval '1 year'")
     # Nothing is known of the one that held it, so each waits.
     assert not first.acquire()
-    clock.run(5, first.acquire)
+    clock.run(1.5, first.acquire)
+    assert not first.may_act()
+    clock.run(0.5, first.acquire)
     assert first.may_act()
     clock.run(2, first.acquire, second.acquire)
     execute("UPDATE dispatcher_lease SET renewed_at = clock_timestamp() + interval '1 year'")
     # The first does not find the renewal that it has made, so it may have been replaced.
     assert not first.acquire()
-    clock.run(4, first.acquire, second.acquire)
+    clock.run(1.5, first.acquire, second.acquire)
     assert (first.may_act(), second.may_act()) == (False, False)
     clock.run(2, first.acquire, second.acquire)
     assert [first.may_act(), second.may_act()].count(True) == 1
@@ -136,7 +152,7 @@ def test_after_a_failure_none_is_active_until_processes_have_asked_for_their_run
     assert not first.acquire()
     execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name = 'ava test'"
+        " WHERE datname = current_database() AND application_name = 'ava dispatcher lease'"
     )
     clock.run(2.5, first.acquire)
     assert not first.may_act()
@@ -144,41 +160,47 @@ def test_after_a_failure_none_is_active_until_processes_have_asked_for_their_run
     assert first.may_act()
 
 
-def test_a_dispatcher_with_a_session_and_one_without_are_not_active_at_once(
-    dispatchers: tuple[LeaderLease, LeaderLease], lock: LeaderLock, clock: Clock
-) -> None:
-    leased, other = dispatchers
-    assert leased.acquire()
-    # It has the lock, and waits until the other has seen that.
-    assert not lock.acquire()
-    assert not leased.acquire()
-    assert not leased.may_act()
-    assert lock.acquire()
-    clock.run(10, leased.acquire, other.acquire, lock.acquire)
-    assert (leased.may_act(), other.may_act(), lock.may_act()) == (False, False, True)
-    lock.release()
-    assert other.acquire()
-
-
-def test_a_lease_whose_holder_died_keeps_one_with_a_session_waiting_for_seconds_only(
-    dispatchers: tuple[LeaderLease, LeaderLease], lock: LeaderLock, clock: Clock
-) -> None:
-    leased, _ = dispatchers
-    assert leased.acquire()
-    clock.run(4, lock.acquire)
-    assert not lock.may_act()
-    clock.run(1, lock.acquire)
-    assert lock.may_act()
-    # The former holder thaws.
-    assert not leased.acquire()
-
-
-def test_metrics_say_that_one_with_a_lease_is_active(
+def test_the_database_says_whether_a_dispatcher_is_active(
     dispatchers: tuple[LeaderLease, LeaderLease], database_settings: Settings
 ) -> None:
     database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
-        assert not metrics.has_leader(connection)
+        assert not leader_lease.has_leader(connection)
         assert dispatchers[0].acquire()
-        assert metrics.has_leader(connection)
+        assert leader_lease.has_leader(connection)
+        dispatchers[0].release()
+        assert not leader_lease.has_leader(connection)
     database.close()
+
+
+def test_no_dispatcher_is_active_on_a_read_only_server(database_settings: Settings, private_postgres: Server) -> None:
+    dispatcher = LeaderLease(replace(database_settings, database_url=private_postgres.url, database_pool_url=""))
+    assert dispatcher.acquire()
+    with private_postgres.read_only():
+        wait_until(lambda: not dispatcher.acquire(), what="it is not active")
+    wait_until(dispatcher.acquire, what="it is active again")
+    dispatcher.release()
+
+
+def test_a_dispatcher_is_active_again_after_a_restart_of_the_server(
+    database_settings: Settings, private_postgres: Server
+) -> None:
+    dispatcher = LeaderLease(replace(database_settings, database_url=private_postgres.url, database_pool_url=""))
+    assert dispatcher.acquire()
+    private_postgres.kill()
+    assert not dispatcher.acquire()
+    private_postgres.start()
+    wait_until(dispatcher.acquire, what="it is active again")
+    dispatcher.release()
+
+
+def test_the_next_replaces_one_that_sleeps(database_settings: Settings) -> None:
+    first, second = LeaderLease(database_settings), LeaderLease(database_settings)
+    assert first.acquire()
+    assert not second.acquire()
+    # The first does not renew the lease, as if it were frozen; its connection stays open.
+    wait_until(second.acquire, what="the second takes over")
+    assert not first.may_act()
+    assert not first.acquire()
+    first.release()
+    second.release()

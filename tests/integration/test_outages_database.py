@@ -13,10 +13,9 @@ import pytest
 from sqlalchemy import event
 
 from ava.errors import DatabaseUnavailable, StatementFailed
-from ava.store.engine import leader_lock, timeouts
+from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.kept_transactions import kept_transaction
-from ava.store.engine.leader_lock import LeaderLock
 from ava.store.engine.prepared import Prepared
 from harness.polling import wait_until
 from harness.servers.server import Server
@@ -90,15 +89,6 @@ def test_a_failed_transaction_of_a_kept_connection_leaves_nothing(database_url: 
     database.close()
 
 
-def test_no_dispatcher_is_active_on_a_read_only_server(private_postgres: Server) -> None:
-    leadership = LeaderLock(private_postgres.url)
-    assert leadership.acquire()
-    with private_postgres.read_only():
-        wait_until(lambda: not leadership.acquire(), what="it is not active")
-    wait_until(leadership.acquire, what="it is active again")
-    leadership.release()
-
-
 def test_a_programming_error_is_no_outage(database_url: str) -> None:
     database = Database(database_url, name="test")
     with pytest.raises(StatementFailed):
@@ -131,20 +121,15 @@ def _break_off(database: Database) -> None:
         connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
-def test_after_a_restart_pooled_connections_and_the_lock_work(private_postgres: Server) -> None:
+def test_after_a_restart_pooled_connections_work(private_postgres: Server) -> None:
     database = Database(private_postgres.url, name="test", pool_size=3)
-    leadership = LeaderLock(private_postgres.url)
-    assert leadership.acquire()
     with database.connect() as one, database.connect() as two, database.connect() as three:
         for connection in (one, two, three):
             connection.exec_driver_sql("SELECT 1")
     private_postgres.kill()
-    assert not leadership.acquire()
     private_postgres.start()
     for _ in range(5):
         database.ping()
-    wait_until(leadership.acquire, what="it is active again")
-    leadership.release()
     database.close()
 
 
@@ -182,57 +167,6 @@ def _answers(database: Database) -> bool:
     except DatabaseUnavailable:
         return False
     return True
-
-
-def test_one_dispatcher_is_active_and_the_next_replaces_one_that_sleeps(database_url: str) -> None:
-    first, second = LeaderLock(database_url), LeaderLock(database_url)
-    assert first.acquire()
-    assert not second.acquire()
-    assert first.acquire()
-    began = time.monotonic()
-    # The first does not renew the lock, as if it were frozen; its connection stays open.
-    wait_until(second.acquire, what="the second takes over")
-    assert time.monotonic() - began > 1
-    assert not first.acquire()
-    second.release()
-    wait_until(first.acquire, what="the first takes over from one that releases the lock")
-    first.release()
-
-
-def test_after_a_failure_no_dispatcher_is_active_until_processes_have_asked_for_their_runs(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leader_lock, "SETTLE_SECONDS", 1.5)
-    first, second = LeaderLock(database_url), LeaderLock(database_url)
-    assert first.acquire()
-    assert not second.acquire()
-    database = Database(database_url, name="test")
-    with database.connect() as connection:
-        # As by a failover: every session ends.
-        connection.exec_driver_sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'ava dispatcher lock'"
-        )
-    database.close()
-    assert not first.acquire()
-    assert not second.acquire()
-    began = time.monotonic()
-    wait_until(lambda: first.acquire() or second.acquire(), what="one is active")
-    assert time.monotonic() - began > 1
-    first.release()
-    second.release()
-
-
-def test_a_dispatcher_takes_over_at_once_if_only_the_active_one_ends(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leader_lock, "SETTLE_SECONDS", 60)
-    first, second = LeaderLock(database_url), LeaderLock(database_url)
-    assert first.acquire()
-    assert not second.acquire()
-    first.release()
-    wait_until(second.acquire, what="the second is active")
-    second.release()
 
 
 def test_a_server_is_probed_at_its_address(database_url: str) -> None:

@@ -1,16 +1,20 @@
-"""The choice of the active dispatcher where no session is its own: it holds a lease, a row that it renews.
+"""The choice of the active dispatcher: it holds a lease, a row that it renews.
 
 At most one dispatcher is active, because the holder stops before another may begin. Both measure on a clock of their
 own that no one sets, and the database's clock counts for nothing:
 
-- The holder is active for `HELD_SECONDS` after it has sent its last successful renewal.
+- The holder is active for `_HELD_SECONDS` after it has sent its last successful renewal.
 - Another takes the lease once it has seen the same renewal for `_EXPIRED_SECONDS`. It names the number and the renewal
   that it has seen, so the lease is not taken if the holder has renewed it in between.
-- A holder whose time is over, because it was frozen or the database did not answer, waits like any other.
+- A holder whose time is over, because it was frozen or the database did not answer, is active again only if it renews
+  the lease before another takes it.
+
+So a dispatcher that is killed is replaced within `_EXPIRED_SECONDS` and two times `RENEWAL_SECONDS`: a renewal may have
+been sent a moment before, and each of the others reads the lease once in that time.
 
 Statements of duties are not fenced by the number. One that was sent before the process was frozen may end beside the
-next active dispatcher, as it may with the lock (`ava.store.engine.leader_lock`). It does no harm, because each change
-of a duty is one guarded statement that changes nothing the second time.
+next active dispatcher. It does no harm, because each change of a duty is one guarded statement that changes nothing the
+second time.
 """
 
 from __future__ import annotations
@@ -19,55 +23,50 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ava.errors import DatabaseUnavailable, StatementFailed
+from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import Statement
 
-__all__ = [
-    "HELD_SECONDS",
-    "IS_LOCKED",
-    "LOCK_KEY",
-    "SETTLE_SECONDS",
-    "LeaderLease",
-    "Lease",
-    "LeaseWatch",
-    "free",
-    "now",
-    "read",
-]
+if TYPE_CHECKING:
+    from ava.settings import Settings
 
-#: The key of the advisory lock of `ava.store.engine.leader_lock`: "ava disp" as a number.
-LOCK_KEY = 0x61766120_64697370
+__all__ = ["RENEWAL_SECONDS", "LeaderLease", "has_leader"]
+
+#: Seconds between two calls of `LeaderLease.acquire`.
+RENEWAL_SECONDS = 0.25
 #: Seconds for which a dispatcher is active after it has asked whether it may be.
-HELD_SECONDS = 3.0
+_HELD_SECONDS = 1.5
 #: Seconds without a renewal after which another may take the lease. The two clocks may differ in their speed.
-_EXPIRED_SECONDS = 4.5
+_EXPIRED_SECONDS = 2.0
+#: Seconds after which a statement about the lease fails, so that the process soon asks again.
+_STATEMENT_SECONDS = 2.0
 #: Seconds after a failure for which no dispatcher is active. The server that answers may be a standby that took over
 #: without the last claims. A job that runs may be queued there, and a duty would publish it, until each process has
 #: asked whether its run still holds its job, which is at most 2 s later (`ava.node.child.child`).
-SETTLE_SECONDS = 3.0
+_SETTLE_SECONDS = 3.0
 #: Linux stops CLOCK_MONOTONIC while the machine sleeps.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-#: A condition: a dispatcher with a session of its own holds the lock, or is about to be active.
-IS_LOCKED = f"""EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid::bigint = {LOCK_KEY >> 32} AND objid::bigint = {LOCK_KEY & 0xFFFFFFFF})"""
-
 _READ = Statement("SELECT number, renewed_at, pg_postmaster_start_time() FROM dispatcher_lease")
-_IS_LOCKED = Statement(f"SELECT {IS_LOCKED}")
 _TAKE = Statement("""
 UPDATE dispatcher_lease SET number = number + 1, renewed_at = clock_timestamp()
 WHERE number = %(number)s AND renewed_at IS NOT DISTINCT FROM %(renewed_at)s
 RETURNING number, renewed_at, pg_postmaster_start_time()
 """)
-_RENEW = Statement("""
-UPDATE dispatcher_lease SET renewed_at = clock_timestamp() WHERE number = %(number)s AND renewed_at = %(renewed_at)s
+# A crash of the server may undo a renewal, but not the number that the holder has taken.
+_RENEW = Statement(f"""
+UPDATE dispatcher_lease SET renewed_at = clock_timestamp()
+WHERE number = %(number)s AND renewed_at = %(renewed_at)s AND {IS_UNFLUSHED}
 RETURNING number, renewed_at, pg_postmaster_start_time()
 """)
 _FREE = Statement("""
 UPDATE dispatcher_lease SET renewed_at = NULL WHERE number = %(number)s AND renewed_at = %(renewed_at)s
+""")
+_HAS_LEADER = Statement(f"""
+SELECT EXISTS (SELECT 1 FROM dispatcher_lease WHERE renewed_at > clock_timestamp() - '{_EXPIRED_SECONDS} s'::interval)
 """)
 
 
@@ -92,14 +91,9 @@ def now() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def read(connection: Connection) -> Lease:
-    """Returns the lease."""
-    return Lease(*connection.exec_driver_sql(_READ).one())
-
-
-def free(connection: Connection, lease: Lease) -> None:
-    """Free the lease if it is still as it was read, so that its holder does not hold it any longer."""
-    connection.exec_driver_sql(_FREE, lease.key)
+def has_leader(connection: Connection) -> bool:
+    """Returns True if a dispatcher has renewed the lease a moment ago. It judges by the database's clock."""
+    return bool(connection.exec_driver_sql(_HAS_LEADER).scalar_one())
 
 
 class LeaseWatch:
@@ -118,10 +112,12 @@ class LeaseWatch:
 
 
 class LeaderLease:
-    """Makes one dispatcher the active one. `acquire` is called twice a second, `may_act` by any thread."""
+    """Makes one dispatcher the active one: `acquire` each `RENEWAL_SECONDS`, `may_act` in any thread."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database.of(
+            settings, name="dispatcher lease", pool_size=1, statement_seconds=_STATEMENT_SECONDS
+        )
         self._lease: Lease | None = None
         self._watch = LeaseWatch()
         self._held_until = float("-inf")
@@ -129,49 +125,47 @@ class LeaderLease:
         self._server: datetime | None = None
 
     def acquire(self) -> bool:
-        """Take the lease, or renew it.
+        """Take the lease, or renew it. Returns True if this process is the active dispatcher.
 
-        Returns False if another process holds it or the lock, or the database is out of reach or read-only, or was so
-        within `SETTLE_SECONDS`.
+        Returns False if another process holds it, or the database is out of reach or read-only, or was so within
+        `_SETTLE_SECONDS`.
         """
         began = now()
-        if began >= self._held_until:
-            self._lease = None
         try:
             with self._database.connect() as connection:
                 self._lease = self._take(connection) if self._lease is None else self._renew(connection, self._lease)
         except (DatabaseUnavailable, StatementFailed):
             self._fail()
-        self._held_until = began + HELD_SECONDS if self._lease else float("-inf")
+        self._held_until = began + _HELD_SECONDS if self._lease else float("-inf")
         return self.may_act()
 
     def may_act(self) -> bool:
-        """Returns True if this process is the active dispatcher at this moment."""
+        """Returns True if this process is the active dispatcher at this moment, also if `acquire` is late."""
         return now() < self._held_until
 
     def release(self) -> None:
-        """Free the lease, so that another process can take it."""
+        """Free the lease, so that another process takes it at once."""
         lease, self._lease, self._held_until = self._lease, None, float("-inf")
         with suppress(DatabaseUnavailable, StatementFailed):
             if lease is not None:
                 with self._database.connect() as connection:
-                    free(connection, lease)
+                    connection.exec_driver_sql(_FREE, lease.key)
         self._database.close()
 
     def _fail(self) -> None:
         self._lease, self._watch = None, LeaseWatch()
-        self._settled_at = now() + SETTLE_SECONDS
+        self._settled_at = now() + _SETTLE_SECONDS
 
     def _take(self, connection: Connection) -> Lease | None:
-        lease = read(connection)
+        lease = Lease(*connection.exec_driver_sql(_READ).one())
         if self._server not in (None, lease.server):
             # A pooler keeps its clients' connections while the server behind it is replaced.
             self._fail()
         self._server = lease.server
-        if not self._watch.is_over(lease) or now() < self._settled_at or _is_locked(connection):
+        if not self._watch.is_over(lease) or now() < self._settled_at:
             return None
         row = connection.exec_driver_sql(_TAKE, lease.key).one_or_none()
-        return None if row is None else self._keep_unless_locked(connection, Lease(*row))
+        return None if row is None else Lease(*row)
 
     def _renew(self, connection: Connection, lease: Lease) -> Lease | None:
         row = connection.exec_driver_sql(_RENEW, lease.key).one_or_none()
@@ -179,17 +173,4 @@ class LeaderLease:
         if renewed is None or renewed.server != lease.server:
             self._fail()
             return None
-        return self._keep_unless_locked(connection, renewed)
-
-    def _keep_unless_locked(self, connection: Connection, lease: Lease) -> Lease | None:
-        # A dispatcher that has got the lock reads the lease after that, and waits until it is free. This one looks for
-        # the lock after it has written the lease. So of two that begin in the same moment one sees the other.
-        if not _is_locked(connection):
-            return lease
-        self._held_until = float("-inf")
-        free(connection, lease)
-        return None
-
-
-def _is_locked(connection: Connection) -> bool:
-    return bool(connection.exec_driver_sql(_IS_LOCKED).scalar_one())
+        return renewed

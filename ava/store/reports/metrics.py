@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ava.domain import priority
 from ava.store.engine.database import Connection
-from ava.store.engine.leader_lease import IS_LOCKED
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
@@ -17,7 +16,6 @@ __all__ = [
     "RunningCount",
     "ended_recently",
     "endpoint_counts",
-    "has_leader",
     "node_counts",
     "queue_depths",
     "refused_queues",
@@ -221,16 +219,6 @@ WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
 def endpoint_counts(connection: Connection) -> list[tuple[str, int, float]]:
     """Returns the endpoints by status: their number, and the seconds that the first due delivery has waited."""
     return [(status, count, float(seconds)) for status, count, seconds in connection.exec_driver_sql(_ENDPOINT_COUNTS)]
-
-
-_HAS_LEADER = Statement(f"""
-SELECT {IS_LOCKED} OR EXISTS (SELECT 1 FROM dispatcher_lease WHERE renewed_at > clock_timestamp() - '4s'::interval)
-""")
-
-
-def has_leader(connection: Connection) -> bool:
-    """Returns True if a dispatcher is active, by a lock or by a lease."""
-    return bool(connection.exec_driver_sql(_HAS_LEADER).scalar_one())
 
 
 _STATISTICS_LAG = Statement("""
