@@ -57,7 +57,7 @@ while True:
 _PACE = 0.1
 #: Seconds in which its last jobs and webhooks may come after the end.
 _PATIENCE = 60.0
-_MAX_TRIGGER, _MAX_START, _MAX_WEBHOOK_SECONDS, _MAX_GROWTH_MIB = 3, 5, 5.0, 200
+_MAX_TRIGGER, _MAX_START, _MAX_WEBHOOK_SECONDS, _MAX_GROWTH_MIB = 5, 5, 5.0, 200
 
 
 @dataclass(frozen=True, kw_only=True)

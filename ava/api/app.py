@@ -6,21 +6,21 @@ from typing import Any
 
 from flask import Flask
 
+from ava.api.gate.shares import make_shares
 from ava.api.http import (
     auth,
     body,
     converters,
     errors,
+    gate,
     limits,
     offload,
     response_hooks,
     standby_reads,
     traces,
-    turns,
 )
 from ava.api.http.admin import make_admin
 from ava.api.http.context import EXTENSION, Context, tenant_of_request
-from ava.api.http.shares import make_shares
 from ava.api.routes import (
     admin,
     bulk,
@@ -64,7 +64,7 @@ from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
 from ava.settings import Settings
-from ava.store.engine.connection_turns import ConnectionTurns
+from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.database import Database
 from ava.store.engine.standby import DatabaseWithStandby
 
@@ -110,7 +110,7 @@ def make_app(settings: Settings) -> Flask:
     response_hooks.install(app, settings)
     app.before_request(auth.identify)
     limits.install(app, settings)
-    turns.install(app, settings.internal_secrets)
+    gate.install(app, settings.internal_secrets)
     errors.install(app)
     app.teardown_request(body.release)
     for blueprint in _BLUEPRINTS:
@@ -155,8 +155,8 @@ def _make_database(settings: Settings) -> Database:
     size = settings.api_connections
 
     def options() -> dict[str, Any]:
-        turns = ConnectionTurns(size, wait_seconds=_QUEUE_SECONDS, tenant=tenant_of_request)
-        return {"pool_size": size, "turns": turns}
+        gate = ConnectionGate(size, wait_seconds=_QUEUE_SECONDS, tenant=tenant_of_request)
+        return {"pool_size": size, "gate": gate}
 
     primary: dict[str, Any] = {"name": "api", "meter": ConnectionMeter("api", size), **options()}
     if not settings.database_read_url:

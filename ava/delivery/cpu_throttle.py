@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ava.processor_time import SCHEDSTAT, ProcessorTime
-
 __all__ = ["CpuThrottle"]
 
+#: Nanoseconds for which our thread ran, and for which it was ready to run and waited (Linux, `sched-stats.rst`).
+_SCHEDSTAT = Path("/proc/self/schedstat")
 #: Processors are short if our thread waits for one at least this fraction of the time for which it runs.
 _SHORTAGE_RATIO = 0.4
 #: Seconds for which events have waited from which on the sender no longer pauses.
@@ -26,10 +26,10 @@ _LONGEST_PAUSE_SECONDS = 1.0
 class CpuThrottle:
     """Computes how long a sender pauses so that it takes no more than its share of a processor."""
 
-    def __init__(self, niceness: int, *, stat: Path = SCHEDSTAT) -> None:
+    def __init__(self, niceness: int, *, stat: Path = _SCHEDSTAT) -> None:
         """With a `niceness` of n > 0 the sender's share is one part in n; 0 switches the throttle off."""
         self._niceness = niceness
-        self._read = ProcessorTime(stat).read
+        self._stat = stat
         self._at = time.monotonic()
         self._ran, self._waited = self._read()
         self._debt_seconds = 0.0
@@ -62,3 +62,11 @@ class CpuThrottle:
             debt = self._debt_seconds + busy * self._niceness - elapsed
             self._debt_seconds = min(max(0.0, debt), _LONGEST_PAUSE_SECONDS)
         return self._debt_seconds
+
+    def _read(self) -> tuple[float, float]:
+        """Returns the seconds that the thread ran and waited for a processor; zeros if the system does not report."""
+        try:
+            ran, waited, _ = map(int, self._stat.read_bytes().split())
+        except (OSError, ValueError):
+            return 0.0, 0.0
+        return ran / 1e9, waited / 1e9

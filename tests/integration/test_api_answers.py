@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ava.api.http.tenant_shares import TenantShares
+from ava.api.gate.tenant_shares import TenantShares
 from ava.domain import ids
 from ava.domain.limits import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
 from ava.store.jobs import reads

@@ -131,7 +131,7 @@ def test_slow_statements_of_one_tenant_leave_connections_to_others(api_settings:
     with Api.running(replace(api_settings, api_connections=4)) as api, ThreadPoolExecutor(5) as threads:
         fields = {"url": "https://93.184.216.34/", "events": ["ava.job.failed"], "secret": "s" * 32}
         webhook_id = api.post("/v1/webhooks", json=fields).get_json()["data"]["id"]
-        turns = api.app.extensions["ava"].database._turns
+        gate = api.app.extensions["ava"].database._gate
         with api.database.transaction() as connection:
             connection.exec_driver_sql("SELECT 1 FROM webhook_endpoints FOR UPDATE")
             # Each waits for the lock; three of four connections are the tenant's share.
@@ -139,12 +139,12 @@ def test_slow_statements_of_one_tenant_leave_connections_to_others(api_settings:
                 threads.submit(api.request, "PATCH", f"/v1/webhooks/{webhook_id}", json={"events": ["ava.job.failed"]})
                 for _ in range(5)
             ]
-            wait_until(lambda: len(turns._waiting.get("ten_test", ())) == 2)
+            wait_until(lambda: len(gate._waiting.get("ten_test", ())) == 2)
             assert api.get(JOBS, headers={"x-tenant-id": "ten_other"}).status_code == 200
-            assert turns._held["ten_test"] == 3
+            assert gate._held["ten_test"] == 3
         assert {each.result(30).status_code for each in slow} == {200}
         # The audit trail, which is no tenant, takes a connection now and then.
-        wait_until(lambda: (turns._free, turns._held) == (4, {}))
+        wait_until(lambda: (gate._free, gate._held) == (4, {}))
 
 
 def test_the_large_bodies_of_one_tenant_are_stored_one_at_a_time(api_settings: Settings) -> None:

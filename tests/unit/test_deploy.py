@@ -273,3 +273,21 @@ def test_every_image_is_named_by_its_digest_and_can_be_replaced() -> None:
     assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
     (python,) = re.findall(rf"^ARG PYTHON_IMAGE=({pinned})$", dockerfile, re.MULTILINE)
     assert f"PYTHON_IMAGE: ${{PYTHON_IMAGE:-{python}}}" in compose
+
+
+def test_postgresql_has_the_largest_share_of_processors_and_senders_the_smallest() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    shares = {name: service["cpu_shares"] for name, service in services.items() if "cpu_shares" in service}
+    assert sorted(shares, key=lambda name: -shares[name]) == ["postgres", "api", "dispatcher", "worker", "webhooks"]
+    requests = {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]
+        for each in _manifests()
+        if each["kind"] == "Deployment"
+    }
+    assert set(requests) == {"ava-api", "ava-worker", "ava-dispatcher", "ava-webhooks"}
+    weights = {
+        path.parent.name: re.findall(r"^CPUWeight=(\d+)$", path.read_text(), re.MULTILINE)
+        for path in (ROOT / "deploy/systemd").glob("*.d/cpu.conf")
+    }
+    # Those of the API and the dispatcher are systemd's 100.
+    assert weights == {"ava@worker.service.d": ["50"], "ava@webhooks.service.d": ["20"]}

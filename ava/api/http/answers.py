@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Response
 
+from ava.api.gate.tenant_shares import TenantShares
 from ava.api.http.context import caller, context
 from ava.api.http.offload import LARGE_BYTES
-from ava.api.http.tenant_shares import TenantShares
 
 __all__ = ["held"]
 

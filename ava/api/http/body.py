@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import g, request
 
-from ava.api.http import offload, turns
+from ava.api.http import offload
 from ava.api.http.context import caller, context
 from ava.domain import limits
 from ava.domain.limits import Limit
@@ -82,7 +82,7 @@ def outside_loop(work: Callable[[], Result], *, is_last: bool = False) -> Result
     shares, tenant_id = context().shares.large_requests, caller().tenant_id
     if is_last:
         shares.acquire(tenant_id)
-        turns.begin_large(partial(shares.release, tenant_id))
+        g.large_request_of = tenant_id
         return offload.run(work)
     with shares.take(tenant_id):
         return offload.run(work)
@@ -122,7 +122,8 @@ def _reserve(size: int) -> None:
 
 def release(_error: BaseException | None = None) -> None:
     """Return what this request's body has of its tenant's shares; called when the request is over."""
-    turns.end_large()
+    if (tenant_id := g.pop("large_request_of", None)) is not None:
+        context().shares.large_requests.release(tenant_id)
     if (share := g.pop("body_share", None)) is not None:
         context().shares.large_bodies.release(*share)
 

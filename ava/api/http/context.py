@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from flask import current_app, g, has_request_context
 
+from ava.api.gate.shares import Shares
 from ava.api.http.admin import Admin
-from ava.api.http.shares import Shares
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.health.readiness import Readiness

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from flask import Blueprint, Response
 
-from ava.api.http import offload, turns
+from ava.api.http import gate, offload
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.streams import SharedStream, client_watch, watching
@@ -43,7 +43,7 @@ def export(job_filter: JobFilter) -> Response:
     with ExitStack() as share:
         share.enter_context(watching(context().shares.streams, who.tenant_id))
         # Read before the response begins, so that a failure has a status of its own.
-        lines = turns.part_by_part(_lines(read(None), read, lambda: watches.is_closing or is_gone()))
+        lines = gate.part_by_part(_lines(read(None), read, lambda: watches.is_closing or is_gone()))
         response = Response(SharedStream(lines, share.pop_all()), mimetype="application/x-ndjson")
     # Keeps nginx from buffering the export.
     response.headers["X-Accel-Buffering"] = "no"

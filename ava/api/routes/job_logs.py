@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from flask import Blueprint, Response
 
-from ava.api.http import cursors, responses, turns
+from ava.api.http import cursors, gate, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import within_answer
@@ -108,7 +108,7 @@ def download(job_id: str, query: LogRange) -> Response:
     context().jobs.logs(caller(), job_id, replace(query, limit=1))
     share = ExitStack()
     share.enter_context(watching(context().shares.streams, caller().tenant_id))
-    parts = SharedStream(turns.part_by_part(_texts(job_id, query)), share)
+    parts = SharedStream(gate.part_by_part(_texts(job_id, query)), share)
     response = Response(parts, content_type="text/plain; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.log"'
     return response

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import auth, response_hooks, responses, turns
+from ava.api.http import auth, gate, response_hooks, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -174,7 +174,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
     """Show one job, at once or when it is final."""
     job = context().jobs.show(caller(), job_id)
     if query.wait_seconds is not None and not job.is_final:
-        with watching(context().shares.waits, caller().tenant_id), turns.suspended():
+        with watching(context().shares.waits, caller().tenant_id), gate.suspended():
             context().watches.wait(job.id, query.wait_seconds, client_watch())
         auth.identify()
         job = context().jobs.show(caller(), job_id)

@@ -26,7 +26,7 @@ from ava.errors import (
 )
 from ava.setting_values import authority
 from ava.store.engine import prepared, sessions
-from ava.store.engine.connection_turns import ConnectionTurns
+from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.statement import Statement
 
 if TYPE_CHECKING:
@@ -100,18 +100,18 @@ class Database:
         wait_seconds: float = 2.0,
         statement_seconds: float = 30.0,
         meter: PoolMeter | None = None,
-        turns: ConnectionTurns | None = None,
+        gate: ConnectionGate | None = None,
         is_pooled: bool = False,
     ) -> None:
         """`name` is the process's name in `pg_stat_activity`.
 
         `is_pooled`: the URL leads to a pooler that gives each transaction another session. Then the session's settings
         are those of the role (`ava.store.engine.sessions`), and statements are not prepared.
-        `turns` decides who is next if all connections are checked out. The pool's own queue does not notice that a
+        `gate` decides who is next if all connections are checked out. The pool's own queue does not notice that a
         connection could not be opened, so its waiters would wait until the end of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
-        self._turns = turns
+        self._gate = gate
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -183,13 +183,13 @@ class Database:
 
     @contextmanager
     def _turn(self, *, of_process: bool = False) -> Iterator[None]:
-        if self._turns is None:
+        if self._gate is None:
             yield
             return
         with ExitStack() as turn:
             try:
                 # If the server does not answer, each waiter that gets its turn then fails at once.
-                turn.enter_context(self._turns.take(of_process=of_process))
+                turn.enter_context(self._gate.take(of_process=of_process))
             except (ConnectionsBusy, TooMany):
                 self._meter.checkout_timed_out()
                 raise

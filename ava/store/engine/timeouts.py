@@ -23,8 +23,6 @@ __all__ = ["install_for_greenlets", "install_for_threads", "uninstall"]
 #: Seconds that the opening of a connection may take, and seconds of silence until the server is checked.
 _CONNECT_SECONDS = 1.5
 _SILENCE_SECONDS = 1.2
-#: Seconds for which a statement that goes first keeps a process's other greenlets waiting; most end within it.
-_FIRST_SECONDS = 0.01
 #: Seconds that the server has to answer the check.
 _PROBE_SECONDS = 0.5
 #: `psycopg2.extensions.STATUS_SETUP`: the connection is being opened.
@@ -42,22 +40,11 @@ def install_for_threads() -> None:
     _install(_poll)
 
 
-def install_for_greenlets(goes_first: Callable[[], bool] = lambda: False) -> None:
-    """Set the time-outs for this process. Its other greenlets run during a wait.
-
-    If `goes_first` returns True for the present greenlet, they run only after `_FIRST_SECONDS` of it.
-    """
-    from gevent.monkey import get_original
+def install_for_greenlets() -> None:
+    """Set the time-outs for this process. Its other greenlets run during a wait."""
     from gevent.socket import wait_read, wait_write
 
-    make_poll = get_original("select", "poll")
-
     def wait(descriptor: int, reads: bool, seconds: float) -> bool:
-        if reads and goes_first():
-            poll = make_poll()
-            poll.register(descriptor, select.POLLIN)
-            if poll.poll(_FIRST_SECONDS * 1000):
-                return True
         try:
             (wait_read if reads else wait_write)(descriptor, timeout=seconds)
         except TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.api.http.tenant_shares import TenantShares
+from ava.api.gate.tenant_shares import TenantShares
 from ava.domain import limits
 from ava.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Turns for the connections of a pool whose callers work for different tenants.
+"""The gate of a pool's connections, whose callers work for different tenants.
 
 A tenant holds a part of the connections at most, so slow statements of one tenant do not keep the others waiting. Among
 those that wait, the tenant that holds the fewest comes first, and within a tenant the one that has waited the longest.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from ava.domain.limits import TENANT_CONNECTIONS
 from ava.errors import ConnectionsBusy, TooMany
 
-__all__ = ["ConnectionTurns"]
+__all__ = ["ConnectionGate"]
 
 
 class _TurnWaiter:
@@ -25,7 +25,7 @@ class _TurnWaiter:
         self.woken = threading.Event()
 
 
-class ConnectionTurns:
+class ConnectionGate:
     """Gives each caller its turn for one of `size` connections."""
 
     def __init__(self, size: int, *, wait_seconds: float, tenant: Callable[[], str | None] = lambda: None) -> None:

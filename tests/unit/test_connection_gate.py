@@ -1,4 +1,4 @@
-"""The turns for a pool's connections: a tenant's share, and who is next."""
+"""The gate for a pool's connections: a tenant's share, and who is next."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from ava.errors import ConnectionsBusy, TooMany
-from ava.store.engine.connection_turns import ConnectionTurns
+from ava.store.engine.connection_gate import ConnectionGate
 from harness.polling import wait_until
 
 _tenant = threading.local()
 
 
-def make(size: int, wait_seconds: float = 20.0) -> ConnectionTurns:
-    return ConnectionTurns(size, wait_seconds=wait_seconds, tenant=lambda: getattr(_tenant, "id", None))
+def make(size: int, wait_seconds: float = 20.0) -> ConnectionGate:
+    return ConnectionGate(size, wait_seconds=wait_seconds, tenant=lambda: getattr(_tenant, "id", None))
 
 
 @contextmanager
@@ -31,83 +31,83 @@ def as_tenant(tenant_id: str | None) -> Iterator[None]:
 class Caller(threading.Thread):
     """A thread that takes a turn for a tenant, and notes its name when it has it."""
 
-    def __init__(self, turns: ConnectionTurns, tenant_id: str | None, name: str, log: list[str]) -> None:
+    def __init__(self, gate: ConnectionGate, tenant_id: str | None, name: str, log: list[str]) -> None:
         super().__init__(name=name, daemon=True)
-        self._turns, self._tenant_id, self._log = turns, tenant_id, log
+        self._gate, self._tenant_id, self._log = gate, tenant_id, log
         self.start()
 
     def run(self) -> None:
-        with as_tenant(self._tenant_id), self._turns.take():
+        with as_tenant(self._tenant_id), self._gate.take():
             self._log.append(self.name)
 
 
-def waiting(turns: ConnectionTurns) -> int:
-    return sum(map(len, turns._waiting.values()))
+def waiting(gate: ConnectionGate) -> int:
+    return sum(map(len, gate._waiting.values()))
 
 
 def test_a_tenant_has_three_quarters_at_most_and_then_waits_for_itself_alone() -> None:
-    turns = make(4, wait_seconds=0.01)
+    gate = make(4, wait_seconds=0.01)
     with ExitStack() as held, as_tenant("ten_a"):
         for _ in range(3):
-            held.enter_context(turns.take())
-        with pytest.raises(TooMany, match="tenant_connections"), turns.take():
+            held.enter_context(gate.take())
+        with pytest.raises(TooMany, match="tenant_connections"), gate.take():
             pass
-        with as_tenant("ten_b"), turns.take(), pytest.raises(ConnectionsBusy), turns.take():
+        with as_tenant("ten_b"), gate.take(), pytest.raises(ConnectionsBusy), gate.take():
             pass
 
 
 def test_what_is_done_for_several_tenants_counts_for_none() -> None:
-    turns = make(4, wait_seconds=0.01)
+    gate = make(4, wait_seconds=0.01)
     with ExitStack() as held, as_tenant("ten_a"):
         for _ in range(3):
-            held.enter_context(turns.take())
-        with turns.take(of_process=True):
+            held.enter_context(gate.take())
+        with gate.take(of_process=True):
             pass
 
 
 def test_the_process_itself_may_use_all() -> None:
-    turns = make(2, wait_seconds=0.01)
-    with turns.take(), turns.take(), pytest.raises(ConnectionsBusy), turns.take():
+    gate = make(2, wait_seconds=0.01)
+    with gate.take(), gate.take(), pytest.raises(ConnectionsBusy), gate.take():
         pass
-    with turns.take():
+    with gate.take():
         pass
 
 
 def test_of_one_connection_each_tenant_may_use_all() -> None:
-    turns = make(1)
+    gate = make(1)
     for tenant_id in ("ten_a", "ten_b"):
-        with as_tenant(tenant_id), turns.take():
+        with as_tenant(tenant_id), gate.take():
             pass
 
 
 def test_the_tenant_that_holds_the_fewest_is_next_and_within_it_the_oldest() -> None:
-    turns, log, callers, other = make(2), list[str](), list[Caller](), ExitStack()
+    gate, log, callers, other = make(2), list[str](), list[Caller](), ExitStack()
     with as_tenant("ten_c"):
-        other.enter_context(turns.take())
-    with as_tenant("ten_a"), turns.take():
+        other.enter_context(gate.take())
+    with as_tenant("ten_a"), gate.take():
         for tenant_id, name in (("ten_a", "a1"), ("ten_b", "b1"), ("ten_b", "b2")):
-            callers.append(Caller(turns, tenant_id, name, log))
-            wait_until(lambda: waiting(turns) == len(callers))
+            callers.append(Caller(gate, tenant_id, name, log))
+            wait_until(lambda: waiting(gate) == len(callers))
         other.close()
         for caller in callers[1:]:
             caller.join(20)
         assert log == ["b1", "b2"]
     callers[0].join(20)
     assert log == ["b1", "b2", "a1"]
-    assert (turns._free, turns._held, turns._waiting) == (2, {}, {})
+    assert (gate._free, gate._held, gate._waiting) == (2, {}, {})
 
 
 def test_a_wait_that_is_interrupted_leaves_no_place_and_no_turn_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = make(1)
+    gate = make(1)
 
     def interrupt(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    with turns.take():
+    with gate.take():
         monkeypatch.setattr(threading.Event, "wait", interrupt)
-        with pytest.raises(KeyboardInterrupt), turns.take():
+        with pytest.raises(KeyboardInterrupt), gate.take():
             pass
         monkeypatch.undo()
-    with turns.take():
+    with gate.take():
         pass
-    assert (turns._free, turns._held, turns._waiting) == (1, {}, {})
+    assert (gate._free, gate._held, gate._waiting) == (1, {}, {})
