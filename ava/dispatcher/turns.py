@@ -100,6 +100,9 @@ class TurnFeed:
         """Returns how many unstarted messages the window may have now."""
         known = self._sizes.setdefault(window.name, WindowSize(self._most))
         size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
+        if not self._is_fair:
+            # Nothing in the broker is dealt anew, so a window need not be small.
+            size = self._most
         return SizedWindow(size=size, is_shared=window.is_shared, is_newly_shared=known.is_newly_shared)
 
     def recall(self, window: Window, limit: int) -> int:
@@ -150,14 +153,16 @@ class TurnFeed:
             from_id=window.beginning.job_id if window.beginning else None,
         )
         waiting = {tenant_id: jobs[: rooms.get(tenant_id, each)] for tenant_id, jobs in heads.items()}
-        chosen = self._deal(window, waiting, room)
+        chosen = self._deal(window, waiting, room, each=each)
         known = sum(map(len, waiting.values()))
         may_be_more = any(len(jobs) == each for jobs in waiting.values())
         return chosen, known > len(chosen) or may_be_more or not are_all
 
-    def _deal(self, window: Window, waiting: Mapping[str, Sequence[WaitingJob]], room: int) -> list[WaitingJob]:
+    def _deal(
+        self, window: Window, waiting: Mapping[str, Sequence[WaitingJob]], room: int, *, each: int
+    ) -> list[WaitingJob]:
         if not self._is_fair:
-            return by_age(waiting, room)
+            return by_age(waiting, room, each=each)
         clock = self._clocks.setdefault(window.name, TurnClock())
         return clock.deal(waiting, room, cost=self._cost, weight=self.weight)
 

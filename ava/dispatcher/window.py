@@ -190,9 +190,8 @@ class WindowFeed:
 
         Returns the number of jobs that were published.
         """
-        by_turns = self._is_fair or self._turns.has_limits
         processes, in_groups = look.processes.get(queue, 0), queue in look.take_groups
-        sizes = self._sizes(windows, processes) if by_turns else {}
+        sizes = {window.priority: self._turns.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
         if queue in look.paused:
             self._empty(queue, windows)
@@ -209,21 +208,13 @@ class WindowFeed:
                 # A more urgent job waits for a place.
                 self._recall_all(window)
                 continue
-            fed, is_closed, has_more = (
-                self._feed_by_turns(window, sizes[window.priority].size, processes, in_groups=in_groups)
-                if by_turns
-                else self._feed(window, processes, in_groups=in_groups)
-            )
+            fed, is_closed, has_more = self._feed(window, sizes[window.priority].size, processes, in_groups=in_groups)
             total += fed
             if has_more and self._is_fair:
                 closed |= {(queue, number) for number in _priorities() if number >= window.priority}
             elif is_closed:
                 closed.add((queue, window.priority))
         return total
-
-    def _sizes(self, windows: Sequence[Window], processes: int) -> dict[int, SizedWindow]:
-        """Returns how many messages the windows of one queue may have, by priority."""
-        return {window.priority: self._turns.size(window, processes=processes) for window in windows}
 
     def _empty(self, queue: str, windows: Sequence[Window]) -> list[Window]:
         """Return all messages of a queue to the backlog. Returns the windows as they are then.
@@ -244,33 +235,11 @@ class WindowFeed:
             for window in windows
         ]
 
-    def _feed(self, window: Window, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
-        """Publish the oldest jobs of the backlog until the window is full.
+    def _feed(self, window: Window, size: int, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
+        """Publish jobs by turns of the tenants until the window has `size` messages.
 
-        Returns the number of jobs, and whether the window is full, and whether it has a backlog still.
+        Returns the number of jobs, and whether the window is to be closed, and whether it has a backlog still.
         """
-        unserved, fed = self._set_aside(window, processes), 0
-        while window.has_backlog and (room := self._window - window.published - fed) > 0:
-            with self._database.connect() as connection:
-                batch = backlog.claim_backlog(
-                    connection,
-                    queue=window.queue,
-                    priority=window.priority,
-                    limit=min(room, _BATCH),
-                    unserved=unserved,
-                )
-            waiting = window.published + fed + len(batch)
-            sizes = self._turns.group_sizes(batch, waiting, processes) if in_groups else run_groups.NONE
-            if not batch or not self._publish(batch, sizes):
-                break
-            fed += len(batch)
-        # A window that took its whole backlog is open again. Until the API reads that, it adds to a backlog that is
-        # soon fed as well. If such a window stayed closed, a steady flow of new jobs would never let it open.
-        is_full = window.published + fed >= self._window
-        return fed, is_full, is_full
-
-    def _feed_by_turns(self, window: Window, size: int, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
-        """Likewise by turns of the tenants, until the window has `size` messages."""
         unserved, published, fed = self._set_aside(window, processes), window.published, 0
         has_more, cost_seconds = window.has_backlog, 0.0
         while has_more and (room := min(size - published - fed, _BATCH)) > 0:

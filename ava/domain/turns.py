@@ -94,6 +94,12 @@ class TurnClock:
             self._clocks = {tenant: clock for tenant, clock in self._clocks.items() if clock.at > self._now}
 
 
-def by_age(waiting: Mapping[str, Sequence[WaitingJob]], room: int) -> list[WaitingJob]:
-    """Returns up to `room` jobs, the oldest first, of any tenant."""
-    return sorted((job for jobs in waiting.values() for job in jobs), key=lambda job: job.id)[:room]
+def by_age(waiting: Mapping[str, Sequence[WaitingJob]], room: int, *, each: int) -> list[WaitingJob]:
+    """Returns up to `room` jobs, the oldest first, of any tenant.
+
+    `each` jobs of a tenant were read at most. Its next one may be older than jobs of other tenants that are younger
+    than its last one that was read, so those are left for the next call.
+    """
+    until = min((jobs[-1].id for jobs in waiting.values() if len(jobs) >= each), default=None)
+    jobs = (job for jobs in waiting.values() for job in jobs if until is None or job.id <= until)
+    return sorted(jobs, key=lambda job: job.id)[:room]

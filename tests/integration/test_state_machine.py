@@ -26,7 +26,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import backlog, client_moves, rescues, runs
+from ava.store.jobs import backlog, client_moves, rescues, runs, turns
 from ava.store.jobs.moves import make
 
 TENANT = "ten_test"
@@ -304,7 +304,8 @@ class Jobs(RuleBasedStateMachine):
         with self._connect() as connection:
             connection.exec_driver_sql("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL AND status = 'queued'")
             backlog.make_due(connection, limit=1000)
-            for published in backlog.claim_backlog(connection, queue="default", priority=5, limit=1000):
+            found = turns.heads(connection, queue="default", priority=5, tenants=[TENANT], each=1000)
+            for published in turns.publish_chosen(connection, found.get(TENANT, [])):
                 assert published.status is Status.QUEUED
                 self.messages.append((published.id, published.run_no + 1, NODES[0]))
         for model in self.models.values():

@@ -107,7 +107,8 @@ def test_without_fairness_the_oldest_job_is_published_first(backlog: Backlog) ->
     backlog.join()
     backlog.insert(60, tenant_id="ten_a")
     backlog.insert(60, tenant_id="ten_b")
-    assert _feed(backlog, is_fair=False).run_once(0) == 120
+    backlog.insert(60, tenant_id="ten_a")
+    assert _feed(backlog, is_fair=False).run_once(0) == 180
     assert backlog.run("SELECT count(*) FROM jobs a JOIN jobs b ON b.published_at < a.published_at AND a.id < b.id"
                        " WHERE a.tenant_id = 'ten_a' AND b.tenant_id = 'ten_b'") == [(0,)]  # fmt: skip
 

@@ -70,8 +70,14 @@ def test_jobs_that_return_to_the_backlog_are_paid_back() -> None:
 
 
 def test_without_fairness_the_oldest_job_is_first() -> None:
-    dealt = by_age({"a": _jobs("a", 3), "b": _jobs("b", 1)}, 3)
+    dealt = by_age({"a": _jobs("a", 3), "b": _jobs("b", 1)}, 3, each=9)
     assert [job.id for job in dealt] == ["0000-a", "0000-b", "0001-a"]
+
+
+def test_without_fairness_no_job_overtakes_an_older_one_that_was_not_read() -> None:
+    # The next job of `a` may be older than those of `b`.
+    dealt = by_age({"a": _jobs("a", 3), "b": _jobs("b", 5)[3:]}, 9, each=3)
+    assert [job.id for job in dealt] == ["0000-a", "0001-a", "0002-a"]
 
 
 # The size of a window -------------------------------------------------------------------------------------------------

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ava.domain import ids
-from ava.domain.job import Job
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs import pauses, rows
+from ava.store.jobs import pauses
 
 __all__ = [
     "ARE_DUE",
-    "claim_backlog",
     "follow_workers",
     "make_due",
     "return_served",
@@ -44,32 +42,6 @@ def make_due(connection: Connection, *, limit: int) -> int:
     Those with a limit wait for a place of it from then on. Jobs of a paused worker are set aside.
     """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
-
-
-# The order has all columns of `jobs_startable`: by `id` alone the planner may sort the backlog, or walk the primary key
-# past all jobs that have ended.
-_CLAIM_BACKLOG = Statement(f"""
-WITH next AS (
-    SELECT id FROM jobs
-    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
-        AND published_at IS NULL AND worker_id <> ALL(%(unserved)s::text[])
-    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), marked AS (
-    UPDATE jobs AS j SET published_at = clock_timestamp() FROM next WHERE j.id = next.id RETURNING j.*
-)
-SELECT {rows.JOB_COLUMNS} FROM marked AS j ORDER BY j.id
-""")
-
-
-def claim_backlog(
-    connection: Connection, *, queue: str, priority: int, limit: int, unserved: Collection[str] = ()
-) -> list[Job]:
-    """Mark the oldest unpublished jobs of a window as published, but none of the `unserved` workers' jobs.
-
-    Returns them for publishing.
-    """
-    parameters = {"queue": queue, "priority": priority, "limit": limit, "unserved": list(unserved)}
-    return [rows.job(row) for row in connection.exec_driver_sql(_CLAIM_BACKLOG, parameters)]
 
 
 # `infinity` keeps these jobs out of `jobs_startable`: until a node has their handler they cost their queue nothing.
