@@ -33,7 +33,6 @@ from ava.api.http.fields import (
 from ava.api.http.operations import Operation, find_operation
 from ava.api.http.setting_fields import ENTRY_NAME, LONGEST_ENTRY, BoundedNumber, NamedTexts, QueryText
 from ava.api.openapi_examples import add_examples
-from ava.domain.limits import WORKER_ENTRIES
 from ava.version import VERSION
 
 __all__ = ["describe"]
@@ -241,7 +240,7 @@ def _entries(field: NamedTexts) -> dict[str, Any]:
     texts = {"type": ["string", "null"], "minLength": field.shortest, "maxLength": LONGEST_ENTRY}
     return {
         "type": "object",
-        "maxProperties": WORKER_ENTRIES.value,
+        "maxProperties": field.limit.value,
         "propertyNames": {"pattern": f"^{ENTRY_NAME.pattern}$"},
         "additionalProperties": texts,
     }

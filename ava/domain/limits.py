@@ -65,6 +65,7 @@ __all__ = [
     "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
     "WORKER_ENTRIES",
+    "WORKER_SECRETS",
     "Limit",
 ]
 
@@ -306,8 +307,12 @@ RATE_LIMIT_WEBHOOKS = Limit(
     field="rate_limit_webhooks",
 )
 
-_ENTRIES = "Entries of a worker's configuration by one tenant, and of its secrets, each of at most 8,192 characters."
+_ENTRIES = "Entries of a worker's configuration by one tenant, each of at most 8,192 characters."
 WORKER_ENTRIES = Limit(name="worker_entries", unit="entries", meaning=_ENTRIES, status=422, fixed=100)
+_SECRETS = (
+    "Secrets of a worker by one tenant, each of at most 8,192 characters. Each job's texts are searched for them."
+)
+WORKER_SECRETS = Limit(name="worker_secrets", unit="secrets", meaning=_SECRETS, status=422, fixed=64)
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
     HEADER_FIELDS,
@@ -355,4 +360,5 @@ LIMITS: tuple[Limit, ...] = (
     SESSIONS,
     ERROR_GROUPS,
     WORKER_ENTRIES,
+    WORKER_SECRETS,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import sysconfig
 import traceback
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ __all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_t
 
 #: The most bytes of a job's output (the contract's 1 MiB).
 MAX_OUTPUT_BYTES = 1024 * 1024
+#: Digits of an integer that Python reads (`sys.int_info.default_max_str_digits`).
+_MAX_DIGITS = 4_300
+_TOO_LARGE = 10**_MAX_DIGITS
+_MANY_DIGITS = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
 _TOO_DEEP = "the output is nested too deep, or contains itself"
 #: Where the frames between this service and a handler come from.
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
@@ -85,7 +90,7 @@ def decide(
 ) -> RunEnd | None:
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
 
-    `mask` replaces the secrets of the run in its output and its error.
+    `mask` replaces the secrets of the run in its output, its error and the reason of a put-off.
 
     Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
     """
@@ -98,7 +103,7 @@ def decide(
             status=Status.QUEUED,
             elapsed_ms=elapsed_ms,
             retry_in_seconds=raised.seconds,
-            put_off=one_line(raised.reason),
+            put_off=one_line(raised.reason if mask is None else mask.text(raised.reason)),
             is_rate_limited=isinstance(raised, RateLimited),
         )
     retry_in_seconds: float | None = None
@@ -139,7 +144,7 @@ def own_frames(error: BaseException) -> Sequence[str]:
                 place = f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}"
                 if place not in places:
                     places.append(place)
-    except Exception:
+    except BaseException:
         return ()
     return places
 
@@ -160,7 +165,7 @@ def _output_or_error(
 def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:
     if output_json is None or mask is None:
         return output_json
-    text = json.dumps(mask.value(json.loads(output_json)), separators=(",", ":"))
+    text = mask.json_text(output_json)
     # What replaces a short secret is longer than it.
     return text if len(text) <= MAX_OUTPUT_BYTES else json.dumps(HIDDEN)
 
@@ -175,16 +180,23 @@ def _kept_output(raised: BaseException | None, output: Any) -> str | None:
 
 
 def explain(error: BaseException, mask: SecretMask | None = None) -> str:
-    """Returns an exception as one line, `Kind: reason`, even if its `str()` fails, and without secrets."""
+    """Returns an exception as one line, `Kind: reason`, even if its `str()` fails or exits, and without secrets."""
     try:
-        reason = str(error)
-    except Exception:
+        # An exact `str`: a subclass of it may format itself in a way of its own.
+        reason = str.__add__(str(error), "")
+    except BaseException:
         reason = "(its message cannot be shown)"
     if isinstance(error, SystemExit):
         reason = f"the handler called sys.exit({reason})"
-    text = f"{type(error).__name__}: {reason or '(no message)'}"
+    text = f"{_kind(error)}: {reason or '(no message)'}"
     # Before it is cut, because half a secret would not be found.
     return one_line(text if mask is None else mask.text(text))
+
+
+def _kind(error: BaseException) -> str:
+    # Past a metaclass that has a `__name__` of its own.
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
 
 
 def format_traceback(error: BaseException) -> str:
@@ -192,7 +204,7 @@ def format_traceback(error: BaseException) -> str:
     try:
         lines = traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__))
         return "".join(lines).rstrip()
-    except Exception:
+    except BaseException:
         return f"The traceback of {explain(error)} cannot be shown"
 
 
@@ -211,13 +223,24 @@ def encode_output(output: Any) -> str:
     """
     try:
         text = json.dumps(output, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError, OverflowError):
-        raise OutputError(_find_fault(output)) from None
+    except BaseException as error:
+        raise OutputError(_fault_of(output, error)) from None
     if len(text) > MAX_OUTPUT_BYTES:
         raise OutputError(f"the output is {len(text)} bytes of JSON; at most {MAX_OUTPUT_BYTES} are kept")
     if text.count("[") + text.count("{") > limits.NESTING.value and _is_too_deep(output):
         raise OutputError(_TOO_DEEP)
+    if _MANY_DIGITS.search(text) and (fault := _find_fault(output)) is not None:
+        raise OutputError(fault)
     return text
+
+
+def _fault_of(output: Any, error: BaseException) -> str:
+    """Returns a sentence about an output that cannot be encoded, although its own code may raise again."""
+    try:
+        fault = _find_fault(output)
+    except BaseException:
+        fault = None
+    return fault or f"the output cannot be written as JSON: reading it raised {_kind(error)}"
 
 
 def _is_too_deep(output: Any) -> bool:
@@ -231,8 +254,8 @@ def _is_too_deep(output: Any) -> bool:
     return True
 
 
-def _find_fault(output: Any) -> str:
-    """Returns a sentence about the first part of an output that JSON cannot carry."""
+def _find_fault(output: Any) -> str | None:
+    """Returns a sentence about the first part of an output that JSON cannot carry; None if none is found."""
     waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
     while waiting:
         path, value, depth = waiting.pop()
@@ -247,6 +270,8 @@ def _find_fault(output: Any) -> str:
             waiting += [(f"{path}[{n}]", part, depth + 1) for n, part in enumerate(value)]
         elif isinstance(value, float) and not math.isfinite(value):
             return f"{path} is {value}, which JSON cannot carry"
+        elif isinstance(value, int) and not -_TOO_LARGE < value < _TOO_LARGE:
+            return f"{path} is an integer of more than {_MAX_DIGITS} digits, which few programs read"
         elif not isinstance(value, str | int | float | bool | None):
             return f"{path} is of type {type(value).__name__}, which JSON cannot carry"
-    return "the output has a number or a value that cannot be written as JSON"
+    return None

@@ -8,7 +8,8 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.caller import Caller, Role
-from ava.domain.limits import WORKER_ENTRIES
+from ava.domain.limit import Limit
+from ava.domain.limits import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.redaction import HIDDEN, redact
 from ava.domain.sealing import Sealer
 from ava.domain.worker import Worker, WorkerSettings
@@ -110,16 +111,15 @@ class Workers:
         return replace(
             settings,
             **change.fields,
-            config=_merged("config", settings.config, change.config),
-            secrets=_merged("secrets", settings.secrets, sealed),
+            config=_merged("config", settings.config, change.config, WORKER_ENTRIES),
+            secrets=_merged("secrets", settings.secrets, sealed, WORKER_SECRETS),
         )
 
 
-def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None]) -> dict[str, str]:
+def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], limit: Limit) -> dict[str, str]:
     merged = {key: value for key, value in {**kept, **sent}.items() if value is not None}
-    if len(merged) > WORKER_ENTRIES.value:
-        sentence = f"A worker may have {WORKER_ENTRIES.value} entries here, with those that it has already."
-        reason = WORKER_ENTRIES.says(sentence)
+    if len(merged) > limit.value:
+        reason = limit.says(f"A worker may have {limit.value} entries here, with those that it has already.")
         raise InvalidFields(f"{name}: {reason}", {name: [reason]})
     return merged
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ava.domain import ids, retry
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
+from ava.domain.masking import SecretMask
 from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.errors import HandlerError
 from ava.handler import registry
@@ -93,7 +94,8 @@ def run(
     """
     found = _find(handler, timeout_seconds)
     _check_thread(found)
-    settings = RunSettings(config=dict(config or {}), secrets=dict(secrets or {}))
+    given = dict(secrets or {})
+    settings = RunSettings(config=dict(config or {}), secrets=given, mask=SecretMask(given.values()) if given else None)
     log = JobLog(first_seq=0, started_at=datetime.now(UTC), mask=settings.mask)
     one = _RecordedRun(
         job=_job(found, _input_json(input), attempt, tenant_id, user_id),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ava.domain.job import LogLevel, RunEnd, Status
+from ava.domain.masking import SecretMask
 from ava.errors import OutputError
 from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
 from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback, own_frames
@@ -87,6 +89,11 @@ def test_a_handler_that_retries_later_gives_its_attempt_back() -> None:
     # A cancel and a time-out come first.
     assert ended(stop=Stop.CANCEL, raised=RetryLater(1)).status is Status.CANCELLED
     assert ended(stop=Stop.TIMEOUT, raised=RetryLater(1)).status is Status.FAILED
+
+
+def test_the_reason_of_a_put_off_has_no_secret() -> None:
+    run_end = ended(raised=RetryLater(30, "not with the token s3cr3t"), mask=SecretMask(["s3cr3t"]))
+    assert run_end.put_off == "not with the token ••••••"
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), 1e9, True, "1", None])
@@ -183,3 +190,65 @@ def test_a_retired_process_says_how_its_run_ended() -> None:
     assert Retirement.after(ended(raised=ValueError("no"), max_attempts=2)) is Retirement.FAILED
     assert Retirement.after(ended(stop=Stop.CANCEL)) is Retirement.STOPPED
     assert Retirement.after(decided(stop=Stop.SHUTDOWN)) is Retirement.STOPPED
+
+
+class _Exiting:
+    """Code of a handler that exits wherever it is read."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    def __iter__(self) -> Any:
+        raise SystemExit(3)
+
+
+class _LazyMapping(dict[str, Any]):
+    def items(self) -> Any:
+        raise KeyError("gone")
+
+
+class _ExitingMapping(dict[str, Any]):
+    def items(self) -> Any:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"), [(_LazyMapping(a=1), "KeyError"), ({"in": [_ExitingMapping(a=1)]}, "SystemExit")]
+)
+def test_an_output_whose_own_code_raises_fails_the_job_and_names_the_error(output: Any, kind: str) -> None:
+    run_end = ended(output=output)
+    expected = f"OutputError: the output cannot be written as JSON: reading it raised {kind}"
+    assert (run_end.status, run_end.error) == (Status.FAILED, expected)
+
+
+def test_an_exception_whose_own_code_raises_fails_the_job() -> None:
+    class Strange(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    class Text(str):
+        __slots__ = ()
+
+        def __format__(self, spec: str) -> str:
+            sys.exit(3)
+
+    class Formatted(Exception):
+        def __str__(self) -> str:
+            return Text("a reason")
+
+    assert ended(raised=Strange()).error == "Strange: (its message cannot be shown)"
+    assert ended(raised=Formatted()).error == "Formatted: a reason"
+    assert ended(raised=ValueError(_Exiting())).error == "ValueError: (its message cannot be shown)"
+    assert "Strange: <exception str() failed>" in format_traceback(Strange())
+
+
+def test_an_integer_that_few_programs_read_is_refused_by_its_place() -> None:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        run_end = ended(output={"rows": [1, 10**5_000]})
+        assert ended(output={"text": "1" * 5_000}).status is Status.COMPLETED
+    finally:
+        sys.set_int_max_str_digits(before)
+    fault = "output.rows[1] is an integer of more than 4300 digits, which few programs read"
+    assert run_end.error == f"OutputError: {fault}"

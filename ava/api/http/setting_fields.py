@@ -9,7 +9,7 @@ from marshmallow import ValidationError
 
 from ava.api.http.fields import Number, Plain, Text
 from ava.domain import rates
-from ava.domain.limits import WORKER_ENTRIES
+from ava.domain.limit import Limit
 from ava.domain.text import storable
 
 __all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "BoundedNumber", "NamedTexts", "QueryText", "RateText"]
@@ -59,15 +59,17 @@ class RateText(Text):
 class NamedTexts(Plain):
     """An object of texts by their names; null in place of a text deletes its entry."""
 
-    def __init__(self, *, shortest: int = 0, **rest: Any) -> None:
+    def __init__(self, *, limit: Limit, shortest: int = 0, **rest: Any) -> None:
+        """`limit`: how many entries it may have. `shortest`: the characters of the shortest text."""
         super().__init__(**rest)
+        self.limit = limit
         self.shortest = shortest
 
     def read(self, value: Any) -> dict[str, str | None]:
         if not isinstance(value, dict):
             raise ValidationError("It must be an object.")
-        if len(value) > WORKER_ENTRIES.value:
-            raise ValidationError(WORKER_ENTRIES.says(f"It must have at most {WORKER_ENTRIES.value} entries."))
+        if len(value) > self.limit.value:
+            raise ValidationError(self.limit.says(f"It must have at most {self.limit.value} entries."))
         wrong = {name: [fault] for name, text in value.items() if (fault := self._fault(name, text)) is not None}
         if wrong:
             raise ValidationError(wrong)

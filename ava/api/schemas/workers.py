@@ -25,6 +25,7 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.setting_fields import BoundedNumber, NamedTexts, QueryText, RateText
 from ava.api.http.strict import Strict
+from ava.domain.limits import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.rates import Rate
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
@@ -103,8 +104,12 @@ class WorkerChangeBody(Strict):
         allow_none=True,
         metadata={"description": "`paused`: its jobs wait. `deprecated`: it takes no new jobs (409)."},
     )
-    config = NamedTexts(metadata={"description": 'What `env["KEY"]` returns in the handler; null deletes an entry.'})
+    config = NamedTexts(
+        limit=WORKER_ENTRIES,
+        metadata={"description": 'What `env["KEY"]` returns in the handler; null deletes an entry.'},
+    )
     secrets = NamedTexts(
+        limit=WORKER_SECRETS,
         shortest=_SHORTEST_SECRET,
         metadata={
             "writeOnly": True,

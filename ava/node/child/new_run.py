@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from ava.domain.job import Job
 from ava.domain.sealing import Sealer
 from ava.handler import registry
 from ava.node.child import run_reports, run_settings
+from ava.node.child.last_mask import LastMask
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
 from ava.settings import Settings
@@ -21,6 +23,7 @@ class NewRuns:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sealer = Sealer(settings.encryption_keys)
+        self._masks = LastMask()
 
     def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Run:
         """Returns the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
@@ -34,6 +37,7 @@ class NewRuns:
         if job.has_settings:
             own, platform = run_writer.worker_settings(job)
             given = run_settings.with_tenant_settings(given, job, own, platform, self._sealer)
+        given = replace(given, mask=self._masks.of(given.secrets.values()))
         return Run(
             job=job,
             handler=handler,

@@ -26,11 +26,8 @@ class RunSettings:
     timeout_seconds: float | None = None
     #: Why the secrets cannot be given to the handler, which then is not called.
     fault: Exception | None = None
-
-    @property
-    def mask(self) -> SecretMask | None:
-        """Returns what replaces the secrets in texts; None if there are none."""
-        return SecretMask(self.secrets.values()) if self.secrets else None
+    #: What replaces the secrets in texts; None if there are none.
+    mask: SecretMask | None = None
 
 
 def from_environment(handler: Handler, worker_config: Mapping[str, str]) -> RunSettings:
