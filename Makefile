@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check static lowest schema limits manifests bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test coverage check static lowest limits manifests bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -57,9 +57,6 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of im
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python tools/words.py
-
-schema: $(INSTALLED) ## Write ava/store/schema.sql from a freshly migrated database
-	@$(BIN)/python -m tools.schema
 
 limits: $(INSTALLED) ## Write the table of docs/limits.md from ava/domain/limits.py
 	@$(BIN)/python -m tools.limits

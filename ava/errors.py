@@ -19,6 +19,7 @@ __all__ = [
     "DataDirectoryError",
     "DatabaseAhead",
     "DatabaseNotMigrated",
+    "DatabaseTooOld",
     "DatabaseUnavailable",
     "EncryptionKeyMissing",
     "ErrorGroupNotFound",
@@ -124,6 +125,10 @@ class DatabaseNotMigrated(StartError):
 
 class DatabaseAhead(StartError):
     """The database is newer than this code may run on; install the newer release, or run its `ava db downgrade`."""
+
+
+class DatabaseTooOld(StartError):
+    """The database is older than version 0.1.0: no upgrade leads from it; back up what you need, create a new one."""
 
 
 class SchemaLocked(StartError):

@@ -56,8 +56,6 @@ class Plan:
     #: Nodes, and the processes of each.
     nodes: int = 2
     processes: int = 4
-    #: Writes the code that the processes run at first into a folder; None is this code.
-    write_code: Callable[[Path], None] | None = None
 
 
 class Watch:
@@ -259,12 +257,7 @@ def open_cluster(
 def _start(cluster: Cluster, plan: Plan) -> None:
     """Start the nodes, of which the first reaches the database through the proxy, two dispatchers and the API."""
     system = cluster.system
-    if plan.write_code:
-        system.code = cluster.effects_path.parent / "older_code"
-        plan.write_code(system.code)
-        system.run("db", "upgrade")
-    else:
-        schema.upgrade(settings_module.load({**cluster.urls, **cluster.environ}))
+    schema.upgrade(settings_module.load({**cluster.urls, **cluster.environ}))
     environ = {
         "AVA_HANDLERS": "chaos.handlers",
         "AVA_WORKER_CHAOS_EFFECT_FILE": str(cluster.effects_path),

@@ -1,26 +1,19 @@
-"""Other releases of this code: newer ones, with migrations that a test or a fault adds, and commits of its history."""
+"""Newer releases of this code, with made-up migrations: until there is a real one, they stand for those to come."""
 
 from __future__ import annotations
 
-import io
 import shutil
-import subprocess
-import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-
 import ava.store
-from ava.store.engine import schema
-from ava.store.migrations import compatibility
 
 __all__ = [
     "ADD_COLUMN",
     "CREATE_INDEX",
     "DROP_COLUMN",
     "DROP_INDEX",
-    "oldest_release",
-    "write_commit",
+    "write_code",
     "write_release",
 ]
 
@@ -56,6 +49,17 @@ def write_release(folder: Path, *migrations: tuple[str, str, str]) -> None:
     Each one more is the code of its `upgrade` and its `downgrade`, and its `oldest_code`.
     """
     shutil.copytree(_MIGRATIONS, folder)
+    _add(folder, migrations)
+
+
+def write_code(folder: Path, *migrations: tuple[str, str, str]) -> None:
+    """Write the code of a newer release into a new folder: this code with these migrations, as in `write_release`."""
+    for package in ("ava", "chaos", "harness", "workers"):
+        shutil.copytree(_ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    _add(folder / "ava" / "store" / "migrations", migrations)
+
+
+def _add(folder: Path, migrations: Sequence[tuple[str, str, str]]) -> None:
     versions = folder / "versions"
     before = max(path.name[1:5] for path in versions.glob("r*.py"))
     for upgrade, downgrade, oldest_code in migrations:
@@ -63,28 +67,3 @@ def write_release(folder: Path, *migrations: tuple[str, str, str]) -> None:
         names = {"revision": revision, "before": before, "oldest_code": oldest_code}
         (versions / f"r{revision}_new.py").write_text(_TEXT.format(**names, upgrade=upgrade, downgrade=downgrade))
         before = revision
-
-
-def oldest_release() -> str | None:
-    """Returns the oldest commit whose code may run on this schema: the one that brought the revision which it names.
-
-    None if this is no repository, or if its history does not go back so far.
-    """
-    revision = compatibility.oldest_code(ScriptDirectory(str(_MIGRATIONS)), schema.revisions()[-1])
-    [path] = (_MIGRATIONS / "versions").glob(f"r{revision}_*.py")
-    try:
-        commits = _git("log", "--diff-filter=A", "--format=%H", "--", str(path)).decode().split()
-        # A shallow history begins with a commit that seems to add everything.
-        return commits[-1] if commits and _git("rev-parse", f"{commits[-1]}^") else None
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def write_commit(folder: Path, commit: str) -> None:
-    """Write the files of a commit into a new folder."""
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
-        archive.extractall(folder, filter="data")
-
-
-def _git(*arguments: str) -> bytes:
-    return subprocess.run(("git", "-C", str(_ROOT), *arguments), check=True, capture_output=True).stdout

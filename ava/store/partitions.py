@@ -1,6 +1,6 @@
 """The partitions of tables that grow, each of one or several days of the rows' ids, and the one for the rest.
 
-The processes' role owns no table, so functions of the owner create and drop them (migrations 0055 and 0059).
+The processes' role owns no table, so functions of the owner create and drop them.
 """
 
 from __future__ import annotations

@@ -9,15 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from alembic import command
-from sqlalchemy import create_engine
 
 from ava.dispatcher.statistics import Statistics
 from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
 from ava.services.analytics import recount
 from ava.settings import Settings
-from ava.store.engine import schema
-from ava.store.engine.database import driver_url
 from ava.store.reports import analytics, ended, job_times
 from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
@@ -172,33 +168,6 @@ def test_times_counted_in_many_batches_are_those_counted_in_one(api: Api) -> Non
     api.execute("DELETE FROM job_time_histograms")
     list(recount(api.database, retention_days=30))
     assert api.execute(_HISTOGRAMS) == found
-
-
-def test_an_upgrade_copies_the_times_and_what_the_release_before_counts_later_is_counted_too(
-    api: Api, database_settings: Settings
-) -> None:
-    _insert(api, 500)
-    with api.database.connect() as connection:
-        until = ended.complete_until(connection)
-        for count in (analytics.count, job_times.count):
-            count(connection, until=until - timedelta(days=5), limit=1000)
-    counted = api.execute(_HISTOGRAMS)
-    api.execute(
-        "INSERT INTO job_times SELECT tenant_id, worker_id, day, kind, u.bucket, u.jobs"
-        " FROM job_time_histograms AS t CROSS JOIN LATERAL unnest(t.buckets, t.jobs) AS u (bucket, jobs)"
-    )
-    with create_engine(driver_url(database_settings.database_url)).connect() as connection:
-        command.downgrade(schema.alembic_config(connection), "0047")
-    schema.upgrade(database_settings)
-    assert counted
-    assert api.execute(_HISTOGRAMS) == counted
-    # A dispatcher of the release before moves its own progress on, and not that of the histograms.
-    with api.database.connect() as connection:
-        assert analytics.count(connection, until=until, limit=1000) > 0
-    Statistics(api.database).run_once(0)
-    counted = api.execute(_HISTOGRAMS)
-    list(recount(api.database, retention_days=30))
-    assert api.execute(_HISTOGRAMS) == counted
 
 
 def test_old_counts_are_deleted(api: Api) -> None:

@@ -74,8 +74,9 @@ def test_a_database_whose_certificate_is_not_verified_is_named(url: str, is_veri
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_database_behind_and_one_ahead_are_distinguished(system: System) -> None:
-    for revision, words in (("r9999", "newer than this code"), (None, "ava db upgrade")):
+def test_a_database_behind_one_ahead_and_one_too_old_are_distinguished(system: System) -> None:
+    refused = (("r9999", "newer than this code"), ("0060", "older than version 0.1.0"), (None, "ava db upgrade"))
+    for revision, words in refused:
         if revision:
             system.query("UPDATE alembic_version SET version_num = %s", revision)
             system.query("UPDATE schema_compatibility SET oldest_revision = %s", revision)

@@ -1,25 +1,17 @@
-"""Partitions of log lines: made ahead, dropped with their last job, and made of a table that is written meanwhile."""
+"""Partitions of log lines: made ahead, and dropped with their last job."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event
 
 import pytest
-from alembic import command
-from sqlalchemy import NullPool, create_engine
 
 from ava.dispatcher.old_jobs import OldJobs
 from ava.dispatcher.partitions import Partitions
 from ava.settings import Settings
 from ava.store import partitions
-from ava.store.engine import schema
-from ava.store.engine.database import driver_url
 from tests.backlog import Backlog, open_backlog
 
-_LINES = 200_000
 #: The days from the first partition's end, so long ago that no job is kept.
 _ENDS = "SELECT ava_first_uuid(now() - interval '40 days')::text, ava_first_uuid(now() - interval '39 days')::text"
 
@@ -35,7 +27,7 @@ def _duty(stored: Backlog) -> Partitions:
 
 
 def _names(stored: Backlog) -> list[str]:
-    return [name for (name,) in stored.run("SELECT name FROM ava_log_days()")]
+    return [name for (name,) in stored.run("SELECT name FROM ava_partitions('job_logs')")]
 
 
 def _make_old_day(stored: Backlog) -> str:
@@ -139,69 +131,3 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
     with stored.database.transaction() as reading, stored.database.connect() as connection:
         reading.exec_driver_sql("SELECT count(*) FROM job_logs")
         assert partitions.drop_logs(connection, kept_days=30, max_lines=10) == 0
-
-
-# A live table becomes partitions -------------------------------------------------------------------------------------
-
-
-def test_a_table_that_is_written_becomes_a_partition_and_a_table_again(stored: Backlog) -> None:
-    _make_table_of_before(stored)
-    _fill(stored)
-    is_done = Event()
-    # The writer of another table waits for the machine alone.
-    stored.run("CREATE TABLE other_logs (LIKE job_logs INCLUDING ALL)")
-    with ThreadPoolExecutor(2) as pool:
-        slowest: Future[tuple[int, float]] = pool.submit(_write_lines, stored, "job_logs", until=is_done)
-        other = pool.submit(_write_lines, stored, "other_logs", until=is_done)
-        try:
-            _migrate(stored, command.upgrade, "0055")
-        finally:
-            is_done.set()
-    written, seconds = slowest.result()
-    assert seconds < 0.2 + other.result()[1]
-    stored.run("DROP TABLE other_logs")
-    assert stored.run("SELECT count(*), count(*) FILTER (WHERE level = 'warn') FROM job_logs") == [
-        (_LINES + written, written)
-    ]
-    assert _names(stored) == ["job_logs_first"]
-    _migrate(stored, command.downgrade, "0053")
-    assert stored.run("SELECT count(*) FROM job_logs") == [(_LINES + written,)]
-    _migrate(stored, command.upgrade, "head")
-
-
-def test_an_autovacuum_of_the_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    _make_table_of_before(stored)
-    monkeypatch.setattr(schema, "_MAX_SECONDS", 10.0)
-    with stored.autovacuum("job_logs", lambda: _fill(stored)):
-        _migrate(stored, command.upgrade, "0055")
-    assert _names(stored) == ["job_logs_first"]
-    _migrate(stored, command.upgrade, "head")
-
-
-def _migrate(stored: Backlog, move: object, revision: str) -> None:
-    engine = create_engine(driver_url(stored.settings.database_url), poolclass=NullPool)
-    with engine.connect() as connection:
-        schema._migrate(connection, f"To {revision}", move, revision)  # type: ignore[arg-type]
-
-
-def _make_table_of_before(stored: Backlog) -> None:
-    """Make the table as it was before the partitions."""
-    stored.insert(2_000)
-    _migrate(stored, command.downgrade, "0053")
-
-
-def _fill(stored: Backlog) -> None:
-    statement = "INSERT INTO job_logs SELECT id, n, now(), 'info', 'x' FROM jobs, generate_series(1, %(n)s) AS n"
-    stored.run(statement, n=_LINES // 2_000)
-
-
-def _write_lines(stored: Backlog, table: str, *, until: Event) -> tuple[int, float]:
-    """Write a line at a time. Returns the number of lines, and the seconds that the slowest took."""
-    count, slowest = 0, 0.0
-    insert = f"INSERT INTO {table} SELECT id, %(n)s, now(), 'warn', 'x' FROM jobs LIMIT 1"
-    while not until.is_set():
-        count += 1
-        began = time.monotonic()
-        stored.run(insert, n=_LINES + count)
-        slowest = max(slowest, time.monotonic() - began)
-    return count, slowest

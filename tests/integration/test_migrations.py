@@ -20,11 +20,11 @@ from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, StartErr
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
-from ava.store.engine.schema_text import schema_text
 from harness.api import Api
 from harness.polling import wait_until
-from harness.releases import ADD_COLUMN, CREATE_INDEX, DROP_COLUMN, DROP_INDEX, write_release
+from harness.releases import ADD_COLUMN, CREATE_INDEX, DROP_COLUMN, DROP_INDEX, write_code, write_release
 from tests.backlog import Backlog, open_backlog
+from tests.schemas import definitions, empty
 
 #: This release's revision, and those of the next two.
 THIS = schema.revisions()[-1]
@@ -177,11 +177,8 @@ def test_the_release_before_runs_on_a_newer_schema_that_allows_it(
 def test_the_printed_sql_makes_the_schema_and_printing_it_changes_nothing(
     engine: Engine, database_settings: Settings
 ) -> None:
-    with engine.connect() as connection:
-        expected = schema_text(connection)
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-        connection.commit()
+    expected = definitions(engine)
+    empty(engine)
     text = schema.upgrade_sql(database_settings)
     with pytest.raises(DatabaseNotMigrated):
         schema.check(database_settings)
@@ -193,32 +190,42 @@ def test_the_printed_sql_makes_the_schema_and_printing_it_changes_nothing(
             raw.cursor().execute(statement)
     raw.close()
     schema.check(database_settings)
-    with engine.connect() as connection:
-        assert schema_text(connection) == expected
+    assert definitions(engine) == expected
 
 
-def test_the_first_migration_is_never_undone(database_settings: Settings) -> None:
-    for revision in schema.revisions()[-2::-1]:
-        assert schema.downgrade(database_settings).revision == revision
+def test_the_first_migration_is_never_undone(database_settings: Settings, release: Release) -> None:
     with pytest.raises(NoDowngrade):
         schema.downgrade(database_settings)
-    assert schema.upgrade(database_settings).revision == THIS
+    release((ADD_COLUMN, DROP_COLUMN, THIS))
+    assert schema.upgrade(database_settings).revision == NEXT
+    assert schema.downgrade(database_settings).revision == THIS
+    with pytest.raises(NoDowngrade):
+        schema.downgrade(database_settings)
 
 
-def test_the_command_line_shows_downgrades_and_upgrades(database_settings: Settings) -> None:
+def test_the_command_line_shows_downgrades_and_upgrades(database_settings: Settings, tmp_path: Path) -> None:
+    write_code(tmp_path / "newer", (ADD_COLUMN, DROP_COLUMN, THIS))
+
     def run(*words: str, answer: str = "") -> str:
         urls = {"DATABASE_URL": database_settings.database_url, "BROKER_URL": database_settings.broker_url}
         command = (sys.executable, "-m", "ava.cli.main", "db", *words)
         result = subprocess.run(
-            command, env=os.environ | urls, input=answer, capture_output=True, text=True, check=False
+            command,
+            cwd=tmp_path / "newer",
+            env=os.environ | urls | {"PYTHONPATH": str(tmp_path / "newer")},
+            input=answer,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return result.stdout + result.stderr
 
-    assert "The database is up to date." in run("current")
-    assert "Aborted" in run("downgrade", answer="n\n")
-    assert "The database is up to date." in run("current")
-    assert f"The database is at {schema.revisions()[-2]}." in run("downgrade", "--yes")
     assert "ava db upgrade" in run("current")
     assert "UPDATE alembic_version" in run("upgrade", "--sql")
     assert "ava db upgrade" in run("current")
     assert "The database is up to date." in run("upgrade")
+    assert f"database: {NEXT}" in run("current")
+    assert "Aborted" in run("downgrade", answer="n\n")
+    assert "The database is up to date." in run("current")
+    assert f"The database is at {THIS}." in run("downgrade", "--yes")
+    assert "ava db upgrade" in run("current")

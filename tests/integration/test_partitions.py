@@ -1,32 +1,22 @@
-"""Events, deliveries and the audit trail in partitions: made of live tables, made ahead, and dropped by the day."""
+"""Events, deliveries and the audit trail in partitions: made ahead, and dropped by the day."""
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
-from threading import Event
 
 import psycopg2
 import pytest
-from alembic import command
-from sqlalchemy import NullPool, create_engine
 
 from ava.dispatcher.partitions import Partitions
 from ava.settings import Settings
 from ava.store import partitions
-from ava.store.engine import schema
-from ava.store.engine.database import driver_url
 from ava.store.reports import audit
 from ava.store.webhooks import endpoint_leases, events, fan_out, set_aside
 from tests.backlog import Backlog, open_backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "audit")
-_RELATIONS = "relname ~ '^(webhook_events|webhook_deliveries|audit)(_rest|_first)?$' AND relkind IN ('r', 'p')"
-_ROWS = 20_000
 _ENDPOINT = "01890000-0000-7000-8000-00000000000e"
 #: An event, a delivery and an entry of the audit trail whose ids are of a moment.
 _INSERTS = {
@@ -176,75 +166,6 @@ def test_rows_of_the_first_partition_and_of_the_rest_are_deleted_when_they_are_o
     assert _delete_old(stored, days=0.5) == 12
 
 
-def test_what_takes_the_place_of_the_identity_goes_on_from_it(stored: Backlog) -> None:
-    _migrate(stored, command.downgrade, "0055")
-    _insert(stored, "webhook_events", days_ago=0, count=10)
-    _migrate(stored, command.upgrade, "head")
-    _insert(stored, "webhook_events", days_ago=-1, count=10)
-    _migrate(stored, command.downgrade, "0055")
-    _insert(stored, "webhook_events", days_ago=-2, count=10)
-    _migrate(stored, command.upgrade, "head")
-    numbers = [n for (n,) in stored.run("SELECT n FROM webhook_events ORDER BY id")]
-    assert len(set(numbers)) == 30
-    assert max(numbers[:10]) < min(numbers[10:20])
-    assert max(numbers[10:20]) < min(numbers[20:])
-
-
-def test_tables_that_are_written_become_partitions_and_tables_again(stored: Backlog) -> None:
-    definitions = _definitions(stored)
-    _migrate(stored, command.downgrade, "0055")
-    for table in _TABLES:
-        _insert(stored, table, days_ago=1, count=_ROWS)
-    role = f"reader_{uuid.uuid4().hex}"
-    stored.run(f"CREATE ROLE {role}; GRANT SELECT, INSERT ON {', '.join(_TABLES)} TO {role}")
-    # The writer of another table waits for the machine alone.
-    stored.run("CREATE TABLE other_rows (LIKE audit INCLUDING ALL)")
-    is_done = Event()
-    with ThreadPoolExecutor(4) as pool:
-        writers = {table: pool.submit(_write, stored, _INSERTS[table], is_done) for table in _TABLES}
-        other = pool.submit(_write, stored, _INSERTS["audit"].replace("INTO audit", "INTO other_rows"), is_done)
-        try:
-            _migrate(stored, command.upgrade, "head")
-        finally:
-            is_done.set()
-    stored.run("DROP TABLE other_rows")
-    for table, writer in writers.items():
-        written, slowest = writer.result()
-        assert slowest < 0.2 + other.result()[1]
-        assert _count(stored, table) == _ROWS + written
-        assert _names(stored, table) == [f"{table}_first"]
-    granted = f"SELECT has_table_privilege('{role}', oid, 'SELECT') FROM pg_class WHERE {_RELATIONS}"
-    assert stored.run(granted) == [(True,)] * 9
-    assert stored.run(f"SELECT has_sequence_privilege('{role}', 'webhook_events_n_seq', 'USAGE')") == [(True,)]
-    assert _definitions(stored) == definitions
-    _migrate(stored, command.downgrade, "0055")
-    for table, writer in writers.items():
-        assert _count(stored, table) == _ROWS + writer.result()[0]
-    _migrate(stored, command.upgrade, "head")
-    stored.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
-def test_the_downgrade_makes_a_table_whose_first_partition_is_gone(stored: Backlog) -> None:
-    for table in _TABLES:
-        _make_old_days(stored, table, 3)
-        stored.run(f"DROP TABLE {table}_first")
-        _insert(stored, table, days_ago=0, count=5)
-    _migrate(stored, command.downgrade, "0055")
-    for table in _TABLES:
-        assert _count(stored, table) == 5
-    _insert(stored, "webhook_events", days_ago=-1)
-    _migrate(stored, command.upgrade, "head")
-    assert _count(stored, "webhook_events") == 6
-
-
-def test_an_autovacuum_of_a_table_gives_way(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    _migrate(stored, command.downgrade, "0055")
-    monkeypatch.setattr(schema, "_MAX_SECONDS", 10.0)
-    with stored.autovacuum("audit", lambda: _insert(stored, "audit", days_ago=1, count=_ROWS)):
-        _migrate(stored, command.upgrade, "head")
-    assert _names(stored, "audit") == ["audit_first"]
-
-
 def test_functions_of_the_owner_touch_no_other_table(stored: Backlog) -> None:
     for function in ("ava_add_partitions('jobs', 3, 1)", "ava_drop_partition('job_logs', 1)"):
         with (
@@ -297,39 +218,3 @@ def test_a_new_event_is_found_although_the_clock_that_made_its_id_was_behind(sto
     with stored.database.connect() as connection:
         found = fan_out.candidates(connection, after_tenant="", max_tenants=9, limit=9)
     assert [event.tenant_id for event in found] == ["ten_a", "ten_b"]
-
-
-# Helpers -------------------------------------------------------------------------------------------------------------
-
-
-def _migrate(stored: Backlog, move: object, revision: str) -> None:
-    engine = create_engine(driver_url(stored.settings.database_url), poolclass=NullPool)
-    with engine.connect() as connection:
-        schema._migrate(connection, f"To {revision}", move, revision)  # type: ignore[arg-type]
-
-
-def _definitions(stored: Backlog) -> list[tuple[object, ...]]:
-    """Returns the constraints, indexes and options of the tables and of all their partitions."""
-    return [
-        *stored.run(f"SELECT relname, reloptions FROM pg_class WHERE {_RELATIONS} ORDER BY 1"),
-        *stored.run(
-            "SELECT c.relname, pg_get_indexdef(i.indexrelid), i.indisvalid FROM pg_index AS i"
-            f" JOIN pg_class AS c ON c.oid = i.indrelid WHERE {_RELATIONS} ORDER BY 1, 2"
-        ),
-        *stored.run(
-            "SELECT c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated FROM pg_constraint AS k"
-            f" JOIN pg_class AS c ON c.oid = k.conrelid WHERE {_RELATIONS} ORDER BY 1, 2"
-        ),
-    ]
-
-
-def _write(stored: Backlog, insert: str, is_done: Event) -> tuple[int, float]:
-    """Write a row at a time. Returns the number of rows, and the seconds that the slowest took."""
-    count, slowest = 0, 0.0
-    statement = insert.format(id="ava_uuid7()", event="ava_uuid7()", count=1)
-    while not is_done.is_set():
-        count += 1
-        began = time.monotonic()
-        stored.run(statement)
-        slowest = max(slowest, time.monotonic() - began)
-    return count, slowest

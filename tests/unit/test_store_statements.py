@@ -16,8 +16,8 @@ from ava.store.engine.statement import Statement
 
 _KEYWORDS = ("DO", "DELETE", "INSERT", "SELECT", "UPDATE", "WITH")
 _STORE = Path(ava.store.__file__).parent
-#: `schema_text` reads the catalogs, for `make schema` alone; `kept_transactions` begins and ends a transaction.
-_OTHERS = ("schema_text", "kept_transactions")
+#: `kept_transactions` begins and ends a transaction.
+_OTHERS = ("kept_transactions",)
 _MODULES = [path for path in _STORE.rglob("*.py") if "migrations" not in path.parts and path.stem not in _OTHERS]
 
 

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, SchemaLocked, StartError
+from ava.errors import (
+    DatabaseAhead,
+    DatabaseNotMigrated,
+    DatabaseTooOld,
+    NoDowngrade,
+    SchemaLocked,
+    StartError,
+)
 from ava.settings import Settings
 from ava.store.engine import roles, sessions
 from ava.store.engine.database import driver_url
@@ -75,7 +82,7 @@ class State:
 
     #: The database's revision; None if it was never migrated.
     revision: str | None
-    #: The newest revision that code must know to run on it; None if it is too old to say so.
+    #: The newest revision that code must know to run on it; None if it was never migrated.
     oldest_code: str | None
 
     @property
@@ -89,13 +96,15 @@ class State:
         return [revision for revision in revisions() if self.revision is None or revision > self.revision]
 
     def check(self) -> None:
-        """Raises `DatabaseNotMigrated` or `DatabaseAhead` if this code may not run on the schema."""
+        """Raises `DatabaseNotMigrated`, or as `check_can_upgrade`, if this code may not run on the schema."""
+        self.check_can_upgrade()
         if self.pending:
             raise DatabaseNotMigrated
-        self.check_not_too_new()
 
-    def check_not_too_new(self) -> None:
-        """Raises `DatabaseAhead` if the schema is newer than this code may run on."""
+    def check_can_upgrade(self) -> None:
+        """Raises `DatabaseTooOld` or `DatabaseAhead` if the migrations of this code do not lead from the schema."""
+        if self.revision is not None and self.revision < revisions()[0]:
+            raise DatabaseTooOld
         if self.is_ahead and (self.oldest_code is None or self.oldest_code > revisions()[-1]):
             raise DatabaseAhead
 
@@ -109,14 +118,15 @@ def state(settings: Settings) -> State:
 def check(settings: Settings) -> None:
     """Check that this code may run on the schema: that of its release, or a newer one that says so.
 
-    Raises `DatabaseNotMigrated`, `DatabaseAhead`, or `StartError` if the database cannot be reached.
+    Raises `DatabaseNotMigrated`, `DatabaseTooOld`, `DatabaseAhead`, or `StartError` if the database cannot be
+    reached.
     """
     with _connection(settings, as_owner=False) as connection:
         check_connection(connection)
 
 
 def check_connection(connection: Connection) -> None:
-    """Check the same on an open connection. Raises `DatabaseNotMigrated` or `DatabaseAhead`."""
+    """Check the same on an open connection. Raises the same."""
     _state(connection).check()
 
 
@@ -127,11 +137,12 @@ def upgrade(settings: Settings) -> State:
     that role gets the defaults of its sessions.
     Many processes may do it at once, because they take turns. A migration waits 1.2 s for a lock, then gives way and
     tries again. A newer schema on which this code may run is left as it is.
-    Raises `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or only through a pool.
+    Raises `DatabaseTooOld`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or
+    only through a pool.
     """
     with _turn(settings), _connection(settings) as connection:
         before = _state(connection)
-        before.check_not_too_new()
+        before.check_can_upgrade()
         if before.pending:
             command = _upgrade_command(alembic_config(connection))
             for revision in before.pending:
@@ -155,6 +166,7 @@ def downgrade(settings: Settings) -> State:
         current = _state(connection)
         if current.is_ahead:
             raise DatabaseAhead
+        current.check_can_upgrade()
         if current.revision in (None, revisions()[0]):
             raise NoDowngrade
         before = revisions()[revisions().index(str(current.revision)) - 1]
@@ -168,7 +180,7 @@ def upgrade_sql(settings: Settings) -> str:
 
     with _connection(settings) as connection:
         current = _state(connection)
-        current.check_not_too_new()
+        current.check_can_upgrade()
         if not current.pending:
             return ""
         output = StringIO()

@@ -1,11 +1,11 @@
 """Which code may run on the schema: each migration declares it, and one row of the database says it to older code.
 
-From 0009 on a migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema
-after it. For a migration that only adds, and accepts what the release before writes, this is the revision before it.
+A migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema after it. For a
+migration that only adds, and accepts what the release before writes, this is the revision before it.
 
 A table that another replaces stays for the release before. If the new one holds counts, it has a progress of its own in
-`count_progress`, so that what either release has counted changes nothing for the other (0048). After a roll-back the
-old table lacks what was counted for the new one, and `ava db recount` puts it right.
+`count_progress`, so that what either release has counted changes nothing for the other. After a roll-back the old table
+lacks what was counted for the new one, and `ava db recount` puts it right.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["FIRST", "oldest_code", "write"]
-
-#: The migration that creates the table.
-FIRST = "0009"
+__all__ = ["oldest_code", "write"]
 
 _WRITE = """
 INSERT INTO schema_compatibility (oldest_revision) VALUES ('{oldest}')
@@ -26,12 +23,9 @@ ON CONFLICT (only_row) DO UPDATE SET oldest_revision = excluded.oldest_revision
 
 def oldest_code(scripts: Any, revision: str) -> str:
     """Returns what the migrations up to a revision allow together: the newest of their constants."""
-    found = [script for script in scripts.iterate_revisions(revision, "base") if script.revision >= FIRST]
-    return max(str(script.module.oldest_code) for script in found)
+    return max(str(script.module.oldest_code) for script in scripts.iterate_revisions(revision, "base"))
 
 
 def write(*, ctx: Any, heads: Collection[Any], **_: Any) -> None:
     """Write the row. Alembic calls this in the transaction of each migration, after its upgrade or downgrade."""
-    revision = max(heads, default="")
-    if revision >= FIRST:
-        ctx.execute(_WRITE.format(oldest=oldest_code(ctx.opts["script"], revision)))
+    ctx.execute(_WRITE.format(oldest=oldest_code(ctx.opts["script"], max(heads))))
