@@ -69,28 +69,6 @@ class Admission:
             self.last_key = keys[-1] if len(keys) == MAX_KEYS else ""
         return admitted
 
-    def admit_noticed(
-        self,
-        keys: Collection[str],
-        may_publish: Callable[[str, str, int], bool],
-        closed: Collection[tuple[str, int]],
-    ) -> list[Job]:
-        """Give the places that are free of keys of which a notice has come. Returns what `admit` returns.
-
-        `closed`: the windows (queue, priority) that are full. The keys whose next job is known are done first.
-        """
-        # The jobs of a limited tenant are not published here.
-        if self._turns.has_limits:
-            return self.admit(keys, may_publish)
-        admitted, rest = limit_keys.admit_next(
-            self._connections,
-            keys,
-            dead_after_seconds=self._node_dead_seconds,
-            max_next=_MAX_EACH,
-            closed=[f"{queue}:{number}" for queue, number in closed],
-        )
-        return admitted + self.admit(rest, may_publish)
-
     def admit(
         self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, most: float = float("inf")
     ) -> list[Job]:

@@ -128,7 +128,7 @@ class WindowFeed:
         noticed, self._noticed = self._noticed, set()
         published = 0
         if noticed and self._closed is not None:
-            published = self._send(self._admission.admit_noticed(noticed, self._may_publish, self._closed))
+            published = self._send(self._admission.admit(noticed, self._may_publish))
             if time.monotonic() < self._look_at:
                 return published
         published += self._look()

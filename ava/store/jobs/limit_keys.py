@@ -1,8 +1,4 @@
-"""The states of the keys of limits for which jobs wait, and the places that need no choice.
-
-A key whose waiting jobs are of one tenant and have no rate gives its free places to the oldest of them: one message to
-the server locks, counts and admits, because it is on the way from the end of a job to the start of the next one.
-"""
+"""The states of the keys of limits for which jobs wait."""
 
 from __future__ import annotations
 
@@ -10,16 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ava.domain.job import Job
 from ava.domain.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
-from ava.store.jobs import rows
 from ava.store.jobs.limits import LOCK, HeldJob
 
-__all__ = ["STATE", "KeyState", "admit_next", "locked_key_states"]
+__all__ = ["STATE", "KeyState", "locked_key_states"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,15 +41,6 @@ class KeyState:
     def room(self) -> int:
         """Returns how many jobs may be admitted, as far as the number of running ones limits them."""
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
-
-    @property
-    def is_to_be_chosen(self) -> bool:
-        """Returns True if it takes turns, a rate or the loss of a place to say which jobs start now."""
-        if self.rate is not None or self.room < 0:
-            return True
-        if self.room == 0:
-            return self.least_urgent is not None and self.least_urgent > self.priority
-        return not self.next_jobs
 
 
 # The orders are those of `jobs_held` and `jobs_admitted`, because `IN_ORDER` has statements use the index that has the
@@ -103,7 +88,6 @@ WHERE EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = AN
     OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
         AND n.seen_at > now() - %(dead_after)s * interval '1 second')
 """
-_STATE_COLUMNS = 11
 _KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)
 
 
@@ -160,56 +144,3 @@ def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
             for id_, worker_id, queue, rate_key in next_jobs
         ],
     )
-
-
-# As `limits.admit` does. A window that is closed takes no job past those that wait before it. The array has the update
-# find each job by its primary key; joined alone, they are taken for so many that all jobs are read.
-_ADMIT_NEXT = Prepared(
-    "admit_next",
-    f"""
-WITH states AS ({_STATES}), chosen AS (
-    SELECT j.id, n.place, w.queue FROM states AS s
-    CROSS JOIN LATERAL json_array_elements(s.jobs) WITH ORDINALITY AS n (job, place)
-    CROSS JOIN LATERAL (
-        SELECT id, worker_id FROM jobs
-        WHERE id = (n.job->>0)::uuid AND status IS NOT DISTINCT FROM 'queued' AND run_at = 'infinity'
-        LIMIT 1 FOR UPDATE SKIP LOCKED
-    ) AS j
-    JOIN workers AS w ON w.id = j.worker_id
-), admitted AS (
-    UPDATE jobs AS j SET run_at = NULL, queue = c.queue,
-        published_at = CASE WHEN c.queue = j.queue AND j.queue || ':' || j.priority <> ALL (%(closed)s::text[])
-                            THEN clock_timestamp() END
-    FROM chosen AS c WHERE j.id = c.id AND j.id = ANY (ARRAY(SELECT id FROM chosen)) RETURNING j.*, c.place
-)
-SELECT s.*, {rows.JOB_COLUMNS} FROM states AS s LEFT JOIN admitted AS j ON j.limit_key = s.key ORDER BY j.place
-""",
-    plan_seconds=PLAN_SECONDS,
-)
-
-
-def admit_next(
-    connections: DedicatedConnection,
-    keys: Collection[str],
-    *,
-    dead_after_seconds: float,
-    max_next: int,
-    closed: Collection[str],
-) -> tuple[list[Job], list[str]]:
-    """Give the free places of those of the keys that need no choice, in one transaction after `LOCK`.
-
-    `closed`: the windows (`queue:priority`) whose jobs are not marked as published. Returns the jobs, and the keys
-    that need a choice.
-    """
-    parameters = {
-        "keys": list(keys),
-        "dead_after": dead_after_seconds,
-        "max_next": max_next,
-        "closed": list(closed),
-    }
-    with connections as connection:
-        # The statements of one message are one transaction.
-        found = _ADMIT_NEXT.run(connection, parameters, before=f"{LOCK};")
-    admitted = [rows.job(row[_STATE_COLUMNS:]) for row in found if row[_STATE_COLUMNS] is not None]
-    states = {row[0]: _key_state(*row[:_STATE_COLUMNS]) for row in found}
-    return admitted, [key for key, state in states.items() if state.is_to_be_chosen]
