@@ -27,6 +27,8 @@ __all__ = [
     "HTTP_REQUESTS",
     "HTTP_REQUEST_SECONDS",
     "MESSAGES_DROPPED",
+    "ORPHANS_KILLED",
+    "POOL_LEAKS",
     "RUNS_ENDED",
     "SCHEDULE_FIRINGS",
     "SCHEDULE_LATENESS_SECONDS",
@@ -56,6 +58,19 @@ HTTP_REQUEST_SECONDS = Histogram(
 )
 RUNS_ENDED = Counter(
     "ava_attempts", "Runs that ended on this node, by what became of the job.", ("worker", "result"), registry=_registry
+)
+ORPHANS_KILLED = Counter(
+    "ava_orphans_killed",
+    "Processes that handlers left behind and that were killed or reaped at the end of the run.",
+    ("worker",),
+    registry=_registry,
+)
+POOL_LEAKS = Gauge(
+    "ava_pool_leaks",
+    "Slots, processes, messages and requests of a node's pool that are taken although no job takes them.",
+    ("kind",),
+    registry=_registry,
+    multiprocess_mode="livesum",
 )
 MESSAGES_DROPPED = Counter(
     "ava_messages_dropped",

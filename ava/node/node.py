@@ -15,7 +15,6 @@ from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.handler import registry
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
-from ava.node.child import adopted
 from ava.node.child.child import Child
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.watchdog import Watchdog
@@ -34,7 +33,6 @@ class Node:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        adopted.record_starts()
         self.id = str(ids.new_uuid())
         #: The queues that the broker refuses to this node.
         self.refusals = Refusals()

@@ -20,8 +20,6 @@ __all__ = [
     "children",
     "descendants",
     "has_children",
-    "has_zombie",
-    "is_zombie",
     "kill_children",
     "kill_self_and_descendants",
     "kill_tree",
@@ -63,23 +61,6 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def has_zombie() -> bool:
-    """Returns True if a child of this process has ended and is not reaped."""
-    return _has_ended(os.P_ALL, 0)
-
-
-def is_zombie(pid: int) -> bool:
-    """Returns True if the process is a child of this one that has ended and is not reaped."""
-    return _has_ended(os.P_PID, pid)
-
-
-def _has_ended(kind: int, number: int) -> bool:
-    try:
-        return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return False
 
 
 def children(pid: int) -> list[int]:

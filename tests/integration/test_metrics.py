@@ -314,6 +314,8 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.RUNS_ENDED.labels("wkr_open", "completed").inc()
     counters.DUTY_SECONDS.labels("due").observe(0)
     counters.DUTY_FAILURES.labels("due").inc()
+    counters.ORPHANS_KILLED.labels("wkr_open").inc()
+    counters.POOL_LEAKS.labels("slot").set(0)
     counters.WEBHOOK_REQUESTS.labels("taken").inc()
     counters.SCHEDULE_FIRINGS.labels("missed").inc()
     api.trigger()

@@ -18,7 +18,7 @@ from ava.broker.control import RELEASE_RUNS
 from ava.broker.dropped import DROPPED
 from ava.domain.messages import is_signed
 from ava.node.celery_internals import inbound
-from ava.node.celery_internals.places import CHECK_SECONDS, Places
+from ava.node.celery_internals.pool_leaks import CHECK_SECONDS, PoolLeaks
 from ava.node.celery_internals.queue_consumer import LOOK_SECONDS
 from ava.node.celery_internals.redis_lists import RedisLists
 from ava.node.celery_internals.request import JobRequest
@@ -112,7 +112,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.follow_intake)
         hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.retry)
         if self.app.conf.worker_pool != "prefork":
-            hub.call_repeatedly(CHECK_SECONDS, Places(self.pool._pool).check)
+            hub.call_repeatedly(CHECK_SECONDS, PoolLeaks(self.pool._pool).check)
 
     def on_close(self) -> None:
         """The connection is lost: forget the messages that no child was given."""

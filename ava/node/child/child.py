@@ -22,11 +22,11 @@ from ava.domain.messages import Message
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.handler.errors import Interruption
+from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
-from ava.node.child.adopted import Adopted
 from ava.node.child.claims import Claims
 from ava.node.child.handler_times import HandlerTimes
 from ava.node.child.masked_descriptors import MaskedDescriptors
@@ -74,7 +74,7 @@ class Child:
         self._check_parent_at = 0.0
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
-        self._thaw, self._adopted, self._handler_times = Thaw(), Adopted(), HandlerTimes()
+        self._thaw, self._handler_times = Thaw(), HandlerTimes()
         self._claims = Claims(settings, self._handler_times)
         self._group, self._shared = self._claims.group, self._claims.shared
         self._passing = PlacePassing(self._claims, take_ahead)
@@ -187,7 +187,7 @@ class Child:
             self._retire()
         self._handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
-            processes.kill_children()
+            counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
         descriptors.stop()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
@@ -314,7 +314,6 @@ class Child:
                 if self._shared.is_to_write and self._group.is_over_time:
                     self._write_late_ends()
                 if (run := self._run) is not None:
-                    self._adopted.reap(time.monotonic())
                     self._check_run(run)
             except DatabaseUnavailable:
                 # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.

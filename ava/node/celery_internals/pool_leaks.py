@@ -1,0 +1,67 @@
+"""Leaks of a node's pool: what Celery counts as taken is compared with what the children really do.
+
+No known fault leaves a slot, a child or a message taken without a job. A metric shows one that is, for an alert, and
+nothing is repaired: the fault must be found. The comparison runs in the event loop, between whose callbacks all of
+these numbers agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from celery.worker.state import reserved_requests
+
+from ava.metrics.counters import POOL_LEAKS
+
+__all__ = ["CHECK_SECONDS", "PoolLeaks"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+CHECK_SECONDS = 2.0
+#: Looks in a row that have to find the same before it counts.
+_LOOKS = 3
+_KINDS = ("slot", "process", "message", "request")
+
+
+class PoolLeaks:
+    """Counts what is taken in a pool although no job takes it."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        #: Each thing that no job explains, by its kind and identity, and the looks in a row that found it.
+        self._looks: dict[tuple[str, Hashable], int] = {}
+
+    def check(self) -> int:
+        """Look once, and report the leaks to the metrics. Returns their number."""
+        self._looks = {found: self._looks.get(found, 0) + 1 for found in self._find()}
+        for (kind, _), looks in self._looks.items():
+            if looks == _LOOKS:
+                _log.error("Pool: a %s is taken by no job", kind)
+        leaks = Counter(kind for (kind, _), looks in self._looks.items() if looks >= _LOOKS)
+        for kind in _KINDS:
+            POOL_LEAKS.labels(kind).set(leaks[kind])
+        return leaks.total()
+
+    def _find(self) -> Iterator[tuple[str, Hashable]]:
+        """Yields the kind and the identity of each thing that no job explains."""
+        results = [result for result in self._pool._cache.values() if not result.ready()]
+        slots = self._pool._putlock
+        taken = sum(not getattr(result, "is_soon_free", False) for result in results)
+        for number in range(slots.initial_value - slots.value - taken):
+            yield "slot", number
+        explained = {process.inqW_fd for it in results for process in (it._write_to, it._scheduled_for) if process}
+        for inqueue in self._pool._busy_workers - explained:
+            yield "process", inqueue
+        can_run = self._pool._all_inqueues - self._pool._busy_workers or not any(it.accepted() for it in results)
+        for result in results:
+            if can_run and not result.accepted():
+                yield "message", result._job
+        known = {id(result._accept_callback.__self__) for result in results}
+        known |= {id(request) for _, (request, *_), _ in slots._waiting}
+        for request in list(reserved_requests):
+            if id(request) not in known:
+                yield "request", request.id
