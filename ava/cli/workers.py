@@ -61,7 +61,7 @@ def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
 @click.option("--unset", multiple=True, metavar="KEY", help="Delete an entry of the configuration.")
 @click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
 @click.option("--timeout", type=float, help="Seconds that a run may take; 0 for what the handler declares.")
-@click.option("--retries", type=click.IntRange(-1, 5), help="Further attempts; -1 for what the handler declares.")
+@click.option("--retries", type=click.IntRange(-1, 25), help="Further attempts; -1 for what the handler declares.")
 @click.option("--max-running", type=click.IntRange(-1), help="Jobs at once, with --platform; -1 as declared.")
 @click.option("--rate", help="Starts in a span of time, such as 100/minute, with --platform; '' as declared.")
 @click.option("--deprecate", is_flag=True, help="Take no new jobs; those that wait run.")

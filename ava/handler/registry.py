@@ -24,7 +24,7 @@ _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _LONGEST_TIMEOUT_SECONDS = 3600
 _LONGEST_GRACE_SECONDS = 600
-_MAX_RETRIES = 5
+_MAX_RETRIES = 25
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -108,7 +108,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
 
     It is used with options, `@worker("greet", max_retries=2)`, or without parentheses, `@worker`.
     The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
-    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 5 further attempts if it raises.
+    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 25 further attempts if it raises.
     `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
     of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
     `capture_subprocesses`: what its subprocesses write to the standard streams is in the job's log. `schedule`: a

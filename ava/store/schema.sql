@@ -44,15 +44,17 @@ CREATE TABLE schema_compatibility (
 
 -- Workers, nodes and queues -------------------------------------------------------------------------------------------
 
--- The definitions, written by the nodes that have their handlers. `max_running`, `rate_jobs` and `rate_seconds` are the
+-- The definitions, written by the nodes that have their handlers. Each is of a tenant; `*` stands for the platform,
+-- whose workers all tenants may use that `tenants` names. `max_running`, `rate_jobs` and `rate_seconds` are the
 -- limits that hold: an operator's, or those that the handler declares.
 CREATE TABLE workers (
-    id text PRIMARY KEY CHECK (id ~ '^wkr_[a-z][a-z0-9_]{0,58}$'),
+    tenant_id text NOT NULL DEFAULT '*',
+    id text NOT NULL CHECK (id ~ '^wkr_[a-z][a-z0-9_]{0,58}$'),
     name text NOT NULL,
     description text NOT NULL DEFAULT '',
     runtime text NOT NULL DEFAULT 'python',
     timeout_seconds double precision NOT NULL CHECK (timeout_seconds > 0 AND timeout_seconds <= 3600),
-    max_retries integer NOT NULL CHECK (max_retries BETWEEN 0 AND 5),
+    max_retries integer NOT NULL CHECK (max_retries BETWEEN 0 AND 25),
     cancel_grace_seconds double precision NOT NULL CHECK (cancel_grace_seconds >= 0),
     queue text NOT NULL,
     on_worker_lost text NOT NULL CHECK (on_worker_lost IN ('requeue', 'fail')),
@@ -73,25 +75,26 @@ CREATE TABLE workers (
     declared_rate_seconds double precision,
     -- The days that final jobs are kept, as the handler declares.
     retention_days double precision CHECK (retention_days > 0),
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL))
 );
 
 -- What a tenant, or the platform for all tenants (`*`), has set of a worker. `status_at` stays when a status is taken
 -- back, because the dispatcher finds changes of status by it.
 CREATE TABLE worker_settings (
-    worker_id text NOT NULL,
     tenant_id text NOT NULL,
+    worker_id text NOT NULL,
     status text CHECK (status IN ('active', 'paused', 'deprecated')),
     status_by text,
     status_at timestamptz,
     config json NOT NULL DEFAULT '{}',
     secrets json NOT NULL DEFAULT '{}',
     timeout_seconds double precision CHECK (timeout_seconds > 0 AND timeout_seconds <= 3600),
-    max_retries integer CHECK (max_retries BETWEEN 0 AND 5),
+    max_retries integer CHECK (max_retries BETWEEN 0 AND 25),
     max_running integer CHECK (max_running >= 0),
     rate_jobs integer CHECK (rate_jobs > 0),
     rate_seconds double precision CHECK (rate_seconds > 0),
-    PRIMARY KEY (worker_id, tenant_id),
+    PRIMARY KEY (tenant_id, worker_id),
     CONSTRAINT status_was_set CHECK (status IS NULL OR (status_at IS NOT NULL AND status_by IS NOT NULL))
 );
 CREATE INDEX worker_settings_status ON worker_settings (status_at) WHERE status_at IS NOT NULL;
@@ -215,8 +218,8 @@ CREATE TABLE jobs (
         CHECK (status <> 'queued' OR (started_at IS NULL AND node_id IS NULL)),
     CONSTRAINT only_queued_waits_for_its_time CHECK (run_at IS NULL OR status IN ('queued', 'cancelled')),
     CONSTRAINT dated_is_not_published CHECK (run_at IS NULL OR published_at IS NULL),
-    CONSTRAINT error_exactly_when_failed CHECK ((status = 'failed') = (error IS NOT NULL)),
-    CONSTRAINT queued_was_not_cancelled CHECK (status <> 'queued' OR cancel_requested_at IS NULL),
+    CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT error_of_a_failed_or_cancelled_one CHECK (error IS NULL OR status IN ('failed', 'cancelled')),
     CONSTRAINT cancelled_was_asked CHECK (status <> 'cancelled' OR cancel_requested_at IS NOT NULL),
     CONSTRAINT attempt_within_its_most CHECK (attempt BETWEEN 0 AND max_attempts)
 ) WITH (fillfactor = 85,

@@ -120,7 +120,7 @@ class WorkerChangeBody(Strict):
         most=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
     max_retries = WholeNumber(
-        least=0, most=5, allow_none=True, metadata={"description": "At most what the handler declares."}
+        least=0, most=25, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
     max_running = WholeNumber(
         least=0,
@@ -175,7 +175,7 @@ class WorkerRecord(Schema):
     runtime = Text()
     status = Choice(WorkerStatus)
     timeout_seconds = Number()
-    max_retries = WholeNumber(least=0, most=5)
+    max_retries = WholeNumber(least=0, most=25)
     queue = Text()
     created_at = Instant()
     updated_at = Instant()
@@ -188,7 +188,7 @@ class WorkerRecord(Schema):
     )
     status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
     handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
-    handler_max_retries = WholeNumber(least=0, most=5, metadata={"description": "What the handler declares."})
+    handler_max_retries = WholeNumber(least=0, most=25, metadata={"description": "What the handler declares."})
     retention_days = Number(
         allow_none=True,
         metadata={

@@ -81,7 +81,7 @@ FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
 
 _VISIBLE_WORKERS = Statement("""
 SELECT id, queue FROM workers
-WHERE id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
+WHERE tenant_id = '*' AND id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
 """)
 
 

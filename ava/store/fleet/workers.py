@@ -11,6 +11,7 @@ from ava.domain.rates import Rate
 from ava.domain.worker import Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet.worker_settings import PLATFORM
 
 __all__ = [
     "WorkerFilter",
@@ -18,12 +19,19 @@ __all__ = [
     "apply_limits",
     "changed_at",
     "changed_since",
+    "of",
     "page",
     "queues",
     "schemas",
     "show",
     "unserved",
 ]
+
+
+def of(row: str) -> str:
+    """Returns the condition, in SQL, that `w` is the worker of a row, such as a job `j`; all are the platform's."""
+    return f"w.id = {row}.worker_id AND w.tenant_id = '{PLATFORM}'"
+
 
 # The limits that operators have set hold over the declared ones.
 _ANNOUNCE = Statement("""
@@ -37,7 +45,7 @@ SELECT %(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, 
        coalesce(s.rate_jobs, %(rate_jobs)s::int), coalesce(s.rate_seconds, %(rate_seconds)s::float8),
        %(input_schema)s::json, %(input_schema_version)s, %(retention_days)s::float8
 FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
-ON CONFLICT (id) DO UPDATE SET
+ON CONFLICT (tenant_id, id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
     max_retries = excluded.max_retries, cancel_grace_seconds = excluded.cancel_grace_seconds, queue = excluded.queue,
     tenants = excluded.tenants, on_worker_lost = excluded.on_worker_lost, max_running = excluded.max_running,
@@ -88,12 +96,12 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
 
 
 # Its moment is that of the statement, because the dispatcher finds changed workers by it.
-_APPLY_LIMITS = Statement("""
+_APPLY_LIMITS = Statement(f"""
 UPDATE workers AS w SET max_running = coalesce(s.max_running, w.declared_max_running),
     rate_jobs = coalesce(s.rate_jobs, w.declared_rate_jobs),
     rate_seconds = coalesce(s.rate_seconds, w.declared_rate_seconds), updated_at = clock_timestamp()
-FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
-WHERE w.id = %(id)s
+FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.tenant_id = '{PLATFORM}' AND s.worker_id = %(id)s
+WHERE w.tenant_id = '{PLATFORM}' AND w.id = %(id)s
 """)
 
 
@@ -120,10 +128,11 @@ SELECT w.id, w.name, w.description, w.runtime, coalesce(own.status, platform.sta
 FROM workers AS w
 LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
 LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
-WHERE (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+WHERE w.tenant_id = '*' AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
 """
 _SHOW = Statement(
-    f"SELECT v.*, s.input_schema::text FROM ({_VIEWS} AND w.id = %(id)s) AS v JOIN workers AS s USING (id)"
+    f"SELECT v.*, s.input_schema::text FROM ({_VIEWS} AND w.id = %(id)s) AS v"
+    " JOIN workers AS s ON s.tenant_id = '*' AND s.id = v.id"
 )
 
 
@@ -180,7 +189,7 @@ def page(
 
 _SCHEMAS = Statement("""
 SELECT id, input_schema_version, input_schema::text FROM workers
-WHERE id = ANY(%(ids)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
+WHERE tenant_id = '*' AND id = ANY(%(ids)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
 """)
 
 

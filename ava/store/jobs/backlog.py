@@ -10,6 +10,7 @@ from collections.abc import Collection
 from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import pauses
 
 __all__ = [
@@ -31,7 +32,7 @@ WITH due AS (
 )
 UPDATE jobs AS j SET
     run_at = CASE WHEN {pauses.IS_PAUSED} THEN {pauses.RESUMED_AT} WHEN j.limit_key IS NOT NULL THEN 'infinity' END,
-    queue = coalesce((SELECT w.queue FROM workers AS w WHERE w.id = j.worker_id), j.queue)
+    queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}), j.queue)
 FROM due WHERE j.id = due.id
 """)
 
@@ -64,9 +65,9 @@ def set_aside_unserved(
     return connection.exec_driver_sql(_SET_ASIDE_UNSERVED, parameters).rowcount
 
 
-_RETURN_SERVED = Statement("""
+_RETURN_SERVED = Statement(f"""
 WITH served AS (
-    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON w.id = j.worker_id
+    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
     WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NULL AND EXISTS (
         SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
             AND n.seen_at > now() - %(dead_after)s * interval '1 second')
@@ -85,9 +86,9 @@ def return_served(connection: Connection, *, dead_after_seconds: float, limit: i
     return connection.exec_driver_sql(_RETURN_SERVED, parameters).rowcount
 
 
-_FOLLOW_WORKERS = Statement("""
+_FOLLOW_WORKERS = Statement(f"""
 WITH moved AS (
-    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON w.id = j.worker_id
+    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
     WHERE j.status = 'queued' AND j.run_at IS NULL AND j.queue <> w.queue
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 )

@@ -14,6 +14,7 @@ from ava.domain.job import WHEN_RELEASED, Job, JobSpec
 from ava.domain.trigger_keys import Keep
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import rows
 
 __all__ = ["delete_old", "move", "reserve", "start"]
@@ -46,7 +47,7 @@ WITH held AS MATERIALIZED (
                 %(schemas)s::text[])
          AS s (worker_id, key, start_at, is_last, trigger, priority, input, input_bytes, tags, schema_version)
     JOIN debounces AS d ON d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
-    JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+    JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
     LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'

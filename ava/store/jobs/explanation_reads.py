@@ -8,6 +8,7 @@ from ava.domain.job import Job, Trigger
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import rows
 
 __all__ = ["read_facts"]
@@ -21,7 +22,7 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # ordered by id.
 _READ_FACTS = Statement(f"""
 SELECT
-    (SELECT coalesce(own.status, platform.status, 'active') FROM workers AS w WHERE w.id = j.worker_id),
+    (SELECT coalesce(own.status, platform.status, 'active') FROM workers AS w WHERE {workers.of("j")}),
     CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
     CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n

@@ -11,6 +11,7 @@ from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
+from ava.store.fleet import workers
 from ava.store.jobs.limits import LOCK, HeldJob
 
 __all__ = ["STATE", "KeyState", "locked_key_states"]
@@ -47,7 +48,7 @@ class KeyState:
 # wanted order.
 #: FROM items, after a row `k` with a `key`: the job that comes `head` of those that wait for it, the `last` tenant of
 #: that priority, the worker `w`, and the `places` that are taken.
-STATE = """CROSS JOIN LATERAL (
+STATE = f"""CROSS JOIN LATERAL (
     SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
     WHERE j.limit_key = k.key AND j.status = 'queued' AND j.run_at = 'infinity'
     ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
@@ -57,7 +58,7 @@ CROSS JOIN LATERAL (
     WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.run_at = 'infinity'
     ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
 ) AS last
-JOIN workers AS w ON w.id = head.worker_id
+JOIN workers AS w ON {workers.of("head")}
 CROSS JOIN LATERAL (
     SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
            max(priority) FILTER (WHERE status = 'queued') AS least_urgent

@@ -20,6 +20,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import rows
 
 __all__ = [
@@ -137,7 +138,7 @@ WITH chosen AS (
         WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND run_at = 'infinity'
         LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS j
-    JOIN workers AS w ON w.id = j.worker_id
+    JOIN workers AS w ON {workers.of("j")}
 ), admitted AS (
     UPDATE jobs AS j SET run_at = NULL, queue = c.queue,
         published_at = CASE WHEN c.is_published AND c.queue = j.queue THEN clock_timestamp() END
@@ -227,7 +228,7 @@ def delete_idle_rates(connection: Connection, *, limit: int) -> int:
 
 
 # A job that runs counts with its new key from now on; one that waits is held, and admitted anew.
-_FOLLOW_LIMITS = Statement("""
+_FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
     SELECT * FROM jobs WHERE status = 'queued' AND run_at IS NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
@@ -235,7 +236,7 @@ WITH open AS (
     UNION ALL
     SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (
-    SELECT j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON w.id = j.worker_id
+    SELECT j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
     CROSS JOIN LATERAL (SELECT
         CASE WHEN w.max_running IS NOT NULL THEN ava_limit_key(w.id, w.max_running_per, j.tenant_id, j.input)
              WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, j.tenant_id, j.input) END,

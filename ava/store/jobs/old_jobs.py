@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 
 __all__ = ["FIRST_PLACE", "DaysKept", "Looked", "Place", "days_kept", "delete", "delete_lines", "look"]
 
@@ -61,7 +62,7 @@ class Looked:
 
 
 # The first condition on the end is for the index, the second one for the place among jobs that ended together.
-_LOOK = Statement("""
+_LOOK = Statement(f"""
 SELECT k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
     k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day' AS is_old
 FROM (
@@ -69,7 +70,7 @@ FROM (
     WHERE completed_at >= %(at)s::timestamptz AND (completed_at, id) > (%(at)s::timestamptz, %(id)s::uuid)
         AND completed_at < now() - %(shortest)s * interval '1 day'
     ORDER BY completed_at, id LIMIT %(limit)s
-) AS k LEFT JOIN workers AS w ON w.id = k.worker_id LEFT JOIN tenant_limits AS t ON t.tenant_id = k.tenant_id
+) AS k LEFT JOIN workers AS w ON {workers.of("k")} LEFT JOIN tenant_limits AS t ON t.tenant_id = k.tenant_id
 ORDER BY k.completed_at, k.id
 """)
 

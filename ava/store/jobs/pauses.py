@@ -12,6 +12,7 @@ from typing import Protocol
 from ava.domain.job import WHEN_RESUMED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import rows
 
 __all__ = [
@@ -88,7 +89,7 @@ WITH page AS (
     ORDER BY j.trigger, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), changed AS (
     UPDATE jobs AS j SET run_at = CASE WHEN j.limit_key IS NOT NULL THEN 'infinity'::timestamptz END,
-                         queue = coalesce((SELECT w.queue FROM workers AS w WHERE w.id = j.worker_id),
+                         queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}),
                                                          j.queue)
     FROM page WHERE j.id = page.id
 )

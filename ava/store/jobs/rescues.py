@@ -13,6 +13,7 @@ from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.runs import SEQ_OF_OTHERS, SEQ_PER_RUN
 
@@ -31,7 +32,7 @@ WITH held AS (
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN %(is_loss)s AND (w.on_worker_lost = 'fail' OR j.losses >= {MAX_LOSSES}) THEN 'failed'
                 ELSE 'queued' END AS next
-    FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
+    FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
     WHERE j.status = 'running' AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.node_id = %(node_id)s::uuid
     ORDER BY j.id LIMIT 1
     FOR UPDATE OF j
@@ -94,7 +95,7 @@ WITH held AS (
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN w.on_worker_lost = 'fail' OR j.losses >= {MAX_LOSSES} THEN 'failed'
                 ELSE 'queued' END AS next
-    FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id
+    FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
     WHERE j.status = 'running' AND NOT EXISTS (
         SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
             AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))

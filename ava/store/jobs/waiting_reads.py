@@ -7,7 +7,7 @@ from ava.domain.rates import Rate
 from ava.domain.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.fleet import tenants
+from ava.store.fleet import tenants, workers
 from ava.store.jobs import rows, turns
 
 __all__ = ["read_waiting"]
@@ -30,7 +30,7 @@ SELECT p.paused_by, p.paused_at, j.run_at = 'infinity' AND j.limit_key IS NOT NU
     CASE WHEN j.run_no > 0 AND j.run_at < 'infinity'
          THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
-FROM jobs AS j LEFT JOIN workers AS w ON w.id = j.worker_id LEFT JOIN paused_queues AS p ON p.queue = j.queue
+FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")} LEFT JOIN paused_queues AS p ON p.queue = j.queue
 LEFT JOIN debounces AS d ON d.job_id = j.id
 WHERE j.id = %(id)s::uuid
 """)

@@ -17,6 +17,7 @@ from ava.domain.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import pauses
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules import rows
@@ -52,7 +53,7 @@ SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), w.queue,
        coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.status,
        coalesce(waiting.status IS NOT DISTINCT FROM 'queued' AND waiting.run_at = %(held)s, false), s.gone
 FROM schedules AS s
-LEFT JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
+LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
 LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
 LEFT JOIN jobs AS last ON last.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
@@ -120,7 +121,7 @@ WITH given AS MATERIALIZED (
                 WHEN g.is_paused THEN {pauses.RESUMED_AT}
                 WHEN w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL THEN 'infinity' END, g.max_attempts
     FROM written AS f JOIN given AS g ON g.job_id = f.job_id JOIN schedules AS s ON s.id = g.schedule_id
-    LEFT JOIN workers AS w ON w.id = s.worker_id LEFT JOIN tenant_limits AS l ON l.tenant_id = s.tenant_id
+    LEFT JOIN workers AS w ON {workers.of("s")} LEFT JOIN tenant_limits AS l ON l.tenant_id = s.tenant_id
     ORDER BY g.n
 )
 SELECT f.schedule_id::text, f.job_id::text, g.is_held

@@ -12,6 +12,7 @@ from ava.domain.job import Job, JobSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
 from ava.store.jobs import pauses, rows
 
 __all__ = ["DEDUPED", "MAX_PUBLISHED", "NewJob", "insert", "insert_each", "insert_keyed"]
@@ -85,7 +86,7 @@ FROM (SELECT ava_uuid7() AS id, e.* FROM (
                 %(may_publish)s::bool[]{parameter})
          WITH ORDINALITY AS s (worker_id, trigger, asked_priority, input, scheduled_at, retry_of, tags, input_bytes,
                                schema_version, tenant_id, user_id, traceparent, is_publishable{column}, n)
-    JOIN workers AS w ON w.id = s.worker_id AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
+    JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
     LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
