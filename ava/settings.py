@@ -90,7 +90,7 @@ class Settings:
     webhook_timeout_seconds: float = 10.0
     #: Connections that one sender of webhooks may have open at once (`AVA_WEBHOOK_CONNECTIONS`).
     webhook_connections: int = 2000
-    #: Seconds after which an idle sender of webhooks looks for due events by itself (`AVA_WEBHOOK_LOOK_SECONDS`).
+    #: Seconds between two looks of an idle sender of webhooks for due events (`AVA_WEBHOOK_LOOK_SECONDS`).
     webhook_look_seconds: float = 0.5
     #: Days that events and their deliveries are kept (`AVA_WEBHOOK_RETENTION_DAYS`).
     webhook_retention_days: float = 7.0

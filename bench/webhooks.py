@@ -133,7 +133,6 @@ def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     # As on a machine with room: how the sender gives way is not measured here.
     system.set("AVA_WEBHOOK_NICENESS", "0")
-    # `workers` also runs the dispatcher, which wakes the sender.
     with system.receiver() as url, system.sender(), system.workers():
         events = ["ava.job.queued"]
         system.subscribe(f"{url}/ok", events)

@@ -42,7 +42,6 @@ LONGEST = (
     "acceptance/test_run_groups.py",
     "acceptance/test_dashboard.py",
     "acceptance/test_spoiled_processes.py",
-    "acceptance/test_webhooks_queue.py",
     "integration/test_outages_database.py",
     "unit/test_store_statements.py",
     "acceptance/test_dev.py",

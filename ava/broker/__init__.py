@@ -1,1 +1,1 @@
-"""The broker: Celery's application, publishing, remote control, and wake-ups of webhook senders."""
+"""The broker: Celery's application, publishing, and remote control."""

@@ -13,12 +13,12 @@ from celery import Celery
 from kombu import Queue
 
 from ava import tracing
-from ava.broker import connectivity, refusals, reset_marker, webhook_wakeup
+from ava.broker import connectivity, refusals, reset_marker
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain import priority, run_groups
 from ava.domain.job import Job
-from ava.domain.messages import SIGNATURE, TASK, WEBHOOKS_QUEUE, Message, sign
+from ava.domain.messages import SIGNATURE, TASK, Message, sign
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.tracing import Kind
@@ -209,14 +209,6 @@ class Publisher:
         return self._try(
             reset_marker.NAME, lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis)
         )
-
-    def wake_one_sender(self) -> bool:
-        """Queue one wake-up for webhook senders unless one is pending. Returns True if it was queued.
-
-        Raises `BrokerUnavailable`.
-        """
-        # The senders poll the database as well.
-        return self._try(WEBHOOKS_QUEUE, webhook_wakeup.wake_one_sender)
 
     def _try(self, queue: str, act: Callable[[Any], bool]) -> bool:
         """Act on a queue of our own. Returns False while the broker refuses it. Raises `BrokerUnavailable`."""

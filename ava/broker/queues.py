@@ -10,7 +10,6 @@ from uuid import uuid4
 from ava.broker import connectivity
 from ava.broker.app import make_app, make_queue
 from ava.domain import priority
-from ava.domain.messages import WEBHOOKS_QUEUE
 from ava.errors import StartError
 from ava.settings import Settings
 
@@ -116,9 +115,7 @@ def _check_on_rabbitmq(connection: Any, names: Collection[str], queue_type: str)
         try:
             if _exists(channel, name):
                 present += 1
-                # Wake-ups of senders may be lost, so their queue is a classic one.
-                own_type = "classic" if name == WEBHOOKS_QUEUE else queue_type
-                make_queue(name, queue_type=own_type).bind(channel).queue_declare()
+                make_queue(name, queue_type=queue_type).bind(channel).queue_declare()
         except connection.channel_errors as refusal:
             problems.append(_describe(name, refusal))
         except TimeoutError:

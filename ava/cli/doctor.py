@@ -255,14 +255,14 @@ def _describe_promotion(promotion: Promotion | None) -> str:
 
 def _check_queues(settings: Settings) -> str:
     from ava.broker import queues
-    from ava.domain.messages import DEFAULT_QUEUE, WEBHOOKS_QUEUE
+    from ava.domain.messages import DEFAULT_QUEUE
     from ava.errors import AvaError
     from ava.handler import registry
     from ava.store.engine import schema
     from ava.store.engine.database import Database
     from ava.store.fleet import workers
 
-    names = {DEFAULT_QUEUE, WEBHOOKS_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
+    names = {DEFAULT_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
     # Other nodes may have other handlers. A problem of the database is the database check's to report.
     with suppress(AvaError):
         schema.check(settings)

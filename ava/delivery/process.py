@@ -23,8 +23,6 @@ import gevent
 from psycogreen.gevent import patch_psycopg
 
 from ava import logs, open_files, tracing
-from ava.broker.app import make_app
-from ava.broker.webhook_wakeup import WakeUpListener
 from ava.delivery.sender import Sender
 from ava.domain.sealing import Sealer
 from ava.errors import SettingsError
@@ -65,7 +63,6 @@ def run(settings: Settings) -> None:
         settings, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
     )
     sender = Sender(database, Sealer(settings.encryption_keys), settings)
-    listener = gevent.spawn(WakeUpListener(make_app(settings, consumes=True), sender.wake).listen)
     endings: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, _end, endings, sender)
@@ -74,7 +71,6 @@ def run(settings: Settings) -> None:
     try:
         sender.run(lambda: bool(endings))
     finally:
-        listener.kill()
         tracing.stop()
         database.close()
 

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between rounds while an endpoint is leased or an outcome is unwritten.
 _ROUND_SECONDS = 0.1
-#: Seconds between the end of a round and one that is woken, so that several wake-ups share it. A round runs half a
+#: Seconds between the end of a round and one that is woken, so that several results share it. A round runs half a
 #: dozen statements, however much there is to write and to load.
 _GATHER_SECONDS = 0.1
 #: Seconds between rounds if the last one left work over; the greenlets run meanwhile.
@@ -107,7 +107,7 @@ class Sender:
         self._connections.close()
 
     def wake(self) -> None:
-        """Begin the next round soon, because there is something to send or the process is ending."""
+        """Begin the next round soon, because there is something to write or the process is ending."""
         self._wakeup.set()
 
     def _wait(self) -> None:
@@ -123,7 +123,7 @@ class Sender:
 
     @property
     def _poll_seconds(self) -> float:
-        """Seconds until the next round without a wake-up."""
+        """Returns the seconds until the next round if nothing wakes it."""
         if self._queues or self._results:
             return _ROUND_SECONDS
         return min(self._settings.webhook_look_seconds, self._settings.heartbeat_seconds)

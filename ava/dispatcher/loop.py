@@ -32,7 +32,6 @@ from ava.dispatcher.silent_nodes import SilentNodes
 from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.stored_bytes import StoredBytes
 from ava.dispatcher.time_zones import TimeZoneData
-from ava.dispatcher.webhook_wakeup import WebhookWakeup
 from ava.dispatcher.window import WindowFeed
 from ava.dispatcher.work_probe import WokenDuty, WorkProbe
 from ava.domain.limits import TENANT_RUNNING_JOBS
@@ -206,7 +205,6 @@ def make_duties(
                 most_urgent=settings.tenant_most_urgent_priority,
             ),
         ),
-        probe.waking(Work.WEBHOOKS, WebhookWakeup(database, publisher)),
         probe.waking(Work.BULK_OPERATIONS, BulkOperationBatches(BulkBatches(database, jobs, control))),
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),

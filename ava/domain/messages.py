@@ -13,8 +13,6 @@ __all__ = [
     "RESERVED",
     "SIGNATURE",
     "TASK",
-    "WEBHOOKS_QUEUE",
-    "WEBHOOKS_TASK",
     "Message",
     "is_signed",
     "parse_task_id",
@@ -25,11 +23,7 @@ __all__ = [
 
 #: The Celery task that runs a job.
 TASK = "ava.run_job"
-#: The Celery task that wakes a webhook sender.
-WEBHOOKS_TASK = "ava.send_webhooks"
-#: The Celery queue of that task.
-WEBHOOKS_QUEUE = "ava.webhooks"
-#: The prefix of the service's own queues; a worker's queue must not have it.
+#: The prefix of the service's own keys in the broker; a worker's queue must not have it.
 RESERVED = "ava."
 #: The Celery queue of workers that name none.
 DEFAULT_QUEUE = "default"

@@ -9,7 +9,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import backlog, bulk_operations
 from ava.store.schedules import due
-from ava.store.webhooks import endpoint_leases
 
 __all__ = ["Work", "find"]
 
@@ -19,7 +18,6 @@ class Work(Enum):
 
     DUE_JOBS = backlog.ARE_DUE
     SCHEDULES = due.ARE_DUE
-    WEBHOOKS = endpoint_leases.IS_WORK
     BULK_OPERATIONS = bulk_operations.IS_DUE
 
 

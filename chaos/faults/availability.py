@@ -17,7 +17,7 @@ import requests
 from ava.broker import reset_marker
 from ava.broker.app import make_queue
 from ava.domain import ids
-from ava.domain.messages import DEFAULT_QUEUE, WEBHOOKS_QUEUE
+from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import ServerProgramMissing
 from ava.local.start import free_port
 from chaos.cluster import Cluster, Plan
@@ -227,8 +227,7 @@ def _add_members(cluster: Cluster, *, home: int) -> None:
     cluster.members = [first, *(cluster.servers.enter_context(first.member()) for _ in range(2))]
     # A queue lives on the server at which it is declared first.
     with kombu.Connection(cluster.members[home].url) as connection:
-        for name in (DEFAULT_QUEUE, WEBHOOKS_QUEUE):
-            make_queue(name).bind(connection.default_channel).queue_declare()
+        make_queue(DEFAULT_QUEUE).bind(connection.default_channel).queue_declare()
         reset_marker.set_if_absent(connection, is_redis=False)
     second, *others = (cluster.members[number].port for number in (1, 0, 2))
     cluster.system.broker_url = ";".join(

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Least rights on RabbitMQ, one user a process kind, in the virtual host ava: `AVA_QUEUES='default|reports' users.sh PASSWORD_API
-# PASSWORD_DISPATCHER PASSWORD_WEBHOOKS PASSWORD_WORKER`. Each process gets a BROKER_URL with its own user, as in
-# amqps://ava_api:PASSWORD@rabbitmq/ava. RabbitMQ compares each pattern with the name of a queue or of an exchange;
-# the default exchange, through which jobs are published, is amq.default.
+# PASSWORD_DISPATCHER PASSWORD_WORKER`. Each process gets a BROKER_URL with its own user, as in
+# amqps://ava_api:PASSWORD@rabbitmq/ava; the sender of webhooks connects to no broker, so its BROKER_URL needs no user.
+# RabbitMQ compares each pattern with the name of a queue or of an exchange; the default exchange, through which jobs are
+# published, is amq.default.
 set -eu
-[ $# = 4 ] || { sed -n '2,5p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '2,6p' "$0" >&2; exit 2; }
 queues="(${AVA_QUEUES:-default})"
 ctl=${RABBITMQCTL:-rabbitmqctl}
 
@@ -17,5 +18,4 @@ create() {
 "$ctl" add_vhost ava 2>/dev/null || true
 create ava_api "$1" "^($queues|(reply\\.)?celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' '^$'
 create ava_dispatcher "$2" "^($queues|ava\\..*|celery\\.pidbox)\$" '^(amq\.default|celery\.pidbox)$' "^($queues|ava\\..*)\$"
-create ava_webhooks "$3" '^ava\.webhooks$' '^$' '^ava\.webhooks$'
-create ava_worker "$4" "^($queues|.*\\.celery\\.pidbox|celery\\.pidbox|celeryev.*)\$" "^($queues|amq\\.default|.*celery\\.pidbox|celeryev)\$" "^($queues|.*celery\\.pidbox|celeryev)\$"
+create ava_worker "$3" "^($queues|.*\\.celery\\.pidbox|celery\\.pidbox|celeryev.*)\$" "^($queues|amq\\.default|.*celery\\.pidbox|celeryev)\$" "^($queues|.*celery\\.pidbox|celeryev)\$"

@@ -18,6 +18,7 @@ from ava.domain.webhook import RETRY_SCHEDULE_SECONDS
 from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer
+from harness.servers.server import Server
 from harness.system import System
 
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -256,3 +257,12 @@ def _peak_memory(process: psutil.Process) -> int:
     """Returns the most bytes of memory that a process has used."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
+def test_webhooks_are_delivered_without_a_broker(system: System, receive: Receive, private_redis: Server) -> None:
+    receiver = receive()
+    system.start(webhooks=1, environ=ENVIRON, broker_url=private_redis.url)
+    webhook_id = _subscribe(system, receiver.url)
+    private_redis.kill()
+    assert system.post(f"/v1/webhooks/{webhook_id}/test").status_code == 201
+    wait_until(lambda: len(receiver.events) == 1, what="the test event is delivered")

@@ -18,7 +18,7 @@ from harness.servers.rabbitmq import RabbitMQ
 from harness.servers.server import Server
 from harness.system import ROOT, System
 
-PROCESSES = {"api": "ava_api", "dispatcher": "ava_dispatcher", "webhooks": "ava_webhooks", "worker": "ava_worker"}
+PROCESSES = {"api": "ava_api", "dispatcher": "ava_dispatcher", "worker": "ava_worker"}
 PASSWORD = "PASSWORD"
 #: The requests of a tenant that may write.
 WRITES = 10
@@ -48,7 +48,7 @@ def _create_on_rabbitmq(server: RabbitMQ, virtual_host: str, folder: Path) -> No
     recorder.write_text(f"#!/bin/sh\nprintf '%s\\t' \"$@\" >>{record}\necho >>{record}\n")
     recorder.chmod(0o755)
     environ = {**os.environ, "RABBITMQCTL": str(recorder)}
-    subprocess.run([ROOT / "deploy/rabbitmq/users.sh", *[PASSWORD] * 4], env=environ, check=True)
+    subprocess.run([ROOT / "deploy/rabbitmq/users.sh", *[PASSWORD] * 3], env=environ, check=True)
     for line in record.read_text().splitlines():
         action, *arguments = line.rstrip("\t").split("\t")
         if action == "add_user":
@@ -101,7 +101,7 @@ def test_every_process_works_with_the_rights_of_its_user(
     urls = {name: {"BROKER_URL": _as(user, system.broker_url)} for name, user in PROCESSES.items()}
     system.api = system.spawn("api", "--port", str(system.port), environ=urls["api"] | RATES)
     system.spawn("dispatcher", environ=urls["dispatcher"])
-    system.spawn("webhooks", environ=urls["webhooks"])
+    system.spawn("webhooks", environ={"BROKER_URL": "redis://127.0.0.1:1/0"})
     system.workers.append(system.spawn("worker", "-c", "1", environ=urls["worker"]))
     try:
         _work(system)
@@ -133,7 +133,7 @@ def test_every_process_works_with_the_rights_of_its_user(
         ("FLUSHALL",),
         ("KEYS", "*"),
         ("CONFIG", "GET", "requirepass"),
-        ("LPUSH", "ava.webhooks", "x"),
+        ("LPUSH", "ava.other", "x"),
         ("SUBSCRIBE", "/0.celery.pidbox"),
         ("ACL", "LIST"),
     ],
@@ -159,4 +159,4 @@ def test_the_api_may_only_publish_on_rabbitmq(rabbitmq_server: RabbitMQ, rabbitm
         with pytest.raises(channel_errors, match="ACCESS_REFUSED"):
             queue(connection.channel()).purge()
         with pytest.raises(channel_errors, match="ACCESS_REFUSED"):
-            make_queue("ava.webhooks")(connection.channel()).declare()
+            make_queue("ava.other")(connection.channel()).declare()

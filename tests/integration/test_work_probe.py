@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 
 from ava.dispatcher.loop import DutyThread
 from ava.dispatcher.work_probe import WorkProbe
-from ava.settings import Settings
 from ava.store import pending_work
 from ava.store.pending_work import Work
 from harness.api import Api
 from harness.polling import wait_until
-from harness.system import ENCRYPTION_KEY
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API with an encryption key, which webhooks need."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 def _find(api: Api) -> set[Work]:
@@ -41,15 +32,12 @@ def test_each_kind_of_work_is_found(api: Api) -> None:
     api.execute("UPDATE schedules SET next_run_at = now()")
     assert _find(api) == {Work.SCHEDULES}
     api.execute("DELETE FROM schedules")
-    hook = {"url": "https://example.com/", "events": ["ava.job.failed"], "secret": "of-the-tests-of-the-probe"}
-    assert api.post("/v1/webhooks", json=hook).status_code == 201
     operation = api.post("/v1/ava/jobs/cancel", json={"filter": {"status": "queued"}})
     assert operation.status_code == 202, operation.text
     api.execute("UPDATE bulk_operations SET state = 'running', completed_at = NULL, next_at = now()")
     assert _find(api) == {Work.BULK_OPERATIONS}
     api.execute("DELETE FROM bulk_operations")
-    api.execute("UPDATE jobs SET status = 'failed', error = 'no', completed_at = now(), run_at = NULL")
-    assert _find(api) == {Work.WEBHOOKS}
+    assert _find(api) == set()
 
 
 class _Counted:

@@ -20,7 +20,6 @@ from ava.store.engine.statement import Statement
 from ava.store.partitions import given_ids, is_given
 
 __all__ = [
-    "IS_WORK",
     "DeliveryOutcome",
     "DueDelivery",
     "HeldLease",
@@ -86,8 +85,6 @@ class PendingWork:
 
 _OLDEST_EVENT = "FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMIT 1"
 _HAS_DUE_LEASES = "EXISTS (SELECT 1 FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now())"
-#: A condition: an event waits to be fanned out, or deliveries of an endpoint that no sender has are due.
-IS_WORK = f"((SELECT n {_OLDEST_EVENT}) IS NOT NULL OR {_HAS_DUE_LEASES})"
 
 _FIND_WORK = Prepared(
     "find_work",
