@@ -18,6 +18,7 @@ __all__ = [
     "fill_webhooks",
     "forget_open",
     "indexed_afterwards",
+    "number_ends",
     "wait_in_database",
     "without_events",
 ]
@@ -32,7 +33,7 @@ _NODE = "00000000-0000-7000-8000-000000000001"
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts,
-                  output, error, cancel_requested_at, cancelled_by)
+                  output, error, cancel_requested_at, cancelled_by, end_no)
 SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint) FROM 3)
               || set_byte(substring(uuid_send(gen_random_uuid()) FROM 7), 0, (112 + n %% 16)::int), 'hex')::uuid,
        'ten_bench', t.worker, t.status, t.trigger, t.priority, 'default', '{"incident_id":"inc_01hxyz","n":1}',
@@ -44,7 +45,8 @@ SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint)
        CASE WHEN t.has_run THEN %(node)s::uuid END, t.has_run::int, t.has_run::int, 1,
        CASE WHEN t.status = 'completed' THEN '{"sent":true}'::json END,
        CASE WHEN t.status = 'failed' THEN 'ValueError: no such channel' END,
-       CASE WHEN t.status = 'cancelled' THEN t.at END, CASE WHEN t.status = 'cancelled' THEN 'usr_bench' END
+       CASE WHEN t.status = 'cancelled' THEN t.at END, CASE WHEN t.status = 'cancelled' THEN 'usr_bench' END,
+       CASE WHEN t.is_final THEN n END
 FROM (
     SELECT s.*, s.status IN ('completed', 'failed', 'cancelled') AS is_final, s.status <> 'queued' AS has_run,
            s.status = 'queued' AND n %% 11 = 0 AS is_dated
@@ -136,6 +138,7 @@ def fill_jobs(database: Database, jobs: int) -> None:
             database.run(_JOBS, {"first": first, "last": last, "jobs": jobs, "apart": APART, "node": _NODE})
             print(f"  {last:,} jobs written after {time.monotonic() - began:.0f} s", flush=True)
     without_events(database, False)
+    number_ends(database, jobs)
 
 
 def fill_lines(database: Database, lines: int) -> None:
@@ -186,6 +189,12 @@ def wait_in_database(database: Database, jobs: int) -> None:
     database.value(_WAITING, jobs)
     without_events(database, False)
     database.run("VACUUM (ANALYZE) jobs", {})
+
+
+def number_ends(database: Database, most: int) -> None:
+    """Let the numbers of ends up to `most` be given, and their jobs be counted."""
+    database.value("SELECT setval('job_ends', %s)", most)
+    database.run("UPDATE count_progress SET counted_to = %(most)s, mark_no = %(most)s", {"most": most})
 
 
 def without_events(database: Database, is_off: bool) -> None:

@@ -153,13 +153,11 @@ def _kill_active(system: System, delay: float) -> None:
 
 
 def _progress(system: System) -> Any:
-    return system.query("SELECT counted_until FROM count_progress WHERE name = 'analytics'")[0][0]
+    return system.query("SELECT counted_to FROM count_progress")[0][0]
 
 
 def _is_counted(system: System) -> bool:
-    return system.query("SELECT min(counted_until) > (SELECT max(completed_at) FROM jobs) FROM count_progress") == [
-        (True,)
-    ]
+    return system.query("SELECT counted_to >= (SELECT max(end_no) FROM jobs) FROM count_progress") == [(True,)]
 
 
 # Figures -------------------------------------------------------------------------------------------------------------

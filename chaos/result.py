@@ -17,6 +17,8 @@ __all__ = ["Record", "Result", "await_starts", "evaluate", "is_true"]
 
 _LONGEST_SECONDS = 240.0
 _LONGEST_RECOVERY_SECONDS = 60.0
+#: Seconds after the last end until every end is counted, at most.
+_LONGEST_COUNT_SECONDS = 30.0
 #: Starts that show that work goes on, if the fault names no particular jobs.
 _STARTS = 10
 #: Untrue records that are shown with their runs.
@@ -90,6 +92,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         broken.append(refusals)
     untrue = [job_id for job_id, record in records.items() if not is_true(record, by_job.get(job_id, []))]
     broken += [f"{job_id}: {records[job_id]}, {by_job.get(job_id)}" for job_id in untrue[:_MAX_SHOWN]]
+    broken += _uncounted(cluster)
     if changed := sum(records[job_id].status != "completed" for job_id in injury.ended_before):
         broken.append(f"{changed} final statuses changed")
     return Result(
@@ -134,6 +137,24 @@ def _await_end(cluster: Cluster) -> None:
         if not cluster.system.query("SELECT 1 FROM jobs WHERE completed_at IS NULL LIMIT 1"):
             return
         time.sleep(0.5)
+
+
+def _uncounted(cluster: Cluster) -> list[str]:
+    """Returns what is wrong with the count of ended jobs, once it had the time to be complete."""
+
+    def counts() -> tuple[int, int]:
+        query = "SELECT (SELECT coalesce(sum(jobs), 0)::integer FROM job_totals), count(completed_at) FROM jobs"
+        counted, ended = cluster.system.query(query)[0]
+        return counted, ended
+
+    deadline = time.monotonic() + _LONGEST_COUNT_SECONDS
+    while time.monotonic() < deadline:
+        counted, ended = counts()
+        if counted == ended:
+            return []
+        time.sleep(0.5)
+    counted, ended = counts()
+    return [] if counted == ended else [f"{counted} of {ended} ended jobs are counted"]
 
 
 def _recovery(by_job: dict[str, list[effects.Run]], injury: Injury) -> float | None:

@@ -1,8 +1,7 @@
-"""Duty: put failed jobs into the groups of their errors, each once, and notify of groups that are new or come back."""
+"""Puts failed jobs into the groups of their errors, and notifies of groups that are new or come back."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from ava.domain import fingerprint, ids
@@ -18,49 +17,26 @@ from ava.domain.error_group import (
 from ava.domain.events import Event, EventType, make_body
 from ava.domain.limits import ERROR_GROUPS
 from ava.store.engine import clock
-from ava.store.engine.database import Connection, Database
+from ava.store.engine.database import Connection
 from ava.store.errors import counting
-from ava.store.reports import ended
+from ava.store.reports.ended import Failed
 from ava.store.webhooks import events
 
 __all__ = ["ErrorGroups"]
 
-#: Ended jobs, failed or not, that one transaction looks at.
-_BATCH = 2_000
-#: Seconds for which one call of the duty goes on while there are more.
-_CALL_SECONDS = 3.0
-
 
 class ErrorGroups:
-    """Groups the failed jobs of all tenants.
+    """The groups of all tenants."""
 
-    The groups, their counts, the events and the progress are written by one transaction, so that a job counts once and
-    an event is sent once, whatever process dies.
-    """
-
-    name = "error_groups"
-    changes = "error groups opened"
-    every_seconds = 1.0
-
-    def __init__(self, database: Database, *, most: int = ERROR_GROUPS.value) -> None:
+    def __init__(self, *, most: int = ERROR_GROUPS.value) -> None:
         """`most`: the groups that one tenant may have."""
-        self._database = database
         self._most = most
 
-    def run_once(self, _now: float) -> int:
-        """Group the jobs that have failed since the last call. Returns the number of new and returned groups."""
-        ends, opened, has_more = time.monotonic() + _CALL_SECONDS, 0, True
-        while has_more and time.monotonic() < ends:
-            with self._database.connect() as connection:
-                until = ended.complete_until(connection)
-            with self._database.transaction() as connection:
-                since, batch_end = counting.lock(connection, until=until, limit=_BATCH)
-                opened += self._group(connection, *counting.next_failed(connection, since, batch_end))
-                counting.move_to(connection, batch_end)
-                has_more = batch_end < until
-        return opened
-
-    def _group(self, connection: Connection, jobs: Sequence[FailedJob], unlabelled: Sequence[FailedJob]) -> int:
+    def add(self, connection: Connection, failed: Failed) -> int:
+        """Add failed jobs in the transaction that counts them, so that a job counts once and an event is sent once,
+        whatever process dies. Returns the number of new and returned groups.
+        """
+        jobs, unlabelled = failed.jobs, failed.unlabelled
         if not jobs:
             return 0
         known = counting.known(connection, list({job.error_id for job in jobs}))

@@ -18,7 +18,6 @@ from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.declared_schedules import DeclaredSchedules
 from ava.dispatcher.due import DueJobs
 from ava.dispatcher.duty import Duty, WakeableDuty
-from ava.dispatcher.error_groups import ErrorGroups
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
 from ava.dispatcher.known_windows import ReturningDuty
 from ava.dispatcher.lost_messages import LostMessages
@@ -224,7 +223,6 @@ def make_duties(
         ),
         retention.of_events(database, retention_days=settings.webhook_retention_days),
         Statistics(database),
-        ErrorGroups(database),
         # Without the limit nothing is measured, because a pass reads every row.
         *([StoredBytes(database)] if settings.tenant_max_stored_bytes else []),
     ]

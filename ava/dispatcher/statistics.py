@@ -1,33 +1,45 @@
-"""Duty: count ended jobs, each once, for charts, analytics and metrics."""
+"""Duty: count ended jobs, each once, for charts, analytics, metrics and groups of errors."""
 
 from __future__ import annotations
 
+import time
+
+from ava.dispatcher.error_groups import ErrorGroups
+from ava.domain.limits import ERROR_GROUPS
 from ava.store.engine.database import Database
-from ava.store.reports import analytics, ended, job_times, statistics
+from ava.store.reports import ended
 
 __all__ = ["Statistics"]
 
-_BATCH = 20_000
+#: Ended jobs that one transaction counts.
+_BATCH = 5_000
+#: Seconds for which one call of the duty goes on while there are more.
+_CALL_SECONDS = 3.0
 
 
 class Statistics:
-    """Counts ended jobs: by minute, by hour and day, and by how long they waited and ran.
-
-    Each count has its own progress, which moves in the transaction of the count.
+    """Counts ended jobs. The counts, the groups of errors, their events and the progress are written by one
+    transaction, so that a job counts once, whatever process dies.
     """
 
     name = "statistics"
-    changes = "changes"
+    changes = "error groups opened"
     every_seconds = 1.0
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _BATCH) -> None:
+        """`max_groups`: the groups of errors that one tenant may have. `batch`: the jobs of one transaction."""
         self._database = database
+        self._groups = ErrorGroups(most=max_groups)
+        self._batch = batch
 
     def run_once(self, _now: float) -> int:
-        """Count one batch of ended jobs. Returns 0, because counting is not logged as a change."""
-        with self._database.connect() as connection:
-            until = ended.complete_until(connection)
-            statistics.count(connection, until=until, limit=_BATCH)
-            analytics.count(connection, until=until, limit=_BATCH)
-            job_times.count(connection, until=until, limit=_BATCH)
-        return 0
+        """Count the jobs that have ended. Returns the number of new and returned groups of errors."""
+        give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
+        while True:
+            with self._database.transaction() as connection:
+                before, last_no, now = ended.lock(connection)
+                after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=self._batch)
+                opened += self._groups.add(connection, ended.count(connection, before, after))
+            goal = last_no if goal is None else goal
+            if after.counted_to >= goal or after == before or time.monotonic() > give_up_at:
+                return opened

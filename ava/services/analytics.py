@@ -10,7 +10,7 @@ from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, p
 from ava.domain.caller import Caller
 from ava.store.engine import clock
 from ava.store.engine.database import Database
-from ava.store.reports import analytics, job_times
+from ava.store.reports import analytics, ended, job_times
 
 __all__ = ["AnalyticsReports", "midnight_before", "recount"]
 
@@ -57,11 +57,10 @@ class AnalyticsReports:
 def recount(database: Database, *, retention_days: float) -> Iterator[tuple[datetime, int]]:
     """Count the jobs of each day again whose jobs are all kept, a transaction a day. Yields the days and their jobs."""
     with database.connect() as connection:
-        day, today = analytics.first_day(connection, retention_days=retention_days)
+        day, today = ended.first_day(connection, retention_days=retention_days)
     while day <= today:
         with database.transaction() as connection:
-            jobs = analytics.recount_day(connection, day)
-            job_times.recount_day(connection, day)
+            jobs = ended.recount_day(connection, day)
         yield day, jobs
         day += timedelta(days=1)
 

@@ -185,6 +185,8 @@ CREATE TABLE jobs (
     published_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
+    -- The number of its end, in about the order in which jobs end.
+    end_no bigint,
     node_id uuid,
     run_no integer NOT NULL DEFAULT 0 CHECK (run_no >= 0),
     attempt smallint NOT NULL DEFAULT 0,
@@ -212,6 +214,7 @@ CREATE TABLE jobs (
     dedupe_key text,
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
+    CONSTRAINT numbered_exactly_when_completed CHECK ((completed_at IS NULL) = (end_no IS NULL)),
     CONSTRAINT running_somewhere_since
         CHECK (status <> 'running' OR (started_at IS NOT NULL AND node_id IS NOT NULL AND run_no > 0)),
     CONSTRAINT queued_has_not_started
@@ -248,8 +251,26 @@ CREATE INDEX jobs_admitted ON jobs (limit_key, status, priority, id)
 CREATE INDEX jobs_running ON jobs (node_id) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running');
--- Retention, and the counts of ended jobs.
+-- Retention, and another count of a day.
 CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL;
+-- The count of ended jobs.
+CREATE INDEX jobs_ended ON jobs (end_no) WHERE end_no IS NOT NULL;
+
+-- Numbers the ends of jobs, so that they are counted in an order that no step of a clock disturbs. A trigger does it, so
+-- no statement, present or future, can omit the number. Each number comes from the sequence while the transaction has
+-- its id already, because the row is locked: `ava.store.reports.ended` depends on that, and on a sequence without cache.
+CREATE SEQUENCE job_ends;
+CREATE FUNCTION ava_number_end() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_current_xact_id();
+    NEW.end_no := nextval('job_ends');
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER number_end_of_new BEFORE INSERT ON jobs FOR EACH ROW
+    WHEN (NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
+CREATE TRIGGER number_end_of_move BEFORE UPDATE OF status ON jobs FOR EACH ROW
+    WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
 
 -- The tags of jobs, a row each, so that the jobs of a tag are an index range, newest first.
 CREATE TABLE job_tags (
@@ -602,18 +623,19 @@ CREATE TRIGGER note_event_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
 
 -- Counts of ended jobs ------------------------------------------------------------------------------------------------
 
--- What each count has taken into account.
+-- How far ends are counted (`ava.store.reports.ended`): up to the number `counted_to`. The mark is the number up to
+-- which they are counted next, the id of the first transaction that cannot have a number up to it, and the time when it
+-- was set. Each end that was stored before `counted_until` is counted.
 CREATE TABLE count_progress (
-    name text PRIMARY KEY,
-    counted_until timestamptz NOT NULL
-);
-INSERT INTO count_progress VALUES ('analytics', '-infinity'), ('errors', '-infinity'), ('times', '-infinity');
-
-CREATE TABLE statistics_progress (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    counted_until timestamptz NOT NULL
+    counted_to bigint NOT NULL DEFAULT 0,
+    counted_until timestamptz NOT NULL DEFAULT now(),
+    mark_no bigint NOT NULL DEFAULT 0,
+    mark_before bigint NOT NULL DEFAULT 0,
+    mark_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT counted_within_the_mark CHECK (counted_to <= mark_no)
 );
-INSERT INTO statistics_progress (counted_until) VALUES (now() - interval '1 hour');
+INSERT INTO count_progress DEFAULT VALUES;
 
 -- By minute and in total, so that neither a chart nor a scrape counts jobs. The buckets are those of
 -- `ava.store.reports.statistics`; -1 means that a job has no such time, because it never ran or started more than once.

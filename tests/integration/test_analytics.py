@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 
 from ava.dispatcher.statistics import Statistics
 from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
 from ava.services.analytics import recount
 from ava.settings import Settings
-from ava.store.reports import analytics, ended, job_times
+from ava.store.engine import schema
+from ava.store.reports import analytics, job_times
 from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
+from harness.servers.clock import SteppedClock, faketime_library
+from harness.servers.postgres import running_postgres
+from harness.servers.server import Server, private_folder
 
 ANALYTICS = "/v1/ava/analytics"
 #: Jobs of three workers, all triggers and statuses, over the last ten days. Every seventh was cancelled before it ran.
@@ -159,14 +165,15 @@ _HISTOGRAMS = "SELECT * FROM job_time_histograms ORDER BY tenant_id, worker_id, 
 
 def test_times_counted_in_many_batches_are_those_counted_in_one(api: Api) -> None:
     _insert(api, 500)
-    with api.database.connect() as connection:
-        until = ended.complete_until(connection)
-        while job_times.count(connection, until=until, limit=7):
-            pass
+    duty = Statistics(api.database, batch=60)
+    wait_until(
+        lambda: duty.run_once(0) == 0 and api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(500,)],
+        seconds=60,
+        what="every batch is counted",
+    )
     found = api.execute(_HISTOGRAMS)
     assert all(buckets == sorted(set(buckets)) for *_, buckets, _jobs in found)
-    api.execute("DELETE FROM job_time_histograms")
-    list(recount(api.database, retention_days=30))
+    assert sum(dict(recount(api.database, retention_days=30)).values()) == 500
     assert api.execute(_HISTOGRAMS) == found
 
 
@@ -184,37 +191,73 @@ def test_old_counts_are_deleted(api: Api) -> None:
     ]
 
 
-def test_an_end_whose_commit_takes_long_is_counted(api: Api) -> None:
-    job = api.trigger()
-    release = threading.Event()
+_END = (
+    f"UPDATE jobs SET status = 'completed', started_at = now(), node_id = '{NODE}', run_no = 1, attempt = 1,"
+    " completed_at = clock_timestamp() WHERE priority = %(priority)s"
+)
 
-    def end_slowly() -> None:
-        with api.database.transaction() as connection:
-            connection.exec_driver_sql(
-                f"UPDATE jobs SET status = 'completed', started_at = now(), node_id = '{NODE}', run_no = 1,"
-                " attempt = 1, completed_at = clock_timestamp()"
-            )
-            release.wait(20)
 
-    thread = threading.Thread(target=end_slowly)
-    thread.start()
-    try:
-        # Later than the lag, the open transaction still holds the count back.
-        wait_until(lambda: _seconds_held_back(api) > 2.5, seconds=15, what="the transaction holds the count back")
-        Statistics(api.database).run_once(0)
-    finally:
-        release.set()
-        thread.join()
+def test_an_end_whose_commit_takes_long_is_counted_and_holds_back_those_after_it(api: Api) -> None:
+    job = api.trigger(priority=1)
+    api.trigger(priority=2)
     duty = Statistics(api.database)
-    wait_until(
-        lambda: duty.run_once(0) == 0 and _read(api)["jobs"]["total"] == 1, seconds=15, what="the job is counted"
-    )
+    with api.database.transaction() as connection:
+        connection.exec_driver_sql(_END, {"priority": 1})
+        api.execute(_END % {"priority": 2})
+        for _ in range(3):
+            duty.run_once(0)
+        assert _read(api)["jobs"]["total"] == 0
+    duty.run_once(0)
+    assert _read(api)["jobs"]["total"] == 2
     assert api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]["status"] == "completed"
 
 
-def _seconds_held_back(api: Api) -> float:
-    with api.database.connect() as connection:
-        return (datetime.now(UTC) - ended.complete_until(connection)).total_seconds()
+def test_a_writer_in_another_database_holds_nothing_back(api: Api, postgres_server: Server) -> None:
+    api.trigger(priority=1)
+    with closing(psycopg2.connect(postgres_server.url)) as other, other.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE written (n integer)")
+        api.execute(_END % {"priority": 1})
+        Statistics(api.database).run_once(0)
+        assert _read(api)["jobs"]["total"] == 1
+
+
+def test_a_job_that_ends_before_those_already_counted_is_counted(api: Api) -> None:
+    duty = Statistics(api.database)
+    for hours in (5, -5, 3, -3, 0):
+        api.trigger(priority=1)
+        moment = f"clock_timestamp() + interval '{hours} hours'"
+        end = (_END % {"priority": 1}).replace("clock_timestamp()", moment)
+        api.execute(f"{end} AND status = 'queued'")
+        duty.run_once(0)
+    assert api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(5,)]
+    hours = api.execute("SELECT completed::integer FROM job_counts WHERE span = 'hour' AND worker_id = ''")
+    assert hours == [(1,)] * 5
+
+
+@pytest.mark.skipif(faketime_library() is None, reason="libfaketime is missing; apt-get install faketime")
+def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_settings: Settings) -> None:
+    with private_folder() as folder:
+        clock = SteppedClock(folder)
+        with running_postgres(environ=clock.environ) as server:
+            settings = replace(database_settings, database_url=server.url)
+            schema.upgrade(settings)
+            with Api.running(settings) as api:
+                duty = Statistics(api.database)
+                for number, seconds in enumerate((0, 60, 0, -60, 60, 0), start=1):
+                    clock.step(seconds)
+                    api.trigger(priority=1)
+                    api.execute(f"{_END % {'priority': 1}} AND status = 'queued'")
+                    duty.run_once(0)
+                    assert _read(api)["jobs"]["total"] == number
+
+
+def test_what_a_dump_restores_on_a_younger_server_goes_on_where_it_was(api: Api) -> None:
+    api.trigger(priority=1)
+    api.execute("UPDATE count_progress SET mark_before = mark_before + 1000000000")
+    api.execute(_END % {"priority": 1})
+    duty = Statistics(api.database)
+    duty.run_once(0)
+    assert _read(api)["jobs"]["total"] == 1
 
 
 def test_rates_and_averages_are_rounded_as_on_the_page() -> None:

@@ -100,11 +100,12 @@ def test_many_uncounted_jobs_are_counted_in_batches(api: Api) -> None:
         f"""UPDATE jobs SET status = 'completed', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = created_at,
             completed_at = now() - interval '100 s' + priority * random() * interval '10 s'"""
     )
-    counted = []
-    with api.database.connect() as connection:
-        while sum(counted) < 10:
-            counted.append(statistics.count(connection, until=ended.complete_until(connection), limit=3))
-    assert counted[:3] == [3, 3, 3]
+    with api.database.transaction() as connection:
+        for counted in (0, 3, 6, 9, 10):
+            before, last_no, now = ended.lock(connection)
+            after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=3)
+            ended.count(connection, before, after)
+            assert sum(total.jobs for total in statistics.totals(connection)) == counted
     assert _totals(api, _overview(api))["completed"] == 10
 
 

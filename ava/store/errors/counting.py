@@ -6,66 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ava.domain.analytics import MAX_DAYS
-from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus, FailedJob
-from ava.domain.fingerprint import error_id
+from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["delete_old", "known", "label", "lock", "move_to", "next_failed", "rooms", "store"]
-
-# The row with the progress is locked until the transaction ends, so two dispatchers count no job twice.
-_LOCK = Statement("SELECT counted_until FROM count_progress WHERE name = 'errors' FOR UPDATE")
-_UNTIL = Statement("""
-SELECT least(%(until)s::timestamptz, (
-    SELECT completed_at FROM jobs WHERE completed_at >= %(since)s::timestamptz
-    ORDER BY completed_at OFFSET %(limit)s LIMIT 1))
-""")
-
-
-def lock(connection: Connection, *, until: datetime, limit: int) -> tuple[datetime, datetime]:
-    """Lock the progress. Returns from when on jobs are not counted yet, and where the next batch of `limit` ends."""
-    since = connection.exec_driver_sql(_LOCK).scalar_one()
-    parameters = {"since": since, "until": until, "limit": limit}
-    return since, max(since, connection.exec_driver_sql(_UNTIL, parameters).scalar_one())
-
-
-_MOVE = Statement("UPDATE count_progress SET counted_until = %(until)s WHERE name = 'errors'")
-
-
-def move_to(connection: Connection, until: datetime) -> None:
-    """Store that all jobs which ended before a moment are counted."""
-    connection.exec_driver_sql(_MOVE, {"until": until})
-
-
-_NEXT_FAILED = Statement("""
-SELECT id::text, error_id::text, tenant_id, worker_id, left(error, 1200), completed_at FROM jobs
-WHERE completed_at >= %(since)s::timestamptz AND completed_at < %(until)s::timestamptz AND status = 'failed'
-ORDER BY completed_at
-""")
-
-
-def next_failed(connection: Connection, since: datetime, until: datetime) -> tuple[list[FailedJob], list[FailedJob]]:
-    """Returns the failed jobs of a span, and those of them whose row does not say its group.
-
-    A run that ended itself has written its group. Where the process was killed there is none; the error says it then.
-    """
-    found, unlabelled = [], []
-    for id_, known_id, tenant_id, worker_id, error, completed_at in connection.exec_driver_sql(
-        _NEXT_FAILED, {"since": since, "until": until}
-    ):
-        job = FailedJob(
-            id=id_,
-            error_id=known_id or str(error_id(tenant_id=tenant_id, worker_id=worker_id, error=error)),
-            tenant_id=tenant_id,
-            worker_id=worker_id,
-            error=error,
-            completed_at=completed_at,
-        )
-        found.append(job)
-        if known_id is None:
-            unlabelled.append(job)
-    return found, unlabelled
-
+__all__ = ["delete_old", "known", "label", "rooms", "store"]
 
 _KNOWN = Statement("""
 SELECT id::text, status, resolved_at FROM error_groups WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE

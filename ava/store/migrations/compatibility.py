@@ -3,8 +3,8 @@
 A migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema after it. For a
 migration that only adds, and accepts what the release before writes, this is the revision before it.
 
-A table that another replaces stays for the release before. If the new one holds counts, it has a progress of its own in
-`count_progress`, so that what either release has counted changes nothing for the other. After a roll-back the old table
+A table that another replaces stays for the release before. If the new one holds counts, it has a progress of its own,
+so that what either release has counted changes nothing for the other. After a roll-back the old table
 lacks what was counted for the new one, and `ava db recount` puts it right.
 """
 

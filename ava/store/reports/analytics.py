@@ -6,27 +6,17 @@ Rows with the worker '' are of all workers of the tenant, those with the trigger
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ava.domain.analytics import MAX_DAYS, EndedCounts, GroupBy
 from ava.domain.job import Trigger
 from ava.store.engine.database import Connection
-from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.reports import ended
 
-__all__ = ["by_trigger", "by_worker", "count", "delete_old", "first_day", "recount_day", "series"]
+__all__ = ["STORE", "by_trigger", "by_worker", "delete_old", "series"]
 
-_PROGRESS = "analytics"
-_ENDED = """
-ended AS MATERIALIZED (
-    SELECT j.tenant_id, j.worker_id, j.trigger, j.status, j.completed_at,
-        CASE WHEN j.started_at IS NOT NULL
-             THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8) * 1000000 END AS run_us
-    FROM span AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
-)
-"""
-_STORE = """
+#: Adds the jobs of `ended` to the hours and days; a part of a statement.
+STORE = """
 counts AS (
     INSERT INTO job_counts AS t
         (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, ran, ran_ms)
@@ -45,59 +35,6 @@ counts AS (
         cancelled = t.cancelled + excluded.cancelled, ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
 )
 """
-_COUNT = Prepared(
-    "count_analytics",
-    f"""
-WITH {ended.next_span(_PROGRESS)}, {_ENDED}, {_STORE}, {ended.moved(_PROGRESS)}
-SELECT count(*) FROM ended
-""",
-    plan_seconds=ended.PLAN_SECONDS,
-)
-
-
-def count(connection: Connection, *, until: datetime, limit: int) -> int:
-    """Count the jobs that have ended since the last call, up to a moment, and about `limit` jobs.
-
-    Returns the number of jobs.
-    """
-    return int(_COUNT.run(connection, {"until": until, "limit": limit})[0][0])
-
-
-_FIRST_DAY = Statement("""
-SELECT date_trunc('day', greatest(
-        -- The days from here on were not reached by retention, …
-        now() - %(retention_days)s * interval '1 day' + interval '1 day', now() - %(max_days)s * interval '1 day',
-        -- … and before the oldest job there is nothing.
-        (SELECT completed_at FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at LIMIT 1)), 'UTC'),
-    date_trunc('day', now(), 'UTC')
-""")
-
-
-def first_day(connection: Connection, *, retention_days: float) -> tuple[datetime, datetime]:
-    """Returns the first day whose jobs are all kept, and today."""
-    parameters = {"retention_days": retention_days, "max_days": MAX_DAYS}
-    first, today = connection.exec_driver_sql(_FIRST_DAY, parameters).one()
-    return first, today
-
-
-_LOCK = Statement(ended.lock(_PROGRESS))
-_DELETE_DAY = Statement("DELETE FROM job_counts WHERE starts_at >= %(day)s AND starts_at < %(end)s")
-_RECOUNT = Statement(f"""
-WITH {ended.day_span(_PROGRESS)}, {_ENDED}, {_STORE}
-SELECT count(*) FROM ended
-""")
-
-
-def recount_day(connection: Connection, day: datetime) -> int:
-    """Replace the counts of one day by those of the jobs that are there, in a transaction. Returns the number of jobs.
-
-    The count of what ends meanwhile waits for the transaction, and goes on from where it was.
-    """
-    parameters = {"day": day, "end": day + timedelta(days=1)}
-    connection.exec_driver_sql(_LOCK)
-    connection.exec_driver_sql(_DELETE_DAY, parameters)
-    return int(connection.exec_driver_sql(_RECOUNT, parameters).scalar_one())
-
 
 _DELETE_OLD = Statement("""
 DELETE FROM job_counts WHERE ctid = ANY(ARRAY(

@@ -1,70 +1,220 @@
-"""How far ended jobs can be counted, and are: each count of `count_progress` moves on in the statement that counts."""
+"""Counts each ended job once, by the number of its end: for charts, metrics, analytics and groups of errors.
+
+No clock decides what is counted, because a clock may step. A trigger gives each job that becomes final the next number
+of the sequence `job_ends`. Transactions do not commit in the order of their numbers, so a count stops at a mark: a
+number that was the last one when the mark was set. The ends up to the mark are counted when each transaction that was
+under way then is over.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
+from ava.domain.analytics import MAX_DAYS
+from ava.domain.error_group import FailedJob
+from ava.domain.fingerprint import error_id
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.reports import analytics, job_times, statistics
 
-__all__ = ["PLAN_SECONDS", "complete_until", "day_span", "lock", "moved", "next_span"]
+__all__ = ["Failed", "Progress", "Sight", "count", "first_day", "lock", "recount_day", "see"]
 
-#: Seconds after which a count is planned anew. Each runs once a second, and its planning takes longer than a count of
+#: Seconds after which the count is planned anew. It runs once a second, and its planning takes longer than a count of
 #: few jobs.
-PLAN_SECONDS = 60.0
+_PLAN_SECONDS = 60.0
 
-# A job's `completed_at` is read from the clock within the transaction that ends it, so it is later than the start of
-# the transaction. The lag covers the moment between that reading and the transaction's number. A commit may take
-# longer, as while a synchronous standby is away; then the transaction is still in the list. One that lasts for longer
-# than any of our statements may is not ours, and must not stop the counts.
-_COMPLETE_UNTIL = Statement("""
-SELECT least(clock_timestamp() - %(lag)s * interval '1 second', (
-    SELECT min(a.xact_start) FROM pg_stat_activity AS a
-    WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL
-        AND a.xact_start > clock_timestamp() - interval '10 minutes'))
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sight:
+    """What one look at the running transactions of this database shows."""
+
+    #: Every transaction with a lower id is over.
+    oldest: int
+    #: No transaction has this id or a higher one yet.
+    next: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far ends are counted, and the mark up to which they are counted next."""
+
+    #: The ends with numbers up to this one are counted.
+    counted_to: int
+    #: Every end that was stored before this moment is counted.
+    counted_until: datetime
+    #: The last number at the time of the mark, …
+    mark_no: int
+    #: … the id of the first transaction that cannot have one of the numbers up to it, …
+    mark_before: int
+    #: … and the time of the mark.
+    mark_at: datetime
+
+    def advanced(self, sight: Sight, *, last_no: int, now: datetime, limit: int) -> Progress:
+        """Returns the progress after at most `limit` numbers more, with a new mark at `last_no` if the old one is
+        reached.
+
+        `last_no` is older than `sight`, so every transaction that has a number up to it has an id before `sight.next`.
+        """
+        # A higher id than any that was given comes from another server, by a dump.
+        is_over = self.mark_before <= sight.oldest or self.mark_before > sight.next
+        if self.counted_to < self.mark_no and not is_over:
+            return self
+        counted_to = min(self.mark_no, self.counted_to + limit)
+        if counted_to < self.mark_no:
+            return replace(self, counted_to=counted_to)
+        return Progress(
+            counted_to=counted_to,
+            counted_until=self.mark_at,
+            mark_no=max(last_no, counted_to),
+            mark_before=sight.next,
+            mark_at=now,
+        )
+
+
+# The row stays locked until the transaction ends, so two dispatchers count no job twice.
+_LOCK = Statement("""
+SELECT counted_to, counted_until, mark_no, mark_before, mark_at,
+    (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM job_ends), clock_timestamp()
+FROM count_progress FOR UPDATE
 """)
-#: Seconds after which every statement that ends a job is in the list of transactions, or has committed.
-_LAG_SECONDS = 2.0
 
 
-def complete_until(connection: Connection) -> datetime:
-    """Returns a moment of the past: every job that ended before it is visible to the statements that follow.
+def lock(connection: Connection) -> tuple[Progress, int, datetime]:
+    """Lock the progress. Returns it, the last number that was given, and the time."""
+    counted_to, counted_until, mark_no, mark_before, mark_at, last_no, now = connection.exec_driver_sql(_LOCK).one()
+    progress = Progress(
+        counted_to=counted_to,
+        counted_until=counted_until,
+        mark_no=mark_no,
+        mark_before=mark_before,
+        mark_at=mark_at,
+    )
+    return progress, last_no, now
 
-    It has to be a statement of its own, because the snapshot of the one that counts must be younger.
+
+# Transactions in other databases of the server are in its snapshots too, and end no job of ours.
+_SEE = Statement("""
+SELECT coalesce((
+        SELECT min(x.id::text::bigint) FROM pg_snapshot_xip(s) AS x (id) JOIN pg_stat_activity AS a
+            ON a.backend_xid = x.id::xid AND a.datname = current_database()), pg_snapshot_xmax(s)::text::bigint),
+    pg_snapshot_xmax(s)::text::bigint
+FROM pg_current_snapshot() AS s
+""")
+
+
+def see(connection: Connection) -> Sight:
+    """Look at the running transactions, in a statement between `lock` and `count`, whose snapshots it depends on."""
+    oldest, next_id = connection.exec_driver_sql(_SEE).one()
+    return Sight(oldest=oldest, next=next_id)
+
+
+def _ended(condition: str) -> str:
+    """Returns the text of `ended`: the jobs that meet a condition, with their times in microseconds."""
+    return f"""ended AS MATERIALIZED (
+    SELECT j.id, j.tenant_id, j.worker_id, j.trigger, j.status, j.attempt, j.losses, j.completed_at, j.error_id,
+        CASE WHEN j.status = 'failed' THEN left(j.error, 1200) END AS error,
+        CASE WHEN j.started_at IS NOT NULL
+            THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8 * 1000000) END AS run_us,
+        CASE WHEN j.started_at IS NOT NULL AND j.attempt = 1 AND j.losses = 0
+            THEN greatest(0, extract(epoch FROM j.started_at - due.at)::float8 * 1000000) END AS wait_us
+    FROM jobs AS j CROSS JOIN LATERAL (SELECT greatest(j.created_at, j.scheduled_at) AS at) AS due WHERE {condition}
+)"""
+
+
+_MOVED = """
+UPDATE count_progress SET counted_to = %(to)s, counted_until = %(counted_until)s::timestamptz,
+    mark_no = %(mark_no)s, mark_before = %(mark_before)s, mark_at = %(mark_at)s::timestamptz
+"""
+_MOVE = Statement(_MOVED)
+_COUNT = Prepared(
+    "count_ended_jobs",
+    f"""
+WITH {_ended("j.end_no > %(after)s AND j.end_no <= %(to)s")}, {statistics.STORE}, {analytics.STORE}, {job_times.STORE},
+moved AS ({_MOVED})
+SELECT id::text, error_id::text, tenant_id, worker_id, error, completed_at FROM ended WHERE status = 'failed'
+ORDER BY completed_at
+""",
+    plan_seconds=_PLAN_SECONDS,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """The failed jobs of one count."""
+
+    #: In the order of their ends.
+    jobs: Sequence[FailedJob] = ()
+    #: Those of them whose row does not have its group: their process was killed, or the run wrote none.
+    unlabelled: Sequence[FailedJob] = ()
+
+
+def count(connection: Connection, before: Progress, after: Progress) -> Failed:
+    """Count the ends between two progresses, and store the second one. Returns the failed jobs of them."""
+    if before == after:
+        return Failed()
+    parameters = {
+        "after": before.counted_to,
+        "to": after.counted_to,
+        "counted_until": after.counted_until,
+        "mark_no": after.mark_no,
+        "mark_before": after.mark_before,
+        "mark_at": after.mark_at,
+    }
+    if before.counted_to == after.counted_to:
+        connection.exec_driver_sql(_MOVE, parameters)
+        return Failed()
+    jobs, unlabelled = [], []
+    for id_, known_id, tenant_id, worker_id, error, completed_at in _COUNT.run(connection, parameters):
+        job = FailedJob(
+            id=id_,
+            error_id=known_id or str(error_id(tenant_id=tenant_id, worker_id=worker_id, error=error)),
+            tenant_id=tenant_id,
+            worker_id=worker_id,
+            error=error,
+            completed_at=completed_at,
+        )
+        jobs.append(job)
+        if known_id is None:
+            unlabelled.append(job)
+    return Failed(jobs=jobs, unlabelled=unlabelled)
+
+
+_FIRST_DAY = Statement("""
+SELECT date_trunc('day', greatest(
+        -- The days from here on were not reached by retention, …
+        now() - %(retention_days)s * interval '1 day' + interval '1 day', now() - %(max_days)s * interval '1 day',
+        -- … and before the oldest job there is nothing.
+        (SELECT completed_at FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at LIMIT 1)), 'UTC'),
+    date_trunc('day', now(), 'UTC')
+""")
+
+
+def first_day(connection: Connection, *, retention_days: float) -> tuple[datetime, datetime]:
+    """Returns the first day whose jobs are all kept, and today."""
+    parameters = {"retention_days": retention_days, "max_days": MAX_DAYS}
+    first, today = connection.exec_driver_sql(_FIRST_DAY, parameters).one()
+    return first, today
+
+
+_DELETE_COUNTS = Statement("DELETE FROM job_counts WHERE starts_at >= %(day)s AND starts_at < %(end)s")
+_DELETE_TIMES = Statement("DELETE FROM job_time_histograms WHERE day >= %(day)s AND day < %(end)s")
+_RECOUNT = Statement(f"""
+WITH {_ended("j.completed_at >= %(day)s AND j.completed_at < %(end)s AND j.end_no <= %(to)s")}, {analytics.STORE},
+{job_times.STORE}
+SELECT count(*) FROM ended
+""")
+
+
+def recount_day(connection: Connection, day: datetime) -> int:
+    """Replace the analytics of one day by those of the jobs that are there, in a transaction. Returns their number.
+
+    The count of further ends waits for the transaction, and goes on from where it was.
     """
-    found: datetime = connection.exec_driver_sql(_COMPLETE_UNTIL, {"lag": _LAG_SECONDS}).scalar_one()
-    return found
-
-
-def next_span(name: str) -> str:
-    """Returns the text of `span`: the jobs that a count takes next, up to `until`, and about `limit`.
-
-    It locks the row with the progress, so two dispatchers count no job twice.
-    """
-    return f"""span AS (
-    SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
-        SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
-        ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
-    FROM count_progress AS p WHERE p.name = '{name}' FOR UPDATE
-)"""
-
-
-def moved(name: str) -> str:
-    """Returns the text that moves the progress of a count to the end of `span`."""
-    return f"""moved AS (
-    UPDATE count_progress AS p SET counted_until = s.until FROM span AS s
-    WHERE p.name = '{name}' AND s.until > s.since
-)"""
-
-
-def lock(name: str) -> str:
-    """Returns the text of the statement that locks the progress of a count."""
-    return f"SELECT counted_until FROM count_progress WHERE name = '{name}' FOR UPDATE"
-
-
-def day_span(name: str) -> str:
-    """Returns the text of `span`: the jobs from `day` to `end` which a count has taken."""
-    return f"""span AS (
-    SELECT %(day)s::timestamptz AS since, least(%(end)s::timestamptz, p.counted_until) AS until
-    FROM count_progress AS p WHERE p.name = '{name}'
-)"""
+    progress, _, _ = lock(connection)
+    parameters = {"day": day, "end": day + timedelta(days=1), "to": progress.counted_to}
+    for statement in (_DELETE_COUNTS, _DELETE_TIMES):
+        connection.exec_driver_sql(statement, parameters)
+    return int(connection.exec_driver_sql(_RECOUNT, parameters).scalar_one())

@@ -222,7 +222,7 @@ def endpoint_counts(connection: Connection) -> list[tuple[str, int, float]]:
 
 
 _STATISTICS_LAG = Statement("""
-SELECT extract(epoch FROM clock_timestamp() - counted_until) FROM statistics_progress
+SELECT extract(epoch FROM clock_timestamp() - counted_until) FROM count_progress
 """)
 
 

@@ -244,7 +244,7 @@ SELECT m.minute, p.counted_until,
     coalesce(sum(c.jobs) FILTER (WHERE c.status = 'completed'), 0),
     coalesce(sum(c.jobs) FILTER (WHERE c.status = 'failed'), 0),
     coalesce(sum(c.jobs) FILTER (WHERE c.status = 'cancelled'), 0)
-FROM statistics_progress AS p
+FROM count_progress AS p
 CROSS JOIN generate_series(%(first)s::timestamptz, %(last)s::timestamptz, interval '1 minute') AS m (minute)
 LEFT JOIN job_minutes AS c ON c.tenant_id = %(tenant_id)s AND c.minute = m.minute
 GROUP BY 1, 2 ORDER BY 1

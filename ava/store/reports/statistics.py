@@ -6,14 +6,11 @@ They are sums of jobs, kept because it would cost too much to compute them for e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from ava.store.engine.database import Connection
-from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.reports import ended
 
-__all__ = ["BOUNDS", "NEVER", "Total", "count", "delete_old", "totals"]
+__all__ = ["BOUNDS", "NEVER", "STORE", "Total", "delete_old", "totals"]
 
 #: The upper bounds of the buckets of waiting and running times, in seconds; a last bucket has the longer times.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -22,27 +19,14 @@ NEVER = -1
 
 _BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
 _COUNTED = "worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds, run_seconds"
-# The row with the progress is locked, so two dispatchers count no job twice.
-_COUNT = Prepared(
-    "count_statistics",
-    f"""
-WITH span AS (
-    SELECT p.counted_until AS since, least(%(until)s::timestamptz, (
-        SELECT completed_at FROM jobs WHERE completed_at >= p.counted_until
-        ORDER BY completed_at OFFSET %(limit)s LIMIT 1)) AS until
-    FROM statistics_progress AS p FOR UPDATE
-), ended AS (
-    SELECT j.tenant_id, date_trunc('minute', j.completed_at) AS minute, j.worker_id, j.status, j.attempt, j.losses,
-        CASE WHEN j.attempt = 1 AND j.losses = 0
-             THEN extract(epoch FROM j.started_at - greatest(j.created_at, j.scheduled_at))::float8 END AS waited,
-        extract(epoch FROM j.completed_at - j.started_at)::float8 AS ran
-    FROM span AS s JOIN jobs AS j ON j.completed_at >= s.since AND j.completed_at < s.until
-), counted AS (
-    SELECT tenant_id, minute, worker_id, status,
-        coalesce(width_bucket(waited, {_BOUNDS}), {NEVER}) AS wait_bucket,
-        coalesce(width_bucket(ran, {_BOUNDS}), {NEVER}) AS run_bucket,
+#: Adds the jobs of `ended` to the minutes and totals; a part of a statement.
+STORE = f"""
+counted AS (
+    SELECT tenant_id, date_trunc('minute', completed_at) AS minute, worker_id, status,
+        coalesce(width_bucket(wait_us / 1000000, {_BOUNDS}), {NEVER}) AS wait_bucket,
+        coalesce(width_bucket(run_us / 1000000, {_BOUNDS}), {NEVER}) AS run_bucket,
         count(*) AS jobs, sum(greatest(attempt - 1, 0)) AS retries, sum(losses) AS losses,
-        coalesce(sum(waited), 0) AS wait_seconds, coalesce(sum(ran), 0) AS run_seconds
+        coalesce(sum(wait_us), 0) / 1000000 AS wait_seconds, coalesce(sum(run_us), 0) / 1000000 AS run_seconds
     FROM ended GROUP BY 1, 2, 3, 4, 5, 6
 ), minutes AS (
     INSERT INTO job_minutes AS t (tenant_id, minute, {_COUNTED}) SELECT tenant_id, minute, {_COUNTED} FROM counted
@@ -57,21 +41,8 @@ WITH span AS (
     ON CONFLICT (worker_id, status, wait_bucket, run_bucket) DO UPDATE SET
         jobs = t.jobs + excluded.jobs, retries = t.retries + excluded.retries, losses = t.losses + excluded.losses,
         wait_seconds = t.wait_seconds + excluded.wait_seconds, run_seconds = t.run_seconds + excluded.run_seconds
-), moved AS (
-    UPDATE statistics_progress AS p SET counted_until = s.until FROM span AS s WHERE s.until > s.since
 )
-SELECT coalesce(sum(jobs), 0) FROM counted
-""",
-    plan_seconds=ended.PLAN_SECONDS,
-)
-
-
-def count(connection: Connection, *, until: datetime, limit: int) -> int:
-    """Count the jobs that have ended since the last call, up to a moment, and about `limit` jobs.
-
-    Returns the number of jobs.
-    """
-    return int(_COUNT.run(connection, {"until": until, "limit": limit})[0][0])
+"""
 
 
 _DELETE_OLD = Statement("""
