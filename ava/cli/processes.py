@@ -17,14 +17,17 @@ def api(host: str, port: int) -> None:
     """Serve the HTTP API."""
     from ava import settings as settings_module
     from ava.api import server
+    from ava.concealment import conceal
     from ava.errors import SettingsError
     from ava.local import ports
     from ava.metrics.sharing import shared_counters
+    from ava.secret_files import SECRETS
 
     settings = settings_module.load()
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
     ports.require_free(host, port)
+    conceal(SECRETS)
     with shared_counters():
         server.run(settings, host, port)
 
@@ -61,9 +64,12 @@ def worker(concurrency: int | None, queues: str) -> None:
 def dispatcher() -> None:
     """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
     from ava import settings as settings_module
+    from ava.concealment import conceal
     from ava.dispatcher import loop
     from ava.health.port import serving
+    from ava.secret_files import SECRETS
 
     settings = settings_module.load()
+    conceal(SECRETS)
     with serving(settings):
         loop.run(settings)

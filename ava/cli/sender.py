@@ -24,8 +24,12 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
         if retry_set_aside:
             _retry_set_aside(settings)
         return
+    from ava.concealment import conceal
     from ava.delivery import process
     from ava.health.port import serving
+    from ava.secret_files import SECRETS
+
+    conceal(SECRETS)
 
     with serving(settings):
         process.run(settings)

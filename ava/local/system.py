@@ -9,6 +9,7 @@ from pathlib import Path
 from signal import SIGQUIT
 
 from ava import settings as settings_module
+from ava.concealment import overwrite
 from ava.errors import StartError
 from ava.local import environment, example, ports, programs, system_ready
 from ava.local.account import Account, can_import, for_processes
@@ -19,6 +20,7 @@ from ava.local.redis import Redis
 from ava.local.sd_notify import NotifySocket
 from ava.local.start import free_port, wait_until_ready
 from ava.local.supervisor import Service, Supervisor
+from ava.secret_files import SECRETS
 from ava.settings import Settings
 
 __all__ = ["System", "start_system"]
@@ -62,6 +64,8 @@ def start_system(
     `StopRequested` if a stop signal arrives before the system is ready.
     """
     _check_settings()
+    # The processes that are started here inherit them; a handler of the same account must not read them from us.
+    overwrite(SECRETS)
     ports.require_free(host, port)
     folder = open_folder(data_dir)
     try:

@@ -13,11 +13,11 @@ from celery.signals import worker_ready
 from celery.utils.nodenames import gethostname, nodename
 
 from ava.broker.app import make_app
+from ava.concealment import conceal
 from ava.domain.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.node import semaphores
 from ava.node.celery_internals import failure, versions
-from ava.node.concealment import conceal
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store.engine import schema

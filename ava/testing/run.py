@@ -186,7 +186,7 @@ def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_i
 @contextmanager
 def _captured(log: JobLog) -> Iterator[None]:
     """Write what is logged or printed to `log`. The root logger's other handlers get the records as well."""
-    capture, level = LogCapture(log, frozenset()), logging.root.level
+    capture, level = LogCapture(log), logging.root.level
     capture.setLevel(logging.INFO)
     writers = LineWriter(LogLevel.INFO), LineWriter(LogLevel.WARN)
     with ExitStack() as stack:

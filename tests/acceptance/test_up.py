@@ -21,6 +21,7 @@ import requests
 from ava.local import example, programs
 from ava.local.account import can_import, for_processes
 from ava.local.start import free_port
+from ava.secret_files import SECRETS
 from harness.polling import wait_until
 from harness.servers.server import private_folder
 from harness.system import FINAL, MARK, carries, lives
@@ -181,11 +182,16 @@ def test_a_node_of_a_killed_ava_up_does_not_count_as_living(up: Up, place: Path)
 
 
 #: Which of the service's keys each process needs.
-NEEDED = {"api": ("AVA_ENCRYPTION_KEY", "AVA_INTERNAL_SECRET"), "worker": (), "webhooks": ("AVA_ENCRYPTION_KEY",)}
+NEEDED = {
+    "api": ("AVA_ENCRYPTION_KEY", "AVA_INTERNAL_SECRET"),
+    "worker": ("AVA_ENCRYPTION_KEY",),
+    "webhooks": ("AVA_ENCRYPTION_KEY",),
+    "dispatcher": (),
+}
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
-def test_a_process_is_not_root_and_holds_no_key_that_it_does_not_need(shared_up: Up, name: str) -> None:
+def test_a_process_is_not_root_gets_the_keys_that_it_needs_and_shows_no_secret(shared_up: Up, name: str) -> None:
     account = for_processes()
     # An account that cannot read this checkout runs nothing.
     is_usable = account is not None and can_import(account, ["workers"], environment())
@@ -193,14 +199,14 @@ def test_a_process_is_not_root_and_holds_no_key_that_it_does_not_need(shared_up:
     process = wait_until(lambda: shared_up.child(name), what=f"{name} runs")
     for each in (process, *process.children(recursive=True)):
         environ = each.environ()
-        # A process that has read a key may have overwritten it, where the kernel shows it.
-        keys = {"AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "DATABASE_OWNER_URL"} & {
-            key for key, value in environ.items() if set(value) != {"x"}
+        # The names stay where the kernel shows them.
+        assert sorted({"AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "DATABASE_OWNER_URL"} & environ.keys()) == [
+            *NEEDED[name]
+        ]
+        assert {name: set(environ[name]) for name in SECRETS if name in environ} == {
+            name: {"x"} for name in SECRETS if name in environ
         }
-        assert sorted(keys) == [*NEEDED[name]]
         assert each.uids().effective == expected, each
-        if name == "worker":
-            assert "postgresql://" not in "".join(environ.values())
 
 
 def test_the_processes_own_nothing_in_the_database(shared_up: Up, place: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ NewState = Callable[[], ProcessState]
 def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessState]:
     """The state of this process; what it changes for the life of a child is undone at the end."""
     loop_class = asyncio.SelectorEventLoop
-    remove = loop_class.remove_signal_handler
+    remove, start = loop_class.remove_signal_handler, threading.Thread.start
     loggers = [logging.root, logging.getLogger("ava"), logging.getLogger("ava.job")]
     levels = [(it, it.level) for it in (*loggers, *logging.root.handlers)]
     state = ProcessState(needed_descriptors)
@@ -28,6 +29,7 @@ def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessSta
         yield state
     finally:
         setattr(loop_class, "remove_signal_handler", remove)  # noqa: B010 - mypy takes no method
+        setattr(threading.Thread, "start", start)  # noqa: B010 - likewise
         for number in state._descriptors:
             os.close(number)
         for changed, level in levels:

@@ -1,4 +1,4 @@
-"""Secrets leave the environment of a node, for its children too."""
+"""Secrets leave the environment of each process, for its children too."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import sys
 _SCRIPT = """
 import os, subprocess, sys
 from pathlib import Path
-from ava.node.concealment import conceal
+from ava.concealment import conceal, overwrite
 
+overwrite(["INHERITED_KEY"])
+shown = Path("/proc/self/environ").read_bytes() + subprocess.check_output(["cat", "/proc/self/environ"])
+assert shown.count(b"INHERITED_KEY=sesame-3") == 1
+del os.environ["INHERITED_KEY"]
 conceal(["FIRST_KEY", "LAST_KEY", "MISSING"])
 shown = [Path("/proc/self/environ").read_bytes(), subprocess.check_output(["env"])]
 if (pid := os.fork()) == 0:
@@ -22,10 +26,10 @@ sys.stdout.buffer.write(b"".join(shown))
 """
 
 
-def test_no_process_of_a_node_shows_a_secret_of_its_environment() -> None:
+def test_no_process_shows_a_secret_of_its_environment() -> None:
     environ = {
         "FIRST_KEY": "sesame-1", "OTHER_FIRST_KEY": "kept-1", "PATH": os.environ["PATH"], "KEPT": "kept-2",
-        "PYTHONPATH": os.getcwd(), "LAST_KEY": "sesame-2",
+        "PYTHONPATH": os.getcwd(), "LAST_KEY": "sesame-2", "INHERITED_KEY": "sesame-3",
     }  # fmt: skip
     shown = subprocess.run([sys.executable, "-c", _SCRIPT], env=environ, capture_output=True, check=True).stdout
     assert b"sesame" not in shown

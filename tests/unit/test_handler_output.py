@@ -49,6 +49,35 @@ def test_what_a_handler_logs_warns_of_and_prints_goes_to_its_log(
     assert capsys.readouterr() == ("after the run\n", "")
 
 
+def test_threads_that_a_left_thread_starts_later_do_not_write_to_the_next_log(
+    new_state: NewState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next_runs, is_said = threading.Event(), threading.Event()
+
+    def say_later() -> None:
+        print("printed late")
+        logging.getLogger("ava.job").error("logged late")
+        is_said.set()
+
+    def start_later() -> None:
+        assert next_runs.wait(_SECONDS)
+        threading.Timer(0, say_later).start()
+
+    def wait() -> None:
+        next_runs.set()
+        assert is_said.wait(_SECONDS)
+        own = threading.Thread(target=print, args=("by a thread of the run",))
+        own.start()
+        own.join()
+
+    left = threading.Thread(target=start_later)
+    state = new_state()
+    assert run(state, left.start) == []
+    assert run(state, wait) == [(LogLevel.INFO, "by a thread of the run")]
+    left.join()
+    assert capsys.readouterr().out == "printed late\n"
+
+
 def test_a_thread_that_a_handler_left_does_not_write_to_the_next_log(
     new_state: NewState, capsys: pytest.CaptureFixture[str]
 ) -> None:

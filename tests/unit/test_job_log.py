@@ -76,14 +76,13 @@ def test_a_closed_log_drops_lines(log: JobLog) -> None:
 
 
 def test_what_a_foreign_thread_logs_or_prints_is_left_out(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:
-    us = frozenset({threading.current_thread()})
     logged: list[str] = []
     other = logging.Handler()
     other.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
     record = logging.LogRecord("x", logging.INFO, "", 1, "said %d", (1,), None)
-    LogCapture(log, us, [other]).handle(record)
+    LogCapture(log, lambda: True, [other]).handle(record)
     out = LineWriter(LogLevel.INFO, sys.stdout)
-    out.begin(log, us)
+    out.begin(log, lambda: True)
     out.write("printed\n")
     assert log.is_empty
     assert capsys.readouterr().out == "printed\n"
@@ -92,7 +91,7 @@ def test_what_a_foreign_thread_logs_or_prints_is_left_out(log: JobLog, capsys: p
 
 def test_a_log_message_that_cannot_be_formatted_leaves_a_line(log: JobLog) -> None:
     record = logging.LogRecord("x", logging.ERROR, "", 1, "%d", ("no number",), None)
-    LogCapture(log, frozenset()).handle(record)
+    LogCapture(log).handle(record)
     (line,) = log.take()
     assert (line.level, line.msg) == (LogLevel.ERROR, "(log message cannot be formatted: TypeError)")
 

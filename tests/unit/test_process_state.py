@@ -259,6 +259,13 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
         gc.set_threshold(7)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        resource.setrlimit(resource.RLIMIT_NPROC, (1_000, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
+        sys.setswitchinterval(0.5)
+        sys.set_int_max_str_digits(10_000)
+        sys.setprofile(lambda *_: None)
+        threading.setprofile(lambda *_: None)
+        threading.settrace(lambda *_: None)
+        asyncio.set_event_loop(asyncio.new_event_loop())
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         locale.setlocale(locale.LC_NUMERIC, "C.UTF-8" if locale.setlocale(locale.LC_NUMERIC) == "C" else "C")
         os.environ["TZ"] = "America/Anchorage"
@@ -268,13 +275,22 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
         return [
             socket.getdefaulttimeout(), sys.getrecursionlimit(), gc.isenabled(), gc.get_threshold(),
             resource.getrlimit(resource.RLIMIT_NOFILE), os.sched_getaffinity(0), locale.setlocale(locale.LC_ALL),
-            time.tzname, time.localtime(0).tm_gmtoff,
+            time.tzname, time.localtime(0).tm_gmtoff, resource.getrlimit(resource.RLIMIT_NPROC),
+            sys.getswitchinterval(), sys.get_int_max_str_digits(), sys.getprofile(), threading.getprofile(),
+            threading.gettrace(), asyncio.events._event_loop_policy,  # type: ignore[attr-defined]
         ]  # fmt: skip
 
     state = new_state()
     before = traits()
     run(state, handler)
     assert traits() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the account of its process")
+def test_the_account_is_restored(new_state: NewState) -> None:
+    before = os.getresuid(), os.getresgid()
+    run(new_state(), lambda: (os.setegid(65_534), os.seteuid(65_534)))
+    assert (os.getresuid(), os.getresgid()) == before
 
 
 def test_what_cannot_be_restored_is_an_error(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TextIO
 
@@ -129,18 +129,21 @@ class LogCapture(logging.Handler):
     """Writes what is logged in this process while a handler runs to the run's job log."""
 
     def __init__(
-        self, job_log: JobLog, foreign_threads: Set[threading.Thread], others: Sequence[logging.Handler] = ()
+        self,
+        job_log: JobLog,
+        is_foreign: Callable[[], bool] = lambda: False,
+        others: Sequence[logging.Handler] = (),
     ) -> None:
-        """`foreign_threads` existed before the run: what they log goes to `others`, not to the job's log."""
+        """What a thread logs of which `is_foreign` returns True goes to `others`, not to the job's log."""
         super().__init__()
         self._job_log = job_log
-        self._foreign_threads = foreign_threads
+        self._is_foreign = is_foreign
         self._others = others
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record without this handler's lock, which an interruption may leave held; `JobLog` has its own."""
-        if threading.current_thread() in self._foreign_threads:
+        if self._is_foreign():
             for other in self._others:
                 if record.levelno >= other.level:
                     other.handle(record)
@@ -172,17 +175,17 @@ class LineWriter(io.TextIOBase):
         self._level = level
         self._other = other
         self._job_log: JobLog | None = None
-        self._foreign_threads: Set[threading.Thread] = frozenset()
+        self._is_foreign: Callable[[], bool] = lambda: False
         #: The pieces of a line that has not ended; joined once, because some handlers print a character at a time.
         self._pieces: list[str] = []
         self._length = 0
         #: Whether the current line was too long, so that the rest of it is dropped.
         self._is_cut = False
 
-    def begin(self, job_log: JobLog, foreign_threads: Set[threading.Thread] = frozenset()) -> None:
-        """Write to a run's log from now on, except for `foreign_threads`, which existed before the run."""
+    def begin(self, job_log: JobLog, is_foreign: Callable[[], bool] = lambda: False) -> None:
+        """Write to a run's log from now on, except for threads of which `is_foreign` returns True."""
         self._pieces, self._length, self._is_cut = [], 0, False
-        self._foreign_threads = foreign_threads
+        self._is_foreign = is_foreign
         self._job_log = job_log
 
     def end(self) -> None:
@@ -202,7 +205,7 @@ class LineWriter(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         job_log = self._job_log
-        if job_log is None or threading.current_thread() in self._foreign_threads:
+        if job_log is None or self._is_foreign():
             return self._other.write(text) if self._other is not None else len(text)
         first, *others = text.split("\n")
         self._keep(first)

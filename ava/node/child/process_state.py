@@ -16,10 +16,11 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TextIO
 
 from ava.domain.job import LogLevel
-from ava.node.child import subprocess_output
+from ava.node.child import run_threads, subprocess_output
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.process_traits import ProcessTraits
 
@@ -58,6 +59,8 @@ class ProcessState:
         self._needed_files = [(number, _file(number)) for number in needed_descriptors]
         # None means an action that was not set from Python and cannot be restored from Python.
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
+        #: `get_event_loop_policy` would make one, and Python 3.14 warns of it.
+        self._loop_policy = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
         self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
         self._root_level = _log_runs_from_info(self._root_handlers)
@@ -74,6 +77,7 @@ class ProcessState:
         ]
         self._traits = ProcessTraits()
         self._patch_asyncio_to_restore_sigterm()
+        run_threads.follow()
 
     def _patch_asyncio_to_restore_sigterm(self) -> None:
         # When asyncio removes a SIGTERM handler it sets the default action, and the next SIGTERM would end the process.
@@ -99,11 +103,11 @@ class ProcessState:
         signal interrupts the restoration. Raises what goes wrong in it: then no other handler may run in this process.
         `captures_subprocesses`: what subprocesses write to this process's standard streams goes to the log too.
         """
-        # Threads that an earlier handler left behind do not write to this job's log.
-        foreign = other_threads()
+        run_threads.begin(log)
+        is_foreign = partial(run_threads.is_foreign, log)
         for writer in self._writers:
-            writer.begin(log, foreign)
-        logging.root.handlers = [LogCapture(log, foreign, self._root_handlers)]
+            writer.begin(log, is_foreign)
+        logging.root.handlers = [LogCapture(log, is_foreign, self._root_handlers)]
         _set_level(logging.INFO)
         sys.stdout, sys.stderr = self._writers
         output = subprocess_output.capture(log, self._descriptors) if captures_subprocesses else None
@@ -117,6 +121,7 @@ class ProcessState:
                 output.close()
             for writer in self._writers:
                 writer.end()
+            run_threads.end()
             self._restore()
 
     @staticmethod
@@ -165,6 +170,8 @@ class ProcessState:
         self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
         sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
+        # The loop that a handler has set goes with the policy that was made since.
+        asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
         logging.root.handlers = list(self._root_handlers)
         _set_level(self._root_level)
         if logging.root.manager.disable != self._disabled_level:

@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +16,10 @@ from typing import Any, NamedTuple
 __all__ = ["ProcessTraits"]
 
 #: Those that programs set; each costs about a microsecond after every job.
-_LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
+_LIMITS = (
+    *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE),
+    resource.RLIMIT_NPROC,
+)
 
 
 class _Trait(NamedTuple):
@@ -44,9 +48,45 @@ def _write_limits(limits: list[tuple[int, int]]) -> None:
         resource.setrlimit(each, limit)
 
 
+def _read_interpreter() -> tuple[Any, ...]:
+    return sys.gettrace(), sys.getprofile(), sys.getswitchinterval(), sys.get_int_max_str_digits()
+
+
+def _write_interpreter(state: tuple[Any, ...]) -> None:
+    trace, profile, switch_seconds, max_digits = state
+    sys.settrace(trace)
+    sys.setprofile(profile)
+    sys.setswitchinterval(switch_seconds)
+    sys.set_int_max_str_digits(max_digits)
+
+
+def _read_thread_hooks() -> tuple[Any, Any]:
+    return threading.gettrace(), threading.getprofile()
+
+
+def _write_thread_hooks(state: tuple[Any, Any]) -> None:
+    trace, profile = state
+    threading.settrace(trace)
+    threading.setprofile(profile)
+
+
+def _read_account() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    return os.getresuid(), os.getresgid()
+
+
+def _write_account(state: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+    users, groups = state
+    os.setresuid(*users)
+    os.setresgid(*groups)
+
+
 _TRAITS = (
+    # First, because the others may need the account's rights.
+    _Trait("account", _read_account, _write_account),
     _Trait("socket time-out", socket.getdefaulttimeout, socket.setdefaulttimeout),
     _Trait("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    _Trait("interpreter's settings", _read_interpreter, _write_interpreter),
+    _Trait("hooks of new threads", _read_thread_hooks, _write_thread_hooks),
     _Trait("garbage collection", _read_collector, _write_collector),
     _Trait("resource limits", _read_limits, _write_limits),
     _Trait("CPU affinity", lambda: os.sched_getaffinity(0), lambda processors: os.sched_setaffinity(0, processors)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import decimal
 import json
 import logging
 import math
@@ -101,7 +103,8 @@ class Run:
         try:
             try:
                 self._open()
-                self.output = self._invoke(logger)
+                # What it sets in context variables ends with it.
+                self.output = contextvars.copy_context().run(self._invoke, logger)
             finally:
                 # In one instruction, because the signals of a short timer would interrupt everything that follows.
                 _ = [*timer_stops]
@@ -146,6 +149,8 @@ class Run:
     def _invoke(self, logger: Any) -> Any:
         if self._settings.fault is not None:
             raise self._settings.fault
+        # The decimal context is an object, which the copied context shares with this process.
+        decimal.setcontext(decimal.getcontext().copy())
         env = Env(
             config=self._settings.config,
             secrets=self._settings.secrets,

@@ -1,7 +1,7 @@
-"""Takes secrets out of this process's environment, so that no handler and none of its subprocesses inherits them.
+"""Takes secrets out of this process's environment, so that no handler inherits them or reads them from outside.
 
 `os.environ` alone is not enough: the kernel shows the memory in which the environment was passed as
-/proc/PID/environ, also of each process that is forked later.
+/proc/PID/environ, also of each process that is forked later, to every process of the same account.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["conceal"]
+__all__ = ["conceal", "overwrite"]
 
 #: Where the addresses of that memory are in /proc/PID/stat, after the process's name (proc(5): fields 50 and 51).
 _START, _END = 47, 48
@@ -21,6 +21,15 @@ def conceal(names: Iterable[str]) -> None:
     """Remove variables from the environment, and overwrite their values where the kernel shows them."""
     for name in names:
         os.environ.pop(name, None)
+        _overwrite(name)
+
+
+def overwrite(names: Iterable[str]) -> None:
+    """Overwrite values where the kernel shows them. The variables stay in the environment, for child processes."""
+    for name in names:
+        # The C library's environment may point into that memory.
+        if (value := os.environ.get(name)) is not None:
+            os.environ[name] = value
         _overwrite(name)
 
 
