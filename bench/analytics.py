@@ -53,8 +53,8 @@ SELECT gen_random_uuid(), 'ten_bench', 'wkr_w' || n %% 200, 'ValueError', 'no su
 FROM generate_series(1, 1000) AS n
 """
 _DAYS_OF_GROUPS = """
-INSERT INTO error_days (error_id, day, jobs)
-SELECT g.id, date_trunc('day', now(), 'UTC') - n * interval '1 day', 1 + n
+INSERT INTO error_days (tenant_id, error_id, day, jobs)
+SELECT g.tenant_id, g.id, date_trunc('day', now(), 'UTC') - n * interval '1 day', 1 + n
 FROM error_groups AS g CROSS JOIN generate_series(0, 90) AS n
 """
 _TABLES = ("jobs", "job_counts", "job_time_histograms", "error_groups", "error_days")

@@ -67,7 +67,7 @@ def _create(connection: Connection, declaration: Declaration) -> None:
     wanted = declaration.schedule
     spec = ScheduleSpec(worker_id=declaration.worker_id, cron=wanted.cron, timezone=wanted.timezone)
     schedule_id, now = definitions.new_id(connection)
-    definitions.create(
+    created = definitions.create(
         connection,
         spec,
         schedule_id=schedule_id,
@@ -77,7 +77,7 @@ def _create(connection: Connection, declaration: Declaration) -> None:
         next_run_at=spec.first_run(schedule_id, now),
         timezone_data=timezone_data_version(),
     )
-    declared.set_module(connection, schedule_id, declaration.module)
+    declared.set_module(connection, created, declaration.module)
 
 
 def _change(connection: Connection, current: ModuleSchedule, declaration: Declaration) -> None:
@@ -96,4 +96,4 @@ def _change(connection: Connection, current: ModuleSchedule, declaration: Declar
             next_run_at=changed.first_run(schedule.id, now),
             timezone_data=timezone_data_version(),
         )
-    declared.set_module(connection, schedule.id, declaration.module)
+    declared.set_module(connection, schedule, declaration.module)

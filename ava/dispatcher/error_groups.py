@@ -39,10 +39,12 @@ class ErrorGroups:
         jobs, unlabelled = failed.jobs, failed.unlabelled
         if not jobs:
             return 0
-        known = counting.known(connection, list({job.error_id for job in jobs}))
+        tenants = {job.error_id: job.tenant_id for job in jobs}
+        known = counting.known(connection, tenants)
         ungrouped = self._without_room(connection, [job for job in jobs if job.error_id not in known])
         if ungrouped:
-            known = counting.known(connection, [*known, *set(ungrouped.values())])
+            others = {other: tenants[error_id] for error_id, other in ungrouped.items()}
+            known = counting.known(connection, {error_id: tenants[error_id] for error_id in known} | others)
         labels = {job.id: job.error_id for job in unlabelled}
         counting.label(
             connection, labels | {job.id: ungrouped[job.error_id] for job in jobs if job.error_id in ungrouped}

@@ -58,18 +58,18 @@ class BulkBatches:
         except Exception:
             if operation is not None:
                 with self._database.connect() as connection:
-                    bulk_operations.postpone(connection, operation.id, seconds=_FAILED_SECONDS)
+                    bulk_operations.postpone(connection, operation, seconds=_FAILED_SECONDS)
             raise
         after_commit()
         return moved.done + moved.failed - operation.done - operation.failed
 
-    def run(self, operation_id: str) -> BulkOperation | None:
+    def run(self, given: BulkOperation) -> BulkOperation | None:
         """Run a batch of one operation. Returns the operation as it is then, or None if it has ended before.
 
         Raises `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
-            operation = bulk_operations.claim(connection, operation_id)
+            operation = bulk_operations.claim(connection, given)
             if operation is None:
                 return None
             moved, after_commit = self._run(connection, operation)
@@ -94,7 +94,7 @@ class BulkBatches:
         )
         moved = bulk_operations.move(
             connection,
-            operation.id,
+            operation,
             done=len(cancelled),
             signalled=sum(job.status is Status.RUNNING for job in cancelled),
             before_id=found.before_id,
@@ -116,7 +116,7 @@ class BulkBatches:
         is_whole = taken == len(specs)
         moved = bulk_operations.move(
             connection,
-            operation.id,
+            operation,
             done=len(created),
             failed=taken - len(created),
             reason=refusal or _unrunnable(specs[:taken], created),

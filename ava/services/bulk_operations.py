@@ -71,7 +71,7 @@ class BulkOperations:
         found = operation
         try:
             while found.state is BulkState.RUNNING and time.monotonic() < until:
-                moved = self._batches.run(operation.id)
+                moved = self._batches.run(operation)
                 if moved is None or moved.before_id == found.before_id:
                     # The dispatcher has ended it, or it waits for room in the queue.
                     return moved or self._show(operation.caller, operation.id)

@@ -167,7 +167,7 @@ class Schedules:
             changed = replace(schedule, **changes)
             _check(changed)
             is_redefined = any(getattr(changed, name) != getattr(schedule, name) for name in _DECLARED)
-            if is_redefined and declared.is_declared(connection, schedule_id):
+            if is_redefined and declared.is_declared(connection, schedule):
                 raise ScheduleDeclared
             if (changed.worker_id, changed.input_json) != (schedule.worker_id, schedule.input_json):
                 self._check_worker(connection, caller, changed)

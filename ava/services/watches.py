@@ -36,7 +36,8 @@ _CLIENT_CHECK_SECONDS = 5.0
 class _Waiter:
     """A watcher that waits until a job is final, or an operation has ended."""
 
-    def __init__(self, watched_id: str) -> None:
+    def __init__(self, tenant_id: str, watched_id: str) -> None:
+        self.tenant_id = tenant_id
         self.watched_id = watched_id
         self.is_operation = watched_id.startswith("op_")
         self.is_final = False
@@ -68,12 +69,12 @@ class Watches:
         """True if the process is stopping, so that watchers should stop waiting."""
         return self._closing.is_set()
 
-    def wait(self, watched_id: str, seconds: float, is_gone: Callable[[], bool]) -> bool:
-        """Wait until a job is final, or an operation on many jobs has ended.
+    def wait(self, watched_id: str, seconds: float, is_gone: Callable[[], bool], *, tenant_id: str) -> bool:
+        """Wait until a job of a tenant is final, or an operation of it on many jobs has ended.
 
         Returns False if time is up, the client is gone, or the process stops.
         """
-        waiter = _Waiter(watched_id)
+        waiter = _Waiter(tenant_id, watched_id)
         deadline = time.monotonic() + seconds
         self._add(waiter)
         try:
@@ -179,10 +180,10 @@ class Watches:
         open_followers = [follower for follower in followers if follower.final is None]
         job_ids = {waiter.watched_id for waiter in waiters if not waiter.is_operation}
         job_ids |= {follower.job_id for follower in open_followers}
-        operation_ids = {waiter.watched_id for waiter in waiters if waiter.is_operation}
+        operations = {(waiter.tenant_id, waiter.watched_id) for waiter in waiters if waiter.is_operation}
         final = watch_reads.final_states(connection, list(job_ids)) if job_ids else {}
         states = _by_number(connection, open_followers) if open_followers else {}
-        ended = bulk_operations.ended(connection, operation_ids) if operation_ids else frozenset()
+        ended = bulk_operations.ended(connection, operations) if operations else frozenset()
         for waiter in waiters:
             if waiter.watched_id in final or waiter.watched_id in ended:
                 waiter.is_final = True

@@ -309,8 +309,8 @@ CREATE INDEX debounces_old ON debounces (fires_at);
 
 -- Operations on many jobs.
 CREATE TABLE bulk_operations (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     kind text NOT NULL CHECK (kind IN ('retry', 'cancel')),
     filter json NOT NULL,
     state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'aborted')),
@@ -326,11 +326,11 @@ CREATE TABLE bulk_operations (
     request_id text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     completed_at timestamptz,
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT counts_are_not_negative CHECK (total >= 0 AND done >= signalled AND signalled >= 0 AND failed >= 0),
     CONSTRAINT ended_exactly_when_completed CHECK ((state = 'running') = (completed_at IS NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX bulk_operations_ended ON bulk_operations (completed_at) WHERE completed_at IS NOT NULL;
-CREATE INDEX bulk_operations_listed ON bulk_operations (tenant_id, id);
 CREATE INDEX bulk_operations_running ON bulk_operations (next_at) WHERE state = 'running';
 CREATE INDEX bulk_operations_running_of ON bulk_operations (tenant_id) WHERE state = 'running';
 
@@ -417,8 +417,8 @@ CREATE TABLE job_logs_rest PARTITION OF job_logs DEFAULT WITH (
 -- Schedules -----------------------------------------------------------------------------------------------------------
 
 CREATE TABLE schedules (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     worker_id text NOT NULL,
     name text,
     cron text NOT NULL,
@@ -450,13 +450,13 @@ CREATE TABLE schedules (
     handler_module text,
     -- Whether a role of the platform decided it: its jobs may be more urgent than those of a tenant's roles.
     may_be_urgent boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT disabled_does_not_fire CHECK (enabled OR next_run_at IS NULL),
     CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at),
     CONSTRAINT waits_for_another CHECK ((waiting_job_id IS NULL) = (waits_for_job_id IS NULL))
 ) WITH (fillfactor = 85);
-CREATE INDEX schedules_listed ON schedules (tenant_id, id);
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE next_run_at IS NOT NULL;
-CREATE INDEX schedules_waiting ON schedules (id) WHERE waiting_job_id IS NOT NULL;
+CREATE INDEX schedules_waiting ON schedules (tenant_id, id) WHERE waiting_job_id IS NOT NULL;
 CREATE INDEX schedules_timezone_data ON schedules (timezone_data) WHERE next_run_at IS NOT NULL;
 -- A worker has at most one declared schedule for a tenant.
 CREATE UNIQUE INDEX schedules_declared_once ON schedules (tenant_id, worker_id) WHERE handler_module IS NOT NULL;
@@ -465,6 +465,7 @@ CREATE UNIQUE INDEX schedules_declared_once ON schedules (tenant_id, worker_id) 
 -- overlap of a cadence each local time comes twice, the second time with fold 1 (PEP 495). There is no foreign key, so
 -- that deleting a schedule with many firings takes a moment; retention deletes them.
 CREATE TABLE schedule_firings (
+    tenant_id text NOT NULL,
     schedule_id uuid NOT NULL,
     timezone text NOT NULL,
     slot timestamp NOT NULL,
@@ -473,12 +474,12 @@ CREATE TABLE schedule_firings (
     outcome text NOT NULL CHECK (outcome IN ('fired', 'skipped', 'missed')),
     reason text,
     job_id uuid,
-    PRIMARY KEY (schedule_id, timezone, slot, fold),
+    PRIMARY KEY (tenant_id, schedule_id, timezone, slot, fold),
     CONSTRAINT job_exactly_when_fired CHECK ((outcome = 'fired') = (job_id IS NOT NULL)),
     CONSTRAINT reason_exactly_when_not_fired CHECK ((outcome = 'fired') = (reason IS NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
-CREATE INDEX schedule_firings_listed ON schedule_firings (schedule_id, at, slot, fold);
+CREATE INDEX schedule_firings_listed ON schedule_firings (tenant_id, schedule_id, at, slot, fold);
 CREATE INDEX schedule_firings_old ON schedule_firings (at);
 
 
@@ -727,8 +728,8 @@ $$;
 
 -- Failed jobs, grouped by the fingerprint of their errors, and counted by day.
 CREATE TABLE error_groups (
-    id uuid PRIMARY KEY,
     tenant_id text NOT NULL,
+    id uuid NOT NULL,
     worker_id text NOT NULL,
     kind text NOT NULL,
     message text NOT NULL,
@@ -737,16 +738,18 @@ CREATE TABLE error_groups (
     first_seen_at timestamptz NOT NULL,
     last_seen_at timestamptz NOT NULL,
     sample_job_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT moment_exactly_when_resolved CHECK ((status = 'resolved') = (resolved_at IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX error_groups_listed ON error_groups (tenant_id, last_seen_at, id);
 CREATE INDEX error_groups_old ON error_groups (last_seen_at);
 
 CREATE TABLE error_days (
+    tenant_id text NOT NULL,
     error_id uuid NOT NULL,
     day timestamptz NOT NULL,
     jobs bigint NOT NULL,
-    PRIMARY KEY (error_id, day)
+    PRIMARY KEY (tenant_id, error_id, day)
 ) WITH (fillfactor = 70);
 CREATE INDEX error_days_old ON error_days (day);
 
@@ -804,8 +807,8 @@ CREATE INDEX sessions_of_key ON sessions (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX sessions_of_user ON sessions (tenant_id, user_id);
 
 CREATE TABLE audit (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     at timestamptz NOT NULL DEFAULT now(),
     user_id text NOT NULL,
     role text NOT NULL,
@@ -819,12 +822,13 @@ CREATE TABLE audit (
     -- What the change has changed.
     changes json,
     -- The API key, if one was used.
-    key_id text
+    key_id text,
+    PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX audit_by_action ON audit (tenant_id, action, id);
 CREATE INDEX audit_by_target ON audit (tenant_id, target, id) WHERE target IS NOT NULL;
-CREATE INDEX audit_by_tenant ON audit (tenant_id, id);
 CREATE INDEX audit_by_user ON audit (tenant_id, user_id, id);
+CREATE INDEX audit_old ON audit (id);
 
 CREATE TABLE audit_rest PARTITION OF audit DEFAULT;
 

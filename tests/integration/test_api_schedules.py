@@ -262,9 +262,10 @@ def test_schedules_are_listed_newest_first_in_pages_and_by_filters(api: Api) -> 
 def test_firings_are_listed_newest_first_in_pages(api: Api) -> None:
     schedule = _create(api)
     api.execute(
-        "INSERT INTO schedule_firings (schedule_id, timezone, slot, fold, at, outcome, reason, job_id)"
-        " SELECT id, 'Europe/Berlin', timestamp '2026-10-25 02:00' + mod(n, 2) * interval '30 minutes', n / 2,"
-        " timestamptz '2026-10-25 00:00Z' + n * interval '30 minutes', CASE WHEN n = 0 THEN 'missed' ELSE 'fired' END,"
+        "INSERT INTO schedule_firings (tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason, job_id)"
+        " SELECT tenant_id, id, 'Europe/Berlin', timestamp '2026-10-25 02:00' + mod(n, 2) * interval '30 minutes',"
+        " n / 2, timestamptz '2026-10-25 00:00Z' + n * interval '30 minutes',"
+        " CASE WHEN n = 0 THEN 'missed' ELSE 'fired' END,"
         " CASE WHEN n = 0 THEN 'why' END, CASE WHEN n > 0 THEN ava_uuid7() END"
         " FROM schedules, generate_series(0, 3) AS n"
     )

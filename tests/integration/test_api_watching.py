@@ -122,9 +122,11 @@ def test_many_watchers_share_one_poll_and_leave_no_thread(api: Api) -> None:
     jobs = [api.trigger()["id"] for _ in range(20)]
     watches = api.app.extensions["ava"].watches
     found: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda id_=id_: found.append(watches.wait(id_, 20, lambda: False))) for id_ in jobs * 3
-    ]
+
+    def wait(job_id: str) -> None:
+        found.append(watches.wait(job_id, 20, lambda: False, tenant_id="ten_test"))
+
+    threads = [threading.Thread(target=wait, args=(job_id,)) for job_id in jobs * 3]
     for thread in threads:
         thread.start()
     wait_until(lambda: len(watches._waiters) == 60)

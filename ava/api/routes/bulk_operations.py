@@ -126,7 +126,7 @@ def show(operation_id: str, wait_seconds: int | None) -> Response:
     found = context().bulk_operations.show(caller(), operation_id)
     if wait_seconds is not None and found.state is BulkState.RUNNING:
         with watching(context().shares.waits, caller().tenant_id), gate.suspended():
-            context().watches.wait(found.id, wait_seconds, client_watch())
+            context().watches.wait(found.id, wait_seconds, client_watch(), tenant_id=found.tenant_id)
         auth.identify()
         found = context().bulk_operations.show(caller(), operation_id)
     return responses.data(write_operation(found))

@@ -175,7 +175,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
     job = context().jobs.show(caller(), job_id)
     if query.wait_seconds is not None and not job.is_final:
         with watching(context().shares.waits, caller().tenant_id), gate.suspended():
-            context().watches.wait(job.id, query.wait_seconds, client_watch())
+            context().watches.wait(job.id, query.wait_seconds, client_watch(), tenant_id=job.tenant_id)
         auth.identify()
         job = context().jobs.show(caller(), job_id)
     response = responses.data(light_writer(query.fields)(job))

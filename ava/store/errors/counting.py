@@ -13,13 +13,18 @@ from ava.store.engine.statement import Statement
 __all__ = ["delete_old", "known", "label", "rooms", "store"]
 
 _KNOWN = Statement("""
-SELECT id::text, status, resolved_at FROM error_groups WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE
+SELECT e.id::text, e.status, e.resolved_at
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)
+JOIN error_groups AS e ON e.tenant_id = g.tenant_id AND e.id = g.id ORDER BY e.tenant_id, e.id FOR UPDATE OF e
 """)
 
 
-def known(connection: Connection, ids: Sequence[str]) -> Mapping[str, tuple[ErrorStatus, datetime | None]]:
-    """Lock the groups that exist already. Returns their status, and when they were resolved."""
-    found = connection.exec_driver_sql(_KNOWN, {"ids": list(ids)})
+def known(connection: Connection, groups: Mapping[str, str]) -> Mapping[str, tuple[ErrorStatus, datetime | None]]:
+    """Lock those of the groups that exist already; `groups` has the tenant of each by its UUID.
+
+    Returns their status, and when they were resolved.
+    """
+    found = connection.exec_driver_sql(_KNOWN, {"tenants": list(groups.values()), "ids": list(groups)})
     return {id_: (ErrorStatus(status), resolved_at) for id_, status, resolved_at in found}
 
 
@@ -51,15 +56,15 @@ _STORE = Statement("""
 INSERT INTO error_groups AS g (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)
 SELECT * FROM unnest(%(ids)s::uuid[], %(tenants)s::text[], %(workers)s::text[], %(kinds)s::text[],
     %(messages)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(samples)s::uuid[])
-ON CONFLICT (id) DO UPDATE SET first_seen_at = least(g.first_seen_at, excluded.first_seen_at),
+ON CONFLICT (tenant_id, id) DO UPDATE SET first_seen_at = least(g.first_seen_at, excluded.first_seen_at),
     last_seen_at = greatest(g.last_seen_at, excluded.last_seen_at), sample_job_id = excluded.sample_job_id,
     status = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN 'open' ELSE g.status END,
     resolved_at = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN NULL ELSE g.resolved_at END
 """)
 _STORE_DAYS = Statement("""
-INSERT INTO error_days AS d (error_id, day, jobs)
-SELECT * FROM unnest(%(ids)s::uuid[], %(days)s::timestamptz[], %(jobs)s::bigint[])
-ON CONFLICT (error_id, day) DO UPDATE SET jobs = d.jobs + excluded.jobs
+INSERT INTO error_days AS d (tenant_id, error_id, day, jobs)
+SELECT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(days)s::timestamptz[], %(jobs)s::bigint[])
+ON CONFLICT (tenant_id, error_id, day) DO UPDATE SET jobs = d.jobs + excluded.jobs
 """)
 
 
@@ -77,14 +82,14 @@ def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened:
         "reopened": list(reopened),
     }
     connection.exec_driver_sql(_STORE, groups)
-    days = [(update.id, day, jobs) for update in updates for day, jobs in update.days.items()]
-    ids, moments, jobs = map(list, zip(*days, strict=True))
-    connection.exec_driver_sql(_STORE_DAYS, {"ids": ids, "days": moments, "jobs": jobs})
+    days = [(update.tenant_id, update.id, day, jobs) for update in updates for day, jobs in update.days.items()]
+    tenants, ids, moments, jobs = map(list, zip(*days, strict=True))
+    connection.exec_driver_sql(_STORE_DAYS, {"tenants": tenants, "ids": ids, "days": moments, "jobs": jobs})
 
 
 _DELETE_OLD_GROUPS = Statement("""
-DELETE FROM error_groups WHERE id = ANY(ARRAY(
-    SELECT id FROM error_groups WHERE last_seen_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
+DELETE FROM error_groups WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM error_groups WHERE last_seen_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
 """)
 _DELETE_OLD_DAYS = Statement("""
 DELETE FROM error_days WHERE ctid = ANY(ARRAY(

@@ -31,7 +31,7 @@ SELECT g.id::text, g.worker_id, g.kind, g.message, g.first_seen_at, g.last_seen_
     d.days, d.jobs
 FROM ({groups}) AS g CROSS JOIN LATERAL (
     SELECT array_agg(d.day ORDER BY d.day) AS days, array_agg(d.jobs ORDER BY d.day) AS jobs
-    FROM error_days AS d WHERE d.error_id = g.id AND d.day >= %(since)s
+    FROM error_days AS d WHERE d.tenant_id = g.tenant_id AND d.error_id = g.id AND d.day >= %(since)s
 ) AS d
 """
 
@@ -98,9 +98,9 @@ def show(connection: Connection, *, tenant_id: str, error_id: str, since: dateti
 _CHANGE = Statement("""
 UPDATE error_groups AS g SET status = %(status)s,
     resolved_at = CASE WHEN %(status)s = 'resolved' THEN clock_timestamp() END
-FROM (SELECT id, status FROM error_groups
+FROM (SELECT tenant_id, id, status FROM error_groups
       WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid FOR UPDATE) AS before
-WHERE g.id = before.id RETURNING before.status
+WHERE g.tenant_id = before.tenant_id AND g.id = before.id RETURNING before.status
 """)
 
 

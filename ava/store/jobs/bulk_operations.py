@@ -187,14 +187,19 @@ def claim_due(connection: Connection) -> BulkOperation | None:
     return None if row is None else _operation(row)
 
 
+def _key(operation: BulkOperation) -> dict[str, object]:
+    return {"tenant_id": operation.tenant_id, "id": operation_uuid(operation.id)}
+
+
 _CLAIM = Statement(f"""
-SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.id = %(id)s::uuid AND o.state = 'running' FOR UPDATE
+SELECT {_COLUMNS} FROM bulk_operations AS o
+WHERE o.tenant_id = %(tenant_id)s AND o.id = %(id)s::uuid AND o.state = 'running' FOR UPDATE
 """)
 
 
-def claim(connection: Connection, operation_id: str) -> BulkOperation | None:
+def claim(connection: Connection, operation: BulkOperation) -> BulkOperation | None:
     """Lock one operation until the transaction ends. Returns None if it has ended."""
-    row = connection.exec_driver_sql(_CLAIM, {"id": operation_uuid(operation_id)}).first()
+    row = connection.exec_driver_sql(_CLAIM, _key(operation)).first()
     return None if row is None else _operation(row)
 
 
@@ -208,14 +213,14 @@ UPDATE bulk_operations AS o SET
     state = CASE WHEN %(is_over)s THEN 'done' ELSE o.state END,
     completed_at = CASE WHEN %(is_over)s THEN clock_timestamp() END,
     next_at = clock_timestamp() + %(pause)s * interval '1 second'
-WHERE o.id = %(id)s::uuid AND o.state = 'running'
+WHERE o.tenant_id = %(tenant_id)s AND o.id = %(id)s::uuid AND o.state = 'running'
 RETURNING {_COLUMNS}
 """)
 
 
 def move(
     connection: Connection,
-    operation_id: str,
+    operation: BulkOperation,
     *,
     done: int = 0,
     failed: int = 0,
@@ -229,8 +234,7 @@ def move(
 
     `before_id` is the last job of the batch. Returns the operation as it is then.
     """
-    parameters = {
-        "id": operation_uuid(operation_id),
+    parameters = _key(operation) | {
         "done": done,
         "failed": failed,
         "signalled": signalled,
@@ -244,29 +248,33 @@ def move(
 
 _POSTPONE = Statement("""
 UPDATE bulk_operations SET next_at = clock_timestamp() + %(seconds)s * interval '1 second'
-WHERE id = %(id)s::uuid AND state = 'running'
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND state = 'running'
 """)
 
 
-def postpone(connection: Connection, operation_id: str, *, seconds: float) -> None:
+def postpone(connection: Connection, operation: BulkOperation, *, seconds: float) -> None:
     """Let the next batch of an operation wait, because the last one failed."""
-    connection.exec_driver_sql(_POSTPONE, {"id": operation_uuid(operation_id), "seconds": seconds})
+    connection.exec_driver_sql(_POSTPONE, _key(operation) | {"seconds": seconds})
 
 
 _ENDED = Statement("""
-SELECT id::text FROM bulk_operations WHERE id = ANY(%(ids)s::uuid[]) AND state <> 'running'
+SELECT o.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)
+JOIN bulk_operations AS o ON o.tenant_id = g.tenant_id AND o.id = g.id WHERE o.state <> 'running'
 """)
 
 
-def ended(connection: Connection, operation_ids: Collection[str]) -> set[str]:
-    """Returns those of the operations that have ended."""
-    parameters = {"ids": [operation_uuid(operation_id) for operation_id in operation_ids]}
+def ended(connection: Connection, operations: Collection[tuple[str, str]]) -> set[str]:
+    """Returns the ids of those operations that have ended; each is given by its tenant and its id."""
+    parameters = {
+        "tenants": [tenant_id for tenant_id, _ in operations],
+        "ids": [operation_uuid(operation_id) for _, operation_id in operations],
+    }
     return {ids.encode("op", uuid) for uuid in connection.exec_driver_sql(_ENDED, parameters).scalars()}
 
 
 _DELETE_OLD = Statement("""
-DELETE FROM bulk_operations WHERE id = ANY(ARRAY(
-    SELECT id FROM bulk_operations WHERE completed_at < now() - %(days)s * interval '1 day'
+DELETE FROM bulk_operations WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM bulk_operations WHERE completed_at < now() - %(days)s * interval '1 day'
     ORDER BY completed_at LIMIT %(limit)s))
 """)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ava.domain.declarations import ModuleSchedule, NodeDeclarations
+from ava.domain.schedule_record import Schedule
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.schedules import rows
@@ -50,19 +51,23 @@ def existing(connection: Connection) -> list[ModuleSchedule]:
     return [ModuleSchedule(row[-1], rows.schedule(row)) for row in found]
 
 
-_SET_MODULE = Statement("UPDATE schedules SET handler_module = %(module)s WHERE id = %(id)s::uuid")
-
-
-def set_module(connection: Connection, schedule_id: str, module: str) -> None:
-    """Write which handler module declares a schedule."""
-    connection.exec_driver_sql(_SET_MODULE, {"id": schedule_uuid(schedule_id), "module": module})
-
-
-_IS_DECLARED = Statement("""
-SELECT EXISTS (SELECT FROM schedules WHERE id = %(id)s::uuid AND handler_module IS NOT NULL)
+_SET_MODULE = Statement("""
+UPDATE schedules SET handler_module = %(module)s WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid
 """)
 
 
-def is_declared(connection: Connection, schedule_id: str) -> bool:
+def set_module(connection: Connection, schedule: Schedule, module: str) -> None:
+    """Write which handler module declares a schedule."""
+    parameters = {"tenant_id": schedule.tenant_id, "id": schedule_uuid(schedule.id), "module": module}
+    connection.exec_driver_sql(_SET_MODULE, parameters)
+
+
+_IS_DECLARED = Statement("""
+SELECT handler_module IS NOT NULL FROM schedules WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid
+""")
+
+
+def is_declared(connection: Connection, schedule: Schedule) -> bool:
     """Returns True if a handler module declares a schedule."""
-    return bool(connection.exec_driver_sql(_IS_DECLARED, {"id": schedule_uuid(schedule_id)}).scalar_one())
+    parameters = {"tenant_id": schedule.tenant_id, "id": schedule_uuid(schedule.id)}
+    return bool(connection.exec_driver_sql(_IS_DECLARED, parameters).scalar())

@@ -97,14 +97,15 @@ WITH given AS MATERIALIZED (
     FROM (SELECT * FROM unnest(
               %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[], %(ats)s::timestamptz[],
               %(outcomes)s::text[], %(reasons)s::text[], %(held)s::bool[], %(triggered_by)s::text[], %(queues)s::text[],
-              %(max_attempts)s::smallint[], %(paused)s::bool[]
+              %(max_attempts)s::smallint[], %(paused)s::bool[], %(tenants)s::text[]
           ) WITH ORDINALITY
-          AS u (schedule_id, slot, fold, at, outcome, reason, is_held, triggered_by, queue, max_attempts, is_paused, n)
+          AS u (schedule_id, slot, fold, at, outcome, reason, is_held, triggered_by, queue, max_attempts, is_paused,
+                tenant_id, n)
           ORDER BY n) AS g
 ), written AS (
-    INSERT INTO schedule_firings (schedule_id, timezone, slot, fold, at, outcome, reason, job_id)
-    SELECT g.schedule_id, s.timezone, g.slot, g.fold, g.at, g.outcome, g.reason, g.job_id
-    FROM given AS g JOIN schedules AS s ON s.id = g.schedule_id
+    INSERT INTO schedule_firings (tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason, job_id)
+    SELECT g.tenant_id, g.schedule_id, s.timezone, g.slot, g.fold, g.at, g.outcome, g.reason, g.job_id
+    FROM given AS g JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.schedule_id
     ON CONFLICT DO NOTHING
     RETURNING schedule_id, job_id, at
 ), made AS (
@@ -120,7 +121,8 @@ WITH given AS MATERIALIZED (
            CASE WHEN g.is_held THEN %(held_until)s::timestamptz
                 WHEN g.is_paused THEN {pauses.RESUMED_AT}
                 WHEN w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL THEN 'infinity' END, g.max_attempts
-    FROM written AS f JOIN given AS g ON g.job_id = f.job_id JOIN schedules AS s ON s.id = g.schedule_id
+    FROM written AS f JOIN given AS g ON g.job_id = f.job_id
+    JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.schedule_id
     LEFT JOIN workers AS w ON {workers.of("s")} LEFT JOIN tenant_limits AS l ON l.tenant_id = s.tenant_id
     ORDER BY g.n
 )
@@ -143,6 +145,7 @@ def write_firings(
         return 0, {}
     workers = [decision.due.worker for decision, _ in slots]
     parameters = {
+        "tenants": [decision.due.schedule.tenant_id for decision, _ in slots],
         "schedule_ids": [schedule_uuid(decision.due.schedule.id) for decision, _ in slots],
         "slots": [each.slot.slot.replace(fold=0) for _, each in slots],
         "folds": [each.slot.slot.fold for _, each in slots],
@@ -175,10 +178,11 @@ UPDATE schedules AS s SET
     waiting_job_id = coalesce(g.waiting_job_id, s.waiting_job_id),
     waits_for_job_id = CASE WHEN g.waiting_job_id IS NULL THEN s.waits_for_job_id
                             ELSE coalesce(g.waits_for_job_id, s.last_job_id) END
-FROM unnest(%(ids)s::uuid[], %(decided)s::timestamptz[], %(next_runs)s::timestamptz[], %(gone)s::smallint[],
-            %(disables)s::bool[], %(last_jobs)s::uuid[], %(waiting)s::uuid[], %(waits_for)s::uuid[])
-     AS g (id, decided_until, next_run_at, gone, disables, last_job_id, waiting_job_id, waits_for_job_id)
-WHERE s.id = g.id
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(decided)s::timestamptz[], %(next_runs)s::timestamptz[],
+            %(gone)s::smallint[], %(disables)s::bool[], %(last_jobs)s::uuid[], %(waiting)s::uuid[],
+            %(waits_for)s::uuid[])
+     AS g (tenant_id, id, decided_until, next_run_at, gone, disables, last_job_id, waiting_job_id, waits_for_job_id)
+WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 """)
 
 
@@ -194,6 +198,7 @@ def advance(
     found = [(decision, made.get(decision.due.schedule.id, [])) for decision in decisions]
     waiting = [next((number for number, (_, is_held) in enumerate(jobs) if is_held), None) for _, jobs in found]
     parameters = {
+        "tenants": [decision.due.schedule.tenant_id for decision, _ in found],
         "ids": [schedule_uuid(decision.due.schedule.id) for decision, _ in found],
         "decided": [decision.decided_until for decision, _ in found],
         "next_runs": [decision.next_run_at for decision, _ in found],
@@ -209,16 +214,18 @@ def advance(
 
 
 _DISABLED = Statement(f"""
-SELECT {SCHEDULE_COLUMNS} FROM schedules AS s WHERE s.id = ANY(%(ids)s::uuid[]) AND NOT s.enabled
+SELECT {SCHEDULE_COLUMNS} FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)
+JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.id WHERE NOT s.enabled
 """)
 
 
 def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> list[Schedule]:
     """Returns the schedules that decisions have disabled, in the transaction that wrote the decisions."""
-    uuids = [schedule_uuid(decision.due.schedule.id) for decision in decisions if decision.disables]
-    if not uuids:
+    found = [decision.due.schedule for decision in decisions if decision.disables]
+    if not found:
         return []
-    return [rows.schedule(row) for row in connection.exec_driver_sql(_DISABLED, {"ids": uuids})]
+    parameters = {"tenants": [each.tenant_id for each in found], "ids": [schedule_uuid(each.id) for each in found]}
+    return [rows.schedule(row) for row in connection.exec_driver_sql(_DISABLED, parameters)]
 
 
 _CANCEL_JOBS = Statement(f"""
@@ -255,7 +262,7 @@ def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -
 # A job that a client has cancelled is not queued any more, so its schedule alone is released.
 _RELEASE_WAITING = Statement("""
 WITH free AS (
-    SELECT s.id, s.waiting_job_id FROM schedules AS s
+    SELECT s.tenant_id, s.id, s.waiting_job_id FROM schedules AS s
     WHERE s.waiting_job_id IS NOT NULL AND NOT EXISTS (
         SELECT FROM jobs AS j WHERE j.id = s.waits_for_job_id AND j.status IN ('queued', 'running'))
     LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
@@ -263,7 +270,8 @@ WITH free AS (
     UPDATE jobs AS j SET run_at = now() FROM free
     WHERE j.id = free.waiting_job_id AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at = %(held)s
 )
-UPDATE schedules AS s SET waiting_job_id = NULL, waits_for_job_id = NULL FROM free WHERE s.id = free.id
+UPDATE schedules AS s SET waiting_job_id = NULL, waits_for_job_id = NULL FROM free
+WHERE s.tenant_id = free.tenant_id AND s.id = free.id
 """)
 
 

@@ -19,8 +19,8 @@ __all__ = ["count", "delete_old", "firing_of", "page"]
 
 _PAGE = Statement("""
 SELECT f.slot, f.fold, f.at, f.outcome, f.reason, f.job_id::text
-FROM schedule_firings AS f JOIN schedules AS s ON s.id = f.schedule_id
-WHERE s.tenant_id = %(tenant_id)s AND s.id = %(schedule_id)s::uuid AND f.schedule_id = %(schedule_id)s::uuid
+FROM schedule_firings AS f JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id
+WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid
     AND (f.at, f.slot, f.fold) < (%(at)s::timestamptz, %(slot)s::timestamp, %(fold)s::smallint)
 ORDER BY f.at DESC, f.slot DESC, f.fold DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
@@ -64,8 +64,8 @@ def _firing(row: Any) -> Firing:
 
 _COUNT = Statement("""
 SELECT count(*) FROM (
-    SELECT FROM schedule_firings AS f JOIN schedules AS s ON s.id = f.schedule_id
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(schedule_id)s::uuid AND f.schedule_id = %(schedule_id)s::uuid
+    SELECT FROM schedule_firings AS f JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id
+    WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid
     LIMIT %(most)s
 ) AS c
 """)
@@ -80,8 +80,10 @@ def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
 # The schedule may be deleted; its firings stay until retention.
 _FIRING_OF = Statement("""
 SELECT f.slot, f.timezone, s.waits_for_job_id::text
-FROM schedule_firings AS f LEFT JOIN schedules AS s ON s.id = f.schedule_id AND s.waiting_job_id = f.job_id
-WHERE f.schedule_id = %(schedule_id)s::uuid AND f.at = %(at)s AND f.job_id = %(job_id)s::uuid
+FROM schedule_firings AS f
+LEFT JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id AND s.waiting_job_id = f.job_id
+WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid AND f.at = %(at)s
+    AND f.job_id = %(job_id)s::uuid
 """)
 
 
@@ -89,7 +91,12 @@ def firing_of(connection: Connection, job: Job) -> JobFiring | None:
     """Returns the firing that made a job of the caller's tenant, or None if none did, or its firing is deleted."""
     if (uuid := schedule_uuid(job.triggered_by)) is None:
         return None
-    parameters = {"schedule_id": uuid, "at": job.scheduled_at, "job_id": job_rows.job_uuid(job.id)}
+    parameters = {
+        "tenant_id": job.tenant_id,
+        "schedule_id": uuid,
+        "at": job.scheduled_at,
+        "job_id": job_rows.job_uuid(job.id),
+    }
     row = connection.exec_driver_sql(_FIRING_OF, parameters).first()
     if row is None:
         return None
@@ -100,8 +107,8 @@ def firing_of(connection: Connection, job: Job) -> JobFiring | None:
 
 
 _DELETE_OLD = Statement("""
-DELETE FROM schedule_firings WHERE (schedule_id, timezone, slot, fold) IN (
-    SELECT schedule_id, timezone, slot, fold FROM schedule_firings
+DELETE FROM schedule_firings WHERE (tenant_id, schedule_id, timezone, slot, fold) IN (
+    SELECT tenant_id, schedule_id, timezone, slot, fold FROM schedule_firings
     WHERE at < now() - %(days)s * interval '1 day' ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """)
 

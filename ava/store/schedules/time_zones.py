@@ -29,7 +29,8 @@ def claim_outdated(connection: Connection, *, version: str, limit: int) -> list[
 
 _WRITE_NEXT_RUNS = Statement("""
 UPDATE schedules AS s SET next_run_at = g.next_run_at, timezone_data = %(version)s
-FROM unnest(%(ids)s::uuid[], %(next_runs)s::timestamptz[]) AS g (id, next_run_at) WHERE s.id = g.id
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(next_runs)s::timestamptz[]) AS g (tenant_id, id, next_run_at)
+WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 """)
 
 
@@ -38,6 +39,7 @@ def write_next_runs(
 ) -> None:
     """Write the next firings of schedules, in the transaction that locked them."""
     parameters = {
+        "tenants": [schedule.tenant_id for schedule, _ in next_runs],
         "ids": [schedule_uuid(schedule.id) for schedule, _ in next_runs],
         "next_runs": [next_run for _, next_run in next_runs],
         "version": version,
