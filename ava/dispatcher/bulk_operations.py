@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ava.dispatcher.duty import Duty
 from ava.services.bulk_batches import BulkBatches
 
 __all__ = ["BulkOperationBatches"]
@@ -12,15 +13,16 @@ __all__ = ["BulkOperationBatches"]
 _CALL_SECONDS = 2.0
 
 
-class BulkOperationBatches:
+class BulkOperationBatches(Duty):
     """Runs batches, of one operation after the other in turn, so that none waits for the end of another."""
 
     name = "bulk_operations"
     changes = "jobs retried or cancelled by operations"
-    #: If it is not woken (`WorkProbe`).
+    #: If `WorkProbe` does not wake it.
     every_seconds = 1.0
 
     def __init__(self, batches: BulkBatches) -> None:
+        super().__init__()
         self._batches = batches
 
     def run_once(self, _now: float) -> int:

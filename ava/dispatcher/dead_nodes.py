@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
@@ -12,7 +13,7 @@ __all__ = ["DeadNodes"]
 _BATCH = 500
 
 
-class DeadNodes:
+class DeadNodes(Duty):
     """Rescues runs of nodes whose heartbeat has not changed for too long."""
 
     name = "dead_nodes"
@@ -20,6 +21,7 @@ class DeadNodes:
     every_seconds = 0.5
 
     def __init__(self, database: Database, heartbeats: Heartbeats, *, node_dead_seconds: float) -> None:
+        super().__init__()
         self._database = database
         self._heartbeats = heartbeats
         self._node_dead_seconds = node_dead_seconds

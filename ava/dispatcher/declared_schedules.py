@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from ava.dispatcher.duty import Duty
 from ava.domain.declarations import DECLARER, Declaration, ModuleSchedule, plan_declarations
 from ava.domain.schedule import check_cron, check_timezone, timezone_data_version
 from ava.domain.schedule_record import ScheduleSpec
@@ -16,7 +17,7 @@ __all__ = ["DeclaredSchedules"]
 _log = logging.getLogger(__name__)
 
 
-class DeclaredSchedules:
+class DeclaredSchedules(Duty):
     """Compares the schedules with what the live nodes declare, and creates, changes and removes what differs.
 
     A declaration has the pattern and the zone. What a tenant sets beside them, such as `enabled`, stays.
@@ -27,6 +28,7 @@ class DeclaredSchedules:
     every_seconds = 1.0
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        super().__init__()
         self._database = database
         self._node_dead_seconds = node_dead_seconds
         #: Declarations that this dispatcher cannot use, so that each is logged once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.jobs import backlog
 
@@ -12,15 +13,16 @@ _BATCH = 5000
 _MAX_BATCHES = 10
 
 
-class DueJobs:
+class DueJobs(Duty):
     """Moves scheduled jobs, and failed ones whose back-off is over, into the backlog."""
 
     name = "due"
     changes = "jobs due"
-    #: If it is not woken (`WorkProbe`).
+    #: If `WorkProbe` does not wake it.
     every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
 
     def run_once(self, _now: float) -> int:

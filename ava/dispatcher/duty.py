@@ -1,13 +1,15 @@
-"""The interface of a duty of the dispatcher."""
+"""What the dispatcher's duties have in common."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
-__all__ = ["Duty", "WakeableDuty"]
+__all__ = ["Duty"]
 
 
-class Duty(Protocol):
+class Duty(ABC):
     """Work that the active dispatcher repeats. It is idempotent and bounded per call."""
 
     #: The name in logs and metrics.
@@ -15,23 +17,28 @@ class Duty(Protocol):
     #: What `run_once` counts, as in "jobs published"; the log of the duty's changes says it.
     changes: str
 
-    @property
-    def every_seconds(self) -> float:
-        """Returns the seconds until the next call."""
-        ...
+    def __init__(self) -> None:
+        #: Called after each call of `run_once` that has changed something.
+        self.on_change: Callable[[], None] = lambda: None
+        self._is_woken = threading.Event()
 
+    @property
+    @abstractmethod
+    def every_seconds(self) -> float:
+        """Returns the seconds until the next call, unless the duty is woken."""
+
+    @abstractmethod
     def run_once(self, now: float) -> int:
         """Do the work once. Returns the number of changes. `now` is the loop's monotonic clock, in seconds.
 
         Raises `DatabaseUnavailable` or `BrokerUnavailable` if it cannot be done now; nothing is then half-done.
         """
-        ...
-
-
-@runtime_checkable
-class WakeableDuty(Duty, Protocol):
-    """A duty that waits for its next call itself, because something may make it due earlier."""
 
     def wait(self, seconds: float) -> None:
-        """Wait so long at most. It does not raise."""
-        ...
+        """Wait until the next call is due: so long at most, or until the duty is woken."""
+        self._is_woken.wait(seconds)
+        self._is_woken.clear()
+
+    def wake(self) -> None:
+        """End the wait, because there is something to do, or because the process stops. Any thread may call it."""
+        self._is_woken.set()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ava.dispatcher.duty import Duty
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
@@ -58,7 +59,7 @@ class Heartbeats:
         return {node_id: last.seen_at for node_id, last in heartbeats.items() if now - last.read_at >= seconds}
 
 
-class HeartbeatWatch:
+class HeartbeatWatch(Duty):
     """Reads the heartbeats of all nodes.
 
     Dispatchers that stand by do it as well, so that the next active one knows at once which nodes are silent.
@@ -69,6 +70,7 @@ class HeartbeatWatch:
     every_seconds = 0.5
 
     def __init__(self, database: Database, heartbeats: Heartbeats) -> None:
+        super().__init__()
         self._database = database
         self._heartbeats = heartbeats
 

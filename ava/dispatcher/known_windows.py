@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ava.dispatcher.duty import Duty
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
 from ava.store.jobs import looks
 from ava.store.jobs.looks import Beginning, Look
 from ava.store.jobs.rows import job_uuid
 
-__all__ = ["KnownWindows", "ReturningDuty"]
+__all__ = ["KnownWindows"]
 
 #: A complete look that takes longer is slow, in seconds; normally it takes about one millisecond.
 _SLOW_SECONDS = 0.05
@@ -93,23 +92,3 @@ class KnownWindows:
         for window in look.windows:
             if window.beginning is not None:
                 self._known[window.queue, window.priority] = window.beginning
-
-
-class ReturningDuty:
-    """A duty that returns jobs to the backlog, and then calls a function."""
-
-    def __init__(self, duty: Duty, then: Callable[[], None]) -> None:
-        self.name, self.changes = duty.name, duty.changes
-        self._duty = duty
-        self._then = then
-
-    @property
-    def every_seconds(self) -> float:
-        """Returns the seconds until the next call."""
-        return self._duty.every_seconds
-
-    def run_once(self, now: float) -> int:
-        """Run the duty once. Returns what it returns."""
-        if count := self._duty.run_once(now):
-            self._then()
-        return count

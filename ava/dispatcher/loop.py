@@ -17,9 +17,8 @@ from ava.dispatcher.bulk_operations import BulkOperationBatches
 from ava.dispatcher.dead_nodes import DeadNodes
 from ava.dispatcher.declared_schedules import DeclaredSchedules
 from ava.dispatcher.due import DueJobs
-from ava.dispatcher.duty import Duty, WakeableDuty
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
-from ava.dispatcher.known_windows import ReturningDuty
 from ava.dispatcher.lost_messages import LostMessages
 from ava.dispatcher.moved_workers import MovedWorkers
 from ava.dispatcher.partitions import Partitions
@@ -32,7 +31,7 @@ from ava.dispatcher.statistics import Statistics
 from ava.dispatcher.stored_bytes import StoredBytes
 from ava.dispatcher.time_zones import TimeZoneData
 from ava.dispatcher.window import WindowFeed
-from ava.dispatcher.work_probe import WokenDuty, WorkProbe
+from ava.dispatcher.work_probe import WorkProbe
 from ava.domain.limits import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
@@ -66,6 +65,7 @@ class DutyLoop:
 
     def __init__(self, duties: Sequence[Duty], leadership: LeaderLease, standby_duties: Sequence[Duty] = ()) -> None:
         self._leadership = leadership
+        self._duties = [*duties, *standby_duties]
         self._is_active = threading.Event()
         self._is_ending = threading.Event()
         always = threading.Event()
@@ -81,8 +81,8 @@ class DutyLoop:
             self._check_leadership()
             is_ending.wait(RENEWAL_SECONDS)
         self._is_ending.set()
-        for thread in self._threads:
-            thread.end_wait()
+        for duty in self._duties:
+            duty.wake()
         deadline = time.monotonic() + _ENDING_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -124,16 +124,7 @@ class DutyThread(threading.Thread):
                     # The process was frozen, or the database does not answer, and `acquire` has not returned yet.
                     self._is_ending.wait(_RETRY_SECONDS)
                     continue
-                seconds = self.run_duty()
-                if isinstance(self._duty, WakeableDuty):
-                    self._duty.wait(seconds)
-                else:
-                    self._is_ending.wait(seconds)
-
-    def end_wait(self) -> None:
-        """End the wait of a duty that may rest for long, because this process stops."""
-        if isinstance(self._duty, WokenDuty):
-            self._duty.wake()
+                self._duty.wait(self.run_duty())
 
     def run_duty(self) -> float:
         """Run the duty once. Returns the seconds until it is due again."""
@@ -152,6 +143,7 @@ class DutyThread(threading.Thread):
             self._is_failing = False
         if count:
             _log.info("Duty %s: %d %s", duty.name, count, duty.changes)
+            duty.on_change()
         return duty.every_seconds
 
     def _fail(self, reason: str) -> float:
@@ -182,8 +174,14 @@ def make_duties(
         # Without them the duty looks at limits at its interval.
         notices=Notices(settings.database_url) if settings.has_sessions else None,
     )
-    probe = WorkProbe(database)
+    due = DueJobs(database)
+    schedules = ScheduleFirings(
+        database, control, quota=TenantQuotas.of(settings), most_urgent=settings.tenant_most_urgent_priority
+    )
+    operations = BulkOperationBatches(BulkBatches(database, jobs, control))
+    probed = {Work.DUE_JOBS: due, Work.SCHEDULES: schedules, Work.BULK_OPERATIONS: operations}
     returning: list[Duty] = [
+        due,
         MovedWorkers(database),
         PausedWorkers(database),
         ServedAgain(database, node_dead_seconds=dead_seconds),
@@ -192,22 +190,15 @@ def make_duties(
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
         Promotions(database),
     ]
+    for duty in returning:
+        duty.on_change = feed.see_returned
     return [
-        probe,
-        probe.waking(Work.DUE_JOBS, ReturningDuty(DueJobs(database), feed.see_returned)),
-        probe.waking(
-            Work.SCHEDULES,
-            ScheduleFirings(
-                database,
-                control,
-                quota=TenantQuotas.of(settings),
-                most_urgent=settings.tenant_most_urgent_priority,
-            ),
-        ),
-        probe.waking(Work.BULK_OPERATIONS, BulkOperationBatches(BulkBatches(database, jobs, control))),
+        WorkProbe(database, probed),
+        *returning,
+        schedules,
+        operations,
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
-        *(ReturningDuty(duty, feed.see_returned) for duty in returning),
         feed,
         retention.of_jobs(
             database,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.broker.publisher import Publisher
+from ava.dispatcher.duty import Duty
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
 from ava.store.jobs import client_moves, messages
@@ -31,7 +32,7 @@ class _IdleRepublish:
     job_ids: frozenset[str]
 
 
-class LostMessages:
+class LostMessages(Duty):
     """Publishes again what the broker lost, but no messages that still wait: see `ava.store.jobs.messages.republish`.
 
     If the broker's reset marker is gone, the broker has lost everything. All published jobs then return to the
@@ -43,6 +44,7 @@ class LostMessages:
     every_seconds = 1.0
 
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
+        super().__init__()
         self._database = database
         self._publisher = publisher
         self._node_dead_seconds = node_dead_seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
 from ava.store.jobs import backlog, limits
@@ -16,7 +17,7 @@ _BATCH = 10_000
 _AGAIN_SECONDS = 10.0
 
 
-class MovedWorkers:
+class MovedWorkers(Duty):
     """Moves jobs when a node announces a worker with another queue.
 
     A job stores the queue that its worker named when it was triggered. Jobs that become due and runs that are rescued
@@ -28,6 +29,7 @@ class MovedWorkers:
     every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self._changed_at: datetime | None = None
         self._next_at = 0.0

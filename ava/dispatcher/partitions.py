@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
+from ava.dispatcher.duty import Duty
 from ava.errors import DatabaseUnavailable
 from ava.store import partitions
 from ava.store.engine.database import Database
@@ -21,7 +22,7 @@ _MAX_PARTITIONS = {partitions.LOGS: 60, "audit": 30, "webhook_events": 15, "webh
 _MAX_MOVED_LINES = 5_000
 
 
-class Partitions:
+class Partitions(Duty):
     """Adds and drops partitions; each is bounded, and waits for a lock for a tenth of a second only."""
 
     name = "partitions"
@@ -32,6 +33,7 @@ class Partitions:
         self, database: Database, *, retention_days: float, webhook_retention_days: float, audit_days: float
     ) -> None:
         """`retention_days`: of the jobs whose worker and tenant have none of their own."""
+        super().__init__()
         self._database = database
         self._retention_days = retention_days
         self._kept_days = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
@@ -21,7 +22,7 @@ _MAX_READ = 1000
 _AGAIN_SECONDS = 10.0
 
 
-class PausedWorkers:
+class PausedWorkers(Duty):
     """Moves the jobs that wait when the status of a worker changes, for one tenant or for all.
 
     A new dispatcher begins with all changes there ever were. No job of a paused worker starts meanwhile, because the
@@ -33,6 +34,7 @@ class PausedWorkers:
     every_seconds = 0.5
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self._last: WorkerStatusChange | None = None
         #: The changes to look at once more, and when.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.reports import promotions
 
@@ -12,7 +13,7 @@ __all__ = ["Promotions"]
 _log = logging.getLogger(__name__)
 
 
-class Promotions:
+class Promotions(Duty):
     """Records each timeline of PostgreSQL once.
 
     It remembers the newest job, because a standby that lacks it was promoted without the last commits. An idle system
@@ -24,6 +25,7 @@ class Promotions:
     every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self._timeline: int | None = None
         self._newest_id: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.old_jobs import OldJobs
 from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
@@ -62,17 +63,22 @@ class OldRows:
         return count
 
 
-class Retention:
+class Retention(Duty):
     """Deletes several kinds of old rows in turn, as long as there are any."""
 
     changes = "old rows deleted"
 
     def __init__(self, name: str, database: Database, kinds: Sequence[OldRows]) -> None:
+        super().__init__()
         self.name = name
         self._database = database
         self._kinds = kinds
-        #: Seconds until the next call.
-        self.every_seconds = _BUSY_SECONDS
+        self._has_deleted = True
+
+    @property
+    def every_seconds(self) -> float:
+        """Returns the seconds until the next call."""
+        return _BUSY_SECONDS if self._has_deleted else _IDLE_SECONDS
 
     def run_once(self, _now: float) -> int:
         """Delete old rows for some seconds. Returns their number. A kind that fails does not stop the others."""
@@ -88,7 +94,7 @@ class Retention:
                 else:
                     if not kind.has_more:
                         waiting.remove(kind)
-        self.every_seconds = _BUSY_SECONDS if count else _IDLE_SECONDS
+        self._has_deleted = count > 0
         if failure is not None:
             raise failure
         return count

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.broker.control import Control
+from ava.dispatcher.duty import Duty
 from ava.domain import ids, priority
 from ava.domain.events import Event, EventType, make_body
 from ava.domain.firing import MAX_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
@@ -50,7 +51,7 @@ class _FiredBatch:
     has_more: bool = False
 
 
-class ScheduleFirings:
+class ScheduleFirings(Duty):
     """Writes the firings of due schedules, with their jobs and the next firing, and releases jobs that wait.
 
     Any number of dispatchers may do this at once. A transaction that is not committed has done nothing.
@@ -58,7 +59,7 @@ class ScheduleFirings:
 
     name = "schedules"
     changes = "firings of schedules"
-    #: If it is not woken (`WorkProbe`).
+    #: If `WorkProbe` does not wake it.
     every_seconds = 1.0
 
     def __init__(
@@ -74,6 +75,7 @@ class ScheduleFirings:
 
         `clock` returns what counts as now; None: the database's time.
         """
+        super().__init__()
         self._database = database
         self._control = control
         self._quota = quota or TenantQuotas()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs import backlog
@@ -13,7 +14,7 @@ _BATCH = 5000
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
-class ServedAgain:
+class ServedAgain(Duty):
     """Returns jobs when a node joins that has their handler; `ava.dispatcher.window` sets them aside."""
 
     name = "served_again"
@@ -21,6 +22,7 @@ class ServedAgain:
     every_seconds = 1.0
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        super().__init__()
         self._database = database
         self._node_dead_seconds = node_dead_seconds
         self._nodes: frozenset[str] = frozenset()

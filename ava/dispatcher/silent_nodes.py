@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ava.broker.control import Control
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats
 from ava.store.engine.database import Database
 from ava.store.jobs import backlog
@@ -10,7 +11,7 @@ from ava.store.jobs import backlog
 __all__ = ["SilentNodes"]
 
 
-class SilentNodes:
+class SilentNodes(Duty):
     """Asks nodes whose heartbeat has not changed for a while to release the runs that are about to be rescued.
 
     A node that is cut off from the database alone runs on, because it cannot distinguish that from an outage for all
@@ -24,6 +25,7 @@ class SilentNodes:
     def __init__(
         self, database: Database, control: Control, heartbeats: Heartbeats, *, node_dead_seconds: float
     ) -> None:
+        super().__init__()
         self._database = database
         self._control = control
         self._heartbeats = heartbeats

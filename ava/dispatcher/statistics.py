@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.error_groups import ErrorGroups
 from ava.domain.limits import ERROR_GROUPS
 from ava.store.engine.database import Database
@@ -17,7 +18,7 @@ _BATCH = 5_000
 _CALL_SECONDS = 3.0
 
 
-class Statistics:
+class Statistics(Duty):
     """Counts ended jobs. The counts, the groups of errors, their events and the progress are written by one
     transaction, so that a job counts once, whatever process dies.
     """
@@ -28,6 +29,7 @@ class Statistics:
 
     def __init__(self, database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _BATCH) -> None:
         """`max_groups`: the groups of errors that one tenant may have. `batch`: the jobs of one transaction."""
+        super().__init__()
         self._database = database
         self._groups = ErrorGroups(most=max_groups)
         self._batch = batch

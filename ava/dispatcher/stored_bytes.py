@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.reports import storage
 
@@ -20,7 +21,7 @@ _PAUSE_SECONDS = 10.0
 _BATCH = 1_000
 
 
-class StoredBytes:
+class StoredBytes(Duty):
     """Passes over all jobs, log lines, events and deliveries, a part of them in each call.
 
     The sums are written when a pass is complete. Another dispatcher that takes over begins a pass of its own.
@@ -31,6 +32,7 @@ class StoredBytes:
     every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self._next_pass = float("-inf")
         self._begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from ava.dispatcher.duty import Duty
 from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule
 from ava.store.engine.database import Database
@@ -17,7 +18,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 500
 
 
-class TimeZoneData:
+class TimeZoneData(Duty):
     """Computes the next firing anew of schedules whose own comes from another version of the data.
 
     Slots that are decided stay decided: the first one after them is computed. The duty that fires uses the same data.
@@ -28,6 +29,7 @@ class TimeZoneData:
     every_seconds = 1.0
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
 
     def run_once(self, _now: float) -> int:

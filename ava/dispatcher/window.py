@@ -9,6 +9,7 @@ from itertools import groupby
 
 from ava.broker.publisher import Publisher
 from ava.dispatcher.admission import MAX_KEYS, Admission
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.known_windows import KnownWindows
 from ava.dispatcher.turns import SizedWindow, TurnFeed
 from ava.domain import priority, run_groups
@@ -56,7 +57,7 @@ class _Unserved:
     pass_at: float = float("-inf")
 
 
-class WindowFeed:
+class WindowFeed(Duty):
     """Feeds the backlog into the windows by priority and turn, and closes windows that are full.
 
     A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
@@ -81,6 +82,7 @@ class WindowFeed:
         tenant_max_running: int | None = None,
         notices: Notices | None = None,
     ) -> None:
+        super().__init__()
         self._database = database
         self._publisher = publisher
         self._window = window

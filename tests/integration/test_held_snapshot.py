@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -13,7 +14,8 @@ import pytest
 
 from ava.dispatcher import known_windows
 from ava.dispatcher.due import DueJobs
-from ava.dispatcher.known_windows import KnownWindows, ReturningDuty
+from ava.dispatcher.known_windows import KnownWindows
+from ava.dispatcher.loop import DutyThread
 from ava.domain import ids
 from ava.settings import Settings
 from ava.store.engine.database import Connection
@@ -195,7 +197,9 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     backlog.run("UPDATE jobs SET id = %(id)s, run_at = now()", id=_OLD_ID)
     assert not _look(backlog, known)[0].windows
     if by == "due":
-        assert ReturningDuty(DueJobs(backlog.database), known.see_returned).run_once(0) == 1
+        duty = DueJobs(backlog.database)
+        duty.on_change = known.see_returned
+        assert DutyThread(duty, threading.Event(), threading.Event()).run_duty() == duty.every_seconds
     else:
         backlog.run("UPDATE jobs SET run_at = NULL")
         known.see_admitted([replace(job, id=ids.encode("job", _OLD_ID))])

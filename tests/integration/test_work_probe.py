@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ava.dispatcher.duty import Duty
 from ava.dispatcher.loop import DutyThread
 from ava.dispatcher.work_probe import WorkProbe
 from ava.store import pending_work
@@ -40,12 +41,13 @@ def test_each_kind_of_work_is_found(api: Api) -> None:
     assert _find(api) == set()
 
 
-class _Counted:
+class _Counted(Duty):
     """A duty that counts its calls, and is due once an hour."""
 
     name, changes, every_seconds = "counted", "calls", 3600.0
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls = 0
 
     def run_once(self, _now: float) -> int:
@@ -58,8 +60,8 @@ def test_the_duty_is_called_once_there_is_work(api: Api, is_due: bool) -> None:
     api.trigger()
     if is_due:
         api.execute("UPDATE jobs SET run_at = now(), published_at = NULL")
-    probe, counted, is_active, is_ending = WorkProbe(api.database), _Counted(), threading.Event(), threading.Event()
-    thread = DutyThread(probe.waking(Work.DUE_JOBS, counted), is_active, is_ending)
+    counted, is_active, is_ending = _Counted(), threading.Event(), threading.Event()
+    probe, thread = WorkProbe(api.database, {Work.DUE_JOBS: counted}), DutyThread(counted, is_active, is_ending)
     is_active.set()
     thread.start()
     wait_until(lambda: counted.calls == 1, what="its first call")
@@ -68,7 +70,7 @@ def test_the_duty_is_called_once_there_is_work(api: Api, is_due: bool) -> None:
         wait_until(lambda: counted.calls == 2, what="it is woken")
     is_ending.set()
     began = time.monotonic()
-    thread.end_wait()
+    counted.wake()
     thread.join()
     assert time.monotonic() - began < 60, "it does not wait for its interval"
     assert counted.calls == 1 + is_due
