@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 import threading
 import warnings
-from datetime import UTC, datetime
 
 import pytest
 
 from ava.domain.job import LogLevel
-from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import other_threads
 from tests.unit.process_states import NewState, run
 
@@ -107,19 +104,6 @@ def test_a_thread_that_a_handler_left_does_not_write_to_the_next_log(
     assert run(state, wait) == [(LogLevel.INFO, "by the next run")]
     left.join()
     assert capsys.readouterr().out == "printed late\n"
-
-
-def test_the_output_of_subprocesses_is_in_the_log_of_a_handler_that_asks_for_it(
-    new_state: NewState, capfd: pytest.CaptureFixture[str]
-) -> None:
-    state = new_state()
-    log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
-    with state.isolated(log, captures_subprocesses=True):
-        os.system("echo from a shell")
-        state.block_signals()
-    assert [line.msg for line in log.take()] == ["from a shell"]
-    assert run(state, lambda: os.system("echo elsewhere")) == []
-    assert capfd.readouterr().out == "elsewhere\n"
 
 
 def test_a_lock_of_logging_that_an_interruption_left_held_is_released(

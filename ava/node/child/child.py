@@ -29,7 +29,6 @@ from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.claims import Claims
 from ava.node.child.handler_times import HandlerTimes
-from ava.node.child.masked_descriptors import MaskedDescriptors
 from ava.node.child.place_passing import PlacePassing
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
 from ava.node.child.run import Run
@@ -168,8 +167,7 @@ class Child:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
         self._thaw.ask_if_late(run, self._run_writer.is_held)
-        descriptors = MaskedDescriptors(run.mask)
-        descriptors.start()
+        pipes = run.redirect()
         before, began, is_over = other_threads(), time.monotonic(), False
         try:
             with run.isolated_in(self._process_state) as logger, tracing.start_span("handler", parent=run.span) as at:
@@ -188,7 +186,8 @@ class Child:
         self._handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
-        descriptors.stop()
+        if pipes is not None:
+            pipes.close()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
         self._runs += 1

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, TextIO
 
 from ava.domain.job import LogLevel
-from ava.node.child import run_threads, subprocess_output
+from ava.node.child import run_threads
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.process_traits import ProcessTraits
 
@@ -96,12 +96,11 @@ class ProcessState:
         setattr(asyncio.SelectorEventLoop, remove.__name__, remove_signal_handler)
 
     @contextmanager
-    def isolated(self, log: JobLog, *, captures_subprocesses: bool = False) -> Iterator[logging.Logger]:
+    def isolated(self, log: JobLog) -> Iterator[logging.Logger]:
         """Send what a handler prints, logs or warns of to its job's log, and restore the process after it.
 
         Yields the handler's logger. The caller stops the timers and calls `block_signals` before it leaves, so that no
         signal interrupts the restoration. Raises what goes wrong in it: then no other handler may run in this process.
-        `captures_subprocesses`: what subprocesses write to this process's standard streams goes to the log too.
         """
         run_threads.begin(log)
         is_foreign = partial(run_threads.is_foreign, log)
@@ -110,15 +109,12 @@ class ProcessState:
         logging.root.handlers = [LogCapture(log, is_foreign, self._root_handlers)]
         _set_level(logging.INFO)
         sys.stdout, sys.stderr = self._writers
-        output = subprocess_output.capture(log, self._descriptors) if captures_subprocesses else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
                 warnings.showwarning = _show_warning(log)
                 yield self._job_logger
         finally:
-            if output is not None:
-                output.close()
             for writer in self._writers:
                 writer.end()
             run_threads.end()

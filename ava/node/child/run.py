@@ -22,6 +22,8 @@ from ava.handler.env import Env
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater
 from ava.handler.registry import Handler
 from ava.node import outcome
+from ava.node.child import descriptor_pipes
+from ava.node.child.descriptor_pipes import DescriptorPipes
 from ava.node.child.job_log import JobLog
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
@@ -87,8 +89,12 @@ class Run:
 
     def isolated_in(self, process_state: ProcessState) -> AbstractContextManager[logging.Logger]:
         """Returns the context in which the handler is called."""
+        return process_state.isolated(self.log)
+
+    def redirect(self) -> DescriptorPipes | None:
+        """Pass on what subprocesses of the handler write. Returns the pipes, None if there are none."""
         captures_subprocesses = self.handler.spec.captures_subprocesses
-        return process_state.isolated(self.log, captures_subprocesses=captures_subprocesses)
+        return descriptor_pipes.redirect(self.log, captures_subprocesses=captures_subprocesses, mask=self.mask)
 
     @property
     def is_overdue(self) -> bool:

@@ -1,0 +1,166 @@
+"""Descriptors 1 and 2 of this process as pipes while a handler runs, for what subprocesses write to them.
+
+A subprocess inherits the two descriptors, so its text passes Python's streams by. If the handler asks for it, its lines
+go to the job's log. Otherwise, in a run with secrets, they go where they went before, through the run's mask.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from ava.domain.job import LogLevel
+from ava.domain.masking import SecretMask
+from ava.node.child.job_log import JobLog, LineWriter
+from ava.node.child.process_state import BLOCKABLE_SIGNALS
+
+__all__ = ["DescriptorPipes", "redirect"]
+
+_LEVELS = {1: LogLevel.INFO, 2: LogLevel.WARN}
+_READ_BYTES = 65_536
+#: Bytes that may wait for the end of their line.
+_LONGEST_LINE_BYTES = 1_048_576
+#: Seconds that the last text has to pass: the file behind a descriptor may take nothing.
+_ENDING_SECONDS = 5.0
+
+
+class _Sink(Protocol):
+    """Where the bytes of one descriptor go."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def end(self) -> None:
+        """Take no more: the last line is over."""
+
+
+class DescriptorPipes:
+    """Replaces descriptors by pipes; a thread reads all of them. It costs a run a thread and a pipe each."""
+
+    def __init__(self, sinks: Mapping[int, _Sink]) -> None:
+        """`sinks`: where the bytes of each descriptor go. Raises `OSError` if no descriptors are left."""
+        #: The sink of each pipe, by the end that is read.
+        self._sinks: dict[int, _Sink] = {}
+        self._stop, self._stopping = os.pipe()
+        starts: dict[int, int] = {}
+        try:
+            for number, sink in sinks.items():
+                end, starts[number] = os.pipe()
+                os.set_blocking(end, False)
+                self._sinks[end] = sink
+        except OSError:
+            for descriptor in (self._stop, self._stopping, *starts.values(), *self._sinks):
+                os.close(descriptor)
+            raise
+        self._thread = threading.Thread(target=self._run, name="ava-descriptor-pipes", daemon=True)
+        self._thread.start()
+        for number, start in starts.items():
+            os.dup2(start, number)
+            os.close(start)
+
+    def close(self) -> None:
+        """Pass on what is in the pipes. The descriptors are restored, and no subprocess of the handler is left."""
+        # The handler may have closed it.
+        with suppress(OSError):
+            os.close(self._stopping)
+        self._thread.join(_ENDING_SECONDS)
+
+    def _run(self) -> None:
+        # The main thread handles the signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
+        with suppress(OSError):
+            self._read()
+        for sink in self._sinks.values():
+            sink.end()
+        for descriptor in (*self._sinks, self._stop):
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _read(self) -> None:
+        poll = select.poll()
+        for descriptor in (*self._sinks, self._stop):
+            poll.register(descriptor, select.POLLIN)
+        while self._stop not in (ready := [descriptor for descriptor, _ in poll.poll()]):
+            for end in ready:
+                if data := _read_now(end):
+                    self._sinks[end].write(data)
+                else:
+                    # All that could write to it have closed it.
+                    poll.unregister(end)
+        for end, sink in self._sinks.items():
+            # A process that got away may hold a pipe open, so that it has no end.
+            while data := _read_now(end):
+                sink.write(data)
+
+
+def redirect(log: JobLog, *, captures_subprocesses: bool, mask: SecretMask | None) -> DescriptorPipes | None:
+    """Begin to pass on the text of subprocesses. Returns None if it stays where it is.
+
+    If no descriptors are left, the log says that it does not get the text; a run with secrets raises `OSError`.
+    """
+    if captures_subprocesses:
+        try:
+            return DescriptorPipes({number: _LogSink(log, level) for number, level in _LEVELS.items()})
+        except OSError as error:
+            log.add(LogLevel.WARN, f"The output of subprocesses is not captured: {error}")
+    if mask is not None:
+        return DescriptorPipes({number: _MaskedSink(mask, os.dup(number)) for number in _LEVELS})
+    return None
+
+
+class _LogSink:
+    """Writes lines to a job's log, which masks the run's secrets."""
+
+    def __init__(self, log: JobLog, level: LogLevel) -> None:
+        self._writer = LineWriter(level)
+        self._writer.begin(log)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(self._decoder.decode(data))
+
+    def end(self) -> None:
+        self._writer.end()
+
+
+class _MaskedSink:
+    """Writes lines to a descriptor, through the mask of the run's secrets."""
+
+    def __init__(self, mask: SecretMask, target: int) -> None:
+        """`target` is closed at the end."""
+        self._mask = mask
+        self._target = target
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        lines, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if len(self._rest) > _LONGEST_LINE_BYTES:
+            lines, newline, self._rest = lines + newline + self._rest, b"", b""
+        self._pass_on(lines + newline)
+
+    def end(self) -> None:
+        self._pass_on(self._rest)
+        with suppress(OSError):
+            os.close(self._target)
+
+    def _pass_on(self, data: bytes) -> None:
+        text = data.decode("utf-8", "surrogateescape")
+        left = self._mask.text(text).encode("utf-8", "surrogateescape")
+        # What a closed or full file does not take is lost, as it would be without us.
+        with suppress(OSError):
+            while left:
+                left = left[os.write(self._target, left) :]
+
+
+def _read_now(descriptor: int) -> bytes:
+    """Returns the bytes that a pipe holds; none if it is empty or at its end."""
+    try:
+        return os.read(descriptor, _READ_BYTES)
+    except BlockingIOError:
+        return b""
