@@ -216,9 +216,10 @@ def test_loggers_are_restored(new_state: NewState) -> None:
             logger.disabled, logger.propagate, list(logger.handlers), list(logger.filters),
         ]  # fmt: skip
 
-    state = new_state()
+    state, loop = new_state(), asyncio.new_event_loop()
     before = traits()
     run(state, handler)
+    loop.close()
     assert traits() == before
     assert run(state, lambda: logging.getLogger("ava.job").info("said")) == [(LogLevel.INFO, "said")]
 
@@ -265,7 +266,7 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
         sys.setprofile(lambda *_: None)
         threading.setprofile(lambda *_: None)
         threading.settrace(lambda *_: None)
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        asyncio.set_event_loop(loop)
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         locale.setlocale(locale.LC_NUMERIC, "C.UTF-8" if locale.setlocale(locale.LC_NUMERIC) == "C" else "C")
         os.environ["TZ"] = "America/Anchorage"
@@ -280,9 +281,10 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
             threading.gettrace(), asyncio.events._event_loop_policy,  # type: ignore[attr-defined]
         ]  # fmt: skip
 
-    state = new_state()
+    state, loop = new_state(), asyncio.new_event_loop()
     before = traits()
     run(state, handler)
+    loop.close()
     assert traits() == before
 
 
