@@ -125,7 +125,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
 
     from ava.broker.app import make_app
     from ava.broker.publisher import Publisher
-    from ava.dispatcher.window import WindowFeed
+    from ava.dispatcher.feed.window import WindowFeed
     from ava.settings import load
 
     system.clear()

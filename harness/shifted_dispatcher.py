@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ava import settings
 from ava.dispatcher import loop
-from ava.dispatcher.schedules import ScheduleFirings
+from ava.dispatcher.duties.schedules import ScheduleFirings
 
 __all__ = ["VARIABLE", "set_clock"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.dispatcher.schedules import ScheduleFirings
+from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.domain.caller import Caller, Role
 from ava.domain.schedule_record import Schedule, ScheduleSpec
 from ava.services.jobs import Jobs

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.dispatcher.duty import Duty
-from ava.errors import DatabaseUnavailable
-from ava.store.engine.database import Database
-from ava.store.fleet import nodes
-
-__all__ = ["HeartbeatWatch", "Heartbeats"]
+__all__ = ["Heartbeats"]
 
 #: If more seconds pass between two observations, the database may have been out of reach meanwhile.
 _GAP_SECONDS = 3.0
@@ -57,30 +52,3 @@ class Heartbeats:
             return {}
         heartbeats = self._heartbeats
         return {node_id: last.seen_at for node_id, last in heartbeats.items() if now - last.read_at >= seconds}
-
-
-class HeartbeatWatch(Duty):
-    """Reads the heartbeats of all nodes.
-
-    Dispatchers that stand by do it as well, so that the next active one knows at once which nodes are silent.
-    """
-
-    name = "heartbeat_watch"
-    changes = "heartbeats read"
-    every_seconds = 0.5
-
-    def __init__(self, database: Database, heartbeats: Heartbeats) -> None:
-        super().__init__()
-        self._database = database
-        self._heartbeats = heartbeats
-
-    def run_once(self, now: float) -> int:
-        """Read the heartbeats once. Returns 0, because nothing changes."""
-        try:
-            with self._database.connect() as connection:
-                seen_at = nodes.read_heartbeats(connection)
-        except DatabaseUnavailable:
-            self._heartbeats.forget()
-            raise
-        self._heartbeats.observe(now, seen_at)
-        return 0

@@ -96,8 +96,8 @@ class _StoredSum:
 class StoredBytesQuota:
     """Refuses jobs of a tenant that stores too much.
 
-    What is stored is measured in passes (`ava.dispatcher.stored_bytes`). Until the next one is over, each process adds
-    what it has accepted itself.
+    What is stored is measured in passes (`ava.dispatcher.duties.stored_bytes`). Until the next one is over, each
+    process adds what it has accepted itself.
     """
 
     def __init__(self, most: int | None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -131,7 +131,7 @@ CREATE TABLE paused_queues (
     paused_at timestamptz NOT NULL DEFAULT now()
 );
 
--- The windows to which the API publishes no more messages (see `ava.dispatcher.window`).
+-- The windows to which the API publishes no more messages (see `ava.dispatcher.feed.window`).
 CREATE TABLE closed_windows (
     queue text NOT NULL,
     priority smallint NOT NULL,

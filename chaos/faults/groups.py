@@ -7,7 +7,7 @@ import random
 import signal
 import time
 
-from ava.dispatcher.turns import COSTS_SECONDS
+from ava.dispatcher.feed.fair_queue import COSTS_SECONDS
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until

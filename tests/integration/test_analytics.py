@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.duties.statistics import Statistics
 from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
 from ava.services.analytics import recount
 from ava.settings import Settings

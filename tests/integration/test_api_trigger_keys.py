@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from ava.dispatcher import retention
+from ava.dispatcher.duties import retention
 from ava.store.jobs import backlog
 from harness.api import Api, error_of
 from harness.moments import LATER

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ava.broker.control import Control
-from ava.dispatcher.bulk_operations import BulkOperationBatches
+from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.errors import DatabaseUnavailable, LockTimeout
 from ava.services.bulk_batches import BulkBatches
 from ava.settings import Settings

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ava.dispatcher.dead_nodes import DeadNodes
-from ava.dispatcher.heartbeats import Heartbeats, HeartbeatWatch
+from ava.dispatcher.duties.dead_nodes import DeadNodes
+from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
+from ava.dispatcher.heartbeats import Heartbeats
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.due import DueJobs
-from ava.dispatcher.lost_messages import LostMessages
-from ava.dispatcher.old_jobs import OldJobs
-from ava.dispatcher.window import WindowFeed
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.lost_messages import LostMessages
+from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.turns import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.duties.statistics import Statistics
 from ava.settings import Settings
 from ava.store.errors import counting
 from harness.api import NODE, Api, error_of

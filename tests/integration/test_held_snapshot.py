@@ -12,9 +12,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ava.dispatcher import known_windows
-from ava.dispatcher.due import DueJobs
-from ava.dispatcher.known_windows import KnownWindows
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.feed import known_windows
+from ava.dispatcher.feed.known_windows import KnownWindows
 from ava.dispatcher.loop import DutyThread
 from ava.domain import ids
 from ava.settings import Settings

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.dispatcher.old_jobs import OldJobs
-from ava.dispatcher.partitions import Partitions
+from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.duties.partitions import Partitions
 from ava.settings import Settings
 from ava.store import partitions
 from tests.backlog import Backlog, open_backlog

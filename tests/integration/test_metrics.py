@@ -21,7 +21,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.duties.statistics import Statistics
 from ava.domain import ids
 from ava.errors import ConnectionsBusy
 from ava.health.port import serving

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher import retention
-from ava.dispatcher.statistics import Statistics
+from ava.dispatcher.duties import retention
+from ava.dispatcher.duties.statistics import Statistics
 from ava.settings import Settings
 from ava.store.reports import ended, overview, statistics, tenant_loads
 from harness.api import NODE, Api, error_of

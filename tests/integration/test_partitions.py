@@ -9,7 +9,7 @@ from itertools import pairwise
 import psycopg2
 import pytest
 
-from ava.dispatcher.partitions import Partitions
+from ava.dispatcher.duties.partitions import Partitions
 from ava.settings import Settings
 from ava.store import partitions
 from ava.store.reports import audit

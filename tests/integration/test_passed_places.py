@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.window import WindowFeed
+from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.domain.rates import Rate
 from ava.domain.tenant import TenantRules

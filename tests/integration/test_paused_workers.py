@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.dispatcher.due import DueJobs
-from ava.dispatcher.paused_workers import PausedWorkers
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.paused_workers import PausedWorkers
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.settings import Settings
 from ava.store.fleet import worker_settings
@@ -50,7 +50,7 @@ def test_what_waits_is_set_aside_and_returned_published_or_not(stored: Backlog, 
 
 
 def test_more_jobs_than_a_batch_move_in_one_call(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ava.dispatcher.paused_workers._BATCH", 3)
+    monkeypatch.setattr("ava.dispatcher.duties.paused_workers._BATCH", 3)
     stored.insert(10)
     _set(stored, WorkerStatus.PAUSED)
     duty = PausedWorkers(stored.database)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ava.cli.main import cli
-from ava.dispatcher.promotions import Promotions
+from ava.dispatcher.duties.promotions import Promotions
 from ava.metrics.system import SystemMetrics
 from ava.settings import Settings
 from ava.store.reports import promotions

@@ -15,7 +15,7 @@ from ava.broker import publisher, reset_marker
 from ava.broker.app import make_app, make_queue
 from ava.broker.publisher import Publisher
 from ava.broker.refusals import Refusals
-from ava.dispatcher.window import WindowFeed
+from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings

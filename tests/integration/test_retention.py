@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from ava.dispatcher import retention
-from ava.dispatcher.retention import OldRows, Retention
+from ava.dispatcher.duties import retention
+from ava.dispatcher.duties.retention import OldRows, Retention
 from ava.errors import DatabaseUnavailable
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database

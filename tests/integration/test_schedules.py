@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 
 from ava.delivery.fan_out import FanOut
-from ava.dispatcher import retention
-from ava.dispatcher.schedules import ScheduleFirings
-from ava.dispatcher.time_zones import TimeZoneData
+from ava.dispatcher.duties import retention
+from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.dispatcher.duties.time_zones import TimeZoneData
 from ava.domain.schedule_record import CatchUp, make_schedule_record
 from ava.metrics import counters
 from ava.services.quotas import TenantQuotas

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.dispatcher.due import DueJobs
+from ava.dispatcher.duties.due import DueJobs
 from ava.domain.schedule_record import Overlap
 from ava.settings import Settings
 from tests.backlog import open_backlog

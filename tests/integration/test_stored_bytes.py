@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ava.dispatcher import stored_bytes
-from ava.dispatcher.stored_bytes import StoredBytes
+from ava.dispatcher.duties import stored_bytes
+from ava.dispatcher.duties.stored_bytes import StoredBytes
 from ava.settings import Settings
 from ava.store.reports import storage
 from harness.api import Api, error_of

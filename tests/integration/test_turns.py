@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from ava.dispatcher.turns import TurnFeed
-from ava.dispatcher.window import WindowFeed
+from ava.dispatcher.feed.fair_queue import FairQueue
+from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.job import Job
 from ava.settings import Settings
 from ava.store.fleet import queues
@@ -149,10 +149,10 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
 
 
 def test_the_costs_of_a_new_worker_are_read_soon(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed, jobs, now = TurnFeed(stored.database, most=2000), stored.insert(100), time.monotonic()
+    feed, jobs, now = FairQueue(stored.database, most=2000), stored.insert(100), time.monotonic()
 
     def sizes(after_seconds: float) -> Mapping[str, int]:
-        monkeypatch.setattr("ava.dispatcher.turns.time.monotonic", lambda: now + after_seconds)
+        monkeypatch.setattr("ava.dispatcher.feed.fair_queue.time.monotonic", lambda: now + after_seconds)
         with stored.database.connect() as connection:
             feed.begin(connection, ())
         return feed.group_sizes(jobs, waiting=100, processes=1)

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from ava.dispatcher.duties.work_probe import WorkProbe
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.loop import DutyThread
-from ava.dispatcher.work_probe import WorkProbe
 from ava.store import pending_work
 from ava.store.pending_work import Work
 from harness.api import Api

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.due import DueJobs
-from ava.dispatcher.moved_workers import MovedWorkers
-from ava.dispatcher.served_again import ServedAgain
-from ava.dispatcher.window import WindowFeed
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.moved_workers import MovedWorkers
+from ava.dispatcher.duties.served_again import ServedAgain
+from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.domain.rates import Rate

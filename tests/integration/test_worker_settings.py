@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.moved_workers import MovedWorkers
+from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.domain.input_schema import check_schema
 from ava.domain.sealing import Sealer, worker_keys
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec

@@ -15,7 +15,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 
 class ServedAgain(Duty):
-    """Returns jobs when a node joins that has their handler; `ava.dispatcher.window` sets them aside."""
+    """Returns jobs when a node joins that has their handler; `ava.dispatcher.feed.window` sets them aside."""
 
     name = "served_again"
     changes = "jobs returned to the backlog, because a node has their handler"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ava.broker.publisher import Publisher
-from ava.dispatcher.admission import MAX_KEYS, Admission
 from ava.dispatcher.duty import Duty
-from ava.dispatcher.known_windows import KnownWindows
-from ava.dispatcher.turns import SizedWindow, TurnFeed
+from ava.dispatcher.feed.admission import MAX_KEYS, Admission
+from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
+from ava.dispatcher.feed.known_windows import KnownWindows
 from ava.domain import priority, run_groups
 from ava.domain.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
@@ -88,7 +88,7 @@ class WindowFeed(Duty):
         self._window = window
         self._node_dead_seconds = node_dead_seconds
         self._is_fair = is_fair
-        self._turns = TurnFeed(database, most=window, is_fair=is_fair, tenant_max_running=tenant_max_running)
+        self._turns = FairQueue(database, most=window, is_fair=is_fair, tenant_max_running=tenant_max_running)
         self._admission = Admission(
             database, self._turns, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
         )

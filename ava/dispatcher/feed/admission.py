@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ava.dispatcher.turns import TurnFeed
+from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.domain.job import Job
 from ava.domain.rates import Rate
 from ava.domain.turns import TurnClock, WaitingJob
@@ -39,7 +39,7 @@ class Admission:
     """
 
     def __init__(
-        self, database: Database, turns: TurnFeed, *, node_dead_seconds: float, tenant_max_running: int | None
+        self, database: Database, turns: FairQueue, *, node_dead_seconds: float, tenant_max_running: int | None
     ) -> None:
         self._database = database
         #: Kept for the transactions that give places; the feed's thread alone uses it.

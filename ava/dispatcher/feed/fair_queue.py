@@ -18,7 +18,7 @@ from ava.store.fleet.tenants import TurnRules
 from ava.store.jobs import limits, turns
 from ava.store.jobs.looks import Window
 
-__all__ = ["COSTS_SECONDS", "SizedWindow", "TurnFeed"]
+__all__ = ["COSTS_SECONDS", "FairQueue", "SizedWindow"]
 
 #: The most tenants of a window that one look considers; if there are more, the next look continues after them.
 _MAX_TENANTS = 200
@@ -48,7 +48,7 @@ class SizedWindow:
     is_newly_shared: bool
 
 
-class TurnFeed:
+class FairQueue:
     """Chooses the next jobs of windows by turns of their tenants. Its state is the active dispatcher's alone.
 
     Another dispatcher that becomes active begins with equal clocks: no tenant gains or loses more than one window.

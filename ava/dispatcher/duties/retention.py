@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.duty import Duty
-from ava.dispatcher.old_jobs import OldJobs
 from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
 from ava.store.engine.database import Connection, Database

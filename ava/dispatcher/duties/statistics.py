@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from ava.dispatcher.duties.error_groups import ErrorGroups
 from ava.dispatcher.duty import Duty
-from ava.dispatcher.error_groups import ErrorGroups
 from ava.domain.limits import ERROR_GROUPS
 from ava.store.engine.database import Database
 from ava.store.reports import ended

@@ -1,0 +1,1 @@
+"""The duties of the active dispatcher beside the feed, one class a module."""
