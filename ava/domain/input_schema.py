@@ -26,6 +26,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MAX_SCHEMA_BYTES = 2**16
 _MAX_COST = 1_000
 _MAX_DEPTH = 64
+#: Bytes of objects and lists in `enum` and `const` that cost as much as one part. A value is compared with each of them
+#: in turn, 11 ns a byte; texts and numbers are found by a hash.
+_BYTES_PER_PART = 4
 #: Bytes of a compiled pattern.
 _MAX_PATTERN_BYTES = 2**14
 #: The product of a schema's cost and an input's values above which the input is refused unseen: less than a second.
@@ -202,14 +205,16 @@ class _Costs:
         if depth > _MAX_DEPTH:
             raise ValueError(f"it nests deeper than {_MAX_DEPTH} levels")
         self._refuse_names(part, is_root=depth == 0)
-        cost = 1 + sum(self._of(inner, depth + 1) * (2 if keyword in _TWICE else 1) for keyword, inner in _parts(part))
+        cost = 1 + _compared_bytes(part) // _BYTES_PER_PART
+        cost += sum(self._of(inner, depth + 1) * (2 if keyword in _TWICE else 1) for keyword, inner in _parts(part))
         if "$ref" in part:
             cost += self._of_reference(part["$ref"], depth)
         cost *= 2 if any(keyword in part for keyword in _AGAIN) else 1
         if cost > _MAX_COST:
             raise ValueError(
                 f"it has too many parts, or nests too many choices; its cost may be {_MAX_COST}, where each part "
-                "counts once, and twice below anyOf, oneOf, not, if and contains"
+                "counts once, and twice below anyOf, oneOf, not, if and contains, and objects and lists in enum and "
+                f"const count once for each {_BYTES_PER_PART} bytes"
             )
         return cost
 
@@ -239,6 +244,13 @@ class _Costs:
         for keyword in _REFUSED:
             if keyword in part and not (is_root and keyword == "$id"):
                 raise ValueError(f"{keyword} is not accepted; refer to parts by their path, such as #/$defs/address")
+
+
+def _compared_bytes(part: dict[str, Any]) -> int:
+    """Returns the bytes of the objects and lists that `enum` and `const` compare a value with."""
+    listed = part.get("enum", [])
+    options = [*(listed if isinstance(listed, list) else ()), part.get("const")]
+    return sum(len(json.dumps(option)) for option in options if isinstance(option, dict | list))
 
 
 def _parts(part: dict[str, Any]) -> Iterator[tuple[str, Any]]:

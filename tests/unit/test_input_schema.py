@@ -76,6 +76,8 @@ def test_hostile_texts_are_checked_like_others(value: str) -> None:
         ({"enum": [float("nan")]}, "that JSON can carry"),
         ({"description": "x" * 70_000}, "at most 65536 are accepted"),
         ({"allOf": [{"type": "object"}] * 1_000}, "too many parts"),
+        ({"properties": {"x": {"enum": [{"number": number} for number in range(500)]}}}, "objects and lists in enum"),
+        ({"items": {"const": [list(range(2_000))]}}, "objects and lists in enum"),
     ],
 )
 def test_a_schema_that_is_wrong_or_unsafe_is_refused(schema: dict[str, Any], reason: str) -> None:
@@ -110,3 +112,19 @@ def test_a_large_wrong_input_is_refused_in_bounded_time(schema: dict[str, Any]) 
     began = time.process_time()
     assert compiled.faults(text)
     assert time.process_time() - began < 2
+
+
+def test_the_cost_of_an_enumeration_is_counted() -> None:
+    options = [{"a": {"b": [number] * 20}} for number in range(40)]
+    schema = {"properties": {"x": {"items": {"enum": options}}}}
+    began = time.process_time()
+    # Inputs of 1 MiB, whose values are compared with each option, or with none.
+    for value in ([options[-1]] * 13_000, [0] * 500_000):
+        assert _faults({"x": value}, schema) == {
+            "input": ["It has too many values to be checked against the schema of its worker."]
+        }
+    assert _faults({"x": [options[-1]] * 1_000}, schema) == {}
+    assert time.process_time() - began < 5
+    # Texts are found by a hash, however many there are.
+    countries = [f"country {number}" for number in range(3_000)]
+    assert _faults({"x": countries}, {"properties": {"x": {"items": {"enum": countries}}}}) == {}
