@@ -18,6 +18,8 @@ from pathlib import Path
 import psutil
 from prometheus_client.mmap_dict import MmapedDict
 
+from ava.metrics import allocated_files
+
 __all__ = ["merge", "no_merge"]
 
 _log = logging.getLogger(__name__)
@@ -41,6 +43,10 @@ def merge(folder: Path) -> int:
             for file in files:
                 file.unlink()
     except BlockingIOError:
+        return 0
+    except OSError as error:
+        # The folder has no space. They are merged once it has.
+        _log.warning("Counters of ended processes cannot be merged: %s", error.strerror)
         return 0
     return len(files)
 
@@ -78,6 +84,7 @@ def _merge_kind(folder: Path, kind: str, files: Sequence[Path]) -> None:
         for key, value in _read(file):
             sums[key] += value
     unfinished.unlink(missing_ok=True)
+    allocated_files.allocate(str(unfinished))
     values = MmapedDict(str(unfinished))  # type: ignore[no-untyped-call]  # it has no annotations
     for key, value in sums.items():
         values.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from ava.metrics import allocated_files
+
 __all__ = ["shared_counters"]
 
 #: The variable of prometheus-client. A metric reads it once, when it is created.
@@ -29,6 +31,7 @@ def shared_counters() -> Iterator[None]:
     _delete_abandoned()
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}-")
     os.environ[_VARIABLE] = folder
+    allocated_files.use()
     try:
         yield
     finally:
