@@ -19,11 +19,11 @@ import psutil
 from ava.domain.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.fleet import queues
-from ava.store.jobs.moves import make
 from bench.fairness import caller, running
 from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures
+from harness.new_jobs import make_jobs
 
 __all__ = ["limit", "pause", "rate"]
 
@@ -170,9 +170,7 @@ def pause(system: Ours, *, published: int) -> Figures:
     database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0.005}')
     with database.connect() as connection:
-        jobs = make.insert(
-            connection, tenant_id=_TENANT, user_id="usr_bench", specs=[spec] * published, max_published=published
-        )
+        jobs = make_jobs(connection, [spec] * published, tenant_id=_TENANT, max_published=published)
     system.publisher.publish(jobs)
     # One process, so that the order of the starts is the order in which they were dealt.
     with running(system, 1):

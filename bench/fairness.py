@@ -10,11 +10,11 @@ from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.jobs import turns
-from ava.store.jobs.moves import make
 from bench.load import percentile
 from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures
+from harness.new_jobs import make_jobs
 
 __all__ = ["SPREADS", "caller", "look", "recall", "running", "shares", "single_job"]
 
@@ -95,20 +95,14 @@ def recall(system: Ours, *, messages: int) -> Figures:
     database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0}')
     with database.connect() as connection:
-        jobs = make.insert(
-            connection,
-            tenant_id="ten_a",
-            user_id="usr_bench",
-            specs=[spec] * (messages + 1),
-            max_published=messages + 1,
-        )
+        jobs = make_jobs(connection, [spec] * (messages + 1), tenant_id="ten_a", max_published=messages + 1)
         system.publisher.publish(jobs)
         # All but the first, which is published before them.
         recalled = turns.recall(connection, queue="default", priority=5, limit=messages)
         assert len(recalled) == messages
         connection.exec_driver_sql("UPDATE jobs SET run_at = 'infinity' WHERE published_at IS NULL")
     with database.connect() as connection:
-        last = make.insert(connection, tenant_id="ten_b", user_id="usr_bench", specs=[spec])
+        last = make_jobs(connection, [spec], tenant_id="ten_b")
     system.publisher.publish(last)
     with running(system, 2):
         until(lambda: system.finished_of("ten_b") == 1)

@@ -24,11 +24,11 @@ from ava.domain.job import Job, JobSpec, LogLevel, LogLine
 from ava.settings import load
 from ava.store.engine.database import Database
 from ava.store.jobs import runs
-from ava.store.jobs.moves import make
 from bench import load as http
 from bench.servers import ROOT, Servers, open_port, processes, until
 from bench.systems import Ours, port_answers
 from bench.watching import STAMP
+from harness.new_jobs import make_jobs
 
 __all__ = ["main"]
 
@@ -155,9 +155,7 @@ def _jobs(database: Database, count: int) -> list[Job]:
     spec = JobSpec(worker_id="wkr_nap", input_json='{"a":1}')
     for first in range(0, count, _BATCH):
         with database.connect() as connection:
-            found += make.insert(
-                connection, tenant_id="ten_bench", user_id="usr_bench", specs=[spec] * min(_BATCH, count - first)
-            )
+            found += make_jobs(connection, [spec] * min(_BATCH, count - first), tenant_id="ten_bench")
     return found
 
 

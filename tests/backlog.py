@@ -18,7 +18,7 @@ from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import runs
-from ava.store.jobs.moves import make
+from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 
 WORKER = "wkr_test"
@@ -54,13 +54,7 @@ class Backlog:
         """Insert jobs, unpublished unless `is_published`."""
         specs = [JobSpec(worker_id=worker_id, **fields)] * count
         with self.database.connect() as connection:
-            return make.insert(
-                connection,
-                tenant_id=tenant_id,
-                user_id="usr_test",
-                specs=specs,
-                max_published=count if is_published else 0,
-            )
+            return make_jobs(connection, specs, tenant_id=tenant_id, max_published=count if is_published else 0)
 
     def join(
         self,

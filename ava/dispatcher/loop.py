@@ -38,7 +38,7 @@ from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches
 from ava.services.jobs import Jobs
-from ava.services.quotas import TenantQuotas
+from ava.services.making import Making
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
@@ -177,7 +177,7 @@ def make_duties(
     )
     due = DueJobs(database)
     schedules = ScheduleFirings(
-        database, control, quota=TenantQuotas.of(settings), most_urgent=settings.tenant_most_urgent_priority
+        database, control, making=Making.of(settings), most_urgent=settings.tenant_most_urgent_priority
     )
     operations = BulkOperationBatches(BulkBatches(database, jobs, control))
     probed = {Work.DUE_JOBS: due, Work.SCHEDULES: schedules, Work.BULK_OPERATIONS: operations}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,7 +29,8 @@ __all__ = [
     "decide",
     "firing_place",
     "postpone",
-    "refuse",
+    "reserve",
+    "settle",
 ]
 
 #: A slot that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over needs
@@ -93,8 +94,6 @@ def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
 class RunnableWorker:
     """The worker of a schedule, if its tenant may run it."""
 
-    queue: str
-    max_attempts: int
     status: WorkerStatus = WorkerStatus.ACTIVE
     #: The version of the schema that its input must match; None if any object is accepted.
     schema_version: str | None = None
@@ -122,6 +121,8 @@ class DueSchedule:
     has_waiting: bool
     #: For how many firings in a row its worker was gone.
     gone: int
+    #: Whether its jobs may be more urgent than those of a tenant's roles, because the platform made it.
+    may_be_urgent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +136,8 @@ class SlotDecision:
     late_seconds: float = 0.0
     #: True if its job waits until the last one is final.
     is_held: bool = False
+    #: The UUID of its job, if it fires.
+    job_uuid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,9 +154,9 @@ class FiringDecision:
     cancels_job_id: str | None = None
 
     @property
-    def jobs(self) -> int:
-        """Returns the number of jobs that it makes."""
-        return sum(slot.outcome is Outcome.FIRED for slot in self.slots)
+    def fired(self) -> Sequence[SlotDecision]:
+        """Returns the slots that fire, oldest first. Each makes a job."""
+        return [slot for slot in self.slots if slot.outcome is Outcome.FIRED]
 
     @property
     def disables(self) -> bool:
@@ -185,10 +188,25 @@ def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
     return FiringDecision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
 
 
-def refuse(decision: FiringDecision, reason: str) -> FiringDecision:
-    """Returns the decision without its jobs, which the schedule's tenant may not have now."""
+def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDecision:
+    """Returns the decision with the UUIDs of its jobs, and without the slots that have none: their firings exist."""
+    slots = [replace(each, job_uuid=next(uuids)) if each.outcome is Outcome.FIRED else each for each in decision.slots]
+    return replace(decision, slots=[each for each in slots if each.job_uuid or each.outcome is not Outcome.FIRED])
+
+
+def settle(decision: FiringDecision, refusals: Mapping[str, str]) -> FiringDecision:
+    """Returns the decision without the jobs that were refused, by the UUIDs that were reserved for them."""
+    slots = [
+        _skip(each, refusals[each.job_uuid]) if each.job_uuid and each.job_uuid in refusals else each
+        for each in decision.slots
+    ]
+    settled = replace(decision, slots=slots)
+    return settled if settled.fired else replace(settled, cancels_job_id=None)
+
+
+def _refuse(decision: FiringDecision, reason: str) -> FiringDecision:
     slots = [_skip(slot, reason) if slot.outcome is Outcome.FIRED else slot for slot in decision.slots]
-    return replace(decision, slots=slots, cancels_job_id=None)
+    return replace(decision, slots=slots)
 
 
 def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Sequence[Slot], Slot | None]:
@@ -240,9 +258,9 @@ def _by_worker(decision: FiringDecision) -> FiringDecision:
     refusal = "is gone" if worker is None else worker.refusal
     if refusal is None:
         return replace(decision, gone=0)
-    if not decision.jobs:
+    if not decision.fired:
         return decision
-    decision = refuse(decision, f"worker {worker_id} {refusal}")
+    decision = _refuse(decision, f"worker {worker_id} {refusal}")
     gone = decision.gone + 1 if worker is None else 0
     if gone >= MAX_GONE:
         # A disabled schedule fires at no slot.
@@ -260,7 +278,7 @@ def _by_overlap(decision: FiringDecision) -> FiringDecision:
     if schedule.overlap is Overlap.ALLOW:
         return decision
     if schedule.overlap is Overlap.CANCEL_RUNNING:
-        cancelled = schedule.last_job_id if is_unfinished and decision.jobs else None
+        cancelled = schedule.last_job_id if is_unfinished and decision.fired else None
         return replace(decision, slots=list(_newest_alone(decision.slots)), cancels_job_id=cancelled)
     if schedule.overlap is Overlap.SKIP:
         return replace(decision, slots=list(_one_at_a_time(decision, is_unfinished)))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from ava.broker.control import Control
 from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.job import Job, JobSpec, Status
+from ava.domain.new_job import JobOrRefusal
 from ava.errors import TooMany
 from ava.services.jobs import Jobs
 from ava.services.revokes import revoke_all
@@ -112,51 +113,55 @@ class BulkBatches:
             among=operation.kind.statuses,
         )
         specs = [self._jobs.retry_spec(operation.caller, job) for job in found.jobs]
-        taken, created, refusal = self._insert(connection, operation, specs)
+        outcomes, refusal = self._make(connection, operation, specs)
+        created = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+        taken = len(outcomes)
         is_whole = taken == len(specs)
         moved = bulk_operations.move(
             connection,
             operation,
             done=len(created),
             failed=taken - len(created),
-            reason=refusal or _unrunnable(specs[:taken], created),
+            reason=refusal or _unrunnable(specs[:taken], outcomes[::-1]),
             before_id=found.before_id if is_whole and found.before_id else _last_id(found.jobs[:taken]),
             is_over=is_whole and found.before_id is None,
             pause_seconds=0.0 if is_whole else _FULL_SECONDS,
         )
         return moved, lambda: self._jobs.publish(created)
 
-    def _insert(
+    def _make(
         self, connection: Connection, operation: BulkOperation, specs: Sequence[JobSpec]
-    ) -> tuple[int, list[Job], str | None]:
-        """Store the new jobs, as many as the tenant may have queued.
+    ) -> tuple[list[JobOrRefusal], str | None]:
+        """Make the new jobs, of the newest specs as many as the tenant may have queued, the oldest of those first.
 
-        Returns how many of the specs were taken, the jobs, and why not all were taken.
+        Returns the outcomes of the specs that were taken, and why not all were taken.
         """
+        caller, making = operation.caller, self._jobs.making
         size, refusal = len(specs), None
         while size:
-            try:
-                # The oldest of a batch comes first, so that it starts first.
-                created = self._jobs.insert_runnable(connection, operation.caller, specs[:size][::-1])
-            except TooMany as error:
-                size, refusal = size // 2, str(error)
-            else:
-                return size, created, refusal
-        return 0, [], refusal
+            # The oldest of a batch comes first, so that it starts first.
+            new = making.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs[:size][::-1])
+            outcomes = making.make(connection, new, in_part=False)
+            too_many = next((outcome for outcome in outcomes if isinstance(outcome, TooMany)), None)
+            if too_many is None:
+                return outcomes, refusal
+            size, refusal = size // 2, str(too_many)
+        return [], refusal
 
 
 def _last_id(jobs: Sequence[Job]) -> str | None:
     return jobs[-1].id if jobs else None
 
 
-def _unrunnable(specs: Sequence[JobSpec], created: Sequence[Job]) -> str | None:
-    """Returns why jobs were left out; None if all were created."""
-    made = {job.retry_of for job in created}
-    left_out = sorted({spec.worker_id for spec in specs if spec.retry_of not in made})
-    if not left_out:
+def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> str | None:
+    """Returns why jobs were refused; None if all were made."""
+    refused = sorted(
+        {spec.worker_id for spec, outcome in zip(specs, outcomes, strict=True) if not isinstance(outcome, Job)}
+    )
+    if not refused:
         return None
-    others = f" ({len(left_out) - 1} more workers likewise)" if len(left_out) > 1 else ""
-    return f"{left_out[0]} takes no such jobs: it is deprecated, its schema refuses the input, or it is gone{others}."
+    others = f" ({len(refused) - 1} more workers likewise)" if len(refused) > 1 else ""
+    return f"{refused[0]} takes no such jobs: it is deprecated, its schema refuses the input, or it is gone{others}."
 
 
 def _ending(operation: BulkOperation) -> AuditRecord:

@@ -6,14 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ava.domain.job import Job, JobSpec
-from ava.errors import DatabaseUnavailable, StatementFailed, TooMany
-from ava.services.quotas import TenantQuotas
-from ava.store.engine.database import Connection, Database
-from ava.store.jobs.moves import make
-from ava.store.jobs.moves.make import NewJob
+from ava.domain.job import Job
+from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.errors import DatabaseUnavailable, StatementFailed
 
-__all__ = ["GroupedTriggers", "insert_group", "is_groupable"]
+__all__ = ["GroupedTriggers", "is_groupable"]
 
 #: The most jobs that one statement stores.
 _MOST = 64
@@ -31,7 +28,7 @@ class _Waiting:
     #: Set when the job is stored, or when this trigger is to lead the next group.
     is_over: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
-    #: The job; None if it was left out.
+    #: The job; None if the statement of its group has failed.
     job: Job | None = None
     error: BaseException | None = None
 
@@ -46,11 +43,11 @@ class GroupedTriggers:
 
     def __init__(
         self,
-        store: Callable[[Sequence[NewJob]], Sequence[Job | TooMany | None]],
+        store: Callable[[Sequence[NewJob]], Sequence[JobOrRefusal]],
         *,
         publish: Callable[[Sequence[Job]], None],
     ) -> None:
-        """`store` returns for each new job its record, the reason why it is refused, or None if it is left out."""
+        """`store` returns for each new job its record, or the reason why it is refused."""
         self._store = store
         self._publish = publish
         self._lock = threading.Lock()
@@ -60,7 +57,7 @@ class GroupedTriggers:
         self._waiting: list[_Waiting] = []
 
     def trigger(self, new: NewJob) -> Job | None:
-        """Store and publish a job. Returns None if the statement has left it out; then its own says why.
+        """Store and publish a job. Returns None if the statement of its group has failed; its own says who is to blame.
 
         Raises the reason why the job is refused, or what `store` raises for the whole group.
         """
@@ -101,10 +98,10 @@ class GroupedTriggers:
                 each.error = error if isinstance(error, Exception) else DatabaseUnavailable()
             raise
         for each, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, TooMany):
-                each.error = outcome
-            else:
+            if isinstance(outcome, Job):
                 each.job = outcome
+            else:
+                each.error = outcome
 
     def _join(self, tenant_id: str) -> list[_Waiting]:
         """Returns the triggers that a leader of this tenant takes along: those whose tenants no other statement has."""
@@ -134,23 +131,6 @@ class GroupedTriggers:
         self._tenants.add(trigger.new.tenant_id)
 
 
-def is_groupable(spec: JobSpec) -> bool:
+def is_groupable(new: NewJob) -> bool:
     """Returns True if a job may be stored together with others: it does not delay them much, and waits for none."""
-    return spec.key is None and len(spec.input_json) <= _MAX_CHARACTERS
-
-
-def insert_group(database: Database, quota: TenantQuotas, new: Sequence[NewJob]) -> list[Job | TooMany | None]:
-    """Insert jobs of several clients. Returns each one's record, or why it is refused; None if it was left out."""
-    with database.connect(of_process=True) as connection:
-        refusals = [_refusal(connection, quota, each) for each in new]
-        admitted = [each for each, refusal in zip(new, refusals, strict=True) if refusal is None]
-        stored = iter(make.insert_each(connection, admitted) if admitted else ())
-    return [next(stored) if refusal is None else refusal for refusal in refusals]
-
-
-def _refusal(connection: Connection, quota: TenantQuotas, new: NewJob) -> TooMany | None:
-    try:
-        quota.admit(connection, new.tenant_id, jobs=1, size=len(new.spec.input_json))
-    except TooMany as error:
-        return error
-    return None
+    return new.spec.key is None and len(new.spec.input_json) <= _MAX_CHARACTERS and new.schema_version != UNMATCHED

@@ -6,38 +6,31 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from ava import tracing
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
-from ava.domain.input_schema import InputMismatch
 from ava.domain.job import Job, JobSpec, Status
 from ava.domain.job_filter import JobFilter, JobSort
+from ava.domain.new_job import JobOrRefusal, NewJob
 from ava.domain.redaction import shown_to
 from ava.domain.run_log import JobRuns, runs_of
-from ava.domain.worker import Worker, WorkerStatus
 from ava.errors import (
     BrokerUnavailable,
     IdempotencyKeyReused,
     JobNotFound,
     JobStateConflict,
     QueueRefused,
-    WorkerDeprecated,
-    WorkerNotFound,
 )
 from ava.services.fingerprint import fingerprint
-from ava.services.grouped_triggers import GroupedTriggers, insert_group, is_groupable
-from ava.services.input_schemas import InputSchemas, Versions
-from ava.services.keyed_triggers import KeyedTriggers
-from ava.services.quotas import TenantQuotas
+from ava.services.grouped_triggers import GroupedTriggers, is_groupable
+from ava.services.making import Making
 from ava.services.trigger_rules import TriggerRules
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import nodes, workers
+from ava.store.fleet import nodes
 from ava.store.jobs import (
     batches,
     client_moves,
@@ -51,8 +44,6 @@ from ava.store.jobs import (
 from ava.store.jobs.batches import JobBatch
 from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
-from ava.store.jobs.moves import make
-from ava.store.jobs.moves.make import NewJob
 from ava.store.jobs.reads import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
 from ava.store.schedules import firings
@@ -84,14 +75,10 @@ class Jobs:
         self._publisher = publisher
         self._control = control
         self._run_long = run_long
-        #: The schemas that inputs must match.
-        self.schemas = InputSchemas(run_long)
-        self._quota = TenantQuotas.of(settings) if settings else TenantQuotas()
+        self.making = Making.of(settings, run_long=run_long) if settings else Making()
         #: What the settings allow new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
-        # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
-        self._max_published = make.MAX_PUBLISHED if self.rules.tenant_max_running is None else 0
-        self._groups = GroupedTriggers(lambda new: insert_group(database, self._quota, new), publish=self.publish)
+        self._groups = GroupedTriggers(self._make_group, publish=self.publish)
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
         """Store jobs, all or none, then publish those that can start now.
@@ -99,38 +86,22 @@ class Jobs:
         Raises `InputMismatch`, `WorkerNotFound`, `WorkerDeprecated` or, if its key is taken, `JobStateConflict` for the
         first entry to blame, and `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
         """
-        if len(specs) == 1 and (job := self._trigger_in_group(caller, specs[0])) is not None:
+        new = self._prepare(caller, specs)
+        if len(new) == 1 and is_groupable(new[0]) and (job := self._groups.trigger(new[0])) is not None:
             return [job]
         needs_transaction = len(specs) > 1 or specs[0].key is not None
-
-        def store() -> list[Job]:
-            with self._database.transaction() if needs_transaction else self._database.connect() as connection:
-                return self._insert(connection, caller, specs)
-
-        created = self.schemas.repeat_if_changed(self._database, caller.tenant_id, specs, store)
+        with self._database.transaction() if needs_transaction else self._database.connect() as connection:
+            created = self.making.make_all(connection, new)
         self.publish(created)
         return created
 
-    def _trigger_in_group(self, caller: Caller, spec: JobSpec) -> Job | None:
-        """Store a job together with others, and publish it. Returns None if it is to be stored on its own."""
-        if not is_groupable(spec):
-            return None
-        self.rules.refuse_urgent(caller, [spec])
-        version = self.schemas.versions(caller.tenant_id, [spec.worker_id]).get(spec.worker_id)
-        if version is not None:
-            try:
-                self.schemas.check(caller.tenant_id, [spec])
-            except InputMismatch:
-                return None
-        new = NewJob(
-            tenant_id=caller.tenant_id,
-            user_id=caller.user_id,
-            spec=spec,
-            may_publish=self._max_published > 0,
-            traceparent=tracing.current(),
-            schema_version=version,
-        )
-        return self._groups.trigger(new)
+    def _prepare(self, caller: Caller, specs: Sequence[JobSpec]) -> list[NewJob]:
+        self.rules.refuse_urgent(caller, specs)
+        return self.making.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs)
+
+    def _make_group(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
+        with self._database.connect(of_process=True) as connection:
+            return self.making.make(connection, new)
 
     def trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
         """Trigger jobs once per idempotency key. Returns the jobs, and True if an earlier call triggered them.
@@ -140,21 +111,15 @@ class Jobs:
         is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
         digest = self._run_long(lambda: fingerprint(specs)) if is_long else fingerprint(specs)
 
-        def store() -> tuple[list[Job], bool]:
-            with self._database.transaction() as connection:
-                earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
-                if earlier is not None:
-                    return self._earlier_jobs(connection, caller, earlier, digest), True
-                created = self._insert(connection, caller, specs)
-                idempotency.record_jobs(
-                    connection, tenant_id=caller.tenant_id, key=key, job_ids=[job.id for job in created]
-                )
-            return created, False
-
-        created, is_replay = self.schemas.repeat_if_changed(self._database, caller.tenant_id, specs, store)
-        if not is_replay:
-            self.publish(created)
-        return created, is_replay
+        with self._database.transaction() as connection:
+            earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
+            if earlier is not None:
+                return self._earlier_jobs(connection, caller, earlier, digest), True
+            created = self.making.make_all(connection, self._prepare(caller, specs))
+            job_ids = [job.id for job in created]
+            idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
+        self.publish(created)
+        return created, False
 
     def _earlier_jobs(
         self, connection: Connection, caller: Caller, earlier: EarlierRequest, fingerprint: bytes
@@ -165,33 +130,6 @@ class Jobs:
         if len(found) < len(earlier.job_ids):
             raise JobNotFound
         return found
-
-    def _insert(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        self.rules.refuse_urgent(caller, specs)
-        # Before the check, because another thread may read a newer schema after it.
-        versions = self.schemas.versions_of(caller.tenant_id, specs)
-        self.schemas.check(caller.tenant_id, specs)
-        if any(spec.key for spec in specs):
-            return self._insert_keyed(connection, caller, specs, versions)
-        created = self._store(connection, caller, specs, versions)
-        if len(created) < len(specs):
-            self.schemas.raise_if_changed(connection, caller.tenant_id, specs, versions)
-            self._refuse_workers(connection, caller, specs)
-            # The worker was deprecated until between the two statements; the caller may try again.
-            raise WorkerDeprecated
-        return created
-
-    def _insert_keyed(
-        self, connection: Connection, caller: Caller, specs: Sequence[JobSpec], versions: Versions
-    ) -> list[Job]:
-        def raise_if_refused() -> None:
-            self.schemas.raise_if_changed(connection, caller.tenant_id, specs, versions)
-            self._refuse_workers(connection, caller, specs)
-
-        arguments = self._arguments(caller, versions)
-        admit = partial(self._admit, connection, caller)
-        keyed = KeyedTriggers(connection, caller, arguments, admit=admit, raise_if_refused=raise_if_refused)
-        return keyed.store(specs)
 
     def retry(
         self,
@@ -229,46 +167,6 @@ class Jobs:
             retry_of=job.id,
             tags_json=job.tags_json,
         )
-
-    def insert_runnable(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        """Store those of the jobs whose worker takes them now, and return them for `publish`.
-
-        It belongs to the caller's transaction. Raises `TooMany` if the tenant may not have so many queued jobs more.
-        """
-        matching = self.schemas.matching(connection, caller.tenant_id, specs)
-        return self._store(connection, caller, matching, self.schemas.versions_of(caller.tenant_id, matching))
-
-    def _store(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec], versions: Versions) -> list[Job]:
-        self._admit(connection, caller, specs)
-        arguments = self._arguments(caller, versions)
-        return make.insert(connection, specs=specs, **arguments)
-
-    def _admit(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
-        size = sum(len(spec.input_json) for spec in specs)
-        self._quota.admit(connection, caller.tenant_id, jobs=len(specs), size=size)
-
-    def _arguments(self, caller: Caller, versions: Versions) -> dict[str, Any]:
-        """Returns the arguments of `make.insert`, without the jobs."""
-        return {
-            "tenant_id": caller.tenant_id,
-            "user_id": caller.user_id,
-            "max_published": self._max_published,
-            "traceparent": tracing.current(),
-            "schema_versions": versions,
-        }
-
-    def _refuse_workers(self, connection: Connection, caller: Caller, specs: Sequence[JobSpec]) -> None:
-        known: dict[str, Worker | None] = {}
-        for entry, spec in enumerate(specs):
-            if spec.worker_id not in known:
-                known[spec.worker_id] = workers.show(
-                    connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0
-                )
-            worker = known[spec.worker_id]
-            if worker is None or worker.status is WorkerStatus.DEPRECATED:
-                error = WorkerNotFound() if worker is None else WorkerDeprecated()
-                error.entry = entry
-                raise error
 
     def publish(self, created: Sequence[Job]) -> None:
         """Publish those of the stored jobs that can start now. If the broker is out of reach, they start later."""

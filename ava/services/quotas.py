@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Self
 
 from ava.domain.limits import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
@@ -54,10 +55,10 @@ class QueuedJobsQuota:
         self._lock = threading.Lock()
         self._counts: OrderedDict[str, _QueuedCount] = OrderedDict()
 
-    def admit(self, connection: Connection, tenant_id: str, jobs: int) -> None:
-        """Raises `TooMany` if the tenant may not have so many queued jobs more."""
+    def admit(self, connection: Connection, tenant_id: str, jobs: int, *, in_part: bool = False) -> int:
+        """Returns how many of the jobs the tenant may have more. It is all of them or none, unless `in_part`."""
         if self._most is None:
-            return
+            return jobs
         now = self._clock()
         with self._lock:
             known = self._counts.get(tenant_id)
@@ -65,20 +66,23 @@ class QueuedJobsQuota:
                 if jobs <= known.budget:
                     known.budget -= jobs
                     known.left -= jobs
-                    return
-                if jobs > known.left and now - known.read_at <= _FULL_SECONDS:
-                    raise self._refusal(known.left)
+                    return jobs
+                if (1 if in_part else jobs) > known.left and now - known.read_at <= _FULL_SECONDS:
+                    return 0
         left = self._most - usage.queued_jobs(connection, tenant_id=tenant_id, limit=self._most)
-        taken = jobs if jobs <= left else 0
+        taken = jobs if jobs <= left else max(0, left) * in_part
         budget = left if left <= _FEW else left // _PART
         with self._lock:
             self._counts[tenant_id] = _QueuedCount(read_at=now, left=left - taken, budget=max(0, budget - taken))
             if len(self._counts) > _MAX_TENANTS:
                 self._counts.popitem(last=False)
-        if not taken:
-            raise self._refusal(left)
+        return taken
 
-    def _refusal(self, left: int) -> TooMany:
+    def refusal(self, tenant_id: str) -> TooMany:
+        """Returns why `admit` admits no more jobs of a tenant."""
+        with self._lock:
+            known = self._counts.get(tenant_id)
+        left = 0 if known is None else known.left
         sentence = f"This tenant may have {self._most:,} queued jobs, {left:,} more at the moment; try again shortly."
         return TooMany(TENANT_QUEUED_JOBS.says(sentence), retry_after_seconds=round(_FULL_SECONDS))
 
@@ -106,20 +110,34 @@ class StoredBytesQuota:
         self._lock = threading.Lock()
         self._sums: OrderedDict[str, _StoredSum] = OrderedDict()
 
-    def admit(self, connection: Connection, tenant_id: str, size: int) -> None:
-        """Raises `TooMany` if the tenant may not store so many bytes more."""
+    def admit(self, connection: Connection, tenant_id: str, sizes: Sequence[int], *, in_part: bool = False) -> int:
+        """Returns how many of the jobs, whose inputs have so many bytes, the tenant may store: the first ones.
+
+        It is all of them or none, unless `in_part`.
+        """
         if self._most is None:
-            return
+            return len(sizes)
         now = self._clock()
         with self._lock:
             known = self._sums.get(tenant_id)
         if known is None or now - known.read_at > _COUNT_SECONDS:
             known = self._read(connection, tenant_id, known, now)
         with self._lock:
-            if known.stored + known.accepted + size > self._most:
-                sentence = f"This tenant may store {self._most:,} bytes; it has {known.stored + known.accepted:,}."
-                raise TooMany(TENANT_STORED_BYTES.says(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
-            known.accepted += size
+            room = self._most - known.stored - known.accepted
+            sums = list(accumulate(sizes))
+            taken = sum(size <= room for size in sums)
+            if taken < len(sizes) and not in_part:
+                return 0
+            known.accepted += sums[taken - 1] if taken else 0
+            return taken
+
+    def refusal(self, tenant_id: str) -> TooMany:
+        """Returns why `admit` admits no more jobs of a tenant."""
+        with self._lock:
+            known = self._sums.get(tenant_id)
+        stored = 0 if known is None else known.stored + known.accepted
+        sentence = f"This tenant may store {self._most:,} bytes; it has {stored:,}."
+        return TooMany(TENANT_STORED_BYTES.says(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
 
     def _read(self, connection: Connection, tenant_id: str, known: _StoredSum | None, now: float) -> _StoredSum:
         found = storage.measured(connection, tenant_id=tenant_id)
@@ -147,7 +165,15 @@ class TenantQuotas:
         """Returns the quotas that the settings name."""
         return cls(queued_jobs=TENANT_QUEUED_JOBS.of(settings), stored_bytes=TENANT_STORED_BYTES.of(settings))
 
-    def admit(self, connection: Connection, tenant_id: str, *, jobs: int, size: int) -> None:
-        """Raises `TooMany` if the tenant may not have so many jobs more, whose inputs have so many bytes."""
-        self.queued_jobs.admit(connection, tenant_id, jobs)
-        self.stored_bytes.admit(connection, tenant_id, size)
+    def admit(
+        self, connection: Connection, tenant_id: str, sizes: Sequence[int], *, in_part: bool = False
+    ) -> tuple[int, TooMany | None]:
+        """Returns how many of the jobs, whose inputs have so many bytes, the tenant may have more, and why not all.
+
+        It is all of them or none, unless `in_part`: then the first ones are admitted.
+        """
+        jobs = self.queued_jobs.admit(connection, tenant_id, len(sizes), in_part=in_part)
+        stored = self.stored_bytes.admit(connection, tenant_id, sizes[:jobs], in_part=in_part)
+        if stored < jobs:
+            return stored, self.stored_bytes.refusal(tenant_id)
+        return stored, None if jobs == len(sizes) else self.queued_jobs.refusal(tenant_id)

@@ -19,20 +19,16 @@ from ava.domain.limits import SCHEDULES
 from ava.domain.redaction import shown_to
 from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
 from ava.domain.schedule_record import Schedule, ScheduleSpec
-from ava.domain.worker import WorkerStatus
 from ava.errors import (
     IdempotencyKeyReused,
     InvalidFields,
     ScheduleDeclared,
     ScheduleLimitReached,
     ScheduleNotFound,
-    WorkerDeprecated,
-    WorkerNotFound,
 )
 from ava.services.jobs import Jobs
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import workers
 from ava.store.jobs import idempotency
 from ava.store.schedules import declared, definitions, firings
 from ava.store.schedules.definitions import ScheduleFilter
@@ -106,13 +102,8 @@ class Schedules:
         self._jobs.rules.refuse_urgent(caller, [JobSpec(worker_id=spec.worker_id, priority=spec.priority)])
 
     def _check_worker(self, connection: Connection, caller: Caller, spec: ScheduleSpec) -> None:
-        worker = workers.show(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id, dead_after_seconds=0)
-        if worker is None:
-            raise WorkerNotFound
-        if worker.status is WorkerStatus.DEPRECATED:
-            raise WorkerDeprecated
-        self._jobs.schemas.refresh(connection, caller.tenant_id, [spec.worker_id])
-        self._jobs.schemas.check(caller.tenant_id, [JobSpec(worker_id=spec.worker_id, input_json=spec.input_json)])
+        job = JobSpec(worker_id=spec.worker_id, input_json=spec.input_json)
+        self._jobs.making.check(connection, tenant_id=caller.tenant_id, spec=job)
 
     def _earlier(self, connection: Connection, caller: Caller, spec: ScheduleSpec, key: str) -> Schedule | None:
         """Reserve an idempotency key. Returns the schedule that an earlier call with it created."""

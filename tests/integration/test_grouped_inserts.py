@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from ava.domain.job import JobSpec
+from ava.domain.new_job import NewJob
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants, workers
 from ava.store.jobs.backlog import write_closed_windows
 from ava.store.jobs.moves import make
-from ava.store.jobs.moves.make import NewJob
 from tests.backlog import worker_spec
 
 
@@ -38,7 +38,7 @@ def test_jobs_with_tags_and_without_share_a_statement_and_keep_their_own(databas
     ]
     new = [NewJob(tenant_id=f"ten_{n % 3}", user_id="usr_a", spec=spec) for n, spec in enumerate(specs)]
     with database.connect(of_process=True) as connection:
-        stored = make.insert_each(connection, new)
+        stored = make.insert(connection, new)
         found = connection.exec_driver_sql("SELECT key, value, tenant_id FROM job_tags").all()
     assert [(job.tenant_id, job.input_json, job.tags_json) for job in stored if job] == [
         (each.tenant_id, each.spec.input_json, each.spec.tags_json) for each in new
@@ -54,7 +54,7 @@ def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> N
     ]
 
     def trigger() -> list[tuple[int, bool]]:
-        jobs = [job for job in make.insert_each(connection, new) if job is not None]
+        jobs = [job for job in make.insert(connection, new) if job is not None]
         return [(job.priority, job.published_at is not None) for job in jobs]
 
     with database.connect(of_process=True) as connection:

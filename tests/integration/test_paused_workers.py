@@ -9,6 +9,7 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.paused_workers import PausedWorkers
 from ava.domain.worker import WorkerSettings, WorkerStatus
+from ava.errors import WorkerDeprecated
 from ava.settings import Settings
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
@@ -112,6 +113,7 @@ def test_a_deprecated_worker_takes_no_new_jobs_and_runs_those_that_wait(stored: 
     stored.join()
     (waiting,) = stored.insert(is_published=True)
     _set(stored, WorkerStatus.DEPRECATED)
-    assert stored.insert() == []
+    with pytest.raises(WorkerDeprecated):
+        stored.insert()
     assert PausedWorkers(stored.database).run_once(0) == 0
     assert stored.claim(waiting) is not None

@@ -17,7 +17,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import client_moves, reads, rescues, runs
-from ava.store.jobs.moves import make
+from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec
 
@@ -36,7 +36,7 @@ def database(database_settings: Settings) -> Iterator[Database]:
 
 def trigger(connection: Connection) -> Job:
     spec = JobSpec(worker_id="wkr_plain")
-    return make.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])[0]
+    return make_jobs(connection, [spec], tenant_id=TENANT)[0]
 
 
 def wanted(job: Job, run_no: int = 1, claim_id: str | None = None, worker_id: str = "wkr_plain") -> runs.Claim:

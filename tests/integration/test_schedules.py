@@ -18,6 +18,7 @@ from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.dispatcher.duties.time_zones import TimeZoneData
 from ava.domain.schedule_record import CatchUp, make_schedule_record
 from ava.metrics import counters
+from ava.services.making import Making
 from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.jobs import reads
@@ -71,9 +72,8 @@ def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(sch
 
 def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(scheduled: Scheduled) -> None:
     schedule = scheduled.create(catch_up=CatchUp.ALL)
-    duty = ScheduleFirings(
-        scheduled.backlog.database, scheduled.control, quota=TenantQuotas(queued_jobs=2), clock=lambda: scheduled.now
-    )  # fmt: skip
+    making = Making(quota=TenantQuotas(queued_jobs=2))
+    duty = ScheduleFirings(scheduled.backlog.database, scheduled.control, making=making, clock=lambda: scheduled.now)
     for _ in range(3):
         scheduled.now += MINUTE
         assert duty.run_once(0) == 1

@@ -14,8 +14,8 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
 from ava.store.jobs import client_moves, reads, rescues, rows, runs, shared_claims, turns
-from ava.store.jobs.moves import make
 from ava.store.jobs.shared_claims import CompletedRun
+from harness.new_jobs import make_jobs
 from tests.backlog import worker_spec
 
 NODE, CLAIM, OTHER_CLAIM = (str(uuid.uuid4()) for _ in range(3))
@@ -33,7 +33,7 @@ def connection(database_settings: Settings) -> Iterator[Connection]:
 
 def trigger(connection: Connection, count: int) -> list[Job]:
     specs = [JobSpec(worker_id="wkr_brief")] * count
-    return list(make.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=specs))
+    return make_jobs(connection, specs, tenant_id=TENANT)
 
 
 def claim(connection: Connection, jobs: list[Job], run_no: int = 1, claim_id: str = CLAIM) -> dict[str, Job]:
@@ -128,9 +128,7 @@ def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Conne
 def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
     claim(connection, [job])
-    (urgent,) = make.insert(
-        connection, tenant_id=TENANT, user_id="usr_test", specs=[JobSpec(worker_id="wkr_brief", priority=3)]
-    )
+    (urgent,) = make_jobs(connection, [JobSpec(worker_id="wkr_brief", priority=3)], tenant_id=TENANT)
 
     def is_outranked(by: int = 4) -> bool:
         check = shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM, outranked_by=by)

@@ -27,7 +27,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import backlog, client_moves, rescues, runs, turns
-from ava.store.jobs.moves import make
+from harness.new_jobs import make_jobs
 
 TENANT = "ten_test"
 DEAD_AFTER_SECONDS = 14.0
@@ -132,7 +132,7 @@ class Jobs(RuleBasedStateMachine):
         moment = datetime(2100, 1, 1, tzinfo=UTC) if is_dated else None
         spec = JobSpec(worker_id=worker_id, scheduled_at=moment)
         with self._connect() as connection:
-            (job,) = make.insert(connection, tenant_id=TENANT, user_id="usr_test", specs=[spec])
+            (job,) = make_jobs(connection, [spec], tenant_id=TENANT)
         self.models[job.id] = Model(worker_id=worker_id, is_dated=is_dated)
 
     @precondition(lambda self: self.models)

@@ -46,7 +46,7 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
             **fields,
         },
     )
-    worker = RunnableWorker(queue="default", max_attempts=1)
+    worker = RunnableWorker()
     return DueSchedule(
         schedule=schedule, **{"worker": worker, "last_status": None, "has_waiting": False, "gone": 0, **facts}
     )
@@ -209,7 +209,7 @@ def test_a_catch_up_without_a_worker_counts_once() -> None:
 
 
 def test_a_paused_worker_fires_because_its_jobs_wait() -> None:
-    paused = RunnableWorker(queue="default", max_attempts=1, status=WorkerStatus.PAUSED)
+    paused = RunnableWorker(status=WorkerStatus.PAUSED)
     assert _outcomes(decide(_due(worker=paused), NOW)) == [Outcome.FIRED]
 
 
@@ -221,7 +221,7 @@ def test_a_paused_worker_fires_because_its_jobs_wait() -> None:
     ],
 )
 def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict[str, Any], reason: str) -> None:
-    decision = decide(_due(worker=RunnableWorker(queue="default", max_attempts=1, **refusing), gone=2), NOW)
+    decision = decide(_due(worker=RunnableWorker(**refusing), gone=2), NOW)
     assert [each.reason for each in decision.slots] == [reason]
     assert (decision.gone, decision.disables) == (0, False)
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from ava.domain.job import Job, JobSpec
-from ava.errors import DatabaseUnavailable, StatementFailed, TooMany
+from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.domain.trigger_keys import Dedupe
+from ava.errors import DatabaseUnavailable, StatementFailed, TooMany, WorkerNotFound
 from ava.services.grouped_triggers import GroupedTriggers, is_groupable
-from ava.store.jobs.moves.make import NewJob
 from harness.polling import wait_until
 from tests.unit.handlers import JOB
 
@@ -34,9 +35,9 @@ class Store:
         self.published: list[list[str]] = []
         self.is_open = threading.Event()
         self.error: BaseException | None = None
-        self.outcome: Callable[[NewJob], Job | TooMany | None] = job_of
+        self.outcome: Callable[[NewJob], JobOrRefusal] = job_of
 
-    def store(self, group: Sequence[NewJob]) -> list[Job | TooMany | None]:
+    def store(self, group: Sequence[NewJob]) -> list[JobOrRefusal]:
         self.groups.append([each.user_id for each in group])
         assert self.is_open.wait(10)
         if self.error is not None:
@@ -116,14 +117,15 @@ def test_a_group_has_a_bound_and_the_next_one_follows(triggers):
 
 def test_a_refusal_or_an_unknown_worker_stays_with_its_own_trigger(triggers):
     refusal = TooMany("Enough.", retry_after_seconds=1)
-    outcomes = {"b": refusal, "c": None}
+    unknown = WorkerNotFound()
+    outcomes = {"b": refusal, "c": unknown}
     triggers.store.outcome = lambda each: outcomes.get(each.user_id, job_of(each))
     a, b, c, d = triggers.begin("a", "b", "c", "d")
     triggers.store.is_open.set()
     assert a.result(10) is not None
     assert d.result(10) is not None
     assert b.exception(10) is refusal
-    assert c.result(10) is None
+    assert c.exception(10) is unknown
     wait_until(lambda: ["d"] in triggers.store.published)
 
 
@@ -147,7 +149,16 @@ def test_if_the_store_is_out_of_reach_each_of_the_group_gets_an_error(triggers, 
     assert triggers.grouped.trigger(new("d")) is not None
 
 
-def test_large_inputs_are_stored_alone():
-    assert is_groupable(JobSpec(worker_id="wkr_noop", input_json='{"a": 1}'))
-    assert not is_groupable(JobSpec(worker_id="wkr_noop", input_json=f'{{"a": "{"x" * 20_000}"}}'))
-    assert is_groupable(JobSpec(worker_id="wkr_noop", tags_json='{"a": "1"}'))
+@pytest.mark.parametrize(
+    ("spec", "version", "is_stored_together"),
+    [
+        (JobSpec(worker_id="wkr_noop", input_json='{"a": 1}'), None, True),
+        (JobSpec(worker_id="wkr_noop", tags_json='{"a": "1"}'), "v1", True),
+        (JobSpec(worker_id="wkr_noop", input_json=f'{{"a": "{"x" * 20_000}"}}'), None, False),
+        (JobSpec(worker_id="wkr_noop", dedupe=Dedupe(key="k")), None, False),
+        (JobSpec(worker_id="wkr_noop"), UNMATCHED, False),
+    ],
+)
+def test_what_is_long_or_has_a_key_or_mismatches_is_stored_alone(spec, version, is_stored_together):
+    each = NewJob(tenant_id="ten_a", user_id="usr_a", spec=spec, schema_version=version)
+    assert is_groupable(each) == is_stored_together

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from ava.errors import TooMany
 from ava.services.quotas import QueuedJobsQuota, StoredBytesQuota
 from ava.store.reports import storage, usage
 from ava.store.reports.storage import Measured
@@ -31,9 +31,7 @@ class Stored:
     def fill(self, quota: QueuedJobsQuota) -> int:
         """Trigger jobs until one is refused. Returns how many there are then."""
         while True:
-            try:
-                quota.admit(None, TENANT, 1)  # type: ignore[arg-type]  # the count needs no connection here
-            except TooMany:
+            if not quota.admit(None, TENANT, 1):  # type: ignore[arg-type]  # the count needs no connection here
                 return self.jobs
             self.jobs += 1
 
@@ -60,11 +58,9 @@ def test_several_processes_keep_the_limit_nearly(stored: Stored) -> None:
     while refused < len(quotas):
         refused = 0
         for quota in quotas:
-            try:
-                quota.admit(None, TENANT, 1)  # type: ignore[arg-type]
-                stored.jobs += 1
-            except TooMany:
-                refused += 1
+            admitted = quota.admit(None, TENANT, 1)  # type: ignore[arg-type]
+            stored.jobs += admitted
+            refused += not admitted
     assert 1_000 <= stored.jobs <= 1_000 + 7 * 64
 
 
@@ -82,13 +78,22 @@ def test_a_full_tenant_is_counted_once_a_second_and_gets_what_became_free(stored
 
 def test_a_bulk_is_refused_as_a_whole_and_one_that_fits_is_not(stored: Stored) -> None:
     quota = _quota(stored, 1_000)
-    with pytest.raises(TooMany, match=r"1,000 queued jobs, 1,000 more .* \(limit tenant_queued_jobs\)"):
-        quota.admit(None, TENANT, 1_001)  # type: ignore[arg-type]
-    quota.admit(None, TENANT, 1_000)  # type: ignore[arg-type]
+    assert quota.admit(None, TENANT, 1_001) == 0  # type: ignore[arg-type]
+    assert re.search(r"1,000 queued jobs, 1,000 more .* \(limit tenant_queued_jobs\)", str(quota.refusal(TENANT)))
+    assert quota.admit(None, TENANT, 1_000) == 1_000  # type: ignore[arg-type]
+
+
+def test_the_first_jobs_of_a_call_that_takes_some_fill_the_room_that_there_is(stored: Stored) -> None:
+    quota = _quota(stored, 1_000)
+    stored.jobs = 900
+    assert quota.admit(None, TENANT, 150, in_part=True) == 100  # type: ignore[arg-type]
+    stored.jobs = 1_000
+    assert quota.admit(None, TENANT, 150, in_part=True) == 0  # type: ignore[arg-type]
+    assert stored.counts == 1
 
 
 def test_without_a_limit_nothing_is_counted(stored: Stored) -> None:
-    _quota(stored, None).admit(None, TENANT, 10**9)  # type: ignore[arg-type]
+    assert _quota(stored, None).admit(None, TENANT, 10**9) == 10**9  # type: ignore[arg-type]
     assert stored.counts == 0
 
 
@@ -106,11 +111,7 @@ def test_bytes_that_were_accepted_count_until_they_are_measured(monkeypatch: pyt
     quota = StoredBytesQuota(100, clock=lambda: now)
 
     def accepted(size: int) -> bool:
-        try:
-            quota.admit(None, TENANT, size)  # type: ignore[arg-type]  # the read needs no connection here
-        except TooMany:
-            return False
-        return True
+        return quota.admit(None, TENANT, [size]) == 1  # type: ignore[arg-type]  # the read needs no connection here
 
     assert [accepted(60), accepted(60), accepted(40), accepted(1)] == [True, False, True, False]
     assert reads == 1
@@ -125,4 +126,13 @@ def test_bytes_that_were_accepted_count_until_they_are_measured(monkeypatch: pyt
 
 def test_without_a_limit_of_bytes_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "measured", None)
-    StoredBytesQuota(None).admit(None, TENANT, 2**40)  # type: ignore[arg-type]  # it is not used
+    assert StoredBytesQuota(None).admit(None, TENANT, [2**40]) == 1  # type: ignore[arg-type]  # it is not used
+
+
+def test_the_first_jobs_of_a_call_that_takes_some_fill_the_bytes_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "measured", lambda _connection, **_: None)
+    quota = StoredBytesQuota(100)
+    assert quota.admit(None, TENANT, [60, 50, 10]) == 0  # type: ignore[arg-type]
+    assert quota.admit(None, TENANT, [60, 50, 10], in_part=True) == 1  # type: ignore[arg-type]
+    assert quota.admit(None, TENANT, [40]) == 1  # type: ignore[arg-type]
+    assert "it has 100." in str(quota.refusal(TENANT))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,15 +12,24 @@ from ava.broker.control import Control
 from ava.dispatcher.duty import Duty
 from ava.domain import ids, priority
 from ava.domain.events import Event, EventType, make_body
-from ava.domain.firing import MAX_GONE, DueSchedule, FiringDecision, Outcome, decide, postpone, refuse
-from ava.domain.job import Job
+from ava.domain.firing import (
+    MAX_GONE,
+    DueSchedule,
+    FiringDecision,
+    Outcome,
+    SlotDecision,
+    decide,
+    postpone,
+    reserve,
+    settle,
+)
+from ava.domain.job import Job, JobSpec, Trigger
+from ava.domain.new_job import NewJob
 from ava.domain.redaction import redact
 from ava.domain.schedule import timezone_data_version
 from ava.domain.schedule_record import Schedule, make_schedule_record
-from ava.errors import TooMany
 from ava.metrics import counters
-from ava.services.input_schemas import InputSchemas
-from ava.services.quotas import TenantQuotas
+from ava.services.making import Making
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
@@ -38,6 +47,8 @@ _MAX_BATCHES = 40
 _DECIDING_SECONDS = 1.0
 #: Firings that one transaction writes, apart from those of its last schedule.
 _MAX_FIRINGS = 5_000
+#: Characters of the inputs of one statement, apart from those of its last job.
+_MAX_CHARACTERS = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,21 +78,20 @@ class ScheduleFirings(Duty):
         database: Database,
         control: Control,
         *,
-        quota: TenantQuotas | None = None,
+        making: Making | None = None,
         most_urgent: int = priority.FIRST,
         clock: Callable[[], datetime | None] = lambda: None,
     ) -> None:
-        """`quota` limits the jobs of a tenant, `most_urgent` the priority of those that its roles have scheduled.
+        """`making` makes the jobs; `most_urgent` limits the priority of those that roles of a tenant have scheduled.
 
         `clock` returns what counts as now; None: the database's time.
         """
         super().__init__()
         self._database = database
         self._control = control
-        self._quota = quota or TenantQuotas()
+        self._making = making or Making()
         self._most_urgent = most_urgent
         self._clock = clock
-        self._schemas = InputSchemas()
         # All series exist from the start on, so that the first missed firing is an increase.
         for outcome in Outcome:
             counters.SCHEDULE_FIRINGS.labels(outcome.value)
@@ -106,33 +116,56 @@ class ScheduleFirings(Duty):
         with self._database.transaction() as connection:
             found = due_schedules.claim_due(connection, limit=_BATCH, now=now)
             decided = _decide_all([(self._with_fault(connection, due), at) for due, at in found])
-            decisions = [self._admit(connection, decision) for decision in decided]
-            # Cancelled first, so that the new job is never before the one that it replaces.
+            uuids = iter(due_schedules.reserve(connection, decided))
+            decisions = self._make_jobs(connection, [reserve(decision, uuids) for decision in decided])
             cancelled = due_schedules.cancel_jobs(connection, decisions)
-            firings, made = due_schedules.write_firings(connection, decisions, most_urgent=self._most_urgent)
-            due_schedules.advance(connection, decisions, made, timezone_data=timezone_data_version(), now=now)
+            firings = due_schedules.write_firings(connection, decisions)
+            due_schedules.advance(connection, decisions, timezone_data=timezone_data_version(), now=now)
             for schedule in due_schedules.disabled(connection, decisions):
                 _write_event(connection, schedule)
         has_more = len(found) == _BATCH or len(decisions) < len(found)
         return _FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled, has_more=has_more)
 
-    def _admit(self, connection: Connection, decision: FiringDecision) -> FiringDecision:
-        if not decision.jobs:
-            return decision
-        try:
-            schedule = decision.due.schedule
-            size = decision.jobs * len(schedule.input_json)
-            self._quota.admit(connection, schedule.tenant_id, jobs=decision.jobs, size=size)
-        except TooMany as error:
-            return refuse(decision, str(error))
-        return decision
+    def _make_jobs(self, connection: Connection, decisions: Sequence[FiringDecision]) -> list[FiringDecision]:
+        """Make the jobs of decisions. Returns the decisions without the jobs that were refused."""
+        new = [self._new_job(decision.due, slot) for decision in decisions for slot in decision.fired]
+        refusals: dict[str, str] = {}
+        for some in _batches(new):
+            outcomes = self._making.make(connection, some)
+            refusals |= {
+                each.uuid: str(outcome)
+                for each, outcome in zip(some, outcomes, strict=True)
+                if each.uuid is not None and not isinstance(outcome, Job)
+            }
+        return [settle(decision, refusals) for decision in decisions]
+
+    def _new_job(self, due: DueSchedule, slot: SlotDecision) -> NewJob:
+        schedule = due.schedule
+        most_urgent = priority.FIRST if due.may_be_urgent else self._most_urgent
+        return NewJob(
+            tenant_id=schedule.tenant_id,
+            user_id=schedule.id,
+            spec=JobSpec(
+                worker_id=schedule.worker_id,
+                input_json=schedule.input_json,
+                trigger=Trigger.SCHEDULED,
+                priority=max(schedule.priority, most_urgent),
+                scheduled_at=slot.slot.at,
+            ),
+            schema_version=None if due.worker is None else due.worker.schema_version,
+            # The dispatcher feeds it like any other backlog, also if it is killed after the commit.
+            may_publish=False,
+            uuid=slot.job_uuid,
+            is_due=True,
+            waits_for_earlier=slot.is_held,
+        )
 
     def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:
         """Returns a schedule with what is wrong with its input, if its worker has a schema."""
         worker, schedule = due.worker, due.schedule
         if worker is None or worker.schema_version is None:
             return due
-        fault = self._schemas.fault(
+        fault = self._making.schemas.fault(
             connection,
             tenant_id=schedule.tenant_id,
             worker_id=schedule.worker_id,
@@ -172,6 +205,20 @@ def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
         # One that cannot be decided, as in a zone that the time zone data no longer has, must not block the others.
         _log.exception("Schedule could not be fired, will retry later", extra={"schedule_id": due.schedule.id})
         return postpone(due, now)
+
+
+def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
+    """Returns the jobs in batches whose inputs are not too long for one statement."""
+    batch: list[NewJob] = []
+    length = 0
+    for each in new:
+        if batch and length + len(each.spec.input_json) > _MAX_CHARACTERS:
+            yield batch
+            batch, length = [], 0
+        batch.append(each)
+        length += len(each.spec.input_json)
+    if batch:
+        yield batch
 
 
 def _write_event(connection: Connection, schedule: Schedule) -> None:

@@ -188,20 +188,23 @@ def page(
 
 
 _SCHEMAS = Statement("""
-SELECT id, input_schema_version, input_schema::text FROM workers
-WHERE tenant_id = '*' AND id = ANY(%(ids)s::text[]) AND (tenants IS NULL OR %(tenant_id)s = ANY(tenants))
+SELECT w.id, coalesce(own.status, platform.status, 'active'), w.input_schema_version, w.input_schema::text
+FROM workers AS w
+LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
+LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+WHERE w.tenant_id = '*' AND w.id = ANY(%(ids)s::text[]) AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
 """)
 
 
 def schemas(
     connection: Connection, *, tenant_id: str, worker_ids: Collection[str]
-) -> dict[str, tuple[str | None, str | None]]:
-    """Returns the version of each worker's schema, and the schema as JSON text, by the worker's id.
+) -> dict[str, tuple[WorkerStatus, str | None, str | None]]:
+    """Returns each worker's status, the version of its schema, and the schema as JSON text, by the worker's id.
 
     Workers that the tenant may not use are left out.
     """
     found = connection.exec_driver_sql(_SCHEMAS, {"ids": list(worker_ids), "tenant_id": tenant_id})
-    return {id_: (version, text) for id_, version, text in found}
+    return {id_: (WorkerStatus(status), version, text) for id_, status, version, text in found}
 
 
 _QUEUES = Statement("SELECT DISTINCT queue FROM workers")

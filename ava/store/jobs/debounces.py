@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.domain.job import WHEN_RELEASED, Job, JobSpec
+from ava.domain.job import WHEN_RELEASED, Job
+from ava.domain.new_job import NewJob
 from ava.domain.trigger_keys import Keep
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -95,31 +96,24 @@ SELECT {rows.JOB_COLUMNS}, j.key FROM moved AS j
 """)
 
 
-def move(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    user_id: str,
-    specs: Sequence[JobSpec],
-    starts: Sequence[datetime],
-    schema_versions: Mapping[str, str],
-) -> dict[tuple[str, str], Job]:
-    """Put off the jobs of keys that `reserve` has locked, each to its start, but not beyond its last moment.
+def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
+    """Put off the jobs of keys that `reserve` has locked, each to its trigger's date, but not beyond its last moment.
 
     A job whose trigger says so gets the trigger's input, priority, tags, kind and user. Returns the jobs by worker and
     key, without those that are due, final, or whose worker the tenant may not run now.
     """
+    specs = [each.spec for each in new]
     parameters: dict[str, Any] = {
         **_parameters(tenant_id, [spec.key for spec in specs if spec.key is not None]),
         "user_id": user_id,
-        "starts": list(starts),
+        "starts": [spec.scheduled_at for spec in specs],
         "are_last": [spec.debounce is not None and spec.debounce.keep is Keep.LAST for spec in specs],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],
         "inputs": [spec.input_json for spec in specs],
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == "{}" else spec.tags_json for spec in specs],
-        "schemas": [schema_versions.get(spec.worker_id) for spec in specs],
+        "schemas": [each.schema_version for each in new],
     }
     found = connection.exec_driver_sql(_MOVE, parameters)
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}

@@ -31,7 +31,7 @@ def unfinished(
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
 
 
-# The rows are locked in the order of their keys, as `make.insert_keyed` inserts them.
+# The rows are locked in the order of their keys, as `make.insert` inserts them.
 _CANCEL_QUEUED = Statement("""
 WITH earlier AS MATERIALIZED (
     SELECT j.id FROM (

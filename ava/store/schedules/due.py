@@ -6,29 +6,35 @@ already. So any number of dispatchers may do this at once, and whatever one does
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.domain import ids, priority
-from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker
+from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker, SlotDecision
 from ava.domain.job import WHEN_RELEASED, Job, Status
 from ava.domain.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
-from ava.store.jobs import pauses
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = ["ARE_DUE", "advance", "are_due", "cancel_jobs", "claim_due", "disabled", "release_waiting", "write_firings"]
+__all__ = [
+    "ARE_DUE",
+    "advance",
+    "are_due",
+    "cancel_jobs",
+    "claim_due",
+    "disabled",
+    "release_waiting",
+    "reserve",
+    "write_firings",
+]
 
 #: The moment that counts as now; None means that of the database's clock.
 Moment = datetime | None
-#: A job's UUID, and whether it waits for the one before it.
-MadeJob = tuple[str, bool]
 
 _IS_WAITING = "EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL)"
 #: A condition: a schedule is due, or a job waits for an earlier one of its schedule.
@@ -48,8 +54,7 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 
 # The last job's status is read only for schedules whose overlap depends on it.
 _CLAIM_DUE = Statement(f"""
-SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), w.queue,
-       least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) + 1,
+SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.status,
        coalesce(waiting.status IS NOT DISTINCT FROM 'queued' AND waiting.run_at = %(held)s, false), s.gone
 FROM schedules AS s
@@ -70,102 +75,80 @@ def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    now, queue, max_attempts, worker_status, schema_version, last_status, has_waiting, gone = row[22:]
-    worker = None
-    if queue is not None:
-        worker = RunnableWorker(
-            queue=queue,
-            max_attempts=max_attempts,
-            status=WorkerStatus(worker_status),
-            schema_version=schema_version,
-        )
+    now, may_be_urgent, has_worker, worker_status, schema_version, last_status, has_waiting, gone = row[22:]
+    worker = RunnableWorker(status=WorkerStatus(worker_status), schema_version=schema_version) if has_worker else None
     due = DueSchedule(
         schedule=rows.schedule(row),
         worker=worker,
         last_status=None if last_status is None else Status(last_status),
         has_waiting=has_waiting,
         gone=gone,
+        may_be_urgent=may_be_urgent,
     )
     return due, now
 
 
-# Inputs go from the schedule to its job without leaving the database. A slot that is written already makes no job.
-# The jobs are unpublished: the dispatcher feeds them like any other backlog, also if it is killed after the commit.
-_WRITE_FIRINGS = Statement(f"""
-WITH given AS MATERIALIZED (
-    SELECT g.*, CASE WHEN g.outcome = 'fired' THEN ava_uuid7() END AS job_id
-    FROM (SELECT * FROM unnest(
-              %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[], %(ats)s::timestamptz[],
-              %(outcomes)s::text[], %(reasons)s::text[], %(held)s::bool[], %(triggered_by)s::text[], %(queues)s::text[],
-              %(max_attempts)s::smallint[], %(paused)s::bool[], %(tenants)s::text[]
-          ) WITH ORDINALITY
-          AS u (schedule_id, slot, fold, at, outcome, reason, is_held, triggered_by, queue, max_attempts, is_paused,
-                tenant_id, n)
-          ORDER BY n) AS g
-), written AS (
-    INSERT INTO schedule_firings (tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason, job_id)
-    SELECT g.tenant_id, g.schedule_id, s.timezone, g.slot, g.fold, g.at, g.outcome, g.reason, g.job_id
-    FROM given AS g JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.schedule_id
-    ON CONFLICT DO NOTHING
-    RETURNING schedule_id, job_id, at
-), made AS (
-    INSERT INTO jobs (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by, scheduled_at,
-                      limit_key, rate_key, run_at, max_attempts)
-    SELECT g.job_id, to_timestamp(('x' || left(translate(g.job_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
-           s.tenant_id, s.worker_id, g.queue, 'scheduled',
-           greatest(s.priority, l.most_urgent_priority,
-                    CASE WHEN NOT s.may_be_urgent THEN %(most_urgent)s::smallint END), s.input, g.triggered_by, g.at,
-           CASE WHEN w.max_running IS NOT NULL THEN ava_limit_key(w.id, w.max_running_per, s.tenant_id, s.input)
-                WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
-           CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, s.tenant_id, s.input) END,
-           CASE WHEN g.is_held THEN %(held_until)s::timestamptz
-                WHEN g.is_paused THEN {pauses.RESUMED_AT}
-                WHEN w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL THEN 'infinity' END, g.max_attempts
-    FROM written AS f JOIN given AS g ON g.job_id = f.job_id
-    JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.schedule_id
-    LEFT JOIN workers AS w ON {workers.of("s")} LEFT JOIN tenant_limits AS l ON l.tenant_id = s.tenant_id
-    ORDER BY g.n
-)
-SELECT f.schedule_id::text, f.job_id::text, g.is_held
-FROM written AS f LEFT JOIN given AS g ON g.job_id = f.job_id ORDER BY g.n
+_RESERVE = Statement("""
+SELECT CASE WHEN NOT EXISTS (
+    SELECT FROM schedule_firings AS f
+    WHERE f.tenant_id = g.tenant_id AND f.schedule_id = g.schedule_id AND f.timezone = g.timezone
+        AND f.slot = g.slot AND f.fold = g.fold
+) THEN ava_uuid7()::text END
+FROM (
+    SELECT u.*, s.timezone
+    FROM unnest(%(tenants)s::text[], %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[])
+        WITH ORDINALITY AS u (tenant_id, schedule_id, slot, fold, n)
+    JOIN schedules AS s ON s.tenant_id = u.tenant_id AND s.id = u.schedule_id
+    ORDER BY u.n OFFSET 0
+) AS g
 """)
 
 
-def write_firings(
-    connection: Connection, decisions: Sequence[FiringDecision], *, most_urgent: int = priority.FIRST
-) -> tuple[int, Mapping[str, list[MadeJob]]]:
-    """Write the firings of decisions, and a job for each that fires.
+def reserve(connection: Connection, decisions: Sequence[FiringDecision]) -> list[str | None]:
+    """Returns the UUID of the job of each slot that fires, in order; None for a slot whose firing is written already.
 
-    `most_urgent` is the smallest priority number of a job whose schedule a role of a tenant has decided.
-    Returns the number of firings, and the jobs by the schedule's id, oldest first. A slot that is written already is
-    not counted.
+    The schedules are locked, so that no other transaction writes firings of them meanwhile.
     """
-    slots = [(decision, slot) for decision in decisions for slot in decision.slots]
-    if not slots:
-        return 0, {}
-    workers = [decision.due.worker for decision, _ in slots]
-    parameters = {
+    fired = [(decision, slot) for decision in decisions for slot in decision.fired]
+    return list(connection.exec_driver_sql(_RESERVE, _slots(fired)).scalars()) if fired else []
+
+
+def _slots(slots: Sequence[tuple[FiringDecision, SlotDecision]]) -> dict[str, Any]:
+    return {
         "tenants": [decision.due.schedule.tenant_id for decision, _ in slots],
         "schedule_ids": [schedule_uuid(decision.due.schedule.id) for decision, _ in slots],
         "slots": [each.slot.slot.replace(fold=0) for _, each in slots],
         "folds": [each.slot.slot.fold for _, each in slots],
+    }
+
+
+_WRITE_FIRINGS = Statement("""
+INSERT INTO schedule_firings (tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason, job_id)
+SELECT u.tenant_id, u.schedule_id, s.timezone, u.slot, u.fold, u.at, u.outcome, u.reason, u.job_id
+FROM unnest(%(tenants)s::text[], %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[],
+            %(ats)s::timestamptz[], %(outcomes)s::text[], %(reasons)s::text[], %(jobs)s::uuid[])
+     AS u (tenant_id, schedule_id, slot, fold, at, outcome, reason, job_id)
+JOIN schedules AS s ON s.tenant_id = u.tenant_id AND s.id = u.schedule_id
+ON CONFLICT DO NOTHING
+""")
+
+
+def write_firings(connection: Connection, decisions: Sequence[FiringDecision]) -> int:
+    """Write the firings of decisions, whose jobs are made. Returns the number of firings.
+
+    A slot that is written already, as skipped or missed, is not counted.
+    """
+    slots = [(decision, slot) for decision in decisions for slot in decision.slots]
+    if not slots:
+        return 0
+    parameters = {
+        **_slots(slots),
         "ats": [each.slot.at for _, each in slots],
         "outcomes": [each.outcome.value for _, each in slots],
         "reasons": [each.reason for _, each in slots],
-        "held": [each.is_held for _, each in slots],
-        "triggered_by": [decision.due.schedule.id for decision, _ in slots],
-        "queues": [None if worker is None else worker.queue for worker in workers],
-        "max_attempts": [None if worker is None else worker.max_attempts for worker in workers],
-        "paused": [worker is not None and worker.status is WorkerStatus.PAUSED for worker in workers],
-        "held_until": WHEN_RELEASED,
-        "most_urgent": most_urgent,
+        "jobs": [each.job_uuid for _, each in slots],
     }
-    made: dict[str, list[MadeJob]] = {}
-    written = connection.exec_driver_sql(_WRITE_FIRINGS, parameters).all()
-    for uuid, job_uuid, is_held in written:
-        if job_uuid is not None:
-            made.setdefault(ids.encode("sch", uuid), []).append((job_uuid, is_held))
-    return len(written), made
+    return connection.exec_driver_sql(_WRITE_FIRINGS, parameters).rowcount
 
 
 _ADVANCE = Statement("""
@@ -187,26 +170,21 @@ WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 
 
 def advance(
-    connection: Connection,
-    decisions: Sequence[FiringDecision],
-    made: Mapping[str, list[MadeJob]],
-    *,
-    timezone_data: str,
-    now: Moment = None,
+    connection: Connection, decisions: Sequence[FiringDecision], *, timezone_data: str, now: Moment = None
 ) -> None:
     """Write the schedules' next firings, in the transaction that wrote those that are past."""
-    found = [(decision, made.get(decision.due.schedule.id, [])) for decision in decisions]
-    waiting = [next((number for number, (_, is_held) in enumerate(jobs) if is_held), None) for _, jobs in found]
+    fired = [decision.fired for decision in decisions]
+    waiting = [next((number for number, slot in enumerate(slots) if slot.is_held), None) for slots in fired]
     parameters = {
-        "tenants": [decision.due.schedule.tenant_id for decision, _ in found],
-        "ids": [schedule_uuid(decision.due.schedule.id) for decision, _ in found],
-        "decided": [decision.decided_until for decision, _ in found],
-        "next_runs": [decision.next_run_at for decision, _ in found],
-        "gone": [decision.gone for decision, _ in found],
-        "disables": [decision.disables for decision, _ in found],
-        "last_jobs": [jobs[-1][0] if jobs else None for _, jobs in found],
-        "waiting": [None if n is None else jobs[n][0] for n, (_, jobs) in zip(waiting, found, strict=True)],
-        "waits_for": [jobs[n - 1][0] if n else None for n, (_, jobs) in zip(waiting, found, strict=True)],
+        "tenants": [decision.due.schedule.tenant_id for decision in decisions],
+        "ids": [schedule_uuid(decision.due.schedule.id) for decision in decisions],
+        "decided": [decision.decided_until for decision in decisions],
+        "next_runs": [decision.next_run_at for decision in decisions],
+        "gone": [decision.gone for decision in decisions],
+        "disables": [decision.disables for decision in decisions],
+        "last_jobs": [slots[-1].job_uuid if slots else None for slots in fired],
+        "waiting": [None if n is None else slots[n].job_uuid for n, slots in zip(waiting, fired, strict=True)],
+        "waits_for": [slots[n - 1].job_uuid if n else None for n, slots in zip(waiting, fired, strict=True)],
         "timezone_data": timezone_data,
         "now": now,
     }

@@ -1,0 +1,125 @@
+"""What the keys of triggers decide (`dedupe`, `debounce`), in the transaction that makes their jobs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ava.domain.job import Job, JobSpec, Status
+from ava.domain.new_job import JobOrRefusal, NewJob
+from ava.domain.trigger_keys import DedupeMode
+from ava.errors import InvalidFields, JobStateConflict
+from ava.store.engine.database import Connection
+from ava.store.jobs import debounces, deduped
+
+__all__ = ["cancel_replaced", "find_earlier", "move_debounced", "repeated", "start_debounced"]
+
+#: Jobs that are still to be made, by their positions in the call.
+_Entries = Mapping[int, NewJob]
+
+
+def repeated(entries: _Entries) -> dict[int, InvalidFields]:
+    """Returns the errors of entries that have the key of an earlier entry, unless each returns the earlier job."""
+    first: dict[tuple[object, ...], int] = {}
+    errors: dict[int, InvalidFields] = {}
+    for entry, new in entries.items():
+        spec = new.spec
+        if spec.key is None:
+            continue
+        kind = "debounce" if spec.dedupe is None else "dedupe"
+        earlier = first.setdefault((kind, new.tenant_id, *spec.key), entry)
+        if earlier != entry and not all(_mode(each) is DedupeMode.RETURN for each in (entries[earlier].spec, spec)):
+            reason = f"jobs[{earlier}] has the same worker and key; send one of them, or dedupe both with mode return."
+            name = f"jobs[{entry}].{kind}.key"
+            errors[entry] = InvalidFields(f"{name}: {reason}", {name: [reason]})
+    return errors
+
+
+def move_debounced(connection: Connection, entries: _Entries) -> dict[int, Job | NewJob]:
+    """Lock the keys of debounced jobs, and put off the earlier jobs that have them.
+
+    Returns for each of these entries the earlier job; if there is none to put off, the new job with its date.
+    """
+    found: dict[int, Job | NewJob] = {}
+    for (tenant_id, user_id), those in _by_user(entries, kind="debounce").items():
+        now = debounces.reserve(connection, tenant_id=tenant_id, keys=_keys(those))
+        dated = {entry: replace(new, spec=_dated(new.spec, now)) for entry, new in those.items()}
+        moved = debounces.move(connection, tenant_id=tenant_id, user_id=user_id, new=list(dated.values()))
+        for entry, new in dated.items():
+            job = moved.get(new.spec.key) if new.spec.key else None
+            found[entry] = new if job is None else replace(job, is_existing=True)
+    return found
+
+
+def start_debounced(connection: Connection, entries: _Entries, made: Mapping[int, Job]) -> None:
+    """Write which new jobs the keys have that `move_debounced` has locked."""
+    started = {entry: new for entry, new in entries.items() if entry in made}
+    for (tenant_id, _), those in _by_user(started, kind="debounce").items():
+        debounces.start(
+            connection,
+            tenant_id=tenant_id,
+            first_at=min(first_at for new in those.values() if (first_at := _first_at(new.spec))),
+            jobs={key: made[entry] for entry, new in those.items() if (key := new.spec.key)},
+            max_seconds=[new.spec.debounce.max_seconds for new in those.values() if new.spec.debounce],
+        )
+
+
+def _dated(spec: JobSpec, now: datetime) -> JobSpec:
+    seconds = spec.debounce.seconds if spec.debounce else 0
+    return replace(spec, scheduled_at=now + timedelta(seconds=seconds))
+
+
+def _first_at(spec: JobSpec) -> datetime | None:
+    """Returns the `now` of a job that `_dated` has dated."""
+    if spec.scheduled_at is None or spec.debounce is None:
+        return None
+    return spec.scheduled_at - timedelta(seconds=spec.debounce.seconds)
+
+
+def cancel_replaced(connection: Connection, entries: _Entries) -> None:
+    """Cancel the queued jobs that deduped jobs replace."""
+    replacing = {entry: new for entry, new in entries.items() if _mode(new.spec) is DedupeMode.REPLACE}
+    for (tenant_id, user_id), those in _by_user(replacing, kind="dedupe").items():
+        deduped.cancel_queued(connection, tenant_id=tenant_id, user_id=user_id, keys=_keys(those))
+
+
+def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:
+    """Returns what becomes of deduped jobs that were not made because an unfinished job has their key.
+
+    It is the earlier job, or a conflict. An entry is left out if there is no such job any more.
+    """
+    found: dict[int, JobOrRefusal] = {}
+    for (tenant_id, _), those in _by_user(entries, kind="dedupe").items():
+        earlier = deduped.unfinished(connection, tenant_id=tenant_id, keys=_keys(those))
+        for entry, new in those.items():
+            job = earlier.get(new.spec.key) if new.spec.key else None
+            if job is None:
+                continue
+            if _mode(new.spec) is DedupeMode.RETURN:
+                found[entry] = replace(job, is_existing=True)
+            elif _mode(new.spec) is DedupeMode.REFUSE or job.status is Status.RUNNING:
+                found[entry] = _conflict(job)
+    return found
+
+
+def _by_user(entries: _Entries, *, kind: str) -> dict[tuple[str, str], dict[int, NewJob]]:
+    found: dict[tuple[str, str], dict[int, NewJob]] = defaultdict(dict)
+    for entry, new in entries.items():
+        if getattr(new.spec, kind) is not None:
+            found[new.tenant_id, new.user_id][entry] = new
+    return found
+
+
+def _keys(entries: _Entries) -> list[tuple[str, str]]:
+    return [key for new in entries.values() if (key := new.spec.key)]
+
+
+def _mode(spec: JobSpec) -> DedupeMode | None:
+    return None if spec.dedupe is None else spec.dedupe.mode
+
+
+def _conflict(job: Job) -> JobStateConflict:
+    state = "runs already" if job.status is Status.RUNNING else "is queued"
+    return JobStateConflict(f"dedupe: {job.id} has the same worker and key, and {state}; wait until it is final.")
