@@ -35,7 +35,7 @@ _STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
                                                           "ava/api/http/operations", "ava/api/http/parsing")),
     ("hooks of requests and responses", ("ava/api/http/", "ava/metrics", "prometheus_client/", "ava/tracing")),
     ("Flask: routing, contexts, response", ("flask/", "werkzeug/")),
-    ("gunicorn: parsing the head, writing the response", ("gunicorn/", "ava/api/greenlet", "ava/api/request_head")),
+    ("gunicorn: parsing the head, writing the response", ("gunicorn/", "ava/api/server/")),
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ __all__ = ["api", "dispatcher", "worker"]
 def api(host: str, port: int) -> None:
     """Serve the HTTP API."""
     from ava import settings as settings_module
-    from ava.api import server
+    from ava.api.server import main
     from ava.concealment import conceal
     from ava.errors import SettingsError
     from ava.local import ports
@@ -29,7 +29,7 @@ def api(host: str, port: int) -> None:
     ports.require_free(host, port)
     conceal(SECRETS)
     with shared_counters():
-        server.run(settings, host, port)
+        main.run(settings, host, port)
 
 
 @click.command()

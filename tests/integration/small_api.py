@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ava.api import greenlet_worker
+from ava.api.server import greenlet_worker
 from ava.cli.main import main
 
 greenlet_worker._BUSY_CONNECTIONS = 20

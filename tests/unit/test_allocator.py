@@ -10,7 +10,7 @@ import pytest
 # Prints True if a block lies in the heap after a larger one was freed.
 _PROGRAM = """
 import sys
-from ava.api import allocator
+from ava.api.server import allocator
 
 if sys.argv[1] == "set":
     allocator.return_large_blocks()

@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import gevent, socket
 from gevent.pool import Pool
-from ava.api.connection_server import ConnectionServer
+from ava.api.server.connection_server import ConnectionServer
 
 listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 place = listener.getsockname()
@@ -43,7 +43,7 @@ FIRST = """
 import gevent, socket
 from gevent.pool import Pool
 from gevent.socket import wait_read
-from ava.api.connection_server import ConnectionServer
+from ava.api.server.connection_server import ConnectionServer
 
 order = []
 def serve(client, address):

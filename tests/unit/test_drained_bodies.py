@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import gevent, time
-from ava.api.greenlet_worker import _TimedBody
+from ava.api.server.greenlet_worker import _TimedBody
 
 began, ticks = time.monotonic(), 0
 def tick():

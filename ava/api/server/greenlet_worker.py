@@ -25,9 +25,9 @@ from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
 from ava import gevent_plugins
-from ava.api.connection_server import ConnectionServer
 from ava.api.http.errors import error_text
-from ava.api.request_head import RequestHead, exceeded_limit
+from ava.api.server.connection_server import ConnectionServer
+from ava.api.server.request_head import RequestHead, exceeded_limit
 from ava.domain import ids, limits
 from ava.error_codes import code_of
 

@@ -1,7 +1,7 @@
 """The API's processes: gunicorn, with a greenlet for each connection, in front of the Flask application.
 
 Nothing is patched at import or in gunicorn's master process: each gunicorn worker patches itself after its fork
-(`ava.api.greenlet_worker`), and imports the application only then.
+(`ava.api.server.greenlet_worker`), and imports the application only then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from ava import logs, open_files, tracing
-from ava.api import allocator
+from ava.api.server import allocator
 from ava.domain import limits
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
@@ -31,7 +31,7 @@ _CONNECTIONS = 4_000
 #: Files that it has open beside them: connections to servers, logs, modules that are being read.
 _OTHER_FILES = 256
 #: Seconds that a connection may be idle.
-_IDLE_SECONDS = 60  # `ava.api.greenlet_worker` keeps to it.
+_IDLE_SECONDS = 60  # `ava.api.server.greenlet_worker` keeps to it.
 #: Seconds for which the kernel holds a connection back until its first byte arrives.
 _SILENT_SECONDS = 5
 #: Seconds that requests may still take when the process stops.
@@ -102,7 +102,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         return {
             "bind": f"fd://{self._listener.fileno()}",
             "workers": self._settings.api_processes,
-            "worker_class": "ava.api.greenlet_worker.GreenletWorker",
+            "worker_class": "ava.api.server.greenlet_worker.GreenletWorker",
             "worker_connections": _CONNECTIONS,
             "keepalive": _IDLE_SECONDS,
             "timeout": _STUCK_SECONDS,
