@@ -17,6 +17,8 @@ from ava.store.engine.database import Database
 __all__ = ["Check", "Readiness", "Report"]
 
 _log = logging.getLogger(__name__)
+#: Seconds that a report waits for the broker. A name server that is silent takes ten and more for an answer.
+_BROKER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +57,17 @@ class Readiness:
         self._settings = settings
         self._lock = threading.Lock()
         self._report: Report | None = None
+        #: The check of the broker that is under way, and its result once it has one.
+        self._broker_thread: threading.Thread | None = None
+        self._broker_check: Check | None = None
         self._reported_at = float("-inf")
 
     def report(self) -> Report:
         """Returns the report, at most `cache_seconds` old."""
         with self._lock:
             if self._report is None or time.monotonic() - self._reported_at > self.cache_seconds:
-                self._report = Report(checks=(*self._check_database(), _check("broker", self._reach_broker)))
+                self._start_broker_check()
+                self._report = Report(checks=(*self._check_database(), self._end_broker_check()))
                 self._reported_at = time.monotonic()
             return self._report
 
@@ -78,6 +84,24 @@ class Readiness:
     def _check_schema(self) -> None:
         with self._database.connect() as connection:
             schema.check_connection(connection)
+
+    def _start_broker_check(self) -> None:
+        # One that is still under way is waited for again, so that silence costs one thread.
+        if self._broker_thread is None:
+            self._broker_check = None
+            self._broker_thread = threading.Thread(target=self._check_broker, name="ava-readiness", daemon=True)
+            self._broker_thread.start()
+
+    def _end_broker_check(self) -> Check:
+        assert self._broker_thread is not None
+        self._broker_thread.join(_BROKER_SECONDS)
+        if self._broker_check is None:
+            return Check(name="broker", is_ok=False, reason=f"It did not answer within {_BROKER_SECONDS:g} s.")
+        self._broker_thread = None
+        return self._broker_check
+
+    def _check_broker(self) -> None:
+        self._broker_check = _check("broker", self._reach_broker)
 
     def _reach_broker(self) -> None:
         try:

@@ -25,7 +25,7 @@ from ava.errors import (
     TooMany,
 )
 from ava.setting_values import authority
-from ava.store.engine import prepared, sessions
+from ava.store.engine import prepared, sessions, timeouts
 from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.statement import Statement
 
@@ -131,7 +131,7 @@ class Database:
             },
         )
         event.listen(self._engine, "checkout", _prepare_checkout)
-        event.listen(self._engine, "do_connect", self._refuse_silent)
+        event.listen(self._engine, "do_connect", self._before_connecting)
         event.listen(self._engine, "connect", self._count_connection)
         if is_pooled:
             event.listen(self._engine, "connect", prepared.disable)
@@ -246,10 +246,11 @@ class Database:
         """Ask the server again: this process was frozen, so the time that has passed does not count as silence."""
         self._silent_until, self._thawed_at = 0.0, time.monotonic()
 
-    def _refuse_silent(self, *_: Any) -> None:
+    def _before_connecting(self, _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         # This serves calls that began to wait for a connection before the server was known to be silent.
         if time.monotonic() < self._silent_until:
             raise psycopg2.OperationalError("PostgreSQL did not answer a moment ago")
+        parameters.update(timeouts.with_addresses(parameters))
 
     def _count_connection(self, *_: Any) -> None:
         self.opened += 1

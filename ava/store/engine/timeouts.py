@@ -34,6 +34,9 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 #: Returns False if the time is over.
 Wait = Callable[[int, bool, float], bool]
 
+#: How the addresses of a host are found, if libpq must not do it. At most one.
+_look_ups: list[Callable[[str, str], list[str]]] = []
+
 
 def install_for_threads() -> None:
     """Set the time-outs for this process. Its other threads run during a wait."""
@@ -42,6 +45,7 @@ def install_for_threads() -> None:
 
 def install_for_greenlets() -> None:
     """Set the time-outs for this process. Its other greenlets run during a wait."""
+    import gevent
     from gevent.socket import wait_read, wait_write
 
     def wait(descriptor: int, reads: bool, seconds: float) -> bool:
@@ -51,12 +55,51 @@ def install_for_greenlets() -> None:
             return False
         return True
 
+    def look_up(host: str, port: str) -> list[str]:
+        # In a thread of gevent's, which goes on if the time is over.
+        with gevent.Timeout(
+            _CONNECT_SECONDS, psycopg2.OperationalError(f"the name {host} could not be looked up in time")
+        ):
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
     _install(wait)
+    _look_ups.append(look_up)
+
+
+def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the parameters of a connection with the addresses of its hosts, where libpq's look-up would stop a loop.
+
+    libpq looks a name up in the thread that connects, and a name server may be silent for ten seconds. Each address
+    of a host is a host to it. Raises `psycopg2.OperationalError` if no host has an address.
+    """
+    hosts = str(parameters.get("host") or "")
+    if not _look_ups or not hosts or "hostaddr" in parameters:
+        return parameters
+    names = hosts.split(",")
+    ports = str(parameters.get("port") or 5432).split(",")
+    found: list[tuple[str, str, str]] = []
+    failure: Exception | None = None
+    for name, port in zip(names, ports if len(ports) == len(names) else ports * len(names), strict=False):
+        try:
+            found += ((name, address, port) for address in _addresses(name, port))
+        except (OSError, psycopg2.OperationalError) as error:
+            failure = error
+    if not found:
+        raise psycopg2.OperationalError(f"the host of PostgreSQL has no address: {failure}")
+    hosts, addresses, ports_of = (",".join(part) for part in zip(*found, strict=True))
+    return parameters | {"host": hosts, "hostaddr": addresses, "port": ports_of}
+
+
+def _addresses(name: str, port: str) -> list[str]:
+    # The directory of a socket needs none.
+    return [""] if name.startswith("/") else _look_ups[-1](name, port)
 
 
 def uninstall() -> None:
     """Remove the time-outs from a process that was forked from one that has set them."""
     extensions.set_wait_callback(None)
+    _look_ups.clear()
 
 
 def _poll(descriptor: int, reads: bool, seconds: float) -> bool:
