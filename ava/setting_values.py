@@ -1,7 +1,7 @@
 """Reads one setting of a kind from the environment: a URL, a number, a list of names, and so on.
 
-Each function takes the environment and the name of the variable. It raises `SettingsError`, which names the variable
-and says what would be right.
+Each function takes the environment and the name of the variable. It returns None, or nothing of its kind, if the
+variable is not set. It raises `SettingsError`, which names the variable and says what would be right.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ __all__ = [
     "REDIS_SCHEMES",
     "authority",
     "broker_url",
+    "by_prefix",
     "choice",
-    "database_url",
+    "database_or_pool_url",
+    "either",
     "file",
     "flag",
     "handler_modules",
@@ -29,10 +31,11 @@ __all__ = [
     "number",
     "origins",
     "other_database_url",
+    "public_url",
     "rate",
-    "required",
     "several",
     "shared_keys",
+    "text",
     "traces",
     "whole",
 ]
@@ -46,18 +49,27 @@ _SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
 _MIN_KEY_CHARACTERS = 32
 
 
+def text(env: Mapping[str, str], name: str) -> str:
+    return env.get(name, "").strip()
+
+
+def by_prefix(env: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """Returns the values of all variables that begin with a name, by the rest of their names."""
+    return {key.removeprefix(name): value for key, value in env.items() if key.startswith(name)}
+
+
 def file(env: Mapping[str, str], name: str) -> str:
-    path = env.get(name, "").strip()
+    path = text(env, name)
     if path and not os.access(path, os.R_OK):
         raise SettingsError(name, "there is no such file, or this account cannot read it")
     return path
 
 
-def message_keys(env: Mapping[str, str]) -> tuple[str, ...]:
-    keys = names(env, "AVA_MESSAGE_KEY")
+def message_keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    keys = names(env, name)
     if any(len(key) < _MIN_KEY_CHARACTERS for key in keys):
         raise SettingsError(
-            "AVA_MESSAGE_KEY",
+            name,
             f"each key must have {_MIN_KEY_CHARACTERS} characters or more; make one with `openssl rand -hex 32`",
         )
     return keys
@@ -75,6 +87,11 @@ def database_url(env: Mapping[str, str], name: str) -> str:
     return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{rest[len(of_hosts) :]}"
 
 
+def database_or_pool_url(env: Mapping[str, str], name: str) -> str:
+    """Returns the URL of the database, or that of the pooler in front of it if only this is set."""
+    return other_database_url(env, name) or other_database_url(env, "DATABASE_POOL_URL") or database_url(env, name)
+
+
 def authority(url: str) -> str:
     """Returns user, password and hosts of a URL (RFC 3986, appendix B), of which libpq takes several.
 
@@ -89,18 +106,18 @@ def other_database_url(env: Mapping[str, str], name: str) -> str:
     return database_url(env, name) if env.get(name, "").strip() else ""
 
 
-def broker_url(env: Mapping[str, str]) -> str:
+def broker_url(env: Mapping[str, str], name: str) -> str:
     example = "redis://host:6379/0 or amqp://user:password@host:5672/vhost"
-    urls = several(env.get("BROKER_URL", "").strip())
-    checked = [required({"BROKER_URL": url}, "BROKER_URL", example) for url in urls]
+    urls = several(text(env, name))
+    checked = [required({name: url}, name, example) for url in urls]
     schemes = {urlsplit(url).scheme for url in checked}
     if not schemes <= {*REDIS_SCHEMES, *_AMQP_SCHEMES}:
         raise SettingsError(
-            "BROKER_URL",
+            name,
             "it must begin with redis://, rediss://, valkey://, valkeys://, sentinel://, amqp:// or amqps://",
         )
     if len(checked) > 1 and (len(schemes) > 1 or not schemes <= {*_SEVERAL_SCHEMES}):
-        raise SettingsError("BROKER_URL", "several servers must all be sentinel://, or all amqp://, or all amqps://")
+        raise SettingsError(name, "several servers must all be sentinel://, or all amqp://, or all amqps://")
     return ";".join(checked)
 
 
@@ -133,17 +150,17 @@ def names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
 
 
-def shared_keys(env: Mapping[str, str]) -> tuple[str, ...]:
-    keys = names(env, "AVA_INTERNAL_SECRET")
+def shared_keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    keys = names(env, name)
     if any(len(key) < 16 for key in keys):
-        raise SettingsError("AVA_INTERNAL_SECRET", "each key must have at least 16 characters, so that none is guessed")
+        raise SettingsError(name, "each key must have at least 16 characters, so that none is guessed")
     return keys
 
 
-def handler_modules(env: Mapping[str, str]) -> tuple[str, ...]:
-    named, alias = names(env, "AVA_HANDLERS"), names(env, "AVA_WORKERS")
+def handler_modules(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    named, alias = names(env, name), names(env, "AVA_WORKERS")
     if named and alias and named != alias:
-        raise SettingsError("AVA_HANDLERS", "AVA_WORKERS, its alias, is set to other modules; unset one of them")
+        raise SettingsError(name, "AVA_WORKERS, its alias, is set to other modules; unset one of them")
     return named or alias
 
 
@@ -168,64 +185,74 @@ def rate(env: Mapping[str, str], name: str) -> str:
     return text
 
 
-def origins(env: Mapping[str, str]) -> tuple[str, ...]:
-    origins = names(env, "AVA_CORS_ORIGINS")
+def origins(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    origins = names(env, name)
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise SettingsError("AVA_CORS_ORIGINS", "each must look like https://console.example.com, or be *")
+            raise SettingsError(name, "each must look like https://console.example.com, or be *")
     return origins
 
 
-def public_url(env: Mapping[str, str]) -> str:
+def public_url(env: Mapping[str, str], name: str) -> str:
     """Returns the URL under which clients reach the API, without a slash at its end; empty if it is not set."""
-    url = env.get("AVA_PUBLIC_URL", "").strip().rstrip("/")
+    url = text(env, name).rstrip("/")
     if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
-        raise SettingsError("AVA_PUBLIC_URL", "it must look like https://jobs.example.com, without a path")
+        raise SettingsError(name, "it must look like https://jobs.example.com, without a path")
     return url
 
 
-def traces(env: Mapping[str, str]) -> str:
+def traces(env: Mapping[str, str], name: str) -> str:
     """Returns the protocol of traces that OpenTelemetry's settings ask for; empty if they ask for none."""
 
-    def of_traces(name: str, default: str = "") -> str:
-        return env.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or default
+    def of_traces(part: str, default: str = "") -> str:
+        of_all = name.replace("ENDPOINT", part)
+        return env.get(of_all.replace("OTLP", "OTLP_TRACES")) or env.get(of_all) or default
 
     is_disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     is_chosen = "otlp" in (env.get("OTEL_TRACES_EXPORTER") or "otlp").split(",")
     return of_traces("PROTOCOL", "http/protobuf") if of_traces("ENDPOINT") and is_chosen and not is_disabled else ""
 
 
-def number(env: Mapping[str, str], name: str, default: float, *, least: float, most: float) -> float:
-    text = env.get(name, "").strip()
-    if not text:
-        return default
+def number(env: Mapping[str, str], name: str, *, between: tuple[float, float]) -> float | None:
+    low, high = between
+    written = text(env, name)
+    if not written:
+        return None
     try:
-        value = float(text)
+        value = float(written)
     except ValueError:
-        raise SettingsError(name, f"it must be a number from {least:g} to {most:g}") from None
-    if not least <= value <= most:
-        raise SettingsError(name, f"it must be a number from {least:g} to {most:g}")
+        raise SettingsError(name, f"it must be a number from {low:g} to {high:g}") from None
+    if not low <= value <= high:
+        raise SettingsError(name, f"it must be a number from {low:g} to {high:g}")
     return value
 
 
-def whole(env: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
-    value = number(env, name, default, least=least, most=most)
-    if value != int(value):
-        raise SettingsError(name, f"it must be a whole number from {least} to {most}")
-    return int(value)
+def whole(env: Mapping[str, str], name: str, *, between: tuple[int, int]) -> int | None:
+    value = number(env, name, between=between)
+    if value is not None and value != int(value):
+        raise SettingsError(name, f"it must be a whole number from {between[0]} to {between[1]}")
+    return None if value is None else int(value)
 
 
-def choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+def choice(env: Mapping[str, str], name: str, *, choices: tuple[str, ...]) -> str | None:
     """Returns the choice that the variable names, in upper or lower case."""
-    value = env.get(name, "").strip() or default
+    written = text(env, name)
     for choice in choices:
-        if value.lower() == choice.lower():
+        if written.lower() == choice.lower():
             return choice
-    raise SettingsError(name, f"it must be one of {', '.join(choices)}")
+    if written:
+        raise SettingsError(name, f"it must be one of {', '.join(choices)}")
+    return None
+
+
+def either(env: Mapping[str, str], name: str, *, of: tuple[str, str]) -> bool | None:
+    """Returns True for the first of two choices, False for the second."""
+    chosen = choice(env, name, choices=of)
+    return None if chosen is None else chosen == of[0]
 
 
 def flag(env: Mapping[str, str], name: str) -> bool:
-    value = env.get(name, "").strip().lower()
+    value = text(env, name).lower()
     if value in ("", "0", "false", "no", "off"):
         return False
     if value in ("1", "true", "yes", "on"):

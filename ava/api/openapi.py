@@ -27,11 +27,12 @@ from ava.api.http.fields import (
     Instant,
     JsonObject,
     Number,
+    PositiveNumber,
     Text,
     WholeNumber,
 )
 from ava.api.http.operations import Operation, find_operation
-from ava.api.http.setting_fields import ENTRY_NAME, LONGEST_ENTRY, BoundedNumber, NamedTexts, QueryText
+from ava.api.http.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.api.openapi_examples import add_examples
 from ava.version import VERSION
 
@@ -236,6 +237,11 @@ def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
     return found
 
 
+def _positive(field: PositiveNumber) -> dict[str, Any]:
+    low = {"exclusiveMinimum": 0} if field.least is None else {"minimum": field.least}
+    return {"type": "number", **low, "maximum": field.most}
+
+
 def _entries(field: NamedTexts) -> dict[str, Any]:
     texts = {"type": ["string", "null"], "minLength": field.shortest, "maxLength": LONGEST_ENTRY}
     return {
@@ -252,7 +258,7 @@ _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]
     (Text, lambda _: {"type": "string"}),
     (FieldNames, lambda field: {"type": "string", "pattern": field.pattern}),
     (Cursor, lambda _: {"type": "string", "minLength": 1}),
-    (BoundedNumber, lambda field: {"type": "number", "exclusiveMinimum": 0, "maximum": field.most}),
+    (PositiveNumber, _positive),
     (NamedTexts, _entries),
     (Number, lambda _: {"type": "number"}),
     (Flag, lambda _: {"type": "boolean"}),

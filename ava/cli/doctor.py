@@ -272,18 +272,14 @@ def _check_queues(settings: Settings) -> str:
 
 
 def _check_encryption(settings: Settings) -> str:
-    from ava.domain.sealing import Sealer, worker_keys
     from ava.errors import SettingsError
-    from ava.services import workers
-    from ava.services.webhooks import unreadable
+    from ava.services.sealed_secrets import unreadable
     from ava.store.engine import schema
     from ava.store.engine.database import Database
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database:
-        count, closed = unreadable(database, Sealer(settings.encryption_keys))
-        of_workers, closed_of_workers = workers.unreadable(database, Sealer(worker_keys(settings.encryption_keys)))
-    count, closed = count + of_workers, [*closed, *closed_of_workers]
+        count, closed = unreadable(database, settings.encryption_keys)
     if not settings.encryption_keys:
         if count:
             sealed = f"{count} webhooks or workers have secrets"

@@ -36,14 +36,11 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
 
 
 def _reseal(settings: Settings) -> None:
-    from ava.domain.sealing import Sealer, worker_keys
-    from ava.services import workers
-    from ava.services.webhooks import reseal_all
+    from ava.services.sealed_secrets import reseal_all
     from ava.store.engine.database import Database
 
     with closing(Database.of(settings, name="reseal", pool_size=1)) as database:
-        count = reseal_all(database, Sealer(settings.encryption_keys))
-        of_workers = workers.reseal_all(database, Sealer(worker_keys(settings.encryption_keys)))
+        count, of_workers = reseal_all(database, settings.encryption_keys)
     click.echo(f"Sealed the secrets of {count} webhooks and {of_workers} workers anew.")
 
 

@@ -25,9 +25,13 @@ class Limit:
     status: int | None
     #: The fixed value; None if a setting has it.
     fixed: int | None = None
-    #: The variable of the environment that sets the limit, and the field of `Settings` that holds it.
-    setting: str | None = None
+    #: The field of `Settings` that holds the value.
     field: str | None = None
+
+    @property
+    def setting(self) -> str | None:
+        """Returns the variable of the environment that sets the limit."""
+        return None if self.field is None else Settings.__dataclass_fields__[self.field].metadata["variable"]
 
     @property
     def default(self) -> int | None:

@@ -179,7 +179,6 @@ SCHEDULES = Limit(
     unit="schedules",
     meaning="Schedules of a tenant.",
     status=409,
-    setting="AVA_MOST_SCHEDULES",
     field="max_schedules",
 )
 SCHEDULE_BODY_BYTES = Limit(
@@ -246,7 +245,6 @@ TENANT_QUEUED_JOBS = Limit(
     meaning="Queued jobs of a tenant, those of a later date too; a trigger beyond them is refused, and a firing "
     "of a schedule is skipped.",
     status=429,
-    setting="AVA_TENANT_MAX_QUEUED",
     field="tenant_max_queued",
 )
 TENANT_STORED_BYTES = Limit(
@@ -255,7 +253,6 @@ TENANT_STORED_BYTES = Limit(
     meaning="Bytes of a tenant's jobs, log lines, events and deliveries, as PostgreSQL stores them, measured again and "
     "again; a trigger beyond them is refused, and a firing of a schedule is skipped.",
     status=429,
-    setting="AVA_TENANT_MAX_STORED_BYTES",
     field="tenant_max_stored_bytes",
 )
 TENANT_RUNNING_JOBS = Limit(
@@ -263,7 +260,6 @@ TENANT_RUNNING_JOBS = Limit(
     unit="jobs",
     meaning="Running jobs of a tenant that has no limit of its own; the others wait for their turn.",
     status=None,
-    setting="AVA_TENANT_MAX_RUNNING",
     field="tenant_max_running",
 )
 MOST_URGENT_PRIORITY = Limit(
@@ -271,7 +267,6 @@ MOST_URGENT_PRIORITY = Limit(
     unit="priority",
     meaning="The smallest priority number that the roles of a tenant may use; the roles of the platform may use all.",
     status=422,
-    setting="AVA_TENANT_MOST_URGENT_PRIORITY",
     field="tenant_most_urgent_priority",
 )
 DAYS_AHEAD = Limit(
@@ -287,7 +282,6 @@ RATE_LIMIT_READ = Limit(
     meaning="Requests of a tenant, or of an API key where one is used, with GET or PATCH, in "
     "the rolling span that the setting names, such as a minute.",
     status=429,
-    setting="AVA_RATE_LIMIT_READ",
     field="rate_limit_read",
 )
 RATE_LIMIT_WRITE = Limit(
@@ -295,7 +289,6 @@ RATE_LIMIT_WRITE = Limit(
     unit="requests",
     meaning="Likewise, requests with POST, PUT or DELETE.",
     status=429,
-    setting="AVA_RATE_LIMIT_WRITE",
     field="rate_limit_write",
 )
 RATE_LIMIT_WEBHOOKS = Limit(
@@ -303,7 +296,6 @@ RATE_LIMIT_WEBHOOKS = Limit(
     unit="requests",
     meaning="Likewise, requests that make webhooks.",
     status=429,
-    setting="AVA_RATE_LIMIT_WEBHOOKS",
     field="rate_limit_webhooks",
 )
 

@@ -44,7 +44,6 @@ TENANT_STREAMS = Limit(
     unit="streams",
     meaning="Streams of one tenant at once, in each API process.",
     status=429,
-    setting="AVA_TENANT_MAX_STREAMS",
     field="tenant_max_streams",
 )
 TENANT_WAITS = Limit(
@@ -52,7 +51,6 @@ TENANT_WAITS = Limit(
     unit="waits",
     meaning="Requests with `wait` of one tenant at once, in each API process.",
     status=429,
-    setting="AVA_TENANT_MAX_WAITS",
     field="tenant_max_waits",
 )
 WATCHERS = Limit(

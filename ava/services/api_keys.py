@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,10 +14,10 @@ from ava.domain.caller import Caller
 from ava.domain.limits import API_KEYS
 from ava.errors import (
     DatabaseUnavailable,
-    IdempotencyKeyReused,
     InvalidFields,
     Unauthorized,
 )
+from ava.services import replays
 from ava.services.key_cache import KeyCache
 from ava.store.access import api_keys
 from ava.store.access.api_keys import FoundKey
@@ -56,8 +54,9 @@ class ApiKeys:
             raise ApiKeyRoleTooHigh
         token = api_key.new_token()
         with self._database.transaction() as connection:
-            if key is not None and (earlier := _earlier(connection, caller, spec, key)) is not None:
-                return earlier, True
+            asked = [spec.name, spec.role.header, str(spec.expires_at)]
+            if (earlier := replays.reserve(connection, caller, key, kind="api key", asked=asked)) is not None:
+                return _show(connection, caller, ids.encode("key", earlier)), True
             if spec.expires_at is not None and spec.expires_at <= clock.now(connection):
                 reason = "It must be in the future."
                 raise InvalidFields(f"expires_at: {reason}", {"expires_at": [reason]})
@@ -132,16 +131,7 @@ class ApiKeys:
             api_keys.note_use(connection, tenant_id=found.tenant_id, key_id=found.id)
 
 
-def _earlier(connection: Connection, caller: Caller, spec: ApiKeySpec, key: str) -> ApiKey | None:
-    """Reserve an idempotency key. Returns the API key that an earlier call with it created."""
-    asked = [spec.name, spec.role.header, str(spec.expires_at)]
-    digest = hashlib.sha256(b"api key" + json.dumps(asked).encode()).digest()
-    earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
-    if earlier is None:
-        return None
-    if earlier.fingerprint != digest:
-        raise IdempotencyKeyReused
-    key_id = ids.encode("key", earlier.uuids[0])
+def _show(connection: Connection, caller: Caller, key_id: str) -> ApiKey:
     found = api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id)
     if found is None:
         raise ApiKeyNotFound

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 
@@ -12,7 +10,8 @@ from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.caller import Caller
 from ava.domain.job_filter import JobFilter
 from ava.domain.limits import RUNNING_OPERATIONS
-from ava.errors import DatabaseUnavailable, IdempotencyKeyReused, OperationEnded, OperationNotFound, TooMany
+from ava.errors import DatabaseUnavailable, OperationEnded, OperationNotFound, TooMany
+from ava.services import replays
 from ava.services.bulk_batches import BATCH, BulkBatches
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import batches, bulk_operations, idempotency
@@ -51,8 +50,9 @@ class BulkOperations:
         too many that run, `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
-            if key is not None and (earlier := _earlier(connection, caller, kind, job_filter, key)) is not None:
-                return earlier, True
+            asked = [kind, job_filter.as_record()]
+            if (earlier := replays.reserve(connection, caller, key, kind="operation", asked=asked)) is not None:
+                return _show(connection, caller, ids.encode("op", earlier)), True
             if not bulk_operations.has_room(connection, tenant_id=caller.tenant_id, most=RUNNING_OPERATIONS.value):
                 sentence = f"The tenant has {RUNNING_OPERATIONS.value} operations that run; wait for one, or abort it."
                 raise TooMany(RUNNING_OPERATIONS.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
@@ -83,10 +83,7 @@ class BulkOperations:
 
     def _show(self, caller: Caller, operation_id: str) -> BulkOperation:
         with self._database.connect() as connection:
-            found = bulk_operations.show(connection, tenant_id=caller.tenant_id, operation_id=operation_id)
-        if found is None:
-            raise OperationNotFound
-        return found
+            return _show(connection, caller, operation_id)
 
     def show(self, caller: Caller, operation_id: str) -> BulkOperation:
         """Returns one operation. Raises `OperationNotFound`, `DatabaseUnavailable`."""
@@ -125,20 +122,8 @@ def _count(connection: Connection, caller: Caller, kind: BulkKind, job_filter: J
     )
 
 
-def _earlier(
-    connection: Connection, caller: Caller, kind: BulkKind, job_filter: JobFilter, key: str
-) -> BulkOperation | None:
-    """Reserve an idempotency key. Returns the operation that an earlier call with it started."""
-    asked = json.dumps([kind, job_filter.as_record()], sort_keys=True)
-    digest = hashlib.sha256(b"operation" + asked.encode()).digest()
-    earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
-    if earlier is None:
-        return None
-    if earlier.fingerprint != digest:
-        raise IdempotencyKeyReused
-    found = bulk_operations.show(
-        connection, tenant_id=caller.tenant_id, operation_id=ids.encode("op", earlier.uuids[0])
-    )
+def _show(connection: Connection, caller: Caller, operation_id: str) -> BulkOperation:
+    found = bulk_operations.show(connection, tenant_id=caller.tenant_id, operation_id=operation_id)
     if found is None:
         raise OperationNotFound
     return found

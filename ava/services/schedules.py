@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +19,12 @@ from ava.domain.redaction import shown_to
 from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
 from ava.domain.schedule_record import Schedule, ScheduleSpec
 from ava.errors import (
-    IdempotencyKeyReused,
     InvalidFields,
     ScheduleDeclared,
     ScheduleLimitReached,
     ScheduleNotFound,
 )
+from ava.services import replays
 from ava.services.jobs import Jobs
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
@@ -71,8 +70,9 @@ class Schedules:
         """
         _check(spec)
         with self._database.transaction() as connection:
-            if key is not None and (earlier := self._earlier(connection, caller, spec, key)) is not None:
-                return earlier, True
+            asked = dataclasses.asdict(spec) | {"input_json": json.loads(spec.input_json)}
+            if (earlier := replays.reserve(connection, caller, key, kind="schedule", asked=asked)) is not None:
+                return _show(connection, caller, ids.encode("sch", earlier)), True
             self._refuse_urgent(caller, spec)
             self._check_worker(connection, caller, spec)
             if self._most is not None and not definitions.has_room(
@@ -104,17 +104,6 @@ class Schedules:
     def _check_worker(self, connection: Connection, caller: Caller, spec: ScheduleSpec) -> None:
         job = JobSpec(worker_id=spec.worker_id, input_json=spec.input_json)
         self._jobs.making.check(connection, tenant_id=caller.tenant_id, spec=job)
-
-    def _earlier(self, connection: Connection, caller: Caller, spec: ScheduleSpec, key: str) -> Schedule | None:
-        """Reserve an idempotency key. Returns the schedule that an earlier call with it created."""
-        asked = dataclasses.asdict(spec) | {"input_json": json.loads(spec.input_json)}
-        digest = hashlib.sha256(b"schedule" + json.dumps(asked, sort_keys=True, default=str).encode()).digest()
-        earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
-        if earlier is None:
-            return None
-        if earlier.fingerprint != digest:
-            raise IdempotencyKeyReused
-        return _show(connection, caller, ids.encode("sch", earlier.uuids[0]))
 
     def show(self, caller: Caller, schedule_id: str) -> Schedule:
         """Returns one schedule. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""

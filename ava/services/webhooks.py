@@ -19,7 +19,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.webhooks import deliveries, endpoints
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
-__all__ = ["Webhooks", "reseal_all", "unreadable"]
+__all__ = ["Webhooks"]
 
 #: The most deliveries that one statement sends again.
 _BATCH = 1_000
@@ -218,28 +218,3 @@ def _shown_to(caller: Caller, endpoint: Endpoint) -> Endpoint:
     if caller.role >= Role.TENANT_ADMIN:
         return endpoint
     return replace(endpoint, url=outbound_url.origin_of(endpoint.url))
-
-
-def reseal_all(database: Database, sealer: Sealer) -> int:
-    """Seal every secret again with the first key, so that older keys can be removed. Returns the number of endpoints.
-
-    Raises `SecretUnreadable` if a secret was sealed with a key that is no longer set.
-    """
-    resealed = 0
-    with database.connect() as connection:
-        for uuid, secret, previous in endpoints.sealed_secrets(connection):
-            resealed += endpoints.reseal(
-                connection,
-                uuid=uuid,
-                old=secret,
-                secret=sealer.reseal(secret),
-                previous=None if previous is None else sealer.reseal(previous),
-            )
-    return resealed
-
-
-def unreadable(database: Database, sealer: Sealer) -> tuple[int, list[str]]:
-    """Returns the number of endpoints, and the ids of those with a secret that no key opens."""
-    with database.connect() as connection:
-        found = endpoints.sealed_secrets(connection)
-    return len(found), [ids.encode("wh", uuid) for uuid, *sealed in found if not all(map(sealer.opens, sealed))]

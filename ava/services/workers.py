@@ -19,7 +19,7 @@ from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.fleet.workers import WorkerFilter
 
-__all__ = ["WorkerChange", "Workers", "reseal_all", "unreadable"]
+__all__ = ["WorkerChange", "Workers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,29 +145,3 @@ def _shown_to(caller: Caller, worker: Worker) -> Worker:
         status_by = None if platform.status_by is None else "platform"
         platform = replace(platform, config=dict.fromkeys(platform.config, HIDDEN), status_by=status_by)
     return replace(worker, own=own, platform=platform)
-
-
-def reseal_all(database: Database, sealer: Sealer) -> int:
-    """Seal every secret again with the first key. Returns the number of workers whose secrets were sealed again.
-
-    Raises `SecretUnreadable` if a secret was sealed with a key that is no longer set.
-    """
-    resealed = 0
-    with database.connect() as connection:
-        for worker_id, tenant_id, old in worker_settings.sealed_secrets(connection):
-            own = sealer.of_tenant(tenant_id)
-            new = {name: own.reseal(sealed) for name, sealed in old.items()}
-            resealed += worker_settings.reseal(connection, worker_id=worker_id, tenant_id=tenant_id, old=old, new=new)
-    return resealed
-
-
-def unreadable(database: Database, sealer: Sealer) -> tuple[int, list[str]]:
-    """Returns the number of pairs of a worker and a tenant with secrets, and those with one that no key opens."""
-    with database.connect() as connection:
-        found = list(worker_settings.sealed_secrets(connection))
-    closed = [
-        f"{worker_id} of {'the platform' if tenant_id == PLATFORM else tenant_id}"
-        for worker_id, tenant_id, secrets in found
-        if not all(map(sealer.of_tenant(tenant_id).opens, secrets.values()))
-    ]
-    return len(found), closed

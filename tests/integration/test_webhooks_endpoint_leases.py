@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from ava.domain.sealing import Sealer
 from ava.domain.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
 from ava.services import webhooks
-from ava.services.webhooks import reseal_all
+from ava.services.sealed_secrets import reseal_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.webhooks import endpoint_leases
@@ -226,7 +226,7 @@ def test_secrets_are_sealed_with_the_new_key_so_that_the_old_one_can_be_removed(
     webhook_id = _endpoint(api)
     api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": "another-of-the-tests"})
     key = Fernet.generate_key().decode()
-    assert reseal_all(api.database, Sealer([key, ENCRYPTION_KEY])) == 1
+    assert reseal_all(api.database, [key, ENCRYPTION_KEY]) == (1, 0)
     present, previous = _row(api, "secret, previous_secret", "webhook_endpoints")
     assert (Sealer([key]).open(present), Sealer([key]).open(previous)) == (
         "another-of-the-tests",

@@ -11,7 +11,7 @@ from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.domain.input_schema import check_schema
 from ava.domain.sealing import Sealer, worker_keys
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
-from ava.services.workers import reseal_all, unreadable
+from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.settings import Settings
 from ava.store.fleet import workers
 from harness.api import Api, error_of
@@ -189,9 +189,9 @@ def test_a_secret_is_sealed_for_its_tenant_shown_as_a_name_and_audited_without_i
         {"secrets.TOKEN": [None, "••••••"], "secrets.OTHER": [None, "••••••"]},
     ]
     assert "marker-secret" not in json.dumps(entries)
-    assert unreadable(api.database, sealer) == (1, [])
-    assert reseal_all(api.database, sealer) == 1
-    assert unreadable(api.database, Sealer([])) == (1, ["wkr_open of ten_test"])
+    assert unreadable(api.database, api_settings.encryption_keys) == (1, [])
+    assert reseal_all(api.database, api_settings.encryption_keys) == (0, 1)
+    assert unreadable(api.database, []) == (1, ["wkr_open of ten_test"])
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import Number, Plain, Text
+from ava.api.http.fields import Plain, Text
 from ava.domain import rates
 from ava.domain.limit import Limit
 from ava.domain.text import storable
 
-__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "BoundedNumber", "NamedTexts", "QueryText", "RateText"]
+__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "NamedTexts", "QueryText", "RateText"]
 
 #: Characters of a value of a worker's configuration, or of a secret.
 LONGEST_ENTRY = 8_192
@@ -31,19 +31,6 @@ class QueryText(Text):
         if not isinstance(value, str) or not 1 <= len(value) <= self.longest or storable(value) != value:
             raise ValidationError(f"It must be a text of 1 to {self.longest} characters, without NUL.")
         return value
-
-
-class BoundedNumber(Number):
-    """A number of a body, above 0 and up to a bound."""
-
-    def __init__(self, *, most: float, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.most = most
-
-    def read(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= self.most:
-            raise ValidationError(f"It must be a number above 0, at most {self.most:g}.")
-        return float(value)
 
 
 class RateText(Text):

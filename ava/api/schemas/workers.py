@@ -17,13 +17,14 @@ from ava.api.http.fields import (
     Instant,
     JsonText,
     Number,
+    PositiveNumber,
     Text,
     TextFlag,
     WholeNumber,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
-from ava.api.http.setting_fields import BoundedNumber, NamedTexts, QueryText, RateText
+from ava.api.http.setting_fields import NamedTexts, QueryText, RateText
 from ava.api.http.strict import Strict
 from ava.domain.limits import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.rates import Rate
@@ -116,7 +117,7 @@ class WorkerChangeBody(Strict):
             "description": 'What `env.secrets["NAME"]` returns in the handler; never shown again. Null deletes one.',
         },
     )
-    timeout_seconds = BoundedNumber(
+    timeout_seconds = PositiveNumber(
         most=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
     max_retries = WholeNumber(

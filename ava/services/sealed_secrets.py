@@ -1,0 +1,84 @@
+"""The sealed secrets of webhooks and workers: all of them sealed again, and those that no key opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ava.domain import ids
+from ava.domain.sealing import Sealer, worker_keys
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import worker_settings
+from ava.store.fleet.worker_settings import PLATFORM
+from ava.store.webhooks import endpoints
+
+__all__ = ["reseal_all", "unreadable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sealed:
+    """The sealed secrets of one webhook, or of one tenant for one worker."""
+
+    owner: str
+    is_of_worker: bool
+    sealer: Sealer
+    secrets: Mapping[str, str]
+    #: Replaces the secrets by the same ones, sealed again. Returns False if they have changed meanwhile.
+    replace: Callable[[Mapping[str, str]], bool]
+
+
+def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
+    """Seal every secret again with the first key, so that older keys can be removed.
+
+    Returns the number of webhooks, and of pairs of a worker and a tenant, whose secrets were sealed again. Raises
+    `SecretUnreadable` if a secret was sealed with a key that is no longer set.
+    """
+    webhooks = of_workers = 0
+    with database.connect() as connection:
+        for each in _all_sealed(connection, keys):
+            done = each.replace({name: each.sealer.reseal(sealed) for name, sealed in each.secrets.items()})
+            webhooks += done and not each.is_of_worker
+            of_workers += done and each.is_of_worker
+    return webhooks, of_workers
+
+
+def unreadable(database: Database, keys: Sequence[str]) -> tuple[int, list[str]]:
+    """Returns the number of owners of secrets, and those with a secret that no key opens."""
+    with database.connect() as connection:
+        found = list(_all_sealed(connection, keys))
+    return len(found), [each.owner for each in found if not all(map(each.sealer.opens, each.secrets.values()))]
+
+
+def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
+    of_webhooks, of_workers = Sealer(keys), Sealer(worker_keys(keys))
+    for uuid, secret, previous in endpoints.sealed_secrets(connection):
+
+        def replace_webhook(new: Mapping[str, str], uuid: str = uuid, old: str = secret) -> bool:
+            return endpoints.reseal(
+                connection, uuid=uuid, old=old, secret=new["secret"], previous=new.get("previous_secret")
+            )
+
+        yield _Sealed(
+            owner=ids.encode("wh", uuid),
+            is_of_worker=False,
+            sealer=of_webhooks,
+            secrets={"secret": secret} if previous is None else {"secret": secret, "previous_secret": previous},
+            replace=replace_webhook,
+        )
+    for worker_id, tenant_id, secrets in worker_settings.sealed_secrets(connection):
+
+        def replace_worker(
+            new: Mapping[str, str],
+            worker_id: str = worker_id,
+            tenant_id: str = tenant_id,
+            old: Mapping[str, str] = secrets,
+        ) -> bool:
+            return worker_settings.reseal(connection, worker_id=worker_id, tenant_id=tenant_id, old=old, new=new)
+
+        yield _Sealed(
+            owner=f"{worker_id} of {'the platform' if tenant_id == PLATFORM else tenant_id}",
+            is_of_worker=True,
+            sealer=of_workers.of_tenant(tenant_id),
+            secrets=secrets,
+            replace=replace_worker,
+        )
