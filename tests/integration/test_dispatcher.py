@@ -13,7 +13,7 @@ from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.turns import WaitingJob
+from ava.domain.fair_queue import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings

@@ -51,7 +51,7 @@ def test_what_waits_is_set_aside_and_returned_published_or_not(stored: Backlog, 
 
 
 def test_more_jobs_than_a_batch_move_in_one_call(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ava.dispatcher.duties.paused_workers._BATCH", 3)
+    monkeypatch.setattr("ava.dispatcher.duties.paused_workers._JOBS_PER_STATEMENT", 3)
     stored.insert(10)
     _set(stored, WorkerStatus.PAUSED)
     duty = PausedWorkers(stored.database)

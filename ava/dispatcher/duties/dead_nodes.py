@@ -10,7 +10,7 @@ from ava.store.jobs import rescues
 
 __all__ = ["DeadNodes"]
 
-_BATCH = 500
+_RUNS_PER_STATEMENT = 500
 
 
 class DeadNodes(Duty):
@@ -35,7 +35,7 @@ class DeadNodes(Duty):
                     silent=self._heartbeats.silent(now, seconds=self._node_dead_seconds),
                     msg="Handler lost: its node is dead",
                     error="WorkerLost: the worker node died",
-                    limit=_BATCH,
+                    limit=_RUNS_PER_STATEMENT,
                 )
         except DatabaseUnavailable:
             # A database that can be read and not written, such as one on a full disk, takes no heartbeats either.

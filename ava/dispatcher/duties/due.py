@@ -8,9 +8,9 @@ from ava.store.jobs import backlog
 
 __all__ = ["DueJobs"]
 
-_BATCH = 5000
-#: Batches in one call without a pause; they hold more than a second's worth of due jobs.
-_MAX_BATCHES = 10
+_JOBS_PER_STATEMENT = 5000
+#: Statements of one call without a pause; they move more than a second's worth of due jobs.
+_MAX_STATEMENTS = 10
 
 
 class DueJobs(Duty):
@@ -28,10 +28,10 @@ class DueJobs(Duty):
     def run_once(self, _now: float) -> int:
         """Make due jobs startable. Returns the number of jobs."""
         changed = 0
-        for _ in range(_MAX_BATCHES):
+        for _ in range(_MAX_STATEMENTS):
             with self._database.connect() as connection:
-                count = backlog.make_due(connection, limit=_BATCH)
+                count = backlog.make_due(connection, limit=_JOBS_PER_STATEMENT)
             changed += count
-            if count < _BATCH:
+            if count < _JOBS_PER_STATEMENT:
                 break
         return changed

@@ -12,7 +12,7 @@ from ava.store.jobs import client_moves, messages
 
 __all__ = ["LostMessages"]
 
-_BATCH = 1000
+_JOBS_PER_STATEMENT = 1000
 #: Seconds from publishing a message to the start of its job, at most, while a process is free.
 _SETTLE_SECONDS = 4.0
 #: The longest pause between two republishes to a queue whose idle nodes do not react. With it a lost message is
@@ -81,7 +81,7 @@ class LostMessages(Duty):
                 settle_seconds=_SETTLE_SECONDS,
                 dead_after_seconds=self._node_dead_seconds,
                 trust_idle_nodes=may_wake,
-                limit=_BATCH,
+                limit=_JOBS_PER_STATEMENT,
             )
         if not lost:
             return 0

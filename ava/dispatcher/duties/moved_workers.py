@@ -11,7 +11,7 @@ from ava.store.jobs import backlog, limits
 
 __all__ = ["MovedWorkers"]
 
-_BATCH = 10_000
+_JOBS_PER_STATEMENT = 10_000
 #: Seconds after a change at which jobs are moved once more: a job that was inserted at that moment may have read the
 #: definition of before.
 _AGAIN_SECONDS = 10.0
@@ -52,9 +52,9 @@ class MovedWorkers(Duty):
         # Each once: what was admitted meanwhile is not held again without end.
         while changed:
             with self._database.connect() as connection:
-                count = limits.follow_limits(connection, workers=changed, limit=_BATCH)
+                count = limits.follow_limits(connection, workers=changed, limit=_JOBS_PER_STATEMENT)
             followed += count
-            if count < _BATCH:
+            if count < _JOBS_PER_STATEMENT:
                 break
         return followed
 
@@ -62,7 +62,7 @@ class MovedWorkers(Duty):
         moved = 0
         while True:
             with self._database.connect() as connection:
-                count = backlog.follow_workers(connection, limit=_BATCH)
+                count = backlog.follow_workers(connection, limit=_JOBS_PER_STATEMENT)
             moved += count
-            if count < _BATCH:
+            if count < _JOBS_PER_STATEMENT:
                 return moved

@@ -14,7 +14,7 @@ from ava.store.jobs.pauses import Place
 
 __all__ = ["PausedWorkers"]
 
-_BATCH = 5000
+_JOBS_PER_STATEMENT = 5000
 #: Changes of status, and tenants, that are read at once.
 _MAX_READ = 1000
 #: Seconds after which the jobs of a change are looked at once more: a job that was inserted at that moment may have
@@ -71,9 +71,11 @@ class PausedWorkers(Duty):
             after = found[-1] if found else after
 
     def _move_all(self, step: pauses.Step, tenant_id: str, worker_id: str) -> int:
-        moved, count, place = 0, _BATCH, Place()
-        while count == _BATCH:
+        moved, count, place = 0, _JOBS_PER_STATEMENT, Place()
+        while count == _JOBS_PER_STATEMENT:
             with self._database.connect() as connection:
-                count, place = step(connection, tenant_id=tenant_id, worker_id=worker_id, after=place, limit=_BATCH)
+                count, place = step(
+                    connection, tenant_id=tenant_id, worker_id=worker_id, after=place, limit=_JOBS_PER_STATEMENT
+                )
             moved += count
         return moved

@@ -40,9 +40,9 @@ __all__ = ["ScheduleFirings"]
 _log = logging.getLogger(__name__)
 
 #: Schedules of one transaction.
-_BATCH = 500
-#: Batches in one call without a pause.
-_MAX_BATCHES = 40
+_SCHEDULES_PER_TRANSACTION = 500
+#: Transactions of one call without a pause.
+_MAX_TRANSACTIONS = 40
 #: Seconds for which one transaction decides. It then writes what it has decided, and the rest is left for the next.
 _DECIDING_SECONDS = 1.0
 #: Firings that one transaction writes, apart from those of its last schedule.
@@ -102,9 +102,9 @@ class ScheduleFirings(Duty):
         with self._database.connect() as connection:
             is_due, is_waiting = due_schedules.are_due(connection, now=now)
             if is_waiting:
-                due_schedules.release_waiting(connection, limit=_BATCH)
+                due_schedules.release_waiting(connection, limit=_SCHEDULES_PER_TRANSACTION)
         firings = 0
-        for _ in range(_MAX_BATCHES if is_due else 0):
+        for _ in range(_MAX_TRANSACTIONS if is_due else 0):
             batch = self._fire_batch(now)
             self._report(batch)
             firings += batch.firings
@@ -114,7 +114,7 @@ class ScheduleFirings(Duty):
 
     def _fire_batch(self, now: datetime | None) -> _FiredBatch:
         with self._database.transaction() as connection:
-            found = due_schedules.claim_due(connection, limit=_BATCH, now=now)
+            found = due_schedules.claim_due(connection, limit=_SCHEDULES_PER_TRANSACTION, now=now)
             decided = _decide_all([(self._with_fault(connection, due), at) for due, at in found])
             uuids = iter(due_schedules.reserve(connection, decided))
             decisions = self._make_jobs(connection, [reserve(decision, uuids) for decision in decided])
@@ -123,7 +123,7 @@ class ScheduleFirings(Duty):
             due_schedules.advance(connection, decisions, timezone_data=timezone_data_version(), now=now)
             for schedule in due_schedules.disabled(connection, decisions):
                 _write_event(connection, schedule)
-        has_more = len(found) == _BATCH or len(decisions) < len(found)
+        has_more = len(found) == _SCHEDULES_PER_TRANSACTION or len(decisions) < len(found)
         return _FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled, has_more=has_more)
 
     def _make_jobs(self, connection: Connection, decisions: Sequence[FiringDecision]) -> list[FiringDecision]:

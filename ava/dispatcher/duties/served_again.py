@@ -9,7 +9,7 @@ from ava.store.jobs import backlog
 
 __all__ = ["ServedAgain"]
 
-_BATCH = 5000
+_JOBS_PER_STATEMENT = 5000
 #: Seconds between two looks if no node has joined. A pool child may set a job aside at the moment when a node joins.
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -43,7 +43,9 @@ class ServedAgain(Duty):
         returned = 0
         while True:
             with self._database.connect() as connection:
-                count = backlog.return_served(connection, dead_after_seconds=self._node_dead_seconds, limit=_BATCH)
+                count = backlog.return_served(
+                    connection, dead_after_seconds=self._node_dead_seconds, limit=_JOBS_PER_STATEMENT
+                )
             returned += count
-            if count < _BATCH:
+            if count < _JOBS_PER_STATEMENT:
                 return returned

@@ -13,7 +13,7 @@ from ava.store.reports import ended
 __all__ = ["Statistics"]
 
 #: Ended jobs that one transaction counts.
-_BATCH = 5_000
+_JOBS_PER_TRANSACTION = 5_000
 #: Seconds for which one call of the duty goes on while there are more.
 _CALL_SECONDS = 3.0
 
@@ -27,7 +27,9 @@ class Statistics(Duty):
     changes = "error groups opened"
     every_seconds = 1.0
 
-    def __init__(self, database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _BATCH) -> None:
+    def __init__(
+        self, database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _JOBS_PER_TRANSACTION
+    ) -> None:
         """`max_groups`: the groups of errors that one tenant may have. `batch`: the jobs of one transaction."""
         super().__init__()
         self._database = database

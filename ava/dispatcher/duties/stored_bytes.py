@@ -18,7 +18,7 @@ _CALL_SECONDS = 0.25
 #: Seconds from the end of a pass to the beginning of the next.
 _PAUSE_SECONDS = 10.0
 #: Tenants that one statement writes.
-_BATCH = 1_000
+_TENANTS_PER_STATEMENT = 1_000
 
 
 class StoredBytes(Duty):
@@ -54,7 +54,7 @@ class StoredBytes(Duty):
         if self._kinds:
             return 0
         with self._database.transaction() as connection:
-            storage.save(connection, self._sums, batch=_BATCH)
+            storage.save(connection, self._sums, batch=_TENANTS_PER_STATEMENT)
         count = len(self._sums)
         self._begin()
         self._next_pass = now + _PAUSE_SECONDS

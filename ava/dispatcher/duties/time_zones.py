@@ -15,7 +15,7 @@ __all__ = ["TimeZoneData"]
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 500
+_SCHEDULES_PER_STATEMENT = 500
 
 
 class TimeZoneData(Duty):
@@ -36,7 +36,7 @@ class TimeZoneData(Duty):
         """Recompute one batch. Returns the number of schedules."""
         version = timezone_data_version()
         with self._database.transaction() as connection:
-            found = time_zones.claim_outdated(connection, version=version, limit=_BATCH)
+            found = time_zones.claim_outdated(connection, version=version, limit=_SCHEDULES_PER_STATEMENT)
             if found:
                 next_runs = [(schedule, _next_run(schedule)) for schedule in found]
                 time_zones.write_next_runs(connection, next_runs, version=version)

@@ -1,4 +1,4 @@
-"""Which jobs with a limit get the next places."""
+"""Which jobs get the next permits of limits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ava.dispatcher.feed.fair_queue import FairQueue
+from ava.domain.fair_queue import TurnClock, WaitingJob
 from ava.domain.job import Job
 from ava.domain.rates import Rate
-from ava.domain.turns import TurnClock, WaitingJob
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
 from ava.store.jobs import limit_keys, limits
@@ -17,34 +17,34 @@ from ava.store.jobs.limits import HeldJob
 
 __all__ = ["MAX_KEYS", "Admission"]
 
-#: The most keys that one look considers, beside those of notices; the next look continues after them.
+#: Keys that one look considers, beside those of notices. The next look continues after them.
 MAX_KEYS = 200
-#: A look ends its admissions once it has given so many places, because other tenants' jobs wait for its end.
-_MAX_PLACES = 100
-#: The most jobs of one key, priority and tenant that one look considers, and the most tenants.
+#: A look ends its admissions once it has given so many permits, because other tenants' jobs wait for its end.
+_MAX_PERMITS = 100
+#: Jobs of one key, priority and tenant that one look considers, and tenants.
 _MAX_EACH = 50
 _MAX_TENANTS = 200
 #: Keys whose turns are kept.
 _MAX_CLOCKS = 1000
 #: Seconds between two deletions of rates that are idle.
 _IDLE_SECONDS = 60.0
-_BATCH = 1000
+_RATES_PER_STATEMENT = 1000
 
 
 class Admission:
-    """Gives places to jobs that wait for one: the most urgent first, then by turns of the tenants, then the oldest.
+    """Gives permits to jobs that wait for one: the most urgent first, then by turns of the tenants, then the oldest.
 
-    The places that are taken are counted in the transaction that gives more of them, under a lock that all dispatchers
-    share. So no crash and no second dispatcher makes them too many, and a place is free as soon as its job has ended.
+    The permits in use are counted in the transaction that gives more of them, under a lock that all dispatchers share.
+    So no crash and no second dispatcher makes them too many, and a permit is free as soon as its job has ended.
     """
 
     def __init__(
-        self, database: Database, turns: FairQueue, *, node_dead_seconds: float, tenant_max_running: int | None
+        self, database: Database, fair_queue: FairQueue, *, node_dead_seconds: float, tenant_max_running: int | None
     ) -> None:
         self._database = database
-        #: Kept for the transactions that give places; the feed's thread alone uses it.
+        #: Kept for the transactions that give permits; the feed's thread alone uses it.
         self._connections = database.dedicated()
-        self._turns = turns
+        self._fair_queue = fair_queue
         self._node_dead_seconds = node_dead_seconds
         self._tenant_max_running = tenant_max_running
         #: The last key that the look before considered, if there were more.
@@ -53,29 +53,29 @@ class Admission:
         self._idle_at = 0.0
         #: Seconds until the next start that a rate allows, of the keys of the last look.
         self.wait_seconds = float("inf")
-        #: True if the last look left free places, which the next one gives.
+        #: True if the last look left free permits, which the next one gives.
         self.has_more = False
 
     def look(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
-        """Give places that are free of those keys that follow `last_key`. Returns what `admit` returns."""
+        """Give the free permits of keys that follow `last_key`. Returns what `admit` returns."""
         self.wait_seconds = float("inf")
         if time.monotonic() > self._idle_at:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
-                limits.delete_idle_rates(connection, limit=_BATCH)
-        admitted = self.admit(keys, may_publish, most=_MAX_PLACES)
-        # Otherwise the next look considers the same keys again: those without a free place cost it little.
+                limits.delete_idle_rates(connection, limit=_RATES_PER_STATEMENT)
+        admitted = self.admit(keys, may_publish, max_permits=_MAX_PERMITS)
+        # Otherwise the next look considers the same keys again: those without a free permit cost it little.
         if not self.has_more:
             self.last_key = keys[-1] if len(keys) == MAX_KEYS else ""
         return admitted
 
     def admit(
-        self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, most: float = float("inf")
+        self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, max_permits: float = float("inf")
     ) -> list[Job]:
-        """Give the places that are free of these keys. Returns the jobs, some marked as published.
+        """Give the free permits of these keys. Returns the jobs, some marked as published.
 
         `may_publish` says whether a job of a tenant with a worker's queue and a priority is published at once. No
-        further key is considered after `most` jobs.
+        further key is considered after `max_permits` jobs.
         """
         self.has_more = False
         if not keys:
@@ -84,7 +84,7 @@ class Admission:
             self._connections, keys, dead_after_seconds=self._node_dead_seconds, max_next=_MAX_EACH
         ) as (connection, states):
             rooms = [(state, self._make_room(connection, state)) for state in states]
-            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], most)
+            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], max_permits)
             if not chosen:
                 return []
             return limits.admit(
@@ -92,7 +92,7 @@ class Admission:
             )
 
     def _make_room(self, connection: Connection, state: KeyState) -> int:
-        """Returns a key's room; unstarted jobs that are less urgent than one that waits give up their places."""
+        """Returns a key's free permits. Unstarted jobs give theirs up to a more urgent one that waits."""
         room = state.room
         if room < 0:
             # The limit has become smaller.
@@ -103,22 +103,24 @@ class Admission:
             room = min(room, state.rate.unstarted - state.unstarted)
         return min(room, _MAX_EACH)
 
-    def _choose(self, connection: Connection, found: Sequence[tuple[KeyState, int]], most: float) -> list[HeldJob]:
-        """Returns the jobs that get the places, each key's in its order, the keys with the most urgent job first."""
+    def _choose(
+        self, connection: Connection, found: Sequence[tuple[KeyState, int]], max_permits: float
+    ) -> list[HeldJob]:
+        """Returns the jobs that get permits, each key's in its order, the keys with the most urgent job first."""
         if not found:
             return []
         waiting = self._waiting(connection, found)
         rates = _Rates(connection, {key.key: key.rate for key, _ in found if key.rate is not None}, waiting)
         chosen: list[HeldJob] = []
         for state, room in sorted(found, key=lambda each: each[0].priority):
-            if len(chosen) >= most:
+            if len(chosen) >= max_permits:
                 self.has_more = True
                 break
             of_tenants: dict[str, list[HeldJob]] = {}
             for job in rates.allowed(waiting.get(state.key, [])):
                 of_tenants.setdefault(job.tenant_id, []).append(job)
             clock = self._clock(state) if state.is_of_several_tenants else TurnClock()
-            dealt = clock.deal(of_tenants, room, cost=lambda _: 1.0, weight=self._turns.weight)
+            dealt = clock.deal(of_tenants, room, cost=lambda _: 1.0, weight=self._fair_queue.weight)
             chosen += rates.charge(dealt)
         rates.write()
         self.wait_seconds = min(self.wait_seconds, rates.wait_seconds)
@@ -127,27 +129,27 @@ class Admission:
     def _waiting(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> dict[str, list[HeldJob]]:
         """Returns the jobs that come next for each key: the oldest of each tenant with the most urgent priority."""
         waiting: dict[str, list[HeldJob]] = {}
-        places: list[tuple[str, int, str]] = []
+        lines: list[tuple[str, int, str]] = []
         for state, _ in found:
-            if state.next_jobs and not self._turns.is_limited(state.tenant_id):
+            if state.next_jobs and not self._fair_queue.is_limited(state.tenant_id):
                 waiting[state.key] = list(state.next_jobs)
             elif state.is_of_several_tenants:
                 held = limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MAX_TENANTS)
-                places += [(state.key, state.priority, tenant) for tenant in held]
+                lines += [(state.key, state.priority, tenant) for tenant in held]
             else:
-                places.append((state.key, state.priority, state.tenant_id))
-        places = self._with_room(connection, places)
+                lines.append((state.key, state.priority, state.tenant_id))
+        lines = self._with_room(connection, lines)
         each = max((room for _, room in found), default=0)
-        for job in limits.held_heads(connection, places, each=each) if places else ():
+        for job in limits.held_heads(connection, lines, each=each) if lines else ():
             waiting.setdefault(job.limit_key, []).append(job)
         return waiting
 
-    def _with_room(self, connection: Connection, places: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
-        """Returns the places without those of tenants that have no room: their jobs would hold a place and wait."""
-        if not any(self._turns.is_limited(tenant) for _, _, tenant in places):
-            return places
-        uses = tenants.uses(connection, {tenant for _, _, tenant in places}, max_running=self._tenant_max_running)
-        return [place for place in places if uses[place[2]].room > 0]
+    def _with_room(self, connection: Connection, lines: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
+        """Returns the lines (key, priority, tenant) of tenants that may run more; others would keep a permit unused."""
+        if not any(self._fair_queue.is_limited(tenant) for _, _, tenant in lines):
+            return lines
+        uses = tenants.uses(connection, {tenant for _, _, tenant in lines}, max_running=self._tenant_max_running)
+        return [line for line in lines if uses[line[2]].room > 0]
 
     def _clock(self, state: KeyState) -> TurnClock:
         if len(self._clocks) > _MAX_CLOCKS:

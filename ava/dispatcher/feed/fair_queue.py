@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import run_groups
+from ava.domain.fair_queue import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
 from ava.domain.job import Job
-from ava.domain.turns import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
 from ava.domain.window_size import WindowSize
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
@@ -20,20 +20,20 @@ from ava.store.jobs.looks import Window
 
 __all__ = ["COSTS_SECONDS", "FairQueue", "SizedWindow"]
 
-#: The most tenants of a window that one look considers; if there are more, the next look continues after them.
+#: Tenants of a window that one look considers. If there are more, the next look continues after them.
 _MAX_TENANTS = 200
 _MIN_TENANTS = 20
-#: The most jobs of one tenant that are read at once.
+#: Jobs of one tenant that are read at once.
 _MAX_EACH = 500
-#: So many times one look considers as many tenants more, if all those have as many running jobs as they may.
-_MAX_BLOCKED = 25
+#: Groups of tenants that one look considers, while each tenant of a group has as many running jobs as its limit.
+_MAX_GROUPS = 25
 #: The cost of a worker's job before any has ended, in seconds, and the least cost of any: a claim, and the job's end.
 _UNKNOWN_COST_SECONDS = 0.05
 _MIN_COST_SECONDS = 0.002
 #: Seconds between two reads of what is set for tenants.
 _RULES_SECONDS = 1.0
-#: Seconds between two reads of the costs, and while jobs of a worker wait of which none had ended at the last one:
-#: brief jobs of a new worker are grouped so much earlier.
+#: Seconds between two reads of the costs, and while jobs of a worker with an unknown cost wait, so that brief jobs of a
+#: new worker are soon grouped.
 COSTS_SECONDS = 5.0
 _UNKNOWN_COSTS_SECONDS = 0.5
 
@@ -55,11 +55,14 @@ class FairQueue:
     """
 
     def __init__(
-        self, database: Database, *, most: int, is_fair: bool = True, tenant_max_running: int | None = None
+        self, database: Database, *, max_size: int, is_fair: bool = True, tenant_max_running: int | None = None
     ) -> None:
-        """Without `is_fair` the oldest job is first. `tenant_max_running`: of a tenant without a limit of its own."""
+        """`max_size`: the messages of one window. `tenant_max_running`: of a tenant without a limit of its own.
+
+        Without `is_fair` the oldest job is first.
+        """
         self._database = database
-        self._most = most
+        self._max_size = max_size
         self._is_fair = is_fair
         self._tenant_max_running = tenant_max_running
         self._rules = TurnRules(weights={}, limited=frozenset())
@@ -98,11 +101,11 @@ class FairQueue:
 
     def size(self, window: Window, *, processes: int) -> SizedWindow:
         """Returns how many unstarted messages the window may have now."""
-        known = self._sizes.setdefault(window.name, WindowSize(self._most))
+        known = self._sizes.setdefault(window.name, WindowSize(self._max_size))
         size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
         if not self._is_fair:
             # Nothing in the broker is dealt anew, so a window need not be small.
-            size = self._most
+            size = self._max_size
         return SizedWindow(size=size, is_shared=window.is_shared, is_newly_shared=known.is_newly_shared)
 
     def recall(self, window: Window, limit: int) -> int:
@@ -141,7 +144,7 @@ class FairQueue:
         found, rooms, are_all = self._tenants(connection, window, room)
         if not found:
             return [], False
-        # Twice an equal share, because weights and costs differ, and one to see whether more wait.
+        # Twice an equal share, because weights and costs differ, and one more to see whether more wait.
         each = min(room, _MAX_EACH, 2 * math.ceil(room / len(found))) + 1
         heads = turns.heads(
             connection,
@@ -174,7 +177,7 @@ class FairQueue:
         if window.only_tenant is not None:
             rooms = self._rooms(connection, window, [window.only_tenant])
             return [window.only_tenant] if rooms.get(window.only_tenant, 1) > 0 else [], rooms, True
-        for _ in range(_MAX_BLOCKED):
+        for _ in range(_MAX_GROUPS):
             after = self._last_tenants.pop(window.name, "")
             # While there are more than one look considers, a look need not consider many more than it publishes.
             limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * room)) if after else _MAX_TENANTS

@@ -20,12 +20,12 @@ __all__ = ["KnownWindows"]
 _SLOW_SECONDS = 0.05
 #: So many slow complete looks in a row are not the machine's chance.
 _SLOW_LOOKS = 3
-#: A slow complete look is repeated after so many times of what it took, but after so many seconds at most.
+#: A slow complete look is repeated after so many times its duration, and after so many seconds at most.
 _PAUSE_FACTOR = 10
 _MAX_PAUSE_SECONDS = 5.0
 #: A look at known windows is worth its while if it takes less than this share of a complete one.
 _MAX_SHARE = 0.5
-#: The most windows that are known while they have no jobs.
+#: Windows that are known while they have no jobs.
 _MAX_KNOWN = 1000
 
 

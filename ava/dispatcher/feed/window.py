@@ -23,11 +23,12 @@ from ava.store.jobs.looks import Look, Window
 
 __all__ = ["WindowFeed"]
 
-_BATCH = 500
-#: The most jobs of one window that are set aside, or returned from the broker, in one call.
-_MAX_SET_ASIDE = 5000
-#: A window's messages are dealt anew only if it has more than this factor of its size; if another tenant has just come,
-#: more than its size.
+#: Jobs that one statement publishes.
+_JOBS_PER_STATEMENT = 500
+#: Jobs of one window that one statement sets aside, or returns from the broker.
+_MAX_RETURNED = 5000
+#: A window's messages are dealt anew if it has more than so many times its size; if another tenant has just come, more
+#: than its size.
 _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
@@ -36,21 +37,21 @@ _SHARED_SECONDS = 0.07
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
-#: A pass through a backlog for jobs of such workers is repeated after so many times of what it took.
+#: A pass through a backlog for jobs of such workers is repeated after so many times its duration.
 _PASS_FACTOR = 50
 #: With fewer messages than this in a window the API publishes by itself, however few processes there are.
 _MIN_OPEN = 8
-#: While its processes need no more than this share of their time for what it is fed, the API publishes to a window by
-#: itself. With more to do, what groups of jobs save is worth more than the wait for the next look.
+#: The share of their time that a window's processes may need for the published jobs while the API publishes to it by
+#: itself. With more to do, groups of jobs save more time than the wait for the next look costs.
 _MAX_BUSY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Unserved:
-    """The workers of a window that no live node serves, and what is known for how long."""
+    """The workers of a window that no live node serves."""
 
     workers: list[str] = field(default_factory=list)
-    #: Until when they are taken to be those, if as many processes serve the queue as then.
+    #: Until when this is believed, if as many processes serve the queue as then.
     until: float = float("-inf")
     processes: int = 0
     #: When the backlog is read again for more of their jobs.
@@ -88,9 +89,9 @@ class WindowFeed(Duty):
         self._window = window
         self._node_dead_seconds = node_dead_seconds
         self._is_fair = is_fair
-        self._turns = FairQueue(database, most=window, is_fair=is_fair, tenant_max_running=tenant_max_running)
+        self._fair_queue = FairQueue(database, max_size=window, is_fair=is_fair, tenant_max_running=tenant_max_running)
         self._admission = Admission(
-            database, self._turns, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
+            database, self._fair_queue, node_dead_seconds=node_dead_seconds, tenant_max_running=tenant_max_running
         )
         self._notices = notices
         self._known = KnownWindows()
@@ -112,7 +113,7 @@ class WindowFeed(Duty):
         return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the place of a limit is free."""
+        """Wait so long, or until a permit of a limit is free."""
         if self._notices is None:
             time.sleep(seconds)
         else:
@@ -123,7 +124,7 @@ class WindowFeed(Duty):
         self._known.see_returned()
 
     def run_once(self, _now: float) -> int:
-        """Give places of limits to the jobs that wait for them, and publish what the windows have room for.
+        """Give permits of limits to the jobs that wait for them, and fill the windows from the backlog.
 
         Returns the number of jobs that were published.
         """
@@ -144,9 +145,9 @@ class WindowFeed(Duty):
         return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
 
     def _may_publish(self, tenant_id: str, queue: str, number: int) -> bool:
-        """Returns True if a job that has got a place is published at once, because no other waits before it."""
+        """Returns True if a job that has got a permit is published at once, because no other waits before it."""
         is_open = self._closed is not None and (queue, number) not in self._closed
-        return is_open and not self._turns.is_limited(tenant_id)
+        return is_open and not self._fair_queue.is_limited(tenant_id)
 
     def _send(self, admitted: Sequence[Job]) -> int:
         """Publish those of the jobs that are marked as published. Returns their number."""
@@ -159,7 +160,7 @@ class WindowFeed(Duty):
         self._looked_before_at, self._looked_at = self._looked_at, time.monotonic()
         with self._database.connect() as connection:
             look = self._read(connection)
-            has_changed = self._turns.begin(connection, look.windows)
+            has_changed = self._fair_queue.begin(connection, look.windows)
         published = 0
         if admitted := self._admission.look(look.held_keys, self._may_publish):
             published += self._send(admitted)
@@ -193,7 +194,7 @@ class WindowFeed(Duty):
         Returns the number of jobs that were published.
         """
         processes, in_groups = look.processes.get(queue, 0), queue in look.take_groups
-        sizes = {window.priority: self._turns.size(window, processes=processes) for window in windows}
+        sizes = {window.priority: self._fair_queue.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
         if queue in look.paused:
             self._empty(queue, windows)
@@ -207,7 +208,7 @@ class WindowFeed(Duty):
         total = 0
         for window in windows:
             if (queue, window.priority) in closed:
-                # A more urgent job waits for a place.
+                # A more urgent job waits for room in its window.
                 self._recall_all(window)
                 continue
             fed, is_closed, has_more = self._feed(window, sizes[window.priority].size, processes, in_groups=in_groups)
@@ -221,8 +222,8 @@ class WindowFeed(Duty):
     def _empty(self, queue: str, windows: Sequence[Window]) -> list[Window]:
         """Return all messages of a queue to the backlog. Returns the windows as they are then.
 
-        The messages are deleted first: what is published before is in the rows that are recalled afterwards. Those that
-        a node has taken already are dropped at the claim.
+        The messages are deleted first, so that the jobs of all deleted messages are among those recalled afterwards. A
+        message that a node has taken already is dropped at the claim.
         """
         if any(window.published for window in windows):
             self._publisher.purge(queue)
@@ -242,17 +243,17 @@ class WindowFeed(Duty):
 
         Returns the number of jobs, and whether the window is to be closed, and whether it has a backlog still.
         """
-        unserved, published, fed = self._set_aside(window, processes), window.published, 0
+        unserved, published, fed = self._park_unserved(window, processes), window.published, 0
         has_more, cost_seconds = window.has_backlog, 0.0
-        while has_more and (room := min(size - published - fed, _BATCH)) > 0:
-            batch, has_more = self._turns.publish(window, room, unserved)
+        while has_more and (room := min(size - published - fed, _JOBS_PER_STATEMENT)) > 0:
+            batch, has_more = self._fair_queue.publish(window, room, unserved)
             waiting = published + fed + len(batch)
-            sizes = self._turns.group_sizes(batch, waiting, processes) if in_groups else run_groups.NONE
+            sizes = self._fair_queue.group_sizes(batch, waiting, processes) if in_groups else run_groups.NONE
             if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)
-            cost_seconds += self._turns.cost_seconds(batch)
-        self._turns.fed(window, published=published + fed, has_backlog=has_more)
+            cost_seconds += self._fair_queue.cost_seconds(batch)
+        self._fair_queue.fed(window, published=published + fed, has_backlog=has_more)
         least = max(_MIN_OPEN, 2 * processes)
         is_brief = published < least and self._is_brief(cost_seconds / max(1, processes))
         is_open = published + fed < size and (published + fed < least or is_brief)
@@ -280,7 +281,7 @@ class WindowFeed(Duty):
             raise
         return True
 
-    def _set_aside(self, window: Window, processes: int) -> list[str]:
+    def _park_unserved(self, window: Window, processes: int) -> list[str]:
         """Set aside jobs that no live node can run, at most once a second. Returns their workers."""
         if not window.has_backlog:
             return []
@@ -296,10 +297,10 @@ class WindowFeed(Duty):
                     queue=window.queue,
                     priority=window.priority,
                     unserved=found,
-                    limit=_MAX_SET_ASIDE,
+                    limit=_MAX_RETURNED,
                 )
                 pass_at = time.monotonic() + (time.monotonic() - began) * _PASS_FACTOR
-                if count == _MAX_SET_ASIDE:
+                if count == _MAX_RETURNED:
                     # The next look goes on with those that are left.
                     until = pass_at = began
         self._unserved[window.name] = _Unserved(processes=processes, until=until, workers=found, pass_at=pass_at)
@@ -307,9 +308,9 @@ class WindowFeed(Duty):
 
     def _recall_all(self, window: Window) -> int:
         """Return every message of a window to the backlog. Returns their number."""
-        recalled, count = 0, _MAX_SET_ASIDE if window.published else 0
-        while count == _MAX_SET_ASIDE:
-            count = self._turns.recall(window, _MAX_SET_ASIDE)
+        recalled, count = 0, _MAX_RETURNED if window.published else 0
+        while count == _MAX_RETURNED:
+            count = self._fair_queue.recall(window, _MAX_RETURNED)
             recalled += count
         if recalled:
             self._known.see_returned()
@@ -328,8 +329,8 @@ def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWin
     is_full = False
     for window in windows:
         sized = sizes[window.priority]
-        most = sized.size * (1 if sized.is_newly_shared else _EXCESS)
-        if (is_full and window.published) or (sized.is_shared and window.published > most):
+        max_published = sized.size * (1 if sized.is_newly_shared else _EXCESS)
+        if (is_full and window.published) or (sized.is_shared and window.published > max_published):
             return True
         is_full = is_full or (window.has_backlog and window.published >= sized.size)
     return False

@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ava.domain.fair_queue import WaitingJob
 from ava.domain.job import Job
 from ava.domain.rates import RateState
-from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS

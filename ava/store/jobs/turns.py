@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ava.domain.fair_queue import WaitingJob
 from ava.domain.job import Job
-from ava.domain.turns import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS

@@ -76,8 +76,8 @@ def test_a_weight_gives_a_tenant_more_turns(stored: Backlog) -> None:
     feed = _feed(stored)
     with stored.database.connect() as connection:
         (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
-        feed._turns.begin(connection, [window])
-    chosen, has_more = feed._turns.publish(window, 40, ())
+        feed._fair_queue.begin(connection, [window])
+    chosen, has_more = feed._fair_queue.publish(window, 40, ())
     assert has_more
     assert [sum(job.tenant_id == tenant for job in chosen) for tenant in ("ten_a", "ten_b")] == [10, 30]
 
@@ -94,9 +94,9 @@ def test_ten_thousand_tenants_are_considered_in_turn(stored: Backlog) -> None:
     feed, seen = _feed(stored), list[Job]()
     with stored.database.connect() as connection:
         (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
-        feed._turns.begin(connection, [window])
+        feed._fair_queue.begin(connection, [window])
     for _ in range(5):
-        seen += feed._turns.publish(window, 200, ())[0]
+        seen += feed._fair_queue.publish(window, 200, ())[0]
     # All have had one turn, and the round begins again.
     assert len({job.tenant_id for job in seen}) == 1000
     with stored.database.connect() as connection:
@@ -149,7 +149,7 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
 
 
 def test_the_costs_of_a_new_worker_are_read_soon(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed, jobs, now = FairQueue(stored.database, most=2000), stored.insert(100), time.monotonic()
+    feed, jobs, now = FairQueue(stored.database, max_size=2000), stored.insert(100), time.monotonic()
 
     def sizes(after_seconds: float) -> Mapping[str, int]:
         monkeypatch.setattr("ava.dispatcher.feed.fair_queue.time.monotonic", lambda: now + after_seconds)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ava.domain.turns import TurnClock, WaitingJob, by_age
+from ava.domain.fair_queue import TurnClock, WaitingJob, by_age
 from ava.domain.window_size import WindowSize
 
 
