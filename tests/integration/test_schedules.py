@@ -16,11 +16,13 @@ from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.dispatcher.duties.time_zones import TimeZoneData
-from ava.domain.schedule_record import CatchUp, make_schedule_record
+from ava.domain.schedule_record import CatchUp, Overlap, make_schedule_record
+from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
 from ava.services.making import Making
 from ava.services.quotas import TenantQuotas
 from ava.settings import Settings
+from ava.store.fleet import worker_settings
 from ava.store.jobs import reads
 from ava.store.schedules import due as due_schedules
 from ava.store.schedules import firings, time_zones
@@ -126,6 +128,30 @@ def test_a_dispatcher_that_dies_at_a_statement_has_done_nothing(
     assert scheduled.outcomes(schedule) == []
     assert scheduled.fire(1.1) == 1
     assert len(scheduled.jobs()) == 1
+
+
+def test_a_worker_that_is_deprecated_while_its_schedule_is_decided_gets_no_job(
+    scheduled: Scheduled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = scheduled.create(overlap=Overlap.CANCEL_RUNNING)
+    assert scheduled.fire(1) == 1
+    found = due_schedules.reserve
+
+    def reserve(*arguments: Any) -> list[str | None]:
+        reserved = found(*arguments)
+        worker = {"tenant_id": "ten_test", "worker_id": WORKER}
+        with scheduled.backlog.database.transaction() as connection:
+            worker_settings.lock(connection, **worker)
+            settings = WorkerSettings(status=WorkerStatus.DEPRECATED)
+            worker_settings.write(connection, settings, user_id="usr_test", **worker)
+        return reserved
+
+    monkeypatch.setattr(due_schedules, "reserve", reserve)
+    assert scheduled.fire(2) == 1
+    assert [outcome for outcome, _ in scheduled.outcomes(running)] == ["fired", "skipped"]
+    assert "deprecated" in str(scheduled.outcomes(running)[1][1])
+    # The job that the new one would have replaced goes on.
+    assert scheduled.jobs("status") == [("queued",)]
 
 
 def test_a_slot_that_is_written_already_makes_no_second_job(scheduled: Scheduled) -> None:

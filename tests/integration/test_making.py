@@ -1,0 +1,295 @@
+"""There is one way to make jobs: every door makes them by the same rules, and a refusal is a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from ava.broker.app import make_app
+from ava.broker.control import Control
+from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.domain import ids
+from ava.domain.input_schema import InputMismatch
+from ava.domain.job import Job, JobSpec
+from ava.domain.new_job import JobOrRefusal, NewJob
+from ava.domain.tenant import TenantRules
+from ava.domain.trigger_keys import Debounce, Dedupe, DedupeMode
+from ava.domain.worker import Rate, WorkerLimits
+from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
+from ava.services import making as making_module
+from ava.services.making import Making
+from ava.services.quotas import TenantQuotas
+from ava.settings import Settings
+from ava.store.engine.database import Connection
+from ava.store.fleet import tenants, workers
+from ava.store.jobs import reads
+from harness.api import Api
+from tests.backlog import worker_spec
+
+JOBS = "/v1/ava/jobs"
+SCHEDULES = "/v1/ava/schedules"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TAGS = {"order": "17"}
+#: More bytes than a list of jobs shows.
+LARGE = {"text": "x" * 20_000}
+
+Fields = dict[str, Any]
+
+
+def _post(api: Api, path: str, body: Fields, **headers: str) -> TestResponse:
+    return api.post(path, json=body, headers=headers)
+
+
+def _trigger(api: Api, fields: Fields) -> TestResponse:
+    """A trigger, which the process stores with those that come at the same time."""
+    return _post(api, JOBS, fields)
+
+
+def _trigger_once(api: Api, fields: Fields) -> TestResponse:
+    return _post(api, JOBS, fields, **{"idempotency-key": "k"})
+
+
+def _bulk(api: Api, fields: Fields) -> TestResponse:
+    return _post(api, f"{JOBS}/bulk", {"jobs": [fields]})
+
+
+def _dedupe(api: Api, fields: Fields) -> TestResponse:
+    return _post(api, JOBS, {**fields, "dedupe": {"key": "k"}})
+
+
+def _debounce(api: Api, fields: Fields) -> TestResponse:
+    return _post(api, JOBS, {**fields, "debounce": {"key": "k", "seconds": 60}})
+
+
+def _end_first(api: Api, fields: Fields) -> str:
+    """Make a job of another worker and end it, as if it had been one of this worker. Returns its id."""
+    job_id = str(api.trigger(**{**fields, "worker_id": "wkr_open"})["id"])
+    api.execute(
+        "UPDATE jobs SET status = 'failed', error = 'ValueError: no', completed_at = now(), worker_id = %s",
+        fields["worker_id"],
+    )
+    return job_id
+
+
+def _retry(api: Api, fields: Fields) -> TestResponse:
+    return api.post(f"{JOBS}/{_end_first(api, fields)}/retry")
+
+
+def _operation(api: Api, fields: Fields) -> TestResponse:
+    _end_first(api, fields)
+    return _post(api, f"{JOBS}/retry", {"filter": {"status": "failed"}})
+
+
+def _schedule(api: Api, fields: Fields) -> str:
+    known = {name: value for name, value in fields.items() if name != "tags"}
+    cron = {"cron": "* * * * *", "timezone": "UTC"}
+    answer = _post(api, SCHEDULES, {**known, **cron, "worker_id": "wkr_open"})
+    assert answer.status_code == 201, answer.text
+    api.execute("UPDATE schedules SET worker_id = %s", fields["worker_id"])
+    return str(answer.get_json()["data"]["id"])
+
+
+def _firing(api: Api, fields: Fields) -> None:
+    _schedule(api, fields)
+    api.execute("UPDATE schedules SET decided_until = now() - interval '1 minute', next_run_at = now()")
+    settings: Settings = api.app.extensions["ava"].settings
+    ScheduleFirings(api.database, Control(make_app(settings)), making=Making.of(settings)).run_once(0)
+
+
+def _run_now(api: Api, fields: Fields) -> TestResponse:
+    return api.post(f"{SCHEDULES}/{_schedule(api, fields)}/run")
+
+
+DOORS = {
+    "trigger": _trigger,
+    "trigger once": _trigger_once,
+    "bulk": _bulk,
+    "dedupe": _dedupe,
+    "debounce": _debounce,
+    "retry": _retry,
+    "operation": _operation,
+    "firing": _firing,
+    "run now": _run_now,
+}
+every_door = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+
+
+def _made(api: Api, door: Callable[[Api, Fields], object], fields: Fields) -> Job:
+    """Make a job through a door. Returns it as it is stored."""
+    door(api, fields)
+    job_ids = api.execute("SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1")
+    with api.database.connect() as connection:
+        job = reads.show(connection, tenant_id="ten_test", job_id=ids.encode("job", job_ids[0][0]))
+    assert job is not None
+    assert job.status == "queued"
+    return job
+
+
+@every_door
+def test_a_job_has_the_bound_of_its_tenant_and_the_queue_and_limits_of_its_worker(
+    api: Api, door: Callable[[Api, Fields], object]
+) -> None:
+    rate = Rate(jobs=5, seconds=60)
+    limits = WorkerLimits(max_running=2, max_running_per="tenant", rate=rate, rate_per="input.account")
+    with api.database.connect() as connection:
+        workers.announce(connection, [replace(worker_spec("wkr_bound", queue="own", limits=limits), max_retries=3)])
+        tenants.write(connection, TenantRules(tenant_id="ten_test", most_urgent_priority=4, updated_by="usr_op"))
+    job = _made(api, door, {"worker_id": "wkr_bound", "priority": 2, "input": {"account": 7}})
+    assert (job.queue, job.max_attempts, job.priority, job.published_at) == ("own", 4, 4, None)
+    keys = api.execute("SELECT limit_key, rate_key FROM jobs WHERE status = 'queued'")
+    assert keys == [("wkr_bound ten_test", "wkr_bound ten_test 7")]
+
+
+@every_door
+def test_a_job_has_the_size_of_its_input_and_the_tags_and_trace_that_it_was_triggered_with(
+    api: Api, door: Callable[[Api, Fields], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making_module.tracing, "current", lambda: TRACE)
+    job = _made(api, door, {"worker_id": "wkr_open", "input": LARGE, "tags": TAGS})
+    assert job.input == LARGE
+    sizes = api.execute("SELECT input_bytes, octet_length(input::text) FROM jobs WHERE status = 'queued'")
+    assert sizes[0][0] == sizes[0][1] > 20_000
+    has_tags = door not in (_firing, _run_now)
+    assert job.tags == (TAGS if has_tags else {})
+    tagged = api.execute(
+        "SELECT t.key, t.value FROM job_tags AS t JOIN jobs AS j ON j.id = t.job_id WHERE status = 'queued'"
+    )
+    assert tagged == ([("order", "17")] if has_tags else [])
+    # No request makes the job of a firing.
+    assert job.traceparent == (None if door is _firing else TRACE)
+
+
+@every_door
+def test_a_job_of_a_paused_worker_waits_and_is_not_published(api: Api, door: Callable[[Api, Fields], object]) -> None:
+    job = _made(api, door, {"worker_id": "wkr_paused"})
+    # A debounced job has a date first; what is due of a paused worker waits then.
+    assert job.is_paused or door is _debounce
+    assert job.published_at is None
+
+
+@every_door
+def test_a_deprecated_worker_gets_no_job(api: Api, door: Callable[[Api, Fields], object]) -> None:
+    api.announce("wkr_old")
+    api.set_status("wkr_old", "deprecated")
+    answer = door(api, {"worker_id": "wkr_old"})
+    assert api.execute("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(0,)]
+    if door is _firing:
+        assert api.execute("SELECT outcome, reason FROM schedule_firings") == [
+            ("skipped", "worker wkr_old is deprecated")
+        ]
+    elif door is _operation:
+        assert isinstance(answer, TestResponse)
+        assert answer.get_json()["data"]["failed"] == 1
+    else:
+        assert isinstance(answer, TestResponse)
+        assert answer.status_code == 409
+
+
+# Refusals are values --------------------------------------------------------------------------------------------------
+
+
+class Maker:
+    """Makes jobs in a transaction of its own."""
+
+    def __init__(self, connection: Connection, quota: TenantQuotas | None = None) -> None:
+        self.connection = connection
+        self.making = Making(quota=quota)
+
+    def prepare(self, *specs: JobSpec, tenant_id: str = "ten_test") -> list[NewJob]:
+        return self.making.prepare(tenant_id=tenant_id, user_id="usr_test", specs=specs)
+
+    def make(self, *specs: JobSpec) -> list[JobOrRefusal]:
+        return self.making.make(self.connection, self.prepare(*specs))
+
+    def schema(self, version: str, schema: Fields) -> None:
+        """Announce that `wkr_open` has another schema, as a node with another release does."""
+        self.connection.exec_driver_sql(
+            "UPDATE workers SET input_schema = %s::json, input_schema_version = %s WHERE id = 'wkr_open'",
+            (json.dumps(schema), version),
+        )
+
+
+@pytest.fixture
+def maker(api: Api) -> Iterator[Maker]:
+    api.announce("wkr_old")
+    api.set_status("wkr_old", "deprecated")
+    with api.database.transaction() as connection:
+        yield Maker(connection)
+
+
+def _kinds(outcomes: list[JobOrRefusal]) -> list[type]:
+    return [type(outcome) for outcome in outcomes]
+
+
+def test_each_entry_gets_its_job_or_the_reason_of_its_refusal(maker: Maker) -> None:
+    maker.schema("v1", {"required": ["a"]})
+    outcomes = maker.make(
+        JobSpec(worker_id="wkr_paused"),
+        JobSpec(worker_id="wkr_gone"),
+        JobSpec(worker_id="wkr_theirs"),
+        JobSpec(worker_id="wkr_old"),
+        JobSpec(worker_id="wkr_open", input_json='{"b": 1}'),
+        JobSpec(worker_id="wkr_open", input_json='{"a": 1}'),
+    )
+    assert _kinds(outcomes) == [Job, WorkerNotFound, WorkerNotFound, WorkerDeprecated, InputMismatch, Job]
+    inputs = maker.connection.exec_driver_sql("SELECT input::text FROM jobs ORDER BY id").scalars().all()
+    assert inputs == ["{}", '{"a": 1}']
+
+
+def test_a_schema_that_changes_after_the_comparison_is_compared_again(maker: Maker) -> None:
+    maker.schema("v1", {})
+    assert _kinds(maker.make(JobSpec(worker_id="wkr_open"))) == [Job]
+    new = maker.prepare(JobSpec(worker_id="wkr_open"), JobSpec(worker_id="wkr_open", input_json='{"a": 1}'))
+    assert [each.schema_version for each in new] == ["v1", "v1"]
+    maker.schema("v2", {"required": ["a"]})
+    assert _kinds(maker.making.make(maker.connection, new)) == [InputMismatch, Job]
+    # What mismatches the schema that the process knows is compared with the present one.
+    maker.schema("v3", {"required": ["b"]})
+    new = maker.prepare(*(JobSpec(worker_id="wkr_open", input_json=f'{{"{name}": 1}}') for name in "bcb"))
+    assert _kinds(maker.making.make(maker.connection, new)) == [Job, InputMismatch, Job]
+
+
+def test_of_a_full_tenant_the_first_jobs_are_made_or_none(api: Api) -> None:
+    specs = [JobSpec(worker_id="wkr_open")] * 3
+    with api.database.transaction() as connection:
+        maker = Maker(connection, TenantQuotas(queued_jobs=2))
+        assert _kinds(maker.making.make(connection, maker.prepare(*specs), in_part=False)) == [TooMany] * 3
+        other = maker.prepare(JobSpec(worker_id="wkr_open"), tenant_id="ten_other")
+        outcomes = maker.making.make(connection, [*maker.prepare(*specs), *other])
+        assert _kinds(outcomes) == [Job, Job, TooMany, Job]
+
+
+def test_keys_decide_for_each_entry(maker: Maker) -> None:
+    def deduped(key: str, mode: DedupeMode) -> JobSpec:
+        return JobSpec(worker_id="wkr_open", dedupe=Dedupe(key=key, mode=mode))
+
+    debounced = JobSpec(worker_id="wkr_open", debounce=Debounce(key="d", seconds=60))
+    first, dated = maker.make(deduped("a", DedupeMode.RETURN), debounced)
+    assert isinstance(first, Job)
+    assert isinstance(dated, Job)
+    outcomes = maker.make(
+        deduped("a", DedupeMode.RETURN),
+        deduped("b", DedupeMode.REFUSE),
+        deduped("b", DedupeMode.REFUSE),
+        debounced,
+        debounced,
+        JobSpec(worker_id="wkr_gone", dedupe=Dedupe(key="a")),
+        JobSpec(worker_id="wkr_open"),
+    )
+    assert _kinds(outcomes) == [Job, Job, InvalidFields, Job, InvalidFields, WorkerNotFound, Job]
+    found = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+    assert [(job.id in (first.id, dated.id), job.is_existing) for job in found] == [
+        (True, True),
+        (False, False),
+        (True, True),
+        (False, False),
+    ]
+    assert _kinds(maker.make(deduped("a", DedupeMode.REFUSE))) == [JobStateConflict]
+    (replacing,) = maker.make(deduped("a", DedupeMode.REPLACE))
+    assert isinstance(replacing, Job)
+    assert replacing.id != first.id

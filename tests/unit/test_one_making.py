@@ -1,0 +1,25 @@
+"""There is exactly one function through which jobs are made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import ava
+
+ROOT = Path(str(ava.__file__)).parent
+SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in ROOT.rglob("*.py")}
+
+
+def _files_with(pattern: str) -> list[str]:
+    return sorted(path for path, text in SOURCES.items() for _ in re.findall(pattern, text))
+
+
+def test_one_statement_inserts_jobs() -> None:
+    assert _files_with(r"INSERT INTO jobs\b") == ["store/jobs/moves/make.py"]
+
+
+def test_one_function_runs_it() -> None:
+    users = _files_with(r"(?:from ava\.store\.jobs\.moves import [^\n]*\bmake\b|ava\.store\.jobs\.moves\.make import)")
+    assert users == ["services/making.py"]
+    assert _files_with(r"\bmake\.insert\(") == ["services/making.py"]
