@@ -19,6 +19,7 @@ __all__ = [
     "authority",
     "broker_url",
     "by_prefix",
+    "cell",
     "choice",
     "database_or_pool_url",
     "either",
@@ -199,6 +200,14 @@ def public_url(env: Mapping[str, str], name: str) -> str:
     if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
         raise SettingsError(name, "it must look like https://jobs.example.com, without a path")
     return url
+
+
+def cell(env: Mapping[str, str], name: str) -> str:
+    """Returns the mark of this installation in its tokens; empty if it is not set."""
+    mark = text(env, name)
+    if mark and not re.fullmatch(r"[a-z0-9]{2}", mark):
+        raise SettingsError(name, "it must be two characters of a-z and 0-9, as in 00 or e1")
+    return mark
 
 
 def traces(env: Mapping[str, str], name: str) -> str:

@@ -151,6 +151,8 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting("AVA_CORS_ORIGINS", values.origins, ())
     #: Where clients reach the API, without a path; empty: where a request says that it went.
     public_url: str = _setting("AVA_PUBLIC_URL", values.public_url, "")
+    #: The two characters by which tokens name the installation that made them.
+    cell: str = _setting("AVA_CELL", values.cell, "00")
     #: Where errors are explained, the `docs_url` of every failure; a path is one of the API.
     docs_url: str = _setting("AVA_DOCS_URL", values.text, "/docs/errors")
     #: The socket on which this process reports to its supervisor that it is ready; systemd sets it.

@@ -141,7 +141,7 @@ def _make_context(settings: Settings) -> Context:
         sessions=Sessions(database, settings),
         readiness=Readiness(database, settings),
         watches=Watches(database),
-        api_keys=ApiKeys(database),
+        api_keys=ApiKeys(database, mark=settings.cell),
         admin=make_admin(settings, database),
         limits=TenantLimits(database, settings),
         replication=Replication(database),

@@ -58,7 +58,7 @@ COOKIE_TEXT = (
     "request that writes also sends x-tenant-id."
 )
 BEARER = "ApiKey"
-BEARER_TEXT = "An API key, `ava_…`, instead of the four headers; x-user-id may name the user who acts."
+BEARER_TEXT = "An API key, `ava_00.…`, instead of the four headers; x-user-id may name the user who acts."
 
 #: The fields of records that are there only if they were asked for, or have something to say.
 OPTIONAL: dict[str, set[str]] = {"AnalyticsRecord": {"series", "percentiles"}, "TriggerCounts": set(Trigger)}

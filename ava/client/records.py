@@ -293,7 +293,7 @@ class ApiKey:
     id: str
     name: str
     role: str
-    #: The first characters of the token.
+    #: The 16 characters of the token that are no secret.
     prefix: str
     #: The user, or the key, that created it.
     created_by: str

@@ -1,35 +1,25 @@
-"""Sessions of the dashboard: the tokens that cookies and links hold, signed so that a made-up one costs no query.
+"""Sessions of the dashboard, and the cookies that name them.
 
-A token says which session it is of; everything else is in the database, where a session can be ended.
+A cookie holds the session's token, and after a dot the tenant that its user looks at, if that is not the session's own.
+Everything else is in the database, where a session can be ended.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from ava.domain import ids, tokens
 from ava.domain.caller import Role
+from ava.domain.tokens import Token, TokenKind
 
-__all__ = ["LINK_SECONDS", "SESSION_SECONDS", "Session", "Use", "cookie_name", "read_token", "write_token"]
+__all__ = ["LINK_SECONDS", "SESSION_SECONDS", "Session", "cookie_name", "read_cookie", "write_cookie"]
 
 #: Seconds from the start of a session to its end.
 SESSION_SECONDS = 12 * 3600
 #: Seconds for which a link can be used.
 LINK_SECONDS = 600
-
-_TOKEN = re.compile(r"(?P<id>[0-9a-f-]{36})\.(?P<tenant_id>ten_[0-9a-z_]{1,60})\.(?P<signature>[0-9a-f]{64})")
-
-
-class Use(StrEnum):
-    """What a token is for. A token of one use is worth nothing for the other."""
-
-    COOKIE = "cookie"
-    LINK = "link"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,20 +37,19 @@ class Session:
     key_id: str | None = None
 
 
-def write_token(use: Use, session_id: str, tenant_id: str, keys: Sequence[str]) -> str:
-    """Returns the token of a session that looks at a tenant, signed with the first of the shared keys."""
-    return f"{session_id}.{tenant_id}.{_sign(use, session_id, tenant_id, keys[0])}"
+def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:
+    """Returns the value of the cookie of a session of its own tenant that looks at a tenant."""
+    return token if tenant_id == own_tenant_id else f"{token}.{tenant_id}"
 
 
-def read_token(use: Use, token: str, keys: Sequence[str]) -> tuple[str, str] | None:
-    """Returns the session's UUID and the tenant that it looks at; None if none of the shared keys has signed them."""
-    if (found := _TOKEN.fullmatch(token)) is None:
+def read_cookie(value: str) -> tuple[Token, str | None] | None:
+    """Returns the token in a cookie and the tenant that it looks at, None for the session's own; None if it is none."""
+    head, mark, rest = value.partition(".")
+    text, dot, tenant_id = rest.partition(".")
+    token = tokens.parse(head + mark + text, TokenKind.SESSION)
+    if token is None or (dot and not ids.is_client_id("ten", tenant_id)):
         return None
-    session_id, tenant_id, signature = found.groups()
-    # All keys are compared, so that the time reveals nothing.
-    if True not in [hmac.compare_digest(signature, _sign(use, session_id, tenant_id, key)) for key in keys]:
-        return None
-    return session_id, tenant_id
+    return token, tenant_id or None
 
 
 def cookie_name(host: str) -> str:
@@ -71,7 +60,3 @@ def cookie_name(host: str) -> str:
     """
     port = re.search(r":(\d{1,5})$", host)
     return f"ava_session_{port[1]}" if port else "ava_session"
-
-
-def _sign(use: Use, session_id: str, tenant_id: str, key: str) -> str:
-    return hmac.new(key.encode(), f"ava {use}: {session_id} {tenant_id}".encode(), hashlib.sha256).hexdigest()

@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ava.access_errors import ApiKeyNotFound, ApiKeyRoleTooHigh, ApiKeysFull
-from ava.domain import api_key, ids
+from ava.domain import ids, tokens
 from ava.domain.api_key import ApiKey, ApiKeySpec
 from ava.domain.caller import Caller
 from ava.domain.limits import API_KEYS
+from ava.domain.tokens import Token, TokenKind
 from ava.errors import (
     DatabaseUnavailable,
     InvalidFields,
     Unauthorized,
 )
 from ava.services import replays
-from ava.services.key_cache import KeyCache
+from ava.services.key_cache import KeyCache, cache_name
 from ava.store.access import api_keys
 from ava.store.access.api_keys import FoundKey
 from ava.store.engine import clock
@@ -37,9 +38,10 @@ _MAX_REMEMBERED = 10_000
 class ApiKeys:
     """The use cases of API keys, over one database."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` returns monotonic seconds."""
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic, *, mark: str) -> None:
+        """`clock` returns monotonic seconds; `mark` is in new tokens."""
         self._database = database
+        self._mark = mark
         self._clock = clock
         self._known: KeyCache[FoundKey] = KeyCache(_MAX_REMEMBERED)
         self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
@@ -52,7 +54,7 @@ class ApiKeys:
         """
         if spec.role > caller.role:
             raise ApiKeyRoleTooHigh
-        token = api_key.new_token()
+        token = tokens.make(TokenKind.API_KEY, self._mark)
         with self._database.transaction() as connection:
             asked = [spec.name, spec.role.header, str(spec.expires_at)]
             if (earlier := replays.reserve(connection, caller, key, kind="api key", asked=asked)) is not None:
@@ -65,8 +67,7 @@ class ApiKeys:
                 spec,
                 tenant_id=caller.tenant_id,
                 created_by=caller.user_id,
-                token_hash=api_key.hash_of(token),
-                prefix=api_key.prefix_of(token),
+                token=token,
                 most=API_KEYS.value,
             )
             if created is None:
@@ -75,7 +76,7 @@ class ApiKeys:
             if key is not None:
                 uuids = [api_keys.key_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
-        return dataclasses.replace(created, token=token), False
+        return dataclasses.replace(created, token=token.text), False
 
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
@@ -100,29 +101,28 @@ class ApiKeys:
 
         Raises `Unauthorized` if the key is unknown, has expired or was revoked.
         """
-        if not api_key.is_token(token):
-            raise Unauthorized
-        found = self._find(api_key.hash_of(token))
+        parsed = tokens.parse(token, TokenKind.API_KEY)
+        found = None if parsed is None else self._find(parsed)
         if found is None:
             raise Unauthorized
         return Caller(tenant_id=found.tenant_id, user_id=user_id or found.id, role=found.role, key_id=found.id)
 
-    def _find(self, token_hash: bytes) -> FoundKey | None:
+    def _find(self, token: Token) -> FoundKey | None:
         # The time is read before the database is, so that a key is never trusted for longer than `_TRUST_SECONDS`.
-        now = self._clock()
-        if (known := self._known.get(token_hash, now)) is not None:
+        now, name = self._clock(), cache_name(token)
+        if (known := self._known.get(name, now)) is not None:
             return known
-        if self._unknown.get(token_hash, now):
+        if self._unknown.get(name, now):
             return None
         with self._database.connect() as connection:
-            found = api_keys.find(connection, token_hash)
+            found = api_keys.find(connection, token)
         if found is None or (found.seconds_left is not None and found.seconds_left <= 0):
-            self._unknown.put(token_hash, True, until=now + _TRUST_SECONDS)
+            self._unknown.put(name, True, until=now + _TRUST_SECONDS)
             return None
         if found.is_use_due:
             self._note_use(found)
         trust = _TRUST_SECONDS if found.seconds_left is None else min(_TRUST_SECONDS, found.seconds_left)
-        self._known.put(token_hash, found, until=now + trust)
+        self._known.put(name, found, until=now + trust)
         return found
 
     def _note_use(self, found: FoundKey) -> None:

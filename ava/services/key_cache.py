@@ -1,14 +1,22 @@
-"""What a process remembers of API keys, so that not every request asks the database."""
+"""What a process remembers of tokens, so that not every request asks the database."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-__all__ = ["KeyCache"]
+from ava.domain.tokens import Token
+
+__all__ = ["KeyCache", "cache_name"]
 
 Value = TypeVar("Value")
+
+
+def cache_name(token: Token) -> bytes:
+    """Returns the name of a token in a cache: a hash, so that no token stays in memory."""
+    return hashlib.sha256(token.text.encode()).digest()
 
 
 class KeyCache(Generic[Value]):

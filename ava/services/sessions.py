@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from uuid import UUID
+from dataclasses import dataclass, field, replace
 
 from ava.access_errors import SessionEnded, SessionsFull
+from ava.domain import tokens
 from ava.domain.caller import Caller, Role
 from ava.domain.limits import SESSIONS
-from ava.domain.session import LINK_SECONDS, SESSION_SECONDS, Session, Use, read_token, write_token
+from ava.domain.session import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
+from ava.domain.tokens import Token, TokenKind
 from ava.errors import Forbidden, Unauthorized
-from ava.services.key_cache import KeyCache
+from ava.services.key_cache import KeyCache, cache_name
 from ava.settings import Settings
 from ava.store.access import api_keys, sessions
 from ava.store.engine.database import Connection, Database
@@ -32,6 +33,8 @@ class SessionUse:
 
     session: Session
     tenant_id: str
+    #: The session's token, which the cookie holds.
+    token: str = field(repr=False)
 
     @property
     def caller(self) -> Caller:
@@ -45,7 +48,7 @@ class SessionUse:
         is_free = self.session.role >= Role.PLATFORM_ADMIN and self.session.key_id is None
         if tenant_id != self.session.tenant_id and not is_free:
             raise Forbidden("Only the roles of the platform may look at another tenant.")
-        return SessionUse(session=self.session, tenant_id=tenant_id)
+        return replace(self, tenant_id=tenant_id)
 
 
 class Sessions:
@@ -54,29 +57,29 @@ class Sessions:
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` returns monotonic seconds."""
         self._database = database
-        self._keys = settings.internal_secrets
+        self._keys, self._mark = settings.internal_secrets, settings.cell
         self._clock = clock
         self._known: KeyCache[Session] = KeyCache(_MAX_REMEMBERED)
 
     def start(self, caller: Caller) -> SessionUse:
         """Start a session of the caller. Raises `SessionsFull`, `DatabaseUnavailable`."""
-        session = self._create(caller, is_link=False, seconds=SESSION_SECONDS)
-        return SessionUse(session=session, tenant_id=caller.tenant_id)
+        session, token = self._create(caller, TokenKind.SESSION, seconds=SESSION_SECONDS)
+        return SessionUse(session=session, tenant_id=caller.tenant_id, token=token)
 
     def make_link(self, caller: Caller) -> tuple[Session, str]:
         """Returns a link that starts one session of the caller, and its token. Raises `SessionsFull`."""
-        link = self._create(caller, is_link=True, seconds=LINK_SECONDS)
-        return link, write_token(Use.LINK, link.id, link.tenant_id, self._keys)
+        return self._create(caller, TokenKind.LINK, seconds=LINK_SECONDS)
 
-    def _create(self, caller: Caller, *, is_link: bool, seconds: int) -> Session:
+    def _create(self, caller: Caller, kind: TokenKind, *, seconds: int) -> tuple[Session, str]:
+        token, key = tokens.make(kind, self._mark), self._keys[0]
         with self._database.connect() as connection:
-            made = sessions.create(connection, caller, is_link=is_link, seconds=seconds, most=SESSIONS.value)
+            made = sessions.create(connection, caller, token=token, key=key, seconds=seconds, most=SESSIONS.value)
             if made is None and caller.key_id is not None:
                 self._check_key(connection, caller, caller.key_id)
         if made is None:
             sentence = f"The tenant has {SESSIONS.value:,} sessions, which is the most; end some first."
             raise SessionsFull(SESSIONS.says(sentence))
-        return made
+        return made, token.text
 
     @staticmethod
     def _check_key(connection: Connection, caller: Caller, key_id: str) -> None:
@@ -86,32 +89,35 @@ class Sessions:
 
     def take_link(self, token: str) -> Caller:
         """Use a link up. Returns the caller that made it. Raises `SessionEnded` if it was used or is too old."""
-        if (read := read_token(Use.LINK, token, self._keys)) is None:
+        if (parsed := tokens.parse(token, TokenKind.LINK)) is None:
             raise SessionEnded("The link is not valid; make another with `ava dashboard`.")
         with self._database.connect() as connection:
-            link = sessions.take_link(connection, read[0])
-        if link is None:
-            raise SessionEnded("The link was used before, or is too old; make another with `ava dashboard`.")
-        return SessionUse(session=link, tenant_id=link.tenant_id).caller
+            found = sessions.find(connection, parsed, keys=self._keys)
+            if found is None or not sessions.take_link(connection, found[0]):
+                raise SessionEnded("The link was used before, or is too old; make another with `ava dashboard`.")
+        link = found[0]
+        return Caller(tenant_id=link.tenant_id, user_id=link.user_id, role=link.role, key_id=link.key_id)
 
     def cookie_of(self, use: SessionUse) -> str:
         """Returns the value of the cookie."""
-        return write_token(Use.COOKIE, use.session.id, use.tenant_id, self._keys)
+        return write_cookie(use.token, tenant_id=use.tenant_id, own_tenant_id=use.session.tenant_id)
 
     def find(self, cookie: str) -> SessionUse:
-        """Returns the session that a cookie names. Raises `SessionEnded`, `DatabaseUnavailable`."""
-        if (read := read_token(Use.COOKIE, cookie, self._keys)) is None:
+        """Returns the session that a cookie names. Raises `SessionEnded`, `Forbidden`, `DatabaseUnavailable`."""
+        if (read := read_cookie(cookie)) is None:
             raise SessionEnded
-        session_id, tenant_id = read
-        return SessionUse(session=self._find(session_id), tenant_id=tenant_id)
+        token, tenant_id = read
+        session = self._find(token)
+        use = SessionUse(session=session, tenant_id=session.tenant_id, token=token.text)
+        return use if tenant_id is None else use.at(tenant_id)
 
-    def _find(self, session_id: str) -> Session:
+    def _find(self, token: Token) -> Session:
         # The time is read before the database is, so that a session is never trusted for longer than it may be.
-        now, name = self._clock(), UUID(session_id).bytes
+        now, name = self._clock(), cache_name(token)
         if (known := self._known.get(name, now)) is not None:
             return known
         with self._database.connect() as connection:
-            found = sessions.find(connection, session_id)
+            found = sessions.find(connection, token, keys=self._keys)
         if found is None or found[1] <= 0:
             raise SessionEnded
         session, seconds_left = found

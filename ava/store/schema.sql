@@ -775,35 +775,41 @@ CREATE TABLE tenant_storage (
     measured_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Tokens that stand for a tenant and a role. A revoked key has no row, so that it is as unknown as any other token.
+-- Tokens that stand for a tenant and a role. The lookup part of a token finds the row, whatever the tenant; the secret
+-- part is here as a hash. A revoked key has no row, so that it is as unknown as any other token.
 CREATE TABLE api_keys (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     name text NOT NULL,
     role text NOT NULL,
-    hash bytea NOT NULL UNIQUE,
-    prefix text NOT NULL,
+    lookup text NOT NULL UNIQUE,
+    hash bytea NOT NULL,
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
-    last_used_at timestamptz
+    last_used_at timestamptz,
+    PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 85);
-CREATE INDEX api_keys_listed ON api_keys (tenant_id, id);
 
 -- Sessions of the dashboard, and the links that start them. A session that was ended, and a link that was used, has no
 -- row. The sessions of an API key end with it.
 CREATE TABLE sessions (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     user_id text NOT NULL,
     role text NOT NULL,
-    key_id uuid REFERENCES api_keys ON DELETE CASCADE,
+    key_id uuid,
     is_link boolean NOT NULL,
+    -- As in `api_keys`, but the hash is made with one of the installation's shared keys.
+    lookup text NOT NULL UNIQUE,
+    hash bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, key_id) REFERENCES api_keys ON DELETE CASCADE
 );
 CREATE INDEX sessions_by_end ON sessions (expires_at);
-CREATE INDEX sessions_of_key ON sessions (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX sessions_of_key ON sessions (tenant_id, key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX sessions_of_user ON sessions (tenant_id, user_id);
 
 CREATE TABLE audit (

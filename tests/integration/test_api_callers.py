@@ -165,7 +165,8 @@ def _ends_nothing(response: Any) -> None:
 
 
 def _made_a_link_of_its_own(response: Any) -> None:
-    assert ".ten_other." in response.get_json()["data"]["path"]
+    # Whom the link signs in is asked of the database, below.
+    assert "avalink_00." in response.get_json()["data"]["path"]
 
 
 def _sees_a_preview(response: Any) -> None:
@@ -321,6 +322,7 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     assert api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
     assert api.get(f"{HOOKS}/{hook_id}").get_json()["data"] == hook.get_json()["data"]
     assert api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'") == before
+    assert {tenant for (tenant,) in api.execute("SELECT tenant_id FROM sessions")} <= {"ten_other"}
 
 
 @pytest.mark.parametrize(("method", "path"), SCOPE)

@@ -45,8 +45,8 @@ def test_a_key_stands_for_the_four_headers(api: Api) -> None:
     assert list(key) == [
         *("id", "name", "role", "prefix", "created_by", "created_at", "expires_at", "last_used_at", "token"),
     ]
-    assert re.fullmatch(r"ava_[A-Za-z0-9_-]{43}", key["token"])
-    assert key["token"].startswith(key["prefix"])
+    assert re.fullmatch(r"ava_00\.[A-Za-z0-9_-]{59}", key["token"])
+    assert key["token"][len("ava_00.") :][:16] == key["prefix"]
     assert key["created_by"] == "usr_test"
     job = api.trigger(headers=bearer(key))
     assert (job["tenant_id"], job["triggered_by"]) == ("ten_test", key["id"])
@@ -87,7 +87,9 @@ def test_a_key_has_its_role_and_grants_none_above_its_makers(api: Api) -> None:
 def test_the_database_and_the_lists_hold_no_token(api: Api) -> None:
     key = create(api)
     api.get(JOBS, headers=bearer(key))
-    assert key["token"] not in str(api.execute("SELECT k.* FROM api_keys AS k"))
+    stored = str(api.execute("SELECT k.* FROM api_keys AS k"))
+    assert key["prefix"] in stored
+    assert key["token"][-43:] not in stored
     listed = api.get(KEYS)
     assert key["token"] not in listed.text
     (shown,) = listed.get_json()["data"]
@@ -103,14 +105,30 @@ def test_the_database_and_the_lists_hold_no_token(api: Api) -> None:
         "Bearer",
         "Bearer ",
         "Bearer ava_",
-        "Bearer ava_" + "x" * 43,
-        "Bearer ava_" + "é" * 43,
+        "Bearer ava_00." + "x" * 59,
+        "Bearer ava_00." + "é" * 59,
+        "Bearer avases_00." + "x" * 59,
         "Basic eDp5",
         "x" * 3000,
     ],
 )
 def test_any_other_token_is_unauthorized(api: Api, value: str) -> None:
     error_of(api.get(JOBS, headers=NONE | {"authorization": value}), 401, "unauthorized")
+
+
+def test_a_known_lookup_with_another_secret_is_unauthorized(api: Api) -> None:
+    token = create(api)["token"]
+    for other in (token[:-43] + "x" * 43, "avases" + token[3:]):
+        error_of(api.get(JOBS, headers=bearer({"token": other})), 401, "unauthorized")
+    # Whichever cell made it: its rows may have moved here from another.
+    assert api.get(JOBS, headers=bearer({"token": token.replace("ava_00.", "ava_e1.")})).status_code == 200
+
+
+def test_a_token_bears_the_mark_of_its_cell(database_settings: Settings) -> None:
+    with Api.running(replace(database_settings, cell="e1")) as api:
+        assert create(api)["token"].startswith("ava_e1.")
+        assert "=avases_e1." in api.post("/v1/ava/session").headers["set-cookie"]
+        assert "=avalink_e1." in api.post("/v1/ava/session/links").get_json()["data"]["path"]
 
 
 def test_a_shared_key_decides_where_both_are_sent(api: Api) -> None:
@@ -188,8 +206,8 @@ def test_a_repeated_creation_makes_one_key_and_repeats_no_token(api: Api) -> Non
 
 def test_the_number_of_keys_is_limited_exactly(api: Api) -> None:
     api.execute(
-        "INSERT INTO api_keys (tenant_id, name, role, hash, prefix, created_by) "
-        "SELECT 'ten_test', 'k', 'tenant-user', n::text::bytea, 'ava_', 'usr_test' "
+        "INSERT INTO api_keys (tenant_id, name, role, lookup, hash, created_by) "
+        "SELECT 'ten_test', 'k', 'tenant-user', n::text, '', 'usr_test' "
         f"FROM generate_series(3, {API_KEYS.value}) AS n"
     )
     with ThreadPoolExecutor(4) as threads:

@@ -207,7 +207,7 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
         "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "DATABASE_READ_URL": "postgresql://ava:pass@standby/ava",
         "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
-        "AVA_API_KEY": "ava_key", "AVA_MESSAGE_KEY": "k" * 32,
+        "AVA_API_KEY": "ava_00.key", "AVA_MESSAGE_KEY": "k" * 32,
     }  # fmt: skip
     file = tmp_path / "secret"
     file.write_text(f"{values[name]}\n")
@@ -232,6 +232,14 @@ def test_the_commands_read_their_key_from_a_file_as_well(tmp_path: Path) -> None
     file.write_text("new,old")
     assert settings.load_client({"AVA_INTERNAL_SECRET_FILE": str(file)}).secret == "new"
     assert settings.load_client({"AVA_API_KEY_FILE": str(file)}).api_key == "new,old"
+
+
+def test_a_cell_is_two_characters() -> None:
+    assert _load().cell == "00"
+    assert _load(AVA_CELL="e1").cell == "e1"
+    for wrong in ("E1", "e", "e12", "e_"):
+        with pytest.raises(SettingsError, match="AVA_CELL: it must be two characters"):
+            _load(AVA_CELL=wrong)
 
 
 def test_a_key_for_messages_is_long() -> None:

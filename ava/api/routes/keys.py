@@ -32,8 +32,8 @@ _AUDITED = ("name", "role", "expires_at")
 @blueprint.post("")
 @operation(
     summary="Create an API key",
-    description="Its token, sent as `Authorization: Bearer ava_…`, stands for the four headers: the tenant is the "
-    "caller's, the role the key's. The token is shown once; the server keeps its hash only.",
+    description="Its token, sent as `Authorization: Bearer ava_00.…`, stands for the four headers: the tenant is the "
+    "caller's, the role the key's. The token is shown once; the server keeps a hash of its secret part.",
     body=KeyBody(),
     body_as="spec",
     record=NewKeyRecord(),

@@ -77,7 +77,7 @@ class KeyRecord(Schema):
     id = Id("key")
     name = Text()
     role = Text(attribute="role_name", metadata={"enum": _ROLES})
-    prefix = Text(metadata={"description": "The first characters of its token."})
+    prefix = Text(metadata={"description": "The 16 characters of its token that follow the dot. They are no secret."})
     created_by = Text(metadata={"description": "The user, or the key, that created it."})
     created_at = Instant()
     expires_at = Instant(allow_none=True)
@@ -90,8 +90,9 @@ class NewKeyRecord(KeyRecord):
     token = Text(
         allow_none=True,
         metadata={
-            "description": "`ava_` and 43 characters, for `Authorization: Bearer`. Shown once: null if the answer "
-            "repeats an earlier one with the same Idempotency-Key."
+            "description": "`ava_`, two characters that name the installation, a dot, the 16 of `prefix`, and 43 "
+            "that are secret. Shown once: null if the answer repeats an earlier one with the same "
+            "Idempotency-Key."
         },
     )
 

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain import ids
+from ava.domain import ids, tokens
 from ava.domain.api_key import ApiKey, ApiKeySpec
 from ava.domain.caller import Role
+from ava.domain.tokens import Token
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
 __all__ = ["FoundKey", "count", "create", "delete", "find", "key_uuid", "note_use", "page", "show"]
 
-_COLUMNS = "k.id::text, k.tenant_id, k.name, k.role, k.prefix, k.created_by, k.created_at, k.expires_at, k.last_used_at"
+_COLUMNS = "k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at, k.last_used_at"
 
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
 _CREATE = Statement(f"""
-INSERT INTO api_keys AS k (tenant_id, name, role, hash, prefix, created_by, expires_at)
-SELECT %(tenant_id)s, %(name)s, %(role)s, %(hash)s, %(prefix)s, %(created_by)s, %(expires_at)s
+INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, expires_at)
+SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(expires_at)s
 WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(most)s
 RETURNING {_COLUMNS}
 """)
@@ -32,8 +33,7 @@ def create(
     *,
     tenant_id: str,
     created_by: str,
-    token_hash: bytes,
-    prefix: str,
+    token: Token,
     most: int,
 ) -> ApiKey | None:
     """Create a key in a transaction. Returns None if the tenant has as many keys as it may have."""
@@ -42,8 +42,8 @@ def create(
         "tenant_id": tenant_id,
         "name": spec.name,
         "role": spec.role.header,
-        "hash": token_hash,
-        "prefix": prefix,
+        "lookup": token.lookup,
+        "hash": tokens.hash_of(token),
         "created_by": created_by,
         "expires_at": spec.expires_at,
         "most": most,
@@ -114,17 +114,17 @@ _USE_SECONDS = 60
 # It is the only statement of this module that is not scoped to a tenant, because the key says which one it is.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
-    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true)
-FROM api_keys AS k WHERE k.hash = %(hash)s
+    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.hash
+FROM api_keys AS k WHERE k.lookup = %(lookup)s
 """)
 
 
-def find(connection: Connection, token_hash: bytes) -> FoundKey | None:
-    """Returns the key with this hash of its token, expired or not, or None if there is none."""
-    row = connection.exec_driver_sql(_FIND, {"hash": token_hash}).first()
-    if row is None:
+def find(connection: Connection, token: Token) -> FoundKey | None:
+    """Returns the key that has this token, expired or not, or None if there is none."""
+    row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
+    if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
-    uuid, tenant_id, role, seconds_left, is_use_due = row
+    uuid, tenant_id, role, seconds_left, is_use_due, _ = row
     return FoundKey(
         id=ids.encode("key", uuid),
         tenant_id=tenant_id,

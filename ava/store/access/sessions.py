@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ava.domain import ids
+from ava.domain import ids, tokens
 from ava.domain.caller import Caller, Role
 from ava.domain.session import Session
+from ava.domain.tokens import Token, TokenKind
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -17,8 +19,8 @@ _COLUMNS = "s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::
 
 # No session outlives the API key that made it. The count may miss what is being made in the same moment.
 _CREATE = Statement(f"""
-INSERT INTO sessions AS s (tenant_id, user_id, role, key_id, is_link, expires_at)
-SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s,
+INSERT INTO sessions AS s (tenant_id, user_id, role, key_id, is_link, lookup, hash, expires_at)
+SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s, %(lookup)s, %(hash)s,
     least(now() + %(seconds)s * interval '1 second', (SELECT k.expires_at FROM api_keys AS k
         WHERE k.tenant_id = %(tenant_id)s AND k.id = %(key_id)s::uuid))
 WHERE (SELECT count(*) FROM (SELECT 1 FROM sessions AS o
@@ -29,8 +31,10 @@ RETURNING {_COLUMNS}
 """)
 
 
-def create(connection: Connection, caller: Caller, *, is_link: bool, seconds: int, most: int) -> Session | None:
-    """Create a session of so many seconds, or a link.
+def create(
+    connection: Connection, caller: Caller, *, token: Token, key: str, seconds: int, most: int
+) -> Session | None:
+    """Create the session of so many seconds, or the link, that a token names. `key` is a shared key for its hash.
 
     Returns None if the tenant has as many as it may have, or if the caller's API key was revoked.
     """
@@ -39,7 +43,9 @@ def create(connection: Connection, caller: Caller, *, is_link: bool, seconds: in
         "user_id": caller.user_id,
         "role": caller.role.header,
         "key_id": None if caller.key_id is None else key_uuid(caller.key_id),
-        "is_link": is_link,
+        "is_link": token.kind is TokenKind.LINK,
+        "lookup": token.lookup,
+        "hash": tokens.hash_of(token, key),
         "seconds": seconds,
         "most": most,
     }
@@ -49,26 +55,33 @@ def create(connection: Connection, caller: Caller, *, is_link: bool, seconds: in
 
 # It is not scoped to a tenant, because the session says which one it is of.
 _FIND = Statement(f"""
-SELECT {_COLUMNS}, extract(epoch FROM s.expires_at - clock_timestamp())::float8
-FROM sessions AS s WHERE s.id = %(id)s::uuid AND NOT s.is_link
+SELECT {_COLUMNS}, extract(epoch FROM s.expires_at - clock_timestamp())::float8, s.hash
+FROM sessions AS s WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
 """)
 
 
-def find(connection: Connection, session_id: str) -> tuple[Session, float] | None:
-    """Returns a session and the seconds until it expires, negative if it has; None if there is no such session."""
-    row = connection.exec_driver_sql(_FIND, {"id": session_id}).first()
-    return None if row is None else (_session(row[:-1]), row[-1])
+def find(connection: Connection, token: Token, *, keys: Sequence[str]) -> tuple[Session, float] | None:
+    """Returns the session, or link, that has a token, and the seconds until it expires, negative if it has.
+
+    None if there is none, or if its hash was made with none of the shared keys.
+    """
+    parameters = {"lookup": token.lookup, "is_link": token.kind is TokenKind.LINK}
+    row = connection.exec_driver_sql(_FIND, parameters).first()
+    if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token, keys) or row is None:
+        return None
+    return _session(row[:-2]), row[-2]
 
 
-_TAKE_LINK = Statement(f"""
-DELETE FROM sessions AS s WHERE s.id = %(id)s::uuid AND s.is_link AND s.expires_at > now() RETURNING {_COLUMNS}
+_TAKE_LINK = Statement("""
+DELETE FROM sessions AS s
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.is_link AND s.expires_at > now()
 """)
 
 
-def take_link(connection: Connection, link_id: str) -> Session | None:
-    """Use a link up. Returns it; None if it was used before, or is too old. Of two calls at once one gets it."""
-    row = connection.exec_driver_sql(_TAKE_LINK, {"id": link_id}).first()
-    return None if row is None else _session(row)
+def take_link(connection: Connection, link: Session) -> bool:
+    """Use a link up. Returns False if it was used before, or is too old. Of two calls at once one gets it."""
+    parameters = {"tenant_id": link.tenant_id, "id": link.id}
+    return connection.exec_driver_sql(_TAKE_LINK, parameters).rowcount == 1
 
 
 _DELETE = Statement("DELETE FROM sessions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid")
@@ -91,8 +104,8 @@ def delete_of_user(connection: Connection, *, tenant_id: str, user_id: str) -> i
 
 
 _DELETE_EXPIRED = Statement("""
-DELETE FROM sessions AS s WHERE s.id IN (
-    SELECT o.id FROM sessions AS o WHERE o.expires_at < now() ORDER BY o.expires_at LIMIT %(limit)s
+DELETE FROM sessions AS s WHERE (s.tenant_id, s.id) IN (
+    SELECT o.tenant_id, o.id FROM sessions AS o WHERE o.expires_at < now() ORDER BY o.expires_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED)
 """)
 

@@ -6,7 +6,7 @@ const PLATFORM = ["platform-admin", "platform-system-admin"];
 let who = null;
 
 /** True if a text has the form of an API key, which says which tenant and role it is of. */
-export const isKey = (text) => /^ava_[A-Za-z0-9_-]{43}$/.test(text);
+export const isKey = (text) => /^ava_[a-z0-9]{2}\.[A-Za-z0-9_-]{59}$/.test(text);
 
 /** The tenant that this tab looks at, if its address names one: `/?tenant=ten_acme#/jobs`. */
 const named = () => new URLSearchParams(location.search).get("tenant");

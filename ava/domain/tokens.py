@@ -1,0 +1,81 @@
+"""The form of tokens, the secrets that arrive without a tenant: `<kind>_<mark>.<lookup><secret>`.
+
+The mark names the cell (the installation) that made the token. The lookup is stored as it is and finds the row; the
+secret is stored as a hash. Both are base64url.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["Token", "TokenKind", "hash_of", "is_hash_of", "make", "parse"]
+
+#: 96 bits, 16 characters: no two tokens have the same lookup.
+_LOOKUP_BYTES = 12
+#: 256 bits, 43 characters: a plain SHA-256 of a secret cannot be reversed by trying.
+_SECRET_BYTES = 32
+_FORM = re.compile(
+    r"(?P<kind>[a-z]+)_(?P<mark>[a-z0-9]{2})\.(?P<lookup>[A-Za-z0-9_-]{16})(?P<secret>[A-Za-z0-9_-]{43})"
+)
+#: What the secret of an unknown token is compared with, so that it takes the same time as a known one.
+_NO_HASH = bytes(hashlib.sha256().digest_size)
+
+
+class TokenKind(StrEnum):
+    """What a token is for. A token of one kind is worth nothing for another."""
+
+    API_KEY = "ava"
+    HOOK = "avahook"
+    RUN = "avarun"
+    LINK = "avalink"
+    SESSION = "avases"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """A token in its parts."""
+
+    kind: TokenKind
+    mark: str
+    lookup: str
+    secret: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """Returns the token as clients send it."""
+        return f"{self.kind}_{self.mark}.{self.lookup}{self.secret}"
+
+
+def make(kind: TokenKind, mark: str) -> Token:
+    """Returns a new token."""
+    lookup, secret = secrets.token_urlsafe(_LOOKUP_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
+    return Token(kind=kind, mark=mark, lookup=lookup, secret=secret)
+
+
+def parse(text: str, kind: TokenKind) -> Token | None:
+    """Returns the token of a kind that a text is, of any cell; None if it is none."""
+    found = _FORM.fullmatch(text)
+    if found is None or found["kind"] != kind:
+        return None
+    return Token(kind=kind, mark=found["mark"], lookup=found["lookup"], secret=found["secret"])
+
+
+def hash_of(token: Token, key: str = "") -> bytes:
+    """Returns what the database holds of a token's secret; with a key it is worth nothing without that key."""
+    digest = hashlib.sha256(token.secret.encode()).digest()
+    return hmac.digest(key.encode(), digest, "sha256") if key else digest
+
+
+def is_hash_of(stored: bytes | None, token: Token, keys: Sequence[str] = ("",)) -> bool:
+    """Returns True if a stored hash is that of a token's secret, with any of the keys; None: the lookup is unknown.
+
+    The time says neither whether the lookup is known, nor which key it is.
+    """
+    expected = _NO_HASH if stored is None else stored
+    return True in [hmac.compare_digest(expected, hash_of(token, key)) for key in keys] and stored is not None
