@@ -30,8 +30,9 @@ INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, trigger
 SELECT %s, 'wkr_nap_' || n %% 20, 'manual', 5, 'default', %s, 'usr_bench', 1 FROM generate_series(1, %s) AS n
 """
 _WAIT_OF_KEYS = """
-INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, run_at, limit_key)
-SELECT t.id, 'wkr_keyed', 'manual', 5, 'default', i.input, 'usr_bench', 1, 'infinity',
+INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, waits_for,
+                  limit_key)
+SELECT t.id, 'wkr_keyed', 'manual', 5, 'default', i.input, 'usr_bench', 1, 'permit',
        ava_limit_key('wkr_keyed', 'input.key', t.id, i.input)
 FROM (SELECT %s AS id, %s AS seconds) AS t CROSS JOIN generate_series(1, %s) AS n
 CROSS JOIN LATERAL (SELECT json_build_object('seconds', t.seconds, 'key', n %% 1000) AS input) AS i
@@ -100,7 +101,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
         # All but the first, which is published before them.
         recalled = turns.recall(connection, queue="default", priority=5, limit=messages)
         assert len(recalled) == messages
-        connection.exec_driver_sql("UPDATE jobs SET run_at = 'infinity' WHERE published_at IS NULL")
+        connection.exec_driver_sql("UPDATE jobs SET waits_for = 'node' WHERE published_at IS NULL")
     with database.connect() as connection:
         last = make_jobs(connection, [spec], tenant_id="ten_b")
     system.publisher.publish(last)
@@ -137,7 +138,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
         system.database.value(
             "UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),"
             " cancelled_by = 'usr_bench' WHERE id IN (SELECT id FROM jobs WHERE queue = 'default' AND priority = 5"
-            " AND status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL ORDER BY published_at LIMIT 4)"
+            " AND status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL ORDER BY published_at LIMIT 4)"
         )
         # The update above is not the feed's.
         start, cpu_before = time.perf_counter(), time.thread_time()

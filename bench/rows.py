@@ -32,13 +32,14 @@ _NODE = "00000000-0000-7000-8000-000000000001"
 # are frequent enough that ten thousand jobs fill a page of them, as millions do.
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
-                  run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts,
-                  output, error, cancel_requested_at, cancelled_by, end_no)
+                  waits_for, run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt,
+                  max_attempts, output, error, cancel_requested_at, cancelled_by, end_no)
 SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint) FROM 3)
               || set_byte(substring(uuid_send(gen_random_uuid()) FROM 7), 0, (112 + n %% 16)::int), 'hex')::uuid,
        'ten_bench', t.worker, t.status, t.trigger, t.priority, 'default', '{"incident_id":"inc_01hxyz","n":1}',
        'usr_bench', t.at,
-       CASE WHEN t.is_dated THEN now() + interval '1 year' END, CASE WHEN t.is_dated THEN now() + interval '1 year' END,
+       CASE WHEN t.is_dated THEN 'date' END, CASE WHEN t.is_dated THEN now() + interval '1 year' END,
+       CASE WHEN t.is_dated THEN now() + interval '1 year' END,
        CASE WHEN t.status <> 'queued' THEN t.at END,
        CASE WHEN t.has_run THEN t.at + interval '20 milliseconds' END,
        CASE WHEN t.is_final THEN t.at + interval '80 milliseconds' END,

@@ -141,7 +141,7 @@ def _halves(samples: list[float]) -> tuple[float, float]:
 
 def _check_rows(system: System, created: dict[str, Any], webhooks: set[str]) -> list[str]:
     """Returns what is wrong with the rows and logs, once every job that can start has ended."""
-    due = "status = 'running' OR (status = 'queued' AND run_at IS NULL)"
+    due = "status = 'running' OR (status = 'queued' AND waits_for IS NULL)"
     wait_until(
         lambda: system.query(f"SELECT count(*) FROM jobs WHERE {due}")[0][0] == 0, seconds=120, what="all has run"
     )

@@ -20,11 +20,11 @@ from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.moved_workers import MovedWorkers
+from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.duties.partitions import Partitions
 from ava.dispatcher.duties.paused_workers import PausedWorkers
 from ava.dispatcher.duties.promotions import Promotions
 from ava.dispatcher.duties.schedules import ScheduleFirings
-from ava.dispatcher.duties.served_again import ServedAgain
 from ava.dispatcher.duties.silent_nodes import SilentNodes
 from ava.dispatcher.duties.statistics import Statistics
 from ava.dispatcher.duties.stored_bytes import StoredBytes
@@ -185,7 +185,7 @@ def make_duties(
         due,
         MovedWorkers(database),
         PausedWorkers(database),
-        ServedAgain(database, node_dead_seconds=dead_seconds),
+        ParkedJobs(database, node_dead_seconds=dead_seconds),
         SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),

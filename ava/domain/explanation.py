@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.job import Job, Status
+from ava.domain.job import Job, Status, WaitsFor
 from ava.domain.record import format_time
 from ava.domain.schedule_record import format_slot
 from ava.domain.waiting import Waiting
@@ -119,11 +119,11 @@ def _sentence(facts: Facts) -> str:
 def _why_paused(facts: Facts) -> str | None:
     """Returns why a job that a paused worker would run waits; None if nothing is paused."""
     job = facts.job
-    if job.is_held or job.due_at is not None:
+    if job.waits_for in (WaitsFor.EARLIER_JOB, WaitsFor.DATE):
         return None
     if facts.worker_status is WorkerStatus.PAUSED:
         return f"queued: paused by {_who_and_when(facts)}; it waits until {job.worker_id} is active again"
-    if job.is_paused:
+    if job.waits_for is WaitsFor.WORKER:
         return f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {job.queue}"
     return None
 
@@ -141,16 +141,25 @@ def _who_and_when(facts: Facts) -> str:
 
 def _why_queued(facts: Facts) -> str:
     job, waiting = facts.job, facts.waiting or Waiting()
-    if job.is_held:
+    if job.waits_for is WaitsFor.DATE:
+        return _why_dated(job, waiting)
+    if job.waits_for is WaitsFor.EARLIER_JOB:
         earlier = "an earlier job" if facts.firing is None else facts.firing.waits_for or "an earlier job"
         return f"queued: waits until {earlier} of the same schedule is final"
-    if job.due_at is not None:
-        return _why_dated(job, waiting)
     if waiting.sentence is not None:
         return f"queued: {waiting.sentence}"
+    if job.waits_for in (None, WaitsFor.NODE):
+        return _why_in_backlog(facts, waiting)
+    if job.waits_for is WaitsFor.QUEUE:
+        return f"queued: the queue {job.queue} is not paused any more; the dispatcher returns the job to it"
+    return f"queued: waits for something else than its turn ({job.waits_for})"
+
+
+def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
+    job = facts.job
     if facts.is_queue_refused and not facts.processes:
         return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it try it again"
-    if job.is_unserved or not facts.processes:
+    if job.waits_for is WaitsFor.NODE or not facts.processes:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
     are_more = facts.ahead_of_all >= MAX_EXAMINED
     more = "more than " if are_more or facts.ahead >= MAX_AHEAD else ""

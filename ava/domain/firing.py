@@ -117,8 +117,8 @@ class DueSchedule:
     worker: RunnableWorker | None
     #: The status of its last job; None if there is none. It is read only if the overlap matters.
     last_status: Status | None
-    #: True if a job of it waits for its last job but one to end (`queue_one`).
-    has_waiting: bool
+    #: True if a job of it waits for an earlier one to end (`queue_one`).
+    has_waiting: bool = False
     #: For how many firings in a row its worker was gone.
     gone: int
     #: Whether its jobs may be more urgent than those of a tenant's roles, because the platform made it.
@@ -135,9 +135,10 @@ class SlotDecision:
     #: Seconds since the moment at which it was due.
     late_seconds: float = 0.0
     #: True if its job waits until the last one is final.
-    is_held: bool = False
-    #: The UUID of its job, if it fires.
+    waits_for_earlier: bool = False
+    #: The UUID of its job, if it fires, and of the job whose end that one waits for.
     job_uuid: str | None = None
+    earlier_uuid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,8 +191,16 @@ def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
 
 def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDecision:
     """Returns the decision with the UUIDs of its jobs, and without the slots that have none: their firings exist."""
-    slots = [replace(each, job_uuid=next(uuids)) if each.outcome is Outcome.FIRED else each for each in decision.slots]
-    return replace(decision, slots=[each for each in slots if each.job_uuid or each.outcome is not Outcome.FIRED])
+    slots, last_id = [], decision.due.schedule.last_job_id
+    earlier_uuid = None if last_id is None else str(ids.decode("job", last_id))
+    for each in decision.slots:
+        if each.outcome is not Outcome.FIRED:
+            slots.append(each)
+        elif (uuid := next(uuids)) is not None:
+            waits_for = earlier_uuid if each.waits_for_earlier else None
+            slots.append(replace(each, job_uuid=uuid, earlier_uuid=waits_for))
+            earlier_uuid = uuid
+    return replace(decision, slots=slots)
 
 
 def settle(decision: FiringDecision, refusals: Mapping[str, str]) -> FiringDecision:
@@ -313,5 +322,5 @@ def _one_waits(decision: FiringDecision, is_unfinished: bool) -> Iterator[SlotDe
         elif has_waiting:
             yield _skip(slot, "a job of this schedule waits already (overlap is queue_one)")
         else:
-            yield replace(slot, is_held=is_unfinished)
+            yield replace(slot, waits_for_earlier=is_unfinished)
             has_waiting, is_unfinished = is_unfinished, True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -14,9 +14,6 @@ from ava.domain.trigger_keys import Debounce, Dedupe
 __all__ = [
     "FINAL",
     "TRANSITIONS",
-    "WHEN_RELEASED",
-    "WHEN_RESUMED",
-    "WHEN_SERVED",
     "Job",
     "JobSpec",
     "LogLevel",
@@ -24,6 +21,7 @@ __all__ = [
     "RunEnd",
     "Status",
     "Trigger",
+    "WaitsFor",
 ]
 
 
@@ -46,6 +44,33 @@ class Trigger(StrEnum):
     EVENT = "event"
 
 
+class WaitsFor(StrEnum):
+    """What a queued job waits for before its turn can come."""
+
+    #: Its time: its schedule, the end of a back-off, or what its handler or a debounced trigger asked for.
+    DATE = "date"
+    #: A permit of its limit.
+    PERMIT = "permit"
+    #: A live node with its worker's handler.
+    NODE = "node"
+    #: The end of an earlier job of its schedule (`queue_one`).
+    EARLIER_JOB = "earlier_job"
+    #: Its worker, which is paused for its tenant.
+    WORKER = "worker"
+    #: Its queue, which is paused.
+    QUEUE = "queue"
+    #: Reasons of later releases.
+    CHILDREN = "children"
+    EVENT = "event"
+    TIME = "time"
+    #: A reason that this release does not know; the database never has this value.
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, _value: object) -> WaitsFor:
+        return cls.UNKNOWN
+
+
 class LogLevel(StrEnum):
     """The level of a job's log line."""
 
@@ -53,13 +78,6 @@ class LogLevel(StrEnum):
     WARN = "warn"
     ERROR = "error"
 
-
-#: The `run_at` of a job whose worker no live node serves: PostgreSQL's `infinity`, as psycopg2 reads it.
-WHEN_SERVED = datetime.max.replace(tzinfo=UTC)
-#: The `run_at` of a job that waits for an earlier job of its schedule to end (`queue_one`).
-WHEN_RELEASED = datetime(9999, 1, 1, tzinfo=UTC)
-#: The `run_at` of a job whose worker is paused for its tenant.
-WHEN_RESUMED = datetime(9999, 1, 2, tzinfo=UTC)
 
 #: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
@@ -137,7 +155,9 @@ class Job:
     queue: str
     #: How often it was started; the number that every write of a run must carry.
     run_no: int
-    #: When it may start, if that is in the future: its schedule, the end of its back-off, or `WHEN_SERVED`.
+    #: What it waits for; None once its turn may come, and if it is not queued.
+    waits_for: WaitsFor | None
+    #: When it may start, if it waits for a date.
     run_at: datetime | None
     #: When its message was published; None while it waits in the database alone.
     published_at: datetime | None
@@ -188,26 +208,6 @@ class Job:
         if self.started_at is None or self.completed_at is None:
             return None
         return max(0, round((self.completed_at - self.started_at).total_seconds() * 1000))
-
-    @property
-    def is_unserved(self) -> bool:
-        """Returns True if the job waits for a node that has its worker's handler."""
-        return self.run_at == WHEN_SERVED
-
-    @property
-    def is_held(self) -> bool:
-        """Returns True if the job waits for an earlier job of its schedule to end."""
-        return self.run_at == WHEN_RELEASED
-
-    @property
-    def is_paused(self) -> bool:
-        """Returns True if the job waits until its worker is active again."""
-        return self.run_at == WHEN_RESUMED
-
-    @property
-    def due_at(self) -> datetime | None:
-        """Returns when the job may start, or None if it waits for no time."""
-        return None if self.is_unserved or self.is_held or self.is_paused else self.run_at
 
     @property
     def is_final(self) -> bool:

@@ -34,5 +34,5 @@ class NewJob:
     uuid: str | None = None
     #: Whether its `scheduled_at` has come, by the clock that its schedule was decided by.
     is_due: bool = False
-    #: Whether it waits for an earlier job of its schedule.
-    waits_for_earlier: bool = False
+    #: The UUID of the job of its schedule that ends before it may start; None if it waits for none.
+    earlier_uuid: str | None = None

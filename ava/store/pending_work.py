@@ -7,7 +7,8 @@ from enum import Enum
 
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
-from ava.store.jobs import backlog, bulk_operations
+from ava.store.jobs import bulk_operations
+from ava.store.jobs.moves import park
 from ava.store.schedules import due
 
 __all__ = ["Work", "find"]
@@ -16,7 +17,7 @@ __all__ = ["Work", "find"]
 class Work(Enum):
     """A kind of work; the value is the condition that there is some, which an index answers."""
 
-    DUE_JOBS = backlog.ARE_DUE
+    DUE_JOBS = park.ARE_DUE
     SCHEDULES = due.ARE_DUE
     BULK_OPERATIONS = bulk_operations.IS_DUE
 

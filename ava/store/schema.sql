@@ -181,7 +181,12 @@ CREATE TABLE jobs (
     triggered_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     scheduled_at timestamptz,
+    -- What a queued job waits for; null once its turn may come, published or not, and of jobs that are not queued.
+    waits_for text,
+    -- When it may start, if it waits for a date.
     run_at timestamptz,
+    -- The job of its schedule that ends before it starts (`queue_one`).
+    earlier_job_id uuid,
     published_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
@@ -219,8 +224,14 @@ CREATE TABLE jobs (
         CHECK (status <> 'running' OR (started_at IS NOT NULL AND node_id IS NOT NULL AND run_no > 0)),
     CONSTRAINT queued_has_not_started
         CHECK (status <> 'queued' OR (started_at IS NULL AND node_id IS NULL)),
-    CONSTRAINT only_queued_waits_for_its_time CHECK (run_at IS NULL OR status IN ('queued', 'cancelled')),
-    CONSTRAINT dated_is_not_published CHECK (run_at IS NULL OR published_at IS NULL),
+    -- One CHECK, because PostgreSQL reads each of them anew for every statement.
+    CONSTRAINT waits_for_what_it_has CHECK (
+        CASE WHEN waits_for IS NULL THEN run_at IS NULL
+             ELSE waits_for IN ('date', 'permit', 'node', 'earlier_job', 'worker', 'queue', 'children', 'event', 'time')
+                 AND status = 'queued' AND published_at IS NULL
+                 AND (run_at IS NOT NULL) = (waits_for IN ('date', 'time'))
+                 AND (waits_for <> 'permit' OR limit_key IS NOT NULL)
+                 AND (waits_for <> 'earlier_job' OR earlier_job_id IS NOT NULL) END),
     CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
     CONSTRAINT error_of_a_failed_or_cancelled_one CHECK (error IS NULL OR status IN ('failed', 'cancelled')),
     CONSTRAINT cancelled_was_asked CHECK (status <> 'cancelled' OR cancel_requested_at IS NOT NULL),
@@ -236,17 +247,20 @@ CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id);
 -- The newest failures of a tenant's overview.
 CREATE INDEX jobs_failed ON jobs (tenant_id, completed_at, id) WHERE status = 'failed';
 -- The dispatcher's: jobs that can start, in their order, published or not …
-CREATE INDEX jobs_startable ON jobs (queue, priority, published_at, id) WHERE status = 'queued' AND run_at IS NULL;
+CREATE INDEX jobs_startable ON jobs (queue, priority, published_at, id) WHERE status = 'queued' AND waits_for IS NULL;
 -- … the unpublished backlog by tenants (jobs that the API publishes never enter this index) …
 CREATE INDEX jobs_backlog ON jobs (queue, priority, tenant_id, (limit_key IS NULL), id)
-    WHERE status = 'queued' AND run_at IS NULL AND published_at IS NULL;
+    WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NULL;
 -- … jobs whose time has not come …
-CREATE INDEX jobs_dated ON jobs (run_at) WHERE status = 'queued' AND run_at IS NOT NULL;
+CREATE INDEX jobs_dated ON jobs (run_at) WHERE status = 'queued' AND waits_for = 'date';
 -- … jobs that wait for a permit of their limit, those that have one …
-CREATE INDEX jobs_held ON jobs (limit_key, priority, tenant_id, id)
-    WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NOT NULL;
+CREATE INDEX jobs_waiting_for_permit ON jobs (limit_key, priority, tenant_id, id)
+    WHERE status = 'queued' AND waits_for = 'permit';
 CREATE INDEX jobs_admitted ON jobs (limit_key, status, priority, id)
-    WHERE limit_key IS NOT NULL AND (status = 'running' OR (status = 'queued' AND run_at IS NULL));
+    WHERE limit_key IS NOT NULL AND (status = 'running' OR (status = 'queued' AND waits_for IS NULL));
+-- … jobs that wait for anything else: `ava.store.jobs.moves.park` returns them by these groups …
+CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_id, id)
+    WHERE status = 'queued' AND waits_for NOT IN ('date', 'permit');
 -- … and the jobs that a node runs.
 CREATE INDEX jobs_running ON jobs (node_id) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
@@ -389,7 +403,7 @@ BEGIN
 END
 $$;
 CREATE TRIGGER notify_limit_of_new AFTER INSERT ON jobs FOR EACH ROW
-    WHEN (NEW.limit_key IS NOT NULL AND NEW.run_at = 'infinity') EXECUTE FUNCTION ava_notify_limit();
+    WHEN (NEW.waits_for = 'permit') EXECUTE FUNCTION ava_notify_limit();
 CREATE TRIGGER notify_limit_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (NEW.limit_key IS NOT NULL AND OLD.status <> NEW.status AND NEW.status <> 'running')
     EXECUTE FUNCTION ava_notify_limit();
@@ -437,9 +451,6 @@ CREATE TABLE schedules (
     next_run_at timestamptz,
     last_run_at timestamptz,
     last_job_id uuid,
-    -- The job that waits, with `queue_one`, and the job that it waits for.
-    waiting_job_id uuid,
-    waits_for_job_id uuid,
     gone smallint NOT NULL DEFAULT 0,
     -- The version of the time zones by which the next firing was computed.
     timezone_data text NOT NULL,
@@ -452,11 +463,9 @@ CREATE TABLE schedules (
     may_be_urgent boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT disabled_does_not_fire CHECK (enabled OR next_run_at IS NULL),
-    CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at),
-    CONSTRAINT waits_for_another CHECK ((waiting_job_id IS NULL) = (waits_for_job_id IS NULL))
+    CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at)
 ) WITH (fillfactor = 85);
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE next_run_at IS NOT NULL;
-CREATE INDEX schedules_waiting ON schedules (tenant_id, id) WHERE waiting_job_id IS NOT NULL;
 CREATE INDEX schedules_timezone_data ON schedules (timezone_data) WHERE next_run_at IS NOT NULL;
 -- A worker has at most one declared schedule for a tenant.
 CREATE UNIQUE INDEX schedules_declared_once ON schedules (tenant_id, worker_id) WHERE handler_module IS NOT NULL;

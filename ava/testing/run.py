@@ -177,6 +177,7 @@ def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_i
         retry_of=None,
         queue=handler.spec.queue,
         run_no=attempt,
+        waits_for=None,
         run_at=None,
         published_at=now,
         node_id=None,

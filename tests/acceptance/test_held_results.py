@@ -62,8 +62,8 @@ def test_an_orphaned_run_is_rescued_and_its_job_runs(system: System) -> None:
     orphan = system.trigger("wkr_t_steady", input={"seconds": 0.1}, scheduled_at=LATER)["id"]
     # As an unknown fault might leave it.
     system.query(
-        "UPDATE jobs SET status = 'running', run_at = NULL, started_at = now(), run_no = 1, attempt = 1,"
-        " node_id = (SELECT id FROM nodes) WHERE status = 'queued'"
+        "UPDATE jobs SET status = 'running', waits_for = NULL, run_at = NULL, started_at = now(), run_no = 1,"
+        " attempt = 1, node_id = (SELECT id FROM nodes) WHERE status = 'queued'"
     )
     assert system.wait_for(orphan, "completed", seconds=20)["attempt"] == 1
     assert "Handler lost: no process of its node runs it" in system.messages(orphan)

@@ -99,7 +99,7 @@ def test_a_pause_holds_what_waits_within_seconds_and_a_resume_releases_it(fleet:
         fleet.wait_for(job["id"])
     wait_until(
         lambda: (
-            fleet.query("SELECT count(*) FROM jobs WHERE worker_id = 'wkr_t_echo' AND run_at > '9999-01-01'") == [(11,)]
+            fleet.query("SELECT count(*) FROM jobs WHERE worker_id = 'wkr_t_echo' AND waits_for = 'worker'") == [(11,)]
         ),
         what="every job of the paused worker is set aside",
     )

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from ava.dispatcher.duties import retention
-from ava.store.jobs import backlog
+from ava.store.jobs.moves import park
 from harness.api import Api, error_of
 from harness.moments import LATER
 
@@ -19,7 +19,10 @@ START = (
     "UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1,"
     " node_id = '00000000-0000-7000-8000-000000000001'"
 )
-END = "UPDATE jobs SET status = 'completed', completed_at = now(), run_at = NULL WHERE status IN ('queued', 'running')"
+END = (
+    "UPDATE jobs SET status = 'completed', completed_at = now(), waits_for = NULL, run_at = NULL"
+    " WHERE status IN ('queued', 'running')"
+)
 
 
 def _dedupe(api: Api, mode: str, key: str = "k", **fields: Any) -> TestResponse:
@@ -168,7 +171,7 @@ def test_a_debounced_job_that_is_due_cancelled_or_final_is_followed_by_another(a
     api.set_status("wkr_open", "paused")
     api.execute("UPDATE jobs SET run_at = now() - interval '1 second' WHERE status = 'queued'")
     with api.database.connect() as connection:
-        assert backlog.make_due(connection, limit=10) == 2
+        assert park.make_due(connection, limit=10) == 2
     assert _id(_debounce(api, 3600)) not in {first, second, third}
 
 

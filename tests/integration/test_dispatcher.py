@@ -14,11 +14,12 @@ from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.fair_queue import WaitingJob
+from ava.domain.job import WaitsFor
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
-from ava.store.jobs import backlog as backlog_moves
 from ava.store.jobs import limit_keys, limits, looks, messages, rescues, runs, turns
+from ava.store.jobs.moves import park
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -56,7 +57,7 @@ def test_due_jobs_become_startable_and_others_wait(stored: Backlog) -> None:
     assert DueJobs(stored.database).run_once(0) == 0
     stored.run("UPDATE jobs SET run_at = run_at - interval '61 seconds'")
     assert DueJobs(stored.database).run_once(0) == 3
-    assert stored.count("run_at IS NULL AND published_at IS NULL") == 3
+    assert stored.count("waits_for IS NULL AND published_at IS NULL") == 3
     assert DueJobs(stored.database).run_once(0) == 0
 
 
@@ -65,11 +66,12 @@ def test_a_hundred_thousand_jobs_due_at_once_become_startable_in_batches_within_
     for _ in range(10):
         stored.insert(2_000, scheduled_at=moment)
     stored.run(
-        "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, run_at, max_attempts)"
-        " SELECT tenant_id, worker_id, trigger, priority, queue, input, triggered_by, run_at, max_attempts"
+        "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, waits_for, run_at,"
+        " max_attempts)"
+        " SELECT tenant_id, worker_id, trigger, priority, queue, input, triggered_by, waits_for, run_at, max_attempts"
         " FROM jobs, generate_series(1, 4)"
     )
-    assert stored.count("run_at IS NOT NULL") == 100_000
+    assert stored.count("waits_for = 'date'") == 100_000
     stored.run("UPDATE jobs SET run_at = now()")
     due, counts, began = DueJobs(stored.database), [], time.monotonic()
     while count := due.run_once(0):
@@ -331,7 +333,8 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
         settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "trust_idle_nodes": True, "limit": 10}
         assert not messages.republish(connection, queue="default", **settled)
-        assert backlog_moves.make_due(connection, limit=10) == 0
+        assert park.make_due(connection, limit=10) == 0
+        assert park.return_parked(connection, list(WaitsFor), limit=10) == 0
         assert OldJobs(retention_days=1).delete(connection, 10) == 0
     assert windows == [(5, 50, True)]
     assert len(heads["ten_test"]) == 10

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.job import Job
@@ -143,6 +144,7 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
     with backlog.database.connect() as connection:
         assert queues.resume(connection, queue="default")
         assert not queues.resume(connection, queue="default")
+    assert ParkedJobs(backlog.database, node_dead_seconds=14).run_once(0) == 50
     assert feed.run_once(1) == 16
     assert backlog.run("SELECT max(id::text) < (SELECT min(id::text) FROM jobs WHERE published_at IS NULL) FROM jobs"
                        " WHERE published_at IS NOT NULL") == [(True,)]  # fmt: skip

@@ -194,14 +194,14 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     for _ in range(known_windows._SLOW_LOOKS):
         _look(backlog, known)
     assert _look(backlog, known)[0].windows
-    backlog.run("UPDATE jobs SET id = %(id)s, run_at = now()", id=_OLD_ID)
+    backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'date', run_at = now()", id=_OLD_ID)
     assert not _look(backlog, known)[0].windows
     if by == "due":
         duty = DueJobs(backlog.database)
         duty.on_change = known.see_returned
         assert DutyThread(duty, threading.Event(), threading.Event()).run_duty() == duty.every_seconds
     else:
-        backlog.run("UPDATE jobs SET run_at = NULL")
+        backlog.run("UPDATE jobs SET waits_for = NULL, run_at = NULL")
         known.see_admitted([replace(job, id=ids.encode("job", _OLD_ID))])
     (window,) = _look(backlog, known)[0].windows
     assert window.has_backlog

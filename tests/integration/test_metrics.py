@@ -319,7 +319,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.WEBHOOK_REQUESTS.labels("taken").inc()
     counters.SCHEDULE_FIRINGS.labels("missed").inc()
     api.trigger()
-    api.execute("UPDATE jobs SET run_at = 'infinity', published_at = NULL WHERE status = 'queued'")
+    api.execute("UPDATE jobs SET waits_for = 'node', run_at = NULL, published_at = NULL WHERE status = 'queued'")
     with api.database.connect() as connection:
         connection.exec_driver_sql(
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"

@@ -87,7 +87,7 @@ def _end_of(backlog: Backlog, job: Job, **end: Any) -> tuple[Status | None, Job 
 
 
 def _taken(backlog: Backlog) -> int:
-    return backlog.count("limit_key IS NOT NULL AND (status = 'running' OR status = 'queued' AND run_at IS NULL)")
+    return backlog.count("limit_key IS NOT NULL AND (status = 'running' OR status = 'queued' AND waits_for IS NULL)")
 
 
 @pytest.mark.parametrize("end", [{}, {"status": Status.QUEUED, "retry_in_seconds": 60}])
@@ -97,7 +97,7 @@ def test_the_oldest_job_that_waits_gets_the_place_and_runs(backlog: Backlog, end
     assert status is end.get("status", Status.COMPLETED)
     assert job is not None
     assert (job.id, job.status, job.run_no, job.attempt, job.node_id) == (third.id, Status.RUNNING, 1, 1, NODE)
-    assert job.run_at is None
+    assert job.waits_for is None
     assert _taken(backlog) == 2
     logged = "SELECT msg FROM job_logs AS l JOIN jobs AS j ON j.id = l.job_id ORDER BY j.id, l.seq"
     assert [msg for (msg,) in backlog.run(logged)].count("Worker handler started") == 3

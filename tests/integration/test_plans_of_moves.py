@@ -55,7 +55,7 @@ def _of_plan(plan: Mapping[str, Any]) -> int:
 def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: str) -> None:
     with backlog.database.connect() as connection:
         if move == "admit":
-            connection.exec_driver_sql("UPDATE jobs SET run_at = 'infinity', limit_key = worker_id")
+            connection.exec_driver_sql("UPDATE jobs SET waits_for = 'permit', limit_key = worker_id")
         found = connection.exec_driver_sql("SELECT id::text FROM jobs ORDER BY id LIMIT %s", (_MOVED,)).scalars()
         chosen = list(found)
     statement, parameters = {

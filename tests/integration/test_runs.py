@@ -17,6 +17,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import client_moves, reads, rescues, runs
+from ava.store.jobs.moves import park
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec
@@ -221,5 +222,7 @@ def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database
         assert runs.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
         assert runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_private")
         assert not runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_plain")
-        assert not runs.defer(connection, job_id=job.id, run_no=1, worker_id="wkr_private", dead_after_seconds=14)
+        assert not park.park_unclaimed(
+            connection, job_id=job.id, run_no=1, worker_id="wkr_private", lacks_handler=True, dead_after_seconds=14
+        )
         assert claim(connection, job)

@@ -26,7 +26,8 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import backlog, client_moves, rescues, runs, turns
+from ava.store.jobs import client_moves, rescues, runs, turns
+from ava.store.jobs.moves import park
 from harness.new_jobs import make_jobs
 
 TENANT = "ten_test"
@@ -253,13 +254,13 @@ class Jobs(RuleBasedStateMachine):
     @rule(data=st.data())
     def defer(self, data: st.DataObject) -> None:
         job_id, model = self.pick(data)
+        wanted: Any = {"job_id": job_id, "run_no": model.run_no + 1, "worker_id": model.worker_id}
         with self._connect() as connection:
-            is_deferred = runs.defer(
-                connection, job_id=job_id, run_no=model.run_no + 1, worker_id=model.worker_id,
-                dead_after_seconds=DEAD_AFTER_SECONDS,
-            )  # fmt: skip
+            before = runs.show(connection, job_id)
+            is_deferred = park.park_unclaimed(connection, **wanted, lacks_handler=True, dead_after_seconds=14.0)
         assert is_deferred == (model.status is Status.QUEUED and not model.is_dated)
         model.is_dated |= is_deferred
+        model.run_no += is_deferred and before is not None and before.published_at is not None
 
     # Moves by time and the dispatcher ------------------------------------------------------------------------------
 
@@ -302,8 +303,8 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def feed(self) -> None:
         with self._connect() as connection:
-            connection.exec_driver_sql("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL AND status = 'queued'")
-            backlog.make_due(connection, limit=1000)
+            connection.exec_driver_sql("UPDATE jobs SET waits_for = 'date', run_at = now() WHERE waits_for IS NOT NULL")
+            park.make_due(connection, limit=1000)
             found = turns.heads(connection, queue="default", priority=5, tenants=[TENANT], each=1000)
             for published in turns.publish_chosen(connection, found.get(TENANT, [])):
                 assert published.status is Status.QUEUED

@@ -9,13 +9,14 @@ import pytest
 
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.moved_workers import MovedWorkers
-from ava.dispatcher.duties.served_again import ServedAgain
+from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.explanation import explain
-from ava.domain.job import Job
+from ava.domain.job import Job, WaitsFor
 from ava.settings import Settings
-from ava.store.jobs import looks, messages, reads, rescues, runs
+from ava.store.jobs import looks, messages, reads, rescues
 from ava.store.jobs.explanation_reads import read_facts
+from ava.store.jobs.moves import park
 from ava.store.reports import metrics
 from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
@@ -121,7 +122,7 @@ def test_jobs_whose_handler_no_node_has_are_set_aside_and_cost_their_queue_nothi
     feed = _feed(backlog)
     assert feed.run_once(0) == 1
     backlog.await_messages(1)
-    assert backlog.count("worker_id = 'wkr_gone' AND run_at = 'infinity'") == 3000
+    assert backlog.count("worker_id = 'wkr_gone' AND waits_for = 'node'") == 3000
     assert [feed.run_once(n) for n in range(3)] == [0, 0, 0]
 
 
@@ -129,7 +130,7 @@ def test_jobs_that_were_set_aside_return_when_a_node_has_their_handler(backlog: 
     backlog.announce("wkr_gone")
     backlog.join(handlers=[WORKER])
     (job,) = backlog.insert(1, worker_id="wkr_gone")
-    feed, duty = _feed(backlog), ServedAgain(backlog.database, node_dead_seconds=14)
+    feed, duty = _feed(backlog), ParkedJobs(backlog.database, node_dead_seconds=14)
     assert (feed.run_once(0), duty.run_once(0)) == (0, 0)
     assert "no live worker serves wkr_gone" in _why(backlog, job)
     backlog.join(OTHER_NODE, handlers=["wkr_gone"], queues=["default"])
@@ -141,15 +142,15 @@ def test_a_queue_without_any_live_node_keeps_its_order(stored: Backlog) -> None:
     stored.insert(3)
     with stored.database.connect() as connection:
         (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
-    assert _feed(stored)._set_aside(window, 0) == []
-    assert stored.count("run_at IS NULL") == 3
+    assert _feed(stored)._park_unserved(window, 0) == []
+    assert stored.count("waits_for IS NULL") == 3
 
 
 def test_a_message_on_a_node_without_the_handler_sets_the_job_aside_if_no_other_node_has_it(stored: Backlog) -> None:
     (job,) = stored.insert(is_published=True)
     stored.join(handlers=["wkr_other"])
     assert _defer(stored, job)
-    assert stored.count("run_at = 'infinity'") == 1
+    assert stored.count("waits_for = 'node'") == 1
 
 
 @pytest.mark.parametrize(("age_seconds", "seconds"), [(-60, 0.1), (0, 0.1), (2, 2), (60, 5)])
@@ -168,13 +169,15 @@ def test_a_job_whose_handler_another_node_has_is_deferred_for_as_long_again_as_i
 
 def _defer(backlog: Backlog, job: Job) -> bool:
     with backlog.database.connect() as connection:
-        return runs.defer(connection, job_id=job.id, run_no=1, worker_id=WORKER, dead_after_seconds=14)
+        return park.park_unclaimed(
+            connection, job_id=job.id, run_no=1, worker_id=WORKER, lacks_handler=True, dead_after_seconds=14
+        )
 
 
 def _why(backlog: Backlog, job: Job) -> str:
     with backlog.database.connect() as connection:
         found = reads.show(connection, tenant_id="ten_test", job_id=job.id)
         assert found is not None
-        assert found.is_unserved
-        assert found.due_at is None
+        assert found.waits_for is WaitsFor.NODE
+        assert found.run_at is None
         return explain(read_facts(connection, found, dead_after_seconds=14)).sentence

@@ -98,7 +98,7 @@ def test_a_failed_attempt_that_is_retried_makes_no_failed_event(api: Api, connec
     job = api.trigger()
     _claim(connection, job["id"])
     _end(connection, job["id"], Status.QUEUED, retry_in_seconds=0)
-    api.execute("UPDATE jobs SET run_at = NULL")
+    api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL")
     _claim(connection, job["id"], run_no=2)
     _end(connection, job["id"], Status.FAILED, run_no=2, error="ValueError: no")
     assert _types(api) == ["queued", "started", "queued", "started", "failed"]

@@ -12,7 +12,7 @@ import pytest
 
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.moved_workers import MovedWorkers
-from ava.dispatcher.duties.served_again import ServedAgain
+from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
@@ -62,7 +62,7 @@ def redis_settings(database_url: str, redis_url: str) -> Settings:
 
 
 def _admitted(backlog: Backlog) -> int:
-    return backlog.count("limit_key IS NOT NULL AND (status = 'running' OR status = 'queued' AND run_at IS NULL)")
+    return backlog.count("limit_key IS NOT NULL AND (status = 'running' OR status = 'queued' AND waits_for IS NULL)")
 
 
 def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
@@ -227,7 +227,7 @@ def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_ot
     feed = _feed(backlog)
     feed.run_once(0)
     assert _admitted(backlog) == 120, "no further key has got places after a hundred"
-    assert not backlog.count("priority = 7 AND run_at IS NULL"), "the keys of the most urgent jobs come first"
+    assert not backlog.count("priority = 7 AND waits_for IS NULL"), "the keys of the most urgent jobs come first"
     assert feed.every_seconds <= 0.02
     feed.run_once(0)
     assert _admitted(backlog) == 150
@@ -266,8 +266,8 @@ def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_wit
     _insert(backlog, 2, scheduled_at=datetime.now(UTC) + timedelta(hours=1))
     backlog.run("UPDATE jobs SET run_at = now()")
     assert DueJobs(backlog.database).run_once(0) == 2
-    assert backlog.count("run_at = 'infinity' AND limit_key IS NOT NULL") == 2
-    assert ServedAgain(backlog.database, node_dead_seconds=14).run_once(0) == 0
+    assert backlog.count("waits_for = 'permit'") == 2
+    assert ParkedJobs(backlog.database, node_dead_seconds=14).run_once(0) == 0
 
 
 def test_a_job_that_no_node_can_run_gets_no_place(backlog: Backlog) -> None:

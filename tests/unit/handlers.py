@@ -35,6 +35,7 @@ JOB = Job(
     retry_of=None,
     queue="default",
     run_no=1,
+    waits_for=None,
     run_at=None,
     published_at=_NOW,
     node_id=None,

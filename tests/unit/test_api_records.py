@@ -34,6 +34,7 @@ _FINAL = Job(
     retry_of="job_y",
     queue="default",
     run_no=2,
+    waits_for=None,
     run_at=None,
     published_at=_START,
     node_id=None,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.explanation import Facts, explain
-from ava.domain.job import WHEN_RESUMED, Status
+from ava.domain.job import Status, WaitsFor
 from ava.domain.rates import Rate
 from ava.domain.waiting import LimitFacts, Waiting
 from ava.domain.worker import WorkerStatus
@@ -79,18 +79,18 @@ def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
 
 
 def test_a_dated_job_names_its_time() -> None:
-    assert _why(run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
-    assert _why(run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
 
 
 def test_a_job_of_a_paused_worker_says_who_paused_it_and_when() -> None:
     paused = {"worker_status": WorkerStatus.PAUSED, "status_by": "usr_y", "status_at": _NOW}
     said = "queued: paused by usr_y since 2025-06-01T10:00:00Z; it waits until wkr_x is active again"
     assert _why(facts=paused) == said
-    assert _why(facts=paused, run_at=WHEN_RESUMED) == said
+    assert _why(facts=paused, waits_for=WaitsFor.WORKER) == said
     assert "paused by the platform since" in _why(facts={**paused, "status_by": "platform"})
-    assert _why(facts=paused, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
-    assert _why(run_at=WHEN_RESUMED).startswith("queued: wkr_x is active again")
+    assert _why(facts=paused, waits_for=WaitsFor.DATE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.WORKER).startswith("queued: wkr_x is active again")
 
 
 def test_a_job_that_waits_says_that_its_worker_was_deprecated() -> None:
@@ -136,11 +136,11 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
     assert why(tenant_running=2, tenant_max_running=2) == "queued: limit: this tenant runs 2 of 2"
     assert why(other_tenants=2).startswith("queued: tenant turn: 2 others before it, 214 ahead of it")
     put_off = "Handler retries later, in 30 s: closed"
-    assert _why(facts={"waiting": Waiting(put_off=put_off)}, run_at=_NOW) == (
+    assert _why(facts={"waiting": Waiting(put_off=put_off)}, waits_for=WaitsFor.DATE, run_at=_NOW) == (
         f"waiting until 2025-06-01T10:00:00Z: {put_off}"
     )
     debounced = {"debounced_at": _NOW, "debounced_until": _NOW}
-    assert _why(facts={"waiting": Waiting(**debounced)}, run_at=_NOW) == (
+    assert _why(facts={"waiting": Waiting(**debounced)}, waits_for=WaitsFor.DATE, run_at=_NOW) == (
         "waiting until 2025-06-01T10:00:00Z: debounce: each trigger of its key puts it off, since "
         "2025-06-01T10:00:00Z, until 2025-06-01T10:00:00Z at most"
     )

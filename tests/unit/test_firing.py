@@ -159,21 +159,21 @@ def test_skip_makes_no_job_while_the_last_one_is_not_final(status: Status) -> No
 def test_a_final_last_job_is_in_no_ones_way(overlap: Overlap) -> None:
     decision = decide(_due(overlap=overlap, last_status=Status.FAILED), NOW)
     assert _outcomes(decision) == [Outcome.FIRED]
-    assert not decision.slots[0].is_held
+    assert not decision.slots[0].waits_for_earlier
     assert decision.cancels_job_id is None
 
 
 def test_at_most_one_job_waits() -> None:
     running = _due(overlap=Overlap.QUEUE_ONE, last_status=Status.RUNNING)
     decision = decide(running, NOW)
-    assert [each.is_held for each in decision.slots] == [True]
+    assert [each.waits_for_earlier for each in decision.slots] == [True]
     assert _outcomes(decide(replace(running, has_waiting=True), NOW)) == [Outcome.SKIPPED]
 
 
 def test_a_catch_up_of_one_at_a_time_makes_the_jobs_that_may_exist() -> None:
     for overlap, held in ((Overlap.SKIP, [False]), (Overlap.QUEUE_ONE, [False, True]), (Overlap.ALLOW, [False] * 4)):
         decision = decide(_due(down_for=4 * MINUTE, catch_up=CatchUp.ALL, overlap=overlap), NOW)
-        assert [each.is_held for each in decision.slots if each.outcome is Outcome.FIRED] == held
+        assert [each.waits_for_earlier for each in decision.slots if each.outcome is Outcome.FIRED] == held
     decision = decide(_due(down_for=4 * MINUTE, catch_up=CatchUp.ALL, overlap=Overlap.CANCEL_RUNNING), NOW)
     assert _fired(decision) == [NOW]
 

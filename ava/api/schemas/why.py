@@ -36,7 +36,7 @@ class ExplanationFacts(Schema):
             "newest ones of this worker. Null if none of these has completed, or no process serves the worker."
         },
     )
-    run_at = Instant(attribute="job.due_at", allow_none=True)
+    run_at = Instant(attribute="job.run_at", allow_none=True)
     attempt = WholeNumber(attribute="job.attempt", least=0, most=6)
     max_attempts = WholeNumber(attribute="job.max_attempts", least=1, most=6)
     node = Text(attribute="node_name", allow_none=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
-from ava.store.jobs import backlog
+from ava.store.jobs.moves import park
 
 __all__ = ["DueJobs"]
 
@@ -30,7 +30,7 @@ class DueJobs(Duty):
         changed = 0
         for _ in range(_MAX_STATEMENTS):
             with self._database.connect() as connection:
-                count = backlog.make_due(connection, limit=_JOBS_PER_STATEMENT)
+                count = park.make_due(connection, limit=_JOBS_PER_STATEMENT)
             changed += count
             if count < _JOBS_PER_STATEMENT:
                 break

@@ -23,7 +23,7 @@ from ava.domain.firing import (
     reserve,
     settle,
 )
-from ava.domain.job import Job, JobSpec, Trigger
+from ava.domain.job import Job, JobSpec, Trigger, WaitsFor
 from ava.domain.new_job import NewJob
 from ava.domain.redaction import redact
 from ava.domain.schedule import timezone_data_version
@@ -32,6 +32,7 @@ from ava.metrics import counters
 from ava.services.making import Making
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
+from ava.store.jobs.moves import park
 from ava.store.schedules import due as due_schedules
 from ava.store.webhooks import events
 
@@ -63,7 +64,7 @@ class _FiredBatch:
 
 
 class ScheduleFirings(Duty):
-    """Writes the firings of due schedules, with their jobs and the next firing, and releases jobs that wait.
+    """Writes the firings of due schedules, with their jobs and the next firing, and returns jobs that waited.
 
     Any number of dispatchers may do this at once. A transaction that is not committed has done nothing.
     """
@@ -102,7 +103,7 @@ class ScheduleFirings(Duty):
         with self._database.connect() as connection:
             is_due, is_waiting = due_schedules.are_due(connection, now=now)
             if is_waiting:
-                due_schedules.release_waiting(connection, limit=_SCHEDULES_PER_TRANSACTION)
+                park.return_parked(connection, [WaitsFor.EARLIER_JOB], limit=_SCHEDULES_PER_TRANSACTION)
         firings = 0
         for _ in range(_MAX_TRANSACTIONS if is_due else 0):
             batch = self._fire_batch(now)
@@ -157,7 +158,7 @@ class ScheduleFirings(Duty):
             may_publish=False,
             uuid=slot.job_uuid,
             is_due=True,
-            waits_for_earlier=slot.is_held,
+            earlier_uuid=slot.earlier_uuid,
         )
 
     def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:

@@ -13,20 +13,21 @@ from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows
 from ava.domain import priority, run_groups
-from ava.domain.job import Job
+from ava.domain.job import Job, WaitsFor
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
 from ava.store.fleet import workers
 from ava.store.jobs import backlog, client_moves
 from ava.store.jobs.looks import Look, Window
+from ava.store.jobs.moves import park
 
 __all__ = ["WindowFeed"]
 
 #: Jobs that one statement publishes.
 _JOBS_PER_STATEMENT = 500
-#: Jobs of one window that one statement sets aside, or returns from the broker.
-_MAX_RETURNED = 5000
+#: Jobs of one window that one statement parks, or returns from the broker.
+_MAX_PARKED = 5000
 #: A window's messages are dealt anew if it has more than so many times its size; if another tenant has just come, more
 #: than its size.
 _EXCESS = 1.5
@@ -63,8 +64,8 @@ class WindowFeed(Duty):
 
     A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
     that no newer job overtakes the backlog. While a window has a backlog, no less urgent job of its queue is in the
-    broker. Jobs whose handler no live node of the queue has are not published but set aside, because each of their
-    messages would cost a process and come back.
+    broker. Jobs whose handler no live node of the queue has are not published but parked, because each of their
+    messages would cost a process and come back. So are those of a paused queue.
 
     Without fairness (`AVA_FAIRNESS=off`) jobs are taken by age alone, and a window has up to `AVA_WINDOW` messages.
     """
@@ -197,7 +198,7 @@ class WindowFeed(Duty):
         sizes = {window.priority: self._fair_queue.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
         if queue in look.paused:
-            self._empty(queue, windows)
+            self._park_queue(queue, self._empty(queue, windows))
             return 0
         # The API need not try a queue that the broker refuses.
         if self._publisher.is_refused(queue):
@@ -282,7 +283,7 @@ class WindowFeed(Duty):
         return True
 
     def _park_unserved(self, window: Window, processes: int) -> list[str]:
-        """Set aside jobs that no live node can run, at most once a second. Returns their workers."""
+        """Park jobs that no live node can run, at most once a second. Returns their workers."""
         if not window.has_backlog:
             return []
         known, began = self._unserved.get(window.name, _Unserved()), time.monotonic()
@@ -292,25 +293,35 @@ class WindowFeed(Duty):
             found = workers.unserved(connection, queue=window.queue, dead_after_seconds=self._node_dead_seconds)
             until, pass_at = began + _UNSERVED_SECONDS, known.pass_at
             if found and (began >= pass_at or found != known.workers):
-                count = backlog.set_aside_unserved(
+                count = park.park_backlog(
                     connection,
+                    WaitsFor.NODE,
                     queue=window.queue,
                     priority=window.priority,
-                    unserved=found,
-                    limit=_MAX_RETURNED,
+                    workers=found,
+                    limit=_MAX_PARKED,
                 )
                 pass_at = time.monotonic() + (time.monotonic() - began) * _PASS_FACTOR
-                if count == _MAX_RETURNED:
+                if count == _MAX_PARKED:
                     # The next look goes on with those that are left.
                     until = pass_at = began
         self._unserved[window.name] = _Unserved(processes=processes, until=until, workers=found, pass_at=pass_at)
         return found
 
+    def _park_queue(self, queue: str, windows: Sequence[Window]) -> None:
+        """Park the backlog of a paused queue; the next look goes on with what is left of it."""
+        for window in windows:
+            if window.has_backlog:
+                with self._database.connect() as connection:
+                    park.park_backlog(
+                        connection, WaitsFor.QUEUE, queue=queue, priority=window.priority, limit=_MAX_PARKED
+                    )
+
     def _recall_all(self, window: Window) -> int:
         """Return every message of a window to the backlog. Returns their number."""
-        recalled, count = 0, _MAX_RETURNED if window.published else 0
-        while count == _MAX_RETURNED:
-            count = self._fair_queue.recall(window, _MAX_RETURNED)
+        recalled, count = 0, _MAX_PARKED if window.published else 0
+        while count == _MAX_PARKED:
+            count = self._fair_queue.recall(window, _MAX_PARKED)
             recalled += count
         if recalled:
             self._known.see_returned()

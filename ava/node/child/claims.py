@@ -99,8 +99,6 @@ class Claims:
         claim_id, (worker_id, ((job_id, run_no), *_)) = str(uuid.uuid4()), message
         if (job := run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
             return self._new_runs.make(job, claim_id, began_ns, run_writer)
-        if not run_writer.set_aside_paused(job_id, run_no, worker_id) and run_writer.names_other_worker(
-            job_id, worker_id
-        ):
+        if not run_writer.park_paused(job_id, run_no, worker_id) and run_writer.names_other_worker(job_id, worker_id):
             DROPPED.drop("worker")
         return None

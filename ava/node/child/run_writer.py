@@ -13,7 +13,8 @@ from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
-from ava.store.jobs import limits, passed_places, pauses, rescues, runs, shared_claims
+from ava.store.jobs import limits, passed_places, rescues, runs, shared_claims
+from ava.store.jobs.moves import park
 from ava.store.jobs.shared_claims import CompletedRun
 
 __all__ = ["RunWriter", "persist"]
@@ -67,9 +68,9 @@ class RunWriter:
         """Returns what a job's tenant and the platform have set of its worker."""
         return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
 
-    def set_aside_paused(self, job_id: str, run_no: int, worker_id: str) -> bool:
-        """Set a job aside that could not be claimed. Returns False unless its worker is paused."""
-        return self._persist(lambda c: pauses.set_aside_one(c, job_id=job_id, run_no=run_no, worker_id=worker_id))
+    def park_paused(self, job_id: str, run_no: int, worker_id: str) -> bool:
+        """Park a job that could not be claimed. Returns False unless its worker is paused."""
+        return self._persist(lambda c: park.park_unclaimed(c, job_id=job_id, run_no=run_no, worker_id=worker_id))
 
     def names_other_worker(self, job_id: str, worker_id: str) -> bool:
         """Returns True if a message that could not be claimed named another worker than the job's row does."""
@@ -78,11 +79,12 @@ class RunWriter:
     def defer(self, job_id: str, run_no: int, worker_id: str, *, dead_after_seconds: float) -> None:
         """Put off a job whose handler this node does not have."""
         self._persist(
-            lambda c: runs.defer(
+            lambda c: park.park_unclaimed(
                 c,
                 job_id=job_id,
                 run_no=run_no,
                 worker_id=worker_id,
+                lacks_handler=True,
                 dead_after_seconds=dead_after_seconds,
             )
         )

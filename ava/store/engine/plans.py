@@ -20,10 +20,10 @@ BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true);"
 #: The CTE `waiting`: each queue and priority that has waiting jobs, found by one step in the index
 #: `jobs_startable` each (a loose index scan), so the cost grows with those that have jobs.
 WAITING_WINDOWS = """waiting AS (
-    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue, priority LIMIT 1)
+    (SELECT queue, priority FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY queue, priority LIMIT 1)
     UNION ALL
     SELECT next.queue, next.priority FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.queue, j.priority FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
+        WHERE j.status = 'queued' AND j.waits_for IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
         ORDER BY j.queue, j.priority LIMIT 1) AS next
 )"""

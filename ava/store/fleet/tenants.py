@@ -68,7 +68,7 @@ WITH RECURSIVE {WAITING_WINDOWS}, published AS MATERIALIZED (
     SELECT p.tenant_id, count(*) AS jobs, max(w.priority) AS least_urgent
     FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.tenant_id FROM jobs AS j
-        WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL
+        WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL
             AND j.published_at IS NOT NULL) AS p
     WHERE p.tenant_id = ANY(%(tenants)s::text[])
     GROUP BY p.tenant_id

@@ -1,6 +1,6 @@
-"""The backlog: jobs that become due, that are published next, and that silent nodes hold.
+"""The backlog: jobs that are published next, that follow their worker to another queue, and that silent nodes hold.
 
-Every statement is bounded and uses an index made for it (`jobs_dated`, `jobs_startable`, `jobs_running`).
+Every statement is bounded and uses an index made for it (`jobs_startable`, `jobs_running`).
 """
 
 from __future__ import annotations
@@ -11,85 +11,18 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
-from ava.store.jobs import pauses
 
 __all__ = [
-    "ARE_DUE",
     "follow_workers",
-    "make_due",
-    "return_served",
     "runs_of_nodes",
-    "set_aside_unserved",
     "write_closed_windows",
 ]
-
-#: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.
-ARE_DUE = "(SELECT run_at FROM jobs WHERE status = 'queued' AND run_at <= now() ORDER BY run_at LIMIT 1) IS NOT NULL"
-_MAKE_DUE = Statement(f"""
-WITH due AS (
-    SELECT id FROM jobs WHERE status = 'queued' AND run_at <= now()
-    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
-UPDATE jobs AS j SET
-    run_at = CASE WHEN {pauses.IS_PAUSED} THEN {pauses.RESUMED_AT} WHEN j.limit_key IS NOT NULL THEN 'infinity' END,
-    queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}), j.queue)
-FROM due WHERE j.id = due.id
-""")
-
-
-def make_due(connection: Connection, *, limit: int) -> int:
-    """Make jobs startable whose time has come, earliest first, in their workers' queues. Returns the number of jobs.
-
-    Those with a limit wait for a place of it from then on. Jobs of a paused worker are set aside.
-    """
-    return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
-
-
-# `infinity` keeps these jobs out of `jobs_startable`: until a node has their handler they cost their queue nothing.
-_SET_ASIDE_UNSERVED = Statement("""
-WITH unserved AS (
-    SELECT id FROM jobs
-    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
-        AND published_at IS NULL AND worker_id = ANY(%(unserved)s::text[])
-    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
-UPDATE jobs AS j SET run_at = 'infinity' FROM unserved WHERE j.id = unserved.id
-""")
-
-
-def set_aside_unserved(
-    connection: Connection, *, queue: str, priority: int, unserved: Collection[str], limit: int
-) -> int:
-    """Take the oldest jobs of `unserved` workers out of a window's backlog. Returns the number of jobs."""
-    parameters = {"queue": queue, "priority": priority, "unserved": list(unserved), "limit": limit}
-    return connection.exec_driver_sql(_SET_ASIDE_UNSERVED, parameters).rowcount
-
-
-_RETURN_SERVED = Statement(f"""
-WITH served AS (
-    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
-    WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NULL AND EXISTS (
-        SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
-            AND n.seen_at > now() - %(dead_after)s * interval '1 second')
-    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
-)
-UPDATE jobs AS j SET run_at = NULL, queue = served.queue FROM served WHERE j.id = served.id
-""")
-
-
-def return_served(connection: Connection, *, dead_after_seconds: float, limit: int) -> int:
-    """Return jobs that were set aside, and whose worker a live node serves now, to the backlog.
-
-    Returns the number of jobs.
-    """
-    parameters = {"dead_after": dead_after_seconds, "limit": limit}
-    return connection.exec_driver_sql(_RETURN_SERVED, parameters).rowcount
 
 
 _FOLLOW_WORKERS = Statement(f"""
 WITH moved AS (
     SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
-    WHERE j.status = 'queued' AND j.run_at IS NULL AND j.queue <> w.queue
+    WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.queue <> w.queue
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 )
 UPDATE jobs AS j SET queue = moved.queue, published_at = NULL FROM moved WHERE j.id = moved.id

@@ -16,6 +16,7 @@ _CANCEL_BATCH = Statement(f"""
 UPDATE jobs AS j SET
     status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
     completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END,
+    waits_for = NULL, run_at = NULL,
     cancel_requested_at = clock_timestamp(),
     cancelled_by = %(user_id)s
 WHERE j.id IN (

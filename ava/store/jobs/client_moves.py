@@ -26,6 +26,7 @@ _CANCEL = Statement(f"""
 UPDATE jobs AS j SET
     status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
     completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END,
+    waits_for = NULL, run_at = NULL,
     cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
     cancelled_by = coalesce(j.cancelled_by, %(user_id)s)
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.status IN ('queued', 'running')

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.domain.job import WHEN_RELEASED, Job
+from ava.domain.job import Job
 from ava.domain.new_job import NewJob
 from ava.domain.trigger_keys import Keep
 from ava.store.engine.database import Connection
@@ -39,7 +39,7 @@ def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str,
 
 
 # What holds for a trigger holds here as well: a worker that the tenant may run, and an input that was checked against
-# its present schema. A job that was due before has no time before `WHEN_RELEASED`, or has been published.
+# its present schema. A job that was due before waits for something else by now, or has been published.
 _MOVE = Statement(f"""
 WITH held AS MATERIALIZED (
     SELECT j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
@@ -54,8 +54,8 @@ WITH held AS MATERIALIZED (
     LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
     CROSS JOIN LATERAL (
         SELECT id, tags FROM jobs
-        WHERE id = d.job_id AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND run_at > clock_timestamp()
-            AND run_at < timestamptz '{WHEN_RELEASED.isoformat()}' LIMIT 1 FOR UPDATE
+        WHERE id = d.job_id AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'date'
+            AND run_at > clock_timestamp() LIMIT 1 FOR UPDATE
     ) AS j
     WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
 ), untagged AS (

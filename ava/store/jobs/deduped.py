@@ -42,8 +42,8 @@ WITH earlier AS MATERIALIZED (
             AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE
     ) AS j
 )
-UPDATE jobs AS j SET status = 'cancelled', completed_at = clock_timestamp(), cancel_requested_at = clock_timestamp(),
-    cancelled_by = %(user_id)s
+UPDATE jobs AS j SET status = 'cancelled', waits_for = NULL, run_at = NULL,
+    completed_at = clock_timestamp(), cancel_requested_at = clock_timestamp(), cancelled_by = %(user_id)s
 FROM earlier WHERE j.id = earlier.id AND j.status IS NOT DISTINCT FROM 'queued'
 """)
 

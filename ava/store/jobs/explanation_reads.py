@@ -50,15 +50,15 @@ LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
         SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
             SELECT a.tenant_id FROM jobs AS a
-            WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = p.priority
+            WHERE a.queue = j.queue AND a.status = 'queued' AND a.waits_for IS NULL AND a.priority = p.priority
             LIMIT {MAX_EXAMINED}) AS u
         UNION ALL
         SELECT a.tenant_id FROM jobs AS a
-        WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = j.priority
+        WHERE a.queue = j.queue AND a.status = 'queued' AND a.waits_for IS NULL AND a.priority = j.priority
             AND a.published_at IS NOT NULL AND a.id < j.id
         UNION ALL
         (SELECT a.tenant_id FROM jobs AS a
-        WHERE a.queue = j.queue AND a.status = 'queued' AND a.run_at IS NULL AND a.priority = j.priority
+        WHERE a.queue = j.queue AND a.status = 'queued' AND a.waits_for IS NULL AND a.priority = j.priority
             AND a.published_at IS NULL AND a.id < j.id
         ORDER BY a.queue, a.priority, a.published_at, a.id LIMIT {MAX_EXAMINED})
         LIMIT {MAX_EXAMINED}

@@ -1,9 +1,9 @@
 """Limits: jobs that wait for a place, the places that are taken, and who gets the next one.
 
-A job with a limit has its key in `limit_key`. While it waits for a place it is *held*: `run_at` is `infinity`. From its
-admission on it holds a place, until it is final or is held again: places are counted from these rows and never stored.
-The statements that count and admit run in one transaction, after `lock`. A key costs nothing while none of its jobs
-waits. `ava.store.jobs.limit_keys` has the states of keys.
+A job with a limit has its key in `limit_key`. While it waits for a place, `waits_for` is `permit`. From its admission
+on it holds a place, until it is final or waits again: places are counted from these rows and never stored. The
+statements that count and admit run in one transaction, after `lock`. A key costs nothing while none of its jobs waits.
+`ava.store.jobs.limit_keys` has the states of keys.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import IS_PARKED, park_set
 
 __all__ = [
     "LOCK",
@@ -67,12 +68,12 @@ class HeldJob(WaitingJob):
 _HELD_TENANTS = Statement("""
 WITH RECURSIVE held AS (
     (SELECT tenant_id FROM jobs
-     WHERE limit_key = %(key)s AND priority = %(priority)s AND status = 'queued' AND run_at = 'infinity'
+     WHERE limit_key = %(key)s AND priority = %(priority)s AND status = 'queued' AND waits_for = 'permit'
      ORDER BY limit_key, priority, tenant_id LIMIT 1)
     UNION ALL
     SELECT next.tenant_id FROM held AS h CROSS JOIN LATERAL (
         SELECT j.tenant_id FROM jobs AS j
-        WHERE j.limit_key = %(key)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.run_at = 'infinity'
+        WHERE j.limit_key = %(key)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.waits_for = 'permit'
             AND j.tenant_id > h.tenant_id
         ORDER BY j.limit_key, j.priority, j.tenant_id LIMIT 1) AS next
 )
@@ -95,7 +96,7 @@ FROM unnest(%(keys)s::text[], %(priorities)s::smallint[], %(tenants)s::text[]) W
 CROSS JOIN LATERAL (
     SELECT * FROM jobs AS j
     WHERE j.limit_key = k.key AND j.priority = k.priority AND j.tenant_id = k.tenant_id
-        AND j.status = 'queued' AND j.run_at = 'infinity'
+        AND j.status = 'queued' AND j.waits_for = 'permit'
     ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT %(each)s
 ) AS j
 ORDER BY k.place, j.id
@@ -135,12 +136,12 @@ WITH chosen AS (
     FROM unnest(%(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY AS c (id, is_published, place)
     CROSS JOIN LATERAL (
         SELECT id, worker_id FROM jobs
-        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND run_at = 'infinity'
+        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for = 'permit'
         LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS j
     JOIN workers AS w ON {workers.of("j")}
 ), admitted AS (
-    UPDATE jobs AS j SET run_at = NULL, queue = c.queue,
+    UPDATE jobs AS j SET waits_for = NULL, queue = c.queue,
         published_at = CASE WHEN c.is_published AND c.queue = j.queue THEN clock_timestamp() END
     FROM chosen AS c WHERE j.id = c.id RETURNING j.*, c.place
 )
@@ -156,14 +157,13 @@ def admit(connection: Connection, chosen: Sequence[tuple[HeldJob, bool]]) -> lis
     return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
 
 
-_HOLD_LESS_URGENT = Statement("""
+_HOLD_LESS_URGENT = Statement(f"""
 WITH chosen AS (
     SELECT id FROM jobs
-    WHERE limit_key = %(key)s AND status = 'queued' AND run_at IS NULL AND priority > %(priority)s
+    WHERE limit_key = %(key)s AND status = 'queued' AND waits_for IS NULL AND priority > %(priority)s
     ORDER BY priority DESC, id DESC LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE jobs AS j SET run_at = 'infinity', published_at = NULL, run_no = j.run_no + (j.published_at IS NOT NULL)::int
-FROM chosen WHERE j.id = chosen.id
+UPDATE jobs AS j SET {park_set("'permit'")} FROM chosen WHERE j.id = chosen.id
 """)
 
 
@@ -230,9 +230,14 @@ def delete_idle_rates(connection: Connection, *, limit: int) -> int:
 # A job that runs counts with its new key from now on; one that waits is held, and admitted anew.
 _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
-    SELECT * FROM jobs WHERE status = 'queued' AND run_at IS NULL AND worker_id = ANY(%(workers)s::text[])
+    SELECT * FROM jobs WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT * FROM jobs WHERE status = 'queued' AND run_at IS NOT NULL AND worker_id = ANY(%(workers)s::text[])
+    SELECT * FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT * FROM jobs WHERE status = 'queued' AND waits_for = 'permit' AND limit_key IS NOT NULL
+        AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT j.* FROM jobs AS j WHERE {IS_PARKED} AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
     SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (
@@ -243,16 +248,16 @@ WITH open AS (
         CASE WHEN w.rate_jobs IS NOT NULL THEN ava_limit_key(w.id, w.rate_per, j.tenant_id, j.input) END
     ) AS n (limit_key, rate_key)
     WHERE (j.limit_key, j.rate_key) IS DISTINCT FROM (n.limit_key, n.rate_key)
-        OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.run_at IS NULL
+        OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.waits_for IS NULL
     LIMIT %(limit)s
 ), changed AS (
     SELECT o.* FROM outdated AS o CROSS JOIN LATERAL (
         SELECT FROM jobs WHERE id = o.id AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
 )
 UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
-    run_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NULL AND j.run_at = 'infinity' THEN NULL
-                  WHEN j.status = 'queued' AND c.limit_key IS NOT NULL AND j.run_at IS NULL THEN 'infinity'
-                  ELSE j.run_at END,
+    waits_for = CASE WHEN c.limit_key IS NULL AND j.waits_for = 'permit' THEN NULL
+                     WHEN j.status = 'queued' AND c.limit_key IS NOT NULL AND j.waits_for IS NULL THEN 'permit'
+                     ELSE j.waits_for END,
     published_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NOT NULL THEN NULL ELSE j.published_at END,
     run_no = j.run_no + (j.status = 'queued' AND c.limit_key IS NOT NULL AND j.published_at IS NOT NULL)::int
 FROM changed AS c WHERE j.id = c.id

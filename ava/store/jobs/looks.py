@@ -72,12 +72,12 @@ class Look:
 
 _HELD = """held AS (
     (SELECT limit_key FROM jobs
-     WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NOT NULL AND limit_key > %(after_key)s
+     WHERE status = 'queued' AND waits_for = 'permit' AND limit_key IS NOT NULL AND limit_key > %(after_key)s
      ORDER BY limit_key LIMIT 1)
     UNION ALL
     SELECT next.limit_key FROM held AS h CROSS JOIN LATERAL (
         SELECT j.limit_key FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at = 'infinity' AND j.limit_key IS NOT NULL AND j.limit_key > h.limit_key
+        WHERE j.status = 'queued' AND j.waits_for = 'permit' AND j.limit_key IS NOT NULL AND j.limit_key > h.limit_key
         ORDER BY j.limit_key LIMIT 1) AS next
 )"""
 
@@ -98,7 +98,7 @@ _PUBLISHED = """count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS las
                 least(min(published_at), now() - interval '1 second') AS beginning"""
 
 # A condition: the job `j` waits in the window `w`; and it is in the window's backlog.
-_WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.run_at IS NULL"
+_WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL"
 _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 
 # Each window, and each key, is found by one step in an index (a loose index scan), so the cost grows with those that

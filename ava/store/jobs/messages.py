@@ -40,7 +40,7 @@ WITH running AS (
 ), lost AS (
     SELECT found.id FROM turns CROSS JOIN LATERAL (
         SELECT j.id, j.priority, j.published_at FROM jobs AS j
-        WHERE j.queue = %(queue)s AND j.priority = turns.priority AND j.status = 'queued' AND j.run_at IS NULL
+        WHERE j.queue = %(queue)s AND j.priority = turns.priority AND j.status = 'queued' AND j.waits_for IS NULL
             AND j.published_at < turns.before
         ORDER BY j.published_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS found
@@ -79,7 +79,7 @@ _OLDEST_MESSAGES = Statement("""
 SELECT j.id::text, j.published_at
 FROM unnest(%(queues)s::text[]) AS q (queue) CROSS JOIN LATERAL (
     SELECT id, published_at FROM jobs
-    WHERE queue = q.queue AND status = 'queued' AND run_at IS NULL
+    WHERE queue = q.queue AND status = 'queued' AND waits_for IS NULL
         AND published_at < now() - %(after)s * interval '1 second'
     ORDER BY priority, published_at LIMIT 10
 ) AS j
@@ -95,14 +95,14 @@ def oldest_messages(connection: Connection, *, queues: Collection[str], after_se
 # A loose index scan, as in `looks.read`.
 _PUBLISHED_QUEUES = Statement("""
 WITH RECURSIVE waiting AS (
-    (SELECT queue FROM jobs WHERE status = 'queued' AND run_at IS NULL ORDER BY queue LIMIT 1)
+    (SELECT queue FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY queue LIMIT 1)
     UNION ALL
     SELECT next.queue FROM waiting AS w CROSS JOIN LATERAL (
-        SELECT j.queue FROM jobs AS j WHERE j.status = 'queued' AND j.run_at IS NULL AND j.queue > w.queue
+        SELECT j.queue FROM jobs AS j WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.queue > w.queue
         ORDER BY j.queue LIMIT 1) AS next
 )
 SELECT q.queue FROM waiting AS q
-WHERE (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.run_at IS NULL
+WHERE (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.waits_for IS NULL
        AND j.published_at IS NOT NULL ORDER BY j.priority, j.published_at, j.id LIMIT 1) IS NOT NULL
 """)
 
@@ -114,7 +114,7 @@ def published_queues(connection: Connection) -> list[str]:
 
 _UNPUBLISH_ALL = Statement("""
 UPDATE jobs SET published_at = NULL
-WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL AND published_at < now()
+WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL AND published_at < now()
 """)
 
 
@@ -126,7 +126,7 @@ def unpublish_all(connection: Connection) -> int:
 # The run's number moves on, so that the claim refuses each old message, wherever it is.
 _RECALL_ALL = Statement("""
 UPDATE jobs SET published_at = NULL, run_no = run_no + 1
-WHERE status = 'queued' AND run_at IS NULL AND published_at IS NOT NULL AND published_at < now()
+WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL AND published_at < now()
 """)
 
 

@@ -16,8 +16,9 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs import pauses, rows, runs
+from ava.store.jobs import rows, runs
 from ava.store.jobs.limit_keys import STATE
+from ava.store.jobs.moves.rules import HAS_SETTINGS, IS_PAUSED
 
 __all__ = ["claim_after", "end_and_pass", "passed", "passed_by"]
 
@@ -50,21 +51,21 @@ WITH {runs.ENDED}, next AS (
         AND NOT EXISTS (
             SELECT FROM generate_series({priority.FIRST}, head.priority) AS p (priority), LATERAL (
                 SELECT FROM jobs AS u
-                WHERE u.queue = k.queue AND u.priority = p.priority AND u.status = 'queued' AND u.run_at IS NULL
+                WHERE u.queue = k.queue AND u.priority = p.priority AND u.status = 'queued' AND u.waits_for IS NULL
                     AND u.published_at > now() - interval '{run_groups.URGENT_SECONDS} seconds'
                     AND (u.limit_key IS DISTINCT FROM k.key OR u.priority < head.priority)
                 ORDER BY u.queue, u.priority, u.published_at, u.id LIMIT 1
             ) AS before)
 ), claimed AS (
-    UPDATE jobs AS j SET status = 'running', run_at = NULL, published_at = clock_timestamp(),
+    UPDATE jobs AS j SET status = 'running', waits_for = NULL, published_at = clock_timestamp(),
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
         run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
     WHERE j.id = (
         SELECT j.id FROM next CROSS JOIN LATERAL (
             SELECT j.id FROM jobs AS j
             WHERE j.limit_key = next.key AND j.priority = next.priority AND j.tenant_id = next.tenant_id
-                AND j.status = 'queued' AND j.run_at = 'infinity' AND j.worker_id = next.worker_id
-                AND NOT {pauses.IS_PAUSED}
+                AND j.status = 'queued' AND j.waits_for = 'permit' AND j.worker_id = next.worker_id
+                AND NOT {IS_PAUSED}
             ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1 FOR UPDATE SKIP LOCKED
         ) AS j)
     RETURNING j.*
@@ -114,7 +115,7 @@ def _parameters(
 
 
 _PASSED = Statement(f"""
-SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM jobs AS j
+SELECT {rows.JOB_COLUMNS}, {HAS_SETTINGS} FROM jobs AS j
 WHERE j.node_id = %(node_id)s::uuid AND j.status = 'running' AND j.claim_id = %(claim_id)s::uuid
 """)
 

@@ -180,6 +180,7 @@ WITH held AS (
         started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
         node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
         published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
+        waits_for = CASE WHEN held.next = 'queued' THEN 'date' END,
         run_at = CASE WHEN held.next = 'queued' THEN
             now() + {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (held.attempt - 1) * interval '1 second' END
     FROM held WHERE j.id = held.id

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger, WaitsFor
 from ava.domain.limits import PAYLOAD_BYTES
 
 __all__ = [
@@ -27,10 +27,10 @@ __all__ = [
 JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
-    "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.run_at, "
-    "j.published_at, j.node_id::text, j.traceparent, j.tags::text"
+    "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
+    "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text"
 )
-_COLUMNS = 27
+_COLUMNS = 28
 
 #: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
 #: of a large one are stored, because to measure it is to read it. One that an older release stored is read.
@@ -71,7 +71,7 @@ def job(row: Any) -> Job:
     """Returns the job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
-     progress_json, retry_of, queue, run_no, run_at, published_at, node_id, traceparent,
+     progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent,
      tags_json) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
@@ -96,6 +96,7 @@ def job(row: Any) -> Job:
         retry_of=None if retry_of is None else ids.encode("job", retry_of),
         queue=queue,
         run_no=run_no,
+        waits_for=None if waits_for is None else WaitsFor(waits_for),
         run_at=run_at,
         published_at=published_at,
         node_id=node_id,

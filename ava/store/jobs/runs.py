@@ -15,7 +15,8 @@ from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs import pauses, rows
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import HAS_SETTINGS, IS_PAUSED
 
 __all__ = [
     "ENDED",
@@ -30,7 +31,6 @@ __all__ = [
     "claimed",
     "claimed_job",
     "columns",
-    "defer",
     "end",
     "end_and_claim",
     "end_parameters",
@@ -57,15 +57,15 @@ WITH claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
         claim_id = %(claim_id)s::uuid, run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL
     WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
-        AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.worker_id = %(next_worker_id)s
-        AND NOT {pauses.IS_PAUSED}
+        AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL AND j.worker_id = %(next_worker_id)s
+        AND NOT {IS_PAUSED}
     RETURNING j.*
 ), stored AS (
     INSERT INTO job_logs (job_id, seq, ts, level, msg)
     SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
     ON CONFLICT DO NOTHING
 )
-SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM claimed AS j
+SELECT {rows.JOB_COLUMNS}, {HAS_SETTINGS} FROM claimed AS j
 """,
 )
 
@@ -114,7 +114,7 @@ def claimed_job(row: Any) -> Job:
 
 
 _CLAIMED = Statement(f"""
-SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM jobs AS j
+SELECT {rows.JOB_COLUMNS}, {HAS_SETTINGS} FROM jobs AS j
 WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %(claim_id)s::uuid
     AND j.status IS NOT DISTINCT FROM 'running'
 """)
@@ -205,6 +205,7 @@ ENDED = """ended AS (
         error = CASE WHEN cancel_requested_at IS NULL THEN %(error)s END,
         error_id = CASE WHEN cancel_requested_at IS NULL THEN %(error_id)s::uuid END,
         progress = coalesce(%(progress)s::json, progress),
+        waits_for = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN 'date' END,
         run_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued'
                       THEN clock_timestamp() + %(retry_in)s * interval '1 second' END,
         published_at = CASE WHEN cancel_requested_at IS NULL AND %(status)s = 'queued' THEN NULL ELSE published_at END,
@@ -231,7 +232,7 @@ ENDED_AND_CLAIMED = f"""stored AS (
     SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed
     ON CONFLICT DO NOTHING
 )
-SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS}
+SELECT (SELECT status FROM ended), {rows.JOB_COLUMNS}, {HAS_SETTINGS}
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true"""
 _END = Prepared(
     "end",
@@ -255,8 +256,8 @@ WITH {ENDED}, claimed AS (
     WHERE j.id = (
         SELECT j.id FROM jobs AS j
         WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1
-            AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL AND j.worker_id = %(next_worker_id)s
-            AND NOT {pauses.IS_PAUSED} AND (SELECT count(*) FROM ended) >= 0
+            AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL AND j.worker_id = %(next_worker_id)s
+            AND NOT {IS_PAUSED} AND (SELECT count(*) FROM ended) >= 0
         FOR UPDATE SKIP LOCKED)
     RETURNING j.*
 ), {ENDED_AND_CLAIMED}
@@ -342,29 +343,3 @@ def quote(text: str) -> str:
     """Returns a text as an element of an array literal (PostgreSQL manual, "Array Input and Output Syntax")."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-#: Seconds until a job is published again that came to a node without its handler.
-_MIN_DEFER_SECONDS = 0.1
-_MAX_DEFER_SECONDS = 5.0
-_DEFER = Statement("""
-UPDATE jobs AS j SET published_at = NULL, run_at = CASE WHEN EXISTS (
-        SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
-            AND n.seen_at > now() - %(dead_after)s * interval '1 second')
-    THEN now() + least(%(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at))
-    ELSE 'infinity' END
-WHERE id = %(id)s::uuid AND run_no = %(run_no)s - 1 AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL
-    AND worker_id = %(worker_id)s
-""")
-
-
-def defer(connection: Connection, *, job_id: str, run_no: int, worker_id: str, dead_after_seconds: float) -> bool:
-    """Return a job that this node cannot run to the queue: due soon if a live node can, else set aside.
-
-    It is due after as long again as it exists, between `_MIN_DEFER_SECONDS` and `_MAX_DEFER_SECONDS`: a new job gets
-    to the right node quickly, and one whose nodes are all busy costs a statement every few seconds. Returns False if it
-    no longer waits, or is not a job of this worker.
-    """
-    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "worker_id": worker_id}
-    parameters |= {"least": _MIN_DEFER_SECONDS, "most": _MAX_DEFER_SECONDS, "dead_after": dead_after_seconds}
-    return connection.exec_driver_sql(_DEFER, parameters).rowcount == 1

@@ -15,7 +15,8 @@ from ava.domain.job import Job, LogLine, RunEnd, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs import pauses, rows, runs
+from ava.store.jobs import rows, runs
+from ava.store.jobs.moves.rules import HAS_SETTINGS, IS_PAUSED
 
 __all__ = ["NOTHING", "CompletedRun", "RunCheck", "check", "claim", "claimed", "end", "give_back"]
 
@@ -29,8 +30,8 @@ _CLAIM = Prepared(
     f"""
 WITH wanted AS (
     SELECT j.id FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no) JOIN jobs AS j ON j.id = r.id
-    WHERE j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
-        AND j.worker_id = %(worker_id)s AND j.losses = 0 AND NOT {pauses.IS_PAUSED}
+    WHERE j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL
+        AND j.worker_id = %(worker_id)s AND j.losses = 0 AND NOT {IS_PAUSED}
     FOR UPDATE OF j SKIP LOCKED
 ), claimed AS (
     UPDATE jobs AS j SET status = 'running', started_at = clock_timestamp(), node_id = %(node_id)s::uuid,
@@ -38,7 +39,7 @@ WITH wanted AS (
     FROM wanted WHERE j.id = wanted.id
     RETURNING j.*
 )
-SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM claimed AS j
+SELECT {rows.JOB_COLUMNS}, {HAS_SETTINGS} FROM claimed AS j
 """,
     plan_seconds=_PLAN_SECONDS,
 )
@@ -56,7 +57,7 @@ def claim(
 
 
 _CLAIMED = Statement(f"""
-SELECT {rows.JOB_COLUMNS}, {pauses.HAS_SETTINGS} FROM jobs AS j
+SELECT {rows.JOB_COLUMNS}, {HAS_SETTINGS} FROM jobs AS j
 WHERE j.id = ANY(%(ids)s::uuid[]) AND j.claim_id = %(claim_id)s::uuid AND j.status IS NOT DISTINCT FROM 'running'
 """)
 
@@ -86,7 +87,7 @@ _CHECK = Prepared(
 SELECT j.cancel_requested_at IS NOT NULL, EXISTS (
     SELECT FROM generate_series(%(first)s::int, %(last)s::int) AS p (priority), LATERAL (
         SELECT FROM jobs AS u
-        WHERE u.queue = j.queue AND u.priority = p.priority AND u.status = 'queued' AND u.run_at IS NULL
+        WHERE u.queue = j.queue AND u.priority = p.priority AND u.status = 'queued' AND u.waits_for IS NULL
             AND u.published_at > now() - %(urgent_seconds)s::float8 * interval '1 second'
         ORDER BY u.queue, u.priority, u.published_at, u.id LIMIT 1
     ) AS urgent

@@ -23,14 +23,14 @@ __all__ = ["costs", "heads", "publish_chosen", "recall", "recall_of_tenant", "re
 _TENANTS = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id FROM jobs
-     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND tenant_id > %(after)s
         AND (%(until)s::text IS NULL OR tenant_id <= %(until)s)
      ORDER BY queue, priority, tenant_id LIMIT 1)
     UNION ALL
     SELECT next.tenant_id FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.tenant_id FROM jobs AS j
-        WHERE j.queue = %(queue)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.run_at IS NULL
+        WHERE j.queue = %(queue)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL
             AND j.published_at IS NULL AND j.tenant_id > w.tenant_id
             AND (%(until)s::text IS NULL OR j.tenant_id <= %(until)s)
         ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1) AS next
@@ -55,7 +55,7 @@ def tenants(connection: Connection, *, queue: str, priority: int, after: str, li
 _HEADS = Statement("""
 SELECT t.tenant_id, j.id::text, j.worker_id FROM unnest(%(tenants)s::text[]) AS t (tenant_id) CROSS JOIN LATERAL (
     SELECT id, worker_id, limit_key FROM jobs
-    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])
     ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s
 ) AS j
@@ -65,7 +65,7 @@ ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
 
 # Likewise from an id on: no entry before is passed. `limit_key IS NULL` is a column of the index, and the jobs with a
 # limit are few, because those that wait for a place of it are not in the backlog.
-_WAITS = """queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+_WAITS = """queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])"""
 _IN_ORDER = "ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s"
 _HEADS_FROM = Statement(f"""
@@ -114,7 +114,7 @@ _PUBLISH_CHOSEN = Statement(f"""
 UPDATE jobs AS j SET published_at = clock_timestamp() WHERE {IS_UNFLUSHED} AND j.id = ANY(ARRAY(
     SELECT w.id FROM unnest(%(ids)s::uuid[]) AS c (id) CROSS JOIN LATERAL (
         SELECT id FROM jobs
-        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND run_at IS NULL AND published_at IS NULL
+        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for IS NULL AND published_at IS NULL
         LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
 )) RETURNING {rows.JOB_COLUMNS}
 """)
@@ -132,7 +132,7 @@ def publish_chosen(connection: Connection, chosen: Sequence[WaitingJob]) -> list
 _RECALL = Statement("""
 WITH recalled AS (
     SELECT id FROM jobs
-    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND run_at IS NULL
+    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NOT NULL
     ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s FOR UPDATE
 )
@@ -154,7 +154,7 @@ def recall(connection: Connection, *, queue: str, priority: int, limit: int) -> 
 _RECALL_RUNS = Statement("""
 UPDATE jobs AS j SET published_at = NULL, run_no = j.run_no + 1
 FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no)
-WHERE j.id = r.id AND j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at IS NULL
+WHERE j.id = r.id AND j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL
     AND j.published_at IS NOT NULL
 """)
 
@@ -171,7 +171,7 @@ def recall_runs(connection: Connection, runs: Sequence[tuple[str, int]]) -> int:
 _RECALL_OF_TENANT = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, recalled AS (
     SELECT j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
-    WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NOT NULL
+    WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NOT NULL
         AND j.tenant_id = %(tenant)s
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 )

@@ -17,17 +17,17 @@ _MAX_IN_LINE = 10_000
 _PUT_OFF = "Handler retries later"
 
 _READ_WAITING = Statement(f"""
-SELECT p.paused_by, p.paused_at, j.run_at = 'infinity' AND j.limit_key IS NOT NULL, j.worker_id, j.limit_key,
+SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.worker_id, j.limit_key,
     CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END, w.max_running, w.rate_jobs,
     w.rate_seconds,
     (SELECT count(*) FROM jobs AS a WHERE a.limit_key = j.limit_key AND w.max_running IS NOT NULL
-        AND (a.status = 'running' OR a.status = 'queued' AND a.run_at IS NULL)),
+        AND (a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)),
     coalesce((SELECT extract(epoch FROM r.next_at - now()) FROM rate_states AS r WHERE r.key = j.rate_key), 0)::float8,
     (SELECT count(*) FROM (
         SELECT FROM jobs AS a WHERE a.limit_key = j.limit_key AND a.tenant_id = j.tenant_id AND a.status = 'queued'
-            AND a.run_at = 'infinity' AND (a.priority, a.id) < (j.priority, j.id)
+            AND a.waits_for = 'permit' AND (a.priority, a.id) < (j.priority, j.id)
         ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MAX_IN_LINE}) AS before),
-    CASE WHEN j.run_no > 0 AND j.run_at < 'infinity'
+    CASE WHEN j.run_no > 0 AND j.waits_for = 'date'
          THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")} LEFT JOIN paused_queues AS p ON p.queue = j.queue
@@ -43,10 +43,10 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     row = connection.exec_driver_sql(_READ_WAITING, {"id": rows.job_uuid(job.id)}).first()
     if row is None:
         return None
-    (paused_by, paused_at, is_held, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before, msg,
-     debounced_at, debounced_until) = row  # fmt: skip
+    (paused_by, paused_at, has_no_permit, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before,
+     msg, debounced_at, debounced_until) = row  # fmt: skip
     limit = None
-    if is_held:
+    if has_no_permit:
         limit = LimitFacts(
             worker_id=worker_id,
             per=per,
@@ -59,7 +59,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
         )
     use = tenants.uses(connection, [job.tenant_id], max_running=tenant_max_running)[job.tenant_id]
     others = 0
-    if job.run_at is None and job.published_at is None:
+    if job.waits_for is None and job.published_at is None:
         found = turns.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MAX_TENANTS + 1)
         others = len(found) - 1 if job.tenant_id in found else len(found)
     return Waiting(

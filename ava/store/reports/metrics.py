@@ -8,6 +8,7 @@ from ava.domain import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
+from ava.store.jobs.moves.rules import IS_PARKED
 
 __all__ = [
     "MAX_QUEUED_COUNTED",
@@ -47,28 +48,46 @@ class QueueDepth:
     oldest_seconds: float
 
 
-# The first part is a loose index scan, as in `ava.store.jobs.backlog`: the cost grows with the windows that have jobs,
-# not with the queues that workers name. Queues without jobs are one row each, of the default priority. The oldest job
-# is the first by id. In the last subselect `published_at` is always null; ordering by it keeps the planner from the
-# primary key.
+# The windows and the parked groups are found by loose index scans: the cost grows with those that have jobs, not with
+# the queues that workers name. Jobs of a paused queue are its backlog, although they are parked. Queues without jobs
+# are one row each, of the default priority. The oldest job is the first by id. In the selects of the backlog
+# `published_at` is always null; ordering by it keeps the planner from the primary key.
+_PARKED_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _QUEUE_DEPTHS = Statement(f"""
-WITH RECURSIVE {WAITING_WINDOWS}
-SELECT w.queue, w.priority,
-    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
-        AND run_at IS NULL AND published_at IS NOT NULL LIMIT %(most)s) AS c),
-    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
-        AND run_at IS NULL AND published_at IS NULL LIMIT %(most)s) AS c),
-    coalesce(extract(epoch FROM now() - least(
-        (SELECT min(greatest(created_at, scheduled_at)) FROM (SELECT created_at, scheduled_at FROM jobs
-            WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND run_at IS NULL
-                AND published_at IS NOT NULL ORDER BY published_at, id LIMIT 100) AS o),
-        (SELECT greatest(created_at, scheduled_at) FROM jobs
-            WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND run_at IS NULL
-                AND published_at IS NULL ORDER BY published_at, id LIMIT 1))), 0)
-FROM waiting AS w
+WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
+    (SELECT {_PARKED_GROUP}, j.created_at, j.scheduled_at FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'queue'
+     ORDER BY {_PARKED_GROUP}, j.id LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM parked AS p CROSS JOIN LATERAL (
+        SELECT {_PARKED_GROUP}, j.created_at, j.scheduled_at FROM jobs AS j
+        WHERE {IS_PARKED} AND j.waits_for = 'queue'
+            AND (j.queue, j.priority, j.worker_id, j.tenant_id) > (p.queue, p.priority, p.worker_id, p.tenant_id)
+        ORDER BY {_PARKED_GROUP}, j.id LIMIT 1) AS next
+), depths AS (
+    SELECT w.queue, w.priority,
+        (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
+            AND waits_for IS NULL AND published_at IS NOT NULL LIMIT %(most)s) AS c) AS published,
+        (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
+            AND waits_for IS NULL AND published_at IS NULL LIMIT %(most)s) AS c) AS backlog,
+        least(
+            (SELECT min(greatest(created_at, scheduled_at)) FROM (SELECT created_at, scheduled_at FROM jobs
+                WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND waits_for IS NULL
+                    AND published_at IS NOT NULL ORDER BY published_at, id LIMIT 100) AS o),
+            (SELECT greatest(created_at, scheduled_at) FROM jobs
+                WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND waits_for IS NULL
+                    AND published_at IS NULL ORDER BY published_at, id LIMIT 1)) AS first_at
+    FROM waiting AS w
+    UNION ALL
+    SELECT p.queue, p.priority, 0, (SELECT count(*) FROM (SELECT 1 FROM jobs AS j WHERE {IS_PARKED}
+            AND j.waits_for = 'queue' AND j.queue = p.queue AND j.priority = p.priority LIMIT %(most)s) AS c),
+        min(greatest(p.created_at, p.scheduled_at))
+    FROM parked AS p GROUP BY p.queue, p.priority
+)
+SELECT queue, priority, sum(published), sum(backlog), coalesce(extract(epoch FROM now() - min(first_at)), 0)
+FROM depths GROUP BY queue, priority
 UNION ALL
 SELECT DISTINCT queue, {priority.DEFAULT}, 0, 0, 0 FROM workers
-WHERE queue NOT IN (SELECT queue FROM waiting)
+WHERE queue NOT IN (SELECT queue FROM depths)
 ORDER BY 1, 2
 """)
 
@@ -78,14 +97,18 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
     found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"most": MAX_QUEUED_COUNTED})
     return [
         QueueDepth(
-            queue=queue, priority=number, published=published, backlog=backlog, oldest_seconds=max(0.0, float(seconds))
+            queue=queue,
+            priority=number,
+            published=int(published),
+            backlog=int(backlog),
+            oldest_seconds=max(0.0, float(seconds)),
         )
         for queue, number, published, backlog, seconds in found
     ]
 
 
 _SCHEDULED_JOBS = Statement("""
-SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND run_at < 'infinity' LIMIT %(most)s) AS c
+SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND waits_for = 'date' LIMIT %(most)s) AS c
 """)
 
 
@@ -94,15 +117,15 @@ def scheduled_jobs(connection: Connection) -> int:
     return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MAX_QUEUED_COUNTED}).scalar_one())
 
 
-_UNSERVED_JOBS = Statement("""
+_UNSERVED_JOBS = Statement(f"""
 SELECT c.worker_id, count(*) FROM (
-    SELECT worker_id FROM jobs WHERE status = 'queued' AND run_at = 'infinity' AND limit_key IS NULL LIMIT %(most)s
+    SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(most)s
 ) AS c GROUP BY 1 ORDER BY 1
 """)
 
 
 def unserved_jobs(connection: Connection) -> list[tuple[str, int]]:
-    """Returns the workers whose jobs are set aside because no live node has their handler, each with their number."""
+    """Returns the workers whose jobs wait for a live node with their handler, each with their number."""
     found = connection.exec_driver_sql(_UNSERVED_JOBS, {"most": MAX_QUEUED_COUNTED})
     return [(worker_id, int(jobs)) for worker_id, jobs in found]
 

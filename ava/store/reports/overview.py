@@ -124,9 +124,9 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 # comparisons because with equalities the planner may prefer the primary key, and walk it over all jobs in search of a
 # status that has none.
 _WAITING = Statement("""
-SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.run_at < 'infinity')
+SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.waits_for = 'date')
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
-    SELECT j.priority, j.run_at FROM jobs AS j
+    SELECT j.priority, j.waits_for FROM jobs AS j
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
@@ -170,12 +170,12 @@ def _running(connection: Connection, tenant_id: str) -> int:
 _OLDEST_DUE = Statement("""
 SELECT min(greatest(q.created_at, q.scheduled_at))
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
-    SELECT j.created_at, j.scheduled_at, j.run_at FROM jobs AS j
+    SELECT j.created_at, j.scheduled_at, j.waits_for FROM jobs AS j
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
     ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s
-) AS q WHERE q.run_at IS NULL OR q.run_at = 'infinity'
+) AS q WHERE q.waits_for IS NULL OR q.waits_for IN ('permit', 'node', 'queue')
 """)
 
 

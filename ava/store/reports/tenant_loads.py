@@ -54,9 +54,9 @@ WITH RECURSIVE tenants (tenant_id, number) AS (
 SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled,
     e.run_seconds / nullif(whole.run_seconds, 0) AS share
 FROM tenants AS t
-CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.run_at IS NULL OR c.run_at = 'infinity') AS waiting,
-        count(*) FILTER (WHERE c.run_at < 'infinity') AS scheduled FROM (
-    SELECT j.run_at FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'queued'
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.waits_for IS DISTINCT FROM 'date') AS waiting,
+        count(*) FILTER (WHERE c.waits_for = 'date') AS scheduled FROM (
+    SELECT j.waits_for FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'queued'
     LIMIT {MAX_COUNTED_OF_TENANT}) AS c) AS q
 CROSS JOIN LATERAL (SELECT count(*) AS running FROM (
     SELECT 1 FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running'

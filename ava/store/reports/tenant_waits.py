@@ -31,12 +31,12 @@ class TenantWait:
 _READ = Statement(f"""
 WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
     (SELECT queue, priority, tenant_id, 1 FROM jobs
-     WHERE status = 'queued' AND run_at IS NULL AND published_at IS NULL
+     WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NULL
      ORDER BY queue, priority, tenant_id LIMIT 1)
     UNION ALL
     SELECT next.queue, next.priority, next.tenant_id, w.number + 1 FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.queue, j.priority, j.tenant_id FROM jobs AS j
-        WHERE j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
+        WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NULL
             AND (j.queue, j.priority, j.tenant_id) > (w.queue, w.priority, w.tenant_id)
         ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1) AS next
     WHERE w.number < {_MAX_LOOKED_AT}
@@ -45,12 +45,12 @@ WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
     FROM waiting AS w
     CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
         SELECT FROM jobs AS j WHERE j.queue = w.queue AND j.priority = w.priority AND j.tenant_id = w.tenant_id
-            AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL LIMIT {MAX_COUNTED}) AS c
+            AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NULL LIMIT {MAX_COUNTED}) AS c
     ) AS counted
     CROSS JOIN LATERAL (
         SELECT greatest(j.created_at, j.scheduled_at) AS due_at FROM jobs AS j
         WHERE j.queue = w.queue AND j.priority = w.priority AND j.tenant_id = w.tenant_id
-            AND j.status = 'queued' AND j.run_at IS NULL AND j.published_at IS NULL
+            AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NULL
         ORDER BY (j.limit_key IS NULL), j.id LIMIT 1
     ) AS first
     LEFT JOIN tenant_limits AS l ON l.tenant_id = w.tenant_id

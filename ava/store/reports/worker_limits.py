@@ -37,8 +37,8 @@ FROM workers AS w
 CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
     SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'running'
     LIMIT {MAX_COUNTED}) AS c) AS running
-CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE c.run_at = 'infinity') AS waiting FROM (
-    SELECT j.run_at FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
+CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE c.waits_for = 'permit') AS waiting FROM (
+    SELECT j.waits_for FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
     LIMIT {MAX_COUNTED + 1}) AS c) AS queued
 WHERE (w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL) AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
 ORDER BY w.id COLLATE "C" LIMIT {_MAX_WORKERS}

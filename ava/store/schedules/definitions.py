@@ -7,10 +7,10 @@ from datetime import datetime
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.job import WHEN_RELEASED
 from ava.domain.schedule_record import Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs.moves import park
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
@@ -170,22 +170,19 @@ def change(
     return rows.schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
 
 
-# The job that waits for another one of this schedule may start now, because nothing else would release it.
-_DELETE = Statement("""
-WITH deleted AS (
-    DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid RETURNING s.waiting_job_id
-), released AS (
-    UPDATE jobs AS j SET run_at = now() FROM deleted
-    WHERE j.id = deleted.waiting_job_id AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at = %(held)s
-)
-SELECT count(*) FROM deleted
-""")
+_DELETE = Statement("DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid")
 
 
 def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
-    """Delete a schedule; its jobs go on, and retention deletes its firings. Returns False if there is none."""
-    parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id), "held": WHEN_RELEASED}
-    return int(connection.exec_driver_sql(_DELETE, parameters).scalar_one()) == 1
+    """Delete a schedule; its jobs go on, and retention deletes its firings. Returns False if there is none.
+
+    A job that waits for another one of this schedule does so no longer.
+    """
+    parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
+    is_deleted = connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
+    if is_deleted:
+        park.return_of_schedule(connection, tenant_id=tenant_id, schedule_id=schedule_id)
+    return is_deleted
 
 
 _PAGE = Statement(f"""

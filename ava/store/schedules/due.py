@@ -7,17 +7,20 @@ already. So any number of dispatchers may do this at once, and whatever one does
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker, SlotDecision
-from ava.domain.job import WHEN_RELEASED, Job, Status
-from ava.domain.schedule_record import Schedule
+from ava.domain.job import Job, Status
+from ava.domain.schedule_record import Overlap, Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows as job_rows
+from ava.store.jobs.moves import park
+from ava.store.jobs.moves.rules import IS_PARKED
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
@@ -28,7 +31,6 @@ __all__ = [
     "cancel_jobs",
     "claim_due",
     "disabled",
-    "release_waiting",
     "reserve",
     "write_firings",
 ]
@@ -36,7 +38,8 @@ __all__ = [
 #: The moment that counts as now; None means that of the database's clock.
 Moment = datetime | None
 
-_IS_WAITING = "EXISTS (SELECT FROM schedules WHERE waiting_job_id IS NOT NULL)"
+_IS_WAITING = f"""(SELECT j.waits_for FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'earlier_job'
+    ORDER BY j.waits_for LIMIT 1) IS NOT NULL"""
 #: A condition: a schedule is due, or a job waits for an earlier one of its schedule.
 ARE_DUE = f"""((SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL
     OR {_IS_WAITING})"""
@@ -56,13 +59,12 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 _CLAIM_DUE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.status,
-       coalesce(waiting.status IS NOT DISTINCT FROM 'queued' AND waiting.run_at = %(held)s, false), s.gone
+       s.gone
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
 LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
 LEFT JOIN jobs AS last ON last.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
-LEFT JOIN jobs AS waiting ON waiting.id = s.waiting_job_id
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)
@@ -70,18 +72,19 @@ ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
-    parameters = {"now": now, "limit": limit, "held": WHEN_RELEASED}
-    return [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, parameters)]
+    found = [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
+    by_turns = [due.schedule.id for due, _ in found if due.schedule.overlap is Overlap.QUEUE_ONE]
+    waiting = park.waiting_schedules(connection, by_turns) if by_turns else set()
+    return [(replace(due, has_waiting=due.schedule.id in waiting), moment) for due, moment in found]
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    now, may_be_urgent, has_worker, worker_status, schema_version, last_status, has_waiting, gone = row[22:]
+    now, may_be_urgent, has_worker, worker_status, schema_version, last_status, gone = row[22:]
     worker = RunnableWorker(status=WorkerStatus(worker_status), schema_version=schema_version) if has_worker else None
     due = DueSchedule(
         schedule=rows.schedule(row),
         worker=worker,
         last_status=None if last_status is None else Status(last_status),
-        has_waiting=has_waiting,
         gone=gone,
         may_be_urgent=may_be_urgent,
     )
@@ -157,14 +160,10 @@ UPDATE schedules AS s SET
     enabled = s.enabled AND NOT g.disables,
     updated_at = CASE WHEN g.disables THEN clock_timestamp() ELSE s.updated_at END,
     last_run_at = CASE WHEN g.last_job_id IS NULL THEN s.last_run_at ELSE coalesce(%(now)s::timestamptz, now()) END,
-    last_job_id = coalesce(g.last_job_id, s.last_job_id),
-    waiting_job_id = coalesce(g.waiting_job_id, s.waiting_job_id),
-    waits_for_job_id = CASE WHEN g.waiting_job_id IS NULL THEN s.waits_for_job_id
-                            ELSE coalesce(g.waits_for_job_id, s.last_job_id) END
+    last_job_id = coalesce(g.last_job_id, s.last_job_id)
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(decided)s::timestamptz[], %(next_runs)s::timestamptz[],
-            %(gone)s::smallint[], %(disables)s::bool[], %(last_jobs)s::uuid[], %(waiting)s::uuid[],
-            %(waits_for)s::uuid[])
-     AS g (tenant_id, id, decided_until, next_run_at, gone, disables, last_job_id, waiting_job_id, waits_for_job_id)
+            %(gone)s::smallint[], %(disables)s::bool[], %(last_jobs)s::uuid[])
+     AS g (tenant_id, id, decided_until, next_run_at, gone, disables, last_job_id)
 WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 """)
 
@@ -174,7 +173,6 @@ def advance(
 ) -> None:
     """Write the schedules' next firings, in the transaction that wrote those that are past."""
     fired = [decision.fired for decision in decisions]
-    waiting = [next((number for number, slot in enumerate(slots) if slot.is_held), None) for slots in fired]
     parameters = {
         "tenants": [decision.due.schedule.tenant_id for decision in decisions],
         "ids": [schedule_uuid(decision.due.schedule.id) for decision in decisions],
@@ -183,8 +181,6 @@ def advance(
         "gone": [decision.gone for decision in decisions],
         "disables": [decision.disables for decision in decisions],
         "last_jobs": [slots[-1].job_uuid if slots else None for slots in fired],
-        "waiting": [None if n is None else slots[n].job_uuid for n, slots in zip(waiting, fired, strict=True)],
-        "waits_for": [slots[n - 1].job_uuid if n else None for n, slots in zip(waiting, fired, strict=True)],
         "timezone_data": timezone_data,
         "now": now,
     }
@@ -217,6 +213,7 @@ WITH asked AS (
 UPDATE jobs AS j SET
     status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
     completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END,
+    waits_for = NULL, run_at = NULL,
     cancel_requested_at = clock_timestamp(),
     cancelled_by = asked.user_id
 FROM asked WHERE j.id = asked.id
@@ -235,27 +232,3 @@ def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -
         "tenants": [schedule.tenant_id for _, schedule in asked],
     }
     return [job_rows.job(row) for row in connection.exec_driver_sql(_CANCEL_JOBS, parameters)]
-
-
-# A job that a client has cancelled is not queued any more, so its schedule alone is released.
-_RELEASE_WAITING = Statement("""
-WITH free AS (
-    SELECT s.tenant_id, s.id, s.waiting_job_id FROM schedules AS s
-    WHERE s.waiting_job_id IS NOT NULL AND NOT EXISTS (
-        SELECT FROM jobs AS j WHERE j.id = s.waits_for_job_id AND j.status IN ('queued', 'running'))
-    LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
-), released AS (
-    UPDATE jobs AS j SET run_at = now() FROM free
-    WHERE j.id = free.waiting_job_id AND j.status IS NOT DISTINCT FROM 'queued' AND j.run_at = %(held)s
-)
-UPDATE schedules AS s SET waiting_job_id = NULL, waits_for_job_id = NULL FROM free
-WHERE s.tenant_id = free.tenant_id AND s.id = free.id
-""")
-
-
-def release_waiting(connection: Connection, *, limit: int) -> int:
-    """Make jobs due that waited for an earlier job of their schedule which is final now.
-
-    Returns the number of schedules.
-    """
-    return connection.exec_driver_sql(_RELEASE_WAITING, {"limit": limit, "held": WHEN_RELEASED}).rowcount

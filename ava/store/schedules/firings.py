@@ -79,9 +79,9 @@ def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
 
 # The schedule may be deleted; its firings stay until retention.
 _FIRING_OF = Statement("""
-SELECT f.slot, f.timezone, s.waits_for_job_id::text
+SELECT f.slot, f.timezone, j.earlier_job_id::text
 FROM schedule_firings AS f
-LEFT JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id AND s.waiting_job_id = f.job_id
+LEFT JOIN jobs AS j ON j.tenant_id = f.tenant_id AND j.id = f.job_id AND j.waits_for = 'earlier_job'
 WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid AND f.at = %(at)s
     AND f.job_id = %(job_id)s::uuid
 """)

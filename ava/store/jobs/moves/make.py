@@ -6,12 +6,12 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ava.domain.job import WHEN_RELEASED, Job
+from ava.domain.job import Job
 from ava.domain.new_job import NewJob
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.fleet import workers
-from ava.store.jobs import pauses, rows
+from ava.store.jobs import rows
 
 __all__ = ["insert"]
 
@@ -34,17 +34,17 @@ def _insert_jobs(*, has_keys: bool = False) -> str:
     conflict = f"{order} ON CONFLICT {_DEDUPED} DO NOTHING\n" if has_keys else ""
     return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
-                       scheduled_at, limit_key, rate_key, run_at, published_at, max_attempts, retry_of, traceparent,
-                       tags, input_bytes{column})
+                       scheduled_at, limit_key, rate_key, waits_for, run_at, earlier_job_id, published_at, max_attempts,
+                       retry_of, traceparent, tags, input_bytes{column})
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
        m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id, m.scheduled_at,
        CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, m.tenant_id, m.input::json) END,
        CASE WHEN m.has_rate THEN ava_limit_key(m.worker_id, m.rate_per, m.tenant_id, m.input::json) END,
-       CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN m.scheduled_at
-            WHEN m.waits_for_earlier THEN timestamptz '{WHEN_RELEASED.isoformat()}'
-            WHEN m.status = 'paused' THEN {pauses.RESUMED_AT}
-            WHEN m.is_limited THEN 'infinity' END,
-       CASE WHEN m.may_publish AND NOT m.is_limited AND m.status <> 'paused' AND NOT m.waits_for_earlier
+       CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date'
+            WHEN m.earlier_job_id IS NOT NULL THEN 'earlier_job'
+            WHEN m.status = 'paused' THEN 'worker' WHEN m.is_limited THEN 'permit' END,
+       CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN m.scheduled_at END, m.earlier_job_id,
+       CASE WHEN m.may_publish AND NOT m.is_limited AND m.status <> 'paused' AND m.earlier_job_id IS NULL
                 AND (m.scheduled_at IS NULL OR m.is_due OR m.scheduled_at <= now()) THEN
            CASE WHEN NOT EXISTS (
                SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority
@@ -62,10 +62,10 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
-                %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[], %(wait)s::bool[]{parameter})
+                %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[], %(earlier)s::uuid[]{parameter})
          WITH ORDINALITY AS s (worker_id, trigger, asked_priority, input, scheduled_at, retry_of, tags, input_bytes,
                                schema_version, tenant_id, user_id, traceparent, is_publishable, uuid, is_due,
-                               waits_for_earlier{column}, n)
+                               earlier_job_id{column}, n)
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
@@ -136,7 +136,7 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "schemas": [each.schema_version for each in new],
         "uuids": [each.uuid for each in new],
         "are_due": [each.is_due for each in new],
-        "wait": [each.waits_for_earlier for each in new],
+        "earlier": [each.earlier_uuid for each in new],
         "worker_ids": [spec.worker_id for spec in specs],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],

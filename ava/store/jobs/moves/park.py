@@ -1,0 +1,259 @@
+"""Parking: queued jobs that cannot start leave the backlog, with the reason in `waits_for`, and return from there.
+
+A parked job costs its queue nothing, because no index of startable jobs has it. Jobs whose worker is paused wait with
+`worker`, those of a paused queue with `queue`, those whose handler no live node has with `node`, and those that wait
+for an earlier job of their schedule with `earlier_job`. A reason that a later release adds is never returned here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain.job import WaitsFor
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.fleet import workers as fleet
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import IS_PARKED, IS_PAUSED, RETURN_SET, is_served, park_set
+
+__all__ = [
+    "ARE_DUE",
+    "ListPosition",
+    "make_due",
+    "park_backlog",
+    "park_of_worker",
+    "park_unclaimed",
+    "return_of_schedule",
+    "return_parked",
+    "tenants",
+    "waiting_schedules",
+    "what_returns",
+]
+
+# A queue that was resumed since the caller read that it is paused has no job parked any more.
+_PARK_BACKLOG = Statement(f"""
+WITH chosen AS (
+    SELECT id FROM jobs
+    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
+        AND published_at IS NULL AND (%(workers)s::text[] IS NULL OR worker_id = ANY(%(workers)s::text[]))
+        AND (%(reason)s <> 'queue' OR EXISTS (SELECT FROM paused_queues WHERE queue = %(queue)s))
+    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs AS j SET {park_set("%(reason)s")} FROM chosen WHERE j.id = chosen.id
+""")
+
+
+def park_backlog(
+    connection: Connection,
+    reason: WaitsFor,
+    *,
+    queue: str,
+    priority: int,
+    limit: int,
+    workers: Collection[str] | None = None,
+) -> int:
+    """Park the oldest jobs of a window's backlog, or those of some workers alone. Returns the number of jobs."""
+    parameters = {
+        "reason": reason.value,
+        "queue": queue,
+        "priority": priority,
+        "workers": None if workers is None else list(workers),
+        "limit": limit,
+    }
+    return connection.exec_driver_sql(_PARK_BACKLOG, parameters).rowcount
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListPosition:
+    """A position among the queued jobs of a tenant and worker, in the order of `jobs_by_worker`."""
+
+    trigger: str = ""
+    id: str = "00000000-0000-0000-0000-000000000000"
+
+
+# A position is an entry of the index `jobs_by_worker`, so each statement begins where the last one ended, however many
+# jobs it has passed.
+_PARK_OF_WORKER = Statement(f"""
+WITH page AS (
+    SELECT j.id, j.trigger FROM jobs AS j
+    WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = %(worker_id)s AND j.status = 'queued'
+        AND (j.trigger, j.id) > (%(trigger)s, %(id)s::uuid)
+        AND (j.waits_for IS NULL OR j.waits_for IN ('permit', 'node')) AND {IS_PAUSED}
+    ORDER BY j.trigger, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), parked AS (
+    UPDATE jobs AS j SET {park_set("'worker'")} FROM page WHERE j.id = page.id
+)
+SELECT trigger, id::text FROM page ORDER BY trigger, id
+""")
+
+
+def park_of_worker(
+    connection: Connection, *, tenant_id: str, worker_id: str, after: ListPosition, limit: int
+) -> tuple[int, ListPosition]:
+    """Park waiting jobs of a worker that is paused for a tenant, wherever they are. A claim reads the status too.
+
+    Returns the number of jobs, and the last one's position.
+    """
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "worker_id": worker_id, "limit": limit}
+    parameters |= {"trigger": after.trigger, "id": after.id}
+    found = connection.exec_driver_sql(_PARK_OF_WORKER, parameters).all()
+    return len(found), ListPosition(trigger=found[-1][0], id=found[-1][1]) if found else after
+
+
+#: Seconds until a job is published again that came to a node without its handler.
+_MIN_DEFER_SECONDS = 0.1
+_MAX_DEFER_SECONDS = 5.0
+_PARK_UNCLAIMED = Statement(f"""
+WITH refused AS (
+    SELECT j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
+                      WHEN {is_served()} THEN 'date' ELSE 'node' END AS reason
+    FROM jobs AS j
+    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1 AND j.status IS NOT DISTINCT FROM 'queued'
+        AND j.waits_for IS NULL AND j.worker_id = %(worker_id)s
+    FOR UPDATE OF j
+)
+UPDATE jobs AS j SET {park_set("refused.reason")},
+    run_at = CASE WHEN refused.reason = 'date' THEN now() + least(
+        %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END
+FROM refused WHERE j.id = refused.id AND refused.reason IS NOT NULL
+""")
+
+
+def park_unclaimed(
+    connection: Connection,
+    *,
+    job_id: str,
+    run_no: int,
+    worker_id: str,
+    lacks_handler: bool = False,
+    dead_after_seconds: float = 0.0,
+) -> bool:
+    """Park a job whose message a node has and cannot run: its worker is paused, or the node lacks its handler.
+
+    If another live node has the handler, the job is due after as long again as it exists, between `_MIN_DEFER_SECONDS`
+    and `_MAX_DEFER_SECONDS`: a new job gets to the right node quickly, and one whose nodes are all busy costs a
+    statement every few seconds. Returns False if there is no such reason, or the job no longer waits or is not one of
+    this worker.
+    """
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "worker_id": worker_id}
+    parameters |= {"lacks_handler": lacks_handler, "dead_after": dead_after_seconds}
+    parameters |= {"least": _MIN_DEFER_SECONDS, "most": _MAX_DEFER_SECONDS}
+    return connection.exec_driver_sql(_PARK_UNCLAIMED, parameters).rowcount == 1
+
+
+#: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.
+ARE_DUE = """(SELECT run_at FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
+    ORDER BY run_at LIMIT 1) IS NOT NULL"""
+_MAKE_DUE = Statement(f"""
+WITH due AS (
+    SELECT id FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
+    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs AS j SET {RETURN_SET} FROM due WHERE j.id = due.id
+""")
+
+
+def make_due(connection: Connection, *, limit: int) -> int:
+    """Return jobs whose time has come to the backlog, earliest first, in their workers' queues.
+
+    Those with a limit wait for a permit of it from then on, and those of a paused worker for the worker. Returns the
+    number of jobs.
+    """
+    return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
+
+
+# The reason of all jobs of a queue, priority, worker and tenant ends at the same moment, but for those that wait for an
+# earlier job. So each such group is found by one step in `jobs_parked` (a loose index scan) and judged once: what stays
+# parked costs its groups, not its jobs. The most urgent jobs of a queue return first.
+_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
+_RETURN_PARKED = Statement(f"""
+WITH RECURSIVE parked AS (
+    SELECT j.* FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
+        SELECT {_GROUP} FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = r.reason ORDER BY {_GROUP} LIMIT 1) AS j
+    UNION ALL
+    SELECT next.* FROM parked AS p CROSS JOIN LATERAL (
+        SELECT {_GROUP} FROM jobs AS j
+        WHERE {IS_PARKED} AND j.waits_for = p.waits_for
+            AND (j.queue, j.priority, j.worker_id, j.tenant_id) > (p.queue, p.priority, p.worker_id, p.tenant_id)
+        ORDER BY {_GROUP} LIMIT 1) AS next
+), free AS (
+    SELECT {_GROUP} FROM parked AS j LEFT JOIN workers AS w ON {fleet.of("j")}
+    WHERE CASE j.waits_for
+        WHEN 'worker' THEN NOT {IS_PAUSED}
+        WHEN 'queue' THEN NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = coalesce(w.queue, j.queue))
+        WHEN 'node' THEN {is_served(worker="w.id", queue="w.queue")}
+        WHEN 'earlier_job' THEN true
+        ELSE false END
+), chosen AS (
+    SELECT found.id FROM free AS f CROSS JOIN LATERAL (
+        SELECT j.id FROM jobs AS j
+        WHERE {IS_PARKED} AND ({_GROUP}) = (f.waits_for, f.queue, f.priority, f.worker_id, f.tenant_id)
+            AND (j.waits_for <> 'earlier_job' OR NOT EXISTS (
+                SELECT FROM jobs AS e WHERE e.id = j.earlier_job_id AND e.status IN ('queued', 'running')))
+        ORDER BY {_GROUP}, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ) AS found LIMIT %(limit)s
+)
+UPDATE jobs AS j SET {RETURN_SET} FROM chosen WHERE j.id = chosen.id
+""")
+
+
+def return_parked(
+    connection: Connection, reasons: Collection[WaitsFor], *, limit: int, dead_after_seconds: float = 0.0
+) -> int:
+    """Return jobs that are parked for one of these reasons, which has ended. Returns the number of jobs."""
+    parameters = {"reasons": [reason.value for reason in reasons], "limit": limit, "dead_after": dead_after_seconds}
+    return connection.exec_driver_sql(_RETURN_PARKED, parameters).rowcount
+
+
+_WHAT_RETURNS = Statement("""
+SELECT ARRAY(SELECT id::text FROM nodes
+             WHERE stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second' ORDER BY id),
+       ARRAY(SELECT queue FROM paused_queues ORDER BY queue),
+       (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers)
+""")
+
+
+def what_returns(connection: Connection, *, dead_after_seconds: float) -> tuple[Any, ...]:
+    """Returns the facts on which it depends whether jobs return that are parked for a node, a queue or a worker."""
+    return tuple(connection.exec_driver_sql(_WHAT_RETURNS, {"dead_after": dead_after_seconds}).one())
+
+
+_WAITING_SCHEDULES = Statement(f"""
+SELECT DISTINCT j.triggered_by FROM jobs AS j
+WHERE {IS_PARKED} AND j.waits_for = 'earlier_job' AND j.triggered_by = ANY(%(ids)s::text[])
+""")
+
+
+def waiting_schedules(connection: Connection, schedule_ids: Collection[str]) -> set[str]:
+    """Returns those of the schedules of which a job waits for an earlier one."""
+    return set(connection.exec_driver_sql(_WAITING_SCHEDULES, {"ids": list(schedule_ids)}).scalars())
+
+
+_RETURN_OF_SCHEDULE = Statement(f"""
+UPDATE jobs AS j SET {RETURN_SET}
+WHERE {IS_PARKED} AND j.waits_for = 'earlier_job' AND j.tenant_id = %(tenant_id)s AND j.triggered_by = %(schedule_id)s
+""")
+
+
+def return_of_schedule(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
+    """Return the job of a schedule that waits for an earlier one, because the schedule goes. Returns their number."""
+    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_id}
+    return connection.exec_driver_sql(_RETURN_OF_SCHEDULE, parameters).rowcount
+
+
+# A loose index scan along `jobs_by_status`: one step for each tenant.
+_TENANTS = Statement("""
+WITH RECURSIVE t (id) AS (
+    (SELECT tenant_id FROM jobs WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT tenant_id FROM jobs WHERE tenant_id > t.id ORDER BY tenant_id LIMIT 1) FROM t WHERE t.id IS NOT NULL
+)
+SELECT id FROM t WHERE id IS NOT NULL LIMIT %(limit)s
+""")
+
+
+def tenants(connection: Connection, *, after: str, limit: int) -> list[str]:
+    """Returns tenants that have jobs, in order, after one of them."""
+    return list(connection.exec_driver_sql(_TENANTS, {"after": after, "limit": limit}).scalars())
