@@ -57,6 +57,7 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of im
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python tools/words.py
+	@$(BIN)/python -m tools.figures
 
 limits: $(INSTALLED) ## Write the table of docs/limits.md from ava/domain/limits.py
 	@$(BIN)/python -m tools.limits

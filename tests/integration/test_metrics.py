@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -331,9 +332,16 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     assert named <= known, named - known
 
 
+#: Words that say what an alert means and what to do.
+_MIN_WORDS = 15
+
+
 def test_every_alert_is_explained_with_what_to_do() -> None:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
     guide = (ROOT / "docs" / "operations.md").read_text()
-    for group in rules["groups"]:
-        for rule in group["rules"]:
-            assert f"### {rule['alert']}" in guide
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    # A section ends at the next heading.
+    sections = dict(re.findall(r"^### (Ava\w+)\n+(.*?)\s*(?=^#|\Z)", guide, re.MULTILINE | re.DOTALL))
+    assert alerts
+    assert alerts <= sections.keys()
+    assert {alert for alert in alerts if len(sections[alert].split()) < _MIN_WORDS} == set()

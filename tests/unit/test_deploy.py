@@ -145,7 +145,9 @@ def test_a_rollout_or_a_lost_machine_leaves_one_of_each_process() -> None:
         for each in documents
         if each["kind"] == "HorizontalPodAutoscaler"
     }
-    for deployment in (each for each in documents if each["kind"] == "Deployment"):
+    deployments = [each for each in documents if each["kind"] == "Deployment"]
+    assert {each["metadata"]["name"] for each in deployments} == budgets  # type: ignore[index]
+    for deployment in deployments:
         name, spec = deployment["metadata"]["name"], deployment["spec"]  # type: ignore[index]
         pod = spec["template"]["spec"]
         # A Deployment that is scaled says no number, because each upgrade would put it back.
@@ -240,7 +242,9 @@ def test_compose_gives_no_process_a_secret_that_it_does_not_need() -> None:
 
 def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:
     holders = _compose_holders()
-    for setting in {limit.setting for limit in LIMITS if limit.setting}:
+    settings = {limit.setting for limit in LIMITS if limit.setting}
+    assert settings > DISPATCHER_LIMITS
+    for setting in settings:
         assert holders.get(setting) == ({"api", "dispatcher"} if setting in DISPATCHER_LIMITS else {"api"}), setting
 
 

@@ -6,18 +6,20 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import ava.store
 from ava.store import statements
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
 _KEYWORDS = ("DO", "DELETE", "INSERT", "SELECT", "UPDATE", "WITH")
 _STORE = Path(ava.store.__file__).parent
-#: `kept_transactions` begins and ends a transaction.
-_OTHERS = ("kept_transactions",)
+#: They send no statement of a table: the ends of a transaction, what a `Prepared` holds, and LISTEN.
+_OTHERS = ("kept_transactions", "prepared", "notices")
 _MODULES = [path for path in _STORE.rglob("*.py") if "migrations" not in path.parts and path.stem not in _OTHERS]
 
 
@@ -49,13 +51,76 @@ def test_an_unknown_name_is_refused() -> None:
     assert "--list" in refused.stderr
 
 
-@pytest.mark.parametrize("path", _MODULES, ids=lambda path: str(path.relative_to(_STORE)))
-def test_only_named_statements_are_executed(path: Path) -> None:
-    module = ".".join(("ava.store", *path.relative_to(_STORE).with_suffix("").parts)).removesuffix(".__init__")
-    constants = vars(importlib.import_module(module))
-    for call in ast.walk(ast.parse(path.read_text())):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "exec_driver_sql":
-            statement = call.args[0]
-            assert isinstance(statement, ast.Name), ast.unparse(call)
-            # `statement` is one of two constants, chosen by a filter.
-            assert statement.id == "statement" or isinstance(constants[statement.id], Statement), ast.unparse(call)
+def _calls() -> list[tuple[Path, ast.Call, ast.FunctionDef]]:
+    """Returns the calls of the store that execute a statement, each with its module and function."""
+    return [
+        (path, call, function)
+        for path in _MODULES
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _executes(call.func)
+    ]
+
+
+def _executes(called: ast.Attribute) -> bool:
+    is_constant = isinstance(called.value, ast.Name) and called.value.id.strip("_").isupper()
+    return called.attr in ("exec_driver_sql", "execute") or (called.attr == "run" and is_constant)
+
+
+def _named(call: ast.Call) -> ast.expr:
+    assert isinstance(call.func, ast.Attribute)
+    return call.func.value if call.func.attr == "run" else call.args[0]
+
+
+def test_only_named_statements_are_executed() -> None:
+    calls = _calls()
+    assert len(calls) > 200
+    for path, call, function in calls:
+        module = ".".join(("ava.store", *path.relative_to(_STORE).with_suffix("").parts)).removesuffix(".__init__")
+        named = _named(call)
+        assert isinstance(named, ast.Name), f"{module}: {ast.unparse(call)}"
+        for constant in _constants(named, function):
+            value = vars(importlib.import_module(module))[constant]
+            assert _is_statement(value), f"{module}: {ast.unparse(call)}: {constant}"
+
+
+def _constants(named: ast.Name, function: ast.FunctionDef) -> list[str]:
+    """Returns the constants that a name stands for; a variable stands for all those that are assigned to it.
+
+    Of a parameter that is a `Statement` mypy proves that callers give one.
+    """
+    if named.id.strip("_").isupper():
+        return [named.id]
+    if any(each.arg == named.id and ast.unparse(each.annotation or each) == "Statement" for each in function.args.args):
+        return []
+    values = [
+        node.iter if isinstance(node, ast.For | ast.comprehension) else node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign | ast.For | ast.comprehension) and named.id in _targets(node)
+    ]
+    found = [name for value in values for name in _names(value) if name.strip("_").isupper()]
+    # An attribute or a function may give a constant of its own, but no text is written here.
+    texts = (ast.JoinedStr, ast.BinOp, ast.Constant)
+    assert values, f"{function.name}: {named.id} is not assigned here"
+    assert found or not any(isinstance(each, texts) for value in values for each in ast.walk(value)), function.name
+    return found
+
+
+def _targets(node: ast.Assign | ast.For | ast.comprehension) -> set[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+
+
+def _names(value: ast.expr) -> list[str]:
+    if isinstance(value, ast.IfExp):
+        return _names(value.body) + _names(value.orelse)
+    return [each.id for each in ast.walk(value) if isinstance(each, ast.Name)]
+
+
+def _is_statement(value: object) -> bool:
+    if isinstance(value, Mapping):
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_statement, value))
+    return isinstance(value, Statement | Prepared)
