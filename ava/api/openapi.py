@@ -238,8 +238,8 @@ def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
 
 
 def _positive(field: PositiveNumber) -> dict[str, Any]:
-    low = {"exclusiveMinimum": 0} if field.least is None else {"minimum": field.least}
-    return {"type": "number", **low, "maximum": field.most}
+    low = {"exclusiveMinimum": 0} if field.minimum is None else {"minimum": field.minimum}
+    return {"type": "number", **low, "maximum": field.maximum}
 
 
 def _entries(field: NamedTexts) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _entries(field: NamedTexts) -> dict[str, Any]:
 
 
 _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]], ...] = (
-    (WholeNumber, lambda field: {"type": "integer", "minimum": field.least, "maximum": field.most}),
+    (WholeNumber, lambda field: {"type": "integer", "minimum": field.minimum, "maximum": field.maximum}),
     (QueryText, lambda field: {"type": "string", "minLength": 1, "maxLength": field.longest}),
     (Text, lambda _: {"type": "string"}),
     (FieldNames, lambda field: {"type": "string", "pattern": field.pattern}),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["analytics"]
 
 _COLUMNS = (
-    Column(title="WORKER", value=lambda row: row[0], least=12),
+    Column(title="WORKER", value=lambda row: row[0], min_width=12),
     Column(title="ENDED", value=lambda row: row[1]["total"]),
     Column(title="COMPLETED", value=lambda row: row[1]["completed"]),
     Column(title="FAILED", value=lambda row: row[1]["failed"]),

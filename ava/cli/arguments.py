@@ -59,9 +59,9 @@ class _RecordId(click.ParamType[str]):
 def complete_from_api(
     ctx: click.Context, incomplete: str, find: Callable[[Client], Iterable[tuple[str, str]]]
 ) -> list[CompletionItem]:
-    """Returns the texts that `find` gives and that begin with what is typed, each with what it means.
+    """Returns the completions of the incomplete word among the pairs of `find`: a text and its meaning.
 
-    There are none if the API cannot be asked.
+    Returns an empty list if the API is out of reach.
     """
     from click.shell_completion import CompletionItem
 

@@ -18,11 +18,11 @@ __all__ = ["audit"]
 
 _COLUMNS = (
     Column(title="AT", value=lambda entry: entry.at),
-    Column(title="USER", value=lambda entry: entry.user_id, least=10),
+    Column(title="USER", value=lambda entry: entry.user_id, min_width=10),
     Column(title="KEY", value=lambda entry: entry.key_id, is_wide=True),
     Column(title="ROLE", value=lambda entry: entry.role, is_wide=True),
-    Column(title="ACTION", value=lambda entry: entry.action, least=12),
-    Column(title="TARGET", value=lambda entry: entry.target, least=12),
+    Column(title="ACTION", value=lambda entry: entry.action, min_width=12),
+    Column(title="TARGET", value=lambda entry: entry.target, min_width=12),
     Column(title="STATUS", value=lambda entry: entry.status),
     Column(title="TIMES", value=lambda entry: entry.occurrences, is_optional=True),
     Column(title="ADDRESS", value=lambda entry: entry.address, is_wide=True),

@@ -18,10 +18,10 @@ __all__ = ["errors"]
 
 _COLUMNS = (
     Column(title="ID", value=lambda group: group.id),
-    Column(title="WORKER", value=lambda group: group.worker_id, least=8),
+    Column(title="WORKER", value=lambda group: group.worker_id, min_width=8),
     Column(title="JOBS", value=lambda group: group.count),
     Column(title="LAST", value=lambda group: group.last_seen_at),
-    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", least=12),
+    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", min_width=12),
     Column(title="STATUS", value=lambda group: group.status, is_wide=True),
     Column(title="FIRST", value=lambda group: group.first_seen_at, is_wide=True),
     Column(title="LAST JOB", value=lambda group: group.sample_job_id, is_wide=True),

@@ -32,7 +32,7 @@ _TRIGGERS = click.Choice(["manual", "scheduled", "webhook", "event"])
 
 _COLUMNS = (
     Column(title="ID", value=lambda job: job.id),
-    Column(title="WORKER", value=lambda job: job.worker_id, least=10),
+    Column(title="WORKER", value=lambda job: job.worker_id, min_width=10),
     Column(title="STATUS", value=lambda job: job.status),
     Column(title="PRIORITY", value=lambda job: job.priority, is_wide=True),
     Column(title="TRIGGER", value=lambda job: job.trigger, is_wide=True),
@@ -40,12 +40,12 @@ _COLUMNS = (
     Column(title="CREATED", value=lambda job: job.created_at),
     Column(title="RAN", value=lambda job: milliseconds(job.duration_ms), is_wide=True),
     Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
-    Column(title="ERROR", value=lambda job: job.error, least=8, is_optional=True),
+    Column(title="ERROR", value=lambda job: job.error, min_width=8, is_optional=True),
 )
 #: A run with its number.
 _RUN_COLUMNS = (
     Column(title="RUN", value=lambda row: row[0]),
-    Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", least=9),
+    Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", min_width=9),
     Column(title="STARTED", value=lambda row: datetime.fromisoformat(row[1]["started_at"])),
     Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"])),
 )

@@ -19,8 +19,8 @@ __all__ = ["keys"]
 
 _COLUMNS = (
     Column(title="ID", value=lambda key: key.id),
-    Column(title="NAME", value=lambda key: key.name, least=8),
-    Column(title="ROLE", value=lambda key: key.role, least=8),
+    Column(title="NAME", value=lambda key: key.name, min_width=8),
+    Column(title="ROLE", value=lambda key: key.role, min_width=8),
     Column(title="PREFIX", value=lambda key: key.prefix, is_wide=True),
     Column(title="CREATED BY", value=lambda key: key.created_by, is_wide=True),
     Column(title="EXPIRES", value=lambda key: key.expires_at, is_optional=True),

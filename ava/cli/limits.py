@@ -23,12 +23,12 @@ def _used(limit: Limit) -> str | None:
 
 
 _COLUMNS = (
-    Column(title="LIMIT", value=lambda limit: limit.name, least=20),
+    Column(title="LIMIT", value=lambda limit: limit.name, min_width=20),
     Column(title="VALUE", value=lambda limit: limit.value),
-    Column(title="UNIT", value=lambda limit: limit.unit, least=8),
+    Column(title="UNIT", value=lambda limit: limit.unit, min_width=8),
     Column(title="USED", value=_used),
     Column(title="ERROR", value=lambda limit: limit.status, is_wide=True),
-    Column(title="SETTING", value=lambda limit: limit.setting, least=10),
+    Column(title="SETTING", value=lambda limit: limit.setting, min_width=10),
     Column(title="MEANING", value=lambda limit: limit.meaning, is_wide=True),
 )
 
@@ -38,10 +38,10 @@ def _waiting(limit: WorkerLimit) -> str:
 
 
 _WORKER_COLUMNS = (
-    Column(title="WORKER", value=lambda limit: limit.worker_id, least=16),
+    Column(title="WORKER", value=lambda limit: limit.worker_id, min_width=16),
     Column(title="RUNNING", value=lambda limit: limit.running),
     Column(title="AT MOST", value=lambda limit: limit.max_running),
-    Column(title="PER", value=lambda limit: limit.max_running_per or limit.rate_per or "all", least=6),
+    Column(title="PER", value=lambda limit: limit.max_running_per or limit.rate_per or "all", min_width=6),
     Column(title="RATE", value=lambda limit: limit.rate),
     Column(title="WAITING", value=_waiting),
 )

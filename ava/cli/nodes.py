@@ -32,10 +32,10 @@ def _state(node: Node) -> str:
 
 
 _COLUMNS = (
-    Column(title="ID", value=lambda node: node.id, least=31),
+    Column(title="ID", value=lambda node: node.id, min_width=31),
     Column(title="STATE", value=_state),
     Column(title="BUSY", value=lambda node: f"{node.busy} of {node.processes}"),
-    Column(title="QUEUES", value=lambda node: ", ".join(node.queues), least=8),
+    Column(title="QUEUES", value=lambda node: ", ".join(node.queues), min_width=8),
     Column(title="MEMORY", value=_memory, is_wide=True),
     Column(title="HOST", value=lambda node: node.host, is_wide=True),
     Column(title="PID", value=lambda node: str(node.pid), is_wide=True),

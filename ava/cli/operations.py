@@ -35,7 +35,7 @@ _COLUMNS = (
     Column(title="ID", value=lambda found: found.id),
     Column(title="KIND", value=lambda found: found.kind),
     Column(title="PROGRESS", value=_progress),
-    Column(title="FILTER", value=lambda found: printing.as_json(found.filter), least=12),
+    Column(title="FILTER", value=lambda found: printing.as_json(found.filter), min_width=12),
     Column(title="STATE", value=lambda found: found.state, is_wide=True),
     Column(title="BY", value=lambda found: found.created_by, is_wide=True),
     Column(title="CREATED", value=lambda found: found.created_at, is_wide=True),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["queues"]
 
 _COLUMNS = (
-    Column(title="WORKER", value=lambda count: count.worker_id, least=20),
+    Column(title="WORKER", value=lambda count: count.worker_id, min_width=20),
     Column(title="QUEUED", value=lambda count: count.queued),
     Column(title="URGENT", value=lambda count: count.high_priority),
     Column(title="RUNNING", value=lambda count: count.running),

@@ -21,9 +21,9 @@ __all__ = ["schedules"]
 
 _COLUMNS = (
     Column(title="ID", value=lambda schedule: schedule.id),
-    Column(title="NAME", value=lambda schedule: schedule.name, least=8, is_optional=True),
-    Column(title="WORKER", value=lambda schedule: schedule.worker_id, least=8),
-    Column(title="CRON", value=lambda schedule: schedule.cron, least=8),
+    Column(title="NAME", value=lambda schedule: schedule.name, min_width=8, is_optional=True),
+    Column(title="WORKER", value=lambda schedule: schedule.worker_id, min_width=8),
+    Column(title="CRON", value=lambda schedule: schedule.cron, min_width=8),
     Column(title="TIMEZONE", value=lambda schedule: schedule.timezone, is_wide=True),
     Column(title="NEXT", value=lambda schedule: schedule.next_run_at if schedule.enabled else "paused"),
     Column(title="LAST", value=lambda schedule: schedule.last_run_at, is_wide=True),
@@ -33,7 +33,7 @@ _FIRING_COLUMNS = (
     Column(title="AT", value=lambda firing: firing.at, is_wide=True),
     Column(title="OUTCOME", value=lambda firing: firing.outcome),
     Column(title="JOB", value=lambda firing: firing.job_id, is_optional=True),
-    Column(title="REASON", value=lambda firing: firing.reason, least=12, is_optional=True),
+    Column(title="REASON", value=lambda firing: firing.reason, min_width=12, is_optional=True),
 )
 _SLOT_COLUMNS = (
     Column(title="SLOT", value=lambda slot: slot.slot),

@@ -26,7 +26,7 @@ class Column:
     #: Returns what a record has here: a text, a number, a boolean, a moment (shown in local time), or None.
     value: Callable[[Any], Any]
     #: The fewest characters that it may be cut to where the table is too wide; None: it is never cut.
-    least: int | None = None
+    min_width: int | None = None
     #: It is shown by `-o wide` alone.
     is_wide: bool = False
     #: It is left out of a table in which no record has a value.
@@ -54,24 +54,24 @@ def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
     rows = [[_text(value, is_wide) for value in row] for row in values]
     widths = [max(map(width_of, cells)) for cells in zip(titles, *rows, strict=True)]
     if not is_wide:
-        widths = fit(widths, [column.least for column in columns], terminal_width())
+        widths = fit(widths, [column.min_width for column in columns], terminal_width())
     numbers = {number for number in range(len(columns)) if _is_numeric(number, values)}
     shown = [_line(row, widths, numbers, shows_status=True) for row in rows]
     return [click.style(_line(titles, widths, numbers), bold=True), *shown]
 
 
-def fit(widths: Sequence[int], least: Sequence[int | None], most: int) -> list[int]:
-    """Returns the widths of columns whose line has at most `most` characters, where those that may be cut allow it.
+def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int) -> list[int]:
+    """Returns the widths of columns whose line has at most `max_width` characters, as far as columns may be cut.
 
     The widest of the columns that may be cut is cut first.
     """
     fitting = list(widths)
-    excess = sum(fitting) + len(_GAP) * (len(fitting) - 1) - most
+    excess = sum(fitting) + len(_GAP) * (len(fitting) - 1) - max_width
     while excess > 0:
         room = [
             (width, number)
             for number, width in enumerate(fitting)
-            if (bound := least[number]) is not None and width > bound
+            if (bound := min_widths[number]) is not None and width > bound
         ]
         if not room:
             break

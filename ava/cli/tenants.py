@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["tenants"]
 
 _COLUMNS = (
-    Column(title="TENANT", value=lambda load: load.tenant_id, least=20),
+    Column(title="TENANT", value=lambda load: load.tenant_id, min_width=20),
     Column(title="WAITING", value=lambda load: load.waiting),
     Column(title="SCHEDULED", value=lambda load: load.scheduled, is_wide=True),
     Column(title="RUNNING", value=lambda load: load.running),

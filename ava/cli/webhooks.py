@@ -29,8 +29,8 @@ _TEST_SECONDS = 15.0
 _COLUMNS = (
     Column(title="ID", value=lambda webhook: webhook.id),
     Column(title="STATUS", value=lambda webhook: webhook.status),
-    Column(title="URL", value=lambda webhook: webhook.url, least=16),
-    Column(title="EVENTS", value=lambda webhook: ", ".join(webhook.events), least=14),
+    Column(title="URL", value=lambda webhook: webhook.url, min_width=16),
+    Column(title="EVENTS", value=lambda webhook: ", ".join(webhook.events), min_width=14),
     Column(title="CREATED", value=lambda webhook: webhook.created_at, is_wide=True),
     Column(title="REASON", value=lambda webhook: webhook.disabled_reason, is_wide=True),
 )
@@ -46,13 +46,13 @@ def _last(delivery: Delivery) -> str | None:
 
 _DELIVERY_COLUMNS = (
     Column(title="ID", value=lambda delivery: delivery.id),
-    Column(title="EVENT", value=lambda delivery: delivery.event_type.removeprefix("ava."), least=9),
+    Column(title="EVENT", value=lambda delivery: delivery.event_type.removeprefix("ava."), min_width=9),
     Column(title="STATUS", value=lambda delivery: delivery.status),
     Column(title="JOB", value=lambda delivery: delivery.job_id, is_wide=True),
     Column(title="CREATED", value=lambda delivery: delivery.created_at),
     Column(title="NEXT", value=lambda delivery: delivery.next_attempt_at, is_wide=True),
     Column(title="REQUESTS", value=lambda delivery: len(delivery.attempts), is_wide=True),
-    Column(title="LAST", value=_last, least=8, is_optional=True),
+    Column(title="LAST", value=_last, min_width=8, is_optional=True),
 )
 
 _events: Callable[..., Any] = click.option(

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["workers"]
 
 _COLUMNS = (
-    Column(title="ID", value=lambda worker: worker.id, least=16),
-    Column(title="NAME", value=lambda worker: worker.name, least=12),
+    Column(title="ID", value=lambda worker: worker.id, min_width=16),
+    Column(title="NAME", value=lambda worker: worker.name, min_width=12),
     Column(title="STATUS", value=lambda worker: worker.status),
     Column(title="LIVE", value=lambda worker: worker.live),
-    Column(title="QUEUE", value=lambda worker: worker.queue, least=8),
+    Column(title="QUEUE", value=lambda worker: worker.queue, min_width=8),
     Column(title="TIMEOUT", value=lambda worker: f"{worker.timeout_seconds:g} s"),
     Column(title="RETRIES", value=lambda worker: worker.max_retries, is_wide=True),
     Column(title="UPDATED", value=lambda worker: worker.updated_at, is_wide=True),

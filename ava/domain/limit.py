@@ -44,7 +44,7 @@ class Limit:
         """Returns the value that these settings give; None means that there is no limit."""
         return self.fixed if self.field is None else _set(getattr(settings, self.field))
 
-    def says(self, sentence: str) -> str:
+    def message(self, sentence: str) -> str:
         """Returns the message of an error that this limit causes."""
         return f"{sentence} (limit {self.name})"
 

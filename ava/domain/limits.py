@@ -1,7 +1,7 @@
 """The limits of whatever a client or tenant can make grow: one table, from which errors, the API and the docs read.
 
 A limit that an operator can set is a field of `Settings`, which holds its default. An error names the limit that it
-comes from, in the form of `Limit.says`.
+comes from, in the form of `Limit.message`.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class ApiKeys:
             )
             if created is None:
                 sentence = f"The tenant has {API_KEYS.value} API keys, which is the most; revoke one first."
-                raise ApiKeysFull(API_KEYS.says(sentence))
+                raise ApiKeysFull(API_KEYS.message(sentence))
             if key is not None:
                 uuids = [api_keys.key_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)

@@ -55,7 +55,7 @@ class BulkOperations:
                 return _show(connection, caller, ids.encode("op", earlier)), True
             if not bulk_operations.has_room(connection, tenant_id=caller.tenant_id, most=RUNNING_OPERATIONS.value):
                 sentence = f"The tenant has {RUNNING_OPERATIONS.value} operations that run; wait for one, or abort it."
-                raise TooMany(RUNNING_OPERATIONS.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
+                raise TooMany(RUNNING_OPERATIONS.message(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
             total, is_exact = _count(connection, caller, kind, job_filter)
             operation = bulk_operations.create(
                 connection, caller, kind=kind, job_filter=job_filter, total=total, request_id=request_id

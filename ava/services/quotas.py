@@ -84,7 +84,7 @@ class QueuedJobsQuota:
             known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
         sentence = f"This tenant may have {self._most:,} queued jobs, {left:,} more at the moment; try again shortly."
-        return TooMany(TENANT_QUEUED_JOBS.says(sentence), retry_after_seconds=round(_FULL_SECONDS))
+        return TooMany(TENANT_QUEUED_JOBS.message(sentence), retry_after_seconds=round(_FULL_SECONDS))
 
 
 @dataclass(kw_only=True)
@@ -137,7 +137,7 @@ class StoredBytesQuota:
             known = self._sums.get(tenant_id)
         stored = 0 if known is None else known.stored + known.accepted
         sentence = f"This tenant may store {self._most:,} bytes; it has {stored:,}."
-        return TooMany(TENANT_STORED_BYTES.says(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
+        return TooMany(TENANT_STORED_BYTES.message(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
 
     def _read(self, connection: Connection, tenant_id: str, known: _StoredSum | None, now: float) -> _StoredSum:
         found = storage.measured(connection, tenant_id=tenant_id)

@@ -79,7 +79,7 @@ class Schedules:
                 connection, tenant_id=caller.tenant_id, most=self._most
             ):
                 raise ScheduleLimitReached(
-                    SCHEDULES.says(f"The tenant has {self._most} schedules, as many as {SCHEDULES.setting} allows.")
+                    SCHEDULES.message(f"The tenant has {self._most} schedules, as many as {SCHEDULES.setting} allows.")
                 )
             schedule_id, now = definitions.new_id(connection)
             created = definitions.create(

@@ -78,7 +78,7 @@ class Sessions:
                 self._check_key(connection, caller, caller.key_id)
         if made is None:
             sentence = f"The tenant has {SESSIONS.value:,} sessions, which is the most; end some first."
-            raise SessionsFull(SESSIONS.says(sentence))
+            raise SessionsFull(SESSIONS.message(sentence))
         return made, token.text
 
     @staticmethod

@@ -46,4 +46,4 @@ class TriggerRules:
         for entry, spec in enumerate(specs):
             if spec.priority < self.most_urgent:
                 reason = f"It must be {self.most_urgent} to {priority.LAST} for the roles of a tenant."
-                raise PriorityTooUrgent(limits.MOST_URGENT_PRIORITY.says(reason), entry)
+                raise PriorityTooUrgent(limits.MOST_URGENT_PRIORITY.message(reason), entry)

@@ -53,7 +53,7 @@ class Webhooks:
             )
         if created is None:
             sentence = f"The tenant has {WEBHOOKS.value} webhooks, which is the most; delete one first."
-            raise WebhooksFull(WEBHOOKS.says(sentence))
+            raise WebhooksFull(WEBHOOKS.message(sentence))
         return created
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:

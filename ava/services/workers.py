@@ -119,7 +119,7 @@ class Workers:
 def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], limit: Limit) -> dict[str, str]:
     merged = {key: value for key, value in {**kept, **sent}.items() if value is not None}
     if len(merged) > limit.value:
-        reason = limit.says(f"A worker may have {limit.value} entries here, with those that it has already.")
+        reason = limit.message(f"A worker may have {limit.value} entries here, with those that it has already.")
         raise InvalidFields(f"{name}: {reason}", {name: [reason]})
     return merged
 

@@ -39,7 +39,7 @@ class Thing:
 
 COLUMNS = (
     Column(title="ID", value=lambda thing: thing.id),
-    Column(title="NAME", value=lambda thing: thing.name, least=8, is_optional=True),
+    Column(title="NAME", value=lambda thing: thing.name, min_width=8, is_optional=True),
     Column(title="COUNT", value=lambda thing: thing.count),
     Column(title="MADE", value=lambda thing: thing.made_at),
     Column(title="OUTPUT", value=lambda thing: str(thing.output), is_wide=True),
@@ -179,5 +179,5 @@ def test_every_table_can_be_cut_to_80_columns(columns: tuple[Column, ...]) -> No
     """Ids have 30 characters at most, moments 11; a column that is never cut has a title that says how wide it is."""
     widths = {"ID": 30, "JOB": 30}
     shown = [column for column in columns if not column.is_wide]
-    least = [column.least or widths.get(column.title, max(len(column.title), 11)) for column in shown]
+    least = [column.min_width or widths.get(column.title, max(len(column.title), 11)) for column in shown]
     assert sum(least) + 2 * (len(shown) - 1) <= 80

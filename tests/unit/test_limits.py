@@ -64,4 +64,4 @@ def test_a_setting_changes_its_limit(limit: Limit) -> None:
 
 def test_an_error_names_its_limit() -> None:
     limit = next(limit for limit in LIMITS if limit.name == "bulk_jobs")
-    assert limit.says("There must be 1 to 1,000 of them.") == "There must be 1 to 1,000 of them. (limit bulk_jobs)"
+    assert limit.message("There must be 1 to 1,000 of them.") == "There must be 1 to 1,000 of them. (limit bulk_jobs)"

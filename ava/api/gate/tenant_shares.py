@@ -12,7 +12,7 @@ from ava.errors import TooMany
 
 __all__ = ["TenantShares"]
 
-#: The most calls of one tenant that wait for a share; each of them holds a connection.
+#: The maximum of calls of one tenant that wait for a share; each of them holds a connection.
 _MAX_WAITING = 32
 #: The value of Retry-After if a share is not free.
 _RETRY_AFTER_SECONDS = 1
@@ -21,10 +21,10 @@ _RETRY_AFTER_SECONDS = 1
 class TenantShares:
     """Bounds what each tenant has in use at once in this process. A tenant waits for itself alone."""
 
-    def __init__(self, limit: Limit, most: int | None, *, wait_seconds: float = 0.0) -> None:
-        """`most` is the limit's value, None for no limit; a call waits up to `wait_seconds` for its share."""
+    def __init__(self, limit: Limit, maximum: int | None, *, wait_seconds: float = 0.0) -> None:
+        """`maximum` is the limit's value, None for no limit; a call waits up to `wait_seconds` for its share."""
         self._limit = limit
-        self._most = most
+        self._maximum = maximum
         self._wait_seconds = wait_seconds
         self._changed = threading.Condition()
         self._used: dict[str, int] = {}
@@ -70,7 +70,7 @@ class TenantShares:
 
     def _is_free(self, tenant_id: str, amount: int) -> bool:
         used = self.used(tenant_id)
-        return self._most is None or not used or used + amount <= self._most
+        return self._maximum is None or not used or used + amount <= self._maximum
 
     def _wait(self, tenant_id: str, amount: int) -> None:
         waiting = self._waiting.get(tenant_id, 0)
@@ -90,6 +90,6 @@ class TenantShares:
 
     def _refusal(self) -> TooMany:
         unit = self._limit.unit
-        most = f"is 1 {unit.removesuffix('s')}" if self._most == 1 else f"are {self._most:,} {unit}"
-        sentence = f"There {most} at once at this process already; try again shortly."
-        return TooMany(self._limit.says(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
+        held = f"is 1 {unit.removesuffix('s')}" if self._maximum == 1 else f"are {self._maximum:,} {unit}"
+        sentence = f"There {held} at once at this process already; try again shortly."
+        return TooMany(self._limit.message(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)

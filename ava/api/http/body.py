@@ -38,7 +38,7 @@ def is_empty() -> bool:
     return not request.content_length and "chunked" not in request.headers.get("transfer-encoding", "").lower()
 
 
-def pieces_of_json(most: Limit) -> list[bytes]:
+def pieces_of_json(limit: Limit) -> list[bytes]:
     """Returns a body of JSON in pieces. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
 
     They stay in pieces, because memory for all of a large body takes the event loop 10 ms at once. A large body has a
@@ -49,26 +49,26 @@ def pieces_of_json(most: Limit) -> list[bytes]:
         raise BadRequest("The body is empty; send a JSON object.")
     _check_media_type()
     length = request.content_length
-    if (length or 0) > most.value:
-        raise _too_large(most)
+    if (length or 0) > limit.value:
+        raise _too_large(limit)
     # A body in chunks has no length; most of them are small.
     pieces = _read(offload.LARGE_BYTES if length is not None else offload.LARGE_BYTES + 1)
     if (length or size_of(pieces)) > offload.LARGE_BYTES:
-        _reserve(length or most.value)
-        return _read_large(pieces, most)
-    if size_of(pieces) > most.value:
-        raise _too_large(most)
+        _reserve(length or limit.value)
+        return _read_large(pieces, limit)
+    if size_of(pieces) > limit.value:
+        raise _too_large(limit)
     return pieces
 
 
-def _read_large(pieces: list[bytes], most: Limit) -> list[bytes]:
+def _read_large(pieces: list[bytes], limit: Limit) -> list[bytes]:
     """Check the first pieces of a large body, and read and check the rest."""
     structure, unchecked, size = _Structure(), pieces, size_of(pieces)
     while unchecked:
-        if size > most.value:
-            raise _too_large(most)
+        if size > limit.value:
+            raise _too_large(limit)
         outside_loop(partial(structure.add, unchecked))
-        unchecked = _read(min(_CHECKED_BYTES, most.value + 1 - size))
+        unchecked = _read(min(_CHECKED_BYTES, limit.value + 1 - size))
         pieces, size = [*pieces, *unchecked], size + size_of(unchecked)
     return pieces
 
@@ -128,8 +128,8 @@ def release(_error: BaseException | None = None) -> None:
         context().shares.large_bodies.release(*share)
 
 
-def _too_large(most: Limit) -> PayloadTooLarge:
-    return PayloadTooLarge(most.says(f"The body is too large; at most {most.value:,} bytes are accepted here."))
+def _too_large(limit: Limit) -> PayloadTooLarge:
+    return PayloadTooLarge(limit.message(f"The body is too large; at most {limit.value:,} bytes are accepted here."))
 
 
 def parse(*pieces: bytes) -> dict[str, Any]:
@@ -196,14 +196,14 @@ class _Structure:
             depth += 1 if bracket in b"[{" else -1
             if depth > DEEPEST:
                 raise BadRequest(
-                    limits.NESTING.says(f"The body nests too deep; at most {DEEPEST} levels are accepted.")
+                    limits.NESTING.message(f"The body nests too deep; at most {DEEPEST} levels are accepted.")
                 )
         self._depth = depth
 
 
 def _refuse_above(limit: Limit, count: int, sentence: str) -> None:
     if count > limit.value:
-        raise PayloadTooLarge(limit.says(f"{sentence}; at most {limit.value:,} are accepted."))
+        raise PayloadTooLarge(limit.message(f"{sentence}; at most {limit.value:,} are accepted."))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

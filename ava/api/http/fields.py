@@ -91,16 +91,16 @@ class Number(Plain):
 class PositiveNumber(Number):
     """A JSON number above 0, or from a bound on, up to another; `"2"` and `true` are refused."""
 
-    def __init__(self, *, most: float, least: float | None = None, **rest: Any) -> None:
+    def __init__(self, *, maximum: float, minimum: float | None = None, **rest: Any) -> None:
         super().__init__(**rest)
-        self.most = most
-        self.least = least
+        self.maximum = maximum
+        self.minimum = minimum
 
     def read(self, value: Any) -> float:
-        if type(value) not in (int, float) or not 0 < value <= self.most:
-            raise ValidationError(f"It must be a number above 0, at most {self.most:g}.")
-        if self.least is not None and value < self.least:
-            raise ValidationError(f"It must be at least {self.least:g}.")
+        if type(value) not in (int, float) or not 0 < value <= self.maximum:
+            raise ValidationError(f"It must be a number above 0, at most {self.maximum:g}.")
+        if self.minimum is not None and value < self.minimum:
+            raise ValidationError(f"It must be at least {self.minimum:g}.")
         return float(value)
 
 
@@ -111,25 +111,25 @@ class JsonText(Plain):
 class WholeNumber(Plain):
     """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a text of digits."""
 
-    def __init__(self, *, least: int, most: int, is_text: bool = False, **rest: Any) -> None:
+    def __init__(self, *, minimum: int, maximum: int, is_text: bool = False, **rest: Any) -> None:
         super().__init__(**rest)
-        self.least = least
-        self.most = most
+        self.minimum = minimum
+        self.maximum = maximum
         self.is_text = is_text
 
     def read(self, value: Any) -> int:
         if self.is_text and isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
-        if type(value) is not int or not self.least <= value <= self.most:
-            raise ValidationError(f"It must be an integer from {self.least} to {self.most}.")
+        if type(value) is not int or not self.minimum <= value <= self.maximum:
+            raise ValidationError(f"It must be an integer from {self.minimum} to {self.maximum}.")
         return value
 
 
 def wait_field(what: str) -> WholeNumber:
     """The parameter `wait`; `what` is what it waits for."""
     return WholeNumber(
-        least=1,
-        most=60,
+        minimum=1,
+        maximum=60,
         is_text=True,
         load_default=None,
         allow_none=False,
@@ -241,7 +241,7 @@ class JsonObject(Plain):
             raise ValidationError("It holds a number that is too large for a double.") from None
         if len(text) > self.limit.value and _size(value) > self.limit.value:
             raise PayloadTooLarge(
-                self.limit.says(f"The input is too large; at most {self.limit.value:,} bytes are accepted here.")
+                self.limit.message(f"The input is too large; at most {self.limit.value:,} bytes are accepted here.")
             )
         return text
 

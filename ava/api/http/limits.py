@@ -16,7 +16,7 @@ from ava.settings import Settings
 
 __all__ = ["install", "message"]
 
-#: The views that make what calls out for as long as it exists.
+#: Views that create outgoing requests.
 _MAKING = frozenset({"webhooks.create"})
 _WRITING = frozenset({"POST", "PUT", "DELETE"})
 
@@ -49,7 +49,7 @@ def message(text: str) -> str:
     """Returns the message of the refusal of a request beyond a rate; `text` is the rate as the limiter words it."""
     limit: Limit = g.rate_limit
     whose = "this tenant" if caller().key_id is None else "this API key"
-    return limit.says(f"Too many requests; {whose} has {text}. Try again after the seconds in Retry-After.")
+    return limit.message(f"Too many requests; {whose} has {text}. Try again after the seconds in Retry-After.")
 
 
 def _limit(settings: Settings) -> Limit:

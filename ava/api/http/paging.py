@@ -54,7 +54,7 @@ class PageRequest:
 def per_page_field() -> WholeNumber:
     """The parameter `per_page`."""
     return WholeNumber(
-        least=1, most=100, is_text=True, load_default=20, metadata={"description": "How many items a page has."}
+        minimum=1, maximum=100, is_text=True, load_default=20, metadata={"description": "How many items a page has."}
     )
 
 
@@ -72,8 +72,8 @@ class PageQuery(Strict):
     """The parameters that lists with pages have in common; each list adds its own `cursor`."""
 
     page = WholeNumber(
-        least=1,
-        most=DEEPEST_ROW,
+        minimum=1,
+        maximum=DEEPEST_ROW,
         is_text=True,
         load_default=None,
         allow_none=False,

@@ -56,7 +56,7 @@ class NamedTexts(Plain):
         if not isinstance(value, dict):
             raise ValidationError("It must be an object.")
         if len(value) > self.limit.value:
-            raise ValidationError(self.limit.says(f"It must have at most {self.limit.value} entries."))
+            raise ValidationError(self.limit.message(f"It must have at most {self.limit.value} entries."))
         wrong = {name: [fault] for name, text in value.items() if (fault := self._fault(name, text)) is not None}
         if wrong:
             raise ValidationError(wrong)

@@ -27,8 +27,8 @@ class Strict(Schema):
 
     def load(self, data: Any, **options: Any) -> Any:
         """Returns the loaded data. Of unknown fields no more are looked at than an error names."""
-        most = len(self.load_fields) + NAMED_ERRORS.value
-        if isinstance(data, Mapping) and len(data) > most:
+        max_fields = len(self.load_fields) + NAMED_ERRORS.value
+        if isinstance(data, Mapping) and len(data) > max_fields:
             known = {field.data_key or name for name, field in self.load_fields.items()}
             unknown = islice((name for name in data if name not in known), NAMED_ERRORS.value)
             data = {name: data[name] for name in known if name in data} | {name: data[name] for name in unknown}
@@ -38,15 +38,15 @@ class Strict(Schema):
 class Entries(fields.List[Any]):
     """A list whose number of entries is checked before the entries, and whose check stops after so many wrong ones."""
 
-    def __init__(self, entry: Strict, *, most: Limit, **rest: Any) -> None:
+    def __init__(self, entry: Strict, *, limit: Limit, **rest: Any) -> None:
         super().__init__(fields.Nested(entry), **rest)
-        self._most = most
+        self._limit = limit
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> list[Any]:  # noqa: ARG002 - marshmallow's names
         if not isinstance(value, list):
             raise self.make_error("invalid")
-        if not 1 <= len(value) <= self._most.value:
-            raise ValidationError(self._most.says(f"There must be 1 to {self._most.value} of them."))
+        if not 1 <= len(value) <= self._limit.value:
+            raise ValidationError(self._limit.message(f"There must be 1 to {self._limit.value} of them."))
         loaded: list[Any] = []
         wrong: dict[int, Any] = {}
         for index, entry in enumerate(value):

@@ -15,15 +15,15 @@ from ava.domain.record import format_time
 
 __all__ = ["AnalyticsQuery", "AnalyticsRecord", "days_field", "write_analytics"]
 
-_MOST = 2**53
+_MAX_COUNT = 2**53
 _DEFAULT_DAYS = 30
 
 
 def days_field() -> WholeNumber:
     """The parameter `days`."""
     return WholeNumber(
-        least=1,
-        most=MAX_DAYS,
+        minimum=1,
+        maximum=MAX_DAYS,
         is_text=True,
         load_default=_DEFAULT_DAYS,
         metadata={"description": "The period: so many whole days, and today."},
@@ -54,7 +54,7 @@ class AnalyticsQuery(Strict):
 
 
 def _count(**metadata: Any) -> WholeNumber:
-    return WholeNumber(least=0, most=_MOST, metadata=metadata)
+    return WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata=metadata)
 
 
 class TriggerCounts(Schema):
@@ -77,7 +77,7 @@ class EndedRecord(Schema):
         allow_none=True, metadata={"description": "Completed of total in percent; null if total is 0."}
     )
     avg_duration_ms = WholeNumber(
-        least=0, most=_MOST, allow_none=True, metadata={"description": "Of those that ran; null if none did."}
+        minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Of those that ran; null if none did."}
     )
     by_trigger = fields.Nested(TriggerCounts)
 
@@ -88,7 +88,7 @@ class WorkerCountsRecord(Schema):
     total = _count()
     completed = _count()
     failed = _count()
-    avg_duration_ms = WholeNumber(least=0, most=_MOST, allow_none=True)
+    avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
 
 
 class SeriesRecord(Schema):
@@ -99,7 +99,7 @@ class SeriesRecord(Schema):
     completed = _count()
     failed = _count()
     cancelled = _count()
-    avg_duration_ms = WholeNumber(least=0, most=_MOST, allow_none=True)
+    avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
 
 
 class PercentilesRecord(Schema):
@@ -120,7 +120,7 @@ class TimesRecord(Schema):
 class AnalyticsRecord(Schema):
     """What the jobs that ended in a period add up to."""
 
-    period_days = WholeNumber(least=1, most=MAX_DAYS)
+    period_days = WholeNumber(minimum=1, maximum=MAX_DAYS)
     since = Instant(metadata={"description": "Midnight UTC."})
     jobs = fields.Nested(EndedRecord)
     by_worker = fields.Dict(keys=fields.String(), values=fields.Nested(WorkerCountsRecord))

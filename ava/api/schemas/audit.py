@@ -72,13 +72,15 @@ class AuditEntryRecord(Schema):
     action = Text()
     target = Text(allow_none=True)
     status = WholeNumber(
-        least=100, most=599, metadata={"description": "The status of the response; refused requests are listed too."}
+        minimum=100,
+        maximum=599,
+        metadata={"description": "The status of the response; refused requests are listed too."},
     )
     address = Text(metadata={"description": "The peer's address, and `for` what x-forwarded-for names."})
     request_id = Text()
     occurrences = WholeNumber(
-        least=1,
-        most=2**31,
+        minimum=1,
+        maximum=2**31,
         allow_none=True,
         metadata={"description": "How many refusals of this kind the entry stands for, if it is their sample."},
     )

@@ -30,7 +30,7 @@ __all__ = [
     "write_operation",
 ]
 
-_MOST = 2**53
+_MAX_COUNT = 2**53
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class OperationQuery(Strict):
 class CountRecord(Schema):
     """How many jobs an operation would take."""
 
-    total = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs match now."})
+    total = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "How many jobs match now."})
     is_exact = Flag(
         metadata={
             "description": "False: there may be more. Counting ends at 1,000,000 jobs and, for a filter without an "
@@ -182,15 +182,17 @@ class OperationRecord(Schema):
         metadata={"description": "`aborted`: it takes no more jobs; those that it has taken stay as they are."},
     )
     total = WholeNumber(
-        least=0,
-        most=_MOST,
+        minimum=0,
+        maximum=_MAX_COUNT,
         metadata={
             "description": "How many jobs matched when it was made, as far as they are counted. A job that no longer "
             "matches when its turn comes is neither done nor failed."
         },
     )
-    done = WholeNumber(least=0, most=_MOST, metadata={"description": "Jobs that were retried or cancelled."})
-    failed = WholeNumber(least=0, most=_MOST, metadata={"description": "Jobs that could not be retried; see `reason`."})
+    done = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that were retried or cancelled."})
+    failed = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that could not be retried; see `reason`."}
+    )
     created_by = Text(metadata={"description": "The user who made it."})
     created_at = Instant()
     completed_at = Instant(allow_none=True)

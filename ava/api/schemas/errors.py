@@ -21,7 +21,7 @@ from ava.domain.record import format_time
 
 __all__ = ["ErrorGroupRecord", "ErrorListQuery", "ErrorListRequest", "ErrorQuery", "write_error_group"]
 
-_MOST = 2**53
+_MAX_COUNT = 2**53
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class ErrorDayRecord(Schema):
     """How many jobs of a group failed on one day."""
 
     day = Instant(metadata={"description": "Midnight UTC."})
-    jobs = WholeNumber(least=1, most=_MOST)
+    jobs = WholeNumber(minimum=1, maximum=_MAX_COUNT)
 
 
 class ErrorGroupRecord(Schema):
@@ -81,7 +81,7 @@ class ErrorGroupRecord(Schema):
     worker_id = Id("wkr")
     kind = Text(metadata={"description": "The type of the exception, such as ValueError; Timeout; WorkerLost."})
     message = Text(metadata={"description": "The message; `*` stands for numbers, ids and addresses."})
-    count = WholeNumber(least=0, most=_MOST, metadata={"description": "Jobs that failed in the period."})
+    count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that failed in the period."})
     first_seen_at = Instant()
     last_seen_at = Instant()
     status = Choice(ErrorStatus)

@@ -61,7 +61,7 @@ class Tags(JsonObject):
         if not isinstance(value, dict):
             raise ValidationError("It must be an object.")
         if len(value) > TAGS.value:
-            raise ValidationError(TAGS.says(f"It must have at most {TAGS.value} tags."))
+            raise ValidationError(TAGS.message(f"It must have at most {TAGS.value} tags."))
         for key, text in value.items():
             _check_tag(key, text)
         return json.dumps(value, separators=(",", ":"))
@@ -86,7 +86,7 @@ class _TagFilters(Plain):
         if not isinstance(value, dict) or not value:
             raise ValidationError("It must be an object with at least one tag.")
         if len(value) > TAGS.value:
-            raise ValidationError(TAGS.says(f"There must be at most {TAGS.value} tags."))
+            raise ValidationError(TAGS.message(f"There must be at most {TAGS.value} tags."))
         for key, text in value.items():
             _check_tag(key, text)
         return tuple(value.items())
@@ -99,7 +99,7 @@ class _InputFilters(Plain):
         if not isinstance(value, dict) or not value:
             raise ValidationError("It must be an object with at least one path and its value.")
         if len(value) > INPUT_FILTERS.value:
-            raise ValidationError(INPUT_FILTERS.says(f"There must be at most {INPUT_FILTERS.value} of them."))
+            raise ValidationError(INPUT_FILTERS.message(f"There must be at most {INPUT_FILTERS.value} of them."))
         return tuple((_checked_path(path), _as_text(path, wanted)) for path, wanted in value.items())
 
 
@@ -198,7 +198,10 @@ def _searched_fields(
         "completed_after": instant(**named("completed_after", ended.format("then or later", "inclusive"))),
         "completed_before": instant(**named("completed_before", ended.format("before then", "exclusive"))),
         "priority": WholeNumber(
-            least=priority.FIRST, most=priority.LAST, is_text=in_query, **named("priority", "Filter to one priority.")
+            minimum=priority.FIRST,
+            maximum=priority.LAST,
+            is_text=in_query,
+            **named("priority", "Filter to one priority."),
         ),
         "triggered_by": _Maker(
             **named("triggered_by", "Filter to the jobs of one user, schedule or key.", **_MAKER_FORM)

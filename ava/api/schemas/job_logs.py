@@ -71,9 +71,13 @@ class LogsQuery(LogFilterQuery):
     """The parameters of a job's log."""
 
     limit = WholeNumber(
-        least=1, most=500, is_text=True, load_default=100, metadata={"description": "The most log lines to return."}
+        minimum=1,
+        maximum=500,
+        is_text=True,
+        load_default=100,
+        metadata={"description": "The most log lines to return."},
     )
-    tail = WholeNumber(least=1, most=500, is_text=True, **_optional("Returns the last lines, so many."))
+    tail = WholeNumber(minimum=1, maximum=500, is_text=True, **_optional("Returns the last lines, so many."))
     after = Cursor(
         lambda text: text, **_optional("The next_cursor of an earlier answer; returns the lines after that place.")
     )

@@ -19,20 +19,20 @@ class JobRunRecord(Schema):
         allow_none=True,
         metadata={"description": "`completed`, `failed`, `cancelled`, `lost` or `interrupted`; null while it runs."},
     )
-    duration_ms = WholeNumber(least=0, most=2**53, allow_none=True)
+    duration_ms = WholeNumber(minimum=0, maximum=2**53, allow_none=True)
 
 
 class JobRunsRecord(Schema):
     """The runs of a job, with how long it waited and ran in total."""
 
     waited_ms = WholeNumber(
-        least=0,
-        most=2**53,
+        minimum=0,
+        maximum=2**53,
         allow_none=True,
         metadata={"description": "From when the job was due to its first start; null if it has not started."},
     )
     ran_ms = WholeNumber(
-        least=0, most=2**53, allow_none=True, metadata={"description": "The sum of the runs that have ended."}
+        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The sum of the runs that have ended."}
     )
     runs = fields.List(fields.Nested(JobRunRecord), metadata={"description": "The first 200, oldest first."})
 

@@ -61,7 +61,7 @@ class _StartTime(Instant):
     def read(self, value: Any) -> datetime:
         moment = super().read(value)
         if moment - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
-            raise ValidationError(DAYS_AHEAD.says(f"It must be at most {DAYS_AHEAD.value} days from now."))
+            raise ValidationError(DAYS_AHEAD.message(f"It must be at most {DAYS_AHEAD.value} days from now."))
         return moment
 
 
@@ -75,8 +75,8 @@ class TriggerBody(Strict):
     )
     trigger = Choice(Trigger, load_default=Trigger.MANUAL, metadata={"description": "What triggered the job."})
     priority = WholeNumber(
-        least=priority.FIRST,
-        most=priority.LAST,
+        minimum=priority.FIRST,
+        maximum=priority.LAST,
         load_default=priority.DEFAULT,
         metadata={
             "description": f"{priority.FIRST} (highest) to {priority.LAST} (lowest). High-priority jobs are dequeued "
@@ -218,7 +218,7 @@ class BulkBody(Strict):
 
     jobs = Entries(
         TriggerBody(),
-        most=BULK_JOBS,
+        limit=BULK_JOBS,
         required=True,
         metadata={"minItems": 1, "maxItems": BULK_JOBS.value},
         error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
@@ -239,8 +239,8 @@ class RetryBody(Strict):
         metadata={"description": "The payload of the new job. Without it, that of the earlier job."},
     )
     priority = WholeNumber(
-        least=priority.FIRST,
-        most=priority.LAST,
+        minimum=priority.FIRST,
+        maximum=priority.LAST,
         load_default=None,
         allow_none=False,
         metadata={"description": "The priority of the new job. Without it, that of the earlier job."},
@@ -258,7 +258,7 @@ class JobRecord(Schema):
     tenant_id = Id("ten")
     status = Choice(Status)
     trigger = Choice(Trigger)
-    priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
+    priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
     input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
     triggered_by = Text(
         metadata={"pattern": "^(usr|sch)_", "description": "The user who triggered it, or the schedule that made it."}
@@ -267,15 +267,18 @@ class JobRecord(Schema):
     started_at = Instant(allow_none=True, metadata={"description": "When its current or last run started."})
     completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
     duration_ms = WholeNumber(
-        least=0, most=2**53, allow_none=True, metadata={"description": "Milliseconds from its last start to its end."}
+        minimum=0,
+        maximum=2**53,
+        allow_none=True,
+        metadata={"description": "Milliseconds from its last start to its end."},
     )
     output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
     error = Text(allow_none=True, metadata={"description": "`Kind: reason` in one line, if the job failed."})
     scheduled_at = Instant(allow_none=True)
     attempt = WholeNumber(
-        least=0, most=6, metadata={"description": "The number of the current or last attempt; 0 before the first."}
+        minimum=0, maximum=6, metadata={"description": "The number of the current or last attempt; 0 before the first."}
     )
-    max_attempts = WholeNumber(least=1, most=6)
+    max_attempts = WholeNumber(minimum=1, maximum=6)
     cancel_requested_at = Instant(allow_none=True)
     cancelled_by = Text(
         allow_none=True,
@@ -302,10 +305,10 @@ class LightJobRecord(JobRecord):
         metadata={"type": ["object", "null"], "description": "The payload; null if it was left out."},
     )
     input_bytes = WholeNumber(
-        least=0, most=2**53, allow_none=True, metadata={"description": "The bytes of an input that was left out."}
+        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The bytes of an input that was left out."}
     )
     output_bytes = WholeNumber(
-        least=0, most=2**53, allow_none=True, metadata={"description": "The bytes of an output that was left out."}
+        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The bytes of an output that was left out."}
     )
 
 

@@ -10,23 +10,28 @@ from ava.domain.rates import Rate
 
 __all__ = ["LimitRecord", "WorkerLimitRecord", "write_limit", "write_worker_limit"]
 
-_MOST = 2**53
+_MAX_COUNT = 2**53
 
 
 class LimitRecord(Schema):
     """A limit of this installation, with what the tenant uses of it."""
 
     name = Text(metadata={"description": "The name that errors use, such as `bulk_jobs`."})
-    value = WholeNumber(least=0, most=_MOST, allow_none=True, metadata={"description": "Null: there is no limit."})
+    value = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Null: there is no limit."}
+    )
     unit = Text(metadata={"description": "What is counted, such as `bytes`."})
     used = WholeNumber(
-        least=0, most=_MOST, allow_none=True, metadata={"description": "What the tenant uses; null: not counted."}
+        minimum=0,
+        maximum=_MAX_COUNT,
+        allow_none=True,
+        metadata={"description": "What the tenant uses; null: not counted."},
     )
     used_is_exact = Flag(allow_none=True, metadata={"description": "False: `used` is a lower bound."})
     setting = Text(allow_none=True, metadata={"description": "The variable that sets it; null: it is fixed."})
     status = WholeNumber(
-        least=400,
-        most=599,
+        minimum=400,
+        maximum=599,
         allow_none=True,
         metadata={"description": "The status of a request beyond it; null: the response ends early instead."},
     )
@@ -41,17 +46,22 @@ class WorkerLimitRecord(Schema):
 
     worker_id = Id("wkr")
     max_running = WholeNumber(
-        least=0, most=_MOST, allow_none=True, metadata={"description": "Jobs that run at once; null: any number."}
+        minimum=0,
+        maximum=_MAX_COUNT,
+        allow_none=True,
+        metadata={"description": "Jobs that run at once; null: any number."},
     )
     max_running_per = Text(
         allow_none=True, metadata={"description": "`tenant`, a path in the input, or null: the worker as a whole."}
     )
     rate = Text(allow_none=True, metadata={"description": "Jobs that start in a span of time, such as `100/minute`."})
     rate_per = Text(allow_none=True)
-    running = WholeNumber(least=0, most=_MOST, metadata={"description": "The tenant's running jobs of the worker."})
+    running = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "The tenant's running jobs of the worker."}
+    )
     waiting = WholeNumber(
-        least=0,
-        most=_MOST,
+        minimum=0,
+        maximum=_MAX_COUNT,
         metadata={"description": "Its jobs that wait for a place, among its first 1,000 queued ones of the worker."},
     )
     waiting_is_exact = Flag(metadata={"description": "False: `waiting` is a lower bound."})

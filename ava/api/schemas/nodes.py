@@ -11,7 +11,7 @@ from ava.api.http.records import compile_schema
 
 __all__ = ["NodeRecord", "write_node"]
 
-_MOST = 2**53
+_MAX_COUNT = 2**53
 
 
 class NodeLiveness(StrEnum):
@@ -27,7 +27,7 @@ class RunningJobRecord(Schema):
 
     id = Id("job")
     worker_id = Id("wkr")
-    attempt = WholeNumber(least=0, most=6)
+    attempt = WholeNumber(minimum=0, maximum=6)
     started_at = Instant()
     progress = JsonText(attribute="progress_json", allow_none=True, metadata={"type": ["object", "null"]})
 
@@ -38,21 +38,25 @@ class NodeRecord(Schema):
     id = Id("node")
     name = Text(metadata={"description": "Celery's name; the id for the roles of a tenant."})
     host = Text(allow_none=True, metadata={"description": "Null for the roles of a tenant."})
-    pid = WholeNumber(least=0, most=_MOST, allow_none=True, metadata={"description": "Null for the roles of a tenant."})
+    pid = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Null for the roles of a tenant."}
+    )
     version = Text()
     queues = fields.List(Text(), metadata={"description": "The queues that it consumes."})
     refused_queues = fields.List(
         Text(), metadata={"description": "Those that the broker refuses to it; it tries them again every few seconds."}
     )
     workers = fields.List(Text())
-    processes = WholeNumber(least=0, most=_MOST, metadata={"description": "How many jobs it can run at once."})
+    processes = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "How many jobs it can run at once."}
+    )
     busy = WholeNumber(
-        least=0,
-        most=_MOST,
+        minimum=0,
+        maximum=_MAX_COUNT,
         metadata={"description": "How many jobs it runs, of all tenants; for the roles of a tenant, its own."},
     )
     memory_bytes = WholeNumber(
-        least=0, most=_MOST, allow_none=True, metadata={"description": "Null for the roles of a tenant."}
+        minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Null for the roles of a tenant."}
     )
     state = Choice(NodeLiveness)
     started_at = Instant()

@@ -10,15 +10,17 @@ from ava.domain import priority
 
 __all__ = ["OverviewRecord", "write_overview"]
 
-_MOST = 2**53
+_MAX_COUNT = 2**53
 
 
 class DepthRecord(Schema):
     """How many jobs of one priority are queued."""
 
-    priority = WholeNumber(least=priority.FIRST, most=priority.LAST)
-    queued = WholeNumber(least=0, most=_MOST)
-    scheduled = WholeNumber(least=0, most=_MOST, metadata={"description": "Those of them that wait for their time."})
+    priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
+    queued = WholeNumber(minimum=0, maximum=_MAX_COUNT)
+    scheduled = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "Those of them that wait for their time."}
+    )
 
 
 class FailureRecord(Schema):
@@ -34,15 +36,17 @@ class MinuteRecord(Schema):
     """How many jobs ended in one minute."""
 
     minute = Instant()
-    completed = WholeNumber(least=0, most=_MOST)
-    failed = WholeNumber(least=0, most=_MOST)
-    cancelled = WholeNumber(least=0, most=_MOST)
+    completed = WholeNumber(minimum=0, maximum=_MAX_COUNT)
+    failed = WholeNumber(minimum=0, maximum=_MAX_COUNT)
+    cancelled = WholeNumber(minimum=0, maximum=_MAX_COUNT)
 
 
 class LatencyRecord(Schema):
     """Percentiles of the newest jobs of the last hour."""
 
-    sampled = WholeNumber(least=0, most=_MOST, metadata={"description": "The number of jobs they are computed from."})
+    sampled = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of jobs they are computed from."}
+    )
     start_p50_ms = Number(
         allow_none=True,
         metadata={"description": "From the time a job is due to its handler's start, of the last 5 minutes."},
@@ -55,12 +59,12 @@ class LatencyRecord(Schema):
 class OverviewRecord(Schema):
     """The tenant's jobs in total."""
 
-    queued = WholeNumber(least=0, most=_MOST)
+    queued = WholeNumber(minimum=0, maximum=_MAX_COUNT)
     queued_is_exact = Flag(metadata={"description": "False if `queued` is a lower bound."})
     scheduled = WholeNumber(
-        least=0, most=_MOST, metadata={"description": "Queued jobs whose `scheduled_at` is in the future."}
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "Queued jobs whose `scheduled_at` is in the future."}
     )
-    running = WholeNumber(least=0, most=_MOST)
+    running = WholeNumber(minimum=0, maximum=_MAX_COUNT)
     by_priority = fields.List(fields.Nested(DepthRecord))
     oldest_due_at = Instant(allow_none=True)
     backlog_age_seconds = Number(allow_none=True, metadata={"description": "How long the oldest due job has waited."})

@@ -13,10 +13,10 @@ __all__ = ["PromotionRecord", "write_promotion"]
 class PromotionRecord(Schema):
     """A standby of PostgreSQL that became the primary."""
 
-    timeline = WholeNumber(least=1, most=2**31, metadata={"description": "The server's timeline since then."})
+    timeline = WholeNumber(minimum=1, maximum=2**31, metadata={"description": "The server's timeline since then."})
     seen_at = Instant(metadata={"description": "When the active dispatcher saw it."})
     running = WholeNumber(
-        least=0, most=2**53, metadata={"description": "The runs that were under way; each was asked for again."}
+        minimum=0, maximum=2**53, metadata={"description": "The runs that were under way; each was asked for again."}
     )
     lossy = Flag(
         attribute="is_lossy",

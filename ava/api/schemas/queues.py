@@ -19,10 +19,12 @@ class QueueRecord(Schema):
     """How many jobs of one worker wait and run."""
 
     worker_id = Id("wkr")
-    queued = WholeNumber(least=0, most=2**53)
-    running = WholeNumber(least=0, most=2**53)
+    queued = WholeNumber(minimum=0, maximum=2**53)
+    running = WholeNumber(minimum=0, maximum=2**53)
     high_priority = WholeNumber(
-        least=0, most=2**53, metadata={"description": f"Queued jobs of priority {priority.FIRST} to {priority.HIGH}."}
+        minimum=0,
+        maximum=2**53,
+        metadata={"description": f"Queued jobs of priority {priority.FIRST} to {priority.HIGH}."},
     )
 
 
@@ -46,8 +48,8 @@ class ResumedQueueRecord(Schema):
 class CountsRecord(Schema):
     """How many jobs wait and run."""
 
-    total_queued = WholeNumber(least=0, most=2**53)
-    total_running = WholeNumber(least=0, most=2**53)
+    total_queued = WholeNumber(minimum=0, maximum=2**53)
+    total_running = WholeNumber(minimum=0, maximum=2**53)
     by_worker = fields.List(fields.Nested(QueueRecord))
     sampled_at = Instant()
 

@@ -122,11 +122,11 @@ _ENDS = {"description": "It fires at no slot from this moment on."}
 
 def _priority(**rest: Any) -> WholeNumber:
     text = f"The priority of its jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
-    return WholeNumber(least=priority.FIRST, most=priority.LAST, metadata={"description": text}, **rest)
+    return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": text}, **rest)
 
 
-def _seconds(most: int, metadata: dict[str, Any], **rest: Any) -> WholeNumber:
-    return WholeNumber(least=0, most=most, metadata=metadata, **rest)
+def _seconds(maximum: int, metadata: dict[str, Any], **rest: Any) -> WholeNumber:
+    return WholeNumber(minimum=0, maximum=maximum, metadata=metadata, **rest)
 
 
 class ScheduleBody(Strict):
@@ -223,7 +223,7 @@ class FiringListQuery(PageQuery):
 
 def _slot_count(**rest: Any) -> WholeNumber:
     metadata = {"description": "How many slots to list."}
-    return WholeNumber(least=1, most=MAX_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)
+    return WholeNumber(minimum=1, maximum=MAX_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)
 
 
 class NextQuery(Strict):

@@ -57,7 +57,7 @@ class LinkRecord(Schema):
 class EndedSessionsRecord(Schema):
     """How many sessions have ended."""
 
-    ended = WholeNumber(least=0, most=2**53)
+    ended = WholeNumber(minimum=0, maximum=2**53)
 
 
 write_session = compile_schema(SessionRecord())

@@ -37,12 +37,12 @@ class TenantLoadRecord(Schema):
     """The jobs of one tenant."""
 
     tenant_id = Id("ten")
-    waiting = WholeNumber(least=0, most=2**53, metadata=_COUNTED)
-    scheduled = WholeNumber(least=0, most=2**53, metadata=_COUNTED)
-    running = WholeNumber(least=0, most=2**53, metadata=_COUNTED)
-    completed = WholeNumber(least=0, most=2**53, metadata=_ENDED)
-    failed = WholeNumber(least=0, most=2**53, metadata=_ENDED)
-    cancelled = WholeNumber(least=0, most=2**53, metadata=_ENDED)
+    waiting = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
+    scheduled = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
+    running = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
+    completed = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
+    failed = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
+    cancelled = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
     share = Number(
         allow_none=True,
         metadata={"description": "Its part of the time that all jobs which ended in the last hour have run, 0 to 1."},

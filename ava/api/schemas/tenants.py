@@ -19,25 +19,25 @@ class TenantLimitsBody(Strict):
     """What holds for a tenant; a field that is missing or null is that of the installation."""
 
     max_running = WholeNumber(
-        least=0,
-        most=_MAX_RUNNING,
+        minimum=0,
+        maximum=_MAX_RUNNING,
         allow_none=True,
         metadata={"description": "How many of its jobs run at once; 0: none."},
     )
     weight = PositiveNumber(
-        most=_MAX_WEIGHT,
+        maximum=_MAX_WEIGHT,
         allow_none=True,
         metadata={"description": "Its share of the turns beside the weights of others, which are 1 by default."},
     )
     most_urgent_priority = WholeNumber(
-        least=priority.FIRST,
-        most=priority.LAST,
+        minimum=priority.FIRST,
+        maximum=priority.LAST,
         allow_none=True,
         metadata={"description": "The smallest priority number of its jobs: a smaller one becomes this one."},
     )
     retention_days = PositiveNumber(
-        least=retention.MIN_DAYS,
-        most=retention.MAX_DAYS,
+        minimum=retention.MIN_DAYS,
+        maximum=retention.MAX_DAYS,
         allow_none=True,
         metadata={
             "description": "Days that its final jobs and their log lines are kept; a worker's own days count before "
@@ -50,9 +50,9 @@ class TenantLimitsRecord(Schema):
     """What operators have set for a tenant; null: as the installation says."""
 
     tenant_id = Id("ten")
-    max_running = WholeNumber(least=0, most=_MAX_RUNNING, allow_none=True)
-    weight = PositiveNumber(most=_MAX_WEIGHT, allow_none=True)
-    most_urgent_priority = WholeNumber(least=priority.FIRST, most=priority.LAST, allow_none=True)
+    max_running = WholeNumber(minimum=0, maximum=_MAX_RUNNING, allow_none=True)
+    weight = PositiveNumber(maximum=_MAX_WEIGHT, allow_none=True)
+    most_urgent_priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, allow_none=True)
     retention_days = Number(allow_none=True)
     updated_by = Id("usr", allow_none=True)
     updated_at = Instant(allow_none=True)

@@ -48,14 +48,14 @@ class DebounceBody(Strict):
 
     key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
     seconds = WholeNumber(
-        least=1,
-        most=LONGEST_DEBOUNCE_SECONDS,
+        minimum=1,
+        maximum=LONGEST_DEBOUNCE_SECONDS,
         required=True,
         metadata={"description": "The job starts so long after the last trigger."},
     )
     max_seconds = WholeNumber(
-        least=1,
-        most=LONGEST_WAIT_SECONDS,
+        minimum=1,
+        maximum=LONGEST_WAIT_SECONDS,
         load_default=None,
         allow_none=True,
         metadata={

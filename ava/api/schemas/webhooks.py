@@ -284,7 +284,7 @@ class DeliveryBodyRecord(Schema):
         metadata={"description": "The first 65,536 characters of the body, which is the same in each request."},
     )
     body_bytes = WholeNumber(
-        least=0, most=2**53, attribute="bytes", metadata={"description": "The bytes of all of it."}
+        minimum=0, maximum=2**53, attribute="bytes", metadata={"description": "The bytes of all of it."}
     )
 
 
@@ -298,7 +298,7 @@ class DeletedRecord(Schema):
 class RedeliveredRecord(Schema):
     """How many deliveries are sent again."""
 
-    redelivered = WholeNumber(least=0, most=2**53)
+    redelivered = WholeNumber(minimum=0, maximum=2**53)
 
 
 write_webhook = compile_schema(WebhookRecord())

@@ -20,15 +20,15 @@ class ExplanationFacts(Schema):
         attribute="is_worker_active", allow_none=True, metadata={"description": "Null if there is no such worker."}
     )
     processes = WholeNumber(
-        least=0,
-        most=2**31,
+        minimum=0,
+        maximum=2**31,
         metadata={"description": "Processes of live nodes that have its handler and consume its queue."},
     )
     queue_refused = Flag(
         attribute="is_queue_refused",
         metadata={"description": "True if the broker refuses the queue to a live node that has the handler."},
     )
-    ahead = WholeNumber(least=0, most=MAX_AHEAD)
+    ahead = WholeNumber(minimum=0, maximum=MAX_AHEAD)
     estimate_seconds = Number(
         allow_none=True,
         metadata={
@@ -37,8 +37,8 @@ class ExplanationFacts(Schema):
         },
     )
     run_at = Instant(attribute="job.run_at", allow_none=True)
-    attempt = WholeNumber(attribute="job.attempt", least=0, most=6)
-    max_attempts = WholeNumber(attribute="job.max_attempts", least=1, most=6)
+    attempt = WholeNumber(attribute="job.attempt", minimum=0, maximum=6)
+    max_attempts = WholeNumber(attribute="job.max_attempts", minimum=1, maximum=6)
     node = Text(attribute="node_name", allow_none=True)
     started_at = Instant(attribute="job.started_at", allow_none=True)
     cancel_requested_at = Instant(attribute="job.cancel_requested_at", allow_none=True)

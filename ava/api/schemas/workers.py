@@ -118,14 +118,14 @@ class WorkerChangeBody(Strict):
         },
     )
     timeout_seconds = PositiveNumber(
-        most=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
+        maximum=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
     max_retries = WholeNumber(
-        least=0, most=25, allow_none=True, metadata={"description": "At most what the handler declares."}
+        minimum=0, maximum=25, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
     max_running = WholeNumber(
-        least=0,
-        most=_MAX_RUNNING,
+        minimum=0,
+        maximum=_MAX_RUNNING,
         allow_none=True,
         metadata={
             "description": "How many of its jobs run at once, for each value of what the handler says; 0: none. With "
@@ -176,7 +176,7 @@ class WorkerRecord(Schema):
     runtime = Text()
     status = Choice(WorkerStatus)
     timeout_seconds = Number()
-    max_retries = WholeNumber(least=0, most=25)
+    max_retries = WholeNumber(minimum=0, maximum=25)
     queue = Text()
     created_at = Instant()
     updated_at = Instant()
@@ -189,7 +189,7 @@ class WorkerRecord(Schema):
     )
     status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
     handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
-    handler_max_retries = WholeNumber(least=0, most=25, metadata={"description": "What the handler declares."})
+    handler_max_retries = WholeNumber(minimum=0, maximum=25, metadata={"description": "What the handler declares."})
     retention_days = Number(
         allow_none=True,
         metadata={
@@ -199,8 +199,8 @@ class WorkerRecord(Schema):
     )
     max_running = WholeNumber(
         attribute="limits.max_running",
-        least=0,
-        most=_MAX_RUNNING,
+        minimum=0,
+        maximum=_MAX_RUNNING,
         allow_none=True,
         metadata={"description": "How many of its jobs run at once; null: any number."},
     )

@@ -341,7 +341,7 @@ def _refusal(exc: BaseException) -> tuple[int, str]:
             f"The headers are too many or too large; at most {limits.HEADER_FIELDS.value} of "
             f"{limits.HEADER_FIELD_BYTES.value:,} bytes are accepted."
         )
-        return 431, exceeded_limit(exc).says(sentence)
+        return 431, exceeded_limit(exc).message(sentence)
     for kind, status, sentence in _STATUSES:
         if isinstance(exc, kind):
             return status, sentence

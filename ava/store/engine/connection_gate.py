@@ -107,7 +107,7 @@ class ConnectionGate:
             is_limited = self._free > 0
         if is_limited:
             sentence = "The tenant's other requests have all connections that it may use at once; try again shortly."
-            raise TooMany(TENANT_CONNECTIONS.says(sentence))
+            raise TooMany(TENANT_CONNECTIONS.message(sentence))
         raise ConnectionsBusy
 
     def _leave(self, tenant: str | None, waiter: _TurnWaiter) -> None:
