@@ -26,7 +26,7 @@ __all__ = [
 
 #: Characters of a pattern. One that lists every value of every field has 356.
 LONGEST_CRON = 500
-#: The last year of a slot. A walk looks 50 years ahead, and dates end with the year 9999.
+#: The last year of a firing time. A walk looks 50 years ahead, and dates end with the year 9999.
 LAST_YEAR = 9900
 #: Characters of a wrong entry that an error repeats.
 _LONGEST_SHOWN = 40
@@ -108,10 +108,10 @@ class CronPattern:
     def local_times(self, after: datetime) -> Iterator[datetime]:
         """Yields the local times, without a zone, that the pattern names after a local time, until the year 9900."""
         # The walk gives up after 50 years without a match.
-        for slot in CronSim(str(self), after):
-            if slot.year > LAST_YEAR:
+        for local_time in CronSim(str(self), after):
+            if local_time.year > LAST_YEAR:
                 return
-            yield slot
+            yield local_time
 
 
 @lru_cache(maxsize=_REMEMBERED)

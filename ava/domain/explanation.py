@@ -8,7 +8,7 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.job import Job, Status, WaitsFor
 from ava.domain.record import format_time
-from ava.domain.schedule_record import format_slot
+from ava.domain.schedule_record import format_local_time
 from ava.domain.waiting import Waiting
 from ava.domain.worker import WorkerStatus
 
@@ -25,7 +25,7 @@ class JobFiring:
     """The firing of a schedule that made a job."""
 
     #: The local time, and its zone.
-    slot: datetime
+    local_time: datetime
     timezone: str
     #: The job of the same schedule whose end it waits for; None if it does not wait.
     waits_for: str | None
@@ -98,8 +98,8 @@ def explain(facts: Facts) -> Explanation:
     """Returns why the job has its status."""
     sentence = _sentence(facts)
     if facts.firing is not None:
-        slot = format_slot(facts.firing.slot)
-        sentence += f"; made by schedule {facts.job.triggered_by}, slot {slot} in {facts.firing.timezone}"
+        local_time = format_local_time(facts.firing.local_time)
+        sentence += f"; made by schedule {facts.job.triggered_by}, slot {local_time} in {facts.firing.timezone}"
     return Explanation(job=facts.job, sentence=sentence, facts=facts)
 
 

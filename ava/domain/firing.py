@@ -1,4 +1,4 @@
-"""What a due schedule does at one moment: which of its slots fire, are skipped or were missed, and why."""
+"""What a due schedule does at one moment: which of its firing times fire, are skipped or were missed, and why."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from uuid import UUID
 from ava.domain import ids
 from ava.domain.job import Status
 from ava.domain.record import format_time
-from ava.domain.schedule import Slot
-from ava.domain.schedule_record import CatchUp, Overlap, Schedule, format_slot, spread_delay
+from ava.domain.schedule import FiringTime
+from ava.domain.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay
 from ava.domain.worker import WorkerStatus
 
 __all__ = [
     "MAX_GONE",
     "MAX_LISTED",
     "ON_TIME_SECONDS",
+    "DecidedTime",
     "DueSchedule",
     "Firing",
     "FiringDecision",
     "Outcome",
     "RunnableWorker",
-    "SlotDecision",
     "decide",
     "firing_place",
     "postpone",
@@ -33,10 +33,10 @@ __all__ = [
     "settle",
 ]
 
-#: A slot that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over needs
-#: a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
+#: A firing time that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over
+#: needs a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
 ON_TIME_SECONDS = 60
-#: The most slots that one decision fires or lists; of more, the newest.
+#: Firing times that one decision fires or lists; of more, the newest.
 MAX_LISTED = 100
 #: A schedule is disabled after so many firings in a row for which its worker was gone.
 MAX_GONE = 3
@@ -52,7 +52,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Outcome(StrEnum):
-    """What became of a slot."""
+    """What became of a firing time."""
 
     FIRED = "fired"
     SKIPPED = "skipped"
@@ -61,10 +61,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Firing:
-    """A slot that is past, and what became of it."""
+    """A firing time that is past, and what became of it."""
 
     #: The local time, without a zone.
-    slot: datetime
+    local_time: datetime
     at: datetime
     outcome: Outcome
     #: Why it was skipped or missed; None if it fired.
@@ -74,8 +74,8 @@ class Firing:
     @property
     def id(self) -> str:
         """Returns its place in the list of its schedule's firings, in the form of an id."""
-        at, slot = (self.at - _EPOCH) // _MICROSECOND, (self.slot - _LOCAL_EPOCH) // _SECOND
-        return ids.encode(_PREFIX, UUID(int=at << 64 | slot << 1 | self.slot.fold))
+        at, local = (self.at - _EPOCH) // _MICROSECOND, (self.local_time - _LOCAL_EPOCH) // _SECOND
+        return ids.encode(_PREFIX, UUID(int=at << 64 | local << 1 | self.local_time.fold))
 
 
 def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
@@ -83,9 +83,9 @@ def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
     value = ids.decode(_PREFIX, firing_id)
     if value is None:
         return None
-    at, slot = value.int >> 64, (value.int & _LOW) >> 1
+    at, local = value.int >> 64, (value.int & _LOW) >> 1
     try:
-        return _EPOCH + at * _MICROSECOND, (_LOCAL_EPOCH + slot * _SECOND).replace(fold=value.int & 1)
+        return _EPOCH + at * _MICROSECOND, (_LOCAL_EPOCH + local * _SECOND).replace(fold=value.int & 1)
     except OverflowError:
         return None
 
@@ -126,10 +126,10 @@ class DueSchedule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SlotDecision:
-    """What becomes of one slot."""
+class DecidedTime:
+    """What becomes of one firing time."""
 
-    slot: Slot
+    time: FiringTime
     outcome: Outcome
     reason: str | None = None
     #: Seconds since the moment at which it was due.
@@ -146,8 +146,8 @@ class FiringDecision:
     """What a due schedule does now."""
 
     due: DueSchedule
-    slots: Sequence[SlotDecision] = ()
-    #: Every slot up to this instant is decided.
+    times: Sequence[DecidedTime] = ()
+    #: Every firing time up to this instant is decided.
     decided_until: datetime
     next_run_at: datetime | None
     gone: int = 0
@@ -155,9 +155,9 @@ class FiringDecision:
     cancels_job_id: str | None = None
 
     @property
-    def fired(self) -> Sequence[SlotDecision]:
-        """Returns the slots that fire, oldest first. Each makes a job."""
-        return [slot for slot in self.slots if slot.outcome is Outcome.FIRED]
+    def fired(self) -> Sequence[DecidedTime]:
+        """Returns the times that fire, oldest first. Each makes a job."""
+        return [each for each in self.times if each.outcome is Outcome.FIRED]
 
     @property
     def disables(self) -> bool:
@@ -170,12 +170,12 @@ def decide(due: DueSchedule, now: datetime) -> FiringDecision:
     schedule = due.schedule
     delay = spread_delay(schedule.id, schedule.spread_seconds)
     first, past, upcoming = _walk(schedule, now - delay)
-    decided = [_by_lateness(schedule, slot, now - delay, is_newest=slot is past[-1]) for slot in past]
+    decided = [_by_lateness(schedule, each, now - delay, is_newest=each is past[-1]) for each in past]
     if first is not None:
         decided.insert(0, first)
     decision = FiringDecision(
         due=due,
-        slots=decided,
+        times=decided,
         decided_until=past[-1].at if past else schedule.decided_until,
         next_run_at=None if upcoming is None else upcoming.at + delay,
         gone=due.gone,
@@ -190,52 +190,52 @@ def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
 
 
 def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDecision:
-    """Returns the decision with the UUIDs of its jobs, and without the slots that have none: their firings exist."""
-    slots, last_id = [], decision.due.schedule.last_job_id
+    """Returns the decision with the UUIDs of its jobs, and without the times that have none: their firings exist."""
+    times, last_id = [], decision.due.schedule.last_job_id
     earlier_uuid = None if last_id is None else str(ids.decode("job", last_id))
-    for each in decision.slots:
+    for each in decision.times:
         if each.outcome is not Outcome.FIRED:
-            slots.append(each)
+            times.append(each)
         elif (uuid := next(uuids)) is not None:
             waits_for = earlier_uuid if each.waits_for_earlier else None
-            slots.append(replace(each, job_uuid=uuid, earlier_uuid=waits_for))
+            times.append(replace(each, job_uuid=uuid, earlier_uuid=waits_for))
             earlier_uuid = uuid
-    return replace(decision, slots=slots)
+    return replace(decision, times=times)
 
 
 def settle(decision: FiringDecision, refusals: Mapping[str, str]) -> FiringDecision:
     """Returns the decision without the jobs that were refused, by the UUIDs that were reserved for them."""
-    slots = [
+    times = [
         _skip(each, refusals[each.job_uuid]) if each.job_uuid and each.job_uuid in refusals else each
-        for each in decision.slots
+        for each in decision.times
     ]
-    settled = replace(decision, slots=slots)
+    settled = replace(decision, times=times)
     return settled if settled.fired else replace(settled, cancels_job_id=None)
 
 
 def _refuse(decision: FiringDecision, reason: str) -> FiringDecision:
-    slots = [_skip(slot, reason) if slot.outcome is Outcome.FIRED else slot for slot in decision.slots]
-    return replace(decision, slots=slots)
+    times = [_skip(each, reason) if each.outcome is Outcome.FIRED else each for each in decision.times]
+    return replace(decision, times=times)
 
 
-def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Sequence[Slot], Slot | None]:
-    """Returns the slots up to an instant that are listed one by one, and the first slot after it.
+def _walk(schedule: Schedule, until: datetime) -> tuple[DecidedTime | None, Sequence[FiringTime], FiringTime | None]:
+    """Returns the firing times up to an instant that are listed one by one, and the first one after it.
 
-    First comes the first of the slots that are not listed one by one, if there are any; it stands for all of them.
+    First comes the first of those that are not listed one by one, if there are any; it stands for all of them.
     """
     horizon = until - timedelta(seconds=max(schedule.catch_up_seconds, ON_TIME_SECONDS))
     after, unlisted = schedule.decided_until, None
     if after < horizon:
-        oldest = next(schedule.slots_after(after), None)
+        oldest = next(schedule.firing_times_after(after), None)
         if oldest is not None and oldest.at < horizon:
             after, unlisted = horizon - timedelta(microseconds=1), oldest
-    past: deque[Slot] = deque()
+    past: deque[FiringTime] = deque()
     upcoming = None
-    for slot in schedule.slots_after(after):
-        if slot.at > until:
-            upcoming = slot
+    for each in schedule.firing_times_after(after):
+        if each.at > until:
+            upcoming = each
             break
-        past.append(slot)
+        past.append(each)
         if len(past) > MAX_LISTED:
             dropped = past.popleft()
             unlisted = unlisted or dropped
@@ -243,12 +243,12 @@ def _walk(schedule: Schedule, until: datetime) -> tuple[SlotDecision | None, Seq
         return None, past, upcoming
     listed_from = format_time(past[0].at if past else until)
     reason = f"nothing could fire at its time; it stands for every slot from then until {listed_from}"
-    return SlotDecision(slot=unlisted, outcome=Outcome.MISSED, reason=reason), past, upcoming
+    return DecidedTime(time=unlisted, outcome=Outcome.MISSED, reason=reason), past, upcoming
 
 
-def _by_lateness(schedule: Schedule, slot: Slot, until: datetime, *, is_newest: bool) -> SlotDecision:
-    late = (until - slot.at).total_seconds()
-    fired = SlotDecision(slot=slot, outcome=Outcome.FIRED, late_seconds=late)
+def _by_lateness(schedule: Schedule, time: FiringTime, until: datetime, *, is_newest: bool) -> DecidedTime:
+    late = (until - time.at).total_seconds()
+    fired = DecidedTime(time=time, outcome=Outcome.FIRED, late_seconds=late)
     if late <= ON_TIME_SECONDS:
         return fired
     if schedule.catch_up is CatchUp.NONE:
@@ -259,7 +259,7 @@ def _by_lateness(schedule: Schedule, slot: Slot, until: datetime, *, is_newest: 
         reason = "a later one stands for it (catch_up is last)"
     else:
         return fired
-    return SlotDecision(slot=slot, outcome=Outcome.MISSED, reason=f"nothing could fire at its time, and {reason}")
+    return DecidedTime(time=time, outcome=Outcome.MISSED, reason=f"nothing could fire at its time, and {reason}")
 
 
 def _by_worker(decision: FiringDecision) -> FiringDecision:
@@ -272,13 +272,13 @@ def _by_worker(decision: FiringDecision) -> FiringDecision:
     decision = _refuse(decision, f"worker {worker_id} {refusal}")
     gone = decision.gone + 1 if worker is None else 0
     if gone >= MAX_GONE:
-        # A disabled schedule fires at no slot.
+        # A disabled schedule does not fire.
         return replace(decision, gone=gone, next_run_at=None)
     return replace(decision, gone=gone)
 
 
-def _skip(slot: SlotDecision, reason: str) -> SlotDecision:
-    return SlotDecision(slot=slot.slot, outcome=Outcome.SKIPPED, reason=reason)
+def _skip(decided: DecidedTime, reason: str) -> DecidedTime:
+    return DecidedTime(time=decided.time, outcome=Outcome.SKIPPED, reason=reason)
 
 
 def _by_overlap(decision: FiringDecision) -> FiringDecision:
@@ -288,39 +288,39 @@ def _by_overlap(decision: FiringDecision) -> FiringDecision:
         return decision
     if schedule.overlap is Overlap.CANCEL_RUNNING:
         cancelled = schedule.last_job_id if is_unfinished and decision.fired else None
-        return replace(decision, slots=list(_newest_alone(decision.slots)), cancels_job_id=cancelled)
+        return replace(decision, times=list(_newest_alone(decision.times)), cancels_job_id=cancelled)
     if schedule.overlap is Overlap.SKIP:
-        return replace(decision, slots=list(_one_at_a_time(decision, is_unfinished)))
-    return replace(decision, slots=list(_one_waits(decision, is_unfinished)))
+        return replace(decision, times=list(_one_at_a_time(decision, is_unfinished)))
+    return replace(decision, times=list(_one_waits(decision, is_unfinished)))
 
 
-def _newest_alone(slots: Sequence[SlotDecision]) -> Iterator[SlotDecision]:
-    fired = [slot for slot in slots if slot.outcome is Outcome.FIRED]
-    for slot in slots:
-        is_replaced = slot.outcome is Outcome.FIRED and slot is not fired[-1]
-        yield _skip(slot, "a later one fires at the same time (overlap is cancel_running)") if is_replaced else slot
+def _newest_alone(times: Sequence[DecidedTime]) -> Iterator[DecidedTime]:
+    fired = [each for each in times if each.outcome is Outcome.FIRED]
+    for each in times:
+        is_replaced = each.outcome is Outcome.FIRED and each is not fired[-1]
+        yield _skip(each, "a later one fires at the same time (overlap is cancel_running)") if is_replaced else each
 
 
-def _one_at_a_time(decision: FiringDecision, is_unfinished: bool) -> Iterator[SlotDecision]:
+def _one_at_a_time(decision: FiringDecision, is_unfinished: bool) -> Iterator[DecidedTime]:
     status = decision.due.last_status
     blocker = f"{decision.due.schedule.last_job_id} is still {status}" if is_unfinished else None
-    for slot in decision.slots:
-        if slot.outcome is not Outcome.FIRED:
-            yield slot
+    for each in decision.times:
+        if each.outcome is not Outcome.FIRED:
+            yield each
         elif blocker is not None:
-            yield _skip(slot, f"{blocker} (overlap is skip)")
+            yield _skip(each, f"{blocker} (overlap is skip)")
         else:
-            yield slot
-            blocker = f"the job of {format_slot(slot.slot.slot)} is still queued"
+            yield each
+            blocker = f"the job of {format_local_time(each.time.local_time)} is still queued"
 
 
-def _one_waits(decision: FiringDecision, is_unfinished: bool) -> Iterator[SlotDecision]:
+def _one_waits(decision: FiringDecision, is_unfinished: bool) -> Iterator[DecidedTime]:
     has_waiting = decision.due.has_waiting
-    for slot in decision.slots:
-        if slot.outcome is not Outcome.FIRED:
-            yield slot
+    for each in decision.times:
+        if each.outcome is not Outcome.FIRED:
+            yield each
         elif has_waiting:
-            yield _skip(slot, "a job of this schedule waits already (overlap is queue_one)")
+            yield _skip(each, "a job of this schedule waits already (overlap is queue_one)")
         else:
-            yield replace(slot, waits_for_earlier=is_unfinished)
+            yield replace(each, waits_for_earlier=is_unfinished)
             has_waiting, is_unfinished = is_unfinished, True

@@ -1,7 +1,7 @@
 """Schedules: the instants that a cron pattern names in a time zone.
 
-The rule. A *slot* is a local time that the pattern names. If the hour field is fixed, i.e. does not begin with `*`,
-each slot comes exactly once: in a gap (clocks go forward) at the first instant after it, several lost slots together
+The rule. A *firing time* is a local time that the pattern names. If the hour field is fixed, i.e. does not begin with
+`*`, each comes exactly once: in a gap (clocks go forward) at the first instant after it, several lost ones together
 once; in an overlap (clocks go back) at the first of the two instants. If the hour field begins with `*`, the pattern is
 a *cadence*: it comes at every real instant whose local time it names, i.e. never in a gap and twice in an overlap.
 
@@ -23,12 +23,12 @@ from ava.domain.time_zones import check_timezone, timezone_data_version, timezon
 __all__ = [
     "LONGEST_CRON",
     "CronError",
+    "FiringTime",
     "Note",
-    "Slot",
     "check_cron",
     "check_timezone",
     "describe",
-    "slots_after",
+    "firing_times_after",
     "timezone_data_version",
     "timezone_names",
 ]
@@ -41,16 +41,16 @@ _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _LONGEST_OVERLAP = timedelta(days=1)
 
 
-class Slot(NamedTuple):
+class FiringTime(NamedTuple):
     """A local time that a pattern names, and the instant at which it comes.
 
-    The slots of a pattern differ in `slot`, except in the overlap of a cadence: there each local time comes twice, the
-    second time with 1 as the `fold` of `slot`. They differ in `at`, except at the end of a gap: the lost slots come
-    together at that instant, and a slot of that very minute comes beside them.
+    The firing times of a pattern differ in `local_time`, except in the overlap of a cadence: there each local time
+    comes twice, the second time with 1 as the `fold` of `local_time`. They differ in `at`, except at the end of a gap:
+    the lost ones come together at that instant, and the firing time of that very minute comes beside them.
     """
 
-    #: The local time, without a zone. Of several lost slots that come together, the first.
-    slot: datetime
+    #: The local time, without a zone. Of several lost ones that come together, the first.
+    local_time: datetime
     #: The instant, in UTC.
     at: datetime
     #: `gap` if the local time does not exist, `overlap` if it exists twice.
@@ -62,22 +62,22 @@ def check_cron(cron: str) -> None:
     parse_cron(cron)
 
 
-def slots_after(cron: str, timezone: str, after: datetime) -> Iterator[Slot]:
-    """Yields the slots that come after an instant, by their instants, from the year 1900 to the year 9900.
+def firing_times_after(cron: str, timezone: str, after: datetime) -> Iterator[FiringTime]:
+    """Yields the firing times that come after an instant, by their instants, from the year 1900 to the year 9900.
 
-    Slots of one instant (see `Slot`) come one after the other, so that one walk meets both.
+    Those of one instant (see `FiringTime`) come one after the other, so that one walk meets both.
 
-    Raises `CronError` for a wrong pattern and `ValueError` for an unknown zone, both before the first slot.
+    Raises `CronError` for a wrong pattern and `ValueError` for an unknown zone, both before the first one.
     """
     pattern, place = parse_cron(cron), zone(timezone)
-    walk = _cadence_slots if pattern.is_cadence else _fixed_slots
+    walk = _cadence_times if pattern.is_cadence else _fixed_times
     if after.year > LAST_YEAR:
         return iter(())
     return walk(pattern, place, max(after, _EARLIEST).astimezone(UTC))
 
 
 def describe(cron: str, timezone: str) -> str:
-    """Returns the pattern in words, such as `Every weekday at 09:30, Berlin time`. Raises like `slots_after`."""
+    """Returns the pattern in words, such as `Every weekday at 09:30, Berlin time`. Raises like `firing_times_after`."""
     pattern = parse_cron(cron)
     check_timezone(timezone)
     return f"{in_words(pattern)}, {_place_name(timezone)}"
@@ -90,40 +90,40 @@ def _place_name(timezone: str) -> str:
     return f"{place.replace('_', ' ')} time"
 
 
-def _fixed_slots(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[Slot]:
+def _fixed_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
     gap_end = None
-    for slot in pattern.local_times(_local(after, place)):
-        first, second = _offsets(slot, place)
+    for local_time in pattern.local_times(_local(after, place)):
+        first, second = _offsets(local_time, place)
         note: Note | None = None
         if first >= second:
-            at, note = _instant(slot, first), "overlap" if first > second else None
+            at, note = _instant(local_time, first), "overlap" if first > second else None
         else:
-            at, note = _end_of_gap(slot, place, first, second), "gap"
+            at, note = _end_of_gap(local_time, place, first, second), "gap"
             if at == gap_end:
                 continue
             gap_end = at
         # The walk passes an overlap's local times once more if `after` is in its second hour.
         if at > after:
-            yield Slot(slot, at, note)
+            yield FiringTime(local_time, at, note)
 
 
-def _cadence_slots(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[Slot]:
+def _cadence_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
     #: The second instants of an overlap, until the walk reaches what comes later.
-    again: deque[Slot] = deque()
-    for slot in pattern.local_times(_local(after, place) - _clock_goes_back(after, place)):
-        first, second = _offsets(slot, place)
+    again: deque[FiringTime] = deque()
+    for local_time in pattern.local_times(_local(after, place) - _clock_goes_back(after, place)):
+        first, second = _offsets(local_time, place)
         if first < second:
             continue
-        at = _instant(slot, first)
+        at = _instant(local_time, first)
         while again and again[0].at < at:
             yield again.popleft()
         note: Note | None = None
         if first > second:
             note = "overlap"
-            if (at_again := _instant(slot, second)) > after:
-                again.append(Slot(slot.replace(fold=1), at_again, note))
+            if (at_again := _instant(local_time, second)) > after:
+                again.append(FiringTime(local_time.replace(fold=1), at_again, note))
         if at > after:
-            yield Slot(slot, at, note)
+            yield FiringTime(local_time, at, note)
     yield from again
 
 
@@ -140,25 +140,25 @@ def _offset(instant: datetime, place: ZoneInfo) -> timedelta:
     return instant.astimezone(place).utcoffset() or timedelta(0)
 
 
-def _offsets(slot: datetime, place: ZoneInfo) -> tuple[timedelta, timedelta]:
+def _offsets(local_time: datetime, place: ZoneInfo) -> tuple[timedelta, timedelta]:
     """Returns the offsets before and after the change of the clock that a local time belongs to.
 
     They are equal if it exists once; the first is larger if it exists twice, smaller if it does not exist (PEP 495).
     """
-    there = slot.replace(tzinfo=place)
+    there = local_time.replace(tzinfo=place)
     return there.utcoffset() or timedelta(0), there.replace(fold=1).utcoffset() or timedelta(0)
 
 
-def _instant(slot: datetime, offset: timedelta) -> datetime:
-    return (slot - offset).replace(tzinfo=UTC)
+def _instant(local_time: datetime, offset: timedelta) -> datetime:
+    return (local_time - offset).replace(tzinfo=UTC)
 
 
-def _end_of_gap(slot: datetime, place: ZoneInfo, before: timedelta, behind: timedelta) -> datetime:
+def _end_of_gap(local_time: datetime, place: ZoneInfo, before: timedelta, behind: timedelta) -> datetime:
     """Returns the first instant whose local time is later than a local time that does not exist, to the second."""
-    early, late = _instant(slot, behind), _instant(slot, before)
+    early, late = _instant(local_time, behind), _instant(local_time, before)
     while late - early > timedelta(seconds=1):
         middle = early + timedelta(seconds=(late - early) // timedelta(seconds=2))
-        if _local(middle, place) > slot:
+        if _local(middle, place) > local_time:
             late = middle
         else:
             early = middle

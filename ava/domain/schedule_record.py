@@ -12,7 +12,7 @@ from typing import Any
 
 from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.record import format_time
-from ava.domain.schedule import Slot, slots_after
+from ava.domain.schedule import FiringTime, firing_times_after
 
 __all__ = [
     "DEFAULT_CATCH_UP_SECONDS",
@@ -22,13 +22,13 @@ __all__ = [
     "Overlap",
     "Schedule",
     "ScheduleSpec",
-    "format_slot",
+    "format_local_time",
     "make_schedule_record",
     "spread_delay",
 ]
 
 DEFAULT_CATCH_UP_SECONDS = 3_600
-#: A week, so that the slots of a catch-up, of which there is at most one a minute, are listed within seconds.
+#: A week, so that the firing times of a catch-up, of which there is at most one a minute, are listed within seconds.
 MAX_CATCH_UP_SECONDS = 7 * 24 * 3_600
 MAX_SPREAD_SECONDS = 3_600
 
@@ -72,29 +72,29 @@ class ScheduleSpec:
     catch_up_seconds: int = DEFAULT_CATCH_UP_SECONDS
     #: The most by which each of its firings is delayed.
     spread_seconds: int = 0
-    #: It fires at slots from the first moment (inclusive) to the second (exclusive).
+    #: It fires from the first moment (inclusive) to the second (exclusive).
     starts_at: datetime | None = None
     ends_at: datetime | None = None
 
-    def slots_after(self, after: datetime) -> Iterator[Slot]:
-        """Yields the slots after an instant at which it fires, in the order of their instants."""
+    def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
+        """Yields when it fires after an instant, in the order of the instants."""
         if self.starts_at is not None and self.starts_at > after:
             after = self.starts_at - _MOMENT
         try:
-            for slot in slots_after(self.cron, self.timezone, after):
-                if self.ends_at is not None and slot.at >= self.ends_at:
+            for found in firing_times_after(self.cron, self.timezone, after):
+                if self.ends_at is not None and found.at >= self.ends_at:
                     return
-                yield slot
+                yield found
         except OverflowError:
             # The year 9999 ends.
             return
 
     def first_run(self, schedule_id: str, after: datetime) -> datetime | None:
-        """Returns when it fires for the first slot after an instant; None if it is disabled or has no more slots."""
+        """Returns when it fires for the first time after an instant; None if it is disabled or fires no more."""
         if not self.enabled:
             return None
-        slot = next(self.slots_after(after), None)
-        return None if slot is None else slot.at + spread_delay(schedule_id, self.spread_seconds)
+        found = next(self.firing_times_after(after), None)
+        return None if found is None else found.at + spread_delay(schedule_id, self.spread_seconds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,9 +104,9 @@ class Schedule(ScheduleSpec):
     #: `sch_…`.
     id: str
     tenant_id: str
-    #: Every slot up to this instant has fired, was skipped or missed, or does not count.
+    #: Every firing time up to this instant has fired, was skipped or missed, or does not count.
     decided_until: datetime
-    #: When it fires next, with its delay; None if it is disabled or has no more slots.
+    #: When it fires next, with its delay; None if it is disabled or fires no more.
     next_run_at: datetime | None
     last_run_at: datetime | None
     last_job_id: str | None
@@ -121,9 +121,9 @@ def spread_delay(schedule_id: str, spread_seconds: int) -> timedelta:
     return timedelta(milliseconds=int.from_bytes(digest) % (spread_seconds * 1000 + 1))
 
 
-def format_slot(slot: datetime) -> str:
+def format_local_time(local_time: datetime) -> str:
     """Returns a local time as clients see it, such as `2026-10-25T02:30`."""
-    return slot.isoformat(timespec="minutes" if not slot.second else "seconds")
+    return local_time.isoformat(timespec="minutes" if not local_time.second else "seconds")
 
 
 def make_schedule_record(schedule: Schedule) -> dict[str, Any]:

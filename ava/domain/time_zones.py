@@ -1,7 +1,7 @@
 """Time zones by their IANA names, always from the `tzdata` package.
 
 The system's own database is not read: the machines of one installation may have different releases of it, and then two
-dispatchers would disagree about the instant of a slot.
+dispatchers would disagree about the instant of a firing time.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ DUTY_CHANGES = Counter("ava_dispatcher_duty_changes", "Changes that a duty made.
 DUTY_FAILURES = Counter("ava_dispatcher_duty_failures", "Failed calls of a duty.", ("duty",), registry=_registry)
 
 SCHEDULE_FIRINGS = Counter(
-    "ava_schedule_firings", "Slots of schedules, by what became of them.", ("outcome",), registry=_registry
+    "ava_schedule_firings", "Firing times of schedules, by what became of them.", ("outcome",), registry=_registry
 )
 SCHEDULE_LATENESS_SECONDS = Histogram(
     "ava_schedule_lateness_seconds",

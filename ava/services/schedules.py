@@ -1,4 +1,4 @@
-"""The use cases of schedules: create, show, change, delete, run now, and list their slots and firings."""
+"""The use cases of schedules: create, show, change, delete, run now, and list their firing times and firings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.domain.firing import Firing
 from ava.domain.job import Job, JobSpec
 from ava.domain.limits import SCHEDULES
 from ava.domain.redaction import shown_to
-from ava.domain.schedule import Slot, describe, slots_after, timezone_data_version
+from ava.domain.schedule import FiringTime, describe, firing_times_after, timezone_data_version
 from ava.domain.schedule_record import Schedule, ScheduleSpec
 from ava.errors import (
     InvalidFields,
@@ -35,7 +35,8 @@ from ava.store.schedules.rows import schedule_uuid
 
 __all__ = ["Preview", "Schedules"]
 
-#: The fields on which the slots depend. A change of another field leaves what is due, and what was missed, as it is.
+#: The fields on which the firing times depend. A change of another field leaves what is due, and what was missed, as it
+#: is.
 _DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
 #: The fields that do not decide what runs and when: a change of these leaves a schedule as urgent as it may be.
 _INDIFFERENT = ("name", "enabled")
@@ -48,7 +49,7 @@ class Preview:
     """What a pattern means in a time zone."""
 
     description: str
-    next: Sequence[Slot]
+    next: Sequence[FiringTime]
 
 
 class Schedules:
@@ -134,7 +135,7 @@ class Schedules:
         return [shown_to(caller, schedule) for schedule in found], total
 
     def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
-        """Change fields of a schedule. A field on which its slots depend makes the next firing the first from now on.
+        """Change fields of a schedule. If its firing times depend on one, the next firing is the first from now on.
 
         The caller's role decides from then on how urgent its jobs may be, unless only its name or `enabled` changes.
         Raises `ScheduleNotFound`, `ScheduleDeclared`, and what `create` raises.
@@ -171,17 +172,17 @@ class Schedules:
             if not definitions.delete(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id):
                 raise ScheduleNotFound
 
-    def next_slots(self, caller: Caller, schedule_id: str, count: int) -> list[Slot]:
-        """Returns the next slots of a schedule, also if it is disabled. Raises `ScheduleNotFound`."""
+    def next_firing_times(self, caller: Caller, schedule_id: str, count: int) -> list[FiringTime]:
+        """Returns the next firing times of a schedule, also if it is disabled. Raises `ScheduleNotFound`."""
         with self._database.connect() as connection:
             schedule = _show(connection, caller, schedule_id)
             now = clock.now(connection)
-        return list(islice(schedule.slots_after(now), count))
+        return list(islice(schedule.firing_times_after(now), count))
 
     def preview(self, *, cron: str, timezone: str, count: int) -> Preview:
-        """Returns what a pattern means, and its next slots. The database is not asked, not even for its clock."""
-        slots = list(islice(slots_after(cron, timezone, datetime.now(UTC)), count))
-        return Preview(description=describe(cron, timezone), next=slots)
+        """Returns the meaning of a pattern, and its next firing times. It does not ask the database."""
+        found = list(islice(firing_times_after(cron, timezone, datetime.now(UTC)), count))
+        return Preview(description=describe(cron, timezone), next=found)
 
     def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Trigger a job like those of a schedule, now. Returns it, and True if an earlier call with the key did.

@@ -18,8 +18,8 @@ from harness.system import RunningProcess
 
 __all__ = ["FAULTS"]
 
-#: Schedules, the slots of each, and the seconds between two slots; a dispatcher is killed at each slot.
-_SCHEDULES, _SLOTS, _SLOT_SECONDS = 1_000, 6, 1.0
+#: Schedules, the firing times of each, and the seconds between two; a dispatcher is killed at each.
+_SCHEDULES, _TIMES, _TIME_SECONDS = 1_000, 6, 1.0
 _MINUTE = timedelta(minutes=1)
 
 _COPY = """
@@ -44,20 +44,20 @@ def _kill_dispatchers(cluster: Cluster) -> Injury:
         usual.kill()
     dispatchers = [_start_dispatcher(cluster, str(file)) for _ in range(3)]
     chance = random.Random(18)
-    for number in range(_SLOTS):
+    for number in range(_TIMES):
         set_clock(file, first + number * _MINUTE)
-        time.sleep(_SLOT_SECONDS * chance.random())
+        time.sleep(_TIME_SECONDS * chance.random())
         since = time.monotonic()
         dispatchers.pop(chance.randrange(3)).kill()
         dispatchers.append(_start_dispatcher(cluster, str(file)))
     cluster.system.dispatchers[:] = dispatchers
     injury = due_job(cluster, since)
-    _expect_jobs(cluster, {first + number * _MINUTE for number in range(_SLOTS)})
+    _expect_jobs(cluster, {first + number * _MINUTE for number in range(_TIMES)})
     return injury
 
 
 def _create(cluster: Cluster) -> datetime:
-    """Create the schedules. Returns their first slot."""
+    """Create the schedules. Returns their first firing time."""
     fields: dict[str, Any] = {"worker_id": WORKER, "cron": "* * * * *", "timezone": "Europe/Berlin"}
     fields |= {"catch_up": "all", "input": {"seconds": 0.01}}
     answer = cluster.system.post("/v1/ava/schedules", json=fields)
@@ -70,17 +70,17 @@ def _start_dispatcher(cluster: Cluster, file: str) -> RunningProcess:
     return cluster.system.spawn("dispatcher", module="harness.shifted_dispatcher", environ={VARIABLE: file})
 
 
-def _expect_jobs(cluster: Cluster, slots: set[datetime]) -> None:
-    """Count exactly one job of each slot of each schedule as accepted: one too few is lost, one too many invented."""
-    wanted = _SCHEDULES * len(slots)
+def _expect_jobs(cluster: Cluster, times: set[datetime]) -> None:
+    """Count exactly one job of each firing as accepted: one too few is lost, one too many invented."""
+    wanted = _SCHEDULES * len(times)
     wait_until(
         lambda: cluster.system.query("SELECT count(*) FROM schedule_firings") >= [(wanted,)],
         seconds=60,
-        what="every slot has fired",
+        what="every schedule has fired",
     )
     made: dict[tuple[str, datetime], str] = {}
     for schedule_id, at, job_uuid in cluster.system.query(_MADE):
-        if at in slots:
+        if at in times:
             made.setdefault((schedule_id, at), ids.encode("job", job_uuid))
     jobs = [*made.values(), *(f"missing {number}" for number in range(wanted - len(made)))]
     cluster.load.accepted += [Accepted(id=job, at=time.monotonic()) for job in jobs]

@@ -1,4 +1,4 @@
-"""Schedules against a real database: each slot makes one job, whatever else happens at the same time."""
+"""Schedules against a real database: each firing time makes one job, whatever else happens at the same time."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def scheduled(database_settings: Settings) -> Iterator[Scheduled]:
 # Firing --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_slot_makes_one_job_that_any_dispatcher_feeds(scheduled: Scheduled) -> None:
+def test_a_firing_time_makes_one_job_that_any_dispatcher_feeds(scheduled: Scheduled) -> None:
     schedule = scheduled.create(input_json='{"a":1}', priority=2)
     assert scheduled.fire(0.5) == 0
     assert scheduled.fire(1) == 1
     assert scheduled.fire(1.9) == 0
     columns = "tenant_id, worker_id, trigger, priority, input, triggered_by, scheduled_at, run_at, published_at, queue"
-    slot = scheduled.now + MINUTE
+    at = scheduled.now + MINUTE
     assert scheduled.jobs(columns) == [
-        ("ten_test", WORKER, "scheduled", 2, {"a": 1}, schedule.id, slot, None, None, "default")
+        ("ten_test", WORKER, "scheduled", 2, {"a": 1}, schedule.id, at, None, None, "default")
     ]
     shown = scheduled.show(schedule)
-    assert (shown.next_run_at, shown.last_run_at, shown.decided_until) == (slot + MINUTE, slot, slot)
+    assert (shown.next_run_at, shown.last_run_at, shown.decided_until) == (at + MINUTE, at, at)
     assert shown.last_job_id is not None
     found, total = scheduled.service.firings(CALLER, schedule.id, limit=10)
-    assert [(each.at, each.job_id) for each in found] == [(slot, shown.last_job_id)]
+    assert [(each.at, each.job_id) for each in found] == [(at, shown.last_job_id)]
     assert total == 1
 
 
@@ -85,7 +85,7 @@ def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(schedule
     assert str(outcomes[2][1]).endswith("(limit tenant_queued_jobs)")
 
 
-def test_several_dispatchers_at_once_fire_each_slot_once(scheduled: Scheduled) -> None:
+def test_several_dispatchers_at_once_fire_each_time_once(scheduled: Scheduled) -> None:
     schedules = [scheduled.create(catch_up=CatchUp.ALL) for _ in range(20)]
     duties = [
         ScheduleFirings(scheduled.backlog.database, scheduled.control, clock=lambda: scheduled.now + 10 * MINUTE)
@@ -154,10 +154,10 @@ def test_a_worker_that_is_deprecated_while_its_schedule_is_decided_gets_no_job(
     assert scheduled.jobs("status") == [("queued",)]
 
 
-def test_a_slot_that_is_written_already_makes_no_second_job(scheduled: Scheduled) -> None:
+def test_a_firing_time_that_is_written_already_makes_no_second_job(scheduled: Scheduled) -> None:
     schedule = scheduled.create()
     assert scheduled.fire(1) == 1
-    # As after a change of the time zone data by which a slot that has fired comes again.
+    # As after a change of the time zone data by which a firing time that has fired comes again.
     scheduled.backlog.run(
         "UPDATE schedules SET decided_until = decided_until - interval '1 minute', next_run_at = now()"
     )
@@ -173,12 +173,13 @@ def test_the_second_hour_of_an_overlap_has_firings_of_its_own(scheduled: Schedul
     scheduled.backlog.run("UPDATE schedules SET catch_up_seconds = 10000")
     assert scheduled.fire(0) == 4
     found, _ = scheduled.service.firings(CALLER, schedule.id, limit=10)
-    assert [(each.slot.hour, each.slot.minute, each.slot.fold, each.at.hour) for each in reversed(found)] == [
+    times = [(each.local_time, each.at.hour) for each in reversed(found)]
+    assert [(local.hour, local.minute, local.fold, hour) for local, hour in times] == [
         (2, 0, 0, 0), (2, 30, 0, 0), (2, 0, 1, 1), (2, 30, 1, 1)
     ]  # fmt: skip
 
 
-def test_moving_to_another_zone_does_not_meet_the_slots_of_the_old_one(scheduled: Scheduled) -> None:
+def test_moving_to_another_zone_does_not_meet_the_firing_times_of_the_old_one(scheduled: Scheduled) -> None:
     schedule = scheduled.create(cron="*/5 * * * *")
     scheduled.fire(5)
     fired = len(scheduled.jobs())
@@ -327,5 +328,5 @@ def test_a_job_of_a_schedule_is_found_by_its_firing_alone(scheduled: Scheduled) 
         assert job is not None
         found = firings.firing_of(connection, job)
         assert found is not None
-        assert (found.timezone, found.slot) == ("UTC", (scheduled.now + MINUTE).replace(tzinfo=None))
+        assert (found.timezone, found.local_time) == ("UTC", (scheduled.now + MINUTE).replace(tzinfo=None))
         assert firings.firing_of(connection, retried) is None

@@ -98,12 +98,12 @@ ExpectedSlot = tuple[datetime, datetime, str | None]
 
 
 def expected(pattern: Pattern, seen: Window) -> list[ExpectedSlot]:
-    """Returns the slots of a window that come after its first minute: the instant, the local time, the note."""
+    """Returns the firing times of a window that come after its first minute: the instant, the local time, the note."""
     shown: dict[datetime, list[datetime]] = {}
     for instant, local in seen.clock:
         shown.setdefault(local, []).append(instant)
     found = (_cadence if pattern.is_cadence else _fixed)(pattern, seen, shown)
-    return sorted(slot for slot in found if seen.start < slot[0] <= seen.end)
+    return sorted(each for each in found if seen.start < each[0] <= seen.end)
 
 
 def _cadence(pattern: Pattern, seen: Window, shown: dict[datetime, list[datetime]]) -> Iterator[ExpectedSlot]:

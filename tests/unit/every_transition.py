@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from ava.domain import schedule
 
 from . import cron_oracle as oracle
-from .test_schedule_transitions import slots
+from .test_schedule_transitions import firing_times
 
 #: Patterns drawn for each change of a clock.
 PATTERNS = 5
@@ -29,8 +29,8 @@ def _compare(name: str, seen: oracle.Window) -> None:
     @settings(max_examples=PATTERNS, deadline=None, database=None)
     @given(pattern=oracle.patterns())
     def compare(pattern: oracle.Pattern) -> None:
-        found = slots(pattern, name, seen.start, seen.end)
-        assert [(slot.at, slot.slot, slot.note) for slot in found] == oracle.expected(pattern, seen)
+        found = firing_times(pattern, name, seen.start, seen.end)
+        assert [(each.at, each.local_time, each.note) for each in found] == oracle.expected(pattern, seen)
 
     compare()
 

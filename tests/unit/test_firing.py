@@ -27,7 +27,7 @@ SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days
 
 
 def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
-    """Returns a schedule whose slots come each minute, and which was decided until so long ago."""
+    """Returns a schedule whose firing times come each minute, and which was decided until so long ago."""
     facts = {name: fields.pop(name) for name in ("worker", "last_status", "has_waiting", "gone") if name in fields}
     schedule = Schedule(
         id="sch_01h455vb4pex5vsknk084sn02q",
@@ -53,29 +53,29 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
 
 
 def _outcomes(decision: FiringDecision) -> list[Outcome]:
-    return [each.outcome for each in decision.slots]
+    return [each.outcome for each in decision.times]
 
 
 def _fired(decision: FiringDecision) -> list[datetime]:
-    return [each.slot.at for each in decision.slots if each.outcome is Outcome.FIRED]
+    return [each.time.at for each in decision.times if each.outcome is Outcome.FIRED]
 
 
-def test_a_slot_on_time_fires_and_the_next_one_is_scheduled() -> None:
+def test_a_firing_time_on_time_fires_and_the_next_one_is_scheduled() -> None:
     decision = decide(_due(), NOW + 0.2 * SECOND)
     assert _fired(decision) == [NOW]
-    assert decision.slots[0].late_seconds == pytest.approx(0.2)
+    assert decision.times[0].late_seconds == pytest.approx(0.2)
     assert (decision.decided_until, decision.next_run_at) == (NOW, NOW + MINUTE)
-    assert decision.slots[0].slot.slot == datetime(2026, 3, 2, 13, 0)
+    assert decision.times[0].time.local_time == datetime(2026, 3, 2, 13, 0)
 
 
 @pytest.mark.parametrize("catch_up", CatchUp)
-def test_a_slot_that_a_change_of_dispatchers_delays_is_not_missed(catch_up: CatchUp) -> None:
+def test_a_firing_time_that_a_change_of_dispatchers_delays_is_not_missed(catch_up: CatchUp) -> None:
     assert _fired(decide(_due(catch_up=catch_up), NOW + 45 * SECOND)) == [NOW]
 
 
 def test_nothing_due_only_writes_the_next_firing() -> None:
     decision = decide(_due(down_for=0 * SECOND), NOW + SECOND)
-    assert (decision.slots, decision.decided_until, decision.next_run_at) == ([], NOW, NOW + MINUTE)
+    assert (decision.times, decision.decided_until, decision.next_run_at) == ([], NOW, NOW + MINUTE)
 
 
 # Missed --------------------------------------------------------------------------------------------------------------
@@ -87,17 +87,17 @@ def test_nothing_due_only_writes_the_next_firing() -> None:
 def test_catch_up_of_ten_minutes(catch_up: CatchUp, fired: list[int]) -> None:
     decision = decide(_due(down_for=10 * MINUTE, catch_up=catch_up), NOW + SECOND)
     assert _fired(decision) == [NOW - 10 * MINUTE + number * MINUTE for number in fired]
-    assert len(decision.slots) == 10
-    missed = [each for each in decision.slots if each.outcome is Outcome.MISSED]
+    assert len(decision.times) == 10
+    missed = [each for each in decision.times if each.outcome is Outcome.MISSED]
     assert all(f"catch_up is {catch_up}" in (each.reason or "") for each in missed)
 
 
 @pytest.mark.parametrize(("catch_up", "fired"), [(CatchUp.LAST, 1), (CatchUp.NONE, 0), (CatchUp.ALL, 2)])
-def test_catch_up_of_slots_that_are_all_late(catch_up: CatchUp, fired: int) -> None:
+def test_catch_up_of_firing_times_that_are_all_late(catch_up: CatchUp, fired: int) -> None:
     due = _due(down_for=120 * MINUTE, cron="30 * * * *", catch_up=catch_up, catch_up_seconds=6_000)
     decision = decide(due, NOW)
     # 10:30 and 11:30; the former is 5,400 s late.
-    assert len(decision.slots) == 2
+    assert len(decision.times) == 2
     assert len(_fired(decision)) == fired
     assert decision.next_run_at == NOW + 30 * MINUTE
 
@@ -106,9 +106,9 @@ def test_no_firing_older_than_catch_up_seconds_is_made_up_for() -> None:
     due = _due(down_for=120 * MINUTE, cron="30 * * * *", catch_up=CatchUp.ALL, catch_up_seconds=1_799)
     decision = decide(due, NOW)
     assert _fired(decision) == []
-    assert decision.slots[0].slot.at == NOW - 90 * MINUTE
+    assert decision.times[0].time.at == NOW - 90 * MINUTE
     # One entry stands for all that are older, so that a year costs no more than an hour.
-    assert "stands for every slot" in (decision.slots[0].reason or "")
+    assert "stands for every slot" in (decision.times[0].reason or "")
 
 
 def test_a_year_without_dispatchers_is_decided_within_a_bound() -> None:
@@ -116,7 +116,7 @@ def test_a_year_without_dispatchers_is_decided_within_a_bound() -> None:
     decision = decide(due, NOW + SECOND)
     assert _fired(decision) == [NOW - number * MINUTE for number in range(MAX_LISTED - 1, -1, -1)]
     assert _outcomes(decision) == [Outcome.MISSED] + [Outcome.FIRED] * MAX_LISTED
-    assert decision.slots[0].slot.at == NOW - 365 * DAY + MINUTE
+    assert decision.times[0].time.at == NOW - 365 * DAY + MINUTE
     assert decision.decided_until == NOW
 
 
@@ -149,7 +149,7 @@ def test_the_delay_is_constant_and_part_of_the_next_firing() -> None:
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
 def test_skip_makes_no_job_while_the_last_one_is_not_final(status: Status) -> None:
     decision = decide(_due(overlap=Overlap.SKIP, last_status=status), NOW)
-    assert [(each.outcome, each.reason) for each in decision.slots] == [
+    assert [(each.outcome, each.reason) for each in decision.times] == [
         (Outcome.SKIPPED, f"job_last is still {status} (overlap is skip)")
     ]
     assert decision.next_run_at == NOW + MINUTE
@@ -159,21 +159,21 @@ def test_skip_makes_no_job_while_the_last_one_is_not_final(status: Status) -> No
 def test_a_final_last_job_is_in_no_ones_way(overlap: Overlap) -> None:
     decision = decide(_due(overlap=overlap, last_status=Status.FAILED), NOW)
     assert _outcomes(decision) == [Outcome.FIRED]
-    assert not decision.slots[0].waits_for_earlier
+    assert not decision.times[0].waits_for_earlier
     assert decision.cancels_job_id is None
 
 
 def test_at_most_one_job_waits() -> None:
     running = _due(overlap=Overlap.QUEUE_ONE, last_status=Status.RUNNING)
     decision = decide(running, NOW)
-    assert [each.waits_for_earlier for each in decision.slots] == [True]
+    assert [each.waits_for_earlier for each in decision.times] == [True]
     assert _outcomes(decide(replace(running, has_waiting=True), NOW)) == [Outcome.SKIPPED]
 
 
 def test_a_catch_up_of_one_at_a_time_makes_the_jobs_that_may_exist() -> None:
     for overlap, held in ((Overlap.SKIP, [False]), (Overlap.QUEUE_ONE, [False, True]), (Overlap.ALLOW, [False] * 4)):
         decision = decide(_due(down_for=4 * MINUTE, catch_up=CatchUp.ALL, overlap=overlap), NOW)
-        assert [each.waits_for_earlier for each in decision.slots if each.outcome is Outcome.FIRED] == held
+        assert [each.waits_for_earlier for each in decision.times if each.outcome is Outcome.FIRED] == held
     decision = decide(_due(down_for=4 * MINUTE, catch_up=CatchUp.ALL, overlap=Overlap.CANCEL_RUNNING), NOW)
     assert _fired(decision) == [NOW]
 
@@ -183,7 +183,7 @@ def test_cancel_running_names_the_job_to_cancel() -> None:
     assert (decision.cancels_job_id, _outcomes(decision)) == ("job_last", [Outcome.FIRED])
 
 
-def test_nothing_is_cancelled_for_a_slot_that_was_missed() -> None:
+def test_nothing_is_cancelled_for_a_firing_time_that_was_missed() -> None:
     due = _due(down_for=DAY, cron="0 9 * * *", overlap=Overlap.CANCEL_RUNNING, last_status=Status.RUNNING)
     assert decide(due, NOW).cancels_job_id is None
 
@@ -193,7 +193,7 @@ def test_nothing_is_cancelled_for_a_slot_that_was_missed() -> None:
 
 def test_three_firings_in_a_row_without_a_worker_disable_the_schedule() -> None:
     decision = decide(_due(worker=None, gone=1), NOW)
-    assert [(each.outcome, each.reason) for each in decision.slots] == [(Outcome.SKIPPED, "worker wkr_test is gone")]
+    assert [(each.outcome, each.reason) for each in decision.times] == [(Outcome.SKIPPED, "worker wkr_test is gone")]
     assert (decision.gone, decision.disables, decision.next_run_at) == (2, False, NOW + MINUTE)
     decision = decide(_due(worker=None, gone=2), NOW)
     assert (decision.gone, decision.disables, decision.next_run_at) == (3, True, None)
@@ -222,7 +222,7 @@ def test_a_paused_worker_fires_because_its_jobs_wait() -> None:
 )
 def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict[str, Any], reason: str) -> None:
     decision = decide(_due(worker=RunnableWorker(**refusing), gone=2), NOW)
-    assert [each.reason for each in decision.slots] == [reason]
+    assert [each.reason for each in decision.times] == [reason]
     assert (decision.gone, decision.disables) == (0, False)
 
 
@@ -231,11 +231,11 @@ def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict
 
 @pytest.mark.parametrize("fold", [0, 1])
 def test_the_place_of_a_firing_survives_its_id(fold: int) -> None:
-    slot = datetime(2026, 10, 25, 2, 30, fold=fold)
-    firing = Firing(slot=slot, at=NOW, outcome=Outcome.FIRED, reason=None, job_id="job_x")
+    local_time = datetime(2026, 10, 25, 2, 30, fold=fold)
+    firing = Firing(local_time=local_time, at=NOW, outcome=Outcome.FIRED, reason=None, job_id="job_x")
     place = firing_place(firing.id)
     assert place is not None
-    assert (place[0], place[1], place[1].fold) == (NOW, slot, fold)
+    assert (place[0], place[1], place[1].fold) == (NOW, local_time, fold)
 
 
 @pytest.mark.parametrize("text", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])

@@ -1,4 +1,4 @@
-"""The rule of schedules: patterns, zones, slots and the words for them."""
+"""The rule of schedules: patterns, zones, firing times and the words for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ava.domain import schedule, time_zones
-from ava.domain.schedule import CronError, Slot
+from ava.domain.schedule import CronError, FiringTime
 from harness.system import ROOT
 
 BERLIN = "Europe/Berlin"
@@ -24,9 +24,9 @@ NIGHT_OF_THE_OVERLAP = datetime(2026, 10, 24, 20, tzinfo=UTC)
 
 
 def _slots(cron: str, timezone: str, after: datetime, hours: float = 12) -> list[tuple[str, str, str | None]]:
-    walk = schedule.slots_after(cron, timezone, after)
-    found = takewhile(lambda slot: slot.at <= after + timedelta(hours=hours), walk)
-    return [(f"{slot.slot:%H:%M}", f"{slot.at:%H:%M}", slot.note) for slot in found]
+    walk = schedule.firing_times_after(cron, timezone, after)
+    found = takewhile(lambda each: each.at <= after + timedelta(hours=hours), walk)
+    return [(f"{each.local_time:%H:%M}", f"{each.at:%H:%M}", each.note) for each in found]
 
 
 # Slots -----------------------------------------------------------------------------------------------------------
@@ -78,8 +78,8 @@ def test_the_slots_of_both_hours_of_an_overlap_come_in_their_order() -> None:
 
 
 def test_the_second_slot_of_an_overlap_has_fold_1() -> None:
-    walk = islice(schedule.slots_after("30 * * * *", BERLIN, datetime(2026, 10, 25, 0, 0, tzinfo=UTC)), 2)
-    assert [(slot.slot, slot.slot.fold) for slot in walk] == [
+    walk = islice(schedule.firing_times_after("30 * * * *", BERLIN, datetime(2026, 10, 25, 0, 0, tzinfo=UTC)), 2)
+    assert [(each.local_time, each.local_time.fold) for each in walk] == [
         (datetime(2026, 10, 25, 2, 30), 0),
         (datetime(2026, 10, 25, 2, 30), 1),
     ]
@@ -92,16 +92,16 @@ def test_a_day_that_a_zone_skipped_comes_once_for_all_its_slots() -> None:
 
 def test_slots_come_strictly_after_the_instant() -> None:
     nine = datetime(2026, 6, 1, 9, tzinfo=UTC)
-    first = next(schedule.slots_after("0 9 * * *", "UTC", nine))
-    assert first == Slot(datetime(2026, 6, 2, 9), datetime(2026, 6, 2, 9, tzinfo=UTC), None)
-    assert next(schedule.slots_after("0 9 * * *", "UTC", nine - timedelta(microseconds=1))).at == nine
-    assert next(schedule.slots_after("0 9 * * *", "UTC", nine + timedelta(microseconds=1))).at > nine
+    first = next(schedule.firing_times_after("0 9 * * *", "UTC", nine))
+    assert first == FiringTime(datetime(2026, 6, 2, 9), datetime(2026, 6, 2, 9, tzinfo=UTC), None)
+    assert next(schedule.firing_times_after("0 9 * * *", "UTC", nine - timedelta(microseconds=1))).at == nine
+    assert next(schedule.firing_times_after("0 9 * * *", "UTC", nine + timedelta(microseconds=1))).at > nine
 
 
 def test_day_of_month_or_day_of_week_is_enough_unless_one_begins_with_a_star() -> None:
     def days(cron: str) -> list[int]:
-        walk = schedule.slots_after(cron, "UTC", datetime(2026, 6, 1, tzinfo=UTC))
-        return [slot.at.day for slot in takewhile(lambda slot: slot.at.month == 6, walk)]
+        walk = schedule.firing_times_after(cron, "UTC", datetime(2026, 6, 1, tzinfo=UTC))
+        return [each.at.day for each in takewhile(lambda each: each.at.month == 6, walk)]
 
     assert days("0 5 13 * FRI") == [5, 12, 13, 19, 26]
     assert days("0 5 */2 * FRI") == [5, 19]
@@ -110,16 +110,19 @@ def test_day_of_month_or_day_of_week_is_enough_unless_one_begins_with_a_star() -
 @pytest.mark.parametrize("cron", ["0 0 * 2 MON#5", "0 0 29 2 *", "0 0 */28 2 MON", "0 0 31 12 *"])
 def test_a_rare_pattern_is_found_within_moments(cron: str) -> None:
     began = time.process_time()
-    found = list(islice(schedule.slots_after(cron, "America/New_York", datetime(2072, 3, 1, tzinfo=UTC)), 3))
+    found = list(islice(schedule.firing_times_after(cron, "America/New_York", datetime(2072, 3, 1, tzinfo=UTC)), 3))
     assert len(found) == 3
     # It takes 10 ms; without a bound it would be minutes.
     assert time.process_time() - began < 2
 
 
 def test_a_walk_ends_with_the_calendar() -> None:
-    assert list(schedule.slots_after("0 0 1 1 *", BERLIN, datetime(9899, 6, 1, tzinfo=UTC)))[-1].slot.year == 9900
-    assert list(schedule.slots_after("* * * * *", BERLIN, datetime.max.replace(tzinfo=UTC))) == []
-    assert next(schedule.slots_after("* * * * *", BERLIN, datetime.min.replace(tzinfo=UTC))).at.year == 1900
+    assert (
+        list(schedule.firing_times_after("0 0 1 1 *", BERLIN, datetime(9899, 6, 1, tzinfo=UTC)))[-1].local_time.year
+        == 9900
+    )
+    assert list(schedule.firing_times_after("* * * * *", BERLIN, datetime.max.replace(tzinfo=UTC))) == []
+    assert next(schedule.firing_times_after("* * * * *", BERLIN, datetime.min.replace(tzinfo=UTC))).at.year == 1900
 
 
 # Patterns --------------------------------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ def test_a_text_is_a_pattern_or_raises_cron_error(text: str) -> None:
         schedule.check_cron(text)
     except CronError:
         return
-    assert next(schedule.slots_after(text, BERLIN, NIGHT_OF_THE_GAP)).at > NIGHT_OF_THE_GAP
+    assert next(schedule.firing_times_after(text, BERLIN, NIGHT_OF_THE_GAP)).at > NIGHT_OF_THE_GAP
     assert schedule.describe(text, BERLIN).endswith(", Berlin time")
 
 
@@ -214,7 +217,7 @@ def test_names_of_days_and_numbers_are_the_same_days() -> None:
 @pytest.mark.parametrize("name", ["UTC", BERLIN, "Asia/Calcutta", "Europe/Kiev", "US/Eastern", "Etc/GMT+5"])
 def test_a_zone_and_an_alias_are_accepted(name: str) -> None:
     schedule.check_timezone(name)
-    assert next(schedule.slots_after("0 0 * * *", name, NIGHT_OF_THE_GAP)).slot.hour == 0
+    assert next(schedule.firing_times_after("0 0 * * *", name, NIGHT_OF_THE_GAP)).local_time.hour == 0
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_an_unknown_zone_is_refused_with_a_cure(name: str, cure: str) -> None:
     assert cure in str(caught.value)
     assert len(str(caught.value)) < 200
     with pytest.raises(ValueError, match="is not a time zone"):
-        schedule.slots_after("* * * * *", name, NIGHT_OF_THE_GAP)
+        schedule.firing_times_after("* * * * *", name, NIGHT_OF_THE_GAP)
 
 
 def test_zones_are_those_of_the_package_and_not_of_the_machine(tmp_path: Path) -> None:
@@ -248,15 +251,15 @@ def test_zones_are_those_of_the_package_and_not_of_the_machine(tmp_path: Path) -
     try:
         time_zones.zone.cache_clear()
         assert zoneinfo.ZoneInfo.no_cache("Asia/Tokyo").utcoffset(datetime(2026, 1, 1)) == timedelta(0)
-        assert next(schedule.slots_after("0 0 * * *", "Asia/Tokyo", NIGHT_OF_THE_GAP)).at.hour == 15
+        assert next(schedule.firing_times_after("0 0 * * *", "Asia/Tokyo", NIGHT_OF_THE_GAP)).at.hour == 15
     finally:
         zoneinfo.reset_tzpath()
 
 
 def test_each_zone_of_the_package_can_be_used() -> None:
     for name in schedule.timezone_names():
-        slot = next(schedule.slots_after("0 0 * * *", name, datetime(2026, 6, 1, tzinfo=UTC)))
-        assert (slot.slot.hour, slot.note) == (0, None)
+        each = next(schedule.firing_times_after("0 0 * * *", name, datetime(2026, 6, 1, tzinfo=UTC)))
+        assert (each.local_time.hour, each.note) == (0, None)
     assert len(schedule.timezone_names()) > 500
     assert schedule.timezone_data_version()[:2] == "20"
 
@@ -318,9 +321,9 @@ def table_of(day: date) -> list[str]:
 
 
 def _cell(cron: str, start: datetime) -> str:
-    walk = schedule.slots_after(cron, BERLIN, start - timedelta(microseconds=1))
-    found = takewhile(lambda slot: slot.at < start + timedelta(hours=1), walk)
-    return ", ".join(f"{slot.slot:%H:%M}" + (f" *{slot.note}*" if slot.note else "") for slot in found) or "–"
+    walk = schedule.firing_times_after(cron, BERLIN, start - timedelta(microseconds=1))
+    found = takewhile(lambda each: each.at < start + timedelta(hours=1), walk)
+    return ", ".join(f"{each.local_time:%H:%M}" + (f" *{each.note}*" if each.note else "") for each in found) or "–"
 
 
 @pytest.mark.parametrize("day", [date(2026, 3, 29), date(2026, 10, 25)])

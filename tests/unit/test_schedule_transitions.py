@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ava.domain import schedule
-from ava.domain.schedule import Slot
+from ava.domain.schedule import FiringTime
 
 from . import cron_oracle as oracle
 
@@ -27,9 +27,9 @@ _CHANGING = [
 _NAMES = st.one_of(st.sampled_from(_CHANGING), st.sampled_from(_CHANGING), st.sampled_from(sorted(oracle.zones())))
 
 
-def slots(pattern: oracle.Pattern, name: str, start: datetime, end: datetime) -> list[Slot]:
-    """Returns the slots after an instant, up to another."""
-    return list(takewhile(lambda slot: slot.at <= end, schedule.slots_after(pattern.text, name, start)))
+def firing_times(pattern: oracle.Pattern, name: str, start: datetime, end: datetime) -> list[FiringTime]:
+    """Returns the firing times after an instant, up to another."""
+    return list(takewhile(lambda each: each.at <= end, schedule.firing_times_after(pattern.text, name, start)))
 
 
 # A fifth more than the profile's number, which is 100 in `make test`.
@@ -40,8 +40,8 @@ def test_slots_around_each_change_of_a_clock_are_those_of_the_oracle(
 ) -> None:
     for shift in oracle.shifts(name, year, year):
         seen = oracle.window(name, shift)
-        found = slots(pattern, name, seen.start, seen.end)
-        assert [(slot.at, slot.slot, slot.note) for slot in found] == oracle.expected(pattern, seen)
+        found = firing_times(pattern, name, seen.start, seen.end)
+        assert [(each.at, each.local_time, each.note) for each in found] == oracle.expected(pattern, seen)
 
 
 @given(name=_NAMES, year=st.integers(2000, 2037), pattern=oracle.patterns(), minutes=st.integers(-90, 90))
@@ -50,5 +50,5 @@ def test_a_walk_from_any_minute_finds_the_rest_of_an_earlier_walk(
 ) -> None:
     for shift in oracle.shifts(name, year, year):
         end, middle = shift + oracle.MARGIN, shift + timedelta(minutes=minutes)
-        whole = slots(pattern, name, shift - oracle.MARGIN, end)
-        assert slots(pattern, name, middle, end) == [slot for slot in whole if slot.at > middle]
+        whole = firing_times(pattern, name, shift - oracle.MARGIN, end)
+        assert firing_times(pattern, name, middle, end) == [each for each in whole if each.at > middle]

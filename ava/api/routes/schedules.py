@@ -155,7 +155,7 @@ def delete(schedule_id: str) -> Response:
 def list_next(schedule_id: str, count: int) -> Response:
     """Show the next slots of one schedule."""
     return responses.data(
-        _array(write_slot(slot) for slot in context().schedules.next_slots(caller(), schedule_id, count))
+        _array(write_slot(found) for found in context().schedules.next_firing_times(caller(), schedule_id, count))
     )
 
 

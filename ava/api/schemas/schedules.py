@@ -18,7 +18,7 @@ from ava.api.http.strict import Strict
 from ava.domain import priority
 from ava.domain.firing import Outcome
 from ava.domain.limits import SCHEDULE_INPUT_BYTES
-from ava.domain.schedule import LONGEST_CRON, CronError, Slot, check_cron, check_timezone
+from ava.domain.schedule import LONGEST_CRON, CronError, FiringTime, check_cron, check_timezone
 from ava.domain.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
     MAX_CATCH_UP_SECONDS,
@@ -26,7 +26,7 @@ from ava.domain.schedule_record import (
     CatchUp,
     Overlap,
     ScheduleSpec,
-    format_slot,
+    format_local_time,
 )
 from ava.store.schedules.definitions import ScheduleFilter
 
@@ -309,7 +309,7 @@ _NOTE_TEXT = {
 class SlotRecord(Schema):
     """A local time that a pattern names, and the instant at which it comes."""
 
-    slot = Text(metadata=_SLOT_TEXT)
+    slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()
     note = Text(allow_none=True, metadata=_NOTE_TEXT)
 
@@ -324,19 +324,19 @@ class PreviewRecord(Schema):
 class FiringRecord(Schema):
     """A slot that is past, and what became of it."""
 
-    slot = Text(metadata=_SLOT_TEXT)
+    slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()
     outcome = Choice(Outcome)
     reason = Text(allow_none=True, metadata={"description": "Why it was skipped or missed; null if it fired."})
     job_id = Id("job", allow_none=True)
 
 
-def _write_slot_text(slot: datetime) -> str:
-    return f'"{format_slot(slot)}"'
+def _write_slot_text(local_time: datetime) -> str:
+    return f'"{format_local_time(local_time)}"'
 
 
-def _write_slots(slots: Iterable[Slot]) -> str:
-    return f"[{','.join(map(write_slot, slots))}]"
+def _write_slots(found: Iterable[FiringTime]) -> str:
+    return f"[{','.join(map(write_slot, found))}]"
 
 
 write_schedule = compile_schema(ScheduleRecord())

@@ -14,10 +14,10 @@ from ava.domain import ids, priority
 from ava.domain.events import Event, EventType, make_body
 from ava.domain.firing import (
     MAX_GONE,
+    DecidedTime,
     DueSchedule,
     FiringDecision,
     Outcome,
-    SlotDecision,
     decide,
     postpone,
     reserve,
@@ -129,7 +129,7 @@ class ScheduleFirings(Duty):
 
     def _make_jobs(self, connection: Connection, decisions: Sequence[FiringDecision]) -> list[FiringDecision]:
         """Make the jobs of decisions. Returns the decisions without the jobs that were refused."""
-        new = [self._new_job(decision.due, slot) for decision in decisions for slot in decision.fired]
+        new = [self._new_job(decision.due, decided) for decision in decisions for decided in decision.fired]
         refusals: dict[str, str] = {}
         for some in _batches(new):
             outcomes = self._making.make(connection, some)
@@ -140,7 +140,7 @@ class ScheduleFirings(Duty):
             }
         return [settle(decision, refusals) for decision in decisions]
 
-    def _new_job(self, due: DueSchedule, slot: SlotDecision) -> NewJob:
+    def _new_job(self, due: DueSchedule, decided: DecidedTime) -> NewJob:
         schedule = due.schedule
         most_urgent = priority.FIRST if due.may_be_urgent else self._most_urgent
         return NewJob(
@@ -151,14 +151,14 @@ class ScheduleFirings(Duty):
                 input_json=schedule.input_json,
                 trigger=Trigger.SCHEDULED,
                 priority=max(schedule.priority, most_urgent),
-                scheduled_at=slot.slot.at,
+                scheduled_at=decided.time.at,
             ),
             schema_version=None if due.worker is None else due.worker.schema_version,
             # The dispatcher feeds it like any other backlog, also if it is killed after the commit.
             may_publish=False,
-            uuid=slot.job_uuid,
+            uuid=decided.job_uuid,
             is_due=True,
-            earlier_uuid=slot.earlier_uuid,
+            earlier_uuid=decided.earlier_uuid,
         )
 
     def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:
@@ -193,7 +193,7 @@ def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[FiringDec
     firings, ends = 0, time.monotonic() + _DECIDING_SECONDS
     for due, now in found:
         decisions.append(_decide_one(due, now))
-        firings += len(decisions[-1].slots)
+        firings += len(decisions[-1].times)
         if time.monotonic() > ends or firings > _MAX_FIRINGS:
             break
     return decisions
@@ -238,7 +238,7 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
 
 
 def _count(decision: FiringDecision) -> None:
-    for each in decision.slots:
+    for each in decision.times:
         counters.SCHEDULE_FIRINGS.labels(each.outcome.value).inc()
         if each.outcome is Outcome.FIRED:
             counters.SCHEDULE_LATENESS_SECONDS.observe(each.late_seconds)

@@ -21,7 +21,8 @@ _SCHEDULES_PER_STATEMENT = 500
 class TimeZoneData(Duty):
     """Computes the next firing anew of schedules whose own comes from another version of the data.
 
-    Slots that are decided stay decided: the first one after them is computed. The duty that fires uses the same data.
+    Firing times that are decided stay decided: the first one after them is computed. The duty that fires uses the same
+    data.
     """
 
     name = "time_zones"

@@ -70,7 +70,7 @@ def create(
     timezone_data: str,
     may_be_urgent: bool = False,
 ) -> Schedule:
-    """Create a schedule, whose first slot comes after `decided_until`.
+    """Create a schedule, whose first firing time comes after `decided_until`.
 
     `may_be_urgent`: its jobs may be more urgent than those of a tenant's roles, because the platform made it.
     """

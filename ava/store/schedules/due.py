@@ -1,6 +1,6 @@
 """Due schedules, as the dispatcher claims them and writes what they do, in one transaction.
 
-The schedule's row is locked until then, and the primary key of `schedule_firings` refuses a slot that is written
+The schedule's row is locked until then, and the primary key of `schedule_firings` refuses a firing time that is written
 already. So any number of dispatchers may do this at once, and whatever one does not commit the next one does.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.firing import DueSchedule, FiringDecision, RunnableWorker, SlotDecision
+from ava.domain.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.job import Job, Status
 from ava.domain.schedule_record import Overlap, Schedule
 from ava.domain.worker import WorkerStatus
@@ -108,20 +108,20 @@ FROM (
 
 
 def reserve(connection: Connection, decisions: Sequence[FiringDecision]) -> list[str | None]:
-    """Returns the UUID of the job of each slot that fires, in order; None for a slot whose firing is written already.
+    """Returns the UUID of the job of each time that fires, in order; None for one whose firing is written already.
 
     The schedules are locked, so that no other transaction writes firings of them meanwhile.
     """
-    fired = [(decision, slot) for decision in decisions for slot in decision.fired]
-    return list(connection.exec_driver_sql(_RESERVE, _slots(fired)).scalars()) if fired else []
+    fired = [(decision, decided) for decision in decisions for decided in decision.fired]
+    return list(connection.exec_driver_sql(_RESERVE, _times(fired)).scalars()) if fired else []
 
 
-def _slots(slots: Sequence[tuple[FiringDecision, SlotDecision]]) -> dict[str, Any]:
+def _times(times: Sequence[tuple[FiringDecision, DecidedTime]]) -> dict[str, Any]:
     return {
-        "tenants": [decision.due.schedule.tenant_id for decision, _ in slots],
-        "schedule_ids": [schedule_uuid(decision.due.schedule.id) for decision, _ in slots],
-        "slots": [each.slot.slot.replace(fold=0) for _, each in slots],
-        "folds": [each.slot.slot.fold for _, each in slots],
+        "tenants": [decision.due.schedule.tenant_id for decision, _ in times],
+        "schedule_ids": [schedule_uuid(decision.due.schedule.id) for decision, _ in times],
+        "slots": [each.time.local_time.replace(fold=0) for _, each in times],
+        "folds": [each.time.local_time.fold for _, each in times],
     }
 
 
@@ -139,17 +139,17 @@ ON CONFLICT DO NOTHING
 def write_firings(connection: Connection, decisions: Sequence[FiringDecision]) -> int:
     """Write the firings of decisions, whose jobs are made. Returns the number of firings.
 
-    A slot that is written already, as skipped or missed, is not counted.
+    A firing time that is written already, as skipped or missed, is not counted.
     """
-    slots = [(decision, slot) for decision in decisions for slot in decision.slots]
-    if not slots:
+    times = [(decision, decided) for decision in decisions for decided in decision.times]
+    if not times:
         return 0
     parameters = {
-        **_slots(slots),
-        "ats": [each.slot.at for _, each in slots],
-        "outcomes": [each.outcome.value for _, each in slots],
-        "reasons": [each.reason for _, each in slots],
-        "jobs": [each.job_uuid for _, each in slots],
+        **_times(times),
+        "ats": [each.time.at for _, each in times],
+        "outcomes": [each.outcome.value for _, each in times],
+        "reasons": [each.reason for _, each in times],
+        "jobs": [each.job_uuid for _, each in times],
     }
     return connection.exec_driver_sql(_WRITE_FIRINGS, parameters).rowcount
 
@@ -180,7 +180,7 @@ def advance(
         "next_runs": [decision.next_run_at for decision in decisions],
         "gone": [decision.gone for decision in decisions],
         "disables": [decision.disables for decision in decisions],
-        "last_jobs": [slots[-1].job_uuid if slots else None for slots in fired],
+        "last_jobs": [times[-1].job_uuid if times else None for times in fired],
         "timezone_data": timezone_data,
         "now": now,
     }

@@ -52,9 +52,9 @@ def page(
 
 
 def _firing(row: Any) -> Firing:
-    slot, fold, at, outcome, reason, job_id = row
+    local_time, fold, at, outcome, reason, job_id = row
     return Firing(
-        slot=slot.replace(fold=fold),
+        local_time=local_time.replace(fold=fold),
         at=at,
         outcome=Outcome(outcome),
         reason=reason,
@@ -100,9 +100,9 @@ def firing_of(connection: Connection, job: Job) -> JobFiring | None:
     row = connection.exec_driver_sql(_FIRING_OF, parameters).first()
     if row is None:
         return None
-    slot, timezone, waits_for = row
+    local_time, timezone, waits_for = row
     return JobFiring(
-        slot=slot, timezone=timezone, waits_for=None if waits_for is None else ids.encode("job", waits_for)
+        local_time=local_time, timezone=timezone, waits_for=None if waits_for is None else ids.encode("job", waits_for)
     )
 
 
