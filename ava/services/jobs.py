@@ -10,6 +10,7 @@ from typing import Any
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
+from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.explanation import Explanation, explain
 from ava.domain.job import Job, JobSpec, Status
@@ -19,12 +20,11 @@ from ava.domain.redaction import shown_to
 from ava.domain.run_log import JobRuns, runs_of
 from ava.errors import (
     BrokerUnavailable,
-    IdempotencyKeyReused,
     JobNotFound,
     JobStateConflict,
     QueueRefused,
 )
-from ava.services.fingerprint import fingerprint
+from ava.services import replays
 from ava.services.grouped_triggers import GroupedTriggers, is_groupable
 from ava.services.making import Making
 from ava.services.trigger_rules import TriggerRules
@@ -42,7 +42,6 @@ from ava.store.jobs import (
     waiting_reads,
 )
 from ava.store.jobs.batches import JobBatch
-from ava.store.jobs.idempotency import EarlierRequest
 from ava.store.jobs.log_reads import LogRange
 from ava.store.jobs.reads import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
@@ -109,27 +108,15 @@ class Jobs:
         Raises `IdempotencyKeyReused` if the key came with other jobs, and what `trigger` raises.
         """
         is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
-        digest = self._run_long(lambda: fingerprint(specs)) if is_long else fingerprint(specs)
-
+        digest = self._run_long(lambda: replays.digest_of_jobs(specs)) if is_long else replays.digest_of_jobs(specs)
         with self._database.transaction() as connection:
-            earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
-            if earlier is not None:
-                return self._earlier_jobs(connection, caller, earlier, digest), True
+            if (earlier := replays.reserve_for(connection, caller, key, digest)) is not None:
+                return _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier]), True
             created = self.making.make_all(connection, self._prepare(caller, specs))
             job_ids = [job.id for job in created]
             idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
         self.publish(created)
         return created, False
-
-    def _earlier_jobs(
-        self, connection: Connection, caller: Caller, earlier: EarlierRequest, fingerprint: bytes
-    ) -> list[Job]:
-        if earlier.fingerprint != fingerprint:
-            raise IdempotencyKeyReused
-        found = reads.show_many(connection, tenant_id=caller.tenant_id, job_ids=earlier.job_ids)
-        if len(found) < len(earlier.job_ids):
-            raise JobNotFound
-        return found
 
     def retry(
         self,
@@ -292,3 +279,10 @@ class Jobs:
                 waiting=waiting_reads.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
             )
         return explain(facts if caller.is_operator else facts.without_names())
+
+
+def _show_all(connection: Connection, caller: Caller, job_ids: Sequence[str]) -> list[Job]:
+    found = reads.show_many(connection, tenant_id=caller.tenant_id, job_ids=job_ids)
+    if len(found) < len(job_ids):
+        raise JobNotFound
+    return found

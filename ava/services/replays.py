@@ -1,17 +1,20 @@
-"""Idempotency keys of requests that make one thing: the second request gets what the first one made."""
+"""Idempotency keys: a second request with a key gets what the first one made."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ava.domain.caller import Caller
+from ava.domain.job import JobSpec
 from ava.errors import IdempotencyKeyReused
 from ava.store.engine.database import Connection
 from ava.store.jobs import idempotency
 
-__all__ = ["reserve"]
+__all__ = ["digest_of_jobs", "reserve", "reserve_for"]
 
 
 def reserve(connection: Connection, caller: Caller, key: str | None, *, kind: str, asked: Any) -> str | None:
@@ -23,9 +26,38 @@ def reserve(connection: Connection, caller: Caller, key: str | None, *, kind: st
     if key is None:
         return None
     digest = hashlib.sha256(kind.encode() + json.dumps(asked, sort_keys=True, default=str).encode()).digest()
+    earlier = reserve_for(connection, caller, key, digest)
+    return None if earlier is None else earlier[0]
+
+
+def reserve_for(connection: Connection, caller: Caller, key: str, digest: bytes) -> Sequence[str] | None:
+    """Reserve an idempotency key for a request with a digest, in the transaction that makes the things.
+
+    Returns the UUIDs of what an earlier request with the key made, in order. Raises `IdempotencyKeyReused` if that
+    request has another digest.
+    """
     earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
     if earlier is None:
         return None
     if earlier.fingerprint != digest:
         raise IdempotencyKeyReused
-    return str(earlier.uuids[0])
+    return earlier.uuids
+
+
+def digest_of_jobs(specs: Sequence[JobSpec]) -> bytes:
+    """Returns the digest of a request for jobs; the order of an input's names makes no difference."""
+    digest = hashlib.sha256()
+    for spec in specs:
+        asked = [
+            spec.worker_id,
+            json.loads(spec.input_json),
+            spec.trigger,
+            spec.priority,
+            None if spec.scheduled_at is None else spec.scheduled_at.isoformat(),
+            spec.retry_of,
+        ]
+        if spec.tags_json != "{}":
+            asked.append(json.loads(spec.tags_json))
+        asked += [asdict(key) for key in (spec.dedupe, spec.debounce) if key is not None]
+        digest.update(json.dumps(asked, sort_keys=True).encode())
+    return digest.digest()

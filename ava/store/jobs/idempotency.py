@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -27,11 +26,6 @@ class EarlierRequest:
     fingerprint: bytes
     #: The UUIDs of what it created, in order: jobs, unless the fingerprint is that of another kind of request.
     uuids: Sequence[str]
-
-    @property
-    def job_ids(self) -> Sequence[str]:
-        """Returns the ids of the jobs that it created."""
-        return [ids.encode("job", uuid) for uuid in self.uuids]
 
 
 _RESERVE = Statement(f"""
