@@ -1,6 +1,6 @@
 """The tree of errors. The docstring is the message, and the message names the cure.
 
-The errors that are raised inside a handler are in `ava.handler.errors`, those of who may call in `ava.access_errors`.
+The errors that are raised inside a handler are in `ava.handler.errors`, those of who may call in `ava.errors`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from ava.error_codes import ErrorCode
 
 __all__ = [
     "AddressRefused",
+    "ApiKeyNotFound",
+    "ApiKeyRoleTooHigh",
+    "ApiKeysFull",
     "AvaError",
     "BadRequest",
     "BrokerUnavailable",
@@ -39,6 +42,7 @@ __all__ = [
     "NotFound",
     "OperationEnded",
     "OperationNotFound",
+    "OperatorsOnly",
     "OutboundError",
     "OutboundFailed",
     "OutboundTimeout",
@@ -47,6 +51,7 @@ __all__ = [
     "PortInUse",
     "PriorityTooUrgent",
     "ProjectError",
+    "QueueNotFound",
     "QueueRefused",
     "RequestError",
     "ScheduleDeclared",
@@ -56,11 +61,16 @@ __all__ = [
     "SecretUnreadable",
     "ServerFailed",
     "ServerProgramMissing",
+    "SessionEnded",
+    "SessionMissing",
+    "SessionNested",
+    "SessionsFull",
     "SettingsError",
     "StartError",
     "StatementFailed",
     "StatementTimeout",
     "StopRequested",
+    "TenantNotFound",
     "TooMany",
     "Unauthorized",
     "UrlRefused",
@@ -401,3 +411,54 @@ class OutboundFailed(OutboundError):
 
 class SecretUnreadable(AvaError):
     """None of the keys in AVA_ENCRYPTION_KEY opens a secret; add the key that it was sealed with."""
+
+
+# Who may call ---------------------------------------------------------------------------------------------------------
+
+
+class SessionEnded(Unauthorized):
+    """The session has ended; sign in again."""
+
+
+class OperatorsOnly(Forbidden):
+    """Only platform-admin and above may do this, because it concerns every tenant."""
+
+
+class QueueNotFound(NotFound):
+    """No such queue; a queue exists if a worker names it."""
+
+
+class TenantNotFound(NotFound):
+    """No such tenant, or it is not the caller's."""
+
+
+class ApiKeyRoleTooHigh(Forbidden):
+    """An API key grants no role above its maker's; choose your own role or a lower one."""
+
+
+class ApiKeyNotFound(NotFound):
+    """No such API key; GET /v1/ava/keys lists those that exist."""
+
+
+class ApiKeysFull(RequestError):
+    """The tenant has as many API keys as it may have; revoke one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class SessionsFull(RequestError):
+    """The tenant has as many sessions as it may have; end some with DELETE /v1/ava/sessions."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class SessionMissing(RequestError):
+    """The request carries no session's cookie; sign in with POST /v1/ava/session first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class SessionNested(RequestError):
+    """A session starts no other session and makes no link; send an API key or the four headers."""
+
+    code = ErrorCode.RESOURCE_CONFLICT

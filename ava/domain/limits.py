@@ -7,16 +7,6 @@ comes from, in the form of `Limit.message`.
 from __future__ import annotations
 
 from ava.domain.limit import Limit
-from ava.domain.process_limits import (
-    ANSWERS_IN_FLIGHT_BYTES,
-    LARGE_REQUESTS,
-    STREAM_BUFFER_BYTES,
-    TENANT_CONNECTIONS,
-    TENANT_STREAMS,
-    TENANT_WAITS,
-    WATCHERS,
-)
-from ava.domain.search_limits import INPUT_FILTERS, SEARCHED_INPUT_BYTES, SEARCHED_JOBS, SEARCHED_LINES
 
 __all__ = [
     "ANSWERS_IN_FLIGHT_BYTES",
@@ -305,6 +295,88 @@ _SECRETS = (
     "Secrets of a worker by one tenant, each of at most 8,192 characters. Each job's texts are searched for them."
 )
 WORKER_SECRETS = Limit(name="worker_secrets", unit="secrets", meaning=_SECRETS, status=422, fixed=64)
+SEARCHED_JOBS = Limit(
+    name="searched_jobs",
+    unit="jobs",
+    meaning="Jobs that one answer looks at for a filter or an order without an index; then the page ends, and its "
+    "cursor leads on.",
+    status=None,
+    fixed=20_000,
+)
+SEARCHED_INPUT_BYTES = Limit(
+    name="searched_input_bytes",
+    unit="bytes",
+    meaning="Bytes of inputs that one answer searches for a value; then the page ends, and its cursor leads on.",
+    status=None,
+    fixed=32 * 2**20,
+)
+INPUT_FILTERS = Limit(
+    name="input_filters",
+    unit="places",
+    meaning="Places of an input that a filter of jobs compares.",
+    status=422,
+    fixed=5,
+)
+SEARCHED_LINES = Limit(
+    name="searched_lines",
+    unit="lines",
+    meaning="Lines of a log that one answer looks at for a part of their text; then it ends, and its cursor leads on.",
+    status=None,
+    fixed=100_000,
+)
+TENANT_CONNECTIONS = Limit(
+    name="tenant_connections",
+    unit="percent",
+    meaning="Connections to the database that the requests of one tenant use at once in each API process, of its "
+    "`AVA_API_CONNECTIONS`; a request waits up to 8 s for its turn.",
+    status=429,
+    fixed=75,
+)
+LARGE_REQUESTS = Limit(
+    name="large_requests",
+    unit="large request",
+    meaning="Requests of one tenant with bodies of more than 64 KiB whose body is checked, parsed or stored at once, "
+    "in each API process; a request waits up to 10 s for its turn.",
+    status=429,
+    fixed=1,
+)
+ANSWERS_IN_FLIGHT_BYTES = Limit(
+    name="answers_in_flight_bytes",
+    unit="bytes",
+    meaning="Bytes of a tenant's answers of more than 64 KiB that are being sent at once, in each API process.",
+    status=429,
+    fixed=32 * _MIB,
+)
+TENANT_STREAMS = Limit(
+    name="tenant_streams",
+    unit="streams",
+    meaning="Streams of one tenant at once, in each API process.",
+    status=429,
+    field="tenant_max_streams",
+)
+TENANT_WAITS = Limit(
+    name="tenant_waits",
+    unit="waits",
+    meaning="Requests with `wait` of one tenant at once, in each API process.",
+    status=429,
+    field="tenant_max_waits",
+)
+WATCHERS = Limit(
+    name="watchers",
+    unit="watchers",
+    meaning="Streams and waits of all tenants at once, in each API process.",
+    status=429,
+    fixed=3_000,
+)
+STREAM_BUFFER_BYTES = Limit(
+    name="stream_buffer_bytes",
+    unit="bytes",
+    meaning="Bytes of updates that a stream holds for a client that reads slowly; one that does not read for 30 s is "
+    "closed.",
+    status=None,
+    fixed=64 * _KIB,
+)
+
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
     HEADER_FIELDS,

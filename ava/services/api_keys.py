@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ava.access_errors import ApiKeyNotFound, ApiKeyRoleTooHigh, ApiKeysFull
 from ava.domain import ids, tokens
 from ava.domain.api_key import ApiKey, ApiKeySpec
 from ava.domain.caller import Caller
 from ava.domain.limits import API_KEYS
 from ava.domain.tokens import Token, TokenKind
 from ava.errors import (
+    ApiKeyNotFound,
+    ApiKeyRoleTooHigh,
+    ApiKeysFull,
     DatabaseUnavailable,
     InvalidFields,
     Unauthorized,

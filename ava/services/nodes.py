@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ava.access_errors import OperatorsOnly
 from ava.domain import ids
 from ava.domain.caller import Caller
-from ava.errors import NodeNotFound
+from ava.errors import NodeNotFound, OperatorsOnly
 from ava.store.engine.database import Database
 from ava.store.fleet import node_reads, nodes
 from ava.store.fleet.node_reads import NodeView

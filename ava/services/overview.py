@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ava.access_errors import OperatorsOnly
 from ava.domain.caller import Caller
+from ava.errors import OperatorsOnly
 from ava.store.engine.database import Database
 from ava.store.reports import overview, promotions, tenant_loads
 from ava.store.reports.overview import Overview

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.access_errors import QueueNotFound
 from ava.domain.caller import Caller
+from ava.errors import QueueNotFound
 from ava.store.engine.database import Database
 from ava.store.fleet import queues, workers
 from ava.store.fleet.queues import PausedQueue

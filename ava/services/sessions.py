@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ava.access_errors import SessionEnded, SessionsFull
 from ava.domain import tokens
 from ava.domain.caller import Caller, Role
 from ava.domain.limits import SESSIONS
 from ava.domain.session import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
 from ava.domain.tokens import Token, TokenKind
-from ava.errors import Forbidden, Unauthorized
+from ava.errors import Forbidden, SessionEnded, SessionsFull, Unauthorized
 from ava.services.key_cache import KeyCache, cache_name
 from ava.settings import Settings
 from ava.store.access import api_keys, sessions

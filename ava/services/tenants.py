@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ava.access_errors import TenantNotFound
 from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.domain.tenant import TenantRules
+from ava.errors import TenantNotFound
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
 

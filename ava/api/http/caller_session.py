@@ -16,13 +16,12 @@ from functools import partial
 
 from flask import g, request
 
-from ava.access_errors import SessionMissing
 from ava.api.http import revocation
 from ava.api.http.caller_headers import read_id
 from ava.api.http.context import context
 from ava.domain.caller import Caller
 from ava.domain.session import cookie_name
-from ava.errors import Forbidden
+from ava.errors import Forbidden, SessionMissing
 from ava.services.sessions import SessionUse
 
 __all__ = ["by_link", "by_session", "current_session"]

@@ -10,14 +10,13 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
-from ava.access_errors import OperatorsOnly
 from ava.api.http import answers, standby_reads
 from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import NoParameters
 from ava.domain import limits
 from ava.domain.limits import Limit
-from ava.errors import Forbidden
+from ava.errors import Forbidden, OperatorsOnly
 
 __all__ = ["Operation", "find_operation", "operation"]
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, g, request
 
-from ava.access_errors import SessionNested
 from ava.api.http import responses
 from ava.api.http.caller_session import current_session
 from ava.api.http.context import caller, context
@@ -23,6 +22,7 @@ from ava.api.schemas.sessions import (
     write_session,
 )
 from ava.domain.session import cookie_name
+from ava.errors import SessionNested
 from ava.services.sessions import SessionUse
 
 __all__ = ["blueprint"]
