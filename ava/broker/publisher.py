@@ -166,14 +166,14 @@ class Publisher:
 
     def _send(self, producer: ProducerChannel, group: Sequence[Job]) -> None:
         first = group[0]
-        says = Message(first.worker_id, tuple((job.id, job.run_no + 1) for job in group))
+        message = Message(first.worker_id, tuple((job.id, job.run_no + 1) for job in group))
         headers = {}
         if self._key is not None:
-            headers[SIGNATURE] = sign(self._key, *says.said)
+            headers[SIGNATURE] = sign(self._key, *message.signed_parts)
         producer.send(
             TASK,
-            says.task_id,
-            says.arguments,
+            message.task_id,
+            message.arguments,
             first.queue,
             headers=headers,
             priority=self._to_broker(first.priority),

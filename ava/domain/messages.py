@@ -59,13 +59,13 @@ class Message(NamedTuple):
         return (job_id, run_no, self.worker_id, more) if more else (job_id, run_no, self.worker_id)
 
     @property
-    def shown(self) -> str:
+    def arguments_text(self) -> str:
         """Returns the arguments as Flower shows them."""
         (job_id, run_no), *more = self.runs
         return f"({job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
 
     @property
-    def said(self) -> tuple[object, ...]:
+    def signed_parts(self) -> tuple[object, ...]:
         """Returns the parts that a signature covers."""
         (job_id, run_no), *more = self.runs
         return (job_id, run_no, self.worker_id, *(part for run in more for part in run))
@@ -106,19 +106,19 @@ def _read_run(run: object) -> tuple[str, int] | None:
     return (job_id, run_no) if 0 < run_no < _MAX_RUN_NO and _JOB_ID.fullmatch(job_id) else None
 
 
-def sign(key: str, *said: object) -> str:
-    """Returns the signature of what a message says: HMAC-SHA256 of its parts, in hexadecimal.
+def sign(key: str, *parts: object) -> str:
+    """Returns the signature of a message: HMAC-SHA256 of its parts, in hexadecimal.
 
-    What a message of jobs says is `Message.said`. A signed message that is sent again is a duplicate, which the claim
-    drops.
+    The parts of a message of jobs are `Message.signed_parts`. A signed message that is sent again is a duplicate, which
+    the claim drops.
     """
-    return hmac.digest(key.encode(), "\n".join(map(str, said)).encode(), "sha256").hex()
+    return hmac.digest(key.encode(), "\n".join(map(str, parts)).encode(), "sha256").hex()
 
 
-def is_signed(keys: Sequence[str], signature: object, *said: object) -> bool:
+def is_signed(keys: Sequence[str], signature: object, *parts: object) -> bool:
     """Returns True if one of the keys has made the signature. Takes the same time for any wrong signature."""
     if not isinstance(signature, str) or not signature.isascii():
         return False
     # All keys are compared, so that the time does not depend on which of them matches.
-    matches = [hmac.compare_digest(sign(key, *said), signature) for key in keys]
+    matches = [hmac.compare_digest(sign(key, *parts), signature) for key in keys]
     return any(matches)

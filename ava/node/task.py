@@ -58,21 +58,21 @@ def _run_group(task: Task, child: Child) -> Run | None:
 
 
 def _send_end(task: Task, run: Run) -> None:
-    says = Message(run.job.worker_id, ((run.job.id, run.job.run_no),))
+    message = Message(run.job.worker_id, ((run.job.id, run.job.run_no),))
     result: object
     try:
         result = _report(run.end)
         signals.task_success.send(sender=task, result=result)
     except JobFailed as error:
         result = error
-        _send(signals.task_failure, task, says, exception=error, traceback=None, einfo=None)
+        _send(signals.task_failure, task, message, exception=error, traceback=None, einfo=None)
     except Ignore as error:
         result = error
-    _send(signals.task_postrun, task, says, retval=result, state=None)
+    _send(signals.task_postrun, task, message, retval=result, state=None)
 
 
-def _send(signal: Any, task: Task, says: Message, **more: Any) -> None:
-    signal.send(sender=task, task_id=says.task_id, task=task, args=says.arguments, kwargs={}, **more)
+def _send(signal: Any, task: Task, message: Message, **more: Any) -> None:
+    signal.send(sender=task, task_id=message.task_id, task=task, args=message.arguments, kwargs={}, **more)
 
 
 def _report(run_end: RunEnd | None) -> str:

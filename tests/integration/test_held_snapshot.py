@@ -151,14 +151,14 @@ def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, know
         look, blocks = _look(backlog, known)
         (window,) = look.windows
         assert (window.published, window.has_backlog, window.only_tenant) == (5, True, "ten_test")
-        assert window.beginning is not None
-        chosen, blocks_of_heads = _heads(backlog, window.beginning.job_id)
+        assert window.floor is not None
+        chosen, blocks_of_heads = _heads(backlog, window.floor.job_id)
         assert chosen == [job_uuid(job.id) for job in waiting]
         assert max(blocks, blocks_of_heads) <= _MAX_BLOCKS
         # The entries of ended jobs are there, and cost a look that passes them.
         known.see_returned()
         complete, blocks = _look(backlog, known)
-        assert replace(complete.windows[0], beginning=None) == replace(window, beginning=None)
+        assert replace(complete.windows[0], floor=None) == replace(window, floor=None)
         assert blocks > 2 * _MAX_BLOCKS
         unbounded, blocks = _heads(backlog, None)
         assert unbounded == chosen

@@ -80,26 +80,26 @@ def test_arguments_that_are_not_ours_are_none(arguments: Any) -> None:
 
 
 def test_a_message_may_stand_for_several_runs_of_one_worker() -> None:
-    says = read_arguments(json.loads(json.dumps(GROUP)))
-    assert says == ("wkr_echo", ((OURS[0], 1), ("job_01h455vb4pex5vsknk084sn02r", 2)))
-    assert json.loads(json.dumps(says.arguments)) == list(GROUP)
+    grouped = read_arguments(json.loads(json.dumps(GROUP)))
+    assert grouped == ("wkr_echo", ((OURS[0], 1), ("job_01h455vb4pex5vsknk084sn02r", 2)))
+    assert json.loads(json.dumps(grouped.arguments)) == list(GROUP)
     message = _message(GROUP)
     inbound.admit(message)
     assert message.headers["argsrepr"] == f"({OURS[0]!r}, 1, 'wkr_echo', and 1 more)"
 
 
 def test_a_signature_covers_each_run_of_a_group() -> None:
-    says = Says("wkr_echo", ((OURS[0], 1), ("job_01h455vb4pex5vsknk084sn02r", 2)))
-    inbound.admit(_message(GROUP, **{SIGNATURE: sign(KEY, *says.said)}), [KEY])
-    for signature in (sign(KEY, *OURS), sign(KEY, *says._replace(runs=says.runs[:1] * 2).said)):
+    grouped = Says("wkr_echo", ((OURS[0], 1), ("job_01h455vb4pex5vsknk084sn02r", 2)))
+    inbound.admit(_message(GROUP, **{SIGNATURE: sign(KEY, *grouped.signed_parts)}), [KEY])
+    for signature in (sign(KEY, *OURS), sign(KEY, *grouped._replace(runs=grouped.runs[:1] * 2).signed_parts)):
         with pytest.raises(MessageRefused, match="unsigned"):
             inbound.admit(_message(GROUP, **{SIGNATURE: signature}), [KEY])
 
 
 def test_the_largest_message_is_taken() -> None:
     job_id, run_no, worker_id = "job_7zzzzzzzzzzzzzzzzzzzzzzzzz", 2**31 - 1, "wkr_" + "a" * 59
-    says = Says(worker_id, ((job_id, run_no),) * MAX_RUNS)
-    inbound.admit(_message(says.arguments, id=says.task_id))
+    grouped = Says(worker_id, ((job_id, run_no),) * MAX_RUNS)
+    inbound.admit(_message(grouped.arguments, id=grouped.task_id))
 
 
 def test_with_a_key_a_message_must_be_signed_by_one_of_the_keys() -> None:

@@ -153,7 +153,7 @@ class FairQueue:
             tenants=found,
             each=each,
             unserved=unserved,
-            from_id=window.beginning.job_id if window.beginning else None,
+            from_id=window.floor.job_id if window.floor else None,
         )
         waiting = {tenant_id: jobs[: rooms.get(tenant_id, each)] for tenant_id, jobs in heads.items()}
         chosen = self._deal(window, waiting, room, each=each)

@@ -11,7 +11,7 @@ from typing import Any
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
 from ava.store.jobs import looks
-from ava.store.jobs.looks import Beginning, Look
+from ava.store.jobs.looks import Look, ScanFloor
 from ava.store.jobs.rows import job_uuid
 
 __all__ = ["KnownWindows"]
@@ -39,7 +39,7 @@ class KnownWindows:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Beginning] = {}
+        self._known: dict[tuple[str, int], ScanFloor] = {}
         self._slow = 0
         self._complete_seconds = 0.0
         self._complete_at = float("-inf")
@@ -90,5 +90,5 @@ class KnownWindows:
 
     def _learn(self, look: Look) -> None:
         for window in look.windows:
-            if window.beginning is not None:
-                self._known[window.queue, window.priority] = window.beginning
+            if window.floor is not None:
+                self._known[window.queue, window.priority] = window.floor

@@ -234,7 +234,7 @@ class WindowFeed(Duty):
                 published=0,
                 has_backlog=self._recall_all(window) > 0 or window.has_backlog,
                 only_tenant=None,
-                beginning=None,
+                floor=None,
             )
             for window in windows
         ]

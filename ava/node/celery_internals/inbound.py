@@ -42,14 +42,14 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
     ours = read_arguments(arguments)
     if ours is None or keywords != {} or not _is_empty(embedded) or headers.get("id") != ours.task_id:
         raise MessageRefused("foreign")
-    if keys and not is_signed(keys, headers.get(SIGNATURE), *ours.said):
+    if keys and not is_signed(keys, headers.get(SIGNATURE), *ours.signed_parts):
         raise MessageRefused("unsigned")
     message.headers = {
         "task": TASK,
         "id": headers["id"],
         "root_id": headers["id"],
         "ignore_result": True,
-        "argsrepr": ours.shown,
+        "argsrepr": ours.arguments_text,
         "kwargsrepr": "{}",
     }
     message.properties = {}

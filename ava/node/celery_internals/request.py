@@ -50,12 +50,12 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         super().on_accepted(pid, time_accepted)
 
     @cached_property
-    def says(self) -> Message:
+    def message(self) -> Message:
         """Returns what the message says."""
-        says = read_arguments(self.args)
+        message = read_arguments(self.args)
         # `inbound.admit` has dropped every other message.
-        assert says is not None
-        return says
+        assert message is not None
+        return message
 
     def pass_place(self, job_id: str, run_no: int) -> None:
         """The child has ended its run, and runs another job with the same place of a limit."""
@@ -65,7 +65,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
             self.run_monitor.untrack(each)
 
     def _make_held(self, pid: int) -> tuple[HeldRun, ...]:
-        handler = registry.find(self.says.worker_id)
+        handler = registry.find(self.message.worker_id)
         held = tuple(
             HeldRun(
                 job_id=job_id,
@@ -75,7 +75,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
                 grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
                 may_pass_place=handler is not None and handler.spec.limits.max_running is not None,
             )
-            for job_id, run_no in self.says.runs
+            for job_id, run_no in self.message.runs
         )
         for each in held:
             each.group = held

@@ -10,7 +10,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
 
-__all__ = ["Beginning", "Look", "Window", "read", "read_known"]
+__all__ = ["Look", "ScanFloor", "Window", "read", "read_known"]
 
 #: Seconds after which a look is planned anew. Its indexes are fixed, so a plan does not depend on the sizes of tables.
 _PLAN_SECONDS = 10.0
@@ -19,7 +19,7 @@ _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Beginning:
+class ScanFloor:
     """Where the waiting jobs of one window begin in the indexes; before them are those of jobs that have moved on."""
 
     #: No published job was published before. The text of a time.
@@ -45,7 +45,7 @@ class Window:
     #: True if jobs wait unpublished, and jobs of several tenants wait.
     is_shared: bool = False
     #: Where the next look at this window may begin; None if it was not read.
-    beginning: Beginning | None = None
+    floor: ScanFloor | None = None
 
     @property
     def name(self) -> str:
@@ -95,7 +95,7 @@ _REST = """
 # What a look reads of published jobs. The next one begins there, but a second before now at the latest, because
 # a job is seen only when the transaction that has published it ends.
 _PUBLISHED = """count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS last,
-                least(min(published_at), now() - interval '1 second') AS beginning"""
+                least(min(published_at), now() - interval '1 second') AS floor"""
 
 # A condition: the job `j` waits in the window `w`; and it is in the window's backlog.
 _WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL"
@@ -117,7 +117,7 @@ SELECT
             ), (
                 SELECT j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG}
                 ORDER BY j.queue DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
-            ), published.beginning)
+            ), published.floor)
         FROM waiting AS w CROSS JOIN LATERAL (
             SELECT {_PUBLISHED} FROM (
                 SELECT j.tenant_id, j.published_at FROM jobs AS j WHERE {_WAITS} AND j.published_at IS NOT NULL
@@ -147,7 +147,7 @@ SELECT
                 SELECT j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.tenant_id > backlog.tenant_id
                 ORDER BY j.queue DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
             ), backlog.tenant_id) END,
-            published.beginning, least(backlog.id, (lpad(to_hex(
+            published.floor, least(backlog.id, (lpad(to_hex(
                 (extract(epoch FROM now() - interval '1 second') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid))
         FROM known AS w CROSS JOIN LATERAL (
             SELECT {_PUBLISHED} FROM (
@@ -171,24 +171,24 @@ def read(
 
 def read_known(
     connection: Connection,
-    known: Mapping[tuple[str, int], Beginning],
+    known: Mapping[tuple[str, int], ScanFloor],
     *,
     count_up_to: int,
     dead_after_seconds: float,
     after_key: str = "",
     max_keys: int = 0,
 ) -> Look:
-    """Returns the same of known windows (queue, priority) alone, from the beginnings that the look before returned.
+    """Returns the same of known windows (queue, priority) alone, from the floors that the look before returned.
 
-    Windows without waiting jobs are among them. A job that has come back since from before the beginning of its window
+    Windows without waiting jobs are among them. A job that has come back since from before the floor of its window
     is not seen.
     """
     parameters = _parameters(count_up_to, dead_after_seconds, after_key, max_keys) | {
         "queues": [queue for queue, _ in known],
         "priorities": [priority for _, priority in known],
-        "published": [beginning.published_at for beginning in known.values()],
-        "job_ids": [beginning.job_id or _FIRST_ID for beginning in known.values()],
-        "several": [beginning.has_several for beginning in known.values()],
+        "published": [floor.published_at for floor in known.values()],
+        "job_ids": [floor.job_id or _FIRST_ID for floor in known.values()],
+        "several": [floor.has_several for floor in known.values()],
     }
     (row,) = _READ_KNOWN.run(connection, parameters, before=IN_ORDER)
     return _look(row, known)
@@ -203,7 +203,7 @@ def _parameters(count_up_to: int, dead_after_seconds: float, after_key: str, max
     }
 
 
-def _look(row: Sequence[Any], known: Mapping[tuple[str, int], Beginning]) -> Look:
+def _look(row: Sequence[Any], known: Mapping[tuple[str, int], ScanFloor]) -> Look:
     windows, paused, closed, processes, held_keys = row
     return Look(
         windows=[_window(known.get((window[0], window[1])), window) for window in windows],
@@ -215,7 +215,7 @@ def _look(row: Sequence[Any], known: Mapping[tuple[str, int], Beginning]) -> Loo
     )
 
 
-def _window(known: Beginning | None, fields: Sequence[Any]) -> Window:
+def _window(known: ScanFloor | None, fields: Sequence[Any]) -> Window:
     queue, priority, published, first_published, last_published, first, last, published_at, *job_id = fields
     has_backlog = first is not None
     has_several = (known is not None and known.has_several) or first != last
@@ -226,5 +226,5 @@ def _window(known: Beginning | None, fields: Sequence[Any]) -> Window:
         has_backlog=has_backlog,
         only_tenant=None if has_several else first,
         is_shared=has_backlog and (has_several or len({first_published, last_published, first} - {None}) > 1),
-        beginning=Beginning(published_at=published_at, job_id=job_id[0] if job_id else None, has_several=has_several),
+        floor=ScanFloor(published_at=published_at, job_id=job_id[0] if job_id else None, has_several=has_several),
     )
