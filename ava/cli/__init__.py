@@ -1,1 +1,1 @@
-"""The `ava` command: one module per group of commands, each imported when its command runs."""
+"""The `ava` command: one module per group of commands, each of which imports its work when it runs."""

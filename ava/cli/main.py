@@ -8,37 +8,29 @@ from typing import Any
 
 import click
 
-from ava.cli import (
+from ava.cli.api import (
     analytics,
     audit,
-    broker,
-    completion,
     dashboard,
-    database,
-    demo,
-    dev,
-    doctor,
     errors,
     job_actions,
     jobs,
     keys,
     limits,
-    new,
     nodes,
     operations,
     overview,
-    printing,
-    processes,
     promotions,
     queues,
     schedules,
     sessions,
     tenants,
-    up,
     webhooks,
     workers,
 )
-from ava.cli.connection import profile_option
+from ava.cli.host import broker, completion, database, demo, dev, doctor, new, processes, up
+from ava.cli.options.connection import profile_option
+from ava.cli.screen import printing
 from ava.errors import AvaError
 from ava.version import VERSION
 

@@ -12,7 +12,7 @@ from flask import Response, g
 from ava import settings as settings_module
 from ava.api.http import standby_reads
 from ava.api.http.operations import find_operation
-from ava.cli import doctor
+from ava.cli.host import doctor
 from ava.errors import ConnectionsBusy, DatabaseUnavailable, StartError
 from ava.settings import Settings
 from ava.store.engine.standby import StandbyRead

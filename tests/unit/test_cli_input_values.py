@@ -8,9 +8,9 @@ import click
 import pytest
 from click.shell_completion import CompletionItem, get_completion_class
 
-from ava.cli import completion
-from ava.cli.input_values import with_values
-from ava.cli.schema_places import places
+from ava.cli.host import completion
+from ava.cli.options.input_values import with_values
+from ava.cli.options.schema_places import places
 
 SCHEMA: dict[str, Any] = {
     "properties": {

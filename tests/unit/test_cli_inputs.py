@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from ava.cli.inputs import take_keys
+from ava.cli.options.inputs import take_keys
 
 _NONE = dict.fromkeys(
     ("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max", "debounce_keep"),

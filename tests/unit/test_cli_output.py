@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 import ava.cli
-from ava.cli import printing, tables, terminal
-from ava.cli.output import OutputFormat, RecordPrinter
-from ava.cli.tables import Column
+from ava.cli.screen import printing, tables, terminal
+from ava.cli.screen.output import OutputFormat, RecordPrinter
+from ava.cli.screen.tables import Column
 
 ID = "job_01hxyzabcdefghjkmnpqrstvwx"
 
@@ -165,7 +165,7 @@ def test_columns_are_cut_only_as_far_as_needed(columns: list[tuple[int, int | No
 
 
 def _tables() -> list[Any]:
-    modules = [importlib.import_module(f"ava.cli.{module.name}") for module in pkgutil.iter_modules(ava.cli.__path__)]
+    modules = [importlib.import_module(each.name) for each in pkgutil.walk_packages(ava.cli.__path__, "ava.cli.")]
     return [
         pytest.param(value, id=f"{module.__name__.rpartition('.')[2]}{name.lower()}")
         for module in modules

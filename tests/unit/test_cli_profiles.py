@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.cli import profiles
+from ava.cli.options import profiles
 from ava.errors import SettingsError
 from ava.settings import ClientSettings
 

@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 
 import ava.cli
 from ava import logs, settings
-from ava.cli import printing
 from ava.cli.main import cli
+from ava.cli.screen import printing
 from ava.client import ApiUnavailable, Client
 from ava.domain.text import printable
 from ava.local.output import Output
@@ -195,9 +195,10 @@ def _has_option(command: click.Command, name: str) -> bool:
 def test_only_one_module_prints_texts_of_others() -> None:
     files = {
         path: path.read_text()
-        for path in Path(str(ava.cli.__file__)).parent.glob("*.py")
+        for path in Path(str(ava.cli.__file__)).parent.rglob("*.py")
         if path.name not in ("connection.py", "output.py", "printing.py", "tables.py", "terminal.py")
     }
+    assert len(files) > 30
     calling = [text for text in files.values() if "connection import" in text or "ava.client" in text]
     printed = {line.strip() for text in calling for line in text.splitlines() if "click.echo(" in line}
     assert printed <= {"click.echo()", "click.echo(printing.fold(job.output))"}

@@ -1,0 +1,55 @@
+"""`ava dashboard`: a link that signs in to the dashboard once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+
+if TYPE_CHECKING:
+    from ava.client import Client
+    from ava.local.system import System
+
+__all__ = ["dashboard", "print_ready"]
+
+
+@click.command()
+@connected
+def dashboard(client: Client) -> None:
+    """Print a link that signs in to the dashboard, once and within 10 minutes."""
+    printing.print_text(client.sign_in_link())
+
+
+def print_ready(system: System) -> None:
+    """Print that a system on this machine is ready, and how its dashboard is opened.
+
+    The link signs in as the most powerful role. It is printed to a terminal only, because other outputs are kept.
+    """
+    from ava.cli.screen.terminal import is_terminal
+    from ava.client import Client
+    from ava.local import example
+
+    _print_paragraph(f"AVA ready: {system.url}", is_first=True)
+    if not is_terminal():
+        _print_paragraph(f"Dashboard: {system.url}/ (`ava dashboard` prints a link that signs in)")
+        return
+    who = example.headers(system.secret)
+    with Client(
+        system.url,
+        secret=system.secret,
+        tenant=who["x-tenant-id"],
+        user=who["x-user-id"],
+        role="platform-system-admin",
+    ) as client:
+        _print_paragraph("Dashboard, signed in (once, within 10 minutes):")
+        _print_paragraph(client.sign_in_link())
+
+
+def _print_paragraph(text: str, *, is_first: bool = False) -> None:
+    if is_first:
+        click.echo()
+    printing.print_text(text)
+    click.echo()

@@ -1,0 +1,174 @@
+"""`ava jobs cancel|retry|export`: what is done with jobs that are named one by one, or that filters find."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.api.jobs import chosen_filters, filter_options
+from ava.cli.api.operations import follow_operation
+from ava.cli.options.arguments import JOB_ID
+from ava.cli.options.connection import connected
+from ava.cli.options.inputs import read_input
+from ava.cli.screen import printing
+from ava.cli.screen.following import follow_to_end
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.domain import priority as priorities
+
+if TYPE_CHECKING:
+    from ava.client import Client, Job
+
+__all__ = ["COMMANDS"]
+
+
+def _many_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that takes ids or filters."""
+    command = click.option("--yes", is_flag=True, help="Do not ask before it acts on all jobs that match.")(command)
+    command = click.option("--dry-run", is_flag=True, help="Print how many jobs match, and change none.")(command)
+    return filter_options(command)
+
+
+@click.command()
+@click.argument("job_ids", type=JOB_ID, nargs=-1)
+@_many_options
+@output_options
+@connected
+def cancel(
+    client: Client, job_ids: tuple[str, ...], dry_run: bool, yes: bool, printer: RecordPrinter, **filters: Any
+) -> None:
+    """Cancel the jobs JOB_IDS, or all queued and running jobs that match the options.
+
+    \b
+    ava jobs cancel job_01… job_02…
+    ava jobs cancel --worker wkr_nightly --status queued --dry-run
+    """
+    if _is_by_id(job_ids, filters, dry_run=dry_run):
+        _each(job_ids, client.cancel, printer)
+    else:
+        _all_that_match(client, "cancel", filters, dry_run=dry_run, yes=yes, printer=printer)
+
+
+@click.command()
+@click.argument("job_ids", type=JOB_ID, nargs=-1)
+@click.option("--input", "input_text", help="Another input: JSON, @FILE, or - for standard input.")
+@click.option(
+    "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="Another priority than the job's."
+)
+@click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
+@click.option("--failed", is_flag=True, help="Only failed jobs, as --status failed.")
+@_many_options
+@output_options
+@connected
+def retry(
+    client: Client,
+    job_ids: tuple[str, ...],
+    *,
+    input_text: str | None,
+    set_priority: int | None,
+    follow: bool,
+    failed: bool,
+    dry_run: bool,
+    yes: bool,
+    printer: RecordPrinter,
+    **filters: Any,
+) -> None:
+    """Trigger new jobs like the final jobs JOB_IDS, or like all final jobs that match the options.
+
+    \b
+    ava jobs retry job_01… --input '{"seconds": 1}' --follow
+    ava jobs retry --failed --worker wkr_nightly --created-after 2025-06-01 --dry-run
+    """
+    if failed:
+        if filters["status"] not in (None, "failed"):
+            raise click.UsageError("--failed and another --status exclude each other.")
+        filters["status"] = "failed"
+    is_by_id = _is_by_id(job_ids, filters, dry_run=dry_run)
+    if not is_by_id:
+        if follow or input_text is not None or set_priority is not None:
+            raise click.UsageError("--input, --set-priority and --follow belong to jobs that are named by their ids.")
+        _all_that_match(client, "retry", filters, dry_run=dry_run, yes=yes, printer=printer)
+        return
+    if follow and len(job_ids) > 1:
+        raise click.UsageError("--follow takes one job.")
+    given = None if input_text is None else read_input(input_text)
+    if follow:
+        follow_to_end(client, client.retry(job_ids[0], input=given, priority=set_priority), printer)
+    else:
+        _each(job_ids, lambda job_id: client.retry(job_id, input=given, priority=set_priority), printer)
+
+
+@click.command()
+@filter_options
+@connected
+def export(client: Client, **filters: Any) -> None:
+    """Print all jobs that match, newest first, each whole as a line of JSON.
+
+    \b
+    ava jobs export --status failed > failed.ndjson
+    """
+    for job in client.export(**chosen_filters(filters)):
+        printing.print_json(job)
+
+
+COMMANDS = (cancel, retry, export)
+
+
+def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: bool) -> bool:
+    """Returns True if jobs are named by their ids. Raises `UsageError` if nothing, or both, chooses jobs."""
+    is_filtered = bool(chosen_filters(filters))
+    if job_ids and (is_filtered or dry_run):
+        raise click.UsageError("Give ids, or options that choose jobs, not both.")
+    if not job_ids and not is_filtered:
+        raise click.UsageError("Give ids, or at least one option that chooses jobs, such as --status.")
+    return bool(job_ids)
+
+
+def _each(job_ids: tuple[str, ...], act: Callable[[str], Job], printer: RecordPrinter) -> None:
+    """Act on each job and print what came of it; exit 1 if one was refused."""
+    from ava.client import ApiConflict, ApiNotFound, ApiRefused
+
+    if len(job_ids) == 1:
+        printer.record(act(job_ids[0]))
+        return
+    are_refused = False
+    for job_id in job_ids:
+        try:
+            job = act(job_id)
+        except (ApiConflict, ApiNotFound, ApiRefused) as refusal:
+            are_refused = True
+            printing.print_text(f"{job_id}: {refusal}", is_error=True)
+            continue
+        if not printer.is_for_people:
+            printer.record(job)
+        elif job.id == job_id:
+            printing.print_status(job_id, job.status)
+        else:
+            printing.print_text(f"{job_id} -> {job.id}")
+    sys.exit(1 if are_refused else 0)
+
+
+def _all_that_match(
+    client: Client, kind: str, filters: dict[str, Any], *, dry_run: bool, yes: bool, printer: RecordPrinter
+) -> None:
+    """Act on all jobs that match, after a question, and show the progress; exit 1 if not all were taken."""
+    chosen = chosen_filters(filters)
+    total = client.operations.count(kind, **chosen)
+    jobs = f"{total:,} job{'' if total == 1 else 's'}"
+    if dry_run:
+        if printer.is_for_people:
+            printing.print_text(f"{jobs} match{'es' if total == 1 else ''}.")
+        else:
+            printing.print_json({"total": total})
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(
+                "There is no terminal to ask on; give --yes, or --dry-run to see how many jobs match."
+            )
+        words = ", ".join(f"{name} {value}" for name, value in chosen.items())
+        click.confirm(printing.clean(f"{kind.capitalize()} {jobs} ({words})?"), abort=True, err=True)
+    start = client.operations.retry if kind == "retry" else client.operations.cancel
+    follow_operation(client, start(**chosen), printer)

@@ -1,0 +1,223 @@
+"""`ava jobs …`: the operator's commands about jobs, which call the public API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.options.arguments import JOB_ID, MOMENT, TAG, WHERE, WORKER_ID
+from ava.cli.options.connection import connected
+from ava.cli.options.input_values import INPUT_VALUE, with_values
+from ava.cli.options.inputs import key_options, read_input, take_keys
+from ava.cli.screen import printing
+from ava.cli.screen.following import follow_to_end
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column, milliseconds
+from ava.cli.screen.watching import watch_list
+from ava.domain import priority as priorities
+
+if TYPE_CHECKING:
+    from ava.client import Client, JobRuns
+
+__all__ = ["chosen_filters", "filter_options", "jobs"]
+
+_STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
+_PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
+_SORTS = click.Choice(["duration", "-duration", "waited", "-waited", "priority", "-priority"])
+_TRIGGERS = click.Choice(["manual", "scheduled", "webhook", "event"])
+
+_COLUMNS = (
+    Column(title="ID", value=lambda job: job.id),
+    Column(title="WORKER", value=lambda job: job.worker_id, min_width=10),
+    Column(title="STATUS", value=lambda job: job.status),
+    Column(title="PRIORITY", value=lambda job: job.priority, is_wide=True),
+    Column(title="TRIGGER", value=lambda job: job.trigger, is_wide=True),
+    Column(title="BY", value=lambda job: job.triggered_by, is_wide=True),
+    Column(title="CREATED", value=lambda job: job.created_at),
+    Column(title="RAN", value=lambda job: milliseconds(job.duration_ms), is_wide=True),
+    Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
+    Column(title="ERROR", value=lambda job: job.error, min_width=8, is_optional=True),
+)
+#: A run with its number.
+_RUN_COLUMNS = (
+    Column(title="RUN", value=lambda row: row[0]),
+    Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", min_width=9),
+    Column(title="STARTED", value=lambda row: datetime.fromisoformat(row[1]["started_at"])),
+    Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"])),
+)
+_FILTERS = (
+    click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
+    click.option("--status", type=_STATUSES, help="Only jobs with this status."),
+    click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
+    click.option("--after", "--created-after", "created_after", help="Only jobs created then or later, in ISO 8601."),
+    click.option("--before", "--created-before", "created_before", help="Only jobs created before then, in ISO 8601."),
+    click.option("--completed-after", help="Only jobs that ended then or later, in ISO 8601."),
+    click.option("--completed-before", help="Only jobs that ended before then, in ISO 8601."),
+    click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
+    click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
+    click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
+    click.option("--id", help="Only jobs whose id has these digits: job_01k… its first, …8w3f its last."),
+    click.option("--error-id", help="Only failed jobs of this group of errors, err_…."),
+    click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
+    click.option(
+        "--where",
+        "input",
+        type=WHERE,
+        multiple=True,
+        help="Only jobs with this value in the input, PATH=VALUE; repeatable.",
+    ),
+)
+
+
+@click.group()
+def jobs() -> None:
+    """Trigger, watch, cancel and retry jobs."""
+
+
+@jobs.command()
+@click.argument("worker_id", type=WORKER_ID)
+@click.option("--input", "input_text", default="{}", help="The input as JSON, @FILE, or - for standard input.")
+@click.option(
+    "--set",
+    "values",
+    type=INPUT_VALUE,
+    multiple=True,
+    help="A value of the input, PATH=VALUE, JSON or text; repeatable.",
+)
+@click.option(
+    "--priority",
+    type=_PRIORITIES,
+    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
+)
+@click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
+@click.option("--at", "scheduled_at", help="When to start the job, in ISO 8601.  [default: at once]")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
+@key_options
+@click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
+@click.option("--replicated", is_flag=True, help="Return once a synchronous standby of the database has the job.")
+@click.option("--follow", is_flag=True, help="Print its log as it runs; exit 0 only if it completes.")
+@output_options
+@connected
+def trigger(
+    client: Client,
+    worker_id: str,
+    *,
+    input_text: str,
+    values: tuple[tuple[str, str], ...],
+    key: str | None,
+    replicated: bool,
+    follow: bool,
+    printer: RecordPrinter,
+    **rest: Any,
+) -> None:
+    """Trigger a job of WORKER_ID.
+
+    \b
+    ava jobs trigger wkr_sleep --set seconds=5 --follow
+    """
+    given, rules = with_values(read_input(input_text), values), take_keys(rest)
+    job = client.trigger(
+        worker_id, given, idempotency_key=key, is_replicated=replicated, **chosen_filters(rest), **rules
+    )
+    if follow:
+        follow_to_end(client, job, printer)
+    else:
+        printer.record(job)
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose jobs."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the filters as the client takes them."""
+    given = filters | {name: dict(filters[name]) or None for name in ("tags", "input") if name in filters}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@jobs.command("list")
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
+@click.option("--sort", type=_SORTS, help="Sort those among the newest 20,000; with a minus the largest first.")
+@output_options
+@connected
+def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrinter, **filters: Any) -> None:
+    """List jobs, newest first unless they are sorted."""
+    found = islice(client.list(per_page=min(limit, 100), sort=sort, **chosen_filters(filters)), limit)
+    printer.records(found, _COLUMNS, empty="No jobs match.")
+
+
+@jobs.command()
+@click.argument("job_id", type=JOB_ID, required=False)
+@filter_options
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The most jobs to watch.")
+@click.option("--every", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds between looks.")
+@output_options
+@connected
+def watch(client: Client, job_id: str | None, limit: int, every: float, printer: RecordPrinter, **filters: Any) -> None:
+    """Watch a job until it is final, or the newest jobs until Ctrl-C.
+
+    With JOB_ID it prints the job's log and progress; exit 0 only if the job completes. Without, a terminal shows the
+    list as it changes, and a pipe gets a line for each job that is new or has changed.
+    """
+    if job_id is not None:
+        follow_to_end(client, client.get(job_id), printer)
+    else:
+        chosen = chosen_filters(filters)
+        watch_list(lambda: list(islice(client.list(per_page=limit, **chosen), limit)), _COLUMNS, printer, every)
+
+
+@jobs.command()
+@click.argument("job_id", type=JOB_ID)
+@click.option("--wait", is_flag=True, help="Wait until the job is final.")
+@output_options
+@connected
+def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
+    """Show a job. A table also has its runs."""
+    printer.record(client.wait(job_id) if wait else client.get(job_id))
+    if printer.is_for_people:
+        _print_runs(client.runs(job_id), printer)
+
+
+def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
+    if not found.runs:
+        return
+    waited, ran = milliseconds(found.waited_ms), milliseconds(found.ran_ms)
+    click.echo()
+    printing.print_fields({"waited": waited, "ran in total": ran})
+    click.echo()
+    printer.records(list(enumerate(found.runs, 1)), _RUN_COLUMNS)
+
+
+@jobs.command()
+@click.argument("job_id", type=JOB_ID)
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the job is final.")
+@click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
+@click.option("--tail", type=click.IntRange(0), help="Only so many of the last lines.")
+@click.option("--since", type=MOMENT, help="Only lines since then: ISO 8601, or as in 10m, 2h, 1d ago.")
+@click.option("--grep", "text", help="Only lines with this part, in either case of its letters.")
+@output_options
+@connected
+def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:
+    """Show a job's log."""
+    printer.lines(client.logs(job_id, **choice))
+
+
+@jobs.command()
+@click.argument("job_id", type=JOB_ID)
+@output_options
+@connected
+def why(client: Client, job_id: str, printer: RecordPrinter) -> None:
+    """Print why a job has its status."""
+    explanation = client.why(job_id)
+    if printer.is_for_people:
+        printing.print_text(explanation.sentence)
+    else:
+        printer.record(explanation)

@@ -1,0 +1,71 @@
+"""`ava keys …`: the operator's commands about API keys, which call the public API."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+from ava.domain.caller import Role
+
+if TYPE_CHECKING:
+    from ava.client import Client
+
+__all__ = ["keys"]
+
+_COLUMNS = (
+    Column(title="ID", value=lambda key: key.id),
+    Column(title="NAME", value=lambda key: key.name, min_width=8),
+    Column(title="ROLE", value=lambda key: key.role, min_width=8),
+    Column(title="PREFIX", value=lambda key: key.prefix, is_wide=True),
+    Column(title="CREATED BY", value=lambda key: key.created_by, is_wide=True),
+    Column(title="EXPIRES", value=lambda key: key.expires_at, is_optional=True),
+    Column(title="LAST USED", value=lambda key: key.last_used_at),
+)
+
+
+@click.group()
+def keys() -> None:
+    """Create, list and revoke API keys."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option(
+    "--key-role",
+    type=click.Choice([role.header for role in Role]),
+    default=Role.TENANT_SYSTEM_ADMIN.header,
+    show_default=True,
+    help="What the key may do; no role above your own.",
+)
+@click.option("--expires-at", help="The moment from which it is refused, in ISO 8601.  [default: never]")
+@output_options
+@connected
+def create(client: Client, name: str, key_role: str, expires_at: str | None, printer: RecordPrinter) -> None:
+    """Create a key called NAME and print it with its token, which is shown this once.
+
+    Commands and programs use it as AVA_API_KEY.
+    """
+    printer.record(client.keys.create(name, key_role, expires_at=expires_at))
+
+
+@keys.command("list")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most keys to print.")
+@output_options
+@connected
+def list_keys(client: Client, limit: int, printer: RecordPrinter) -> None:
+    """List the keys, newest first."""
+    printer.records(islice(client.keys.list(per_page=min(limit, 100)), limit), _COLUMNS, empty="No keys.")
+
+
+@keys.command()
+@click.argument("key_ids", nargs=-1, required=True)
+@connected
+def revoke(client: Client, key_ids: tuple[str, ...]) -> None:
+    """Revoke keys. Every process refuses them within 2 seconds."""
+    for key_id in key_ids:
+        client.keys.revoke(key_id)

@@ -1,0 +1,92 @@
+"""`ava nodes …`: the operator's commands about nodes, which call the public API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+
+if TYPE_CHECKING:
+    from ava.client import Client, Node
+
+__all__ = ["nodes"]
+
+
+#: Seconds between two looks at a node that is drained.
+_LOOK_SECONDS = 1.0
+
+
+def _memory(node: Node) -> str | None:
+    return None if node.memory_bytes is None else f"{node.memory_bytes / 2**20:,.0f} MiB"
+
+
+def _state(node: Node) -> str:
+    """Returns the node's state; of a live one also whether it is being drained."""
+    if node.drained_at is None or node.state != "live":
+        return node.state
+    return "draining" if node.busy else "drained"
+
+
+_COLUMNS = (
+    Column(title="ID", value=lambda node: node.id, min_width=31),
+    Column(title="STATE", value=_state),
+    Column(title="BUSY", value=lambda node: f"{node.busy} of {node.processes}"),
+    Column(title="QUEUES", value=lambda node: ", ".join(node.queues), min_width=8),
+    Column(title="MEMORY", value=_memory, is_wide=True),
+    Column(title="HOST", value=lambda node: node.host, is_wide=True),
+    Column(title="PID", value=lambda node: str(node.pid), is_wide=True),
+    Column(title="VERSION", value=lambda node: node.version, is_wide=True),
+    Column(title="STARTED", value=lambda node: node.started_at, is_wide=True),
+    Column(title="SEEN", value=lambda node: node.seen_at),
+    Column(title="WORKERS", value=lambda node: ", ".join(node.workers), is_wide=True),
+)
+
+
+@click.group()
+def nodes() -> None:
+    """List the nodes that run jobs, and drain them."""
+
+
+@nodes.command("list")
+@output_options
+@connected
+def list_nodes(client: Client, printer: RecordPrinter) -> None:
+    """List the nodes, live ones first; one that has ended is listed for an hour."""
+    printer.records(client.nodes(), _COLUMNS, empty="No nodes: start one with `ava worker`.")
+
+
+@nodes.command()
+@click.argument("node_id")
+@click.option("--wait", "waits", is_flag=True, help="Wait until the node runs no job.")
+@output_options
+@connected
+def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> None:
+    """Have a node take no more jobs; it finishes those that run. Needs --role platform-admin.
+
+    The node stays drained until it is resumed or restarted. Stop it once it runs no job.
+    """
+    import time
+
+    from ava.errors import CallFailed
+
+    node = client.drain_node(node_id)
+    while waits and (node.busy or node.queues):
+        time.sleep(_LOOK_SECONDS)
+        found = next((each for each in client.nodes() if each.id == node_id), None)
+        if found is None or found.state != "live":
+            raise CallFailed(f"{node_id} ended before it was drained.")
+        node = found
+    printer.record(node)
+
+
+@nodes.command()
+@click.argument("node_id")
+@output_options
+@connected
+def resume(client: Client, printer: RecordPrinter, node_id: str) -> None:
+    """Have a drained node take jobs again. Needs --role platform-admin."""
+    printer.record(client.resume_node(node_id))

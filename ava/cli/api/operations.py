@@ -1,0 +1,124 @@
+"""`ava operations …`: retries and cancels of many jobs, how far they are, and their abort."""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+from ava.cli.screen.terminal import StatusLine
+
+if TYPE_CHECKING:
+    from ava.client import Client, Operation
+
+__all__ = ["follow_operation", "operations"]
+
+#: Seconds between two looks at an operation that runs.
+_LOOK_SECONDS = 0.5
+#: The exit status of a command that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+def _progress(found: Operation) -> str:
+    failed = f", {found.failed} failed" if found.failed else ""
+    return f"{found.done} of {found.total}{failed}"
+
+
+_COLUMNS = (
+    Column(title="ID", value=lambda found: found.id),
+    Column(title="KIND", value=lambda found: found.kind),
+    Column(title="PROGRESS", value=_progress),
+    Column(title="FILTER", value=lambda found: printing.as_json(found.filter), min_width=12),
+    Column(title="STATE", value=lambda found: found.state, is_wide=True),
+    Column(title="BY", value=lambda found: found.created_by, is_wide=True),
+    Column(title="CREATED", value=lambda found: found.created_at, is_wide=True),
+)
+
+
+@click.group()
+def operations() -> None:
+    """Show and abort retries and cancels of many jobs."""
+
+
+@operations.command("list")
+@click.option("--state", type=click.Choice(["running", "done", "aborted"]), help="Only operations in this state.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most to print.")
+@output_options
+@connected
+def list_operations(client: Client, state: str | None, limit: int, printer: RecordPrinter) -> None:
+    """List operations, newest first."""
+    found = islice(client.operations.list(state=state, per_page=min(limit, 100)), limit)
+    printer.records(found, _COLUMNS, empty="No operations match.")
+
+
+@operations.command()
+@click.argument("operation_id")
+@click.option("--follow", is_flag=True, help="Show its progress until it has ended.")
+@output_options
+@connected
+def show(client: Client, operation_id: str, follow: bool, printer: RecordPrinter) -> None:
+    """Show an operation."""
+    found = client.operations.get(operation_id)
+    if follow:
+        follow_operation(client, found, printer)
+    else:
+        printer.record(found)
+
+
+@operations.command()
+@click.argument("operation_id")
+@output_options
+@connected
+def abort(client: Client, operation_id: str, printer: RecordPrinter) -> None:
+    """Abort an operation: it takes no more jobs, and those that it has taken stay as they are."""
+    printer.record(client.operations.abort(operation_id))
+
+
+def follow_operation(client: Client, operation: Operation, printer: RecordPrinter) -> None:
+    """Show the progress of an operation until it has ended, then its numbers; exit 0 only if it took every job.
+
+    After Ctrl-C the operation goes on.
+    """
+    try:
+        with StatusLine() as line:
+            while operation.is_running:
+                taken = operation.done + operation.failed
+                line.set_progress(taken / max(1, operation.total), _progress_text(operation))
+                time.sleep(_LOOK_SECONDS)
+                operation = client.operations.get(operation.id)
+    except KeyboardInterrupt:
+        printing.print_text(f"The operation goes on; `ava operations abort {operation.id}` ends it.", is_error=True)
+        sys.exit(_INTERRUPTED)
+    if printer.is_for_people:
+        printing.print_text(_sentence(operation))
+        if operation.reason:
+            printing.print_text(operation.reason, colour="yellow")
+    else:
+        printer.record(operation)
+    sys.exit(0 if operation.state == "done" and not operation.failed else 1)
+
+
+def _progress_text(operation: Operation) -> str:
+    waits = f"; {operation.reason}" if operation.reason else ""
+    return f"{operation.done + operation.failed:,} of {operation.total:,}{waits}"
+
+
+def _sentence(operation: Operation) -> str:
+    """Returns the numbers of an operation that has ended as a sentence."""
+    verb = "retried" if operation.kind == "retry" else "cancelled"
+    done = operation.done
+    parts = [f"{done:,} job{'' if done == 1 else 's'} {verb}"]
+    if signalled := (operation.result or {}).get("signalled"):
+        parts[0] = f"{done - signalled:,} cancelled, {signalled:,} running asked to stop"
+    if operation.failed:
+        parts.append(f"{operation.failed:,} not possible")
+    if operation.state == "aborted":
+        parts.append("aborted before the others")
+    return f"{operation.id}: {'; '.join(parts)}."

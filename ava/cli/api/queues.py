@@ -1,0 +1,61 @@
+"""`ava queues …`: the operator's commands about queues, which call the public API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+
+if TYPE_CHECKING:
+    from ava.client import Client, PausedQueue
+
+__all__ = ["queues"]
+
+_COLUMNS = (
+    Column(title="WORKER", value=lambda count: count.worker_id, min_width=20),
+    Column(title="QUEUED", value=lambda count: count.queued),
+    Column(title="URGENT", value=lambda count: count.high_priority),
+    Column(title="RUNNING", value=lambda count: count.running),
+)
+
+
+@click.group()
+def queues() -> None:
+    """Count the jobs that wait and run; pause and resume a queue."""
+
+
+@queues.command("list")
+@output_options
+@connected
+def list_queues(client: Client, printer: RecordPrinter) -> None:
+    """Count the tenant's queued and running jobs by worker. Urgent ones have priority 1 to 3."""
+    found = client.queues()
+    printer.records(found.by_worker, _COLUMNS, empty="No job is queued or running.")
+    for paused in found.paused_queues:
+        printing.print_text(_paused(paused), is_error=True)
+
+
+@queues.command()
+@click.argument("queue")
+@connected
+def pause(client: Client, queue: str) -> None:
+    """Pause a queue: its jobs wait. It needs a role of the platform."""
+    printing.print_text(_paused(client.pause_queue(queue)))
+
+
+@queues.command()
+@click.argument("queue")
+@connected
+def resume(client: Client, queue: str) -> None:
+    """Resume a queue. It needs a role of the platform."""
+    was_paused = client.resume_queue(queue)
+    printing.print_text(f"queue {queue}: {'resumed' if was_paused else 'was not paused'}")
+
+
+def _paused(paused: PausedQueue) -> str:
+    return f"queue {paused.queue}: paused by {paused.paused_by or 'the platform'} since {paused.paused_at:%F %T} UTC"

@@ -1,0 +1,84 @@
+"""`ava tenants …`: the operator's commands about tenants, which call the public API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+
+if TYPE_CHECKING:
+    from ava.client import Client, TenantRules
+
+__all__ = ["tenants"]
+
+_COLUMNS = (
+    Column(title="TENANT", value=lambda load: load.tenant_id, min_width=20),
+    Column(title="WAITING", value=lambda load: load.waiting),
+    Column(title="SCHEDULED", value=lambda load: load.scheduled, is_wide=True),
+    Column(title="RUNNING", value=lambda load: load.running),
+    Column(title="FAILED", value=lambda load: load.failed),
+    Column(title="COMPLETED", value=lambda load: load.completed, is_wide=True),
+    Column(title="CANCELLED", value=lambda load: load.cancelled, is_wide=True),
+    Column(title="SHARE", value=lambda load: None if load.share is None else f"{load.share:.1%}"),
+)
+
+
+@click.group()
+def tenants() -> None:
+    """List the tenants with their jobs; show and set their limits."""
+
+
+@tenants.command("list")
+@output_options
+@connected
+def list_tenants(client: Client, printer: RecordPrinter) -> None:
+    """List the tenants with jobs that wait, run, or ended in the last hour. Needs --role platform-admin.
+
+    Those with the most failures are first. Numbers of waiting and running jobs are exact up to 1,000.
+    """
+    printer.records(client.tenants(), _COLUMNS, empty="No tenant has jobs that wait, run, or ended in the last hour.")
+
+
+@tenants.command()
+@click.argument("tenant_id")
+@connected
+def limits(client: Client, tenant_id: str) -> None:
+    """Show what is set for a tenant."""
+    _print_rules(client.tenant_limits(tenant_id))
+
+
+@tenants.command("set-limits")
+@click.argument("tenant_id")
+@click.option("--max-running", type=click.IntRange(0), help="How many of its jobs run at once; 0: none.")
+@click.option("--weight", type=click.FloatRange(0, min_open=True), help="Its share of the turns; 1 by default.")
+@click.option("--most-urgent-priority", type=click.IntRange(1, 10), help="The smallest priority number of its jobs.")
+@click.option("--retention-days", type=click.FloatRange(0, min_open=True), help="Days that its final jobs are kept.")
+@connected
+def set_limits(
+    client: Client,
+    tenant_id: str,
+    max_running: int | None,
+    weight: float | None,
+    most_urgent_priority: int | None,
+    retention_days: float | None,
+) -> None:
+    """Replace what is set for a tenant. Needs --role platform-admin. What is left out is as the installation says."""
+    rules = client.set_tenant_limits(
+        tenant_id,
+        max_running=max_running,
+        weight=weight,
+        most_urgent_priority=most_urgent_priority,
+        retention_days=retention_days,
+    )
+    _print_rules(rules)
+
+
+def _print_rules(rules: TenantRules) -> None:
+    for name in ("max_running", "weight", "most_urgent_priority", "retention_days"):
+        value = getattr(rules, name)
+        printing.print_text(f"{name}: {'as the installation says' if value is None else value}")

@@ -1,0 +1,156 @@
+"""`ava workers …`: the operator's commands about workers, which call the public API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.options.arguments import WORKER_ID
+from ava.cli.options.connection import connected
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+
+if TYPE_CHECKING:
+    from ava.client import Client
+
+__all__ = ["workers"]
+
+_COLUMNS = (
+    Column(title="ID", value=lambda worker: worker.id, min_width=16),
+    Column(title="NAME", value=lambda worker: worker.name, min_width=12),
+    Column(title="STATUS", value=lambda worker: worker.status),
+    Column(title="LIVE", value=lambda worker: worker.live),
+    Column(title="QUEUE", value=lambda worker: worker.queue, min_width=8),
+    Column(title="TIMEOUT", value=lambda worker: f"{worker.timeout_seconds:g} s"),
+    Column(title="RETRIES", value=lambda worker: worker.max_retries, is_wide=True),
+    Column(title="UPDATED", value=lambda worker: worker.updated_at, is_wide=True),
+)
+
+
+@click.group()
+def workers() -> None:
+    """List workers, change their settings, pause and resume them."""
+
+
+@workers.command("list")
+@click.option("--status", type=click.Choice(["active", "paused", "deprecated"]), help="Only workers with this status.")
+@click.option("--live/--not-live", default=None, help="Only workers that a live node serves, or that none does.")
+@click.option("--search", "q", help="Only workers with this text in their name or id.")
+@output_options
+@connected
+def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None:
+    """List workers."""
+    printer.records(client.workers(**filters), _COLUMNS, empty="No workers: no node has announced such a handler.")
+
+
+@workers.command()
+@click.argument("worker_id", type=WORKER_ID)
+@output_options
+@connected
+def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
+    """Show a worker with its settings and the schema of its input."""
+    printer.record(client.worker(worker_id))
+
+
+@workers.command("set")
+@click.argument("worker_id", type=WORKER_ID)
+@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set what env[KEY] returns.")
+@click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="Set a secret; it is asked for.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Delete an entry of the configuration.")
+@click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
+@click.option("--timeout", type=float, help="Seconds that a run may take; 0 for what the handler declares.")
+@click.option("--retries", type=click.IntRange(-1, 25), help="Further attempts; -1 for what the handler declares.")
+@click.option("--max-running", type=click.IntRange(-1), help="Jobs at once, with --platform; -1 as declared.")
+@click.option("--rate", help="Starts in a span of time, such as 100/minute, with --platform; '' as declared.")
+@click.option("--deprecate", is_flag=True, help="Take no new jobs; those that wait run.")
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
+    """Change the tenant's settings of a worker: configuration, secrets, time-out, retries.
+
+    The limits of a worker hold for all tenants.
+    """
+    changes = _changes(**options)
+    if not changes:
+        raise click.UsageError("Name at least one setting; see --help.")
+    printer.record(client.change_worker(worker_id, **changes, **_scope(is_of_platform=platform)))
+
+
+@workers.command()
+@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def pause(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
+    """Pause workers: their jobs are accepted and wait."""
+    for worker_id in worker_ids:
+        printer.record(client.change_worker(worker_id, status="paused", **_scope(is_of_platform=platform)))
+
+
+@workers.command()
+@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def resume(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
+    """Resume workers: the jobs that waited start."""
+    for worker_id in worker_ids:
+        printer.record(client.change_worker(worker_id, status=None, **_scope(is_of_platform=platform)))
+
+
+def _scope(*, is_of_platform: bool) -> dict[str, Any]:
+    return {"scope": "platform"} if is_of_platform else {}
+
+
+def _changes(
+    *,
+    config: tuple[str, ...],
+    secrets: tuple[str, ...],
+    unset: tuple[str, ...],
+    unset_secret: tuple[str, ...],
+    timeout: float | None,
+    retries: int | None,
+    max_running: int | None,
+    rate: str | None,
+    deprecate: bool,
+) -> dict[str, Any]:
+    """Returns the settings that the options name, as the API takes them."""
+    changes: dict[str, Any] = {}
+    if entries := {**dict(map(_entry, config)), **dict.fromkeys(unset)}:
+        changes["config"] = entries
+    if sealed := {**dict(map(_secret, secrets)), **dict.fromkeys(unset_secret)}:
+        changes["secrets"] = sealed
+    if timeout is not None:
+        changes["timeout_seconds"] = timeout or None
+    if retries is not None:
+        changes["max_retries"] = None if retries < 0 else retries
+    if max_running is not None:
+        changes["max_running"] = None if max_running < 0 else max_running
+    if rate is not None:
+        changes["rate"] = rate or None
+    if deprecate:
+        changes["status"] = "deprecated"
+    return changes
+
+
+def _entry(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter("it must look like KEY=VALUE.", param_hint="--config")
+    return key, value
+
+
+def _secret(text: str) -> tuple[str, str]:
+    """Returns the name and the value of a secret, which is never an argument: other users can see those."""
+    name, equals, source = text.partition("=")
+    if not equals:
+        return name, str(click.prompt(name, hide_input=True, err=True))
+    if not source.startswith("@"):
+        raise click.BadParameter("give NAME, to be asked for it, or NAME=@FILE.", param_hint="--secret")
+    try:
+        return name, Path(source[1:]).read_text().strip()
+    except OSError as problem:
+        raise click.BadParameter(f"{source[1:]} cannot be read: {problem.strerror}.", param_hint="--secret") from None

@@ -1,0 +1,79 @@
+"""`ava dev`: the whole system on this machine for the author of handlers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ava.local.handler_files import HandlerFiles
+    from ava.local.system import System
+
+__all__ = ["dev"]
+
+#: Seconds between two looks at the files.
+_LOOK_SECONDS = 0.5
+
+
+@click.command()
+@click.argument("target")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The API's port.")
+@click.option(
+    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The folder of the data."
+)
+@click.option("--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
+def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None:
+    """Run the handlers of TARGET, a Python file or a module, on this machine; Ctrl-C stops it.
+
+    It prints each line that a job logs. When a Python file beside the handlers changes, a new node with the changed
+    handlers replaces the running one, which finishes its jobs first.
+    """
+    import os
+
+    from ava.cli.api.dashboard import print_ready
+    from ava.errors import StopRequested
+    from ava.local import example, handler_files, handler_folder
+    from ava.local.system import start_system
+
+    files = handler_files.find(target)
+    os.environ.update({"AVA_HANDLERS": files.module, "AVA_PRINT_JOB_LOGS": "true"})
+    os.environ[handler_folder.VARIABLE] = str(files.folder)
+    job = {"worker_id": files.worker_ids(os.environ)[0], "input": {}}
+    try:
+        with start_system(data_dir, host="127.0.0.1", port=port, concurrency=concurrency, write=click.echo) as system:
+            print_ready(system)
+            click.echo(f"Try it:\n\n{example.curl(system.url, system.secret, job)}\n")
+            _run(system, files)
+            click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
+    except StopRequested:
+        click.echo("\nava: stopped before everything was up")
+
+
+def _run(system: System, files: HandlerFiles) -> None:
+    """Keep the system running, and replace the node when a file changes, until a stop is requested."""
+    import os
+    import time
+    from contextlib import suppress
+
+    from ava.errors import HandlerError, StopRequested
+
+    known, look_at = files.moments(), time.monotonic()
+    with suppress(StopRequested):
+        while True:
+            system.supervisor.step(_LOOK_SECONDS)
+            if time.monotonic() < look_at:
+                continue
+            look_at = time.monotonic() + _LOOK_SECONDS
+            if (now := files.moments()) == known:
+                continue
+            changed = sorted(path for path in {*now, *known} if now.get(path) != known.get(path))
+            known = now
+            try:
+                workers = files.worker_ids(os.environ)
+            except HandlerError as problem:
+                click.echo(f"ava: the running handlers stay, because {problem}")
+            else:
+                click.echo(f"ava: {os.path.relpath(changed[0])} changed; a new node runs {', '.join(workers)}")
+                system.supervisor.replace("worker")

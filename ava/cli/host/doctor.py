@@ -1,0 +1,315 @@
+"""`ava doctor`: checks the settings and all that they name, and says what to do about each problem."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.screen import printing
+
+if TYPE_CHECKING:
+    from ava.settings import Settings
+    from ava.store.jobs.replication import Standbys
+    from ava.store.reports.promotions import Promotion
+
+__all__ = ["doctor"]
+
+#: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
+_MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
+#: Days for which there must be partitions.
+_MIN_DAYS_AHEAD = 1.5
+#: Days for which a promotion is news.
+_PROMOTION_DAYS = 7
+
+
+@click.command()
+def doctor() -> None:
+    """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do."""
+    from ava import settings as settings_module
+    from ava.domain.outbound_rules import OutboundRules
+
+    # A wrong setting ends the command here, with one line.
+    settings = settings_module.load()
+    OutboundRules.of(settings)
+    click.echo("ok  settings: every value can be used")
+    problems = [_report(name, check, settings) for name, check in _checks(settings)]
+    if any(problems):
+        sys.exit(1)
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]]]:
+    yield "secret", _check_secret
+    yield "database", _check_database
+    yield "sessions", _check_sessions
+    yield "replication", _check_replication
+    if settings.database_read_url:
+        yield "standby", _check_standby
+    yield "partitions", _check_partitions
+    yield "clock", _check_clock
+    yield "broker", _check_broker
+    yield "node", _check_node
+    yield "handlers", _check_handlers
+    yield "queues", _check_queues
+    yield "encryption", _check_encryption
+    yield "webhooks", _check_webhooks
+
+
+def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
+    """Run one check and print its line. Returns True if it found a problem."""
+    from ava.errors import AvaError
+
+    try:
+        printing.print_text(f"ok  {name}: {check(settings)}")
+    except AvaError as problem:
+        printing.print_text(f"!!  {name}: {' '.join(str(problem).split())}")
+        return True
+    return False
+
+
+def _check_secret(settings: Settings) -> str:
+    from ava.errors import SettingsError
+
+    if not settings.internal_secrets:
+        raise SettingsError(
+            "AVA_INTERNAL_SECRET",
+            "it is not set, so `ava api` does not start; generate one with `openssl rand -hex 24`",
+        )
+    return f"{len(settings.internal_secrets)} valid at the moment"
+
+
+def _check_database(settings: Settings) -> str:
+    from ava.store.engine import schema
+
+    schema.check(settings)
+    unverified = [name for name, url in _database_urls(settings) if url and not _is_verified(url)]
+    found = "reachable, this release may run on its schema"
+    if unverified:
+        found += f"; the server's certificate is not verified: add sslmode=verify-full to {' and '.join(unverified)}"
+    return found
+
+
+def _database_urls(settings: Settings) -> list[tuple[str, str]]:
+    return [
+        ("DATABASE_URL", settings.database_url),
+        ("DATABASE_POOL_URL", settings.database_pool_url),
+        ("DATABASE_READ_URL", settings.database_read_url),
+        ("DATABASE_OWNER_URL", settings.database_owner_url),
+    ]
+
+
+def _is_verified(url: str) -> bool:
+    """Returns True if a connection to the database cannot be led to another server, or stays on this machine."""
+    from ava.store.engine.database import driver_url
+
+    parsed = driver_url(url)
+    hosts = str(parsed.host or parsed.query.get("host", "")).split(",")
+    is_local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
+    return is_local or parsed.query.get("sslmode") == "verify-full"
+
+
+def _check_sessions(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import sessions
+    from ava.store.engine.database import Database
+
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        wrong = sessions.find_wrong(connection)
+    if wrong and settings.database_pool_url:
+        raise StartError(
+            f"behind DATABASE_POOL_URL the session's {', '.join(wrong)} differ from the defaults that `ava db upgrade` "
+            "gives the role of DATABASE_URL. Run it, then `RECONNECT` in the pooler."
+        )
+    if wrong:
+        raise StartError(
+            f"DATABASE_URL leads through a pooler that drops the options of a session, so {', '.join(wrong)} are not "
+            "ours. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL; if all must go through the "
+            "pooler, set DATABASE_POOL_URL alone."
+        )
+    if not settings.has_sessions:
+        return (
+            "they have our settings; because all connections lead through DATABASE_POOL_URL, `ava db upgrade` and "
+            "`downgrade` need a DATABASE_OWNER_URL that leads to PostgreSQL itself"
+        )
+    return "they have our settings"
+
+
+def _check_standby(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import standby
+    from ava.store.engine.database import Database
+
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as primary:
+        position = standby.written_position(primary)
+    seconds = settings.replica_most_lag_ms / 1000
+    with closing(Database.of_standby(settings, name="doctor")) as database, database.connect() as connection:
+        lag = standby.measure_lag(connection, position, max_seconds=seconds)
+    if lag is None:
+        raise StartError(
+            f"DATABASE_READ_URL has not replayed within {seconds:g} s (AVA_REPLICA_MOST_LAG_MS) what the primary has "
+            "written, or is no standby, so lists, logs and reports are read from the primary. "
+            "`pg_stat_replication` on the primary shows the lag of its standbys."
+        )
+    return f"has what the primary has after {lag * 1000:.0f} ms"
+
+
+def _check_partitions(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store import partitions
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        days_ahead = partitions.days_ahead(connection)
+    table, days = min(days_ahead.items(), key=lambda each: each[1])
+    if days < _MIN_DAYS_AHEAD:
+        raise StartError(
+            f"the last partition of {table} ends in {days:.1f} days, because the duty partitions of the dispatcher has "
+            "added none. Start a dispatcher, or read in its log why the duty fails; no row is lost meanwhile."
+        )
+    return f"those of each table are there for {days:.0f} days"
+
+
+def _check_clock(settings: Settings) -> str:
+    from datetime import UTC, datetime
+
+    from ava.errors import StartError
+    from ava.store.engine import clock
+    from ava.store.engine.database import Database
+
+    before = datetime.now(UTC)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        there = clock.now(connection)
+    seconds = (there - before).total_seconds()
+    if abs(seconds) > _MAX_CLOCK_DIFFERENCE_SECONDS:
+        raise StartError(
+            f"the database's clock differs from this machine's by {seconds:+.1f} s; synchronise both, as with NTP."
+        )
+    return f"{seconds:+.3f} s between the database's and this machine's"
+
+
+def _check_broker(settings: Settings) -> str:
+    from ava.broker import connectivity, queues
+
+    connectivity.require(settings)
+    queues.try_out(settings)
+    return (
+        f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable; a node can declare, publish and consume"
+    )
+
+
+def _check_node(settings: Settings) -> str:
+    from ava.node import semaphores
+    from ava.node.celery_internals import versions
+
+    versions.require_tested(settings.pool)
+    semaphores.require()
+    problem = versions.describe_untested()
+    on = f"an untested version: {problem}" if problem else "tested versions of Celery, kombu and billiard"
+    return f"the pool {settings.pool!r} can start processes, on {on}"
+
+
+def _check_handlers(settings: Settings) -> str:
+    from ava.handler import registry
+
+    registry.load(settings.handler_modules)
+    return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}"
+
+
+def _check_replication(settings: Settings) -> str:
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.jobs import replication
+    from ava.store.reports import promotions
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        standbys = replication.read_standbys(connection)
+        promotion = promotions.latest(connection, days=_PROMOTION_DAYS)
+    return f"{_describe_standbys(standbys)}; {_describe_promotion(promotion)}"
+
+
+def _describe_standbys(standbys: Standbys) -> str:
+    if not standbys.required:
+        return "no standby is synchronous, so `Durability: replicated` is refused"
+    if not standbys.may_read:
+        return "the role may not see the standbys (GRANT pg_read_all_stats), so `Durability: replicated` is refused"
+    return f"{standbys.found} of {standbys.required} synchronous standbys are connected"
+
+
+def _describe_promotion(promotion: Promotion | None) -> str:
+    if promotion is None:
+        return f"none was promoted in the last {_PROMOTION_DAYS} days"
+    loss = "no loss was seen"
+    if promotion.is_lossy:
+        loss = "it lacked the last commits, so jobs, ends and firings of that moment are lost"
+    return (
+        f"one was promoted before {promotion.seen_at:%Y-%m-%d %H:%M:%S}Z (timeline {promotion.timeline}), {loss}, "
+        f"{promotion.running} runs were asked for again"
+    )
+
+
+def _check_queues(settings: Settings) -> str:
+    from ava.broker import queues
+    from ava.domain.messages import DEFAULT_QUEUE
+    from ava.errors import AvaError
+    from ava.handler import registry
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.fleet import workers
+
+    names = {DEFAULT_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
+    # Other nodes may have other handlers. A problem of the database is the database check's to report.
+    with suppress(AvaError):
+        schema.check(settings)
+        with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+            names |= workers.queues(connection)
+    return queues.check(settings, names)
+
+
+def _check_encryption(settings: Settings) -> str:
+    from ava.errors import SettingsError
+    from ava.services.sealed_secrets import unreadable
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database:
+        count, closed = unreadable(database, settings.encryption_keys)
+    if not settings.encryption_keys:
+        if count:
+            sealed = f"{count} webhooks or workers have secrets"
+            reason = f"it is not set, and {sealed}, which only the key that sealed them opens"
+            raise SettingsError("AVA_ENCRYPTION_KEY", reason)
+        return "AVA_ENCRYPTION_KEY is not set; only webhooks and secrets of workers need it, and there are none"
+    if closed:
+        reason = (
+            f"it opens the secrets of {count - len(closed)} of {count} webhooks and workers; the others, {closed[0]} "
+            "among them, were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. If that key is "
+            "lost, give them new secrets"
+        )
+        raise SettingsError("AVA_ENCRYPTION_KEY", reason)
+    return f"AVA_ENCRYPTION_KEY opens the secrets of all webhooks and workers ({count})"
+
+
+def _check_webhooks(settings: Settings) -> str:
+    from ava.errors import StartError
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.webhooks import set_aside
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        found = set_aside.find(connection)
+    if found.count:
+        shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)
+        events = "1 webhook event is" if found.count == 1 else f"{found.count} webhook events are"
+        raise StartError(
+            f"{events} set aside, because the fan-out failed; the newest: {shown}. The sender's log says more. Once "
+            "the cause is repaired, run `ava webhooks --retry-set-aside`"
+        )
+    return "no event is set aside"

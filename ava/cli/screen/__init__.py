@@ -1,0 +1,1 @@
+"""What commands print: records as tables or JSON, lists and jobs that are watched."""

@@ -1,0 +1,137 @@
+"""What the operator's commands print: `-o table|wide|json|id|csv`.
+
+Without `-o` a terminal gets a table and anything else a line of JSON a record, so that a pipe gets what programs read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import wraps
+from itertools import chain
+from typing import Any
+
+import click
+
+from ava.cli.screen import printing, tables, terminal
+from ava.cli.screen.tables import Column
+
+__all__ = ["OutputFormat", "RecordPrinter", "output_options"]
+
+#: The fields that `-o id` prints, the first that a record has.
+_NAMES = ("id", "job_id", "worker_id", "name")
+#: A spreadsheet computes a cell that begins with one of these.
+_FORMULA = ("=", "+", "-", "@")
+
+
+class OutputFormat(StrEnum):
+    """The values of `-o`."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    ID = "id"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordPrinter:
+    """Prints the records of the API in the form that was asked for."""
+
+    format: OutputFormat
+
+    @property
+    def is_for_people(self) -> bool:
+        """Returns True if people read the output."""
+        return self.format in (OutputFormat.TABLE, OutputFormat.WIDE)
+
+    def records(self, found: Iterable[Any], columns: Sequence[Column], *, empty: str = "Nothing found.") -> None:
+        """Print records: a table of the columns, or a line each. A table without records is the sentence `empty`."""
+        if not self.is_for_people:
+            self._lines(found)
+        elif rows := list(found):
+            tables.print_table(columns, rows, is_wide=self.format is OutputFormat.WIDE)
+        else:
+            click.echo(empty, err=True)
+
+    def record(self, record: Any) -> None:
+        """Print one record: a field a line, or one line."""
+        if self.is_for_people:
+            printing.print_record(record, is_whole=self.format is OutputFormat.WIDE)
+        else:
+            self._lines([record])
+
+    def lines(self, found: Iterable[Any]) -> None:
+        """Print log lines as they come."""
+        if self.is_for_people:
+            for line in found:
+                printing.print_line(line)
+        else:
+            self._lines(found)
+
+    def _lines(self, found: Iterable[Any]) -> None:
+        if self.format is OutputFormat.CSV:
+            _print_csv(found)
+            return
+        for record in found:
+            if self.format is OutputFormat.ID:
+                printing.print_text(_name(record))
+            else:
+                printing.print_json(record)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass a `printer` to a command, and add the options that choose what it prints."""
+
+    @wraps(command)
+    def run(*arguments: Any, output: str | None, is_json: bool, **rest: Any) -> Any:
+        chosen = OutputFormat.JSON if is_json else OutputFormat(output) if output else _default_format()
+        return command(*arguments, printer=RecordPrinter(format=chosen), **rest)
+
+    names = [form.value for form in OutputFormat]
+    run = click.option("--json", "is_json", is_flag=True, help="The same as -o json.")(run)
+    return click.option(
+        "-o", "--output", type=click.Choice(names), help="What to print.  [default: table on a terminal, else json]"
+    )(run)
+
+
+def _default_format() -> OutputFormat:
+    return OutputFormat.TABLE if terminal.is_terminal() else OutputFormat.JSON
+
+
+def _name(record: Any) -> str:
+    for name in _NAMES:
+        if (value := getattr(record, name, None)) is not None:
+            return str(value)
+    raise click.UsageError("-o id: these records have no id.")
+
+
+def _print_csv(found: Iterable[Any]) -> None:
+    """Print records as CSV: a line of the fields' names, then a line a record."""
+    records = iter(found)
+    if (first := next(records, None)) is None:
+        return
+    names = [field.name for field in fields(first)]
+    click.echo(_csv_line(names))
+    for record in chain((first,), records):
+        click.echo(_csv_line([_csv_cell(getattr(record, name)) for name in names]))
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        text = printing.as_json(value)
+        # A moment is a text in JSON too.
+        return text[1:-1] if text.startswith('"') else text
+    text = printing.clean(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

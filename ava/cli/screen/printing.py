@@ -1,0 +1,145 @@
+"""Texts, records and log lines on a terminal, with colours, and records as JSON.
+
+Whatever comes from a job, a client or a server is escaped here before it reaches the terminal, which would obey it: the
+functions of this module take plain texts and add the colours themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, zone_name
+from ava.domain.text import printable
+
+__all__ = [
+    "as_json",
+    "clean",
+    "coloured_status",
+    "fold",
+    "print_fields",
+    "print_json",
+    "print_line",
+    "print_record",
+    "print_status",
+    "print_text",
+]
+
+_STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
+_LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
+#: Lines of a JSON value that are shown.
+_MAX_LINES = 20
+_GAP = "  "
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Returns a record as JSON, with the API's field names. Characters that a terminal obeys are escaped as in JSON."""
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent)
+    return text if text.isprintable() else "".join(map(_json_character, text))
+
+
+def print_json(record: Any) -> None:
+    """Print a record as one line of JSON."""
+    click.echo(as_json(record))
+
+
+def print_text(text: str, *, colour: str | None = None, is_error: bool = False) -> None:
+    """Print one line."""
+    click.echo(click.style(clean(text), fg=colour) if colour else clean(text), err=is_error)
+
+
+def print_status(job_id: str, status: str) -> None:
+    """Print the status of a job for people."""
+    click.echo(f"{clean(job_id)} {coloured_status(clean(status))}")
+
+
+def print_record(record: Any, *, is_whole: bool = False) -> None:
+    """Print a record for people, one field a line. A large JSON value is folded unless `is_whole`."""
+    print_fields({field.name: getattr(record, field.name) for field in fields(record)}, is_whole=is_whole)
+
+
+def print_fields(values: Mapping[str, Any], *, is_whole: bool = False) -> None:
+    """Print named values for people, one a line. A large JSON value is folded unless `is_whole`."""
+    margin = max(map(len, values)) + len(_GAP)
+    for name, value in values.items():
+        lines = _shown(name, value, None if is_whole else margin).replace("\n", f"\n{' ' * margin}")
+        click.echo(f"{click.style(name.ljust(margin), dim=True)}{lines}")
+
+
+def fold(value: Any, margin: int = 0) -> str:
+    """Returns a JSON value for people: on one line if it fits, else indented and cut after some lines.
+
+    `margin` is how many columns of the terminal stand before each line.
+    """
+    width = terminal_width() - margin
+    short = as_json(value)
+    if len(short) <= width and width_of(short) <= width:
+        return short
+    lines = as_json(value, indent=2).split("\n")
+    shown = [cut(line, width) for line in lines[:_MAX_LINES]]
+    if shown != lines:
+        left = f"{len(lines) - len(shown):,} more lines; " if len(lines) > len(shown) else ""
+        shown.append(f"… {left}{len(short.encode()):,} bytes; -o json prints all")
+    return "\n".join(shown)
+
+
+def print_line(line: Any) -> None:
+    """Print a log line for people."""
+    level = click.style(clean(line.level).ljust(5), fg=_LEVEL_COLOURS.get(line.level))
+    # A further line of the message is indented, so that it does not pretend to be another event.
+    message = printable(line.msg, kept="\t\n").replace("\n", "\n    ")
+    click.echo(f"{click.style(_local(line.ts, '%m-%d'), dim=True)}  {level}  {message}")
+
+
+def coloured_status(text: str) -> str:
+    """Returns a status in its colour; any other text unchanged."""
+    return click.style(text, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else text
+
+
+def _shown(name: str, value: Any, margin: int | None) -> str:
+    """Returns a field's value for people; a JSON value is folded if there is a margin."""
+    if value is None:
+        return click.style("-", dim=True)
+    if isinstance(value, datetime):
+        return _local(value, "%Y-%m-%d")
+    if isinstance(value, dict | list):
+        return as_json(value) if margin is None else fold(value, margin)
+    return coloured_status(clean(str(value))) if name == "status" else clean(str(value))
+
+
+def _local(moment: datetime, day: str) -> str:
+    if moment.tzinfo is None:
+        return local_time(moment)
+    return f"{local_time(moment, f'{day} %H:%M:%S')}.{moment.microsecond // 1000:03} {zone_name(moment)}"
+
+
+def clean(text: str) -> str:
+    """Returns a text as one line without anything that a terminal obeys."""
+    return printable(text)
+
+
+def _json_character(char: str) -> str:
+    # Outside its texts, JSON has only printable characters, and line ends if it is indented.
+    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(inner) for name, inner in asdict(value).items()}
+    if isinstance(value, datetime):
+        return _time(value)
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _time(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        # A schedule's slot is a local time, which the API writes so.
+        return moment.isoformat(timespec="minutes")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,119 @@
+"""Tables for people, as wide as the terminal: columns that may be cut are cut, and the others keep their width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+
+from ava.cli.screen.printing import clean, coloured_status
+from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, zone_name
+
+__all__ = ["Column", "fit", "milliseconds", "print_table", "table_lines"]
+
+_GAP = "  "
+_ABSENT = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table of records."""
+
+    title: str
+    #: Returns what a record has here: a text, a number, a boolean, a moment (shown in local time), or None.
+    value: Callable[[Any], Any]
+    #: The fewest characters that it may be cut to where the table is too wide; None: it is never cut.
+    min_width: int | None = None
+    #: It is shown by `-o wide` alone.
+    is_wide: bool = False
+    #: It is left out of a table in which no record has a value.
+    is_optional: bool = False
+
+
+def print_table(columns: Sequence[Column], records: Iterable[Any], *, is_wide: bool = False) -> None:
+    """Print a table of records. With `is_wide` it has every column, and no cell is cut."""
+    for line in table_lines(columns, records, is_wide=is_wide):
+        click.echo(line)
+
+
+def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: bool = False) -> list[str]:
+    """Returns the lines of a table, the titles first."""
+    columns = [column for column in columns if is_wide or not column.is_wide]
+    values = [[column.value(record) for column in columns] for record in records]
+    kept = [
+        number
+        for number, column in enumerate(columns)
+        if is_wide or not column.is_optional or any(row[number] not in (None, "") for row in values)
+    ]
+    columns = [columns[number] for number in kept]
+    values = [[row[number] for number in kept] for row in values]
+    titles = [_title(column, number, values) for number, column in enumerate(columns)]
+    rows = [[_text(value, is_wide) for value in row] for row in values]
+    widths = [max(map(width_of, cells)) for cells in zip(titles, *rows, strict=True)]
+    if not is_wide:
+        widths = fit(widths, [column.min_width for column in columns], terminal_width())
+    numbers = {number for number in range(len(columns)) if _is_numeric(number, values)}
+    shown = [_line(row, widths, numbers, shows_status=True) for row in rows]
+    return [click.style(_line(titles, widths, numbers), bold=True), *shown]
+
+
+def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int) -> list[int]:
+    """Returns the widths of columns whose line has at most `max_width` characters, as far as columns may be cut.
+
+    The widest of the columns that may be cut is cut first.
+    """
+    fitting = list(widths)
+    excess = sum(fitting) + len(_GAP) * (len(fitting) - 1) - max_width
+    while excess > 0:
+        room = [
+            (width, number)
+            for number, width in enumerate(fitting)
+            if (bound := min_widths[number]) is not None and width > bound
+        ]
+        if not room:
+            break
+        fitting[max(room)[1]] -= 1
+        excess -= 1
+    return fitting
+
+
+def milliseconds(count: int | float | None) -> str | None:
+    """Returns a duration for people."""
+    if count is None:
+        return None
+    return f"{count:.0f} ms" if count < 1000 else f"{count / 1000:,.1f} s"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], numbers: set[int], *, shows_status: bool = False) -> str:
+    shown = []
+    for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        text = cut(cell, width)
+        space = " " * (width - width_of(text))
+        text = coloured_status(text) if shows_status else text
+        shown.append(space + text if number in numbers else text + space)
+    return _GAP.join(shown).rstrip()
+
+
+def _is_numeric(number: int, rows: Sequence[Sequence[Any]]) -> bool:
+    found = [row[number] for row in rows if row[number] is not None]
+    return bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+
+
+def _title(column: Column, number: int, rows: Sequence[Sequence[Any]]) -> str:
+    """Returns the title of a column, with the name of the local time zone if the column holds moments."""
+    if any(isinstance(row[number], datetime) for row in rows):
+        return f"{column.title} {zone_name()}"
+    return column.title
+
+
+def _text(value: Any, is_wide: bool) -> str:
+    if value is None or value == "":
+        return _ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return local_time(value) if is_wide else local_time(value, "%m-%d %H:%M")
+    return clean(f"{value:,}" if isinstance(value, int | float) else str(value))

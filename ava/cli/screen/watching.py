@@ -1,0 +1,84 @@
+"""A list that is watched from the command line: redrawn on a terminal, its changes printed into a pipe."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import click
+
+from ava.cli.screen.output import OutputFormat, RecordPrinter
+from ava.cli.screen.printing import clean
+from ava.cli.screen.tables import Column, table_lines
+from ava.cli.screen.terminal import Screen, cut, is_terminal, terminal_width, zone_name
+
+__all__ = ["watch_list"]
+
+
+def watch_list(
+    read: Callable[[], Sequence[Any]], columns: Sequence[Column], printer: RecordPrinter, every_seconds: float
+) -> None:
+    """Read records again and again until Ctrl-C, and show them."""
+    with _until_interrupted() as is_over:
+        if printer.is_for_people and is_terminal():
+            _redraw(read, columns, every_seconds, is_over, is_wide=printer.format is OutputFormat.WIDE)
+        else:
+            # A table has an end, and this has none.
+            form = OutputFormat.JSON if printer.is_for_people else printer.format
+            RecordPrinter(format=form).records(_changes(read, every_seconds, is_over), columns)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[threading.Event]:
+    """Ctrl-C ends the block and sets the event, because Python ignores an exception that a finalizer raises."""
+    is_over = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        is_over.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield is_over
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _redraw(
+    read: Callable[[], Sequence[Any]],
+    columns: Sequence[Column],
+    every_seconds: float,
+    is_over: threading.Event,
+    *,
+    is_wide: bool,
+) -> None:
+    from ava.client import ApiUnavailable
+
+    lines: list[str] = []
+    read_at = datetime.now()
+    with Screen() as screen:
+        while not is_over.is_set():
+            try:
+                lines, read_at = table_lines(columns, read(), is_wide=is_wide), datetime.now()
+                state = f"{read_at:%H:%M:%S} {zone_name()}, every {every_seconds:g} s; Ctrl-C ends it"
+            except ApiUnavailable as problem:
+                # The last list stays, and says that it is old.
+                state = f"not updated since {read_at:%H:%M:%S}: {clean(str(problem))}"
+            screen.draw([click.style(cut(state, terminal_width()), dim=True), *lines])
+            is_over.wait(every_seconds)
+
+
+def _changes(read: Callable[[], Sequence[Any]], every_seconds: float, is_over: threading.Event) -> Iterator[Any]:
+    """Returns the records that are new or have changed, oldest first."""
+    known: dict[str, Any] = {}
+    while not is_over.is_set():
+        found = read()
+        yield from (record for record in reversed(found) if known.get(record.id) != record)
+        # Those that have left the list are forgotten, so that memory is bounded.
+        known = {record.id: record for record in found}
+        is_over.wait(every_seconds)
