@@ -103,7 +103,7 @@ class Settings:
     log_level: str = _setting("AVA_LOG_LEVEL", values.choice, "INFO", choices=_LOG_LEVELS)
     #: Whether handlers and webhooks may reach every address, this machine included.
     allow_private_addresses: bool = _setting("AVA_WEBHOOK_ALLOW_PRIVATE", values.flag, False)
-    #: Networks and hosts, allowed and denied, and prefixes of NAT64: `domain.outbound_rules`.
+    #: Networks and hosts, allowed and denied, and prefixes of NAT64: `domain.outbound.outbound_rules`.
     outbound_allow: tuple[str, ...] = _setting("AVA_OUTBOUND_ALLOW", values.names, ())
     outbound_deny: tuple[str, ...] = _setting("AVA_OUTBOUND_DENY", values.names, ())
     outbound_nat64: tuple[str, ...] = _setting("AVA_OUTBOUND_NAT64", values.names, ())

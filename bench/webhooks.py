@@ -19,7 +19,7 @@ from statistics import median
 import psutil
 import requests
 
-from ava.domain.outbound_rules import ANY
+from ava.domain.outbound.outbound_rules import ANY
 from ava.domain.sealing import Sealer
 from ava.services.webhooks import Webhooks
 from ava.store.engine.database import Database

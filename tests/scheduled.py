@@ -9,7 +9,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.domain.caller import Caller, Role
-from ava.domain.schedule_record import Schedule, ScheduleSpec
+from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
 from ava.store.jobs import runs

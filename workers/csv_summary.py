@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from ava import Env, worker
-from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from ava.domain.outbound.outbound_url import MAX_URL_CHARS, parse
 from ava.outbound.http import HttpResponseStream, open_stream
 from workers import charsets, csv_rows, outbound
 from workers.columns import Column

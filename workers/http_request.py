@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ava import Env, worker
-from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from ava.domain.outbound.outbound_url import MAX_URL_CHARS, parse
 from ava.outbound.http import HttpResponse, send
 from workers import charsets, outbound
 from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number

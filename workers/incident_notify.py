@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ava import Env, worker
-from ava.domain.outbound_url import MAX_URL_CHARS
+from ava.domain.outbound.outbound_url import MAX_URL_CHARS
 from ava.errors import OutboundFailed
 from ava.outbound.http import HttpResponse, send
 from workers import outbound

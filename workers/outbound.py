@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava import settings
-from ava.domain.outbound_rules import OutboundRules
+from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.outbound.http import Limits
 
 __all__ = ["limits"]
@@ -18,7 +18,7 @@ def limits(
     max_received_bytes: int | None = None,
     silence_seconds: float = float("inf"),
 ) -> Limits:
-    """Returns the limits of one call. `ava.domain.outbound_rules` says which addresses it may reach."""
+    """Returns the limits of one call. `ava.domain.outbound.outbound_rules` says which addresses it may reach."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,

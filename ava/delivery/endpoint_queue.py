@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 
-from ava.domain import webhook
-from ava.domain.webhook import EndpointHealth, RequestResult
+from ava.domain.webhooks import webhook
+from ava.domain.webhooks.webhook import EndpointHealth, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRelease
 
 __all__ = ["MAX_HELD", "EndpointQueue", "shared_rooms"]

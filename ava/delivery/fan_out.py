@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from ava.domain import ids
-from ava.domain.events import make_body
 from ava.domain.record import make_record
 from ava.domain.redaction import redact
+from ava.domain.webhooks.events import make_body
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
 from ava.store.engine.database import Database, describe_failure
 from ava.store.webhooks import fan_out

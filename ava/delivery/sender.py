@@ -26,9 +26,9 @@ from ava.delivery.fan_out import FanOut
 from ava.delivery.request import send_event
 from ava.delivery.send_budget import SendBudget
 from ava.domain import ids
-from ava.domain.outbound_rules import OutboundRules
+from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import EndpointHealth, RequestResult, describe_request, judge
+from ava.domain.webhooks.webhook import EndpointHealth, RequestResult, describe_request, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.outbound.connections import Connections

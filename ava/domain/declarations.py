@@ -11,7 +11,7 @@ from ava.domain.worker import DeclaredSchedule
 
 if TYPE_CHECKING:
     # Every node imports this module, and needs neither patterns nor time zones.
-    from ava.domain.schedule_record import Schedule
+    from ava.domain.schedules.schedule_record import Schedule
 
 __all__ = [
     "DECLARER",

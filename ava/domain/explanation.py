@@ -8,7 +8,7 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.job import Job, Status, WaitsFor
 from ava.domain.record import format_time
-from ava.domain.schedule_record import format_local_time
+from ava.domain.schedules.schedule_record import format_local_time
 from ava.domain.waiting import Waiting
 from ava.domain.worker import WorkerStatus
 

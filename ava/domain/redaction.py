@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ava.domain.caller import Caller, Role
 from ava.domain.job import Job
-from ava.domain.schedule_record import Schedule
+from ava.domain.schedules.schedule_record import Schedule
 
 __all__ = ["HIDDEN", "NAMES", "NAMING", "is_credential", "redact", "shown_to"]
 

@@ -223,7 +223,7 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
         _refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
         return
     # Imported here, because a handler module without a schedule needs no time zones.
-    from ava.domain.schedule import check_cron, check_timezone
+    from ava.domain.schedules.schedule import check_cron, check_timezone
 
     wrong = []
     for name, check, value in (("schedule", check_cron, spec.schedule.cron), ("timezone", check_timezone, timezone)):

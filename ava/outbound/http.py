@@ -28,8 +28,8 @@ from time import monotonic
 
 import certifi
 
-from ava.domain.outbound_rules import PUBLIC, OutboundRules
-from ava.domain.outbound_url import Target, parse
+from ava.domain.outbound.outbound_rules import PUBLIC, OutboundRules
+from ava.domain.outbound.outbound_url import Target, parse
 from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
 from ava.outbound.gzip_limits import Decoder
 from ava.outbound.socket import Deadline, GuardedSocket, Resolve, connect

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 import psutil
 
-from ava.domain.addresses import Network
+from ava.domain.outbound.addresses import Network
 
 __all__ = ["own_networks"]
 

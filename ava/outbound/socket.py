@@ -17,8 +17,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ava.domain.outbound_rules import OutboundRules
-from ava.domain.outbound_url import Target, refuse_address
+from ava.domain.outbound.outbound_rules import OutboundRules
+from ava.domain.outbound.outbound_url import Target, refuse_address
 from ava.outbound.own_networks import own_networks
 
 if TYPE_CHECKING:

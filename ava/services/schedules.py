@@ -12,12 +12,12 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.caller import Caller
-from ava.domain.firing import Firing
 from ava.domain.job import Job, JobSpec
 from ava.domain.limits import SCHEDULES
 from ava.domain.redaction import shown_to
-from ava.domain.schedule import FiringTime, describe, firing_times_after, timezone_data_version
-from ava.domain.schedule_record import Schedule, ScheduleSpec
+from ava.domain.schedules.firing import Firing
+from ava.domain.schedules.schedule import FiringTime, describe, firing_times_after, timezone_data_version
+from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.errors import (
     InvalidFields,
     ScheduleDeclared,

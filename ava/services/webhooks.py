@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ava.domain import ids, outbound_url
+from ava.domain import ids
 from ava.domain.caller import Caller, Role
-from ava.domain.events import TEST, Event, make_body
 from ava.domain.limits import WEBHOOKS
-from ava.domain.outbound_rules import OutboundRules
+from ava.domain.outbound import outbound_url
+from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.record import format_time
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
+from ava.domain.webhooks.events import TEST, Event, make_body
+from ava.domain.webhooks.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database

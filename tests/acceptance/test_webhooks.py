@@ -14,7 +14,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
-from ava.domain.webhook import RETRY_SCHEDULE_SECONDS
+from ava.domain.webhooks.webhook import RETRY_SCHEDULE_SECONDS
 from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer

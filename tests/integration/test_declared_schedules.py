@@ -12,7 +12,7 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.declared_schedules import DeclaredSchedules
 from ava.domain.caller import Caller, Role
 from ava.domain.declarations import Declaration, NodeDeclarations
-from ava.domain.schedule_record import Schedule
+from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import DeclaredSchedule
 from ava.errors import ScheduleDeclared
 from ava.services.jobs import Jobs

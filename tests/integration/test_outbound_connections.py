@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.domain.outbound_rules import ANY
+from ava.domain.outbound.outbound_rules import ANY
 from ava.errors import AddressRefused, OutboundFailed, OutboundTimeout
 from ava.outbound import connections as outbound_connections
 from ava.outbound.connections import Connections

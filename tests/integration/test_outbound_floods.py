@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from ava.domain.outbound_rules import ANY
+from ava.domain.outbound.outbound_rules import ANY
 from ava.errors import OutboundFailed
 from ava.outbound.http import Limits, send
 from harness.servers.peer import Serve, answering, read_request

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ava import JobCancelled
-from ava.domain.outbound_rules import ANY
+from ava.domain.outbound.outbound_rules import ANY
 from ava.errors import OutboundError, OutboundFailed, OutboundTimeout
 from ava.outbound.http import Limits, open_stream, send
 from harness.polling import wait_until

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ava.domain.outbound_rules import ANY
+from ava.domain.outbound.outbound_rules import ANY
 from ava.errors import AddressRefused, HeaderRefused, OutboundFailed, UrlRefused
 from ava.outbound import own_networks
 from ava.outbound.http import Limits, send

@@ -16,7 +16,7 @@ from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.dispatcher.duties.time_zones import TimeZoneData
-from ava.domain.schedule_record import CatchUp, Overlap, make_schedule_record
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
 from ava.services.making import Making

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ava.dispatcher.duties.due import DueJobs
-from ava.domain.schedule_record import Overlap
+from ava.domain.schedules.schedule_record import Overlap
 from ava.settings import Settings
 from tests.backlog import open_backlog
 from tests.scheduled import CALLER, Scheduled

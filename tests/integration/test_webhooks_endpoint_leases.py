@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
+from ava.domain.webhooks.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
 from ava.services import webhooks
 from ava.services.sealed_secrets import reseal_all
 from ava.settings import Settings

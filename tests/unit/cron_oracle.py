@@ -1,4 +1,4 @@
-"""What cron patterns mean, minute by minute: written from the rule alone, to be compared with `ava.domain.schedule`.
+"""What cron patterns mean, minute by minute: written from the rule alone, to be compared with `domain.schedules`.
 
 It knows no offsets and no folds. It reads the local clock at every minute of a window, and looks which minutes a
 pattern names. Patterns are of `patterns()`: sets of numbers, so that it needs no parser.

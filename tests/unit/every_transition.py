@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from ava.domain import schedule
+from ava.domain.schedules import schedule
 
 from . import cron_oracle as oracle
 from .test_schedule_transitions import firing_times

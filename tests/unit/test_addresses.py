@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ava.domain.addresses import why_not_public
+from ava.domain.outbound.addresses import why_not_public
 
 NOT_PUBLIC = {
     "0.0.0.0": "unspecified",

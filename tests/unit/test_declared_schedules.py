@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ava.domain.declarations import Declaration, ModuleSchedule, NodeDeclarations, plan_declarations
-from ava.domain.schedule_record import Schedule
+from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import DeclaredSchedule
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)

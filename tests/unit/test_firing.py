@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ava.domain.firing import (
+from ava.domain.job import Status
+from ava.domain.schedules.firing import (
     MAX_LISTED,
     DueSchedule,
     Firing,
@@ -18,8 +19,7 @@ from ava.domain.firing import (
     decide,
     firing_place,
 )
-from ava.domain.job import Status
-from ava.domain.schedule_record import CatchUp, Overlap, Schedule, spread_delay
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, spread_delay
 from ava.domain.worker import WorkerStatus
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from ava import settings
-from ava.domain.outbound_rules import ANY, PUBLIC, OutboundRules
-from ava.domain.outbound_url import parse
+from ava.domain.outbound.outbound_rules import ANY, PUBLIC, OutboundRules
+from ava.domain.outbound.outbound_url import parse
 from ava.errors import AddressRefused, SettingsError
 from ava.outbound import own_networks as own_networks_module
 from ava.outbound.own_networks import own_networks

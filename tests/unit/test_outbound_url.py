@@ -2,8 +2,8 @@
 
 import pytest
 
-from ava.domain.outbound_rules import ANY
-from ava.domain.outbound_url import MAX_URL_CHARS, parse
+from ava.domain.outbound.outbound_rules import ANY
+from ava.domain.outbound.outbound_url import MAX_URL_CHARS, parse
 from ava.errors import AddressRefused, OutboundError, UrlRefused
 
 

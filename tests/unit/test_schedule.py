@@ -14,8 +14,8 @@ import tzdata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ava.domain import schedule, time_zones
-from ava.domain.schedule import CronError, FiringTime
+from ava.domain.schedules import schedule, time_zones
+from ava.domain.schedules.schedule import CronError, FiringTime
 from harness.system import ROOT
 
 BERLIN = "Europe/Berlin"

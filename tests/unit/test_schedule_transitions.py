@@ -8,8 +8,8 @@ from itertools import takewhile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ava.domain import schedule
-from ava.domain.schedule import FiringTime
+from ava.domain.schedules import schedule
+from ava.domain.schedules.schedule import FiringTime
 
 from . import cron_oracle as oracle
 

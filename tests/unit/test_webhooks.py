@@ -16,9 +16,9 @@ from standardwebhooks.webhooks import Webhook
 
 from ava.client import WebhookUnverified
 from ava.client.webhooks import verify
-from ava.domain.events import Event, make_body, make_headers, sign_body
 from ava.domain.sealing import Sealer
-from ava.domain.webhook import (
+from ava.domain.webhooks.events import Event, make_body, make_headers, sign_body
+from ava.domain.webhooks.webhook import (
     MAX_CONCURRENT,
     RETRY_SCHEDULE_SECONDS,
     DeliveryStatus,

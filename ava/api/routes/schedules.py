@@ -35,7 +35,7 @@ from ava.api.schemas.schedules import (
     write_slot,
 )
 from ava.domain import limits
-from ava.domain.schedule_record import ScheduleSpec
+from ava.domain.schedules.schedule_record import ScheduleSpec
 
 __all__ = ["blueprint"]
 

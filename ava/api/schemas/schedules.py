@@ -16,10 +16,10 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain import priority
-from ava.domain.firing import Outcome
 from ava.domain.limits import SCHEDULE_INPUT_BYTES
-from ava.domain.schedule import LONGEST_CRON, CronError, FiringTime, check_cron, check_timezone
-from ava.domain.schedule_record import (
+from ava.domain.schedules.firing import Outcome
+from ava.domain.schedules.schedule import LONGEST_CRON, CronError, FiringTime, check_cron, check_timezone
+from ava.domain.schedules.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
     MAX_CATCH_UP_SECONDS,
     MAX_SPREAD_SECONDS,

@@ -30,7 +30,7 @@ _PROMOTION_DAYS = 7
 def doctor() -> None:
     """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do."""
     from ava import settings as settings_module
-    from ava.domain.outbound_rules import OutboundRules
+    from ava.domain.outbound.outbound_rules import OutboundRules
 
     # A wrong setting ends the command here, with one line.
     settings = settings_module.load()

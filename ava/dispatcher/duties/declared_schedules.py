@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ava.dispatcher.duty import Duty
 from ava.domain.declarations import DECLARER, Declaration, ModuleSchedule, plan_declarations
-from ava.domain.schedule import check_cron, check_timezone, timezone_data_version
-from ava.domain.schedule_record import ScheduleSpec
+from ava.domain.schedules.schedule import check_cron, check_timezone, timezone_data_version
+from ava.domain.schedules.schedule_record import ScheduleSpec
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import declared, definitions
 

@@ -11,8 +11,10 @@ from datetime import datetime
 from ava.broker.control import Control
 from ava.dispatcher.duty import Duty
 from ava.domain import ids, priority
-from ava.domain.events import Event, EventType, make_body
-from ava.domain.firing import (
+from ava.domain.job import Job, JobSpec, Trigger, WaitsFor
+from ava.domain.new_job import NewJob
+from ava.domain.redaction import redact
+from ava.domain.schedules.firing import (
     MAX_GONE,
     DecidedTime,
     DueSchedule,
@@ -23,11 +25,9 @@ from ava.domain.firing import (
     reserve,
     settle,
 )
-from ava.domain.job import Job, JobSpec, Trigger, WaitsFor
-from ava.domain.new_job import NewJob
-from ava.domain.redaction import redact
-from ava.domain.schedule import timezone_data_version
-from ava.domain.schedule_record import Schedule, make_schedule_record
+from ava.domain.schedules.schedule import timezone_data_version
+from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
+from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.metrics import counters
 from ava.services.making import Making
 from ava.services.revokes import revoke_all

@@ -6,8 +6,8 @@ import logging
 from datetime import datetime
 
 from ava.dispatcher.duty import Duty
-from ava.domain.schedule import timezone_data_version
-from ava.domain.schedule_record import Schedule
+from ava.domain.schedules.schedule import timezone_data_version
+from ava.domain.schedules.schedule_record import Schedule
 from ava.store.engine.database import Database
 from ava.store.schedules import time_zones
 

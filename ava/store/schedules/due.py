@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.job import Job, Status
-from ava.domain.schedule_record import Overlap, Schedule
+from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
+from ava.domain.schedules.schedule_record import Overlap, Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -7,9 +7,9 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.explanation import JobFiring
-from ava.domain.firing import Firing, Outcome, firing_place
 from ava.domain.job import Job
 from ava.domain.paging import MAX_IN_TOTAL
+from ava.domain.schedules.firing import Firing, Outcome, firing_place
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows as job_rows

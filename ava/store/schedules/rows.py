@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.schedule_record import CatchUp, Overlap, Schedule
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule
 
 __all__ = ["SCHEDULE_COLUMNS", "schedule", "schedule_uuid"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ava.domain.schedule_record import Schedule
+from ava.domain.schedules.schedule_record import Schedule
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.schedules import rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhook import DeliveryStatus, EndpointHealth
+from ava.domain.webhooks.webhook import DeliveryStatus, EndpointHealth
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared

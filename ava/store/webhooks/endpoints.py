@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhook import Endpoint, EndpointStatus
+from ava.domain.webhooks.webhook import Endpoint, EndpointStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 

@@ -12,8 +12,8 @@ from uuid import UUID
 from ava.domain import ids
 from ava.domain.job import Status
 from ava.domain.record import format_time
-from ava.domain.schedule import FiringTime
-from ava.domain.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay
+from ava.domain.schedules.schedule import FiringTime
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay
 from ava.domain.worker import WorkerStatus
 
 __all__ = [

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_network
 
-from ava.domain.addresses import Address, Network, embedded, local_range, why_not_public
+from ava.domain.outbound.addresses import Address, Network, embedded, local_range, why_not_public
 from ava.errors import SettingsError
 from ava.settings import Settings
 

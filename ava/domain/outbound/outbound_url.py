@@ -12,8 +12,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NoReturn
 from urllib.parse import quote
 
-from ava.domain.addresses import Address
-from ava.domain.outbound_rules import ANY, PUBLIC, OutboundRules
+from ava.domain.outbound.addresses import Address
+from ava.domain.outbound.outbound_rules import ANY, PUBLIC, OutboundRules
 from ava.errors import AddressRefused, UrlRefused
 
 __all__ = ["MAX_URL_CHARS", "Target", "origin_of", "parse", "refuse_address"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cron_descriptor import DescriptionTypeEnum, ExpressionDescriptor, Options
 
-from ava.domain.cron import DAY, HOUR, MINUTE, MONTH, WEEKDAY, CronField, CronPattern
+from ava.domain.schedules.cron import DAY, HOUR, MINUTE, MONTH, WEEKDAY, CronField, CronPattern
 
 __all__ = ["in_words"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.record import format_time
-from ava.domain.schedule import FiringTime, firing_times_after
+from ava.domain.schedules.schedule import FiringTime, firing_times_after
 
 __all__ = [
     "DEFAULT_CATCH_UP_SECONDS",
