@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.job import Job, JobSpec
-from ava.services.making import Making
+from ava.services.making.make import Making
 from ava.store.engine.database import Connection
 
 __all__ = ["make_jobs"]

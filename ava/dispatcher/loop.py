@@ -38,7 +38,7 @@ from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches
 from ava.services.jobs import Jobs
-from ava.services.making import Making
+from ava.services.making.make import Making
 from ava.settings import Settings
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database

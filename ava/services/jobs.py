@@ -25,9 +25,9 @@ from ava.errors import (
     QueueRefused,
 )
 from ava.services import replays
-from ava.services.grouped_triggers import GroupedTriggers, is_groupable
-from ava.services.making import Making
-from ava.services.trigger_rules import TriggerRules
+from ava.services.making.grouped_triggers import GroupedTriggers, is_groupable
+from ava.services.making.make import Making
+from ava.services.making.trigger_rules import TriggerRules
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes

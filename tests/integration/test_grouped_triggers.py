@@ -11,7 +11,7 @@ from unittest.mock import patch
 import redis
 from werkzeug.test import TestResponse
 
-from ava.services import grouped_triggers
+from ava.services.making import grouped_triggers
 from ava.settings import Settings
 from harness.api import Api, error_of
 from harness.polling import wait_until

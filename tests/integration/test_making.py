@@ -21,9 +21,9 @@ from ava.domain.tenant import TenantRules
 from ava.domain.trigger_keys import Debounce, Dedupe, DedupeMode
 from ava.domain.worker import Rate, WorkerLimits
 from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
-from ava.services import making as making_module
-from ava.services.making import Making
-from ava.services.quotas import TenantQuotas
+from ava.services.making import make as making_module
+from ava.services.making.make import Making
+from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import tenants, workers

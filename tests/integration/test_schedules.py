@@ -19,8 +19,8 @@ from ava.dispatcher.duties.time_zones import TimeZoneData
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
-from ava.services.making import Making
-from ava.services.quotas import TenantQuotas
+from ava.services.making.make import Making
+from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.fleet import worker_settings
 from ava.store.jobs import reads

@@ -13,7 +13,7 @@ from ava.domain.job import Job, JobSpec
 from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
 from ava.domain.trigger_keys import Dedupe
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany, WorkerNotFound
-from ava.services.grouped_triggers import GroupedTriggers, is_groupable
+from ava.services.making.grouped_triggers import GroupedTriggers, is_groupable
 from harness.polling import wait_until
 from tests.unit.handlers import JOB
 

@@ -29,7 +29,7 @@ from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
 from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.metrics import counters
-from ava.services.making import Making
+from ava.services.making.make import Making
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs.moves import park

@@ -15,9 +15,9 @@ from ava.domain.limits import TENANT_RUNNING_JOBS
 from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
 from ava.domain.worker import WorkerStatus
 from ava.errors import DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
-from ava.services import trigger_keys
-from ava.services.input_schemas import InputSchemas, Match
-from ava.services.quotas import TenantQuotas
+from ava.services.making import trigger_keys
+from ava.services.making.input_schemas import InputSchemas, Match
+from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import make
